@@ -1,0 +1,58 @@
+"""Frames ↔ structs. One decoder per direction; whatever is no valid message raises ProtocolViolation, nothing else."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from protocol.errors import ProtocolViolation
+from protocol.limits import WIRE_VERSION
+from protocol.membership import Draining, Goodbye, Heartbeat, Hello, Loading
+from protocol.replies import FileChunk, StepBatch
+from protocol.requests import ToWorker
+
+ToFrontend = StepBatch | Heartbeat | Hello | Loading | Draining | Goodbye | FileChunk
+
+_FRAMES: Final = 2
+_encode = msgspec.msgpack.Encoder().encode
+_decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
+_decode_to_frontend = msgspec.msgpack.Decoder(ToFrontend).decode
+
+
+def encode(message: ToWorker | ToFrontend) -> list[bytes]:
+    """Frames of a message: [version, msgpack]."""
+    return [WIRE_VERSION, _encode(message)]
+
+
+def decode_to_worker(frames: Sequence[bytes]) -> ToWorker:
+    """The message that a frontend sent.
+
+    Raises:
+        ProtocolViolation: wrong frame count, version or content.
+    """
+    payload = _payload(frames)
+    try:
+        return _decode_to_worker(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ProtocolViolation(f"not a message to a worker: {error}") from None
+
+
+def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
+    """The message that a worker sent.
+
+    Raises:
+        ProtocolViolation: wrong frame count, version or content.
+    """
+    payload = _payload(frames)
+    try:
+        return _decode_to_frontend(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ProtocolViolation(f"not a message to a frontend: {error}") from None
+
+
+def _payload(frames: Sequence[bytes]) -> bytes:
+    if len(frames) != _FRAMES:
+        raise ProtocolViolation(f"a message has {_FRAMES} frames, got {len(frames)}")
+    if frames[0] != WIRE_VERSION:
+        raise ProtocolViolation(f"wire version {frames[0][:8].hex()} is not {WIRE_VERSION.hex()}")
+    return frames[1]

@@ -1,0 +1,155 @@
+"""Every way a request can fail, and the one table that says what HTTP makes of it.
+
+    MeshError
+    ├── InvalidRequest            the client must change the request
+    │   ├── InvalidJson
+    │   ├── UnsupportedParameter
+    │   └── ContextOverflow       prompt_tokens, max_tokens, context_length
+    ├── ModelNotFound
+    ├── RouteNotFound
+    ├── MethodNotAllowed
+    ├── UnsupportedMediaType
+    ├── BodyTooLarge              limit_bytes
+    ├── NoWorker                  nobody serves the model now; retry_after_s
+    ├── Overloaded                every worker is full and so is the queue; retry_after_s
+    ├── DeadlineExceeded
+    ├── ClientGone                the client left; nothing is sent any more
+    ├── WorkerLost                the worker died or fell silent
+    ├── EngineFault               the engine refused or broke
+    ├── InternalFault             a defect of the frontend itself
+    └── ProtocolViolation         a peer sent bytes that are no message; never reaches a client as such
+
+A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `error_from_code` makes it an exception again.
+"""
+
+from typing import ClassVar, Final
+
+
+class MeshError(Exception):
+    """Root of the tree. `message` is written for the client: no path, address or stack trace belongs in it.
+
+    Attributes:
+        code: OpenAI's `error.code`, also the name of the leaf on the wire.
+        param: the request field at fault, or None.
+        retryable: another worker, or the same one later, may succeed.
+        retry_after_s: seconds for the Retry-After header, or None.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(MeshError):
+    code = "invalid_value"
+
+
+class InvalidJson(InvalidRequest):
+    code = "invalid_json"
+
+
+class UnsupportedParameter(InvalidRequest):
+    code = "unsupported_parameter"
+
+
+class ContextOverflow(InvalidRequest):
+    code = "context_length_exceeded"
+
+    @classmethod
+    def of(cls, *, prompt_tokens: int, max_tokens: int, context_length: int, param: str) -> "ContextOverflow":
+        """The error with both numbers in its text, as OpenAI words it."""
+        wanted = f"{prompt_tokens + max_tokens} tokens ({prompt_tokens} in the prompt, {max_tokens} in the completion)"
+        return cls(
+            f"This model's maximum context length is {context_length} tokens. However, you requested {wanted}."
+            " Please reduce the length of the prompt or the completion.",
+            param=param,
+        )
+
+
+class ModelNotFound(MeshError):
+    code = "model_not_found"
+
+
+class RouteNotFound(MeshError):
+    code = "route_not_found"
+
+
+class MethodNotAllowed(MeshError):
+    code = "method_not_allowed"
+
+
+class UnsupportedMediaType(MeshError):
+    code = "unsupported_media_type"
+
+
+class BodyTooLarge(MeshError):
+    code = "body_too_large"
+
+
+class NoWorker(MeshError):
+    code = "no_worker"
+    retryable = True
+
+
+class Overloaded(MeshError):
+    code = "overloaded"
+    retryable = True
+
+
+class DeadlineExceeded(MeshError):
+    code = "deadline_exceeded"
+
+
+class ClientGone(MeshError):
+    code = "client_gone"
+
+
+class WorkerLost(MeshError):
+    code = "worker_lost"
+    retryable = True
+
+
+class EngineFault(MeshError):
+    code = "engine_fault"
+
+
+class InternalFault(MeshError):
+    code = "internal_error"
+
+
+class ProtocolViolation(MeshError):
+    code = "protocol_violation"
+
+
+HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
+    InvalidRequest: (400, "invalid_request_error"),
+    InvalidJson: (400, "invalid_request_error"),
+    UnsupportedParameter: (400, "invalid_request_error"),
+    ContextOverflow: (400, "invalid_request_error"),
+    ModelNotFound: (404, "invalid_request_error"),
+    RouteNotFound: (404, "invalid_request_error"),
+    MethodNotAllowed: (405, "invalid_request_error"),
+    UnsupportedMediaType: (415, "invalid_request_error"),
+    BodyTooLarge: (413, "invalid_request_error"),
+    NoWorker: (503, "service_unavailable_error"),
+    Overloaded: (503, "service_unavailable_error"),
+    DeadlineExceeded: (504, "timeout_error"),
+    ClientGone: (499, "cancelled"),
+    WorkerLost: (502, "server_error"),
+    EngineFault: (500, "server_error"),
+    InternalFault: (500, "server_error"),
+    ProtocolViolation: (500, "server_error"),
+}
+"""Leaf → (HTTP status, OpenAI `error.type`). Every leaf has a row (tests/unit/protocol/test_errors.py)."""
+
+_BY_CODE: Final = {leaf.code: leaf for leaf in HTTP}
+
+
+def error_from_code(code: str, message: str, param: str | None = None) -> MeshError:
+    """The exception that a worker named; a code of a newer version than ours counts as an engine fault."""
+    return _BY_CODE.get(code, EngineFault)(message, param=param)

@@ -1,0 +1,52 @@
+"""Every bound of the wire, each with its unit in its name and its reason beside it."""
+
+from typing import Final
+
+WIRE_VERSION: Final = b"\x01"
+"""First frame of every message. A peer with another version is answered with Refused and dropped."""
+
+REQUEST_ID_CHARS: Final = 32
+"""Request ids are 32 hex digits: SGLang aborts by prefix, so ids must not be prefixes of each other."""
+
+FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A 45 MB HTTP body (the default cap) of one-character tokens is 45 M ids only in theory; the longest context
+served today is 10 M tokens = 40 MB of u32. libzmq drops a peer that sends more (MAXMSGSIZE)."""
+
+MESSAGES_QUEUED_MAX: Final = 16_384
+"""High-water mark of each mesh socket. Credits keep well below it; reaching it is an alarm, not flow control."""
+
+MESSAGES_PER_TURN_MAX: Final = 256
+"""Messages taken from a socket in one loop turn, so that a flood of them cannot starve HTTP or heartbeats."""
+
+NAME_CHARS_MAX: Final = 256
+"""Model names, worker ids and other labels that a peer supplies."""
+
+MESSAGE_CHARS_MAX: Final = 2_000
+"""Error text that a worker supplies; longer text is cut before it is sent."""
+
+FILE_BYTES_MAX: Final = 128 * 1024 * 1024
+"""One tokenizer file. The largest published tokenizer.json is about 35 MB."""
+
+FILE_CHUNK_BYTES: Final = 1024 * 1024
+"""A model file travels in chunks of this size, so that heartbeats pass between them."""
+
+CARD_FILES_MAX: Final = 16
+"""Files named by one model card; a Hugging Face tokenizer has at most six."""
+
+STOP_TOKEN_IDS_MAX: Final = 256
+"""Stop token ids of one request; model families with many end-of-turn tokens have about ten."""
+
+LOGIT_BIAS_MAX: Final = 1_024
+"""Entries of logit_bias; OpenAI allows 300."""
+
+DP_RANKS_MAX: Final = 1_024
+"""Data-parallel ranks behind one worker id."""
+
+HEARTBEAT_INTERVAL_S: Final = 0.25
+"""Both directions. Four are missed before anything is concluded."""
+
+WORKER_SILENT_S_MAX: Final = 1.5
+"""A worker that has sent nothing for this long gets no new work and its requests are given up (design: a hang is seen in 3 s)."""
+
+FRONTEND_SILENT_S_MAX: Final = 4.0
+"""A frontend that has sent nothing for this long has its requests aborted by the worker (design: within 5 s)."""

@@ -1,0 +1,85 @@
+"""Frontend → worker. Add-only: a field once published keeps its name, meaning and default."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from protocol.limits import LOGIT_BIAS_MAX, NAME_CHARS_MAX, REQUEST_ID_CHARS, STOP_TOKEN_IDS_MAX
+
+RequestId = Annotated[str, Meta(min_length=REQUEST_ID_CHARS, max_length=REQUEST_ID_CHARS)]
+Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+
+
+class Sampling(Struct, frozen=True, omit_defaults=True):
+    """How the next token is chosen and when generation ends. Ranges are checked by the frontend; the engine checks again.
+
+    Stop strings are absent on purpose: the frontend detokenizes, so it alone can see them.
+    """
+
+    max_new_tokens: int
+    min_new_tokens: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    ignore_eos: bool = False
+    stop_token_ids: Annotated[list[int], Meta(max_length=STOP_TOKEN_IDS_MAX)] = []
+    logit_bias: Annotated[dict[str, float], Meta(max_length=LOGIT_BIAS_MAX)] = {}
+    """Token id in decimal digits → bias, as SGLang takes it."""
+
+
+class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
+    """Run one prompt. Exactly one Delta with an end answers it, unless the worker dies."""
+
+    request_id: RequestId
+    model: Name
+    token_ids: bytes
+    """The prompt, little-endian u32."""
+    sampling: Sampling
+    deadline_unix_ms: int
+    """Absolute. A worker drops what has expired before prefill."""
+    stream: bool = True
+    """False: tokens may be held back and sent together, since no one reads them one by one."""
+    priority: int = 0
+    routed_dp_rank: int | None = None
+    traceparent: Annotated[str, Meta(max_length=64)] | None = None
+    """W3C trace context."""
+
+
+class Abort(Struct, frozen=True, tag="abort"):
+    """Stop a request at whatever stage it is. Unknown ids are ignored; a known one still ends with its one Delta."""
+
+    request_id: RequestId
+
+
+class FetchFile(Struct, frozen=True, tag="fetch_file"):
+    """Ask for a file of the worker's model card by content hash; answered with FileChunk messages."""
+
+    sha256: Annotated[str, Meta(min_length=64, max_length=64)]
+
+
+class HelloWanted(Struct, frozen=True, tag="hello_wanted"):
+    """The frontend does not know this connection (it restarted, or the link did): introduce yourself again."""
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    """Hello was accepted; requests may follow."""
+
+    frontend_id: Name
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """Hello was not accepted, with the reason in one line; the worker says it in its log and keeps away."""
+
+    reason: str
+
+
+class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat"):
+    """The frontend's loop lives. Its silence makes the worker abort its requests."""
+
+
+ToWorker = Generate | Abort | FetchFile | HelloWanted | Welcome | Refused | FrontendHeartbeat

@@ -1,0 +1,56 @@
+"""What a worker asks of an engine: submit and abort in, step batches out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from protocol.membership import Capacity, ModelCard, RankLoad
+from protocol.replies import Delta
+from protocol.requests import Generate
+
+Deliver = Callable[[Sequence[Delta]], None]
+"""Called on the event loop, once per engine step, with every request that moved in it. Must not block."""
+
+
+class EngineFacts(Struct, frozen=True):
+    """What the engine turned out to be once it was up; the worker's Hello is made of it."""
+
+    card: ModelCard
+    card_files: dict[str, Path]
+    """Where each of the card's files lies on this host, by SHA-256."""
+    capacity: Capacity
+    version: str
+    """For people: "sglang 0.5.23 on cpu", "sim"."""
+
+
+class Engine(Protocol):
+    """One engine instance, possibly of several data-parallel ranks.
+
+    Every submitted request ends with exactly one Delta whose `end` is set: finished, aborted or failed.
+    The positions (`start`) of a request's deltas are gapless from 0.
+    """
+
+    async def start(self, deliver: Deliver) -> EngineFacts:
+        """Bring the engine up; return when it can take requests.
+
+        Raises:
+            StartError: it cannot start; the message says why in one line.
+        """
+
+    def submit(self, request: Generate) -> None:
+        """Take a request and return at once. A request the engine refuses ends with a Failed delta, not an exception."""
+
+    def abort(self, request_id: str) -> None:
+        """Stop a request at any stage; unknown and finished ids are ignored."""
+
+    def loads(self) -> list[RankLoad]:
+        """Load of each rank, by dp_rank. Cheap: read on every heartbeat."""
+
+    async def stop(self) -> None:
+        """End the engine and every process it started."""
+
+
+class StartError(Exception):
+    """The worker cannot start. The message is one line, for the person at the terminal."""
