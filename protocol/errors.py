@@ -25,6 +25,10 @@ A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `er
 from typing import ClassVar, Final
 
 
+class StartError(Exception):
+    """A process cannot start. The message is one line, for the person at the terminal."""
+
+
 class MeshError(Exception):
     """Root of the tree. `message` is written for the client: no path, address or stack trace belongs in it.
 

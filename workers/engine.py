@@ -38,6 +38,7 @@ class Engine(Protocol):
         Raises:
             StartError: it cannot start; the message says why in one line.
         """
+        ...
 
     def submit(self, request: Generate) -> None:
         """Take a request and return at once. A request the engine refuses ends with a Failed delta, not an exception."""
@@ -47,10 +48,7 @@ class Engine(Protocol):
 
     def loads(self) -> list[RankLoad]:
         """Load of each rank, by dp_rank. Cheap: read on every heartbeat."""
+        ...
 
     async def stop(self) -> None:
         """End the engine and every process it started."""
-
-
-class StartError(Exception):
-    """The worker cannot start. The message is one line, for the person at the terminal."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from protocol.limits import FILE_BYTES_MAX
 from protocol.membership import CardFile, ModelCard, SamplingDefaults
-from workers.engine import StartError
+from protocol.errors import StartError
 
 CARD_FILES = (
     "tokenizer.json",

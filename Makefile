@@ -1,0 +1,42 @@
+# kvmesh: make up serves the demo model; make test runs the whole suite. Nothing but Python >= 3.11, pip, make and gcc is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HTTP_PORT ?= 8000
+WORKERS ?= 1
+MODEL ?=
+ARGS ?=
+
+.PHONY: setup up test check bench clean
+
+setup: $(VENV)/.ready
+
+# A GPU host installs SGLang as its authors published it; a CPU host exactly what the CPU path needs.
+$(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-cpu-nodeps.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check --upgrade pip
+	if command -v nvidia-smi >/dev/null 2>&1; then \
+		$(BIN)/pip install -q --disable-pip-version-check -e '.[sglang,dev]'; \
+	else \
+		$(BIN)/pip install -q --disable-pip-version-check -r requirements/sglang-cpu.txt -e '.[dev]' && \
+		$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/sglang-cpu-nodeps.txt; \
+	fi
+	touch $@
+
+up: setup
+	@exec $(BIN)/kvmesh up $(if $(MODEL),--model-path $(MODEL)) --workers $(WORKERS) --http-port $(HTTP_PORT) -- $(ARGS)
+
+test: check
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m bench.run --table standard
+
+clean:
+	rm -rf $(VENV) .venv-* build dist *.egg-info

@@ -1,0 +1,33 @@
+"""`python -m frontend`: one frontend, serving HTTP and taking workers."""
+
+import logging
+import sys
+
+import uvloop
+
+from frontend.app import serve
+from frontend.settings import FrontendSettings
+from protocol.errors import StartError
+from protocol.packaging import foreign_owners
+from protocol.settings import parse_settings
+
+EXIT_CANNOT_START = 3
+"""Told apart from a crash, so that a supervisor does not try again."""
+
+
+def main() -> int:
+    """Run a frontend until it is told to stop."""
+    settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        if complaints := foreign_owners():
+            raise StartError("; ".join(complaints))
+        uvloop.run(serve(settings))
+    except StartError as error:
+        print(f"kvmesh frontend cannot start: {error}", file=sys.stderr)  # noqa: T201 - the one line for the person at the terminal
+        return EXIT_CANNOT_START
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

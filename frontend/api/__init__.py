@@ -1,0 +1,1 @@
+"""What HTTP clients see: the OpenAI endpoints as raw ASGI, everything else as FastAPI routes."""

@@ -1,0 +1,97 @@
+"""POST /v1/chat/completions."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from frontend.api.chunks import DONE, ChunkWriter
+from frontend.api.exchange import Exchange
+from frontend.api.messages import check_messages
+from frontend.api.parsing import BodyParser
+from frontend.api.refusals import refuse_unsupported_chat
+from frontend.api.running import Runner, usage_of
+from frontend.api.schemas import ChatCompletionRequest
+from frontend.generation import Generation
+from protocol.errors import InvalidRequest
+
+_parser = BodyParser(ChatCompletionRequest)
+_encode = msgspec.json.Encoder().encode
+
+_RESERVED_TEMPLATE_KWARGS = frozenset({"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template"})
+
+
+async def chat_completions(exchange: Exchange, runner: Runner) -> None:
+    """Answer one chat request, as a whole or streamed."""
+    request = _parser.parse(await exchange.read_body())
+    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+
+
+async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionRequest) -> None:
+    refuse_unsupported_chat(request)
+    check_messages(request.messages)
+    entry = runner.model(request.model)
+    prompt = await entry.served.encode_off_loop(_render(entry.served, request), add_special_tokens=False)
+    generation = await runner.start(exchange, entry, request, [prompt])
+    try:
+        if request.stream:
+            await _stream(exchange, request, generation, len(prompt) // 4)
+        else:
+            await _whole(exchange, request, generation, len(prompt) // 4)
+    finally:
+        generation.close()
+
+
+def _render(served: Any, request: ChatCompletionRequest) -> str:
+    kwargs = request.chat_template_kwargs or {}
+    if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
+        raise InvalidRequest(f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.", param="chat_template_kwargs")
+    continued = request.continue_final_message or False
+    return served.render(
+        request.messages,
+        tools=None if request.tool_choice == "none" else request.tools,
+        add_generation_prompt=not continued if request.add_generation_prompt is None else request.add_generation_prompt,
+        continue_final_message=continued,
+        **kwargs,
+    )
+
+
+async def _stream(exchange: Exchange, request: ChatCompletionRequest, generation: Generation, prompt_tokens: int) -> None:
+    with_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
+    writer = ChunkWriter(_head(exchange, request, "chat.completion.chunk"), text_key=(b'"delta":{"content":', b"}"), with_usage=with_usage)
+    begun: set[int] = set()
+    while generation.running:
+        events: list[bytes] = []
+        for choice, text in await generation.advance():
+            if choice.index not in begun:
+                begun.add(choice.index)
+                delta = b'{"role":"assistant","content":' + _encode(text) + b"}"
+                events.append(writer.delta(choice.index, delta, choice.finish_reason))
+            elif text:
+                events.append(writer.text(choice.index, text, choice.finish_reason))
+            else:
+                events.append(writer.delta(choice.index, b"{}", choice.finish_reason))
+        if generation.running:
+            await exchange.send_events(b"".join(events))
+    if with_usage:
+        events.append(writer.usage(usage_of(generation, prompt_tokens)))
+    await exchange.end_events(b"".join([*events, DONE]))
+
+
+async def _whole(exchange: Exchange, request: ChatCompletionRequest, generation: Generation, prompt_tokens: int) -> None:
+    texts = await generation.finish()
+    choices = [
+        {
+            "index": choice.index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": choice.finish_reason,
+        }
+        for choice, text in zip(generation.choices, texts, strict=True)
+    ]
+    usage = usage_of(generation, prompt_tokens).as_json()
+    await exchange.send_json(200, _encode(_head(exchange, request, "chat.completion") | {"choices": choices, "usage": usage}))
+
+
+def _head(exchange: Exchange, request: ChatCompletionRequest, kind: str) -> dict[str, Any]:
+    return {"id": "chatcmpl-" + exchange.request_id, "object": kind, "created": int(time.time()), "model": request.model}

@@ -1,0 +1,105 @@
+"""POST /v1/completions: one prompt or several, as text or token ids."""
+
+import time
+from typing import Any, cast
+
+import msgspec
+
+from frontend.api.chunks import DONE, ChunkWriter
+from frontend.api.exchange import Exchange
+from frontend.api.parsing import BodyParser
+from frontend.api.refusals import refuse_unsupported_completion
+from frontend.api.running import Runner, usage_of
+from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
+from frontend.generation import Generation
+from frontend.models import ServedModel
+from protocol.errors import InvalidRequest
+from protocol.tokens import count_tokens, pack_tokens, unpack_tokens
+
+_parser = BodyParser(CompletionRequest)
+_encode = msgspec.json.Encoder().encode
+
+
+async def completions(exchange: Exchange, runner: Runner) -> None:
+    """Answer one completions request, as a whole or streamed."""
+    request = _parser.parse(await exchange.read_body())
+    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+
+
+async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest) -> None:
+    refuse_unsupported_completion(request)
+    entry = runner.model(request.model)
+    prompts = [await _tokens(prompt, entry.served) for prompt in _prompts(request)]
+    echoes = [entry.served.decode(unpack_tokens(prompt)) for prompt in prompts] if request.echo else [""] * len(prompts)
+    generation = await runner.start(exchange, entry, request, prompts)
+    n = request.n or 1
+    prompt_tokens = sum(count_tokens(prompt) for prompt in prompts)
+    try:
+        if request.stream:
+            await _stream(exchange, request, generation, [echo for echo in echoes for _ in range(n)], prompt_tokens)
+        else:
+            await _whole(exchange, request, generation, [echo for echo in echoes for _ in range(n)], prompt_tokens)
+    finally:
+        generation.close()
+
+
+def _prompts(request: CompletionRequest) -> list[str | list[int]]:
+    """The prompts one by one.
+
+    Raises:
+        InvalidRequest: none, too many, or a mixture of kinds.
+    """
+    prompt = request.prompt
+    if isinstance(prompt, str):
+        return [prompt]
+    if not prompt:
+        raise InvalidRequest("The prompt is empty.", param="prompt")
+    kinds = {type(part) for part in prompt}
+    if len(kinds) > 1:
+        raise InvalidRequest("A list of prompts must hold only strings, only token ids, or only lists of token ids.", param="prompt")
+    if kinds == {int}:
+        return [cast("list[int]", prompt)]
+    if len(prompt) > PROMPTS_MAX:
+        raise InvalidRequest(f"At most {PROMPTS_MAX} prompts are allowed, got {len(prompt)}.", param="prompt")
+    return cast("list[str | list[int]]", prompt)
+
+
+async def _tokens(prompt: str | list[int], served: ServedModel) -> bytes:
+    if isinstance(prompt, str):
+        packed = await served.encode_off_loop(prompt, add_special_tokens=True)
+        if not packed:
+            raise InvalidRequest("The prompt is empty.", param="prompt")
+        return packed
+    if max(prompt) >= served.card.vocab_size:
+        raise InvalidRequest(f"Token id {max(prompt)} is outside the vocabulary of {served.card.vocab_size}.", param="prompt")
+    return pack_tokens(prompt)
+
+
+async def _stream(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
+    with_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
+    writer = ChunkWriter(_head(exchange, request), text_key=(b'"text":', b""), with_usage=with_usage)
+    events: list[bytes] = []
+    while generation.running:
+        events = []
+        for choice, text in await generation.advance():
+            events.append(writer.text(choice.index, echoes[choice.index] + text, choice.finish_reason))
+            echoes[choice.index] = ""
+        if generation.running:
+            await exchange.send_events(b"".join(events))
+    if with_usage:
+        events.append(writer.usage(usage_of(generation, prompt_tokens)))
+    await exchange.end_events(b"".join([*events, DONE]))
+
+
+async def _whole(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
+    texts = await generation.finish()
+    choices = [
+        {"index": choice.index, "text": echo + text, "logprobs": None, "finish_reason": choice.finish_reason}
+        for choice, echo, text in zip(generation.choices, echoes, texts, strict=True)
+    ]
+    usage = usage_of(generation, prompt_tokens).as_json()
+    await exchange.send_json(200, _encode(_head(exchange, request) | {"choices": choices, "usage": usage}))
+
+
+def _head(exchange: Exchange, request: CompletionRequest) -> dict[str, Any]:
+    return {"id": "cmpl-" + exchange.request_id, "object": "text_completion", "created": int(time.time()), "model": request.model}

@@ -1,0 +1,122 @@
+"""Everything that is not a hot path, as FastAPI routes: models, health, metrics, and the OpenAPI page."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from frontend.api.errors import error_body, error_status
+from frontend.api.openapi import document
+from frontend.mesh.mesh import Mesh
+from frontend.mesh.registry import ModelEntry
+from frontend.mesh.worker import Phase
+from frontend.observe.metrics import FrontendMetrics
+from protocol.errors import InternalFault, MeshError, MethodNotAllowed, ModelNotFound, RouteNotFound
+
+
+def build_routes(mesh: Mesh, metrics: FrontendMetrics, *, hot_paths: Iterable[str]) -> FastAPI:
+    """The FastAPI application behind the hot paths."""
+    app = FastAPI(title="kvmesh", version="0.1.0", redoc_url=None)
+    app.openapi = lambda: document(app, hot_paths)  # type: ignore[method-assign]
+    _add_error_handlers(app)
+    _add_models(app, mesh)
+    _add_health(app, mesh)
+
+    @app.get("/metrics", response_class=Response)
+    async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
+        metrics.workers.clear()
+        for entry in mesh.registry.models.values():
+            metrics.workers.labels(entry.served.card.name).set(len({rank.worker.worker_id for rank in entry.ranks}))
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+    return app
+
+
+def _add_models(app: FastAPI, mesh: Mesh) -> None:
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        return {"object": "list", "data": [_model(entry) for entry in mesh.registry.available()]}
+
+    @app.get("/v1/models/{model_id:path}")
+    async def model(model_id: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        entry = mesh.registry.entry(model_id)
+        if entry is None or not entry.workers:
+            raise ModelNotFound(f"The model {model_id[:256]!r} does not exist or is not served here.", param="model")
+        return _model(entry)
+
+
+def _model(entry: ModelEntry) -> dict[str, Any]:
+    card = entry.served.card
+    return {
+        "id": card.name,
+        "object": "model",
+        "created": card.created_unix_s,
+        "owned_by": "kvmesh",
+        "max_model_len": card.context_length,
+        "aliases": card.aliases,
+    }
+
+
+def _add_health(app: FastAPI, mesh: Mesh) -> None:
+    @app.get("/live")
+    async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        return {"status": "live"}
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        models = [entry.served.card.name for entry in mesh.registry.available() if entry.ranks]
+        if models:
+            return JSONResponse({"status": "ready", "models": models})
+        reason = "a worker is loading its model" if mesh.registry.loading(_now()) else "no worker is connected"
+        return JSONResponse({"status": "not ready", "reasons": [reason]}, status_code=503)
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        registry = mesh.registry
+        return {
+            "status": "healthy" if any(entry.ranks for entry in registry.available()) else "no workers",
+            "workers": [
+                {
+                    "worker_id": worker.worker_id,
+                    "model": worker.hello.card.name,
+                    "engine": worker.hello.engine,
+                    "phase": worker.phase.value,
+                    "requests": [rank.requests for rank in worker.ranks],
+                    "ready": worker.phase is Phase.READY,
+                }
+                for worker in registry.workers.values()
+            ],
+            "loading": [
+                {"worker_id": loading.worker_id, "model": loading.model, "phase": loading.phase, "elapsed_s": round(loading.elapsed_s, 1)}
+                for loading in registry.loading(_now())
+            ],
+        }
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(MeshError)
+    async def mesh_error(_: Request, error: MeshError) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return _error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]
+        known = {
+            404: RouteNotFound(f"Unknown request URL: {request.method} {request.url.path[:200]}."),
+            405: MethodNotAllowed(f"Not allowed to {request.method} on {request.url.path[:200]}."),
+        }
+        return _error_response(known.get(error.status_code) or InternalFault("The server had an error while processing your request."))
+
+    @app.exception_handler(Exception)
+    async def defect(_: Request, __: Exception) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return _error_response(InternalFault("The server had an error while processing your request."))
+
+
+def _error_response(error: MeshError) -> Response:
+    return Response(error_body(error), status_code=error_status(error), media_type="application/json")

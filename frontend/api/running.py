@@ -1,0 +1,107 @@
+"""From prompts to a running generation: what chat and completions share."""
+
+import os
+import time
+from collections.abc import Sequence
+
+from frontend.api.chunks import Usage
+from frontend.api.exchange import Exchange
+from frontend.api.sampling import sampling_for, stop_strings
+from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.generation import Generation
+from frontend.mesh.mesh import Mesh
+from frontend.mesh.registry import ModelEntry
+from frontend.text.output import OutputRules
+from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
+from protocol.requests import Generate, Sampling
+from protocol.tokens import count_tokens
+
+CHOICES_MAX = 1_024
+"""Prompts times n of one request: each is a request to a worker."""
+
+
+class Runner:
+    """Starts generations for the HTTP handlers."""
+
+    def __init__(self, mesh: Mesh, *, request_timeout_s: float) -> None:
+        self._mesh = mesh
+        self._request_timeout_s = request_timeout_s
+
+    def model(self, name: str) -> ModelEntry:
+        """The model of that name.
+
+        Raises:
+            ModelNotFound: never heard of it.
+            NoWorker: it is known but nobody serves it now, or no worker has come yet at all.
+        """
+        registry = self._mesh.registry
+        entry = registry.entry(name)
+        if entry is not None and entry.ranks:
+            return entry
+        if entry is not None or not registry.available():
+            raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.", retry_after_s=2)
+        raise ModelNotFound(f"The model {name!r} does not exist or is not served here.", param="model")
+
+    async def start(
+        self, exchange: Exchange, entry: ModelEntry, request: ChatCompletionRequest | CompletionRequest, prompts: Sequence[bytes]
+    ) -> Generation:
+        """Dispatch n choices of every prompt (packed u32), prompt after prompt.
+
+        Raises:
+            InvalidRequest: too many choices, or the sampling fields do not fit the prompt.
+            NoWorker, Overloaded: as Mesh.dispatch.
+        """
+        n = request.n or 1
+        if n * len(prompts) > CHOICES_MAX:
+            raise InvalidRequest(f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_MAX} is allowed.", param="n")
+        # The first request of an exchange bears its id, so that one name finds a plain request in every log.
+        request_ids = iter([exchange.request_id])
+        requests = [
+            self._generate(exchange, entry, request, prompt, sampling, next(request_ids, "") or os.urandom(16).hex())
+            for prompt in prompts
+            for sampling in [sampling_for(request, entry.served.card, count_tokens(prompt))]
+            for _ in range(n)
+        ]
+        generation = Generation(self._mesh, entry)
+        rules = OutputRules(
+            stops=stop_strings(request.stop),
+            include_stop=request.include_stop_str_in_output or False,
+            skip_special_tokens=request.skip_special_tokens is not False,
+            min_tokens=request.min_tokens or 0,
+        )
+        try:
+            await generation.start(requests, rules)
+        except BaseException:
+            generation.close()
+            raise
+        return generation
+
+    def _generate(
+        self,
+        exchange: Exchange,
+        entry: ModelEntry,
+        request: ChatCompletionRequest | CompletionRequest,
+        prompt: bytes,
+        sampling: Sampling,
+        request_id: str,
+    ) -> Generate:
+        return Generate(
+            request_id=request_id,
+            model=entry.served.card.name,
+            token_ids=prompt,
+            sampling=sampling,
+            deadline_unix_ms=int((time.time() + self._request_timeout_s) * 1000),
+            # Stop strings are seen here, so the tokens must come as they are made.
+            stream=bool(request.stream or request.stop),
+            priority=request.priority or 0,
+            traceparent=exchange.traceparent,
+        )
+
+
+def usage_of(generation: Generation, prompt_tokens: int) -> Usage:
+    """Token counts of a finished generation; `prompt_tokens` is the sum over its prompts."""
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=sum(choice.completion_tokens for choice in generation.choices),
+        cached_tokens=sum(choice.cached_tokens for choice in generation.choices),
+    )

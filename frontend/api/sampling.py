@@ -1,0 +1,90 @@
+"""Request fields → what the engine is told and what the frontend itself watches for."""
+
+from typing import TypeVar
+
+from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from protocol.errors import ContextOverflow, InvalidRequest
+from protocol.limits import LOGIT_BIAS_MAX
+from protocol.membership import ModelCard
+from protocol.requests import Sampling
+
+T = TypeVar("T")
+
+COMPLETION_TOKENS_DEFAULT = 16
+"""OpenAI's default for /v1/completions; chat runs to the end of the context."""
+
+
+def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int) -> Sampling:
+    """Sampling of one choice. What the client leaves open comes from the model's generation_config, then OpenAI's defaults.
+
+    Raises:
+        ContextOverflow: prompt and completion do not fit the model's context.
+        InvalidRequest: a token id outside the vocabulary, or more tokens wanted at least than at most.
+    """
+    defaults = card.defaults
+    max_new_tokens = _max_new_tokens(request, card, prompt_tokens)
+    min_new_tokens = request.min_tokens or 0
+    if min_new_tokens > max_new_tokens:
+        raise InvalidRequest(f"min_tokens ({min_new_tokens}) is larger than max_tokens ({max_new_tokens}).", param="min_tokens")
+    return Sampling(
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
+        temperature=_first(request.temperature, defaults.temperature, 1.0),
+        top_p=_first(request.top_p, defaults.top_p, 1.0),
+        top_k=_top_k(request.top_k, defaults.top_k),
+        min_p=_first(request.min_p, defaults.min_p, 0.0),
+        frequency_penalty=request.frequency_penalty or 0.0,
+        presence_penalty=request.presence_penalty or 0.0,
+        repetition_penalty=_first(request.repetition_penalty, defaults.repetition_penalty, 1.0),
+        seed=request.seed,
+        ignore_eos=request.ignore_eos or False,
+        stop_token_ids=_in_vocabulary(request.stop_token_ids, card),
+        logit_bias=_logit_bias(request.logit_bias, card),
+    )
+
+
+def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
+    """The stop strings of a request."""
+    if stop is None:
+        return ()
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _max_new_tokens(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int) -> int:
+    if isinstance(request, ChatCompletionRequest):
+        asked, default, param = request.max_completion_tokens or request.max_tokens, None, "messages"
+    else:
+        asked, default, param = request.max_tokens, COMPLETION_TOKENS_DEFAULT, "prompt"
+    room = card.context_length - prompt_tokens
+    if room < 1 or (asked is not None and asked > room):
+        raise ContextOverflow.of(
+            prompt_tokens=prompt_tokens, max_tokens=asked or default or 1, context_length=card.context_length, param=param
+        )
+    return asked if asked is not None else min(default or room, room)
+
+
+def _top_k(asked: int | None, default: int | None) -> int:
+    top_k = _first(asked, default, -1)
+    return top_k if top_k > 0 else -1
+
+
+def _in_vocabulary(token_ids: list[int] | None, card: ModelCard) -> list[int]:
+    for token_id in token_ids or ():
+        if token_id >= card.vocab_size:
+            raise InvalidRequest(f"Token id {token_id} is outside the vocabulary of {card.vocab_size}.", param="stop_token_ids")
+    return token_ids or []
+
+
+def _logit_bias(bias: dict[str, float] | None, card: ModelCard) -> dict[str, float]:
+    if not bias:
+        return {}
+    if len(bias) > LOGIT_BIAS_MAX:
+        raise InvalidRequest(f"logit_bias takes at most {LOGIT_BIAS_MAX} tokens.", param="logit_bias")
+    for token_id in bias:
+        if not (token_id.isascii() and token_id.isdigit() and int(token_id) < card.vocab_size):
+            raise InvalidRequest(f"{token_id[:20]!r} is no token id of this model.", param="logit_bias")
+    return bias
+
+
+def _first(asked: T | None, default: T | None, otherwise: T) -> T:
+    return asked if asked is not None else default if default is not None else otherwise

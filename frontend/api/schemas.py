@@ -1,0 +1,92 @@
+"""The bodies that clients send. Field names are OpenAI's; those below a comment are the extensions that SGLang, vLLM and Dynamo share.
+
+Bounds are here so that the OpenAPI document shows them. Whatever is declared is honoured or refused: `refusals.py` names what a
+later version will honour.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from protocol.limits import NAME_CHARS_MAX, STOP_TOKEN_IDS_MAX
+
+TOKENS_MAX = 2**31 - 1
+"""Far above any context; keeps the number inside an i32 everywhere."""
+
+CHOICES_MAX = 128
+STOPS_MAX = 32
+"""SGLang's bound on stop strings; OpenAI allows 4."""
+
+STOP_CHARS_MAX = 1_024
+MESSAGES_MAX = 10_000
+TOOLS_MAX = 512
+PROMPTS_MAX = 1_024
+"""Prompts of one completions request."""
+
+Model = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+TokenCount = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
+TokenId = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+StopString = Annotated[str, Meta(min_length=1, max_length=STOP_CHARS_MAX)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+
+
+class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What chat and completions have in common."""
+
+    model: Model
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenCount | None = None
+    n: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    user: Annotated[str, Meta(max_length=1_024)] | None = None
+    # Extensions
+    top_k: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=STOP_TOKEN_IDS_MAX)] | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+
+
+class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    messages: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)]
+    max_completion_tokens: TokenCount | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=TOOLS_MAX)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    modalities: list[str] | None = None
+    reasoning_effort: str | None = None
+    # Extensions
+    chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+
+class CompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    prompt: str | list[str | TokenId | Annotated[list[TokenId], Meta(min_length=1)]]
+    """One prompt or several, as text or as token ids; a list mixes no kinds."""
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None

@@ -1,0 +1,138 @@
+"""Composition root of a frontend: settings in, a running ASGI application out."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from random import SystemRandom
+
+import uvicorn
+import zmq
+
+from frontend.api.chat import chat_completions
+from frontend.api.completions import completions
+from frontend.api.exchange import Exchange, Receive, Scope, Send
+from frontend.api.routes import build_routes
+from frontend.api.running import Runner
+from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
+from frontend.mesh.files import FileCache
+from frontend.mesh.mesh import Mesh
+from frontend.models import ModelLoader
+from frontend.observe.metrics import FrontendMetrics
+from frontend.routing.admission import AdmissionQueue
+from frontend.routing.least_loaded import LeastLoaded
+from frontend.routing.policy import Policy
+from frontend.routing.round_robin import RoundRobin
+from frontend.settings import FrontendSettings
+from protocol.curve import MeshKey
+from protocol.errors import StartError
+from protocol.sockets import Socket, bound_router
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Exchange, Runner], Awaitable[None]]
+
+HOT_PATHS: dict[str, Handler] = {"/v1/chat/completions": chat_completions, "/v1/completions": completions}
+
+BACKLOG_CONNECTIONS = 2_048
+"""Connections the kernel holds while the loop is busy."""
+
+
+class Application:
+    """The ASGI callable: hot paths straight to their handlers, everything else to FastAPI."""
+
+    def __init__(self, mesh: Mesh, runner: Runner, metrics: FrontendMetrics, settings: FrontendSettings) -> None:
+        self._runner = runner
+        self._metrics = metrics
+        self._body_bytes_max = settings.body_limit_mb * 1_000_000
+        self._request_timeout_s = settings.request_timeout
+        self._routes = build_routes(mesh, metrics, hot_paths=HOT_PATHS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        handler = HOT_PATHS.get(path)
+        if handler is None or scope["type"] != "http" or scope["method"] != "POST":
+            await self._routes(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send, body_bytes_max=self._body_bytes_max)
+        metrics = self._metrics
+        metrics.inflight_requests.inc()
+        error = await exchange.answer(partial(self._run, handler), deadline_s=self._request_timeout_s)
+        metrics.inflight_requests.dec()
+        metrics.requests.labels(path, "error" if error else "success", error.code if error else "").inc()
+
+    async def _run(self, handler: Handler, exchange: Exchange) -> None:
+        await handler(exchange, self._runner)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which would end the process before the mesh is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: FrontendSettings) -> None:
+    """Serve until SIGTERM or SIGINT; open requests get the graceful-shutdown time to finish, a second signal ends them.
+
+    Raises:
+        StartError: a port is taken, or the mesh address or key cannot be used.
+    """
+    listener = _listen(settings.http_host, settings.http_port)
+    key = MeshKey.from_file(settings.mesh_key_file)
+    context: zmq.Context[Socket] = zmq.Context()
+    try:
+        router = bound_router(context, settings.mesh_bind, key)
+    except zmq.ZMQError as error:
+        raise StartError(f"cannot bind the mesh to {settings.mesh_bind}: {error}") from None
+    metrics = FrontendMetrics()
+    loader = ModelLoader(FileCache(Path(settings.cache_dir).expanduser() / "model-files"), tokenizer_backend=settings.tokenizer_backend)
+    mesh = Mesh(
+        router,
+        frontend_id=f"{socket.gethostname()}-{os.getpid()}",
+        prepare=loader.prepare,
+        policy=_policy(settings.router_mode),
+        queue=AdmissionQueue(requests_waiting_max=settings.queue_size, wait_s_max=settings.queue_timeout),
+        metrics=metrics,
+    )
+    runner = Runner(mesh, request_timeout_s=settings.request_timeout)
+    server = _Server(
+        uvicorn.Config(
+            Application(mesh, runner, metrics, settings),
+            http=GuardedHttpToolsProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.http_graceful_shutdown_timeout_secs,
+        )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+    log.info("serving http://%s:%d, workers connect to %s", *listener.getsockname()[:2], settings.mesh_bind)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await mesh.close()
+        if key is not None:
+            key.close()
+        context.term()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG_CONNECTIONS)
+    except OSError as error:
+        raise StartError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from None
+
+
+def _policy(mode: str) -> Policy:
+    return RoundRobin() if mode == "round-robin" else LeastLoaded(SystemRandom())

@@ -1,0 +1,22 @@
+"""`kvmesh up` and `kvmesh chat`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from frontend.cli import chat, up
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # What follows "--" belongs to the workers and their engines, whatever it looks like.
+    own, engine_argv = (arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]) if "--" in arguments else (arguments, [])
+    parser = argparse.ArgumentParser(prog="kvmesh", description="OpenAI-compatible serving for a fleet of SGLang engines.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up.add_arguments(commands.add_parser("up", help="serve a model on this host: a frontend and workers together"))
+    chat.add_arguments(commands.add_parser("chat", help="talk to a running frontend"))
+    options = parser.parse_args(own)
+    if options.command == "up":
+        return up.run(options, engine_argv)
+    return chat.run(options)

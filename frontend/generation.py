@@ -1,0 +1,125 @@
+"""One HTTP request's choices: dispatched to workers, merged as their tokens arrive, turned into text under their stop rules."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from frontend.mesh.mesh import Mesh
+from frontend.mesh.registry import ModelEntry
+from frontend.mesh.stream import RequestStream, Wakeup
+from frontend.text.output import ChoiceText, OutputRules
+from protocol.requests import Generate
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class Choice:
+    """One of the completions that a request asked for."""
+
+    __slots__ = ("_text", "finish_reason", "index", "stream")
+
+    def __init__(self, index: int, stream: RequestStream, text: ChoiceText) -> None:
+        self.index = index
+        self.stream = stream
+        self.finish_reason: FinishReason | None = None
+        """None while it runs."""
+        self._text = text
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated, those of the stop included."""
+        finished = self.stream.finished
+        return finished.completion_tokens if finished is not None else self.stream.tokens_received
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens the engine found in its cache; known at the end."""
+        finished = self.stream.finished
+        return finished.cached_tokens if finished is not None else 0
+
+    def advance(self) -> str:
+        """Text gained since the last call; sets `finish_reason` when it was the last.
+
+        Raises:
+            MeshError: the request failed.
+        """
+        stream = self.stream
+        if stream.error is not None:
+            raise stream.error
+        finished = stream.finished
+        text, stopped = self._text.add(stream.take(), finished)
+        if stopped:
+            self.finish_reason = "stop"
+        elif finished is not None:
+            self.finish_reason = finished.reason
+        return text
+
+
+class Generation:
+    """Runs several choices at once. `close` must be called; it aborts what still runs."""
+
+    def __init__(self, mesh: Mesh, entry: ModelEntry) -> None:
+        self.choices: list[Choice] = []
+        self._mesh = mesh
+        self._entry = entry
+        self._live: list[Choice] = []
+        self._wakeup = Wakeup(asyncio.get_running_loop())
+
+    async def start(self, requests: Sequence[Generate], rules: OutputRules) -> None:
+        """Send every request to a worker; choice i is requests[i].
+
+        Raises:
+            NoWorker, Overloaded: a request found no worker.
+        """
+        for index, request in enumerate(requests):
+            stream = await self._mesh.dispatch(self._entry, request, self._wakeup)
+            choice = Choice(index, stream, self._entry.served.choice_text(rules))
+            self.choices.append(choice)
+            self._live.append(choice)
+
+    @property
+    def running(self) -> bool:
+        """Whether some choice is unfinished."""
+        return bool(self._live)
+
+    async def advance(self) -> list[tuple[Choice, str]]:
+        """Wait until something moved; return each choice that did, with its new text (empty only at its end).
+
+        Raises:
+            MeshError: a choice failed, and with it the request.
+        """
+        while True:
+            await self._wakeup.wait()
+            moved: list[tuple[Choice, str]] = []
+            for choice in self._live:
+                text = choice.advance()
+                if text or choice.finish_reason is not None:
+                    moved.append((choice, text))
+            if any(choice.finish_reason for choice, _ in moved):
+                self._retire()
+            if moved:
+                return moved
+
+    async def finish(self) -> list[str]:
+        """Wait for every choice; return their whole texts, by index.
+
+        Raises:
+            MeshError: a choice failed, and with it the request.
+        """
+        pieces: list[list[str]] = [[] for _ in self.choices]
+        while self.running:
+            for choice, text in await self.advance():
+                pieces[choice.index].append(text)
+        return ["".join(texts) for texts in pieces]
+
+    def close(self) -> None:
+        """Abort what still runs: the client left, the deadline passed or a choice failed."""
+        for choice in self._live:
+            self._mesh.abort(choice.stream)
+        self._live.clear()
+
+    def _retire(self) -> None:
+        for choice in self._live:
+            if choice.finish_reason is not None:
+                self._mesh.abort(choice.stream)  # a stop string ends it here while the engine still runs
+        self._live = [choice for choice in self._live if choice.finish_reason is None]

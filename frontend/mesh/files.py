@@ -1,0 +1,109 @@
+"""Model files by content hash: taken from the local cache, or fetched from the worker that advertises them.
+
+No shared disk is needed, and a file is never trusted by its name: what does not hash to what the card says is refused.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from protocol.errors import MeshError
+from protocol.membership import CardFile
+from protocol.replies import FileChunk
+
+CACHE_BYTES_MAX = 2 * 1024**3
+"""About sixty of the largest tokenizers; the files used least recently go first."""
+
+FETCH_S_MAX = 60.0
+"""A file of 128 MB at 2 MB/s."""
+
+
+class FileUnavailable(MeshError):
+    """A model file could not be fetched; the worker that advertised it is refused with this reason."""
+
+    code = "file_unavailable"
+
+
+class FileCache:
+    """Files in one directory, each under its SHA-256."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def path(self, file: CardFile) -> Path | None:
+        """Where the file lies; None when it must be fetched."""
+        path = self._directory / file.sha256
+        if not path.is_file() or path.stat().st_size != file.size_bytes:
+            return None
+        os.utime(path)
+        return path
+
+    def store(self, file: CardFile, content: bytes) -> Path:
+        """Keep a fetched file.
+
+        Raises:
+            FileUnavailable: the content is not what its hash says.
+        """
+        if sha256(content).hexdigest() != file.sha256:
+            raise FileUnavailable(f"the worker's {file.name} does not match its hash")
+        self._make_room(file.size_bytes)
+        with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as partial:
+            partial.write(content)
+        # Renaming is atomic: two frontends that share the cache never read half a file.
+        return Path(partial.name).rename(self._directory / file.sha256)
+
+    def _make_room(self, size_bytes: int) -> None:
+        files = sorted((entry.stat().st_mtime, entry.stat().st_size, entry) for entry in self._directory.iterdir())
+        total = sum(size for _, size, _ in files) + size_bytes
+        for _, size, path in files:
+            if total <= CACHE_BYTES_MAX:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+class FileFetch:
+    """One file on its way from one worker."""
+
+    def __init__(self, file: CardFile) -> None:
+        self._file = file
+        self._received = bytearray()
+        self._done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def add(self, chunk: FileChunk) -> None:
+        """Take the next piece; out of order or beyond the advertised size fails the fetch."""
+        if self._done.done():
+            return
+        if chunk.offset_bytes != len(self._received) or len(self._received) + len(chunk.data) > self._file.size_bytes:
+            self._done.set_exception(FileUnavailable(f"the worker sent a wrong piece of {self._file.name}"))
+            return
+        self._received += chunk.data
+        if len(self._received) == self._file.size_bytes:
+            self._done.set_result(bytes(self._received))
+        elif not chunk.data:
+            self._done.set_exception(FileUnavailable(f"the worker has no {self._file.name}"))
+
+    async def content(self) -> bytes:
+        """The whole file.
+
+        Raises:
+            FileUnavailable: it did not come whole and in time.
+        """
+        try:
+            async with asyncio.timeout(FETCH_S_MAX):
+                return await self._done
+        except TimeoutError:
+            raise FileUnavailable(f"{self._file.name} did not arrive in {FETCH_S_MAX:.0f} s") from None
+
+
+async def collect_files(files: list[CardFile], cache: FileCache, request: Callable[[CardFile], FileFetch]) -> dict[str, Path]:
+    """Name → path of every file of a card, fetching what the cache lacks one after the other."""
+    paths: dict[str, Path] = {}
+    for file in files:
+        path = cache.path(file)
+        paths[file.name] = path or cache.store(file, await request(file).content())
+    return paths

@@ -1,0 +1,242 @@
+"""The frontend's ROUTER: workers come, beat and go; requests leave; tokens arrive.
+
+Everything here runs on the event loop and never waits on a socket. A message that is none is counted and dropped; the
+socket lives on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from frontend.mesh.files import FileFetch
+from frontend.mesh.registry import ModelEntry, Registry
+from frontend.mesh.stream import RequestStream, Wakeup
+from frontend.mesh.worker import Phase, Rank, Worker
+from frontend.models import ServedModel
+from frontend.observe.metrics import FrontendMetrics
+from frontend.routing.admission import AdmissionQueue
+from frontend.routing.policy import Policy
+from protocol.codec import decode_to_frontend, encode
+from protocol.errors import MeshError, NoWorker, ProtocolViolation, WorkerLost
+from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
+from protocol.membership import CardFile, Draining, Goodbye, Heartbeat, Hello, Loading
+from protocol.replies import FileChunk, StepBatch
+from protocol.requests import Abort, FetchFile, FrontendHeartbeat, Generate, HelloWanted, Refused, ToWorker, Welcome
+from protocol.sockets import Socket, SocketPump
+
+log = logging.getLogger(__name__)
+
+PrepareModel = Callable[[Hello, Callable[[CardFile], FileFetch]], Awaitable[ServedModel]]
+"""Makes a model servable from a worker's Hello; gets a way to fetch files from that worker."""
+
+WORKERS_MAX = 4_096
+"""Connections that may say Hello; more is a mistake or an attack."""
+
+FETCHES_MAX = 64
+"""Files under way at once, over all joining workers."""
+
+
+class Mesh:
+    """Owns the ROUTER socket, the registry and every request that is running somewhere."""
+
+    def __init__(
+        self, socket: Socket, *, frontend_id: str, prepare: PrepareModel, policy: Policy, queue: AdmissionQueue, metrics: FrontendMetrics
+    ) -> None:
+        self.registry = Registry()
+        self._frontend_id = frontend_id
+        self._prepare = prepare
+        self._policy = policy
+        self._queue = queue
+        self._metrics = metrics
+        self._placed: dict[str, Worker] = {}
+        self._fetches: dict[tuple[bytes, str], FileFetch] = {}
+        self._loop = asyncio.get_running_loop()
+        self._joining: dict[bytes, asyncio.Task[None]] = {}
+        self._handlers: dict[type, Callable[[bytes, Worker | None, Any], None]] = {
+            StepBatch: self._on_step,
+            Heartbeat: self._on_heartbeat,
+            Hello: self._on_hello,
+            Loading: self._on_loading,
+            Draining: self._on_draining,
+            Goodbye: self._on_goodbye,
+            FileChunk: self._on_file_chunk,
+        }
+        self._pump = SocketPump(socket, self._on_message)
+        self._beat = self._loop.call_later(HEARTBEAT_INTERVAL_S, self._on_beat)
+
+    async def close(self) -> None:
+        """Stop; what still runs fails with WorkerLost."""
+        self._beat.cancel()
+        joining = list(self._joining.values())
+        for task in joining:
+            task.cancel()
+        await asyncio.gather(*joining, return_exceptions=True)
+        for worker in list(self.registry.workers.values()):
+            self._drop(worker, "the frontend is stopping")
+        self._pump.close()
+
+    async def dispatch(self, entry: ModelEntry, request: Generate, wakeup: Wakeup) -> RequestStream:
+        """Send a request to the rank that the policy chooses, waiting in the admission queue while none has room.
+
+        Raises:
+            NoWorker: nobody serves the model now.
+            Overloaded: the queue is full, or no rank had room in time.
+        """
+        while True:
+            if not entry.ranks:
+                raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.", retry_after_s=2)
+            open_ranks = [rank for rank in entry.ranks if rank.worker.has_credit]
+            while open_ranks:
+                rank = self._policy.choose(open_ranks)
+                stream = self._send(rank, request, wakeup)
+                if stream is not None:
+                    return stream
+                # Its socket is gone or full: heartbeats will tell which; meanwhile the others may have room.
+                open_ranks = [other for other in open_ranks if other.worker is not rank.worker]
+            await self._queue.wait_turn()
+
+    def abort(self, stream: RequestStream) -> None:
+        """Stop a request that nobody waits for any more. Its credit returns at once; late tokens are ignored."""
+        worker = self._placed.get(stream.request_id)
+        if worker is not None and not stream.ended:
+            self._release(worker, stream.request_id)
+            self._send_to(worker.identity, Abort(stream.request_id))
+
+    def _send(self, rank: Rank, request: Generate, wakeup: Wakeup) -> RequestStream | None:
+        worker = rank.worker
+        if len(worker.ranks) > 1:
+            request = msgspec.structs.replace(request, routed_dp_rank=rank.dp_rank)
+        if not self._send_to(worker.identity, request):
+            return None
+        stream = RequestStream(request.request_id, wakeup)
+        worker.book(stream, rank)
+        self._placed[request.request_id] = worker
+        return stream
+
+    def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
+        self._placed.pop(request_id, None)
+        stream = worker.release(request_id)
+        if len(self._queue):
+            self._queue.room()
+        return stream
+
+    def _send_to(self, identity: bytes, message: ToWorker) -> bool:
+        return self._pump.send([identity, *encode(message)])
+
+    def _on_message(self, frames: list[bytes]) -> None:
+        identity = frames[0]
+        try:
+            message = decode_to_frontend(frames[1:])
+        except ProtocolViolation as violation:
+            self._metrics.malformed_messages.inc()
+            log.warning("dropped a malformed message: %s", violation.message[:200])
+            return
+        worker = self.registry.workers.get(identity)
+        if worker is not None:
+            worker.heard_at = self._loop.time()
+        self._handlers[type(message)](identity, worker, message)
+
+    def _on_step(self, _: bytes, worker: Worker | None, step: StepBatch) -> None:
+        if worker is None:
+            return
+        streams = worker.streams
+        for delta in step.deltas:
+            booking = streams.get(delta.request_id)
+            if booking is None:
+                continue  # aborted by us a moment ago
+            stream = booking[0]
+            stream.push(delta)
+            if stream.ended:
+                self._release(worker, delta.request_id)
+
+    def _on_heartbeat(self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat) -> None:
+        if worker is None or worker.hello.epoch != heartbeat.epoch:
+            self._send_to(identity, HelloWanted())
+        else:
+            worker.report(heartbeat.ranks)
+
+    def _on_hello(self, identity: bytes, worker: Worker | None, hello: Hello) -> None:
+        if worker is not None:
+            return  # an answer to a HelloWanted that crossed with it
+        if len(self.registry.workers) >= WORKERS_MAX:
+            self._send_to(identity, Refused(f"this frontend has {WORKERS_MAX} workers already"))
+            return
+        worker = Worker(identity, hello, self._loop.time())
+        replaced = self.registry.connect(worker)
+        if replaced is not None:
+            self._drop(replaced, "a newer connection took its place")
+        reason = self.registry.conflict(worker)
+        if reason is not None:
+            self._refuse(worker, reason)
+            return
+        self._joining[identity] = self._loop.create_task(self._join(worker))
+
+    def _on_loading(self, _: bytes, __: Worker | None, loading: Loading) -> None:
+        self.registry.note_loading(loading, self._loop.time())
+
+    def _on_draining(self, _: bytes, worker: Worker | None, __: Draining) -> None:
+        if worker is not None:
+            log.info("worker %s drains", worker.worker_id)
+            self.registry.set_phase(worker, Phase.DRAINING)
+
+    def _on_goodbye(self, _: bytes, worker: Worker | None, goodbye: Goodbye) -> None:
+        if worker is not None:
+            self._drop(worker, goodbye.reason or "it said goodbye")
+
+    def _on_file_chunk(self, identity: bytes, _: Worker | None, chunk: FileChunk) -> None:
+        fetch = self._fetches.get((identity, chunk.sha256))
+        if fetch is not None:
+            fetch.add(chunk)
+
+    async def _join(self, worker: Worker) -> None:
+        try:
+            served = await self._prepare(worker.hello, partial(self._fetch, worker))
+        except MeshError as error:
+            self._refuse(worker, error.message)
+        else:
+            if worker.identity in self.registry.workers:
+                self.registry.serve(worker, served)
+                self._send_to(worker.identity, Welcome(self._frontend_id))
+                self._queue.room()
+                log.info("worker %s serves %s (%s)", worker.worker_id, worker.hello.card.name, worker.hello.engine)
+        finally:
+            self._joining.pop(worker.identity, None)
+            for key in [key for key in self._fetches if key[0] == worker.identity]:
+                del self._fetches[key]
+
+    def _fetch(self, worker: Worker, file: CardFile) -> FileFetch:
+        if len(self._fetches) >= FETCHES_MAX:
+            raise MeshError("too many model files are being fetched at once")
+        fetch = self._fetches[worker.identity, file.sha256] = FileFetch(file)
+        self._send_to(worker.identity, FetchFile(file.sha256))
+        return fetch
+
+    def _refuse(self, worker: Worker, reason: str) -> None:
+        log.warning("refused worker %s: %s", worker.worker_id, reason)
+        self._send_to(worker.identity, Refused(reason))
+        self.registry.leave(worker)
+
+    def _on_beat(self) -> None:
+        now = self._loop.time()
+        self._beat = self._loop.call_at(now + HEARTBEAT_INTERVAL_S, self._on_beat)
+        beat = FrontendHeartbeat()
+        for worker in list(self.registry.workers.values()):
+            self._send_to(worker.identity, beat)
+            if now - worker.heard_at > WORKER_SILENT_S_MAX:
+                self._drop(worker, f"nothing heard from it for {WORKER_SILENT_S_MAX} s")
+
+    def _drop(self, worker: Worker, reason: str) -> None:
+        log.info("worker %s left: %s", worker.worker_id, reason)
+        self.registry.leave(worker)
+        for request_id in list(worker.streams):
+            stream = self._release(worker, request_id)
+            # A worker that was only slow finds these when it wakes, and stops what nobody waits for.
+            self._send_to(worker.identity, Abort(request_id))
+            if stream is not None:
+                stream.fail(WorkerLost("The worker that ran this request was lost."))
+        for _ in range(len(self._queue)):  # what waited for this model may have to hear that nobody serves it
+            self._queue.room()

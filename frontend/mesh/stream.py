@@ -1,0 +1,81 @@
+"""Where a request's tokens land between the mesh, which delivers them, and the HTTP handler, which takes them."""
+
+import asyncio
+
+from protocol.errors import EngineFault, MeshError, error_from_code
+from protocol.replies import Delta, Failed, Finished
+from protocol.tokens import count_tokens
+
+
+class Wakeup:
+    """One handler waits here for any of its requests to move.
+
+    Several deliveries before the handler runs wake it once: that is what merges tokens under load.
+    """
+
+    __slots__ = ("_loop", "_raised", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._raised = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def notify(self) -> None:
+        """Something arrived."""
+        self._raised = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return once something arrived since the last call."""
+        if not self._raised:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+            self._waiter = None
+        self._raised = False
+
+
+class RequestStream:
+    """Output tokens of one request. Bounded by its max_new_tokens: four bytes a token."""
+
+    __slots__ = ("_packed", "_wakeup", "error", "finished", "request_id", "tokens_received")
+
+    def __init__(self, request_id: str, wakeup: Wakeup) -> None:
+        self.request_id = request_id
+        self.tokens_received = 0
+        """Also the position that the next delta must start at."""
+        self.finished: Finished | None = None
+        self.error: MeshError | None = None
+        self._packed = b""
+        self._wakeup = wakeup
+
+    @property
+    def ended(self) -> bool:
+        """No more tokens will come."""
+        return self.finished is not None or self.error is not None
+
+    def push(self, delta: Delta) -> None:
+        """Add what one engine step gave. A delta that does not continue the output fails the request: a token was lost."""
+        if delta.start != self.tokens_received:
+            self.fail(EngineFault("The worker skipped or repeated tokens."))
+            return
+        self._packed = self._packed + delta.token_ids if self._packed else delta.token_ids
+        self.tokens_received += count_tokens(delta.token_ids)
+        end = delta.end
+        if isinstance(end, Failed):
+            self.error = error_from_code(end.code, end.message, end.param)
+        elif end is not None:
+            self.finished = end
+        self._wakeup.notify()
+
+    def fail(self, error: MeshError) -> None:
+        """End the request from our side: its worker is lost."""
+        if not self.ended:
+            self.error = error
+            self._wakeup.notify()
+
+    def take(self) -> bytes:
+        """The tokens that arrived since the last call, as packed u32."""
+        packed, self._packed = self._packed, b""
+        return packed

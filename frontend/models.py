@@ -1,0 +1,96 @@
+"""A model as the frontend serves it: its card, its template, its tokenizer. Made from files, shared by every worker of the model."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from frontend.mesh.files import FileCache, FileFetch, collect_files
+from frontend.text.model_files import ModelFiles
+from frontend.text.output import ChoiceText, OutputRules
+from frontend.text.template import ChatTemplate
+from frontend.text.tokenizer import Backend, Tokenizer
+from protocol.errors import InvalidRequest, MeshError
+from protocol.membership import CardFile, Hello, ModelCard
+
+log = logging.getLogger(__name__)
+
+
+class ModelUnusable(MeshError):
+    """The model's files cannot be served; the worker that brought them is refused with this reason."""
+
+    code = "model_unusable"
+
+
+class ServedModel:
+    """Text in, tokens out and back, for one model."""
+
+    def __init__(self, card: ModelCard, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+        self.card = card
+        self._tokenizer = tokenizer
+        self._template = template
+
+    def render(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        """The chat template's text; options as `ChatTemplate.render`.
+
+        Raises:
+            InvalidRequest: the model has no template, or the template refuses these messages.
+        """
+        if self._template is None:
+            raise InvalidRequest(f"The model {self.card.name!r} has no chat template; use /v1/completions.", param="model")
+        return self._template.render(messages, **options)
+
+    async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
+        """Token ids as packed u32; long text is encoded in a thread."""
+        return await self._tokenizer.encode_off_loop(text, add_special_tokens=add_special_tokens)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of a prompt, special tokens left out."""
+        return self._tokenizer.decode(token_ids)
+
+    def choice_text(self, rules: OutputRules) -> ChoiceText:
+        """What turns one choice's tokens into text."""
+        return ChoiceText(self._tokenizer.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules)
+
+
+class ModelLoader:
+    """Makes models servable, one at a time, and remembers the last few by digest."""
+
+    MODELS_KEPT_MAX = 32
+    """A tokenizer with 150k tokens takes about 40 MB; a frontend that serves more models than this loads some again."""
+
+    def __init__(self, cache: FileCache, *, tokenizer_backend: Backend) -> None:
+        self._cache = cache
+        self._tokenizer_backend: Backend = tokenizer_backend
+        self._models: dict[str, ServedModel] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    async def prepare(self, hello: Hello, request: Callable[[CardFile], FileFetch]) -> ServedModel:
+        """The model of a worker that said Hello; its files come from the cache or from that worker.
+
+        Raises:
+            MeshError: a file could not be had or used; the message names it.
+        """
+        async with self._one_at_a_time:
+            digest = hello.card.digest
+            served = self._models.get(digest)
+            if served is None:
+                paths = await collect_files(hello.card.files, self._cache, request)
+                served = self._models[digest] = await asyncio.to_thread(self._load, hello.card, paths)
+                while len(self._models) > self.MODELS_KEPT_MAX:
+                    del self._models[next(iter(self._models))]
+            return served
+
+    def _load(self, card: ModelCard, paths: Mapping[str, Path]) -> ServedModel:
+        try:
+            files = ModelFiles.read(paths, chat_template_file=card.chat_template_file)
+            tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend)
+            template = ChatTemplate(files.chat_template, files.special_tokens) if files.chat_template else None
+        except MeshError:
+            raise
+        except Exception as error:
+            log.exception("cannot load the files of %s", card.name)
+            raise ModelUnusable(f"cannot load the model's tokenizer or template: {error}") from error
+        log.info("loaded %s: tokenizer %s, %s", card.name, tokenizer.backend_name, "chat template" if template else "no chat template")
+        return ServedModel(card, tokenizer, template)

@@ -1,0 +1,26 @@
+"""Prometheus metrics of a frontend. Names that the reference product has too keep its names, so that dashboards carry over."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+
+class FrontendMetrics:
+    """One registry per process, handed to whoever counts."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "dynamo_frontend_requests_total",
+            "Requests answered, by endpoint, kind and outcome",
+            ["endpoint", "status", "error_type"],
+            registry=self._registry,
+        )
+        self.inflight_requests = Gauge("dynamo_frontend_inflight_requests", "Requests being answered", registry=self._registry)
+        self.queued_requests = Gauge("dynamo_frontend_queued_requests", "Requests waiting for a worker with room", registry=self._registry)
+        self.workers = Gauge("kvmesh_frontend_workers", "Workers connected and ready", ["model"], registry=self._registry)
+        self.malformed_messages = Counter(
+            "kvmesh_frontend_malformed_messages_total", "Mesh messages refused because they are none", registry=self._registry
+        )
+
+    def exposition(self) -> bytes:
+        """The text format that Prometheus scrapes."""
+        return generate_latest(self._registry)

@@ -1,0 +1,1 @@
+"""Text ↔ tokens: chat templates, tokenizing, incremental detokenizing and stop strings. No torch, no transformers."""

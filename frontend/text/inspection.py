@@ -1,0 +1,158 @@
+"""What Hugging Face's `tokenizers` says about a tokenizer.json, found out in a process of its own.
+
+The reference library is needed at load only, when another backend is to encode. Loading it here would leave 20 to 45 MiB
+of torn-up heap behind for a 151k vocabulary (measured), a quarter of the frontend's whole memory budget; a child gives all of it back.
+
+    python -m frontend.text.inspection TOKENIZER_JSON      writes msgpack of `Inspection` to stdout
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from tokenizers import Tokenizer as HfTokenizer
+
+from frontend.text.detokenizer import Detokenizing
+from frontend.text.hard_texts import hard_texts
+from frontend.text.pieces import PieceTable, build_piece_table
+from protocol.tokens import pack_tokens
+
+CHILD_WAIT_S_MAX: Final = 120
+"""The largest published tokenizers take about 4 s; a machine that swaps may take longer."""
+
+_TRIALS: Final = 400
+
+
+class TokenizerUnusable(Exception):
+    """The tokenizer.json cannot be served. The message is one line."""
+
+
+class EncodedText(Struct, frozen=True, array_like=True):
+    """Reference ids of one text, as packed u32."""
+
+    text: str
+    plain: bytes
+    with_special: bytes
+
+
+class Inspection(Struct, frozen=True):
+    """Attributes:
+    vocab_size: one more than the largest id.
+    pieces: how ids become text; checked against the library.
+    reference: the library's ids of the hard texts.
+    """
+
+    vocab_size: int
+    pieces: PieceTable
+    reference: list[EncodedText]
+
+
+def open_hf(tokenizer_json: Path) -> HfTokenizer:
+    """The library's tokenizer, set to neither cut nor pad whatever the file says.
+
+    Raises:
+        TokenizerUnusable: the library does not read the file.
+    """
+    try:
+        tokenizer = HfTokenizer.from_file(str(tokenizer_json))
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+        raise TokenizerUnusable(f"tokenizer.json: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def inspect_in_child(tokenizer_json: Path) -> Inspection:
+    """`inspect_tokenizer` in a child process. Blocks for about a second: call it off the event loop.
+
+    Raises:
+        TokenizerUnusable: the file is no tokenizer, or the child did not answer within CHILD_WAIT_S_MAX.
+    """
+    package_root = str(Path(__file__).resolve().parents[2])
+    search_path = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-P", "-m", "frontend.text.inspection", str(tokenizer_json)]
+    try:
+        child = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": search_path},
+            timeout=CHILD_WAIT_S_MAX,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TokenizerUnusable(f"tokenizer.json: not read within {CHILD_WAIT_S_MAX} s") from None
+    if child.returncode:
+        last_line = (child.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+        raise TokenizerUnusable(last_line)
+    return msgspec.msgpack.decode(child.stdout, type=Inspection)
+
+
+def inspect_tokenizer(tokenizer_json: Path) -> Inspection:
+    """Read the tokenizer with the reference library.
+
+    Raises:
+        TokenizerUnusable: the library does not read the file.
+    """
+    tokenizer = open_hf(tokenizer_json)
+    texts = hard_texts(token.content for token in tokenizer.get_added_tokens_decoder().values())
+    plain = [pack_tokens(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    special = [pack_tokens(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=True)]
+    vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+    return Inspection(
+        vocab_size=vocab_size,
+        pieces=_checked_pieces(tokenizer, tokenizer_json, vocab_size),
+        reference=[EncodedText(*row) for row in zip(texts, plain, special, strict=True)],
+    )
+
+
+def _checked_pieces(tokenizer: HfTokenizer, tokenizer_json: Path, vocab_size: int) -> PieceTable:
+    decoder: dict[str, Any] | None = msgspec.json.decode(tokenizer_json.read_bytes(), type=_DecoderOnly).decoder
+    table = build_piece_table(tokenizer, decoder)
+    if table.kind == "window" or _decodes_as(tokenizer, table, vocab_size):
+        return table
+    return PieceTable(kind="window", special_ids=table.special_ids)
+
+
+class _DecoderOnly(Struct):
+    decoder: dict[str, Any] | None = None
+
+
+def _decodes_as(tokenizer: HfTokenizer, table: PieceTable, vocab_size: int) -> bool:
+    """Does every trial decode through `table`, at once and id by id, to the library's text?"""
+    detokenizing = Detokenizing(table, decode=lambda _ids, _skip: "")
+    random = Random(vocab_size)  # noqa: S311 - reproducible, not secret
+    favoured = [*table.byte_ids, *table.special_ids] or [0]
+    for trial in range(_TRIALS):
+        ids = [random.choice(favoured) if random.random() < 0.3 else random.randrange(vocab_size) for _ in range(random.randint(1, 24))]
+        skip = bool(trial % 2)
+        wanted = tokenizer.decode(ids, skip_special_tokens=skip)
+        if wanted != detokenizing.decode(ids, skip_special_tokens=skip) or wanted != _one_by_one(detokenizing, ids, skip=skip):
+            return False
+    return True
+
+
+def _one_by_one(detokenizing: Detokenizing, ids: Sequence[int], *, skip: bool) -> str:
+    stream = detokenizing.new(skip_special_tokens=skip)
+    return "".join([*(stream.feed([id_]) for id_ in ids), stream.flush()])
+
+
+def main() -> int:
+    """The child's side."""
+    try:
+        inspection = inspect_tokenizer(Path(sys.argv[1]))
+    except TokenizerUnusable as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.buffer.write(msgspec.msgpack.encode(inspection))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""ZMQ sockets as every plane uses them: bounded, keyed when they leave the host, and driven by the event loop.
+
+`SocketPump` watches the socket's descriptor itself instead of going through `zmq.asyncio`, which makes one future and one
+task switch of every message. ZMQ's descriptor is edge-triggered: readiness must be asked for (`EVENTS`) after every edge
+and after every send, or a message waits for the next edge (http://api.zeromq.org/4-3:zmq-getsockopt, ZMQ_FD).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import zmq
+
+from protocol.curve import MeshKey
+from protocol.errors import StartError
+from protocol.limits import FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, MESSAGES_QUEUED_MAX
+
+_LINGER_MS = 500
+"""How long closing waits for messages to leave (Goodbye); more would delay an exit that nobody listens to."""
+
+_RECONNECT_MS = 100
+_RECONNECT_MS_MAX = 2_000
+
+Socket = zmq.Socket[bytes]
+
+
+def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
+    """A ROUTER bound to `address` that refuses to drop silently (ROUTER_MANDATORY).
+
+    Raises:
+        StartError: other hosts can reach the address and there is no key.
+        zmq.ZMQError: the address is taken or malformed.
+    """
+    _require_key(address, key)
+    socket = context.socket(zmq.ROUTER)
+    _bound(socket)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    if key is not None:
+        key.protect_server(socket)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError:
+        socket.close(linger=0)
+        raise
+    return socket
+
+
+def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
+    """A DEALER that connects to `address` and reconnects by itself.
+
+    Raises:
+        StartError: the address is on another host and there is no key.
+        zmq.ZMQError: the address is malformed.
+    """
+    _require_key(address, key)
+    socket = context.socket(zmq.DEALER)
+    _bound(socket)
+    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS_MAX)
+    # Without this, messages to a frontend that does not exist (yet) would queue up and arrive stale.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    if key is not None:
+        key.protect_client(socket)
+    socket.connect(address)
+    return socket
+
+
+def is_local(address: str) -> bool:
+    """Whether only this host can reach the address."""
+    if address.startswith(("ipc://", "inproc://")):
+        return True
+    host = urlsplit(address).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _require_key(address: str, key: MeshKey | None) -> None:
+    if key is None and not is_local(address):
+        raise StartError(
+            f"{address} leaves this host, so the mesh needs a key: put 64 hex digits into a file (openssl rand -hex 32)"
+            " and give every frontend and worker --mesh-key-file FILE"
+        )
+
+
+def _bound(socket: Socket) -> None:
+    socket.setsockopt(zmq.LINGER, _LINGER_MS)
+    socket.setsockopt(zmq.SNDHWM, MESSAGES_QUEUED_MAX)
+    socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
+    socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+    socket.setsockopt(zmq.IPV6, 1)
+    # A peer whose host vanished leaves a half-open connection; the kernel would keep it for hours.
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3_000)
+
+
+class SocketPump:
+    """Calls `on_message(frames)` on the loop for every message of `socket`, and sends without ever blocking."""
+
+    def __init__(self, socket: Socket, on_message: Callable[[list[bytes]], None], on_writable: Callable[[], None] | None = None) -> None:
+        self._socket = socket
+        self._on_message = on_message
+        self._on_writable = on_writable
+        self._blocked = False
+        self._again: asyncio.Handle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._descriptor: Any = socket.getsockopt(zmq.FD)
+        self._loop.add_reader(self._descriptor, self._turn)
+        self._turn_soon()
+
+    def send(self, frames: Sequence[bytes]) -> bool:
+        """Hand a message to ZMQ.
+
+        Returns:
+            False when the peer's queue is full (`on_writable` is called once there is room) or the peer is gone.
+        """
+        try:
+            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=True)
+        except zmq.Again:
+            self._blocked = True
+            return False
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.ENOTSOCK):
+                return False
+            raise
+        if self._again is None and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # pyright: ignore[reportOperatorIssue]
+            self._turn_soon()
+        return True
+
+    def close(self) -> None:
+        """Stop watching and close the socket; what was sent leaves within the linger time."""
+        self._loop.remove_reader(self._descriptor)
+        if self._again is not None:
+            self._again.cancel()
+        self._socket.close()
+
+    def _turn_soon(self) -> None:
+        if self._again is None:
+            self._again = self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        socket = self._socket
+        for _ in range(MESSAGES_PER_TURN_MAX):
+            try:
+                frames = socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            self._on_message(frames)
+            if socket.closed:
+                return
+        else:
+            self._turn_soon()
+        if self._blocked and socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT:  # pyright: ignore[reportOperatorIssue]
+            self._blocked = False
+            if self._on_writable is not None:
+                self._on_writable()

@@ -1,0 +1,103 @@
+"""One specimen of every message, for golden bytes and round trips."""
+
+import pytest
+
+from protocol.codec import ToFrontend
+from protocol.membership import (
+    Capacity,
+    CardFile,
+    Draining,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Loading,
+    ModelCard,
+    RankLoad,
+    SamplingDefaults,
+)
+from protocol.replies import Delta, Failed, FileChunk, Finished, StepBatch
+from protocol.requests import (
+    Abort,
+    FetchFile,
+    FrontendHeartbeat,
+    Generate,
+    HelloWanted,
+    Refused,
+    Sampling,
+    ToWorker,
+    Welcome,
+)
+from protocol.tokens import pack_tokens
+
+REQUEST_ID = "0123456789abcdef0123456789abcdef"
+SHA256 = "ab" * 32
+
+CARD = ModelCard(
+    name="demo",
+    context_length=4096,
+    vocab_size=2048,
+    eos_token_ids=[2, 0],
+    files=[CardFile("tokenizer.json", SHA256, 12345)],
+    aliases=["alias"],
+    defaults=SamplingDefaults(temperature=0.1, top_k=20),
+    created_unix_s=1_700_000_000,
+    chat_template_file="own.jinja",
+)
+
+TO_WORKER: dict[str, ToWorker] = {
+    "generate": Generate(
+        request_id=REQUEST_ID,
+        model="demo",
+        token_ids=pack_tokens([1, 2, 70_000]),
+        sampling=Sampling(max_new_tokens=16, temperature=0.5, seed=7, stop_token_ids=[3], logit_bias={"5": -100.0}),
+        deadline_unix_ms=1_800_000_000_000,
+        stream=False,
+        priority=2,
+        routed_dp_rank=1,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ),
+    "generate_minimal": Generate(REQUEST_ID, "demo", b"", Sampling(max_new_tokens=1), 0),
+    "abort": Abort(REQUEST_ID),
+    "fetch_file": FetchFile(SHA256),
+    "hello_wanted": HelloWanted(),
+    "welcome": Welcome("frontend-1"),
+    "refused": Refused("other files"),
+    "frontend_heartbeat": FrontendHeartbeat(),
+}
+
+TO_FRONTEND: dict[str, ToFrontend] = {
+    "step": StepBatch(
+        [
+            Delta(REQUEST_ID, 4, pack_tokens([9, 10])),
+            Delta(REQUEST_ID, 6, pack_tokens([2]), Finished("stop", 3, 7, 2, 2)),
+            Delta(REQUEST_ID, 0, b"", Failed("invalid_value", "no", "top_p")),
+        ]
+    ),
+    "hello": Hello(
+        worker_id="w-1",
+        epoch=42,
+        role="decode",
+        endpoint="dyn://kvmesh.backend.generate",
+        card=CARD,
+        capacity=Capacity(dp_size=2, page_size_tokens=16, kv_tokens=16384, requests_running_max=8),
+        credit_requests=64,
+        engine="sim",
+    ),
+    "heartbeat": Heartbeat("w-1", 42, [RankLoad(0, 1, 2, 300, 40), RankLoad(1, 0, 0, 0)]),
+    "loading": Loading("w-1", "demo", "loading", 2.5),
+    "draining": Draining(),
+    "goodbye": Goodbye("stopped"),
+    "file_chunk": FileChunk(SHA256, 0, 3, b"abc"),
+}
+
+
+@pytest.fixture
+def to_worker() -> dict[str, ToWorker]:
+    """Messages that a frontend sends, by name."""
+    return TO_WORKER
+
+
+@pytest.fixture
+def to_frontend() -> dict[str, ToFrontend]:
+    """Messages that a worker sends, by name."""
+    return TO_FRONTEND

@@ -1,0 +1,76 @@
+"""The wire: golden bytes per message, round trips, and whatever a hostile peer may send."""
+
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.codec import ToFrontend, decode_to_frontend, decode_to_worker, encode
+from protocol.errors import ProtocolViolation
+from protocol.limits import WIRE_VERSION
+from protocol.requests import ToWorker
+
+GOLDEN = Path(__file__).parent / "golden.json"
+REGENERATE = "KVMESH_REGENERATE_GOLDEN"
+
+
+def test_every_message_keeps_its_golden_bytes(to_worker: dict[str, ToWorker], to_frontend: dict[str, ToFrontend]) -> None:
+    actual = {name: [frame.hex() for frame in encode(message)] for name, message in {**to_worker, **to_frontend}.items()}
+    if os.environ.get(REGENERATE):
+        GOLDEN.write_text(json.dumps(actual, indent=1) + "\n")
+    assert actual == json.loads(GOLDEN.read_text())
+
+
+def test_golden_bytes_decode_to_the_messages_they_were_made_of(to_worker: dict[str, ToWorker], to_frontend: dict[str, ToFrontend]) -> None:
+    golden = {name: [bytes.fromhex(frame) for frame in frames] for name, frames in json.loads(GOLDEN.read_text()).items()}
+    assert {name: decode_to_worker(golden[name]) for name in to_worker} == to_worker
+    assert {name: decode_to_frontend(golden[name]) for name in to_frontend} == to_frontend
+
+
+def test_fields_of_a_newer_version_are_ignored(to_frontend: dict[str, ToFrontend]) -> None:
+    heartbeat = msgspec.msgpack.decode(encode(to_frontend["heartbeat"])[1])
+    heartbeat["added_later"] = {"deep": [1, 2, 3]}
+    heartbeat["ranks"][0].append("added later")
+    assert decode_to_frontend([WIRE_VERSION, msgspec.msgpack.encode(heartbeat)]) == to_frontend["heartbeat"]
+
+
+@pytest.mark.parametrize("frames", [[], [WIRE_VERSION], [WIRE_VERSION, b"", b""], [b"", b""], [b"\x02", b"\xc0"], [b"x" * 1_000_000, b""]])
+def test_wrong_frames_are_violations(frames: list[bytes]) -> None:
+    for decode in (decode_to_frontend, decode_to_worker):
+        with pytest.raises(ProtocolViolation):
+            decode(frames)
+
+
+def test_deep_nesting_is_a_violation_and_no_crash() -> None:
+    for opener in (b"\x91", b"\x81\xa1a"):
+        for decode in (decode_to_frontend, decode_to_worker):
+            with pytest.raises(ProtocolViolation):
+                decode([WIRE_VERSION, opener * 100_000])
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_violations_or_messages(payload: bytes) -> None:
+    for decode in (decode_to_frontend, decode_to_worker):
+        try:
+            decode([WIRE_VERSION, payload])
+        except ProtocolViolation:
+            pass
+
+
+@given(st.data())
+def test_truncated_and_corrupted_messages_never_raise_anything_else(data: st.DataObject) -> None:
+    golden = [bytes.fromhex(frames[1]) for frames in json.loads(GOLDEN.read_text()).values()]
+    payload = bytearray(data.draw(st.sampled_from(golden)))
+    del payload[data.draw(st.integers(0, len(payload))) :]
+    for _ in range(data.draw(st.integers(0, 4))):
+        if payload:
+            payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    for decode in (decode_to_frontend, decode_to_worker):
+        try:
+            decode([WIRE_VERSION, bytes(payload)])
+        except ProtocolViolation:
+            pass

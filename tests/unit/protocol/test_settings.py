@@ -1,0 +1,49 @@
+"""Settings: flag over environment over file over default."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from frontend.settings import FrontendSettings
+from protocol.settings import parse_known_settings, parse_settings, setting
+from workers.settings import WorkerSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    port: int = setting(1, "a port", env="SAMPLE_PORT")
+    peers: tuple[str, ...] = setting(("a",), "peers", env="SAMPLE_PEERS")
+    fast: bool = setting(False, "speed", env="SAMPLE_FAST")
+
+
+def test_the_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("port: 2\npeers: [f, g]\n")
+    assert parse_settings(Sample, [], prog="x") == Sample(port=1, peers=("a",))
+    assert parse_settings(Sample, ["--config", str(file)], prog="x") == Sample(port=2, peers=("f", "g"))
+    monkeypatch.setenv("SAMPLE_PORT", "3")
+    assert parse_settings(Sample, ["--config", str(file)], prog="x").port == 3
+    assert parse_settings(Sample, ["--config", str(file), "--port", "4"], prog="x").port == 4
+
+
+def test_repeated_flags_replace_the_default() -> None:
+    assert parse_settings(Sample, ["--peers", "b", "--peers", "c", "--fast"], prog="x") == Sample(peers=("b", "c"), fast=True)
+
+
+def test_unknown_arguments_are_handed_on_in_order() -> None:
+    settings, rest = parse_known_settings(Sample, ["--tp", "2", "--port", "5", "--enable-metrics"], prog="x", config_flag="--c")
+    assert (settings.port, rest) == (5, ["--tp", "2", "--enable-metrics"])
+
+
+def test_unknown_arguments_end_a_process_that_takes_no_others() -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(Sample, ["--prot", "5"], prog="x")
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("kind", [FrontendSettings, WorkerSettings])
+def test_every_setting_has_help_and_an_environment_variable(kind: type) -> None:
+    for field in fields(kind):
+        assert field.metadata["help"], field.name
+        assert field.metadata["env"].startswith(("KVMESH_", "DYN_")), field.name

@@ -1,0 +1,65 @@
+"""Where the frontends are: the given addresses, with DNS names standing for every address behind them."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from protocol.errors import StartError
+
+ADDRESSES_MAX = 256
+"""Frontends one worker dials; a fleet needs one for several thousand requests a second."""
+
+
+class AddressBook:
+    """Resolves `tcp://name:port` to one address per frontend; literal and ipc addresses stand for themselves.
+
+    Raises:
+        StartError: an address is malformed.
+    """
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self.known: set[str] = set()
+        """What the last resolution gave."""
+        self._addresses = list(dict.fromkeys(addresses))
+        for address in self._addresses:
+            parts = urlsplit(address)
+            if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and not (parts.hostname and _port(address))):
+                raise StartError(f"--frontend takes tcp://HOST:PORT or ipc://PATH, got {address!r}")
+
+    async def resolve(self) -> list[str]:
+        """Every address to dial now. A name that does not resolve (yet) stands for nothing."""
+        found: list[str] = []
+        for address in self._addresses:
+            found += await self._expand(address)
+        self.known = set(found[:ADDRESSES_MAX])
+        return found[:ADDRESSES_MAX]
+
+    async def _expand(self, address: str) -> list[str]:
+        parts = urlsplit(address)
+        if parts.scheme != "tcp" or parts.hostname is None or _is_literal(parts.hostname) or parts.hostname == "localhost":
+            return [address]
+        loop = asyncio.get_running_loop()
+        try:
+            infos = await loop.getaddrinfo(parts.hostname, _port(address), type=socket.SOCK_STREAM)
+        except OSError:
+            return []
+        hosts = dict.fromkeys(str(info[4][0]) for info in infos)
+        return [f"tcp://[{host}]:{_port(address)}" if ":" in host else f"tcp://{host}:{_port(address)}" for host in hosts]
+
+
+def _port(address: str) -> int | None:
+    try:
+        return urlsplit(address).port
+    except ValueError:
+        return None
+
+
+def _is_literal(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return True
+    return False

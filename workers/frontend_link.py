@@ -1,0 +1,104 @@
+"""One connection to one frontend: says Hello, beats, hands over what arrives, and holds tokens back while the frontend is slow."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from protocol.codec import ToFrontend, decode_to_worker, encode
+from protocol.errors import ProtocolViolation
+from protocol.limits import FRONTEND_SILENT_S_MAX
+from protocol.membership import Heartbeat, Hello
+from protocol.replies import Delta, StepBatch
+from protocol.requests import FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
+from protocol.sockets import Socket, SocketPump
+
+log = logging.getLogger(__name__)
+
+OnRequest = Callable[["FrontendLink", ToWorker], None]
+
+
+class FrontendLink:
+    """The DEALER to one frontend.
+
+    `on_request` gets Generate, Abort and FetchFile. Deltas that ZMQ has no room for wait here, joined per request, so that
+    what waits is bounded by the max_new_tokens of the requests in flight, and those by the credit we granted.
+    """
+
+    def __init__(self, address: str, socket: Socket, hello: Callable[[], Hello], on_request: "OnRequest") -> None:
+        self.address = address
+        self.frontend_heard_at: float | None = None
+        self.malformed_messages = 0
+        self._hello = hello
+        self._on_request = on_request
+        self._loop = asyncio.get_running_loop()
+        self._held: dict[str, Delta] = {}
+        self._introduced = False
+        self._refused_for = ""
+        self._pump = SocketPump(socket, self._on_message, on_writable=self._flush)
+
+    def send(self, message: ToFrontend) -> bool:
+        """Send one message; False when there is no room or nobody there."""
+        return self._pump.send(encode(message))
+
+    def send_deltas(self, deltas: Sequence[Delta]) -> None:
+        """Send a step's deltas in one message, or hold them until there is room."""
+        if not self._held and self.send(StepBatch(list(deltas))):
+            return
+        for delta in deltas:
+            held = self._held.get(delta.request_id)
+            if held is not None:
+                delta = msgspec.structs.replace(delta, start=held.start, token_ids=held.token_ids + delta.token_ids)  # noqa: PLW2901
+            self._held[delta.request_id] = delta
+        self._flush()
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Say that we live; introduce ourselves first if we have not."""
+        if not self._introduced:
+            self._introduced = self.send(self._hello())
+            return
+        self.send(heartbeat)
+        self._flush()
+
+    def drop_silent_frontend(self) -> bool:
+        """Whether the frontend has just been silent for too long; forgets what was held for it."""
+        heard_at = self.frontend_heard_at
+        if heard_at is None or self._loop.time() - heard_at <= FRONTEND_SILENT_S_MAX:
+            return False
+        log.warning("frontend %s fell silent", self.address)
+        self.frontend_heard_at = None
+        self._introduced = False
+        self._held.clear()
+        return True
+
+    def close(self) -> None:
+        """Close the socket; what was sent leaves within the linger time."""
+        self._pump.close()
+
+    def _flush(self) -> None:
+        if self._held and self.send(StepBatch(list(self._held.values()))):
+            self._held.clear()
+
+    def _on_message(self, frames: list[bytes]) -> None:
+        try:
+            message = decode_to_worker(frames)
+        except ProtocolViolation as violation:
+            self.malformed_messages += 1
+            log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
+            return
+        self.frontend_heard_at = self._loop.time()
+        match message:
+            case FrontendHeartbeat():
+                pass
+            case HelloWanted():
+                self.send(self._hello())
+            case Welcome():
+                self._refused_for = ""
+                log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
+            case Refused():
+                if message.reason != self._refused_for:  # every heartbeat would bring it again
+                    log.error("frontend %s refuses us: %s", self.address, message.reason)
+                self._refused_for = message.reason
+            case _:
+                self._on_request(self, message)

@@ -1,0 +1,54 @@
+"""Tells the frontends that an engine is starting.
+
+The engine blocks the main thread while it loads, so this runs in a thread of its own with its own sockets, and ends before
+the worker says Hello.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+import zmq
+
+from protocol.codec import encode
+from protocol.curve import MeshKey
+from protocol.membership import Loading
+from protocol.sockets import Socket, connected_dealer
+
+_INTERVAL_S = 1.0
+
+
+class LoadingNotice:
+    """While entered, sends Loading to each address once a second."""
+
+    def __init__(self, addresses: Sequence[str], *, worker_id: str, model: str, key: MeshKey | None) -> None:
+        self._addresses = addresses
+        self._worker_id = worker_id
+        self._model = model
+        self._key = key
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="loading-notice", daemon=True)
+
+    def __enter__(self) -> "LoadingNotice":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        context: zmq.Context[Socket] = zmq.Context()
+        sockets = [connected_dealer(context, address, self._key) for address in self._addresses]
+        started_at = time.monotonic()
+        while not self._done.wait(_INTERVAL_S):
+            notice = encode(Loading(self._worker_id, self._model, "loading", time.monotonic() - started_at))
+            for socket in sockets:
+                try:
+                    socket.send_multipart(notice, zmq.DONTWAIT)
+                except zmq.Again:
+                    continue  # that frontend is not up yet
+        for socket in sockets:
+            socket.close(linger=0)
+        context.term()

@@ -1,0 +1,182 @@
+"""A worker's life once its engine is up: take requests from every frontend, send step batches back, beat, drain, leave."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import zmq
+
+from protocol.curve import MeshKey
+from protocol.limits import FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S
+from protocol.membership import Draining, Goodbye, Heartbeat, Hello
+from protocol.replies import Delta, Failed, FileChunk
+from protocol.requests import Abort, FetchFile, Generate, ToWorker
+from protocol.sockets import Socket, connected_dealer
+from workers.addresses import AddressBook
+from workers.engine import Engine, EngineFacts
+from workers.frontend_link import FrontendLink
+from workers.loading import LoadingNotice
+
+log = logging.getLogger(__name__)
+
+RESOLVE_EVERY_S = 5.0
+"""How soon a new frontend behind a DNS name (a headless Service) is dialled."""
+
+
+class WorkerServer:
+    """Connects one engine to any number of frontends."""
+
+    def __init__(self, engine: Engine, *, worker_id: str, epoch: int, addresses: AddressBook, endpoint: str, key: MeshKey | None) -> None:
+        self._engine = engine
+        self._worker_id = worker_id
+        self._epoch = epoch
+        self._addresses = addresses
+        self._endpoint = endpoint
+        self._key = key
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._links: dict[str, FrontendLink] = {}
+        self._owners: dict[str, FrontendLink] = {}
+        """Request → the frontend it came from. Bounded by the credit granted to each."""
+        self._facts: EngineFacts | None = None
+        self._hello: Hello | None = None
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self, model: str) -> None:
+        """Bring the engine up, telling the frontends meanwhile that `model` is loading.
+
+        Raises:
+            StartError: the engine cannot start.
+            StartError: a frontend is on another host and there is no key.
+        """
+        with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
+            facts = self._facts = await self._engine.start(self._deliver)
+        self._hello = self._introduction(facts)
+        capacity = facts.capacity
+        log.info("%s is up: %s, %d ranks of %d KV tokens", facts.version, facts.card.name, capacity.dp_size, capacity.kv_tokens)
+
+    async def serve(self, stop: asyncio.Event, *, drain_s_max: float) -> None:
+        """Serve until `stop` is set, then finish what runs (at most `drain_s_max` seconds) and leave."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                beating = tasks.create_task(self._beat_forever())
+                dialling = tasks.create_task(self._dial_forever())
+                await stop.wait()
+                await self._drain(drain_s_max)
+                beating.cancel()
+                dialling.cancel()
+        finally:
+            for link in self._links.values():
+                link.send(Goodbye("the worker was stopped"))
+                link.close()
+            await self._engine.stop()
+            self._context.term()
+
+    async def _drain(self, drain_s_max: float) -> None:
+        self._draining = True
+        for link in self._links.values():
+            link.send(Draining())
+        if self._owners:
+            log.info("draining: %d requests still run", len(self._owners))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain_s_max):
+                await self._idle.wait()
+
+    async def _beat_forever(self) -> None:
+        while True:
+            heartbeat = Heartbeat(self._worker_id, self._epoch, self._engine.loads())
+            for link in self._links.values():
+                link.beat(heartbeat)
+                if link.drop_silent_frontend():
+                    self._abort_all_of(link)
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+
+    async def _dial_forever(self) -> None:
+        while True:
+            for address in await self._addresses.resolve():
+                if address not in self._links:
+                    socket = connected_dealer(self._context, address, self._key)
+                    self._links[address] = FrontendLink(address, socket, self._current_hello, self._on_request)
+            # An address that DNS no longer names is kept while anyone answers there.
+            for address in [a for a in self._links if a not in self._addresses.known and self._links[a].frontend_heard_at is None]:
+                self._links.pop(address).close()
+            await asyncio.sleep(RESOLVE_EVERY_S)
+
+    def _current_hello(self) -> Hello:
+        assert self._hello is not None
+        return self._hello
+
+    def _introduction(self, facts: EngineFacts) -> Hello:
+        # Twice what runs: one batch on the engine, one waiting in its queue so that no step starts short.
+        credit = max(64, 2 * facts.capacity.requests_running_max * facts.capacity.dp_size)
+        return Hello(
+            worker_id=self._worker_id,
+            epoch=self._epoch,
+            role="decode",
+            endpoint=self._endpoint,
+            card=facts.card,
+            capacity=facts.capacity,
+            credit_requests=credit,
+            engine=facts.version,
+        )
+
+    def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
+        match message:
+            case Generate():
+                self._on_generate(link, message)
+            case Abort():
+                if message.request_id in self._owners:
+                    self._engine.abort(message.request_id)
+            case FetchFile():
+                self._send_file(link, message.sha256)
+            case _:
+                pass
+
+    def _on_generate(self, link: FrontendLink, request: Generate) -> None:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            link.send_deltas([Delta(request.request_id, 0, b"", refusal)])
+            return
+        self._owners[request.request_id] = link
+        self._idle.clear()
+        self._engine.submit(request)
+
+    def _refusal(self, request: Generate) -> Failed | None:
+        if self._draining:
+            return Failed("no_worker", "The worker is shutting down.")
+        if time.time() * 1000 > request.deadline_unix_ms:
+            return Failed("deadline_exceeded", "The request's deadline passed before it could start.")
+        if request.request_id in self._owners:
+            return Failed("invalid_value", "This request id is already in use.")
+        return None
+
+    def _deliver(self, deltas: Sequence[Delta]) -> None:
+        batches: dict[FrontendLink, list[Delta]] = {}
+        owners = self._owners
+        for delta in deltas:
+            link = owners.get(delta.request_id)
+            if link is None:
+                continue  # its frontend fell silent
+            batches.setdefault(link, []).append(delta)
+            if delta.end is not None:
+                del owners[delta.request_id]
+        for link, batch in batches.items():
+            link.send_deltas(batch)
+        if not owners:
+            self._idle.set()
+
+    def _abort_all_of(self, link: FrontendLink) -> None:
+        for request_id in [request_id for request_id, owner in self._owners.items() if owner is link]:
+            del self._owners[request_id]
+            self._engine.abort(request_id)
+        if not self._owners:
+            self._idle.set()
+
+    def _send_file(self, link: FrontendLink, sha256: str) -> None:
+        path = self._facts.card_files.get(sha256) if self._facts else None
+        content = path.read_bytes() if path is not None else b""
+        for offset in range(0, max(len(content), 1), FILE_CHUNK_BYTES):
+            link.send(FileChunk(sha256, offset, len(content), content[offset : offset + FILE_CHUNK_BYTES]))

@@ -1,0 +1,26 @@
+"""A worker's own settings; every argument not named here belongs to its engine."""
+
+from dataclasses import dataclass
+
+from protocol.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What `python -m workers` takes besides the engine's arguments."""
+
+    engine: str = setting("sglang", "engine to embed", env="KVMESH_ENGINE", choices=("sglang", "sim"))
+    frontend: tuple[str, ...] = setting(
+        ("tcp://127.0.0.1:5550",),
+        "mesh address of a frontend; repeatable; a DNS name stands for every address behind it",
+        env="KVMESH_FRONTEND",
+    )
+    worker_id: str | None = setting(None, "name of this worker in logs and metrics; random if not given", env="KVMESH_WORKER_ID")
+    endpoint: str | None = setting(None, "dyn://namespace.component.endpoint; made from the worker's role if not given", env="DYN_ENDPOINT")
+    mesh_key_file: str | None = setting(
+        None, "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host", env="KVMESH_MESH_KEY_FILE"
+    )
+    graceful_shutdown_timeout_secs: int = setting(
+        900, "longest wait for running requests after SIGTERM", env="DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
+    )
+    log_level: str = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL", choices=("debug", "info", "warning", "error"))

@@ -1,0 +1,110 @@
+"""The worker's arguments for SGLang: its own parser, with defaults that suit kvmesh where the user gave none."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+from protocol.errors import StartError
+
+PAGE_SIZE_TOKENS: Final = 16
+"""SGLang's default of 1 on most backends would make a KV event and a hash of every token."""
+
+CPU_KV_TOKENS: Final = 16_384
+"""Without a bound SGLang sizes its cache from the memory of the whole host, for each of several workers on it.
+16k tokens are 1.9 GB for a Qwen3-0.6B in bfloat16 and 16 requests of 1k tokens at once, more than a CPU can feed."""
+
+_ALWAYS: Final[dict[str, Any]] = {
+    "incremental_streaming_output": True,  # deltas: cumulative lists would grow with each step
+    "skip_server_warmup": True,  # it speaks HTTP to a server that is not there
+    "page_size": PAGE_SIZE_TOKENS,
+    "batch_notify_size": 1 << 20,  # SGLang yields to the loop after so many requests of a step; a step is one delivery here
+}
+_ON_CPU: Final[dict[str, Any]] = {
+    "device": "cpu",
+    "attention_backend": "torch_native",
+    "sampling_backend": "pytorch",
+    "disable_cuda_graph": True,
+    "disable_overlap_schedule": True,
+    "max_total_tokens": CPU_KV_TOKENS,
+    "sleep_on_idle": True,  # an idle scheduler otherwise burns a whole core
+}
+
+
+def parse_server_args(argv: Sequence[str], *, cpu: bool) -> Any:
+    """SGLang's ServerArgs from its command line, `--config file.yaml` included. Flags win over the file, the file over defaults.
+
+    Import SGLang first through `workers.sglang_cpu.activate_if_cpu_host`.
+
+    Raises:
+        StartError: an argument or the file is wrong.
+    """
+    from sglang.srt.server_args import ServerArgs  # noqa: PLC0415  # takes seconds, and only after the stand-ins
+    from sglang.srt.utils.server_args_config_parser import ConfigArgumentMerger  # noqa: PLC0415
+
+    parser = _sglang_parser(cpu=cpu)
+    arguments = list(argv)
+    try:
+        merged = ConfigArgumentMerger(parser).merge_config_with_args(arguments)
+        namespace = parser.parse_args(merged)
+        # SGLang's own entry point notes this beside the parsed values (server_args.prepare_server_args).
+        flag = "--radix-eviction-policy"
+        namespace._radix_eviction_policy_explicitly_set = any(item == flag or item.startswith(flag + "=") for item in merged)
+        if namespace.skip_tokenizer_init:
+            raise StartError("--skip-tokenizer-init is not for kvmesh: SGLang then loses stop tokens, min_tokens and grammars")
+        _bind_threads(namespace, cpu=cpu)
+        return ServerArgs.from_cli_args(namespace)
+    except StartError:
+        raise
+    except Exception as error:  # whatever SGLang's checks raise is the user's argument
+        raise StartError(one_line(error)) from error
+
+
+def sglang_help(*, cpu: bool = False) -> str:
+    """SGLang's --help text, to be shown after the worker's own. Takes seconds: it imports SGLang."""
+    return _sglang_parser(cpu=cpu).format_help()
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's text that says something, for the terminal and for clients."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would print SGLang's several hundred lines of usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise StartError(message)
+
+
+def _sglang_parser(*, cpu: bool) -> argparse.ArgumentParser:
+    from sglang.srt.server_args import ServerArgs  # noqa: PLC0415
+
+    parser = _Parser(prog="python -m workers", add_help=False, usage="SGLang's arguments, each under its own name")
+    ServerArgs.add_cli_args(parser)
+    known = {action.dest for action in parser._actions}
+    defaults = {**_ALWAYS, **(_ON_CPU if cpu else {})}
+    missing = sorted(defaults.keys() - known)
+    if missing:
+        raise StartError(f"this SGLang does not know {', '.join(missing)}; kvmesh was written for 0.5.23")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def _bind_threads(namespace: argparse.Namespace, *, cpu: bool) -> None:
+    """Share the cores among the ranks of this worker, and leave some to its other processes and to other workers.
+
+    By default each rank starts as many spinning OpenMP threads as the host has cores, and SGLang refuses more ranks than
+    NUMA nodes. What the user set in the environment stays.
+    """
+    if not cpu:
+        return
+    ranks = max(1, namespace.tp_size * namespace.pp_size * namespace.dp_size)
+    cores = sorted(os.sched_getaffinity(0))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(cores) // (2 * ranks))))
+    if ranks > 1:
+        share = max(1, len(cores) // ranks)
+        starts = [rank * share % len(cores) for rank in range(ranks)]
+        groups = [",".join(map(str, cores[start : start + share])) for start in starts]
+        os.environ.setdefault("SGLANG_CPU_OMP_THREADS_BIND", "|".join(groups))

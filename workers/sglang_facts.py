@@ -1,0 +1,78 @@
+"""What a started SGLang engine turned out to be, for the worker's Hello."""
+
+from pathlib import Path
+from typing import Any
+
+import sglang
+
+from protocol.errors import StartError
+from protocol.membership import Capacity
+from workers.engine import EngineFacts
+from workers.model_card import build_card
+
+
+async def read_facts(engine: Any) -> EngineFacts:
+    """Read names, limits and files from the engine that has just started.
+
+    Raises:
+        StartError: the model's files cannot be found or served.
+    """
+    manager = engine.tokenizer_manager
+    config = manager.model_config
+    states = await manager.get_internal_state()  # also the proof that every scheduler answers
+    name, *aliases = _served_names(str(manager.served_model_name))
+    card, card_files = build_card(
+        _model_dir(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
+        name=name,
+        aliases=aliases,
+        context_length=int(manager.context_len),
+        vocab_size=int(config.vocab_size),
+        eos_token_ids=_eos_token_ids(config, manager.tokenizer),
+        chat_template=_template_file(manager.config_value("chat_template")),
+    )
+    capacity = Capacity(
+        dp_size=len(states),
+        page_size_tokens=int(manager.config_value("page_size")),
+        kv_tokens=int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"]),
+        requests_running_max=min(int(state["effective_max_running_requests_per_dp"]) for state in states),
+    )
+    version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
+    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version=version)
+
+
+def _served_names(served: str) -> list[str]:
+    """SGLang takes one name; several are written with commas between them, as its users do, and the first one counts."""
+    names = [name.strip() for name in served.split(",") if name.strip()]
+    return list(dict.fromkeys(names)) or [served]
+
+
+def _model_dir(model: str, revision: str | None) -> Path:
+    """The directory of a local model, or the snapshot that SGLang has just downloaded."""
+    if Path(model).is_dir():
+        return Path(model).resolve()
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415  # only for models from the hub
+
+    for file in ("tokenizer.json", "config.json"):
+        cached = try_to_load_from_cache(model, file, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached).parent
+    raise StartError(f"{model} is neither a directory nor in the Hugging Face cache")
+
+
+def _eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
+    """The ids that end a request in SGLang's scheduler: those of the model's configuration and those of its tokenizer."""
+    ids = set(config.hf_eos_token_id or ())
+    ids |= set(getattr(tokenizer, "additional_stop_token_ids", None) or ())
+    if getattr(tokenizer, "eos_token_id", None) is not None:
+        ids.add(tokenizer.eos_token_id)
+    return sorted(int(token_id) for token_id in ids)
+
+
+def _template_file(chat_template: str | None) -> Path | None:
+    """SGLang also takes the name of one of its own conversation templates, which the frontend cannot render."""
+    if chat_template is None:
+        return None
+    path = Path(chat_template)
+    if not path.is_file():
+        raise StartError(f"--chat-template {chat_template}: no such file (kvmesh renders Jinja files, not SGLang's named templates)")
+    return path.resolve()

@@ -1,0 +1,202 @@
+"""Where kvmesh reaches into SGLang 0.5.23, and the only file that does: one delivery per engine step.
+
+SGLang hands each request's output to an asyncio generator of its own: with 64 streams that is 64 tasks woken per step. Here the
+generator of a request of ours (`SteppedInput`) sleeps until the request has ended, and its output is collected where
+SGLang would have queued it (`ReqState.out_list`). Everything around that stays SGLang's: validation, request states and
+duplicate ids, pause and weight-update locks, LoRA, metrics, request logs and dumps.
+
+What is relied on, checked by `check_seam` at start and in tests/sglang/test_seam.py:
+    TokenizerManager.generate_request      iterates what `_wait_one_response(obj, request)` returns, after the dispatch
+    TokenizerManager._init_req_state       puts a ReqState into `rid_to_state`
+    TokenizerManager._handle_batch_output  appends to `state.out_list` what it has for a request, and sets `state.finished`
+    TokenizerManager._handle_abort_req     the same for an abort in the waiting queue; repeats the last token id, but
+                                           leaves `state.output_ids`, which is what is read here, as it was
+    TokenizerManager.auto_create_handle_loop  starts `handle_loop`, registers signal handlers
+    ReqState                               out_list, output_ids, finished, dispatched
+"""
+
+import asyncio
+import inspect
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from sglang.srt.entrypoints.engine import Engine, init_tokenizer_manager
+from sglang.srt.managers.io_struct import GenerateReqInput
+from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager, print_exception_wrapper
+
+from protocol.errors import StartError
+from protocol.replies import Delta
+from protocol.tokens import pack_tokens
+from workers.sglang_requests import outcome
+
+log = logging.getLogger(__name__)
+
+
+class Output:
+    """What one request has put out: takes the place of `ReqState.out_list`, whose `append` is all that SGLang calls."""
+
+    __slots__ = ("_moved", "ended", "meta_info", "prompt_tokens", "sent", "state")
+
+    def __init__(self, moved: "list[Output]", prompt_tokens: int) -> None:
+        self._moved = moved
+        self.prompt_tokens = prompt_tokens
+        self.state: ReqState | None = None
+        self.sent = 0
+        self.meta_info: dict[str, Any] = {}
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def append(self, out: dict[str, Any]) -> None:
+        self.meta_info = out["meta_info"]
+        self._moved.append(self)
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether the scheduler has been told of the request, so that only it can end it."""
+        return self.state is not None and self.state.dispatched
+
+    def take(self) -> Delta:
+        """What is new since the last take."""
+        state = self.state
+        assert state is not None
+        start, new = self.sent, state.output_ids[self.sent :]
+        self.sent += len(new)
+        end = None
+        if state.finished:
+            end = outcome(self.meta_info, prompt_tokens=self.prompt_tokens, completion_tokens=self.sent)
+        return Delta(request_id=state.obj.rid, start=start, token_ids=pack_tokens(new), end=end)
+
+
+class SteppedInput(GenerateReqInput):
+    """A request whose output is delivered by step. `output` is no dataclass field, so that no log prints it."""
+
+    output: Output
+
+
+class StepTokenizerManager(TokenizerManager):
+    """SGLang's TokenizerManager that delivers the outputs of `SteppedInput`s once per message of the engine."""
+
+    on_step: Callable[[Sequence[Delta]], None]
+    moved: list[Output]
+
+    def new_output(self, prompt_tokens: int) -> Output:
+        return Output(self.moved, prompt_tokens)
+
+    def _init_req_state(self, obj: Any, request: Any = None) -> None:
+        super()._init_req_state(obj, request)
+        if isinstance(obj, SteppedInput):
+            state = self.rid_to_state[obj.rid]
+            state.out_list = obj.output
+            obj.output.state = state
+
+    def _wait_one_response(self, obj: Any, request: Any = None) -> Any:
+        if isinstance(obj, SteppedInput):
+            return self._until_ended(obj)
+        return super()._wait_one_response(obj, request)
+
+    async def _until_ended(self, obj: SteppedInput) -> AsyncIterator[Any]:
+        """Yield nothing; return when the request has ended. Meanwhile `generate_request` holds the weight-update lock."""
+        await obj.output.ended
+        state = obj.output.state
+        assert state is not None
+        if not state.time_stats.response_sent_to_client_time:
+            state.time_stats.set_response_sent_to_client_time()
+        out = {"output_ids": state.output_ids, "meta_info": obj.output.meta_info}
+        self.request_logger.log_finished_request(obj, out, request=None)
+        if self.request_metrics_exporter_manager.exporter_enabled():
+            await self.request_metrics_exporter_manager.write_record(obj, out)
+        for nothing in ():
+            yield nothing
+
+    async def _handle_batch_output(self, recv_obj: Any) -> None:
+        await super()._handle_batch_output(recv_obj)
+        self._deliver_step()
+
+    def _handle_abort_req(self, recv_obj: Any) -> None:
+        super()._handle_abort_req(recv_obj)
+        self._deliver_step()
+
+    def _deliver_step(self) -> None:
+        if not self.moved:
+            return
+        deltas = [output.take() for output in self.moved]
+        for delta, output in zip(deltas, self.moved, strict=True):
+            if delta.end is not None and not output.ended.done():
+                output.ended.set_result(None)
+        self.moved.clear()
+        try:
+            self.on_step(deltas)
+        except Exception:
+            # SGLang answers an exception in its receive loop by killing the process; a bad delivery is not worth that.
+            log.exception("the outputs of an engine step could not be delivered")
+
+    def auto_create_handle_loop(self) -> None:
+        """As SGLang's, but SIGTERM is left to the worker, which drains and then stops the engine.
+
+        SGLang would also start `sigterm_watchdog`, which ends the process by itself once it has seen a SIGTERM.
+        SIGQUIT stays SGLang's: a scheduler that dies sends it (or a watchdog thread does, within a second), and the answer is
+        to kill the whole process tree, this process included. The worker then dies hard, without a Goodbye; its silence
+        on the mesh is what tells the frontends.
+        """
+        if self.event_loop is not None:
+            return
+        self.event_loop = asyncio.get_running_loop()
+        self.asyncio_tasks.add(self.event_loop.create_task(print_exception_wrapper(self.handle_loop)))
+        handler = self.signal_handler_class(self)
+        self.event_loop.add_signal_handler(signal.SIGQUIT, handler.running_phase_sigquit_handler)
+
+
+def _init_step_tokenizer_manager(server_args: Any, port_args: Any) -> Any:
+    # A scheduler that fails to start sends SIGQUIT, which SGLang answers by killing this process before anyone can say why.
+    # The closed pipe of the scheduler is seen as well, a moment later, as an exception.
+    signal.signal(signal.SIGQUIT, _note_failed_start)
+    manager, templates = init_tokenizer_manager(server_args, port_args, TokenizerManagerClass=StepTokenizerManager)
+    manager.moved = []
+    return manager, templates
+
+
+def _note_failed_start(_signum: int, _frame: Any) -> None:
+    log.error("a process of SGLang failed to start; its own message is above")
+
+
+class StepEngine(Engine):
+    """SGLang's Engine with the TokenizerManager above, by the hook that Engine has for it."""
+
+    init_tokenizer_manager_func = staticmethod(_init_step_tokenizer_manager)
+
+
+_PARAMETERS = {
+    "generate_request": ("self", "obj", "request"),
+    "_wait_one_response": ("self", "obj", "request"),
+    "_init_req_state": ("self", "obj", "request"),
+    "_handle_batch_output": ("self", "recv_obj"),
+    "_handle_abort_req": ("self", "recv_obj"),
+    "auto_create_handle_loop": ("self",),
+    "abort_request": ("self", "rid", "abort_all"),
+}
+_CALLS = {
+    "generate_request": ("self._init_req_state(obj, request)", "in self._wait_one_response(obj, request)"),
+    "_handle_batch_output": ("state.out_list.append(", "state.output_ids.extend(", "state.finished = "),
+    "_handle_abort_req": ("state.out_list.append(", "state.finished = True"),
+    "auto_create_handle_loop": ("self.signal_handler_class(self)", "print_exception_wrapper(self.handle_loop)"),
+}
+
+
+def check_seam() -> None:
+    """Check that the installed SGLang still has what this file relies on.
+
+    Raises:
+        StartError: it has not; the message names what is missing.
+    """
+    for name, wanted in _PARAMETERS.items():
+        method = getattr(TokenizerManager, name, None)
+        if method is None or tuple(inspect.signature(method).parameters) != wanted:
+            raise StartError(f"SGLang has changed: TokenizerManager.{name}({', '.join(wanted)}) is not what it was in 0.5.23")
+        source = inspect.getsource(method)
+        for call in _CALLS.get(name, ()):
+            if call not in source:
+                raise StartError(f"SGLang has changed: TokenizerManager.{name} no longer has `{call}`, as it had in 0.5.23")
+    missing = {"out_list", "output_ids", "finished", "dispatched", "obj"} - set(inspect.signature(ReqState).parameters)
+    if missing:
+        raise StartError(f"SGLang has changed: ReqState has no {', '.join(sorted(missing))}")
