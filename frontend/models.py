@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from frontend.mesh.files import FileCache, FileFetch, collect_files
-from frontend.text.model_files import ModelFiles
+from frontend.text.inspection import TokenizerUnusable
+from frontend.text.model_files import read_model_files
 from frontend.text.output import ChoiceText, OutputRules
 from frontend.text.template import ChatTemplate
 from frontend.text.tokenizer import Backend, Tokenizer
@@ -26,20 +27,22 @@ class ModelUnusable(MeshError):
 class ServedModel:
     """Text in, tokens out and back, for one model."""
 
-    def __init__(self, card: ModelCard, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+    def __init__(self, card: ModelCard, tokenizer: Tokenizer, templates: Mapping[str, ChatTemplate]) -> None:
         self.card = card
         self._tokenizer = tokenizer
-        self._template = template
+        self._template = templates.get("default")
+        self._tools_template = templates.get("tool_use", self._template)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None, **options: Any) -> str:
         """The chat template's text; options as `ChatTemplate.render`.
 
         Raises:
             InvalidRequest: the model has no template, or the template refuses these messages.
         """
-        if self._template is None:
+        template = self._tools_template if tools else self._template
+        if template is None:
             raise InvalidRequest(f"The model {self.card.name!r} has no chat template; use /v1/completions.", param="model")
-        return self._template.render(messages, **options)
+        return template.render(messages, tools=tools, **options)
 
     async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
         """Token ids as packed u32; long text is encoded in a thread."""
@@ -84,13 +87,10 @@ class ModelLoader:
 
     def _load(self, card: ModelCard, paths: Mapping[str, Path]) -> ServedModel:
         try:
-            files = ModelFiles.read(paths, chat_template_file=card.chat_template_file)
+            files = read_model_files(paths, chat_template_file=card.chat_template_file)
             tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend)
-            template = ChatTemplate(files.chat_template, files.special_tokens) if files.chat_template else None
-        except MeshError:
-            raise
-        except Exception as error:
-            log.exception("cannot load the files of %s", card.name)
-            raise ModelUnusable(f"cannot load the model's tokenizer or template: {error}") from error
-        log.info("loaded %s: tokenizer %s, %s", card.name, tokenizer.backend_name, "chat template" if template else "no chat template")
-        return ServedModel(card, tokenizer, template)
+            templates = {name: ChatTemplate(source, files.special_tokens) for name, source in files.chat_templates.items()}
+        except (TokenizerUnusable, ValueError) as error:
+            raise ModelUnusable(f"the files of {card.name!r} cannot be served: {error}") from error
+        log.info("loaded %s: tokenizer %s, %d chat templates", card.name, tokenizer.backend_name, len(templates))
+        return ServedModel(card, tokenizer, templates)

@@ -15,11 +15,12 @@ class FrontendSettings:
     mesh_key_file: str | None = setting(
         None, "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host", env="KVMESH_MESH_KEY_FILE"
     )
-    router_mode: str = setting(
-        "least-loaded", "how a worker is chosen", env="KVMESH_ROUTER_MODE", choices=("least-loaded", "round-robin")
-    )
+    router_mode: str = setting("least-loaded", "how a worker is chosen", env="KVMESH_ROUTER_MODE", choices=("least-loaded", "round-robin"))
     tokenizer_backend: str = setting(
-        "auto", "auto takes fastokens where it agrees with Hugging Face", env="KVMESH_TOKENIZER_BACKEND", choices=("auto", "hf", "fastokens")
+        "auto",
+        "auto takes fastokens where it agrees with Hugging Face",
+        env="KVMESH_TOKENIZER_BACKEND",
+        choices=("auto", "hf", "fastokens"),
     )
     request_timeout: float = setting(600.0, "seconds after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")

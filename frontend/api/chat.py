@@ -18,7 +18,9 @@ from protocol.errors import InvalidRequest
 _parser = BodyParser(ChatCompletionRequest)
 _encode = msgspec.json.Encoder().encode
 
-_RESERVED_TEMPLATE_KWARGS = frozenset({"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template"})
+_RESERVED_TEMPLATE_KWARGS = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template"}
+)
 
 
 async def chat_completions(exchange: Exchange, runner: Runner) -> None:

@@ -48,7 +48,9 @@ class ChunkWriter:
         """One chunk with a piece of text, and the finish reason if it is the last of its choice."""
         opened, closed = self._after
         reason = b"null" if finish_reason is None else b'"' + finish_reason.encode() + b'"'
-        return b"".join((self._before, b"%d," % index, opened, _encode(text), closed, b',"logprobs":null,"finish_reason":', reason, self._end))
+        return b"".join(
+            (self._before, b"%d," % index, opened, _encode(text), closed, b',"logprobs":null,"finish_reason":', reason, self._end)
+        )
 
     def delta(self, index: int, delta: bytes, finish_reason: str | None) -> bytes:
         """One chunk with a ready-made delta object."""

@@ -11,7 +11,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # What follows "--" belongs to the workers and their engines, whatever it looks like.
-    own, engine_argv = (arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]) if "--" in arguments else (arguments, [])
+    own, engine_argv = (
+        (arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]) if "--" in arguments else (arguments, [])
+    )
     parser = argparse.ArgumentParser(prog="kvmesh", description="OpenAI-compatible serving for a fleet of SGLang engines.")
     commands = parser.add_subparsers(dest="command", required=True)
     up.add_arguments(commands.add_parser("up", help="serve a model on this host: a frontend and workers together"))

@@ -4,7 +4,7 @@ The pieces of text that `feed` and `flush` return, put together, are what the to
 Nothing is returned that later ids could still change: the bytes of an unfinished character wait for the rest of it.
 
 Cost per token fed alone, 151k vocabulary (bench/micro): byte-level 0.35 µs, SentencePiece 0.45 µs, window 6 µs, against
-1.0–1.9 µs of the library's DecodeStream.step; sixteen ids in one `feed` cost about a fifth of that each.
+1.0 to 1.9 µs of the library's DecodeStream.step; sixteen ids in one `feed` cost about a fifth of that each.
 """
 
 from codecs import utf_8_decode

@@ -1,5 +1,6 @@
 """Texts on which tokenizer implementations tend to disagree: what the self-check at model load compares."""
 
+# ruff: noqa: RUF001 - look-alike characters are the point
 from collections.abc import Iterable
 from random import Random
 from typing import Final
@@ -21,9 +22,10 @@ FRAGMENTS: Final = (
     "中文分词测试，没有空格。日本語のテキスト、カタカナ・ひらがな漢字。한국어 텍스트입니다.",
     "العربية من اليمين إلى اليسار، עברית מימין לשמאל, فارسی، اردو",
     "हिन्दी देवनागरी தமிழ் ไทยไม่มีวรรค မြန်မာ བོད་ཡིག ខ្មែរ አማርኛ",
-    "😀😃 👩‍👩‍👧‍👦 👍🏽 🏳️‍🌈 🇩🇪🇫🇷 ☺️ 1️⃣ 🫠\U0001fae8 𝕏 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𐍈 𓀀",
+    "😀😃 \U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f44d\U0001f3fd \U0001f3f3\ufe0f\u200d\U0001f308 \U0001f1e9\U0001f1ea\U0001f1eb\U0001f1f7 ",
+    "\u263a\ufe0f 1\ufe0f\u20e3 \U0001fae8 𝕏 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𐍈 𓀀",
     "\x00\x01\x02\x1b[31mred\x7f\x80\x9f\ufffd\ufffe\uffff\U0010ffff",
-    "def f(x: int) -> str:\n    return f\"{x!r:>{10}}\"  # comment\n\n\tif x != 0 && y >= 2 || !z { a[i]++; }\n",
+    'def f(x: int) -> str:\n    return f"{x!r:>{10}}"  # comment\n\n\tif x != 0 && y >= 2 || !z { a[i]++; }\n',
     '{"key": "va\\"lue", "list": [1, 2, {"nested": null}], "u": "\\u00e9"}',
     "https://example.org/a/b?c=d&e=%20f#g user.name+tag@example.co.uk C:\\path\\to\\file ../../x",
     "a" * 600,

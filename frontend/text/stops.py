@@ -22,7 +22,7 @@ _NO_STOP: Final = STOPS_MAX
 
 
 class StopMatcher:
-    """An Aho–Corasick automaton (Aho & Corasick, 1975) and the text that may still turn into a stop.
+    """An Aho-Corasick automaton (Aho & Corasick, 1975) and the text that may still turn into a stop.
 
     Held back is only the longest suffix that begins some stop. Cost: linear in the text; where nothing is held,
     a search for the stops' first characters skips ahead at C speed. Callers without stops need no matcher.
@@ -36,7 +36,7 @@ class StopMatcher:
 
     __slots__ = ("_automaton", "_first", "_held", "_include_stop", "_matched", "_state", "_stops")
 
-    def __init__(self, stops: Sequence[str], include_stop: bool = False) -> None:  # noqa: FBT001, FBT002 - OpenAI's own word order
+    def __init__(self, stops: Sequence[str], include_stop: bool = False) -> None:
         self._stops = [stop for stop in stops if stop]
         if len(self._stops) > STOPS_MAX:
             raise InvalidRequest(f"at most {STOPS_MAX} stop sequences are supported, got {len(self._stops)}", param="stop")

@@ -1,0 +1,141 @@
+"""What clients get wrong is said in OpenAI's form, with the right status, before the first byte."""
+
+import http.client
+import json
+from typing import Any
+
+import pytest
+from conftest import Fleet  # pyright: ignore[reportMissingImports]
+
+CHAT = "/v1/chat/completions"
+USER = [{"role": "user", "content": "hi"}]
+
+
+def post(
+    fleet: Fleet, path: str, body: Any, headers: dict[str, str] | None = None, method: str = "POST"
+) -> tuple[int, Any, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", fleet.http_port, timeout=30)
+    try:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, path, data, {"content-type": "application/json"} | (headers or {}))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read()), {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "param"),
+    [
+        (b"", 400, "invalid_json", None),
+        (b"{", 400, "invalid_json", None),
+        (b'{"model": "demo", "messages": "\xff"}', 400, "invalid_json", None),
+        (b"[" * 100_000, 400, "invalid_json", None),
+        ([], 400, "invalid_value", None),
+        ({"model": "demo"}, 400, "invalid_value", "messages"),
+        ({"messages": USER}, 400, "invalid_value", "model"),
+        ({"model": "demo", "messages": []}, 400, "invalid_value", "messages"),
+        ({"model": "demo", "messages": "hi"}, 400, "invalid_value", "messages"),
+        ({"model": "demo", "messages": [{"role": "king", "content": "hi"}]}, 400, "invalid_value", "messages[0].role"),
+        ({"model": "demo", "messages": [{"role": "user"}]}, 400, "invalid_value", "messages[0].content"),
+        (
+            {"model": "demo", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            400,
+            "unsupported_parameter",
+            "messages[0].content[0].type",
+        ),
+        ({"model": "demo", "messages": USER, "max_tokens": "many"}, 400, "invalid_value", "max_tokens"),
+        ({"model": "demo", "messages": USER, "max_tokens": 0}, 400, "invalid_value", "max_tokens"),
+        ({"model": "demo", "messages": USER, "temperature": 3}, 400, "invalid_value", "temperature"),
+        ({"model": "demo", "messages": USER, "n": 1_000_000_000}, 400, "invalid_value", "n"),
+        ({"model": "demo", "messages": USER, "temprature": 1}, 400, "unsupported_parameter", "temprature"),
+        ({"model": "demo", "messages": USER, "stream_options": {"include_usage": True}}, 400, "invalid_value", "stream_options"),
+        ({"model": "demo", "messages": USER, "logprobs": True}, 400, "unsupported_parameter", "logprobs"),
+        ({"model": "demo", "messages": USER, "logit_bias": {"x": 1}}, 400, "invalid_value", "logit_bias"),
+        ({"model": "demo", "messages": USER, "stop_token_ids": [4_000_000_000]}, 400, "invalid_value", "stop_token_ids"),
+        ({"model": "demo", "messages": USER, "min_tokens": 9, "max_tokens": 3}, 400, "invalid_value", "min_tokens"),
+        ({"model": "demo", "messages": USER, "chat_template_kwargs": {"messages": "x"}}, 400, "invalid_value", "chat_template_kwargs"),
+        ({"model": "other", "messages": USER}, 404, "model_not_found", "model"),
+        ({"model": "demo", "messages": USER, "max_tokens": 5000}, 400, "context_length_exceeded", "messages"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_bad_chat_request_gets_its_status_and_names_its_field(
+    shared: Fleet, body: Any, status: int, code: str, param: str | None, stream: bool
+) -> None:
+    if isinstance(body, dict):
+        body = body | ({"stream": True} if stream and "stream_options" not in body else {})
+    answered, content, headers = post(shared, CHAT, body)
+    error = content["error"]
+    assert (answered, error["code"], error["param"]) == (status, code, param)
+    assert set(error) == {"message", "type", "param", "code"}
+    assert headers["content-type"] == "application/json"
+    assert not any(leak in json.dumps(content) for leak in ("Traceback", "/site-packages", "0x7f", ".py"))
+
+
+def test_a_prompt_beyond_the_context_tells_both_numbers(shared: Fleet) -> None:
+    status, content, _ = post(shared, "/v1/completions", {"model": "demo", "prompt": [7] * 4100})
+    assert (status, content["error"]["code"]) == (400, "context_length_exceeded")
+    assert "4096" in content["error"]["message"]
+    assert "4100" in content["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "param"),
+    [
+        ([], "prompt"),
+        ("", "prompt"),
+        ([[]], "prompt[0]"),
+        (["a", 1], "prompt"),
+        ([1, -1], "prompt[1]"),
+        ([2_000_000], "prompt"),
+        (7, "prompt"),
+    ],
+)
+def test_a_bad_prompt_is_named(shared: Fleet, prompt: Any, param: str) -> None:
+    status, content, _ = post(shared, "/v1/completions", {"model": "demo", "prompt": prompt})
+    assert (status, content["error"]["param"]) == (400, param)
+
+
+def test_a_misspelt_parameter_is_answered_with_the_right_one(shared: Fleet) -> None:
+    _, content, _ = post(shared, CHAT, {"model": "demo", "messages": USER, "max_token": 4})
+    assert "'max_tokens'" in content["error"]["message"]
+
+
+def test_unknown_paths_and_methods_are_said_in_the_same_form(shared: Fleet) -> None:
+    status, content, _ = post(shared, "/v1/nothing", {})
+    assert (status, content["error"]["code"]) == (404, "route_not_found")
+    status, content, _ = post(shared, CHAT, b"", method="GET")
+    assert (status, content["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_the_request_id_is_echoed_or_made(shared: Fleet) -> None:
+    _, _, headers = post(shared, CHAT, {"model": "demo", "messages": USER, "max_tokens": 1}, {"x-request-id": "abc-123"})
+    assert headers["x-request-id"] == "abc-123"
+    _, content, headers = post(shared, CHAT, {"model": "demo", "messages": USER, "max_tokens": 1})
+    assert content["id"] == "chatcmpl-" + headers["x-request-id"]
+    _, _, headers = post(shared, CHAT, {"model": "other", "messages": USER}, {"x-request-id": "on-errors-too"})
+    assert headers["x-request-id"] == "on-errors-too"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_cap_is_refused(fleet: Fleet, chunked: bool) -> None:
+    fleet.frontend("--body-limit-mb", "1")
+    fleet.wait_until(lambda: fleet.get("/live")[0] == 200, "frontend up")
+    connection = http.client.HTTPConnection("127.0.0.1", fleet.http_port, timeout=30)
+    body: Any = (b" " * 65536 for _ in range(40)) if chunked else b" " * 1_500_000
+    try:
+        connection.request("POST", CHAT, body, {"content-type": "application/json"}, encode_chunked=chunked)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # refused before all of it was sent; the answer is there to read
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["error"]["code"]) == (413, "body_too_large")
+    connection.close()
+
+
+def test_without_a_worker_the_answer_is_503_with_retry_after(fleet: Fleet) -> None:
+    fleet.frontend()
+    fleet.wait_until(lambda: fleet.get("/live")[0] == 200, "frontend up")
+    status, content, headers = post(fleet, CHAT, {"model": "demo", "messages": USER})
+    assert (status, content["error"]["code"], headers["retry-after"]) == (503, "no_worker", "2")
+    assert fleet.get("/ready")[0] == 503
