@@ -5,10 +5,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from random import SystemRandom
 
 import uvicorn
@@ -30,7 +29,7 @@ from frontend.routing.policy import Policy
 from frontend.routing.round_robin import RoundRobin
 from frontend.settings import FrontendSettings
 from protocol.curve import MeshKey
-from protocol.errors import StartError
+from protocol.errors import MethodNotAllowed, StartError
 from protocol.sockets import Socket, bound_router
 
 log = logging.getLogger(__name__)
@@ -56,9 +55,11 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         handler = HOT_PATHS.get(path)
-        if handler is None or scope["type"] != "http" or scope["method"] != "POST":
+        if handler is None:
             await self._routes(scope, receive, send)
             return
+        if scope["method"] != "POST":
+            handler = _only_post
         exchange = Exchange(scope, receive, send, body_bytes_max=self._body_bytes_max)
         metrics = self._metrics
         metrics.inflight_requests.inc()
@@ -70,11 +71,15 @@ class Application:
         await handler(exchange, self._runner)
 
 
+async def _only_post(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
+    raise MethodNotAllowed("Only POST is allowed here.")
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers, which would end the process before the mesh is closed."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 
@@ -92,7 +97,7 @@ async def serve(settings: FrontendSettings) -> None:
     except zmq.ZMQError as error:
         raise StartError(f"cannot bind the mesh to {settings.mesh_bind}: {error}") from None
     metrics = FrontendMetrics()
-    loader = ModelLoader(FileCache(Path(settings.cache_dir).expanduser() / "model-files"), tokenizer_backend=settings.tokenizer_backend)
+    loader = ModelLoader(FileCache(settings.cache_dir), tokenizer_backend=settings.tokenizer_backend)
     mesh = Mesh(
         router,
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",

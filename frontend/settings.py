@@ -1,8 +1,12 @@
 """The frontend's settings."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from protocol.settings import setting
+from frontend.text.tokenizer import Backend
+from protocol.settings import LogLevel, setting
+
+RouterMode = Literal["least-loaded", "round-robin"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +19,8 @@ class FrontendSettings:
     mesh_key_file: str | None = setting(
         None, "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host", env="KVMESH_MESH_KEY_FILE"
     )
-    router_mode: str = setting("least-loaded", "how a worker is chosen", env="KVMESH_ROUTER_MODE", choices=("least-loaded", "round-robin"))
-    tokenizer_backend: str = setting(
-        "auto",
-        "auto takes fastokens where it agrees with Hugging Face",
-        env="KVMESH_TOKENIZER_BACKEND",
-        choices=("auto", "hf", "fastokens"),
-    )
+    router_mode: RouterMode = setting("least-loaded", "how a worker is chosen", env="KVMESH_ROUTER_MODE")
+    tokenizer_backend: Backend = setting("auto", "auto takes fastokens where it agrees with Hugging Face", env="KVMESH_TOKENIZER_BACKEND")
     request_timeout: float = setting(600.0, "seconds after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
     queue_timeout: float = setting(30.0, "seconds a request may wait for a worker with room", env="KVMESH_QUEUE_TIMEOUT")
@@ -30,4 +29,4 @@ class FrontendSettings:
     )
     body_limit_mb: int = setting(45, "largest request body, in MB", env="DYN_HTTP_BODY_LIMIT_MB")
     cache_dir: str = setting("~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR")
-    log_level: str = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL", choices=("debug", "info", "warning", "error"))
+    log_level: LogLevel = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL")

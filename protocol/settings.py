@@ -10,15 +10,20 @@ file, default. ConfigArgParse does the merging; this file only derives its argum
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import configargparse
 
 Settings = TypeVar("Settings")
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
 
 def setting(default: Any, help_text: str, *, env: str, flag: str | None = None, choices: Sequence[str] | None = None) -> Any:
-    """A dataclass field that is also a command-line setting. A tuple default means a repeatable flag."""
+    """A dataclass field that is also a command-line setting.
+
+    A tuple default means a repeatable flag; the choices of a Literal type need not be given again.
+    """
     return dataclasses.field(default=default, metadata={"help": help_text, "env": env, "flag": flag, "choices": choices})
 
 
@@ -73,6 +78,8 @@ def _argument_kind(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any]
     if get_origin(hint) is tuple:
         # argparse would append to the default; None stands for it until _value.
         return {"action": "append", "type": get_args(hint)[0], "default": None, "metavar": "VALUE"}
+    if get_origin(hint) is Literal:
+        return {"type": str, "default": field.default, "choices": get_args(hint)}
     scalar = next((arg for arg in get_args(hint) if arg is not type(None)), hint)
     return {"type": scalar, "default": field.default, "choices": field.metadata["choices"]}
 

@@ -7,9 +7,9 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, cast
 
+from protocol.errors import StartError
 from protocol.limits import FILE_BYTES_MAX
 from protocol.membership import CardFile, ModelCard, SamplingDefaults
-from protocol.errors import StartError
 
 CARD_FILES = (
     "tokenizer.json",

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import uvloop
 
 from protocol.curve import MeshKey
+from protocol.errors import StartError
 from protocol.packaging import foreign_owners
 from protocol.settings import parse_known_settings
 from workers.addresses import AddressBook
-from protocol.errors import StartError
 from workers.engine import Engine
 from workers.serve import WorkerServer
 from workers.settings import WorkerSettings

@@ -1,15 +1,16 @@
 """A worker's own settings; every argument not named here belongs to its engine."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from protocol.settings import setting
+from protocol.settings import LogLevel, setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
     """What `python -m workers` takes besides the engine's arguments."""
 
-    engine: str = setting("sglang", "engine to embed", env="KVMESH_ENGINE", choices=("sglang", "sim"))
+    engine: Literal["sglang", "sim"] = setting("sglang", "engine to embed", env="KVMESH_ENGINE")
     frontend: tuple[str, ...] = setting(
         ("tcp://127.0.0.1:5550",),
         "mesh address of a frontend; repeatable; a DNS name stands for every address behind it",
@@ -23,4 +24,4 @@ class WorkerSettings:
     graceful_shutdown_timeout_secs: int = setting(
         900, "longest wait for running requests after SIGTERM", env="DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
     )
-    log_level: str = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL", choices=("debug", "info", "warning", "error"))
+    log_level: LogLevel = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL")

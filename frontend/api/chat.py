@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 
-from frontend.api.chunks import DONE, ChunkWriter
+from frontend.api.chunks import ChunkWriter
 from frontend.api.exchange import Exchange
 from frontend.api.messages import check_messages
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_chat
-from frontend.api.running import Runner, usage_of
+from frontend.api.running import Runner, stream_chunks, usage_of
 from frontend.api.schemas import ChatCompletionRequest
-from frontend.generation import Generation
+from frontend.generation import Choice, Generation
 from protocol.errors import InvalidRequest
 
 _parser = BodyParser(ChatCompletionRequest)
@@ -60,24 +60,20 @@ def _render(served: Any, request: ChatCompletionRequest) -> str:
 
 async def _stream(exchange: Exchange, request: ChatCompletionRequest, generation: Generation, prompt_tokens: int) -> None:
     with_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
-    writer = ChunkWriter(_head(exchange, request, "chat.completion.chunk"), text_key=(b'"delta":{"content":', b"}"), with_usage=with_usage)
+    writer = ChunkWriter(
+        _head(exchange, request, "chat.completion.chunk"), around_text=(b'"delta":{"content":', b"}"), with_usage=with_usage
+    )
     begun: set[int] = set()
-    while generation.running:
-        events: list[bytes] = []
-        for choice, text in await generation.advance():
-            if choice.index not in begun:
-                begun.add(choice.index)
-                delta = b'{"role":"assistant","content":' + _encode(text) + b"}"
-                events.append(writer.delta(choice.index, delta, choice.finish_reason))
-            elif text:
-                events.append(writer.text(choice.index, text, choice.finish_reason))
-            else:
-                events.append(writer.delta(choice.index, b"{}", choice.finish_reason))
-        if generation.running:
-            await exchange.send_events(b"".join(events))
-    if with_usage:
-        events.append(writer.usage(usage_of(generation, prompt_tokens)))
-    await exchange.end_events(b"".join([*events, DONE]))
+
+    def chunk(choice: Choice, text: str) -> bytes:
+        if choice.index not in begun:
+            begun.add(choice.index)
+            return writer.delta(choice.index, b'{"role":"assistant","content":' + _encode(text) + b"}", choice.finish_reason)
+        if not text:
+            return writer.delta(choice.index, b"{}", choice.finish_reason)
+        return writer.text(choice.index, text, choice.finish_reason)
+
+    await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens)))
 
 
 async def _whole(exchange: Exchange, request: ChatCompletionRequest, generation: Generation, prompt_tokens: int) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-DONE = b"data: [DONE]\n\n"
+_DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,32 +31,34 @@ class ChunkWriter:
 
     Args:
         head: id, object, created and model of every chunk.
-        text_key: JSON around a piece of text within a choice, e.g. `"delta":{"content":` and `}`.
+        around_text: JSON before and after a piece of text within a choice, e.g. `"delta":{"content":` and `}`.
         with_usage: every chunk carries `"usage":null` and a last one the counts (stream_options.include_usage).
     """
 
-    __slots__ = ("_after", "_before", "_end", "_head", "_usage")
+    __slots__ = ("_around_text", "_choices", "_end", "_head", "_with_usage")
 
-    def __init__(self, head: dict[str, Any], *, text_key: tuple[bytes, bytes], with_usage: bool) -> None:
-        self._head = _encode(head)[:-1]
-        self._before = b"data: " + self._head + b',"choices":[{"index":'
-        self._after = text_key
-        self._usage = b',"usage":null' if with_usage else b""
-        self._end = b"}]" + self._usage + b"}\n\n"
+    def __init__(self, head: dict[str, Any], *, around_text: tuple[bytes, bytes], with_usage: bool) -> None:
+        self._head = b"data: " + _encode(head)[:-1]
+        self._choices = self._head + b',"choices":[{"index":'
+        self._around_text = around_text
+        self._with_usage = with_usage
+        self._end = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
 
     def text(self, index: int, text: str, finish_reason: str | None) -> bytes:
         """One chunk with a piece of text, and the finish reason if it is the last of its choice."""
-        opened, closed = self._after
-        reason = b"null" if finish_reason is None else b'"' + finish_reason.encode() + b'"'
-        return b"".join(
-            (self._before, b"%d," % index, opened, _encode(text), closed, b',"logprobs":null,"finish_reason":', reason, self._end)
-        )
+        before, after = self._around_text
+        return self._chunk(index, before + _encode(text) + after, finish_reason)
 
     def delta(self, index: int, delta: bytes, finish_reason: str | None) -> bytes:
         """One chunk with a ready-made delta object."""
-        reason = b"null" if finish_reason is None else b'"' + finish_reason.encode() + b'"'
-        return b"".join((self._before, b'%d,"delta":' % index, delta, b',"logprobs":null,"finish_reason":', reason, self._end))
+        return self._chunk(index, b'"delta":' + delta, finish_reason)
 
-    def usage(self, usage: Usage) -> bytes:
-        """The last chunk: no choices, the counts."""
-        return b"data: " + self._head + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n"
+    def last(self, usage: Usage) -> bytes:
+        """What ends the stream: the counts if they were asked for, and [DONE]."""
+        if not self._with_usage:
+            return _DONE
+        return self._head + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n" + _DONE
+
+    def _chunk(self, index: int, content: bytes, finish_reason: str | None) -> bytes:
+        reason = b"null" if finish_reason is None else b'"' + finish_reason.encode() + b'"'
+        return b"".join((self._choices, b"%d," % index, content, b',"logprobs":null,"finish_reason":', reason, self._end))

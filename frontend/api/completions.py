@@ -5,13 +5,13 @@ from typing import Any, cast
 
 import msgspec
 
-from frontend.api.chunks import DONE, ChunkWriter
+from frontend.api.chunks import ChunkWriter
 from frontend.api.exchange import Exchange
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_completion
-from frontend.api.running import Runner, usage_of
+from frontend.api.running import Runner, stream_chunks, usage_of
 from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
-from frontend.generation import Generation
+from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from protocol.errors import InvalidRequest
 from protocol.tokens import count_tokens, pack_tokens, unpack_tokens
@@ -77,18 +77,13 @@ async def _tokens(prompt: str | list[int], served: ServedModel) -> bytes:
 
 async def _stream(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
     with_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
-    writer = ChunkWriter(_head(exchange, request), text_key=(b'"text":', b""), with_usage=with_usage)
-    events: list[bytes] = []
-    while generation.running:
-        events = []
-        for choice, text in await generation.advance():
-            events.append(writer.text(choice.index, echoes[choice.index] + text, choice.finish_reason))
-            echoes[choice.index] = ""
-        if generation.running:
-            await exchange.send_events(b"".join(events))
-    if with_usage:
-        events.append(writer.usage(usage_of(generation, prompt_tokens)))
-    await exchange.end_events(b"".join([*events, DONE]))
+    writer = ChunkWriter(_head(exchange, request), around_text=(b'"text":', b""), with_usage=with_usage)
+
+    def chunk(choice: Choice, text: str) -> bytes:
+        echo, echoes[choice.index] = echoes[choice.index], ""
+        return writer.text(choice.index, echo + text, choice.finish_reason)
+
+    await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens)))
 
 
 async def _whole(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:

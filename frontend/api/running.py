@@ -1,19 +1,20 @@
 """From prompts to a running generation: what chat and completions share."""
 
+import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from frontend.api.chunks import Usage
 from frontend.api.exchange import Exchange
 from frontend.api.sampling import sampling_for, stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.generation import Generation
+from frontend.generation import Choice, Generation
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
 from frontend.text.output import OutputRules
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
-from protocol.requests import Generate, Sampling
+from protocol.requests import Generate
 from protocol.tokens import count_tokens
 
 CHOICES_MAX = 1_024
@@ -55,13 +56,25 @@ class Runner:
         if n * len(prompts) > CHOICES_MAX:
             raise InvalidRequest(f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_MAX} is allowed.", param="n")
         # The first request of an exchange bears its id, so that one name finds a plain request in every log.
-        request_ids = iter([exchange.request_id])
-        requests = [
-            self._generate(exchange, entry, request, prompt, sampling, next(request_ids, "") or os.urandom(16).hex())
-            for prompt in prompts
-            for sampling in [sampling_for(request, entry.served.card, count_tokens(prompt))]
-            for _ in range(n)
-        ]
+        request_ids = itertools.chain([exchange.request_id], iter(_new_request_id, None))
+        deadline_unix_ms = int((time.time() + self._request_timeout_s) * 1000)
+        requests: list[Generate] = []
+        for prompt in prompts:
+            sampling = sampling_for(request, entry.served.card, count_tokens(prompt))
+            requests += [
+                Generate(
+                    request_id=request_id,
+                    model=entry.served.card.name,
+                    token_ids=prompt,
+                    sampling=sampling,
+                    deadline_unix_ms=deadline_unix_ms,
+                    # Stop strings are seen here, so the tokens must come as they are made.
+                    stream=bool(request.stream or request.stop),
+                    priority=request.priority or 0,
+                    traceparent=exchange.traceparent,
+                )
+                for request_id in itertools.islice(request_ids, n)
+            ]
         generation = Generation(self._mesh, entry)
         rules = OutputRules(
             stops=stop_strings(request.stop),
@@ -76,26 +89,17 @@ class Runner:
             raise
         return generation
 
-    def _generate(
-        self,
-        exchange: Exchange,
-        entry: ModelEntry,
-        request: ChatCompletionRequest | CompletionRequest,
-        prompt: bytes,
-        sampling: Sampling,
-        request_id: str,
-    ) -> Generate:
-        return Generate(
-            request_id=request_id,
-            model=entry.served.card.name,
-            token_ids=prompt,
-            sampling=sampling,
-            deadline_unix_ms=int((time.time() + self._request_timeout_s) * 1000),
-            # Stop strings are seen here, so the tokens must come as they are made.
-            stream=bool(request.stream or request.stop),
-            priority=request.priority or 0,
-            traceparent=exchange.traceparent,
-        )
+
+async def stream_chunks(
+    exchange: Exchange, generation: Generation, chunk: Callable[[Choice, str], bytes], last: Callable[[], bytes]
+) -> None:
+    """Send what every turn of the generation gained as one write, then `last`. Nothing is sent before the first token."""
+    while True:
+        chunks = b"".join([chunk(choice, text) for choice, text in await generation.advance()])
+        if not generation.running:
+            await exchange.end_events(chunks + last())
+            return
+        await exchange.send_events(chunks)
 
 
 def usage_of(generation: Generation, prompt_tokens: int) -> Usage:
@@ -105,3 +109,7 @@ def usage_of(generation: Generation, prompt_tokens: int) -> Usage:
         completion_tokens=sum(choice.completion_tokens for choice in generation.choices),
         cached_tokens=sum(choice.cached_tokens for choice in generation.choices),
     )
+
+
+def _new_request_id() -> str:
+    return os.urandom(16).hex()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from protocol.errors import MeshError
+from protocol.errors import MeshError, StartError
 from protocol.membership import CardFile
 from protocol.replies import FileChunk
 
@@ -28,11 +28,18 @@ class FileUnavailable(MeshError):
 
 
 class FileCache:
-    """Files in one directory, each under its SHA-256."""
+    """Files in one directory, each under its SHA-256.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+    Raises:
+        StartError: the directory cannot be made.
+    """
+
+    def __init__(self, cache_dir: str) -> None:
+        self._directory = Path(cache_dir).expanduser() / "model-files"
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"cannot keep model files in {self._directory}: {error.strerror}") from None
 
     def path(self, file: CardFile) -> Path | None:
         """Where the file lies; None when it must be fetched."""

@@ -89,7 +89,7 @@ class Mesh:
         while True:
             if not entry.ranks:
                 raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.", retry_after_s=2)
-            open_ranks = [rank for rank in entry.ranks if rank.worker.has_credit]
+            open_ranks: list[Rank] = [rank for rank in entry.ranks if rank.worker.has_credit]
             while open_ranks:
                 rank = self._policy.choose(open_ranks)
                 stream = self._send(rank, request, wakeup)

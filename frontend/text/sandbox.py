@@ -44,9 +44,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         """`message.role` on a plain dict, without the exception that trying an attribute first costs (0.5 µs each)."""
         if type(obj) is dict and attribute not in _DICT_ATTRIBUTES:
             try:
-                return obj[attribute]
+                return cast("dict[str, Any]", obj)[attribute]
             except KeyError:
-                return self.undefined(obj=obj, name=attribute)
+                return cast("Any", self.undefined(obj=obj, name=attribute))
         return cast("Any", super().getattr(obj, attribute))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

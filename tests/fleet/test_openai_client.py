@@ -5,7 +5,8 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import Fleet  # pyright: ignore[reportMissingImports]
+
+from tests.fleet.processes import Fleet
 
 MESSAGES: Any = [{"role": "user", "content": "What is kvmesh?"}]
 
