@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from protocol.errors import StartError
+from workers.sglang_cpu import activate_if_cpu_host
 
 PAGE_SIZE_TOKENS: Final = 16
 """SGLang's default of 1 on most backends would make a KV event and a hash of every token."""
@@ -60,9 +61,9 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool) -> Any:
         raise StartError(one_line(error)) from error
 
 
-def sglang_help(*, cpu: bool = False) -> str:
+def sglang_help(argv: Sequence[str] = ()) -> str:
     """SGLang's --help text, to be shown after the worker's own. Takes seconds: it imports SGLang."""
-    return _sglang_parser(cpu=cpu).format_help()
+    return _sglang_parser(cpu=activate_if_cpu_host(argv)).format_help()
 
 
 def one_line(error: BaseException) -> str:

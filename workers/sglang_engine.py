@@ -231,8 +231,8 @@ class SglangEngine:
         from sglang.srt.utils.cudacore_pyspy_dump_utils import collect_scheduler_processes  # noqa: PLC0415
 
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline and collect_scheduler_processes():
-            await asyncio.sleep(0.05)  # SGLang gives no event for it; it polls likewise
+        while time.monotonic() < deadline and collect_scheduler_processes():  # noqa: ASYNC110  # there is no event; SGLang polls too
+            await asyncio.sleep(0.05)
 
     async def _kill_children(self) -> None:
         """Kill and reap every child that is left. Engine.shutdown spares this process."""

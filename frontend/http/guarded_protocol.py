@@ -1,7 +1,8 @@
 """uvicorn's httptools protocol with bounds on what a connection may cost before a handler sees it.
 
 uvicorn's own class keeps header bytes without limit (64 MB of header cost as much memory, the shape of CVE-2025-48956), waits
-for ever for headers to end, and turns one read of tiny pipelined requests into thousands of queued ones. Bodies need no guard
+for ever for headers to end, turns one read of tiny pipelined requests into thousands of queued ones, and does not tell a running
+request that its client has gone when another was pipelined behind it. Bodies need no guard
 here: uvicorn stops reading at 64 KiB until the handler asks for more, and the handler holds the cap.
 
 Pass it as `uvicorn.Config(app, http=GuardedHttpToolsProtocol)`. Counterparts: h11's max_incomplete_event_size, nginx's
@@ -13,7 +14,8 @@ import http
 import json
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEADER_BYTES_MAX: Final = 64 * 1024
 """Request line and headers together. Browsers and proxies stop at 8 to 16 KB; trace context and cookies fit many times over.
@@ -44,6 +46,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     _refusal: tuple[int, str, str] | None = None
     _linger_bytes_left = 0
     _wait: asyncio.TimerHandle | None = None
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
@@ -52,6 +55,15 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_wait()
         super().connection_lost(exc)
+        # uvicorn tells only the newest request; behind a pipelined one, the one at work would never hear that its client has gone.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self._running = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         if self._linger_bytes_left:
@@ -109,7 +121,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         """Answer and close; where another request's answer is under way nothing may be put in between, so only close."""
         self._cancel_wait()
         self._unset_keepalive_if_required()
-        if self.cycle is not None and not self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
+        if self._running is not None and not self._running.response_complete:
             self.transport.close()
             return
         body = json.dumps({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}).encode()

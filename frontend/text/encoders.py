@@ -55,7 +55,7 @@ class HfEncoder:
 
 
 class FastokensEncoder:
-    """`fastokens`: 128 tokens take 6 µs, 8k 0.2 ms, 32k 0.8 ms (a SentencePiece vocabulary up to ten times that).
+    """`fastokens`: 128 tokens take 6 µs, 8k 0.2 ms, 32k 0.8 ms (a SentencePiece vocabulary ten times that).
 
     `encode_batch_flat` lets other threads run and makes no Python object per token. Up to 16k characters (about 4k tokens, at most
     0.5 to 1.5 ms) the hop to a thread of 0.11 ms, and two threads fighting for the interpreter, cost more than they win.

@@ -9,7 +9,7 @@ Whatever else there is (WordPiece, Metaspace, CTC) is of kind "window" and decod
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
 from msgspec import Struct
@@ -39,16 +39,14 @@ class PieceTable(Struct, frozen=True):
     byte_ids: dict[int, int] = {}
     strip_left: bool = False
 
-    def split(self) -> list[bytes]:
-        """The bytes of each id, shape [ids]."""
+    def split(self) -> Iterator[bytes]:
+        """The bytes of ids 0, 1, 2 …"""
         sizes = array("I")
         sizes.frombytes(self.sizes)
-        pieces: list[bytes] = []
         start = 0
         for size in sizes:
-            pieces.append(self.blob[start : start + size])
+            yield self.blob[start : start + size]
             start += size
-        return pieces
 
 
 def build_piece_table(tokenizer: HfTokenizer, decoder: Mapping[str, Any] | None) -> PieceTable:

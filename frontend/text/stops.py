@@ -58,7 +58,7 @@ class StopMatcher:
         """
         if self._matched is not None:
             return "", self._matched
-        if self._first is None:
+        if self._first is None or not (self._state or self._first.search(text)):
             return text, None
         end = self._advance(text)
         if end is None:

@@ -78,7 +78,8 @@ class ChatTemplate:
                 passes on a client's names must take out those of the parameters above.
         Raises:
             InvalidRequest: the template refuses the messages, fails on them or makes too much of them.
-        Cost: 8 µs for one message, 60 µs for twenty in the manner of ChatML (bench/micro).
+        Cost: 18 µs for one message, 115 µs for twenty in the manner of ChatML on a busy machine, where `Template.render` of a plain
+        sandbox took 38 and 268.
         """
         if not messages:
             raise InvalidRequest("messages must not be empty", param="messages")
@@ -125,34 +126,6 @@ class ChatTemplate:
             return rendered[:cut]
         # The template trimmed the message, and would have trimmed its own trailing space too.
         return rendered[:cut].rstrip()
-
-
-class ChatTemplates:
-    """The templates of one model by name; of several, "tool_use" serves requests with tools and "default" the others.
-
-    A model without a template, or with one that does not compile, still serves plain completions.
-    """
-
-    def __init__(self, sources: Mapping[str, str], special_tokens: Mapping[str, str]) -> None:
-        self._templates: dict[str, ChatTemplate] = {}
-        self.fault: str | None = None if sources else "this model has no chat template"
-        for name, source in sources.items():
-            try:
-                self._templates[name] = ChatTemplate(source, special_tokens)
-            except ValueError as error:
-                self.fault = str(error)
-
-    def select(self, *, with_tools: bool) -> ChatTemplate:
-        """The template for a request.
-
-        Raises:
-            InvalidRequest: the model has none that can be used.
-        """
-        template = self._templates.get("tool_use") if with_tools else None
-        template = template or self._templates.get("default")
-        if template is None:
-            raise InvalidRequest(f"{self.fault or 'this model has no default chat template'}; use /v1/completions", param="messages")
-        return template
 
 
 def _tag_final_text(message: dict[str, Any]) -> str:

@@ -1,0 +1,156 @@
+"""Tokenizer.load and encoding against the reference library."""
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer as HfTokenizer
+
+from frontend.text.encode_pool import QUEUED_MAX, EncodePool
+from frontend.text.encoders import Encoder, FastokensEncoder, HfEncoder
+from frontend.text.hard_texts import FRAGMENTS
+from frontend.text.inspection import Inspection, TokenizerUnusable, inspect_in_child, inspect_tokenizer
+from frontend.text.tokenizer import Tokenizer
+from protocol.errors import InvalidRequest, Overloaded
+from protocol.tokens import pack_tokens, unpack_tokens
+
+
+@pytest.fixture(scope="module")
+def inspections(tokenizer_files: dict[str, Path]) -> dict[Path, Inspection]:
+    return {file: inspect_tokenizer(file) for file in tokenizer_files.values()}
+
+
+class Disagreeing:
+    """A backend that gets one text wrong."""
+
+    name = "fastokens"
+    inline_chars_max = 100
+    threads_max = 1
+
+    def __init__(self, file: Path) -> None:
+        self._right = HfEncoder(HfTokenizer.from_file(str(file)))
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
+        ids = self._right.encode(text, add_special_tokens=add_special_tokens)
+        return ids[:-4] if text == FRAGMENTS[-1] else ids
+
+    def token_id(self, token: str) -> int | None:
+        return self._right.token_id(token)
+
+
+def broken(_file: Path) -> Encoder:
+    raise TokenizerUnusable("fastokens does not read the tokenizer.json: of its own reasons")
+
+
+@pytest.mark.parametrize("kind", ["byte_level", "llama", "gemma", "word_piece"])
+@pytest.mark.parametrize("backend", ["auto", "hf"])
+def test_ids_and_text_are_those_of_the_reference(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], kind: str, backend: str
+) -> None:
+    file = tokenizer_files[kind]
+    tokenizer, reference = Tokenizer.load(file, backend, inspect=inspections.__getitem__), HfTokenizer.from_file(str(file))
+    for text in FRAGMENTS:
+        for special in (False, True):
+            wanted = reference.encode(text, add_special_tokens=special).ids
+            assert tokenizer.encode(text, add_special_tokens=special) == pack_tokens(wanted)
+            assert tokenizer.decode(wanted, skip_special_tokens=False) == reference.decode(wanted, skip_special_tokens=False)
+    assert tokenizer.token_id("no such token") is None
+    assert tokenizer.vocab_size == reference.get_vocab_size()
+    tokenizer.close()
+
+
+def test_auto_takes_fastokens_where_it_agrees(tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]) -> None:
+    pytest.importorskip("fastokens")
+    tokenizer = Tokenizer.load(tokenizer_files["byte_level"], inspect=inspections.__getitem__)
+    assert tokenizer.backend_name == "fastokens"
+    assert tokenizer.token_id("<|im_start|>") == HfTokenizer.from_file(str(tokenizer_files["byte_level"])).token_to_id("<|im_start|>")
+
+
+@pytest.mark.parametrize("open_fast", [Disagreeing, broken])
+def test_auto_falls_back_and_fastokens_refuses_where_it_does_not(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], open_fast: type[Disagreeing], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tokenizer_files["byte_level"]
+    fallen = Tokenizer.load(file, "auto", open_fast=open_fast, inspect=inspections.__getitem__)
+    assert fallen.backend_name == "hf"
+    assert "fastokens" in caplog.text
+    with pytest.raises(TokenizerUnusable, match="fastokens"):
+        Tokenizer.load(file, "fastokens", open_fast=open_fast, inspect=inspections.__getitem__)
+
+
+def test_a_child_finds_what_this_process_finds(tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]) -> None:
+    file = tokenizer_files["llama"]
+    assert inspect_in_child(file) == inspections[file]
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"model": 3}', '["a"]'])
+def test_a_file_that_is_no_tokenizer_is_named_without_its_path(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text(content)
+    with pytest.raises(TokenizerUnusable) as refused:
+        Tokenizer.load(file)
+    assert str(tmp_path) not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_backend_is_refused(tokenizer_files: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="auto, hf, fastokens"):
+        Tokenizer.load(tokenizer_files["llama"], "tiktoken")
+
+
+@pytest.mark.parametrize("encoder", [HfEncoder, FastokensEncoder])
+def test_a_file_that_asks_for_truncation_or_padding_is_not_obeyed(
+    tokenizer_files: dict[str, Path], tmp_path: Path, encoder: type[HfEncoder] | type[FastokensEncoder]
+) -> None:
+    made = json.loads(tokenizer_files["byte_level"].read_text())
+    made["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    made["padding"] = {
+        "strategy": {"Fixed": 64},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "<s>",
+    }
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(made))
+    wanted = HfTokenizer.from_file(str(tokenizer_files["byte_level"])).encode("one two three four five six").ids
+    assert len(wanted) > 4
+    backend = "hf" if encoder is HfEncoder else "fastokens"
+    tokenizer = Tokenizer.load(file, backend, inspect=inspect_tokenizer)
+    assert list(unpack_tokens(tokenizer.encode("one two three four five six", add_special_tokens=True))) == wanted
+
+
+@pytest.mark.parametrize("backend", ["hf", "fastokens"])
+async def test_long_text_goes_through_the_pool_with_the_same_ids(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], backend: str
+) -> None:
+    tokenizer = Tokenizer.load(tokenizer_files["byte_level"], backend, inspect=inspections.__getitem__)
+    short, long = "a few words", "many 🎉 words " * 4_000
+    for text in (short, long):
+        assert await tokenizer.encode_off_loop(text, add_special_tokens=True) == tokenizer.encode(text, add_special_tokens=True)
+    for text in (short + "\ud800", long + "\udfff"):
+        with pytest.raises(InvalidRequest, match="surrogate"):
+            await tokenizer.encode_off_loop(text, add_special_tokens=False)
+    tokenizer.close()
+
+
+async def test_more_unfinished_texts_than_the_bound_are_turned_away_and_places_come_free() -> None:
+    pool, gate = EncodePool(1), threading.Event()
+
+    def wait() -> bytes:
+        gate.wait()
+        return b"done"
+
+    waiting = [asyncio.ensure_future(pool.run(wait)) for _ in range(QUEUED_MAX)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded) as refused:
+        await pool.run(wait)
+    assert refused.value.retry_after_s == 1
+    waiting[-1].cancel()
+    gate.set()
+    assert set(await asyncio.gather(*waiting[:-1])) == {b"done"}
+    assert await pool.run(wait) == b"done"
+    pool.close()

@@ -1,0 +1,243 @@
+"""The sim engine: `workers.engine.Engine` in this process, without a model."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from protocol.errors import StartError
+from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.membership import Capacity, RankLoad
+from protocol.replies import Delta, Failed, Finished
+from protocol.requests import Generate
+from protocol.tokens import count_tokens
+from workers.engine import Deliver, EngineFacts
+from workers.model_card import build_card
+from workers.sim.demo import demo_model_dir
+from workers.sim.faults import Faults, read_faults, simulated_error
+from workers.sim.radix_cache import CacheListener, RadixCache
+from workers.sim.runner import RankRunner
+from workers.sim.scheduler import Scheduler, SchedulerLimits
+from workers.sim.sequence import RequestLimits, new_sequence
+from workers.sim.settings import SimSettings, read_settings
+from workers.sim.text import TextModel
+from workers.sim.timing import TimingModel
+from workers.sim.vocabulary import read_word_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Live:
+    """What exists from start to stop."""
+
+    deliver: Deliver
+    limits: RequestLimits
+    text: TextModel
+    eos_ids: frozenset[int]
+
+
+class SimEngine:
+    """One simulated engine of `dp_size` ranks. Everything happens on the event loop that `start` ran on.
+
+    Args:
+        faults: given by tests whose crashes must not be real.
+        listener_of_rank: who is told of the rank's cache changes, for KV events; nobody without it.
+        unix_ms: wall clock that deadlines are held against.
+    """
+
+    def __init__(
+        self,
+        settings: SimSettings,
+        *,
+        faults: Faults | None = None,
+        listener_of_rank: Callable[[int], CacheListener] | None = None,
+        unix_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._faults = read_faults(settings.sim_fault, faults or Faults())
+        self._listener_of_rank = listener_of_rank
+        self._unix_ms = unix_ms or _wall_clock_ms
+        self._schedulers: list[Scheduler] = []
+        self._runners: list[RankRunner] = []
+        self._muted: dict[str, Generate] = {}
+        self._untold: list[Delta] = []
+        self._next_rank = 0
+        self._live: _Live | None = None
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[str]) -> "SimEngine":
+        """An engine from its part of a command line.
+
+        Raises:
+            StartError: an argument it does not have, or a value out of its range.
+        """
+        return cls(read_settings(argv))
+
+    async def start(self, deliver: Deliver) -> EngineFacts:
+        """Read the tokenizer, wait for --sim-startup-s, and be ready.
+
+        Raises:
+            StartError: no usable model directory, or the fault start-error.
+        """
+        settings = self._settings
+        facts, words = await asyncio.to_thread(_read_model, settings)
+        await asyncio.sleep(settings.sim_startup_s)
+        if self._faults.armed("start-error"):
+            raise StartError("the simulated engine does not start (--sim-fault start-error)")
+        eos_ids = facts.card.eos_token_ids
+        text = TextModel(
+            words, seed=settings.sim_seed, eos_id=eos_ids[0] if eos_ids else None, output_tokens_mean=settings.sim_output_tokens_mean
+        )
+        limits = RequestLimits(
+            context_length=facts.card.context_length,
+            vocab_size=facts.card.vocab_size,
+            kv_tokens_max=facts.capacity.kv_tokens,
+            stream_interval=settings.stream_interval,
+        )
+        loop = asyncio.get_running_loop()
+        self._live = _Live(deliver=deliver, limits=limits, text=text, eos_ids=frozenset(eos_ids))
+        self._schedulers = [self._scheduler(rank, text) for rank in range(settings.dp_size)]
+        self._runners = [
+            RankRunner(scheduler, deliver, loop, self._faults, speedup=settings.sim_speedup, unix_ms=self._unix_ms)
+            for scheduler in self._schedulers
+        ]
+        return facts
+
+    def submit(self, request: Generate) -> None:
+        """Take a request and return at once; a refusal is delivered in a later loop turn."""
+        failure = self._try_submit(request)
+        if failure is not None:
+            self._tell(Delta(request.request_id, 0, b"", failure))
+
+    def abort(self, request_id: str) -> None:
+        """Stop a request at any stage; unknown and finished ids are ignored."""
+        muted = self._muted.pop(request_id, None)
+        if muted is not None:
+            self._tell(Delta(request_id, 0, b"", Finished("abort", count_tokens(muted.token_ids), 0)))
+        for scheduler, runner in zip(self._schedulers, self._runners, strict=True):
+            if scheduler.holds(request_id):
+                delta = scheduler.abort(request_id)
+                if delta is not None:
+                    self._tell(delta)
+                else:
+                    runner.wake()
+
+    def loads(self) -> list[RankLoad]:
+        """Load of each rank, by dp_rank."""
+        return [scheduler.load() for scheduler in self._schedulers]
+
+    def fault(self, spec: str) -> None:
+        """Arm a fault now: "KIND", "KIND=VALUE" or "clear" (workers/sim/faults.py).
+
+        Raises:
+            ValueError: no such fault, in one line.
+        """
+        self._faults.arm(spec)
+        for runner in self._runners:
+            runner.wake()
+
+    async def stop(self) -> None:
+        """End at once: what runs fails as worker_lost, so that a frontend runs it elsewhere."""
+        live, self._live = self._live, None
+        if live is None:
+            return
+        failure = Failed("worker_lost", "The worker is shutting down.")
+        deltas, self._untold = self._untold, []
+        for scheduler, runner in zip(self._schedulers, self._runners, strict=True):
+            deltas += runner.stop()
+            deltas += scheduler.fail_all(failure)
+        deltas += [Delta(request_id, 0, b"", failure) for request_id in self._muted]
+        self._muted.clear()
+        if deltas:
+            live.deliver(deltas)
+
+    def _try_submit(self, request: Generate) -> Failed | None:
+        live = self._live
+        if live is None:
+            return Failed("worker_lost", "The engine is not running.")
+        failure = self._faults.on_request() or self._requested_fault(request)
+        if failure is not None or request.request_id in self._muted:
+            return failure
+        rank = self._rank_of(request)
+        if rank is None:
+            return Failed("invalid_value", f"there is no data-parallel rank {request.routed_dp_rank}", "routed_dp_rank")
+        if any(scheduler.holds(request.request_id) for scheduler in self._schedulers):
+            return Failed("invalid_value", "a request with this id is running", "request_id")
+        sequence = new_sequence(request, live.limits, live.text, live.eos_ids)
+        if isinstance(sequence, Failed):
+            return sequence
+        failure = self._schedulers[rank].submit(sequence)
+        self._runners[rank].wake()
+        return failure
+
+    def _requested_fault(self, request: Generate) -> Failed | None:
+        seed = request.sampling.seed
+        if seed is None or not self._settings.sim_request_faults:
+            return None
+        fault = self._faults.on_seed(seed)
+        if fault == "error":
+            return simulated_error()
+        if fault == "mute":
+            if len(self._muted) >= self._settings.max_queued_requests:
+                return Failed("overloaded", "too many requests wait for nothing already")
+            self._muted[request.request_id] = request
+        return None
+
+    def _rank_of(self, request: Generate) -> int | None:
+        if request.routed_dp_rank is not None:
+            return request.routed_dp_rank if 0 <= request.routed_dp_rank < len(self._schedulers) else None
+        rank = self._next_rank
+        self._next_rank = (rank + 1) % len(self._schedulers)
+        return rank
+
+    def _tell(self, delta: Delta) -> None:
+        """Deliver outside the caller's stack, with whatever else falls into the same loop turn."""
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self._tell_all)
+        self._untold.append(delta)
+
+    def _tell_all(self) -> None:
+        deltas, self._untold = self._untold, []
+        if deltas and self._live is not None:
+            self._live.deliver(deltas)
+
+    def _scheduler(self, rank: int, text: TextModel) -> Scheduler:
+        settings = self._settings
+        limits = SchedulerLimits(
+            page_size_tokens=settings.page_size,
+            kv_pages=settings.max_total_tokens // settings.page_size,
+            requests_running_max=settings.max_running_requests,
+            requests_waiting_max=settings.max_queued_requests,
+            chunk_tokens=settings.chunked_prefill_size if settings.chunked_prefill_size > 0 else 1 << 62,
+            policy=cast("Literal['fcfs', 'lpm']", settings.schedule_policy),
+            conservativeness=settings.schedule_conservativeness,
+            prefix_cache=not settings.disable_radix_cache,
+        )
+        cache = RadixCache(settings.page_size, self._listener_of_rank(rank) if self._listener_of_rank else None)
+        return Scheduler(limits, cache, text, TimingModel(), dp_rank=rank)
+
+
+def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
+    model_dir = Path(settings.model_path) if settings.model_path else demo_model_dir()
+    if not model_dir.is_dir():
+        raise StartError(f"{str(model_dir)[:MESSAGE_CHARS_MAX]} is no directory: the sim engine reads its tokenizer from disk")
+    card, card_files = build_card(
+        model_dir,
+        name=settings.served_model_name or model_dir.resolve().name,
+        context_length=settings.context_length,
+        chat_template=Path(settings.chat_template) if settings.chat_template else None,
+    )
+    kind = cast("Literal['words', 'any']", settings.sim_vocab)
+    words = read_word_ids(model_dir / "tokenizer.json", vocab_size=card.vocab_size, kind=kind, excluded=card.eos_token_ids)
+    capacity = Capacity(
+        dp_size=settings.dp_size,
+        page_size_tokens=settings.page_size,
+        kv_tokens=settings.max_total_tokens // settings.page_size * settings.page_size,
+        requests_running_max=settings.max_running_requests,
+    )
+    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version="sim"), words
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,154 @@
+"""Faults on demand: what engines do to those who depend on them, by setting, at run time, or by request.
+
+    crash-after-requests=N       the process kills itself when request N+1 arrives
+    crash-after-tokens=N         … after the step that generated token N
+    hang-after-tokens=N          the engine stops stepping after the step that generated token N; the event loop lives on
+    hang-loop-after-requests=N   the event loop itself blocks for ever when request N+1 arrives
+    error-every=N                every Nth request fails with engine_fault
+    slow=FACTOR                  steps take FACTOR times as long (at --sim-speedup 0: FACTOR times the timing model)
+    refuse                       every request fails as overloaded
+    start-error                  the engine does not start
+
+Counts begin when the fault is armed, so N = 0 armed at run time means now (for tokens) or at the next request.
+With --sim-request-faults a request asks for one through `seed` (SEED_FAULTS): the one field that reaches an engine unchanged
+through every API and that nothing else here depends on. Off by default, since a client could kill workers with it.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from protocol.errors import StartError
+from protocol.replies import Failed
+
+SEED_FAULTS: Final = {770_001: "error", 770_002: "crash", 770_003: "mute", 770_004: "hang-loop"}
+"""Seed → what befalls the request: it fails, it kills the worker, it is never answered unless aborted, it blocks the loop."""
+
+_COUNTED: Final = ("crash-after-requests", "crash-after-tokens", "hang-after-tokens", "hang-loop-after-requests", "error-every")
+_PLAIN: Final = ("refuse", "start-error")
+KINDS: Final = (*_COUNTED, "slow", *_PLAIN)
+
+
+class Faults:
+    """The armed faults and their counters.
+
+    Args:
+        crash: ends the process; block: never returns. Given by tests.
+    Attributes:
+        slow: factor on the duration of steps, or None.
+        hung: the engine takes no step any more.
+    """
+
+    def __init__(self, *, crash: Callable[[], None] | None = None, block: Callable[[], None] | None = None) -> None:
+        self._crash = crash or _kill_this_process
+        self._block = block or _block_for_ever
+        self._armed: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
+        self.slow: float | None = None
+        self.hung = False
+
+    def arm(self, spec: str) -> None:
+        """Arm "KIND" or "KIND=VALUE"; "clear" disarms everything and ends a hang.
+
+        Raises:
+            ValueError: no such fault, or no such value, in one line.
+        """
+        kind, _, value = spec.partition("=")
+        if spec == "clear":
+            self._armed.clear()
+            self.slow, self.hung = None, False
+        elif kind == "slow":
+            self.slow = _positive(spec, value)
+        elif kind in _PLAIN and not value:
+            self._armed[kind] = 0
+        elif kind in _COUNTED and value.isdecimal() and (int(value) or kind != "error-every"):
+            self._armed[kind], self._seen[kind] = int(value), 0
+            self._after_tokens()
+        else:
+            raise ValueError(f"no fault {spec!r}: one of {', '.join(KINDS)}, or clear; those that count need a number")
+
+    def armed(self, kind: str) -> bool:
+        """Whether a fault without a count is armed."""
+        return kind in self._armed
+
+    def on_request(self) -> Failed | None:
+        """A request arrives: what is due happens, and a Failed is its answer."""
+        for kind in ("crash-after-requests", "hang-loop-after-requests", "error-every"):
+            if kind in self._armed:
+                self._seen[kind] += 1
+        if self._past("crash-after-requests"):
+            self._crash()
+        if self._past("hang-loop-after-requests"):
+            self._block()
+        if "refuse" in self._armed:
+            return Failed("overloaded", "The simulated engine refuses requests.")
+        every = self._armed.get("error-every")
+        if every and self._seen["error-every"] % every == 0:
+            return simulated_error()
+        return None
+
+    def on_seed(self, seed: int) -> str | None:
+        """Play the fault that a request asked for: "error" and "mute" are for the caller to carry out."""
+        fault = SEED_FAULTS.get(seed)
+        if fault == "crash":
+            self._crash()
+        elif fault == "hang-loop":
+            self._block()
+        return fault
+
+    def on_tokens(self, count: int) -> None:
+        """A step generated `count` tokens."""
+        if self._armed:
+            for kind in ("crash-after-tokens", "hang-after-tokens"):
+                if kind in self._armed:
+                    self._seen[kind] += count
+            self._after_tokens()
+
+    def _after_tokens(self) -> None:
+        if "hang-after-tokens" in self._armed and self._seen["hang-after-tokens"] >= self._armed["hang-after-tokens"]:
+            self.hung = True
+        if "crash-after-tokens" in self._armed and self._seen["crash-after-tokens"] >= self._armed["crash-after-tokens"]:
+            self._crash()
+
+    def _past(self, kind: str) -> bool:
+        return kind in self._armed and self._seen[kind] > self._armed[kind]
+
+
+def read_faults(specs: tuple[str, ...], faults: Faults) -> Faults:
+    """Arm what the settings ask for.
+
+    Raises:
+        StartError: one of them is no fault.
+    """
+    for spec in specs:
+        try:
+            faults.arm(spec)
+        except ValueError as error:
+            raise StartError(f"--sim-fault: {error}") from None
+    return faults
+
+
+def simulated_error() -> Failed:
+    """How an engine of SGLang's kind fails one request."""
+    return Failed("engine_fault", "The simulated engine failed this request.")
+
+
+def _positive(spec: str, value: str) -> float:
+    try:
+        factor = float(value)
+    except ValueError:
+        factor = 0.0
+    if not 0.0 < factor < float("inf"):
+        raise ValueError(f"fault {spec!r} needs a positive factor")
+    return factor
+
+
+def _kill_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _block_for_ever() -> NoReturn:
+    while True:
+        time.sleep(3600)

@@ -1,0 +1,227 @@
+"""Prefix cache of one rank: a radix tree over pages of token ids, least recently used pages evicted from the leaves.
+
+Scheduling shape of SGLang's RadixCache (srt/mem_cache/radix_cache.py): nodes hold runs of whole pages, running requests lock the
+path they use, finished ones leave theirs behind. One difference: SGLang evicts whole nodes, this evicts exactly the pages it was
+asked for, from a leaf's end, so that what is cached does not depend on where nodes happen to be split.
+"""
+
+import heapq
+from typing import Final, Protocol
+
+from protocol.tokens import TOKEN_ID_BYTES
+
+_HEAP_SLACK: Final = 1_024
+"""Outdated heap entries tolerated before the heap is cleaned; below it cleaning costs more than it saves."""
+
+
+class CacheListener(Protocol):
+    """Told of every change, for KV events. Both arguments are packed token ids of whole pages."""
+
+    def stored(self, prefix: bytes, pages: bytes) -> None:
+        """`pages` are cached now, behind `prefix` (which was)."""
+        ...
+
+    def removed(self, prefix: bytes, pages: bytes) -> None:
+        """`pages`, which followed `prefix`, are no longer cached."""
+        ...
+
+    def cleared(self) -> None:
+        """Nothing is cached any more."""
+        ...
+
+
+class Node:
+    """A run of pages behind its parent's. `tick` is the time of last use; `locks` counts the requests that hold it."""
+
+    __slots__ = ("children", "locks", "pages", "parent", "tick")
+
+    def __init__(self, pages: bytes, parent: "Node | None", tick: int) -> None:
+        self.pages = pages
+        self.parent = parent
+        self.tick = tick
+        self.locks = 0
+        self.children: dict[bytes, Node] = {}
+
+
+class RadixCache:
+    """Which pages are cached. Pure bookkeeping: sizes are in pages, the bound is kept by `KvPool`.
+
+    Attributes:
+        page_count: pages in the tree.
+        evictable_count: those of them that no request has locked.
+    """
+
+    def __init__(self, page_size_tokens: int, listener: CacheListener | None = None) -> None:
+        self._page_bytes = page_size_tokens * TOKEN_ID_BYTES
+        self._listener = listener
+        self._heap: list[tuple[int, int, Node]] = []
+        self._tick = 0
+        self._node_count = 0
+        self._pushes = 0
+        self.root = Node(b"", None, 0)
+        self.page_count = 0
+        self.evictable_count = 0
+
+    def match(self, tokens: bytes, pages_max: int) -> tuple[Node, int]:
+        """Find the longest cached prefix of packed `tokens` and mark it used.
+
+        Returns:
+            The node where it ends (to be locked before anything else happens) and its length in pages, at most `pages_max`.
+        Source: RadixCache.match_prefix of SGLang, splitting nodes where the match ends.
+        """
+        self._tick += 1
+        node, offset = self._walk(tokens, pages_max * self._page_bytes)
+        return node, offset // self._page_bytes
+
+    def cached_pages(self, tokens: bytes, pages_max: int) -> int:
+        """Length in pages of the longest cached prefix, changing nothing."""
+        end, offset, node, step = min(len(tokens), pages_max * self._page_bytes), 0, self.root, self._page_bytes
+        while offset + step <= end:
+            child = node.children.get(tokens[offset : offset + step])
+            if child is None:
+                break
+            common = self._common_bytes(child.pages, tokens, offset, end)
+            offset += common
+            if common < len(child.pages):
+                break
+            node = child
+        return offset // step
+
+    def insert(self, tokens: bytes, pages: int) -> Node:
+        """Cache the first `pages` pages of packed `tokens`; those already cached are marked used. Returns the node where they end."""
+        self._tick += 1
+        end = pages * self._page_bytes
+        node, offset = self._walk(tokens, end)
+        if offset == end:
+            return node
+        leaf = Node(tokens[offset:end], node, self._tick)
+        node.children[leaf.pages[: self._page_bytes]] = leaf
+        added = (end - offset) // self._page_bytes
+        self.page_count += added
+        self.evictable_count += added
+        self._node_count += 1
+        self._push(leaf)
+        if self._listener is not None:
+            self._listener.stored(tokens[:offset], leaf.pages)
+        return leaf
+
+    def lock(self, node: Node) -> None:
+        """Keep the pages from the root to `node` until `unlock`."""
+        walk = node
+        while walk.parent is not None:
+            if walk.locks == 0:
+                self.evictable_count -= len(walk.pages) // self._page_bytes
+            walk.locks += 1
+            walk = walk.parent
+
+    def unlock(self, node: Node) -> None:
+        """Take back one `lock` of `node`."""
+        walk = node
+        while walk.parent is not None:
+            walk.locks -= 1
+            if walk.locks == 0:
+                self.evictable_count += len(walk.pages) // self._page_bytes
+                if not walk.children:
+                    self._push(walk)
+            walk = walk.parent
+
+    def evict(self, pages: int) -> int:
+        """Drop up to `pages` unlocked pages, least recently used first. Returns how many were dropped."""
+        left = pages
+        while left > 0 and self._heap:
+            tick, _, node = heapq.heappop(self._heap)
+            if node.parent is None or node.children or node.locks:
+                continue
+            if tick != node.tick:
+                self._push(node)
+                continue
+            left -= self._trim(node, left)
+        return pages - left
+
+    def clear(self) -> None:
+        """Forget everything. No page may be locked."""
+        assert self.evictable_count == self.page_count
+        self._heap.clear()
+        self.root.children.clear()
+        self.page_count = self.evictable_count = self._node_count = 0
+        if self._listener is not None:
+            self._listener.cleared()
+
+    def _walk(self, tokens: bytes, end: int) -> tuple[Node, int]:
+        end, offset, node, step = min(len(tokens), end), 0, self.root, self._page_bytes
+        while offset + step <= end:
+            child = node.children.get(tokens[offset : offset + step])
+            if child is None:
+                break
+            common = self._common_bytes(child.pages, tokens, offset, end)
+            node = child if common == len(child.pages) else self._split(child, common)
+            node.tick = self._tick
+            offset += common
+            if node is not child:
+                break
+        return node, offset
+
+    def _common_bytes(self, pages: bytes, tokens: bytes, offset: int, end: int) -> int:
+        """Bytes of whole pages that `pages` shares with tokens[offset:end], of which the first page is known to be shared."""
+        size = len(pages)
+        if offset + size <= end and tokens.startswith(pages, offset):
+            return size
+        step = self._page_bytes
+        low, high = 1, min(size, end - offset) // step
+        while low < high:
+            middle = (low + high + 1) // 2
+            if tokens.startswith(pages[low * step : middle * step], offset + low * step):
+                low = middle
+            else:
+                high = middle - 1
+        return low * step
+
+    def _split(self, node: Node, at: int) -> Node:
+        """Cut a node in two; it keeps its identity as the rear part. Returns the front part."""
+        assert node.parent is not None
+        front = Node(node.pages[:at], node.parent, self._tick)
+        front.locks = node.locks
+        front.children[node.pages[at : at + self._page_bytes]] = node
+        node.parent.children[node.pages[: self._page_bytes]] = front
+        node.parent = front
+        node.pages = node.pages[at:]
+        self._node_count += 1
+        return front
+
+    def _trim(self, node: Node, pages: int) -> int:
+        parent = node.parent
+        assert parent is not None
+        keep = max(0, len(node.pages) - pages * self._page_bytes)
+        gone = node.pages[keep:]
+        prefix = self._prefix(node) + node.pages[:keep] if self._listener is not None else b""
+        if keep:
+            node.pages = node.pages[:keep]
+            self._push(node)
+        else:
+            del parent.children[node.pages[: self._page_bytes]]
+            node.parent = None
+            self._node_count -= 1
+            if not parent.children and not parent.locks and parent.parent is not None:
+                self._push(parent)
+        count = len(gone) // self._page_bytes
+        self.page_count -= count
+        self.evictable_count -= count
+        if self._listener is not None:
+            self._listener.removed(prefix, gone)
+        return count
+
+    def _prefix(self, node: Node) -> bytes:
+        parts: list[bytes] = []
+        walk = node.parent
+        while walk is not None:
+            parts.append(walk.pages)
+            walk = walk.parent
+        return b"".join(reversed(parts))
+
+    def _push(self, node: Node) -> None:
+        # The count settles equal ticks before nodes would be compared.
+        self._pushes += 1
+        heapq.heappush(self._heap, (node.tick, self._pushes, node))
+        if len(self._heap) > 2 * self._node_count + _HEAP_SLACK:
+            leaves = {node for _, _, node in self._heap if node.parent is not None and not node.children and not node.locks}
+            self._heap = [(leaf.tick, order, leaf) for order, leaf in enumerate(sorted(leaves, key=lambda leaf: leaf.tick))]

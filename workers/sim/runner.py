@@ -1,0 +1,91 @@
+"""Puts one rank's scheduler on the event loop: a step a turn, paced by the timing model."""
+
+import asyncio
+from collections.abc import Callable
+
+from protocol.replies import Delta
+from workers.engine import Deliver
+from workers.sim.faults import Faults
+from workers.sim.scheduler import Scheduler, Step
+
+LAG_S_MAX = 0.1
+"""A loop that was late makes up for this much, so that timers' coarseness does not add up; a longer stall is not caught up with,
+since a GPU would not have run ahead either."""
+
+
+class RankRunner:
+    """Steps a scheduler while it is busy and sleeps when it is not.
+
+    Args:
+        speedup: times faster than the timing model; 0 takes a step every loop turn.
+        unix_ms: wall clock, for deadlines.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        deliver: Deliver,
+        loop: asyncio.AbstractEventLoop,
+        faults: Faults,
+        *,
+        speedup: float,
+        unix_ms: Callable[[], int],
+    ) -> None:
+        self._scheduler = scheduler
+        self._deliver = deliver
+        self._loop = loop
+        self._faults = faults
+        self._speedup = speedup
+        self._unix_ms = unix_ms
+        self._handle: asyncio.Handle | None = None
+        self._under_way: Step | None = None
+        self._due_s: float | None = None
+        """When the step before ended on the loop's clock; None if the rank was idle."""
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        if self._handle is None and not self._faults.hung and self._scheduler.busy:
+            self._handle = self._loop.call_soon(self._turn)
+
+    def stop(self) -> list[Delta]:
+        """Stop stepping. Returns what the step under way had to tell."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        step, self._under_way = self._under_way, None
+        return step.deltas if step is not None else []
+
+    def _turn(self) -> None:
+        self._handle = None
+        if self._faults.hung:
+            return
+        step = self._scheduler.step(self._unix_ms())
+        wait_s = self._duration_s(step)
+        if not wait_s:
+            self._end(step)
+            return
+        now = self._loop.time()
+        begun = now if self._due_s is None else max(self._due_s, now - LAG_S_MAX)
+        self._due_s = begun + wait_s
+        self._under_way = step
+        self._handle = self._loop.call_at(self._due_s, self._end_under_way)
+
+    def _end_under_way(self) -> None:
+        step, self._under_way, self._handle = self._under_way, None, None
+        assert step is not None
+        self._end(step)
+
+    def _end(self, step: Step) -> None:
+        if step.deltas:
+            self._deliver(step.deltas)
+        self._faults.on_tokens(step.new_tokens)
+        if self._scheduler.busy:
+            self.wake()
+        else:
+            self._due_s = None
+
+    def _duration_s(self, step: Step) -> float:
+        factor = self._faults.slow or 1.0
+        if self._speedup:
+            return step.duration_ms * factor / self._speedup / 1000
+        return step.duration_ms * factor / 1000 if self._faults.slow is not None else 0.0
