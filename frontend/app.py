@@ -116,6 +116,7 @@ async def serve(settings: FrontendSettings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=settings.http_graceful_shutdown_timeout_secs,
         )
     )

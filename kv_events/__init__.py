@@ -1,0 +1,1 @@
+"""From the engines' KV-cache events to the knowledge that routing needs."""

@@ -16,6 +16,9 @@ from protocol.sockets import Socket, SocketPump
 
 log = logging.getLogger(__name__)
 
+REFUSED_PAUSE_S = 30.0
+"""After a refusal a worker keeps silent this long before it introduces itself again: preparing a model costs a frontend seconds."""
+
 OnRequest = Callable[["FrontendLink", ToWorker], None]
 
 
@@ -35,7 +38,7 @@ class FrontendLink:
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Delta] = {}
         self._introduced = False
-        self._refused_for = ""
+        self._quiet_until = 0.0
         self._pump = SocketPump(socket, self._on_message, on_writable=self._flush)
 
     def send(self, message: ToFrontend) -> bool:
@@ -54,7 +57,9 @@ class FrontendLink:
         self._flush()
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        """Say that we live; introduce ourselves first if we have not."""
+        """Say that we live; introduce ourselves first if we have not. Silent for a while after a refusal."""
+        if self._loop.time() < self._quiet_until:
+            return
         if not self._introduced:
             self._introduced = self.send(self._hello())
             return
@@ -94,11 +99,10 @@ class FrontendLink:
             case HelloWanted():
                 self.send(self._hello())
             case Welcome():
-                self._refused_for = ""
                 log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
             case Refused():
-                if message.reason != self._refused_for:  # every heartbeat would bring it again
-                    log.error("frontend %s refuses us: %s", self.address, message.reason)
-                self._refused_for = message.reason
+                log.error("frontend %s refuses us: %s", self.address, message.reason)
+                self._quiet_until = self._loop.time() + REFUSED_PAUSE_S
+                self._introduced = False
             case _:
                 self._on_request(self, message)

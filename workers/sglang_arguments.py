@@ -46,7 +46,7 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool) -> Any:
     parser = _sglang_parser(cpu=cpu)
     arguments = list(argv)
     try:
-        merged = ConfigArgumentMerger(parser).merge_config_with_args(arguments)
+        merged = [_dashed(item, parser) for item in ConfigArgumentMerger(parser).merge_config_with_args(arguments)]
         namespace = parser.parse_args(merged)
         # SGLang's own entry point notes this beside the parsed values (server_args.prepare_server_args).
         flag = "--radix-eviction-policy"
@@ -91,6 +91,12 @@ def _sglang_parser(*, cpu: bool) -> argparse.ArgumentParser:
         raise StartError(f"this SGLang does not know {', '.join(missing)}; kvmesh was written for 0.5.23")
     parser.set_defaults(**defaults)
     return parser
+
+
+def _dashed(item: str, parser: argparse.ArgumentParser) -> str:
+    """`--dp_size` of a YAML key `dp_size` as `--dp-size`: SGLang's merger reads such keys, and its parser then does not know them."""
+    known = parser._option_string_actions
+    return dashed if item not in known and (dashed := item.replace("_", "-")) in known else item
 
 
 def _bind_threads(namespace: argparse.Namespace, *, cpu: bool) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import psutil
+
 from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, StartError, WorkerLost
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import RankLoad
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 _SCHEDULER_EXIT_S: Final = 5.0
 """How long schedulers may take to let go of their memory when asked to; they are killed after that. SGLang itself waits 15 s,
 half of the grace period that Kubernetes gives the whole worker."""
+
+_CHILD_REAPED_S: Final = 5.0
+"""A killed process is gone at once, unless the kernel is still freeing its GPU memory."""
 
 
 @dataclass(slots=True, eq=False)
@@ -243,7 +248,17 @@ class SglangEngine:
             await asyncio.to_thread(engine.shutdown)
         else:
             await asyncio.to_thread(kill_process_tree, None)
-        multiprocessing.active_children()  # reaps them: psutil, which SGLang kills with, leaves its caller's zombies alone
+        await asyncio.to_thread(_reap_children)
+
+
+def _reap_children() -> None:
+    """Wait for the killed children, which SGLang counts as gone once they are zombies."""
+    multiprocessing.active_children()  # reaps what multiprocessing started, and tells it so
+    for child in psutil.Process().children():
+        try:
+            child.wait(timeout=_CHILD_REAPED_S)
+        except psutil.Error as error:
+            log.warning("process %d of the engine is not gone: %s", child.pid, error)
 
 
 def _undelivered(deltas: Sequence[Delta]) -> None:
