@@ -1,0 +1,205 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from frontend.http import guarded_protocol
+from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
+
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+async def echo_length(scope, receive, send):
+    """Answers with the body's length and how many headers came; /wait answers never."""
+    length, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        length, more = length + len(message["body"]), message["more_body"]
+    if scope["path"] == "/wait":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope["state"]["ended"].put_nowait("/wait")
+        return
+    body = b"%d %d" % (length, len(scope["headers"]))
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+def handlers_ended() -> asyncio.Queue[str]:
+    """Paths of handlers that were told of a disconnect."""
+    return asyncio.Queue()
+
+
+@pytest.fixture
+async def connect(handlers_ended) -> AsyncIterator[Connect]:
+    config = uvicorn.Config(echo_length, ws="none", lifespan="off", log_config=None, access_log=False)
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: GuardedHttpToolsProtocol(config, state, {"ended": handlers_ended}), "127.0.0.1", 0
+    )
+    writers: list[asyncio.StreamWriter] = []
+
+    async def open_() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writers.append(writer)
+        return reader, writer
+
+    yield open_
+    for writer in writers:
+        writer.close()
+    server.close()
+    for connection in list(state.connections):
+        connection.transport.abort()
+    await asyncio.gather(*state.tasks)
+    await asyncio.sleep(0)
+
+
+async def answer_to(connect: Connect, *pieces: bytes) -> bytes:
+    """Everything the server says until it closes; each piece is sent when the one before it has gone out."""
+    reader, writer = await connect()
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+    except OSError:
+        pass  # cut off: what was said before is still readable
+    return await reader.read()
+
+
+def error_of(answer: bytes, status: int) -> dict[str, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"connection: close" in head
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+async def rest_of(reader: asyncio.StreamReader) -> bytes:
+    """What still comes before the connection is closed or, with our bytes unread, reset."""
+    said = b""
+    try:
+        while piece := await reader.read(65536):
+            said += piece
+    except ConnectionResetError:
+        pass
+    return said
+
+
+START = b"POST / HTTP/1.1\r\nhost: x\r\n"
+CLOSE = b"connection: close\r\n"
+
+
+async def test_an_ordinary_request_passes(connect):
+    answer = await answer_to(connect, START + CLOSE + b"content-length: 5\r\n\r\nhello")
+    assert answer.endswith(b"\r\n\r\n5 3")
+
+
+async def test_a_body_far_larger_than_the_header_bound_passes(connect):
+    answer = await answer_to(connect, START + CLOSE + b"content-length: 3000000\r\n\r\n", *[b"x" * 100_000] * 30)
+    assert answer.endswith(b"\r\n\r\n3000000 3")
+
+
+async def test_requests_on_one_connection_are_each_allowed_their_headers(connect):
+    reader, writer = await connect()
+    for _ in range(5):
+        writer.write(START + b"big: " + b"a" * 40_000 + b"\r\ncontent-length: 100000\r\n\r\n" + b"x" * 100_000)
+        assert (await reader.readuntil(b"100000 3")).startswith(b"HTTP/1.1 200")
+
+
+async def test_headers_just_below_the_bound_pass_and_just_above_are_refused(connect):
+    frame = START + CLOSE + b"big: \r\n\r\n"
+    fits = b"a" * (guarded_protocol.HEADER_BYTES_MAX - len(frame))
+    assert (await answer_to(connect, frame.replace(b"big: ", b"big: " + fits))).startswith(b"HTTP/1.1 200")
+    error = error_of(await answer_to(connect, frame.replace(b"big: ", b"big: a" + fits)), 431)
+    assert error["code"] == "headers_too_large"
+
+
+@pytest.mark.parametrize("piece_bytes", [1000, 65_536, 400_000])
+async def test_one_giant_header_is_refused_however_it_arrives(connect, piece_bytes):
+    answer = await answer_to(connect, START + b"big: ", *[b"a" * piece_bytes] * (400_000 // piece_bytes))
+    assert error_of(answer, 431)["code"] == "headers_too_large"
+
+
+async def test_a_giant_request_line_is_refused(connect):
+    error_of(await answer_to(connect, b"POST /" + b"a" * 300_000), 431)
+
+
+async def test_too_many_small_headers_are_refused(connect):
+    answer = await answer_to(connect, START + b"a: b\r\n" * guarded_protocol.HEADERS_MAX + b"\r\n")
+    assert "256" in error_of(answer, 431)["message"]
+
+
+async def test_blank_lines_before_a_request_are_counted_too(connect):
+    error_of(await answer_to(connect, b"\r\n" * 100_000), 431)
+
+
+async def test_broken_http_is_refused_as_openai_would(connect):
+    assert error_of(await answer_to(connect, b"\x16\x03\x01 not http\r\n\r\n"), 400)["code"] == "invalid_http_request"
+
+
+async def test_headers_that_do_not_end_time_out(connect, monkeypatch):
+    monkeypatch.setattr(guarded_protocol, "HEADERS_WAIT_S_MAX", 0.05)
+    assert error_of(await answer_to(connect, START), 408)["code"] == "headers_timeout"
+
+
+async def test_the_second_request_of_a_connection_times_out_too(connect, monkeypatch):
+    monkeypatch.setattr(guarded_protocol, "HEADERS_WAIT_S_MAX", 0.05)
+    reader, writer = await connect()
+    writer.write(START + b"content-length: 0\r\n\r\n")
+    await reader.readuntil(b"0 2")
+    writer.write(START)
+    error_of(await reader.read(), 408)
+
+
+async def test_a_connection_that_says_nothing_is_closed_silently(connect, monkeypatch):
+    monkeypatch.setattr(guarded_protocol, "HEADERS_WAIT_S_MAX", 0.05)
+    assert await answer_to(connect) == b""
+
+
+async def test_a_slow_body_is_not_mistaken_for_slow_headers(connect, monkeypatch):
+    monkeypatch.setattr(guarded_protocol, "HEADERS_WAIT_S_MAX", 0.02)
+    reader, writer = await connect()
+    writer.write(START + CLOSE + b"content-length: 4\r\n\r\n")
+    for byte in (b"a", b"b", b"c", b"d"):
+        await asyncio.sleep(0.02)
+        writer.write(byte)
+    assert (await reader.read()).endswith(b"4 3")
+
+
+async def test_nothing_is_written_into_an_answer_under_way(connect):
+    reader, writer = await connect()
+    writer.write(b"GET /wait HTTP/1.1\r\n\r\n")
+    await reader.readuntil(b"begun\r\n")
+    writer.write(b"GET / HTTP/1.1\r\nbig: " + b"a" * 300_000)
+    assert await rest_of(reader) == b""
+
+
+async def test_pipelined_requests_are_answered_in_order(connect):
+    requests = [b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n%s" % (size, b"x" * size) for size in (3, 1, 2)]
+    reader, writer = await connect()
+    writer.write(b"".join(requests))
+    for size in (3, 1, 2):
+        await reader.readuntil(b"\r\n\r\n%d 1" % size)
+
+
+async def test_a_flood_of_pipelined_requests_closes_the_connection(connect):
+    reader, writer = await connect()
+    writer.write(b"GET /wait HTTP/1.1\r\n\r\n" * (guarded_protocol.PIPELINED_REQUESTS_MAX + 5))
+    assert b"too_many" not in await rest_of(reader)
+
+
+async def test_a_running_request_hears_that_its_client_has_gone_behind_a_pipelined_one(connect, handlers_ended):
+    reader, writer = await connect()
+    writer.write(b"GET /wait HTTP/1.1\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n")
+    await reader.readuntil(b"begun\r\n")
+    writer.close()
+    assert await asyncio.wait_for(handlers_ended.get(), 30) == "/wait"
