@@ -1,0 +1,216 @@
+"""Real engines in processes of their own, one per configuration for the whole session."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+import zmq
+
+from protocol.membership import RankLoad
+from protocol.replies import Delta, Failed, Finished
+from protocol.requests import Abort, Generate, Sampling
+from protocol.tokens import pack_tokens, unpack_tokens
+from workers.engine import EngineFacts
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+FAR_FUTURE_MS = 4_000_000_000_000
+START_S_MAX = 300
+"""An engine starts in 20 s on an idle machine; on one that compiles beside it, in minutes."""
+PATIENCE_S = 60
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _python(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, text=True, capture_output=True, timeout=START_S_MAX, check=False, **options
+    )
+
+
+class EngineClient:
+    """A started engine process: `send` commands, `collect` deltas. Every wait ends when the process does."""
+
+    def __init__(self, argv: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        self._socket = zmq.Context.instance().socket(zmq.PAIR)
+        address = f"ipc://{log.with_suffix('.sock')}"
+        self._socket.bind(address)
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "engine_process.py"), address, *argv],
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.steps: list[list[Delta]] = []
+        self.by_id: dict[str, list[Delta]] = {}
+        self._facts: EngineFacts | None = None
+
+    @property
+    def facts(self) -> EngineFacts:
+        if self._facts is None:
+            self._facts = msgspec.convert(self._receive("facts"), EngineFacts, dec_hook=lambda kind, value: kind(value))
+        return self._facts
+
+    def send(self, *commands: Any) -> None:
+        """Commands of one call reach the engine in one turn of its loop."""
+        _ = self.facts
+        self._socket.send(msgspec.msgpack.encode(list(commands)))
+
+    def collect(self, *request_ids: str, until: Callable[[], bool] | None = None) -> list[list[Delta]]:
+        """The deltas of each request, once all have ended (or `until` says so)."""
+
+        def all_ended() -> bool:
+            return all(self.by_id.get(rid) and self.by_id[rid][-1].end is not None for rid in request_ids)
+
+        while not (until or all_ended)():
+            self._receive("step")
+        return [self.by_id.get(rid, []) for rid in request_ids]
+
+    def run(self, *requests: Generate) -> list[list[Delta]]:
+        self.send(*requests)
+        return self.collect(*(request.request_id for request in requests))
+
+    def loads(self) -> list[RankLoad]:
+        self.send({"type": "loads"})
+        return msgspec.convert(self._receive("loads"), list[RankLoad])
+
+    def stop(self) -> list[int]:
+        """Child processes that are left after engine.stop()."""
+        self.send({"type": "stop"})
+        left = self._receive("stopped")
+        self.process.wait(PATIENCE_S)
+        return left
+
+    def _receive(self, kind: str) -> Any:
+        patience_s = START_S_MAX if kind == "facts" else PATIENCE_S
+        while True:
+            for _ in range(patience_s):
+                if self._socket.poll(1000):
+                    break
+                if self.process.poll() is not None:
+                    pytest.fail(f"the engine process ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+            else:
+                pytest.fail(f"no {kind} within {patience_s} s:\n{self.log.read_text()[-4000:]}")
+            got, content = msgspec.msgpack.decode(self._socket.recv())
+            if got == "step":
+                step = msgspec.convert(content, list[Delta])
+                self.steps.append(step)
+                for delta in step:
+                    self.by_id.setdefault(delta.request_id, []).append(delta)
+            if got == kind:
+                return content
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(PATIENCE_S)
+        self._socket.close(0)
+
+
+def generate(prompt: Sequence[int], *, request_id: str | None = None, **settings: Any) -> Generate:
+    """A greedy request, unless told otherwise."""
+    outer = {key: settings.pop(key) for key in ("stream", "priority", "routed_dp_rank", "deadline_unix_ms") if key in settings}
+    sampling = Sampling(**{"max_new_tokens": 16, "temperature": 0.0, **settings})
+    return Generate(
+        request_id=request_id or uuid4().hex,
+        model="m",
+        token_ids=pack_tokens(prompt),
+        sampling=sampling,
+        **{"deadline_unix_ms": FAR_FUTURE_MS, **outer},
+    )
+
+
+def tokens_of(deltas: Sequence[Delta]) -> list[int]:
+    """All ids of a request, checked to be gapless and to have exactly one end, the last."""
+    ids: list[int] = []
+    for delta in deltas:
+        assert delta.start == len(ids)
+        ids += unpack_tokens(delta.token_ids)
+    assert [delta.end is not None for delta in deltas] == [False] * (len(deltas) - 1) + [True]
+    return ids
+
+
+def finish_of(deltas: Sequence[Delta]) -> Finished:
+    end = deltas[-1].end
+    assert isinstance(end, Finished), end
+    return end
+
+
+def failure_of(deltas: Sequence[Delta]) -> Failed:
+    end = deltas[-1].end
+    assert isinstance(end, Failed), end
+    return end
+
+
+@pytest.fixture(scope="session")
+def make_request() -> Callable[..., Generate]:
+    return generate
+
+
+@pytest.fixture(scope="session")
+def read() -> Any:
+    """Readers of a request's deltas: `read.tokens`, `read.finish`, `read.failure`."""
+    return type("Read", (), {"tokens": staticmethod(tokens_of), "finish": staticmethod(finish_of), "failure": staticmethod(failure_of)})
+
+
+@pytest.fixture(scope="session")
+def abort() -> Callable[[str], Any]:
+    return Abort
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    return _python
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tiny_qwen3")
+    done = _python(str(HERE / "tiny_qwen3.py"), "build", str(directory))
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.fixture(scope="session")
+def greedy(model_dir: Path) -> Callable[[list[list[int]], int], list[list[int]]]:
+    """What transformers generates in float32."""
+
+    def ask(prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+        done = _python(str(HERE / "tiny_qwen3.py"), "greedy", str(model_dir), str(max_new_tokens), input=json.dumps(prompts))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., EngineClient]]:
+    clients: list[EngineClient] = []
+
+    def start(*argv: str, **environment: str) -> EngineClient:
+        log = tmp_path_factory.mktemp("e") / "log"
+        client = EngineClient(argv, log, environment)
+        clients.append(client)
+        return client
+
+    yield start
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def engine(model_dir: Path, start_engine: Callable[..., EngineClient]) -> EngineClient:
+    """One rank, few running requests, so that a queue forms."""
+    return start_engine(
+        "--model-path", str(model_dir), "--dtype", "float32", "--max-running-requests", "8", "--served-model-name", "tiny,tiny-alias",
+        "--max-total-tokens", "4096", "--random-seed", "1", "--log-level", "warning",
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""Run as a program: one SglangEngine, driven over a socket. `python engine_process.py ADDRESS [SGLang arguments]`.
+
+In: a list of commands, all carried out in one turn of the event loop. Out: ["facts", …] once, then ["step", deltas] for each call of
+`deliver`, ["loads", …] and ["stopped", pids of children that are left].
+"""
+
+import asyncio
+import sys
+
+import msgspec
+import psutil
+import uvloop
+import zmq
+import zmq.asyncio
+
+from protocol.errors import StartError
+from protocol.replies import Delta
+from protocol.requests import Abort, Generate
+from workers.sglang_engine import SglangEngine
+
+
+class Loads(msgspec.Struct, tag="loads"):
+    pass
+
+
+class Stop(msgspec.Struct, tag="stop"):
+    pass
+
+
+COMMANDS = msgspec.msgpack.Decoder(list[Generate | Abort | Loads | Stop])
+
+
+async def drive(address: str, argv: list[str]) -> None:
+    socket = zmq.asyncio.Context().socket(zmq.PAIR)
+    socket.connect(address)
+    outbox: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def put(kind: str, content: object) -> None:
+        outbox.put_nowait(msgspec.msgpack.encode([kind, content], enc_hook=str))  # paths
+
+    async def send() -> None:
+        while True:
+            await socket.send(await outbox.get())
+
+    sender = asyncio.create_task(send())
+    engine = SglangEngine.from_argv(argv)
+    put("facts", await engine.start(lambda deltas: put("step", list[Delta](deltas))))
+    while True:
+        for command in COMMANDS.decode(await socket.recv()):
+            match command:
+                case Generate():
+                    engine.submit(command)
+                case Abort():
+                    engine.abort(command.request_id)
+                case Loads():
+                    put("loads", engine.loads())
+                case Stop():
+                    await engine.stop()
+                    left = [child.pid for child in psutil.Process().children(recursive=True)]
+                    sender.cancel()
+                    await socket.send(msgspec.msgpack.encode(["stopped", left]))
+                    return
+
+
+if __name__ == "__main__":
+    try:
+        uvloop.run(drive(sys.argv[1], sys.argv[2:]))
+    except StartError as error:
+        sys.stderr.write(f"StartError: {error}\n")
+        sys.exit(3)

@@ -1,0 +1,33 @@
+"""kvmesh relies on parts of SGLang that are not its public API: this fails, and says where, when they change."""
+
+import pytest
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
+
+_CHECK = """
+from workers.sglang_cpu import activate_if_cpu_host
+activate_if_cpu_host()
+from sglang.srt.managers.tokenizer_manager import TokenizerManager
+from protocol.errors import StartError
+from workers.sglang_steps import check_seam
+
+check_seam()
+print("as expected")
+
+async def changed(self, obj):
+    pass
+
+TokenizerManager._wait_one_response = changed
+try:
+    check_seam()
+except StartError as error:
+    print(error)
+"""
+
+
+def test_sglang_is_as_the_seam_expects_it_and_a_change_is_named(python):
+    done = python("-c", _CHECK)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = done.stdout.splitlines()[-2:]
+    assert first == "as expected"
+    assert "_wait_one_response" in second

@@ -1,0 +1,108 @@
+"""Arguments, facts, data-parallel ranks and the end of an engine. (test_z_stop.py ends the shared one.)"""
+
+import pytest
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(model_dir, start_engine, tmp_path_factory):
+    """Configured by a file, except for what the command line overrides."""
+    config = tmp_path_factory.mktemp("config") / "worker.yaml"
+    config.write_text(
+        f"model-path: {model_dir}\ndtype: float32\ndp_size: 2\npage-size: 32\nmax-total-tokens: 9999\n"
+        "max_running_requests: 8\nlog-level: warning\n"
+    )
+    template = config.with_name("chat.jinja")
+    template.write_text("{{ messages[0].content }}")
+    return start_engine("--config", str(config), "--max-total-tokens", "2048", "--chat-template", str(template))
+
+
+def test_facts_describe_the_model_and_its_limits(engine, model_dir):
+    facts = engine.facts
+    assert facts.version == "sglang 0.5.23 on cpu"
+    assert (facts.card.name, facts.card.aliases) == ("tiny", ["tiny-alias"])
+    assert (facts.card.context_length, facts.card.vocab_size) == (1024, 384)
+    assert 258 in facts.card.eos_token_ids
+    capacity = facts.capacity
+    assert (capacity.dp_size, capacity.page_size_tokens, capacity.kv_tokens, capacity.requests_running_max) == (1, 16, 4096, 8)
+    assert {path.parent for path in facts.card_files.values()} == {model_dir}
+    assert {file.name for file in facts.card.files} >= {"tokenizer.json", "tokenizer_config.json", "config.json"}
+
+
+def test_the_config_file_is_read_and_the_command_line_wins(two_ranks, model_dir):
+    capacity = two_ranks.facts.capacity
+    assert (capacity.dp_size, capacity.page_size_tokens, capacity.kv_tokens) == (2, 32, 2048)
+    assert two_ranks.facts.card.name == str(model_dir)
+    assert two_ranks.facts.card.chat_template_file == "chat.jinja"
+
+
+def test_requests_run_on_the_rank_they_are_routed_to(two_ranks, make_request, read):
+    """Seen by the prefix cache, which each rank has for itself."""
+    prompt = [(3 * n) % 250 for n in range(96)]
+
+    def cached_on(rank):
+        [deltas] = two_ranks.run(make_request(prompt, max_new_tokens=2, routed_dp_rank=rank))
+        return read.finish(deltas).cached_tokens
+
+    assert [cached_on(rank) for rank in (1, 0, 1, 0)] == [0, 0, 64, 64]
+    assert [load.dp_rank for load in two_ranks.loads()] == [0, 1]
+
+
+def test_both_ranks_answer_like_one(two_ranks, engine, make_request, read):
+    prompts = [[n, n + 1, n + 2] for n in range(8)]
+    one = engine.run(*(make_request(prompt) for prompt in prompts))
+    two = two_ranks.run(*(make_request(prompt, routed_dp_rank=index % 2) for index, prompt in enumerate(prompts)))
+    assert [read.tokens(deltas) for deltas in two] == [read.tokens(deltas) for deltas in one]
+
+
+def test_stop_fails_what_runs_and_leaves_no_process(two_ranks, make_request, read):
+    request = make_request([1, 2, 3], max_new_tokens=1000, ignore_eos=True)
+    two_ranks.send(request)
+    two_ranks.collect(until=lambda: request.request_id in two_ranks.by_id)
+    assert two_ranks.stop() == []
+    assert read.failure(two_ranks.by_id[request.request_id]).code == "worker_lost"
+    assert two_ranks.process.returncode == 0
+
+
+BAD = {
+    "unknown flag": (["--model-path", "x", "--no-such-flag"], "no-such-flag"),
+    "wrong type": (["--page-size", "many"], "page-size"),
+    "no model": ([], "model-path"),
+    "no such file": (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    "skip tokenizer": (["--model-path", "x", "--skip-tokenizer-init"], "skip-tokenizer-init"),
+}
+
+_PARSE = """
+import sys
+from protocol.errors import StartError
+from workers.sglang_engine import SglangEngine
+for argv in eval(sys.argv[1]):
+    try:
+        SglangEngine.from_argv(argv)
+    except StartError as error:
+        print("StartError:", error)
+"""
+
+
+def test_a_bad_argument_is_said_in_one_line(python):
+    done = python("-c", _PARSE, repr([argv for argv, _ in BAD.values()]))
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert len(lines) == len(BAD), (done.stdout, done.stderr)
+    for line, (_, named) in zip(lines, BAD.values(), strict=True):
+        assert line.startswith("StartError: ")
+        assert named in line
+    assert "usage" not in done.stderr
+
+
+def test_a_model_that_cannot_be_loaded_is_a_start_error(python, tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["NoSuchModel"], "model_type": "qwen3"}')
+    done = python(str(__file__).replace("test_start_and_stop", "engine_process"), "ipc:///dev/null", "--model-path", str(tmp_path))
+    assert done.returncode == 3, done.stderr[-3000:]
+    assert sum(line.startswith("StartError: SGLang could not start: ") for line in done.stderr.splitlines()) == 1
+
+
+def test_help_has_every_argument_of_sglang(python):
+    done = python("-c", "from workers.sglang_arguments import sglang_help; print(sglang_help())")
+    assert done.returncode == 0, done.stderr
+    assert {"--model-path", "--tp-size", "--kv-events-config", "--config"} <= set(done.stdout.replace("=", " ").split())

@@ -1,0 +1,83 @@
+"""Three stand-ins that let SGLang import where torch has no CUDA, put in place when the real module is asked for.
+
+1. `sgl_kernel`: no wheel for CPUs without AMX is published; see `kernels.py`.
+2. `torchvision::nms` and `qnms`: PyPI's torchvision is linked to libtorch_cuda, so its C++ operators do not load on a CPU
+   torch, and its Python then fails on the missing declarations. They are declared, not implemented: no text model calls them.
+3. `triton`: where it is not installed (it adds 1 GB), the mock that SGLang itself ships for macOS (`sglang/_platform_stubs.py`).
+   No Triton kernel is run on a CPU, but modules that define them are imported.
+"""
+
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_CPU_KERNEL_WHEELS = ("sglang-kernel-cpu", "sgl-kernel-cpu")
+
+
+def install_stand_ins() -> None:
+    """Put the finder in front of the import system, once."""
+    if any(isinstance(finder, _CpuFinder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _CpuFinder())
+    if PathFinder.find_spec("triton") is None and PathFinder.find_spec("sglang") is not None:
+        _mock_triton()
+
+
+class _CpuFinder:
+    """Answers for `sgl_kernel`; uses the first look-up of `torchvision` to declare its operators."""
+
+    def __init__(self) -> None:
+        self._operators: Any = None  # torch unloads the declarations with this object
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        del path, target
+        if name == "sgl_kernel" and not _has_cpu_kernels():
+            return importlib.util.spec_from_file_location(name, Path(__file__).with_name("kernels.py"))
+        if name == "torchvision" and self._operators is None:
+            self._declare_operators()
+        return None
+
+    def _declare_operators(self) -> None:
+        import torch  # noqa: PLC0415  # only a process that imports torchvision pays for it
+
+        if torch.version.cuda is None and torch.version.hip is None:
+            self._operators = torch.library.Library("torchvision", "DEF")
+            for operator in ("nms", "qnms"):
+                self._operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def _has_cpu_kernels() -> bool:
+    """A CUDA build of sgl_kernel does not import without a driver, so only the CPU builds count."""
+    for wheel in _CPU_KERNEL_WHEELS:
+        try:
+            importlib.metadata.version(wheel)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return True
+    return False
+
+
+def _mock_triton() -> None:
+    """Register SGLang's own mock under the name triton. Its installer does it on macOS alone."""
+    package = PathFinder.find_spec("sglang")
+    assert package is not None
+    assert package.origin is not None
+    # Loaded as a file: importing it by name would run sglang/__init__.py, which needs what is being prepared here.
+    spec = importlib.util.spec_from_file_location("_sglang_platform_stubs", Path(package.origin).with_name("_platform_stubs.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    stubs = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = stubs
+    spec.loader.exec_module(stubs)
+    triton = stubs._make_mock("triton")
+    triton.__version__ = "3.0.0"
+    triton.cdiv, triton.next_power_of_2, triton.Config = stubs._cdiv, stubs._next_power_of_2, stubs._Config
+    for name in ("triton.language", "triton.runtime", "triton.runtime.jit", "triton.compiler", "triton.compiler.compiler"):
+        parent, _, child = name.rpartition(".")
+        setattr(sys.modules[parent], child, stubs._make_mock(name))
+    sys.meta_path.insert(0, stubs._TritonFinder())
