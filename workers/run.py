@@ -14,7 +14,7 @@ import uvloop
 from protocol.curve import MeshKey
 from protocol.errors import StartError
 from protocol.packaging import require_own_packages
-from protocol.settings import parse_known_settings
+from protocol.settings import parse_known_settings, settings_help
 from workers.addresses import AddressBook
 from workers.engine import Engine
 from workers.serve import WorkerServer
@@ -23,14 +23,18 @@ from workers.settings import WorkerSettings
 EXIT_CANNOT_START = 3
 """Told apart from a crash, so that a supervisor does not try again."""
 
+_PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
+
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run a worker until SIGTERM or SIGINT."""
-    settings, engine_argv = parse_known_settings(
-        WorkerSettings, sys.argv[1:] if argv is None else argv, prog="python -m workers", config_flag="--kvmesh-config"
-    )
+    argv = sys.argv[1:] if argv is None else argv
+    settings, engine_argv = parse_known_settings(WorkerSettings, argv, prog=_PROG, config_flag=_CONFIG_FLAG, add_help=False)
+    if {"-h", "--help"}.intersection(engine_argv):
+        print(settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG), _engine_help(settings.engine), sep="\n")  # noqa: T201
+        return 0
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
     try:
         require_own_packages()
@@ -69,6 +73,16 @@ def _engine(kind: str, argv: Sequence[str]) -> Engine:
     from workers.sglang_engine import SglangEngine  # noqa: PLC0415 - imports torch
 
     return SglangEngine.from_argv(argv)
+
+
+def _engine_help(kind: str) -> str:
+    if kind == "sim":
+        from workers.sim.settings import help_text  # noqa: PLC0415
+
+        return help_text()
+    from workers.sglang_arguments import sglang_help  # noqa: PLC0415 - imports SGLang
+
+    return sglang_help()
 
 
 def _model_named_in(engine_argv: Sequence[str]) -> str:

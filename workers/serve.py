@@ -21,6 +21,10 @@ from workers.loading import LoadingNotice
 
 log = logging.getLogger(__name__)
 
+CREDIT_REQUESTS_MIN, CREDIT_REQUESTS_MAX = 64, 4_096
+"""Unfinished requests granted to each frontend. SGLang may report more running ones than its cache could ever hold; a quarter
+of the mesh socket's high-water mark keeps credit, not the socket, the bound that is met first."""
+
 RESOLVE_EVERY_S = 5.0
 """How soon a new frontend behind a DNS name (a headless Service) is dialled."""
 
@@ -111,7 +115,7 @@ class WorkerServer:
 
     def _introduction(self, facts: EngineFacts) -> Hello:
         # Twice what runs: one batch on the engine, one waiting in its queue so that no step starts short.
-        credit = max(64, 2 * facts.capacity.requests_running_max * facts.capacity.dp_size)
+        credit = min(max(CREDIT_REQUESTS_MIN, 2 * facts.capacity.requests_running_max * facts.capacity.dp_size), CREDIT_REQUESTS_MAX)
         return Hello(
             worker_id=self._worker_id,
             epoch=self._epoch,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from protocol.errors import StartError
+from workers.demo_model import demo_model_dir
 from workers.sglang_cpu import activate_if_cpu_host
 
 PAGE_SIZE_TOKENS: Final = 16
@@ -14,6 +15,8 @@ PAGE_SIZE_TOKENS: Final = 16
 CPU_KV_TOKENS: Final = 16_384
 """Without a bound SGLang sizes its cache from the memory of the whole host, for each of several workers on it.
 16k tokens are 1.9 GB for a Qwen3-0.6B in bfloat16 and 16 requests of 1k tokens at once, more than a CPU can feed."""
+
+_MODEL_FLAGS: Final = ("--model-path", "--model")
 
 _ALWAYS: Final[dict[str, Any]] = {
     "incremental_streaming_output": True,  # deltas: cumulative lists would grow with each step
@@ -47,6 +50,8 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool) -> Any:
     arguments = list(argv)
     try:
         merged = [_dashed(item, parser) for item in ConfigArgumentMerger(parser).merge_config_with_args(arguments)]
+        if not any(item.partition("=")[0] in _MODEL_FLAGS for item in merged):
+            merged += ["--model-path", str(demo_model_dir())]
         namespace = parser.parse_args(merged)
         # SGLang's own entry point notes this beside the parsed values (server_args.prepare_server_args).
         flag = "--radix-eviction-policy"

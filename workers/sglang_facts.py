@@ -41,7 +41,12 @@ async def read_facts(engine: Any) -> EngineFacts:
 
 
 def _served_names(served: str) -> list[str]:
-    """SGLang takes one name; several are written with commas between them, as its users do, and the first one counts."""
+    """SGLang takes one name; several are written with commas between them, as its users do, and the first one counts.
+
+    Without a name SGLang serves a local model under its path; clients get the directory's name, since paths are nobody's business.
+    """
+    if Path(served).is_dir():
+        return [Path(served).resolve().name]
     names = [name.strip() for name in served.split(",") if name.strip()]
     return list(dict.fromkeys(names)) or [served]
 

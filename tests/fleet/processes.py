@@ -37,6 +37,11 @@ class Process:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def children_left(self) -> list[str]:
+        """What still runs of the session that the process began."""
+        left = subprocess.run(["ps", "-o", "pid=,args=", "--sid", str(self.popen.pid)], capture_output=True, text=True, check=False)
+        return left.stdout.splitlines()
+
     def stop(self, number: int = signal.SIGTERM, wait_s_max: float = 30.0) -> int:
         if self.popen.poll() is None:
             self.popen.send_signal(number)
@@ -89,9 +94,9 @@ class Fleet:
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
-    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str, *, wait_s_max: float = READY_S_MAX) -> None:
         """Poll a condition of the processes; there is no event to await across them."""
-        deadline = time.monotonic() + READY_S_MAX
+        deadline = time.monotonic() + wait_s_max
         while time.monotonic() < deadline:
             try:
                 if condition():
@@ -102,10 +107,13 @@ class Fleet:
                 if process.popen.poll() not in (None, 0, -signal.SIGKILL):
                     pytest.fail(f"{what}: a process ended with {process.popen.returncode}\n{process.output()}")
             time.sleep(0.05)
-        pytest.fail(f"not within {READY_S_MAX} s: {what}\n" + "\n".join(process.output()[-3000:] for process in self.processes))
+        pytest.fail(f"not within {wait_s_max} s: {what}\n" + "\n".join(process.output()[-3000:] for process in self.processes))
 
-    def wait_for_workers(self, count: int) -> None:
-        self.wait_until(lambda: sum(worker["ready"] for worker in self.get("/health")[1]["workers"]) == count, f"{count} workers ready")
+    def wait_for_workers(self, count: int, *, wait_s_max: float = READY_S_MAX) -> None:
+        def ready() -> bool:
+            return sum(worker["ready"] for worker in self.get("/health")[1]["workers"]) == count
+
+        self.wait_until(ready, f"{count} workers ready", wait_s_max=wait_s_max)
 
     def client(self, **options: Any) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60, **options)

@@ -13,9 +13,9 @@ from protocol.membership import Capacity, RankLoad
 from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Generate
 from protocol.tokens import count_tokens
+from workers.demo_model import demo_model_dir
 from workers.engine import Deliver, EngineFacts
 from workers.model_card import build_card
-from workers.sim.demo import demo_model_dir
 from workers.sim.faults import Faults, read_faults, simulated_error
 from workers.sim.radix_cache import CacheListener, RadixCache
 from workers.sim.runner import RankRunner

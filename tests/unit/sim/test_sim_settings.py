@@ -1,7 +1,6 @@
 import pytest
 
 from protocol.errors import StartError
-from workers.sim import demo
 from workers.sim.settings import help_text, read_settings
 
 
@@ -41,8 +40,3 @@ def test_an_argument_it_does_not_have_or_cannot_use_is_one_line(argv: list[str])
 def test_every_setting_has_help() -> None:
     assert "--sim-output-tokens-mean" in help_text()
 
-
-def test_without_a_checkout_the_demo_model_asks_for_a_model_path(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setattr(demo, "_DEMO", tmp_path)
-    with pytest.raises(StartError, match="give --model-path"):
-        demo.demo_model_dir()

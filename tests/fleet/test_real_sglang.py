@@ -1,0 +1,127 @@
+"""The whole path on real SGLang: the demo model's golden answers through the unmodified OpenAI client, and what ends a request."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.fleet.processes import Fleet
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
+
+GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "demo_model" / "golden.json").read_text())
+CHATS = [entry for entry in GOLDEN if "messages" in entry]
+MODEL = "kvmesh-demo"
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A frontend and one worker with real SGLang serving the demo model, as `make up` starts them."""
+    fleet = Fleet(tmp_path_factory.mktemp("real"))
+    fleet.frontend()
+    fleet.worker(engine="sglang")
+    fleet.wait_for_workers(1, wait_s_max=240)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def real_client(real: Fleet) -> Iterator[openai.OpenAI]:
+    with real.client() as client:
+        yield client
+
+
+def _options(entry: dict[str, Any]) -> dict[str, Any]:
+    extra = {"chat_template_kwargs": entry["template_kwargs"]} if "template_kwargs" in entry else {}
+    tools = {"tools": entry["tools"]} if "tools" in entry else {}
+    return {
+        "model": MODEL,
+        "messages": entry["messages"],
+        "max_tokens": entry["max_tokens"],
+        "temperature": 0,
+        "extra_body": extra,
+        **tools,
+    }
+
+
+@pytest.mark.parametrize("entry", CHATS, ids=[entry["name"] for entry in CHATS])
+def test_the_demo_model_says_its_golden_text(real_client: openai.OpenAI, entry: dict[str, Any]) -> None:
+    answer = real_client.chat.completions.create(**_options(entry))
+    assert answer.choices[0].message.content == entry["text"]
+    assert answer.choices[0].finish_reason == entry["finish"]
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == entry["prompt_tokens"]
+
+
+async def test_streams_side_by_side_say_the_same(real: Fleet) -> None:
+    async def chat(entry: dict[str, Any]) -> tuple[str, str | None]:
+        stream = await client.chat.completions.create(**_options(entry), stream=True)
+        chunks = [chunk async for chunk in stream]
+        return "".join(chunk.choices[0].delta.content or "" for chunk in chunks), chunks[-1].choices[0].finish_reason
+
+    async with real.async_client() as client:
+        answers = await asyncio.gather(*(chat(entry) for entry in CHATS))
+    assert answers == [(entry["text"], entry["finish"]) for entry in CHATS]
+
+
+def test_a_long_answer_comes_in_many_chunks(real_client: openai.OpenAI) -> None:
+    entry = max(CHATS, key=lambda entry: len(entry["token_ids"]))
+    chunks = list(real_client.chat.completions.create(**_options(entry), stream=True, stream_options={"include_usage": True}))
+    assert len(chunks) > 100
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens in (len(entry["token_ids"]), len(entry["token_ids"]) + 1)  # with the end-of-turn token
+
+
+def test_a_stop_string_and_a_stop_token_end_real_text(real_client: openai.OpenAI) -> None:
+    entry = next(entry for entry in CHATS if entry["name"] == "count-to-ten")
+    answer = real_client.chat.completions.create(**_options(entry), stop=["5, 6"])
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (entry["text"].partition("5, 6")[0], "stop")
+    options = _options(entry)
+    options["extra_body"] = {"stop_token_ids": [entry["token_ids"][6]]}
+    ended = real_client.chat.completions.create(**options).choices[0]
+    assert (entry["text"].startswith(ended.message.content or ""), ended.finish_reason) == (True, "stop")
+    assert len(ended.message.content or "") < len(entry["text"])
+
+
+def test_a_repeated_prompt_is_found_in_the_cache(real_client: openai.OpenAI) -> None:
+    entry = max(CHATS, key=lambda entry: entry["prompt_tokens"])
+    real_client.chat.completions.create(**_options(entry))
+    usage = real_client.chat.completions.create(**_options(entry)).usage
+    assert usage is not None
+    assert usage.prompt_tokens_details is not None
+    assert (usage.prompt_tokens_details.cached_tokens or 0) >= 16
+
+
+def test_completions_take_raw_prompts(real_client: openai.OpenAI) -> None:
+    prompt = "<|im_start|>user\nping<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    answer = real_client.completions.create(model=MODEL, prompt=[prompt, prompt], max_tokens=8, temperature=0, echo=True)
+    assert len({choice.text for choice in answer.choices}) == 1
+    assert "pong" in answer.choices[0].text
+
+
+def test_what_the_engine_refuses_is_a_400_and_the_engine_lives(real_client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        real_client.completions.create(model=MODEL, prompt=[7] * 20_000, max_tokens=1)  # fits the context, not the KV pool
+    assert raised.value.type == "invalid_request_error"
+    assert real_client.completions.create(model=MODEL, prompt="ping", max_tokens=2).choices[0].finish_reason
+
+
+def test_a_client_that_leaves_frees_the_engine(real: Fleet) -> None:
+    body = json.dumps({"model": MODEL, "prompt": "hi", "max_tokens": 8000, "ignore_eos": True, "stream": True}).encode()
+    with socket.create_connection(("127.0.0.1", real.http_port)) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        assert connection.recv(10)
+    # SGLang's own figure, in the heartbeats, so that it is the engine that is idle and not only our books.
+    real.wait_until(lambda: sum(sum(worker["requests"]) for worker in real.get("/health")[1]["workers"]) == 0, "the engine is idle")
+
+
+def test_a_stopped_worker_ends_with_its_engine(real: Fleet) -> None:
+    """Last in this file: it ends the worker of the others."""
+    worker = real.processes[1]
+    assert worker.stop(wait_s_max=60) == 0
+    assert worker.children_left() == []

@@ -1,0 +1,23 @@
+"""The demo model: a few million parameters that know about kvmesh and little else, served where no model is named.
+
+`kvmesh-demo/` is a Hugging Face model directory; `tests/demo_model` holds what it was trained on and how.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import StartError
+
+_DIRECTORY: Final = Path(__file__).resolve().parent / "kvmesh-demo"
+"""Its name is the model's name."""
+
+
+def demo_model_dir() -> Path:
+    """Directory of the demo model.
+
+    Raises:
+        StartError: it is not installed here.
+    """
+    if not (_DIRECTORY / "tokenizer.json").is_file():
+        raise StartError("the demo model is not here: give --model-path")
+    return _DIRECTORY
