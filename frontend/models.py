@@ -89,8 +89,13 @@ class ModelLoader:
         try:
             files = read_model_files(paths, chat_template_file=card.chat_template_file)
             tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend)
-            templates = {name: ChatTemplate(source, files.special_tokens) for name, source in files.chat_templates.items()}
         except (TokenizerUnusable, ValueError) as error:
             raise ModelUnusable(f"the files of {card.name!r} cannot be served: {error}") from error
+        templates: dict[str, ChatTemplate] = {}
+        for name, source in files.chat_templates.items():
+            try:
+                templates[name] = ChatTemplate(source, files.special_tokens)
+            except ValueError as error:
+                log.warning("%s: chat requests will be refused: %s", card.name, error)
         log.info("loaded %s: tokenizer %s, %d chat templates", card.name, tokenizer.backend_name, len(templates))
         return ServedModel(card, tokenizer, templates)

@@ -66,7 +66,7 @@ class Registry:
         """The worker's model is prepared: let it take requests."""
         card = worker.hello.card
         entry = self.models.get(card.name)
-        if entry is None or entry.served is not served:
+        if entry is None or entry.served.card.digest != served.card.digest:
             self._forget_oldest_idle()
             entry = self.models[card.name] = ModelEntry(served)
             self._aliases |= dict.fromkeys(card.aliases, card.name)

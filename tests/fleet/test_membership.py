@@ -1,13 +1,14 @@
 """Workers and frontends come, go and come back; models follow."""
 
-import json
 import signal
+from hashlib import sha256
 from pathlib import Path
 
 import openai
 import pytest
 
 from tests.fleet.processes import Fleet
+from workers.demo_model import demo_model_dir
 
 SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "8192")
 
@@ -111,10 +112,10 @@ def test_model_files_travel_over_the_mesh_and_are_kept_by_hash(fleet: Fleet) -> 
     fleet.frontend()
     fleet.worker(*SIM)
     fleet.wait_for_workers(1)
-    files = list((fleet.directory / "cache" / "model-files").iterdir())
-    assert files
-    assert all(len(file.name) == 64 for file in files)
-    assert any("model" in json.loads(file.read_bytes()) for file in files if file.read_bytes().startswith(b"{"))
+    fetched = {file.name: file.read_bytes() for file in (fleet.directory / "cache" / "model-files").iterdir()}
+    assert fetched == {sha256(content).hexdigest(): content for content in fetched.values()}
+    assert (demo_model_dir() / "tokenizer.json").read_bytes() in fetched.values()
+    assert (demo_model_dir() / "chat_template.jinja").read_bytes() in fetched.values()
 
 
 def test_a_loading_worker_is_shown_but_not_used(fleet: Fleet) -> None:

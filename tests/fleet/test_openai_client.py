@@ -5,8 +5,10 @@ from typing import Any
 
 import openai
 import pytest
+from tokenizers import Tokenizer
 
 from tests.fleet.processes import Fleet
+from workers.demo_model import demo_model_dir
 
 MESSAGES: Any = [{"role": "user", "content": "What is kvmesh?"}]
 
@@ -110,10 +112,13 @@ def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI, stream: bo
 
 def test_a_stop_token_ends_the_text_without_it(client: openai.OpenAI) -> None:
     full = client.completions.create(model="demo", prompt="stop token", max_tokens=10).choices[0].text
-    with_raw_ids = client.completions.create(model="demo", prompt="stop token", max_tokens=10, extra_body={"stop_token_ids": []})
-    assert with_raw_ids.choices[0].text == full
-    ended = client.completions.create(model="demo", prompt="stop token", max_tokens=10, extra_body={"stop_token_ids": list(range(2, 2000))})
+    tokenizer = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
+    texts = {token_id: tokenizer.decode([token_id]) for token_id in range(tokenizer.get_vocab_size())}
+    first = [token_id for token_id, text in texts.items() if text and full.startswith(text)]
+    ended = client.completions.create(model="demo", prompt="stop token", max_tokens=10, extra_body={"stop_token_ids": first})
     assert (ended.choices[0].text, ended.choices[0].finish_reason) == ("", "stop")
+    assert ended.usage is not None
+    assert ended.usage.completion_tokens == 1
 
 
 def test_models_are_listed_and_found(client: openai.OpenAI) -> None:

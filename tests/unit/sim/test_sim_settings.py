@@ -39,4 +39,3 @@ def test_an_argument_it_does_not_have_or_cannot_use_is_one_line(argv: list[str])
 
 def test_every_setting_has_help() -> None:
     assert "--sim-output-tokens-mean" in help_text()
-
