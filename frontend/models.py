@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from frontend.mesh.files import FileCache, FileFetch, collect_files
 from frontend.text.inspection import TokenizerUnusable
@@ -33,7 +34,7 @@ class ServedModel:
         self._template = templates.get("default")
         self._tools_template = templates.get("tool_use", self._template)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None, **options: Any) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]], /, *, tools: Sequence[Mapping[str, Any]] | None, **options: Any) -> str:
         """The chat template's text; options as `ChatTemplate.render`.
 
         Raises:
@@ -58,34 +59,43 @@ class ServedModel:
 
 
 class ModelLoader:
-    """Makes models servable, one at a time, and remembers the last few by digest."""
+    """Makes models servable and remembers the last few by digest."""
 
     MODELS_KEPT_MAX = 32
-    """A tokenizer with 150k tokens takes about 40 MB; a frontend that serves more models than this loads some again."""
+    """A tokenizer with 150k tokens takes about 100 MB; a frontend that serves more models than this loads some again."""
 
     def __init__(self, cache: FileCache, *, tokenizer_backend: Backend) -> None:
         self._cache = cache
         self._tokenizer_backend: Backend = tokenizer_backend
         self._models: dict[str, ServedModel] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._of_one_model: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._loading = asyncio.Lock()
+        """One tokenizer is loaded at a time: it takes seconds of a core and much memory on the way."""
 
     async def prepare(self, hello: Hello, request: Callable[[CardFile], FileFetch]) -> ServedModel:
         """The model of a worker that said Hello; its files come from the cache or from that worker.
 
+        Workers of one model that join together wait for the first of them; a slow worker of another model keeps nobody.
+
         Raises:
             MeshError: a file could not be had or used; the message names it.
         """
-        async with self._one_at_a_time:
-            digest = hello.card.digest
+        digest = hello.card.digest
+        lock = self._of_one_model.setdefault(digest, asyncio.Lock())
+        async with lock:
             served = self._models.get(digest)
             if served is None:
                 paths = await collect_files(hello.card.files, self._cache, request)
-                served = self._models[digest] = await asyncio.to_thread(self._load, hello.card, paths)
+                async with self._loading:
+                    served = await asyncio.to_thread(self._load, hello.card, paths)
+                self._models[digest] = served
                 while len(self._models) > self.MODELS_KEPT_MAX:
                     del self._models[next(iter(self._models))]
             return served
 
     def _load(self, card: ModelCard, paths: Mapping[str, Path]) -> ServedModel:
+        if "tokenizer.json" not in paths:
+            raise ModelUnusable(f"the worker of {card.name!r} brings no tokenizer.json")
         try:
             files = read_model_files(paths, chat_template_file=card.chat_template_file)
             tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend)

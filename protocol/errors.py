@@ -10,8 +10,8 @@
     ├── MethodNotAllowed
     ├── UnsupportedMediaType
     ├── BodyTooLarge              limit_bytes
-    ├── NoWorker                  nobody serves the model now; retry_after_s
-    ├── Overloaded                every worker is full and so is the queue; retry_after_s
+    ├── NoWorker                  nobody serves the model now
+    ├── Overloaded                every worker is full and so is the queue
     ├── DeadlineExceeded
     ├── ClientGone                the client left; nothing is sent any more
     ├── WorkerLost                the worker died or fell silent
@@ -23,6 +23,9 @@ A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `er
 """
 
 from typing import ClassVar, Final
+
+EXIT_CANNOT_START: Final = 3
+"""Exit code of a process that StartError ended, told apart from a crash so that a supervisor does not try again."""
 
 
 class StartError(Exception):
@@ -41,12 +44,12 @@ class MeshError(Exception):
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
+    retry_after_s: ClassVar[int | None] = None
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after_s = retry_after_s
 
 
 class InvalidRequest(MeshError):
@@ -98,11 +101,13 @@ class BodyTooLarge(MeshError):
 class NoWorker(MeshError):
     code = "no_worker"
     retryable = True
+    retry_after_s = 2  # a restarted worker is back in the mesh within this if its engine is up
 
 
 class Overloaded(MeshError):
     code = "overloaded"
     retryable = True
+    retry_after_s = 1
 
 
 class DeadlineExceeded(MeshError):

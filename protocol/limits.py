@@ -3,7 +3,7 @@
 from typing import Final
 
 WIRE_VERSION: Final = b"\x01"
-"""First frame of every message. A peer with another version is answered with Refused and dropped."""
+"""First frame of every message. What bears another version is dropped and counted."""
 
 REQUEST_ID_CHARS: Final = 32
 """Request ids are 32 hex digits: SGLang aborts by prefix, so ids must not be prefixes of each other."""
@@ -38,6 +38,13 @@ STOP_TOKEN_IDS_MAX: Final = 256
 
 LOGIT_BIAS_MAX: Final = 1_024
 """Entries of logit_bias; OpenAI allows 300."""
+
+ALIASES_MAX: Final = 64
+"""Further names of one model."""
+
+CREDIT_REQUESTS_MAX: Final = 4_096
+"""Unfinished requests that a worker grants one frontend. SGLang may report more running ones than its cache could ever hold; a
+quarter of the mesh socket's high-water mark keeps credit, not the socket, the bound that is met first."""
 
 DP_RANKS_MAX: Final = 1_024
 """Data-parallel ranks behind one worker id."""

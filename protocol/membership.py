@@ -6,8 +6,16 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from protocol.limits import CARD_FILES_MAX, DP_RANKS_MAX, FILE_BYTES_MAX, MESSAGE_CHARS_MAX
-from protocol.requests import Name
+from protocol.limits import (
+    ALIASES_MAX,
+    CARD_FILES_MAX,
+    CREDIT_REQUESTS_MAX,
+    DP_RANKS_MAX,
+    FILE_BYTES_MAX,
+    MESSAGE_CHARS_MAX,
+    NAME_CHARS_MAX,
+)
+from protocol.requests import Count, Name, Positive
 
 Sha256Hex = Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
@@ -34,13 +42,13 @@ class SamplingDefaults(Struct, frozen=True, omit_defaults=True):
 class ModelCard(Struct, frozen=True, omit_defaults=True):
     """What a frontend must know to serve a model. Workers of one model name must agree on `digest`."""
 
-    name: Name
-    context_length: int
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+    context_length: Positive
     """Tokens of prompt and completion together."""
-    vocab_size: int
+    vocab_size: Positive
     eos_token_ids: list[int]
     files: Annotated[list[CardFile], Meta(max_length=CARD_FILES_MAX)]
-    aliases: list[Name] = []
+    aliases: Annotated[list[Name], Meta(max_length=ALIASES_MAX)] = []
     defaults: SamplingDefaults = SamplingDefaults()
     created_unix_s: int = 0
     chat_template_file: FileName | None = None
@@ -56,10 +64,10 @@ class Capacity(Struct, frozen=True, omit_defaults=True):
     """What one engine can hold, per data-parallel rank."""
 
     dp_size: Annotated[int, Meta(ge=1, le=DP_RANKS_MAX)]
-    page_size_tokens: int
-    kv_tokens: int
+    page_size_tokens: Positive
+    kv_tokens: Positive
     """KV-cache tokens of each rank."""
-    requests_running_max: int
+    requests_running_max: Positive
     """Requests that each rank runs at once."""
 
 
@@ -67,10 +75,10 @@ class RankLoad(Struct, frozen=True, array_like=True, omit_defaults=True):
     """Load of one data-parallel rank, as its engine counts it."""
 
     dp_rank: int
-    requests_running: int
-    requests_waiting: int
-    kv_tokens_used: int
-    waiting_uncached_tokens: int = 0
+    requests_running: Count
+    requests_waiting: Count
+    kv_tokens_used: Count
+    waiting_uncached_tokens: Count = 0
 
 
 class Loading(Struct, frozen=True, tag="loading"):
@@ -93,7 +101,7 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """dyn://namespace.component.endpoint"""
     card: ModelCard
     capacity: Capacity
-    credit_requests: Annotated[int, Meta(ge=1)]
+    credit_requests: Annotated[int, Meta(ge=1, le=CREDIT_REQUESTS_MAX)]
     """Unfinished requests that this frontend may have here at once."""
     engine: Name = ""
     """Engine and version, for people."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from protocol.limits import MESSAGE_CHARS_MAX
-from protocol.requests import RequestId
+from protocol.requests import Count, RequestId
 
 
 class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):
@@ -16,9 +16,9 @@ class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaul
     """
 
     reason: Literal["stop", "length", "abort"]
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int = 0
+    prompt_tokens: Count
+    completion_tokens: Count
+    cached_tokens: Count = 0
     """Prompt tokens that the engine found in its KV cache."""
     matched_token_id: int | None = None
     """The stop token that ended it; it is the last of the Delta's token_ids."""

@@ -8,6 +8,8 @@ from protocol.limits import LOGIT_BIAS_MAX, NAME_CHARS_MAX, REQUEST_ID_CHARS, ST
 
 RequestId = Annotated[str, Meta(min_length=REQUEST_ID_CHARS, max_length=REQUEST_ID_CHARS)]
 Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+Count = Annotated[int, Meta(ge=0, le=2**40)]
+Positive = Annotated[int, Meta(ge=1, le=2**40)]
 
 
 class Sampling(Struct, frozen=True, omit_defaults=True):
@@ -72,10 +74,12 @@ class Welcome(Struct, frozen=True, tag="welcome"):
     frontend_id: Name
 
 
-class Refused(Struct, frozen=True, tag="refused"):
-    """Hello was not accepted, with the reason in one line; the worker says it in its log and keeps away."""
+class Refused(Struct, frozen=True, tag="refused", omit_defaults=True):
+    """Hello was not accepted, with the reason in one line; the worker says it in its log and keeps away for `pause_s`."""
 
     reason: str
+    pause_s: Annotated[float, Meta(ge=0, le=3_600)] = 30.0
+    """By default long: preparing a model again costs a frontend seconds."""
 
 
 class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat"):

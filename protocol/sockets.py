@@ -6,8 +6,10 @@ and after every send, or a message waits for the next edge (http://api.zeromq.or
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import zmq
@@ -22,6 +24,8 @@ _LINGER_MS = 500
 _RECONNECT_MS = 100
 _RECONNECT_MS_MAX = 2_000
 
+log = logging.getLogger(__name__)
+
 Socket = zmq.Socket[bytes]
 
 
@@ -32,7 +36,7 @@ def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | No
         StartError: other hosts can reach the address and there is no key.
         zmq.ZMQError: the address is taken or malformed.
     """
-    _require_key(address, key)
+    require_key(address, key)
     socket = context.socket(zmq.ROUTER)
     _bound(socket)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -53,7 +57,7 @@ def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey 
         StartError: the address is on another host and there is no key.
         zmq.ZMQError: the address is malformed.
     """
-    _require_key(address, key)
+    require_key(address, key)
     socket = context.socket(zmq.DEALER)
     _bound(socket)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
@@ -71,10 +75,21 @@ def is_local(address: str) -> bool:
     if address.startswith(("ipc://", "inproc://")):
         return True
     host = urlsplit(address).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        address_itself = ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address_itself, "ipv4_mapped", None) or address_itself).is_loopback
 
 
-def _require_key(address: str, key: MeshKey | None) -> None:
+def require_key(address: str, key: MeshKey | None) -> None:
+    """Check that a socket for `address` may be opened.
+
+    Raises:
+        StartError: the address leaves this host and there is no key.
+    """
     if key is None and not is_local(address):
         raise StartError(
             f"{address} leaves this host, so the mesh needs a key: put 64 hex digits into a file (openssl rand -hex 32)"
@@ -115,16 +130,18 @@ class SocketPump:
         """
         try:
             self._socket.send_multipart(frames, zmq.DONTWAIT, copy=True)
+            sent = True
         except zmq.Again:
             self._blocked = True
-            return False
+            sent = False
         except zmq.ZMQError as error:
-            if error.errno in (zmq.EHOSTUNREACH, zmq.ENOTSOCK):
-                return False
-            raise
-        if self._again is None and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # pyright: ignore[reportOperatorIssue]
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.ENOTSOCK):
+                raise
+            sent = False
+        # Even a send that failed may have taken the edge that announced messages to read.
+        if self._again is None and not self._socket.closed and self._ready() & zmq.POLLIN:
             self._turn_soon()
-        return True
+        return sent
 
     def close(self) -> None:
         """Stop watching and close the socket; what was sent leaves within the linger time."""
@@ -147,12 +164,21 @@ class SocketPump:
                 frames = socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 break
-            self._on_message(frames)
+            try:
+                self._on_message(frames)
+            except Exception:
+                log.exception("defect while handling a message")  # the messages behind it must still be read
             if socket.closed:
                 return
         else:
             self._turn_soon()
-        if self._blocked and socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT:  # pyright: ignore[reportOperatorIssue]
+        if self._blocked and self._ready() & zmq.POLLOUT:
             self._blocked = False
             if self._on_writable is not None:
                 self._on_writable()
+        # Asking for POLLOUT, and sending, may have taken the edge of a message that came meanwhile.
+        if not socket.closed and self._ready() & zmq.POLLIN:
+            self._turn_soon()
+
+    def _ready(self) -> int:
+        return cast("int", self._socket.getsockopt(zmq.EVENTS))

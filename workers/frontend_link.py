@@ -16,8 +16,8 @@ from protocol.sockets import Socket, SocketPump
 
 log = logging.getLogger(__name__)
 
-REFUSED_PAUSE_S = 30.0
-"""After a refusal a worker keeps silent this long before it introduces itself again: preparing a model costs a frontend seconds."""
+COMPLAINTS_S = 1.0
+"""Between two log lines about malformed messages; all are counted."""
 
 OnRequest = Callable[["FrontendLink", ToWorker], None]
 
@@ -25,20 +25,36 @@ OnRequest = Callable[["FrontendLink", ToWorker], None]
 class FrontendLink:
     """The DEALER to one frontend.
 
-    `on_request` gets Generate, Abort and FetchFile. Deltas that ZMQ has no room for wait here, joined per request, so that
-    what waits is bounded by the max_new_tokens of the requests in flight, and those by the credit we granted.
+    Deltas that ZMQ has no room for wait here, joined per request, so that what waits is bounded by the max_new_tokens of the
+    requests in flight, and those by the credit we granted.
+
+    Args:
+        hello: our introduction; None while we drain, for then nobody new should count on us.
+        on_request: gets Generate, Abort and FetchFile.
+        on_forgotten: the frontend knows nothing of us, hence of none of our requests for it.
     """
 
-    def __init__(self, address: str, socket: Socket, hello: Callable[[], Hello], on_request: "OnRequest") -> None:
+    def __init__(
+        self,
+        address: str,
+        socket: Socket,
+        *,
+        hello: Callable[[], Hello | None],
+        on_request: OnRequest,
+        on_forgotten: "Callable[[FrontendLink], None]",
+    ) -> None:
         self.address = address
         self.frontend_heard_at: float | None = None
-        self.malformed_messages = 0
+        self.requests = 0
+        """Unfinished requests of this frontend."""
         self._hello = hello
         self._on_request = on_request
+        self._on_forgotten = on_forgotten
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Delta] = {}
         self._introduced = False
         self._quiet_until = 0.0
+        self._complained_at = -COMPLAINTS_S
         self._pump = SocketPump(socket, self._on_message, on_writable=self._flush)
 
     def send(self, message: ToFrontend) -> bool:
@@ -61,25 +77,33 @@ class FrontendLink:
         if self._loop.time() < self._quiet_until:
             return
         if not self._introduced:
-            self._introduced = self.send(self._hello())
+            self._introduce()
             return
         self.send(heartbeat)
         self._flush()
 
-    def drop_silent_frontend(self) -> bool:
-        """Whether the frontend has just been silent for too long; forgets what was held for it."""
+    def give_up_if_silent(self) -> bool:
+        """Whether the frontend has just been silent for too long; its requests are given up then."""
         heard_at = self.frontend_heard_at
         if heard_at is None or self._loop.time() - heard_at <= FRONTEND_SILENT_S_MAX:
             return False
         log.warning("frontend %s fell silent", self.address)
         self.frontend_heard_at = None
-        self._introduced = False
-        self._held.clear()
+        self._forgotten()
         return True
 
     def close(self) -> None:
         """Close the socket; what was sent leaves within the linger time."""
         self._pump.close()
+
+    def _introduce(self) -> None:
+        hello = self._hello()
+        self._introduced = hello is not None and self.send(hello)
+
+    def _forgotten(self) -> None:
+        self._introduced = False
+        self._held.clear()
+        self._on_forgotten(self)
 
     def _flush(self) -> None:
         if self._held and self.send(StepBatch(list(self._held.values()))):
@@ -89,20 +113,22 @@ class FrontendLink:
         try:
             message = decode_to_worker(frames)
         except ProtocolViolation as violation:
-            self.malformed_messages += 1
-            log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
+            if self._loop.time() - self._complained_at >= COMPLAINTS_S:
+                self._complained_at = self._loop.time()
+                log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
             return
         self.frontend_heard_at = self._loop.time()
         match message:
             case FrontendHeartbeat():
                 pass
             case HelloWanted():
-                self.send(self._hello())
+                self._forgotten()
+                self._introduce()
             case Welcome():
                 log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
             case Refused():
                 log.error("frontend %s refuses us: %s", self.address, message.reason)
-                self._quiet_until = self._loop.time() + REFUSED_PAUSE_S
+                self._quiet_until = self._loop.time() + message.pause_s
                 self._introduced = False
             case _:
                 self._on_request(self, message)

@@ -5,11 +5,12 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import zmq
 
 from protocol.curve import MeshKey
-from protocol.limits import FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S
+from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S
 from protocol.membership import Draining, Goodbye, Heartbeat, Hello
 from protocol.replies import Delta, Failed, FileChunk
 from protocol.requests import Abort, FetchFile, Generate, ToWorker
@@ -21,9 +22,11 @@ from workers.loading import LoadingNotice
 
 log = logging.getLogger(__name__)
 
-CREDIT_REQUESTS_MIN, CREDIT_REQUESTS_MAX = 64, 4_096
-"""Unfinished requests granted to each frontend. SGLang may report more running ones than its cache could ever hold; a quarter
-of the mesh socket's high-water mark keeps credit, not the socket, the bound that is met first."""
+CREDIT_REQUESTS_MIN = 64
+"""Granted even by an engine that runs fewer: a queue of its own hides the way to the frontend and back."""
+
+FILES_SENT_MAX = 16
+"""Model files under way to frontends at once, each in memory as a whole; a frontend asks for one after the other."""
 
 RESOLVE_EVERY_S = 5.0
 """How soon a new frontend behind a DNS name (a headless Service) is dialled."""
@@ -46,6 +49,7 @@ class WorkerServer:
         self._facts: EngineFacts | None = None
         self._hello: Hello | None = None
         self._draining = False
+        self._sending: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -73,6 +77,8 @@ class WorkerServer:
                 beating.cancel()
                 dialling.cancel()
         finally:
+            for task in self._sending:
+                task.cancel()
             for link in self._links.values():
                 link.send(Goodbye("the worker was stopped"))
                 link.close()
@@ -90,28 +96,38 @@ class WorkerServer:
                 await self._idle.wait()
 
     async def _beat_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        due_at = loop.time()
         while True:
+            # A late beat means that this loop stood still: what the frontends said meanwhile is still unread.
+            stalled = loop.time() - due_at > HEARTBEAT_INTERVAL_S
             heartbeat = Heartbeat(self._worker_id, self._epoch, self._engine.loads())
             for link in self._links.values():
                 link.beat(heartbeat)
-                if link.drop_silent_frontend():
-                    self._abort_all_of(link)
+                if not stalled:
+                    link.give_up_if_silent()
+            due_at = loop.time() + HEARTBEAT_INTERVAL_S
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     async def _dial_forever(self) -> None:
         while True:
             for address in await self._addresses.resolve():
                 if address not in self._links:
-                    socket = connected_dealer(self._context, address, self._key)
-                    self._links[address] = FrontendLink(address, socket, self._current_hello, self._on_request)
+                    self._links[address] = self._dial(address)
             # An address that DNS no longer names is kept while anyone answers there.
             for address in [a for a in self._links if a not in self._addresses.known and self._links[a].frontend_heard_at is None]:
                 self._links.pop(address).close()
             await asyncio.sleep(RESOLVE_EVERY_S)
 
-    def _current_hello(self) -> Hello:
-        assert self._hello is not None
-        return self._hello
+    def _dial(self, address: str) -> FrontendLink:
+        socket = connected_dealer(self._context, address, self._key)
+        return FrontendLink(
+            address,
+            socket,
+            hello=lambda: None if self._draining else self._hello,
+            on_request=self._on_request,
+            on_forgotten=self._abort_all_of,
+        )
 
     def _introduction(self, facts: EngineFacts) -> Hello:
         # Twice what runs: one batch on the engine, one waiting in its queue so that no step starts short.
@@ -140,21 +156,24 @@ class WorkerServer:
                 pass
 
     def _on_generate(self, link: FrontendLink, request: Generate) -> None:
-        refusal = self._refusal(request)
+        refusal = self._refusal(link, request)
         if refusal is not None:
             link.send_deltas([Delta(request.request_id, 0, b"", refusal)])
             return
         self._owners[request.request_id] = link
+        link.requests += 1
         self._idle.clear()
         self._engine.submit(request)
 
-    def _refusal(self, request: Generate) -> Failed | None:
+    def _refusal(self, link: FrontendLink, request: Generate) -> Failed | None:
         if self._draining:
             return Failed("no_worker", "The worker is shutting down.")
         if time.time() * 1000 > request.deadline_unix_ms:
             return Failed("deadline_exceeded", "The request's deadline passed before it could start.")
         if request.request_id in self._owners:
             return Failed("invalid_value", "This request id is already in use.")
+        if self._hello is not None and link.requests >= self._hello.credit_requests:
+            return Failed("overloaded", "The worker granted less than it was asked for.")
         return None
 
     def _deliver(self, deltas: Sequence[Delta]) -> None:
@@ -167,20 +186,35 @@ class WorkerServer:
             batches.setdefault(link, []).append(delta)
             if delta.end is not None:
                 del owners[delta.request_id]
+                link.requests -= 1
         for link, batch in batches.items():
             link.send_deltas(batch)
         if not owners:
             self._idle.set()
 
     def _abort_all_of(self, link: FrontendLink) -> None:
+        """The frontend is gone or knows nothing of these requests any more."""
         for request_id in [request_id for request_id, owner in self._owners.items() if owner is link]:
             del self._owners[request_id]
             self._engine.abort(request_id)
+        link.requests = 0
         if not self._owners:
             self._idle.set()
 
     def _send_file(self, link: FrontendLink, sha256: str) -> None:
         path = self._facts.card_files.get(sha256) if self._facts else None
-        content = path.read_bytes() if path is not None else b""
-        for offset in range(0, max(len(content), 1), FILE_CHUNK_BYTES):
-            link.send(FileChunk(sha256, offset, len(content), content[offset : offset + FILE_CHUNK_BYTES]))
+        if path is None or len(self._sending) >= FILES_SENT_MAX:
+            log.warning("frontend %s asked for a file that is not sent", link.address)
+            return
+        task = asyncio.get_running_loop().create_task(_send_chunks(link, sha256, path))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+
+async def _send_chunks(link: FrontendLink, sha256: str, path: Path) -> None:
+    """Send a file piece by piece, so that heartbeats and tokens pass between them."""
+    content = await asyncio.to_thread(path.read_bytes)
+    for offset in range(0, max(len(content), 1), FILE_CHUNK_BYTES):
+        if not link.send(FileChunk(sha256, offset, len(content), content[offset : offset + FILE_CHUNK_BYTES])):
+            return  # nobody there, or its queue is full: the frontend's deadline ends the fetch
+        await asyncio.sleep(0)

@@ -7,6 +7,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -64,9 +65,12 @@ class FileCache:
         return Path(partial.name).rename(self._directory / file.sha256)
 
     def _make_room(self, size_bytes: int) -> None:
-        files = sorted((entry.stat().st_mtime, entry.stat().st_size, entry) for entry in self._directory.iterdir())
+        files: list[tuple[float, int, Path]] = []
+        for path in self._directory.iterdir():
+            with suppress(FileNotFoundError):  # another frontend that shares the cache made room too
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in files) + size_bytes
-        for _, size, path in files:
+        for _, size, path in sorted(files):
             if total <= CACHE_BYTES_MAX:
                 return
             path.unlink(missing_ok=True)
@@ -85,14 +89,13 @@ class FileFetch:
         """Take the next piece; out of order or beyond the advertised size fails the fetch."""
         if self._done.done():
             return
-        if chunk.offset_bytes != len(self._received) or len(self._received) + len(chunk.data) > self._file.size_bytes:
-            self._done.set_exception(FileUnavailable(f"the worker sent a wrong piece of {self._file.name}"))
+        expected = (len(self._received), self._file.size_bytes)
+        if (chunk.offset_bytes, chunk.size_bytes) != expected or len(self._received) + len(chunk.data) > self._file.size_bytes:
+            self._done.set_exception(FileUnavailable(f"the worker does not send the {self._file.name} that it advertised"))
             return
         self._received += chunk.data
         if len(self._received) == self._file.size_bytes:
             self._done.set_result(bytes(self._received))
-        elif not chunk.data:
-            self._done.set_exception(FileUnavailable(f"the worker has no {self._file.name}"))
 
     async def content(self) -> bytes:
         """The whole file.
@@ -112,5 +115,5 @@ async def collect_files(files: list[CardFile], cache: FileCache, request: Callab
     paths: dict[str, Path] = {}
     for file in files:
         path = cache.path(file)
-        paths[file.name] = path or cache.store(file, await request(file).content())
+        paths[file.name] = path or await asyncio.to_thread(cache.store, file, await request(file).content())
     return paths

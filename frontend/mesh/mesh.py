@@ -39,19 +39,32 @@ WORKERS_MAX = 4_096
 FETCHES_MAX = 64
 """Files under way at once, over all joining workers."""
 
+DUPLICATE_PAUSE_S = 2.0
+"""A second worker of one name is sent away this long: the first is either alive, or noticed as dead by then."""
+
+COMPLAINTS_S = 1.0
+"""Between two log lines about malformed messages; all are counted."""
+
 
 class Mesh:
     """Owns the ROUTER socket, the registry and every request that is running somewhere."""
 
     def __init__(
-        self, socket: Socket, *, frontend_id: str, prepare: PrepareModel, policy: Policy, queue: AdmissionQueue, metrics: FrontendMetrics
+        self,
+        socket: Socket,
+        *,
+        frontend_id: str,
+        prepare: PrepareModel,
+        policy: Policy,
+        new_queue: Callable[[], AdmissionQueue],
+        metrics: FrontendMetrics,
     ) -> None:
-        self.registry = Registry()
+        self.registry = Registry(new_queue)
         self._frontend_id = frontend_id
         self._prepare = prepare
         self._policy = policy
-        self._queue = queue
         self._metrics = metrics
+        self._complained_at = -COMPLAINTS_S
         self._placed: dict[str, Worker] = {}
         self._fetches: dict[tuple[bytes, str], FileFetch] = {}
         self._loop = asyncio.get_running_loop()
@@ -72,11 +85,9 @@ class Mesh:
         """Stop; what still runs fails with WorkerLost."""
         self._beat.cancel()
         joining = list(self._joining.values())
-        for task in joining:
-            task.cancel()
-        await asyncio.gather(*joining, return_exceptions=True)
         for worker in list(self.registry.workers.values()):
             self._drop(worker, "the frontend is stopping")
+        await asyncio.gather(*joining, return_exceptions=True)
         self._pump.close()
 
     async def dispatch(self, entry: ModelEntry, request: Generate, wakeup: Wakeup) -> RequestStream:
@@ -86,18 +97,7 @@ class Mesh:
             NoWorker: nobody serves the model now.
             Overloaded: the queue is full, or no rank had room in time.
         """
-        while True:
-            if not entry.ranks:
-                raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.", retry_after_s=2)
-            open_ranks: list[Rank] = [rank for rank in entry.ranks if rank.worker.has_credit]
-            while open_ranks:
-                rank = self._policy.choose(open_ranks)
-                stream = self._send(rank, request, wakeup)
-                if stream is not None:
-                    return stream
-                # Its socket is gone or full: heartbeats will tell which; meanwhile the others may have room.
-                open_ranks = [other for other in open_ranks if other.worker is not rank.worker]
-            await self._queue.wait_turn()
+        return await entry.queue.admit(partial(self._place, entry, request, wakeup))
 
     def abort(self, stream: RequestStream) -> None:
         """Stop a request that nobody waits for any more. Its credit returns at once; late tokens are ignored."""
@@ -105,6 +105,20 @@ class Mesh:
         if worker is not None and not stream.ended:
             self._release(worker, stream.request_id)
             self._send_to(worker.identity, Abort(stream.request_id))
+
+    def _place(self, entry: ModelEntry, request: Generate, wakeup: Wakeup) -> RequestStream | None:
+        """Send a request now; None when no rank has room."""
+        if not entry.ranks:
+            raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
+        open_ranks: list[Rank] = [rank for rank in entry.ranks if rank.worker.has_credit]
+        while open_ranks:
+            rank = self._policy.choose(open_ranks)
+            stream = self._send(rank, request, wakeup)
+            if stream is not None:
+                return stream
+            # Its socket is gone or full: heartbeats will tell which; meanwhile the others may have room.
+            open_ranks = [other for other in open_ranks if other.worker is not rank.worker]
+        return None
 
     def _send(self, rank: Rank, request: Generate, wakeup: Wakeup) -> RequestStream | None:
         worker = rank.worker
@@ -120,8 +134,9 @@ class Mesh:
     def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
         self._placed.pop(request_id, None)
         stream = worker.release(request_id)
-        if len(self._queue):
-            self._queue.room()
+        entry = self.registry.entry_of(worker)
+        if entry is not None:
+            entry.queue.room()
         return stream
 
     def _send_to(self, identity: bytes, message: ToWorker) -> bool:
@@ -132,13 +147,18 @@ class Mesh:
         try:
             message = decode_to_frontend(frames[1:])
         except ProtocolViolation as violation:
-            self._metrics.malformed_messages.inc()
-            log.warning("dropped a malformed message: %s", violation.message[:200])
+            self._complain(violation)
             return
         worker = self.registry.workers.get(identity)
         if worker is not None:
             worker.heard_at = self._loop.time()
         self._handlers[type(message)](identity, worker, message)
+
+    def _complain(self, violation: ProtocolViolation) -> None:
+        self._metrics.malformed_messages.inc()
+        if self._loop.time() - self._complained_at >= COMPLAINTS_S:
+            self._complained_at = self._loop.time()
+            log.warning("dropped a malformed message: %s", violation.message[:200])
 
     def _on_step(self, _: bytes, worker: Worker | None, step: StepBatch) -> None:
         if worker is None:
@@ -152,6 +172,8 @@ class Mesh:
             stream.push(delta)
             if stream.ended:
                 self._release(worker, delta.request_id)
+                if delta.end is None:  # we gave it up, the engine does not know
+                    self._send_to(worker.identity, Abort(delta.request_id))
 
     def _on_heartbeat(self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat) -> None:
         if worker is None or worker.hello.epoch != heartbeat.epoch:
@@ -161,18 +183,21 @@ class Mesh:
 
     def _on_hello(self, identity: bytes, worker: Worker | None, hello: Hello) -> None:
         if worker is not None:
-            return  # an answer to a HelloWanted that crossed with it
+            if worker.phase is Phase.JOINING:
+                return  # an answer to a HelloWanted that crossed with it
+            self._drop(worker, "it introduced itself anew: it had given us up")
         if len(self.registry.workers) >= WORKERS_MAX:
             self._send_to(identity, Refused(f"this frontend has {WORKERS_MAX} workers already"))
             return
+        namesake = self.registry.namesake(hello.worker_id)
+        if namesake is not None:
+            if namesake.hello.epoch != hello.epoch and self._loop.time() - namesake.heard_at <= WORKER_SILENT_S_MAX:
+                log.error("two workers go by the name %s; the second is sent away", hello.worker_id)
+                self._send_to(identity, Refused(f"another worker goes by the name {hello.worker_id!r}", pause_s=DUPLICATE_PAUSE_S))
+                return
+            self._drop(namesake, "a newer connection took its place")
         worker = Worker(identity, hello, self._loop.time())
-        replaced = self.registry.connect(worker)
-        if replaced is not None:
-            self._drop(replaced, "a newer connection took its place")
-        reason = self.registry.conflict(worker)
-        if reason is not None:
-            self._refuse(worker, reason)
-            return
+        self.registry.connect(worker)
         self._joining[identity] = self._loop.create_task(self._join(worker))
 
     def _on_loading(self, _: bytes, __: Worker | None, loading: Loading) -> None:
@@ -181,7 +206,7 @@ class Mesh:
     def _on_draining(self, _: bytes, worker: Worker | None, __: Draining) -> None:
         if worker is not None:
             log.info("worker %s drains", worker.worker_id)
-            self.registry.set_phase(worker, Phase.DRAINING)
+            self.registry.drain(worker)
 
     def _on_goodbye(self, _: bytes, worker: Worker | None, goodbye: Goodbye) -> None:
         if worker is not None:
@@ -195,18 +220,23 @@ class Mesh:
     async def _join(self, worker: Worker) -> None:
         try:
             served = await self._prepare(worker.hello, partial(self._fetch, worker))
+            reason = self.registry.conflict(worker)
+            if reason is not None:
+                self._refuse(worker, reason)
+                return
+            self.registry.serve(worker, served)
+            self._send_to(worker.identity, Welcome(self._frontend_id))
+            log.info("worker %s serves %s (%s)", worker.worker_id, worker.hello.card.name, worker.hello.engine)
         except MeshError as error:
             self._refuse(worker, error.message)
-        else:
-            if worker.identity in self.registry.workers:
-                self.registry.serve(worker, served)
-                self._send_to(worker.identity, Welcome(self._frontend_id))
-                self._queue.room()
-                log.info("worker %s serves %s (%s)", worker.worker_id, worker.hello.card.name, worker.hello.engine)
+        except Exception:
+            log.exception("cannot take worker %s", worker.worker_id)
+            self._refuse(worker, "the frontend had an error while preparing the model")
         finally:
-            self._joining.pop(worker.identity, None)
-            for key in [key for key in self._fetches if key[0] == worker.identity]:
-                del self._fetches[key]
+            if self._joining.get(worker.identity) is asyncio.current_task():
+                del self._joining[worker.identity]
+                for key in [key for key in self._fetches if key[0] == worker.identity]:
+                    del self._fetches[key]
 
     def _fetch(self, worker: Worker, file: CardFile) -> FileFetch:
         if len(self._fetches) >= FETCHES_MAX:
@@ -222,21 +252,26 @@ class Mesh:
 
     def _on_beat(self) -> None:
         now = self._loop.time()
+        # A beat that comes late means that this loop stood still: what the workers said meanwhile is still unread.
+        stalled = now - self._beat.when() > HEARTBEAT_INTERVAL_S
         self._beat = self._loop.call_at(now + HEARTBEAT_INTERVAL_S, self._on_beat)
         beat = FrontendHeartbeat()
         for worker in list(self.registry.workers.values()):
             self._send_to(worker.identity, beat)
-            if now - worker.heard_at > WORKER_SILENT_S_MAX:
+            if stalled:
+                worker.heard_at = max(worker.heard_at, now - HEARTBEAT_INTERVAL_S)
+            elif now - worker.heard_at > WORKER_SILENT_S_MAX:
                 self._drop(worker, f"nothing heard from it for {WORKER_SILENT_S_MAX} s")
 
     def _drop(self, worker: Worker, reason: str) -> None:
         log.info("worker %s left: %s", worker.worker_id, reason)
-        self.registry.leave(worker)
+        joining = self._joining.get(worker.identity)
+        if joining is not None:
+            joining.cancel()
         for request_id in list(worker.streams):
             stream = self._release(worker, request_id)
             # A worker that was only slow finds these when it wakes, and stops what nobody waits for.
             self._send_to(worker.identity, Abort(request_id))
             if stream is not None:
                 stream.fail(WorkerLost("The worker that ran this request was lost."))
-        for _ in range(len(self._queue)):  # what waited for this model may have to hear that nobody serves it
-            self._queue.room()
+        self.registry.leave(worker)

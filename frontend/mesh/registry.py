@@ -1,8 +1,10 @@
 """Who is connected and what each model can run on. Synchronous; the mesh tells it what happened."""
 
+from collections.abc import Callable
+
 from frontend.mesh.worker import Phase, Rank, Worker
 from frontend.models import ServedModel
-from protocol.limits import NAME_CHARS_MAX
+from frontend.routing.admission import AdmissionQueue
 from protocol.membership import Loading
 
 MODELS_REMEMBERED_MAX = 256
@@ -11,88 +13,109 @@ MODELS_REMEMBERED_MAX = 256
 LOADING_REMEMBERED_S = 5.0
 """A worker that is loading says so every second; after this long without a word it is taken for dead."""
 
+LOADING_MAX = 4_096
+"""Loading workers remembered; as many as may connect."""
+
 
 class ModelEntry:
-    """One model name with the workers that serve it."""
+    """One model name with the workers that serve it and the requests that wait for them."""
 
-    def __init__(self, served: ServedModel) -> None:
+    def __init__(self, served: ServedModel, queue: AdmissionQueue) -> None:
         self.served = served
+        self.queue = queue
         self.workers: list[Worker] = []
         self.ranks: list[Rank] = []
         """Ranks that may get new work, in order of joining."""
 
     def refresh(self) -> None:
-        """Recompute `ranks` after a worker changed its phase."""
+        """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
         self.ranks = [rank for worker in self.workers if worker.phase is Phase.READY for rank in worker.ranks]
+        self.queue.room()
 
 
 class Registry:
     """Workers by connection, models by name and alias."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_queue: Callable[[], AdmissionQueue]) -> None:
         self.workers: dict[bytes, Worker] = {}
         self.models: dict[str, ModelEntry] = {}
+        self._new_queue = new_queue
         self._aliases: dict[str, str] = {}
         self._loading: dict[str, tuple[Loading, float]] = {}
 
     def entry(self, name: str) -> ModelEntry | None:
         """The model of that name or alias, whether or not a worker serves it now."""
-        return self.models.get(name) or self.models.get(self._aliases.get(name, ""))
+        return self.models.get(self._aliases.get(name, name))
+
+    def entry_of(self, worker: Worker) -> ModelEntry | None:
+        """The model that a worker serves; None while it is joining."""
+        entry = self.models.get(worker.hello.card.name)
+        return entry if entry is not None and worker in entry.workers else None
 
     def available(self) -> list[ModelEntry]:
         """Models that some worker serves now."""
         return [entry for entry in self.models.values() if entry.workers]
 
-    def connect(self, worker: Worker) -> Worker | None:
-        """Record a connection that said Hello.
+    def namesake(self, worker_id: str) -> Worker | None:
+        """The connection that goes by this worker id."""
+        return next((worker for worker in self.workers.values() if worker.worker_id == worker_id), None)
 
-        Returns:
-            The connection that this one replaces: the same process reconnected, or restarted under its id.
-        """
-        replaced = next((other for other in self.workers.values() if other.worker_id == worker.worker_id), None)
+    def connect(self, worker: Worker) -> None:
+        """Record a connection that said Hello."""
         self.workers[worker.identity] = worker
         self._loading.pop(worker.worker_id, None)
-        return replaced
 
     def conflict(self, worker: Worker) -> str | None:
         """Why this worker cannot serve its model name beside those that do; None when it can."""
         card = worker.hello.card
-        entry = self.entry(card.name)
+        if card.name in self._aliases:
+            return f"the name {card.name!r} is an alias of another model here"
+        entry = self.models.get(card.name)
         if entry is None or not entry.workers or entry.served.card.digest == card.digest:
             return None
-        return f"model {card.name[:NAME_CHARS_MAX]!r} is served here with other files or settings (context length, template, tokenizer)"
+        return f"model {card.name!r} is served here with other files or settings (context length, template, tokenizer)"
 
     def serve(self, worker: Worker, served: ServedModel) -> None:
-        """The worker's model is prepared: let it take requests."""
-        card = worker.hello.card
-        entry = self.models.get(card.name)
-        if entry is None or entry.served.card.digest != served.card.digest:
+        """The worker's model is prepared: let it take requests, unless it drains already. Check `conflict` just before."""
+        name = worker.hello.card.name
+        entry = self.models.get(name)
+        if entry is None:
             self._forget_oldest_idle()
-            entry = self.models[card.name] = ModelEntry(served)
-            self._aliases |= dict.fromkeys(card.aliases, card.name)
+            entry = self.models[name] = ModelEntry(served, self._new_queue())
+        elif not entry.workers:
+            entry.served = served
         entry.workers.append(worker)
-        self.set_phase(worker, Phase.READY)
+        self._aliases = {
+            alias: other.served.card.name
+            for other in self.models.values()
+            for alias in other.served.card.aliases
+            if alias not in self.models
+        }
+        if worker.phase is Phase.JOINING:
+            worker.phase = Phase.READY
+        entry.refresh()
 
-    def set_phase(self, worker: Worker, phase: Phase) -> None:
-        """Move a worker between phases and keep the ranks of its model true."""
-        worker.phase = phase
-        entry = self.models.get(worker.hello.card.name)
+    def drain(self, worker: Worker) -> None:
+        """Give the worker nothing new."""
+        worker.phase = Phase.DRAINING
+        entry = self.entry_of(worker)
         if entry is not None:
             entry.refresh()
 
     def leave(self, worker: Worker) -> None:
         """Drop a connection."""
-        self.workers.pop(worker.identity, None)
-        entry = self.models.get(worker.hello.card.name)
-        if entry is not None and worker in entry.workers:
+        if self.workers.get(worker.identity) is worker:
+            del self.workers[worker.identity]
+        entry = self.entry_of(worker)
+        if entry is not None:
             entry.workers.remove(worker)
             entry.refresh()
 
     def note_loading(self, loading: Loading, now: float) -> None:
         """A worker's engine is starting."""
-        self._loading[loading.worker_id] = (loading, now)
-        for worker_id in [worker_id for worker_id, (_, at) in self._loading.items() if now - at > LOADING_REMEMBERED_S]:
-            del self._loading[worker_id]
+        self._loading = {worker_id: noted for worker_id, noted in self._loading.items() if now - noted[1] <= LOADING_REMEMBERED_S}
+        if len(self._loading) < LOADING_MAX:
+            self._loading[loading.worker_id] = (loading, now)
 
     def loading(self, now: float) -> list[Loading]:
         """Workers whose engine is starting."""

@@ -2,12 +2,18 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 from protocol.errors import Overloaded
 
+T = TypeVar("T")
+
 
 class AdmissionQueue:
-    """First come, first served, per model.
+    """First come, first served. One per model: room for one model is of no use to a request for another.
+
+    Only the head tries; whoever leaves, for whatever reason, passes the turn on, so no turn is ever lost.
 
     Args:
         requests_waiting_max: further requests are refused at once; a queue longer than the fleet can work off within a
@@ -18,33 +24,46 @@ class AdmissionQueue:
     def __init__(self, *, requests_waiting_max: int, wait_s_max: float) -> None:
         self._requests_waiting_max = requests_waiting_max
         self._wait_s_max = wait_s_max
-        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._waiting: OrderedDict[asyncio.Event, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def wait_turn(self) -> None:
-        """Return when there may be room for the request at the head.
+    async def admit(self, attempt: Callable[[], T | None]) -> T:
+        """Return what `attempt` gives, trying at once if nobody waits and otherwise whenever it is the head's turn.
 
         Raises:
             Overloaded: the queue is full, or there was no room in time.
+            Whatever `attempt` raises: then there is nothing to wait for.
         """
+        if not self._waiting:
+            result = attempt()
+            if result is not None:
+                return result
         if len(self._waiting) >= self._requests_waiting_max:
-            raise Overloaded("All workers are busy and the queue is full. Please retry later.", retry_after_s=1)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            raise Overloaded("All workers are busy and the queue is full. Please retry later.")
+        turn = asyncio.Event()
         self._waiting[turn] = None
         try:
             async with asyncio.timeout(self._wait_s_max):
-                await turn
+                return await self._wait(turn, attempt)
         except TimeoutError:
-            raise Overloaded("All workers stayed busy. Please retry later.", retry_after_s=1) from None
+            raise Overloaded("All workers stayed busy. Please retry later.") from None
         finally:
-            self._waiting.pop(turn, None)
+            del self._waiting[turn]
+            self.room()
 
     def room(self) -> None:
-        """A worker has room: the head of the queue may try."""
-        while self._waiting:
-            turn, _ = self._waiting.popitem(last=False)
-            if not turn.done():
-                turn.set_result(None)
-                return
+        """There may be room, or no hope of any: let the head try."""
+        head = next(iter(self._waiting), None)
+        if head is not None:
+            head.set()
+
+    @staticmethod
+    async def _wait(turn: asyncio.Event, attempt: Callable[[], T | None]) -> T:
+        while True:
+            await turn.wait()
+            turn.clear()
+            result = attempt()
+            if result is not None:
+                return result

@@ -26,7 +26,7 @@ class EncodePool:
             Overloaded: QUEUED_MAX calls are unfinished.
         """
         if self._unfinished >= QUEUED_MAX:
-            raise Overloaded("too many long prompts are waiting to be tokenized", retry_after_s=1)
+            raise Overloaded("too many long prompts are waiting to be tokenized")
         loop = asyncio.get_running_loop()
         self._unfinished += 1
         call = self._executor.submit(encode)

@@ -1,14 +1,22 @@
 """Workers and frontends come, go and come back; models follow."""
 
 import signal
+import time
 from hashlib import sha256
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
+import zmq
 
+from protocol.codec import decode_to_worker, encode
+from protocol.membership import Capacity, Goodbye, Heartbeat, Hello
+from protocol.replies import FileChunk
+from protocol.requests import FetchFile, Welcome
 from tests.fleet.processes import Fleet
 from workers.demo_model import demo_model_dir
+from workers.model_card import build_card
 
 SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "8192")
 
@@ -160,3 +168,100 @@ def test_a_mesh_with_a_key_admits_only_its_holders(fleet: Fleet, tmp_path: Path)
     with fleet.client() as client:
         assert client.completions.create(model="demo", prompt="hi").choices[0].text
     assert [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"]] == ["friend"]
+
+
+def _requests(fleet: Fleet) -> int:
+    return sum(sum(worker["requests"]) for worker in fleet.get("/health")[1]["workers"])
+
+
+SLOW = ("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192")
+
+
+def test_a_frontend_that_stood_still_does_not_blame_its_workers(fleet: Fleet) -> None:
+    frontend = fleet.frontend()
+    fleet.worker(*SLOW)
+    fleet.wait_for_workers(1)
+    with fleet.client() as client:
+        stream = client.completions.create(model="demo", prompt="hi", max_tokens=400, stream=True)
+        next(iter(stream))
+        frontend.popen.send_signal(signal.SIGSTOP)
+        time.sleep(2.2)  # longer than a worker may be silent; what is tested is the passing of time itself
+        frontend.popen.send_signal(signal.SIGCONT)
+        chunks = list(stream)
+    assert chunks[-1].choices[0].finish_reason == "length"
+
+
+def test_requests_of_a_frontend_that_was_restarted_are_stopped(fleet: Fleet) -> None:
+    frontend = fleet.frontend()
+    fleet.worker(*SLOW)
+    fleet.wait_for_workers(1)
+    with fleet.client() as client:
+        stream = client.completions.create(model="demo", prompt="hi", max_tokens=8000, stream=True)
+        next(iter(stream))
+        frontend.popen.kill()
+        frontend.popen.wait()
+        with pytest.raises(httpx.HTTPError):
+            list(stream)
+    fleet.frontend()
+    fleet.wait_for_workers(1)
+    fleet.wait_until(lambda: _requests(fleet) == 0, "the engine is idle")  # 8000 tokens would take 48 s
+
+
+def test_a_draining_worker_is_not_used_by_a_frontend_that_came_later(fleet: Fleet) -> None:
+    frontend = fleet.frontend()
+    draining = fleet.worker(*SLOW, "--worker-id", "draining")
+    fleet.wait_for_workers(1)
+    with fleet.client() as client:
+        stream = client.completions.create(model="demo", prompt="hi", max_tokens=500, stream=True)
+        next(iter(stream))
+        draining.popen.send_signal(signal.SIGTERM)
+        fleet.wait_until(lambda: fleet.get("/health")[1]["workers"][0]["phase"] == "draining", "it drains")
+        fleet.worker(*SLOW, "--worker-id", "fresh")
+        fleet.wait_until(lambda: len(fleet.get("/health")[1]["workers"]) == 2, "the other one came")
+        assert client.completions.create(model="demo", prompt="hi", max_tokens=2).choices[0].text
+        assert [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"] if worker["ready"]] == ["fresh"]
+        frontend.popen.kill()
+        frontend.popen.wait()
+    fleet.frontend()
+    fleet.wait_for_workers(1)
+    assert [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"]] == ["fresh"]
+    assert draining.popen.wait(10) == 0  # nobody waits for what it ran
+
+
+def test_two_workers_of_one_name_do_not_displace_each_other(fleet: Fleet) -> None:
+    fleet.frontend()
+    fleet.worker(*SIM, "--worker-id", "twin")
+    fleet.wait_for_workers(1)
+    second = fleet.worker(*SIM, "--worker-id", "twin")
+    fleet.wait_until(lambda: "refuses us" in second.output(), "the second twin is told")
+    with fleet.client() as client:
+        for _ in range(5):
+            assert client.completions.create(model="demo", prompt="hi").choices[0].text
+
+
+def test_a_worker_that_leaves_while_it_joins_leaves_nothing_behind(fleet: Fleet) -> None:
+    """Hello, Goodbye and Hello again on one connection, faster than a model can be prepared."""
+    fleet.frontend()
+    fleet.wait_until(lambda: fleet.get("/live")[0] == 200, "frontend up")
+    card, paths = build_card(demo_model_dir(), name="ghost")
+    hello = Hello("ghost", 1, "decode", "dyn://a.b.c", card, Capacity(1, 16, 1024, 4), 8)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.connect(fleet.mesh)
+    for message in (hello, Goodbye(), hello):
+        dealer.send_multipart(encode(message))
+    welcomes = 0
+    while dealer.poll(3000):
+        answer = decode_to_worker(dealer.recv_multipart())
+        if isinstance(answer, FetchFile):
+            content = paths[answer.sha256].read_bytes()
+            dealer.send_multipart(encode(FileChunk(answer.sha256, 0, len(content), content)))
+        dealer.send_multipart(encode(Heartbeat("ghost", 1, [])))
+        if isinstance(answer, Welcome):
+            welcomes += 1
+            break
+    assert (welcomes, [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"]]) == (1, ["ghost"])
+    dealer.send_multipart(encode(Goodbye()))
+    fleet.wait_until(lambda: fleet.get("/health")[1]["workers"] == [], "it is gone")
+    assert fleet.get("/v1/models")[1]["data"] == []
+    context.destroy(linger=0)

@@ -1,0 +1,83 @@
+"""The pump: nothing that arrived stays unread, whatever sends fail meanwhile."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from protocol.curve import MeshKey
+from protocol.errors import StartError
+from protocol.sockets import Socket, SocketPump, bound_router, connected_dealer, is_local
+
+WAIT_S_MAX = 10.0
+
+
+@pytest.fixture
+def context() -> Iterator["zmq.Context[Socket]"]:
+    context: zmq.Context[Socket] = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+async def test_messages_are_read_although_sends_to_nobody_fail(context: "zmq.Context[Socket]") -> None:
+    """A failed send processes ZMQ's mailbox too, and with it the edge that announced a message."""
+    router = bound_router(context, "tcp://127.0.0.1:0", None)
+    dealer = connected_dealer(context, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+    pump = SocketPump(router, lambda frames: received.put_nowait(frames[1]))
+    for number in range(50):
+        await asyncio.get_running_loop().run_in_executor(None, dealer.send, b"%d" % number)
+        await asyncio.sleep(0.001)  # the message is in the mailbox, the loop has not looked yet
+        assert pump.send([b"nobody", b"x"]) is False
+        async with asyncio.timeout(WAIT_S_MAX):
+            assert await received.get() == b"%d" % number
+    pump.close()
+    dealer.close(linger=0)
+
+
+async def test_a_defect_in_a_handler_does_not_keep_the_next_message(context: "zmq.Context[Socket]") -> None:
+    router = bound_router(context, "tcp://127.0.0.1:0", None)
+    dealer = connected_dealer(context, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def handle(frames: list[bytes]) -> None:
+        if frames[1] == b"bad":
+            raise RuntimeError("defect")
+        received.put_nowait(frames[1])
+
+    pump = SocketPump(router, handle)
+    await asyncio.get_running_loop().run_in_executor(None, lambda: (dealer.send(b"bad"), dealer.send(b"good")))
+    async with asyncio.timeout(WAIT_S_MAX):
+        assert await received.get() == b"good"
+    pump.close()
+    dealer.close(linger=0)
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("tcp://127.0.0.1:5550", True),
+        ("tcp://localhost:5550", True),
+        ("tcp://[::1]:5550", True),
+        ("ipc:///tmp/mesh", True),
+        ("tcp://127.evil.example:5550", False),
+        ("tcp://0.0.0.0:5550", False),
+        ("tcp://*:5550", False),
+        ("tcp://frontend:5550", False),
+    ],
+)
+def test_only_loopback_and_ipc_are_local(address: str, local: bool) -> None:
+    assert is_local(address) is local
+
+
+def test_a_socket_that_leaves_the_host_needs_a_key(context: "zmq.Context[Socket]") -> None:
+    with pytest.raises(StartError, match="key"):
+        bound_router(context, "tcp://0.0.0.0:0", None)
+    with pytest.raises(StartError, match="key"):
+        connected_dealer(context, "tcp://frontend:5550", None)
+
+
+def test_a_key_file_holds_64_hex_digits(tmp_path: object) -> None:
+    with pytest.raises(StartError, match="64 hex"):
+        MeshKey.from_file("/nowhere")
