@@ -2,6 +2,8 @@
 
 import pytest
 
+from workers.demo_model import demo_model_dir
+
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
 
@@ -33,8 +35,20 @@ def test_facts_describe_the_model_and_its_limits(engine, model_dir):
 def test_the_config_file_is_read_and_the_command_line_wins(two_ranks, model_dir):
     capacity = two_ranks.facts.capacity
     assert (capacity.dp_size, capacity.page_size_tokens, capacity.kv_tokens) == (2, 32, 2048)
-    assert two_ranks.facts.card.name == str(model_dir)
+    assert two_ranks.facts.card.name == model_dir.name  # a path is nobody's business
     assert two_ranks.facts.card.chat_template_file == "chat.jinja"
+
+
+_DEFAULT_MODEL = """
+from workers.sglang_arguments import parse_server_args
+from workers.sglang_cpu import activate_if_cpu_host
+print(parse_server_args([], cpu=activate_if_cpu_host([])).model_path)
+"""
+
+
+def test_without_a_model_the_demo_model_is_served(python):
+    done = python("-c", _DEFAULT_MODEL)
+    assert done.stdout.splitlines()[-1] == str(demo_model_dir())
 
 
 def test_requests_run_on_the_rank_they_are_routed_to(two_ranks, make_request, read):
@@ -68,7 +82,6 @@ def test_stop_fails_what_runs_and_leaves_no_process(two_ranks, make_request, rea
 BAD = {
     "unknown flag": (["--model-path", "x", "--no-such-flag"], "no-such-flag"),
     "wrong type": (["--page-size", "many"], "page-size"),
-    "no model": ([], "model-path"),
     "no such file": (["--config", "nowhere.yaml"], "nowhere.yaml"),
     "skip tokenizer": (["--model-path", "x", "--skip-tokenizer-init"], "skip-tokenizer-init"),
 }
