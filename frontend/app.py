@@ -9,13 +9,17 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from random import SystemRandom
+from types import FrameType
 
 import uvicorn
 import zmq
 
+from frontend.api.asgi import Receive, Scope, Send
+from frontend.api.body_budget import BodyBudget
 from frontend.api.chat import chat_completions
 from frontend.api.completions import completions
-from frontend.api.exchange import Exchange, Receive, Scope, Send
+from frontend.api.exchange import Exchange
+from frontend.api.request_id import with_request_id
 from frontend.api.routes import build_routes
 from frontend.api.running import Runner
 from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
@@ -48,6 +52,7 @@ class Application:
     def __init__(self, mesh: Mesh, runner: Runner, metrics: FrontendMetrics, settings: FrontendSettings) -> None:
         self._runner = runner
         self._metrics = metrics
+        self._bodies = BodyBudget()
         self._body_bytes_max = settings.body_limit_mb * 1_000_000
         self._request_timeout_s = settings.request_timeout
         self._routes = build_routes(mesh, metrics, hot_paths=HOT_PATHS)
@@ -56,15 +61,17 @@ class Application:
         path = scope.get("path", "")
         handler = HOT_PATHS.get(path)
         if handler is None:
-            await self._routes(scope, receive, send)
+            await self._routes(scope, receive, with_request_id(scope, send))
             return
         if scope["method"] != "POST":
             handler = _only_post
-        exchange = Exchange(scope, receive, send, body_bytes_max=self._body_bytes_max)
+        exchange = Exchange(scope, receive, send, body_bytes_max=self._body_bytes_max, budget=self._bodies)
         metrics = self._metrics
         metrics.inflight_requests.inc()
-        error = await exchange.answer(partial(self._run, handler), deadline_s=self._request_timeout_s)
-        metrics.inflight_requests.dec()
+        try:
+            error = await exchange.answer(partial(self._run, handler), deadline_s=self._request_timeout_s)
+        finally:
+            metrics.inflight_requests.dec()
         metrics.requests.labels(path, "error" if error else "success", error.code if error else "").inc()
 
     async def _run(self, handler: Handler, exchange: Exchange) -> None:
@@ -75,12 +82,17 @@ async def _only_post(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG00
     raise MethodNotAllowed("Only POST is allowed here.")
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its signal handlers, which would end the process before the mesh is closed."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
+        """The first signal lets open requests finish; a second one of either kind ends them (uvicorn's own: SIGINT alone)."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 async def serve(settings: FrontendSettings) -> None:
@@ -103,11 +115,11 @@ async def serve(settings: FrontendSettings) -> None:
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
         prepare=loader.prepare,
         policy=_policy(settings.router_mode),
-        queue=AdmissionQueue(requests_waiting_max=settings.queue_size, wait_s_max=settings.queue_timeout),
+        new_queue=partial(AdmissionQueue, requests_waiting_max=settings.queue_size, wait_s_max=settings.queue_timeout),
         metrics=metrics,
     )
     runner = Runner(mesh, request_timeout_s=settings.request_timeout)
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             Application(mesh, runner, metrics, settings),
             http=GuardedHttpToolsProtocol,

@@ -27,7 +27,9 @@ class Choice:
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens generated, those of the stop included."""
+        """Tokens generated, those of the stop included; what the engine made behind a stop string, before it was told, is not."""
+        if self._text.stopped_after_tokens is not None:
+            return self._text.stopped_after_tokens
         finished = self.stream.finished
         return finished.completion_tokens if finished is not None else self.stream.tokens_received
 
@@ -47,8 +49,8 @@ class Choice:
         if stream.error is not None:
             raise stream.error
         finished = stream.finished
-        text, stopped = self._text.add(stream.take(), finished)
-        if stopped:
+        text = self._text.add(stream.take(), finished)
+        if self._text.stopped_after_tokens is not None:
             self.finish_reason = "stop"
         elif finished is not None:
             self.finish_reason = finished.reason

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from frontend.api.chunks import ChunkWriter
+from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
 from frontend.api.messages import check_messages
 from frontend.api.parsing import BodyParser
@@ -14,6 +15,7 @@ from frontend.api.running import Runner, stream_chunks, usage_of
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.generation import Choice, Generation
 from protocol.errors import InvalidRequest
+from protocol.tokens import count_tokens
 
 _parser = BodyParser(ChatCompletionRequest)
 _encode = msgspec.json.Encoder().encode
@@ -33,13 +35,13 @@ async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionReq
     refuse_unsupported_chat(request)
     check_messages(request.messages)
     entry = runner.model(request.model)
-    prompt = await entry.served.encode_off_loop(_render(entry.served, request), add_special_tokens=False)
+    prompt = await encode_prompt(entry.served, _render(entry.served, request), add_special_tokens=False, param="messages")
     generation = await runner.start(exchange, entry, request, [prompt])
     try:
         if request.stream:
-            await _stream(exchange, request, generation, len(prompt) // 4)
+            await _stream(exchange, request, generation, count_tokens(prompt))
         else:
-            await _whole(exchange, request, generation, len(prompt) // 4)
+            await _whole(exchange, request, generation, count_tokens(prompt))
     finally:
         generation.close()
 
@@ -73,7 +75,7 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, generation
             return writer.delta(choice.index, b"{}", choice.finish_reason)
         return writer.text(choice.index, text, choice.finish_reason)
 
-    await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens)))
+    await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens, request.n or 1)))
 
 
 async def _whole(exchange: Exchange, request: ChatCompletionRequest, generation: Generation, prompt_tokens: int) -> None:
@@ -87,7 +89,7 @@ async def _whole(exchange: Exchange, request: ChatCompletionRequest, generation:
         }
         for choice, text in zip(generation.choices, texts, strict=True)
     ]
-    usage = usage_of(generation, prompt_tokens).as_json()
+    usage = usage_of(generation, prompt_tokens, request.n or 1).as_json()
     await exchange.send_json(200, _encode(_head(exchange, request, "chat.completion") | {"choices": choices, "usage": usage}))
 
 

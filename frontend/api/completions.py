@@ -6,6 +6,7 @@ from typing import Any, cast
 import msgspec
 
 from frontend.api.chunks import ChunkWriter
+from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_completion
@@ -14,7 +15,7 @@ from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from protocol.errors import InvalidRequest
-from protocol.tokens import count_tokens, pack_tokens, unpack_tokens
+from protocol.tokens import count_tokens, pack_tokens
 
 _parser = BodyParser(CompletionRequest)
 _encode = msgspec.json.Encoder().encode
@@ -29,16 +30,16 @@ async def completions(exchange: Exchange, runner: Runner) -> None:
 async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest) -> None:
     refuse_unsupported_completion(request)
     entry = runner.model(request.model)
-    prompts = [await _tokens(prompt, entry.served) for prompt in _prompts(request)]
-    echoes = [entry.served.decode(unpack_tokens(prompt)) for prompt in prompts] if request.echo else [""] * len(prompts)
+    asked = _prompts(request)
+    prompts = [await _tokens(prompt, entry.served) for prompt in asked]
+    echoes = [_echo(prompt, entry.served) if request.echo else "" for prompt in asked for _ in range(request.n or 1)]
     generation = await runner.start(exchange, entry, request, prompts)
-    n = request.n or 1
     prompt_tokens = sum(count_tokens(prompt) for prompt in prompts)
     try:
         if request.stream:
-            await _stream(exchange, request, generation, [echo for echo in echoes for _ in range(n)], prompt_tokens)
+            await _stream(exchange, request, generation, echoes, prompt_tokens)
         else:
-            await _whole(exchange, request, generation, [echo for echo in echoes for _ in range(n)], prompt_tokens)
+            await _whole(exchange, request, generation, echoes, prompt_tokens)
     finally:
         generation.close()
 
@@ -66,13 +67,18 @@ def _prompts(request: CompletionRequest) -> list[str | list[int]]:
 
 async def _tokens(prompt: str | list[int], served: ServedModel) -> bytes:
     if isinstance(prompt, str):
-        packed = await served.encode_off_loop(prompt, add_special_tokens=True)
+        packed = await encode_prompt(served, prompt, add_special_tokens=True, param="prompt")
         if not packed:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         return packed
     if max(prompt) >= served.card.vocab_size:
         raise InvalidRequest(f"Token id {max(prompt)} is outside the vocabulary of {served.card.vocab_size}.", param="prompt")
     return pack_tokens(prompt)
+
+
+def _echo(prompt: str | list[int], served: ServedModel) -> str:
+    """A text is echoed as it came; encoding and decoding may change it."""
+    return prompt if isinstance(prompt, str) else served.decode(prompt)
 
 
 async def _stream(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
@@ -83,7 +89,7 @@ async def _stream(exchange: Exchange, request: CompletionRequest, generation: Ge
         echo, echoes[choice.index] = echoes[choice.index], ""
         return writer.text(choice.index, echo + text, choice.finish_reason)
 
-    await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens)))
+    await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens, request.n or 1)))
 
 
 async def _whole(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
@@ -92,7 +98,7 @@ async def _whole(exchange: Exchange, request: CompletionRequest, generation: Gen
         {"index": choice.index, "text": echo + text, "logprobs": None, "finish_reason": choice.finish_reason}
         for choice, echo, text in zip(generation.choices, echoes, texts, strict=True)
     ]
-    usage = usage_of(generation, prompt_tokens).as_json()
+    usage = usage_of(generation, prompt_tokens, request.n or 1).as_json()
     await exchange.send_json(200, _encode(_head(exchange, request) | {"choices": choices, "usage": usage}))
 
 

@@ -5,22 +5,23 @@ Raw ASGI: FastAPI's request and response objects cost more than the rest of a sh
 
 import asyncio
 import logging
-import os
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
+from frontend.api import request_id
+from frontend.api.asgi import Receive, Scope, Send
+from frontend.api.body_budget import BodyBudget
 from frontend.api.errors import error_body, error_status
-from protocol.errors import BodyTooLarge, ClientGone, DeadlineExceeded, InternalFault, MeshError
+from protocol.errors import BodyTooLarge, ClientGone, DeadlineExceeded, InternalFault, MeshError, MethodNotAllowed, UnsupportedMediaType
 
 log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ERROR_SEND_S_MAX: Final = 1.0
+"""For the error itself. It is a few hundred bytes: a client that has not made room for them by then reads nothing any more."""
 
-_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-"""What of a client's x-request-id is echoed; anything else is replaced, so that it cannot split headers or fill logs."""
+_JSON_TYPE: Final = re.compile(rb"\s*((application/([\w.+-]+\+)?|text/)json\s*(;.*)?)?", re.IGNORECASE).fullmatch
+"""A content-type that a body may have; none at all is taken for JSON too."""
 
 _JSON: Final = (b"content-type", b"application/json")
 _EVENTS: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -29,46 +30,57 @@ _EVENTS: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cac
 class Exchange:
     """A request being answered. Exactly one of `send_json`, an event stream, or an error leaves."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_bytes_max: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_bytes_max: int, budget: BodyBudget) -> None:
         self._receive = receive
         self._send = send
         self._body_bytes_max = body_bytes_max
+        self._budget = budget
+        self._body_bytes = 0
+        self._started = False
+        """The start of an answer has gone out: there is no other."""
         self._streaming = False
-        self.request_id = os.urandom(16).hex()
+        """The answer is a stream of events that has not ended."""
+        self.request_id = request_id.new_request_id()
         """32 hex digits: the name of the request in the mesh."""
         self.traceparent: str | None = None
         self._echoed_id = self.request_id.encode()
         self._announced_too_large = False
+        self._wrong_type: bytes | None = None
         for name, value in scope["headers"]:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            if name == request_id.HEADER and request_id.is_echoable(value):
                 self._echoed_id = value
             elif name == b"traceparent" and len(value) <= 64:
                 self.traceparent = value.decode("latin-1")
             elif name == b"content-length" and int(value) > body_bytes_max:
                 self._announced_too_large = True
+            elif name == b"content-type" and not _JSON_TYPE(value):
+                self._wrong_type = value
 
     async def read_body(self) -> bytes:
         """The whole body.
 
         Raises:
+            UnsupportedMediaType: it is said to be something else than JSON.
             BodyTooLarge: more than the cap; what is above it is never kept.
+            Overloaded: the bodies of all clients together are more than the budget.
             ClientGone: the client left before the end.
         """
+        if self._wrong_type is not None:
+            raise _unsupported_type(self._wrong_type)
         if self._announced_too_large:
             raise self._too_large()
         message = await self._receive()
         if not message.get("more_body") and message["type"] == "http.request":
             body = message.get("body", b"")
-            if len(body) > self._body_bytes_max:
-                raise self._too_large()
+            self._count(len(body))
             return body
         parts = bytearray()
         while True:
             if message["type"] == "http.disconnect":
                 raise ClientGone("The client left.")
-            parts += message.get("body", b"")
-            if len(parts) > self._body_bytes_max:
-                raise self._too_large()
+            part = message.get("body", b"")
+            self._count(len(part))
+            parts += part
             if not message.get("more_body"):
                 return bytes(parts)
             message = await self._receive()
@@ -110,15 +122,14 @@ class Exchange:
 
     async def send_events(self, events: bytes) -> None:
         """Send one or more complete SSE events; the first call starts the 200."""
-        if not self._streaming:
-            self._streaming = True
-            await self._start(200, _EVENTS)
+        await self._start_events()
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     async def end_events(self, events: bytes) -> None:
         """Send the last events and end the stream."""
-        await self.send_events(events)
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._start_events()
+        await self._send({"type": "http.response.body", "body": events})
+        self._streaming = False
 
     async def answer(self, work: Callable[["Exchange"], Awaitable[None]], *, deadline_s: float) -> MeshError | None:
         """Run a handler; whatever it raises becomes the one error that the client sees.
@@ -138,22 +149,54 @@ class Exchange:
             error = InternalFault("The server had an error while processing your request.")
         else:
             return None
-        if not isinstance(error, ClientGone):
-            await self._send_error(error)
+        finally:
+            self._budget.give(self._body_bytes)
+        try:
+            async with asyncio.timeout(ERROR_SEND_S_MAX):
+                await self._send_error(error)
+        except TimeoutError:
+            log.info("request %s: the client does not read, so its error was not sent", self.request_id)
         return error
 
     async def _send_error(self, error: MeshError) -> None:
-        body = error_body(error)
-        if self._streaming:
-            await self.end_events(b"data: " + body + b"\n\ndata: [DONE]\n\n")
+        if isinstance(error, ClientGone):
             return
-        retry = () if error.retry_after_s is None else ((b"retry-after", str(error.retry_after_s).encode()),)
-        # The rest of a refused body is not worth reading.
-        close = ((b"connection", b"close"),) if isinstance(error, BodyTooLarge) else ()
-        await self.send_json(error_status(error), body, headers=retry + close)
+        if self._streaming:
+            await self.end_events(b"data: " + error_body(error) + b"\n\ndata: [DONE]\n\n")
+        elif not self._started:
+            await self.send_json(error_status(error), error_body(error), headers=_headers_of(error))
+
+    async def _start_events(self) -> None:
+        if not self._streaming:
+            await self._start(200, _EVENTS)
+            self._streaming = True
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, (b"x-request-id", self._echoed_id)]})
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, (request_id.HEADER, self._echoed_id)]})
+        self._started = True
+
+    def _count(self, size_bytes: int) -> None:
+        if self._body_bytes + size_bytes > self._body_bytes_max:
+            raise self._too_large()
+        self._budget.take(size_bytes)
+        self._body_bytes += size_bytes
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request body is larger than {self._body_bytes_max} bytes.")
+
+
+def _headers_of(error: MeshError) -> tuple[tuple[bytes, bytes], ...]:
+    if error.retry_after_s is not None:
+        return ((b"retry-after", str(error.retry_after_s).encode()),)
+    if isinstance(error, MethodNotAllowed):
+        return ((b"allow", b"POST"),)
+    if isinstance(error, BodyTooLarge):  # the rest of it is not worth reading
+        return ((b"connection", b"close"),)
+    return ()
+
+
+def _unsupported_type(value: bytes) -> UnsupportedMediaType:
+    return UnsupportedMediaType(
+        f"The content-type of the request is {value[:100].decode('latin-1')!r}; this endpoint takes application/json."
+        " Set the header (with curl: -H 'content-type: application/json')."
+    )

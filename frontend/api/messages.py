@@ -17,8 +17,8 @@ def check_messages(messages: Sequence[dict[str, Any]]) -> None:
     """
     for at, message in enumerate(messages):
         role = message.get("role")
-        if role not in ROLES:
-            raise InvalidRequest(f"Invalid role {role!r:.100}: must be one of {', '.join(sorted(ROLES))}.", param=f"messages[{at}].role")
+        if not isinstance(role, str) or role not in ROLES:
+            raise InvalidRequest(f"Invalid role {_shown(role)}: must be one of {', '.join(sorted(ROLES))}.", param=f"messages[{at}].role")
         content = message.get("content")
         if content is None:
             if role != "assistant":
@@ -35,6 +35,11 @@ def _check_parts(parts: list[Any], param: str) -> None:
             raise InvalidRequest("A content part must be an object.", param=f"{param}[{at}]")
         kind, text = cast("dict[str, Any]", part).get("type"), cast("dict[str, Any]", part).get("text")
         if kind != "text":
-            raise UnsupportedParameter(f"This model takes text only, not {kind!r:.100}.", param=f"{param}[{at}].type")
+            raise UnsupportedParameter(f"This model takes text only, not {_shown(kind)}.", param=f"{param}[{at}].type")
         if not isinstance(text, str):
             raise InvalidRequest("A text part needs the field text, a string.", param=f"{param}[{at}].text")
+
+
+def _shown(value: Any) -> str:
+    """A string as it is; of anything else its kind, since the repr of deep nesting fails."""
+    return f"{value!r:.100}" if isinstance(value, str) else f"of type {type(value).__name__}"

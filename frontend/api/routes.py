@@ -30,6 +30,7 @@ def build_routes(mesh: Mesh, metrics: FrontendMetrics, *, hot_paths: Iterable[st
         metrics.workers.clear()
         for entry in mesh.registry.models.values():
             metrics.workers.labels(entry.served.card.name).set(len({rank.worker.worker_id for rank in entry.ranks}))
+        metrics.queued_requests.set(sum(len(entry.queue) for entry in mesh.registry.models.values()))
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     return app
@@ -111,7 +112,9 @@ def _add_error_handlers(app: FastAPI) -> None:
             404: RouteNotFound(f"Unknown request URL: {request.method} {request.url.path[:200]}."),
             405: MethodNotAllowed(f"Not allowed to {request.method} on {request.url.path[:200]}."),
         }
-        return _error_response(known.get(error.status_code) or InternalFault("The server had an error while processing your request."))
+        answer = _error_response(known.get(error.status_code) or InternalFault("The server had an error while processing your request."))
+        answer.headers.update(error.headers or {})  # Allow, on a 405
+        return answer
 
     @app.exception_handler(Exception)
     async def defect(_: Request, __: Exception) -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -1,13 +1,13 @@
 """From prompts to a running generation: what chat and completions share."""
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Sequence
 
 from frontend.api.chunks import Usage
 from frontend.api.exchange import Exchange
-from frontend.api.sampling import sampling_for, stop_strings
+from frontend.api.request_id import new_request_id
+from frontend.api.sampling import sampling_for, sampling_of_choice, stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.mesh.mesh import Mesh
@@ -40,13 +40,13 @@ class Runner:
         if entry is not None and entry.ranks:
             return entry
         if entry is not None or not registry.available():
-            raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.", retry_after_s=2)
+            raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.")
         raise ModelNotFound(f"The model {name!r} does not exist or is not served here.", param="model")
 
     async def start(
         self, exchange: Exchange, entry: ModelEntry, request: ChatCompletionRequest | CompletionRequest, prompts: Sequence[bytes]
     ) -> Generation:
-        """Dispatch n choices of every prompt (packed u32), prompt after prompt.
+        """Dispatch n choices of every prompt (packed u32), prompt after prompt; a request's seed is that of the first choice of each.
 
         Raises:
             InvalidRequest: too many choices, or the sampling fields do not fit the prompt.
@@ -56,7 +56,7 @@ class Runner:
         if n * len(prompts) > CHOICES_MAX:
             raise InvalidRequest(f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_MAX} is allowed.", param="n")
         # The first request of an exchange bears its id, so that one name finds a plain request in every log.
-        request_ids = itertools.chain([exchange.request_id], iter(_new_request_id, None))
+        request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
         deadline_unix_ms = int((time.time() + self._request_timeout_s) * 1000)
         requests: list[Generate] = []
         for prompt in prompts:
@@ -66,14 +66,14 @@ class Runner:
                     request_id=request_id,
                     model=entry.served.card.name,
                     token_ids=prompt,
-                    sampling=sampling,
+                    sampling=sampling_of_choice(sampling, index),
                     deadline_unix_ms=deadline_unix_ms,
                     # Stop strings are seen here, so the tokens must come as they are made.
                     stream=bool(request.stream or request.stop),
                     priority=request.priority or 0,
                     traceparent=exchange.traceparent,
                 )
-                for request_id in itertools.islice(request_ids, n)
+                for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
         generation = Generation(self._mesh, entry)
         rules = OutputRules(
@@ -102,14 +102,14 @@ async def stream_chunks(
         await exchange.send_events(chunks)
 
 
-def usage_of(generation: Generation, prompt_tokens: int) -> Usage:
-    """Token counts of a finished generation; `prompt_tokens` is the sum over its prompts."""
+def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
+    """Token counts of a finished generation with n choices a prompt; `prompt_tokens` is the sum over its prompts.
+
+    Of each prompt only the first choice tells the cached tokens, as a prompt's tokens are counted once too. A choice that a stop
+    string ended tells none: the engine's count comes with its own end.
+    """
     return Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=sum(choice.completion_tokens for choice in generation.choices),
-        cached_tokens=sum(choice.cached_tokens for choice in generation.choices),
+        cached_tokens=sum(choice.cached_tokens for choice in generation.choices[::n]),
     )
-
-
-def _new_request_id() -> str:
-    return os.urandom(16).hex()

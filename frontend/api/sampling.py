@@ -2,6 +2,8 @@
 
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.limits import LOGIT_BIAS_MAX
@@ -9,6 +11,9 @@ from protocol.membership import ModelCard
 from protocol.requests import Sampling
 
 T = TypeVar("T")
+
+TOKEN_ID_DIGITS_MAX = 10
+"""A u32 has no more, and Python refuses to read a number of thousands of digits."""
 
 COMPLETION_TOKENS_DEFAULT = 16
 """OpenAI's default for /v1/completions; chat runs to the end of the context."""
@@ -41,6 +46,16 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
         stop_token_ids=_in_vocabulary(request.stop_token_ids, card),
         logit_bias=_logit_bias(request.logit_bias, card),
     )
+
+
+def sampling_of_choice(sampling: Sampling, index: int) -> Sampling:
+    """Sampling of a prompt's choice `index`: choice i of a request with a seed gets seed + i (wrapped into int64).
+
+    With one seed for all, n choices would be n times the same text; as it is, the request as a whole can still be repeated.
+    """
+    if sampling.seed is None or not index:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + index + 2**63) % 2**64 - 2**63)
 
 
 def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
@@ -81,7 +96,8 @@ def _logit_bias(bias: dict[str, float] | None, card: ModelCard) -> dict[str, flo
     if len(bias) > LOGIT_BIAS_MAX:
         raise InvalidRequest(f"logit_bias takes at most {LOGIT_BIAS_MAX} tokens.", param="logit_bias")
     for token_id in bias:
-        if not (token_id.isascii() and token_id.isdigit() and int(token_id) < card.vocab_size):
+        is_number = len(token_id) <= TOKEN_ID_DIGITS_MAX and token_id.isascii() and token_id.isdigit()
+        if not is_number or int(token_id) >= card.vocab_size:
             raise InvalidRequest(f"{token_id[:20]!r} is no token id of this model.", param="logit_bias")
     return bias
 

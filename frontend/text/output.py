@@ -53,7 +53,8 @@ class ChoiceText:
         return text + self._detokenizer.flush() if finished is not None else text
 
     def _add_watched(self, token_ids: Sequence[int], matcher: StopMatcher, *, ended: bool) -> str:
-        """Token by token, so that it is known which one completed a stop: 0.6 µs a token, and only for requests with stops."""
+        """Token by token, so that it is known which one completed a stop. In bursts of sixteen on a busy 2-core machine 1.2 µs a
+        token with stops that begin rarely, 5.4 where every token begins one: what matching costs either way."""
         if self.stopped_after_tokens is not None:
             return ""
         feed = self._detokenizer.feed

@@ -89,6 +89,29 @@ def test_echo_puts_the_prompt_before_the_completion(client: openai.OpenAI, strea
     assert texts == ["hello there" + plain.choices[0].text, "bye" + plain.choices[1].text]
 
 
+def test_a_text_is_echoed_as_it_came(client: openai.OpenAI) -> None:
+    prompt = "  two spaces, e\u0301 in two characters, <|im_end|> and a tab\t "
+    answer = client.completions.create(model="demo", prompt=prompt, max_tokens=1, echo=True)
+    assert answer.choices[0].text.startswith(prompt)
+
+
+def test_choices_of_a_seeded_request_differ_but_can_be_repeated(client: openai.OpenAI) -> None:
+    answers = [client.completions.create(model="demo", prompt="seeded", n=3, seed=7, max_tokens=8) for _ in range(2)]
+    texts = [[choice.text for choice in answer.choices] for answer in answers]
+    assert texts[0] == texts[1]
+    assert len(set(texts[0])) == 3
+    assert client.completions.create(model="demo", prompt="seeded", seed=8, max_tokens=8).choices[0].text == texts[0][1]
+
+
+def test_cached_tokens_of_several_choices_are_no_more_than_the_prompt(client: openai.OpenAI) -> None:
+    for _ in range(3):
+        answer = client.completions.create(model="demo", prompt="the same words again and again " * 20, n=4, max_tokens=2)
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens_details is not None
+    assert answer.usage.prompt_tokens_details.cached_tokens is not None
+    assert 0 < answer.usage.prompt_tokens_details.cached_tokens <= answer.usage.prompt_tokens
+
+
 def test_several_choices_come_with_their_indexes(client: openai.OpenAI) -> None:
     answer = client.completions.create(model="demo", prompt=["a", "b"], n=3, max_tokens=2)
     assert [choice.index for choice in answer.choices] == list(range(6))
@@ -108,6 +131,25 @@ def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI, stream: bo
         choice = client.completions.create(model="demo", prompt="stop test", max_tokens=60, stop=stop).choices[0]
         text, reason = choice.text, choice.finish_reason
     assert (text, reason) == (expected, "stop")
+
+
+def test_tokens_behind_a_stop_string_are_not_counted(client: openai.OpenAI) -> None:
+    full = client.completions.create(model="demo", prompt="stop count", max_tokens=60).choices[0].text
+    stop = full[len(full) // 2 : len(full) // 2 + 6]
+    ended = client.completions.create(model="demo", prompt="stop count", max_tokens=60, stop=stop)
+    assert ended.usage is not None
+    counts = range(1, ended.usage.completion_tokens + 1)
+    assert [stop in client.completions.create(model="demo", prompt="stop count", max_tokens=count).choices[0].text for count in counts] == [
+        False
+    ] * (len(counts) - 1) + [True]
+
+
+def test_a_stop_string_is_found_right_behind_min_tokens(client: openai.OpenAI) -> None:
+    full = client.completions.create(model="demo", prompt="stop late", max_tokens=60).choices[0].text
+    stop = full[-6:]
+    ended = client.completions.create(model="demo", prompt="stop late", max_tokens=60, stop=stop, extra_body={"min_tokens": 20})
+    assert ended.choices[0].finish_reason == "stop"
+    assert not ended.choices[0].text.endswith(stop)
 
 
 def test_a_stop_token_ends_the_text_without_it(client: openai.OpenAI) -> None:

@@ -3,6 +3,8 @@
 import contextlib
 import http.client
 import json
+import socket
+import urllib.request
 from typing import Any
 
 import pytest
@@ -41,6 +43,7 @@ def post(
         ({"model": "demo", "messages": []}, 400, "invalid_value", "messages"),
         ({"model": "demo", "messages": "hi"}, 400, "invalid_value", "messages"),
         ({"model": "demo", "messages": [{"role": "king", "content": "hi"}]}, 400, "invalid_value", "messages[0].role"),
+        ({"model": "demo", "messages": [{"role": [], "content": "hi"}]}, 400, "invalid_value", "messages[0].role"),
         ({"model": "demo", "messages": [{"role": "user"}]}, 400, "invalid_value", "messages[0].content"),
         (
             {"model": "demo", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
@@ -56,11 +59,18 @@ def post(
         ({"model": "demo", "messages": USER, "stream_options": {"include_usage": True}}, 400, "invalid_value", "stream_options"),
         ({"model": "demo", "messages": USER, "logprobs": True}, 400, "unsupported_parameter", "logprobs"),
         ({"model": "demo", "messages": USER, "logit_bias": {"x": 1}}, 400, "invalid_value", "logit_bias"),
+        ({"model": "demo", "messages": USER, "logit_bias": {"9" * 5000: 1}}, 400, "invalid_value", "logit_bias"),
         ({"model": "demo", "messages": USER, "stop_token_ids": [4_000_000_000]}, 400, "invalid_value", "stop_token_ids"),
         ({"model": "demo", "messages": USER, "min_tokens": 9, "max_tokens": 3}, 400, "invalid_value", "min_tokens"),
         ({"model": "demo", "messages": USER, "chat_template_kwargs": {"messages": "x"}}, 400, "invalid_value", "chat_template_kwargs"),
         ({"model": "other", "messages": USER}, 404, "model_not_found", "model"),
         ({"model": "demo", "messages": USER, "max_tokens": 5000}, 400, "context_length_exceeded", "messages"),
+        (
+            {"model": "demo", "messages": [{"role": "user", "content": "x" * 4096 * 513}]},
+            400,
+            "context_length_exceeded",
+            "messages",
+        ),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -109,8 +119,22 @@ def test_a_misspelt_parameter_is_answered_with_the_right_one(shared: Fleet) -> N
 def test_unknown_paths_and_methods_are_said_in_the_same_form(shared: Fleet) -> None:
     status, content, _ = post(shared, "/v1/nothing", {})
     assert (status, content["error"]["code"]) == (404, "route_not_found")
-    status, content, _ = post(shared, CHAT, b"", method="GET")
-    assert (status, content["error"]["code"]) == (405, "method_not_allowed")
+    status, content, headers = post(shared, CHAT, b"", method="GET")
+    assert (status, content["error"]["code"], headers["allow"]) == (405, "method_not_allowed", "POST")
+    status, content, headers = post(shared, "/v1/models", b"")
+    assert (status, content["error"]["code"], headers["allow"]) == (405, "method_not_allowed", "GET")
+
+
+def test_a_form_is_refused_with_the_header_to_set(shared: Fleet) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    status, content, _ = post(shared, CHAT, {"model": "demo", "messages": USER}, form)
+    assert (status, content["error"]["code"]) == (415, "unsupported_media_type")
+    assert "content-type: application/json" in content["error"]["message"]
+
+
+def test_template_kwargs_may_bear_the_names_of_our_own_parameters(shared: Fleet) -> None:
+    status, _, _ = post(shared, CHAT, {"model": "demo", "messages": USER, "max_tokens": 1, "chat_template_kwargs": {"self": 1}})
+    assert status == 200
 
 
 def test_the_request_id_is_echoed_or_made(shared: Fleet) -> None:
@@ -120,6 +144,21 @@ def test_the_request_id_is_echoed_or_made(shared: Fleet) -> None:
     assert content["id"] == "chatcmpl-" + headers["x-request-id"]
     _, _, headers = post(shared, CHAT, {"model": "other", "messages": USER}, {"x-request-id": "on-errors-too"})
     assert headers["x-request-id"] == "on-errors-too"
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/none", "/nowhere", "/health", "/openapi.json"])
+def test_the_request_id_is_on_every_other_answer_too(shared: Fleet, path: str) -> None:
+    _, _, headers = post(shared, path, b"", {"x-request-id": "abc-123"}, method="GET")
+    assert headers["x-request-id"] == "abc-123"
+    _, _, headers = post(shared, path, b"", method="GET")
+    assert len(headers["x-request-id"]) == 32
+
+
+def test_the_requests_that_wait_are_counted_at_the_scrape(shared: Fleet) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", shared.http_port, timeout=30)
+    connection.request("GET", "/metrics")
+    assert b"\ndynamo_frontend_queued_requests 0.0\n" in connection.getresponse().read()
+    connection.close()
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -141,3 +180,24 @@ def test_without_a_worker_the_answer_is_503_with_retry_after(fleet: Fleet) -> No
     status, content, headers = post(fleet, CHAT, {"model": "demo", "messages": USER})
     assert (status, content["error"]["code"], headers["retry-after"]) == (503, "no_worker", "2")
     assert fleet.get("/ready")[0] == 503
+
+
+def test_a_client_that_stops_reading_is_given_up_at_its_deadline(fleet: Fleet) -> None:
+    """64 paced streams that outlast the deadline; echoes of 60 kB each fill the buffers on the way at once."""
+    fleet.frontend("--request-timeout", "3")
+    fleet.worker("--served-model-name", "demo", "--sim-speedup", "10", "--context-length", "65536")
+    fleet.wait_for_workers(1)
+    asked = {"model": "demo", "prompt": "\x01" * 10_000, "echo": True, "max_tokens": 50_000, "n": 64, "stream": True, "ignore_eos": True}
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+
+    def given_up() -> bool:
+        with urllib.request.urlopen(fleet.url + "/metrics", timeout=10) as answer:
+            metrics = answer.read()
+        return b'error_type="deadline_exceeded",status="error"} 1.0' in metrics and b"dynamo_frontend_inflight_requests 0.0" in metrics
+
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", fleet.http_port))
+        client.sendall(head + body)
+        fleet.wait_until(given_up, "the request given up", wait_s_max=20)

@@ -1,0 +1,195 @@
+"""One exchange against an ASGI server made of lists and events."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Container, MutableMapping
+from typing import Any
+
+import pytest
+
+from frontend.api import exchange as subject
+from frontend.api.body_budget import BodyBudget
+from frontend.api.exchange import Exchange
+from protocol.errors import (
+    BodyTooLarge,
+    ClientGone,
+    DeadlineExceeded,
+    InternalFault,
+    MeshError,
+    MethodNotAllowed,
+    Overloaded,
+    UnsupportedMediaType,
+)
+
+
+class Server:
+    """The server's side; the sends numbered in `stuck` never return."""
+
+    def __init__(self, body: list[bytes], *, stuck: Container[int] = (), budget_bytes: int = 1_000, **headers: str) -> None:
+        self.sent: list[MutableMapping[str, Any]] = []
+        self.budget_bytes = budget_bytes
+        self.budget = BodyBudget(budget_bytes)
+        self._stuck = stuck
+        self._sends = 0
+        self._messages = [{"type": "http.request", "body": part, "more_body": True} for part in body[:-1]]
+        self._messages.append({"type": "http.request", "body": body[-1], "more_body": False})
+        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        self.exchange = Exchange({"headers": raw}, self.receive, self.send, body_bytes_max=100, budget=self.budget)
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        return self._messages.pop(0) if self._messages else await asyncio.Event().wait() or {}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self._sends += 1
+        if self._sends - 1 in self._stuck:
+            await asyncio.Event().wait()
+        self.sent.append(message)
+
+    async def answer(self, work: Callable[[Exchange], Awaitable[None]], deadline_s: float = 30) -> MeshError | None:
+        return await self.exchange.answer(work, deadline_s=deadline_s)
+
+    @property
+    def starts(self) -> list[int]:
+        return [message["status"] for message in self.sent if message["type"] == "http.response.start"]
+
+    def all_given_back(self) -> bool:
+        self.budget.take(self.budget_bytes)
+        return True
+
+
+async def read_and_answer(exchange: Exchange) -> None:
+    await exchange.send_json(200, await exchange.read_body())
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "application/json; charset=utf-8", "Application/JSON ;x", "application/vnd.api+json", "text/json", ""],
+)
+async def test_json_by_any_name_is_taken(content_type: str) -> None:
+    server = Server([b"{}"], content_type=content_type)
+    assert await server.answer(read_and_answer) is None
+    assert server.starts == [200]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "text/plain", "application/jsonp", "multipart/form-data; json"]
+)
+async def test_another_content_type_is_refused_with_the_header_to_set(content_type: str) -> None:
+    server = Server([b"{}"], content_type=content_type)
+    error = await server.answer(read_and_answer)
+    assert isinstance(error, UnsupportedMediaType)
+    assert server.starts == [415]
+    message = json.loads(server.sent[1]["body"])["error"]["message"]
+    assert content_type in message
+    assert "-H 'content-type: application/json'" in message
+
+
+async def test_a_missing_content_type_is_taken_for_json() -> None:
+    assert await Server([b"{}"]).answer(read_and_answer) is None
+
+
+async def test_a_body_in_parts_is_put_together_and_given_back_when_answered() -> None:
+    server = Server([b"ab", b"cd", b""])
+    assert await server.answer(read_and_answer) is None
+    assert server.sent[1]["body"] == b"abcd"
+    assert server.all_given_back()
+
+
+@pytest.mark.parametrize("body", [[b"x" * 101], [b"x" * 60, b"x" * 60]])
+async def test_a_body_over_the_cap_is_refused_and_given_back(body: list[bytes]) -> None:
+    server = Server(body)
+    assert isinstance(await server.answer(read_and_answer), BodyTooLarge)
+    assert server.starts == [413]
+    assert server.all_given_back()
+
+
+@pytest.mark.parametrize("body", [[b"x" * 60], [b"x" * 30, b"x" * 30]])
+async def test_bodies_over_the_shared_budget_are_told_to_come_back(body: list[bytes]) -> None:
+    server = Server(body, budget_bytes=50)
+    assert isinstance(await server.answer(read_and_answer), Overloaded)
+    assert server.starts == [503]
+    assert (b"retry-after", b"1") in server.sent[0]["headers"]
+    assert server.all_given_back()
+
+
+async def test_a_wrong_method_is_told_the_right_one() -> None:
+    async def refuse(_: Exchange) -> None:
+        raise MethodNotAllowed("no")
+
+    server = Server([b""])
+    await server.answer(refuse)
+    assert server.starts == [405]
+    assert (b"allow", b"POST") in server.sent[0]["headers"]
+
+
+async def test_events_start_once_and_end_once() -> None:
+    async def stream(exchange: Exchange) -> None:
+        await exchange.send_events(b"data: 1\n\n")
+        await exchange.end_events(b"data: [DONE]\n\n")
+
+    server = Server([b""])
+    assert await server.answer(stream) is None
+    assert server.starts == [200]
+    assert [bool(message.get("more_body")) for message in server.sent[1:]] == [True, False]
+
+
+async def test_a_failure_within_a_stream_is_its_last_event() -> None:
+    async def stream(exchange: Exchange) -> None:
+        await exchange.send_events(b"data: 1\n\n")
+        raise ValueError
+
+    server = Server([b""])
+    assert isinstance(await server.answer(stream), InternalFault)
+    assert server.starts == [200]
+    assert b"internal_error" in server.sent[-1]["body"]
+    assert server.sent[-1]["body"].endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_failure_behind_the_end_of_an_answer_sends_nothing_more() -> None:
+    async def whole(exchange: Exchange) -> None:
+        await exchange.send_json(200, b"{}")
+        raise ValueError
+
+    async def stream(exchange: Exchange) -> None:
+        await exchange.end_events(b"data: [DONE]\n\n")
+        raise ValueError
+
+    for work in (whole, stream):
+        server = Server([b""])
+        assert isinstance(await server.answer(work), InternalFault)
+        assert len(server.sent) == 2
+
+
+async def test_nothing_is_sent_to_a_client_that_left_a_stream() -> None:
+    async def stream(exchange: Exchange) -> None:
+        await exchange.send_events(b"data: 1\n\n")
+        raise ClientGone("left")
+
+    server = Server([b""])
+    await server.answer(stream)
+    assert len(server.sent) == 2
+
+
+@pytest.mark.parametrize("stuck_at", [0, 1, 2])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_client_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch, stuck_at: int, streamed: bool) -> None:
+    async def work(exchange: Exchange) -> None:
+        if streamed:
+            while True:
+                await exchange.send_events(b"data: 1\n\n")
+        await exchange.send_json(200, b"{}")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(subject, "ERROR_SEND_S_MAX", 0.01)
+    server = Server([b""], stuck=range(stuck_at, 1_000))
+    assert isinstance(await server.answer(work, deadline_s=0.01), DeadlineExceeded)
+    assert len(server.starts) == min(stuck_at, 1)
+
+
+async def test_a_start_that_never_went_out_leaves_room_for_the_error() -> None:
+    async def work(exchange: Exchange) -> None:
+        await exchange.send_events(b"data: 1\n\n")
+
+    server = Server([b""], stuck={0})  # the deadline comes while the first send waits for the client's buffer
+    assert isinstance(await server.answer(work, deadline_s=0.01), DeadlineExceeded)
+    assert server.starts == [504]
