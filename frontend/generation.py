@@ -8,7 +8,11 @@ from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.text.output import ChoiceText, OutputRules
+from protocol.errors import MeshError, NoWorker
 from protocol.requests import Generate
+
+WORKERS_TRIED_MAX = 3
+"""Further workers that a request is offered to; one that fails on so many is more likely at fault itself."""
 
 FinishReason = Literal["stop", "length", "abort"]
 
@@ -16,11 +20,14 @@ FinishReason = Literal["stop", "length", "abort"]
 class Choice:
     """One of the completions that a request asked for."""
 
-    __slots__ = ("_text", "finish_reason", "index", "stream")
+    __slots__ = ("_text", "failed_on", "finish_reason", "index", "request", "stream")
 
-    def __init__(self, index: int, stream: RequestStream, text: ChoiceText) -> None:
+    def __init__(self, index: int, request: Generate, stream: RequestStream, text: ChoiceText) -> None:
         self.index = index
+        self.request = request
         self.stream = stream
+        self.failed_on: set[str] = set()
+        """Ids of workers that gave the request up before its first token."""
         self.finish_reason: FinishReason | None = None
         """None while it runs."""
         self._text = text
@@ -40,16 +47,9 @@ class Choice:
         return finished.cached_tokens if finished is not None else 0
 
     def advance(self) -> str:
-        """Text gained since the last call; sets `finish_reason` when it was the last.
-
-        Raises:
-            MeshError: the request failed.
-        """
-        stream = self.stream
-        if stream.error is not None:
-            raise stream.error
-        finished = stream.finished
-        text = self._text.add(stream.take(), finished)
+        """Text gained since the last call; sets `finish_reason` when it was the last."""
+        finished = self.stream.finished
+        text = self._text.add(self.stream.take(), finished)
         if self._text.stopped_after_tokens is not None:
             self.finish_reason = "stop"
         elif finished is not None:
@@ -75,7 +75,7 @@ class Generation:
         """
         for index, request in enumerate(requests):
             stream = await self._mesh.dispatch(self._entry, request, self._wakeup)
-            choice = Choice(index, stream, self._entry.served.choice_text(rules))
+            choice = Choice(index, request, stream, self._entry.served.choice_text(rules))
             self.choices.append(choice)
             self._live.append(choice)
 
@@ -94,6 +94,8 @@ class Generation:
             await self._wakeup.wait()
             moved: list[tuple[Choice, str]] = []
             for choice in self._live:
+                if choice.stream.error is not None:
+                    await self._try_elsewhere(choice, choice.stream.error)
                 text = choice.advance()
                 if text or choice.finish_reason is not None:
                     moved.append((choice, text))
@@ -119,6 +121,20 @@ class Generation:
         for choice in self._live:
             self._mesh.abort(choice.stream)
         self._live.clear()
+
+    async def _try_elsewhere(self, choice: Choice, error: MeshError) -> None:
+        """Send a request that failed before its first token to a worker that has not failed it yet.
+
+        Raises:
+            MeshError: what it failed with, if trying again is no use or nobody is left to try.
+        """
+        choice.failed_on.add(choice.stream.worker_id)
+        if not error.retryable or choice.stream.tokens_received or len(choice.failed_on) > WORKERS_TRIED_MAX:
+            raise error
+        try:
+            choice.stream = await self._mesh.dispatch(self._entry, choice.request, self._wakeup, avoid=choice.failed_on)
+        except NoWorker:
+            raise error from None
 
     def _retire(self) -> None:
         for choice in self._live:

@@ -7,6 +7,7 @@ socket lives on.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
@@ -90,14 +91,18 @@ class Mesh:
         await asyncio.gather(*joining, return_exceptions=True)
         self._pump.close()
 
-    async def dispatch(self, entry: ModelEntry, request: Generate, wakeup: Wakeup) -> RequestStream:
+    async def dispatch(
+        self, entry: ModelEntry, request: Generate, wakeup: Wakeup, *, avoid: AbstractSet[str] = frozenset()
+    ) -> RequestStream:
         """Send a request to the rank that the policy chooses, waiting in the admission queue while none has room.
 
+        Args:
+            avoid: ids of workers that have failed this request before.
         Raises:
-            NoWorker: nobody serves the model now.
+            NoWorker: nobody (else) serves the model now.
             Overloaded: the queue is full, or no rank had room in time.
         """
-        return await entry.queue.admit(partial(self._place, entry, request, wakeup))
+        return await entry.queue.admit(partial(self._place, entry, request, wakeup, avoid))
 
     def abort(self, stream: RequestStream) -> None:
         """Stop a request that nobody waits for any more. Its credit returns at once; late tokens are ignored."""
@@ -106,11 +111,12 @@ class Mesh:
             self._release(worker, stream.request_id)
             self._send_to(worker.identity, Abort(stream.request_id))
 
-    def _place(self, entry: ModelEntry, request: Generate, wakeup: Wakeup) -> RequestStream | None:
+    def _place(self, entry: ModelEntry, request: Generate, wakeup: Wakeup, avoid: AbstractSet[str]) -> RequestStream | None:
         """Send a request now; None when no rank has room."""
-        if not entry.ranks:
+        ranks = [rank for rank in entry.ranks if rank.worker.worker_id not in avoid] if avoid else entry.ranks
+        if not ranks:
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
-        open_ranks: list[Rank] = [rank for rank in entry.ranks if rank.worker.has_credit]
+        open_ranks: list[Rank] = [rank for rank in ranks if rank.worker.has_credit]
         while open_ranks:
             rank = self._policy.choose(open_ranks)
             stream = self._send(rank, request, wakeup)
@@ -126,7 +132,7 @@ class Mesh:
             request = msgspec.structs.replace(request, routed_dp_rank=rank.dp_rank)
         if not self._send_to(worker.identity, request):
             return None
-        stream = RequestStream(request.request_id, wakeup)
+        stream = RequestStream(request.request_id, wakeup, worker_id=worker.worker_id)
         worker.book(stream, rank)
         self._placed[request.request_id] = worker
         return stream

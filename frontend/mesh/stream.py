@@ -39,10 +39,11 @@ class Wakeup:
 class RequestStream:
     """Output tokens of one request. Bounded by its max_new_tokens: four bytes a token."""
 
-    __slots__ = ("_packed", "_wakeup", "error", "finished", "request_id", "tokens_received")
+    __slots__ = ("_packed", "_wakeup", "error", "finished", "request_id", "tokens_received", "worker_id")
 
-    def __init__(self, request_id: str, wakeup: Wakeup) -> None:
+    def __init__(self, request_id: str, wakeup: Wakeup, *, worker_id: str) -> None:
         self.request_id = request_id
+        self.worker_id = worker_id
         self.tokens_received = 0
         """Also the position that the next delta must start at."""
         self.finished: Finished | None = None

@@ -228,6 +228,23 @@ def test_a_draining_worker_is_not_used_by_a_frontend_that_came_later(fleet: Flee
     assert draining.popen.wait(10) == 0  # nobody waits for what it ran
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_a_worker_gives_up_before_its_first_token_is_tried_elsewhere(fleet: Fleet, stream: bool) -> None:
+    fleet.frontend()
+    for _ in range(2):
+        fleet.worker(*SIM, "--sim-fault", "refuse")
+    fleet.wait_for_workers(2)
+    with fleet.client() as client:
+        with pytest.raises(openai.InternalServerError) as raised:
+            client.completions.create(model="demo", prompt="hi", max_tokens=3, stream=stream)
+        assert (raised.value.status_code, raised.value.code) == (503, "overloaded")
+        fleet.worker(*SIM)
+        fleet.wait_for_workers(3)
+        for _ in range(8):
+            answer = client.completions.create(model="demo", prompt="hi", max_tokens=3, stream=stream)
+            assert list(answer) if stream else answer
+
+
 def test_two_workers_of_one_name_do_not_displace_each_other(fleet: Fleet) -> None:
     fleet.frontend()
     fleet.worker(*SIM, "--worker-id", "twin")
