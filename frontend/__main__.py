@@ -7,19 +7,16 @@ import uvloop
 
 from frontend.app import serve
 from frontend.settings import FrontendSettings
-from protocol.errors import StartError
+from protocol.errors import EXIT_CANNOT_START, StartError
 from protocol.packaging import require_own_packages
 from protocol.settings import parse_settings
-
-EXIT_CANNOT_START = 3
-"""Told apart from a crash, so that a supervisor does not try again."""
 
 
 def main() -> int:
     """Run a frontend until it is told to stop."""
-    settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
     try:
+        settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
+        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
         require_own_packages()
         uvloop.run(serve(settings))
     except StartError as error:

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from frontend.text.tokenizer import Backend
+from protocol.errors import StartError
 from protocol.settings import LogLevel, setting
+
+PORT_MAX = 65_535
 
 RouterMode = Literal["least-loaded", "round-robin"]
 
@@ -30,3 +33,18 @@ class FrontendSettings:
     body_limit_mb: int = setting(45, "largest request body, in MB", env="DYN_HTTP_BODY_LIMIT_MB")
     cache_dir: str = setting("~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR")
     log_level: LogLevel = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL")
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that would make a frontend that answers nothing.
+
+        Raises:
+            StartError: naming the setting.
+        """
+        for name in ("request_timeout", "queue_timeout", "body_limit_mb"):
+            if getattr(self, name) <= 0:
+                raise StartError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
+        for name in ("queue_size", "http_graceful_shutdown_timeout_secs"):
+            if getattr(self, name) < 0:
+                raise StartError(f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.http_port <= PORT_MAX:
+            raise StartError(f"--http-port must be 0 to {PORT_MAX}, got {self.http_port}")

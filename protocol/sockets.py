@@ -66,7 +66,11 @@ def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey 
     socket.setsockopt(zmq.IMMEDIATE, 1)
     if key is not None:
         key.protect_client(socket)
-    socket.connect(address)
+    try:
+        socket.connect(address)
+    except zmq.ZMQError:
+        socket.close(linger=0)
+        raise
     return socket
 
 

@@ -10,6 +10,9 @@ from protocol.errors import StartError
 ADDRESSES_MAX = 256
 """Frontends one worker dials; a fleet needs one for several thousand requests a second."""
 
+RESOLVE_S_MAX = 5.0
+"""Longest wait for one name: what a resolver gives one silent nameserver (man 5 resolv.conf). The next resolution asks again."""
+
 
 class AddressBook:
     """Resolves `tcp://name:port` to one address per frontend; literal and ipc addresses stand for themselves.
@@ -41,8 +44,9 @@ class AddressBook:
             return [address]
         loop = asyncio.get_running_loop()
         try:
-            infos = await loop.getaddrinfo(parts.hostname, _port(address), type=socket.SOCK_STREAM)
-        except OSError:
+            async with asyncio.timeout(RESOLVE_S_MAX):
+                infos = await loop.getaddrinfo(parts.hostname, _port(address), type=socket.SOCK_STREAM)
+        except OSError:  # TimeoutError is one
             return []
         hosts = dict.fromkeys(str(info[4][0]) for info in infos)
         return [f"tcp://[{host}]:{_port(address)}" if ":" in host else f"tcp://{host}:{_port(address)}" for host in hosts]

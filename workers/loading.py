@@ -13,6 +13,7 @@ import zmq
 
 from protocol.codec import encode
 from protocol.curve import MeshKey
+from protocol.errors import StartError
 from protocol.membership import Loading
 from protocol.sockets import Socket, connected_dealer
 
@@ -27,28 +28,40 @@ class LoadingNotice:
         self._worker_id = worker_id
         self._model = model
         self._key = key
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._sockets: list[Socket] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loading-notice", daemon=True)
 
     def __enter__(self) -> "LoadingNotice":
-        self._thread.start()
+        """Open the sockets and begin.
+
+        Raises:
+            StartError: an address cannot be dialled, or leaves this host and there is no key.
+        """
+        for address in self._addresses:
+            try:
+                self._sockets.append(connected_dealer(self._context, address, self._key))
+            except zmq.ZMQError as error:
+                self._context.destroy(linger=0)
+                raise StartError(f"cannot connect to {address}: {error}") from None
+            except StartError:
+                self._context.destroy(linger=0)
+                raise
+        self._thread.start()  # hands the sockets over: from here on only the thread touches them (zguide, "Multithreading")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._done.set()
         self._thread.join()
+        self._context.destroy(linger=0)
 
     def _run(self) -> None:
-        context: zmq.Context[Socket] = zmq.Context()
-        sockets = [connected_dealer(context, address, self._key) for address in self._addresses]
         started_at = time.monotonic()
         while not self._done.wait(_INTERVAL_S):
             notice = encode(Loading(self._worker_id, self._model, "loading", time.monotonic() - started_at))
-            for socket in sockets:
+            for socket in self._sockets:
                 try:
                     socket.send_multipart(notice, zmq.DONTWAIT)
                 except zmq.Again:
                     continue  # that frontend is not up yet
-        for socket in sockets:
-            socket.close(linger=0)
-        context.term()

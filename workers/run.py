@@ -1,5 +1,6 @@
 """Composition root of a worker process: settings, engine, server, signals."""
 
+import argparse
 import asyncio
 import logging
 import os
@@ -12,16 +13,14 @@ from collections.abc import Sequence
 import uvloop
 
 from protocol.curve import MeshKey
-from protocol.errors import StartError
+from protocol.errors import EXIT_CANNOT_START, StartError
 from protocol.packaging import require_own_packages
 from protocol.settings import parse_known_settings, settings_help
+from protocol.sockets import require_key
 from workers.addresses import AddressBook
 from workers.engine import Engine
 from workers.serve import WorkerServer
 from workers.settings import WorkerSettings
-
-EXIT_CANNOT_START = 3
-"""Told apart from a crash, so that a supervisor does not try again."""
 
 _PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
 
@@ -29,19 +28,24 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run a worker until SIGTERM or SIGINT."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run a worker until SIGTERM or SIGINT; returns the exit code."""
+    failures: BaseExceptionGroup[StartError]
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except* StartError as group:  # alone, or out of a TaskGroup
+        failures = group
+    print(f"kvmesh worker cannot start: {_first(failures)}", file=sys.stderr)  # noqa: T201 - the one line for the person at the terminal
+    return EXIT_CANNOT_START
+
+
+def _run(argv: Sequence[str]) -> int:
     settings, engine_argv = parse_known_settings(WorkerSettings, argv, prog=_PROG, config_flag=_CONFIG_FLAG, add_help=False)
     if {"-h", "--help"}.intersection(engine_argv):
         print(settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG), _engine_help(settings.engine), sep="\n")  # noqa: T201
         return 0
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
-    try:
-        require_own_packages()
-        uvloop.run(_serve(settings, engine_argv))
-    except StartError as error:
-        print(f"kvmesh worker cannot start: {error}", file=sys.stderr)  # noqa: T201 - the one line for the person at the terminal
-        return EXIT_CANNOT_START
+    require_own_packages()
+    uvloop.run(_serve(settings, engine_argv))
     return 0
 
 
@@ -50,13 +54,16 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str]) -> None:
     # the kernel ends the engine's children with it.
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    addresses, key = AddressBook(settings.frontend), MeshKey.from_file(settings.mesh_key_file)
+    for address in settings.frontend:
+        require_key(address, key)  # now, and not when an engine has been loading for ten minutes
     server = WorkerServer(
-        _engine(settings.engine, engine_argv),
-        worker_id=settings.worker_id or f"{socket.gethostname()}-{os.getpid()}",
+        _engine(settings, engine_argv),
+        worker_id=settings.worker_id or _default_worker_id(),
         epoch=secrets.randbits(63),
-        addresses=AddressBook(settings.frontend),
+        addresses=addresses,
         endpoint=settings.endpoint or "dyn://kvmesh.backend.generate",
-        key=MeshKey.from_file(settings.mesh_key_file),
+        key=key,
     )
     await server.start(_model_named_in(engine_argv))
     stop = asyncio.Event()
@@ -65,14 +72,20 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str]) -> None:
     await server.serve(stop, drain_s_max=settings.graceful_shutdown_timeout_secs)
 
 
-def _engine(kind: str, argv: Sequence[str]) -> Engine:
-    if kind == "sim":
+def _default_worker_id() -> str:
+    """Containers may share a host name and a process id; the rest tells them apart."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
+    if settings.engine == "sim":
         from workers.sim.engine import SimEngine  # noqa: PLC0415
 
         return SimEngine.from_argv(argv)
     from workers.sglang_engine import SglangEngine  # noqa: PLC0415 - imports torch
 
-    return SglangEngine.from_argv(argv)
+    # SGLang has a flag of this name and with these words; one flag sets both.
+    return SglangEngine.from_argv([*argv, "--log-level", settings.log_level])
 
 
 def _engine_help(kind: str) -> str:
@@ -87,7 +100,13 @@ def _engine_help(kind: str) -> str:
 
 def _model_named_in(engine_argv: Sequence[str]) -> str:
     """What people will recognise while the engine has not told the model's name yet."""
-    for flag in ("--served-model-name", "--model-path", "--model"):
-        if flag in engine_argv[:-1]:
-            return engine_argv[engine_argv.index(flag) + 1].rstrip("/").rpartition("/")[2]
-    return ""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--served-model-name", nargs="?")
+    parser.add_argument("--model-path", "--model", nargs="?", default="")
+    named, _ = parser.parse_known_args(list(engine_argv))
+    return named.served_model_name or (named.model_path or "").rstrip("/").rpartition("/")[2]
+
+
+def _first(group: BaseExceptionGroup[StartError]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

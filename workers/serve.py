@@ -60,8 +60,12 @@ class WorkerServer:
             StartError: the engine cannot start.
             StartError: a frontend is on another host and there is no key.
         """
-        with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
-            facts = self._facts = await self._engine.start(self._deliver)
+        try:
+            with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
+                facts = self._facts = await self._engine.start(self._deliver)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
         self._hello = self._introduction(facts)
         capacity = facts.capacity
         log.info("%s is up: %s, %d ranks of %d KV tokens", facts.version, facts.card.name, capacity.dp_size, capacity.kv_tokens)
@@ -113,7 +117,10 @@ class WorkerServer:
         while True:
             for address in await self._addresses.resolve():
                 if address not in self._links:
-                    self._links[address] = self._dial(address)
+                    try:
+                        self._links[address] = self._dial(address)
+                    except zmq.ZMQError as error:  # DNS gave something that ZMQ cannot dial; the next answer may be better
+                        log.error("cannot dial the frontend at %s: %s", address, error)
             # An address that DNS no longer names is kept while anyone answers there.
             for address in [a for a in self._links if a not in self._addresses.known and self._links[a].frontend_heard_at is None]:
                 self._links.pop(address).close()

@@ -3,9 +3,15 @@
 import argparse
 import json
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
+
+from frontend.cli.direct_http import UNREACHABLE, get_json, open_url
+
+SILENCE_S_MAX = 600.0
+"""Between two pieces of an answer, the first one's queueing and prefill included: the frontend's own default limit of a request."""
+
+Message = dict[str, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,12 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read questions from the terminal and stream the answers; Ctrl-D ends. Returns the exit code."""
+    url = options.url.rstrip("/")
     try:
-        model = options.model or _get(f"{options.url}/models")["data"][0]["id"]
-    except (OSError, IndexError):
-        print(f"kvmesh: no model is served at {options.url}")
+        model = options.model or get_json(f"{url}/models", timeout_s=10)["data"][0]["id"]
+    except (*UNREACHABLE, LookupError, TypeError):
+        print(f"kvmesh: no model is served at {url}")
         return 1
-    messages = [{"role": "system", "content": options.system}] if options.system else []
+    messages: list[Message] = [{"role": "system", "content": options.system}] if options.system else []
     print(f"talking to {model}; Ctrl-D ends")
     while True:
         try:
@@ -30,34 +37,51 @@ def run(options: argparse.Namespace) -> int:
         except (EOFError, KeyboardInterrupt):
             print()
             return 0
-        messages.append({"role": "user", "content": question})
-        answer = ""
-        try:
-            for text in _stream(f"{options.url}/chat/completions", {"model": model, "messages": messages, "stream": True}):
-                print(text, end="", flush=True)
-                answer += text
-        except KeyboardInterrupt:
-            pass  # the answer is cut, the conversation goes on
-        except urllib.error.HTTPError as error:
-            print(json.load(error)["error"]["message"])
-            messages.pop()
-            continue
+        asked = [*messages, {"role": "user", "content": question}]
+        answer = _show_answer(f"{url}/chat/completions", {"model": model, "messages": asked, "stream": True})
+        if answer:  # a question without one is forgotten, and can be asked again
+            messages = [*asked, {"role": "assistant", "content": answer}]
+
+
+def _show_answer(url: str, body: dict[str, Any]) -> str:
+    """Print the answer as it comes; returns what came of it before its end, an error or Ctrl-C."""
+    answer = ""
+    try:
+        for text in _stream(url, body):
+            print(text, end="", flush=True)
+            answer += text
         print()
-        messages.append({"role": "assistant", "content": answer})
+    except KeyboardInterrupt:
+        print()  # the answer is cut, the conversation goes on
+    except urllib.error.HTTPError as error:
+        print(_message_of(error))
+    except UNREACHABLE as error:
+        print(f"\nkvmesh: the answer broke off: {error}" if answer else f"kvmesh: no answer: {error}")
+    except _AnswerFailed as failed:
+        print(f"\n[{failed}]")
+    return answer
 
 
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the address the user gave
-        return json.load(answer)
+class _AnswerFailed(Exception):
+    """The stream ended with an error, or without an end."""
 
 
 def _stream(url: str, body: dict[str, Any]) -> Iterator[str]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request) as answer:  # noqa: S310
+    with open_url(url, timeout_s=SILENCE_S_MAX, body=body) as answer:
         for line in answer:
+            if line.startswith(b"data: [DONE]"):
+                return
             if line.startswith(b"data: {"):
                 event = json.loads(line[6:])
                 if "error" in event:
-                    yield f"\n[{event['error']['message']}]"
+                    raise _AnswerFailed(event["error"]["message"])
                 for choice in event.get("choices", []):
                     yield choice["delta"].get("content") or ""
+    raise _AnswerFailed("the answer broke off")  # http.client takes a cut connection for the end
+
+
+def _message_of(error: urllib.error.HTTPError) -> str:
+    try:
+        return json.load(error)["error"]["message"]
+    except (*UNREACHABLE, LookupError, TypeError):
+        return f"kvmesh: {error}"  # something else than a frontend answered

@@ -3,83 +3,101 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import sys
 from collections import deque
 from collections.abc import Sequence
 
-EXIT_CANNOT_START = 3
-"""What frontend and workers exit with when starting again would not help."""
-
 LINES_KEPT = 200
 """Output lines remembered for the moment a child dies."""
 
-LINE_BYTES_MAX = 1 << 20
-"""A longer line without a newline is cut; asyncio would otherwise raise."""
+LINE_BYTES_MAX = 1 << 16
+"""Of a longer line at most the end is kept; LINES_KEPT of them are 13 MB."""
+
+DRAIN_S_MAX = 1.0
+"""How long output is read on after everything that could write has been killed; what is in a pipe is read in milliseconds, but
+a process that left the session may hold it open for ever."""
 
 _PR_SET_PDEATHSIG = 1
 
+# Looked up here and not between fork and exec, where the dynamic linker's lock may be held by a thread that is no more.
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+
 
 class Child:
-    """One `python -m …` in a session of its own, so that a Ctrl-C at the terminal reaches only us."""
+    """One `python …` in a session of its own, so that a Ctrl-C at the terminal reaches only us."""
 
     def __init__(self, name: str, arguments: Sequence[str], *, verbose: bool) -> None:
         self.name = name
         self._arguments = arguments
         self._verbose = verbose
         self._process: asyncio.subprocess.Process | None = None
+        """None before the start and as soon as it ended: another process may get its pid then."""
+        self._reading: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
 
     async def start(self) -> None:
         """Start the process (again)."""
         self._lines.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *self._arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-            limit=LINE_BYTES_MAX,
+        # A pipe of our own: with asyncio's, Process.wait() on Python 3.11 waits for whoever holds the pipe, not for the process.
+        read_end, write_end = os.pipe()
+        reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", buffering=0)
         )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+            )
+        except BaseException:
+            pipe.close()
+            raise
+        finally:
+            os.close(write_end)
+        self._reading = asyncio.create_task(self._read(reader, pipe))
 
     async def wait(self) -> int:
-        """Read the output until the process ends; returns its exit code."""
-        process = self._process
+        """Wait until the process ends, then end what it started; returns its exit code."""
+        process, reading = self._process, self._reading
         assert process is not None
-        assert process.stdout is not None
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:
-                continue  # a line above LINE_BYTES_MAX was dropped
-            if not line:
-                break
-            text = line.decode(errors="replace").rstrip()
-            self._lines.append(text)
-            if self._verbose:
-                print(f"[{self.name}] {text}", flush=True)
-        return await process.wait()
+        assert reading is not None
+        code = await process.wait()
+        self.kill()
+        self._process = None
+        try:
+            await asyncio.wait([reading], timeout=DRAIN_S_MAX)
+        finally:
+            reading.cancel()
+        return code
 
     def last_words(self, lines: int = 15) -> str:
         """The end of its output."""
         return "\n".join(f"  [{self.name}] {line}" for line in list(self._lines)[-lines:])
+
+    def why_it_cannot_start(self) -> str:
+        """The one line that a process prints which exits with EXIT_CANNOT_START; libraries may add to it on the way out."""
+        return next((line for line in reversed(self._lines) if "cannot start" in line), self._lines[-1] if self._lines else self.name)
 
     async def stop(self, wait_s_max: float) -> None:
         """SIGTERM, wait, and kill whatever is left of its session."""
         process = self._process
         if process is None:
             return
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s_max):
-                    await self.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s_max):
+                await process.wait()
         self.kill()
-        await process.wait()
+        await self.wait()
 
     def kill(self) -> None:
         """Kill its whole session now; engines run their schedulers in it."""
@@ -87,7 +105,26 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
+    async def _read(self, reader: asyncio.StreamReader, pipe: asyncio.ReadTransport) -> None:
+        try:
+            while True:
+                try:
+                    line = await reader.readline()
+                except ValueError:
+                    continue  # asyncio has thrown the beginning of a long line away
+                if not line:
+                    return
+                text = line.decode(errors="replace").rstrip()
+                self._lines.append(text)
+                if self._verbose:
+                    print(f"[{self.name}] {text}", flush=True)
+        finally:
+            pipe.close()
 
-def _die_with_parent() -> None:
+
+def _die_with_parent(parent: int) -> None:
     """Between fork and exec: have the kernel send SIGTERM when `kvmesh up` itself is killed (man 2 prctl)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)  # killed before the line above

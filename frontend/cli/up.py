@@ -2,16 +2,19 @@
 
 import argparse
 import asyncio
-import json
+import os
+import secrets
 import signal
-import sys
+import socket
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from frontend.cli.child import EXIT_CANNOT_START, Child
+from frontend.cli.addresses import http_url, mesh_address_to_dial
+from frontend.cli.child import Child
+from frontend.cli.direct_http import UNREACHABLE, get_json
+from frontend.cli.progress import Progress, complain, how_to_talk, say
+from protocol.errors import EXIT_CANNOT_START
 
 STOP_S_MAX = 10
 """How long children may take to finish what runs after Ctrl-C; then they are killed."""
@@ -21,8 +24,9 @@ RESTARTS_MAX = 5
 
 RESTART_PAUSE_S = 2.0
 POLL_S = 0.5
-PROGRESS_S = 5.0
-"""Between two lines of progress where the terminal cannot overwrite one."""
+
+EXIT_USAGE = 2
+"""argparse's exit code; as with EXIT_CANNOT_START, starting again would not help."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_positive, default=1, help="worker processes, each with an engine of its own (default 1)")
     parser.add_argument("--engine", choices=("sglang", "sim"), default="sglang", help="sim needs neither GPU nor model")
     parser.add_argument("--http-host", default="127.0.0.1")
-    parser.add_argument("--http-port", type=int, default=8000)
+    parser.add_argument("--http-port", type=_port, default=8000)
     parser.add_argument("--mesh-bind", default="tcp://127.0.0.1:5550", help="address that further workers may connect to")
+    parser.add_argument("--mesh-key-file", help="file with 64 hex digits; needed as soon as the mesh leaves this host")
     parser.add_argument("--router-mode", help="see python -m frontend --help")
     parser.add_argument("--verbose", action="store_true", help="show everything that frontend and workers log")
 
@@ -42,33 +47,44 @@ def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
     return asyncio.run(_Host(options, engine_argv).run())
 
 
+def worker_names(count: int, engine_argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Distinct names for the workers, made of `--worker-id` or KVMESH_WORKER_ID where given, and the other arguments."""
+    parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
+    parser.add_argument("--worker-id", default=os.environ.get("KVMESH_WORKER_ID") or f"{socket.gethostname()}-{secrets.token_hex(3)}")
+    named, rest = parser.parse_known_args(engine_argv)
+    return [named.worker_id] if count == 1 else [f"{named.worker_id}-{number}" for number in range(count)], rest
+
+
 class _Host:
     """The processes of one host and what the person at the terminal is told of them."""
 
     def __init__(self, options: argparse.Namespace, engine_argv: Sequence[str]) -> None:
-        self._url = f"http://{options.http_host}:{options.http_port}"
-        self._workers_wanted: int = options.workers
+        self._url = http_url(options.http_host, options.http_port)
+        key = ["--mesh-key-file", options.mesh_key_file] if options.mesh_key_file else []
         router = ["--router-mode", options.router_mode] if options.router_mode else []
+        model = ["--model-path", options.model_path] if options.model_path else []
+        names, engine_argv = worker_names(options.workers, engine_argv)
         self._frontend = Child(
             "frontend",
             [
                 *("-m", "frontend", "--http-host", options.http_host, "--http-port", str(options.http_port)),
-                *("--mesh-bind", options.mesh_bind, "--http-graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *router),
+                *("--mesh-bind", options.mesh_bind, "--http-graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *key, *router),
             ],
             verbose=options.verbose,
         )
-        model = ["--model-path", options.model_path] if options.model_path else []
-        self._workers = [
-            Child(
+        self._workers = {
+            name: Child(
                 f"worker-{number}",
                 [
-                    *("-m", "workers", "--engine", options.engine, "--frontend", options.mesh_bind),
-                    *("--graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *model, *engine_argv),
+                    *("-m", "workers", "--engine", options.engine, "--frontend", mesh_address_to_dial(options.mesh_bind)),
+                    *("--worker-id", name, "--graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *key, *model, *engine_argv),
                 ],
                 verbose=options.verbose,
             )
-            for number in range(options.workers)
-        ]
+            for number, name in enumerate(names)
+        }
+        self._served: set[str] = set()
+        """Workers that the frontend called ready since their last start."""
         self._stop = asyncio.Event()
         self._exit_code = 0
 
@@ -79,92 +95,80 @@ class _Host:
         try:
             async with asyncio.TaskGroup() as tasks:
                 watching = [tasks.create_task(self._watch_frontend())]
-                watching += [tasks.create_task(self._watch_worker(worker)) for worker in self._workers]
-                watching.append(tasks.create_task(self._announce()))
+                watching += [tasks.create_task(self._watch_worker(name, worker)) for name, worker in self._workers.items()]
+                watching.append(tasks.create_task(self._watch_health()))
                 await self._stop.wait()
                 for task in watching:
                     task.cancel()
         finally:
-            children = [self._frontend, *self._workers]
+            children = [self._frontend, *self._workers.values()]
             await asyncio.gather(*(child.stop(STOP_S_MAX) for child in children))
         return self._exit_code
 
     def _interrupted(self) -> None:
         if self._stop.is_set():
-            for child in (self._frontend, *self._workers):
+            for child in (self._frontend, *self._workers.values()):
                 child.kill()
             return
-        _say("stopping (Ctrl-C again to stop at once)")
+        say("stopping (Ctrl-C again to stop at once)")
         self._stop.set()
 
     def _end(self, code: int, why: str) -> None:
         if not self._stop.is_set():
-            _say(why)
+            complain(why)
             self._exit_code = code
             self._stop.set()
 
     async def _watch_frontend(self) -> None:
         await self._frontend.start()
         code = await self._frontend.wait()
-        self._end(code or 1, f"the frontend ended with exit code {code}\n{self._frontend.last_words()}")
+        if code in (EXIT_CANNOT_START, EXIT_USAGE):
+            self._end(code, self._frontend.why_it_cannot_start())
+        else:
+            self._end(code if code > 0 else 1, f"kvmesh: the frontend ended with exit code {code}\n{self._frontend.last_words()}")
 
-    async def _watch_worker(self, worker: Child) -> None:
-        for restart in range(RESTARTS_MAX + 1):
+    async def _watch_worker(self, name: str, worker: Child) -> None:
+        crashes = 0
+        while True:
+            self._served.discard(name)
             await worker.start()
             code = await worker.wait()
-            if code == EXIT_CANNOT_START:
-                self._end(code, worker.last_words(lines=1))
+            if code in (EXIT_CANNOT_START, EXIT_USAGE):
+                self._end(code, worker.why_it_cannot_start())
                 return
-            _say(f"{worker.name} ended with exit code {code}\n{worker.last_words()}")
-            if restart < RESTARTS_MAX:
-                _say(f"starting {worker.name} again in {RESTART_PAUSE_S:g} s")
-                await asyncio.sleep(RESTART_PAUSE_S)
-        self._end(1, f"{worker.name} ended {RESTARTS_MAX + 1} times; giving up")
+            say(f"{worker.name} ended with exit code {code}\n{worker.last_words()}")
+            crashes = 1 if name in self._served else crashes + 1
+            if crashes > RESTARTS_MAX:
+                self._end(1, f"kvmesh: {worker.name} ended {crashes} times without serving; giving up")
+                return
+            say(f"starting {worker.name} again in {RESTART_PAUSE_S:g} s")
+            await asyncio.sleep(RESTART_PAUSE_S)
 
-    async def _announce(self) -> None:
-        """Show progress until every worker serves, then say how to talk to them."""
-        progress = _Progress()
+    async def _watch_health(self) -> None:
+        """Note who serves; until every worker does for the first time show progress, then say how to talk to them."""
+        progress = Progress()
         started_at = time.monotonic()
+        announced = False
         while True:
-            health = await asyncio.to_thread(_health, self._url)
-            ready = [worker for worker in health.get("workers", []) if worker["ready"]]
-            if len(ready) >= self._workers_wanted:
-                break
-            progress.show(f"{len(ready)} of {self._workers_wanted} workers ready, loading for {time.monotonic() - started_at:.0f} s")
+            ready = [worker for worker in await asyncio.to_thread(_ready_workers, self._url) if worker["worker_id"] in self._workers]
+            self._served.update(worker["worker_id"] for worker in ready)
+            elapsed_s = time.monotonic() - started_at
+            if not announced and len(self._served) == len(self._workers):
+                announced = True
+                progress.end()
+                say(f"serving {ready[0]['model']} ({ready[0]['engine']}) after {elapsed_s:.0f} s")
+                print(how_to_talk(self._url, ready[0]["model"]), flush=True)
+            elif not announced:
+                progress.show(f"{len(self._served)} of {len(self._workers)} workers ready, loading for {elapsed_s:.0f} s")
             await asyncio.sleep(POLL_S)
-        progress.end()
-        model = ready[0]["model"]
-        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is kvmesh?"}]})
-        _say(f"serving {model} ({ready[0]['engine']}) after {time.monotonic() - started_at:.0f} s")
-        print(f"\n  address   {self._url}/v1\n  model     {model}\n  try       kvmesh chat", end="")
-        print(f"\n            curl {self._url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n", flush=True)
 
 
-class _Progress:
-    """One line that is overwritten on a terminal, a line every few seconds elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._shown_at = time.monotonic()
-
-    def show(self, text: str) -> None:
-        if self._terminal:
-            print(f"\r\033[Kkvmesh: {text}", end="", flush=True)
-        elif time.monotonic() - self._shown_at >= PROGRESS_S:
-            self._shown_at = time.monotonic()
-            _say(text)
-
-    def end(self) -> None:
-        if self._terminal:
-            print("\r\033[K", end="")
-
-
-def _health(url: str) -> dict[str, Any]:
+def _ready_workers(url: str) -> list[dict[str, Any]]:
+    """The ready workers as the frontend lists them, none while it is not up."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310 - our own address
-            return json.load(answer)
-    except (OSError, ValueError, urllib.error.URLError):
-        return {}
+        return [worker for worker in get_json(f"{url}/health", timeout_s=2)["workers"] if worker["ready"]]
+    except (*UNREACHABLE, LookupError, TypeError):
+        return []
 
 
 def _positive(text: str) -> int:
@@ -174,5 +178,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _say(text: str) -> None:
-    print(f"kvmesh: {text}", flush=True)
+def _port(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65_535:
+        raise argparse.ArgumentTypeError("must be 1 to 65535")
+    return number

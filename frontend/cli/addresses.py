@@ -1,0 +1,24 @@
+"""From the address something listens on to one that can be dialled on this host."""
+
+from typing import Final
+
+_LOOPBACK_OF: Final = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a lookup, not a bind
+
+
+def http_url(host: str, port: int) -> str:
+    """`http://HOST:PORT` for a frontend that listens on `host`, without a path."""
+    return f"http://{_bracketed(_LOOPBACK_OF.get(host, host))}:{port}"
+
+
+def mesh_address_to_dial(bind: str) -> str:
+    """What workers on this host connect to when the frontend binds `bind`; all but the wildcards stand for themselves."""
+    scheme, _, rest = bind.partition("://")
+    if scheme != "tcp":
+        return bind
+    host, _, port = rest.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    return f"tcp://{_bracketed(_LOOPBACK_OF[host])}:{port}" if host in _LOOPBACK_OF else bind
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

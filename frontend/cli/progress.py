@@ -1,0 +1,56 @@
+"""What `kvmesh up` tells the person at the terminal."""
+
+import json
+import shlex
+import sys
+import time
+from typing import TextIO
+
+PROGRESS_S = 5.0
+"""Between two lines of progress where the terminal cannot overwrite one."""
+
+_CHAT_URL_DEFAULT = "http://127.0.0.1:8000/v1"
+
+
+class Progress:
+    """One line that is overwritten on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._shown_at = time.monotonic()
+
+    def show(self, text: str) -> None:
+        """Show how far it is now."""
+        if self._terminal:
+            print(f"\r\033[Kkvmesh: {text}", end="", flush=True)
+        elif time.monotonic() - self._shown_at >= PROGRESS_S:
+            self._shown_at = time.monotonic()
+            say(text)
+
+    def end(self) -> None:
+        """Leave an empty line for what comes next."""
+        print(_clear(sys.stdout), end="", flush=True)
+
+
+def say(text: str) -> None:
+    """One message of `kvmesh up` itself."""
+    print(f"{_clear(sys.stdout)}kvmesh: {text}", flush=True)
+
+
+def complain(text: str) -> None:
+    """Why it ends, on stderr."""
+    print(f"{_clear(sys.stderr)}{text}", file=sys.stderr, flush=True)
+
+
+def _clear(stream: TextIO) -> str:
+    """What removes a line of progress that the cursor stands in."""
+    return "\r\033[K" if stream.isatty() else ""
+
+
+def how_to_talk(url: str, model: str) -> str:
+    """Address, model and two commands to paste into a shell. `url` has no path."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is kvmesh?"}]})
+    base = f"{url}/v1"
+    chat = "kvmesh chat" if base == _CHAT_URL_DEFAULT else f"kvmesh chat --url {shlex.quote(base)}"
+    curl = f"curl {shlex.quote(f'{base}/chat/completions')} -H 'content-type: application/json' -d {shlex.quote(body)}"
+    return f"\n  address   {base}\n  model     {model}\n  try       {chat}\n            {curl}\n"

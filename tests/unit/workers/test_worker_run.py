@@ -1,0 +1,102 @@
+"""How a worker starts, or says in one line why it does not."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from protocol.errors import EXIT_CANNOT_START, StartError
+from workers import run as subject
+from workers.settings import WorkerSettings
+
+
+def _no_engine(*_: object) -> None:
+    pytest.fail("the engine was built")
+
+
+def _server_that_raises(error: BaseException | type[BaseException]) -> type:
+    class Server:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        async def start(self, _: str) -> None:
+            raise error
+
+    return Server
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--frontend", "tcp://192.0.2.1:5550"), "--mesh-key-file"),
+        (("--frontend", "tcp://127.0.0.1:1", "--frontend", "tcp://frontends.example:5550"), "--mesh-key-file"),
+        (("--frontend", "nonsense"), "tcp://HOST:PORT"),
+        (("--mesh-key-file", "/nowhere"), "/nowhere"),
+        (("--graceful-shutdown-timeout-secs", "-1"), "--graceful-shutdown-timeout-secs must be at least 0"),
+    ],
+)
+def test_what_cannot_work_is_found_before_the_engine_is_built(
+    arguments: Sequence[str], why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subject, "_engine", _no_engine)
+    assert subject.run(["--engine", "sim", *arguments]) == EXIT_CANNOT_START
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("kvmesh worker cannot start: ")
+    assert why in line
+
+
+def test_a_start_error_out_of_a_task_group_is_still_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(
+        subject, "WorkerServer", _server_that_raises(ExceptionGroup("outer", [ExceptionGroup("inner", [StartError("no way")])]))
+    )
+    assert subject.run(["--engine", "sim", "--frontend", "tcp://127.0.0.1:1"]) == EXIT_CANNOT_START
+    assert capsys.readouterr().err == "kvmesh worker cannot start: no way\n"
+
+
+def test_a_defect_is_not_taken_for_a_start_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "WorkerServer", _server_that_raises(ZeroDivisionError))
+    with pytest.raises(ZeroDivisionError):
+        subject.run(["--engine", "sim", "--frontend", "tcp://127.0.0.1:1"])
+
+
+def test_sglang_logs_at_the_level_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv: seen.append(list(argv))))
+    monkeypatch.setitem(sys.modules, "workers.sglang_engine", engine)  # type: ignore[arg-type]
+    subject._engine(WorkerSettings(log_level="warning"), ["--tp", "2"])
+    assert seen == [["--tp", "2", "--log-level", "warning"]]
+
+
+@pytest.mark.parametrize(
+    ("engine_argv", "name"),
+    [
+        ([], ""),
+        (["--tp", "2"], ""),
+        (["--model-path", "/models/qwen/"], "qwen"),
+        (["--model-path=/models/qwen"], "qwen"),
+        (["--model", "Qwen/Qwen3-0.6B"], "Qwen3-0.6B"),
+        (["--model-path", "/models/qwen", "--served-model-name=team/chat", "--tp", "2"], "team/chat"),
+        (["--model-path"], ""),
+    ],
+)
+def test_the_model_that_loads_has_a_name(engine_argv: list[str], name: str) -> None:
+    assert subject._model_named_in(engine_argv) == name
+
+
+def test_two_workers_never_have_one_name() -> None:
+    assert subject._default_worker_id() != subject._default_worker_id()
+
+
+def test_a_key_lets_a_worker_dial_another_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class EngineBuilt(Exception):
+        pass
+
+    def built(*_: object) -> None:
+        raise EngineBuilt
+
+    key = tmp_path / "key"
+    key.write_text("ab" * 32)
+    monkeypatch.setattr(subject, "_engine", built)
+    with pytest.raises(EngineBuilt):
+        subject.run(["--frontend", "tcp://192.0.2.1:5550", "--mesh-key-file", str(key)])
