@@ -7,22 +7,16 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from frontend.mesh.files import FileCache, FileFetch, collect_files
+from frontend.mesh.files import CannotServe, FileCache, FileFetch, collect_files
 from frontend.text.inspection import TokenizerUnusable
 from frontend.text.model_files import read_model_files
 from frontend.text.output import ChoiceText, OutputRules
 from frontend.text.template import ChatTemplate
 from frontend.text.tokenizer import Backend, Tokenizer
-from protocol.errors import InvalidRequest, MeshError
+from protocol.errors import InvalidRequest
 from protocol.membership import CardFile, Hello, ModelCard
 
 log = logging.getLogger(__name__)
-
-
-class ModelUnusable(MeshError):
-    """The model's files cannot be served; the worker that brought them is refused with this reason."""
-
-    code = "model_unusable"
 
 
 class ServedModel:
@@ -78,7 +72,7 @@ class ModelLoader:
         Workers of one model that join together wait for the first of them; a slow worker of another model keeps nobody.
 
         Raises:
-            MeshError: a file could not be had or used; the message names it.
+            CannotServe: a file could not be had or used.
         """
         digest = hello.card.digest
         lock = self._of_one_model.setdefault(digest, asyncio.Lock())
@@ -95,12 +89,12 @@ class ModelLoader:
 
     def _load(self, card: ModelCard, paths: Mapping[str, Path]) -> ServedModel:
         if "tokenizer.json" not in paths:
-            raise ModelUnusable(f"the worker of {card.name!r} brings no tokenizer.json")
+            raise CannotServe(f"the worker of {card.name!r} brings no tokenizer.json")
         try:
             files = read_model_files(paths, chat_template_file=card.chat_template_file)
             tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend)
         except (TokenizerUnusable, ValueError) as error:
-            raise ModelUnusable(f"the files of {card.name!r} cannot be served: {error}") from error
+            raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
         templates: dict[str, ChatTemplate] = {}
         for name, source in files.chat_templates.items():
             try:

@@ -1,7 +1,7 @@
 """Frames ↔ structs. One decoder per direction; whatever is no valid message raises ProtocolViolation, nothing else."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from protocol.replies import FileChunk, StepBatch
 from protocol.requests import ToWorker
 
 ToFrontend = StepBatch | Heartbeat | Hello | Loading | Draining | Goodbye | FileChunk
+
+MessageT = TypeVar("MessageT")
 
 _FRAMES: Final = 2
 _encode = msgspec.msgpack.Encoder().encode
@@ -30,11 +32,7 @@ def decode_to_worker(frames: Sequence[bytes]) -> ToWorker:
     Raises:
         ProtocolViolation: wrong frame count, version or content.
     """
-    payload = _payload(frames)
-    try:
-        return _decode_to_worker(payload)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise ProtocolViolation(f"not a message to a worker: {error}") from None
+    return _decoded(_decode_to_worker, frames, "a worker")
 
 
 def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
@@ -43,16 +41,15 @@ def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
     Raises:
         ProtocolViolation: wrong frame count, version or content.
     """
-    payload = _payload(frames)
-    try:
-        return _decode_to_frontend(payload)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise ProtocolViolation(f"not a message to a frontend: {error}") from None
+    return _decoded(_decode_to_frontend, frames, "a frontend")
 
 
-def _payload(frames: Sequence[bytes]) -> bytes:
+def _decoded(decode: Callable[[bytes], MessageT], frames: Sequence[bytes], receiver: str) -> MessageT:
     if len(frames) != _FRAMES:
         raise ProtocolViolation(f"a message has {_FRAMES} frames, got {len(frames)}")
     if frames[0] != WIRE_VERSION:
         raise ProtocolViolation(f"wire version {frames[0][:8].hex()} is not {WIRE_VERSION.hex()}")
-    return frames[1]
+    try:
+        return decode(frames[1])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ProtocolViolation(f"not a message to {receiver}: {error}") from None

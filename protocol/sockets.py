@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 Socket = zmq.Socket[bytes]
 
+# As plain ints: with pyzmq's enums every & would make an enum member.
+_POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
+
 
 def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
     """A ROUTER bound to `address` that refuses to drop silently (ROUTER_MANDATORY).
@@ -143,7 +146,7 @@ class SocketPump:
                 raise
             sent = False
         # Even a send that failed may have taken the edge that announced messages to read.
-        if self._again is None and not self._socket.closed and self._ready() & zmq.POLLIN:
+        if self._again is None and not self._socket.closed and self._ready() & _POLLIN:
             self._turn_soon()
         return sent
 
@@ -176,13 +179,13 @@ class SocketPump:
                 return
         else:
             self._turn_soon()
-        if self._blocked and self._ready() & zmq.POLLOUT:
+        if self._blocked and self._ready() & _POLLOUT:
             self._blocked = False
             if self._on_writable is not None:
                 self._on_writable()
         # Asking for POLLOUT, and sending, may have taken the edge of a message that came meanwhile.
-        if not socket.closed and self._ready() & zmq.POLLIN:
+        if not socket.closed and self._ready() & _POLLIN:
             self._turn_soon()
 
     def _ready(self) -> int:
-        return cast("int", self._socket.getsockopt(zmq.EVENTS))
+        return int(cast("int", self._socket.getsockopt(zmq.EVENTS)))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from protocol.errors import MeshError, StartError
+from protocol.errors import StartError
 from protocol.membership import CardFile
 from protocol.replies import FileChunk
 
@@ -22,10 +22,8 @@ FETCH_S_MAX = 60.0
 """A file of 128 MB at 2 MB/s."""
 
 
-class FileUnavailable(MeshError):
-    """A model file could not be fetched; the worker that advertised it is refused with this reason."""
-
-    code = "file_unavailable"
+class CannotServe(Exception):
+    """A worker's model cannot be served here. The worker is told why in these words; clients never see them."""
 
 
 class FileCache:
@@ -54,10 +52,10 @@ class FileCache:
         """Keep a fetched file.
 
         Raises:
-            FileUnavailable: the content is not what its hash says.
+            CannotServe: the content is not what its hash says.
         """
         if sha256(content).hexdigest() != file.sha256:
-            raise FileUnavailable(f"the worker's {file.name} does not match its hash")
+            raise CannotServe(f"the worker's {file.name} does not match its hash")
         self._make_room(file.size_bytes)
         with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as partial:
             partial.write(content)
@@ -91,7 +89,7 @@ class FileFetch:
             return
         expected = (len(self._received), self._file.size_bytes)
         if (chunk.offset_bytes, chunk.size_bytes) != expected or len(self._received) + len(chunk.data) > self._file.size_bytes:
-            self._done.set_exception(FileUnavailable(f"the worker does not send the {self._file.name} that it advertised"))
+            self._done.set_exception(CannotServe(f"the worker does not send the {self._file.name} that it advertised"))
             return
         self._received += chunk.data
         if len(self._received) == self._file.size_bytes:
@@ -101,13 +99,13 @@ class FileFetch:
         """The whole file.
 
         Raises:
-            FileUnavailable: it did not come whole and in time.
+            CannotServe: it did not come whole and in time.
         """
         try:
             async with asyncio.timeout(FETCH_S_MAX):
                 return await self._done
         except TimeoutError:
-            raise FileUnavailable(f"{self._file.name} did not arrive in {FETCH_S_MAX:.0f} s") from None
+            raise CannotServe(f"{self._file.name} did not arrive in {FETCH_S_MAX:.0f} s") from None
 
 
 async def collect_files(files: list[CardFile], cache: FileCache, request: Callable[[CardFile], FileFetch]) -> dict[str, Path]:

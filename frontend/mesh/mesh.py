@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from frontend.mesh.files import FileFetch
+from frontend.mesh.files import CannotServe, FileFetch
 from frontend.mesh.registry import ModelEntry, Registry
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.mesh.worker import Phase, Rank, Worker
@@ -22,7 +22,7 @@ from frontend.observe.metrics import FrontendMetrics
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.policy import Policy
 from protocol.codec import decode_to_frontend, encode
-from protocol.errors import MeshError, NoWorker, ProtocolViolation, WorkerLost
+from protocol.errors import NoWorker, ProtocolViolation, WorkerLost
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from protocol.membership import CardFile, Draining, Goodbye, Heartbeat, Hello, Loading
 from protocol.replies import FileChunk, StepBatch
@@ -233,8 +233,8 @@ class Mesh:
             self.registry.serve(worker, served)
             self._send_to(worker.identity, Welcome(self._frontend_id))
             log.info("worker %s serves %s (%s)", worker.worker_id, worker.hello.card.name, worker.hello.engine)
-        except MeshError as error:
-            self._refuse(worker, error.message)
+        except CannotServe as error:
+            self._refuse(worker, str(error))
         except Exception:
             log.exception("cannot take worker %s", worker.worker_id)
             self._refuse(worker, "the frontend had an error while preparing the model")
@@ -246,7 +246,7 @@ class Mesh:
 
     def _fetch(self, worker: Worker, file: CardFile) -> FileFetch:
         if len(self._fetches) >= FETCHES_MAX:
-            raise MeshError("too many model files are being fetched at once")
+            raise CannotServe("too many model files are being fetched at once")
         fetch = self._fetches[worker.identity, file.sha256] = FileFetch(file)
         self._send_to(worker.identity, FetchFile(file.sha256))
         return fetch

@@ -58,16 +58,17 @@ class RequestStream:
 
     def push(self, delta: Delta) -> None:
         """Add what one engine step gave. A delta that does not continue the output fails the request: a token was lost."""
+        packed, end = delta.token_ids, delta.end
         if delta.start != self.tokens_received:
             self.fail(EngineFault("The worker skipped or repeated tokens."))
             return
-        self._packed = self._packed + delta.token_ids if self._packed else delta.token_ids
-        self.tokens_received += count_tokens(delta.token_ids)
-        end = delta.end
-        if isinstance(end, Failed):
-            self.error = error_from_code(end.code, end.message, end.param)
-        elif end is not None:
-            self.finished = end
+        self._packed = self._packed + packed if self._packed else packed
+        self.tokens_received += count_tokens(packed)
+        if end is not None:
+            if isinstance(end, Failed):
+                self.error = error_from_code(end.code, end.message, end.param)
+            else:
+                self.finished = end
         self._wakeup.notify()
 
     def fail(self, error: MeshError) -> None:
