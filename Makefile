@@ -36,7 +36,7 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python -m bench.run --table standard
+	$(BIN)/python -m bench.run --table standard --name local/standard
 
 clean:
 	rm -rf $(VENV) .venv-* build dist *.egg-info
