@@ -45,12 +45,7 @@ def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | No
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     if key is not None:
         key.protect_server(socket)
-    try:
-        socket.bind(address)
-    except zmq.ZMQError:
-        socket.close(linger=0)
-        raise
-    return socket
+    return _attached(socket, socket.bind, address)
 
 
 def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
@@ -69,12 +64,7 @@ def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey 
     socket.setsockopt(zmq.IMMEDIATE, 1)
     if key is not None:
         key.protect_client(socket)
-    try:
-        socket.connect(address)
-    except zmq.ZMQError:
-        socket.close(linger=0)
-        raise
-    return socket
+    return _attached(socket, socket.connect, address)
 
 
 def is_local(address: str) -> bool:
@@ -102,6 +92,15 @@ def require_key(address: str, key: MeshKey | None) -> None:
             f"{address} leaves this host, so the mesh needs a key: put 64 hex digits into a file (openssl rand -hex 32)"
             " and give every frontend and worker --mesh-key-file FILE"
         )
+
+
+def _attached(socket: Socket, attach: Callable[[str], object], address: str) -> Socket:
+    try:
+        attach(address)
+    except zmq.ZMQError:
+        socket.close(linger=0)  # left open it would keep context.term() waiting for ever
+        raise
+    return socket
 
 
 def _bound(socket: Socket) -> None:

@@ -57,8 +57,7 @@ class WorkerServer:
         """Bring the engine up, telling the frontends meanwhile that `model` is loading.
 
         Raises:
-            StartError: the engine cannot start.
-            StartError: a frontend is on another host and there is no key.
+            StartError: the engine cannot start, or a frontend is on another host and there is no key.
         """
         try:
             with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):

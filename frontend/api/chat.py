@@ -14,6 +14,7 @@ from frontend.api.refusals import refuse_unsupported_chat
 from frontend.api.running import Runner, stream_chunks, usage_of
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.generation import Choice, Generation
+from frontend.models import ServedModel
 from protocol.errors import InvalidRequest
 from protocol.tokens import count_tokens
 
@@ -46,7 +47,7 @@ async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionReq
         generation.close()
 
 
-def _render(served: Any, request: ChatCompletionRequest) -> str:
+def _render(served: ServedModel, request: ChatCompletionRequest) -> str:
     kwargs = request.chat_template_kwargs or {}
     if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
         raise InvalidRequest(f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.", param="chat_template_kwargs")
@@ -61,9 +62,8 @@ def _render(served: Any, request: ChatCompletionRequest) -> str:
 
 
 async def _stream(exchange: Exchange, request: ChatCompletionRequest, generation: Generation, prompt_tokens: int) -> None:
-    with_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
     writer = ChunkWriter(
-        _head(exchange, request, "chat.completion.chunk"), around_text=(b'"delta":{"content":', b"}"), with_usage=with_usage
+        _head(exchange, request, "chat.completion.chunk"), around_text=(b'"delta":{"content":', b"}"), with_usage=request.wants_usage
     )
     begun: set[int] = set()
 

@@ -82,8 +82,7 @@ def _echo(prompt: str | list[int], served: ServedModel) -> str:
 
 
 async def _stream(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
-    with_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
-    writer = ChunkWriter(_head(exchange, request), around_text=(b'"text":', b""), with_usage=with_usage)
+    writer = ChunkWriter(_head(exchange, request), around_text=(b'"text":', b""), with_usage=request.wants_usage)
 
     def chunk(choice: Choice, text: str) -> bytes:
         echo, echoes[choice.index] = echoes[choice.index], ""

@@ -67,10 +67,15 @@ class Fleet:
         return f"http://127.0.0.1:{self.http_port}"
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> Process:
-        log = self.directory / f"{len(self.processes)}-{arguments[0]}.log"
+        """`python -m …`."""
+        return self.launch(arguments[0], ["-m", *arguments], env=env)
+
+    def launch(self, name: str, python_arguments: list[str], *, env: dict[str, str] | None = None) -> Process:
+        """`python …` in a session of its own, its output in a log of that name."""
+        log = self.directory / f"{len(self.processes)}-{name}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, *python_arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -35,20 +35,9 @@ def start_up(
     fleet: Fleet, *arguments: str, code: str = MAIN, env: dict[str, str] | None = None, worker_arguments: tuple[str, ...] = SIM
 ) -> Process:
     """`kvmesh up` on the fleet's addresses."""
-    log = fleet.directory / f"{len(fleet.processes)}-up.log"
     addresses = ("--http-port", str(fleet.http_port), "--mesh-bind", fleet.mesh)
-    with log.open("wb") as output:
-        popen = subprocess.Popen(
-            [sys.executable, "-c", code, "up", "--engine", "sim", *addresses, *arguments, "--", *worker_arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | {"KVMESH_CACHE_DIR": str(fleet.directory / "cache")} | (env or {}),
-        )
-    process = Process(popen, log)
-    fleet.processes.append(process)
-    return process
+    command = ["-c", code, "up", "--engine", "sim", *addresses, *arguments, "--", *worker_arguments]
+    return fleet.launch("up", command, env=env)
 
 
 def children(up: Process, module: str = "") -> list[int]:
