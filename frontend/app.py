@@ -27,11 +27,13 @@ from frontend.mesh.files import FileCache
 from frontend.mesh.mesh import Mesh
 from frontend.models import ModelLoader
 from frontend.observe.metrics import FrontendMetrics
+from frontend.observe.router_readings import router_readings
 from frontend.routing.admission import AdmissionQueue
-from frontend.routing.least_loaded import LeastLoaded
-from frontend.routing.policy import Policy
-from frontend.routing.round_robin import RoundRobin
+from frontend.routing.modes import policy_of
+from frontend.routing.router import Lifetimes, Router
 from frontend.settings import FrontendSettings
+from kv_events.index import BlockBudget
+from kv_events.subscriber import KvSubscriber
 from protocol.curve import MeshKey
 from protocol.errors import MethodNotAllowed, StartError
 from protocol.sockets import Socket, bound_router
@@ -109,16 +111,21 @@ async def serve(settings: FrontendSettings) -> None:
     except zmq.ZMQError as error:
         raise StartError(f"cannot bind the mesh to {settings.mesh_bind}: {error}") from None
     metrics = FrontendMetrics()
+    budget = BlockBudget(settings.kv_index_blocks_max)
+    subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
     loader = ModelLoader(FileCache(settings.cache_dir), tokenizer_backend=settings.tokenizer_backend)
     mesh = Mesh(
         router,
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
         prepare=loader.prepare,
-        policy=_policy(settings.router_mode),
+        router=_router(settings),
+        subscriber=subscriber,
+        budget=budget,
         new_queue=partial(AdmissionQueue, requests_waiting_max=settings.queue_size, wait_s_max=settings.queue_timeout),
         metrics=metrics,
     )
-    runner = Runner(mesh, request_timeout_s=settings.request_timeout)
+    metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))
+    runner = Runner(mesh, request_timeout_s=settings.request_timeout, weights=settings.router_weights)
     server = Server(
         uvicorn.Config(
             Application(mesh, runner, metrics, settings),
@@ -139,6 +146,8 @@ async def serve(settings: FrontendSettings) -> None:
         await server.serve(sockets=[listener])
     finally:
         await mesh.close()
+        if subscriber is not None:
+            subscriber.close()
         if key is not None:
             key.close()
         context.term()
@@ -152,5 +161,10 @@ def _listen(host: str, port: int) -> socket.socket:
         raise StartError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from None
 
 
-def _policy(mode: str) -> Policy:
-    return RoundRobin() if mode == "round-robin" else LeastLoaded(SystemRandom())
+def _router(settings: FrontendSettings) -> Router:
+    lifetimes = Lifetimes(
+        predicted_s=settings.router_predicted_ttl_secs,
+        assumed_s=settings.router_ttl_secs,
+        session_s=settings.router_session_affinity_ttl_secs,
+    )
+    return Router(settings.router_mode, policy_of(settings.router_mode, settings.router_weights, SystemRandom()), lifetimes)

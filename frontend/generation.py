@@ -7,8 +7,9 @@ from typing import Literal
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
 from frontend.mesh.stream import RequestStream, Wakeup
+from frontend.routing.route import Route
 from frontend.text.output import ChoiceText, OutputRules
-from protocol.errors import MeshError, NoWorker
+from protocol.errors import InvalidRequest, MeshError, NoWorker
 from protocol.requests import Generate
 
 WORKERS_TRIED_MAX = 3
@@ -20,11 +21,12 @@ FinishReason = Literal["stop", "length", "abort"]
 class Choice:
     """One of the completions that a request asked for."""
 
-    __slots__ = ("_text", "failed_on", "finish_reason", "index", "request", "stream")
+    __slots__ = ("_text", "failed_on", "finish_reason", "index", "request", "route", "stream")
 
-    def __init__(self, index: int, request: Generate, stream: RequestStream, text: ChoiceText) -> None:
+    def __init__(self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText) -> None:
         self.index = index
         self.request = request
+        self.route = route
         self.stream = stream
         self.failed_on: set[str] = set()
         """Ids of workers that gave the request up before its first token."""
@@ -67,15 +69,15 @@ class Generation:
         self._live: list[Choice] = []
         self._wakeup = Wakeup(asyncio.get_running_loop())
 
-    async def start(self, requests: Sequence[Generate], rules: OutputRules) -> None:
-        """Send every request to a worker; choice i is requests[i].
+    async def start(self, requests: Sequence[tuple[Generate, Route]], rules: OutputRules) -> None:
+        """Send every request to a worker; choice i is requests[i]. Requests of one prompt share its route.
 
         Raises:
             NoWorker, Overloaded: a request found no worker.
         """
-        for index, request in enumerate(requests):
-            stream = await self._mesh.dispatch(self._entry, request, self._wakeup)
-            choice = Choice(index, request, stream, self._entry.served.choice_text(rules))
+        for index, (request, route) in enumerate(requests):
+            stream = await self._mesh.dispatch(self._entry, request, route, self._wakeup)
+            choice = Choice(index, request, route, stream, self._entry.served.choice_text(rules))
             self.choices.append(choice)
             self._live.append(choice)
 
@@ -132,8 +134,8 @@ class Generation:
         if not error.retryable or choice.stream.tokens_received or len(choice.failed_on) > WORKERS_TRIED_MAX:
             raise error
         try:
-            choice.stream = await self._mesh.dispatch(self._entry, choice.request, self._wakeup, avoid=choice.failed_on)
-        except NoWorker:
+            choice.stream = await self._mesh.dispatch(self._entry, choice.request, choice.route, self._wakeup, avoid=choice.failed_on)
+        except (NoWorker, InvalidRequest):  # the latter: the only worker that would do is one of those
             raise error from None
 
     def _retire(self) -> None:

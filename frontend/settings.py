@@ -1,15 +1,29 @@
 """The frontend's settings."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from frontend.routing.route import Weights
+from frontend.routing.router import RouterMode
 from frontend.text.tokenizer import Backend
 from protocol.errors import StartError
 from protocol.settings import LogLevel, setting
 
 PORT_MAX = 65_535
 
-RouterMode = Literal["least-loaded", "round-robin"]
+
+_NOT_NEGATIVE = (
+    "queue_size",
+    "http_graceful_shutdown_timeout_secs",
+    "router_prefill_weight",
+    "router_request_weight",
+    "router_host_weight",
+    "router_disk_weight",
+    "router_temperature",
+    "router_predicted_ttl_secs",
+    "router_ttl_secs",
+    "router_session_affinity_ttl_secs",
+    "kv_index_blocks_max",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +36,31 @@ class FrontendSettings:
     mesh_key_file: str | None = setting(
         None, "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host", env="KVMESH_MESH_KEY_FILE"
     )
-    router_mode: RouterMode = setting("least-loaded", "how a worker is chosen", env="KVMESH_ROUTER_MODE")
+    router_mode: RouterMode = setting("kv", "how a worker is chosen; kv: by cached prefix and load", env="KVMESH_ROUTER_MODE")
+    kv_events: bool = setting(
+        default=True, help_text="follow the workers' KV events; without them kv mode goes by its own decisions", env="KVMESH_KV_EVENTS"
+    )
+    router_prefill_weight: float = setting(1.0, "kv mode: cost of a block to be computed", env="KVMESH_ROUTER_PREFILL_WEIGHT")
+    router_request_weight: float = setting(
+        1.0, "kv mode: cost of a request that runs or waits on a rank, in blocks", env="KVMESH_ROUTER_REQUEST_WEIGHT"
+    )
+    router_host_weight: float = setting(0.75, "kv mode: worth of a block cached in host memory", env="KVMESH_ROUTER_HOST_WEIGHT")
+    router_disk_weight: float = setting(0.25, "kv mode: worth of a block cached on disk", env="KVMESH_ROUTER_DISK_WEIGHT")
+    router_temperature: float = setting(
+        0.0, "kv mode: 0 takes the cheapest rank; more spreads requests over cheap ones", env="DYN_ROUTER_TEMPERATURE"
+    )
+    router_predicted_ttl_secs: float = setting(
+        10.0, "seconds that a routed prompt counts as cached while its KV events are awaited", env="DYN_ROUTER_PREDICTED_TTL_SECS"
+    )
+    router_ttl_secs: float = setting(120.0, "the same where no KV events come", env="DYN_ROUTER_TTL_SECS")
+    router_session_affinity_ttl_secs: float = setting(
+        300.0,
+        "seconds after its last request that a session (x-dynamo-session-id) stays on its rank; 0: never",
+        env="DYN_ROUTER_SESSION_AFFINITY_TTL_SECS",
+    )
+    kv_index_blocks_max: int = setting(
+        4_000_000, "cached blocks remembered of all ranks together, some 110 bytes each", env="KVMESH_KV_INDEX_BLOCKS_MAX"
+    )
     tokenizer_backend: Backend = setting("auto", "auto takes fastokens where it agrees with Hugging Face", env="KVMESH_TOKENIZER_BACKEND")
     request_timeout: float = setting(600.0, "seconds after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
@@ -34,6 +72,22 @@ class FrontendSettings:
     cache_dir: str = setting("~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR")
     log_level: LogLevel = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL")
 
+    @property
+    def follows_kv_events(self) -> bool:
+        """Whether anything asks what the workers have cached."""
+        return self.kv_events and self.router_mode == "kv"
+
+    @property
+    def router_weights(self) -> Weights:
+        """Of the kv mode."""
+        return Weights(
+            prefill=self.router_prefill_weight,
+            request=self.router_request_weight,
+            host=self.router_host_weight,
+            disk=self.router_disk_weight,
+            temperature=self.router_temperature,
+        )
+
     def __post_init__(self) -> None:
         """Refuse numbers that would make a frontend that answers nothing.
 
@@ -43,7 +97,7 @@ class FrontendSettings:
         for name in ("request_timeout", "queue_timeout", "body_limit_mb"):
             if getattr(self, name) <= 0:
                 raise StartError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
-        for name in ("queue_size", "http_graceful_shutdown_timeout_secs"):
+        for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise StartError(f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.http_port <= PORT_MAX:

@@ -32,7 +32,7 @@ def decode_to_worker(frames: Sequence[bytes]) -> ToWorker:
     Raises:
         ProtocolViolation: wrong frame count, version or content.
     """
-    return _decoded(_decode_to_worker, frames, "a worker")
+    return decode_frames(_decode_to_worker, frames, "a worker")
 
 
 def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
@@ -41,10 +41,11 @@ def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
     Raises:
         ProtocolViolation: wrong frame count, version or content.
     """
-    return _decoded(_decode_to_frontend, frames, "a frontend")
+    return decode_frames(_decode_to_frontend, frames, "a frontend")
 
 
-def _decoded(decode: Callable[[bytes], MessageT], frames: Sequence[bytes], receiver: str) -> MessageT:
+def decode_frames(decode: Callable[[bytes], MessageT], frames: Sequence[bytes], receiver: str) -> MessageT:
+    """The message in [version, msgpack]. Raises ProtocolViolation for everything else."""
     if len(frames) != _FRAMES:
         raise ProtocolViolation(f"a message has {_FRAMES} frames, got {len(frames)}")
     if frames[0] != WIRE_VERSION:

@@ -15,8 +15,9 @@ from protocol.limits import (
     MESSAGE_CHARS_MAX,
     NAME_CHARS_MAX,
 )
-from protocol.requests import Count, Name, Positive
+from protocol.requests import Count, DpRank, Name, Positive
 
+StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Sha256Hex = Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 
@@ -69,6 +70,22 @@ class Capacity(Struct, frozen=True, omit_defaults=True):
     """KV-cache tokens of each rank."""
     requests_running_max: Positive
     """Requests that each rank runs at once."""
+    slow_kv_tokens: Count = 0
+    """Further KV-cache tokens of each rank in host memory and on disk."""
+    block_size_tokens: Positive = 64
+    """Tokens of a router block, a multiple of the page size: the unit in which cached prefixes are told and matched."""
+
+
+class KvSource(Struct, frozen=True, omit_defaults=True):
+    """Where a range of a worker's ranks publishes its KV events (protocol.kv_stream). One per node of an engine."""
+
+    stream_id: StreamId
+    events: Name
+    """Address of the PUB socket, as this frontend reaches it."""
+    snapshots: Name
+    """Address of the ROUTER socket that answers SnapshotRequest."""
+    first_rank: DpRank
+    rank_count: Annotated[int, Meta(ge=1, le=DP_RANKS_MAX)]
 
 
 class RankLoad(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -79,6 +96,9 @@ class RankLoad(Struct, frozen=True, array_like=True, omit_defaults=True):
     requests_waiting: Count
     kv_tokens_used: Count
     waiting_uncached_tokens: Count = 0
+    """Prompt tokens that wait to be computed."""
+    kv_number: Count = 0
+    """Latest number of the rank's KV stream (protocol.kv_stream); 0 before the first, and where there is none."""
 
 
 class Loading(Struct, frozen=True, tag="loading"):
@@ -105,14 +125,32 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """Unfinished requests that this frontend may have here at once."""
     engine: Name = ""
     """Engine and version, for people."""
+    kv: KvSource | None = None
+    """None: no KV events come from here, and a frontend goes by its own decisions."""
 
 
-class Heartbeat(Struct, frozen=True, tag="heartbeat"):
+class RelayCounts(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What befell the KV events between engine and relay since the worker started."""
+
+    gaps: Count = 0
+    """Batches that were not the next one."""
+    replays: Count = 0
+    """Times the engine was asked for batches again, the probes of quiet streams included."""
+    losses: Count = 0
+    """Times that batches could not be had any more and a rank's blocks were forgotten."""
+    restarts: Count = 0
+    malformed: Count = 0
+    orphans: Count = 0
+    """Pages not taken because the page before them was not known."""
+
+
+class Heartbeat(Struct, frozen=True, tag="heartbeat", omit_defaults=True):
     """The worker's loop lives, and this is its load."""
 
     worker_id: Name
     epoch: int
     ranks: Annotated[list[RankLoad], Meta(max_length=DP_RANKS_MAX)]
+    relay: RelayCounts | None = None
 
 
 class Draining(Struct, frozen=True, tag="draining"):

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.limits import LOGIT_BIAS_MAX, NAME_CHARS_MAX, REQUEST_ID_CHARS, STOP_TOKEN_IDS_MAX
+from protocol.limits import DP_RANKS_MAX, LOGIT_BIAS_MAX, NAME_CHARS_MAX, REQUEST_ID_CHARS, STOP_TOKEN_IDS_MAX
 
 RequestId = Annotated[str, Meta(min_length=REQUEST_ID_CHARS, max_length=REQUEST_ID_CHARS)]
 Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
 Count = Annotated[int, Meta(ge=0, le=2**40)]
+DpRank = Annotated[int, Meta(ge=0, lt=DP_RANKS_MAX)]
 Positive = Annotated[int, Meta(ge=1, le=2**40)]
 
 
@@ -48,6 +49,10 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
     """False: tokens may be held back and sent together, since no one reads them one by one."""
     priority: int = 0
     routed_dp_rank: int | None = None
+    lora_name: Name | None = None
+    """LoRA adapter, by the name that the engine knows it under."""
+    cache_salt: Name | None = None
+    """Requests with different salts share no KV cache."""
     traceparent: Annotated[str, Meta(max_length=64)] | None = None
     """W3C trace context."""
 

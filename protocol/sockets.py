@@ -58,10 +58,54 @@ def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey 
     require_key(address, key)
     socket = context.socket(zmq.DEALER)
     _bound(socket)
-    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS_MAX)
+    _reconnecting(socket)
     # Without this, messages to a frontend that does not exist (yet) would queue up and arrive stale.
     socket.setsockopt(zmq.IMMEDIATE, 1)
+    if key is not None:
+        key.protect_client(socket)
+    return _attached(socket, socket.connect, address)
+
+
+def bound_publisher(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
+    """A PUB bound to `address`. What a slow subscriber has no room for is dropped, as PUB does: subscribers count.
+
+    Raises:
+        StartError: other hosts can reach the address and there is no key.
+        zmq.ZMQError: the address is taken or malformed.
+    """
+    require_key(address, key)
+    socket = context.socket(zmq.PUB)
+    _bound(socket)
+    if key is not None:
+        key.protect_server(socket)
+    return _attached(socket, socket.bind, address)
+
+
+def subscriber(context: "zmq.Context[Socket]", key: MeshKey | None, *, messages_queued_max: int = MESSAGES_QUEUED_MAX) -> Socket:
+    """A SUB that is subscribed to everything and connected to nothing yet; `require_key` before each connect."""
+    socket = context.socket(zmq.SUB)
+    _bound(socket)
+    socket.setsockopt(zmq.RCVHWM, messages_queued_max)
+    _reconnecting(socket)
+    socket.setsockopt(zmq.SUBSCRIBE, b"")
+    if key is not None:
+        key.protect_client(socket)
+    return socket
+
+
+def asking_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
+    """A DEALER for one question, which may be asked before the connection stands.
+
+    Raises:
+        StartError: the address is on another host and there is no key.
+        zmq.ZMQError: the address is malformed.
+    """
+    require_key(address, key)
+    socket = context.socket(zmq.DEALER)
+    _bound(socket)
+    # An answer of many messages must not be cut short: a ROUTER drops what its peer has no room for.
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.LINGER, 0)
     if key is not None:
         key.protect_client(socket)
     return _attached(socket, socket.connect, address)
@@ -112,6 +156,11 @@ def _bound(socket: Socket) -> None:
     # A peer whose host vanished leaves a half-open connection; the kernel would keep it for hours.
     socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3_000)
+
+
+def _reconnecting(socket: Socket) -> None:
+    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS_MAX)
 
 
 class SocketPump:

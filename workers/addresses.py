@@ -24,8 +24,8 @@ class AddressBook:
     def __init__(self, addresses: Sequence[str]) -> None:
         self.known: set[str] = set()
         """What the last resolution gave."""
-        self._addresses = list(dict.fromkeys(addresses))
-        for address in self._addresses:
+        self.given = list(dict.fromkeys(addresses))
+        for address in self.given:
             parts = urlsplit(address)
             if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and not (parts.hostname and _port(address))):
                 raise StartError(f"--frontend takes tcp://HOST:PORT or ipc://PATH, got {address!r}")
@@ -33,7 +33,7 @@ class AddressBook:
     async def resolve(self) -> list[str]:
         """Every address to dial now. A name that does not resolve (yet) stands for nothing."""
         found: list[str] = []
-        for address in self._addresses:
+        for address in self.given:
             found += await self._expand(address)
         self.known = set(found[:ADDRESSES_MAX])
         return found[:ADDRESSES_MAX]

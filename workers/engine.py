@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from kv_events.engine_stream import StreamAddress
 from protocol.membership import Capacity, ModelCard, RankLoad
 from protocol.replies import Delta
 from protocol.requests import Generate
@@ -23,6 +24,8 @@ class EngineFacts(Struct, frozen=True):
     capacity: Capacity
     version: str
     """For people: "sglang 0.5.23 on cpu", "sim"."""
+    kv_streams: Sequence[StreamAddress] = ()
+    """Where the ranks of this host publish their KV events, in rank order; none if they do not."""
 
 
 class Engine(Protocol):

@@ -19,7 +19,7 @@ from protocol.settings import parse_known_settings, settings_help
 from protocol.sockets import require_key
 from workers.addresses import AddressBook
 from workers.engine import Engine
-from workers.serve import WorkerServer
+from workers.serve import KvSettings, WorkerServer
 from workers.settings import WorkerSettings
 
 _PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
@@ -64,6 +64,7 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str]) -> None:
         addresses=addresses,
         endpoint=settings.endpoint or "dyn://kvmesh.backend.generate",
         key=key,
+        kv=KvSettings(block_size_tokens=settings.kv_block_size, host=settings.kv_host, port=settings.kv_port),
     )
     await server.start(_model_named_in(engine_argv))
     stop = asyncio.Event()
@@ -81,11 +82,11 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
     if settings.engine == "sim":
         from workers.sim.engine import SimEngine  # noqa: PLC0415
 
-        return SimEngine.from_argv(argv)
+        return SimEngine.from_argv(argv, kv_events=settings.kv_events)
     from workers.sglang_engine import SglangEngine  # noqa: PLC0415 - imports torch
 
     # SGLang has a flag of this name and with these words; one flag sets both.
-    return SglangEngine.from_argv([*argv, "--log-level", settings.log_level])
+    return SglangEngine.from_argv([*argv, "--log-level", settings.log_level], kv_events=settings.kv_events)
 
 
 def _engine_help(kind: str) -> str:

@@ -5,19 +5,23 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import zmq
+from msgspec.structs import replace
 
 from protocol.curve import MeshKey
 from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S
-from protocol.membership import Draining, Goodbye, Heartbeat, Hello
+from protocol.membership import Capacity, Draining, Goodbye, Heartbeat, Hello
 from protocol.replies import Delta, Failed, FileChunk
 from protocol.requests import Abort, FetchFile, Generate, ToWorker
 from protocol.sockets import Socket, connected_dealer
 from workers.addresses import AddressBook
 from workers.engine import Engine, EngineFacts
 from workers.frontend_link import FrontendLink
+from workers.kv_plane import KvPlane
 from workers.loading import LoadingNotice
 
 log = logging.getLogger(__name__)
@@ -32,16 +36,37 @@ RESOLVE_EVERY_S = 5.0
 """How soon a new frontend behind a DNS name (a headless Service) is dialled."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class KvSettings:
+    """How a worker tells of its cache: see the settings kv_block_size, kv_host and kv_port."""
+
+    block_size_tokens: int = 64
+    host: str | None = None
+    port: int = 0
+
+
 class WorkerServer:
     """Connects one engine to any number of frontends."""
 
-    def __init__(self, engine: Engine, *, worker_id: str, epoch: int, addresses: AddressBook, endpoint: str, key: MeshKey | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        worker_id: str,
+        epoch: int,
+        addresses: AddressBook,
+        endpoint: str,
+        key: MeshKey | None,
+        kv: KvSettings,
+    ) -> None:
         self._engine = engine
         self._worker_id = worker_id
         self._epoch = epoch
         self._addresses = addresses
         self._endpoint = endpoint
         self._key = key
+        self._kv_settings = kv
+        self._kv: KvPlane | None = None
         self._context: zmq.Context[Socket] = zmq.Context()
         self._links: dict[str, FrontendLink] = {}
         self._owners: dict[str, FrontendLink] = {}
@@ -62,11 +87,15 @@ class WorkerServer:
         try:
             with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
                 facts = self._facts = await self._engine.start(self._deliver)
+            # Whole pages make a block, so that one page never belongs to two.
+            pages = -(-self._kv_settings.block_size_tokens // facts.capacity.page_size_tokens)
+            capacity = replace(facts.capacity, block_size_tokens=pages * facts.capacity.page_size_tokens)
+            self._kv = self._kv_plane(facts, capacity.block_size_tokens)
         except BaseException:
+            await self._engine.stop()
             self._context.destroy(linger=0)
             raise
-        self._hello = self._introduction(facts)
-        capacity = facts.capacity
+        self._hello = self._introduction(facts, capacity)
         log.info("%s is up: %s, %d ranks of %d KV tokens", facts.version, facts.card.name, capacity.dp_size, capacity.kv_tokens)
 
     async def serve(self, stop: asyncio.Event, *, drain_s_max: float) -> None:
@@ -85,6 +114,8 @@ class WorkerServer:
             for link in self._links.values():
                 link.send(Goodbye("the worker was stopped"))
                 link.close()
+            if self._kv is not None:
+                self._kv.close()
             await self._engine.stop()
             self._context.term()
 
@@ -104,13 +135,19 @@ class WorkerServer:
         while True:
             # A late beat means that this loop stood still: what the frontends said meanwhile is still unread.
             stalled = loop.time() - due_at > HEARTBEAT_INTERVAL_S
-            heartbeat = Heartbeat(self._worker_id, self._epoch, self._engine.loads())
+            heartbeat = self._heartbeat()
             for link in self._links.values():
                 link.beat(heartbeat)
                 if not stalled:
                     link.give_up_if_silent()
             due_at = loop.time() + HEARTBEAT_INTERVAL_S
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+
+    def _heartbeat(self) -> Heartbeat:
+        loads, kv = self._engine.loads(), self._kv
+        if kv is None:
+            return Heartbeat(self._worker_id, self._epoch, loads)
+        return Heartbeat(self._worker_id, self._epoch, kv.numbered(loads), kv.counts())
 
     async def _dial_forever(self) -> None:
         while True:
@@ -130,21 +167,41 @@ class WorkerServer:
         return FrontendLink(
             address,
             socket,
-            hello=lambda: None if self._draining else self._hello,
+            hello=partial(self._hello_to, address),
             on_request=self._on_request,
             on_forgotten=self._abort_all_of,
         )
 
-    def _introduction(self, facts: EngineFacts) -> Hello:
+    def _kv_plane(self, facts: EngineFacts, block_size_tokens: int) -> KvPlane | None:
+        if not facts.kv_streams:
+            return None
+        settings = self._kv_settings
+        return KvPlane(
+            self._context,
+            facts.kv_streams,
+            block_size_tokens=block_size_tokens,
+            frontends=self._addresses.given,
+            host=settings.host,
+            port=settings.port,
+            key=self._key,
+        )
+
+    def _hello_to(self, address: str) -> Hello | None:
+        hello = self._hello
+        if hello is None or self._draining:
+            return None
+        return hello if self._kv is None else replace(hello, kv=self._kv.source_for(address))
+
+    def _introduction(self, facts: EngineFacts, capacity: Capacity) -> Hello:
         # Twice what runs: one batch on the engine, one waiting in its queue so that no step starts short.
-        credit = min(max(CREDIT_REQUESTS_MIN, 2 * facts.capacity.requests_running_max * facts.capacity.dp_size), CREDIT_REQUESTS_MAX)
+        credit = min(max(CREDIT_REQUESTS_MIN, 2 * capacity.requests_running_max * capacity.dp_size), CREDIT_REQUESTS_MAX)
         return Hello(
             worker_id=self._worker_id,
             epoch=self._epoch,
             role="decode",
             endpoint=self._endpoint,
             card=facts.card,
-            capacity=facts.capacity,
+            capacity=capacity,
             credit_requests=credit,
             engine=facts.version,
         )

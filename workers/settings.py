@@ -6,6 +6,11 @@ from typing import Literal
 from protocol.errors import StartError
 from protocol.settings import LogLevel, setting
 
+KV_BLOCK_TOKENS_MAX = 4_096
+"""Larger blocks would match hardly any prefix."""
+
+PORT_MAX = 65_535
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
@@ -27,6 +32,14 @@ class WorkerSettings:
     graceful_shutdown_timeout_secs: int = setting(
         900, "longest wait for running requests after SIGTERM", env="DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
     )
+    kv_events: bool = setting(
+        default=True, help_text="publish KV-cache events, so that frontends route by what is cached here", env="KVMESH_KV_EVENTS"
+    )
+    kv_block_size: int = setting(64, "tokens of a block in KV events; rounded up to whole pages of the engine", env="KVMESH_KV_BLOCK_SIZE")
+    kv_host: str | None = setting(
+        None, "host under which frontends on other machines reach the KV events; found out if not given", env="KVMESH_KV_HOST"
+    )
+    kv_port: int = setting(0, "port of the KV events, snapshots on the next one; 0 for any free ones", env="KVMESH_KV_PORT")
     log_level: LogLevel = setting("info", "least severe message to log, by the worker and by SGLang", env="KVMESH_LOG_LEVEL")
 
     def __post_init__(self) -> None:
@@ -35,5 +48,9 @@ class WorkerSettings:
         Raises:
             StartError: a value is out of its range.
         """
+        if not 1 <= self.kv_block_size <= KV_BLOCK_TOKENS_MAX:
+            raise StartError(f"--kv-block-size must be 1 to {KV_BLOCK_TOKENS_MAX}, not {self.kv_block_size}")
+        if not 0 <= self.kv_port < PORT_MAX:
+            raise StartError(f"--kv-port must be 0 to {PORT_MAX - 1}, not {self.kv_port}")
         if self.graceful_shutdown_timeout_secs < 0:
             raise StartError(f"--graceful-shutdown-timeout-secs must be at least 0, not {self.graceful_shutdown_timeout_secs}")

@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 
 from protocol.errors import StartError
 from workers.demo_model import demo_model_dir
+from workers.kv_events_config import with_events
 from workers.sglang_cpu import activate_if_cpu_host
 
 PAGE_SIZE_TOKENS: Final = 16
@@ -35,7 +36,7 @@ _ON_CPU: Final[dict[str, Any]] = {
 }
 
 
-def parse_server_args(argv: Sequence[str], *, cpu: bool) -> Any:
+def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any:
     """SGLang's ServerArgs from its command line, `--config file.yaml` included. Flags win over the file, the file over defaults.
 
     Import SGLang first through `workers.sglang_cpu.activate_if_cpu_host`.
@@ -59,6 +60,7 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool) -> Any:
         if namespace.skip_tokenizer_init:
             raise StartError("--skip-tokenizer-init is not for kvmesh: SGLang then loses stop tokens, min_tokens and grammars")
         _bind_threads(namespace, cpu=cpu)
+        namespace.kv_events_config = _kv_events_config(namespace) if kv_events else None
         return ServerArgs.from_cli_args(namespace)
     except StartError:
         raise
@@ -102,6 +104,13 @@ def _dashed(item: str, parser: argparse.ArgumentParser) -> str:
     """`--dp_size` of a YAML key `dp_size` as `--dp-size`: SGLang's merger reads such keys, and its parser then does not know them."""
     known = parser._option_string_actions
     return dashed if item not in known and (dashed := item.replace("_", "-")) in known else item
+
+
+def _kv_events_config(namespace: argparse.Namespace) -> str | None:
+    if namespace.disable_radix_cache or namespace.is_embedding:
+        return namespace.kv_events_config  # nothing is cached between requests, so there is nothing to tell
+    # `--dp-size N` are N replicas; attention ranks are counted by the other (srt/arg_groups/fields/parallel.py).
+    return with_events(namespace.kv_events_config, dp_ranks=namespace.dp_size * (namespace.attn_dp_size or 1))
 
 
 def _bind_threads(namespace: argparse.Namespace, *, cpu: bool) -> None:

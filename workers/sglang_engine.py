@@ -65,8 +65,11 @@ class SglangEngine:
         self._dp_size = 1
 
     @classmethod
-    def from_argv(cls, argv: Sequence[str]) -> "SglangEngine":
+    def from_argv(cls, argv: Sequence[str], *, kv_events: bool = True) -> "SglangEngine":
         """Read SGLang's arguments, all of those that the worker does not know itself. Imports SGLang.
+
+        Args:
+            kv_events: have the engine publish them, on free ports of this host unless the arguments say where.
 
         Raises:
             StartError: an argument is wrong, or SGLang is not installed.
@@ -77,7 +80,7 @@ class SglangEngine:
         except ImportError as error:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
         check_seam()
-        return cls(parse_server_args(argv, cpu=cpu))
+        return cls(parse_server_args(argv, cpu=cpu, kv_events=kv_events))
 
     async def start(self, deliver: Deliver) -> EngineFacts:
         """Load the model and start the schedulers. Blocks the loop meanwhile: nothing else is served yet.
@@ -152,6 +155,8 @@ class SglangEngine:
             routed_dp_rank=request.routed_dp_rank,
             # Without priority scheduling SGLang ignores a priority or, if so configured, refuses the request for it.
             priority=request.priority if manager.enable_priority_scheduling else None,
+            lora_path=request.lora_name,
+            cache_salt=request.cache_salt,
             external_trace_header={"traceparent": request.traceparent} if request.traceparent else None,
         )
         obj.output = run.output

@@ -5,9 +5,11 @@ from typing import Any
 
 import sglang
 
+from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
 from protocol.membership import Capacity
 from workers.engine import EngineFacts
+from workers.kv_events_config import read_config, stream_addresses
 from workers.model_card import build_card
 
 
@@ -37,7 +39,16 @@ async def read_facts(engine: Any) -> EngineFacts:
         requests_running_max=min(int(state["effective_max_running_requests_per_dp"]) for state in states),
     )
     version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
-    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version=version)
+    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version=version, kv_streams=_kv_streams(manager, len(states)))
+
+
+def _kv_streams(manager: Any, dp_ranks: int) -> list[StreamAddress]:
+    """Where the ranks of this node publish. Each of several nodes runs an equal share of them, in order."""
+    config = manager.config_value("kv_events_config")
+    if not config:
+        return []
+    share = dp_ranks // int(manager.config_value("nnodes"))
+    return stream_addresses(read_config(config), range(max(1, share)))
 
 
 def _served_names(served: str) -> list[str]:

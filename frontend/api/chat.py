@@ -9,9 +9,10 @@ from frontend.api.chunks import ChunkWriter
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
 from frontend.api.messages import check_messages
+from frontend.api.nvext import told
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_chat
-from frontend.api.running import Runner, stream_chunks, usage_of
+from frontend.api.running import Runner, stream_chunks, usage_of, whole
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
@@ -68,12 +69,13 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, generation
     begun: set[int] = set()
 
     def chunk(choice: Choice, text: str) -> bytes:
+        nvext = told(request.wants_told, choice) if choice.finish_reason else None
         if choice.index not in begun:
             begun.add(choice.index)
-            return writer.delta(choice.index, b'{"role":"assistant","content":' + _encode(text) + b"}", choice.finish_reason)
+            return writer.delta(choice.index, b'{"role":"assistant","content":' + _encode(text) + b"}", choice.finish_reason, nvext)
         if not text:
-            return writer.delta(choice.index, b"{}", choice.finish_reason)
-        return writer.text(choice.index, text, choice.finish_reason)
+            return writer.delta(choice.index, b"{}", choice.finish_reason, nvext)
+        return writer.text(choice.index, text, choice.finish_reason, nvext)
 
     await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens, request.n or 1)))
 
@@ -90,7 +92,7 @@ async def _whole(exchange: Exchange, request: ChatCompletionRequest, generation:
         for choice, text in zip(generation.choices, texts, strict=True)
     ]
     usage = usage_of(generation, prompt_tokens, request.n or 1).as_json()
-    await exchange.send_json(200, _encode(_head(exchange, request, "chat.completion") | {"choices": choices, "usage": usage}))
+    await exchange.send_json(200, _encode(_head(exchange, request, "chat.completion") | whole(choices, usage, request, generation)))
 
 
 def _head(exchange: Exchange, request: ChatCompletionRequest, kind: str) -> dict[str, Any]:

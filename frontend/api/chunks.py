@@ -44,14 +44,14 @@ class ChunkWriter:
         self._with_usage = with_usage
         self._end = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
 
-    def text(self, index: int, text: str, finish_reason: str | None) -> bytes:
-        """One chunk with a piece of text, and the finish reason if it is the last of its choice."""
+    def text(self, index: int, text: str, finish_reason: str | None, nvext: dict[str, Any] | None = None) -> bytes:
+        """One chunk with a piece of text, and the finish reason and `nvext` if it is the last of its choice."""
         before, after = self._around_text
-        return self._chunk(index, before + _encode(text) + after, finish_reason)
+        return self._chunk(index, before + _encode(text) + after, finish_reason, nvext)
 
-    def delta(self, index: int, delta: bytes, finish_reason: str | None) -> bytes:
+    def delta(self, index: int, delta: bytes, finish_reason: str | None, nvext: dict[str, Any] | None = None) -> bytes:
         """One chunk with a ready-made delta object."""
-        return self._chunk(index, b'"delta":' + delta, finish_reason)
+        return self._chunk(index, b'"delta":' + delta, finish_reason, nvext)
 
     def last(self, usage: Usage) -> bytes:
         """What ends the stream: the counts if they were asked for, and [DONE]."""
@@ -59,6 +59,7 @@ class ChunkWriter:
             return _DONE
         return self._head + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n" + _DONE
 
-    def _chunk(self, index: int, content: bytes, finish_reason: str | None) -> bytes:
+    def _chunk(self, index: int, content: bytes, finish_reason: str | None, nvext: dict[str, Any] | None) -> bytes:
         reason = b"null" if finish_reason is None else b'"' + finish_reason.encode() + b'"'
-        return b"".join((self._choices, b"%d," % index, content, b',"logprobs":null,"finish_reason":', reason, self._end))
+        end = self._end if nvext is None else b'}],"nvext":' + _encode(nvext) + self._end[2:]
+        return b"".join((self._choices, b"%d," % index, content, b',"logprobs":null,"finish_reason":', reason, end))

@@ -8,9 +8,10 @@ import msgspec
 from frontend.api.chunks import ChunkWriter
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
+from frontend.api.nvext import told
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_completion
-from frontend.api.running import Runner, stream_chunks, usage_of
+from frontend.api.running import Runner, stream_chunks, usage_of, whole
 from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
@@ -86,7 +87,8 @@ async def _stream(exchange: Exchange, request: CompletionRequest, generation: Ge
 
     def chunk(choice: Choice, text: str) -> bytes:
         echo, echoes[choice.index] = echoes[choice.index], ""
-        return writer.text(choice.index, echo + text, choice.finish_reason)
+        nvext = told(request.wants_told, choice) if choice.finish_reason else None
+        return writer.text(choice.index, echo + text, choice.finish_reason, nvext)
 
     await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens, request.n or 1)))
 
@@ -98,7 +100,7 @@ async def _whole(exchange: Exchange, request: CompletionRequest, generation: Gen
         for choice, echo, text in zip(generation.choices, echoes, texts, strict=True)
     ]
     usage = usage_of(generation, prompt_tokens, request.n or 1).as_json()
-    await exchange.send_json(200, _encode(_head(exchange, request) | {"choices": choices, "usage": usage}))
+    await exchange.send_json(200, _encode(_head(exchange, request) | whole(choices, usage, request, generation)))
 
 
 def _head(exchange: Exchange, request: CompletionRequest) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from frontend.api import request_id
 from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
 from frontend.api.errors import error_body, error_status
+from frontend.api.nvext import HEADER_FIELDS
 from protocol.errors import BodyTooLarge, ClientGone, DeadlineExceeded, InternalFault, MeshError, MethodNotAllowed, UnsupportedMediaType
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,16 @@ class Exchange:
         self.request_id = request_id.new_request_id()
         """32 hex digits: the name of the request in the mesh."""
         self.traceparent: str | None = None
+        self.routing_headers: dict[str, str] = {}
+        """Field of `nvext` → what a header says of it."""
         self._echoed_id = self.request_id.encode()
         self._announced_too_large = False
         self._wrong_type: bytes | None = None
         for name, value in scope["headers"]:
             if name == request_id.HEADER and request_id.is_echoable(value):
                 self._echoed_id = value
+            elif name in HEADER_FIELDS:
+                self.routing_headers[HEADER_FIELDS[name]] = value.decode("latin-1")
             elif name == b"traceparent" and len(value) <= 64:
                 self.traceparent = value.decode("latin-1")
             elif name == b"content-length" and int(value) > body_bytes_max:

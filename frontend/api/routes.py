@@ -29,7 +29,7 @@ def build_routes(mesh: Mesh, metrics: FrontendMetrics, *, hot_paths: Iterable[st
     async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
         metrics.workers.clear()
         for entry in mesh.registry.models.values():
-            metrics.workers.labels(entry.served.card.name).set(len({rank.worker.worker_id for rank in entry.ranks}))
+            metrics.workers.labels(entry.served.card.name).set(len(entry.worker_of))
         metrics.queued_requests.set(sum(len(entry.queue) for entry in mesh.registry.models.values()))
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
@@ -87,6 +87,8 @@ def _add_health(app: FastAPI, mesh: Mesh) -> None:
                     "phase": worker.phase.value,
                     "requests": [rank.requests for rank in worker.ranks],
                     "ready": worker.phase is Phase.READY,
+                    "kv_events": "none" if worker.subscription is None else "current" if worker.subscription.current else "catching up",
+                    "cached_blocks": [len(rank.blocks) for rank in worker.ranks],
                 }
                 for worker in registry.workers.values()
             ],

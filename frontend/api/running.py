@@ -3,15 +3,18 @@
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from frontend.api.chunks import Usage
 from frontend.api.exchange import Exchange
+from frontend.api.nvext import NvExt, told, wishes
 from frontend.api.request_id import new_request_id
 from frontend.api.sampling import sampling_for, sampling_of_choice, stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
+from frontend.routing.route import Route, Weights
 from frontend.text.output import OutputRules
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
 from protocol.requests import Generate
@@ -24,8 +27,9 @@ CHOICES_MAX = 1_024
 class Runner:
     """Starts generations for the HTTP handlers."""
 
-    def __init__(self, mesh: Mesh, *, request_timeout_s: float) -> None:
+    def __init__(self, mesh: Mesh, *, request_timeout_s: float, weights: Weights) -> None:
         self._mesh = mesh
+        self._weights = weights
         self._request_timeout_s = request_timeout_s
 
     def model(self, name: str) -> ModelEntry:
@@ -58,20 +62,28 @@ class Runner:
         # The first request of an exchange bears its id, so that one name finds a plain request in every log.
         request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
         deadline_unix_ms = int((time.time() + self._request_timeout_s) * 1000)
-        requests: list[Generate] = []
+        asked = wishes(request.nvext, exchange.routing_headers)
+        salt = request.cache_salt or asked.cache_salt
+        requests: list[tuple[Generate, Route]] = []
         for prompt in prompts:
+            route = self._route(prompt, request.lora_path, salt, asked)
             sampling = sampling_for(request, entry.served.card, count_tokens(prompt))
             requests += [
-                Generate(
-                    request_id=request_id,
-                    model=entry.served.card.name,
-                    token_ids=prompt,
-                    sampling=sampling_of_choice(sampling, index),
-                    deadline_unix_ms=deadline_unix_ms,
-                    # Stop strings are seen here, so the tokens must come as they are made.
-                    stream=bool(request.stream or request.stop),
-                    priority=request.priority or 0,
-                    traceparent=exchange.traceparent,
+                (
+                    Generate(
+                        request_id=request_id,
+                        model=entry.served.card.name,
+                        token_ids=prompt,
+                        sampling=sampling_of_choice(sampling, index),
+                        deadline_unix_ms=deadline_unix_ms,
+                        # Stop strings are seen here, so the tokens must come as they are made.
+                        stream=bool(request.stream or request.stop),
+                        priority=request.priority or 0,
+                        lora_name=request.lora_path,
+                        cache_salt=salt,
+                        traceparent=exchange.traceparent,
+                    ),
+                    route,
                 )
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
@@ -88,6 +100,17 @@ class Runner:
             generation.close()
             raise
         return generation
+
+    def _route(self, prompt: bytes, lora_name: str | None, cache_salt: str | None, asked: NvExt) -> Route:
+        return Route(
+            prompt,
+            lora_name=lora_name,
+            cache_salt=cache_salt,
+            worker_id=asked.backend_instance_id,
+            dp_rank=asked.dp_rank,
+            session_id=asked.session_id,
+            weights=None if asked.router is None else asked.router.over(self._weights),
+        )
 
 
 async def stream_chunks(
@@ -113,3 +136,12 @@ def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
         completion_tokens=sum(choice.completion_tokens for choice in generation.choices),
         cached_tokens=sum(choice.cached_tokens for choice in generation.choices[::n]),
     )
+
+
+def whole(
+    choices: list[dict[str, Any]], usage: dict[str, Any], request: ChatCompletionRequest | CompletionRequest, generation: Generation
+) -> dict[str, Any]:
+    """What an answer in one piece has behind its head. `nvext` speaks of the first choice."""
+    body: dict[str, Any] = {"choices": choices, "usage": usage}
+    nvext = told(request.wants_told, generation.choices[0])
+    return body if nvext is None else body | {"nvext": nvext}

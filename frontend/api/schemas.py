@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from frontend.api.nvext import ExtraField, Label, NvExt
 from protocol.limits import NAME_CHARS_MAX, STOP_TOKEN_IDS_MAX
 
 TOKENS_MAX = 2**31 - 1
@@ -61,6 +62,16 @@ class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    lora_path: Label | None = None
+    """LoRA adapter, by the name it was loaded under."""
+    cache_salt: Label | None = None
+    """Requests with different salts share no KV cache."""
+    nvext: NvExt | None = None
+
+    @property
+    def wants_told(self) -> list[ExtraField] | None:
+        """What the answer's `nvext` is to tell."""
+        return None if self.nvext is None else self.nvext.extra_fields
 
     @property
     def wants_usage(self) -> bool:

@@ -6,23 +6,29 @@ socket lives on.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import msgspec
+import zmq
 
 from frontend.mesh.files import CannotServe, FileFetch
+from frontend.mesh.rank import Rank
 from frontend.mesh.registry import ModelEntry, Registry
 from frontend.mesh.stream import RequestStream, Wakeup
-from frontend.mesh.worker import Phase, Rank, Worker
+from frontend.mesh.worker import Phase, Worker
 from frontend.models import ServedModel
 from frontend.observe.metrics import FrontendMetrics
 from frontend.routing.admission import AdmissionQueue
-from frontend.routing.policy import Policy
+from frontend.routing.route import Placement, Route
+from frontend.routing.router import Router
+from kv_events.index import BlockBudget
+from kv_events.subscriber import KvSubscriber
 from protocol.codec import decode_to_frontend, encode
-from protocol.errors import NoWorker, ProtocolViolation, WorkerLost
+from protocol.errors import NoWorker, ProtocolViolation, StartError, WorkerLost
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from protocol.membership import CardFile, Draining, Goodbye, Heartbeat, Hello, Loading
 from protocol.replies import FileChunk, StepBatch
@@ -48,7 +54,12 @@ COMPLAINTS_S = 1.0
 
 
 class Mesh:
-    """Owns the ROUTER socket, the registry and every request that is running somewhere."""
+    """Owns the ROUTER socket, the registry and every request that is running somewhere.
+
+    Args:
+        subscriber: follows the workers' KV events; None if only this frontend's own decisions are to count.
+        budget: of the blocks that all ranks together are known to hold.
+    """
 
     def __init__(
         self,
@@ -56,14 +67,18 @@ class Mesh:
         *,
         frontend_id: str,
         prepare: PrepareModel,
-        policy: Policy,
+        router: Router,
+        subscriber: KvSubscriber | None,
+        budget: BlockBudget,
         new_queue: Callable[[], AdmissionQueue],
         metrics: FrontendMetrics,
     ) -> None:
         self.registry = Registry(new_queue)
+        self._router = router
+        self._subscriber = subscriber
+        self._budget = budget
         self._frontend_id = frontend_id
         self._prepare = prepare
-        self._policy = policy
         self._metrics = metrics
         self._complained_at = -COMPLAINTS_S
         self._placed: dict[str, Worker] = {}
@@ -92,17 +107,23 @@ class Mesh:
         self._pump.close()
 
     async def dispatch(
-        self, entry: ModelEntry, request: Generate, wakeup: Wakeup, *, avoid: AbstractSet[str] = frozenset()
+        self, entry: ModelEntry, request: Generate, route: Route, wakeup: Wakeup, *, avoid: AbstractSet[str] = frozenset()
     ) -> RequestStream:
-        """Send a request to the rank that the policy chooses, waiting in the admission queue while none has room.
+        """Send a request to the rank that the router chooses, waiting in the admission queue while none has room.
 
         Args:
             avoid: ids of workers that have failed this request before.
         Raises:
             NoWorker: nobody (else) serves the model now.
+            InvalidRequest: it asks for a worker that does not serve it.
             Overloaded: the queue is full, or no rank had room in time.
         """
-        return await entry.queue.admit(partial(self._place, entry, request, wakeup, avoid))
+        attempt = partial(self._place, entry, request, route, wakeup, avoid)
+        asked_at_s = perf_counter()  # the loop's own clock stands still within a turn
+        stream = await entry.queue.admit(attempt, priority=request.priority, choosy=bool(route.pinned or avoid))
+        stream.queue_s = perf_counter() - asked_at_s
+        self._metrics.router.queue_seconds.observe(stream.queue_s)
+        return stream
 
     def abort(self, stream: RequestStream) -> None:
         """Stop a request that nobody waits for any more. Its credit returns at once; late tokens are ignored."""
@@ -111,30 +132,35 @@ class Mesh:
             self._release(worker, stream.request_id)
             self._send_to(worker.identity, Abort(stream.request_id))
 
-    def _place(self, entry: ModelEntry, request: Generate, wakeup: Wakeup, avoid: AbstractSet[str]) -> RequestStream | None:
+    def _place(self, entry: ModelEntry, request: Generate, route: Route, wakeup: Wakeup, avoid: AbstractSet[str]) -> RequestStream | None:
         """Send a request now; None when no rank has room."""
-        ranks = [rank for rank in entry.ranks if rank.worker.worker_id not in avoid] if avoid else entry.ranks
+        ranks: Sequence[Rank] = [rank for rank in entry.ranks if rank.worker_id not in avoid] if avoid else entry.ranks
         if not ranks:
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
-        open_ranks: list[Rank] = [rank for rank in ranks if rank.worker.has_credit]
+        open_ranks: list[Rank] = [rank for rank in self._router.eligible(ranks, route) if entry.worker_of[rank.worker_id].has_credit]
         while open_ranks:
-            rank = self._policy.choose(open_ranks)
-            stream = self._send(rank, request, wakeup)
+            now, begun_s = self._loop.time(), perf_counter()
+            placement = self._router.choose(open_ranks, route, now)
+            self._metrics.router.decision_seconds.observe(perf_counter() - begun_s)
+            worker = entry.worker_of[placement.rank.worker_id]
+            stream = self._send(worker, placement, request, route, wakeup)
             if stream is not None:
+                self._router.placed(placement, route, now)
                 return stream
             # Its socket is gone or full: heartbeats will tell which; meanwhile the others may have room.
-            open_ranks = [other for other in open_ranks if other.worker is not rank.worker]
+            open_ranks = [other for other in open_ranks if other.worker_id != worker.worker_id]
         return None
 
-    def _send(self, rank: Rank, request: Generate, wakeup: Wakeup) -> RequestStream | None:
-        worker = rank.worker
+    def _send(self, worker: Worker, placement: Placement[Rank], request: Generate, route: Route, wakeup: Wakeup) -> RequestStream | None:
+        rank = placement.rank
         if len(worker.ranks) > 1:
             request = msgspec.structs.replace(request, routed_dp_rank=rank.dp_rank)
         if not self._send_to(worker.identity, request):
             return None
-        stream = RequestStream(request.request_id, wakeup, worker_id=worker.worker_id)
-        worker.book(stream, rank)
+        stream = RequestStream(request.request_id, wakeup, placement)
+        worker.book(stream, rank, route.prompt_tokens - placement.cached_tokens)
         self._placed[request.request_id] = worker
+        self._metrics.router.decisions.labels(self._router.mode).inc()
         return stream
 
     def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
@@ -169,23 +195,27 @@ class Mesh:
     def _on_step(self, _: bytes, worker: Worker | None, step: StepBatch) -> None:
         if worker is None:
             return
-        streams = worker.streams
+        bookings = worker.bookings
         for delta in step.deltas:
-            booking = streams.get(delta.request_id)
+            booking = bookings.get(delta.request_id)
             if booking is None:
                 continue  # aborted by us a moment ago
-            stream = booking[0]
+            stream = booking.stream
+            if not stream.tokens_received:
+                booking.note_token()
             stream.push(delta)
             if stream.ended:
                 self._release(worker, delta.request_id)
-                if delta.end is None:  # we gave it up, the engine does not know
+                if stream.finished is not None:
+                    self._metrics.router.count_finished(stream.finished, stream.placement)
+                elif delta.end is None:  # we gave it up, the engine does not know
                     self._send_to(worker.identity, Abort(delta.request_id))
 
     def _on_heartbeat(self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat) -> None:
         if worker is None or worker.hello.epoch != heartbeat.epoch:
             self._send_to(identity, HelloWanted())
         else:
-            worker.report(heartbeat.ranks)
+            worker.report(heartbeat, self._loop.time())
 
     def _on_hello(self, identity: bytes, worker: Worker | None, hello: Hello) -> None:
         if worker is not None:
@@ -202,7 +232,7 @@ class Mesh:
                 self._send_to(identity, Refused(f"another worker goes by the name {hello.worker_id!r}", pause_s=DUPLICATE_PAUSE_S))
                 return
             self._drop(namesake, "a newer connection took its place")
-        worker = Worker(identity, hello, self._loop.time())
+        worker = Worker(identity, hello, self._loop.time(), self._budget)
         self.registry.connect(worker)
         self._joining[identity] = self._loop.create_task(self._join(worker))
 
@@ -230,6 +260,7 @@ class Mesh:
             if reason is not None:
                 self._refuse(worker, reason)
                 return
+            self._subscribe(worker)
             self.registry.serve(worker, served)
             self._send_to(worker.identity, Welcome(self._frontend_id))
             log.info("worker %s serves %s (%s)", worker.worker_id, worker.hello.card.name, worker.hello.engine)
@@ -243,6 +274,23 @@ class Mesh:
                 del self._joining[worker.identity]
                 for key in [key for key in self._fetches if key[0] == worker.identity]:
                     del self._fetches[key]
+
+    def _subscribe(self, worker: Worker) -> None:
+        """Follow the worker's KV events, if there are any. Without them it is routed to by load and by our own decisions."""
+        source = worker.hello.kv
+        if self._subscriber is None or source is None:
+            return
+        ranks = worker.ranks
+        if source.first_rank + source.rank_count > len(ranks):
+            log.warning("worker %s tells of ranks that it does not have", worker.worker_id)
+            return
+        try:
+            worker.subscription = self._subscriber.subscribe(source, lambda dp_rank: ranks[dp_rank].blocks)
+        except (StartError, ValueError, zmq.ZMQError) as error:
+            log.warning("cannot follow the KV events of worker %s: %s", worker.worker_id, error)
+            return
+        for dp_rank in worker.subscription.feeds:
+            ranks[dp_rank].tells_events = True
 
     def _fetch(self, worker: Worker, file: CardFile) -> FileFetch:
         if len(self._fetches) >= FETCHES_MAX:
@@ -264,6 +312,8 @@ class Mesh:
         beat = FrontendHeartbeat()
         for worker in list(self.registry.workers.values()):
             self._send_to(worker.identity, beat)
+            for rank in worker.ranks:
+                rank.blocks.expire(now)
             if stalled:
                 worker.heard_at = max(worker.heard_at, now - HEARTBEAT_INTERVAL_S)
             elif now - worker.heard_at > WORKER_SILENT_S_MAX:
@@ -274,10 +324,17 @@ class Mesh:
         joining = self._joining.get(worker.identity)
         if joining is not None:
             joining.cancel()
-        for request_id in list(worker.streams):
+        for request_id in list(worker.bookings):
             stream = self._release(worker, request_id)
             # A worker that was only slow finds these when it wakes, and stops what nobody waits for.
             self._send_to(worker.identity, Abort(request_id))
             if stream is not None:
                 stream.fail(WorkerLost("The worker that ran this request was lost."))
+        self._forget_blocks(worker)
         self.registry.leave(worker)
+
+    def _forget_blocks(self, worker: Worker) -> None:
+        if worker.subscription is not None and self._subscriber is not None:
+            self._subscriber.unsubscribe(worker.subscription)
+        for rank in worker.ranks:
+            rank.blocks.clear()

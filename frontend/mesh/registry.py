@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from frontend.mesh.worker import Phase, Rank, Worker
+from frontend.mesh.rank import Rank
+from frontend.mesh.worker import Phase, Worker
 from frontend.models import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from protocol.membership import Loading
@@ -24,12 +25,15 @@ class ModelEntry:
         self.served = served
         self.queue = queue
         self.workers: list[Worker] = []
+        self.worker_of: dict[str, Worker] = {}
+        """Workers that may get new work, by id."""
         self.ranks: list[Rank] = []
         """Ranks that may get new work, in order of joining."""
 
     def refresh(self) -> None:
         """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
-        self.ranks = [rank for worker in self.workers if worker.phase is Phase.READY for rank in worker.ranks]
+        self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.phase is Phase.READY}
+        self.ranks = [rank for worker in self.worker_of.values() for rank in worker.ranks]
         self.queue.room()
 
 

@@ -1,10 +1,15 @@
 """Where a request's tokens land between the mesh, which delivers them, and the HTTP handler, which takes them."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
+from frontend.routing.route import Placement
 from protocol.errors import EngineFault, MeshError, error_from_code
 from protocol.replies import Delta, Failed, Finished
 from protocol.tokens import count_tokens
+
+if TYPE_CHECKING:
+    from frontend.mesh.rank import Rank  # holds streams itself
 
 
 class Wakeup:
@@ -39,17 +44,24 @@ class Wakeup:
 class RequestStream:
     """Output tokens of one request. Bounded by its max_new_tokens: four bytes a token."""
 
-    __slots__ = ("_packed", "_wakeup", "error", "finished", "request_id", "tokens_received", "worker_id")
+    __slots__ = ("_packed", "_wakeup", "error", "finished", "placement", "queue_s", "request_id", "tokens_received")
 
-    def __init__(self, request_id: str, wakeup: Wakeup, *, worker_id: str) -> None:
+    def __init__(self, request_id: str, wakeup: Wakeup, placement: "Placement[Rank]") -> None:
         self.request_id = request_id
-        self.worker_id = worker_id
+        self.placement = placement
+        self.queue_s = 0.0
+        """What it waited for a rank with room."""
         self.tokens_received = 0
         """Also the position that the next delta must start at."""
         self.finished: Finished | None = None
         self.error: MeshError | None = None
         self._packed = b""
         self._wakeup = wakeup
+
+    @property
+    def worker_id(self) -> str:
+        """Where it runs."""
+        return self.placement.rank.worker_id
 
     @property
     def ended(self) -> bool:

@@ -1,9 +1,12 @@
-"""One connected worker as this frontend sees it: what it serves, how loaded it is, what runs on it."""
+"""One connected worker as this frontend sees it: what it serves, its ranks, what runs on it."""
 
 from enum import Enum
 
+from frontend.mesh.rank import Booking, Rank
 from frontend.mesh.stream import RequestStream
-from protocol.membership import Hello, RankLoad
+from kv_events.index import BlockBudget
+from kv_events.subscriber import Subscription
+from protocol.membership import Heartbeat, Hello, RelayCounts
 
 
 class Phase(Enum):
@@ -14,41 +17,23 @@ class Phase(Enum):
     DRAINING = "draining"  # finishes what runs, takes nothing new
 
 
-class Rank:
-    """Load of one data-parallel rank: the engine's last word plus what we booked since."""
-
-    __slots__ = ("booked_since_report", "dp_rank", "in_flight", "reported", "worker")
-
-    def __init__(self, worker: "Worker", dp_rank: int) -> None:
-        self.worker = worker
-        self.dp_rank = dp_rank
-        self.in_flight = 0
-        """Our own unfinished requests on this rank."""
-        self.booked_since_report = 0
-        self.reported: RankLoad | None = None
-
-    @property
-    def requests(self) -> int:
-        """Unfinished requests of all frontends, as far as we know: never fewer than our own."""
-        if self.reported is None:
-            return self.in_flight
-        return max(self.in_flight, self.reported.requests_running + self.reported.requests_waiting + self.booked_since_report)
-
-
 class Worker:
     """A connection that said Hello.
 
     Lives until Goodbye, silence (its next heartbeat makes it join anew) or a newer connection under the same id.
     """
 
-    def __init__(self, identity: bytes, hello: Hello, now: float) -> None:
+    def __init__(self, identity: bytes, hello: Hello, now: float, budget: BlockBudget) -> None:
         self.identity = identity
         self.hello = hello
         self.phase = Phase.JOINING
         self.heard_at = now
-        self.streams: dict[str, tuple[RequestStream, Rank]] = {}
+        self.bookings: dict[str, Booking] = {}
         """Unfinished requests of ours, at most `hello.credit_requests`."""
-        self.ranks = [Rank(self, dp_rank) for dp_rank in range(hello.capacity.dp_size)]
+        self.ranks = [Rank(hello, dp_rank, budget) for dp_rank in range(hello.capacity.dp_size)]
+        self.subscription: Subscription | None = None
+        """Its KV events; None if it publishes none, or none are wanted."""
+        self.relay = RelayCounts()
 
     @property
     def worker_id(self) -> str:
@@ -57,29 +42,28 @@ class Worker:
     @property
     def has_credit(self) -> bool:
         """Whether the worker granted us room for one more request."""
-        return len(self.streams) < self.hello.credit_requests
+        return len(self.bookings) < self.hello.credit_requests
 
-    def report(self, loads: list[RankLoad]) -> None:
+    def report(self, heartbeat: Heartbeat, now: float) -> None:
         """Take over the load of a heartbeat; ranks we do not know are ignored."""
-        for load in loads:
-            if 0 <= load.dp_rank < len(self.ranks):
-                rank = self.ranks[load.dp_rank]
-                rank.reported = load
-                rank.booked_since_report = 0
+        for load in heartbeat.ranks:
+            if not 0 <= load.dp_rank < len(self.ranks):
+                continue
+            self.ranks[load.dp_rank].report(load)
+            feed = None if self.subscription is None else self.subscription.feeds.get(load.dp_rank)
+            if feed is not None:
+                feed.on_number(load.kv_number, now)
+        if heartbeat.relay is not None:
+            self.relay = heartbeat.relay
 
-    def book(self, stream: RequestStream, rank: Rank) -> None:
+    def book(self, stream: RequestStream, rank: Rank, uncached_tokens: int) -> None:
         """Count a request from the moment it is sent."""
-        self.streams[stream.request_id] = (stream, rank)
-        rank.in_flight += 1
-        rank.booked_since_report += 1
+        self.bookings[stream.request_id] = Booking(stream, rank, uncached_tokens)
 
     def release(self, request_id: str) -> RequestStream | None:
         """Forget a request that ended; None when it had been forgotten already."""
-        entry = self.streams.pop(request_id, None)
-        if entry is None:
+        booking = self.bookings.pop(request_id, None)
+        if booking is None:
             return None
-        stream, rank = entry
-        rank.in_flight -= 1
-        if rank.booked_since_report:
-            rank.booked_since_report -= 1
-        return stream
+        booking.release()
+        return booking.stream

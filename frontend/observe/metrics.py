@@ -2,12 +2,15 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from frontend.observe.router_metrics import RouterMetrics
+
 
 class FrontendMetrics:
     """One registry per process, handed to whoever counts."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self.router = RouterMetrics(self._registry)
         self.requests = Counter(
             "dynamo_frontend_requests_total",
             "Requests answered, by endpoint, kind and outcome",

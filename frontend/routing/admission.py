@@ -1,7 +1,7 @@
-"""Requests that no worker has room for wait here, in order, within a bound."""
+"""Requests that no worker has room for wait here, by priority and then in order, within a bound."""
 
 import asyncio
-from collections import OrderedDict
+from bisect import insort
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,10 +10,25 @@ from protocol.errors import Overloaded
 T = TypeVar("T")
 
 
-class AdmissionQueue:
-    """First come, first served. One per model: room for one model is of no use to a request for another.
+class _Turn:
+    """One waiter's place: higher priorities first, then who came first."""
 
-    Only the head tries; whoever leaves, for whatever reason, passes the turn on, so no turn is ever lost.
+    __slots__ = ("called", "choosy", "rank")
+
+    def __init__(self, priority: int, arrival: int, *, choosy: bool) -> None:
+        self.rank = (-priority, arrival)
+        self.choosy = choosy
+        self.called = asyncio.Event()
+
+    def __lt__(self, other: "_Turn") -> bool:
+        return self.rank < other.rank
+
+
+class AdmissionQueue:
+    """One per model: room for one model is of no use to a request for another.
+
+    Only the head tries; whoever leaves, for whatever reason, passes the turn on, so no turn is ever lost. A choosy request, which only
+    some ranks will do for, tries at its turn but does not keep those behind it from trying too.
 
     Args:
         requests_waiting_max: further requests are refused at once; a queue longer than the fleet can work off within a
@@ -24,46 +39,49 @@ class AdmissionQueue:
     def __init__(self, *, requests_waiting_max: int, wait_s_max: float) -> None:
         self._requests_waiting_max = requests_waiting_max
         self._wait_s_max = wait_s_max
-        self._waiting: OrderedDict[asyncio.Event, None] = OrderedDict()
+        self._waiting: list[_Turn] = []
+        self._arrivals = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def admit(self, attempt: Callable[[], T | None]) -> T:
-        """Return what `attempt` gives, trying at once if nobody waits and otherwise whenever it is the head's turn.
+    async def admit(self, attempt: Callable[[], T | None], *, priority: int = 0, choosy: bool = False) -> T:
+        """Return what `attempt` gives, trying at once if nobody comes before it and otherwise whenever it is its turn.
 
         Raises:
             Overloaded: the queue is full, or there was no room in time.
             Whatever `attempt` raises: then there is nothing to wait for.
         """
-        if not self._waiting:
+        self._arrivals += 1
+        turn = _Turn(priority, self._arrivals, choosy=choosy)
+        if not self._waiting or turn < self._waiting[0] or all(other.choosy for other in self._waiting):
             result = attempt()
             if result is not None:
                 return result
         if len(self._waiting) >= self._requests_waiting_max:
             raise Overloaded("All workers are busy and the queue is full. Please retry later.")
-        turn = asyncio.Event()
-        self._waiting[turn] = None
+        insort(self._waiting, turn)
         try:
             async with asyncio.timeout(self._wait_s_max):
-                return await self._wait(turn, attempt)
+                return await _wait(turn, attempt)
         except TimeoutError:
             raise Overloaded("All workers stayed busy. Please retry later.") from None
         finally:
-            del self._waiting[turn]
+            self._waiting.remove(turn)
             self.room()
 
     def room(self) -> None:
-        """There may be room, or no hope of any: let the head try."""
-        head = next(iter(self._waiting), None)
-        if head is not None:
-            head.set()
+        """There may be room, or no hope of any: let the head try, and the choosy ones before it."""
+        for turn in self._waiting:
+            turn.called.set()
+            if not turn.choosy:
+                break
 
-    @staticmethod
-    async def _wait(turn: asyncio.Event, attempt: Callable[[], T | None]) -> T:
-        while True:
-            await turn.wait()
-            turn.clear()
-            result = attempt()
-            if result is not None:
-                return result
+
+async def _wait(turn: _Turn, attempt: Callable[[], T | None]) -> T:
+    while True:
+        await turn.called.wait()
+        turn.called.clear()
+        result = attempt()
+        if result is not None:
+            return result

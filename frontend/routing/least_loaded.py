@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from random import Random
 
 from frontend.routing.policy import RankT
+from frontend.routing.route import Placement, Route
 
 
 class LeastLoaded:
@@ -12,8 +13,8 @@ class LeastLoaded:
     def __init__(self, random: Random) -> None:
         self._random = random
 
-    def choose(self, ranks: Sequence[RankT]) -> RankT:
+    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:  # noqa: ARG002 - a Policy
         if len(ranks) == 1:
-            return ranks[0]
+            return Placement(ranks[0])
         fewest = min(rank.requests for rank in ranks)
-        return self._random.choice([rank for rank in ranks if rank.requests == fewest])
+        return Placement(self._random.choice([rank for rank in ranks if rank.requests == fewest]))

@@ -3,22 +3,45 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from frontend.routing.route import Placement, Route
+from kv_events.index import RankBlocks
 
-class RankLoadView(Protocol):
-    """What a policy may read of a rank."""
+
+class RankView(Protocol):
+    """What a policy may read of a rank: its load (all frontends', as far as is known) and its cache."""
 
     @property
     def requests(self) -> int:
-        """Unfinished requests on the rank."""
+        """Unfinished requests."""
+        ...
+
+    @property
+    def prefill_tokens(self) -> int:
+        """Prompt tokens that wait to be computed."""
+        ...
+
+    @property
+    def kv_tokens(self) -> int:
+        """KV-cache tokens that unfinished requests hold."""
+        ...
+
+    @property
+    def block_size_tokens(self) -> int:
+        """Tokens of one of its blocks."""
+        ...
+
+    @property
+    def blocks(self) -> RankBlocks:
+        """What it holds."""
         ...
 
 
-RankT = TypeVar("RankT", bound=RankLoadView)
+RankT = TypeVar("RankT", bound=RankView)
 
 
 class Policy(Protocol):
     """Chooses among the ranks that can take a request now."""
 
-    def choose(self, ranks: Sequence[RankT]) -> RankT:
+    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:
         """The rank for one request. `ranks` is never empty and keeps its order between calls while no worker comes or goes."""
         ...

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from frontend.routing.policy import RankT
+from frontend.routing.route import Placement, Route
 
 
 class RoundRobin:
@@ -11,6 +12,6 @@ class RoundRobin:
     def __init__(self) -> None:
         self._turn = 0
 
-    def choose(self, ranks: Sequence[RankT]) -> RankT:
+    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:  # noqa: ARG002 - a Policy
         self._turn += 1
-        return ranks[self._turn % len(ranks)]
+        return Placement(ranks[self._turn % len(ranks)])

@@ -10,9 +10,11 @@ from protocol.membership import (
     Goodbye,
     Heartbeat,
     Hello,
+    KvSource,
     Loading,
     ModelCard,
     RankLoad,
+    RelayCounts,
     SamplingDefaults,
 )
 from protocol.replies import Delta, Failed, FileChunk, Finished, StepBatch
@@ -54,6 +56,8 @@ TO_WORKER: dict[str, ToWorker] = {
         stream=False,
         priority=2,
         routed_dp_rank=1,
+        lora_name="adapter",
+        cache_salt="tenant",
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ),
     "generate_minimal": Generate(REQUEST_ID, "demo", b"", Sampling(max_new_tokens=1), 0),
@@ -83,7 +87,20 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         credit_requests=64,
         engine="sim",
     ),
-    "heartbeat": Heartbeat("w-1", 42, [RankLoad(0, 1, 2, 300, 40), RankLoad(1, 0, 0, 0)]),
+    "hello_with_kv": Hello(
+        worker_id="w-1",
+        epoch=42,
+        role="decode",
+        endpoint="dyn://kvmesh.backend.generate",
+        card=CARD,
+        capacity=Capacity(
+            dp_size=2, page_size_tokens=16, kv_tokens=16384, requests_running_max=8, slow_kv_tokens=32768, block_size_tokens=128
+        ),
+        credit_requests=64,
+        kv=KvSource(2**63 - 1, "tcp://127.0.0.1:20000", "tcp://127.0.0.1:20001", 0, 2),
+    ),
+    "heartbeat": Heartbeat("w-1", 42, [RankLoad(0, 1, 2, 300, 40, 17), RankLoad(1, 0, 0, 0)]),
+    "heartbeat_with_relay": Heartbeat("w-1", 42, [], RelayCounts(1, 2, 3, 4, 5, 6)),
     "loading": Loading("w-1", "demo", "loading", 2.5),
     "draining": Draining(),
     "goodbye": Goodbye("stopped"),

@@ -1,0 +1,43 @@
+"""All candidates, with what the router runs."""
+
+from collections.abc import Callable, Sequence
+
+from bench.kv_indexes.by_rank import Dicts, DictsGuessed, SetsGuessed
+from bench.kv_indexes.interface import Index, Runs
+from bench.kv_indexes.masks import JournaledMasks, Masks, SweptMasks
+from bench.kv_indexes.tree import Tree
+from kv_events.index import BlockBudget, RankBlocks
+from protocol.kv_stream import Medium
+
+
+class Shipped:
+    """What the router runs: kv_events.index."""
+
+    def __init__(self, ranks: int) -> None:
+        budget = BlockBudget(1 << 30)
+        self._ranks = [RankBlocks(budget, 1 << 30) for _ in range(ranks)]
+
+    def store(self, rank: int, medium: Medium, hashes: Sequence[int], _parent: int | None) -> None:
+        self._ranks[rank].store(medium, hashes)
+
+    def remove(self, rank: int, medium: Medium, hashes: Sequence[int]) -> None:
+        self._ranks[rank].remove(medium, hashes)
+
+    def drop(self, rank: int) -> None:
+        self._ranks[rank].clear()
+
+    def overlaps(self, hashes: Sequence[int], ranks: tuple[int, ...]) -> Runs:
+        found = [self._ranks[rank].overlap(hashes) for rank in ranks]
+        return [overlap.gpu for overlap in found], [sum(overlap) for overlap in found]
+
+
+CANDIDATES: dict[str, Callable[[int], Index]] = {
+    "A masks": Masks,
+    "A2 masks, swept": SweptMasks,
+    "A3 masks, journaled": JournaledMasks,
+    "B dicts": Dicts,
+    "B2 dicts, guessed": DictsGuessed,
+    "B3 sets, guessed": SetsGuessed,
+    "C tree": Tree,
+    "kv_events.index": Shipped,
+}

@@ -1,0 +1,73 @@
+"""Prometheus metrics of the router. What others count anyway is read when Prometheus asks, so it costs requests nothing."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from frontend.routing.route import Placement
+from protocol.replies import Finished
+
+_DECISION_S = (10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3)
+_QUEUE_S = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+Reading = tuple[str, str, str, float, dict[str, str]]
+"""Name, help, "counter" or "gauge", value, labels."""
+
+
+class RouterMetrics:
+    """Counted as it happens: decisions, what they expected, what came of it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self.decisions = Counter("kvmesh_router_decisions_total", "Requests placed on a rank", ["mode"], registry=registry)
+        self.decision_seconds = Histogram(
+            "kvmesh_router_decision_seconds", "Time to choose a rank, hashing included", buckets=_DECISION_S, registry=registry
+        )
+        self.queue_seconds = Histogram(
+            "kvmesh_router_queue_seconds", "Time that a placed request waited for a rank with room", buckets=_QUEUE_S, registry=registry
+        )
+        self.prompt_tokens = Counter("kvmesh_router_prompt_tokens_total", "Prompt tokens of requests that ended", registry=registry)
+        self.predicted_cached_tokens = Counter(
+            "kvmesh_router_predicted_cached_tokens_total", "Of these, expected in the chosen rank's cache", registry=registry
+        )
+        self.best_cached_tokens = Counter(
+            "kvmesh_router_best_cached_tokens_total", "Of these, held by the rank that held most of them", registry=registry
+        )
+        self.cached_tokens = Counter("kvmesh_router_cached_tokens_total", "Of these, found there by the engine", registry=registry)
+        self.event_lag_seconds = Histogram(
+            "kvmesh_kv_event_lag_seconds", "From the engine's publishing of KV events to their use here", buckets=_LAG_S, registry=registry
+        )
+
+    def count_finished(self, finished: Finished, placement: Placement[Any]) -> None:
+        """A request ended: what was expected of the cache, and what the engine found."""
+        self.prompt_tokens.inc(finished.prompt_tokens)
+        self.predicted_cached_tokens.inc(placement.cached_tokens)
+        self.best_cached_tokens.inc(placement.best_cached_tokens)
+        self.cached_tokens.inc(finished.cached_tokens)
+
+    def also_read(self, readings: Callable[[], Iterable[Reading]]) -> None:
+        """Show what `readings` gives at every scrape."""
+        self._registry.register(_Readings(readings))
+
+
+class _Readings(Collector):
+    def __init__(self, readings: Callable[[], Iterable[Reading]]) -> None:
+        self._readings = readings
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: registering must not ask for values before there are any."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for name, help_text, kind, value, labels in self._readings():
+            family = families.get(name)
+            if family is None:
+                make = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+                family = families[name] = make(name, help_text, labels=list(labels))
+            family.add_metric(list(labels.values()), value)  # type: ignore[attr-defined]
+        return families.values()

@@ -1,0 +1,84 @@
+"""What the router knows of one request, and what it decided."""
+
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from kv_events.hashing import chain_hashes, root_hash
+from protocol.tokens import count_tokens
+
+BLOCK_TOKENS: Final = 64
+"""Unit of costs: weights keep their meaning whatever block sizes the workers have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Of the cost function, in blocks of 64 tokens: see `kv_aware`."""
+
+    prefill: float
+    request: float
+    host: float
+    disk: float
+    temperature: float
+
+
+class Route:
+    """One prompt's wishes. The choices of a request share it.
+
+    Args:
+        prompt: packed u32 token ids.
+        worker_id, dp_rank: only there.
+        session_id: where this session went last, if that rank has room.
+        weights: instead of the frontend's own.
+    """
+
+    __slots__ = ("_by_block_size", "_cache_salt", "_lora_name", "_prompt", "dp_rank", "prompt_tokens", "session_id", "weights", "worker_id")
+
+    def __init__(
+        self,
+        prompt: bytes,
+        *,
+        lora_name: str | None = None,
+        cache_salt: str | None = None,
+        worker_id: str | None = None,
+        dp_rank: int | None = None,
+        session_id: str | None = None,
+        weights: Weights | None = None,
+    ) -> None:
+        self.prompt_tokens = count_tokens(prompt)
+        self.worker_id = worker_id
+        self.dp_rank = dp_rank
+        self.session_id = session_id
+        self.weights = weights
+        self._prompt = prompt
+        self._lora_name = lora_name
+        self._cache_salt = cache_salt
+        self._by_block_size: dict[int, list[int]] = {}
+
+    @property
+    def pinned(self) -> bool:
+        """Whether only some ranks will do."""
+        return self.worker_id is not None or self.dp_rank is not None
+
+    def blocks(self, block_size_tokens: int) -> list[int]:
+        """Hashes of the prompt's whole blocks; made at the first call."""
+        hashes = self._by_block_size.get(block_size_tokens)
+        if hashes is None:
+            root = root_hash(block_size_tokens, lora_name=self._lora_name, cache_salt=self._cache_salt)
+            hashes = self._by_block_size[block_size_tokens] = chain_hashes(self._prompt, block_size_tokens, root)
+        return hashes
+
+
+RankT = TypeVar("RankT")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement(Generic[RankT]):
+    """A rank chosen for a request. Token counts are whole blocks."""
+
+    rank: RankT
+    cached_tokens: int = 0
+    """Of the prompt, expected in the rank's cache, whatever the medium."""
+    near_tokens: int = 0
+    """Of these, in GPU memory."""
+    best_cached_tokens: int = 0
+    """What the rank with most of the prompt holds."""

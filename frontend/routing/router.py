@@ -1,0 +1,94 @@
+"""Chooses a rank for each request: pins and sessions first, then the policy. Learns from its own decisions what events tell later."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from frontend.routing.policy import Policy, RankView
+from frontend.routing.route import Placement, Route
+from frontend.routing.sessions import RankKey, Sessions
+from kv_events.index import IndexOverfull
+from protocol.errors import InvalidRequest
+
+RouterMode = Literal["kv", "least-loaded", "power-of-two", "round-robin", "random"]
+
+
+class NamedRank(RankView, Protocol):
+    """A rank with its name."""
+
+    @property
+    def key(self) -> RankKey:
+        """(worker_id, dp_rank)."""
+        ...
+
+    @property
+    def tells_events(self) -> bool:
+        """Whether its blocks follow KV events; otherwise they are what was routed there."""
+        ...
+
+
+RankT = TypeVar("RankT", bound=NamedRank)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lifetimes:
+    """Seconds that the router's own decisions count.
+
+    `predicted_s`: a routed prompt as cached where events will tell soon. `assumed_s`: the same where none will. `session_s`: a session's
+    affinity.
+    """
+
+    predicted_s: float
+    assumed_s: float
+    session_s: float
+
+
+class Router:
+    """One per frontend. Synchronous; gets the time."""
+
+    def __init__(self, mode: RouterMode, policy: Policy, lifetimes: Lifetimes) -> None:
+        self.mode: RouterMode = mode
+        self._policy = policy
+        self._lifetimes = lifetimes
+        self._sessions = Sessions(lifetimes.session_s)
+
+    def eligible(self, ranks: Sequence[RankT], route: Route) -> Sequence[RankT]:
+        """The ranks that a request may go to at all.
+
+        Raises:
+            InvalidRequest: it asks for a rank that is not there.
+        """
+        if not route.pinned:
+            return ranks
+        wanted = [rank for rank in ranks if route.worker_id in (None, rank.key[0]) and route.dp_rank in (None, rank.key[1])]
+        if not wanted:
+            asked = f"worker {route.worker_id!r}" if route.worker_id is not None else "worker"
+            asked += f" with data-parallel rank {route.dp_rank}" if route.dp_rank is not None else ""
+            raise InvalidRequest(f"No {asked} serves this model.", param="nvext")
+        return wanted
+
+    def choose(self, ranks: Sequence[RankT], route: Route, now: float) -> Placement[RankT]:
+        """The rank for a request, out of those that have room; `ranks` is not empty."""
+        if route.session_id is not None:
+            last = self._sessions.rank_of(route.session_id, now)
+            same = [rank for rank in ranks if rank.key == last]
+            if same:
+                return self._policy.choose(same, route)
+        return self._policy.choose(ranks, route)
+
+    def placed(self, placement: Placement[RankT], route: Route, now: float) -> None:
+        """A request was sent: the next one of its prefix, or of its session, follows it."""
+        rank = placement.rank
+        if route.session_id is not None:
+            self._sessions.note(route.session_id, rank.key, now)
+        if self.mode != "kv":
+            return
+        size = rank.block_size_tokens
+        blocks = route.blocks(size)
+        try:
+            if rank.tells_events:
+                rank.blocks.predict(blocks[placement.near_tokens // size :], now + self._lifetimes.predicted_s)
+            else:
+                rank.blocks.predict(blocks, now + self._lifetimes.assumed_s)
+        except IndexOverfull:
+            return  # the rank is routed to by load until its next events

@@ -1,0 +1,158 @@
+"""From an engine's pages to the router's blocks. Pure: one rank's events in, what changed in blocks out.
+
+An engine tells pages by hashes of its own, each linked to the page before it. Several pages make one block, and a block counts as
+held in a medium as long as its last page is: in a radix cache no page outlives the page before it. (SGLang evicts from the leaves,
+and with a hierarchical cache a page goes to a slower medium only after the one before it.)
+"""
+
+from array import array
+from typing import Final
+
+from kv_events.hashing import block_hash, joined, root_hash, token_array
+from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, Event
+from protocol.errors import ProtocolViolation
+from protocol.kv_stream import DISK, GPU, HOST, MEDIA, Change, Cleared, Medium, Removed, Stored, pack_hashes
+
+PAGES_MAX: Final = 1 << 21
+"""Pages remembered of one rank: 33 M tokens in pages of 16, more than a rank with a host cache holds. About 300 bytes each."""
+
+MEDIUM_OF: Final[dict[str | None, Medium]] = {None: GPU, "GPU": GPU, "CPU_PINNED": HOST, "CPU": HOST, "DISK": DISK, "EXTERNAL": DISK}
+
+_NO_TOKENS: Final = array("I")
+
+
+class _Page:
+    """`chain` is the hash of the last whole block up to and including this page, `tail` the tokens behind it."""
+
+    __slots__ = ("chain", "media", "tail")
+
+    def __init__(self, chain: int, tail: "array[int]") -> None:
+        self.chain = chain
+        self.tail = tail
+        self.media = 0
+        """Bit m is set while the page is held in medium m."""
+
+
+class BlockTable:
+    """What one rank holds.
+
+    Attributes:
+        orphans: pages not taken, ever, since the page before them was not known or the table was full. They, and what follows them,
+            are missing from the router's view; nothing wrong is in it.
+    """
+
+    def __init__(self, block_size_tokens: int) -> None:
+        self._block_size = block_size_tokens
+        self._pages: dict[int, _Page] = {}
+        self._held: tuple[dict[int, int], ...] = tuple({} for _ in MEDIA)
+        """By medium: block → number of pages that end it. More than one where an adapter was loaded again under its name."""
+        self.orphans = 0
+
+    @property
+    def blocks_held(self) -> int:
+        """Blocks, summed over media."""
+        return sum(len(blocks) for blocks in self._held)
+
+    def apply(self, event: Event) -> list[Change]:
+        """Take one event; return what it changes in blocks.
+
+        Raises:
+            ProtocolViolation: the event contradicts itself, or its pages do not divide the router's blocks.
+        """
+        match event:
+            case BlockStored():
+                return self._store(event)
+            case BlockRemoved():
+                return self._remove(event)
+            case AllBlocksCleared():
+                return self.clear()
+
+    def clear(self) -> list[Change]:
+        """Forget everything."""
+        self._pages.clear()
+        for blocks in self._held:
+            blocks.clear()
+        return [Cleared()]
+
+    def snapshot(self) -> list[bytes]:
+        """All blocks held, packed, by medium."""
+        return [pack_hashes(blocks) for blocks in self._held]
+
+    def _store(self, event: BlockStored) -> list[Change]:
+        size, medium = event.block_size, _medium(event.medium)
+        if len(event.token_ids) != size * len(event.block_hashes):
+            raise ProtocolViolation(f"{len(event.block_hashes)} pages of {size} tokens came with {len(event.token_ids)} tokens")
+        if self._block_size % size:
+            raise ProtocolViolation(f"the engine's pages of {size} tokens do not divide blocks of {self._block_size}")
+        before = self._before(event)
+        if before is None:
+            self.orphans += len(event.block_hashes)
+            return []
+        chain, tail = before
+        new: list[int] = []
+        tokens = _plain(event)
+        for index, page_hash in enumerate(event.block_hashes):
+            page = self._pages.get(page_hash)
+            if page is None:
+                if len(self._pages) >= PAGES_MAX:
+                    self.orphans += len(event.block_hashes) - index
+                    break
+                tail = joined(tail, tokens[index * size : (index + 1) * size])
+                if len(tail) == self._block_size:
+                    chain, tail = block_hash(tail, chain), _NO_TOKENS
+                page = self._pages[page_hash] = _Page(chain, tail)
+            chain, tail = page.chain, page.tail
+            if not page.media >> medium & 1:
+                page.media |= 1 << medium
+                if not tail and self._hold(medium, chain):
+                    new.append(chain)
+        return [Stored(medium, pack_hashes(new))] if new else []
+
+    def _remove(self, event: BlockRemoved) -> list[Change]:
+        medium = _medium(event.medium)
+        gone: list[int] = []
+        for page_hash in event.block_hashes:
+            page = self._pages.get(page_hash)
+            if page is None or not page.media >> medium & 1:
+                continue
+            page.media &= ~(1 << medium)
+            if not page.media:
+                del self._pages[page_hash]
+            if not page.tail and self._let_go(medium, page.chain):
+                gone.append(page.chain)
+        return [Removed(medium, pack_hashes(gone))] if gone else []
+
+    def _before(self, event: BlockStored) -> "tuple[int, array[int]] | None":
+        """Chain and tail that the event's first page follows; None if they are not known."""
+        if event.parent_block_hash is None:
+            return root_hash(self._block_size, lora_name=event.lora_name, cache_salt=event.cache_salt), _NO_TOKENS
+        page = self._pages.get(event.parent_block_hash)
+        return None if page is None else (page.chain, page.tail)
+
+    def _hold(self, medium: Medium, block: int) -> bool:
+        held = self._held[medium]
+        count = held.get(block, 0)
+        held[block] = count + 1
+        return count == 0
+
+    def _let_go(self, medium: Medium, block: int) -> bool:
+        held = self._held[medium]
+        count = held[block] - 1
+        if count:
+            held[block] = count
+            return False
+        del held[block]
+        return True
+
+
+def _medium(name: str | None) -> Medium:
+    """A medium that a later engine invents counts as the slowest."""
+    return MEDIUM_OF.get(name, DISK)
+
+
+def _plain(event: BlockStored) -> "array[int]":
+    """The tokens of the pages. Under EAGLE each comes with its successor, which is left out."""
+    try:
+        return token_array(token if isinstance(token, int) else token[0] for token in event.token_ids)
+    except OverflowError:
+        raise ProtocolViolation("a token id is negative or has more than 64 bits") from None

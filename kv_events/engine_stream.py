@@ -1,0 +1,207 @@
+"""One rank's KV events as its engine publishes them, brought into order: duplicates dropped, gaps replayed, restarts noticed.
+
+ZMQ's PUB drops silently (high-water mark, a subscriber that came late), so nothing is believed before it was counted. What cannot
+be had any more is said (`on_lost`): the rank's blocks are unknown from there on.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import zmq
+from msgspec import Struct
+
+from kv_events.sglang_wire import FRAMES, REPLAY_END, Event, EventBatch, decode_batch, decode_sequence, encode_sequence
+from protocol.errors import ProtocolViolation
+from protocol.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
+
+log = logging.getLogger(__name__)
+
+HELD_MAX: Final = 10_000
+"""Live batches kept while a replay runs: as many as SGLang keeps for replays. What is dropped here shows as the next gap."""
+
+ENGINE_QUEUED_MAX: Final = 100_000
+"""High-water mark towards the engine, SGLang's own default on its side: on one host memory is the only cost."""
+
+REPLAY_S_MAX: Final = 5.0
+"""SGLang answers within 0.1 s, between two batches. After this the question is asked anew."""
+
+PROBE_S: Final = 1.0
+"""A silence this long after a batch is used to ask whether it was the last: a lost tail leaves no gap."""
+
+IDLE_PROBE_S: Final = 30.0
+"""While nothing happens."""
+
+
+class StreamAddress(Struct, frozen=True):
+    """Where one rank of an engine publishes. Without `replay` a gap costs all that is known of the rank."""
+
+    dp_rank: int
+    events: str
+    replay: str | None
+
+
+class StreamCounts:
+    """What befell the streams of this process, for metrics."""
+
+    def __init__(self) -> None:
+        self.gaps = 0
+        self.replays = 0
+        self.losses = 0
+        self.restarts = 0
+        self.malformed = 0
+
+
+class Sink(Protocol):
+    """Who gets the events, in order."""
+
+    def on_events(self, events: Sequence[Event], engine_unix_s: float) -> None:
+        """The events of the next batch."""
+        ...
+
+    def on_lost(self) -> None:
+        """Events are missing for good, or the engine began anew: what was known holds no longer."""
+        ...
+
+
+class EngineStream:
+    """Subscribes to one rank; `sink` gets every batch once and in order."""
+
+    def __init__(self, context: "zmq.Context[Socket]", address: StreamAddress, sink: Sink, counts: StreamCounts) -> None:
+        self._context = context
+        self._address = address
+        self._sink = sink
+        self._counts = counts
+        self._loop = asyncio.get_running_loop()
+        self._expected = 0
+        self._newest_unix_s = 0.0
+        self._held: deque[tuple[int, EventBatch]] = deque()
+        self._replay: SocketPump | None = None
+        self._replayed = 0
+        self._timer: asyncio.TimerHandle | None = None
+        for endpoint in (address.events, address.replay):
+            if endpoint is not None:
+                require_key(endpoint, None)
+        socket = subscriber(context, None, messages_queued_max=ENGINE_QUEUED_MAX)
+        socket.connect(address.events)
+        self._live = SocketPump(socket, self._on_live)
+        self._catch_up()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._end_replay()
+        self._wait(None)
+        self._live.close()
+
+    def _on_live(self, frames: list[bytes]) -> None:
+        numbered = self._decoded(frames)
+        if numbered is None:
+            return
+        if self._replay is not None or self._held:
+            if len(self._held) < HELD_MAX:
+                self._held.append(numbered)
+            return
+        self._wait(PROBE_S)
+        self._take(*numbered)
+
+    def _take(self, number: int, batch: EventBatch) -> bool:
+        """Apply a live batch if it is its turn; False when a replay has to come first (the batch is held then)."""
+        if number == self._expected:
+            self._apply(batch)
+            return True
+        if number < self._expected and batch.ts <= self._newest_unix_s:
+            return True  # seen before
+        if number < self._expected:
+            log.info("the engine of rank %d counts its KV events anew", self._address.dp_rank)
+            self._counts.restarts += 1
+            self._expected = 0
+            self._sink.on_lost()
+        else:
+            self._counts.gaps += 1
+        self._held.appendleft((number, batch))
+        self._catch_up()
+        return False
+
+    def _apply(self, batch: EventBatch) -> None:
+        self._expected += 1
+        self._newest_unix_s = max(self._newest_unix_s, batch.ts)
+        self._sink.on_events(batch.events, batch.ts)
+
+    def _catch_up(self) -> None:
+        """Ask the engine for everything from the expected batch on."""
+        self._end_replay()
+        if self._address.replay is None:
+            self._skip_to_held()
+            self._take_held()
+            return
+        self._counts.replays += 1
+        self._replayed = 0
+        self._replay = SocketPump(asking_dealer(self._context, self._address.replay, None), self._on_replayed)
+        self._replay.send([b"", encode_sequence(self._expected)])
+        self._wait(REPLAY_S_MAX)
+
+    def _on_replayed(self, frames: list[bytes]) -> None:
+        if len(frames) == FRAMES + 1 and frames[2] == REPLAY_END:
+            self._on_replay_end()
+            return
+        numbered = self._decoded(frames[1:])
+        if numbered is None or self._replay is None:
+            return
+        number, batch = numbered
+        self._replayed += 1
+        if number > self._expected:
+            if self._replayed > 1:  # dropped on its way here; the engine still has it
+                self._catch_up()
+                return
+            self._lose_until(number)
+        if number == self._expected:
+            self._apply(batch)
+
+    def _on_replay_end(self) -> None:
+        self._end_replay()
+        if not self._replayed:
+            self._skip_to_held()
+        if self._take_held():
+            self._wait(PROBE_S if self._replayed else IDLE_PROBE_S)
+
+    def _take_held(self) -> bool:
+        """Apply what came during a replay; False when another one has begun."""
+        while self._held:
+            if not self._take(*self._held.popleft()):
+                return False
+        return True
+
+    def _skip_to_held(self) -> None:
+        """No replay can fill the gap before the first held batch, if there is one."""
+        if self._held and self._held[0][0] > self._expected:
+            self._lose_until(self._held[0][0])
+
+    def _lose_until(self, number: int) -> None:
+        log.warning("KV events %d to %d of rank %d are lost", self._expected, number - 1, self._address.dp_rank)
+        self._counts.losses += 1
+        self._expected = number
+        self._sink.on_lost()
+
+    def _decoded(self, frames: Sequence[bytes]) -> tuple[int, EventBatch] | None:
+        try:
+            if len(frames) != FRAMES:
+                raise ProtocolViolation(f"a KV event message has {FRAMES} frames, got {len(frames)}")
+            return decode_sequence(frames[1]), decode_batch(frames[2])
+        except ProtocolViolation as violation:
+            # Its number stays missing, so that the gap it leaves is seen; a replay brings the same bytes and then it counts as lost.
+            self._counts.malformed += 1
+            log.warning("rank %d: %s", self._address.dp_rank, violation.message[:200])
+            return None
+
+    def _end_replay(self) -> None:
+        replay, self._replay = self._replay, None
+        if replay is not None:
+            replay.close()
+
+    def _wait(self, delay_s: float | None) -> None:
+        """Ask again after `delay_s` of nothing new."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if delay_s is None else self._loop.call_later(delay_s, self._catch_up)

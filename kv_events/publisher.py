@@ -1,0 +1,135 @@
+"""The worker's side of the KV plane: what its ranks hold, as numbered streams on a PUB, and snapshots on a ROUTER."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import zmq
+
+from kv_events.block_table import BlockTable
+from kv_events.sglang_wire import Event
+from protocol.curve import MeshKey
+from protocol.errors import ProtocolViolation
+from protocol.kv_stream import BlockBatch, Change, Snapshot, decode_request, encode_batch, encode_message
+from protocol.membership import KvSource
+from protocol.sockets import Socket, SocketPump, bound_publisher, bound_router
+
+log = logging.getLogger(__name__)
+
+_IDENTITY_FRAMES: Final = 1
+
+
+class RankStream:
+    """One rank's table and the numbered stream of its changes: a `kv_events.engine_stream.Sink`."""
+
+    def __init__(self, publisher: "KvPublisher", dp_rank: int, block_size_tokens: int) -> None:
+        self._publisher = publisher
+        self._dp_rank = dp_rank
+        self.table = BlockTable(block_size_tokens)
+        self.number = 0
+        """Of the last published batch; 0 before the first."""
+
+    def on_events(self, events: Sequence[Event], engine_unix_s: float) -> None:
+        """Publish what the events change in blocks, if anything."""
+        changes: list[Change] = []
+        for event in events:
+            try:
+                changes += self.table.apply(event)
+            except ProtocolViolation as violation:
+                # The rest of the rank's events may hang on this one: what they say is no longer known to be true.
+                log.error("rank %d: %s; its blocks are forgotten", self._dp_rank, violation.message)
+                changes += self.table.clear()
+        if changes:
+            self._publish(changes, engine_unix_s)
+
+    def on_lost(self) -> None:
+        """Publish that nothing is known."""
+        self._publish(self.table.clear(), time.time())
+
+    def snapshot(self) -> Snapshot:
+        """All that the rank holds now."""
+        return Snapshot(self._publisher.stream_id, self._dp_rank, self.number, self.table.snapshot())
+
+    def _publish(self, changes: list[Change], engine_unix_s: float) -> None:
+        self.number += 1
+        self._publisher.publish(BlockBatch(self._publisher.stream_id, self._dp_rank, self.number, engine_unix_s, changes))
+
+
+class KvPublisher:
+    """Owns both sockets and the streams of a contiguous range of ranks.
+
+    Args:
+        bind: `tcp://HOST:*`, or a port instead of `*` for the events (snapshots then take the next one).
+        stream_id: random per process.
+    Raises:
+        StartError: other hosts can reach the address and there is no key.
+        zmq.ZMQError: an address is taken.
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[Socket]",
+        dp_ranks: Sequence[int],
+        *,
+        block_size_tokens: int,
+        bind: str,
+        key: MeshKey | None,
+        stream_id: int,
+    ) -> None:
+        self.stream_id = stream_id
+        self.streams: Mapping[int, RankStream] = {rank: RankStream(self, rank, block_size_tokens) for rank in dp_ranks}
+        self._events = bound_publisher(context, bind, key)
+        try:
+            router = bound_router(context, _next_port(bind), key)
+        except BaseException:
+            self._events.close(linger=0)
+            raise
+        self._snapshots_port = _port_of(router)
+        self._router = SocketPump(router, self._on_request)
+
+    def source_at(self, host: str) -> KvSource:
+        """What a Hello says of this publisher to a frontend that reaches us at `host`."""
+        return KvSource(
+            stream_id=self.stream_id,
+            events=f"tcp://{host}:{_port_of(self._events)}",
+            snapshots=f"tcp://{host}:{self._snapshots_port}",
+            first_rank=min(self.streams),
+            rank_count=len(self.streams),
+        )
+
+    def publish(self, batch: BlockBatch) -> None:
+        """Send one batch to whoever listens and has room."""
+        try:
+            self._events.send_multipart(encode_batch(batch), zmq.DONTWAIT)
+        except zmq.Again:
+            log.debug("batch %d of rank %d found no room", batch.number, batch.dp_rank)  # a gap to its subscribers, like any other
+
+    def close(self) -> None:
+        """Close the sockets; nobody waits for what they hold."""
+        self._router.close()
+        self._events.close(linger=0)
+
+    def _on_request(self, frames: list[bytes]) -> None:
+        try:
+            request = decode_request(frames[_IDENTITY_FRAMES:])
+        except ProtocolViolation as violation:
+            log.warning("dropped a malformed snapshot request: %s", violation.message[:200])
+            return
+        stream = self.streams.get(request.dp_rank)
+        if request.stream_id == self.stream_id and stream is not None:
+            self._router.send([*frames[:_IDENTITY_FRAMES], *encode_message(stream.snapshot())])
+
+
+def _next_port(bind: str) -> str:
+    front, _, port = bind.rpartition(":")
+    return bind if port == "*" else f"{front}:{int(port) + 1}"
+
+
+def _port_of(socket: Socket) -> int:
+    endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    port = urlsplit(endpoint.rstrip(b"\0").decode()).port
+    assert port is not None
+    return port

@@ -1,0 +1,157 @@
+"""The frontend's side of the KV plane: one SUB for every worker it knows, and a DEALER where a snapshot is wanted."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import zmq
+
+from kv_events.index import RankBlocks
+from kv_events.rank_feed import FeedCounts, RankFeed
+from protocol.curve import MeshKey
+from protocol.errors import ProtocolViolation
+from protocol.kv_stream import BlockBatch, SnapshotRequest, decode_batch, decode_snapshot, encode_message
+from protocol.membership import KvSource
+from protocol.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.25
+"""How often feeds are told the time: as often as heartbeats come."""
+
+
+class Subscription:
+    """The streams of one source. Made by `KvSubscriber.subscribe`."""
+
+    def __init__(self, source: KvSource) -> None:
+        self.source = source
+        self.feeds: dict[int, RankFeed] = {}
+        """By DP rank."""
+        self.dealer: SocketPump | None = None
+
+    @property
+    def current(self) -> bool:
+        """Whether every rank's blocks are up to date."""
+        return all(feed.current for feed in self.feeds.values())
+
+
+class KvSubscriber:
+    """Runs on the event loop it was made on.
+
+    Args:
+        on_lag: gets the seconds from an engine's publishing of a batch to its being applied here.
+    """
+
+    def __init__(self, context: "zmq.Context[Socket]", key: MeshKey | None, *, on_lag: Callable[[float], None]) -> None:
+        self.counts = FeedCounts()
+        self.malformed = 0
+        self._context = context
+        self._key = key
+        self._on_lag = on_lag
+        self._loop = asyncio.get_running_loop()
+        self._by_stream: dict[int, Subscription] = {}
+        self._socket = subscriber(context, key)
+        self._pump = SocketPump(self._socket, self._on_batch)
+        self._tick = self._loop.call_later(TICK_S, self._on_tick)
+
+    def subscribe(self, source: KvSource, blocks_of: Callable[[int], RankBlocks]) -> Subscription:
+        """Follow a source's streams into the blocks that `blocks_of(dp_rank)` gives.
+
+        Raises:
+            StartError: the source is on another host and there is no key.
+            zmq.ZMQError: its address cannot be dialled.
+            ValueError: its stream is followed already.
+        """
+        if source.stream_id in self._by_stream:
+            raise ValueError("a stream of this id is followed already")
+        require_key(source.events, self._key)
+        require_key(source.snapshots, self._key)
+        subscription = Subscription(source)
+        if not self._others_at(source.events):
+            self._socket.connect(source.events)
+        self._by_stream[source.stream_id] = subscription
+        now = self._loop.time()
+        for rank in range(source.first_rank, source.first_rank + source.rank_count):
+            ask = partial(self._ask, subscription, rank)
+            subscription.feeds[rank] = RankFeed(blocks_of(rank), ask, self.counts, now)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Follow a source no longer; its ranks' blocks are forgotten."""
+        source = subscription.source
+        self._by_stream.pop(source.stream_id, None)
+        if not self._others_at(source.events):
+            self._socket.disconnect(source.events)
+        _hang_up(subscription)
+        for feed in subscription.feeds.values():
+            feed.blocks.clear()
+
+    def close(self) -> None:
+        """Stop listening to everyone."""
+        self._tick.cancel()
+        for subscription in self._by_stream.values():
+            _hang_up(subscription)
+        self._by_stream.clear()
+        self._pump.close()
+
+    def _others_at(self, address: str) -> bool:
+        """Whether a followed source has this address: that of a worker which died, taken by the next one on its host."""
+        return any(other.source.events == address for other in self._by_stream.values())
+
+    def _on_batch(self, frames: list[bytes]) -> None:
+        try:
+            batch = decode_batch(frames)
+            feed = self._feed_of(batch)
+            if feed is not None:
+                feed.on_batch(batch, self._loop.time())
+                if feed.number == batch.number:
+                    self._on_lag(max(0.0, time.time() - batch.engine_unix_s))
+        except ProtocolViolation as violation:
+            self._complain(violation)
+
+    def _feed_of(self, batch: BlockBatch) -> RankFeed | None:
+        subscription = self._by_stream.get(batch.stream_id)
+        return None if subscription is None else subscription.feeds.get(batch.dp_rank)
+
+    def _ask(self, subscription: Subscription, dp_rank: int) -> None:
+        source = subscription.source
+        if subscription.dealer is None:
+            try:
+                dealer = asking_dealer(self._context, source.snapshots, self._key)
+            except zmq.ZMQError as error:
+                log.warning("cannot ask %s for a snapshot: %s", source.snapshots, error)
+                return
+            subscription.dealer = SocketPump(dealer, partial(self._on_snapshot, subscription))
+        subscription.dealer.send(encode_message(SnapshotRequest(source.stream_id, dp_rank)))
+
+    def _on_snapshot(self, subscription: Subscription, frames: list[bytes]) -> None:
+        try:
+            snapshot = decode_snapshot(frames)
+            feed = subscription.feeds.get(snapshot.dp_rank)
+            if snapshot.stream_id == subscription.source.stream_id and feed is not None:
+                feed.on_snapshot(snapshot, self._loop.time())
+        except ProtocolViolation as violation:
+            self._complain(violation)
+
+    def _on_tick(self) -> None:
+        now = self._loop.time()
+        self._tick = self._loop.call_later(TICK_S, self._on_tick)
+        for subscription in self._by_stream.values():
+            for feed in subscription.feeds.values():
+                feed.on_time(now)
+            # Descriptors are for those who wait for an answer.
+            if subscription.dealer is not None and subscription.current:
+                _hang_up(subscription)
+
+    def _complain(self, violation: ProtocolViolation) -> None:
+        self.malformed += 1
+        log.warning("dropped a malformed message of the KV plane: %s", violation.message[:200])
+
+
+def _hang_up(subscription: Subscription) -> None:
+    dealer, subscription.dealer = subscription.dealer, None
+    if dealer is not None:
+        dealer.close()

@@ -1,0 +1,37 @@
+"""Numbers as raw little-endian bytes: what travels by the thousand never becomes a msgpack list."""
+
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from protocol.errors import ProtocolViolation
+
+_BIG_ENDIAN = sys.byteorder == "big"
+
+
+def pack(typecode: Literal["I", "Q"], numbers: Iterable[int]) -> bytes:
+    """Numbers, shape [n], as u32 ("I") or u64 ("Q").
+
+    Raises:
+        OverflowError: one is negative or does not fit.
+    """
+    packed = array(typecode, numbers)
+    if _BIG_ENDIAN:
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def unpack(typecode: Literal["I", "Q"], packed: bytes) -> Sequence[int]:
+    """The numbers in `packed`, as an array.
+
+    Raises:
+        ProtocolViolation: the length is no multiple of a number's.
+    """
+    numbers = array(typecode)
+    if len(packed) % numbers.itemsize:
+        raise ProtocolViolation(f"numbers take {numbers.itemsize} bytes each, got {len(packed)} bytes")
+    numbers.frombytes(packed)
+    if _BIG_ENDIAN:
+        numbers.byteswap()
+    return numbers

@@ -1,0 +1,63 @@
+"""Ranges of free TCP ports that the workers of a host do not take from each other.
+
+An engine binds its ports long after they were chosen, so being free now is not enough: each range is held by a lock on a file for
+as long as the process lives. Another program may still take a port meanwhile; the engine then fails to start and says so.
+"""
+
+import fcntl
+import os
+import socket
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from random import SystemRandom
+from typing import Final
+
+from protocol.errors import StartError
+
+FIRST_PORT: Final = 20_000
+LAST_PORT: Final = 32_000
+"""Below the ports that Linux gives to outgoing connections (32768 and up)."""
+
+SLOT_PORTS: Final = 16
+"""Ports behind one lock: the events and replays of eight ranks."""
+
+_TRIES_MAX: Final = 200
+"""Of 750 slots; a host where so many are taken has other troubles."""
+
+
+def reserve_ports(count: int) -> int:
+    """The first of `count` free ports in a row, reserved until this process ends.
+
+    Raises:
+        StartError: none were found.
+    """
+    slots = -(-count // SLOT_PORTS)
+    starts = range(FIRST_PORT, LAST_PORT - slots * SLOT_PORTS, SLOT_PORTS)
+    for start in SystemRandom().sample(starts, min(_TRIES_MAX, len(starts))):
+        if _lock([start + slot * SLOT_PORTS for slot in range(slots)]) and all(_is_free(port) for port in range(start, start + count)):
+            return start
+    raise StartError(f"found no {count} free ports in a row between {FIRST_PORT} and {LAST_PORT} for KV events")
+
+
+def _lock(starts: list[int]) -> bool:
+    """Lock every slot, or none. A lock's descriptor is left open on purpose: the kernel releases it with the process."""
+    directory = Path(tempfile.gettempdir()) / f"kvmesh-ports-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    held: list[int] = []
+    for start in starts:
+        descriptor = os.open(directory / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held.append(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            for each in held:
+                os.close(each)
+            return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False

@@ -1,0 +1,97 @@
+"""SGLang's --kv-events-config: what the worker sets where the user gave none, and where each rank then publishes."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from kv_events.engine_stream import StreamAddress
+from protocol.errors import StartError
+from workers.free_ports import reserve_ports
+
+_LOOPBACK: Final = "127.0.0.1"
+_WILDCARDS: Final = ("*", "0.0.0.0", "[::]")  # noqa: S104 - read, not bound
+
+PORT_MAX: Final = 65_535
+
+
+class KvEventsConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The fields of SGLang 0.5.23, under its names and with its defaults (srt/disaggregation/kv_events.py, KVEventsConfig)."""
+
+    publisher: Literal["null", "zmq"] = "null"
+    endpoint: str = "tcp://*:5557"
+    bind: bool | None = None
+    replay_endpoint: str | None = None
+    buffer_steps: int = 10_000
+    hwm: int = 100_000
+    max_queue_size: int = 100_000
+    topic: str = ""
+    format: Literal["default", "dynamo"] = "default"
+
+    def as_json(self) -> str:
+        """As the command line takes it."""
+        return msgspec.json.encode(self).decode()
+
+
+def with_events(given: str | None, *, dp_ranks: int) -> str:
+    """The configuration to start an engine with: the user's, or one on free loopback ports of this host.
+
+    A user's configuration without a replay endpoint gets one, since a gap would otherwise cost all that is known of a rank.
+
+    Raises:
+        StartError: the user's is malformed, or no ports are free.
+    """
+    if given is not None:
+        config = read_config(given)
+        if config.publisher == "null" or config.replay_endpoint is not None:
+            return given
+        base = reserve_ports(dp_ranks)
+        return msgspec.structs.replace(config, replay_endpoint=f"tcp://{_LOOPBACK}:{base}").as_json()
+    base = reserve_ports(2 * dp_ranks)
+    return KvEventsConfig(
+        publisher="zmq",
+        endpoint=f"tcp://{_LOOPBACK}:{base}",
+        bind=True,  # SGLang connects to an address that is no wildcard, unless told otherwise
+        replay_endpoint=f"tcp://{_LOOPBACK}:{base + dp_ranks}",
+        format="dynamo",  # tells adapters by name, and equal pages of different cache salts apart
+    ).as_json()
+
+
+def read_config(text: str) -> KvEventsConfig:
+    """Read the JSON.
+
+    Raises:
+        StartError: it is no such configuration.
+    """
+    try:
+        return msgspec.json.decode(text, type=KvEventsConfig)
+    except msgspec.MsgspecError as error:
+        raise StartError(f"--kv-events-config: {error}") from None
+
+
+def stream_addresses(config: KvEventsConfig, dp_ranks: Sequence[int]) -> list[StreamAddress]:
+    """Where the given ranks publish, as this host reaches them; empty when they do not.
+
+    Raises:
+        StartError: SGLang would not bind the endpoint, or it is not on this host.
+    """
+    if config.publisher == "null":
+        return []
+    return [
+        StreamAddress(rank, of_rank(config.endpoint, rank), config.replay_endpoint and of_rank(config.replay_endpoint, rank))
+        for rank in dp_ranks
+    ]
+
+
+def of_rank(endpoint: str, dp_rank: int) -> str:
+    """The address of one rank's socket, as this host reaches it: ports count up by rank.
+
+    Raises:
+        StartError: it is no tcp://HOST:PORT whose ports suffice.
+    """
+    scheme, separator, rest = endpoint.partition("://")
+    host, _, port = rest.rpartition(":")
+    if scheme != "tcp" or not separator or not host or not port.isdecimal() or not 0 < int(port) + dp_rank <= PORT_MAX:
+        raise StartError(f"--kv-events-config: {endpoint!r} is no tcp://HOST:PORT with a port for rank {dp_rank}")
+    return f"tcp://{_LOOPBACK if host in _WILDCARDS else host}:{int(port) + dp_rank}"
