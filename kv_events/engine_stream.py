@@ -76,9 +76,12 @@ class EngineStream:
         self._counts = counts
         self._loop = asyncio.get_running_loop()
         self._expected = 0
-        self._newest_unix_s = 0.0
+        self._last_unix_s = 0.0
+        """Engine time of the batch applied last."""
         self._held: deque[tuple[int, EventBatch]] = deque()
         self._replay: SocketPump | None = None
+        self._asked_for = 0
+        """What was expected when the replay under way began."""
         self._replayed = 0
         self._timer: asyncio.TimerHandle | None = None
         for endpoint in (address.events, address.replay):
@@ -111,35 +114,39 @@ class EngineStream:
         if number == self._expected:
             self._apply(batch)
             return True
-        if number < self._expected and batch.ts <= self._newest_unix_s:
+        if number < self._expected and batch.ts <= self._last_unix_s:
             return True  # seen before
+        self._held.appendleft((number, batch))
         if number < self._expected:
-            log.info("the engine of rank %d counts its KV events anew", self._address.dp_rank)
-            self._counts.restarts += 1
-            self._expected = 0
-            self._sink.on_lost()
+            self._begin_anew()
         else:
             self._counts.gaps += 1
-        self._held.appendleft((number, batch))
-        self._catch_up()
+            self._catch_up()
         return False
 
     def _apply(self, batch: EventBatch) -> None:
         self._expected += 1
-        self._newest_unix_s = max(self._newest_unix_s, batch.ts)
+        self._last_unix_s = batch.ts
         self._sink.on_events(batch.events, batch.ts)
 
+    def _begin_anew(self) -> None:
+        log.info("the engine of rank %d counts its KV events anew", self._address.dp_rank)
+        self._counts.restarts += 1
+        self._expected = 0
+        self._sink.on_lost()
+        self._catch_up()
+
     def _catch_up(self) -> None:
-        """Ask the engine for everything from the expected batch on."""
+        """Ask the engine for the batch applied last, which shows whether it still counts as before, and all since."""
         self._end_replay()
         if self._address.replay is None:
             self._skip_to_held()
             self._take_held()
             return
         self._counts.replays += 1
-        self._replayed = 0
+        self._asked_for, self._replayed = self._expected, 0
         self._replay = SocketPump(asking_dealer(self._context, self._address.replay, None), self._on_replayed)
-        self._replay.send([b"", encode_sequence(self._expected)])
+        self._replay.send([b"", encode_sequence(max(0, self._expected - 1))])
         self._wait(REPLAY_S_MAX)
 
     def _on_replayed(self, frames: list[bytes]) -> None:
@@ -152,19 +159,25 @@ class EngineStream:
         number, batch = numbered
         self._replayed += 1
         if number > self._expected:
-            if self._replayed > 1:  # dropped on its way here; the engine still has it
+            if self._expected > self._asked_for:  # some were dropped on their way here; the engine still has them
                 self._catch_up()
                 return
             self._lose_until(number)
         if number == self._expected:
             self._apply(batch)
+        elif number == self._expected - 1 and batch.ts != self._last_unix_s:
+            self._begin_anew()
 
     def _on_replay_end(self) -> None:
         self._end_replay()
-        if not self._replayed:
+        if self._expected and not self._replayed:  # not even the last one: another engine, with fewer batches behind it
+            self._begin_anew()
+            return
+        if self._expected == self._asked_for:
             self._skip_to_held()
+        progress = self._expected > self._asked_for
         if self._take_held():
-            self._wait(PROBE_S if self._replayed else IDLE_PROBE_S)
+            self._wait(PROBE_S if progress else IDLE_PROBE_S)
 
     def _take_held(self) -> bool:
         """Apply what came during a replay; False when another one has begun."""

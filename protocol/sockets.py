@@ -66,7 +66,9 @@ def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey 
     return _attached(socket, socket.connect, address)
 
 
-def bound_publisher(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
+def bound_publisher(
+    context: "zmq.Context[Socket]", address: str, key: MeshKey | None, *, messages_queued_max: int = MESSAGES_QUEUED_MAX
+) -> Socket:
     """A PUB bound to `address`. What a slow subscriber has no room for is dropped, as PUB does: subscribers count.
 
     Raises:
@@ -76,6 +78,7 @@ def bound_publisher(context: "zmq.Context[Socket]", address: str, key: MeshKey |
     require_key(address, key)
     socket = context.socket(zmq.PUB)
     _bound(socket)
+    socket.setsockopt(zmq.SNDHWM, messages_queued_max)
     if key is not None:
         key.protect_server(socket)
     return _attached(socket, socket.bind, address)

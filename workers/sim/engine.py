@@ -3,20 +3,26 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
+
+import msgspec
+import zmq
 
 from protocol.errors import StartError
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, RankLoad
 from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Generate
+from protocol.sockets import Socket
 from protocol.tokens import count_tokens
 from workers.demo_model import demo_model_dir
 from workers.engine import Deliver, EngineFacts
+from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.model_card import build_card
 from workers.sim.faults import Faults, read_faults, simulated_error
+from workers.sim.kv_outlet import KvOutlet
 from workers.sim.radix_cache import CacheListener, RadixCache
 from workers.sim.runner import RankRunner
 from workers.sim.scheduler import Scheduler, SchedulerLimits
@@ -42,7 +48,6 @@ class SimEngine:
 
     Args:
         faults: given by tests whose crashes must not be real.
-        listener_of_rank: who is told of the rank's cache changes, for KV events; nobody without it.
         unix_ms: wall clock that deadlines are held against.
     """
 
@@ -51,28 +56,34 @@ class SimEngine:
         settings: SimSettings,
         *,
         faults: Faults | None = None,
-        listener_of_rank: Callable[[int], CacheListener] | None = None,
         unix_ms: Callable[[], int] | None = None,
     ) -> None:
         self._settings = settings
         self._faults = read_faults(settings.sim_fault, faults or Faults())
-        self._listener_of_rank = listener_of_rank
         self._unix_ms = unix_ms or _wall_clock_ms
         self._schedulers: list[Scheduler] = []
         self._runners: list[RankRunner] = []
+        self._context: zmq.Context[Socket] | None = None
+        self._outlets: list[KvOutlet] = []
+        """One a rank, or none at all."""
         self._muted: dict[str, Generate] = {}
         self._untold: list[Delta] = []
         self._next_rank = 0
         self._live: _Live | None = None
 
     @classmethod
-    def from_argv(cls, argv: Sequence[str]) -> "SimEngine":
+    def from_argv(cls, argv: Sequence[str], *, kv_events: bool = True) -> "SimEngine":
         """An engine from its part of a command line.
 
+        Args:
+            kv_events: publish them, on free ports of this host unless the arguments say where.
         Raises:
             StartError: an argument it does not have, or a value out of its range.
         """
-        return cls(read_settings(argv))
+        settings = read_settings(argv)
+        wanted = kv_events and not settings.disable_radix_cache
+        config = with_events(settings.kv_events_config, dp_ranks=settings.dp_size) if wanted else None
+        return cls(replace(settings, kv_events_config=config))
 
     async def start(self, deliver: Deliver) -> EngineFacts:
         """Read the tokenizer, wait for --sim-startup-s, and be ready.
@@ -97,12 +108,16 @@ class SimEngine:
         )
         loop = asyncio.get_running_loop()
         self._live = _Live(deliver=deliver, limits=limits, text=text, eos_ids=frozenset(eos_ids))
-        self._schedulers = [self._scheduler(rank, text) for rank in range(settings.dp_size)]
+        config = read_config(settings.kv_events_config) if settings.kv_events_config else KvEventsConfig()
+        streams = stream_addresses(config, range(settings.dp_size))
+        self._outlets = self._open_outlets(config) if streams else []
+        outlets = self._outlets or [None] * settings.dp_size
+        self._schedulers = [self._scheduler(rank, text, outlet) for rank, outlet in enumerate(outlets)]
         self._runners = [
-            RankRunner(scheduler, deliver, loop, self._faults, speedup=settings.sim_speedup, unix_ms=self._unix_ms)
-            for scheduler in self._schedulers
+            RankRunner(scheduler, deliver, loop, self._faults, speedup=settings.sim_speedup, unix_ms=self._unix_ms, outlet=outlet)
+            for scheduler, outlet in zip(self._schedulers, outlets, strict=True)
         ]
-        return facts
+        return msgspec.structs.replace(facts, kv_streams=streams)
 
     def submit(self, request: Generate) -> None:
         """Take a request and return at once; a refusal is delivered in a later loop turn."""
@@ -127,6 +142,13 @@ class SimEngine:
         """Load of each rank, by dp_rank."""
         return [scheduler.load() for scheduler in self._schedulers]
 
+    def flush_cache(self) -> bool:
+        """Forget what idle ranks have cached; False if one was not idle."""
+        flushed = [scheduler.flush_cache() for scheduler in self._schedulers]
+        for outlet in self._outlets:
+            outlet.flush()
+        return all(flushed)
+
     def fault(self, spec: str) -> None:
         """Arm a fault now: "KIND", "KIND=VALUE" or "clear" (workers/sim/faults.py).
 
@@ -149,6 +171,10 @@ class SimEngine:
             deltas += scheduler.fail_all(failure)
         deltas += [Delta(request_id, 0, b"", failure) for request_id in self._muted]
         self._muted.clear()
+        for outlet in self._outlets:
+            outlet.close()
+        if self._context is not None:
+            self._context.term()
         if deltas:
             live.deliver(deltas)
 
@@ -202,7 +228,27 @@ class SimEngine:
         if deltas and self._live is not None:
             self._live.deliver(deltas)
 
-    def _scheduler(self, rank: int, text: TextModel) -> Scheduler:
+    def _open_outlets(self, config: KvEventsConfig) -> list[KvOutlet]:
+        settings, context = self._settings, zmq.Context[Socket]()
+        try:
+            outlets = [
+                KvOutlet(
+                    context,
+                    config,
+                    rank,
+                    page_size=settings.page_size,
+                    steps_max=settings.decode_log_interval,
+                    faults=self._faults,
+                )
+                for rank in range(settings.dp_size)
+            ]
+        except StartError:
+            context.destroy(linger=0)
+            raise
+        self._context = context
+        return outlets
+
+    def _scheduler(self, rank: int, text: TextModel, listener: CacheListener | None) -> Scheduler:
         settings = self._settings
         limits = SchedulerLimits(
             page_size_tokens=settings.page_size,
@@ -214,8 +260,7 @@ class SimEngine:
             conservativeness=settings.schedule_conservativeness,
             prefix_cache=not settings.disable_radix_cache,
         )
-        cache = RadixCache(settings.page_size, self._listener_of_rank(rank) if self._listener_of_rank else None)
-        return Scheduler(limits, cache, text, TimingModel(), dp_rank=rank)
+        return Scheduler(limits, RadixCache(settings.page_size, listener), text, TimingModel(), dp_rank=rank)
 
 
 def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:

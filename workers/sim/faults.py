@@ -8,6 +8,9 @@
     slow=FACTOR                  steps take FACTOR times as long (at --sim-speedup 0: FACTOR times the timing model)
     refuse                       every request fails as overloaded
     start-error                  the engine does not start
+    kv-drop=N                    every Nth batch of KV events is not sent, though it can be replayed
+    kv-duplicate=N               every Nth batch is sent twice
+    kv-swap=N                    every Nth batch is sent after the next one
 
 Counts begin when the fault is armed, so N = 0 armed at run time means now (for tokens) or at the next request.
 With --sim-request-faults a request asks for one through `seed` (SEED_FAULTS): the one field that reaches an engine unchanged
@@ -27,8 +30,9 @@ SEED_FAULTS: Final = {770_001: "error", 770_002: "crash", 770_003: "mute", 770_0
 """Seed → what befalls the request: it fails, it kills the worker, it is never answered unless aborted, it blocks the loop."""
 
 _COUNTED: Final = ("crash-after-requests", "crash-after-tokens", "hang-after-tokens", "hang-loop-after-requests", "error-every")
+_KV: Final = ("kv-drop", "kv-duplicate", "kv-swap")
 _PLAIN: Final = ("refuse", "start-error")
-KINDS: Final = (*_COUNTED, "slow", *_PLAIN)
+KINDS: Final = (*_COUNTED, "slow", *_PLAIN, *_KV)
 
 
 class Faults:
@@ -63,6 +67,8 @@ class Faults:
             self.slow = _positive(spec, value)
         elif kind in _PLAIN and not value:
             self._armed[kind] = 0
+        elif kind in _KV and value.isdecimal() and int(value):
+            self._armed[kind] = int(value)
         elif kind in _COUNTED and value.isdecimal() and (int(value) or kind != "error-every"):
             self._armed[kind], self._seen[kind] = int(value), 0
             self._after_tokens()
@@ -88,6 +94,10 @@ class Faults:
         if every and self._seen["error-every"] % every == 0:
             return simulated_error()
         return None
+
+    def on_kv_batch(self, number: int) -> str | None:
+        """What befalls the batch of KV events with this number: "kv-drop", "kv-duplicate", "kv-swap" or nothing."""
+        return next((kind for kind in _KV if kind in self._armed and number % self._armed[kind] == 0), None) if self._armed else None
 
     def on_seed(self, seed: int) -> str | None:
         """Play the fault that a request asked for: "error" and "mute" are for the caller to carry out."""

@@ -6,23 +6,29 @@ asked for, from a leaf's end, so that what is cached does not depend on where no
 """
 
 import heapq
+from collections.abc import Sequence
 from typing import Final, Protocol
 
+from xxhash import xxh3_64_intdigest
+
 from protocol.tokens import TOKEN_ID_BYTES
+from workers.sim.namespace import PLAIN, Namespace
 
 _HEAP_SLACK: Final = 1_024
 """Outdated heap entries tolerated before the heap is cleaned; below it cleaning costs more than it saves."""
 
+_U64: Final = (1 << 64) - 1
+
 
 class CacheListener(Protocol):
-    """Told of every change, for KV events. Both arguments are packed token ids of whole pages."""
+    """Told of every change, for KV events. Pages are named by ids of the engine's own, each made from its tokens and the id before."""
 
-    def stored(self, prefix: bytes, pages: bytes) -> None:
-        """`pages` are cached now, behind `prefix` (which was)."""
+    def stored(self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace) -> None:
+        """`pages` (packed tokens) are cached now, behind the page `parent` or, without one, at the start of the namespace."""
         ...
 
-    def removed(self, prefix: bytes, pages: bytes) -> None:
-        """`pages`, which followed `prefix`, are no longer cached."""
+    def removed(self, ids: Sequence[int]) -> None:
+        """These pages are no longer cached."""
         ...
 
     def cleared(self) -> None:
@@ -33,10 +39,14 @@ class CacheListener(Protocol):
 class Node:
     """A run of pages behind its parent's. `tick` is the time of last use; `locks` counts the requests that hold it."""
 
-    __slots__ = ("children", "locks", "pages", "parent", "tick")
+    __slots__ = ("children", "ids", "key", "locks", "pages", "parent", "tick")
 
-    def __init__(self, pages: bytes, parent: "Node | None", tick: int) -> None:
+    def __init__(self, key: bytes, pages: bytes, parent: "Node | None", tick: int) -> None:
+        self.key = key
+        """Under which the parent has it: the first page, behind the namespace's key below the root."""
         self.pages = pages
+        self.ids: list[int] = []
+        """Of each page; empty when nobody listens."""
         self.parent = parent
         self.tick = tick
         self.locks = 0
@@ -58,11 +68,11 @@ class RadixCache:
         self._tick = 0
         self._node_count = 0
         self._pushes = 0
-        self.root = Node(b"", None, 0)
+        self.root = Node(b"", b"", None, 0)
         self.page_count = 0
         self.evictable_count = 0
 
-    def match(self, tokens: bytes, pages_max: int) -> tuple[Node, int]:
+    def match(self, tokens: bytes, pages_max: int, namespace: Namespace = PLAIN) -> tuple[Node, int]:
         """Find the longest cached prefix of packed `tokens` and mark it used.
 
         Returns:
@@ -70,14 +80,14 @@ class RadixCache:
         Source: RadixCache.match_prefix of SGLang, splitting nodes where the match ends.
         """
         self._tick += 1
-        node, offset = self._walk(tokens, pages_max * self._page_bytes)
+        node, offset = self._walk(tokens, pages_max * self._page_bytes, namespace)
         return node, offset // self._page_bytes
 
-    def cached_pages(self, tokens: bytes, pages_max: int) -> int:
+    def cached_pages(self, tokens: bytes, pages_max: int, namespace: Namespace = PLAIN) -> int:
         """Length in pages of the longest cached prefix, changing nothing."""
         end, offset, node, step = min(len(tokens), pages_max * self._page_bytes), 0, self.root, self._page_bytes
         while offset + step <= end:
-            child = node.children.get(tokens[offset : offset + step])
+            child = node.children.get(self._key(tokens, offset, namespace))
             if child is None:
                 break
             common = self._common_bytes(child.pages, tokens, offset, end)
@@ -87,22 +97,24 @@ class RadixCache:
             node = child
         return offset // step
 
-    def insert(self, tokens: bytes, pages: int) -> Node:
+    def insert(self, tokens: bytes, pages: int, namespace: Namespace = PLAIN) -> Node:
         """Cache the first `pages` pages of packed `tokens`; those already cached are marked used. Returns the node where they end."""
         self._tick += 1
         end = pages * self._page_bytes
-        node, offset = self._walk(tokens, end)
+        node, offset = self._walk(tokens, end, namespace)
         if offset == end:
             return node
-        leaf = Node(tokens[offset:end], node, self._tick)
-        node.children[leaf.pages[: self._page_bytes]] = leaf
+        leaf = Node(self._key(tokens, offset, namespace), tokens[offset:end], node, self._tick)
+        node.children[leaf.key] = leaf
         added = (end - offset) // self._page_bytes
         self.page_count += added
         self.evictable_count += added
         self._node_count += 1
         self._push(leaf)
         if self._listener is not None:
-            self._listener.stored(tokens[:offset], leaf.pages)
+            parent = node.ids[-1] if offset else None
+            leaf.ids = self._page_ids(leaf.pages, namespace.seed if parent is None else parent)
+            self._listener.stored(parent, leaf.ids, leaf.pages, namespace)
         return leaf
 
     def lock(self, node: Node) -> None:
@@ -147,10 +159,23 @@ class RadixCache:
         if self._listener is not None:
             self._listener.cleared()
 
-    def _walk(self, tokens: bytes, end: int) -> tuple[Node, int]:
+    def _key(self, tokens: bytes, offset: int, namespace: Namespace) -> bytes:
+        page = tokens[offset : offset + self._page_bytes]
+        return page if offset else namespace.key + page
+
+    def _page_ids(self, pages: bytes, seed: int) -> list[int]:
+        """Signed 64-bit ids, chained page by page."""
+        ids: list[int] = []
+        for start in range(0, len(pages), self._page_bytes):
+            seed = xxh3_64_intdigest(pages[start : start + self._page_bytes], seed & _U64)
+            seed = seed - (1 << 64) if seed >> 63 else seed
+            ids.append(seed)
+        return ids
+
+    def _walk(self, tokens: bytes, end: int, namespace: Namespace) -> tuple[Node, int]:
         end, offset, node, step = min(len(tokens), end), 0, self.root, self._page_bytes
         while offset + step <= end:
-            child = node.children.get(tokens[offset : offset + step])
+            child = node.children.get(self._key(tokens, offset, namespace))
             if child is None:
                 break
             common = self._common_bytes(child.pages, tokens, offset, end)
@@ -179,12 +204,15 @@ class RadixCache:
     def _split(self, node: Node, at: int) -> Node:
         """Cut a node in two; it keeps its identity as the rear part. Returns the front part."""
         assert node.parent is not None
-        front = Node(node.pages[:at], node.parent, self._tick)
+        front = Node(node.key, node.pages[:at], node.parent, self._tick)
         front.locks = node.locks
-        front.children[node.pages[at : at + self._page_bytes]] = node
-        node.parent.children[node.pages[: self._page_bytes]] = front
+        node.parent.children[node.key] = front
         node.parent = front
         node.pages = node.pages[at:]
+        node.key = node.pages[: self._page_bytes]
+        front.children[node.key] = node
+        pages = at // self._page_bytes
+        front.ids, node.ids = node.ids[:pages], node.ids[pages:]
         self._node_count += 1
         return front
 
@@ -192,31 +220,23 @@ class RadixCache:
         parent = node.parent
         assert parent is not None
         keep = max(0, len(node.pages) - pages * self._page_bytes)
-        gone = node.pages[keep:]
-        prefix = self._prefix(node) + node.pages[:keep] if self._listener is not None else b""
+        count = (len(node.pages) - keep) // self._page_bytes
+        gone = node.ids[-count:]
         if keep:
             node.pages = node.pages[:keep]
+            del node.ids[-count:]
             self._push(node)
         else:
-            del parent.children[node.pages[: self._page_bytes]]
+            del parent.children[node.key]
             node.parent = None
             self._node_count -= 1
             if not parent.children and not parent.locks and parent.parent is not None:
                 self._push(parent)
-        count = len(gone) // self._page_bytes
         self.page_count -= count
         self.evictable_count -= count
         if self._listener is not None:
-            self._listener.removed(prefix, gone)
+            self._listener.removed(gone)
         return count
-
-    def _prefix(self, node: Node) -> bytes:
-        parts: list[bytes] = []
-        walk = node.parent
-        while walk is not None:
-            parts.append(walk.pages)
-            walk = walk.parent
-        return b"".join(reversed(parts))
 
     def _push(self, node: Node) -> None:
         # The count settles equal ticks before nodes would be compared.

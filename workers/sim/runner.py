@@ -6,6 +6,7 @@ from collections.abc import Callable
 from protocol.replies import Delta
 from workers.engine import Deliver
 from workers.sim.faults import Faults
+from workers.sim.kv_outlet import KvOutlet
 from workers.sim.scheduler import Scheduler, Step
 
 LAG_S_MAX = 0.1
@@ -19,6 +20,7 @@ class RankRunner:
     Args:
         speedup: times faster than the timing model; 0 takes a step every loop turn.
         unix_ms: wall clock, for deadlines.
+        outlet: publishes the rank's KV events.
     """
 
     def __init__(
@@ -30,7 +32,9 @@ class RankRunner:
         *,
         speedup: float,
         unix_ms: Callable[[], int],
+        outlet: KvOutlet | None = None,
     ) -> None:
+        self._outlet = outlet
         self._scheduler = scheduler
         self._deliver = deliver
         self._loop = loop
@@ -46,6 +50,8 @@ class RankRunner:
         """There may be something to do."""
         if self._handle is None and not self._faults.hung and self._scheduler.busy:
             self._handle = self._loop.call_soon(self._turn)
+        elif self._outlet is not None and not self._scheduler.busy:
+            self._outlet.flush()
 
     def stop(self) -> list[Delta]:
         """Stop stepping. Returns what the step under way had to tell."""
@@ -78,6 +84,8 @@ class RankRunner:
     def _end(self, step: Step) -> None:
         if step.deltas:
             self._deliver(step.deltas)
+        if self._outlet is not None:
+            self._outlet.after_step(prefill=step.prefill, idle=not self._scheduler.busy)
         self._faults.on_tokens(step.new_tokens)
         if self._scheduler.busy:
             self.wake()

@@ -58,6 +58,7 @@ class Step:
     deltas: list[Delta]
     new_tokens: int
     """Tokens generated, told or held back."""
+    prefill: bool = False
 
 
 class Scheduler:
@@ -90,6 +91,13 @@ class Scheduler:
     def busy(self) -> bool:
         """Whether a step would do something."""
         return bool(self._by_id or self._outbox)
+
+    def flush_cache(self) -> bool:
+        """Forget what is cached; False, and no change, while anything runs or waits."""
+        if self._by_id:
+            return False
+        self._cache.clear()
+        return True
 
     def holds(self, request_id: str) -> bool:
         """Whether a request is here and unfinished."""
@@ -182,8 +190,11 @@ class Scheduler:
         lpm = self._limits.policy == "lpm" and len(self._waiting) <= _LPM_QUEUE_MAX
         if not lpm:
             return iter(list(islice(self._waiting, count)))
-        by_match = sorted(self._waiting, key=lambda sequence: -self._cache.cached_pages(sequence.tokens, sequence.length // self._page))
+        by_match = sorted(self._waiting, key=lambda sequence: -self._cached_pages(sequence))
         return iter(by_match[:count])
+
+    def _cached_pages(self, sequence: Sequence) -> int:
+        return self._cache.cached_pages(sequence.tokens, sequence.length // self._page, sequence.namespace)
 
     def _admit(self, sequence: Sequence, reserved_tokens: int, *, idle: bool) -> bool:
         """Find a sequence's prefix and take the pages for the rest; False, and no change, if the cache is too full."""
@@ -191,7 +202,7 @@ class Scheduler:
         node, matched = self._cache.root, 0
         if self._limits.prefix_cache:
             # One token at least is computed: the last one's logits are what the step is for.
-            node, matched = self._cache.match(sequence.tokens, (length - 1) // self._page)
+            node, matched = self._cache.match(sequence.tokens, (length - 1) // self._page, sequence.namespace)
         self._cache.lock(node)
         pages = -(-length // self._page) - matched
         future = -(-(reserved_tokens + _remaining(sequence)) // self._page)
@@ -226,7 +237,7 @@ class Scheduler:
                 generated += 1
                 if not self._generate(sequence, deltas):
                     self._running.append(sequence)
-        return Step(self._timing.prefill_ms(tokens), deltas, generated)
+        return Step(self._timing.prefill_ms(tokens), deltas, generated, prefill=True)
 
     def _decode(self, deltas: list[Delta]) -> Step:
         page = self._page
@@ -299,7 +310,7 @@ class Scheduler:
         if moved <= 0 or not self._limits.prefix_cache:
             return
         assert sequence.node is not None
-        node = self._cache.insert(sequence.tokens, pages)
+        node = self._cache.insert(sequence.tokens, pages, sequence.namespace)
         self._cache.lock(node)
         self._cache.unlock(sequence.node)
         self._pool.release(moved)

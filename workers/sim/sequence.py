@@ -10,6 +10,7 @@ from protocol.errors import ContextOverflow
 from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Generate, Sampling
 from protocol.tokens import TOKEN_ID_BYTES
+from workers.sim.namespace import PLAIN, Namespace
 from workers.sim.radix_cache import Node
 from workers.sim.text import TextModel, sequence_state
 
@@ -47,6 +48,7 @@ class Sequence:
     deadline_unix_ms: int
     state: int
     salt: int
+    namespace: Namespace
 
     output: list[bytes]
     sent_tokens: int = 0
@@ -105,6 +107,7 @@ def new_sequence(request: Generate, limits: RequestLimits, text: TextModel, eos_
         deadline_unix_ms=request.deadline_unix_ms,
         state=sequence_state(prompt),
         salt=text.salt(sampling.seed),
+        namespace=Namespace(request.lora_name, request.cache_salt) if request.lora_name or request.cache_salt else PLAIN,
         output=[],
     )
 

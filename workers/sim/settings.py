@@ -34,6 +34,10 @@ class SimSettings:
     )
     stream_interval: int = setting(1, "tokens per delta of a streaming request", env="KVMESH_SIM_STREAM_INTERVAL")
     disable_radix_cache: bool = setting(default=False, help_text="no prefix cache", env="KVMESH_SIM_DISABLE_RADIX_CACHE")
+    decode_log_interval: int = setting(40, "decode steps after which KV events are published", env="KVMESH_SIM_DECODE_LOG_INTERVAL")
+    kv_events_config: str | None = setting(
+        None, "SGLang's JSON for publishing KV events; made by the worker if not given", env="KVMESH_SIM_KV_EVENTS_CONFIG"
+    )
     sim_speedup: float = setting(1.0, "times faster than the timing model; 0 is as fast as Python goes", env="KVMESH_SIM_SPEEDUP")
     sim_seed: int = setting(0, "another seed writes other text; equal on every worker of one model", env="KVMESH_SIM_SEED")
     sim_startup_s: float = setting(0.0, "seconds the engine takes to start", env="KVMESH_SIM_STARTUP_S")
@@ -78,6 +82,7 @@ def _check(settings: SimSettings) -> None:
         "max_queued_requests": 1,
         "schedule_conservativeness": 0.0,
         "stream_interval": 1,
+        "decode_log_interval": 1,
         "sim_speedup": 0.0,
         "sim_startup_s": 0.0,
         "sim_output_tokens_mean": 0.0,

@@ -1,10 +1,9 @@
 """Pages of an engine → blocks of the router, against a naive model that remembers whole prefixes."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-
-import pytest
 
 from kv_events.block_table import BlockTable
 from kv_events.hashing import chain_hashes, root_hash
@@ -78,7 +77,7 @@ class EngineModel(RuleBasedStateMachine):
     @rule(data=st.data(), name=st.sampled_from(MEDIUM_NAMES))
     def evict_a_leaf(self, data: st.DataObject, name: str) -> None:
         held = self.held[name]
-        leaves = sorted((p for p in held if not any(q[0] == p[0] and q[1][: -PAGE] == p[1] for q in held)), key=repr)
+        leaves = sorted((p for p in held if not any(q[0] == p[0] and q[1][:-PAGE] == p[1] for q in held)), key=repr)
         if leaves:
             leaf = data.draw(st.sampled_from(leaves))
             held.discard(leaf)

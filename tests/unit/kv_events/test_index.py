@@ -98,10 +98,11 @@ class IndexModel(RuleBasedStateMachine):
         found = overlaps(self.ranks, chain(prompt))
         for overlap, held, predicted in zip(found, self.held, self.predicted, strict=True):
             near = held[GPU] | predicted.keys()
-            hashes, lengths = chain(prompt), []
-            for places in (near, near | held[HOST], near | held[HOST] | held[DISK]):
-                lengths.append(next((index for index, block in enumerate(hashes) if block not in places), len(hashes)))
-            gpu, host, disk = lengths
+            hashes = chain(prompt)
+            gpu, host, disk = (
+                next((index for index, block in enumerate(hashes) if block not in places), len(hashes))
+                for places in (near, near | held[HOST], near | held[HOST] | held[DISK])
+            )
             assert overlap == Overlap(gpu, host - gpu, disk - host)
 
     @invariant()

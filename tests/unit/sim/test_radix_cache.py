@@ -1,41 +1,49 @@
 """The radix tree against a model that keeps every page by its whole path."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocol.tokens import pack_tokens
+from workers.sim.namespace import PLAIN, Namespace
 from workers.sim.radix_cache import Node, RadixCache
 
 PAGE = 2
-Path = tuple[tuple[int, ...], ...]
+Path = tuple[tuple[Any, ...], ...]
+"""Pages from the root on, each with its namespace."""
+
+SPACES = st.sampled_from([PLAIN, PLAIN, Namespace("adapter"), Namespace("adapter", "tenant")])
 prompts = st.lists(st.integers(0, 1), max_size=17)
 
 
-def pages_of(tokens: list[int]) -> Path:
-    return tuple(tuple(tokens[start : start + PAGE]) for start in range(0, len(tokens) // PAGE * PAGE, PAGE))
+def pages_of(tokens: list[int], space: Namespace) -> Path:
+    return tuple((space, *tokens[start : start + PAGE]) for start in range(0, len(tokens) // PAGE * PAGE, PAGE))
 
 
 class Log:
-    """Rebuilds what is cached from what the listener was told."""
+    """Rebuilds what is cached, whole prefixes by namespace, from what the listener was told."""
 
     def __init__(self) -> None:
-        self.cached: set[bytes] = set()
+        self.prefixes: dict[int, tuple[Namespace, bytes]] = {}
 
-    def stored(self, prefix: bytes, pages: bytes) -> None:
-        assert not prefix or prefix in self.cached
-        for end in range(PAGE * 4, len(pages) + 1, PAGE * 4):
-            assert prefix + pages[:end] not in self.cached
-            self.cached.add(prefix + pages[:end])
+    def stored(self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace) -> None:
+        space, prefix = (namespace, b"") if parent is None else self.prefixes[parent]
+        assert (space, len(pages)) == (namespace, len(ids) * PAGE * 4)
+        for number, page_id in enumerate(ids, 1):
+            assert page_id not in self.prefixes
+            assert -(2**63) <= page_id < 2**63
+            self.prefixes[page_id] = (space, prefix + pages[: number * PAGE * 4])
 
-    def removed(self, prefix: bytes, pages: bytes) -> None:
-        for end in range(PAGE * 4, len(pages) + 1, PAGE * 4):
-            self.cached.remove(prefix + pages[:end])
+    def removed(self, ids: Sequence[int]) -> None:
+        for page_id in ids:
+            del self.prefixes[page_id]
 
     def cleared(self) -> None:
-        self.cached.clear()
+        self.prefixes.clear()
 
 
 class AgainstNaiveModel(RuleBasedStateMachine):
@@ -58,23 +66,23 @@ class AgainstNaiveModel(RuleBasedStateMachine):
     def lock_counts(self) -> Counter[Path]:
         return Counter(path[:n] for _, path in self.locked for n in range(1, len(path) + 1))
 
-    @rule(tokens=prompts, spare=st.integers(0, 3), keep=st.sampled_from([False, False, True]))
-    def match(self, tokens: list[int], spare: int, keep: bool) -> None:
-        path = pages_of(tokens)[: max(0, len(tokens) // PAGE - spare)]
+    @rule(tokens=prompts, spare=st.integers(0, 3), keep=st.sampled_from([False, False, True]), space=SPACES)
+    def match(self, tokens: list[int], spare: int, keep: bool, space: Namespace) -> None:
+        path = pages_of(tokens, space)[: max(0, len(tokens) // PAGE - spare)]
         expected = self.cached(path)
         packed = pack_tokens(tokens)
-        assert self.cache.cached_pages(packed, len(path)) == expected
-        node, found = self.cache.match(packed, len(path))
+        assert self.cache.cached_pages(packed, len(path), space) == expected
+        node, found = self.cache.match(packed, len(path), space)
         assert found == expected
         self.touch(path[:found])
         if keep:
             self.cache.lock(node)
             self.locked.append((node, path[:found]))
 
-    @rule(tokens=prompts, keep=st.sampled_from([False, False, True]))
-    def insert(self, tokens: list[int], keep: bool) -> None:
-        path = pages_of(tokens)
-        node = self.cache.insert(pack_tokens(tokens), len(path))
+    @rule(tokens=prompts, keep=st.sampled_from([False, False, True]), space=SPACES)
+    def insert(self, tokens: list[int], keep: bool, space: Namespace) -> None:
+        path = pages_of(tokens, space)
+        node = self.cache.insert(pack_tokens(tokens), len(path), space)
         self.touch(path)
         if keep:
             self.cache.lock(node)
@@ -107,7 +115,9 @@ class AgainstNaiveModel(RuleBasedStateMachine):
         locks = self.lock_counts()
         assert self.cache.page_count == len(self.used)
         assert self.cache.evictable_count == sum(1 for path in self.used if not locks[path])
-        assert self.log.cached == {pack_tokens([token for page in path for token in page]) for path in self.used}
+        assert sorted(self.log.prefixes.values(), key=repr) == sorted(
+            ((path[0][0], pack_tokens([token for page in path for token in page[1:]])) for path in self.used), key=repr
+        )
 
 
 TestAgainstNaiveModel = AgainstNaiveModel.TestCase

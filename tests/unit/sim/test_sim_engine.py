@@ -37,6 +37,7 @@ async def test_a_name_and_any_context_length_can_be_given(model_dir: Path) -> No
     engine = SimEngine.from_argv(["--model-path", str(model_dir), "--served-model-name", "other", "--context-length", "9000000"])
     facts = await engine.start(lambda deltas: None)
     assert (facts.card.name, facts.card.context_length) == ("other", 9_000_000)
+    await engine.stop()
 
 
 @pytest.mark.parametrize("argv", [["--model-path", "/nowhere/at-all"], ["--sim-fault", "start-error"]])

@@ -62,7 +62,7 @@ def test_a_defect_is_not_taken_for_a_start_error(monkeypatch: pytest.MonkeyPatch
 
 def test_sglang_logs_at_the_level_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv: seen.append(list(argv))))
+    engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv, *, kv_events: seen.append(list(argv))))
     monkeypatch.setitem(sys.modules, "workers.sglang_engine", engine)  # type: ignore[arg-type]
     subject._engine(WorkerSettings(log_level="warning"), ["--tp", "2"])
     assert seen == [["--tp", "2", "--log-level", "warning"]]
