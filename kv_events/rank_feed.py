@@ -135,7 +135,7 @@ class RankFeed:
             case Removed():
                 self.blocks.remove(change.medium, unpack_hashes(change.hashes))
             case Cleared():
-                self.blocks.clear()
+                self.blocks.replace(())  # what was just routed there is still to be computed
 
     def _ask_for_snapshot(self, now: float) -> None:
         self._asked_at = now

@@ -1,10 +1,10 @@
 """SGLang's --kv-events-config: what the worker sets where the user gave none, and where each rank then publishes."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
@@ -12,6 +12,10 @@ from workers.free_ports import reserve_ports
 
 _LOOPBACK: Final = "127.0.0.1"
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")  # noqa: S104 - read, not bound
+
+REPLAY_BATCHES: Final = 2_000
+"""Batches that a scheduler keeps for replays. The relay is on its host and asks within a second, so this is a minute of reserve; SGLang's
+own 10,000 would be some 250 MB of prompts of 8k tokens."""
 
 PORT_MAX: Final = 65_535
 
@@ -23,9 +27,9 @@ class KvEventsConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     endpoint: str = "tcp://*:5557"
     bind: bool | None = None
     replay_endpoint: str | None = None
-    buffer_steps: int = 10_000
-    hwm: int = 100_000
-    max_queue_size: int = 100_000
+    buffer_steps: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 10_000
+    hwm: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 100_000
+    max_queue_size: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 100_000
     topic: str = ""
     format: Literal["default", "dynamo"] = "default"
 
@@ -52,6 +56,7 @@ def with_events(given: str | None, *, dp_ranks: int) -> str:
     return KvEventsConfig(
         publisher="zmq",
         endpoint=f"tcp://{_LOOPBACK}:{base}",
+        buffer_steps=REPLAY_BATCHES,
         bind=True,  # SGLang connects to an address that is no wildcard, unless told otherwise
         replay_endpoint=f"tcp://{_LOOPBACK}:{base + dp_ranks}",
         format="dynamo",  # tells adapters by name, and equal pages of different cache salts apart
@@ -78,6 +83,9 @@ def stream_addresses(config: KvEventsConfig, dp_ranks: Sequence[int]) -> list[St
     """
     if config.publisher == "null":
         return []
+    host = config.endpoint.partition("://")[2].rpartition(":")[0]
+    if config.bind is False or (config.bind is None and host not in _WILDCARDS):
+        raise StartError(f'--kv-events-config: SGLang would connect to {config.endpoint} instead of binding it; add "bind": true')
     return [
         StreamAddress(rank, of_rank(config.endpoint, rank), config.replay_endpoint and of_rank(config.replay_endpoint, rank))
         for rank in dp_ranks

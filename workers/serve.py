@@ -93,6 +93,7 @@ class WorkerServer:
             self._kv = self._kv_plane(facts, capacity.block_size_tokens)
         except BaseException:
             await self._engine.stop()
+            self._close_key()
             self._context.destroy(linger=0)
             raise
         self._hello = self._introduction(facts, capacity)
@@ -117,6 +118,7 @@ class WorkerServer:
             if self._kv is not None:
                 self._kv.close()
             await self._engine.stop()
+            self._close_key()
             self._context.term()
 
     async def _drain(self, drain_s_max: float) -> None:
@@ -171,6 +173,11 @@ class WorkerServer:
             on_request=self._on_request,
             on_forgotten=self._abort_all_of,
         )
+
+    def _close_key(self) -> None:
+        """Its thread holds a socket of our context while we publish KV events under a key."""
+        if self._key is not None:
+            self._key.close()
 
     def _kv_plane(self, facts: EngineFacts, block_size_tokens: int) -> KvPlane | None:
         if not facts.kv_streams:

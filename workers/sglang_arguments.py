@@ -29,6 +29,7 @@ _ON_CPU: Final[dict[str, Any]] = {
     "device": "cpu",
     "attention_backend": "torch_native",
     "sampling_backend": "pytorch",
+    "lora_backend": "torch_native",
     "disable_cuda_graph": True,
     "disable_overlap_schedule": True,
     "max_total_tokens": CPU_KV_TOKENS,

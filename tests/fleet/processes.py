@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,14 +16,24 @@ from typing import Any
 import openai
 import pytest
 
+from workers.free_ports import SLOT_PORTS, reserve_ports
+
 READY_S_MAX = 60.0
 """A sim worker is up in 2 s on an idle machine; CI shares its two cores."""
 
 
+_reserved: list[int] = []
+
+
 def free_port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A TCP port that no other test and no worker of any test takes.
+
+    A port that the kernel picked can be gone by the time it is used: workers let the kernel pick the ports of their KV events.
+    """
+    if not _reserved:
+        base = reserve_ports(SLOT_PORTS)
+        _reserved.extend(range(base, base + SLOT_PORTS))
+    return _reserved.pop()
 
 
 @dataclass

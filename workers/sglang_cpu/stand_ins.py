@@ -1,21 +1,25 @@
-"""Three stand-ins that let SGLang import where torch has no CUDA, put in place when the real module is asked for.
+"""Five stand-ins that let SGLang import where torch has no CUDA, put in place when the real module is asked for.
 
 1. `sgl_kernel`: no wheel for CPUs without AMX is published; see `kernels.py`.
 2. `torchvision::nms` and `qnms`: PyPI's torchvision is linked to libtorch_cuda, so its C++ operators do not load on a CPU
    torch, and its Python then fails on the missing declarations. They are declared, not implemented: no text model calls them.
 3. `triton`: where it is not installed (it adds 1 GB), the mock that SGLang itself ships for macOS (`sglang/_platform_stubs.py`).
    No Triton kernel is run on a CPU, but modules that define them are imported.
+4. `sglang.srt.lora`: its modules are compiled without pinned memory, which needs an accelerator. Nowhere else: other parts ask first
+   whether memory can be pinned, and go wrong if it silently is not.
+5. `TorchNativeAttnBackend` lacks a method that attention data parallelism asks every backend for on a CPU; it is added.
 """
 
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
+_TORCH_NATIVE = "sglang.srt.layers.attention.torch_native_backend"
 _CPU_KERNEL_WHEELS = ("sglang-kernel-cpu", "sgl-kernel-cpu")
 
 
@@ -29,17 +33,21 @@ def install_stand_ins() -> None:
 
 
 class _CpuFinder:
-    """Answers for `sgl_kernel`; uses the first look-up of `torchvision` to declare its operators."""
+    """Answers for `sgl_kernel` and the modules that are edited; uses the first look-up of `torchvision` to declare its operators."""
 
     def __init__(self) -> None:
         self._operators: Any = None  # torch unloads the declarations with this object
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        del path, target
+        del target
         if name == "sgl_kernel" and not _has_cpu_kernels():
             return importlib.util.spec_from_file_location(name, Path(__file__).with_name("kernels.py"))
         if name == "torchvision" and self._operators is None:
             self._declare_operators()
+        if name.startswith("sglang.srt.lora."):
+            return _edited(PathFinder.find_spec(name, path), _without_pinning)
+        if name == _TORCH_NATIVE:
+            return _edited(PathFinder.find_spec(name, path), _with_fill_value)
         return None
 
     def _declare_operators(self) -> None:
@@ -49,6 +57,34 @@ class _CpuFinder:
             self._operators = torch.library.Library("torchvision", "DEF")
             for operator in ("nms", "qnms"):
                 self._operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+class _EditingLoader(SourceFileLoader):
+    """Compiles a module's edited source."""
+
+    def __init__(self, name: str, path: str, edit: Callable[[str], str]) -> None:
+        super().__init__(name, path)
+        self._edit = edit
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._edit(self.get_source(fullname) or ""), self.path)
+
+
+def _edited(spec: ModuleSpec | None, edit: Callable[[str], str]) -> ModuleSpec | None:
+    if spec is not None and isinstance(spec.loader, SourceFileLoader):
+        spec.loader = _EditingLoader(spec.loader.name, spec.loader.path, edit)
+    return spec
+
+
+def _without_pinning(source: str) -> str:
+    return source.replace("pin_memory=True", "pin_memory=False").replace(".pin_memory()", "")
+
+
+def _with_fill_value(source: str) -> str:
+    """1, as the other backends answer: a padded request counts as one token long."""
+    if "get_cpu_graph_seq_len_fill_value" in source:
+        return source
+    return source + "\n\nTorchNativeAttnBackend.get_cpu_graph_seq_len_fill_value = lambda self: 1\n"
 
 
 def _has_cpu_kernels() -> bool:

@@ -230,20 +230,16 @@ class SimEngine:
 
     def _open_outlets(self, config: KvEventsConfig) -> list[KvOutlet]:
         settings, context = self._settings, zmq.Context[Socket]()
+        page_size, steps_max = settings.page_size, settings.decode_log_interval
+        outlets: list[KvOutlet] = []
         try:
-            outlets = [
-                KvOutlet(
-                    context,
-                    config,
-                    rank,
-                    page_size=settings.page_size,
-                    steps_max=settings.decode_log_interval,
-                    faults=self._faults,
-                )
-                for rank in range(settings.dp_size)
-            ]
+            for rank in range(settings.dp_size):
+                outlet = KvOutlet(context, config, rank, page_size=page_size, steps_max=steps_max, faults=self._faults)
+                outlets.append(outlet)
         except StartError:
-            context.destroy(linger=0)
+            for outlet in outlets:  # by hand, since the loop watches their replays
+                outlet.close()
+            context.destroy(linger=0)  # with the socket that could not be had, if it is still open
             raise
         self._context = context
         return outlets

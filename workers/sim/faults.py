@@ -12,7 +12,8 @@
     kv-duplicate=N               every Nth batch is sent twice
     kv-swap=N                    every Nth batch is sent after the next one
 
-Counts begin when the fault is armed, so N = 0 armed at run time means now (for tokens) or at the next request.
+Counts begin when the fault is armed, so N = 0 armed at run time means now (for tokens) or at the next request; batches of KV
+events have numbers, and every Nth is one whose number N divides.
 With --sim-request-faults a request asks for one through `seed` (SEED_FAULTS): the one field that reaches an engine unchanged
 through every API and that nothing else here depends on. Off by default, since a client could kill workers with it.
 """

@@ -14,7 +14,7 @@ import zmq
 
 from kv_events.sglang_wire import REPLAY_END, AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, encode_batch, encode_sequence
 from protocol.errors import StartError
-from protocol.sockets import Socket, SocketPump, bound_publisher, bound_router
+from protocol.sockets import Socket, SocketPump, bound_publisher, bound_router, is_local
 from workers.kv_events_config import KvEventsConfig, of_rank
 from workers.sim.faults import Faults
 from workers.sim.namespace import Namespace
@@ -27,7 +27,7 @@ class KvOutlet:
     """A cache listener with sockets of its own, on the worker's event loop.
 
     Raises:
-        StartError: an address cannot be bound; it is always one of this host.
+        StartError: an address is not one of this host, or cannot be bound; what was opened is closed with the context.
     """
 
     def __init__(
@@ -40,17 +40,20 @@ class KvOutlet:
         self._topic = config.topic.encode()
         self._pending: list[Event] = []
         """Bounded by what one step, or `steps_max` decode steps, can change in a cache."""
-        self._steps = 0
+        self._decode_steps = 0
         self._next = 0
-        self._sent: deque[tuple[int, bytes]] = deque(maxlen=config.buffer_steps)
         self._swapped: list[bytes] | None = None
+        self._sent: deque[tuple[int, bytes]] = deque(maxlen=config.buffer_steps)
         try:
-            self._events = bound_publisher(context, of_rank(config.endpoint, dp_rank), None, messages_queued_max=config.hwm)
-            self._replay = None
-            if config.replay_endpoint is not None:
-                self._replay = SocketPump(bound_router(context, of_rank(config.replay_endpoint, dp_rank), None), self._on_replay)
+            self._events = bound_publisher(context, _local(config.endpoint, dp_rank), None, messages_queued_max=config.hwm)
+            router = None if config.replay_endpoint is None else bound_router(context, _local(config.replay_endpoint, dp_rank), None)
         except zmq.ZMQError as error:
             raise StartError(f"cannot publish the KV events of rank {dp_rank}: {error}") from None
+        self._replay = None
+        if router is not None:
+            # A reader that stands still in the middle of a replay must not hold up the engine's end.
+            router.setsockopt(zmq.LINGER, 0)
+            self._replay = SocketPump(router, self._on_replay)
         self.cleared()
         self.flush()
 
@@ -88,17 +91,19 @@ class KvOutlet:
 
     def after_step(self, *, prefill: bool, idle: bool) -> None:
         """Publish what is pending if SGLang would now: after a prefill, every so many decode steps, when idle."""
-        self._steps += 1
-        if prefill or idle or self._steps >= self._steps_max:
+        # Decode steps are counted through, whatever was published between them, as SGLang's forward_ct_decode is.
+        self._decode_steps += not prefill
+        if prefill or idle or self._decode_steps % self._steps_max == 0:
             self.flush()
 
     def flush(self) -> None:
-        """Publish what is pending."""
-        self._steps = 0
+        """Publish what is pending; nothing once closed, though an engine that stops may still change its cache."""
         if not self._pending:
             return
-        batch, self._pending = EventBatch(time.time(), self._pending, self._dp_rank), []
-        number, payload = self._next, encode_batch(batch)
+        events, self._pending = self._pending, []
+        if self._events.closed:
+            return
+        number, payload = self._next, encode_batch(EventBatch(time.time(), events, self._dp_rank))
         self._next += 1
         self._sent.append((number, payload))
         self._publish(number, [self._topic, encode_sequence(number), payload])
@@ -127,9 +132,22 @@ class KvOutlet:
     def _on_replay(self, frames: list[bytes]) -> None:
         if len(frames) != _REQUEST_FRAMES:
             return
-        client, _, start = frames
+        client, _, frame = frames
+        start = int.from_bytes(frame, "big")
         assert self._replay is not None
         for number, payload in self._sent:
-            if number >= int.from_bytes(start, "big"):
+            if number >= start:
                 self._replay.send([client, b"", self._topic, encode_sequence(number), payload])
         self._replay.send([client, b"", b"", REPLAY_END, b""])
+
+
+def _local(endpoint: str, dp_rank: int) -> str:
+    """A rank's address.
+
+    Raises:
+        StartError: other hosts could reach it. Only the relay's socket leaves the host, under the mesh's key.
+    """
+    address = of_rank(endpoint, dp_rank)
+    if not is_local(address):
+        raise StartError(f"--kv-events-config: engine events stay on the host, and {address} is not on it")
+    return address

@@ -19,6 +19,9 @@ _HEAP_SLACK: Final = 1_024
 
 _U64: Final = (1 << 64) - 1
 
+_NO_IDS: Final[list[int]] = []
+"""Of every node when nobody listens: shared, and so never changed."""
+
 
 class CacheListener(Protocol):
     """Told of every change, for KV events. Pages are named by ids of the engine's own, each made from its tokens and the id before."""
@@ -45,7 +48,7 @@ class Node:
         self.key = key
         """Under which the parent has it: the first page, behind the namespace's key below the root."""
         self.pages = pages
-        self.ids: list[int] = []
+        self.ids = _NO_IDS
         """Of each page; empty when nobody listens."""
         self.parent = parent
         self.tick = tick
@@ -87,7 +90,7 @@ class RadixCache:
         """Length in pages of the longest cached prefix, changing nothing."""
         end, offset, node, step = min(len(tokens), pages_max * self._page_bytes), 0, self.root, self._page_bytes
         while offset + step <= end:
-            child = node.children.get(self._key(tokens, offset, namespace))
+            child = node.children.get(tokens[offset : offset + step] if offset else namespace.key + tokens[:step])
             if child is None:
                 break
             common = self._common_bytes(child.pages, tokens, offset, end)
@@ -104,7 +107,8 @@ class RadixCache:
         node, offset = self._walk(tokens, end, namespace)
         if offset == end:
             return node
-        leaf = Node(self._key(tokens, offset, namespace), tokens[offset:end], node, self._tick)
+        key = tokens[offset : offset + self._page_bytes]
+        leaf = Node(key if offset else namespace.key + key, tokens[offset:end], node, self._tick)
         node.children[leaf.key] = leaf
         added = (end - offset) // self._page_bytes
         self.page_count += added
@@ -159,10 +163,6 @@ class RadixCache:
         if self._listener is not None:
             self._listener.cleared()
 
-    def _key(self, tokens: bytes, offset: int, namespace: Namespace) -> bytes:
-        page = tokens[offset : offset + self._page_bytes]
-        return page if offset else namespace.key + page
-
     def _page_ids(self, pages: bytes, seed: int) -> list[int]:
         """Signed 64-bit ids, chained page by page."""
         ids: list[int] = []
@@ -175,7 +175,7 @@ class RadixCache:
     def _walk(self, tokens: bytes, end: int, namespace: Namespace) -> tuple[Node, int]:
         end, offset, node, step = min(len(tokens), end), 0, self.root, self._page_bytes
         while offset + step <= end:
-            child = node.children.get(self._key(tokens, offset, namespace))
+            child = node.children.get(tokens[offset : offset + step] if offset else namespace.key + tokens[:step])
             if child is None:
                 break
             common = self._common_bytes(child.pages, tokens, offset, end)
@@ -211,8 +211,9 @@ class RadixCache:
         node.pages = node.pages[at:]
         node.key = node.pages[: self._page_bytes]
         front.children[node.key] = node
-        pages = at // self._page_bytes
-        front.ids, node.ids = node.ids[:pages], node.ids[pages:]
+        if node.ids:
+            pages = at // self._page_bytes
+            front.ids, node.ids = node.ids[:pages], node.ids[pages:]
         self._node_count += 1
         return front
 
@@ -221,10 +222,11 @@ class RadixCache:
         assert parent is not None
         keep = max(0, len(node.pages) - pages * self._page_bytes)
         count = (len(node.pages) - keep) // self._page_bytes
-        gone = node.ids[-count:]
+        if self._listener is not None:
+            self._listener.removed(node.ids[-count:])
+            del node.ids[-count:]
         if keep:
             node.pages = node.pages[:keep]
-            del node.ids[-count:]
             self._push(node)
         else:
             del parent.children[node.key]
@@ -234,8 +236,6 @@ class RadixCache:
                 self._push(parent)
         self.page_count -= count
         self.evictable_count -= count
-        if self._listener is not None:
-            self._listener.removed(gone)
         return count
 
     def _push(self, node: Node) -> None:

@@ -64,10 +64,11 @@ def answers() -> Answers:
 
 @pytest.fixture(scope="session")
 def request_for() -> Callable[..., Generate]:
-    """request_for(number, prompt ids, max new tokens, stream=…, deadline_unix_ms=…, routed_dp_rank=…, **sampling)."""
+    """request_for(number, prompt ids, max new tokens, **fields of Generate, **sampling)."""
 
     def build(number: int, prompt: Sequence[int] = (1, 2, 3), max_new_tokens: int = 4, **options: Any) -> Generate:
-        outer = {key: options.pop(key) for key in ("stream", "deadline_unix_ms", "routed_dp_rank") if key in options}
+        names = ("stream", "deadline_unix_ms", "routed_dp_rank", "lora_name", "cache_salt")
+        outer = {key: options.pop(key) for key in names if key in options}
         outer.setdefault("deadline_unix_ms", 1 << 60)
         sampling = Sampling(max_new_tokens, **options)
         return Generate(f"{number:032x}", "sim", pack_tokens(prompt), sampling, **outer)
@@ -82,9 +83,10 @@ class Bench:
         mean = limits.pop("output_tokens_mean", 0.0)
         stream_interval = limits.pop("stream_interval", 1)
         page, pages = limits.pop("page", 4), limits.pop("pages", 64)
+        listener = limits.pop("listener", None)
         defaults: dict[str, Any] = {"requests_running_max": 8, "requests_waiting_max": 1000, "chunk_tokens": 64}
         self.limits = SchedulerLimits(page_size_tokens=page, kv_pages=pages, **(defaults | limits))
-        self.cache = RadixCache(page)
+        self.cache = RadixCache(page, listener)
         self.text = TextModel(range(WORDS), eos_id=EOS, output_tokens_mean=mean)
         self.scheduler = Scheduler(self.limits, self.cache, self.text, TimingModel())
         self.request_limits = RequestLimits(

@@ -76,13 +76,37 @@ def test_every_nth_request_fails_or_all_are_refused(calls: Calls) -> None:
     assert [failure and failure.code for failure in answers] == ["overloaded", "overloaded"]
 
 
+def test_batches_of_kv_events_are_told_by_their_number_and_clear_ends_it(calls: Calls) -> None:
+    faults = calls.faults()
+    assert faults.on_kv_batch(0) is None
+    for kind in ("kv-drop", "kv-duplicate", "kv-swap"):
+        faults.arm(f"{kind}=3")
+        assert [faults.on_kv_batch(number) for number in range(5)] == [kind, None, None, kind, None]
+        faults.arm("clear")
+        assert faults.on_kv_batch(0) is None
+
+
 def test_magic_seeds_crash_or_block_and_others_do_nothing(calls: Calls) -> None:
     faults = calls.faults()
     assert [faults.on_seed(seed) for seed in (1, 770_001, 770_002, 770_003, 770_004)] == [None, "error", "crash", "mute", "hang-loop"]
     assert (calls.crashes, calls.blocks) == (1, 1)
 
 
-NO_FAULTS = ("", "nonsense", "slow", "slow=x", "slow=0", "slow=inf", "crash-after-requests", "error-every=0", "error-every=-1", "refuse=1")
+NO_FAULTS = (
+    "",
+    "nonsense",
+    "slow",
+    "slow=x",
+    "slow=0",
+    "slow=inf",
+    "crash-after-requests",
+    "error-every=0",
+    "error-every=-1",
+    "refuse=1",
+    "kv-drop",
+    "kv-swap=0",
+    "kv-duplicate=x",
+)
 
 
 @pytest.mark.parametrize("spec", NO_FAULTS)

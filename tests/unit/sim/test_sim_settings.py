@@ -28,6 +28,7 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ["--sim-speedup", "nan"],
         ["--dp-size", "100000"],
         ["--max-total-tokens", "16"],
+        ["--decode-log-interval", "0"],
     ],
 )
 def test_an_argument_it_does_not_have_or_cannot_use_is_one_line(argv: list[str]) -> None:

@@ -1,0 +1,175 @@
+"""KV routing on real SGLang: what the router expects to be cached is what the engine finds, by cases; and that it pays."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.fleet.lora_adapter import write_adapter
+from tests.fleet.processes import Fleet
+from tests.fleet.test_kv_routing import metrics, workers_of
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
+
+MODEL = "kvmesh-demo"
+PAGE = 16
+CACHE_TOKENS = 2048
+ASKED = {"extra_fields": ["worker_id", "cached_tokens"]}
+
+
+def prompt(length: int, seed: int) -> list[int]:
+    return random.Random(seed).choices(range(10, 1900), k=length)
+
+
+@pytest.fixture(scope="module")
+def fleet_of_four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Two workers of two replicas each, with small caches. Blocks of one page, so that both sides count alike."""
+    fleet = Fleet(tmp_path_factory.mktemp("four"))
+    fleet.frontend()
+    for number in range(2):
+        options = ("--dp-size", "2", "--max-total-tokens", str(CACHE_TOKENS), "--kv-block-size", str(PAGE))
+        fleet.worker(*options, "--worker-id", f"w{number}", engine="sglang")
+    fleet.wait_for_workers(2, wait_s_max=400)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture(scope="module")
+def fleet_with_adapters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One worker with two LoRA adapters of the demo model."""
+    directory = tmp_path_factory.mktemp("adapters")
+    adapters = [f"{name}={write_adapter(directory / name, seed)}" for seed, name in enumerate(("one", "two"))]
+    fleet = Fleet(directory)
+    fleet.frontend()
+    options = ("--enable-lora", "--max-loras-per-batch", "3", "--max-total-tokens", str(CACHE_TOKENS), "--kv-block-size", str(PAGE))
+    fleet.worker(*options, "--lora-paths", *adapters, engine="sglang")
+    fleet.wait_for_workers(1, wait_s_max=400)
+    yield fleet
+    fleet.stop()
+
+
+def settle(fleet: Fleet) -> None:
+    """Wait until the engines are idle and their events have all arrived: what is predicted then must be what is found."""
+
+    def quiet() -> bool:
+        before = metrics(fleet)
+        workers = workers_of(fleet)
+        idle = all(not any(worker["requests"]) and worker["kv_events"] == "current" for worker in workers)
+        after = metrics(fleet)
+        return idle and before["kvmesh_kv_batches_total"] == after["kvmesh_kv_batches_total"]
+
+    fleet.wait_until(quiet, "the engines are idle")
+
+
+def ask(client: openai.OpenAI, tokens: list[int], **options: Any) -> tuple[tuple[str, int], int, int]:
+    """Rank, predicted and found cached tokens of one request."""
+    nvext = ASKED | options.pop("nvext", {})
+    answer = client.completions.create(
+        model=MODEL, prompt=tokens, max_tokens=options.pop("max_tokens", 2), temperature=0, extra_body={"nvext": nvext, **options}
+    )
+    told: dict[str, Any] = answer.nvext  # type: ignore[attr-defined]
+    rank = told["worker_id"]["decode_worker_id"], told["worker_id"]["decode_dp_rank"]
+    return rank, told["cached_tokens"]["predicted"], told["cached_tokens"]["actual"]
+
+
+def agree(predicted: int, found: int, length: int) -> bool:
+    """SGLang computes one token at least, so of a prompt that is cached whole it finds all pages but the last."""
+    return found == min(predicted, (length - 1) // PAGE * PAGE)
+
+
+def test_the_table_of_cases(fleet_of_four: Fleet) -> None:
+    """Each case: what was asked before on the same rank, what is asked now, how much of it must be found."""
+    shared, other = prompt(200, 1), prompt(200, 2)
+    cases: list[tuple[str, list[int], int]] = [
+        ("nothing like it", prompt(100, 3), 0),
+        ("first of its kind", shared, 0),
+        ("the same again", shared, 192),
+        ("a part of it", shared[:100], 96),
+        ("less than a page", shared[:10], 0),
+        ("exactly three pages", shared[:48], 32),
+        ("longer", shared + prompt(60, 4), 192),
+        ("the longer one again", shared + prompt(60, 4), 256),
+        ("branching off within a page", shared[:70] + prompt(50, 5), 64),
+        ("another prompt", other, 0),
+        ("the first one, still there", shared, 192),
+    ]
+    pin = {"backend_instance_id": "w1", "dp_rank": 1}
+    with fleet_of_four.client() as client:
+        for name, tokens, expected in cases:
+            settle(fleet_of_four)
+            rank, predicted, found = ask(client, tokens, nvext=pin)
+            assert rank == ("w1", 1)
+            assert (name, found) == (name, expected)
+            assert agree(predicted, found, len(tokens)), (name, predicted, found)
+
+
+def test_under_eviction_and_over_all_ranks_the_index_stays_right(fleet_of_four: Fleet) -> None:
+    """Several times what the caches hold goes through them; at every rest the prediction is exact."""
+    rng = random.Random(7)
+    starts = [prompt(160, 100 + number) for number in range(24)]
+    with fleet_of_four.client() as client:
+        for number in range(60):
+            ask(client, rng.choice(starts)[: rng.randint(40, 160)] + prompt(rng.randint(20, 300), number), max_tokens=rng.randint(1, 20))
+            if number % 12 == 11:
+                settle(fleet_of_four)
+                tokens = rng.choice(starts) + prompt(8, number)
+                for worker in ("w0", "w1"):
+                    for rank in range(2):
+                        settle(fleet_of_four)
+                        _, predicted, found = ask(client, tokens, nvext={"backend_instance_id": worker, "dp_rank": rank})
+                        assert agree(predicted, found, len(tokens)), (number, worker, rank, predicted, found)
+    read = metrics(fleet_of_four)
+    blocks = [read[f'kvmesh_router_rank_blocks{{dp_rank="{rank}",worker_id="{worker}"}}'] for worker in ("w0", "w1") for rank in range(2)]
+    assert all(0 < count <= CACHE_TOKENS / PAGE for count in blocks), blocks
+    assert read['kvmesh_relay_losses_total{worker_id="w0"}'] == 0
+    assert read['kvmesh_relay_orphans_total{worker_id="w0"}'] == 0
+
+
+def test_four_ranks_specialise_where_round_robin_would_not(fleet_of_four: Fleet) -> None:
+    """Eight prefixes whose copies do not all fit on every rank: kv mode finds them again, and all ranks work."""
+    starts = [prompt(480, 500 + number) for number in range(8)]
+    rng = random.Random(3)
+    with fleet_of_four.client() as client:
+        for start in starts:
+            ask(client, start + prompt(8, 1))
+        settle(fleet_of_four)
+        results = [ask(client, rng.choice(starts) + prompt(24, number)) for number in range(48)]
+    assert sum(found for _, _, found in results) >= 0.9 * 48 * 480
+    assert len({rank for rank, _, _ in results}) == 4
+
+
+def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters: Fleet) -> None:
+    tokens = prompt(100, 1)
+    names: list[dict[str, str]] = [
+        {},
+        {"lora_path": "one"},
+        {"lora_path": "two"},
+        {"cache_salt": "x"},
+        {"lora_path": "one", "cache_salt": "x"},
+    ]
+    with fleet_with_adapters.client() as client:
+        for name in names:
+            settle(fleet_with_adapters)
+            assert ask(client, tokens, **name)[1:] == (0, 0), name
+            settle(fleet_with_adapters)
+            assert ask(client, tokens, **name)[1:] == (96, 96), name
+        with pytest.raises(openai.BadRequestError, match="nobody"):
+            ask(client, tokens, lora_path="nobody")
+
+
+def test_a_worker_stops_cleanly_with_its_relay(fleet_of_four: Fleet) -> None:
+    """Last of its fleet."""
+    worker = fleet_of_four.processes[2]
+    assert worker.stop(wait_s_max=60) == 0
+    assert worker.children_left() == []
+    fleet_of_four.wait_until(lambda: len(workers_of(fleet_of_four)) == 1, "the frontend has noticed")
+    assert all(worker_id not in name for name in metrics(fleet_of_four) for worker_id in ['worker_id="w1"'])
+
+
+def test_the_adapters_are_those_of_this_file(tmp_path: Path) -> None:
+    """Two seeds, two adapters: equal ones would prove nothing above."""
+    one, two = (write_adapter(tmp_path / name, seed) for seed, name in enumerate(("one", "two")))
+    assert (one / "adapter_model.safetensors").read_bytes() != (two / "adapter_model.safetensors").read_bytes()
