@@ -189,6 +189,11 @@ async def test_as_many_batches_are_kept_as_was_asked_for(publishing: Callable[..
 
 
 async def test_a_question_of_another_shape_is_not_answered(publishing: Callable[..., Any]) -> None:
+    _, _, client = await publishing()
+    for frames in ([b"lonely"], [b"", bytes(8), b"too much"]):
+        client.ask(frames)
+    # A number beyond every batch, of any length: nothing but the end, and nothing of the questions before.
+    assert await client.replayed(b"any length") == []
 
 
 async def test_a_reader_that_stands_still_does_not_hold_up_the_end(started: Any, client_of: Callable[..., Client]) -> None:
