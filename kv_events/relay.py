@@ -47,6 +47,10 @@ class KvRelay:
         stream = self._streams.get(load.dp_rank)
         return load if stream is None else replace(load, kv_number=stream.number)
 
+    def numbers(self) -> list[RankLoad]:
+        """The latest number of each rank's stream, without loads."""
+        return [RankLoad(dp_rank, 0, 0, 0, kv_number=stream.number) for dp_rank, stream in self._streams.items()]
+
     def counts(self) -> RelayCounts:
         """What befell the streams so far."""
         counts = self._counts

@@ -129,6 +129,16 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """None: no KV events come from here, and a frontend goes by its own decisions."""
 
 
+class RelayHello(Struct, frozen=True, tag="relay_hello"):
+    """First message of a node that runs some ranks of an engine whose requests another node takes. Heartbeats follow, with the numbers
+    of its ranks' streams and no load."""
+
+    worker_id: Name
+    """Of the worker on the node that takes the requests."""
+    epoch: int
+    source: KvSource
+
+
 class RelayCounts(Struct, frozen=True, array_like=True, omit_defaults=True):
     """What befell the KV events between engine and relay since the worker started."""
 

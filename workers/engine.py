@@ -28,6 +28,14 @@ class EngineFacts(Struct, frozen=True):
     """Where the ranks of this host publish their KV events, in rank order; none if they do not."""
 
 
+class FollowerFacts(Struct, frozen=True):
+    """What a node has that runs some ranks of an engine whose requests another node takes: nothing but KV events to relay."""
+
+    page_size_tokens: int
+    kv_streams: Sequence[StreamAddress]
+    version: str
+
+
 class Engine(Protocol):
     """One engine instance, possibly of several data-parallel ranks.
 
@@ -35,8 +43,8 @@ class Engine(Protocol):
     The positions (`start`) of a request's deltas are gapless from 0.
     """
 
-    async def start(self, deliver: Deliver) -> EngineFacts:
-        """Bring the engine up; return when it can take requests.
+    async def start(self, deliver: Deliver) -> EngineFacts | FollowerFacts:
+        """Bring the engine up; return when it can take requests, or when it serves those that another node takes.
 
         Raises:
             StartError: it cannot start; the message says why in one line.

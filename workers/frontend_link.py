@@ -9,7 +9,7 @@ import msgspec
 from protocol.codec import ToFrontend, decode_to_worker, encode
 from protocol.errors import ProtocolViolation
 from protocol.limits import FRONTEND_SILENT_S_MAX
-from protocol.membership import Heartbeat, Hello
+from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.replies import Delta, StepBatch
 from protocol.requests import FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
 from protocol.sockets import Socket, SocketPump
@@ -39,7 +39,7 @@ class FrontendLink:
         address: str,
         socket: Socket,
         *,
-        hello: Callable[[], Hello | None],
+        hello: Callable[[], Hello | RelayHello | None],
         on_request: OnRequest,
         on_forgotten: "Callable[[FrontendLink], None]",
     ) -> None:

@@ -59,6 +59,10 @@ class KvPlane:
         """Loads with the latest number of each rank's stream."""
         return [self._relay.numbered(load) for load in loads]
 
+    def numbers(self) -> list[RankLoad]:
+        """The latest number of each of our ranks, without loads."""
+        return self._relay.numbers()
+
     def counts(self) -> RelayCounts:
         """What befell the events so far."""
         return self._relay.counts()

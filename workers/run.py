@@ -59,7 +59,7 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str]) -> None:
         require_key(address, key)  # now, and not when an engine has been loading for ten minutes
     server = WorkerServer(
         _engine(settings, engine_argv),
-        worker_id=settings.worker_id or _default_worker_id(),
+        worker_id=settings.worker_id or _default_worker_id(engine_argv),
         epoch=secrets.randbits(63),
         addresses=addresses,
         endpoint=settings.endpoint or "dyn://kvmesh.backend.generate",
@@ -73,8 +73,17 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str]) -> None:
     await server.serve(stop, drain_s_max=settings.graceful_shutdown_timeout_secs)
 
 
-def _default_worker_id() -> str:
-    """Containers may share a host name and a process id; the rest tells them apart."""
+def _default_worker_id(engine_argv: Sequence[str]) -> str:
+    """Containers may share a host name and a process id; the rest tells them apart.
+
+    The nodes of one engine all find the same name: that of the address where they meet.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--dist-init-addr", "--nccl-init-addr", nargs="?")
+    parser.add_argument("--nnodes", nargs="?", default="1")
+    named, _ = parser.parse_known_args(list(engine_argv))
+    if named.dist_init_addr and named.nnodes != "1":
+        return f"engine-{named.dist_init_addr}"
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 

@@ -12,14 +12,15 @@ from pathlib import Path
 import zmq
 from msgspec.structs import replace
 
+from kv_events.engine_stream import StreamAddress
 from protocol.curve import MeshKey
 from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S
-from protocol.membership import Capacity, Draining, Goodbye, Heartbeat, Hello
+from protocol.membership import Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
 from protocol.replies import Delta, Failed, FileChunk
 from protocol.requests import Abort, FetchFile, Generate, ToWorker
 from protocol.sockets import Socket, connected_dealer
 from workers.addresses import AddressBook
-from workers.engine import Engine, EngineFacts
+from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.frontend_link import FrontendLink
 from workers.kv_plane import KvPlane
 from workers.loading import LoadingNotice
@@ -71,7 +72,7 @@ class WorkerServer:
         self._links: dict[str, FrontendLink] = {}
         self._owners: dict[str, FrontendLink] = {}
         """Request → the frontend it came from. Bounded by the credit granted to each."""
-        self._facts: EngineFacts | None = None
+        self._card_files: dict[str, Path] = {}
         self._hello: Hello | None = None
         self._draining = False
         self._sending: set[asyncio.Task[None]] = set()
@@ -86,17 +87,22 @@ class WorkerServer:
         """
         try:
             with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
-                facts = self._facts = await self._engine.start(self._deliver)
+                facts = await self._engine.start(self._deliver)
+            page_size = facts.page_size_tokens if isinstance(facts, FollowerFacts) else facts.capacity.page_size_tokens
             # Whole pages make a block, so that one page never belongs to two.
-            pages = -(-self._kv_settings.block_size_tokens // facts.capacity.page_size_tokens)
-            capacity = replace(facts.capacity, block_size_tokens=pages * facts.capacity.page_size_tokens)
-            self._kv = self._kv_plane(facts, capacity.block_size_tokens)
+            block_size = -(-self._kv_settings.block_size_tokens // page_size) * page_size
+            self._kv = self._kv_plane(facts.kv_streams, block_size)
         except BaseException:
             await self._engine.stop()
             self._close_key()
             self._context.destroy(linger=0)
             raise
-        self._hello = self._introduction(facts, capacity)
+        if isinstance(facts, FollowerFacts):
+            log.info("%s is up and relays the KV events of %d ranks", facts.version, len(facts.kv_streams))
+            return
+        self._card_files = facts.card_files
+        self._hello = self._introduction(facts, replace(facts.capacity, block_size_tokens=block_size))
+        capacity = facts.capacity
         log.info("%s is up: %s, %d ranks of %d KV tokens", facts.version, facts.card.name, capacity.dp_size, capacity.kv_tokens)
 
     async def serve(self, stop: asyncio.Event, *, drain_s_max: float) -> None:
@@ -147,6 +153,8 @@ class WorkerServer:
 
     def _heartbeat(self) -> Heartbeat:
         loads, kv = self._engine.loads(), self._kv
+        if self._hello is None and kv is not None:  # a follower's loads are its leader's to tell
+            return Heartbeat(self._worker_id, self._epoch, kv.numbers(), kv.counts())
         if kv is None:
             return Heartbeat(self._worker_id, self._epoch, loads)
         return Heartbeat(self._worker_id, self._epoch, kv.numbered(loads), kv.counts())
@@ -179,13 +187,13 @@ class WorkerServer:
         if self._key is not None:
             self._key.close()
 
-    def _kv_plane(self, facts: EngineFacts, block_size_tokens: int) -> KvPlane | None:
-        if not facts.kv_streams:
+    def _kv_plane(self, streams: Sequence[StreamAddress], block_size_tokens: int) -> KvPlane | None:
+        if not streams:
             return None
         settings = self._kv_settings
         return KvPlane(
             self._context,
-            facts.kv_streams,
+            streams,
             block_size_tokens=block_size_tokens,
             frontends=self._addresses.given,
             host=settings.host,
@@ -193,11 +201,14 @@ class WorkerServer:
             key=self._key,
         )
 
-    def _hello_to(self, address: str) -> Hello | None:
-        hello = self._hello
-        if hello is None or self._draining:
+    def _hello_to(self, address: str) -> Hello | RelayHello | None:
+        if self._draining:
             return None
-        return hello if self._kv is None else replace(hello, kv=self._kv.source_for(address))
+        source = None if self._kv is None else self._kv.source_for(address)
+        if self._hello is not None:
+            return replace(self._hello, kv=source)
+        # A follower: its leader introduces the engine.
+        return None if source is None else RelayHello(self._worker_id, self._epoch, source)
 
     def _introduction(self, facts: EngineFacts, capacity: Capacity) -> Hello:
         # Twice what runs: one batch on the engine, one waiting in its queue so that no step starts short.
@@ -272,7 +283,7 @@ class WorkerServer:
             self._idle.set()
 
     def _send_file(self, link: FrontendLink, sha256: str) -> None:
-        path = self._facts.card_files.get(sha256) if self._facts else None
+        path = self._card_files.get(sha256)
         if path is None or len(self._sending) >= FILES_SENT_MAX:
             log.warning("frontend %s asked for a file that is not sent", link.address)
             return

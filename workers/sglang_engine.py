@@ -7,6 +7,8 @@ of `workers.sglang_cpu` must come first.
 import asyncio
 import logging
 import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Generate
 from protocol.tokens import count_tokens
-from workers.engine import Deliver, EngineFacts
+from workers.engine import Deliver, EngineFacts, FollowerFacts
 from workers.sglang_arguments import one_line, parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_requests import failure, input_ids, sampling_params
@@ -82,13 +84,13 @@ class SglangEngine:
         check_seam()
         return cls(parse_server_args(argv, cpu=cpu, kv_events=kv_events))
 
-    async def start(self, deliver: Deliver) -> EngineFacts:
+    async def start(self, deliver: Deliver) -> EngineFacts | FollowerFacts:
         """Load the model and start the schedulers. Blocks the loop meanwhile: nothing else is served yet.
 
         Raises:
             StartError: SGLang cannot start.
         """
-        from workers.sglang_facts import read_facts  # noqa: PLC0415
+        from workers.sglang_facts import read_facts, read_follower_facts  # noqa: PLC0415
         from workers.sglang_steps import StepEngine  # noqa: PLC0415
 
         if threading.current_thread() is not threading.main_thread():
@@ -96,10 +98,13 @@ class SglangEngine:
         self._loop = asyncio.get_running_loop()
         self._deliver = deliver
         try:
+            # Otherwise Engine() never returns on a node that takes no requests.
+            os.environ.setdefault("SGLANG_BLOCK_NONZERO_RANK_CHILDREN", "0")
             self._engine = StepEngine(server_args=self._server_args)
             self._manager = self._engine.tokenizer_manager
             if self._manager is None:
-                raise StartError("--node-rank above 0 runs no frontend-facing worker; start the worker on node 0")
+                self._tasks.add(self._loop.create_task(self._end_with_schedulers()))
+                return read_follower_facts(self._server_args)
             self._manager.on_step = self._on_step
             self._manager.auto_create_handle_loop()
             facts = await read_facts(self._engine)
@@ -217,6 +222,10 @@ class SglangEngine:
     async def stop(self) -> None:
         """End the engine and its processes. Requests that still run fail as lost, so that a frontend may move them."""
         if self._manager is None:
+            for task in self._tasks:
+                task.cancel()
+            if self._engine is not None:
+                await self._kill_children()
             return
         from sglang.srt.managers.io_struct import ShutdownReq  # noqa: PLC0415
 
@@ -230,6 +239,15 @@ class SglangEngine:
         for task in [*manager.asyncio_tasks, *self._tasks]:
             task.cancel()
         await self._kill_children()
+
+    async def _end_with_schedulers(self) -> None:
+        """A follower's schedulers end when the leader tells them to; then this worker has nothing left to do."""
+        from sglang.srt.utils.cudacore_pyspy_dump_utils import collect_scheduler_processes  # noqa: PLC0415
+
+        while collect_scheduler_processes():  # noqa: ASYNC110  # there is no event; SGLang polls too
+            await asyncio.sleep(1.0)
+        log.info("the engine's leader has stopped")
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _fail_unfinished(self) -> None:
         lost = Failed(code=WorkerLost.code, message="the worker stopped before the request was finished")

@@ -8,7 +8,7 @@ import sglang
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
 from protocol.membership import Capacity
-from workers.engine import EngineFacts
+from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
 from workers.model_card import build_card
 
@@ -42,13 +42,25 @@ async def read_facts(engine: Any) -> EngineFacts:
     return EngineFacts(card=card, card_files=card_files, capacity=capacity, version=version, kv_streams=_kv_streams(manager, len(states)))
 
 
+def read_follower_facts(server_args: Any) -> FollowerFacts:
+    """What a node has whose schedulers serve the requests of another."""
+    dp_ranks, nodes = server_args.dp_size * (server_args.attn_dp_size or 1), server_args.nnodes
+    share = dp_ranks // nodes  # none: its schedulers hold parts of ranks that begin on another node
+    ranks = range(server_args.node_rank * share, (server_args.node_rank + 1) * share)
+    config = server_args.kv_events_config
+    return FollowerFacts(
+        page_size_tokens=int(server_args.page_size or 1),
+        kv_streams=stream_addresses(read_config(config), ranks) if config else [],
+        version=f"sglang {sglang.__version__}, node {server_args.node_rank} of {nodes}",
+    )
+
+
 def _kv_streams(manager: Any, dp_ranks: int) -> list[StreamAddress]:
     """Where the ranks of this node publish. Each of several nodes runs an equal share of them, in order."""
     config = manager.config_value("kv_events_config")
     if not config:
         return []
-    share = dp_ranks // int(manager.config_value("nnodes"))
-    return stream_addresses(read_config(config), range(max(1, share)))
+    return stream_addresses(read_config(config), range(max(1, dp_ranks // int(manager.config_value("nnodes")))))
 
 
 def _served_names(served: str) -> list[str]:

@@ -12,7 +12,7 @@ from frontend.api.errors import error_body, error_status
 from frontend.api.openapi import document
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
-from frontend.mesh.worker import Phase
+from frontend.mesh.worker import Phase, Worker
 from frontend.observe.metrics import FrontendMetrics
 from protocol.errors import InternalFault, MeshError, MethodNotAllowed, ModelNotFound, RouteNotFound
 
@@ -87,7 +87,7 @@ def _add_health(app: FastAPI, mesh: Mesh) -> None:
                     "phase": worker.phase.value,
                     "requests": [rank.requests for rank in worker.ranks],
                     "ready": worker.phase is Phase.READY,
-                    "kv_events": "none" if worker.subscription is None else "current" if worker.subscription.current else "catching up",
+                    "kv_events": _kv_events(worker),
                     "cached_blocks": [len(rank.blocks) for rank in worker.ranks],
                 }
                 for worker in registry.workers.values()
@@ -97,6 +97,13 @@ def _add_health(app: FastAPI, mesh: Mesh) -> None:
                 for loading in registry.loading(_now())
             ],
         }
+
+
+def _kv_events(worker: Worker) -> str:
+    """Whether the worker's cache is known: "none" where events are not followed, for whatever reason."""
+    if not worker.subscriptions:
+        return "none"
+    return "current" if all(subscription.current for subscription in worker.subscriptions) else "catching up"
 
 
 def _now() -> float:

@@ -13,9 +13,9 @@ from time import perf_counter
 from typing import Any
 
 import msgspec
-import zmq
 
 from frontend.mesh.files import CannotServe, FileFetch
+from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.rank import Rank
 from frontend.mesh.registry import ModelEntry, Registry
 from frontend.mesh.stream import RequestStream, Wakeup
@@ -28,9 +28,9 @@ from frontend.routing.router import Router
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.codec import decode_to_frontend, encode
-from protocol.errors import NoWorker, ProtocolViolation, StartError, WorkerLost
+from protocol.errors import NoWorker, ProtocolViolation, WorkerLost
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
-from protocol.membership import CardFile, Draining, Goodbye, Heartbeat, Hello, Loading
+from protocol.membership import CardFile, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.replies import FileChunk, StepBatch
 from protocol.requests import Abort, FetchFile, FrontendHeartbeat, Generate, HelloWanted, Refused, ToWorker, Welcome
 from protocol.sockets import Socket, SocketPump
@@ -75,7 +75,7 @@ class Mesh:
     ) -> None:
         self.registry = Registry(new_queue)
         self._router = router
-        self._subscriber = subscriber
+        self._kv_sources = KvSources(subscriber, self.registry.serving)
         self._budget = budget
         self._frontend_id = frontend_id
         self._prepare = prepare
@@ -89,6 +89,7 @@ class Mesh:
             StepBatch: self._on_step,
             Heartbeat: self._on_heartbeat,
             Hello: self._on_hello,
+            RelayHello: self._on_relay_hello,
             Loading: self._on_loading,
             Draining: self._on_draining,
             Goodbye: self._on_goodbye,
@@ -212,7 +213,9 @@ class Mesh:
                     self._send_to(worker.identity, Abort(delta.request_id))
 
     def _on_heartbeat(self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat) -> None:
-        if worker is None or worker.hello.epoch != heartbeat.epoch:
+        if worker is None and self._kv_sources.relay_beat(identity, heartbeat, self._loop.time()):
+            self._send_to(identity, FrontendHeartbeat())
+        elif worker is None or worker.hello.epoch != heartbeat.epoch:
             self._send_to(identity, HelloWanted())
         else:
             worker.report(heartbeat, self._loop.time())
@@ -236,6 +239,12 @@ class Mesh:
         self.registry.connect(worker)
         self._joining[identity] = self._loop.create_task(self._join(worker))
 
+    def _on_relay_hello(self, identity: bytes, _: Worker | None, hello: RelayHello) -> None:
+        if self._kv_sources.relay_hello(identity, hello, self._loop.time()):
+            self._send_to(identity, Welcome(self._frontend_id))
+        else:
+            self._send_to(identity, Refused("this frontend follows too many nodes already"))
+
     def _on_loading(self, _: bytes, __: Worker | None, loading: Loading) -> None:
         self.registry.note_loading(loading, self._loop.time())
 
@@ -244,9 +253,11 @@ class Mesh:
             log.info("worker %s drains", worker.worker_id)
             self.registry.drain(worker)
 
-    def _on_goodbye(self, _: bytes, worker: Worker | None, goodbye: Goodbye) -> None:
+    def _on_goodbye(self, identity: bytes, worker: Worker | None, goodbye: Goodbye) -> None:
         if worker is not None:
             self._drop(worker, goodbye.reason or "it said goodbye")
+        else:
+            self._kv_sources.relay_left(identity)
 
     def _on_file_chunk(self, identity: bytes, _: Worker | None, chunk: FileChunk) -> None:
         fetch = self._fetches.get((identity, chunk.sha256))
@@ -260,8 +271,8 @@ class Mesh:
             if reason is not None:
                 self._refuse(worker, reason)
                 return
-            self._subscribe(worker)
             self.registry.serve(worker, served)
+            self._kv_sources.worker_joined(worker)
             self._send_to(worker.identity, Welcome(self._frontend_id))
             log.info("worker %s serves %s (%s)", worker.worker_id, worker.hello.card.name, worker.hello.engine)
         except CannotServe as error:
@@ -274,23 +285,6 @@ class Mesh:
                 del self._joining[worker.identity]
                 for key in [key for key in self._fetches if key[0] == worker.identity]:
                     del self._fetches[key]
-
-    def _subscribe(self, worker: Worker) -> None:
-        """Follow the worker's KV events, if there are any. Without them it is routed to by load and by our own decisions."""
-        source = worker.hello.kv
-        if self._subscriber is None or source is None:
-            return
-        ranks = worker.ranks
-        if source.first_rank + source.rank_count > len(ranks):
-            log.warning("worker %s tells of ranks that it does not have", worker.worker_id)
-            return
-        try:
-            worker.subscription = self._subscriber.subscribe(source, lambda dp_rank: ranks[dp_rank].blocks)
-        except (StartError, ValueError, zmq.ZMQError) as error:
-            log.warning("cannot follow the KV events of worker %s: %s", worker.worker_id, error)
-            return
-        for dp_rank in worker.subscription.feeds:
-            ranks[dp_rank].tells_events = True
 
     def _fetch(self, worker: Worker, file: CardFile) -> FileFetch:
         if len(self._fetches) >= FETCHES_MAX:
@@ -318,6 +312,8 @@ class Mesh:
                 worker.heard_at = max(worker.heard_at, now - HEARTBEAT_INTERVAL_S)
             elif now - worker.heard_at > WORKER_SILENT_S_MAX:
                 self._drop(worker, f"nothing heard from it for {WORKER_SILENT_S_MAX} s")
+        if not stalled:
+            self._kv_sources.drop_silent_relays(now)
 
     def _drop(self, worker: Worker, reason: str) -> None:
         log.info("worker %s left: %s", worker.worker_id, reason)
@@ -330,11 +326,5 @@ class Mesh:
             self._send_to(worker.identity, Abort(request_id))
             if stream is not None:
                 stream.fail(WorkerLost("The worker that ran this request was lost."))
-        self._forget_blocks(worker)
+        self._kv_sources.worker_left(worker)
         self.registry.leave(worker)
-
-    def _forget_blocks(self, worker: Worker) -> None:
-        if worker.subscription is not None and self._subscriber is not None:
-            self._subscriber.unsubscribe(worker.subscription)
-        for rank in worker.ranks:
-            rank.blocks.clear()

@@ -64,6 +64,11 @@ class Registry:
         """The connection that goes by this worker id."""
         return next((worker for worker in self.workers.values() if worker.worker_id == worker_id), None)
 
+    def serving(self, worker_id: str) -> Worker | None:
+        """The worker of this id, once its model is served."""
+        worker = self.namesake(worker_id)
+        return worker if worker is not None and self.entry_of(worker) is not None else None
+
     def connect(self, worker: Worker) -> None:
         """Record a connection that said Hello."""
         self.workers[worker.identity] = worker

@@ -1,12 +1,14 @@
 """One connected worker as this frontend sees it: what it serves, its ranks, what runs on it."""
 
+from collections.abc import Sequence
 from enum import Enum
 
 from frontend.mesh.rank import Booking, Rank
 from frontend.mesh.stream import RequestStream
 from kv_events.index import BlockBudget
+from kv_events.rank_feed import RankFeed
 from kv_events.subscriber import Subscription
-from protocol.membership import Heartbeat, Hello, RelayCounts
+from protocol.membership import Heartbeat, Hello, RankLoad, RelayCounts
 
 
 class Phase(Enum):
@@ -31,8 +33,8 @@ class Worker:
         self.bookings: dict[str, Booking] = {}
         """Unfinished requests of ours, at most `hello.credit_requests`."""
         self.ranks = [Rank(hello, dp_rank, budget) for dp_rank in range(hello.capacity.dp_size)]
-        self.subscription: Subscription | None = None
-        """Its KV events; None if it publishes none, or none are wanted."""
+        self.subscriptions: list[Subscription] = []
+        """Its KV events, one of each node of its engine; none if it publishes none, or none are wanted."""
         self.relay = RelayCounts()
 
     @property
@@ -47,14 +49,22 @@ class Worker:
     def report(self, heartbeat: Heartbeat, now: float) -> None:
         """Take over the load of a heartbeat; ranks we do not know are ignored."""
         for load in heartbeat.ranks:
-            if not 0 <= load.dp_rank < len(self.ranks):
-                continue
-            self.ranks[load.dp_rank].report(load)
-            feed = None if self.subscription is None else self.subscription.feeds.get(load.dp_rank)
-            if feed is not None:
-                feed.on_number(load.kv_number, now)
+            if 0 <= load.dp_rank < len(self.ranks):
+                self.ranks[load.dp_rank].report(load)
+        self.note_numbers(heartbeat.ranks, now)
         if heartbeat.relay is not None:
             self.relay = heartbeat.relay
+
+    def note_numbers(self, loads: Sequence[RankLoad], now: float) -> None:
+        """Where the streams of these ranks stand, by the node that publishes them; others tell 0."""
+        for load in loads:
+            feed = self.feed(load.dp_rank)
+            if feed is not None:
+                feed.on_number(load.kv_number, now)
+
+    def feed(self, dp_rank: int) -> RankFeed | None:
+        """What keeps the rank's blocks up to date; None if nothing does."""
+        return next((feed for subscription in self.subscriptions if (feed := subscription.feeds.get(dp_rank))), None)
 
     def book(self, stream: RequestStream, rank: Rank, uncached_tokens: int) -> None:
         """Count a request from the moment it is sent."""

@@ -30,10 +30,9 @@ def router_readings(registry: Registry, budget: BlockBudget, subscriber: KvSubsc
 
 def _ranks(registry: Registry) -> Iterator[Reading]:
     for worker in registry.workers.values():
-        feeds = {} if worker.subscription is None else worker.subscription.feeds
         for rank in worker.ranks:
             labels = {"worker_id": rank.worker_id, "dp_rank": str(rank.dp_rank)}
-            feed = feeds.get(rank.dp_rank)
+            feed = worker.feed(rank.dp_rank)
             yield "kvmesh_router_rank_requests", "Unfinished requests on a rank", "gauge", rank.requests, labels
             yield "kvmesh_router_rank_blocks", "Cached blocks known of a rank", "gauge", len(rank.blocks), labels
             if feed is not None:
@@ -42,7 +41,7 @@ def _ranks(registry: Registry) -> Iterator[Reading]:
 
 def _relays(registry: Registry) -> Iterator[Reading]:
     for worker in registry.workers.values():
-        if worker.subscription is None:
+        if not worker.subscriptions:
             continue
         relay = worker.relay
         labels = {"worker_id": worker.worker_id}

@@ -11,6 +11,7 @@ import pytest
 from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.processes import Fleet
 from tests.fleet.test_kv_routing import metrics, workers_of
+from workers.free_ports import SLOT_PORTS, reserve_ports
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 
@@ -167,6 +168,31 @@ def test_a_worker_stops_cleanly_with_its_relay(fleet_of_four: Fleet) -> None:
     assert worker.children_left() == []
     fleet_of_four.wait_until(lambda: len(workers_of(fleet_of_four)) == 1, "the frontend has noticed")
     assert all(worker_id not in name for name in metrics(fleet_of_four) for worker_id in ['worker_id="w1"'])
+
+
+def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
+    """Attention data parallelism with a rank a node: the second process takes no requests and relays its rank under the first one's id."""
+    meeting = f"127.0.0.1:{reserve_ports(SLOT_PORTS)}"  # SGLang takes the next ports as well
+    engine = ("--tp-size", "2", "--dp-size", "2", "--enable-dp-attention", "--nnodes", "2", "--dist-init-addr", meeting)
+    fleet.frontend()
+    nodes = [
+        fleet.worker(*engine, "--node-rank", str(node), "--max-total-tokens", "2048", "--kv-block-size", str(PAGE), engine="sglang")
+        for node in range(2)
+    ]
+    fleet.wait_for_workers(1, wait_s_max=400)
+    fleet.wait_until(lambda: len([name for name in metrics(fleet) if name.startswith("kvmesh_kv_rank_current")]) == 2, "both are followed")
+    with fleet.client() as client:
+        for rank in range(2):
+            tokens = prompt(100, rank)
+            for expected in (0, 96):
+                settle(fleet)
+                (worker, dp_rank), predicted, found = ask(client, tokens, nvext={"dp_rank": rank})
+                assert (dp_rank, predicted, found) == (rank, expected, expected)
+                assert worker.startswith("engine-127.0.0.1:")
+    # The leader's end is the engine's: the follower ends by itself.
+    assert nodes[0].stop(wait_s_max=60) == 0
+    assert nodes[1].popen.wait(60) == 0
+    assert [node.children_left() for node in nodes] == [[], []]
 
 
 def test_the_adapters_are_those_of_this_file(tmp_path: Path) -> None:

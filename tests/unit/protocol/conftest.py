@@ -15,6 +15,7 @@ from protocol.membership import (
     ModelCard,
     RankLoad,
     RelayCounts,
+    RelayHello,
     SamplingDefaults,
 )
 from protocol.replies import Delta, Failed, FileChunk, Finished, StepBatch
@@ -99,6 +100,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         credit_requests=64,
         kv=KvSource(2**63 - 1, "tcp://127.0.0.1:20000", "tcp://127.0.0.1:20001", 0, 2),
     ),
+    "relay_hello": RelayHello("w-1", 43, KvSource(5, "tcp://10.0.0.2:20000", "tcp://10.0.0.2:20001", 8, 8)),
     "heartbeat": Heartbeat("w-1", 42, [RankLoad(0, 1, 2, 300, 40, 17), RankLoad(1, 0, 0, 0)]),
     "heartbeat_with_relay": Heartbeat("w-1", 42, [], RelayCounts(1, 2, 3, 4, 5, 6)),
     "loading": Loading("w-1", "demo", "loading", 2.5),

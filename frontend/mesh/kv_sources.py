@@ -1,0 +1,124 @@
+"""Whose KV events this frontend follows: each worker's own, and those that the other nodes of its engine relay under its id."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import zmq
+
+from frontend.mesh.worker import Worker
+from kv_events.subscriber import KvSubscriber, Subscription
+from protocol.errors import StartError
+from protocol.limits import WORKER_SILENT_S_MAX
+from protocol.membership import Heartbeat, KvSource, RelayHello
+
+log = logging.getLogger(__name__)
+
+RELAYS_MAX: Final = 4_096
+"""Connections of nodes that serve no requests themselves; as many as workers may connect."""
+
+
+@dataclass(eq=False)
+class _Relay:
+    """A node of somebody else's engine."""
+
+    hello: RelayHello
+    heard_at: float
+    worker: Worker | None = None
+    """The worker whose ranks it tells of, while that is connected."""
+    subscription: Subscription | None = None
+
+
+class KvSources:
+    """Keeps subscriptions in step with who is connected.
+
+    Args:
+        subscriber: None if nobody asks what is cached; then nothing is followed.
+        worker_named: the worker of an id that serves requests now.
+    """
+
+    def __init__(self, subscriber: KvSubscriber | None, worker_named: Callable[[str], Worker | None]) -> None:
+        self._subscriber = subscriber
+        self._worker_named = worker_named
+        self._relays: dict[bytes, _Relay] = {}
+
+    def worker_joined(self, worker: Worker) -> None:
+        """Follow the worker's own events and those of the nodes that came before it."""
+        if worker.hello.kv is not None:
+            self._follow(worker, worker.hello.kv)
+        for relay in self._relays.values():
+            if relay.hello.worker_id == worker.worker_id:
+                self._attach(relay, worker)
+
+    def worker_left(self, worker: Worker) -> None:
+        """Follow nothing of it any more; its blocks are forgotten."""
+        for relay in self._relays.values():
+            if relay.worker is worker:
+                relay.worker = relay.subscription = None
+        for subscription in worker.subscriptions:
+            self._unfollow(subscription)
+        worker.subscriptions.clear()
+        for rank in worker.ranks:
+            rank.blocks.clear()
+
+    def relay_hello(self, identity: bytes, hello: RelayHello, now: float) -> bool:
+        """A node introduced itself; False when there are too many."""
+        self.relay_left(identity)
+        if len(self._relays) >= RELAYS_MAX:
+            return False
+        relay = self._relays[identity] = _Relay(hello, now)
+        worker = self._worker_named(hello.worker_id)
+        if worker is not None:
+            self._attach(relay, worker)
+        return True
+
+    def relay_beat(self, identity: bytes, heartbeat: Heartbeat, now: float) -> bool:
+        """A node lives, and tells the numbers of its streams; False when it has not introduced itself."""
+        relay = self._relays.get(identity)
+        if relay is None:
+            return False
+        relay.heard_at = now
+        if relay.worker is not None:
+            relay.worker.note_numbers(heartbeat.ranks, now)
+        return True
+
+    def relay_left(self, identity: bytes) -> None:
+        """A node said goodbye, fell silent or begins anew."""
+        relay = self._relays.pop(identity, None)
+        if relay is not None and relay.worker is not None and relay.subscription is not None:
+            relay.worker.subscriptions.remove(relay.subscription)
+            self._unfollow(relay.subscription)
+            for dp_rank in relay.subscription.feeds:
+                relay.worker.ranks[dp_rank].tells_events = False
+
+    def drop_silent_relays(self, now: float) -> None:
+        """Of a node that is gone nothing is known any more."""
+        for identity in [identity for identity, relay in self._relays.items() if now - relay.heard_at > WORKER_SILENT_S_MAX]:
+            log.info("a node of worker %s left: nothing heard from it", self._relays[identity].hello.worker_id)
+            self.relay_left(identity)
+
+    def _attach(self, relay: _Relay, worker: Worker) -> None:
+        relay.worker, relay.subscription = worker, self._follow(worker, relay.hello.source)
+
+    def _follow(self, worker: Worker, source: KvSource) -> Subscription | None:
+        """Subscribe. Without events a rank is routed to by load and by our own decisions."""
+        if self._subscriber is None:
+            return None
+        ranks = worker.ranks
+        if source.first_rank + source.rank_count > len(ranks):
+            log.warning("worker %s tells of ranks that it does not have", worker.worker_id)
+            return None
+        try:
+            subscription = self._subscriber.subscribe(source, lambda dp_rank: ranks[dp_rank].blocks)
+        except (StartError, ValueError, zmq.ZMQError) as error:
+            log.warning("cannot follow the KV events of worker %s: %s", worker.worker_id, error)
+            return None
+        worker.subscriptions.append(subscription)
+        for dp_rank in subscription.feeds:
+            ranks[dp_rank].tells_events = True
+        return subscription
+
+    def _unfollow(self, subscription: Subscription) -> None:
+        if self._subscriber is not None:
+            self._subscriber.unsubscribe(subscription)
