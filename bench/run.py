@@ -46,6 +46,7 @@ def measure(running: Running, row: Row, bodies: Path) -> dict[str, float | None]
         "loadgen_cores": result["loadgen_cpu_s"] / result["wall_s"],
         "tokens_per_event": tokens / max(1, result["content_events"]) if row.shape.stream else None,
         "prompt_tokens": result["prompt_tokens"] / requests,
+        "cached_share": result["cached_tokens"] / max(1, result["prompt_tokens"]),
         "requests": result["ok"],
     }
     for key in ("ttft_ms", "e2e_ms", "tpot_ms", "gap_ms"):
@@ -72,7 +73,7 @@ def run_rows(rows: Sequence[Row], running: Sequence[Running], corpus: Corpus, ro
         warm_up = write_bodies(row.build(corpus, seed + 999_983), LOCAL / "warm_up.jsonl")
         for each in running:
             try:
-                requests = 1 if row.paced else WARM_UP_REQUESTS_PER_STREAM * row.concurrency
+                requests = 1 if row.fleet.paced else WARM_UP_REQUESTS_PER_STREAM * row.concurrency
                 run_load(each.port, warm_up, concurrency=row.concurrency, requests=max(requests, row.concurrency))
             except LoadFailed as error:
                 failed[each.name] = str(error)
@@ -105,6 +106,7 @@ def summary(row: Row, measures: dict[str, float | None]) -> str:
     keys = ["req_per_s", "e2e_p50_ms", "frontend_cpu_ms_per_req", "behind_cpu_ms_per_req"]
     if row.shape.stream:
         keys = ["tokens_per_s", "ttft_p50_ms", "gap_p99_ms", "frontend_cpu_us_per_token", "behind_cpu_us_per_token", "tokens_per_event"]
+        keys += ["cached_share"] * bool(row.groups)
     busy = " (load generator busy)" if (measures["loadgen_cores"] or 0) > LOADGEN_BUSY else ""
     return ", ".join(f"{key} {value:,.3f}" for key in keys if (value := measures[key]) is not None) + busy
 
@@ -116,20 +118,18 @@ def memory(running: Sequence[Running]) -> dict[str, dict[str, float]]:
 
 
 def run_table(rows: Sequence[Row], names: Sequence[str], rounds: int, seed: int) -> dict[str, Any]:
-    """All rows: first those on engines without limit, then the paced ones, each with its own start of the systems."""
+    """All rows, those of one fleet after each other, with a start of the systems for each fleet."""
     model_dir = ensure_model_dir()
     corpus = Corpus(model_dir)
     result: dict[str, Any] = {"machine": machine(), "rounds": rounds, "seed": seed, "rows": {}, "memory": {}}
-    for paced in (False, True):
-        chosen = [row for row in rows if row.paced == paced]
-        if not chosen:
-            continue
+    for fleet in dict.fromkeys(row.fleet for row in rows):
+        chosen = [row for row in rows if row.fleet == fleet]
         with ExitStack() as stack:
-            running = [SYSTEMS[name](name, EngineSpec(model_dir=model_dir, paced=paced), stack) for name in names]
+            running = [SYSTEMS[name](name, EngineSpec(model_dir=model_dir, fleet=fleet), stack) for name in names]
             time.sleep(SETTLE_S)
-            result["memory"][f"idle{'_paced' * paced}"] = memory(running)
+            result["memory"][f"idle{fleet.label}"] = memory(running)
             result["rows"].update(run_rows(chosen, running, corpus, rounds, seed))
-            result["memory"][f"after_load{'_paced' * paced}"] = memory(running)
+            result["memory"][f"after_load{fleet.label}"] = memory(running)
     return result
 
 

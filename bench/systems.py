@@ -18,6 +18,7 @@ from typing import Any
 from bench.loadgen.build import build
 from bench.peers.install import ensure
 from bench.processes import Process, free_port, http_ok
+from bench.tables import FleetShape
 from bench.workloads import LOCAL, MODEL_NAME
 
 PACE_MS = 6.6
@@ -32,9 +33,7 @@ class EngineSpec:
     """The simulated fleet behind a frontend. `paced`: with the timing model; otherwise as fast as it goes."""
 
     model_dir: Path
-    workers: int = 1
-    paced: bool = False
-    cache_tokens: int = 524_288
+    fleet: FleetShape
     page_tokens: int = 64
 
 
@@ -46,6 +45,10 @@ class Running:
     port: int
     frontend: Process
     behind: Sequence[Process]
+
+
+def _speedup(spec: EngineSpec) -> str:
+    return "1" if spec.fleet.paced else "0"
 
 
 Starter = Callable[[str, EngineSpec, ExitStack], Running]
@@ -77,9 +80,9 @@ def kvmesh(*options: str) -> Starter:
         frontend_args = ["-m", "frontend", "--http-port", str(port), "--mesh-bind", mesh, "--cache-dir", str(LOCAL / "kvmesh-cache")]
         frontend = _process(stack, name, [sys.executable, *frontend_args, "--log-level", "warning", *options])
         worker = [sys.executable, "-m", "workers", "--engine", "sim", "--frontend", mesh, "--log-level", "warning"]
-        worker += ["--model-path", str(spec.model_dir), "--served-model-name", MODEL_NAME, "--sim-speedup", "1" if spec.paced else "0"]
-        worker += ["--max-total-tokens", str(spec.cache_tokens), "--page-size", str(spec.page_tokens)]
-        behind = [_process(stack, f"{name}-worker{index}", worker) for index in range(spec.workers)]
+        worker += ["--model-path", str(spec.model_dir), "--served-model-name", MODEL_NAME, "--sim-speedup", _speedup(spec)]
+        worker += ["--max-total-tokens", str(spec.fleet.cache_tokens), "--page-size", str(spec.page_tokens)]
+        behind = [_process(stack, f"{name}-worker{index}", worker) for index in range(spec.fleet.workers)]
         frontend.wait_ready(lambda: http_ok(f"http://127.0.0.1:{port}/ready") and chat_ok(port))
         return Running(name, port, frontend, behind)
 
@@ -99,9 +102,9 @@ def dynamo(*options: str) -> Starter:
         env = {"DYN_FILE_KV": str(discovery), "DYN_LOG": "error", "HF_HUB_OFFLINE": "1"}
         planes = ["--discovery-backend", "file", "--request-plane", "tcp", "--event-plane", "zmq"]
         mocker = [python, "-m", "dynamo.mocker", *planes, "--model-path", str(spec.model_dir), "--model-name", MODEL_NAME]
-        mocker += ["--engine-type", "vllm", "--block-size", str(spec.page_tokens), "--num-workers", str(spec.workers)]
-        mocker += ["--num-gpu-blocks-override", str(spec.cache_tokens // spec.page_tokens)]
-        mocker += ["--speedup-ratio", "1" if spec.paced else DYNAMO_SPEEDUP_UNLIMITED]
+        mocker += ["--engine-type", "vllm", "--block-size", str(spec.page_tokens), "--num-workers", str(spec.fleet.workers)]
+        mocker += ["--num-gpu-blocks-override", str(spec.fleet.cache_tokens // spec.page_tokens)]
+        mocker += ["--speedup-ratio", "1" if spec.fleet.paced else DYNAMO_SPEEDUP_UNLIMITED]
         behind = [_process(stack, f"{name}-mocker", mocker, env)]
         frontend = _process(stack, name, [python, "-m", "dynamo.frontend", *planes, "--http-port", str(port), *options], env)
         frontend.wait_ready(lambda: chat_ok(port))
@@ -112,14 +115,14 @@ def dynamo(*options: str) -> Starter:
 
 def _bare_worker(name: str, spec: EngineSpec, stack: ExitStack) -> tuple[int, Process]:
     port = free_port()
-    pace = ["--pace-us", str(int(PACE_MS * 1000))] if spec.paced else []
+    pace = ["--pace-us", str(int(PACE_MS * 1000))] if spec.fleet.paced else []
     return port, _process(stack, name, [str(build("bare_server")), "--port", str(port), "--model", MODEL_NAME, *pace])
 
 
 def gateway(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
     """SGLang's gateway over bare servers. It forwards bodies and tokenizes nothing; round-robin, since those keep no cache."""
     python, port = str(ensure("gateway")), free_port()
-    workers = [_bare_worker(f"{name}-worker{index}", spec, stack) for index in range(spec.workers)]
+    workers = [_bare_worker(f"{name}-worker{index}", spec, stack) for index in range(spec.fleet.workers)]
     args = ["-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin"]
     args += ["--log-level", "error", "--prometheus-port", str(free_port()), "--worker-urls"]
     frontend = _process(stack, name, [python, *args, *(f"http://127.0.0.1:{worker_port}" for worker_port, _ in workers)])
@@ -132,7 +135,7 @@ def asgi(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
     port = free_port()
     args = ["-m", "uvicorn", "bench.http_app:app", "--port", str(port), "--loop", "uvloop", "--no-access-log", "--lifespan", "off"]
     args += ["--http", "frontend.http.guarded_protocol:GuardedHttpToolsProtocol", "--log-level", "critical"]
-    env = {"BENCH_PACE_MS": str(PACE_MS if spec.paced else 0)}
+    env = {"BENCH_PACE_MS": str(PACE_MS if spec.fleet.paced else 0)}
     frontend = _process(stack, name, [sys.executable, *args], env)
     frontend.wait_ready(lambda: chat_ok(port))
     return Running(name, port, frontend, [])
@@ -147,6 +150,8 @@ def bare(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
 
 SYSTEMS: dict[str, Starter] = {
     "kvmesh": kvmesh(),
+    "kvmesh-least-loaded": kvmesh("--router-mode", "least-loaded"),
+    "kvmesh-round-robin": kvmesh("--router-mode", "round-robin"),
     "dynamo-rr": dynamo("--router-mode", "round-robin"),
     "dynamo-kv": dynamo("--router-mode", "kv"),
     "dynamo-fastokens": dynamo("--router-mode", "round-robin", "--tokenizer", "fastokens"),
@@ -154,11 +159,15 @@ SYSTEMS: dict[str, Starter] = {
     "asgi": asgi,
     "bare": bare,
 }
-PEERS = {"dynamo": ["dynamo-rr", "dynamo-kv", "dynamo-fastokens"], "none": list[str]()}
+MODES = ["kvmesh-least-loaded", "kvmesh-round-robin"]
+PEERS = {"modes": MODES, "dynamo": ["dynamo-rr", "dynamo-kv", "dynamo-fastokens"], "none": list[str]()}
 
 
 def peers_named(text: str) -> list[str]:
-    """System names from `--peers`: "dynamo" stands for its three configurations. Raises ValueError for an unknown name."""
+    """System names from `--peers`: "dynamo" stands for its three configurations, "modes" for kvmesh's other ways of routing.
+
+    Raises ValueError for an unknown name.
+    """
     names = [name for part in text.split(",") for name in PEERS.get(part, [part])]
     if unknown := [name for name in names if name not in SYSTEMS]:
         raise ValueError(f"unknown peers {unknown}; there are {[*PEERS, *SYSTEMS]}")

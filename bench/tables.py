@@ -4,7 +4,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.workloads import Corpus, Shape, fresh
+from bench.workloads import Corpus, Shape, fresh, shared_prefix
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetShape:
+    """The simulated engines that a row needs. `paced`: with the timing model."""
+
+    paced: bool = False
+    workers: int = 1
+    cache_tokens: int = 524_288
+    """Of each worker."""
+
+    @property
+    def label(self) -> str:
+        """For keys of results."""
+        many = f"_{self.workers}x{self.cache_tokens // 1024}k" if self.workers > 1 else ""
+        return "_paced" * self.paced + many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +29,7 @@ class Row:
 
     Attributes:
         bodies: distinct request bodies written for each round; a system that gets through all of them meets them again.
-        paced: the simulated engine runs with its timing model.
+        groups, prefix_tokens: the bodies share so many system prompts of so many tokens.
         headline: key of the measure that the row is about, and whether more of it is better.
     """
 
@@ -24,11 +40,15 @@ class Row:
     bodies: int
     duration_s: float | None = None
     requests: int | None = None
-    paced: bool = False
+    fleet: FleetShape = FleetShape()
+    groups: int = 0
+    prefix_tokens: int = 0
     headline: tuple[str, bool] = ("req_per_s", True)
 
     def build(self, corpus: Corpus, seed: int) -> Iterator[dict[str, Any]]:
         """The bodies of one round; every round has its own seed."""
+        if self.groups:
+            return shared_prefix(corpus, self.shape, self.bodies, seed, groups=self.groups, prefix_tokens=self.prefix_tokens)
         return fresh(corpus, self.shape, self.bodies, seed)
 
     def shortened(self, share: float) -> "Row":
@@ -52,7 +72,7 @@ def _paced(streams: int, requests: int) -> Row:
         concurrency=streams,
         bodies=requests,
         requests=requests,
-        paced=True,
+        fleet=FleetShape(paced=True),
         headline=("frontend_cpu_us_per_token", False),
     )
 
@@ -104,4 +124,27 @@ QUICK = [
     for row in STANDARD
     if row.name in {"chat_64", "chat_1", "streams_64", "prompt_8k", "paced_64"}
 ]
-TABLES = {"standard": STANDARD, "quick": QUICK}
+
+
+def _prefixes(name: str, title: str, cache_tokens: int) -> Row:
+    return Row(
+        name=name,
+        title=title,
+        shape=Shape(input_tokens=256, output_tokens=16, stream=True),
+        concurrency=16,
+        bodies=400,
+        requests=400,
+        fleet=FleetShape(paced=True, workers=4, cache_tokens=cache_tokens),
+        groups=16,
+        prefix_tokens=4_096,
+        headline=("ttft_p50_ms", False),
+    )
+
+
+PREFIX = [
+    _prefixes("groups_32k", "16 groups sharing 4k tokens + 256 own, 4 workers with caches of 32k tokens", 32_768),
+    _prefixes("groups_1m", "the same with caches of 1M tokens", 1_048_576),
+]
+"""What KV routing is for. The share of prompt tokens found cached is 0.94 of 4k in 4.35k at the most; see `cached_share`."""
+
+TABLES = {"prefix": PREFIX, "standard": STANDARD, "quick": QUICK}

@@ -56,40 +56,8 @@ class Dicts:
         return low
 
 
-class DictsGuessed(Dicts):
-    """B2: as B, but a rank is first tried with the run of the rank before it: what is shared at all is shared by many."""
-
-    def overlaps(self, hashes: Sequence[int], ranks: tuple[int, ...]) -> Runs:
-        # No slow medium: to be in the dict is to be in GPU memory, and `in` costs half of `get`.
-        slow = self._slow if any(self._slow) else None
-        everywhere = self._guessed(hashes, ranks)
-        if slow is None:
-            return everywhere, everywhere
-        near = [
-            self._run(self._places[rank], hashes[:run], 1 << GPU) if run and slow[rank] else run
-            for rank, run in zip(ranks, everywhere, strict=True)
-        ]
-        return near, everywhere
-
-    def _guessed(self, hashes: Sequence[int], ranks: tuple[int, ...]) -> list[int]:
-        runs: list[int] = []
-        first, blocks = hashes[0], [*hashes, None]
-        guess, inside, beyond = 1, first, blocks[1]
-        for rank in ranks:
-            places = self._places[rank]
-            if inside in places and beyond not in places:
-                runs.append(guess)
-            elif first in places:
-                guess = self._run(places, hashes, -1)
-                inside, beyond = blocks[guess - 1], blocks[guess]
-                runs.append(guess)
-            else:
-                runs.append(0)
-        return runs
-
-
-class SetsGuessed:
-    """B3: a set a rank and medium, so that an event is one call into C. Ranks are tried as in B2."""
+class Sets:
+    """B2: a set a rank and medium, so that an event is one call into C. Ranks are tried as in kv_events.index."""
 
     def __init__(self, ranks: int) -> None:
         self._held: tuple[list[set[int]], ...] = tuple([set() for _ in range(ranks)] for _ in range(MEDIA))

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from bench.kv_indexes.by_rank import Dicts, DictsGuessed, SetsGuessed
+from bench.kv_indexes.by_rank import Dicts, Sets
 from bench.kv_indexes.interface import Index, Runs
-from bench.kv_indexes.masks import JournaledMasks, Masks, SweptMasks
+from bench.kv_indexes.masks import Masks, SweptMasks
 from bench.kv_indexes.tree import Tree
-from kv_events.index import BlockBudget, RankBlocks
+from kv_events.index import BlockBudget, RankBlocks, overlaps
 from protocol.kv_stream import Medium
 
 
@@ -27,17 +27,15 @@ class Shipped:
         self._ranks[rank].clear()
 
     def overlaps(self, hashes: Sequence[int], ranks: tuple[int, ...]) -> Runs:
-        found = [self._ranks[rank].overlap(hashes) for rank in ranks]
+        found = overlaps([self._ranks[rank] for rank in ranks], hashes)
         return [overlap.gpu for overlap in found], [sum(overlap) for overlap in found]
 
 
 CANDIDATES: dict[str, Callable[[int], Index]] = {
     "A masks": Masks,
     "A2 masks, swept": SweptMasks,
-    "A3 masks, journaled": JournaledMasks,
     "B dicts": Dicts,
-    "B2 dicts, guessed": DictsGuessed,
-    "B3 sets, guessed": SetsGuessed,
+    "B2 sets": Sets,
     "C tree": Tree,
     "kv_events.index": Shipped,
 }

@@ -4,7 +4,6 @@ A hash names a whole prefix, and a rank's cache never holds a block without thos
 leading run: where two blocks have the same holders, so have all between them.
 """
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
@@ -100,66 +99,6 @@ class SweptMasks(Masks):
     def overlaps(self, hashes: Sequence[int], ranks: tuple[int, ...]) -> Runs:
         slots = tuple(self._slots[rank] for rank in ranks)
         return super().overlaps(hashes, slots)
-
-
-class JournaledMasks(SweptMasks):
-    """A3: a rank's stores are also appended to its journal, raw u64. `drop` gives the rank a new bit at once; later stores clear the
-    old one from the blocks in the journal, a few at a time, and then the bit is free again.
-
-    A journal holds what has been removed since too, so it is rewritten whenever it has doubled.
-    """
-
-    def __init__(self, ranks: int) -> None:
-        super().__init__(ranks)
-        self._journals = [array("Q") for _ in range(ranks)]
-        self._rewrite_at = [1024] * ranks
-        self._free: list[int] = []
-        self._slots_used = ranks
-        self._gone: list[tuple[int, array[int]]] = []
-
-    def store(self, rank: int, medium: int, hashes: Sequence[int], parent: int | None) -> None:
-        if self._gone:
-            self.tidy(2 * len(hashes))
-        super().store(rank, medium, hashes, parent)
-        journal = self._journals[rank]
-        journal.extend(hashes)
-        if len(journal) >= self._rewrite_at[rank]:
-            bit = self._bits[rank]
-            live = dict.fromkeys(block for block in journal if any(table.get(block, 0) & bit for table in self._tables))
-            self._journals[rank] = array("Q", live)
-            self._rewrite_at[rank] = 2 * max(512, len(live))
-
-    def drop(self, rank: int) -> None:
-        self._gone.append((self._slots[rank], self._journals[rank]))
-        if not self._free:
-            self._free.append(self._slots_used)
-            self._slots_used += 1
-        self._slots[rank] = self._free.pop()
-        self._bits[rank] = 1 << self._slots[rank]
-        self._journals[rank] = array("Q")
-        self._rewrite_at[rank] = 1024
-
-    def tidy(self, blocks: int) -> None:
-        """Clears old bits of up to `blocks` journal entries."""
-        slot, journal = self._gone[-1]
-        bit = 1 << slot
-        gone = journal[-blocks:]
-        del journal[-blocks:]
-        for table in self._tables:
-            if table:
-                for block in gone:
-                    mask = table.get(block, 0)
-                    if mask == bit:
-                        del table[block]
-                    elif mask & bit:
-                        table[block] = mask ^ bit
-        if not journal:
-            self._gone.pop()
-            self._free.append(slot)
-
-    def sweep(self) -> None:
-        while self._gone:
-            self.tidy(1 << 12)
 
 
 def _mask_runs(holders: Callable[[int], int], hashes: Sequence[int], slots: tuple[int, ...]) -> list[int]:

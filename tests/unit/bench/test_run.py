@@ -5,7 +5,7 @@ import pytest
 from bench.plot import plot
 from bench.run import markdown, medians, run_rows
 from bench.systems import SYSTEMS, EngineSpec, peers_named
-from bench.tables import STANDARD, TABLES, Row
+from bench.tables import STANDARD, TABLES, FleetShape, Row
 from bench.workloads import Corpus, Shape, corpus_lines, ensure_model_dir
 
 
@@ -36,7 +36,7 @@ def test_a_table_is_measured_shown_and_drawn(tmp_path):
         Row(name="flow", title="flow", shape=Shape(input_tokens=20, output_tokens=6, stream=True), concurrency=2, bodies=4, requests=8),
     ]
     with ExitStack() as stack:
-        running = [SYSTEMS[name](name, EngineSpec(model_dir=model_dir), stack) for name in ("bare", "asgi")]
+        running = [SYSTEMS[name](name, EngineSpec(model_dir=model_dir, fleet=FleetShape()), stack) for name in ("bare", "asgi")]
         found = run_rows(rows, running, corpus, rounds=2, seed=1)
     result = {"table": "test", "machine": {"cores": 1, "cpu": ""}, "rounds": 2, "rows": found, "memory": {}}
     flow = found["flow"]["systems"]["asgi"]
