@@ -1,5 +1,6 @@
 """Processes under test: started with a readiness check, ended by their own id, and read through /proc."""
 
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 REPO = Path(__file__).resolve().parent.parent
@@ -93,6 +94,12 @@ def http_ok(url: str, timeout_s: float = 1.0) -> bool:
             return 200 <= answer.status < 300
     except (urllib.error.URLError, OSError):
         return False
+
+
+def http_json(url: str) -> Any:
+    """The JSON that a GET of `url` answers. Raises URLError where nobody does."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
 
 
 def port_open(port: int) -> bool:

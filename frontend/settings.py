@@ -11,11 +11,15 @@ from protocol.settings import LogLevel, setting
 PORT_MAX = 65_535
 
 
+_WEIGHTS = Weights()
+
 _NOT_NEGATIVE = (
     "queue_size",
     "http_graceful_shutdown_timeout_secs",
     "router_prefill_weight",
+    "router_waiting_weight",
     "router_request_weight",
+    "router_tie_blocks",
     "router_host_weight",
     "router_disk_weight",
     "router_temperature",
@@ -40,14 +44,22 @@ class FrontendSettings:
     kv_events: bool = setting(
         default=True, help_text="follow the workers' KV events; without them kv mode goes by its own decisions", env="KVMESH_KV_EVENTS"
     )
-    router_prefill_weight: float = setting(1.0, "kv mode: cost of a block to be computed", env="KVMESH_ROUTER_PREFILL_WEIGHT")
-    router_request_weight: float = setting(
-        1.0, "kv mode: cost of a request that runs or waits on a rank, in blocks", env="KVMESH_ROUTER_REQUEST_WEIGHT"
+    router_prefill_weight: float = setting(
+        _WEIGHTS.prefill, "kv mode: cost of a block of a prompt that is not cached", env="KVMESH_ROUTER_PREFILL_WEIGHT"
     )
-    router_host_weight: float = setting(0.75, "kv mode: worth of a block cached in host memory", env="KVMESH_ROUTER_HOST_WEIGHT")
-    router_disk_weight: float = setting(0.25, "kv mode: worth of a block cached on disk", env="KVMESH_ROUTER_DISK_WEIGHT")
+    router_waiting_weight: float = setting(
+        _WEIGHTS.waiting, "kv mode: cost of a block that waits on a rank to be computed", env="KVMESH_ROUTER_WAITING_WEIGHT"
+    )
+    router_request_weight: float = setting(
+        _WEIGHTS.request, "kv mode: cost of a request that runs or waits on a rank, in blocks", env="KVMESH_ROUTER_REQUEST_WEIGHT"
+    )
+    router_tie_blocks: float = setting(
+        _WEIGHTS.tie, "kv mode: ranks that cost at most so many blocks more than the cheapest take turns", env="KVMESH_ROUTER_TIE_BLOCKS"
+    )
+    router_host_weight: float = setting(_WEIGHTS.host, "kv mode: worth of a block cached in host memory", env="KVMESH_ROUTER_HOST_WEIGHT")
+    router_disk_weight: float = setting(_WEIGHTS.disk, "kv mode: worth of a block cached on disk", env="KVMESH_ROUTER_DISK_WEIGHT")
     router_temperature: float = setting(
-        0.0, "kv mode: 0 takes the cheapest rank; more spreads requests over cheap ones", env="DYN_ROUTER_TEMPERATURE"
+        _WEIGHTS.temperature, "kv mode: 0 takes the cheapest rank; more spreads requests over cheap ones", env="DYN_ROUTER_TEMPERATURE"
     )
     router_predicted_ttl_secs: float = setting(
         10.0, "seconds that a routed prompt counts as cached while its KV events are awaited", env="DYN_ROUTER_PREDICTED_TTL_SECS"
@@ -82,10 +94,12 @@ class FrontendSettings:
         """Of the kv mode."""
         return Weights(
             prefill=self.router_prefill_weight,
+            waiting=self.router_waiting_weight,
             request=self.router_request_weight,
             host=self.router_host_weight,
             disk=self.router_disk_weight,
             temperature=self.router_temperature,
+            tie=self.router_tie_blocks,
         )
 
     def __post_init__(self) -> None:

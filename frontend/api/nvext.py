@@ -1,6 +1,7 @@
 """`nvext`: what a client may ask of the router and be told by it. The names are the reference product's, as are the headers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
@@ -29,6 +30,7 @@ class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
     """Weights for this request instead of the frontend's (kv mode)."""
 
     prefill_weight: Weight | None = None
+    waiting_weight: Weight | None = None
     request_weight: Weight | None = None
     host_weight: Share | None = None
     disk_weight: Share | None = None
@@ -36,13 +38,8 @@ class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
 
     def over(self, weights: Weights) -> Weights:
         """`weights` with what is set here."""
-        return Weights(
-            prefill=weights.prefill if self.prefill_weight is None else self.prefill_weight,
-            request=weights.request if self.request_weight is None else self.request_weight,
-            host=weights.host if self.host_weight is None else self.host_weight,
-            disk=weights.disk if self.disk_weight is None else self.disk_weight,
-            temperature=weights.temperature if self.temperature is None else self.temperature,
-        )
+        asked = {name.removesuffix("_weight"): getattr(self, name) for name in self.__struct_fields__}
+        return replace(weights, **{name: value for name, value in asked.items() if value is not None})
 
 
 class NvExt(Struct, frozen=True, forbid_unknown_fields=True):

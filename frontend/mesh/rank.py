@@ -31,6 +31,7 @@ class Rank:
         "key",
         "kv_tokens",
         "own_requests",
+        "placed_at",
         "prefill_tokens",
         "requests",
         "tells_events",
@@ -46,6 +47,7 @@ class Rank:
         blocks = -(-(capacity.kv_tokens + capacity.slow_kv_tokens) // capacity.block_size_tokens)
         self.blocks = RankBlocks(budget, blocks + blocks // SLACK_RATIO + SLACK_BLOCKS)
         self.tells_events = False
+        self.placed_at = 0
         self.requests = self.prefill_tokens = self.kv_tokens = 0
         self.own_requests = self._own_prefill_tokens = self._own_kv_tokens = 0
         self._others_requests = self._others_prefill_tokens = self._others_kv_tokens = 0

@@ -35,6 +35,9 @@ class RankView(Protocol):
         """What it holds."""
         ...
 
+    placed_at: int
+    """When it last got a request of ours, counted in requests; 0 if never. Set by the router."""
+
 
 RankT = TypeVar("RankT", bound=RankView)
 

@@ -12,13 +12,20 @@ BLOCK_TOKENS: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Of the cost function, in blocks of 64 tokens: see `kv_aware`."""
+    """Of the cost function, in blocks of 64 tokens: see `kv_aware`. The defaults are those of bench/routing."""
 
-    prefill: float
-    request: float
-    host: float
-    disk: float
-    temperature: float
+    prefill: float = 12.0
+    """Of a block of this prompt that is not cached."""
+    waiting: float = 8.0
+    """Of a block that waits on the rank to be computed."""
+    request: float = 32.0
+    """Of a request that runs or waits on the rank."""
+    host: float = 0.75
+    """Worth of a block cached in host memory, in blocks cached in GPU memory."""
+    disk: float = 0.25
+    temperature: float = 0.0
+    tie: float = 192.0
+    """Ranks that cost at most so many blocks more than the cheapest, and hold as much of the prompt, are taken in turn."""
 
 
 class Route:

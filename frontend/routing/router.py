@@ -51,6 +51,7 @@ class Router:
         self._policy = policy
         self._lifetimes = lifetimes
         self._sessions = Sessions(lifetimes.session_s)
+        self._placed = 0
 
     def eligible(self, ranks: Sequence[RankT], route: Route) -> Sequence[RankT]:
         """The ranks that a request may go to at all.
@@ -79,6 +80,8 @@ class Router:
     def placed(self, placement: Placement[RankT], route: Route, now: float) -> None:
         """A request was sent: the next one of its prefix, or of its session, follows it."""
         rank = placement.rank
+        self._placed += 1
+        rank.placed_at = self._placed
         if route.session_id is not None:
             self._sessions.note(route.session_id, rank.key, now)
         if self.mode != "kv":

@@ -80,7 +80,7 @@ def test_siblings_that_arrive_together_follow_each_other(fleet: Fleet) -> None:
     """n choices of one prompt leave before any event can tell of it; load alone would spread them."""
     start(fleet, worker=(*SIM, "--sim-speedup", "1"))
     with fleet.client() as client:
-        answer = client.completions.create(model="demo", prompt=prompt(2000, 1), n=4, max_tokens=1, extra_body={"nvext": ASKED})
+        answer = client.completions.create(model="demo", prompt=prompt(6000, 1), n=4, max_tokens=1, extra_body={"nvext": ASKED})
         assert len(answer.choices) == 4
     assert sorted(worker["cached_blocks"][0] > 0 for worker in workers_of(fleet)) == [False, True]
 
