@@ -2,7 +2,7 @@
 
     python -m bench.real_kv [--rounds 3] [--name real_kv] [-- further arguments of the workers]
 
-Two workers of two ranks each dial two frontends, one of each mode. A round is one mode's: fresh prompts, so that it profits from nothing
+The workers (two of two ranks) dial two frontends, one of each mode. A round is one mode's: fresh prompts, so that it profits from nothing
 that the other left behind. What is cached is the engines' own count (`cached_tokens`). Writes bench/results/NAME.json.
 """
 
@@ -25,7 +25,6 @@ from workers.demo_model import demo_model_dir
 RESULTS = Path(__file__).parent / "results"
 MODES = ("kv", "round-robin")
 READY_S_MAX = 400.0
-WORKERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +72,11 @@ class Load:
 SMALL = Load(groups=8, prefix_tokens=512, chats_per_group=3, turns=4, turn_tokens=32, output_tokens=16, concurrency=8)
 """For two CPU cores and the demo model. With 4,096 KV tokens a rank holds four of the eight prefixes with their chats."""
 
-LARGE = Load(
-    groups=16,
-    prefix_tokens=8_192,
-    chats_per_group=4,
-    turns=4,
-    turn_tokens=256,
-    output_tokens=64,
-    concurrency=32,
-)
+LARGE = Load(groups=16, prefix_tokens=8_192, chats_per_group=4, turns=4, turn_tokens=256, output_tokens=64, concurrency=32)
 """For a GPU."""
 
 
-def start(stack: ExitStack, logs: Path, worker: Sequence[str], model: str | None) -> dict[str, int]:
+def start(stack: ExitStack, logs: Path, worker: Sequence[str], model: str | None, workers: int) -> dict[str, int]:
     """The fleet; HTTP port by mode. Workers start one after the other, since each measures the memory that is free."""
     ports = {mode: free_port() for mode in MODES}
     meshes = {mode: f"tcp://127.0.0.1:{free_port()}" for mode in MODES}
@@ -94,7 +85,7 @@ def start(stack: ExitStack, logs: Path, worker: Sequence[str], model: str | None
         command = [sys.executable, "-m", "frontend", *options]
         stack.enter_context(Process(f"frontend {mode}", command, logs / f"real_kv-{mode}.log"))
     dial = [text for mesh in meshes.values() for text in ("--frontend", mesh)]
-    for number in range(WORKERS):
+    for number in range(workers):
         options = ("--model-path", model or str(demo_model_dir()), "--worker-id", f"w{number}", *worker)
         command = [sys.executable, "-m", "workers", *dial, *options]
         process = stack.enter_context(Process(f"worker {number}", command, logs / f"real_kv-w{number}.log"))
@@ -137,6 +128,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--name", default="real_kv")
     parser.add_argument("--model-path")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--large", action="store_true", help="a load for a GPU")
     parser.add_argument("worker", nargs="*", help="arguments of the workers, behind --")
     options = parser.parse_args()
@@ -146,7 +138,7 @@ def main() -> None:
     bodies = RESULTS / "local" / "real_kv.jsonl"
     rounds: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
     with ExitStack() as stack:
-        ports = start(stack, RESULTS / "local", worker, options.model_path)
+        ports = start(stack, RESULTS / "local", worker, options.model_path, options.workers)
         model = http_json(f"http://127.0.0.1:{ports['kv']}/v1/models")["data"][0]["id"]
         for number in range(options.rounds + 1):
             for mode in sorted(MODES, reverse=bool(number % 2)):
