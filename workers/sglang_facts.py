@@ -1,7 +1,7 @@
 """What a started SGLang engine turned out to be, for the worker's Hello."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sglang
 
@@ -11,6 +11,12 @@ from protocol.membership import Capacity
 from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
 from workers.model_card import build_card
+
+_HICACHE_RATIO: Final = 2.0
+"""Host memory over GPU memory, where SGLang was not told (srt/mem_cache/kv_cache_builder.py)."""
+
+_SLOW_RATIO_MAX: Final = 16
+"""Of a disk cache whose size nobody knows, as much is remembered as sixteen times the GPU's."""
 
 
 async def read_facts(engine: Any) -> EngineFacts:
@@ -32,14 +38,25 @@ async def read_facts(engine: Any) -> EngineFacts:
         eos_token_ids=_eos_token_ids(config, manager.tokenizer),
         chat_template=_template_file(manager.config_value("chat_template")),
     )
+    kv_tokens = int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"])
     capacity = Capacity(
         dp_size=len(states),
         page_size_tokens=int(manager.config_value("page_size")),
-        kv_tokens=int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"]),
+        kv_tokens=kv_tokens,
+        slow_kv_tokens=_slow_kv_tokens(manager, kv_tokens),
         requests_running_max=min(int(state["effective_max_running_requests_per_dp"]) for state in states),
     )
     version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
     return EngineFacts(card=card, card_files=card_files, capacity=capacity, version=version, kv_streams=_kv_streams(manager, len(states)))
+
+
+def _slow_kv_tokens(manager: Any, kv_tokens: int) -> int:
+    """What a hierarchical cache holds outside GPU memory, an upper bound where SGLang counts it in gigabytes or not at all."""
+    if not manager.config_value("enable_hierarchical_cache"):
+        return 0
+    if manager.config_value("hicache_storage_backend") or manager.config_value("hicache_size"):
+        return _SLOW_RATIO_MAX * kv_tokens
+    return int((manager.config_value("hicache_ratio") or _HICACHE_RATIO) * kv_tokens)
 
 
 def read_follower_facts(server_args: Any) -> FollowerFacts:

@@ -306,8 +306,7 @@ class Mesh:
         beat = FrontendHeartbeat()
         for worker in list(self.registry.workers.values()):
             self._send_to(worker.identity, beat)
-            for rank in worker.ranks:
-                rank.blocks.expire(now)
+            worker.on_time(now)
             if stalled:
                 worker.heard_at = max(worker.heard_at, now - HEARTBEAT_INTERVAL_S)
             elif now - worker.heard_at > WORKER_SILENT_S_MAX:

@@ -62,6 +62,13 @@ class Worker:
             if feed is not None:
                 feed.on_number(load.kv_number, now)
 
+    def on_time(self, now: float) -> None:
+        """To be called every fraction of a second: predictions expire, and a rank whose events do not arrive is one without events."""
+        for rank in self.ranks:
+            rank.blocks.expire(now)
+            feed = self.feed(rank.dp_rank)
+            rank.tells_events = feed is not None and feed.current
+
     def feed(self, dp_rank: int) -> RankFeed | None:
         """What keeps the rank's blocks up to date; None if nothing does."""
         return next((feed for subscription in self.subscriptions if (feed := subscription.feeds.get(dp_rank))), None)
