@@ -121,14 +121,25 @@ class RankBlocks:
     def predict(self, hashes: Sequence[int], until: float) -> None:
         """Count these blocks, the rest of a prompt from some block on, as held in GPU memory until an event tells or time passes.
 
-        The oldest predictions go first when there are more than the rank can hold.
+        The oldest predictions go first when there are more than the rank can hold, or no room is left in the budget. What events told
+        is never given up for a prediction.
         """
-        before = len(self.places)
+        budget, before = self._budget, len(self.places)
         for block in reversed(hashes):
             self._predict(block, until)
-        while len(self._predicted) > self.blocks_max:
+        budget.blocks += len(self.places) - before
+        while self._predicted and (len(self._predicted) > self.blocks_max or budget.blocks > budget.blocks_max):
+            before = len(self.places)
             self._forget(self._predicted.popitem(last=False)[0])
-        self._count(before)
+            budget.blocks += len(self.places) - before
+
+    def forget_predictions(self) -> None:
+        """Hold what events told and nothing else."""
+        before = len(self.places)
+        for block in self._predicted:
+            self._forget(block)
+        self._predicted.clear()
+        self._budget.blocks += len(self.places) - before
 
     def expire(self, now: float) -> None:
         """Drop the predictions whose time has passed."""

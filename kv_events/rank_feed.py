@@ -25,7 +25,7 @@ OVERFULL_PAUSE_S: Final = 30.0
 
 
 class FeedCounts:
-    """What befell the feeds of this process, for metrics. `lag_s` is that of the newest batch."""
+    """What befell the feeds of this process, for metrics."""
 
     def __init__(self) -> None:
         self.batches = 0
@@ -83,10 +83,11 @@ class RankFeed:
         """Take over a whole state, then what was held since."""
         if self._asked_at is None:
             return
+        hashes = [unpack_hashes(packed) for packed in snapshot.hashes]  # a malformed one is no answer
         self._asked_at = None
         self._counts.snapshots += 1
         try:
-            self.blocks.replace([unpack_hashes(hashes) for hashes in snapshot.hashes])
+            self.blocks.replace(hashes)
         except IndexOverfull:
             self._pause(now)
             return

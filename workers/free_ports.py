@@ -33,7 +33,7 @@ def reserve_ports(count: int) -> int:
         StartError: none were found.
     """
     slots = -(-count // SLOT_PORTS)
-    starts = range(FIRST_PORT, LAST_PORT - slots * SLOT_PORTS, SLOT_PORTS)
+    starts = range(FIRST_PORT, LAST_PORT - slots * SLOT_PORTS + 1, SLOT_PORTS)
     for start in SystemRandom().sample(starts, min(_TRIES_MAX, len(starts))):
         if _lock([start + slot * SLOT_PORTS for slot in range(slots)]) and all(_is_free(port) for port in range(start, start + count)):
             return start
@@ -43,11 +43,13 @@ def reserve_ports(count: int) -> int:
 def _lock(starts: list[int]) -> bool:
     """Lock every slot, or none. A lock's descriptor is left open on purpose: the kernel releases it with the process."""
     directory = Path(tempfile.gettempdir()) / f"kvmesh-ports-{os.getuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
     held: list[int] = []
     for start in starts:
-        descriptor = os.open(directory / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        held.append(descriptor)
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            held.append(descriptor := os.open(directory / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise StartError(f"cannot reserve ports for KV events in {directory}: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

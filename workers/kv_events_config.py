@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
+from protocol.sockets import is_local
 from workers.free_ports import reserve_ports
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -84,7 +85,7 @@ def stream_addresses(config: KvEventsConfig, dp_ranks: Sequence[int]) -> list[St
     if config.publisher == "null":
         return []
     host = config.endpoint.partition("://")[2].rpartition(":")[0]
-    if config.bind is False or (config.bind is None and host not in _WILDCARDS):
+    if config.bind is False or (config.bind is None and host not in _WILDCARDS and "::" not in host):
         raise StartError(f'--kv-events-config: SGLang would connect to {config.endpoint} instead of binding it; add "bind": true')
     return [
         StreamAddress(rank, of_rank(config.endpoint, rank), config.replay_endpoint and of_rank(config.replay_endpoint, rank))
@@ -96,10 +97,14 @@ def of_rank(endpoint: str, dp_rank: int) -> str:
     """The address of one rank's socket, as this host reaches it: ports count up by rank.
 
     Raises:
-        StartError: it is no tcp://HOST:PORT whose ports suffice.
+        StartError: it is no tcp://HOST:PORT whose ports suffice, or other hosts can reach it: only the relay's sockets leave the host,
+            under the mesh's key.
     """
     scheme, separator, rest = endpoint.partition("://")
     host, _, port = rest.rpartition(":")
-    if scheme != "tcp" or not separator or not host or not port.isdecimal() or not 0 < int(port) + dp_rank <= PORT_MAX:
+    if scheme != "tcp" or not separator or not host or not port.isdecimal() or not 0 < int(port) <= PORT_MAX - dp_rank:
         raise StartError(f"--kv-events-config: {endpoint!r} is no tcp://HOST:PORT with a port for rank {dp_rank}")
-    return f"tcp://{_LOOPBACK if host in _WILDCARDS else host}:{int(port) + dp_rank}"
+    address = f"tcp://{_LOOPBACK if host in _WILDCARDS else host}:{int(port) + dp_rank}"
+    if not is_local(address):
+        raise StartError(f"--kv-events-config: engine events stay on the host, and {address} is not on it")
+    return address

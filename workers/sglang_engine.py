@@ -109,11 +109,11 @@ class SglangEngine:
             self._manager.auto_create_handle_loop()
             facts = await read_facts(self._engine)
         except StartError:
-            await self._kill_children()
+            await self._abandon()
             raise
         except Exception as error:
             log.debug("SGLang could not start", exc_info=True)
-            await self._kill_children()
+            await self._abandon()
             raise StartError(f"SGLang could not start: {one_line(error)}") from error
         self._vocab_size = facts.card.vocab_size
         self._dp_size = facts.capacity.dp_size
@@ -261,6 +261,11 @@ class SglangEngine:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and collect_scheduler_processes():  # noqa: ASYNC110  # there is no event; SGLang polls too
             await asyncio.sleep(0.05)
+
+    async def _abandon(self) -> None:
+        """What has started of an engine that cannot is killed; there is nothing to stop any more."""
+        self._manager = None
+        await self._kill_children()
 
     async def _kill_children(self) -> None:
         """Kill and reap every child that is left. Engine.shutdown spares this process."""

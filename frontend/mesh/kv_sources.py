@@ -64,7 +64,9 @@ class KvSources:
 
     def relay_hello(self, identity: bytes, hello: RelayHello, now: float) -> bool:
         """A node introduced itself; False when there are too many."""
-        self.relay_left(identity)
+        # The same node under another connection, or its successor: its old subscription would feed the same ranks.
+        for known in [known for known, relay in self._relays.items() if known == identity or _same_ranks(relay.hello, hello)]:
+            self.relay_left(known)
         if len(self._relays) >= RELAYS_MAX:
             return False
         relay = self._relays[identity] = _Relay(hello, now)
@@ -90,7 +92,7 @@ class KvSources:
             relay.worker.subscriptions.remove(relay.subscription)
             self._unfollow(relay.subscription)
             for dp_rank in relay.subscription.feeds:
-                relay.worker.ranks[dp_rank].tells_events = False
+                relay.worker.ranks[dp_rank].follow_events(False)  # noqa: FBT003
 
     def drop_silent_relays(self, now: float) -> None:
         """Of a node that is gone nothing is known any more."""
@@ -116,9 +118,18 @@ class KvSources:
             return None
         worker.subscriptions.append(subscription)
         for dp_rank in subscription.feeds:
-            ranks[dp_rank].tells_events = True
+            ranks[dp_rank].follow_events(True)  # noqa: FBT003
         return subscription
 
     def _unfollow(self, subscription: Subscription) -> None:
         if self._subscriber is not None:
             self._subscriber.unsubscribe(subscription)
+
+
+def _same_ranks(one: RelayHello, other: RelayHello) -> bool:
+    """Whether both tell of the same ranks of one engine, or are one stream."""
+    mine, theirs = one.source, other.source
+    if mine.stream_id == theirs.stream_id:
+        return True
+    apart = mine.first_rank + mine.rank_count <= theirs.first_rank or theirs.first_rank + theirs.rank_count <= mine.first_rank
+    return one.worker_id == other.worker_id and not apart

@@ -135,10 +135,11 @@ class Mesh:
 
     def _place(self, entry: ModelEntry, request: Generate, route: Route, wakeup: Wakeup, avoid: AbstractSet[str]) -> RequestStream | None:
         """Send a request now; None when no rank has room."""
-        ranks: Sequence[Rank] = [rank for rank in entry.ranks if rank.worker_id not in avoid] if avoid else entry.ranks
+        ranks = _without(entry.ranks, avoid)
         if not ranks:
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
-        open_ranks: list[Rank] = [rank for rank in self._router.eligible(ranks, route) if entry.worker_of[rank.worker_id].has_credit]
+        full = {worker_id for worker_id, worker in entry.worker_of.items() if not worker.has_credit}
+        open_ranks = _without(self._router.eligible(ranks, route), full)
         while open_ranks:
             now, begun_s = self._loop.time(), perf_counter()
             placement = self._router.choose(open_ranks, route, now)
@@ -149,7 +150,7 @@ class Mesh:
                 self._router.placed(placement, route, now)
                 return stream
             # Its socket is gone or full: heartbeats will tell which; meanwhile the others may have room.
-            open_ranks = [other for other in open_ranks if other.worker_id != worker.worker_id]
+            open_ranks = _without(open_ranks, {worker.worker_id})
         return None
 
     def _send(self, worker: Worker, placement: Placement[Rank], request: Generate, route: Route, wakeup: Wakeup) -> RequestStream | None:
@@ -327,3 +328,8 @@ class Mesh:
                 stream.fail(WorkerLost("The worker that ran this request was lost."))
         self._kv_sources.worker_left(worker)
         self.registry.leave(worker)
+
+
+def _without(ranks: Sequence[Rank], worker_ids: AbstractSet[str]) -> Sequence[Rank]:
+    """The ranks of other workers than these."""
+    return [rank for rank in ranks if rank.worker_id not in worker_ids] if worker_ids else ranks

@@ -52,6 +52,12 @@ class Rank:
         self.own_requests = self._own_prefill_tokens = self._own_kv_tokens = 0
         self._others_requests = self._others_prefill_tokens = self._others_kv_tokens = 0
 
+    def follow_events(self, tells: bool) -> None:
+        """Events tell from now on what the rank holds, or no longer do. What was assumed for want of them is forgotten."""
+        if tells and not self.tells_events:
+            self.blocks.forget_predictions()
+        self.tells_events = tells
+
     def report(self, load: RankLoad) -> None:
         """Take over what the engine says."""
         self._others_requests = max(0, load.requests_running + load.requests_waiting - self.own_requests)

@@ -67,7 +67,7 @@ class Worker:
         for rank in self.ranks:
             rank.blocks.expire(now)
             feed = self.feed(rank.dp_rank)
-            rank.tells_events = feed is not None and feed.current
+            rank.follow_events(feed is not None and feed.current)
 
     def feed(self, dp_rank: int) -> RankFeed | None:
         """What keeps the rank's blocks up to date; None if nothing does."""

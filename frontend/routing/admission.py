@@ -41,6 +41,8 @@ class AdmissionQueue:
         self._wait_s_max = wait_s_max
         self._waiting: list[_Turn] = []
         self._arrivals = 0
+        self._stepped_back = False
+        """Somebody came while others had been called but had not tried yet."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -54,16 +56,18 @@ class AdmissionQueue:
         """
         self._arrivals += 1
         turn = _Turn(priority, self._arrivals, choosy=choosy)
-        if not self._waiting or turn < self._waiting[0] or all(other.choosy for other in self._waiting):
+        called = any(other.called.is_set() for other in self._waiting)
+        if not self._waiting or turn < self._waiting[0] or (not called and all(other.choosy for other in self._waiting)):
             result = attempt()
             if result is not None:
                 return result
         if len(self._waiting) >= self._requests_waiting_max:
             raise Overloaded("All workers are busy and the queue is full. Please retry later.")
         insort(self._waiting, turn)
+        self._stepped_back |= called
         try:
             async with asyncio.timeout(self._wait_s_max):
-                return await _wait(turn, attempt)
+                return await self._wait(turn, attempt)
         except TimeoutError:
             raise Overloaded("All workers stayed busy. Please retry later.") from None
         finally:
@@ -77,11 +81,13 @@ class AdmissionQueue:
             if not turn.choosy:
                 break
 
-
-async def _wait(turn: _Turn, attempt: Callable[[], T | None]) -> T:
-    while True:
-        await turn.called.wait()
-        turn.called.clear()
-        result = attempt()
-        if result is not None:
-            return result
+    async def _wait(self, turn: _Turn, attempt: Callable[[], T | None]) -> T:
+        while True:
+            await turn.called.wait()
+            turn.called.clear()
+            result = attempt()
+            if result is not None:
+                return result
+            if self._stepped_back:  # the place may be of use to whoever came meanwhile
+                self._stepped_back = False
+                self.room()

@@ -20,6 +20,7 @@ term and no turns. Weights by bench/routing.
 from collections.abc import Sequence
 from math import exp
 from random import Random
+from sys import float_info
 
 from frontend.routing.policy import RankT
 from frontend.routing.route import BLOCK_TOKENS, Placement, Route, Weights
@@ -63,7 +64,8 @@ class KvAware:
         """Softmax over costs scaled to [0, 1], so that a temperature means the same at any load."""
         lowest = min(costs)
         spread = (max(costs) - lowest) or 1.0
-        chances = [exp((lowest - cost) / (spread * temperature)) for cost in costs]
+        scale = spread * temperature or float_info.min  # the least temperatures vanish in the product
+        chances = [exp((lowest - cost) / scale) for cost in costs]
         return self._random.choices(range(len(costs)), chances)[0]
 
 

@@ -88,4 +88,4 @@ class Placement(Generic[RankT]):
     near_tokens: int = 0
     """Of these, in GPU memory."""
     best_cached_tokens: int = 0
-    """What the rank with most of the prompt holds."""
+    """What the one of the eligible ranks holds that holds most of the prompt."""

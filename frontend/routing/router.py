@@ -7,7 +7,6 @@ from typing import Literal, Protocol, TypeVar
 from frontend.routing.policy import Policy, RankView
 from frontend.routing.route import Placement, Route
 from frontend.routing.sessions import RankKey, Sessions
-from kv_events.index import IndexOverfull
 from protocol.errors import InvalidRequest
 
 RouterMode = Literal["kv", "least-loaded", "power-of-two", "round-robin", "random"]
@@ -88,10 +87,7 @@ class Router:
             return
         size = rank.block_size_tokens
         blocks = route.blocks(size)
-        try:
-            if rank.tells_events:
-                rank.blocks.predict(blocks[placement.near_tokens // size :], now + self._lifetimes.predicted_s)
-            else:
-                rank.blocks.predict(blocks, now + self._lifetimes.assumed_s)
-        except IndexOverfull:
-            return  # the rank is routed to by load until its next events
+        if rank.tells_events:
+            rank.blocks.predict(blocks[placement.near_tokens // size :], now + self._lifetimes.predicted_s)
+        else:
+            rank.blocks.predict(blocks, now + self._lifetimes.assumed_s)

@@ -14,7 +14,7 @@ import zmq
 
 from kv_events.sglang_wire import REPLAY_END, AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, encode_batch, encode_sequence
 from protocol.errors import StartError
-from protocol.sockets import Socket, SocketPump, bound_publisher, bound_router, is_local
+from protocol.sockets import Socket, SocketPump, bound_publisher, bound_router
 from workers.kv_events_config import KvEventsConfig, of_rank
 from workers.sim.faults import Faults
 from workers.sim.namespace import Namespace
@@ -45,8 +45,8 @@ class KvOutlet:
         self._swapped: list[bytes] | None = None
         self._sent: deque[tuple[int, bytes]] = deque(maxlen=config.buffer_steps)
         try:
-            self._events = bound_publisher(context, _local(config.endpoint, dp_rank), None, messages_queued_max=config.hwm)
-            router = None if config.replay_endpoint is None else bound_router(context, _local(config.replay_endpoint, dp_rank), None)
+            self._events = bound_publisher(context, of_rank(config.endpoint, dp_rank), None, messages_queued_max=config.hwm)
+            router = None if config.replay_endpoint is None else bound_router(context, of_rank(config.replay_endpoint, dp_rank), None)
         except zmq.ZMQError as error:
             raise StartError(f"cannot publish the KV events of rank {dp_rank}: {error}") from None
         self._replay = None
@@ -139,15 +139,3 @@ class KvOutlet:
             if number >= start:
                 self._replay.send([client, b"", self._topic, encode_sequence(number), payload])
         self._replay.send([client, b"", b"", REPLAY_END, b""])
-
-
-def _local(endpoint: str, dp_rank: int) -> str:
-    """A rank's address.
-
-    Raises:
-        StartError: other hosts could reach it. Only the relay's socket leaves the host, under the mesh's key.
-    """
-    address = of_rank(endpoint, dp_rank)
-    if not is_local(address):
-        raise StartError(f"--kv-events-config: engine events stay on the host, and {address} is not on it")
-    return address

@@ -291,7 +291,6 @@ def test_of_one_stream_told_twice_one_is_followed() -> None:
     assert scene.followed("a") == {10: [0]}
 
 
-@pytest.mark.xfail(strict=True, reason="the stream is still followed for the old connection, and nobody tries again when that is dropped")
 @pytest.mark.parametrize("how", ["goodbye", "silence"])
 def test_a_node_that_reconnects_is_followed_when_its_old_connection_is_dropped(how: str) -> None:
     """ZMQ gives a new connection a new identity; the old one is only noticed as silent later."""
@@ -306,7 +305,6 @@ def test_a_node_that_reconnects_is_followed_when_its_old_connection_is_dropped(h
     assert (scene.followed(), scene.telling()) == ({20: [0]}, [0])
 
 
-@pytest.mark.xfail(strict=True, reason="dropping the old connection empties the blocks that the new stream feeds, and says that none does")
 def test_a_node_that_restarts_keeps_its_blocks_when_its_old_connection_is_dropped() -> None:
     scene = Scene()
     worker = scene.join()
@@ -319,7 +317,6 @@ def test_a_node_that_restarts_keeps_its_blocks_when_its_old_connection_is_droppe
     assert set(worker.ranks[0].blocks.places) == {1, 2} or not feed.current
 
 
-@pytest.mark.xfail(strict=True, reason="the feed that began first gets the numbers, whoever tells them")
 def test_numbers_go_to_the_stream_of_whoever_tells_them() -> None:
     scene = Scene()
     scene.join()

@@ -214,7 +214,6 @@ async def test_what_an_attempt_raises_at_a_turn_ends_that_request_alone() -> Non
     await line.close()
 
 
-@pytest.mark.xfail(strict=True, reason="a newcomer in the loop turn of the call takes the place of the choosy request that was called")
 async def test_a_place_that_a_choosy_request_was_called_for_is_not_taken_by_a_newcomer_behind_it() -> None:
     line = Line()
     line.arrive("only 2", 9, only=[2])

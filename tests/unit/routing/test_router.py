@@ -18,7 +18,7 @@ from frontend.routing.round_robin import RoundRobin
 from frontend.routing.route import BLOCK_TOKENS, Placement, Route, Weights
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from frontend.routing.sessions import Sessions
-from kv_events.index import BlockBudget
+from kv_events.index import BlockBudget, Overlap, overlaps
 from protocol.errors import InvalidRequest
 from protocol.kv_stream import GPU, HOST
 from tests.unit.routing.ranks import FakeRank, RecordingBlocks, fleet, prompt
@@ -187,7 +187,8 @@ def test_a_rank_without_room_in_the_index_still_gets_requests() -> None:
     rank = FakeRank(blocks=RecordingBlocks(BlockBudget(5)))
     chooser, route = router(), prompt(10 * BLOCK_TOKENS)
     assert send(chooser, [rank], route) is rank
-    assert (len(rank.blocks), rank.placed_at) == (0, 1)
+    assert (len(rank.blocks), rank.placed_at) == (5, 1)
+    assert overlaps([rank.blocks], route.blocks(BLOCK_TOKENS)) == [Overlap(5)]  # the first ones, which others can use
 
 
 def test_turns_are_counted_over_all_ranks_in_requests_that_were_sent() -> None:

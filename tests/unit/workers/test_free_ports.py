@@ -33,7 +33,7 @@ class Process:
 
     def __init__(self, directory: Path, first: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(first), str(first + 4 * SLOT_PORTS)],
+            [sys.executable, "-c", PROGRAM, str(first), str(first + 3 * SLOT_PORTS)],
             cwd=ROOT,
             env=os.environ | {"TMPDIR": str(directory), "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
@@ -58,7 +58,7 @@ class Process:
 @pytest.fixture(scope="module")
 def first() -> int:
     """Ports that nobody else on this host takes meanwhile; the locks under test lie in a directory of their own."""
-    return reserve_ports(4 * SLOT_PORTS)
+    return reserve_ports(3 * SLOT_PORTS)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def own_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> in
     """This process's own reservations, out of three slots; the first port."""
     monkeypatch.setattr(free_ports.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(free_ports, "FIRST_PORT", first)
-    monkeypatch.setattr(free_ports, "LAST_PORT", first + 4 * SLOT_PORTS)
+    monkeypatch.setattr(free_ports, "LAST_PORT", first + 3 * SLOT_PORTS)
     return first
 
 
