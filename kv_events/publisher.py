@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 _IDENTITY_FRAMES: Final = 1
 
+COMPLAINTS_S: Final = 30.0
+"""Between two log lines about events that make no sense: an engine that writes one writes many."""
+
 
 class RankStream:
     """One rank's table and the numbered stream of its changes: a `kv_events.engine_stream.Sink`."""
@@ -30,6 +33,7 @@ class RankStream:
         self.table = BlockTable(block_size_tokens)
         self.number = 0
         """Of the last published batch; 0 before the first."""
+        self._complained_s = -COMPLAINTS_S
 
     def on_events(self, events: Sequence[Event], engine_unix_s: float) -> None:
         """Publish what the events change in blocks, if anything."""
@@ -39,7 +43,7 @@ class RankStream:
                 changes += self.table.apply(event)
             except ProtocolViolation as violation:
                 # The rest of the rank's events may hang on this one: what they say is no longer known to be true.
-                log.error("rank %d: %s; its blocks are forgotten", self._dp_rank, violation.message)
+                self._complain(violation)
                 changes += self.table.clear()
         if changes:
             self._publish(changes, engine_unix_s)
@@ -47,6 +51,12 @@ class RankStream:
     def on_lost(self) -> None:
         """Publish that nothing is known."""
         self._publish(self.table.clear(), time.time())
+
+    def _complain(self, violation: ProtocolViolation) -> None:
+        now = time.monotonic()
+        if now - self._complained_s >= COMPLAINTS_S:
+            self._complained_s = now
+            log.error("rank %d: %s; its blocks are forgotten", self._dp_rank, violation.message)
 
     def snapshot(self) -> Snapshot:
         """All that the rank holds now."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -84,7 +85,8 @@ class KvSubscriber:
         source = subscription.source
         self._by_stream.pop(source.stream_id, None)
         if not self._others_at(source.events):
-            self._socket.disconnect(source.events)
+            with suppress(zmq.ZMQError):  # ZMQ gave the connection up itself
+                self._socket.disconnect(source.events)
         _hang_up(subscription)
         for feed in subscription.feeds.values():
             feed.blocks.clear()

@@ -41,7 +41,8 @@ async def read_facts(engine: Any) -> EngineFacts:
     kv_tokens = int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"])
     capacity = Capacity(
         dp_size=len(states),
-        page_size_tokens=int(manager.config_value("page_size")),
+        # Under decode context parallelism a page is told once for the ranks that share it.
+        page_size_tokens=int(manager.config_value("page_size")) * int(manager.config_value("dcp_size") or 1),
         kv_tokens=kv_tokens,
         slow_kv_tokens=_slow_kv_tokens(manager, kv_tokens),
         requests_running_max=min(int(state["effective_max_running_requests_per_dp"]) for state in states),
@@ -66,7 +67,7 @@ def read_follower_facts(server_args: Any) -> FollowerFacts:
     ranks = range(server_args.node_rank * share, (server_args.node_rank + 1) * share)
     config = server_args.kv_events_config
     return FollowerFacts(
-        page_size_tokens=int(server_args.page_size or 1),
+        page_size_tokens=int(server_args.page_size or 1) * int(server_args.dcp_size or 1),
         kv_streams=stream_addresses(read_config(config), ranks) if config else [],
         version=f"sglang {sglang.__version__}, node {server_args.node_rank} of {nodes}",
     )
