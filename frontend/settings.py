@@ -17,6 +17,7 @@ _NOT_NEGATIVE = (
     "queue_size",
     "http_graceful_shutdown_timeout_secs",
     "router_prefill_weight",
+    "router_idle_share",
     "router_waiting_weight",
     "router_request_weight",
     "router_tie_blocks",
@@ -46,6 +47,9 @@ class FrontendSettings:
     )
     router_prefill_weight: float = setting(
         _WEIGHTS.prefill, "kv mode: cost of a block of a prompt that is not cached", env="KVMESH_ROUTER_PREFILL_WEIGHT"
+    )
+    router_idle_share: float = setting(
+        _WEIGHTS.idle, "kv mode: share of that cost on a rank that has nothing to do", env="KVMESH_ROUTER_IDLE_SHARE"
     )
     router_waiting_weight: float = setting(
         _WEIGHTS.waiting, "kv mode: cost of a block that waits on a rank to be computed", env="KVMESH_ROUTER_WAITING_WEIGHT"
@@ -94,6 +98,7 @@ class FrontendSettings:
         """Of the kv mode."""
         return Weights(
             prefill=self.router_prefill_weight,
+            idle=self.router_idle_share,
             waiting=self.router_waiting_weight,
             request=self.router_request_weight,
             host=self.router_host_weight,

@@ -30,6 +30,7 @@ class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
     """Weights for this request instead of the frontend's (kv mode)."""
 
     prefill_weight: Weight | None = None
+    idle_share: Share | None = None
     waiting_weight: Weight | None = None
     request_weight: Weight | None = None
     host_weight: Share | None = None
@@ -38,7 +39,7 @@ class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
 
     def over(self, weights: Weights) -> Weights:
         """`weights` with what is set here."""
-        asked = {name.removesuffix("_weight"): getattr(self, name) for name in self.__struct_fields__}
+        asked = {name.removesuffix("_weight").removesuffix("_share"): getattr(self, name) for name in self.__struct_fields__}
         return replace(weights, **{name: value for name, value in asked.items() if value is not None})
 
 

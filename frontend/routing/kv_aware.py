@@ -5,7 +5,8 @@
 
 The first two terms are the time to the first token, the others slow down every token after it. A hot prefix therefore draws its requests
 to one rank only until that rank has more to do than computing the prefix elsewhere would cost; from then on it is held twice. Computing
-weighs more than waiting for what is being computed, or siblings that arrive together would compute one prefix on every rank. Blocks in
+weighs more than waiting for what is being computed, or siblings that arrive together would compute one prefix on every rank; it weighs
+less on an idle rank, where nobody stands still for it, or a fleet that gets by with some ranks would never wake the others. Blocks in
 slower media count for a part.
 
 Ranks that cost about the same and hold as much of the prompt take turns: a GPU computes prompts one batch after another, so evenly
@@ -42,9 +43,10 @@ class KvAware:
         worth: list[float] = []
         for rank, (near, host, disk) in zip(ranks, held, strict=True):
             credit = (near + host * weights.host + disk * weights.disk) * rank.block_size_tokens if near or host or disk else 0
-            computing = weights.prefill * (prompt - credit) + weights.waiting * rank.prefill_tokens
+            prefill = weights.prefill if rank.requests else weights.prefill * weights.idle
+            computing = prefill * (prompt - credit) + weights.waiting * rank.prefill_tokens
             costs.append(computing + rank.kv_tokens + request * rank.requests)
-            worth.append(credit)
+            worth.append(weights.prefill * credit)
         chosen = self._soft(costs, weights.temperature) if weights.temperature > 0 else self._turn(ranks, costs, worth, weights.tie)
         rank, size = ranks[chosen], ranks[chosen].block_size_tokens
         best = max(sum(overlap) * other.block_size_tokens for other, overlap in zip(ranks, held, strict=True))

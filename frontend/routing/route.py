@@ -16,6 +16,8 @@ class Weights:
 
     prefill: float = 12.0
     """Of a block of this prompt that is not cached."""
+    idle: float = 0.67
+    """Share of that on a rank that has nothing to do: nobody stands still while it is computed."""
     waiting: float = 8.0
     """Of a block that waits on the rank to be computed."""
     request: float = 32.0

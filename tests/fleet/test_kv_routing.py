@@ -1,9 +1,12 @@
 """Routing by cached prefix over real processes: who goes where, what is told about it, and what happens when parts of it die."""
 
+import asyncio
 import random
 import signal
 import socket
 import urllib.request
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +80,17 @@ def test_requests_follow_their_prefix_and_others_spread(fleet: Fleet) -> None:
 
 
 def test_siblings_that_arrive_together_follow_each_other(fleet: Fleet) -> None:
-    """n choices of one prompt leave before any event can tell of it; load alone would spread them."""
+    """n choices of one prompt leave before any event can tell of it; load alone would spread them. Both workers are busy: an idle one
+    would be given its part, since nobody there waits for the prompt to be computed."""
     start(fleet, worker=(*SIM, "--sim-speedup", "1"))
-    with fleet.client() as client:
+    with fleet.client() as client, ExitStack() as streams:
+        for worker in ("w0", "w1"):
+            body = {"nvext": {"backend_instance_id": worker}}
+            stream = client.completions.create(model="demo", prompt=prompt(8, 2), max_tokens=4000, stream=True, extra_body=body)
+            next(iter(streams.enter_context(stream)))
         answer = client.completions.create(model="demo", prompt=prompt(6000, 1), n=4, max_tokens=1, extra_body={"nvext": ASKED})
         assert len(answer.choices) == 4
-    assert sorted(worker["cached_blocks"][0] > 0 for worker in workers_of(fleet)) == [False, True]
+        assert sorted(worker["cached_blocks"][0] > 0 for worker in workers_of(fleet)) == [False, True]
 
 
 @pytest.mark.parametrize("mode", ["least-loaded", "power-of-two", "round-robin", "random"])
@@ -240,6 +248,36 @@ def test_a_fleet_of_64_ranks(fleet: Fleet) -> None:
         for seed, home in enumerate(homes):
             told = ask(client, prompt(320, seed) + prompt(20, 1))
             assert (told["rank"], told["actual"]) == (home, 320)
+
+
+async def test_two_frontends_that_know_nothing_of_each_other_do_not_herd(fleet: Fleet) -> None:
+    """A hot system prompt, eight ranks at a real pace, both frontends at once: every rank gets its part, and all find the prompt cached."""
+    port, mesh = free_port(), f"tcp://127.0.0.1:{free_port()}"
+    fleet.frontend()
+    fleet.start("frontend", "--http-port", str(port), "--mesh-bind", mesh)
+    for number in range(2):
+        fleet.worker(*SIM, "--sim-speedup", "1", "--dp-size", "4", "--worker-id", f"w{number}", "--frontend", mesh)
+    other = Fleet(fleet.directory, mesh=mesh, http_port=port)
+    for each in (fleet, other):
+        each.wait_for_workers(2)
+    system, turns = prompt(1024, 1), asyncio.Semaphore(32)
+    ranks: Counter[tuple[str, int]] = Counter()
+    cached: list[int] = []
+
+    async def chat(client: openai.AsyncOpenAI, seed: int) -> None:
+        async with turns:
+            tokens = system + prompt(64, seed)
+            answer = await client.completions.create(model="demo", prompt=tokens, max_tokens=16, extra_body={"nvext": ASKED})
+        told: dict[str, Any] = answer.nvext  # type: ignore[attr-defined]
+        ranks[told["worker_id"]["decode_worker_id"], told["worker_id"]["decode_dp_rank"]] += 1
+        cached.append(told["cached_tokens"]["actual"])
+
+    async with fleet.async_client() as one, other.async_client() as two:
+        await asyncio.gather(*(chat((one, two)[number % 2], 100 + number) for number in range(320)))
+    assert len(ranks) == 8
+    assert max(ranks.values()) <= 1.6 * 320 / 8
+    assert min(ranks.values()) >= 0.4 * 320 / 8
+    assert sum(found >= 1024 for found in cached) >= 0.8 * 320
 
 
 def test_kv_events_cross_hosts_under_the_mesh_key(fleet: Fleet, tmp_path: Path) -> None:

@@ -81,5 +81,6 @@ def worth_of(rank: FakeRank, route: Route, weights: Weights) -> float:
 
 
 def cost_of(rank: FakeRank, route: Route, weights: Weights) -> float:
-    computing = weights.prefill * (route.prompt_tokens - worth_of(rank, route, weights))
+    prefill = weights.prefill if rank.requests else weights.prefill * weights.idle
+    computing = prefill * (route.prompt_tokens - worth_of(rank, route, weights))
     return computing + weights.waiting * rank.prefill_tokens + rank.kv_tokens + weights.request * BLOCK_TOKENS * rank.requests

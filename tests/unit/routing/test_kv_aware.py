@@ -14,8 +14,10 @@ from frontend.routing.route import BLOCK_TOKENS, Route, Weights
 from protocol.tokens import pack_tokens
 from tests.unit.routing.ranks import FakeRank, cost_of, fleet, prompt, worth_of
 
-DEFAULTS = Weights()
-STRICT = Weights(tie=0.0)
+DEFAULTS = Weights(idle=1.0)
+"""But for the discount of idle ranks, which has tests of its own, so that one price holds for all."""
+
+STRICT = replace(DEFAULTS, tie=0.0)
 """The cheapest alone."""
 
 
@@ -56,7 +58,7 @@ LOADS = {
 
 
 @pytest.mark.parametrize("load", LOADS)
-@pytest.mark.parametrize("weights", [STRICT, DEFAULTS, Weights(prefill=3.0, waiting=5.0, request=1.0, tie=2.0)])
+@pytest.mark.parametrize("weights", [STRICT, DEFAULTS, Weights(prefill=3.0, idle=1.0, waiting=5.0, request=1.0, tie=2.0)])
 def test_the_owner_is_left_when_its_load_costs_more_than_computing_elsewhere(load: str, weights: Weights) -> None:
     attribute, price_of = LOADS[load]
     held, price = 100, price_of(weights)
@@ -296,6 +298,7 @@ def loaded_ranks(draw: st.DrawFn, route: Route) -> list[FakeRank]:
     st.builds(
         Weights,
         prefill=QUARTERS,
+        idle=st.sampled_from([0.5, 1.0]),
         waiting=QUARTERS,
         request=QUARTERS,
         tie=QUARTERS,
@@ -315,6 +318,22 @@ def test_the_choice_is_within_a_tie_of_the_cheapest_and_holds_no_less(data: st.D
     alike = [rank for rank, cost, held in zip(ranks, costs, worth, strict=True) if cost <= costs[chosen] and held >= worth[chosen]]
     assert placement.rank.placed_at == min(rank.placed_at for rank in alike), "somebody no worse waited longer"
     assert 0 <= placement.near_tokens <= placement.cached_tokens <= placement.best_cached_tokens <= route.prompt_tokens
+
+
+def test_an_idle_rank_is_woken_before_the_others_have_as_much_to_do_as_computing_costs_among_them() -> None:
+    weights = Weights(tie=0.0)
+    assert weights.idle < 1
+    owner, idle = fleet(2)
+    route = prompt(100 * BLOCK_TOKENS)
+    owner.hold(route, 100)
+    owner.requests = 1
+    price = weights.request * BLOCK_TOKENS
+    owner.kv_tokens = int(weights.prefill * weights.idle * route.prompt_tokens - price) - 1
+    assert policy(weights).choose([owner, idle], route).rank is owner
+    owner.kv_tokens += 2
+    assert policy(weights).choose([owner, idle], route).rank is idle
+    idle.requests = 1  # no longer idle: the full price, and its own request
+    assert policy(weights).choose([owner, idle], route).rank is owner
 
 
 @settings(max_examples=60, deadline=None)
