@@ -1,5 +1,7 @@
 """Arguments, facts, data-parallel ranks and the end of an engine. (test_z_stop.py ends the shared one.)"""
 
+import json
+
 import pytest
 
 from workers.demo_model import demo_model_dir
@@ -39,16 +41,26 @@ def test_the_config_file_is_read_and_the_command_line_wins(two_ranks, model_dir)
     assert two_ranks.facts.card.chat_template_file == "chat.jinja"
 
 
-_DEFAULT_MODEL = """
+_DEFAULTS = """
 from workers.sglang_arguments import parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
-print(parse_server_args([], cpu=activate_if_cpu_host([])).model_path)
+cpu = activate_if_cpu_host([])
+print(parse_server_args(["--dp-size", "2"], cpu=cpu, kv_events=True).kv_events_config)
+print(parse_server_args(["--disable-radix-cache"], cpu=cpu, kv_events=True).kv_events_config)
+print(parse_server_args([], cpu=cpu, kv_events=False).kv_events_config)
+print(parse_server_args([], cpu=cpu, kv_events=False).model_path)
 """
 
 
-def test_without_a_model_the_demo_model_is_served(python):
-    done = python("-c", _DEFAULT_MODEL)
-    assert done.stdout.splitlines()[-1] == str(demo_model_dir())
+def test_without_arguments_the_demo_model_is_served_and_tells_its_kv_events(python):
+    done = python("-c", _DEFAULTS)
+    two_ranks, without_cache, unwanted, model = done.stdout.splitlines()[-4:]
+    assert model == str(demo_model_dir())
+    assert (without_cache, unwanted) == ("None", "None")
+    config = json.loads(two_ranks)
+    assert (config["publisher"], config["bind"]) == ("zmq", True)
+    events, replay = (int(config[name].rpartition(":")[2]) for name in ("endpoint", "replay_endpoint"))
+    assert replay >= events + 2  # a port for each rank, of both kinds
 
 
 def test_requests_run_on_the_rank_they_are_routed_to(two_ranks, make_request, read):
