@@ -50,7 +50,11 @@ class KvPlane:
             raise StartError(f"cannot publish KV events on {bind}: {error}") from None
 
     def source_for(self, frontend: str) -> KvSource:
-        """What the Hello to one frontend says."""
+        """What the Hello to one frontend says.
+
+        Raises:
+            OSError: there is no way to the frontend at the moment, and no host was given.
+        """
         if is_local(frontend):
             return self._relay.source_at(_LOOPBACK)
         return self._relay.source_at(self._host or _own_host_towards(frontend))

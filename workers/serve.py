@@ -204,7 +204,11 @@ class WorkerServer:
     def _hello_to(self, address: str) -> Hello | RelayHello | None:
         if self._draining:
             return None
-        source = None if self._kv is None else self._kv.source_for(address)
+        try:
+            source = None if self._kv is None else self._kv.source_for(address)
+        except OSError as error:
+            log.warning("no way to the frontend at %s: %s", address, error.strerror)
+            return None  # the next beat tries again
         if self._hello is not None:
             return replace(self._hello, kv=source)
         # A follower: its leader introduces the engine.
