@@ -6,10 +6,8 @@ from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
 from frontend.text.tokenizer import Backend
 from protocol.errors import StartError
+from protocol.limits import PORT_MAX
 from protocol.settings import LogLevel, setting
-
-PORT_MAX = 65_535
-
 
 _WEIGHTS = Weights()
 

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+PORT_MAX: Final = 65_535
+"""Highest TCP port; checked where an address is read, so that a typo is refused at start."""
+
 WIRE_VERSION: Final = b"\x01"
 """First frame of every message. What bears another version is dropped and counted."""
 

@@ -39,12 +39,8 @@ def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | No
         StartError: other hosts can reach the address and there is no key.
         zmq.ZMQError: the address is taken or malformed.
     """
-    require_key(address, key)
-    socket = context.socket(zmq.ROUTER)
-    _bound(socket)
+    socket = _server(context, zmq.ROUTER, address, key)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    if key is not None:
-        key.protect_server(socket)
     return _attached(socket, socket.bind, address)
 
 
@@ -56,13 +52,10 @@ def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey 
         zmq.ZMQError: the address is malformed.
     """
     require_key(address, key)
-    socket = context.socket(zmq.DEALER)
-    _bound(socket)
+    socket = _client(context, zmq.DEALER, key)
     _reconnecting(socket)
     # Without this, messages to a frontend that does not exist (yet) would queue up and arrive stale.
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    if key is not None:
-        key.protect_client(socket)
     return _attached(socket, socket.connect, address)
 
 
@@ -75,24 +68,17 @@ def bound_publisher(
         StartError: other hosts can reach the address and there is no key.
         zmq.ZMQError: the address is taken or malformed.
     """
-    require_key(address, key)
-    socket = context.socket(zmq.PUB)
-    _bound(socket)
+    socket = _server(context, zmq.PUB, address, key)
     socket.setsockopt(zmq.SNDHWM, messages_queued_max)
-    if key is not None:
-        key.protect_server(socket)
     return _attached(socket, socket.bind, address)
 
 
 def subscriber(context: "zmq.Context[Socket]", key: MeshKey | None, *, messages_queued_max: int = MESSAGES_QUEUED_MAX) -> Socket:
     """A SUB that is subscribed to everything and connected to nothing yet; `require_key` before each connect."""
-    socket = context.socket(zmq.SUB)
-    _bound(socket)
+    socket = _client(context, zmq.SUB, key)
     socket.setsockopt(zmq.RCVHWM, messages_queued_max)
     _reconnecting(socket)
     socket.setsockopt(zmq.SUBSCRIBE, b"")
-    if key is not None:
-        key.protect_client(socket)
     return socket
 
 
@@ -104,13 +90,10 @@ def asking_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | N
         zmq.ZMQError: the address is malformed.
     """
     require_key(address, key)
-    socket = context.socket(zmq.DEALER)
-    _bound(socket)
+    socket = _client(context, zmq.DEALER, key)
     # An answer of many messages must not be cut short: a ROUTER drops what its peer has no room for.
     socket.setsockopt(zmq.RCVHWM, 0)
     socket.setsockopt(zmq.LINGER, 0)
-    if key is not None:
-        key.protect_client(socket)
     return _attached(socket, socket.connect, address)
 
 
@@ -139,6 +122,25 @@ def require_key(address: str, key: MeshKey | None) -> None:
             f"{address} leaves this host, so the mesh needs a key: put 64 hex digits into a file (openssl rand -hex 32)"
             " and give every frontend and worker --mesh-key-file FILE"
         )
+
+
+def _server(context: "zmq.Context[Socket]", kind: int, address: str, key: MeshKey | None) -> Socket:
+    """A socket about to bind `address`, which admits only holders of the key."""
+    require_key(address, key)
+    socket = context.socket(kind)
+    _bound(socket)
+    if key is not None:
+        key.protect_server(socket)
+    return socket
+
+
+def _client(context: "zmq.Context[Socket]", kind: int, key: MeshKey | None) -> Socket:
+    """A socket about to connect, which proves the key and expects it of the server."""
+    socket = context.socket(kind)
+    _bound(socket)
+    if key is not None:
+        key.protect_client(socket)
+    return socket
 
 
 def _attached(socket: Socket, attach: Callable[[str], object], address: str) -> Socket:

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
+from protocol.limits import PORT_MAX
 from protocol.sockets import is_local
 from workers.free_ports import reserve_ports
 
@@ -17,8 +18,6 @@ _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")  # noqa: S104 - read, not bound
 REPLAY_BATCHES: Final = 2_000
 """Batches that a scheduler keeps for replays. The relay is on its host and asks within a second, so this is a minute of reserve; SGLang's
 own 10,000 would be some 250 MB of prompts of 8k tokens."""
-
-PORT_MAX: Final = 65_535
 
 
 class KvEventsConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -41,9 +41,9 @@ RESOLVE_EVERY_S = 5.0
 class KvSettings:
     """How a worker tells of its cache: see the settings kv_block_size, kv_host and kv_port."""
 
-    block_size_tokens: int = 64
-    host: str | None = None
-    port: int = 0
+    block_size_tokens: int
+    host: str | None
+    port: int
 
 
 class WorkerServer:

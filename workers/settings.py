@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from protocol.errors import StartError
+from protocol.limits import PORT_MAX
 from protocol.settings import LogLevel, setting
 
 KV_BLOCK_TOKENS_MAX = 4_096
 """Larger blocks would match hardly any prefix."""
-
-PORT_MAX = 65_535
 
 
 @dataclass(frozen=True, kw_only=True)
