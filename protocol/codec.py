@@ -1,4 +1,7 @@
-"""Frames ↔ structs. One decoder per direction; whatever is no valid message raises ProtocolViolation, nothing else."""
+"""Frames ↔ structs. One decoder per direction; whatever is no valid message raises ProtocolViolation, nothing else.
+
+The first frame begins with the version; behind it may follow the message's numbers (protocol.numbering).
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -21,9 +24,9 @@ _decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
 _decode_to_frontend = msgspec.msgpack.Decoder(ToFrontend).decode
 
 
-def encode(message: ToWorker | ToFrontend) -> list[bytes]:
-    """Frames of a message: [version, msgpack]."""
-    return [WIRE_VERSION, _encode(message)]
+def encode(message: ToWorker | ToFrontend, head: bytes = WIRE_VERSION) -> list[bytes]:
+    """Frames of a message: [head, msgpack]. The head is the version alone where messages are not numbered."""
+    return [head, _encode(message)]
 
 
 def decode_to_worker(frames: Sequence[bytes]) -> ToWorker:
@@ -45,10 +48,10 @@ def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
 
 
 def decode_frames(decode: Callable[[bytes], MessageT], frames: Sequence[bytes], receiver: str) -> MessageT:
-    """The message in [version, msgpack]. Raises ProtocolViolation for everything else."""
+    """The message in [head, msgpack]. Raises ProtocolViolation for everything else."""
     if len(frames) != _FRAMES:
         raise ProtocolViolation(f"a message has {_FRAMES} frames, got {len(frames)}")
-    if frames[0] != WIRE_VERSION:
+    if frames[0][:1] != WIRE_VERSION:
         raise ProtocolViolation(f"wire version {frames[0][:8].hex()} is not {WIRE_VERSION.hex()}")
     try:
         return decode(frames[1])

@@ -12,9 +12,11 @@
     ├── BodyTooLarge              limit_bytes
     ├── NoWorker                  nobody serves the model now
     ├── Overloaded                every worker is full and so is the queue
+    ├── ShuttingDown              this frontend drains
     ├── DeadlineExceeded
     ├── ClientGone                the client left; nothing is sent any more
-    ├── WorkerLost                the worker died or fell silent
+    ├── WorkerLost                the worker died, fell silent or left; cause
+    ├── PoisonRequest             engines died of this request, or of its twin
     ├── EngineFault               the engine refused or broke
     ├── InternalFault             a defect of the frontend itself
     └── ProtocolViolation         a peer sent bytes that are no message; never reaches a client as such
@@ -22,7 +24,7 @@
 A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `error_from_code` makes it an exception again.
 """
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 EXIT_CANNOT_START: Final = 3
 """Exit code of a process that StartError ended, told apart from a crash so that a supervisor does not try again."""
@@ -118,9 +120,30 @@ class ClientGone(MeshError):
     code = "client_gone"
 
 
+class ShuttingDown(MeshError):
+    code = "shutting_down"
+    retryable = True
+    retry_after_s = 1  # another frontend takes it at once
+
+
+LossCause = Literal["stopped", "died", "silent", "unhealthy", "restarted", "out_of_step"]
+"""Why a worker is one no longer: it left on purpose; its process or engine died; nothing was heard from it; its engine does not answer; it
+introduced itself anew; messages between us were lost."""
+
+
 class WorkerLost(MeshError):
+    """Attributes: cause."""
+
     code = "worker_lost"
     retryable = True
+
+    def __init__(self, message: str, *, param: str | None = None, cause: LossCause = "stopped") -> None:
+        super().__init__(message, param=param)
+        self.cause: LossCause = cause
+
+
+class PoisonRequest(MeshError):
+    code = "poison_request"
 
 
 class EngineFault(MeshError):
@@ -147,9 +170,11 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     BodyTooLarge: (413, "invalid_request_error"),
     NoWorker: (503, "service_unavailable_error"),
     Overloaded: (503, "service_unavailable_error"),
+    ShuttingDown: (503, "service_unavailable_error"),
     DeadlineExceeded: (504, "timeout_error"),
     ClientGone: (499, "cancelled"),
     WorkerLost: (502, "server_error"),
+    PoisonRequest: (500, "server_error"),
     EngineFault: (500, "server_error"),
     InternalFault: (500, "server_error"),
     ProtocolViolation: (500, "server_error"),

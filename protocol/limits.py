@@ -6,7 +6,7 @@ PORT_MAX: Final = 65_535
 """Highest TCP port; checked where an address is read, so that a typo is refused at start."""
 
 WIRE_VERSION: Final = b"\x01"
-"""First frame of every message. What bears another version is dropped and counted."""
+"""First byte of every message. What bears another version is dropped and counted."""
 
 REQUEST_ID_CHARS: Final = 32
 """Request ids are 32 hex digits: SGLang aborts by prefix, so ids must not be prefixes of each other."""

@@ -161,13 +161,17 @@ class Heartbeat(Struct, frozen=True, tag="heartbeat", omit_defaults=True):
     epoch: int
     ranks: Annotated[list[RankLoad], Meta(max_length=DP_RANKS_MAX)]
     relay: RelayCounts | None = None
+    unhealthy: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
+    """Why the worker should get no work, in words; empty while its engine answers."""
 
 
 class Draining(Struct, frozen=True, tag="draining"):
     """No new work, please; what runs will be finished."""
 
 
-class Goodbye(Struct, frozen=True, tag="goodbye"):
-    """The last message: the worker leaves on purpose."""
+class Goodbye(Struct, frozen=True, tag="goodbye", omit_defaults=True):
+    """The last message."""
 
-    reason: str = ""
+    reason: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
+    planned: bool = True
+    """False: the engine died. What ran there may be what killed it."""

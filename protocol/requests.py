@@ -69,8 +69,11 @@ class FetchFile(Struct, frozen=True, tag="fetch_file"):
     sha256: Annotated[str, Meta(min_length=64, max_length=64)]
 
 
-class HelloWanted(Struct, frozen=True, tag="hello_wanted"):
-    """The frontend does not know this connection (it restarted, or the link did): introduce yourself again."""
+class HelloWanted(Struct, frozen=True, tag="hello_wanted", omit_defaults=True):
+    """The frontend does not know this connection (it restarted, or the link did, or messages were lost): introduce yourself again."""
+
+    heard_session: Annotated[int, Meta(ge=0, lt=2**32)] = 0
+    """Session (protocol.numbering) of the message that this answers; if another began since, it is answered already."""
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
