@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import zmq
@@ -168,13 +168,45 @@ def _reconnecting(socket: Socket) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS_MAX)
 
 
-class SocketPump:
-    """Calls `on_message(frames)` on the loop for every message of `socket`, and sends without ever blocking."""
+class Pump(Protocol):
+    """A socket of the mesh to whoever uses it; the simulation puts another transport behind it."""
 
-    def __init__(self, socket: Socket, on_message: Callable[[list[bytes]], None], on_writable: Callable[[], None] | None = None) -> None:
+    def send(self, frames: Sequence[bytes]) -> bool:
+        """Hand over a message, with the peer's identity in front where the socket is a ROUTER; False when it cannot be sent."""
+        ...
+
+    def close(self) -> None:
+        """Send what was handed over and close."""
+
+
+OnFrames = Callable[[list[bytes]], None]
+
+OpenDealer = Callable[[OnFrames, Callable[[], None]], Pump]
+"""Connects, given what takes messages and what is called when there is room again."""
+
+OpenRouter = Callable[[OnFrames, Callable[[bytes], None]], Pump]
+"""Binds, given what takes messages and what is told of an identity that was sent to and has no connection any more."""
+
+
+class SocketPump:
+    """Calls `on_message(frames)` on the loop for every message of `socket`, and sends without ever blocking.
+
+    Args:
+        on_writable: called when there is room again after a send found none.
+        on_gone: of a ROUTER, called in a later turn with the identity that a message could not be sent to.
+    """
+
+    def __init__(
+        self,
+        socket: Socket,
+        on_message: OnFrames,
+        on_writable: Callable[[], None] | None = None,
+        on_gone: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._socket = socket
         self._on_message = on_message
         self._on_writable = on_writable
+        self._on_gone = on_gone
         self._blocked = False
         self._again: asyncio.Handle | None = None
         self._loop = asyncio.get_running_loop()
@@ -186,7 +218,7 @@ class SocketPump:
         """Hand a message to ZMQ.
 
         Returns:
-            False when the peer's queue is full (`on_writable` is called once there is room) or the peer is gone.
+            False when the peer's queue is full or the peer is gone.
         """
         try:
             self._socket.send_multipart(frames, zmq.DONTWAIT, copy=True)
@@ -198,6 +230,8 @@ class SocketPump:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.ENOTSOCK):
                 raise
             sent = False
+            if self._on_gone is not None and error.errno == zmq.EHOSTUNREACH:
+                self._loop.call_soon(self._on_gone, frames[0])
         # Even a send that failed may have taken the edge that announced messages to read.
         if self._again is None and not self._socket.closed and self._ready() & _POLLIN:
             self._turn_soon()

@@ -10,9 +10,10 @@ from protocol.codec import ToFrontend, decode_to_worker, encode
 from protocol.errors import ProtocolViolation
 from protocol.limits import FRONTEND_SILENT_S_MAX
 from protocol.membership import Heartbeat, Hello, RelayHello
+from protocol.numbering import Arrival, Numbering, numbers_of
 from protocol.replies import Delta, StepBatch
 from protocol.requests import FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
-from protocol.sockets import Socket, SocketPump
+from protocol.sockets import OpenDealer
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class FrontendLink:
     requests in flight, and those by the credit we granted.
 
     Args:
+        open_dealer: connects.
         hello: our introduction; None while we drain, for then nobody new should count on us.
         on_request: gets Generate, Abort and FetchFile.
         on_forgotten: the frontend knows nothing of us, hence of none of our requests for it.
@@ -37,7 +39,7 @@ class FrontendLink:
     def __init__(
         self,
         address: str,
-        socket: Socket,
+        open_dealer: OpenDealer,
         *,
         hello: Callable[[], Hello | RelayHello | None],
         on_request: OnRequest,
@@ -52,14 +54,18 @@ class FrontendLink:
         self._on_forgotten = on_forgotten
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Delta] = {}
+        self._numbering = Numbering()
         self._introduced = False
         self._quiet_until = 0.0
         self._complained_at = -COMPLAINTS_S
-        self._pump = SocketPump(socket, self._on_message, on_writable=self._flush)
+        self._pump = open_dealer(self._on_message, self._flush)
 
     def send(self, message: ToFrontend) -> bool:
         """Send one message; False when there is no room or nobody there."""
-        return self._pump.send(encode(message))
+        sent = self._pump.send(encode(message, self._numbering.head()))
+        if sent:
+            self._numbering.note_sent()
+        return sent
 
     def send_deltas(self, deltas: Sequence[Delta]) -> None:
         """Send a step's deltas in one message, or hold them until there is room."""
@@ -97,8 +103,15 @@ class FrontendLink:
         self._pump.close()
 
     def _introduce(self) -> None:
+        """Say Hello, the first message of a session. Nodes that only relay KV events have none."""
         hello = self._hello()
+        if isinstance(hello, Hello):
+            self._numbering = Numbering(self._numbering.session + 1)
         self._introduced = hello is not None and self.send(hello)
+
+    def _begin_anew(self) -> None:
+        self._forgotten()
+        self._introduce()
 
     def _forgotten(self) -> None:
         self._introduced = False
@@ -112,18 +125,25 @@ class FrontendLink:
     def _on_message(self, frames: list[bytes]) -> None:
         try:
             message = decode_to_worker(frames)
+            arrival = self._numbering.arrived(*numbers_of(frames[0]))
         except ProtocolViolation as violation:
             if self._loop.time() - self._complained_at >= COMPLAINTS_S:
                 self._complained_at = self._loop.time()
                 log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
             return
+        if arrival is Arrival.STALE:
+            return
         self.frontend_heard_at = self._loop.time()
+        if arrival is Arrival.GAP:
+            log.warning("messages of frontend %s were lost: introducing ourselves anew", self.address)
+            self._begin_anew()
+            return
         match message:
             case FrontendHeartbeat():
                 pass
             case HelloWanted():
-                self._forgotten()
-                self._introduce()
+                if message.heard_session in (0, self._numbering.session):
+                    self._begin_anew()
             case Welcome():
                 log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
             case Refused():

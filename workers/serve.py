@@ -1,4 +1,4 @@
-"""A worker's life once its engine is up: take requests from every frontend, send step batches back, beat, drain, leave."""
+"""A worker's life: engine up, frontends dialled, beating, drained, gone. What requests go through is `intake`."""
 
 import asyncio
 import logging
@@ -16,12 +16,13 @@ from kv_events.engine_stream import StreamAddress
 from protocol.curve import MeshKey
 from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S
 from protocol.membership import Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
-from protocol.replies import Delta, Failed, FileChunk
+from protocol.replies import FileChunk
 from protocol.requests import Abort, FetchFile, Generate, ToWorker
-from protocol.sockets import Socket, connected_dealer
+from protocol.sockets import Socket, SocketPump, connected_dealer
 from workers.addresses import AddressBook
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.frontend_link import FrontendLink
+from workers.intake import Intake
 from workers.kv_plane import KvPlane
 from workers.loading import LoadingNotice
 
@@ -70,14 +71,11 @@ class WorkerServer:
         self._kv: KvPlane | None = None
         self._context: zmq.Context[Socket] = zmq.Context()
         self._links: dict[str, FrontendLink] = {}
-        self._owners: dict[str, FrontendLink] = {}
-        """Request → the frontend it came from. Bounded by the credit granted to each."""
         self._card_files: dict[str, Path] = {}
         self._hello: Hello | None = None
-        self._draining = False
         self._sending: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
-        self._idle.set()
+        self._intake = Intake(engine, unix_ms=lambda: time.time() * 1000, on_idle=self._idle.set)
 
     async def start(self, model: str) -> None:
         """Bring the engine up, telling the frontends meanwhile that `model` is loading.
@@ -87,7 +85,7 @@ class WorkerServer:
         """
         try:
             with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
-                facts = await self._engine.start(self._deliver)
+                facts = await self._engine.start(self._intake.deliver)
             page_size = facts.page_size_tokens if isinstance(facts, FollowerFacts) else facts.capacity.page_size_tokens
             # Whole pages make a block, so that one page never belongs to two.
             block_size = -(-self._kv_settings.block_size_tokens // page_size) * page_size
@@ -102,6 +100,7 @@ class WorkerServer:
             return
         self._card_files = facts.card_files
         self._hello = self._introduction(facts, replace(facts.capacity, block_size_tokens=block_size))
+        self._intake.credit_requests = self._hello.credit_requests
         capacity = facts.capacity
         log.info("%s is up: %s, %d ranks of %d KV tokens", facts.version, facts.card.name, capacity.dp_size, capacity.kv_tokens)
 
@@ -128,14 +127,16 @@ class WorkerServer:
             self._context.term()
 
     async def _drain(self, drain_s_max: float) -> None:
-        self._draining = True
+        self._intake.closed = True
         for link in self._links.values():
             link.send(Draining())
-        if self._owners:
-            log.info("draining: %d requests still run", len(self._owners))
+        if self._intake:
+            log.info("draining: %d requests still run", len(self._intake))
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_s_max):
-                await self._idle.wait()
+                while self._intake:
+                    self._idle.clear()
+                    await self._idle.wait()
 
     async def _beat_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -173,13 +174,12 @@ class WorkerServer:
             await asyncio.sleep(RESOLVE_EVERY_S)
 
     def _dial(self, address: str) -> FrontendLink:
-        socket = connected_dealer(self._context, address, self._key)
         return FrontendLink(
             address,
-            socket,
+            partial(SocketPump, connected_dealer(self._context, address, self._key)),
             hello=partial(self._hello_to, address),
             on_request=self._on_request,
-            on_forgotten=self._abort_all_of,
+            on_forgotten=self._intake.abort_all_of,
         )
 
     def _close_key(self) -> None:
@@ -202,7 +202,7 @@ class WorkerServer:
         )
 
     def _hello_to(self, address: str) -> Hello | RelayHello | None:
-        if self._draining:
+        if self._intake.closed:
             return None
         try:
             source = None if self._kv is None else self._kv.source_for(address)
@@ -231,60 +231,13 @@ class WorkerServer:
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
         match message:
             case Generate():
-                self._on_generate(link, message)
+                self._intake.take(link, message)
             case Abort():
-                if message.request_id in self._owners:
-                    self._engine.abort(message.request_id)
+                self._intake.abort(link, message.request_id)
             case FetchFile():
                 self._send_file(link, message.sha256)
             case _:
                 pass
-
-    def _on_generate(self, link: FrontendLink, request: Generate) -> None:
-        refusal = self._refusal(link, request)
-        if refusal is not None:
-            link.send_deltas([Delta(request.request_id, 0, b"", refusal)])
-            return
-        self._owners[request.request_id] = link
-        link.requests += 1
-        self._idle.clear()
-        self._engine.submit(request)
-
-    def _refusal(self, link: FrontendLink, request: Generate) -> Failed | None:
-        if self._draining:
-            return Failed("no_worker", "The worker is shutting down.")
-        if time.time() * 1000 > request.deadline_unix_ms:
-            return Failed("deadline_exceeded", "The request's deadline passed before it could start.")
-        if request.request_id in self._owners:
-            return Failed("invalid_value", "This request id is already in use.")
-        if self._hello is not None and link.requests >= self._hello.credit_requests:
-            return Failed("overloaded", "The worker granted less than it was asked for.")
-        return None
-
-    def _deliver(self, deltas: Sequence[Delta]) -> None:
-        batches: dict[FrontendLink, list[Delta]] = {}
-        owners = self._owners
-        for delta in deltas:
-            link = owners.get(delta.request_id)
-            if link is None:
-                continue  # its frontend fell silent
-            batches.setdefault(link, []).append(delta)
-            if delta.end is not None:
-                del owners[delta.request_id]
-                link.requests -= 1
-        for link, batch in batches.items():
-            link.send_deltas(batch)
-        if not owners:
-            self._idle.set()
-
-    def _abort_all_of(self, link: FrontendLink) -> None:
-        """The frontend is gone or knows nothing of these requests any more."""
-        for request_id in [request_id for request_id, owner in self._owners.items() if owner is link]:
-            del self._owners[request_id]
-            self._engine.abort(request_id)
-        link.requests = 0
-        if not self._owners:
-            self._idle.set()
 
     def _send_file(self, link: FrontendLink, sha256: str) -> None:
         path = self._card_files.get(sha256)

@@ -1,0 +1,96 @@
+"""Requests in, tokens out: between the links to the frontends and the engine. Knows of no socket."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from protocol.replies import Delta, Failed
+from protocol.requests import Generate
+from workers.engine import Engine
+
+
+class Requester(Protocol):
+    """A frontend, as its requests see it."""
+
+    requests: int
+    """Its unfinished requests."""
+
+    def send_deltas(self, deltas: Sequence[Delta]) -> None:
+        """Send what one step gave its requests."""
+
+
+class Intake:
+    """Hands requests to the engine and what they put out to whoever asked.
+
+    Args:
+        unix_ms: wall clock, against which deadlines are meant.
+        on_idle: called whenever the last unfinished request has ended.
+    Attributes:
+        credit_requests: unfinished requests that each frontend may have here.
+        closed: nothing more is taken.
+    """
+
+    def __init__(self, engine: Engine, *, unix_ms: Callable[[], float], on_idle: Callable[[], None]) -> None:
+        self.credit_requests = 0
+        self.closed = False
+        self._engine = engine
+        self._unix_ms = unix_ms
+        self._on_idle = on_idle
+        self._owners: dict[str, Requester] = {}
+        """Request → the frontend it came from. Bounded by the credit granted to each."""
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def take(self, requester: Requester, request: Generate) -> None:
+        """Run a request, or answer why not. What has expired never reaches the engine."""
+        refusal = self._refusal(requester, request)
+        if refusal is not None:
+            requester.send_deltas([Delta(request.request_id, 0, b"", refusal)])
+            return
+        self._owners[request.request_id] = requester
+        requester.requests += 1
+        self._engine.submit(request)
+
+    def abort(self, requester: Requester, request_id: str) -> None:
+        """Stop a request of this frontend; its end still arrives as a delta."""
+        if self._owners.get(request_id) is requester:
+            self._engine.abort(request_id)
+
+    def abort_all_of(self, requester: Requester) -> None:
+        """The frontend is gone or knows nothing of its requests any more: nobody waits for them."""
+        for request_id in [request_id for request_id, owner in self._owners.items() if owner is requester]:
+            del self._owners[request_id]
+            self._engine.abort(request_id)
+        requester.requests = 0
+        self._note_idle()
+
+    def deliver(self, deltas: Sequence[Delta]) -> None:
+        """Send what one step of the engine gave: one message a frontend."""
+        batches: dict[Requester, list[Delta]] = {}
+        owners = self._owners
+        for delta in deltas:
+            requester = owners.get(delta.request_id)
+            if requester is None:
+                continue  # its frontend is gone
+            batches.setdefault(requester, []).append(delta)
+            if delta.end is not None:
+                del owners[delta.request_id]
+                requester.requests -= 1
+        for requester, batch in batches.items():
+            requester.send_deltas(batch)
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._owners:
+            self._on_idle()
+
+    def _refusal(self, requester: Requester, request: Generate) -> Failed | None:
+        if self.closed:
+            return Failed("no_worker", "The worker is shutting down.")
+        if self._unix_ms() > request.deadline_unix_ms:
+            return Failed("deadline_exceeded", "The request's deadline passed before it could start.")
+        if request.request_id in self._owners:
+            return Failed("invalid_value", "This request id is already in use.")
+        if requester.requests >= self.credit_requests:
+            return Failed("overloaded", "The worker granted less than it was asked for.")
+        return None
