@@ -19,7 +19,7 @@ from frontend.api.body_budget import BodyBudget
 from frontend.api.chat import chat_completions
 from frontend.api.completions import completions
 from frontend.api.exchange import Exchange
-from frontend.api.request_id import with_request_id
+from frontend.api.request_id import new_request_id, with_request_id
 from frontend.api.routes import build_routes
 from frontend.api.running import Runner
 from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
@@ -28,6 +28,7 @@ from frontend.mesh.mesh import Mesh
 from frontend.models import ModelLoader
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.router_readings import router_readings
+from frontend.recovery import Recovery
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.modes import policy_of
 from frontend.routing.router import Lifetimes, Router
@@ -36,7 +37,7 @@ from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.curve import MeshKey
 from protocol.errors import MethodNotAllowed, StartError
-from protocol.sockets import Socket, bound_router
+from protocol.sockets import Socket, SocketPump, bound_router
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ async def serve(settings: FrontendSettings) -> None:
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
     loader = ModelLoader(FileCache(settings.cache_dir), tokenizer_backend=settings.tokenizer_backend)
     mesh = Mesh(
-        router,
+        lambda on_frames, on_gone: SocketPump(router, on_frames, on_gone=on_gone),
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
         prepare=loader.prepare,
         router=_router(settings),
@@ -125,7 +126,10 @@ async def serve(settings: FrontendSettings) -> None:
         metrics=metrics,
     )
     metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))
-    runner = Runner(mesh, request_timeout_s=settings.request_timeout, weights=settings.router_weights)
+    recovery = Recovery(
+        mesh, metrics.losses, moves_max=settings.migration_limit, new_request_id=new_request_id, now=asyncio.get_running_loop().time
+    )
+    runner = Runner(mesh, recovery, request_timeout_s=settings.request_timeout, weights=settings.router_weights)
     server = Server(
         uvicorn.Config(
             Application(mesh, runner, metrics, settings),

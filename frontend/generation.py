@@ -1,37 +1,45 @@
-"""One HTTP request's choices: dispatched to workers, merged as their tokens arrive, turned into text under their stop rules."""
+"""One HTTP request's choices: dispatched to workers, moved when those are lost, merged as their tokens arrive, turned into text."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Literal
 
 from frontend.mesh.mesh import Mesh
+from frontend.mesh.offer import Offer
 from frontend.mesh.registry import ModelEntry
 from frontend.mesh.stream import RequestStream, Wakeup
+from frontend.migration import Trail
+from frontend.recovery import Lost, Recovery
 from frontend.routing.route import Route
 from frontend.text.output import ChoiceText, OutputRules
-from protocol.errors import InvalidRequest, MeshError, NoWorker
+from protocol.errors import MeshError
+from protocol.replies import Finished
 from protocol.requests import Generate
-
-WORKERS_TRIED_MAX = 3
-"""Further workers that a request is offered to; one that fails on so many is more likely at fault itself."""
+from protocol.tokens import count_tokens
 
 FinishReason = Literal["stop", "length", "abort"]
 
 
 class Choice:
-    """One of the completions that a request asked for."""
+    """One of the completions that a request asked for.
 
-    __slots__ = ("_text", "failed_on", "finish_reason", "index", "request", "route", "stream")
+    Attributes:
+        request, route: what the client asked for, however often it moved since.
+        stream: its present leg.
+    """
+
+    __slots__ = ("_leg", "_text", "finish_reason", "index", "request", "route", "stream", "trail")
 
     def __init__(self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText) -> None:
         self.index = index
         self.request = request
         self.route = route
         self.stream = stream
-        self.failed_on: set[str] = set()
-        """Ids of workers that gave the request up before its first token."""
+        self.trail = Trail()
         self.finish_reason: FinishReason | None = None
         """None while it runs."""
+        self._leg: list[bytes] = []
+        """What this leg generated, for the next one to go on from: four bytes a token."""
         self._text = text
 
     @property
@@ -40,32 +48,47 @@ class Choice:
         if self._text.stopped_after_tokens is not None:
             return self._text.stopped_after_tokens
         finished = self.stream.finished
-        return finished.completion_tokens if finished is not None else self.stream.tokens_received
+        leg_tokens = finished.completion_tokens if finished is not None else self.stream.tokens_received
+        return count_tokens(self.trail.output) + leg_tokens
 
     @property
     def cached_tokens(self) -> int:
-        """Prompt tokens the engine found in its cache; known at the end."""
+        """Prompt tokens the engine found in its cache; known at the end. After a move: the last engine, of the client's own prompt."""
         finished = self.stream.finished
-        return finished.cached_tokens if finished is not None else 0
+        return min(finished.cached_tokens, self.route.prompt_tokens) if finished is not None else 0
+
+    @property
+    def lost(self) -> MeshError | None:
+        """Why this leg ended, if the request has not."""
+        return self.stream.error if self.finish_reason is None else None
 
     def advance(self) -> str:
         """Text gained since the last call; sets `finish_reason` when it was the last."""
-        finished = self.stream.finished
-        text = self._text.add(self.stream.take(), finished)
+        finished, packed = self.stream.finished, self.stream.take()
+        if packed:
+            self._leg.append(packed)
+        text = self._text.add(packed, finished)
         if self._text.stopped_after_tokens is not None:
             self.finish_reason = "stop"
         elif finished is not None:
             self.finish_reason = finished.reason
         return text
 
+    def take_leg(self) -> bytes:
+        """What the leg that ended has generated. Once."""
+        leg = b"".join(self._leg)
+        self._leg.clear()
+        return leg
+
 
 class Generation:
     """Runs several choices at once. `close` must be called; it aborts what still runs."""
 
-    def __init__(self, mesh: Mesh, entry: ModelEntry) -> None:
+    def __init__(self, mesh: Mesh, entry: ModelEntry, recovery: Recovery) -> None:
         self.choices: list[Choice] = []
         self._mesh = mesh
         self._entry = entry
+        self._recovery = recovery
         self._live: list[Choice] = []
         self._wakeup = Wakeup(asyncio.get_running_loop())
 
@@ -73,10 +96,12 @@ class Generation:
         """Send every request to a worker; choice i is requests[i]. Requests of one prompt share its route.
 
         Raises:
+            PoisonRequest: workers died of its like.
             NoWorker, Overloaded: a request found no worker.
         """
         for index, (request, route) in enumerate(requests):
-            stream = await self._mesh.dispatch(self._entry, request, route, self._wakeup)
+            self._recovery.check(request)
+            stream = await self._mesh.dispatch(self._entry, Offer(request, route), self._wakeup)
             choice = Choice(index, request, route, stream, self._entry.served.choice_text(rules))
             self.choices.append(choice)
             self._live.append(choice)
@@ -89,15 +114,16 @@ class Generation:
     async def advance(self) -> list[tuple[Choice, str]]:
         """Wait until something moved; return each choice that did, with its new text (empty only at its end).
 
+        What a lost worker still sent is returned before the choice is moved, which may take a while.
+
         Raises:
             MeshError: a choice failed, and with it the request.
         """
         while True:
+            await self._move_lost()
             await self._wakeup.wait()
             moved: list[tuple[Choice, str]] = []
             for choice in self._live:
-                if choice.stream.error is not None:
-                    await self._try_elsewhere(choice, choice.stream.error)
                 text = choice.advance()
                 if text or choice.finish_reason is not None:
                     moved.append((choice, text))
@@ -118,28 +144,32 @@ class Generation:
                 pieces[choice.index].append(text)
         return ["".join(texts) for texts in pieces]
 
-    def close(self) -> None:
-        """Abort what still runs: the client left, the deadline passed or a choice failed."""
-        for choice in self._live:
-            self._mesh.abort(choice.stream)
-        self._live.clear()
-
-    async def _try_elsewhere(self, choice: Choice, error: MeshError) -> None:
-        """Send a request that failed before its first token to a worker that has not failed it yet.
+    async def _move_lost(self) -> None:
+        """Let every choice whose leg ended before it did go on elsewhere.
 
         Raises:
-            MeshError: what it failed with, if trying again is no use or nobody is left to try.
+            MeshError: one cannot.
         """
-        choice.failed_on.add(choice.stream.worker_id)
-        if not error.retryable or choice.stream.tokens_received or len(choice.failed_on) > WORKERS_TRIED_MAX:
-            raise error
-        try:
-            choice.stream = await self._mesh.dispatch(self._entry, choice.request, choice.route, self._wakeup, avoid=choice.failed_on)
-        except (NoWorker, InvalidRequest):  # the latter: the only worker that would do is one of those
-            raise error from None
+        for choice in self._live:
+            error = choice.lost
+            if error is None:
+                continue
+            lost = Lost(choice.request, choice.route, choice.stream, choice.take_leg(), error)
+            stream = await self._recovery.move(self._entry, lost, choice.trail, self._wakeup)
+            if stream is None:  # nothing was left to generate but the worker's word that it was the end
+                choice.stream.finished = Finished("length", choice.route.prompt_tokens, 0)
+                self._wakeup.notify()
+            else:
+                choice.stream = stream
 
     def _retire(self) -> None:
         for choice in self._live:
             if choice.finish_reason is not None:
                 self._mesh.abort(choice.stream)  # a stop string ends it here while the engine still runs
         self._live = [choice for choice in self._live if choice.finish_reason is None]
+
+    def close(self) -> None:
+        """Abort what still runs: the client left, the deadline passed or a choice failed."""
+        for choice in self._live:
+            self._mesh.abort(choice.stream)
+        self._live.clear()

@@ -12,6 +12,7 @@ from protocol.settings import LogLevel, setting
 _WEIGHTS = Weights()
 
 _NOT_NEGATIVE = (
+    "migration_limit",
     "queue_size",
     "http_graceful_shutdown_timeout_secs",
     "router_prefill_weight",
@@ -77,6 +78,7 @@ class FrontendSettings:
     )
     tokenizer_backend: Backend = setting("auto", "auto takes fastokens where it agrees with Hugging Face", env="KVMESH_TOKENIZER_BACKEND")
     request_timeout: float = setting(600.0, "seconds after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
+    migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
     queue_timeout: float = setting(30.0, "seconds a request may wait for a worker with room", env="KVMESH_QUEUE_TIMEOUT")
     http_graceful_shutdown_timeout_secs: int = setting(

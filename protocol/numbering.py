@@ -55,9 +55,9 @@ class Numbering:
         """Judge a message and, if it is the next one, count it."""
         if session == UNNUMBERED:
             return Arrival.NEXT
-        if session != self.session or number <= self._received:
+        if session < self.session or (session == self.session and number <= self._received):
             return Arrival.STALE
-        if number > self._received + 1:
+        if session > self.session or number > self._received + 1:
             return Arrival.GAP
         self._received = number
         return Arrival.NEXT

@@ -14,6 +14,7 @@ from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
+from frontend.recovery import Recovery
 from frontend.routing.route import Route, Weights
 from frontend.text.output import OutputRules
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
@@ -27,8 +28,9 @@ CHOICES_MAX = 1_024
 class Runner:
     """Starts generations for the HTTP handlers."""
 
-    def __init__(self, mesh: Mesh, *, request_timeout_s: float, weights: Weights) -> None:
+    def __init__(self, mesh: Mesh, recovery: Recovery, *, request_timeout_s: float, weights: Weights) -> None:
         self._mesh = mesh
+        self._recovery = recovery
         self._weights = weights
         self._request_timeout_s = request_timeout_s
 
@@ -54,7 +56,7 @@ class Runner:
 
         Raises:
             InvalidRequest: too many choices, or the sampling fields do not fit the prompt.
-            NoWorker, Overloaded: as Mesh.dispatch.
+            PoisonRequest, NoWorker, Overloaded: as Generation.start.
         """
         n = request.n or 1
         if n * len(prompts) > CHOICES_MAX:
@@ -87,7 +89,7 @@ class Runner:
                 )
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
-        generation = Generation(self._mesh, entry)
+        generation = Generation(self._mesh, entry, self._recovery)
         rules = OutputRules(
             stops=stop_strings(request.stop),
             include_stop=request.include_stop_str_in_output or False,

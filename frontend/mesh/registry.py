@@ -32,7 +32,7 @@ class ModelEntry:
 
     def refresh(self) -> None:
         """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
-        self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.phase is Phase.READY}
+        self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
         self.ranks = [rank for worker in self.worker_of.values() for rank in worker.ranks]
         self.queue.room()
 
@@ -107,6 +107,10 @@ class Registry:
     def drain(self, worker: Worker) -> None:
         """Give the worker nothing new."""
         worker.phase = Phase.DRAINING
+        self.refresh(worker)
+
+    def refresh(self, worker: Worker) -> None:
+        """Take over that the worker may get new work, or may not."""
         entry = self.entry_of(worker)
         if entry is not None:
             entry.refresh()

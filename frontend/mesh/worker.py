@@ -9,6 +9,11 @@ from kv_events.index import BlockBudget
 from kv_events.rank_feed import RankFeed
 from kv_events.subscriber import Subscription
 from protocol.membership import Heartbeat, Hello, RankLoad, RelayCounts
+from protocol.numbering import Numbering
+
+CLEARED_AFTER_TOKENS = 4
+"""Tokens of one leg after which a request is no suspect: what kills an engine does so when it is computed, and a moved request is computed
+anew up to where it stood."""
 
 
 class Phase(Enum):
@@ -25,13 +30,21 @@ class Worker:
     Lives until Goodbye, silence (its next heartbeat makes it join anew) or a newer connection under the same id.
     """
 
-    def __init__(self, identity: bytes, hello: Hello, now: float, budget: BlockBudget) -> None:
+    def __init__(self, identity: bytes, hello: Hello, now: float, budget: BlockBudget, numbering: Numbering | None = None) -> None:
         self.identity = identity
         self.hello = hello
+        self.numbering = numbering or Numbering()
         self.phase = Phase.JOINING
+        self.unhealthy = ""
+        """Why it gets no work although it beats; empty while its engine answers."""
         self.heard_at = now
         self.bookings: dict[str, Booking] = {}
         """Unfinished requests of ours, at most `hello.credit_requests`."""
+        self.suspects: set[str] = set()
+        """Of these, those that a worker may have died of before: at most one."""
+        self.aborts_owed: set[str] = set()
+        """Aborts that found no room in the socket. Whoever has no room for these has none for requests either, so they are no more than
+        the credit."""
         self.ranks = [Rank(hello, dp_rank, budget) for dp_rank in range(hello.capacity.dp_size)]
         self.subscriptions: list[Subscription] = []
         """Its KV events, one of each node of its engine; none if it publishes none, or none are wanted."""
@@ -42,9 +55,13 @@ class Worker:
         return self.hello.worker_id
 
     @property
-    def has_credit(self) -> bool:
-        """Whether the worker granted us room for one more request."""
-        return len(self.bookings) < self.hello.credit_requests
+    def takes_work(self) -> bool:
+        """Whether it may be given requests at all."""
+        return self.phase is Phase.READY and not self.unhealthy
+
+    def has_room(self, *, alone: bool) -> bool:
+        """Whether the worker granted us room for one more request, which is not to meet others of its kind if it goes `alone`."""
+        return len(self.bookings) < self.hello.credit_requests and not (alone and self.suspects)
 
     def report(self, heartbeat: Heartbeat, now: float) -> None:
         """Take over the load of a heartbeat; ranks we do not know are ignored."""
@@ -73,12 +90,22 @@ class Worker:
         """What keeps the rank's blocks up to date; None if nothing does."""
         return next((feed for subscription in self.subscriptions if (feed := subscription.feeds.get(dp_rank))), None)
 
-    def book(self, stream: RequestStream, rank: Rank, uncached_tokens: int) -> None:
+    def book(self, stream: RequestStream, rank: Rank, uncached_tokens: int, *, suspect: bool = False) -> None:
         """Count a request from the moment it is sent."""
         self.bookings[stream.request_id] = Booking(stream, rank, uncached_tokens)
+        if suspect:
+            self.suspects.add(stream.request_id)
+
+    def clear_suspect(self, stream: RequestStream) -> bool:
+        """Whether this request was a suspect until it had come so far."""
+        if stream.tokens_received < CLEARED_AFTER_TOKENS or stream.request_id not in self.suspects:
+            return False
+        self.suspects.discard(stream.request_id)
+        return True
 
     def release(self, request_id: str) -> RequestStream | None:
         """Forget a request that ended; None when it had been forgotten already."""
+        self.suspects.discard(request_id)
         booking = self.bookings.pop(request_id, None)
         if booking is None:
             return None

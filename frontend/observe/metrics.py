@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from frontend.observe.loss_metrics import LossMetrics
 from frontend.observe.router_metrics import RouterMetrics
 
 
@@ -11,6 +12,7 @@ class FrontendMetrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.router = RouterMetrics(self._registry)
+        self.losses = LossMetrics(self._registry)
         self.requests = Counter(
             "dynamo_frontend_requests_total",
             "Requests answered, by endpoint, kind and outcome",

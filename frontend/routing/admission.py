@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 class _Turn:
-    """One waiter's place: higher priorities first, then who came first."""
+    """One waiter's place: who was moved, then higher priorities, then who came first."""
 
     __slots__ = ("called", "choosy", "rank")
 
-    def __init__(self, priority: int, arrival: int, *, choosy: bool) -> None:
-        self.rank = (-priority, arrival)
+    def __init__(self, priority: int, arrival: int, *, choosy: bool, moved: bool) -> None:
+        self.rank = (not moved, -priority, arrival)
         self.choosy = choosy
         self.called = asyncio.Event()
 
@@ -47,7 +47,7 @@ class AdmissionQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def admit(self, attempt: Callable[[], T | None], *, priority: int = 0, choosy: bool = False) -> T:
+    async def admit(self, attempt: Callable[[], T | None], *, priority: int = 0, choosy: bool = False, moved: bool = False) -> T:
         """Return what `attempt` gives, trying at once if nobody comes before it and otherwise whenever it is its turn.
 
         Raises:
@@ -55,13 +55,13 @@ class AdmissionQueue:
             Whatever `attempt` raises: then there is nothing to wait for.
         """
         self._arrivals += 1
-        turn = _Turn(priority, self._arrivals, choosy=choosy)
+        turn = _Turn(priority, self._arrivals, choosy=choosy, moved=moved)
         called = any(other.called.is_set() for other in self._waiting)
         if not self._waiting or turn < self._waiting[0] or (not called and all(other.choosy for other in self._waiting)):
             result = attempt()
             if result is not None:
                 return result
-        if len(self._waiting) >= self._requests_waiting_max:
+        if len(self._waiting) >= self._requests_waiting_max and not moved:  # those are no more than ran on the worker that was lost
             raise Overloaded("All workers are busy and the queue is full. Please retry later.")
         insort(self._waiting, turn)
         self._stepped_back |= called

@@ -68,6 +68,18 @@ class Route:
         """Whether only some ranks will do."""
         return self.worker_id is not None or self.dp_rank is not None
 
+    def followed_by(self, output: bytes) -> "Route":
+        """The same wishes for the prompt with `output` (packed u32) behind it."""
+        return Route(
+            self._prompt + output,
+            lora_name=self._lora_name,
+            cache_salt=self._cache_salt,
+            worker_id=self.worker_id,
+            dp_rank=self.dp_rank,
+            session_id=self.session_id,
+            weights=self.weights,
+        )
+
     def blocks(self, block_size_tokens: int) -> list[int]:
         """Hashes of the prompt's whole blocks; made at the first call."""
         hashes = self._by_block_size.get(block_size_tokens)

@@ -42,7 +42,7 @@ def test_a_worker_that_goes_and_comes_back_is_noticed(fleet: Fleet) -> None:
         assert client.completions.create(model="demo", prompt="hi").choices[0].text
 
 
-def test_a_killed_worker_is_dropped_and_its_request_fails_cleanly(fleet: Fleet) -> None:
+def test_a_killed_worker_is_dropped_and_its_request_fails_cleanly_where_nobody_else_serves(fleet: Fleet) -> None:
     fleet.frontend()
     worker = fleet.worker("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192")
     fleet.wait_for_workers(1)

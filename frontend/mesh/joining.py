@@ -1,0 +1,97 @@
+"""From a worker's Hello to its first request: model files fetched, tokenizer and template loaded, the worker welcomed or refused."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from frontend.mesh.files import CannotServe, FileFetch
+from frontend.mesh.registry import Registry
+from frontend.mesh.wire import MeshWire
+from frontend.mesh.worker import Worker
+from frontend.models import ServedModel
+from protocol.membership import CardFile, Hello
+from protocol.replies import FileChunk
+from protocol.requests import FetchFile, Refused, Welcome
+
+log = logging.getLogger(__name__)
+
+PrepareModel = Callable[[Hello, Callable[[CardFile], FileFetch]], Awaitable[ServedModel]]
+"""Makes a model servable from a worker's Hello; gets a way to fetch files from that worker."""
+
+FETCHES_MAX: Final = 64
+"""Files under way at once, over all joining workers."""
+
+
+class Joining:
+    """One task per worker that joins.
+
+    Args:
+        on_joined: called with each worker that serves from now on.
+    """
+
+    def __init__(
+        self, registry: Registry, wire: MeshWire, prepare: PrepareModel, *, frontend_id: str, on_joined: Callable[[Worker], None]
+    ) -> None:
+        self._registry = registry
+        self._wire = wire
+        self._prepare = prepare
+        self._frontend_id = frontend_id
+        self._on_joined = on_joined
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        self._fetches: dict[tuple[bytes, str], FileFetch] = {}
+
+    def begin(self, worker: Worker) -> None:
+        """Take a worker in."""
+        self._tasks[worker.identity] = asyncio.get_running_loop().create_task(self._join(worker))
+
+    def give_up(self, worker: Worker) -> None:
+        """The worker left before it was done."""
+        task = self._tasks.get(worker.identity)
+        if task is not None:
+            task.cancel()
+
+    def take_chunk(self, identity: bytes, chunk: FileChunk) -> None:
+        """A piece of a file arrived; one that was not asked for is ignored."""
+        fetch = self._fetches.get((identity, chunk.sha256))
+        if fetch is not None:
+            fetch.add(chunk)
+
+    async def close(self) -> None:
+        """Wait for what `give_up` has ended."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _join(self, worker: Worker) -> None:
+        try:
+            served = await self._prepare(worker.hello, partial(self._fetch, worker))
+            reason = self._registry.conflict(worker)
+            if reason is not None:
+                self._refuse(worker, reason)
+                return
+            self._registry.serve(worker, served)
+            self._on_joined(worker)
+            self._wire.send(worker, Welcome(self._frontend_id))
+            log.info("worker %s serves %s (%s)", worker.worker_id, worker.hello.card.name, worker.hello.engine)
+        except CannotServe as error:
+            self._refuse(worker, str(error))
+        except Exception:
+            log.exception("cannot take worker %s", worker.worker_id)
+            self._refuse(worker, "the frontend had an error while preparing the model")
+        finally:
+            if self._tasks.get(worker.identity) is asyncio.current_task():
+                del self._tasks[worker.identity]
+                for key in [key for key in self._fetches if key[0] == worker.identity]:
+                    del self._fetches[key]
+
+    def _fetch(self, worker: Worker, file: CardFile) -> FileFetch:
+        if len(self._fetches) >= FETCHES_MAX:
+            raise CannotServe("too many model files are being fetched at once")
+        fetch = self._fetches[worker.identity, file.sha256] = FileFetch(file)
+        self._wire.send(worker, FetchFile(file.sha256))
+        return fetch
+
+    def _refuse(self, worker: Worker, reason: str) -> None:
+        log.warning("refused worker %s: %s", worker.worker_id, reason)
+        self._wire.tell(worker.identity, Refused(reason))
+        self._registry.leave(worker)

@@ -1,0 +1,29 @@
+"""A request as it is offered to workers, once or again."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from frontend.routing.route import Route
+from protocol.requests import Generate
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What to run and where not to.
+
+    Attributes:
+        avoid: ids of workers that have refused it.
+        alone: a worker may have died of it, so no two of its kind go to one worker until they are cleared.
+        moved: its client has been reading the answer, so it comes before whoever has not been served at all.
+    """
+
+    request: Generate
+    route: Route
+    avoid: AbstractSet[str] = frozenset()
+    alone: bool = False
+    moved: bool = False
+
+    @property
+    def choosy(self) -> bool:
+        """Whether only some ranks will do, so that others may pass it in the queue."""
+        return bool(self.route.pinned or self.avoid or self.alone)

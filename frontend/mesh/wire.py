@@ -1,0 +1,73 @@
+"""The frontend's ROUTER: frames ↔ messages, numbered per connection. A message that is none is counted and dropped; the socket lives on."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from frontend.mesh.worker import Worker
+from protocol.codec import ToFrontend, decode_to_frontend, encode
+from protocol.errors import ProtocolViolation
+from protocol.limits import WIRE_VERSION
+from protocol.numbering import numbers_of
+from protocol.requests import ToWorker
+from protocol.sockets import OpenRouter
+
+log = logging.getLogger(__name__)
+
+COMPLAINTS_S: Final = 1.0
+"""Between two log lines about malformed messages; all are counted."""
+
+
+class MeshWire:
+    """Sends and receives.
+
+    Args:
+        on_message: gets identity, message and its numbers (session, number).
+        on_gone: gets the identity of a connection that is no more.
+        on_malformed: called for every message that is none.
+    """
+
+    def __init__(
+        self,
+        open_router: OpenRouter,
+        *,
+        on_message: Callable[[bytes, ToFrontend, tuple[int, int]], None],
+        on_gone: Callable[[bytes], None],
+        on_malformed: Callable[[], None],
+    ) -> None:
+        self._on_message = on_message
+        self._on_malformed = on_malformed
+        self._loop = asyncio.get_running_loop()
+        self._complained_at = -COMPLAINTS_S
+        self._pump = open_router(self._on_frames, on_gone)
+
+    def send(self, worker: Worker, message: ToWorker) -> bool:
+        """Send the next message of a worker's session; False when there is no room or nobody there."""
+        sent = self._pump.send([worker.identity, *encode(message, worker.numbering.head())])
+        if sent:
+            worker.numbering.note_sent()
+        return sent
+
+    def tell(self, identity: bytes, message: ToWorker) -> bool:
+        """Send a message outside of any session."""
+        return self._pump.send([identity, *encode(message, WIRE_VERSION)])
+
+    def close(self) -> None:
+        """Close the socket; what was sent leaves within the linger time."""
+        self._pump.close()
+
+    def _on_frames(self, frames: list[bytes]) -> None:
+        try:
+            message = decode_to_frontend(frames[1:])
+            numbers = numbers_of(frames[1])
+        except ProtocolViolation as violation:
+            self._complain(violation)
+            return
+        self._on_message(frames[0], message, numbers)
+
+    def _complain(self, violation: ProtocolViolation) -> None:
+        self._on_malformed()
+        if self._loop.time() - self._complained_at >= COMPLAINTS_S:
+            self._complained_at = self._loop.time()
+            log.warning("dropped a malformed message: %s", violation.message[:200])

@@ -1,0 +1,52 @@
+"""Requests that engines died of, so that their twins are refused for a while. Bounded; pure."""
+
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from protocol.errors import PoisonRequest
+from protocol.requests import Generate
+
+REFUSED_S: Final = 60.0
+"""A client that repeats its request every few seconds meets this instead of one worker after the other; whoever has mended theirs does not
+wait long."""
+
+PROVEN_MAX: Final = 1_024
+"""Remembered at once, oldest forgotten first. Each has cost two workers, so a fleet does not live to see many."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class PoisonList:
+    """Fingerprints of requests that were proven to kill engines. Costs nothing while it is empty."""
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+
+    def add(self, request: Generate, now: float) -> None:
+        """Remember a request as the client asked for it."""
+        self._until[_fingerprint(request)] = now + REFUSED_S
+        while len(self._until) > PROVEN_MAX:
+            self._until.popitem(last=False)
+
+    def check(self, request: Generate, now: float) -> None:
+        """Refuse the twin of a request on the list.
+
+        Raises:
+            PoisonRequest: it is one.
+        """
+        while self._until and next(iter(self._until.values())) <= now:
+            self._until.popitem(last=False)
+        if self._until and _fingerprint(request) in self._until:
+            raise PoisonRequest("A request like this one has ended several workers a moment ago, so it is refused for a while.")
+
+
+def _fingerprint(request: Generate) -> bytes:
+    """All that decides what an engine computes, but for the seed and how long it goes on: a client varies those between attempts.
+
+    Cryptographic, so that nobody can make a request whose twin is somebody else's.
+    """
+    sampling = msgspec.structs.replace(request.sampling, seed=None, max_new_tokens=0)
+    return blake2b(_encode((request.model, request.token_ids, sampling, request.lora_name)), digest_size=16).digest()

@@ -1,0 +1,120 @@
+"""Sends requests that lost their worker to another one. One per frontend."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+from frontend.mesh.mesh import Mesh
+from frontend.mesh.offer import Offer
+from frontend.mesh.registry import ModelEntry
+from frontend.mesh.stream import RequestStream, Wakeup
+from frontend.migration import Trail
+from frontend.observe.loss_metrics import LossMetrics
+from frontend.poison import PoisonList
+from frontend.routing.route import Route
+from protocol.errors import InvalidRequest, MeshError, NoWorker, PoisonRequest, WorkerLost
+from protocol.requests import Generate
+
+log = logging.getLogger(__name__)
+
+REFUSALS_MAX: Final = 3
+"""Workers that may refuse a request one after the other; by then the fleet is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A leg that ended before its request did.
+
+    Attributes:
+        request, route: as the client asked.
+        leg: what it generated, packed u32.
+    """
+
+    request: Generate
+    route: Route
+    stream: RequestStream
+    leg: bytes
+    error: MeshError
+
+
+class Recovery:
+    """Decides whether a request goes on, and where.
+
+    Args:
+        moves_max: times that one request is moved (--migration-limit).
+        new_request_id: names legs; a worker that wakes up must not find its old requests under theirs.
+        now: monotonic seconds.
+    """
+
+    def __init__(
+        self, mesh: Mesh, metrics: LossMetrics, *, moves_max: int, new_request_id: Callable[[], str], now: Callable[[], float]
+    ) -> None:
+        self._mesh = mesh
+        self._metrics = metrics
+        self._moves_max = moves_max
+        self._new_request_id = new_request_id
+        self._now = now
+        self._poison = PoisonList()
+
+    def check(self, request: Generate) -> None:
+        """Refuse what workers just died of.
+
+        Raises:
+            PoisonRequest: a request like this one ended several.
+        """
+        try:
+            self._poison.check(request, self._now())
+        except PoisonRequest:
+            self._metrics.twins.inc()
+            raise
+
+    async def move(self, entry: ModelEntry, lost: Lost, trail: Trail, wakeup: Wakeup) -> RequestStream | None:
+        """Go on elsewhere; None when there is nothing left to generate.
+
+        Raises:
+            PoisonRequest: the request is what workers die of.
+            MeshError: what it failed with, if trying again is no use, or nobody is left to try.
+        """
+        cause = lost.error.cause if isinstance(lost.error, WorkerLost) else "refused"
+        begun_s = perf_counter()
+        try:
+            stream = await self._try(entry, lost, trail, wakeup)
+        except MeshError as error:
+            if lost.error.retryable:
+                self._metrics.migrations.labels(cause, error.code).inc()
+            raise
+        self._metrics.migrations.labels(cause, "moved" if stream is not None else "was_complete").inc()
+        self._metrics.migration_seconds.observe(perf_counter() - begun_s)
+        if stream is not None and cause != "refused":
+            kind = "ongoing_request" if trail.output else "new_request"
+            self._metrics.model_migrations.labels(lost.request.model, kind).inc()
+            log.info("request %s goes on as %s on worker %s", lost.request.request_id, stream.request_id, stream.worker_id)
+        return stream
+
+    async def _try(self, entry: ModelEntry, lost: Lost, trail: Trail, wakeup: Wakeup) -> RequestStream | None:
+        error = lost.error
+        if isinstance(error, WorkerLost):
+            self._lose(lost, error, trail)
+        elif error.retryable and not lost.leg and len(trail.refused_by) < REFUSALS_MAX:
+            trail.refused_by.add(lost.stream.worker_id)
+        else:
+            raise error
+        request = trail.go_on(lost.request, self._new_request_id())
+        if request is None:
+            return None
+        offer = Offer(request, trail.route(lost.route), avoid=frozenset(trail.refused_by), alone=trail.alone, moved=bool(trail.moves))
+        try:
+            return await self._mesh.dispatch(entry, offer, wakeup)
+        except (NoWorker, InvalidRequest):  # the latter: the only worker that would do is lost
+            raise error from None
+
+    def _lose(self, lost: Lost, error: WorkerLost, trail: Trail) -> None:
+        try:
+            trail.lose(error.cause, lost.leg, moves_max=self._moves_max)
+        except PoisonRequest:
+            log.error("request %s is refused from here on: workers died of it", lost.request.request_id)
+            self._poison.add(lost.request, self._now())
+            self._metrics.poison.inc()
+            raise
