@@ -1,5 +1,6 @@
 """The frontend's settings."""
 
+import re
 from dataclasses import dataclass
 
 from frontend.routing.route import Weights
@@ -11,9 +12,12 @@ from protocol.settings import LogLevel, setting
 
 _WEIGHTS = Weights()
 
+_PATH = re.compile(r"(/[\w.~-]+)+").fullmatch
+
 _NOT_NEGATIVE = (
     "migration_limit",
     "queue_size",
+    "graceful_shutdown_grace_period_secs",
     "http_graceful_shutdown_timeout_secs",
     "router_prefill_weight",
     "router_idle_share",
@@ -81,9 +85,16 @@ class FrontendSettings:
     migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
     queue_timeout: float = setting(30.0, "seconds a request may wait for a worker with room", env="KVMESH_QUEUE_TIMEOUT")
-    http_graceful_shutdown_timeout_secs: int = setting(
-        30, "longest wait for open requests after SIGTERM", env="DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
+    graceful_shutdown_grace_period_secs: float = setting(
+        0.0,
+        "seconds after SIGTERM in which new requests are still served, for load balancers to notice that /ready says no",
+        env="DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS",
     )
+    http_graceful_shutdown_timeout_secs: int = setting(
+        30, "longest wait for open requests after that", env="DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
+    )
+    http_svc_health_path: str = setting("/health", "path of the health page", env="DYN_HTTP_SVC_HEALTH_PATH")
+    http_svc_live_path: str = setting("/live", "path of the liveness page", env="DYN_HTTP_SVC_LIVE_PATH")
     body_limit_mb: int = setting(45, "largest request body, in MB", env="DYN_HTTP_BODY_LIMIT_MB")
     cache_dir: str = setting("~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR")
     log_level: LogLevel = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL")
@@ -119,5 +130,8 @@ class FrontendSettings:
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise StartError(f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}")
+        for name in ("http_svc_health_path", "http_svc_live_path"):
+            if not _PATH(getattr(self, name)):
+                raise StartError(f"--{name.replace('_', '-')} must be a path like /health, got {getattr(self, name)!r}")
         if not 0 <= self.http_port <= PORT_MAX:
             raise StartError(f"--http-port must be 0 to {PORT_MAX}, got {self.http_port}")

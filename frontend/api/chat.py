@@ -30,6 +30,7 @@ _RESERVED_TEMPLATE_KWARGS = frozenset(
 async def chat_completions(exchange: Exchange, runner: Runner) -> None:
     """Answer one chat request, as a whole or streamed."""
     request = _parser.parse(await exchange.read_body())
+    exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
 

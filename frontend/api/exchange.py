@@ -14,9 +14,25 @@ from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
 from frontend.api.errors import error_body, error_status
 from frontend.api.nvext import HEADER_FIELDS
-from protocol.errors import BodyTooLarge, ClientGone, DeadlineExceeded, InternalFault, MeshError, MethodNotAllowed, UnsupportedMediaType
+from protocol.errors import (
+    BodyTooLarge,
+    ClientGone,
+    DeadlineExceeded,
+    InternalFault,
+    InvalidRequest,
+    MeshError,
+    MethodNotAllowed,
+    ShuttingDown,
+    UnsupportedMediaType,
+)
 
 log = logging.getLogger(__name__)
+
+TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
+"""How long a client is willing to wait. It can only shorten what --request-timeout allows."""
+
+_TIMEOUT_DIGITS_MAX: Final = 12
+"""Thirty years; int() takes its time over thousands of digits."""
 
 ERROR_SEND_S_MAX: Final = 1.0
 """For the error itself. It is a few hundred bytes: a client that has not made room for them by then reads nothing any more."""
@@ -29,9 +45,21 @@ _EVENTS: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cac
 
 
 class Exchange:
-    """A request being answered. Exactly one of `send_json`, an event stream, or an error leaves."""
+    """A request being answered. Exactly one of `send_json`, an event stream, or an error leaves.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_bytes_max: int, budget: BodyBudget) -> None:
+    Args:
+        timeout_s: of the server; a header may shorten it.
+        now_unix_s: when the request came.
+    Attributes:
+        timeout_s: after which the request is ended.
+        deadline_unix_ms: the same as a time, for the worker.
+        model: the name that the client asked for, empty before it is known; any text.
+        streams: whether it wants events.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, body_bytes_max: int, budget: BodyBudget, timeout_s: float, now_unix_s: float
+    ) -> None:
         self._receive = receive
         self._send = send
         self._body_bytes_max = body_bytes_max
@@ -48,7 +76,13 @@ class Exchange:
         """Field of `nvext` → what a header says of it."""
         self._echoed_id = self.request_id.encode()
         self._announced_too_large = False
-        self._wrong_type: bytes | None = None
+        self._refused: MeshError | None = None
+        """What the headers alone are answered with."""
+        self._cut_off_with: MeshError | None = None
+        self._limit: asyncio.Timeout | None = None
+        self.timeout_s = timeout_s
+        self.model = ""
+        self.streams = False
         for name, value in scope["headers"]:
             if name == request_id.HEADER and request_id.is_echoable(value):
                 self._echoed_id = value
@@ -59,19 +93,23 @@ class Exchange:
             elif name == b"content-length" and int(value) > body_bytes_max:
                 self._announced_too_large = True
             elif name == b"content-type" and not _JSON_TYPE(value):
-                self._wrong_type = value
+                self._refused = _unsupported_type(value)
+            elif name == TIMEOUT_HEADER:
+                self._limit_by(value)
+        self.deadline_unix_ms = int((now_unix_s + self.timeout_s) * 1000)
 
     async def read_body(self) -> bytes:
         """The whole body.
 
         Raises:
             UnsupportedMediaType: it is said to be something else than JSON.
+            InvalidRequest: a header makes no sense.
             BodyTooLarge: more than the cap; what is above it is never kept.
             Overloaded: the bodies of all clients together are more than the budget.
             ClientGone: the client left before the end.
         """
-        if self._wrong_type is not None:
-            raise _unsupported_type(self._wrong_type)
+        if self._refused is not None:
+            raise self._refused
         if self._announced_too_large:
             raise self._too_large()
         message = await self._receive()
@@ -136,17 +174,23 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": events})
         self._streaming = False
 
-    async def answer(self, work: Callable[["Exchange"], Awaitable[None]], *, deadline_s: float) -> MeshError | None:
+    def cut_off(self, error: MeshError) -> None:
+        """End with this error as soon as the loop turns; not at all if the exchange is ending anyway."""
+        if self._limit is not None and not self._limit.expired():
+            self._cut_off_with = error
+            self._limit.reschedule(0.0)
+
+    async def answer(self, work: Callable[["Exchange"], Awaitable[None]]) -> MeshError | None:
         """Run a handler; whatever it raises becomes the one error that the client sees.
 
         Returns:
             The error, for the metrics; None when the exchange was answered.
         """
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(self.timeout_s) as self._limit:
                 await work(self)
         except TimeoutError:
-            error: MeshError = DeadlineExceeded(f"The request was not finished within {deadline_s:g} seconds.")
+            error: MeshError = self._cut_off_with or DeadlineExceeded(f"The request was not finished within {self.timeout_s:g} seconds.")
         except MeshError as raised:
             error = raised
         except Exception:
@@ -155,6 +199,7 @@ class Exchange:
         else:
             return None
         finally:
+            self._limit = None
             self._budget.give(self._body_bytes)
         try:
             async with asyncio.timeout(ERROR_SEND_S_MAX):
@@ -186,18 +231,29 @@ class Exchange:
         self._budget.take(size_bytes)
         self._body_bytes += size_bytes
 
+    def _limit_by(self, value: bytes) -> None:
+        milliseconds = int(value) if value.isdigit() and len(value) <= _TIMEOUT_DIGITS_MAX else 0
+        if milliseconds:
+            self.timeout_s = min(self.timeout_s, milliseconds / 1000)
+        else:
+            self._refused = InvalidRequest(
+                f"The header {TIMEOUT_HEADER.decode()} must be a positive number of milliseconds, got {value[:100].decode('latin-1')!r}.",
+                param=TIMEOUT_HEADER.decode(),
+            )
+
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request body is larger than {self._body_bytes_max} bytes.")
 
 
 def _headers_of(error: MeshError) -> tuple[tuple[bytes, bytes], ...]:
+    headers: list[tuple[bytes, bytes]] = []
     if error.retry_after_s is not None:
-        return ((b"retry-after", str(error.retry_after_s).encode()),)
+        headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):
-        return ((b"allow", b"POST"),)
-    if isinstance(error, BodyTooLarge):  # the rest of it is not worth reading
-        return ((b"connection", b"close"),)
-    return ()
+        headers.append((b"allow", b"POST"))
+    if isinstance(error, BodyTooLarge | ShuttingDown):  # the rest of the body is not worth reading; the connection must go to another
+        headers.append((b"connection", b"close"))
+    return tuple(headers)
 
 
 def _unsupported_type(value: bytes) -> UnsupportedMediaType:

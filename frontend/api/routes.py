@@ -9,21 +9,23 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from frontend.api.errors import error_body, error_status
+from frontend.api.health import health_page, ready_page
 from frontend.api.openapi import document
+from frontend.drain import Drain
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
-from frontend.mesh.worker import Phase, Worker
 from frontend.observe.metrics import FrontendMetrics
+from frontend.settings import FrontendSettings
 from protocol.errors import InternalFault, MeshError, MethodNotAllowed, ModelNotFound, RouteNotFound
 
 
-def build_routes(mesh: Mesh, metrics: FrontendMetrics, *, hot_paths: Iterable[str]) -> FastAPI:
+def build_routes(mesh: Mesh, metrics: FrontendMetrics, drain: Drain, settings: FrontendSettings, *, hot_paths: Iterable[str]) -> FastAPI:
     """The FastAPI application behind the hot paths."""
     app = FastAPI(title="kvmesh", version="0.1.0", redoc_url=None)
     app.openapi = lambda: document(app, hot_paths)  # type: ignore[method-assign]
     _add_error_handlers(app)
     _add_models(app, mesh)
-    _add_health(app, mesh)
+    _add_health(app, mesh, drain, settings)
 
     @app.get("/metrics", response_class=Response)
     async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -31,6 +33,8 @@ def build_routes(mesh: Mesh, metrics: FrontendMetrics, *, hot_paths: Iterable[st
         for entry in mesh.registry.models.values():
             metrics.workers.labels(entry.served.card.name).set(len(entry.worker_of))
         metrics.queued_requests.set(sum(len(entry.queue) for entry in mesh.registry.models.values()))
+        metrics.answers.draining.set(drain.begun)
+        metrics.answers.read_tasks()
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     return app
@@ -61,49 +65,20 @@ def _model(entry: ModelEntry) -> dict[str, Any]:
     }
 
 
-def _add_health(app: FastAPI, mesh: Mesh) -> None:
-    @app.get("/live")
+def _add_health(app: FastAPI, mesh: Mesh, drain: Drain, settings: FrontendSettings) -> None:
+    @app.get(settings.http_svc_live_path)
     async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
         return {"status": "live"}
 
     @app.get("/ready")
     async def ready() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        models = [entry.served.card.name for entry in mesh.registry.available() if entry.ranks]
-        if models:
-            return JSONResponse({"status": "ready", "models": models})
-        reason = "a worker is loading its model" if mesh.registry.loading(_now()) else "no worker is connected"
-        return JSONResponse({"status": "not ready", "reasons": [reason]}, status_code=503)
+        status, page = ready_page(mesh.registry, draining=drain.begun, now=_now())
+        return JSONResponse(page, status_code=status)
 
-    @app.get("/health")
-    async def health() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        registry = mesh.registry
-        return {
-            "status": "healthy" if any(entry.ranks for entry in registry.available()) else "no workers",
-            "workers": [
-                {
-                    "worker_id": worker.worker_id,
-                    "model": worker.hello.card.name,
-                    "engine": worker.hello.engine,
-                    "phase": worker.phase.value,
-                    "requests": [rank.requests for rank in worker.ranks],
-                    "ready": worker.phase is Phase.READY,
-                    "kv_events": _kv_events(worker),
-                    "cached_blocks": [len(rank.blocks) for rank in worker.ranks],
-                }
-                for worker in registry.workers.values()
-            ],
-            "loading": [
-                {"worker_id": loading.worker_id, "model": loading.model, "phase": loading.phase, "elapsed_s": round(loading.elapsed_s, 1)}
-                for loading in registry.loading(_now())
-            ],
-        }
-
-
-def _kv_events(worker: Worker) -> str:
-    """Whether the worker's cache is known: "none" where events are not followed, for whatever reason."""
-    if not worker.subscriptions:
-        return "none"
-    return "current" if all(subscription.current for subscription in worker.subscriptions) else "catching up"
+    @app.get(settings.http_svc_health_path)
+    async def health() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        status, page = health_page(mesh.registry, draining=drain.begun, now=_now())
+        return JSONResponse(page, status_code=status)
 
 
 def _now() -> float:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import urllib.error
 import urllib.request
 from typing import Any, Final
 
@@ -23,7 +24,13 @@ def open_url(url: str, *, timeout_s: float, body: dict[str, Any] | None = None) 
     return _OPENER.open(request, timeout=timeout_s)
 
 
-def get_json(url: str, *, timeout_s: float) -> Any:
-    """GET `url` and decode the answer; raises what `open_url` raises."""
-    with open_url(url, timeout_s=timeout_s) as answer:
-        return json.load(answer)
+def get_json(url: str, *, timeout_s: float, also_errors: bool = False) -> Any:
+    """GET `url` and decode the answer, with `also_errors` that of an error too (a health page says no in JSON); raises as `open_url`."""
+    try:
+        with open_url(url, timeout_s=timeout_s) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if not also_errors:
+            raise
+        with error:
+            return json.load(error)

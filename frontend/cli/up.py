@@ -68,7 +68,8 @@ class _Host:
             "frontend",
             [
                 *("-m", "frontend", "--http-host", options.http_host, "--http-port", str(options.http_port)),
-                *("--mesh-bind", options.mesh_bind, "--http-graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *key, *router),
+                *("--mesh-bind", options.mesh_bind, "--http-graceful-shutdown-timeout-secs", str(STOP_S_MAX - 3), *key, *router),
+                *("--graceful-shutdown-grace-period-secs", "0"),  # no load balancer is to notice a Ctrl-C
             ],
             verbose=options.verbose,
         )
@@ -166,7 +167,8 @@ class _Host:
 def _ready_workers(url: str) -> list[dict[str, Any]]:
     """The ready workers as the frontend lists them, none while it is not up."""
     try:
-        return [worker for worker in get_json(f"{url}/health", timeout_s=2)["workers"] if worker["ready"]]
+        health = get_json(url + os.environ.get("DYN_HTTP_SVC_HEALTH_PATH", "/health"), timeout_s=2, also_errors=True)
+        return [worker for worker in health["workers"] if worker["ready"]]
     except (*UNREACHABLE, LookupError, TypeError):
         return []
 

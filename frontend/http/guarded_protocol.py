@@ -1,8 +1,8 @@
 """uvicorn's httptools protocol with bounds on what a connection may cost before a handler sees it.
 
 uvicorn's own class keeps header bytes without limit (64 MB of header cost as much memory, the shape of CVE-2025-48956), waits
-for ever for headers to end, turns one read of tiny pipelined requests into thousands of queued ones, and does not tell a running
-request that its client has gone when another was pipelined behind it. Bodies need no guard
+for ever for headers to end and for clients that do not read, turns one read of tiny pipelined requests into thousands of queued ones,
+and does not tell a running request that its client has gone when another was pipelined behind it. Bodies need no guard
 here: uvicorn stops reading at 64 KiB until the handler asks for more, and the handler holds the cap.
 
 Pass it as `uvicorn.Config(app, http=GuardedHttpToolsProtocol)`. Counterparts: h11's max_incomplete_event_size, nginx's
@@ -12,10 +12,13 @@ large_client_header_buffers, client_header_timeout and lingering_close.
 import asyncio
 import http
 import json
+import select
+from collections.abc import Callable
 from typing import Final
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 HEADER_BYTES_MAX: Final = 64 * 1024
 """Request line and headers together. Browsers and proxies stop at 8 to 16 KB; trace context and cookies fit many times over.
@@ -34,12 +37,42 @@ LINGER_BYTES_MAX: Final = 1024 * 1024
 LINGER_S_MAX: Final = 1.0
 """Closing while bytes are unread makes the kernel send RST, which throws away the answer; so this much is read and dropped first."""
 
+SLOW_READER_S_MAX: Final = 10.0
+"""A client whose buffer is full and who takes nothing for so long is cut off, within twice that. Its handler waits meanwhile, so what
+we hold for it is 64 KiB here and as much in the kernel (frontend/http/listener.py). The kernel asks for more only after
+32 KiB have left it, so whoever reads faster than 3 KB/s is safe; ten seconds let a phone change its network."""
+
+HANGUP_POLL_S: Final = 0.05
+"""Between two looks whether a client that pipelined requests has gone; uvicorn reads nothing then, so it would not see it. Behind a
+body too large for the kernel's buffer not even this does: the client's FIN waits until there is room."""
+
+_HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
+
+
+class Connections(ServerState):
+    """What the connections of one server share.
+
+    Attributes:
+        closing: every answer that begins is the last of its connection.
+        on_slow_reader: called when a client is cut off since it does not read.
+        on_empty: called when the last connection is gone.
+    """
+
+    def __init__(self, on_slow_reader: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.closing = False
+        self.on_slow_reader = on_slow_reader
+        self.on_empty: Callable[[], None] = lambda: None
+
 
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """HttpToolsProtocol that answers 400, 408 or 431 with OpenAI's error object and closes.
 
-    The happy path pays two attribute checks and one addition per read: a timer is armed only where headers come in pieces.
+    The happy path pays two attribute checks and one addition per read: timers are armed only where headers come in pieces, where
+    requests are pipelined and where the client's buffer is full.
     """
+
+    server_state: Connections  # pyright: ignore[reportIncompatibleVariableOverride] - Server sees to it
 
     _header_bytes = 0
     _in_body = False
@@ -47,6 +80,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     _linger_bytes_left = 0
     _wait: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
+    _stall: asyncio.TimerHandle | None = None
+    _hangup: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
@@ -54,16 +89,62 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_wait()
+        for timer in (self._stall, self._hangup):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
         # uvicorn tells only the newest request; behind a pipelined one, the one at work would never hear that its client has gone.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
         self._running = None
+        if not self.connections:
+            self.server_state.on_empty()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        if self.server_state.closing:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
+
+    def close_when_idle(self) -> None:
+        """Close after the requests that are here; at once if there are none. One that is just arriving is waited for."""
+        if self._running is not None and not self._running.response_complete:
+            self.cycle.keep_alive = False  # the newest, which may be behind the one at work
+        elif not self._header_bytes:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        super().resume_writing()
+
+    def _watch_reader(self) -> None:
+        self._stall = self.loop.call_later(SLOW_READER_S_MAX, self._judge_reader, self.transport.get_write_buffer_size())
+
+    def _judge_reader(self, unsent_bytes: int) -> None:
+        if self.transport.get_write_buffer_size() < unsent_bytes:
+            self._watch_reader()
+            return
+        self._stall = None
+        self.server_state.on_slow_reader()
+        self.transport.abort()
+
+    def _look_for_hangup(self) -> None:
+        self._hangup = None
+        if not self.pipeline or self.transport.is_closing():
+            return
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), _HANGUP)
+        if poll.poll(0):
+            self.transport.abort()
+        else:
+            self._hangup = self.loop.call_later(HANGUP_POLL_S, self._look_for_hangup)
 
     def data_received(self, data: bytes) -> None:
         if self._linger_bytes_left:
@@ -98,6 +179,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._refusal = (400, f"more than {PIPELINED_REQUESTS_MAX} requests pipelined", "too_many_pipelined_requests")
         else:
             super().on_headers_complete()
+            if self.pipeline and self._hangup is None:
+                self._hangup = self.loop.call_later(HANGUP_POLL_S, self._look_for_hangup)
             return
         # Stops the parser; uvicorn then calls send_400_response, which finds the refusal.
         raise ValueError(self._refusal[1])

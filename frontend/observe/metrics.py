@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from frontend.observe.answer_metrics import AnswerMetrics
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.observe.router_metrics import RouterMetrics
 
@@ -13,13 +14,7 @@ class FrontendMetrics:
         self._registry = CollectorRegistry()
         self.router = RouterMetrics(self._registry)
         self.losses = LossMetrics(self._registry)
-        self.requests = Counter(
-            "dynamo_frontend_requests_total",
-            "Requests answered, by endpoint, kind and outcome",
-            ["endpoint", "status", "error_type"],
-            registry=self._registry,
-        )
-        self.inflight_requests = Gauge("dynamo_frontend_inflight_requests", "Requests being answered", registry=self._registry)
+        self.answers = AnswerMetrics(self._registry)
         self.queued_requests = Gauge("dynamo_frontend_queued_requests", "Requests waiting for a worker with room", registry=self._registry)
         self.workers = Gauge("kvmesh_frontend_workers", "Workers connected and ready", ["model"], registry=self._registry)
         self.malformed_messages = Counter(

@@ -15,17 +15,21 @@ from protocol.errors import (
     ClientGone,
     DeadlineExceeded,
     InternalFault,
+    InvalidRequest,
     MeshError,
     MethodNotAllowed,
     Overloaded,
+    ShuttingDown,
     UnsupportedMediaType,
 )
+
+NOW_UNIX_S = 1_000.0
 
 
 class Server:
     """The server's side; the sends numbered in `stuck` never return."""
 
-    def __init__(self, body: list[bytes], *, stuck: Container[int] = (), budget_bytes: int = 1_000, **headers: str) -> None:
+    def __init__(self, body: list[bytes], *, stuck: Container[int] = (), budget_bytes: int = 1_000, timeout_s: float = 30, **headers: str) -> None:
         self.sent: list[MutableMapping[str, Any]] = []
         self.budget_bytes = budget_bytes
         self.budget = BodyBudget(budget_bytes)
@@ -34,7 +38,9 @@ class Server:
         self._messages = [{"type": "http.request", "body": part, "more_body": True} for part in body[:-1]]
         self._messages.append({"type": "http.request", "body": body[-1], "more_body": False})
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        self.exchange = Exchange({"headers": raw}, self.receive, self.send, body_bytes_max=100, budget=self.budget)
+        self.exchange = Exchange(
+            {"headers": raw}, self.receive, self.send, body_bytes_max=100, budget=self.budget, timeout_s=timeout_s, now_unix_s=NOW_UNIX_S
+        )
 
     async def receive(self) -> MutableMapping[str, Any]:
         return self._messages.pop(0) if self._messages else await asyncio.Event().wait() or {}
@@ -45,8 +51,8 @@ class Server:
             await asyncio.Event().wait()
         self.sent.append(message)
 
-    async def answer(self, work: Callable[[Exchange], Awaitable[None]], deadline_s: float = 30) -> MeshError | None:
-        return await self.exchange.answer(work, deadline_s=deadline_s)
+    async def answer(self, work: Callable[[Exchange], Awaitable[None]]) -> MeshError | None:
+        return await self.exchange.answer(work)
 
     @property
     def starts(self) -> list[int]:
@@ -181,8 +187,8 @@ async def test_a_client_that_reads_nothing_is_given_up(monkeypatch: pytest.Monke
         await asyncio.Event().wait()
 
     monkeypatch.setattr(subject, "ERROR_SEND_S_MAX", 0.01)
-    server = Server([b""], stuck=range(stuck_at, 1_000))
-    assert isinstance(await server.answer(work, deadline_s=0.01), DeadlineExceeded)
+    server = Server([b""], stuck=range(stuck_at, 1_000), timeout_s=0.01)
+    assert isinstance(await server.answer(work), DeadlineExceeded)
     assert len(server.starts) == min(stuck_at, 1)
 
 
@@ -190,6 +196,56 @@ async def test_a_start_that_never_went_out_leaves_room_for_the_error() -> None:
     async def work(exchange: Exchange) -> None:
         await exchange.send_events(b"data: 1\n\n")
 
-    server = Server([b""], stuck={0})  # the deadline comes while the first send waits for the client's buffer
-    assert isinstance(await server.answer(work, deadline_s=0.01), DeadlineExceeded)
+    server = Server([b""], stuck={0}, timeout_s=0.01)  # the deadline comes while the first send waits for the client's buffer
+    assert isinstance(await server.answer(work), DeadlineExceeded)
     assert server.starts == [504]
+
+
+async def forever(exchange: Exchange) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("milliseconds", "timeout_s"), [("20", 0.02), ("1", 0.001), ("30000", 30), ("99999", 30), ("999999999999", 30)])
+def test_a_client_may_wait_for_less_than_the_server_would(milliseconds: str, timeout_s: float) -> None:
+    exchange = Server([b""], x_request_timeout_ms=milliseconds).exchange
+    assert (exchange.timeout_s, exchange.deadline_unix_ms) == (timeout_s, (NOW_UNIX_S + timeout_s) * 1000)
+
+
+async def test_the_answer_to_a_late_request_tells_the_time_that_it_had() -> None:
+    server = Server([b""], x_request_timeout_ms="20")
+    assert isinstance(await server.answer(forever), DeadlineExceeded)
+    assert server.starts == [504]
+    assert b"within 0.02 seconds" in server.sent[1]["body"]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "", "1.5", "soon", "9" * 13, "\u00b2"])
+async def test_a_time_that_is_none_is_refused_by_name(value: str) -> None:
+    server = Server([b""], x_request_timeout_ms=value)
+    assert isinstance(await server.answer(read_and_answer), InvalidRequest)
+    assert json.loads(server.sent[1]["body"])["error"]["param"] == "x-request-timeout-ms"
+
+
+@pytest.mark.parametrize("events", [0, 1])
+async def test_what_is_cut_off_ends_with_exactly_that_error(events: int) -> None:
+    async def work(exchange: Exchange) -> None:
+        for _ in range(events):
+            await exchange.send_events(b"data: 1\n\n")
+        await forever(exchange)
+
+    server = Server([b""])
+    answering = asyncio.create_task(server.answer(work))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        server.exchange.cut_off(ShuttingDown("bye"))
+    assert isinstance(await answering, ShuttingDown)
+    assert server.starts == [200 if events else 503]
+    assert [message["body"].count(b"shutting_down") for message in server.sent[1 + events :]] == [1]
+    if not events:
+        assert {(b"retry-after", b"1"), (b"connection", b"close")} <= set(server.sent[0]["headers"])
+
+
+async def test_what_has_ended_cannot_be_cut_off() -> None:
+    server = Server([b"{}"])
+    assert await server.answer(read_and_answer) is None
+    server.exchange.cut_off(ShuttingDown("bye"))
+    assert server.starts == [200]

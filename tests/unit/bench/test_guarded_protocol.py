@@ -4,16 +4,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import uvicorn
-from uvicorn.server import ServerState
 
 from frontend.http import guarded_protocol
-from frontend.http.guarded_protocol import GuardedHttpToolsProtocol
+from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+from frontend.http.listener import listen
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
+FLOOD_BYTES = 1_500_000
+
 
 async def echo_length(scope, receive, send):
-    """Answers with the body's length and how many headers came; /wait answers never."""
+    """Answers with the body's length and how many headers came; /wait answers never, /flood without end."""
     length, more = 0, True
     while more:
         message = await receive()
@@ -27,6 +29,11 @@ async def echo_length(scope, receive, send):
             pass
         scope["state"]["ended"].put_nowait("/wait")
         return
+    if scope["path"] == "/flood":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % FLOOD_BYTES)]})
+        for sent_bytes in range(0, FLOOD_BYTES, 10_000):
+            await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": sent_bytes + 10_000 < FLOOD_BYTES})
+        return
     body = b"%d %d" % (length, len(scope["headers"]))
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
@@ -39,11 +46,16 @@ def handlers_ended() -> asyncio.Queue[str]:
 
 
 @pytest.fixture
-async def connect(handlers_ended) -> AsyncIterator[Connect]:
+def state() -> Connections:
+    """What the connections of the server share."""
+    return Connections()
+
+
+@pytest.fixture
+async def connect(handlers_ended, state) -> AsyncIterator[Connect]:
     config = uvicorn.Config(echo_length, ws="none", lifespan="off", log_config=None, access_log=False)
-    state = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: GuardedHttpToolsProtocol(config, state, {"ended": handlers_ended}), "127.0.0.1", 0
+        lambda: GuardedHttpToolsProtocol(config, state, {"ended": handlers_ended}), sock=listen("127.0.0.1", 0)
     )
     writers: list[asyncio.StreamWriter] = []
 
@@ -203,3 +215,52 @@ async def test_a_running_request_hears_that_its_client_has_gone_behind_a_pipelin
     await reader.readuntil(b"begun\r\n")
     writer.close()
     assert await asyncio.wait_for(handlers_ended.get(), 30) == "/wait"
+
+
+async def test_and_behind_one_that_came_later(connect, handlers_ended):
+    reader, writer = await connect()
+    writer.write(b"GET /wait HTTP/1.1\r\n\r\n")
+    await reader.readuntil(b"begun\r\n")
+    await asyncio.sleep(0.01)  # its handler waits for news of the client
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    writer.close()
+    assert await asyncio.wait_for(handlers_ended.get(), 30) == "/wait"
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_and_one_that_takes_little_is_not(connect, state, monkeypatch):
+    monkeypatch.setattr(guarded_protocol, "SLOW_READER_S_MAX", 0.3)
+    cut_off = asyncio.Event()
+    state.on_slow_reader = cut_off.set
+    (slow, slow_writer), (stalled, stalled_writer) = [await connect() for _ in range(2)]
+    for writer in (slow_writer, stalled_writer):
+        writer.write(b"GET /flood HTTP/1.1\r\nconnection: close\r\n\r\n")
+    await slow.readuntil(b"\r\n\r\n")
+    taken_bytes = 0
+    while piece := await slow.read(30_000):
+        taken_bytes += len(piece)
+        await asyncio.sleep(0.02)
+    assert taken_bytes == FLOOD_BYTES
+    await asyncio.wait_for(cut_off.wait(), 30)
+    assert len(await rest_of(stalled)) < FLOOD_BYTES
+
+
+async def test_answers_of_a_closing_server_are_the_last_of_their_connections(connect, state):
+    state.closing = True
+    answer = await answer_to(connect, START + b"content-length: 0\r\n\r\n")
+    assert b"connection: close" in answer
+
+
+async def test_closing_when_idle_waits_for_what_runs_or_arrives(connect, state):
+    (idle, _), (busy, busy_writer), (arriving, arriving_writer) = [await connect() for _ in range(3)]
+    busy_writer.write(START + b"content-length: 5\r\n\r\nhel")
+    arriving_writer.write(START)
+    while sum(bool(connection._header_bytes) for connection in state.connections) < 2:
+        await asyncio.sleep(0.001)
+    state.closing = True
+    for connection in list(state.connections):
+        connection.close_when_idle()
+    assert await idle.read() == b""
+    busy_writer.write(b"lo")
+    arriving_writer.write(b"content-length: 0\r\n\r\n")
+    assert (await busy.read()).endswith(b"5 2")
+    assert (await arriving.read()).endswith(b"0 2")

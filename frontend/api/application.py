@@ -1,0 +1,90 @@
+"""The ASGI callable: hot paths straight to their handlers, everything else to FastAPI."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from frontend.api.asgi import Receive, Scope, Send
+from frontend.api.body_budget import BodyBudget
+from frontend.api.chat import chat_completions
+from frontend.api.completions import completions
+from frontend.api.exchange import Exchange
+from frontend.api.request_id import with_request_id
+from frontend.api.routes import build_routes
+from frontend.api.running import Runner
+from frontend.drain import Drain, refusal
+from frontend.mesh.mesh import Mesh
+from frontend.observe.metrics import FrontendMetrics
+from frontend.settings import FrontendSettings
+from protocol.errors import MethodNotAllowed
+
+Handler = Callable[[Exchange, Runner], Awaitable[None]]
+
+HOT_PATHS: Final[dict[str, Handler]] = {"/v1/chat/completions": chat_completions, "/v1/completions": completions}
+
+REFUSED_BODY_S_MAX: Final = 1.0
+"""For the body of a request that is refused anyway. Closing with bytes unread makes the kernel throw the answer away."""
+
+
+class Application:
+    """Makes an Exchange of every request on a hot path, and counts how it ended."""
+
+    def __init__(self, mesh: Mesh, runner: Runner, metrics: FrontendMetrics, settings: FrontendSettings, drain: Drain) -> None:
+        self._runner = runner
+        self._registry = mesh.registry
+        self._answers = metrics.answers
+        self._drain = drain
+        self._bodies = BodyBudget()
+        self._body_bytes_max = settings.body_limit_mb * 1_000_000
+        self._request_timeout_s = settings.request_timeout
+        self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=HOT_PATHS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        handler = HOT_PATHS.get(path)
+        if handler is None:
+            await self._routes(scope, receive, with_request_id(scope, send))
+            return
+        if scope["method"] != "POST":
+            handler = _only_post
+        elif self._drain.refusing:
+            handler = _refuse
+        exchange = Exchange(
+            scope,
+            receive,
+            send,
+            body_bytes_max=self._body_bytes_max,
+            budget=self._bodies,
+            timeout_s=self._request_timeout_s,
+            now_unix_s=time.time(),
+        )
+        self._drain.enter(exchange)
+        self._answers.inflight.inc()
+        try:
+            error = await exchange.answer(partial(self._run, handler))
+        finally:
+            self._answers.inflight.dec()
+            self._drain.leave(exchange)
+        self._answers.count(path, error, model=self._known(exchange.model) if error else "", streams=exchange.streams)
+
+    async def _run(self, handler: Handler, exchange: Exchange) -> None:
+        await handler(exchange, self._runner)
+
+    def _known(self, model: str) -> str:
+        entry = self._registry.entry(model)
+        return "" if entry is None else entry.served.card.name
+
+
+async def _only_post(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
+    raise MethodNotAllowed("Only POST is allowed here.")
+
+
+async def _refuse(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
+    try:
+        async with asyncio.timeout(REFUSED_BODY_S_MAX):
+            await exchange.read_body()
+    except TimeoutError:
+        pass
+    raise refusal()

@@ -1,0 +1,46 @@
+"""The listening socket, with the bounds that the kernel keeps for every connection it accepts."""
+
+import socket
+from typing import Final
+
+from protocol.errors import StartError
+
+BACKLOG_CONNECTIONS: Final = 2_048
+"""Connections the kernel holds while the loop is busy."""
+
+UNSENT_BYTES_MAX: Final = 64 * 1024
+"""Kept by the kernel for a client that does not read, beside the 64 KiB of asyncio's own; without it up to 4 MB. Bytes under way to a
+client that does read are not counted, so it costs no throughput."""
+
+UNACKNOWLEDGED_S_MAX: Final = 30
+"""A client that confirms nothing for so long, be it data or a probe on a silent connection, is gone: its machine or its network died,
+or it has not read for that long what the kernel holds for it."""
+
+PROBE_S: Final = 10
+"""Between two probes of a silent connection."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; what it accepts inherits its options.
+
+    Raises:
+        StartError: the address cannot be listened on.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG_CONNECTIONS)
+    except OSError as error:
+        raise StartError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # By name, since other systems than Linux lack some of them.
+    for option, value in (
+        ("TCP_NOTSENT_LOWAT", UNSENT_BYTES_MAX),
+        ("TCP_USER_TIMEOUT", UNACKNOWLEDGED_S_MAX * 1000),
+        ("TCP_KEEPIDLE", PROBE_S),
+        ("TCP_KEEPINTVL", PROBE_S),
+        ("TCP_KEEPCNT", UNACKNOWLEDGED_S_MAX // PROBE_S),
+    ):
+        number = getattr(socket, option, None)
+        if number is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, number, value)
+    return listener

@@ -1,0 +1,67 @@
+"""uvicorn's server, told by a Drain when to stop, and stopping without its fixed waits."""
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from socket import socket
+from typing import Final, cast
+
+import uvicorn
+
+from frontend.drain import Drain, Stage
+from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+
+FLUSH_S_MIN: Final = 1.0
+"""For answers that are complete but not sent yet, even if the time for open requests is over."""
+
+
+class Server(uvicorn.Server):
+    """Keeps its listener open while it drains, so that a refused client is told why instead of being let down by the kernel."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, connections: Connections) -> None:
+        super().__init__(config)
+        self.server_state: Connections = connections
+        self._drain = drain
+        drain.on_stage = self._on_stage
+        self._flushed = asyncio.Event()
+        """Everything is sent, or somebody is in a hurry."""
+        connections.on_empty = self._flushed.set
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Signals are the Drain's."""
+        yield
+
+    async def main_loop(self) -> None:
+        """Serve until the drain is over."""
+        ticking = asyncio.create_task(super().main_loop())  # keeps the Date header right
+        try:
+            await self._drain.until_over()
+        finally:
+            ticking.cancel()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Stop listening, close what is idle and give the rest the time to send what it has to say."""
+        for listener in [*self.servers, *(sockets or [])]:
+            listener.close()
+        for connection in self._connections():
+            connection.shutdown()
+        flush_until = max(asyncio.get_running_loop().time() + FLUSH_S_MIN, self._drain.until or 0.0)
+        self._flushed.clear()
+        if self.server_state.connections:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(flush_until):
+                    await self._flushed.wait()
+        for connection in self._connections():
+            connection.transport.abort()
+
+    def _on_stage(self, stage: Stage) -> None:
+        self.server_state.closing = True
+        if stage is Stage.REFUSING:
+            for connection in self._connections():
+                connection.close_when_idle()
+        elif stage is Stage.CUTTING:
+            self._flushed.set()
+
+    def _connections(self) -> list[GuardedHttpToolsProtocol]:
+        return cast("list[GuardedHttpToolsProtocol]", list(self.server_state.connections))
