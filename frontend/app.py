@@ -26,6 +26,7 @@ from frontend.observe.router_readings import router_readings
 from frontend.recovery import Recovery
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.modes import policy_of
+from frontend.routing.patience import Patience
 from frontend.routing.router import Lifetimes, Router
 from frontend.settings import FrontendSettings
 from kv_events.index import BlockBudget
@@ -61,7 +62,11 @@ async def serve(settings: FrontendSettings) -> None:
         router=_router(settings),
         subscriber=subscriber,
         budget=budget,
-        new_queue=partial(AdmissionQueue, requests_waiting_max=settings.queue_size, wait_s_max=settings.queue_timeout),
+        new_queue=lambda: AdmissionQueue(
+            requests_waiting_max=settings.queue_size,
+            wait_s_max=settings.queue_timeout,
+            patience=Patience(settings.queue_patience),
+        ),
         metrics=metrics,
     )
     metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))

@@ -17,6 +17,7 @@ _PATH = re.compile(r"(/[\w.~-]+)+").fullmatch
 _NOT_NEGATIVE = (
     "migration_limit",
     "queue_size",
+    "queue_patience",
     "graceful_shutdown_grace_period_secs",
     "http_graceful_shutdown_timeout_secs",
     "router_prefill_weight",
@@ -84,6 +85,12 @@ class FrontendSettings:
     request_timeout: float = setting(600.0, "seconds after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
     migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
+    queue_patience: float = setting(
+        1.0,
+        "a request may wait about so many usual times to the first token and is refused at once if it would be longer;"
+        " 0: only --queue-size and --queue-timeout count (batch jobs)",
+        env="KVMESH_QUEUE_PATIENCE",
+    )
     queue_timeout: float = setting(30.0, "seconds a request may wait for a worker with room", env="KVMESH_QUEUE_TIMEOUT")
     graceful_shutdown_grace_period_secs: float = setting(
         0.0,

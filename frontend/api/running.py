@@ -40,10 +40,12 @@ class Runner:
         Raises:
             ModelNotFound: never heard of it.
             NoWorker: it is known but nobody serves it now, or no worker has come yet at all.
+            Overloaded: so many wait for it that nothing need be done to know the answer.
         """
         registry = self._mesh.registry
         entry = registry.entry(name)
         if entry is not None and entry.ranks:
+            entry.queue.turn_away()
             return entry
         if entry is not None or not registry.available():
             raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.")

@@ -16,7 +16,7 @@ import msgspec
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.offer import Offer
-from frontend.mesh.rank import Rank
+from frontend.mesh.rank import BACKLOG_TOKENS, Booking, Rank
 from frontend.mesh.registry import ModelEntry, Registry
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.mesh.wire import MeshWire
@@ -124,7 +124,7 @@ class Mesh:
         if not ranks:
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
         full = {worker_id for worker_id, worker in entry.worker_of.items() if not worker.has_room(alone=offer.alone)}
-        open_ranks = _without(self._router.eligible(ranks, offer.route), full)
+        open_ranks = _with_room(_without(self._router.eligible(ranks, offer.route), full), offer.route.prompt_tokens)
         while open_ranks:
             now, begun_s = self._loop.time(), perf_counter()
             placement = self._router.choose(open_ranks, offer.route, now)
@@ -132,6 +132,7 @@ class Mesh:
             worker = entry.worker_of[placement.rank.worker_id]
             stream = self._send(worker, placement, offer, wakeup)
             if stream is not None:
+                entry.queue.patience.note_sent()
                 self._router.placed(placement, offer.route, now)
                 return stream
             # Its socket is gone or full: the next beat will tell which; meanwhile the others may have room.
@@ -144,7 +145,7 @@ class Mesh:
             request = msgspec.structs.replace(request, routed_dp_rank=placement.rank.dp_rank)
         if not self._wire.send(worker, request):
             return None
-        stream = RequestStream(request.request_id, wakeup, placement)
+        stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time(), streamed=request.stream)
         worker.book(stream, placement.rank, offer.route.prompt_tokens - placement.cached_tokens, suspect=offer.alone)
         self._placed[request.request_id] = worker
         self._metrics.router.decisions.labels(self._router.mode).inc()
@@ -153,8 +154,20 @@ class Mesh:
     def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
         self._placed.pop(request_id, None)
         stream = worker.release(request_id)
-        self._note_room(worker)
+        entry = self.registry.entry_of(worker)
+        if entry is not None:
+            if stream is not None:
+                entry.queue.patience.note_end(self._loop.time() - stream.sent_at)
+            entry.queue.room()
         return stream
+
+    def _note_first_token(self, worker: Worker, booking: Booking) -> None:
+        booking.note_token()
+        entry = self.registry.entry_of(worker)
+        if entry is not None:
+            if booking.stream.streamed:
+                entry.queue.patience.note_first_token(self._loop.time() - booking.stream.sent_at)
+            entry.queue.room()  # its prompt is computed
 
     def _note_room(self, worker: Worker) -> None:
         entry = self.registry.entry_of(worker)
@@ -188,8 +201,8 @@ class Mesh:
             if booking is None:
                 continue  # aborted by us a moment ago
             stream = booking.stream
-            if not stream.tokens_received:
-                booking.note_token()
+            if not stream.tokens_received and delta.token_ids:
+                self._note_first_token(worker, booking)
             stream.push(delta)
             if stream.ended:
                 self._release(worker, delta.request_id)
@@ -306,6 +319,12 @@ class Mesh:
             self._send_abort(worker, request_id)
             if stream is not None:
                 stream.fail(WorkerLost("The worker that ran this request was lost.", cause=cause))
+
+
+def _with_room(ranks: Sequence[Rank], prompt_tokens: int) -> Sequence[Rank]:
+    """The ranks that would run a prompt at once; none if each of them has prompts enough to compute first."""
+    ranks = [rank for rank in ranks if rank.has_room(prompt_tokens)]
+    return ranks if any(rank.prefill_tokens < BACKLOG_TOKENS for rank in ranks) else []
 
 
 def _without(ranks: Sequence[Rank], worker_ids: AbstractSet[str]) -> Sequence[Rank]:

@@ -11,6 +11,13 @@ SLACK_RATIO: Final = 8
 
 SLACK_BLOCKS: Final = 64
 
+AHEAD_SHARE: Final = 32
+"""One request in so many more than a rank runs is sent ahead, so that it need not wait for us when one ends. More would wait in the
+engine's queue, from where they cannot go to a rank that has room sooner."""
+
+BACKLOG_TOKENS: Final = 16_384
+"""Prompt tokens that wait to be computed on a rank that has enough of them: two of SGLang's prefill steps (chunked_prefill_size)."""
+
 
 class Rank:
     """What policies read (frontend.routing.policy.RankView) and what a placement changes.
@@ -30,10 +37,12 @@ class Rank:
         "dp_rank",
         "key",
         "kv_tokens",
+        "kv_tokens_max",
         "own_requests",
         "placed_at",
         "prefill_tokens",
         "requests",
+        "requests_max",
         "tells_events",
         "worker_id",
     )
@@ -44,6 +53,8 @@ class Rank:
         self.dp_rank = dp_rank
         self.key = hello.worker_id, dp_rank
         self.block_size_tokens = capacity.block_size_tokens
+        self.kv_tokens_max = capacity.kv_tokens
+        self.requests_max = capacity.requests_running_max + capacity.requests_running_max // AHEAD_SHARE
         blocks = -(-(capacity.kv_tokens + capacity.slow_kv_tokens) // capacity.block_size_tokens)
         self.blocks = RankBlocks(budget, blocks + blocks // SLACK_RATIO + SLACK_BLOCKS)
         self.tells_events = False
@@ -51,6 +62,10 @@ class Rank:
         self.requests = self.prefill_tokens = self.kv_tokens = 0
         self.own_requests = self._own_prefill_tokens = self._own_kv_tokens = 0
         self._others_requests = self._others_prefill_tokens = self._others_kv_tokens = 0
+
+    def has_room(self, prompt_tokens: int) -> bool:
+        """Whether a request would be run at once, as far as can be told from here."""
+        return self.requests < self.requests_max and (self.kv_tokens + prompt_tokens <= self.kv_tokens_max or not self.requests)
 
     def follow_events(self, tells: bool) -> None:
         """Events tell from now on what the rank holds, or no longer do. What was assumed for want of them is forgotten."""

@@ -5,6 +5,7 @@ from bisect import insort
 from collections.abc import Callable
 from typing import TypeVar
 
+from frontend.routing.patience import Patience
 from protocol.errors import Overloaded
 
 T = TypeVar("T")
@@ -34,9 +35,11 @@ class AdmissionQueue:
         requests_waiting_max: further requests are refused at once; a queue longer than the fleet can work off within a
             client's patience only turns into timeouts.
         wait_s_max: a request that found no room for this long is refused.
+        patience: how many of these places may be taken at present.
     """
 
-    def __init__(self, *, requests_waiting_max: int, wait_s_max: float) -> None:
+    def __init__(self, *, requests_waiting_max: int, wait_s_max: float, patience: Patience | None = None) -> None:
+        self.patience = patience or Patience(0)
         self._requests_waiting_max = requests_waiting_max
         self._wait_s_max = wait_s_max
         self._waiting: list[_Turn] = []
@@ -46,6 +49,15 @@ class AdmissionQueue:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def turn_away(self) -> None:
+        """Refuse a request that `admit` would refuse, before anything is done for it.
+
+        Raises:
+            Overloaded: others wait already, and there is no place beside them.
+        """
+        if self._waiting:
+            self._refuse_if_full()
 
     async def admit(self, attempt: Callable[[], T | None], *, priority: int = 0, choosy: bool = False, moved: bool = False) -> T:
         """Return what `attempt` gives, trying at once if nobody comes before it and otherwise whenever it is its turn.
@@ -61,8 +73,8 @@ class AdmissionQueue:
             result = attempt()
             if result is not None:
                 return result
-        if len(self._waiting) >= self._requests_waiting_max and not moved:  # those are no more than ran on the worker that was lost
-            raise Overloaded("All workers are busy and the queue is full. Please retry later.")
+        if not moved:  # those are no more than ran on the worker that was lost
+            self._refuse_if_full()
         insort(self._waiting, turn)
         self._stepped_back |= called
         try:
@@ -80,6 +92,10 @@ class AdmissionQueue:
             turn.called.set()
             if not turn.choosy:
                 break
+
+    def _refuse_if_full(self) -> None:
+        if len(self._waiting) >= min(self._requests_waiting_max, self.patience.waiting_max):
+            raise Overloaded("All workers are busy and the queue is full. Please retry later.")
 
     async def _wait(self, turn: _Turn, attempt: Callable[[], T | None]) -> T:
         while True:

@@ -95,15 +95,15 @@ def test_a_heartbeat_is_told_to_each_rank_and_ranks_that_are_not_there_are_ignor
     assert (busy.relay.gaps, load(busy.ranks[1])) == (3, (4, 0, 40))
 
 
-def test_a_worker_has_credit_until_so_many_requests_run_and_each_is_released_once() -> None:
+def test_a_worker_has_room_until_so_many_requests_run_and_each_is_released_once() -> None:
     busy = worker()
     for number in range(4):
-        assert busy.has_credit
+        assert busy.has_room(alone=False)
         busy.book(stream_on(busy.ranks[0], f"r{number}"), busy.ranks[number % 2], 10)
-    assert not busy.has_credit
+    assert not busy.has_room(alone=False)
     released = busy.release("r1")
     assert released is not None
-    assert (released.request_id, busy.release("r1"), busy.has_credit) == ("r1", None, True)
+    assert (released.request_id, busy.release("r1"), busy.has_room(alone=False)) == ("r1", None, True)
     assert [one.own_requests for one in busy.ranks] == [2, 1]
 
 
