@@ -29,7 +29,9 @@ NOW_UNIX_S = 1_000.0
 class Server:
     """The server's side; the sends numbered in `stuck` never return."""
 
-    def __init__(self, body: list[bytes], *, stuck: Container[int] = (), budget_bytes: int = 1_000, timeout_s: float = 30, **headers: str) -> None:
+    def __init__(
+        self, body: list[bytes], *, stuck: Container[int] = (), budget_bytes: int = 1_000, timeout_s: float = 30, **headers: str
+    ) -> None:
         self.sent: list[MutableMapping[str, Any]] = []
         self.budget_bytes = budget_bytes
         self.budget = BodyBudget(budget_bytes)
