@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -13,6 +13,18 @@ from protocol.requests import Generate
 
 Deliver = Callable[[Sequence[Delta]], None]
 """Called on the event loop, once per engine step, with every request that moved in it. Must not block."""
+
+OnDeath = Callable[[str], None]
+"""Called on the event loop, at most once, when the engine has ended though nobody asked it to, with the reason in one line. Nothing is
+delivered for what ran; `kill` is what is left to do."""
+
+CANARY_PREFIX: Final = "HEALTH_CHECK"
+"""A request whose id begins with this is a canary: it asks its rank for a sign of life and is nobody's request.
+
+An idle rank runs it like any other. A busy one answers it after its next step without running it, so that it never waits behind
+real work, and ends it as "abort". Aborting it ends it at once, whatever its rank does, since it is aborted when nothing came.
+The prefix is SGLang's own (sglang.srt.constants), whose schedulers behave so.
+"""
 
 
 class EngineFacts(Struct, frozen=True):
@@ -43,8 +55,10 @@ class Engine(Protocol):
     The positions (`start`) of a request's deltas are gapless from 0.
     """
 
-    async def start(self, deliver: Deliver) -> EngineFacts | FollowerFacts:
+    async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
         """Bring the engine up; return when it can take requests, or when it serves those that another node takes.
+
+        What dies while it starts is a StartError; `on_death` is for later.
 
         Raises:
             StartError: it cannot start; the message says why in one line.
@@ -62,4 +76,7 @@ class Engine(Protocol):
         ...
 
     async def stop(self) -> None:
-        """End the engine and every process it started."""
+        """End the engine and every process it started, letting them give back what they hold."""
+
+    async def kill(self) -> None:
+        """End them now: the engine is dead, or there is no time. Also while `stop` is under way, and more than once."""

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 
 import uvloop
@@ -18,17 +19,22 @@ from protocol.packaging import require_own_packages
 from protocol.settings import parse_known_settings, settings_help
 from protocol.sockets import require_key
 from workers.addresses import AddressBook
+from workers.departure import STOP_SIGNALS, Departure, DrainLimits
 from workers.engine import Engine
+from workers.health.canaries import read_canary_fields
+from workers.health.rank_watch import HealthLimits
+from workers.health.watched_engine import HealthSettings
 from workers.serve import KvSettings, WorkerServer
 from workers.settings import WorkerSettings
+from workers.system.board import Board
+from workers.system.pages import SystemPages
+from workers.system.server import SystemServer
 
 _PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run a worker until SIGTERM or SIGINT; returns the exit code."""
+    """Run a worker until SIGTERM or SIGINT, or until its engine dies; returns the exit code."""
     failures: BaseExceptionGroup[StartError]
     try:
         return _run(sys.argv[1:] if argv is None else argv)
@@ -45,32 +51,61 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
     require_own_packages()
-    uvloop.run(_serve(settings, engine_argv))
-    return 0
-
-
-async def _serve(settings: WorkerSettings, engine_argv: Sequence[str]) -> None:
     # While the engine blocks this thread no handler of the loop could run; a signal ends the process there and then, and
     # the kernel ends the engine's children with it.
-    for number in _STOP_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    board = Board(settings.worker_id or _default_worker_id(engine_argv), time.monotonic)
+    system = _system_server(settings, board)
+    try:
+        return uvloop.run(_serve(settings, engine_argv, board))
+    finally:
+        if system is not None:
+            system.stop()
+
+
+async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Board) -> int:
+    health = _health_settings(settings)
     addresses, key = AddressBook(settings.frontend), MeshKey.from_file(settings.mesh_key_file)
     for address in settings.frontend:
         require_key(address, key)  # now, and not when an engine has been loading for ten minutes
+    departure = Departure(
+        DrainLimits(timeout_s=settings.graceful_shutdown_timeout_secs, grace_s=settings.graceful_shutdown_grace_period_secs)
+    )
     server = WorkerServer(
         _engine(settings, engine_argv),
-        worker_id=settings.worker_id or _default_worker_id(engine_argv),
+        worker_id=board.worker_id,
         epoch=secrets.randbits(63),
         addresses=addresses,
         endpoint=settings.endpoint or "dyn://kvmesh.backend.generate",
         key=key,
         kv=KvSettings(block_size_tokens=settings.kv_block_size, host=settings.kv_host, port=settings.kv_port),
+        health=health,
+        departure=departure,
+        board=board,
     )
     await server.start(_model_named_in(engine_argv))
-    stop = asyncio.Event()
-    for number in _STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await server.serve(stop, drain_s_max=settings.graceful_shutdown_timeout_secs)
+    departure.listen(asyncio.get_running_loop())
+    await server.serve()
+    return departure.exit_code
+
+
+def _health_settings(settings: WorkerSettings) -> HealthSettings:
+    return HealthSettings(
+        enabled=settings.health_check_enabled,
+        limits=HealthLimits(idle_silence_s=settings.canary_wait_time, answer_s=settings.health_check_request_timeout),
+        canary=read_canary_fields(settings.health_check_payload),
+    )
+
+
+def _system_server(settings: WorkerSettings, board: Board) -> SystemServer | None:
+    """Running already, so that it can tell that the engine is loading; None where it is not wanted."""
+    if settings.system_port < 0:
+        return None
+    pages = SystemPages(board, live_path=settings.system_live_path, health_path=settings.system_health_path)
+    server = SystemServer(pages, host=settings.system_host, port=settings.system_port)
+    server.start()
+    return server
 
 
 def _default_worker_id(engine_argv: Sequence[str]) -> str:

@@ -4,32 +4,38 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import zmq
 from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
 from protocol.curve import MeshKey
-from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S
+from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S, MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
 from protocol.replies import FileChunk
 from protocol.requests import Abort, FetchFile, Generate, ToWorker
 from protocol.sockets import Socket, SocketPump, connected_dealer
 from workers.addresses import AddressBook
+from workers.departure import Departure
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.frontend_link import FrontendLink
+from workers.health.watched_engine import HealthSettings, WatchedEngine
 from workers.intake import Intake
 from workers.kv_plane import KvPlane
 from workers.loading import LoadingNotice
+from workers.system.board import Board, Phase, WorkerState
 
 log = logging.getLogger(__name__)
 
 CREDIT_REQUESTS_MIN = 64
 """Granted even by an engine that runs fewer: a queue of its own hides the way to the frontend and back."""
+
+_ROLE: Final = "decode"
+"""What this worker's engine is for; every engine so far does whole requests."""
 
 FILES_SENT_MAX = 16
 """Model files under way to frontends at once, each in memory as a whole; a frontend asks for one after the other."""
@@ -48,7 +54,12 @@ class KvSettings:
 
 
 class WorkerServer:
-    """Connects one engine to any number of frontends."""
+    """Connects one engine to any number of frontends.
+
+    Args:
+        departure: says when to leave, and is told of the engine's death.
+        board: shown with every beat what is true of the worker.
+    """
 
     def __init__(
         self,
@@ -60,8 +71,14 @@ class WorkerServer:
         endpoint: str,
         key: MeshKey | None,
         kv: KvSettings,
+        health: HealthSettings,
+        departure: Departure,
+        board: Board,
     ) -> None:
-        self._engine = engine
+        self._engine = WatchedEngine(engine, _ROLE, health, clock=time.monotonic)
+        self._departure = departure
+        self._board = board
+        self._draining = False
         self._worker_id = worker_id
         self._epoch = epoch
         self._addresses = addresses
@@ -74,8 +91,7 @@ class WorkerServer:
         self._card_files: dict[str, Path] = {}
         self._hello: Hello | None = None
         self._sending: set[asyncio.Task[None]] = set()
-        self._idle = asyncio.Event()
-        self._intake = Intake(engine, unix_ms=lambda: time.time() * 1000, on_idle=self._idle.set)
+        self._intake = Intake(self._engine, unix_ms=lambda: time.time() * 1000, on_idle=departure.note_idle)
 
     async def start(self, model: str) -> None:
         """Bring the engine up, telling the frontends meanwhile that `model` is loading.
@@ -85,7 +101,7 @@ class WorkerServer:
         """
         try:
             with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
-                facts = await self._engine.start(self._intake.deliver)
+                facts = await self._engine.start(self._intake.deliver, self._departure.note_death)
             page_size = facts.page_size_tokens if isinstance(facts, FollowerFacts) else facts.capacity.page_size_tokens
             # Whole pages make a block, so that one page never belongs to two.
             block_size = -(-self._kv_settings.block_size_tokens // page_size) * page_size
@@ -104,39 +120,60 @@ class WorkerServer:
         capacity = facts.capacity
         log.info("%s is up: %s, %d ranks of %d KV tokens", facts.version, facts.card.name, capacity.dp_size, capacity.kv_tokens)
 
-    async def serve(self, stop: asyncio.Event, *, drain_s_max: float) -> None:
-        """Serve until `stop` is set, then finish what runs (at most `drain_s_max` seconds) and leave."""
+    async def serve(self) -> None:
+        """Serve until it is time to leave: finish what runs, as far as there is time for it, and say Goodbye."""
+        departure = self._departure
         try:
             async with asyncio.TaskGroup() as tasks:
                 beating = tasks.create_task(self._beat_forever())
                 dialling = tasks.create_task(self._dial_forever())
-                await stop.wait()
-                await self._drain(drain_s_max)
+                await departure.asked()
+                if not departure.hasty:
+                    await self._drain()
                 beating.cancel()
                 dialling.cancel()
         finally:
-            for task in self._sending:
-                task.cancel()
-            for link in self._links.values():
-                link.send(Goodbye("the worker was stopped"))
-                link.close()
-            if self._kv is not None:
-                self._kv.close()
-            await self._engine.stop()
-            self._close_key()
-            self._context.term()
+            await self._leave()
 
-    async def _drain(self, drain_s_max: float) -> None:
-        self._intake.closed = True
+    async def _drain(self) -> None:
+        self._draining = True
         for link in self._links.values():
             link.send(Draining())
         if self._intake:
             log.info("draining: %d requests still run", len(self._intake))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(drain_s_max):
-                while self._intake:
-                    self._idle.clear()
-                    await self._idle.wait()
+        await self._departure.grace_over()
+        self._intake.closed = True
+        await self._departure.drained(self._intake.__len__)
+
+    async def _leave(self) -> None:
+        """Tell the frontends first: they move what still runs while the engine ends."""
+        self._intake.closed = True
+        self._show("leaving")
+        departure = self._departure
+        if departure.death:
+            log.error("the engine died: %s", departure.death)
+        for task in self._sending:
+            task.cancel()
+        for link in self._links.values():
+            link.send(Goodbye(departure.death or "the worker was stopped", planned=not departure.death))
+            link.close()
+        if self._kv is not None:
+            self._kv.close()
+        await self._end_engine()
+        self._close_key()
+        self._context.term()
+
+    async def _end_engine(self) -> None:
+        """In peace, until there is no time for it."""
+        if not self._departure.hasty:
+            stopping = asyncio.ensure_future(self._engine.stop())
+            hurried = asyncio.ensure_future(self._departure.hurried())
+            await asyncio.wait({stopping, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
+            if stopping.done():
+                return stopping.result()
+            stopping.cancel()
+        return await self._engine.kill()
 
     async def _beat_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -144,21 +181,34 @@ class WorkerServer:
         while True:
             # A late beat means that this loop stood still: what the frontends said meanwhile is still unread.
             stalled = loop.time() - due_at > HEARTBEAT_INTERVAL_S
+            self._engine.check()
             heartbeat = self._heartbeat()
             for link in self._links.values():
                 link.beat(heartbeat)
                 if not stalled:
                     link.give_up_if_silent()
+            self._show("draining" if self._draining else "serving")
             due_at = loop.time() + HEARTBEAT_INTERVAL_S
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     def _heartbeat(self) -> Heartbeat:
-        loads, kv = self._engine.loads(), self._kv
+        kv, unhealthy = self._kv, self._engine.reason[:MESSAGE_CHARS_MAX]
+        relay = None if kv is None else kv.counts()
         if self._hello is None and kv is not None:  # a follower's loads are its leader's to tell
-            return Heartbeat(self._worker_id, self._epoch, kv.numbers(), kv.counts())
-        if kv is None:
-            return Heartbeat(self._worker_id, self._epoch, loads)
-        return Heartbeat(self._worker_id, self._epoch, kv.numbered(loads), kv.counts())
+            return Heartbeat(self._worker_id, self._epoch, kv.numbers(), relay)
+        loads = self._engine.loads()
+        return Heartbeat(self._worker_id, self._epoch, loads if kv is None else kv.numbered(loads), relay, unhealthy)
+
+    def _show(self, phase: Phase) -> None:
+        state = WorkerState(
+            phase=phase,
+            unhealthy=self._engine.reason,
+            requests_running=len(self._intake),
+            frontends_connected=sum(link.frontend_heard_at is not None for link in self._links.values()),
+            takes_requests=self._hello is not None,
+            ranks=self._engine.states(),
+        )
+        self._board.show(state)
 
     async def _dial_forever(self) -> None:
         while True:
@@ -202,7 +252,7 @@ class WorkerServer:
         )
 
     def _hello_to(self, address: str) -> Hello | RelayHello | None:
-        if self._intake.closed:
+        if self._draining:
             return None
         try:
             source = None if self._kv is None else self._kv.source_for(address)
@@ -220,7 +270,7 @@ class WorkerServer:
         return Hello(
             worker_id=self._worker_id,
             epoch=self._epoch,
-            role="decode",
+            role=_ROLE,
             endpoint=self._endpoint,
             card=facts.card,
             capacity=capacity,

@@ -1,5 +1,6 @@
 """A worker's own settings; every argument not named here belongs to its engine."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,9 @@ from protocol.settings import LogLevel, setting
 
 KV_BLOCK_TOKENS_MAX = 4_096
 """Larger blocks would match hardly any prefix."""
+
+HEALTH_CHECK_S_MIN = 0.1
+"""Silences are looked at four times a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,25 @@ class WorkerSettings:
     graceful_shutdown_timeout_secs: int = setting(
         900, "longest wait for running requests after SIGTERM", env="DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
     )
+    graceful_shutdown_grace_period_secs: float = setting(
+        0.0,
+        "after SIGTERM go on taking requests for this long, and do not leave earlier; frontends stop sending as soon as they are told",
+        env="DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS",
+    )
+    health_check_enabled: bool = setting(
+        default=True, help_text="send a canary request to each rank that is silent", env="DYN_HEALTH_CHECK_ENABLED"
+    )
+    canary_wait_time: float = setting(10.0, "seconds without output after which an idle rank is sent a canary", env="DYN_CANARY_WAIT_TIME")
+    health_check_request_timeout: float = setting(
+        3.0, "seconds without an answer to a canary after which the worker is unhealthy", env="DYN_HEALTH_CHECK_REQUEST_TIMEOUT"
+    )
+    health_check_payload: str | None = setting(
+        None, 'JSON, or @FILE with it, that changes the canary: {"token_ids": [1], "max_new_tokens": 1}', env="DYN_HEALTH_CHECK_PAYLOAD"
+    )
+    system_port: int = setting(-1, "port of /live, /ready, /health and /metrics; 0 for any free one, -1 for none", env="DYN_SYSTEM_PORT")
+    system_host: str = setting("127.0.0.1", "host that they listen on", env="DYN_SYSTEM_HOST")
+    system_health_path: str = setting("/health", "path of the page /health", env="DYN_SYSTEM_HEALTH_PATH")
+    system_live_path: str = setting("/live", "path of the page /live", env="DYN_SYSTEM_LIVE_PATH")
     kv_events: bool = setting(
         default=True, help_text="publish KV-cache events, so that frontends route by what is cached here", env="KVMESH_KV_EVENTS"
     )
@@ -53,3 +76,16 @@ class WorkerSettings:
             raise StartError(f"--kv-port must be 0 to {PORT_MAX - 1}, not {self.kv_port}")
         if self.graceful_shutdown_timeout_secs < 0:
             raise StartError(f"--graceful-shutdown-timeout-secs must be at least 0, not {self.graceful_shutdown_timeout_secs}")
+        if not 0 <= self.graceful_shutdown_grace_period_secs < math.inf:
+            raise StartError(f"--graceful-shutdown-grace-period-secs must be at least 0, not {self.graceful_shutdown_grace_period_secs}")
+        for flag, seconds in (
+            ("--canary-wait-time", self.canary_wait_time),
+            ("--health-check-request-timeout", self.health_check_request_timeout),
+        ):
+            if not HEALTH_CHECK_S_MIN <= seconds < math.inf:
+                raise StartError(f"{flag} must be at least {HEALTH_CHECK_S_MIN} seconds, not {seconds}")
+        if not -1 <= self.system_port <= PORT_MAX:
+            raise StartError(f"--system-port must be -1 to {PORT_MAX}, not {self.system_port}")
+        for flag, path in (("--system-health-path", self.system_health_path), ("--system-live-path", self.system_live_path)):
+            if not path.startswith("/"):
+                raise StartError(f"{flag} must begin with /, not be {path!r}")

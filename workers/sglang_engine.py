@@ -6,16 +6,14 @@ of `workers.sglang_cpu` must come first.
 
 import asyncio
 import logging
-import multiprocessing
+import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import psutil
+from typing import Any, Final, TypeVar
 
 from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, StartError, WorkerLost
 from protocol.limits import MESSAGE_CHARS_MAX
@@ -23,19 +21,20 @@ from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Generate
 from protocol.tokens import count_tokens
-from workers.engine import Deliver, EngineFacts, FollowerFacts
+from workers.deferred_signals import DeferredHandlers
+from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, OnDeath
 from workers.sglang_arguments import one_line, parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
+from workers.sglang_processes import SglangProcesses, kill_children, reap_children
 from workers.sglang_requests import failure, input_ids, sampling_params
 
 log = logging.getLogger(__name__)
 
+_Result = TypeVar("_Result")
+
 _SCHEDULER_EXIT_S: Final = 5.0
 """How long schedulers may take to let go of their memory when asked to; they are killed after that. SGLang itself waits 15 s,
 half of the grace period that Kubernetes gives the whole worker."""
-
-_CHILD_REAPED_S: Final = 5.0
-"""A killed process is gone at once, unless the kernel is still freeing its GPU memory."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,16 +49,18 @@ class _Run:
 
 
 class SglangEngine:
-    """SGLang as an Engine. To be used in the event loop of the main thread, as SGLang's signal handling asks.
-
-    A scheduler that dies takes this process with it (see `sglang_steps.auto_create_handle_loop`).
-    """
+    """SGLang as an Engine. To be used in the event loop of the main thread, as SGLang's signal handling asks."""
 
     def __init__(self, server_args: Any) -> None:
         self._server_args = server_args
         self._engine: Any = None
         self._manager: Any = None
+        self._processes: SglangProcesses | None = None
+        self._death: asyncio.Future[str] | None = None
+        self._deferred = DeferredHandlers()
         self._runs: dict[str, _Run] = {}
+        self._canaries: dict[str, _Run] = {}
+        """Those of `_runs` that are canaries, in the order of submission. Bounded by the ranks: each has at most one."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Deliver = _undelivered
@@ -84,30 +85,20 @@ class SglangEngine:
         check_seam()
         return cls(parse_server_args(argv, cpu=cpu, kv_events=kv_events))
 
-    async def start(self, deliver: Deliver) -> EngineFacts | FollowerFacts:
+    async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
         """Load the model and start the schedulers. Blocks the loop meanwhile: nothing else is served yet.
 
         Raises:
             StartError: SGLang cannot start.
         """
-        from workers.sglang_facts import read_facts, read_follower_facts  # noqa: PLC0415
-        from workers.sglang_steps import StepEngine  # noqa: PLC0415
-
         if threading.current_thread() is not threading.main_thread():
             raise StartError("SGLang must be started in the main thread")
         self._loop = asyncio.get_running_loop()
         self._deliver = deliver
         try:
-            # Otherwise Engine() never returns on a node that takes no requests.
-            os.environ.setdefault("SGLANG_BLOCK_NONZERO_RANK_CHILDREN", "0")
-            self._engine = StepEngine(server_args=self._server_args)
-            self._manager = self._engine.tokenizer_manager
-            if self._manager is None:
-                self._tasks.add(self._loop.create_task(self._end_with_schedulers()))
-                return read_follower_facts(self._server_args)
-            self._manager.on_step = self._on_step
-            self._manager.auto_create_handle_loop()
-            facts = await read_facts(self._engine)
+            with self._deferred.capture(self._loop):
+                self._launch()
+            facts = await self._unless_dead(self._look_after())
         except StartError:
             await self._abandon()
             raise
@@ -115,9 +106,60 @@ class SglangEngine:
             log.debug("SGLang could not start", exc_info=True)
             await self._abandon()
             raise StartError(f"SGLang could not start: {one_line(error)}") from error
-        self._vocab_size = facts.card.vocab_size
-        self._dp_size = facts.capacity.dp_size
+        assert self._death is not None
+        self._death.add_done_callback(lambda death: None if death.cancelled() else on_death(death.result()))
+        if isinstance(facts, EngineFacts):
+            self._vocab_size = facts.card.vocab_size
+            self._dp_size = facts.capacity.dp_size
         return facts
+
+    def _launch(self) -> None:
+        from workers.sglang_steps import StepEngine  # noqa: PLC0415
+
+        # Otherwise Engine() never returns on a node that takes no requests.
+        os.environ.setdefault("SGLANG_BLOCK_NONZERO_RANK_CHILDREN", "0")
+        # By default SGLang spends 65 s on these before a dead engine's process ends; somebody waits to restart it.
+        for diagnosis in ("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"):
+            os.environ.setdefault(diagnosis, "0")
+        self._engine = StepEngine(server_args=self._server_args)
+        self._manager = self._engine.tokenizer_manager
+        if self._manager is not None:
+            self._manager.on_step = self._on_step
+            self._manager.on_busy = self._answer_canary
+            self._manager.on_failure = lambda: self._note_death("SGLang's messages cannot be received any more")
+            self._manager.auto_create_handle_loop()
+
+    async def _look_after(self) -> EngineFacts | FollowerFacts:
+        """Watch the processes and read what they turned out to be."""
+        from workers.sglang_facts import read_facts, read_follower_facts  # noqa: PLC0415
+
+        assert self._loop is not None
+        follower = self._manager is None
+        self._processes = SglangProcesses(self._engine, exit_is_death=not follower, on_death=self._note_death)
+        await self._processes.watch()
+        if follower:
+            self._tasks.add(self._loop.create_task(self._end_with_schedulers()))
+            return read_follower_facts(self._server_args)
+        return await read_facts(self._engine)
+
+    async def _unless_dead(self, work: Awaitable[_Result]) -> _Result:
+        """What `work` returns, unless the engine dies meanwhile, which would leave it waiting for an answer.
+
+        Raises:
+            StartError: the engine died.
+        """
+        assert self._loop is not None
+        self._death = self._loop.create_future()
+        working = asyncio.ensure_future(work)
+        await asyncio.wait({working, self._death}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            raise StartError(self._death.result())
+        return working.result()
+
+    def _note_death(self, reason: str) -> None:
+        if self._death is not None and not self._death.done():
+            self._death.set_result(reason)
 
     def submit(self, request: Generate) -> None:
         """Take a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn of the loop."""
@@ -128,6 +170,8 @@ class SglangEngine:
             return
         run = _Run(request, self._manager.new_output(count_tokens(request.token_ids)))
         self._runs[request.request_id] = run
+        if request.request_id.startswith(CANARY_PREFIX):
+            self._canaries[request.request_id] = run
         run.task = self._loop.create_task(self._generate(run))
         self._tasks.add(run.task)
         run.task.add_done_callback(lambda task: self._on_task_done(run, task))
@@ -163,6 +207,7 @@ class SglangEngine:
             lora_path=request.lora_name,
             cache_salt=request.cache_salt,
             external_trace_header={"traceparent": request.traceparent} if request.traceparent else None,
+            log_metrics=request.request_id not in self._canaries,
         )
         obj.output = run.output
         return obj
@@ -172,12 +217,31 @@ class SglangEngine:
         run = self._runs.get(request_id)
         if run is None:
             return
-        if run.output.dispatched:
+        if request_id in self._canaries:
+            self._end_canary(request_id)
+        elif run.output.dispatched:
             self._manager.abort_request(request_id)
         elif run.task is not None:
             # SGLang sends an abort of what it has not dispatched yet to a scheduler that does not know the id, and swallows
             # every later one. Cancelling removes the request's state instead, and nothing was sent.
             run.task.cancel()
+
+    def _answer_canary(self) -> None:
+        """A busy scheduler has answered a canary, without saying which: taken for the one sent last.
+
+        Imprecise where an earlier canary has had no answer in time, and its rank gives it now: the answer is then credited to another
+        rank's. That rank, if it does not answer either, is found out with its next canary.
+        """
+        if self._canaries:
+            self._end_canary(next(reversed(self._canaries)))
+
+    def _end_canary(self, request_id: str) -> None:
+        """Forget a canary that SGLang will never end: a busy scheduler drops it, and does not echo its abort."""
+        run = self._canaries[request_id]
+        self._manager.rid_to_state.pop(request_id, None)  # first, or its cancellation sends an abort and keeps the state
+        if run.task is not None:
+            run.task.cancel()
+        self._deliver([self._end(Delta(request_id, run.output.sent, b"", Finished("abort", 0, run.output.sent)))])
 
     def _expire(self, run: _Run) -> None:
         """The deadline has come: a request without a token is dropped before its prefill. The frontend aborts the others."""
@@ -191,6 +255,7 @@ class SglangEngine:
 
     def _end(self, delta: Delta) -> Delta:
         run = self._runs.pop(delta.request_id)
+        self._canaries.pop(delta.request_id, None)
         if run.expiry is not None:
             run.expiry.cancel()
         if run.expired and isinstance(delta.end, Finished) and delta.end.reason == "abort":
@@ -221,31 +286,46 @@ class SglangEngine:
 
     async def stop(self) -> None:
         """End the engine and its processes. Requests that still run fail as lost, so that a frontend may move them."""
-        if self._manager is None:
+        if self._processes is not None:
+            self._processes.expect_exits()
+        manager, self._manager = self._manager, None
+        if manager is None:
             for task in self._tasks:
                 task.cancel()
             if self._engine is not None:
-                await self._kill_children()
+                await self._shut_down()
             return
         from sglang.srt.managers.io_struct import ShutdownReq  # noqa: PLC0415
 
-        manager, self._manager = self._manager, None
         self._fail_unfinished()
-        watchdog = manager._subprocess_watchdog
-        if watchdog is not None:
-            watchdog.stop()  # it would take the schedulers' exit for a crash and kill this process
         manager._dispatch_to_scheduler(ShutdownReq())
-        await self._schedulers_gone(_SCHEDULER_EXIT_S)
+        if self._processes is not None:
+            await self._processes.schedulers_gone(_SCHEDULER_EXIT_S)
+        self._cancel_tasks(manager)
+        await self._shut_down()
+        self._deferred.run((signal.SIGTERM, signal.SIGINT))
+
+    async def kill(self) -> None:
+        """Kill every process now. A dead engine's requests are dumped first, if SGLang was told to dump them."""
+        manager, self._manager = self._manager, None
+        self._runs.clear()
+        if manager is not None:
+            self._cancel_tasks(manager)
+            if self._death is not None and self._death.done():
+                await asyncio.to_thread(manager.dump_requests_before_crash)
+        if self._processes is not None:
+            self._processes.expect_exits()
+        await kill_children()
+
+    def _cancel_tasks(self, manager: Any) -> None:
+        # Among them SGLang's sigterm_watchdog, before the handler that it waits for runs: it would end this process.
         for task in [*manager.asyncio_tasks, *self._tasks]:
             task.cancel()
-        await self._kill_children()
 
     async def _end_with_schedulers(self) -> None:
         """A follower's schedulers end when the leader tells them to; then this worker has nothing left to do."""
-        from sglang.srt.utils.cudacore_pyspy_dump_utils import collect_scheduler_processes  # noqa: PLC0415
-
-        while collect_scheduler_processes():  # noqa: ASYNC110  # there is no event; SGLang polls too
-            await asyncio.sleep(1.0)
+        assert self._processes is not None
+        await self._processes.schedulers_gone(math.inf, poll_s=1.0)
         log.info("the engine's leader has stopped")
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -255,38 +335,21 @@ class SglangEngine:
         if deltas:
             self._on_step(deltas)
 
-    async def _schedulers_gone(self, timeout_s: float) -> None:
-        from sglang.srt.utils.cudacore_pyspy_dump_utils import collect_scheduler_processes  # noqa: PLC0415
-
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline and collect_scheduler_processes():  # noqa: ASYNC110  # there is no event; SGLang polls too
-            await asyncio.sleep(0.05)
-
     async def _abandon(self) -> None:
         """What has started of an engine that cannot is killed; there is nothing to stop any more."""
+        if self._processes is not None:
+            self._processes.expect_exits()
         self._manager = None
-        await self._kill_children()
+        await self._shut_down()
 
-    async def _kill_children(self) -> None:
-        """Kill and reap every child that is left. Engine.shutdown spares this process."""
-        from sglang.srt.utils import kill_process_tree  # noqa: PLC0415
-
+    async def _shut_down(self) -> None:
+        """SGLang's own clean-up, which kills what is left but spares this process."""
         engine, self._engine = self._engine, None
-        if engine is not None:
-            await asyncio.to_thread(engine.shutdown)
-        else:
-            await asyncio.to_thread(kill_process_tree, None)
-        await asyncio.to_thread(_reap_children)
-
-
-def _reap_children() -> None:
-    """Wait for the killed children, which SGLang counts as gone once they are zombies."""
-    multiprocessing.active_children()  # reaps what multiprocessing started, and tells it so
-    for child in psutil.Process().children():
-        try:
-            child.wait(timeout=_CHILD_REAPED_S)
-        except psutil.Error as error:
-            log.warning("process %d of the engine is not gone: %s", child.pid, error)
+        if engine is None:  # it failed while it was made
+            await kill_children()
+            return
+        await asyncio.to_thread(engine.shutdown)
+        await asyncio.to_thread(reap_children)
 
 
 def _undelivered(deltas: Sequence[Delta]) -> None:

@@ -12,8 +12,13 @@ What is relied on, checked by `check_seam` at start and in tests/sglang/test_sea
                                            a message has `rids`, `output_ids` (new ones) and `finished_reasons`, in step
     TokenizerManager._handle_abort_req     the same for an abort in the waiting queue; repeats the last token id, but
                                            leaves `state.output_ids`, which is what is read here, as it was
-    TokenizerManager.auto_create_handle_loop  starts `handle_loop`, registers signal handlers
+    TokenizerManager.auto_create_handle_loop  starts `handle_loop`, registers signal handlers on the loop (captured, see
+                                           `deferred_signals`), and starts `sigterm_watchdog`, which does nothing before they run
+    TokenizerManager.init_request_dispatcher  routes HealthCheckOutput, the answer of a busy scheduler to a canary, to nobody
+    TokenizerManager.dump_requests_before_crash  reads the last item of `state.out_list`, if that is true
     ReqState                               out_list, output_ids, finished, dispatched
+    Engine                                 init_tokenizer_manager_func, run_scheduler_process_func, run_detokenizer_process_func,
+                                           get_all_child_pids
 """
 
 import asyncio
@@ -24,12 +29,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from sglang.srt.entrypoints.engine import Engine, init_tokenizer_manager
-from sglang.srt.managers.io_struct import BatchStrOutput, BatchTokenIDOutput, GenerateReqInput
-from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager, print_exception_wrapper
+from sglang.srt.managers.io_struct import BatchStrOutput, BatchTokenIDOutput, GenerateReqInput, HealthCheckOutput
+from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
+from sglang.utils import TypeBasedDispatcher
 
 from protocol.errors import StartError
 from protocol.replies import Delta
 from protocol.tokens import pack_tokens
+from workers.sglang_children import run_detokenizer, run_scheduler
 from workers.sglang_requests import outcome
 
 log = logging.getLogger(__name__)
@@ -47,6 +54,10 @@ class Output:
         self.sent = 0
         self.meta_info: dict[str, Any] = {}
         self.ended = asyncio.get_running_loop().create_future()
+
+    def __bool__(self) -> bool:
+        """Nothing is kept here: SGLang's crash dump then takes a request's output from its state."""
+        return False
 
     def append(self, out: dict[str, Any]) -> None:
         self.meta_info = out["meta_info"]
@@ -78,10 +89,31 @@ class SteppedInput(GenerateReqInput):
 
 
 class StepTokenizerManager(TokenizerManager):
-    """SGLang's TokenizerManager that delivers the outputs of `SteppedInput`s once per message of the engine."""
+    """SGLang's TokenizerManager that delivers the outputs of `SteppedInput`s once per message of the engine.
+
+    Attributes:
+        on_busy: called when a busy scheduler has answered a canary instead of running it. The message does not say which.
+        on_failure: called when nothing more will be received from the engine.
+    """
 
     on_step: Callable[[Sequence[Delta]], None]
+    on_busy: Callable[[], None]
+    on_failure: Callable[[], None]
     moved: list[Output]
+
+    def init_request_dispatcher(self) -> None:
+        super().init_request_dispatcher()
+        ours = TypeBasedDispatcher([(HealthCheckOutput, lambda _: self.on_busy())])
+        ours += self._result_dispatcher  # adds what is not there yet
+        self._result_dispatcher = ours
+
+    async def handle_loop(self) -> None:
+        """As SGLang's, which would answer an exception by killing this process before anyone can say why."""
+        try:
+            await super().handle_loop()
+        except Exception:
+            log.exception("SGLang's receive loop failed")
+            self.on_failure()
 
     def new_output(self, prompt_tokens: int) -> Output:
         return Output(self.moved, prompt_tokens)
@@ -159,23 +191,8 @@ class StepTokenizerManager(TokenizerManager):
         try:
             self.on_step(deltas)
         except Exception:
-            # SGLang answers an exception in its receive loop by killing the process; a bad delivery is not worth that.
+            # An exception in the receive loop is the end of the engine; a bad delivery is not worth that.
             log.exception("the outputs of an engine step could not be delivered")
-
-    def auto_create_handle_loop(self) -> None:
-        """As SGLang's, but SIGTERM is left to the worker, which drains and then stops the engine.
-
-        SGLang would also start `sigterm_watchdog`, which ends the process by itself once it has seen a SIGTERM.
-        SIGQUIT stays SGLang's: a scheduler that dies sends it (or a watchdog thread does, within a second), and the answer is
-        to kill the whole process tree, this process included. The worker then dies hard, without a Goodbye; its silence
-        on the mesh is what tells the frontends.
-        """
-        if self.event_loop is not None:
-            return
-        self.event_loop = asyncio.get_running_loop()
-        self.asyncio_tasks.add(self.event_loop.create_task(print_exception_wrapper(self.handle_loop)))
-        handler = self.signal_handler_class(self)
-        self.event_loop.add_signal_handler(signal.SIGQUIT, handler.running_phase_sigquit_handler)
 
 
 def _init_step_tokenizer_manager(server_args: Any, port_args: Any) -> Any:
@@ -192,9 +209,11 @@ def _note_failed_start(_signum: int, _frame: Any) -> None:
 
 
 class StepEngine(Engine):
-    """SGLang's Engine with the TokenizerManager above, by the hook that Engine has for it."""
+    """SGLang's Engine with the TokenizerManager above and our way to start its processes, by the hooks that Engine has for them."""
 
     init_tokenizer_manager_func = staticmethod(_init_step_tokenizer_manager)
+    run_scheduler_process_func = staticmethod(run_scheduler)
+    run_detokenizer_process_func = staticmethod(run_detokenizer)
 
 
 _PARAMETERS = {
@@ -204,13 +223,20 @@ _PARAMETERS = {
     "_handle_batch_output": ("self", "recv_obj"),
     "_handle_abort_req": ("self", "recv_obj"),
     "auto_create_handle_loop": ("self",),
+    "sigterm_watchdog": ("self",),
+    "init_request_dispatcher": ("self",),
+    "dump_requests_before_crash": ("self", "hostname"),
+    "handle_loop": ("self",),
     "abort_request": ("self", "rid", "abort_all"),
 }
 _CALLS = {
     "generate_request": ("self._init_req_state(obj, request)", "in self._wait_one_response(obj, request)"),
     "_handle_batch_output": ("state.out_list.append(", "state.output_ids.extend(", "state.finished = "),
     "_handle_abort_req": ("state.out_list.append(", "state.finished = True"),
-    "auto_create_handle_loop": ("self.signal_handler_class(self)", "print_exception_wrapper(self.handle_loop)"),
+    "auto_create_handle_loop": ("loop.add_signal_handler(signal.SIGTERM, ", "self.asyncio_tasks.add(", "self.sigterm_watchdog)"),
+    "sigterm_watchdog": ("while not self.gracefully_exit:",),
+    "init_request_dispatcher": ("(HealthCheckOutput, lambda x: None)",),
+    "dump_requests_before_crash": ("else state.get_crash_dump_output()",),
 }
 
 

@@ -53,6 +53,9 @@ class EngineClient:
         self.steps: list[list[Delta]] = []
         self.by_id: dict[str, list[Delta]] = {}
         self._facts: EngineFacts | None = None
+        self._death: str | None = None
+        self.deferred_ran = False
+        """Whether SGLang's own handler of SIGTERM ran in stop()."""
 
     @property
     def facts(self) -> EngineFacts:
@@ -83,10 +86,21 @@ class EngineClient:
         self.send({"type": "loads"})
         return msgspec.convert(self._receive("loads"), list[RankLoad])
 
-    def stop(self) -> list[int]:
+    def state(self) -> dict[str, Any]:
+        """What SGLang keeps, and its processes."""
+        self.send({"type": "state"})
+        return self._receive("state")
+
+    def death(self) -> str:
+        """Why the engine says that it died, once it does."""
+        if self._death is None:
+            self._death = self._receive("death")
+        return self._death
+
+    def stop(self, *, kill: bool = False) -> list[int]:
         """Child processes that are left after engine.stop()."""
-        self.send({"type": "stop"})
-        left = self._receive("stopped")
+        self.send({"type": "stop", "kill": kill})
+        left, self.deferred_ran = self._receive("stopped")
         self.process.wait(PATIENCE_S)
         return left
 
@@ -106,6 +120,10 @@ class EngineClient:
                 self.steps.append(step)
                 for delta in step:
                     self.by_id.setdefault(delta.request_id, []).append(delta)
+            if got == "death":
+                self._death = content
+                if kind == "step":
+                    pytest.fail(f"{content}:\n{self.log.read_text()[-4000:]}")
             if got == kind:
                 return content
 

@@ -1,10 +1,12 @@
 """Run as a program: one SglangEngine, driven over a socket. `python engine_process.py ADDRESS [SGLang arguments]`.
 
 In: a list of commands, all carried out in one turn of the event loop. Out: ["facts", …] once, then ["step", deltas] for each call of
-`deliver`, ["loads", …] and ["stopped", pids of children that are left].
+`deliver`, ["loads", …], ["state", what SGLang keeps], ["death", reason] when the engine says that it died, and
+["stopped", pids of children that are left].
 """
 
 import asyncio
+import signal
 import sys
 
 import msgspec
@@ -23,11 +25,27 @@ class Loads(msgspec.Struct, tag="loads"):
     pass
 
 
-class Stop(msgspec.Struct, tag="stop"):
+class State(msgspec.Struct, tag="state"):
     pass
 
 
-COMMANDS = msgspec.msgpack.Decoder(list[Generate | Abort | Loads | Stop])
+class Stop(msgspec.Struct, tag="stop"):
+    kill: bool = False
+
+
+COMMANDS = msgspec.msgpack.Decoder(list[Generate | Abort | Loads | State | Stop])
+
+
+def state_of(engine: SglangEngine) -> dict[str, object]:
+    manager = engine._manager
+    return {
+        "rids": list(manager.rid_to_state),
+        "runs": list(engine._runs),
+        "deferred": sorted(engine._deferred.numbers),
+        "sigterm_is_ours": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+        "watchdog_runs": manager._subprocess_watchdog._thread is not None,
+        "children": {child.pid: child.name() for child in psutil.Process().children(recursive=True)},
+    }
 
 
 async def drive(address: str, argv: list[str]) -> None:
@@ -44,7 +62,7 @@ async def drive(address: str, argv: list[str]) -> None:
 
     sender = asyncio.create_task(send())
     engine = SglangEngine.from_argv(argv)
-    put("facts", await engine.start(lambda deltas: put("step", list[Delta](deltas))))
+    put("facts", await engine.start(lambda deltas: put("step", list[Delta](deltas)), lambda reason: put("death", reason)))
     while True:
         for command in COMMANDS.decode(await socket.recv()):
             match command:
@@ -54,11 +72,15 @@ async def drive(address: str, argv: list[str]) -> None:
                     engine.abort(command.request_id)
                 case Loads():
                     put("loads", engine.loads())
+                case State():
+                    put("state", state_of(engine))
                 case Stop():
-                    await engine.stop()
+                    manager = engine._manager
+                    await (engine.kill() if command.kill else engine.stop())
+                    asked = manager.gracefully_exit
                     left = [child.pid for child in psutil.Process().children(recursive=True)]
                     sender.cancel()
-                    await socket.send(msgspec.msgpack.encode(["stopped", left]))
+                    await socket.send(msgspec.msgpack.encode(["stopped", [left, asked]]))
                     return
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -18,7 +19,7 @@ from protocol.requests import Generate
 from protocol.sockets import Socket
 from protocol.tokens import count_tokens
 from workers.demo_model import demo_model_dir
-from workers.engine import Deliver, EngineFacts
+from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.model_card import build_card
 from workers.sim.faults import Faults, read_faults, simulated_error
@@ -85,7 +86,7 @@ class SimEngine:
         config = with_events(settings.kv_events_config, dp_ranks=settings.dp_size) if wanted else None
         return cls(replace(settings, kv_events_config=config))
 
-    async def start(self, deliver: Deliver) -> EngineFacts:
+    async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts:
         """Read the tokenizer, wait for --sim-startup-s, and be ready.
 
         Raises:
@@ -107,6 +108,10 @@ class SimEngine:
             stream_interval=settings.stream_interval,
         )
         loop = asyncio.get_running_loop()
+        self._faults.on_hang = lambda: self._thaw_later(loop)
+        if self._faults.hung:
+            self._thaw_later(loop)
+        self._faults.on_engine_death = partial(_tell_death, loop, on_death)
         self._live = _Live(deliver=deliver, limits=limits, text=text, eos_ids=frozenset(eos_ids))
         config = read_config(settings.kv_events_config) if settings.kv_events_config else KvEventsConfig()
         streams = stream_addresses(config, range(settings.dp_size))
@@ -121,12 +126,18 @@ class SimEngine:
 
     def submit(self, request: Generate) -> None:
         """Take a request and return at once; a refusal is delivered in a later loop turn."""
+        if request.request_id.startswith(CANARY_PREFIX) and self._runners:
+            self._runners[self._rank_of(request) or 0].answer(request.request_id)
+            return
         failure = self._try_submit(request)
         if failure is not None:
             self._tell(Delta(request.request_id, 0, b"", failure))
 
     def abort(self, request_id: str) -> None:
         """Stop a request at any stage; unknown and finished ids are ignored."""
+        if any(runner.forget(request_id) for runner in self._runners):
+            self._tell(Delta(request_id, 0, b"", Finished("abort", 0, 0)))
+            return
         muted = self._muted.pop(request_id, None)
         if muted is not None:
             self._tell(Delta(request_id, 0, b"", Finished("abort", count_tokens(muted.token_ids), 0)))
@@ -177,6 +188,19 @@ class SimEngine:
             self._context.term()
         if deltas:
             live.deliver(deltas)
+
+    async def kill(self) -> None:
+        """As stop: there is no process to kill."""
+        await self.stop()
+
+    def _thaw_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._faults.hang_s is not None:
+            loop.call_later(self._faults.hang_s, self._thaw)
+
+    def _thaw(self) -> None:
+        self._faults.hung = False
+        for runner in self._runners:
+            runner.wake()
 
     def _try_submit(self, request: Generate) -> Failed | None:
         live = self._live
@@ -278,6 +302,10 @@ def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         requests_running_max=settings.max_running_requests,
     )
     return EngineFacts(card=card, card_files=card_files, capacity=capacity, version="sim"), words
+
+
+def _tell_death(loop: asyncio.AbstractEventLoop, on_death: OnDeath) -> None:
+    loop.call_soon(on_death, "the simulated engine died")
 
 
 def _wall_clock_ms() -> int:

@@ -2,7 +2,9 @@
 
     crash-after-requests=N       the process kills itself when request N+1 arrives
     crash-after-tokens=N         … after the step that generated token N
+    engine-death-after-tokens=N  … the engine is dead after that step, the process lives on, as one whose scheduler was killed
     hang-after-tokens=N          the engine stops stepping after the step that generated token N; the event loop lives on
+    hang-s=S                     hangs that begin from here on end after S seconds
     hang-loop-after-requests=N   the event loop itself blocks for ever when request N+1 arrives
     error-every=N                every Nth request fails with engine_fault
     slow=FACTOR                  steps take FACTOR times as long (at --sim-speedup 0: FACTOR times the timing model)
@@ -27,13 +29,15 @@ from typing import Final, NoReturn
 from protocol.errors import StartError
 from protocol.replies import Failed
 
-SEED_FAULTS: Final = {770_001: "error", 770_002: "crash", 770_003: "mute", 770_004: "hang-loop"}
-"""Seed → what befalls the request: it fails, it kills the worker, it is never answered unless aborted, it blocks the loop."""
+SEED_FAULTS: Final = {770_001: "error", 770_002: "crash", 770_003: "mute", 770_004: "hang-loop", 770_005: "engine-death"}
+"""Seed → what befalls the request: it fails, it kills the worker, it is never answered unless aborted, it blocks the loop, it kills the
+engine but not the worker."""
 
-_COUNTED: Final = ("crash-after-requests", "crash-after-tokens", "hang-after-tokens", "hang-loop-after-requests", "error-every")
+_TOKENS: Final = ("crash-after-tokens", "engine-death-after-tokens", "hang-after-tokens")
+_COUNTED: Final = (*_TOKENS, "crash-after-requests", "hang-loop-after-requests", "error-every")
 _KV: Final = ("kv-drop", "kv-duplicate", "kv-swap")
 _PLAIN: Final = ("refuse", "start-error")
-KINDS: Final = (*_COUNTED, "slow", *_PLAIN, *_KV)
+KINDS: Final = (*_COUNTED, "hang-s", "slow", *_PLAIN, *_KV)
 
 
 class Faults:
@@ -44,6 +48,8 @@ class Faults:
     Attributes:
         slow: factor on the duration of steps, or None.
         hung: the engine takes no step any more.
+        hang_s: how long hangs last, or None.
+        on_hang, on_engine_death: called when it begins and when it happens; set by the engine.
     """
 
     def __init__(self, *, crash: Callable[[], None] | None = None, block: Callable[[], None] | None = None) -> None:
@@ -53,6 +59,9 @@ class Faults:
         self._seen: dict[str, int] = {}
         self.slow: float | None = None
         self.hung = False
+        self.hang_s: float | None = None
+        self.on_hang: Callable[[], None] = _nothing
+        self.on_engine_death: Callable[[], None] = _nothing
 
     def arm(self, spec: str) -> None:
         """Arm "KIND" or "KIND=VALUE"; "clear" disarms everything and ends a hang.
@@ -63,9 +72,11 @@ class Faults:
         kind, _, value = spec.partition("=")
         if spec == "clear":
             self._armed.clear()
-            self.slow, self.hung = None, False
+            self.slow, self.hung, self.hang_s = None, False, None
         elif kind == "slow":
             self.slow = _positive(spec, value)
+        elif kind == "hang-s":
+            self.hang_s = _positive(spec, value)
         elif kind in _PLAIN and not value:
             self._armed[kind] = 0
         elif kind in _KV and value.isdecimal() and int(value):
@@ -107,21 +118,37 @@ class Faults:
             self._crash()
         elif fault == "hang-loop":
             self._block()
+        elif fault == "engine-death":
+            self._die()
         return fault
 
     def on_tokens(self, count: int) -> None:
         """A step generated `count` tokens."""
         if self._armed:
-            for kind in ("crash-after-tokens", "hang-after-tokens"):
+            for kind in _TOKENS:
                 if kind in self._armed:
                     self._seen[kind] += count
             self._after_tokens()
 
     def _after_tokens(self) -> None:
-        if "hang-after-tokens" in self._armed and self._seen["hang-after-tokens"] >= self._armed["hang-after-tokens"]:
-            self.hung = True
-        if "crash-after-tokens" in self._armed and self._seen["crash-after-tokens"] >= self._armed["crash-after-tokens"]:
+        if self._reached("hang-after-tokens"):
+            if not self.hung:
+                self.hung = True
+                self.on_hang()
+            if self.hang_s is not None:
+                del self._armed["hang-after-tokens"]  # once; it would hang again with the next token
+        if self._reached("engine-death-after-tokens"):
+            del self._armed["engine-death-after-tokens"]
+            self._die()
+        if self._reached("crash-after-tokens"):
             self._crash()
+
+    def _die(self) -> None:
+        self.hung = True
+        self.on_engine_death()
+
+    def _reached(self, kind: str) -> bool:
+        return kind in self._armed and self._seen[kind] >= self._armed[kind]
 
     def _past(self, kind: str) -> bool:
         return kind in self._armed and self._seen[kind] > self._armed[kind]
@@ -154,6 +181,9 @@ def _positive(spec: str, value: str) -> float:
     if not 0.0 < factor < float("inf"):
         raise ValueError(f"fault {spec!r} needs a positive factor")
     return factor
+
+
+def _nothing() -> None: ...
 
 
 def _kill_this_process() -> None:

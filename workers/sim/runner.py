@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from protocol.replies import Delta
+from protocol.replies import Delta, Finished
 from workers.engine import Deliver
 from workers.sim.faults import Faults
 from workers.sim.kv_outlet import KvOutlet
@@ -42,16 +42,30 @@ class RankRunner:
         self._speedup = speedup
         self._unix_ms = unix_ms
         self._handle: asyncio.Handle | None = None
+        self._canaries: list[str] = []
+        """To be answered after the next step. Whoever sends them has one at a time."""
         self._under_way: Step | None = None
         self._due_s: float | None = None
         """When the step before ended on the loop's clock; None if the rank was idle."""
 
     def wake(self) -> None:
         """There may be something to do."""
-        if self._handle is None and not self._faults.hung and self._scheduler.busy:
+        if self._handle is None and not self._faults.hung and (self._scheduler.busy or self._canaries):
             self._handle = self._loop.call_soon(self._turn)
         elif self._outlet is not None and not self._scheduler.busy:
             self._outlet.flush()
+
+    def answer(self, canary: str) -> None:
+        """Answer a canary after the step under way, or at once if the rank is idle. It takes no part in batches, caches and counts."""
+        self._canaries.append(canary)
+        self.wake()
+
+    def forget(self, canary: str) -> bool:
+        """Whether this canary was still without an answer, which it will not get any more."""
+        if canary not in self._canaries:
+            return False
+        self._canaries.remove(canary)
+        return True
 
     def stop(self) -> list[Delta]:
         """Stop stepping. Returns what the step under way had to tell."""
@@ -64,6 +78,9 @@ class RankRunner:
     def _turn(self) -> None:
         self._handle = None
         if self._faults.hung:
+            return
+        if not self._scheduler.busy:
+            self._answer_canaries()
             return
         step = self._scheduler.step(self._unix_ms())
         wait_s = self._duration_s(step)
@@ -87,10 +104,17 @@ class RankRunner:
         if self._outlet is not None:
             self._outlet.after_step(prefill=step.prefill, idle=not self._scheduler.busy)
         self._faults.on_tokens(step.new_tokens)
+        if not self._faults.hung:
+            self._answer_canaries()
         if self._scheduler.busy:
             self.wake()
         else:
             self._due_s = None
+
+    def _answer_canaries(self) -> None:
+        if self._canaries:
+            answered, self._canaries = self._canaries, []
+            self._deliver([Delta(canary, 0, b"", Finished("abort", 0, 0)) for canary in answered])
 
     def _duration_s(self, step: Step) -> float:
         factor = self._faults.slow or 1.0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import zmq
 
 from kv_events.hashing import chain_hashes, root_hash
@@ -58,7 +59,7 @@ class Plane:
 
     async def start_engine(self) -> None:
         self.engine = SimEngine(self.settings)
-        self.facts: EngineFacts = await self.engine.start(self._deliver)
+        self.facts: EngineFacts = await self.engine.start(self._deliver, pytest.fail)
 
     def start_relay(self) -> None:
         self.relay = KvRelay(

@@ -31,6 +31,7 @@ class Answers:
         self.tokens: dict[str, list[int]] = {}
         self.ends: dict[str, Any] = {}
         self.deltas: dict[str, list[Delta]] = {}
+        self.deaths: list[str] = []
         self.batches = 0
         self.changed = asyncio.Event()
 
@@ -149,7 +150,7 @@ async def started(model_dir: Path, answers: Answers) -> Any:
         settings = read_settings(["--model-path", str(model_dir), "--sim-speedup", speedup, *argv])
         parts.setdefault("faults", Faults(crash=_no_crash, block=_no_crash))
         engine = SimEngine(settings, **parts)
-        await engine.start(answers.take)
+        await engine.start(answers.take, answers.deaths.append)
         engines.append(engine)
         return engine
 

@@ -113,3 +113,24 @@ NO_FAULTS = (
 def test_what_is_no_fault_is_a_start_error(calls: Calls, spec: str) -> None:
     with pytest.raises(StartError, match="--sim-fault"):
         calls.faults(spec)
+
+
+def test_an_engine_dies_once_and_takes_no_step_any_more(calls: Calls) -> None:
+    faults = calls.faults("engine-death-after-tokens=3")
+    deaths: list[bool] = []
+    faults.on_engine_death = lambda: deaths.append(faults.hung)
+    for _ in range(3):
+        faults.on_tokens(2)
+    assert deaths == [True]
+    assert calls.crashes == 0
+
+
+def test_a_hang_with_a_length_comes_once(calls: Calls) -> None:
+    faults = calls.faults("hang-after-tokens=3", "hang-s=0.5")
+    hangs: list[float | None] = []
+    faults.on_hang = lambda: hangs.append(faults.hang_s)
+    faults.on_tokens(4)
+    assert (faults.hung, hangs) == (True, [0.5])
+    faults.hung = False  # as the engine does, half a second later
+    faults.on_tokens(4)
+    assert (faults.hung, hangs) == (False, [0.5])

@@ -234,7 +234,7 @@ NOT_USABLE = {
 async def test_a_configuration_that_cannot_be_used_is_one_line(model_dir: Any, why: str) -> None:
     engine = engine_with(model_dir, NOT_USABLE[why].replace("FREE", str(reserve_ports(2))))
     with pytest.raises(StartError) as raised:
-        await engine.start(lambda deltas: None)
+        await engine.start(lambda deltas: None, pytest.fail)
     assert why in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -248,10 +248,10 @@ async def test_a_taken_port_is_one_line_and_leaves_nothing_behind(model_dir: Any
         publisher="zmq", bind=True, endpoint=f"tcp://127.0.0.1:{base}", replay_endpoint=f"tcp://127.0.0.1:{base + 2}"
     ).as_json()
     with socket.create_server(("127.0.0.1", base + taken)), pytest.raises(StartError, match=f"rank {taken % 2}.*in use") as raised:
-        await engine_with(model_dir, config).start(lambda deltas: None)
+        await engine_with(model_dir, config).start(lambda deltas: None, pytest.fail)
     assert "\n" not in str(raised.value)
     engine = engine_with(model_dir, config)  # what was open is closed, so the same ports serve a second try
-    await engine.start(lambda deltas: None)
+    await engine.start(lambda deltas: None, pytest.fail)
     await engine.stop()
     assert not defects
 

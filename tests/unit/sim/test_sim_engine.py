@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from protocol.errors import StartError
 from protocol.replies import Failed, Finished
-from workers.engine import Engine
+from protocol.requests import Generate
+from workers.engine import CANARY_PREFIX, Engine
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
 from workers.sim.runner import LAG_S_MAX, RankRunner
@@ -24,7 +26,7 @@ def name(number: int) -> str:
 async def test_the_facts_say_what_was_asked_for(model_dir: Path) -> None:
     argv = ["--dp-size", "2", "--max-total-tokens", "1000", "--max-running-requests", "7"]
     engine: Engine = SimEngine.from_argv(["--model-path", str(model_dir), *argv])
-    facts = await engine.start(lambda deltas: None)
+    facts = await engine.start(lambda deltas: None, pytest.fail)
     assert (facts.card.name, facts.card.context_length, facts.card.vocab_size, facts.card.eos_token_ids) == ("tiny", 4096, 201, [200])
     assert (facts.capacity.dp_size, facts.capacity.page_size_tokens, facts.capacity.kv_tokens) == (2, 16, 992)
     assert (facts.capacity.requests_running_max, facts.version) == (7, "sim")
@@ -35,7 +37,7 @@ async def test_the_facts_say_what_was_asked_for(model_dir: Path) -> None:
 
 async def test_a_name_and_any_context_length_can_be_given(model_dir: Path) -> None:
     engine = SimEngine.from_argv(["--model-path", str(model_dir), "--served-model-name", "other", "--context-length", "9000000"])
-    facts = await engine.start(lambda deltas: None)
+    facts = await engine.start(lambda deltas: None, pytest.fail)
     assert (facts.card.name, facts.card.context_length) == ("other", 9_000_000)
     await engine.stop()
 
@@ -44,7 +46,7 @@ async def test_a_name_and_any_context_length_can_be_given(model_dir: Path) -> No
 async def test_an_engine_that_cannot_start_says_why(model_dir: Path, argv: list[str]) -> None:
     engine = SimEngine.from_argv(["--model-path", str(model_dir), *argv])
     with pytest.raises(StartError):
-        await engine.start(lambda deltas: None)
+        await engine.start(lambda deltas: None, pytest.fail)
 
 
 async def test_many_requests_end_once_each_with_all_their_tokens(started: Any, answers: Any, request_for: Requests) -> None:
@@ -163,7 +165,7 @@ async def test_magic_seeds_fail_or_mute_a_request_only_if_allowed(started: Any, 
 
 async def test_a_stopped_engine_tells_nothing_more(model_dir: Path, request_for: Requests, answers: Any) -> None:
     engine = SimEngine.from_argv(["--model-path", str(model_dir)])
-    await engine.start(answers.take)
+    await engine.start(answers.take, pytest.fail)
     await engine.stop()
     engine.submit(request_for(1))
     await engine.stop()
@@ -280,3 +282,49 @@ def test_an_abort_during_a_step_is_told_after_what_the_step_tells(bench: Any, re
     assert not isinstance(end, Failed)
     assert (end.reason, end.completion_tokens) == ("abort", 1)
     assert not b.scheduler.busy
+
+
+def canary(request_for: Any, number: int, **options: Any) -> Generate:
+    return replace(request_for(number, (1,), 1, **options), request_id=f"{CANARY_PREFIX}{number:020x}")
+
+
+async def test_a_canary_is_answered_and_counts_for_nothing(started: Any, answers: Any, request_for: Any) -> None:
+    engine = await started("--sim-fault", "crash-after-requests=1", "--sim-fault", "hang-after-tokens=5")
+    for number in range(3):
+        engine.submit(canary(request_for, number))
+    await answers.end_of(*(f"{CANARY_PREFIX}{number:020x}" for number in range(3)))
+    engine.submit(request_for(1, max_new_tokens=4))
+    await answers.end_of(f"{1:032x}")
+
+
+async def test_a_busy_rank_answers_a_canary_before_its_queue(started: Any, answers: Any, request_for: Any) -> None:
+    engine = await started("--max-running-requests", "1")
+    for number in range(1, 4):
+        engine.submit(request_for(number, max_new_tokens=20))
+    asked = canary(request_for, 1)
+    engine.submit(asked)
+    await answers.end_of(asked.request_id)
+    assert not set(answers.ends) - {asked.request_id}
+
+
+async def test_a_hung_rank_answers_no_canary_until_it_goes_on(started: Any, answers: Any, request_for: Any) -> None:
+    engine = await started("--sim-fault", "hang-s=0.05", "--sim-fault", "hang-after-tokens=2")
+    engine.submit(request_for(1, max_new_tokens=5))
+    await answers.until(lambda: len(answers.tokens.get(f"{1:032x}", ())) == 2)
+    dropped, kept = canary(request_for, 1), canary(request_for, 2)
+    engine.submit(dropped)
+    engine.submit(kept)
+    engine.abort(dropped.request_id)
+    await answers.end_of(dropped.request_id)
+    assert len(answers.tokens[f"{1:032x}"]) == 2
+    await answers.end_of(kept.request_id, f"{1:032x}")
+
+
+async def test_an_engine_that_dies_says_so_and_goes_silent(started: Any, answers: Any, request_for: Any) -> None:
+    engine = await started("--sim-fault", "engine-death-after-tokens=3")
+    engine.submit(request_for(1, max_new_tokens=50))
+    engine.submit(request_for(2, max_new_tokens=50))
+    while not answers.deaths:
+        await asyncio.sleep(0)
+    assert answers.deaths == ["the simulated engine died"]
+    assert not answers.ends

@@ -1,0 +1,145 @@
+"""Whether one rank of an engine answers. Pure: it is told what happens and when."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from workers.health.tolerance import Tolerance
+
+BUSY_SILENCE_S: Final = 1.0
+"""A rank with unfinished requests that puts out nothing for this long is sent a canary: longer than most steps, and with the default
+timeout of 3 s an engine that froze mid-stream is found out within some 4 s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthLimits:
+    """See the settings canary_wait_time and health_check_request_timeout."""
+
+    idle_silence_s: float
+    answer_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankState:
+    """A picture of one rank. Counts are of canaries since the worker started."""
+
+    silence_s: float | None
+    """Since its last sign of life; None before the first."""
+    complaint: str
+    """What is wrong, in words; empty if nothing is."""
+    unfinished: int
+    """Requests that it has not ended."""
+    ok: int
+    timeout: int
+    failed: int
+    latency_s_last: float | None
+    """How long the last canary that was answered took."""
+    latency_s_sum: float
+    """Over all that were answered."""
+
+
+class RankWatch:
+    """One rank: when it was heard of, what it was asked, and the verdict.
+
+    Traffic that puts out tokens proves life, so that a canary is due only in silence. A canary without an answer in time is an alarm;
+    others follow it, one a timeout, and the first sign of life ends the alarm.
+
+    Attributes:
+        unfinished: requests that the rank has not ended.
+    """
+
+    def __init__(self, limits: HealthLimits) -> None:
+        self.unfinished = 0
+        self._ok = self._timeout = self._failed = 0
+        self._latency_s_sum = 0.0
+        self._latency_s_last: float | None = None
+        self._limits = limits
+        self._tolerance = Tolerance(limits.answer_s)
+        self._heard_at = -math.inf  # the first canary is due at once
+        self._sent_at: float | None = None
+        """When the canary without an answer was sent, the last one if there were several."""
+        self._asked_at: float | None = None
+        """When the first of them was sent."""
+        self._alarmed = False
+        self._failure = ""
+
+    @property
+    def waiting(self) -> bool:
+        """A canary is under way and may still be answered in time."""
+        return self._asked_at is not None and not self._alarmed
+
+    def silence_s(self, now: float) -> float:
+        """How long nothing has been heard; infinite before the first sign of life."""
+        return now - self._heard_at
+
+    def judge(self, now: float) -> None:
+        """Raise the alarm if a canary has waited for its answer for too long."""
+        if self._asked_at is not None and now - self._asked_at >= self._tolerance.at(now):
+            self._alarmed = True
+
+    def due(self, now: float) -> bool:
+        """Whether to send a canary."""
+        if self.waiting:
+            return False
+        if self._sent_at is not None and (self._alarmed or self._failure):
+            return now - self._sent_at >= self._limits.answer_s
+        wait_s = min(BUSY_SILENCE_S, self._limits.answer_s) if self.unfinished else self._limits.idle_silence_s
+        return self.silence_s(now) >= wait_s
+
+    def note_sent(self, now: float) -> None:
+        """A canary was sent, which replaces the one before if that has no answer."""
+        if self._asked_at is None:
+            self._asked_at = now
+        else:
+            self._timeout += 1
+        self._sent_at = now
+
+    def note_output(self, now: float) -> None:
+        """The rank put out tokens: it lives, whatever was concluded before."""
+        if self._alarmed and self._asked_at is not None:
+            self._tolerance.learn(now - self._asked_at, now)
+        self._heard_at = now
+        self._failure = ""
+        self._asked_at = None
+        self._alarmed = False
+
+    def note_answer(self, now: float) -> None:
+        """A canary was answered, by its own output or by word that the rank is busy."""
+        if self._sent_at is not None:
+            self._latency_s_last = now - self._sent_at
+            self._latency_s_sum += self._latency_s_last
+        self._ok += 1
+        self.note_output(now)
+
+    def note_failure(self, now: float, message: str) -> None:
+        """The engine refused the canary or failed on it: it answers, but does no work."""
+        self._failed += 1
+        self.note_output(now)
+        self._failure = message
+
+    def postpone(self, lateness_s: float) -> None:
+        """Our own loop stood still for this long: nothing can be concluded from silence meanwhile."""
+        self._heard_at += lateness_s
+        if self._asked_at is not None and self._sent_at is not None:
+            self._asked_at += lateness_s
+            self._sent_at += lateness_s
+
+    def complaint(self, now: float) -> str:
+        """What is wrong, to follow the rank's name; empty if nothing is."""
+        if self._alarmed and self._asked_at is not None:
+            return f"has not answered for {now - self._asked_at:.1f} s"
+        return f"failed its health check: {self._failure}" if self._failure else ""
+
+    def state(self, now: float) -> RankState:
+        """A picture of this moment."""
+        silence_s = self.silence_s(now)
+        return RankState(
+            silence_s=None if math.isinf(silence_s) else silence_s,
+            complaint=self.complaint(now),
+            unfinished=self.unfinished,
+            ok=self._ok,
+            timeout=self._timeout,
+            failed=self._failed,
+            latency_s_last=self._latency_s_last,
+            latency_s_sum=self._latency_s_sum,
+        )

@@ -1,0 +1,187 @@
+"""An engine whose ranks are asked for a sign of life when they give none. An `Engine` itself, between intake and the real one."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol.errors import Overloaded
+from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
+from protocol.membership import RankLoad
+from protocol.replies import Delta, Failed
+from protocol.requests import Generate
+from workers.engine import CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
+from workers.health.canaries import CanaryFields, MakeCanary, canary_maker
+from workers.health.rank_watch import HealthLimits, RankState, RankWatch
+
+log = logging.getLogger(__name__)
+
+_COMPLAINTS_MAX: Final = 3
+"""Ranks named in a reason; the others are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthSettings:
+    """See the settings of the same names."""
+
+    enabled: bool = True
+    limits: HealthLimits = field(default_factory=lambda: HealthLimits(idle_silence_s=10.0, answer_s=3.0))
+    canary: CanaryFields = field(default_factory=CanaryFields)
+
+
+class WatchedEngine:
+    """Passes everything on, and sends canaries to ranks that are silent.
+
+    Only one canary at a time is one whose answer may still come in time: a busy SGLang scheduler answers without saying
+    which canary it means.
+
+    Args:
+        role: kind of worker, which decides what a canary is.
+        clock: monotonic seconds.
+    Attributes:
+        ranks: what is known of each, by dp_rank; none before the start, on a node that takes no requests, and if checks are off.
+    """
+
+    def __init__(self, engine: Engine, role: str, settings: HealthSettings, *, clock: Callable[[], float]) -> None:
+        self.ranks: list[RankWatch] = []
+        self._engine = engine
+        self._role = role
+        self._settings = settings
+        self._clock = clock
+        self._elsewhere = RankWatch(settings.limits)
+        """Stands for the rank of a request that was routed to none of several: whichever it is, canaries watch it."""
+        self._watch_of: dict[str, RankWatch] = {}
+        """Request → its rank. Bounded by the credit granted to frontends."""
+        self._canaries: dict[str, RankWatch] = {}
+        """Canaries without an answer, at most one a rank."""
+        self._checked_at: float | None = None
+        self._deliver: Deliver = _nobody
+        self._make_canary: MakeCanary | None = None
+
+    async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
+        """Start the engine.
+
+        Raises:
+            StartError: it cannot start, or the canary does not fit its model.
+        """
+        self._deliver = deliver
+        facts = await self._engine.start(self._take, on_death)
+        if isinstance(facts, EngineFacts) and self._settings.enabled:
+            self._make_canary = canary_maker(self._role, facts, self._settings.canary)
+            self.ranks = [RankWatch(self._settings.limits) for _ in range(facts.capacity.dp_size)]
+        return facts
+
+    def submit(self, request: Generate) -> None:
+        """Pass a request on and count it to its rank."""
+        if self.ranks:
+            watch = self._rank(request.routed_dp_rank)
+            watch.unfinished += 1
+            self._watch_of[request.request_id] = watch
+        self._engine.submit(request)
+
+    def abort(self, request_id: str) -> None:
+        """Pass an abort on; the request counts to its rank until it has ended."""
+        self._engine.abort(request_id)
+
+    def loads(self) -> list[RankLoad]:
+        """Load of each rank, by dp_rank."""
+        return self._engine.loads()
+
+    async def stop(self) -> None:
+        """End the engine; its ranks are not watched any more."""
+        self.ranks = []
+        await self._engine.stop()
+
+    async def kill(self) -> None:
+        """End the engine now."""
+        self.ranks = []
+        await self._engine.kill()
+
+    def check(self) -> None:
+        """Judge silences and send what canary is due. To be called with every heartbeat."""
+        now = self._clock()
+        if self._checked_at is not None:
+            # A late call means that this loop stood still: what the engine said meanwhile is still unread.
+            lateness_s = now - self._checked_at - HEARTBEAT_INTERVAL_S
+            if lateness_s > HEARTBEAT_INTERVAL_S:
+                for watch in self.ranks:
+                    watch.postpone(lateness_s)
+        self._checked_at = now
+        for watch in self.ranks:
+            watch.judge(now)
+        self._send_due(now)
+
+    @property
+    def reason(self) -> str:
+        """Why the worker should get no work, in words; empty while every rank answers."""
+        now = self._clock()
+        complaints = [f"rank {rank} {complaint}" for rank, watch in enumerate(self.ranks) if (complaint := watch.complaint(now))]
+        named = complaints[:_COMPLAINTS_MAX]
+        if len(complaints) > len(named):
+            named.append(f"and {len(complaints) - len(named)} more")
+        return "; ".join(named)
+
+    def states(self) -> list[RankState]:
+        """A picture of each rank, to be shared with other threads."""
+        now = self._clock()
+        return [watch.state(now) for watch in self.ranks]
+
+    def _rank(self, dp_rank: int | None) -> RankWatch:
+        if dp_rank is None:
+            return self.ranks[0] if len(self.ranks) == 1 else self._elsewhere
+        return self.ranks[dp_rank] if 0 <= dp_rank < len(self.ranks) else self._elsewhere
+
+    def _send_due(self, now: float) -> None:
+        if any(watch.waiting for watch in self.ranks):
+            return
+        due = [rank for rank, watch in enumerate(self.ranks) if watch.due(now)]
+        if due:
+            self._send(max(due, key=lambda rank: self.ranks[rank].silence_s(now)), now)
+
+    def _send(self, rank: int, now: float) -> None:
+        assert self._make_canary is not None, "a canary before start"
+        watch = self.ranks[rank]
+        for unanswered in [request_id for request_id, asked in self._canaries.items() if asked is watch]:
+            del self._canaries[unanswered]
+            self._engine.abort(unanswered)
+        request_id = CANARY_PREFIX + secrets.token_hex(REQUEST_ID_CHARS)[: REQUEST_ID_CHARS - len(CANARY_PREFIX)]
+        self._canaries[request_id] = watch
+        watch.note_sent(now)
+        self._engine.submit(self._make_canary(request_id, rank))
+
+    def _take(self, deltas: Sequence[Delta]) -> None:
+        now = self._clock()
+        watch_of = self._watch_of
+        for delta in deltas:
+            watch = watch_of.get(delta.request_id)
+            if watch is None:
+                self._take_canary(delta, now)
+                continue
+            if delta.token_ids:  # a refusal, an expiry or an abort need not come from the rank
+                watch.note_output(now)
+            if delta.end is not None:
+                del watch_of[delta.request_id]
+                watch.unfinished -= 1
+        self._deliver(deltas)  # canaries too, which are nobody's there
+
+    def _take_canary(self, delta: Delta, now: float) -> None:
+        watch = self._canaries.get(delta.request_id)
+        if watch is None or delta.end is None:
+            return
+        del self._canaries[delta.request_id]
+        # An engine that is full has said so itself; any other failure is that of a request that nothing was wrong with.
+        if isinstance(delta.end, Failed) and delta.end.code != Overloaded.code:
+            watch.note_failure(now, delta.end.message)
+            log.error("a health check failed: %s", delta.end.message)
+        else:
+            watch.note_answer(now)
+        asyncio.get_running_loop().call_soon(self._send_next)  # outside the engine's stack
+
+    def _send_next(self) -> None:
+        self._send_due(self._clock())
+
+
+def _nobody(deltas: Sequence[Delta]) -> None:
+    raise AssertionError(f"{len(deltas)} deltas before start")

@@ -1,0 +1,36 @@
+"""What SGLang's own processes run first: they outlive the signals that ask the worker to stop.
+
+Ctrl-C at a terminal goes to every process of its group, and `systemctl stop` to every process of the unit. The worker has requests
+to finish then, for which it needs its schedulers; it ends them itself, and the kernel does if the worker is gone
+(SGLang's kill_itself_when_parent_died).
+
+The functions are named in place of SGLang's, so a spawned process imports this file to find them: the data-parallel
+controller too, which only hands one on.
+"""
+
+import multiprocessing
+import signal
+from typing import Any
+
+
+def run_scheduler(*arguments: Any, **named: Any) -> None:
+    """SGLang's scheduler process."""
+    from sglang.srt.managers.scheduler import run_scheduler_process  # noqa: PLC0415  # the importing process may not need it
+
+    run_scheduler_process(*arguments, **named)
+
+
+def run_detokenizer(*arguments: Any, **named: Any) -> None:
+    """SGLang's detokenizer process."""
+    from sglang.srt.managers.detokenizer_manager import run_detokenizer_process  # noqa: PLC0415
+
+    run_detokenizer_process(*arguments, **named)
+
+
+def _carry_on(_number: int, _frame: Any) -> None:
+    """Not SIG_IGN, which programs started by this process would inherit, and compilers' helpers are ended by SIGTERM."""
+
+
+if multiprocessing.current_process().name != "MainProcess":  # parent_process() is not known yet while the target is read
+    for _number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(_number, _carry_on)

@@ -1,0 +1,83 @@
+"""What the worker's loop last said of itself, for the thread that answers probes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from workers.health.rank_watch import RankState
+
+LOOP_STALLED_S: Final = 5.0
+"""A loop that has not turned for this long hangs: beats are 0.25 s apart, and no step or message takes a second."""
+
+Phase = Literal["loading", "serving", "draining", "leaving"]
+"""The loop beats while the worker serves and drains; it does not turn while the engine loads, and has its own bounds while it leaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerState:
+    """A picture of the worker at one moment. Never changed, so that threads may share it."""
+
+    phase: Phase = "loading"
+    unhealthy: str = ""
+    """Why the engine gets no work, in words."""
+    requests_running: int = 0
+    frontends_connected: int = 0
+    takes_requests: bool = True
+    """False on a node whose requests another node takes."""
+    ranks: Sequence[RankState] = ()
+
+
+class Board:
+    """Written by the worker's loop with every beat, read by another thread.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, worker_id: str, clock: Callable[[], float]) -> None:
+        self.worker_id = worker_id
+        self._clock = clock
+        self._started_at = clock()
+        self._shown = (WorkerState(), clock())
+        """One tuple, replaced as a whole: a reader in another thread never sees half of it."""
+
+    def show(self, state: WorkerState) -> None:
+        """Put up what is true now."""
+        self._shown = (state, self._clock())
+
+    @property
+    def state(self) -> WorkerState:
+        """The last picture."""
+        return self._shown[0]
+
+    @property
+    def uptime_s(self) -> float:
+        """Since the process started."""
+        return self._clock() - self._started_at
+
+    def stalled_s(self) -> float:
+        """How long the loop has not turned though it should; 0 if it does."""
+        state, shown_at = self._shown
+        silent_s = self._clock() - shown_at
+        return silent_s if state.phase in ("serving", "draining") and silent_s > LOOP_STALLED_S else 0.0
+
+    def reasons_not_healthy(self) -> list[str]:
+        """Why the worker cannot do work; empty if it can."""
+        state, stalled_s = self.state, self.stalled_s()
+        reasons: list[str] = []
+        if state.phase == "loading":
+            reasons.append("the engine is loading")
+        if stalled_s:
+            reasons.append(f"the worker's loop has not turned for {stalled_s:.1f} s")
+        if state.unhealthy:
+            reasons.append(state.unhealthy)
+        return reasons
+
+    def reasons_not_ready(self) -> list[str]:
+        """Why the worker gets no new work; empty if it does."""
+        state, reasons = self.state, self.reasons_not_healthy()
+        if state.phase in ("draining", "leaving"):
+            reasons.append(state.phase)
+        if state.phase == "serving" and not state.frontends_connected:
+            reasons.append("no frontend is connected")
+        return reasons

@@ -1,0 +1,90 @@
+"""The pages of the system server: a plain ASGI application."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import msgspec
+
+from protocol.errors import HTTP, MeshError, MethodNotAllowed, RouteNotFound
+from workers.system.board import Board
+from workers.system.exposition import CONTENT_TYPE, exposition
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_JSON: Final = b"application/json"
+_Page = Callable[[], tuple[int, bytes, bytes]]
+"""Status, content type, body."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class SystemPages:
+    """Answers GET and HEAD.
+
+    Args:
+        live_path, health_path: where /live and /health are, for probes configured elsewhere.
+    """
+
+    def __init__(self, board: Board, *, live_path: str = "/live", health_path: str = "/health") -> None:
+        self._board = board
+        self._pages: dict[str, _Page] = {live_path: self._live, "/ready": self._ready, health_path: self._health, "/metrics": self._metrics}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One request. Its body is not read: no page has use for one."""
+        del receive
+        if scope["type"] != "http":
+            return
+        status, content_type, body = self._answer(scope["method"], scope["path"])
+        headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    def _answer(self, method: str, path: str) -> tuple[int, bytes, bytes]:
+        page = self._pages.get(path)
+        if page is None:
+            return _error(RouteNotFound(f"There is no {path[:200]} here. There are {', '.join(self._pages)}."))
+        if method not in ("GET", "HEAD"):
+            return _error(MethodNotAllowed(f"{path} takes GET."))
+        return page()
+
+    def _live(self) -> tuple[int, bytes, bytes]:
+        """Whether a restart would help: the loop turns. A sick engine is not this page's matter, nor is loading."""
+        phase, stalled_s = self._board.state.phase, self._board.stalled_s()
+        if stalled_s:
+            reasons = [f"the worker's loop has not turned for {stalled_s:.1f} s"]
+            return 503, _JSON, _encode({"status": "not live", "phase": phase, "reasons": reasons})
+        return 200, _JSON, _encode({"status": "live", "phase": phase})
+
+    def _ready(self) -> tuple[int, bytes, bytes]:
+        """Whether frontends send work here."""
+        reasons = self._board.reasons_not_ready()
+        if reasons:
+            return 503, _JSON, _encode({"status": "not ready", "reasons": reasons})
+        return 200, _JSON, _encode({"status": "ready"})
+
+    def _health(self) -> tuple[int, bytes, bytes]:
+        """Whether the worker can do work, and all that it knows of itself."""
+        state, reasons = self._board.state, self._board.reasons_not_healthy()
+        report = {
+            "status": "unhealthy" if reasons else "healthy",
+            "phase": state.phase,
+            "reasons": reasons,
+            "worker_id": self._board.worker_id,
+            "uptime_s": round(self._board.uptime_s, 3),
+            "requests_running": state.requests_running,
+            "frontends_connected": state.frontends_connected,
+            "takes_requests": state.takes_requests,
+            "ranks": [{"dp_rank": number, **asdict(rank)} for number, rank in enumerate(state.ranks)],
+        }
+        return 503 if reasons else 200, _JSON, _encode(report)
+
+    def _metrics(self) -> tuple[int, bytes, bytes]:
+        return 200, CONTENT_TYPE, exposition(self._board)
+
+
+def _error(error: MeshError) -> tuple[int, bytes, bytes]:
+    status, kind = HTTP[type(error)]
+    return status, _JSON, _encode({"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}})

@@ -1,0 +1,75 @@
+"""The system server: HTTP in a thread with a loop of its own, so that it answers while the engine loads and when the worker hangs."""
+
+import asyncio
+import logging
+import socket
+import threading
+from typing import Final
+
+import uvicorn
+
+from protocol.errors import StartError
+from workers.system.pages import SystemPages
+
+log = logging.getLogger(__name__)
+
+_STOP_S_MAX: Final = 2.0
+"""uvicorn looks ten times a second whether it should stop; a client that hangs on is not waited for."""
+
+_CONNECTIONS_MAX: Final = 64
+"""Open at once: a few probes and scrapers. More are answered 503."""
+
+
+class SystemServer:
+    """Serves `pages` from `start` to `stop`."""
+
+    def __init__(self, pages: SystemPages, *, host: str, port: int) -> None:
+        """Take the port, so that one that is taken is known before an engine loads.
+
+        Args:
+            port: 0 for any free one.
+        Raises:
+            StartError: it cannot be had.
+        """
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise StartError(f"--system-port {port}: cannot listen on {host}: {error.strerror or error}") from None
+        config = uvicorn.Config(
+            pages,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS_MAX,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="system-server", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        host, port = self._socket.getsockname()[:2]
+        log.info("system server on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering and give the port back. Blocks for a fraction of a second."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(_STOP_S_MAX)
+        self._socket.close()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))
