@@ -86,8 +86,8 @@ class FrontendSettings:
     migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
     queue_patience: float = setting(
-        1.0,
-        "a request may wait about so many usual times to the first token and is refused at once if it would be longer;"
+        0.5,
+        "in a flood a request waits about so many usual times to the first token or is refused at once;"
         " 0: only --queue-size and --queue-timeout count (batch jobs)",
         env="KVMESH_QUEUE_PATIENCE",
     )

@@ -51,11 +51,12 @@ class AdmissionQueue:
         return len(self._waiting)
 
     def turn_away(self) -> None:
-        """Refuse a request that `admit` would refuse, before anything is done for it.
+        """A request came: refuse what `admit` would refuse, before anything is done for it.
 
         Raises:
             Overloaded: others wait already, and there is no place beside them.
         """
+        self.patience.note_arrival(asyncio.get_running_loop().time())
         if self._waiting:
             self._refuse_if_full()
 
@@ -94,7 +95,8 @@ class AdmissionQueue:
                 break
 
     def _refuse_if_full(self) -> None:
-        if len(self._waiting) >= min(self._requests_waiting_max, self.patience.waiting_max):
+        now = asyncio.get_running_loop().time()
+        if len(self._waiting) >= min(self._requests_waiting_max, self.patience.waiting_max(now)):
             raise Overloaded("All workers are busy and the queue is full. Please retry later.")
 
     async def _wait(self, turn: _Turn, attempt: Callable[[], T | None]) -> T:
