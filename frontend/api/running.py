@@ -1,7 +1,6 @@
 """From prompts to a running generation: what chat and completions share."""
 
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,11 +27,10 @@ CHOICES_MAX = 1_024
 class Runner:
     """Starts generations for the HTTP handlers."""
 
-    def __init__(self, mesh: Mesh, recovery: Recovery, *, request_timeout_s: float, weights: Weights) -> None:
+    def __init__(self, mesh: Mesh, recovery: Recovery, *, weights: Weights) -> None:
         self._mesh = mesh
         self._recovery = recovery
         self._weights = weights
-        self._request_timeout_s = request_timeout_s
 
     def model(self, name: str) -> ModelEntry:
         """The model of that name.
@@ -65,7 +63,6 @@ class Runner:
             raise InvalidRequest(f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_MAX} is allowed.", param="n")
         # The first request of an exchange bears its id, so that one name finds a plain request in every log.
         request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
-        deadline_unix_ms = int((time.time() + self._request_timeout_s) * 1000)
         asked = wishes(request.nvext, exchange.routing_headers)
         salt = request.cache_salt or asked.cache_salt
         requests: list[tuple[Generate, Route]] = []
@@ -79,7 +76,7 @@ class Runner:
                         model=entry.served.card.name,
                         token_ids=prompt,
                         sampling=sampling_of_choice(sampling, index),
-                        deadline_unix_ms=deadline_unix_ms,
+                        deadline_unix_ms=exchange.deadline_unix_ms,
                         # Stop strings are seen here, so the tokens must come as they are made.
                         stream=bool(request.stream or request.stop),
                         priority=request.priority or 0,
