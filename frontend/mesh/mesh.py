@@ -220,6 +220,7 @@ class Mesh:
             self._wire.tell(identity, HelloWanted(session))
         else:
             worker.report(heartbeat, self._loop.time())
+            self._note_room(worker)  # other frontends' requests may have ended
             self._judge_health(worker, heartbeat.unhealthy)
 
     def _judge_health(self, worker: Worker, unhealthy: str) -> None:
