@@ -49,6 +49,16 @@ def rest_of(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
+def one_answer(connection: socket.socket) -> bytes:
+    """One whole answer with a content-length, from a connection that stays open."""
+    answer = b""
+    while b"\r\n\r\n" not in answer or len(parsed(answer)[2]) < int(parsed(answer)[1]["content-length"]):
+        piece = connection.recv(65_536)
+        assert piece, answer
+        answer += piece
+    return answer
+
+
 def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of one answer that is not chunked."""
     head, _, body = answer.partition(b"\r\n\r\n")
