@@ -1,7 +1,7 @@
 """One HTTP request's choices: dispatched to workers, moved when those are lost, merged as their tokens arrive, turned into text."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Literal
 
 from frontend.mesh.mesh import Mesh
@@ -28,7 +28,7 @@ class Choice:
         stream: its present leg.
     """
 
-    __slots__ = ("_leg", "_text", "finish_reason", "index", "request", "route", "stream", "trail")
+    __slots__ = ("_leg", "_text", "_told", "finish_reason", "index", "request", "route", "stream", "trail")
 
     def __init__(self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText) -> None:
         self.index = index
@@ -40,6 +40,7 @@ class Choice:
         """None while it runs."""
         self._leg: list[bytes] = []
         """What this leg generated, for the next one to go on from: four bytes a token."""
+        self._told: MeshError | None = None
         self._text = text
 
     @property
@@ -57,11 +58,6 @@ class Choice:
         finished = self.stream.finished
         return min(finished.cached_tokens, self.route.prompt_tokens) if finished is not None else 0
 
-    @property
-    def lost(self) -> MeshError | None:
-        """Why this leg ended, if the request has not."""
-        return self.stream.error if self.finish_reason is None else None
-
     def advance(self) -> str:
         """Text gained since the last call; sets `finish_reason` when it was the last."""
         finished, packed = self.stream.finished, self.stream.take()
@@ -73,6 +69,13 @@ class Choice:
         elif finished is not None:
             self.finish_reason = finished.reason
         return text
+
+    def take_loss(self) -> MeshError | None:
+        """Why the leg ended before the choice did. Told once."""
+        if self.finish_reason is not None or self.stream.error is self._told:
+            return None
+        self._told = self.stream.error
+        return self._told
 
     def take_leg(self) -> bytes:
         """What the leg that ended has generated. Once."""
@@ -86,51 +89,56 @@ class Generation:
 
     def __init__(self, mesh: Mesh, entry: ModelEntry, recovery: Recovery) -> None:
         self.choices: list[Choice] = []
+        """Those that are on a worker, or were, by index."""
         self._mesh = mesh
         self._entry = entry
         self._recovery = recovery
         self._live: list[Choice] = []
         self._wakeup = Wakeup(asyncio.get_running_loop())
+        self._seeking: set[asyncio.Task[None]] = set()
+        """Those who look for a worker while the other choices go on: one for choices that were never placed, and one per lost choice."""
+        self._failure: Exception | None = None
 
     async def start(self, requests: Sequence[tuple[Generate, Route]], rules: OutputRules) -> None:
-        """Send every request to a worker; choice i is requests[i]. Requests of one prompt share its route.
+        """Send the requests to workers; choice i is requests[i]. Requests of one prompt share its route.
+
+        Returns when the first one is on its way. The others follow as soon as there is room.
 
         Raises:
             PoisonRequest: workers died of its like.
-            NoWorker, Overloaded: a request found no worker.
+            NoWorker, Overloaded: it found no worker.
         """
-        for index, (request, route) in enumerate(requests):
+        for request, _ in requests:
             self._recovery.check(request)
-            stream = await self._mesh.dispatch(self._entry, Offer(request, route), self._wakeup)
-            choice = Choice(index, request, route, stream, self._entry.served.choice_text(rules))
-            self.choices.append(choice)
-            self._live.append(choice)
+        await self._place(requests[:1], rules)
+        if len(requests) > 1:
+            self._seek(self._place(requests[1:], rules))
 
     @property
     def running(self) -> bool:
         """Whether some choice is unfinished."""
-        return bool(self._live)
+        return bool(self._live or self._seeking)
 
     async def advance(self) -> list[tuple[Choice, str]]:
         """Wait until something moved; return each choice that did, with its new text (empty only at its end).
 
-        What a lost worker still sent is returned before the choice is moved, which may take a while.
-
         Raises:
             MeshError: a choice failed, and with it the request.
         """
-        while True:
-            await self._move_lost()
+        while self._failure is None:
             await self._wakeup.wait()
             moved: list[tuple[Choice, str]] = []
             for choice in self._live:
                 text = choice.advance()
                 if text or choice.finish_reason is not None:
                     moved.append((choice, text))
+                if (error := choice.take_loss()) is not None:
+                    self._seek(self._move(choice, error))
             if any(choice.finish_reason for choice, _ in moved):
                 self._retire()
             if moved:
                 return moved
+        raise self._failure
 
     async def finish(self) -> list[str]:
         """Wait for every choice; return their whole texts, by index.
@@ -138,38 +146,51 @@ class Generation:
         Raises:
             MeshError: a choice failed, and with it the request.
         """
-        pieces: list[list[str]] = [[] for _ in self.choices]
+        pieces: dict[int, list[str]] = {}
         while self.running:
             for choice, text in await self.advance():
-                pieces[choice.index].append(text)
-        return ["".join(texts) for texts in pieces]
+                pieces.setdefault(choice.index, []).append(text)
+        return ["".join(pieces[choice.index]) for choice in self.choices]
 
-    async def _move_lost(self) -> None:
-        """Let every choice whose leg ended before it did go on elsewhere.
-
-        Raises:
-            MeshError: one cannot.
-        """
+    def close(self) -> None:
+        """Abort what still runs: the client left, the deadline passed or a choice failed."""
+        for task in self._seeking:
+            task.cancel()
         for choice in self._live:
-            error = choice.lost
-            if error is None:
-                continue
-            lost = Lost(choice.request, choice.route, choice.stream, choice.take_leg(), error)
-            stream = await self._recovery.move(self._entry, lost, choice.trail, self._wakeup)
-            if stream is None:  # nothing was left to generate but the worker's word that it was the end
-                choice.stream.finished = Finished("length", choice.route.prompt_tokens, 0)
-                self._wakeup.notify()
-            else:
-                choice.stream = stream
+            self._mesh.abort(choice.stream)
+        self._live.clear()
+
+    async def _place(self, requests: Sequence[tuple[Generate, Route]], rules: OutputRules) -> None:
+        for request, route in requests:
+            index = len(self.choices)
+            stream = await self._mesh.dispatch(self._entry, Offer(request, route, admitted=index > 0), self._wakeup)
+            choice = Choice(index, request, route, stream, self._entry.served.choice_text(rules))
+            self.choices.append(choice)
+            self._live.append(choice)
+
+    async def _move(self, choice: Choice, error: MeshError) -> None:
+        """Let a choice whose leg ended before it did go on elsewhere."""
+        lost = Lost(choice.request, choice.route, choice.stream, choice.take_leg(), error)
+        stream = await self._recovery.move(self._entry, lost, choice.trail, self._wakeup)
+        if stream is not None:
+            choice.stream = stream
+        else:  # nothing was left to generate but the worker's word that it was the end
+            choice.stream.finished = Finished("length", choice.route.prompt_tokens, 0)
+
+    def _seek(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._seeking.add(task)
+        task.add_done_callback(self._on_sought)
+
+    def _on_sought(self, task: asyncio.Task[None]) -> None:
+        self._seeking.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._failure = self._failure or error
+        self._wakeup.notify()
 
     def _retire(self) -> None:
         for choice in self._live:
             if choice.finish_reason is not None:
                 self._mesh.abort(choice.stream)  # a stop string ends it here while the engine still runs
         self._live = [choice for choice in self._live if choice.finish_reason is None]
-
-    def close(self) -> None:
-        """Abort what still runs: the client left, the deadline passed or a choice failed."""
-        for choice in self._live:
-            self._mesh.abort(choice.stream)
-        self._live.clear()

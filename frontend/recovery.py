@@ -104,7 +104,7 @@ class Recovery:
         request = trail.go_on(lost.request, self._new_request_id())
         if request is None:
             return None
-        offer = Offer(request, trail.route(lost.route), avoid=frozenset(trail.refused_by), alone=trail.alone, moved=bool(trail.moves))
+        offer = Offer(request, trail.route(lost.route), avoid=frozenset(trail.refused_by), alone=trail.alone, admitted=True)
         try:
             return await self._mesh.dispatch(entry, offer, wakeup)
         except (NoWorker, InvalidRequest):  # the latter: the only worker that would do is lost

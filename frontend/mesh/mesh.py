@@ -106,7 +106,7 @@ class Mesh:
         """
         asked_at_s = perf_counter()  # the loop's own clock stands still within a turn
         attempt = partial(self._place, entry, offer, wakeup)
-        stream = await entry.queue.admit(attempt, priority=offer.request.priority, choosy=offer.choosy, moved=offer.moved)
+        stream = await entry.queue.admit(attempt, priority=offer.request.priority, choosy=offer.choosy, admitted=offer.admitted)
         stream.queue_s = perf_counter() - asked_at_s
         self._metrics.router.queue_seconds.observe(stream.queue_s)
         return stream

@@ -14,14 +14,14 @@ class Offer:
     Attributes:
         avoid: ids of workers that have refused it.
         alone: a worker may have died of it, so no two of its kind go to one worker until they are cleared.
-        moved: its client has been reading the answer, so it comes before whoever has not been served at all.
+        admitted: some of it has been served, so it comes before whoever has not been, and is not refused for want of a place.
     """
 
     request: Generate
     route: Route
     avoid: AbstractSet[str] = frozenset()
     alone: bool = False
-    moved: bool = False
+    admitted: bool = False
 
     @property
     def choosy(self) -> bool:

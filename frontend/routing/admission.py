@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 class _Turn:
-    """One waiter's place: who was moved, then higher priorities, then who came first."""
+    """One waiter's place: who is being served already, then higher priorities, then who came first."""
 
     __slots__ = ("called", "choosy", "rank")
 
-    def __init__(self, priority: int, arrival: int, *, choosy: bool, moved: bool) -> None:
-        self.rank = (not moved, -priority, arrival)
+    def __init__(self, priority: int, arrival: int, *, choosy: bool, admitted: bool) -> None:
+        self.rank = (not admitted, -priority, arrival)
         self.choosy = choosy
         self.called = asyncio.Event()
 
@@ -60,7 +60,7 @@ class AdmissionQueue:
         if self._waiting:
             self._refuse_if_full()
 
-    async def admit(self, attempt: Callable[[], T | None], *, priority: int = 0, choosy: bool = False, moved: bool = False) -> T:
+    async def admit(self, attempt: Callable[[], T | None], *, priority: int = 0, choosy: bool = False, admitted: bool = False) -> T:
         """Return what `attempt` gives, trying at once if nobody comes before it and otherwise whenever it is its turn.
 
         Raises:
@@ -68,13 +68,13 @@ class AdmissionQueue:
             Whatever `attempt` raises: then there is nothing to wait for.
         """
         self._arrivals += 1
-        turn = _Turn(priority, self._arrivals, choosy=choosy, moved=moved)
+        turn = _Turn(priority, self._arrivals, choosy=choosy, admitted=admitted)
         called = any(other.called.is_set() for other in self._waiting)
         if not self._waiting or turn < self._waiting[0] or (not called and all(other.choosy for other in self._waiting)):
             result = attempt()
             if result is not None:
                 return result
-        if not moved:  # those are no more than ran on the worker that was lost
+        if not admitted:  # those are bounded by what runs
             self._refuse_if_full()
         insort(self._waiting, turn)
         self._stepped_back |= called
