@@ -312,10 +312,16 @@ class SglangEngine:
         if manager is not None:
             self._cancel_tasks(manager)
             if self._death is not None and self._death.done():
-                await asyncio.to_thread(manager.dump_requests_before_crash)
+                await self._dump_requests(manager)
         if self._processes is not None:
             self._processes.expect_exits()
         await kill_children()
+
+    async def _dump_requests(self, manager: Any) -> None:
+        try:
+            await asyncio.to_thread(manager.dump_requests_before_crash)
+        except Exception:
+            log.exception("SGLang could not dump its requests")
 
     def _cancel_tasks(self, manager: Any) -> None:
         # Among them SGLang's sigterm_watchdog, before the handler that it waits for runs: it would end this process.

@@ -22,6 +22,7 @@ What is relied on, checked by `check_seam` at start and in tests/sglang/test_sea
 """
 
 import asyncio
+import copyreg
 import inspect
 import logging
 import signal
@@ -86,6 +87,11 @@ class SteppedInput(GenerateReqInput):
     """A request whose output is delivered by step. `output` is no dataclass field, so that no log prints it."""
 
     output: Output
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        """As SGLang's own class, for its dumps of requests: those who read them need not have ours."""
+        state = {name: value for name, value in vars(self).items() if name != "output"}
+        return copyreg.__newobj__, (GenerateReqInput,), state
 
 
 class StepTokenizerManager(TokenizerManager):

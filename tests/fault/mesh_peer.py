@@ -50,9 +50,9 @@ class FrontendPeer:
         self.send(Generate(request_id, "demo", pack_tokens([5, 6, 7]), sampling, _FAR_UNIX_MS, routed_dp_rank=0))
         return request_id
 
-    def wait_for(self, kind: type[Any], condition: Callable[[Any], bool] = lambda _: True) -> Any:
+    def wait_for(self, kind: type[Any], condition: Callable[[Any], bool] = lambda _: True, *, wait_s_max: float = WAIT_S_MAX) -> Any:
         """The first message of this kind from now on that fulfils the condition."""
-        deadline = time.monotonic() + WAIT_S_MAX
+        deadline = time.monotonic() + wait_s_max
         while time.monotonic() < deadline:
             message = self._read()
             if isinstance(message, kind) and condition(message):

@@ -1,0 +1,93 @@
+"""Freeze, death, Ctrl-C and metrics of a worker with real SGLang on the demo model, seen by a frontend written by hand."""
+
+import os
+import signal
+import time
+import urllib.request
+
+import psutil
+import pytest
+
+from protocol.membership import Draining, Goodbye, Heartbeat, Hello
+from protocol.replies import Finished, StepBatch
+from tests.fault.mesh_peer import FrontendPeer
+from tests.fault.system_pages import SystemPages
+from tests.fleet.processes import Fleet, Process, free_port
+from workers.departure import EXIT_ENGINE_DIED
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
+
+START_S_MAX = 300
+SMALL = ("--max-running-requests", "4", "--max-total-tokens", "8192", "--served-model-name", "demo")
+
+
+def _worker(fleet: Fleet, *arguments: str) -> tuple[Process, SystemPages]:
+    port = free_port()
+    worker = fleet.worker("--system-port", str(port), *SMALL, *arguments, engine="sglang")
+    return worker, SystemPages(port)
+
+
+def _scheduler(worker: Process) -> psutil.Process:
+    (scheduler,) = [child for child in psutil.Process(worker.popen.pid).children(recursive=True) if "scheduler" in child.name()]
+    return scheduler
+
+
+def _streaming(peer: FrontendPeer, number: int, max_new_tokens: int) -> str:
+    request_id = peer.generate(number, max_new_tokens=max_new_tokens)
+    peer.wait_for(StepBatch)
+    return request_id
+
+
+def test_a_frozen_scheduler_is_unhealthy_until_it_goes_on_and_a_killed_one_is_the_end(fleet: Fleet) -> None:
+    with FrontendPeer(fleet.mesh) as peer:
+        dumps = fleet.directory / "dumps"
+        worker, pages = _worker(fleet, "--health-check-request-timeout", "2", "--crash-dump-folder", str(dumps))
+        peer.wait_for(Hello, wait_s_max=START_S_MAX)
+        scheduler = _scheduler(worker)
+        first = _streaming(peer, 1, 500)
+        scheduler.suspend()
+        suspended_at = time.monotonic()
+        complaint = peer.wait_for(Heartbeat, lambda beat: bool(beat.unhealthy)).unhealthy
+        assert complaint.startswith("rank 0 has not answered for 2.")
+        assert time.monotonic() - suspended_at < 8  # 3.5 on an idle machine
+        assert pages.status("/ready") == 503
+        scheduler.resume()
+        assert isinstance(peer.end_of(first).end, Finished)
+        assert peer.tokens_of(first) == 500
+        peer.wait_for(Heartbeat, lambda beat: not beat.unhealthy)
+
+        _streaming(peer, 2, 2_000)
+        killed_at = time.monotonic()
+        scheduler.kill()
+        goodbye = peer.wait_for(Goodbye)
+        assert time.monotonic() - killed_at < 1
+        assert not goodbye.planned
+        assert goodbye.reason == "SGLang's scheduler was killed by signal 9"
+        assert worker.popen.wait(30) == EXIT_ENGINE_DIED
+        assert worker.children_left() == []
+        assert "Dumped 1 finished and 1 unfinished requests before crash" in worker.output()
+        (dump,) = dumps.rglob("*.pkl")
+        assert b"workers.sglang" not in dump.read_bytes()  # of SGLang's classes alone
+
+
+def test_ctrl_c_finishes_what_runs_and_leaves_no_process(fleet: Fleet) -> None:
+    """Sent to every process of the group, as a terminal does. SGLang's own metrics and canaries are looked at on the way."""
+    with FrontendPeer(fleet.mesh) as peer:
+        worker, pages = _worker(fleet, "--enable-metrics", "--canary-wait-time", "0.5")
+        peer.wait_for(Hello, wait_s_max=START_S_MAX)
+        fleet.wait_until(lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') >= 3, "canaries are answered")
+        peer.end_of(peer.generate(2, max_new_tokens=2))  # counted by SGLang's TokenizerManager, in this worker's own process
+        running = _streaming(peer, 1, 400)
+        with urllib.request.urlopen(f"http://127.0.0.1:{pages.port}/metrics", timeout=10) as answer:
+            families = {line.split("{")[0] for line in answer.read().decode().splitlines() if line.startswith("sglang:")}
+        assert {"sglang:num_running_reqs", "sglang:num_requests_total"} <= families
+        os.killpg(worker.popen.pid, signal.SIGINT)
+        peer.wait_for(Draining)
+        assert isinstance(peer.end_of(running).end, Finished)
+        assert peer.tokens_of(running) == 400
+        ended_at = time.monotonic()
+        assert peer.wait_for(Goodbye).planned
+        assert worker.popen.wait(30) == 0
+        assert time.monotonic() - ended_at < 10
+        assert worker.children_left() == []
+        assert "SIGTERM received" in worker.output()  # SGLang's own handler, after ours
