@@ -95,7 +95,7 @@ class Generation:
         self._recovery = recovery
         self._live: list[Choice] = []
         self._wakeup = Wakeup(asyncio.get_running_loop())
-        self._seeking: set[asyncio.Task[None]] = set()
+        self._seeking: list[asyncio.Task[None]] = []
         """Those who look for a worker while the other choices go on: one for choices that were never placed, and one per lost choice."""
         self._failure: Exception | None = None
 
@@ -179,11 +179,11 @@ class Generation:
 
     def _seek(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._seeking.add(task)
+        self._seeking.append(task)
         task.add_done_callback(self._on_sought)
 
     def _on_sought(self, task: asyncio.Task[None]) -> None:
-        self._seeking.discard(task)
+        self._seeking.remove(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             self._failure = self._failure or error

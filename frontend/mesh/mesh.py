@@ -292,7 +292,7 @@ class Mesh:
         self._beat = self._loop.call_at(now + HEARTBEAT_INTERVAL_S, self._on_beat)
         beat = FrontendHeartbeat()
         for worker in list(self.registry.workers.values()):
-            for request_id in list(worker.aborts_owed):
+            for request_id in sorted(worker.aborts_owed):
                 if self._wire.send(worker, Abort(request_id)):
                     worker.aborts_owed.discard(request_id)
             self._wire.send(worker, beat)
