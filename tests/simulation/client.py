@@ -1,0 +1,155 @@
+"""A client with one request: what it asks, when it leaves, and what it got.
+
+The way through the frontend is that of frontend/api/running.py, without HTTP.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from frontend.api.sampling import sampling_of_choice
+from frontend.generation import Generation
+from frontend.routing.route import Route
+from frontend.text.output import ChoiceText
+from protocol.errors import DeadlineExceeded, MeshError, NoWorker
+from protocol.requests import Generate, Sampling
+from tests.simulation.frontend import SimulatedFrontend
+from tests.simulation.model import RecordedRules, demo_tokenizer, undisturbed
+
+MODEL = "kvmesh-demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request as a seed chose it.
+
+    Attributes:
+        at_s: virtual seconds after the beginning.
+        leaves_after_s: the client leaves then; None if it stays.
+        twin_of: it repeats the request of that number once this has ended.
+    """
+
+    number: int
+    frontend: int
+    at_s: float
+    prompt: bytes
+    sampling: Sampling
+    timeout_s: float
+    n: int = 1
+    stream: bool = True
+    stops: tuple[str, ...] = ()
+    priority: int = 0
+    leaves_after_s: float | None = None
+    twin_of: int | None = None
+
+
+@dataclass
+class Outcome:
+    """How a request ended.
+
+    Attributes:
+        error: None for a complete answer.
+        defect: what it ended with that is no error of the tree.
+        ranks_left: workers that the frontend could have offered it to when it failed.
+    """
+
+    ended: bool = False
+    defect: BaseException | None = None
+    left: bool = False
+    error: MeshError | None = None
+    ended_at: float = 0.0
+    deadline: float = 0.0
+    texts: list[str] = field(default_factory=list)
+    reasons: list[str | None] = field(default_factory=list)
+    completion_tokens: list[int] = field(default_factory=list)
+    moves: list[int] = field(default_factory=list)
+    ranks_left: list[str] = field(default_factory=list)
+    refused_by: set[str] = field(default_factory=set)
+
+
+class Client:
+    """Runs one request in a frontend's process."""
+
+    def __init__(self, asked: Asked, frontend: SimulatedFrontend, on_end: "Callable[[Client], None]") -> None:
+        self.asked = asked
+        self.frontend = frontend
+        self.outcome = Outcome(deadline=frontend.loop.time() + asked.timeout_s)
+        self.rules = RecordedRules(stops=asked.stops, choices=[])
+        self._on_end = on_end
+        self._task = None if frontend.process.dead else frontend.process.begin(self._ask())
+        if self._task is not None:
+            self._task.add_done_callback(self._end)
+
+    def leave(self) -> None:
+        """Close the connection."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def choice_request(self, index: int) -> Generate:
+        """What is asked for one choice, but for the id."""
+        return Generate("0" * 32, MODEL, self.asked.prompt, sampling_of_choice(self.asked.sampling, index), 1 << 52)
+
+    def expected(self, index: int) -> tuple[bytes, str]:
+        """Tokens and text of an undisturbed run."""
+        tokens, end = undisturbed(self.choice_request(index))
+        text = ChoiceText(demo_tokenizer().new_detokenizer(skip_special_tokens=True), RecordedRules(stops=self.asked.stops))
+        return tokens, text.add(tokens, end)
+
+    async def _ask(self) -> None:
+        try:
+            async with asyncio.timeout_at(self.outcome.deadline):
+                await self._generate()
+        except TimeoutError:
+            self.outcome.error = DeadlineExceeded("too late")
+        except MeshError as error:
+            self.outcome.error = error
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """Also of a request that was cancelled before the frontend had looked at it."""
+        outcome = self.outcome
+        outcome.ended, outcome.ended_at = True, self.frontend.loop.time()
+        outcome.left = task.cancelled()
+        outcome.defect = None if task.cancelled() else task.exception()
+        self._on_end(self)
+
+    async def _generate(self) -> None:
+        mesh = self.frontend.mesh
+        entry = mesh.registry.entry(MODEL)
+        if entry is None or not entry.ranks:
+            raise NoWorker("nobody serves it")
+        entry.queue.turn_away()
+        generation = Generation(mesh, entry, self.frontend.recovery)
+        outcome = self.outcome
+        try:
+            await generation.start(self._requests(), self.rules)
+            outcome.texts = [""] * self.asked.n
+            while generation.running:
+                for choice, text in await generation.advance():
+                    outcome.texts[choice.index] += text
+        except MeshError:
+            outcome.ranks_left = sorted(entry.worker_of)
+            raise
+        finally:
+            outcome.reasons = [choice.finish_reason for choice in generation.choices]
+            outcome.completion_tokens = [choice.completion_tokens for choice in generation.choices]
+            outcome.moves = [choice.trail.moves for choice in generation.choices]
+            outcome.refused_by = {worker_id for choice in generation.choices for worker_id in choice.trail.refused_by}
+            generation.close()
+
+    def _requests(self) -> list[tuple[Generate, Route]]:
+        asked, route = self.asked, Route(self.asked.prompt)
+        return [
+            (
+                Generate(
+                    request_id=self.frontend.new_request_id(),
+                    model=MODEL,
+                    token_ids=asked.prompt,
+                    sampling=self.choice_request(index).sampling,
+                    deadline_unix_ms=int(self.outcome.deadline * 1000),
+                    stream=asked.stream or bool(asked.stops),
+                    priority=asked.priority,
+                ),
+                route,
+            )
+            for index in range(asked.n)
+        ]

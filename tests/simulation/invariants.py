@@ -1,0 +1,167 @@
+"""What must hold in every world, at any moment and at the end. Each says in its own words what is broken."""
+
+from collections.abc import Mapping, Sequence
+
+from frontend.mesh.worker import Worker
+from protocol.errors import DeadlineExceeded, EngineFault, NoWorker, Overloaded, PoisonRequest, WorkerLost
+from tests.simulation.client import Asked, Client
+from tests.simulation.frontend import SimulatedFrontend
+from tests.simulation.plan import HURRIED_S, Plan
+from tests.simulation.worker import SimulatedWorker
+
+DEADLINE_SLACK_S = 0.01
+"""A timer fires when it is due; what happens at that moment takes no virtual time."""
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+def hold(condition: object, message: str) -> None:
+    """Raise Broken unless it holds."""
+    if not condition:
+        raise Broken(message)
+
+
+def check_frontend(frontend: SimulatedFrontend) -> None:
+    """Bookings are within credit and say what the loads say; queues are within their bound."""
+    mesh, name = frontend.mesh, frontend.address
+    booked: set[str] = set()
+    for worker in mesh.registry.workers.values():
+        _check_bookings(worker, name)
+        booked |= worker.bookings.keys()
+    hold(booked == mesh._placed.keys(), f"{name} has placed {sorted(mesh._placed)} but booked {sorted(booked)}")
+    for entry in mesh.registry.models.values():
+        first_timers = [turn for turn in entry.queue._waiting if turn.rank[0]]
+        hold(len(first_timers) <= frontend.spec.queue_size, f"{name}: {len(first_timers)} wait in a queue for {frontend.spec.queue_size}")
+        hold(entry.queue.patience._running >= 0, f"{name}: {entry.queue.patience._running} requests run")
+
+
+def _check_bookings(worker: Worker, name: str) -> None:
+    where = f"{name}, worker {worker.worker_id}"
+    hold(
+        len(worker.bookings) <= worker.hello.credit_requests,
+        f"{where}: {len(worker.bookings)} booked, {worker.hello.credit_requests} granted",
+    )
+    hold(len(worker.suspects) <= 1, f"{where}: suspects {sorted(worker.suspects)} meet")
+    hold(worker.suspects <= worker.bookings.keys(), f"{where}: suspects that are not booked: {sorted(worker.suspects)}")
+    hold(sum(rank.own_requests for rank in worker.ranks) == len(worker.bookings), f"{where}: bookings and loads of ranks differ")
+    for rank in worker.ranks:
+        loads = (rank.own_requests, rank._own_prefill_tokens, rank._own_kv_tokens, rank.requests, rank.prefill_tokens, rank.kv_tokens)
+        hold(min(loads) >= 0, f"{where}, rank {rank.dp_rank}: a negative load {loads}")
+
+
+def check_worker(worker: SimulatedWorker) -> None:
+    """What frontends have here is within their credit and adds up."""
+    per_link = [link.requests for link in worker.links]
+    hold(
+        all(0 <= requests <= worker.spec.credit_requests for requests in per_link), f"{worker.worker_id}: requests per frontend {per_link}"
+    )
+    hold(not worker.links or sum(per_link) == len(worker.intake), f"{worker.worker_id}: {per_link} do not add up to {len(worker.intake)}")
+
+
+def check_outcome(client: Client, plan: Plan, blows: int) -> None:
+    """The request ended once, in time, and with its whole answer or an error that it may have."""
+    asked, outcome = client.asked, client.outcome
+    name = f"request {asked.number}"
+    if client.frontend.process.dead:
+        return
+    hold(outcome.ended, f"{name} has not ended")
+    late_s = outcome.ended_at - outcome.deadline - client.frontend.process.frozen_s
+    hold(late_s <= DEADLINE_SLACK_S, f"{name} ended {late_s:.3f} s behind its deadline")
+    for index, recorded in enumerate(client.rules.choices):
+        tokens, text = client.expected(index)
+        hold(tokens.startswith(recorded.tokens), f"{name}, choice {index}: its tokens are not those of an undisturbed run")
+        if outcome.texts:
+            hold(text.startswith(outcome.texts[index]), f"{name}, choice {index}: {outcome.texts[index]!r} is not of the text {text!r}")
+        if outcome.error is None and not outcome.left:
+            hold(outcome.texts[index] == text, f"{name}, choice {index}: {outcome.texts[index]!r} is not the whole text {text!r}")
+            count = len(tokens) // 4 if recorded.stopped_after_tokens is None else recorded.stopped_after_tokens
+            hold(
+                outcome.completion_tokens[index] == count,
+                f"{name}, choice {index}: counted {outcome.completion_tokens[index]} tokens of {count}",
+            )
+            hold(outcome.reasons[index] in ("stop", "length"), f"{name}, choice {index} ended with {outcome.reasons[index]}")
+    if outcome.error is None and not outcome.left:
+        hold(len(client.rules.choices) == asked.n, f"{name} has {len(client.rules.choices)} choices of {asked.n}")
+        hold(asked.number not in plan.poison, f"{name} is poison and was answered")
+    if outcome.error is not None:
+        _check_error(client, plan, blows)
+
+
+def _check_error(client: Client, plan: Plan, blows: int) -> None:
+    asked, outcome, error = client.asked, client.outcome, client.outcome.error
+    refused_by, left = sorted(outcome.refused_by), outcome.ranks_left
+    what = f"request {asked.number} failed with {error!r}; moved {outcome.moves}, refused by {refused_by}, workers left {left}"
+    others = set(outcome.ranks_left) - outcome.refused_by
+    match error:
+        case DeadlineExceeded():
+            ahead_s = outcome.deadline - outcome.ended_at
+            hold(ahead_s <= DEADLINE_SLACK_S, f"{what}: {ahead_s:.3f} s too early")
+            hold(not plan.strict or asked.timeout_s < HURRIED_S, f"{what}, though it had {asked.timeout_s} s")
+        case EngineFault():
+            hold(asked.number in plan.faulty, f"{what}, and no engine was told to")
+        case PoisonRequest():
+            hold(asked.number in plan.poison or blows >= 2, f"{what} though only {blows} workers died or seemed to")
+            hold(plan.kind != "poison" or _may_be_blamed(asked, plan), f"{what}, an innocent one")
+        case NoWorker():
+            hold(not others and not plan.strict, f"{what}: there was a worker")
+        case WorkerLost():
+            limit = client.frontend.spec.moves_max
+            hold(max(outcome.moves) >= limit or not others, f"{what}: it could have been moved")
+            hold(not plan.strict, f"{what}: more than was done to the workers")
+        case Overloaded():
+            hold(not plan.strict, f"{what}: there was room for all")
+        case _:
+            hold(False, f"{what}: nothing of this kind was done to it")
+
+
+def _may_be_blamed(asked: Asked, plan: Plan) -> bool:
+    """It is poison itself, or may have met another frontend's suspect on a worker: frontends do not tell each other of theirs."""
+    return asked.number in plan.poison or any(plan.requests[number].frontend != asked.frontend for number in plan.poison)
+
+
+def check_poison(clients: Mapping[int, Client], plan: Plan, victims: Mapping[int, int]) -> None:
+    """A request that kills workers kills two, and its twin none."""
+    for number in plan.poison:
+        asked = plan.requests[number]
+        killed = victims.get(asked.sampling.seed or 0, 0)
+        if asked.twin_of is None:
+            most = 2 if plan.strict else 3
+            hold(killed <= most, f"request {number} came to {killed} workers, each of which died of it")
+            hold(
+                not plan.strict or isinstance(clients[number].outcome.error, PoisonRequest), f"request {number} was not found to be poison"
+            )
+        elif isinstance(clients[asked.twin_of].outcome.error, PoisonRequest):
+            hold(not killed, f"request {number}, twin of a proven one, came to {killed} workers")
+
+
+def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[SimulatedWorker]) -> str:
+    """What still runs, or does not serve, when nobody asks for anything any more; empty if all is at rest."""
+    for worker in workers:
+        if not worker.up or worker.draining or not worker.links:
+            return f"{worker.worker_id} is not up"
+        if len(worker.intake) or not worker.engine_idle():
+            return f"{worker.worker_id} runs {list(worker.intake._owners)}"
+    for frontend in frontends:
+        if not frontend.process.dead and (why := _unsettled_frontend(frontend, sorted(worker.worker_id for worker in workers))):
+            return f"{frontend.address}: {why}"
+    return ""
+
+
+def _unsettled_frontend(frontend: SimulatedFrontend, expected: list[str]) -> str:
+    registry = frontend.mesh.registry
+    serving = sorted(worker.worker_id for worker in registry.workers.values() if worker.takes_work)
+    if serving != expected:
+        return f"serves by {serving}, not {expected}"
+    for entry in registry.models.values():
+        if len(entry.queue) or entry.queue.patience._running:
+            return f"{len(entry.queue)} wait in its queue, {entry.queue.patience._running} count as running"
+    for worker in registry.workers.values():
+        if worker.bookings or worker.aborts_owed or worker.suspects:
+            return f"{worker.worker_id} is booked {list(worker.bookings)}, owed {worker.aborts_owed}, suspects {worker.suspects}"
+        for rank in worker.ranks:
+            own = rank.own_requests, rank._own_prefill_tokens, rank._own_kv_tokens
+            if own != (0, 0, 0):
+                return f"{rank.key} has a load of {own}"
+    return ""

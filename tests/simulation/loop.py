@@ -1,0 +1,173 @@
+"""An event loop on virtual time, and processes that can be stopped and killed on it.
+
+Whatever asyncio does, timers, tasks, timeouts, works as on any loop, but nobody waits: when nothing is left to do at this moment, the clock
+goes to the next timer. So hours pass in milliseconds, and the same start gives the same run.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
+from math import inf
+from typing import Any, Final
+
+BEGIN_S: Final = 1_000.0
+"""The clock's first reading; a real one is never near zero either."""
+
+_TURNS_MAX: Final = 100_000
+"""Loop turns at one moment, after which it will not end any more."""
+
+
+class Stalled(Exception):
+    """Nothing will ever happen again though somebody waits, or so much happens that time stands still."""
+
+
+class ProcessEnded(BaseException):
+    """Unwinds the stack of a process that killed itself."""
+
+
+class Process:
+    """What SIGKILL and SIGSTOP hit as a whole: every callback, timer and task that was begun within its context.
+
+    Attributes:
+        dead: none of its callbacks runs any more.
+        stopped: they wait, and timers that become due are late when it is woken.
+        frozen_s: how long it has been stopped in all.
+    """
+
+    def __init__(self, name: str, loop: "VirtualLoop") -> None:
+        self.name = name
+        self.dead = False
+        self.stopped = False
+        self.frozen_s = 0.0
+        self.held: list[asyncio.Handle] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.context: Context = copy_context()
+        self.context.run(_process.set, self)
+        self._loop = loop
+        self._stopped_at = 0.0
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a task in it."""
+        return self._loop.create_task(work, context=self.context)
+
+    def stop(self) -> None:
+        """SIGSTOP."""
+        self.stopped, self._stopped_at = True, self._loop.time()
+
+    def wake(self) -> None:
+        """SIGCONT."""
+        if self.stopped and not self.dead:
+            self.stopped = False
+            self.frozen_s += self._loop.time() - self._stopped_at
+            self._loop.resume(self.held)
+            self.held = []
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.dead = True
+        self.held.clear()
+        for task in self.tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                # Otherwise the garbage collector would do it, at a moment that is not the seed's to choose.
+                with suppress(RuntimeError, ValueError):
+                    self.context.copy().run(task.get_coro().close)
+        self.tasks.clear()
+
+
+_process: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+def process_of(handle: asyncio.Handle) -> Process | None:
+    """The process that a callback belongs to."""
+    context: Context = handle._context  # type: ignore[attr-defined]
+    return context.get(_process)
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Runs callbacks in order of their time.
+
+    Args:
+        end_s: virtual seconds after which `run_until_complete` raises Stalled.
+    """
+
+    _ready: Any
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self, *, end_s: float = inf) -> None:
+        super().__init__()
+        self._now = BEGIN_S
+        self._end = BEGIN_S + end_s
+        self._turns = 0
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._now
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+        """As asyncio's; the process that it belongs to knows of it."""
+        context = options.get("context")
+        process = context.get(_process) if context is not None else _process.get()
+        task: asyncio.Task[Any] = super().create_task(coro, **options)
+        if process is not None:
+            process.tasks.append(task)
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        """There are no threads: done when this returns."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            future.set_exception(error)
+        return future
+
+    def resume(self, handles: list[asyncio.Handle]) -> None:
+        """Run callbacks that were held back, before those that become due."""
+        self._ready.extend(handles)
+
+    def left(self) -> list[asyncio.Handle]:
+        """Callbacks that would still run."""
+        handles: list[asyncio.Handle] = [*self._scheduled, *self._ready]
+        return [handle for handle in handles if not handle.cancelled() and not ((process := process_of(handle)) and process.dead)]
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled
+        while scheduled and scheduled[0].cancelled():
+            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        self._turns += 1
+        if not ready:
+            self._advance()
+        elif self._turns > _TURNS_MAX:
+            raise Stalled("time stands still")
+        while scheduled and scheduled[0].when() <= self._now:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False  # type: ignore[attr-defined]
+            ready.append(handle)
+        for _ in range(len(ready)):
+            self._run(ready.popleft())
+
+    def _advance(self) -> None:
+        if not self._scheduled:
+            raise Stalled("nothing is left to do")
+        if self._scheduled[0].when() > self._end:
+            raise Stalled("it takes too long")
+        self._now = max(self._now, self._scheduled[0].when())
+        self._turns = 0
+
+    def _run(self, handle: asyncio.Handle) -> None:
+        if handle.cancelled():
+            return
+        process = process_of(handle)
+        if process is None or not (process.dead or process.stopped):
+            handle._run()  # type: ignore[attr-defined]
+        elif not process.dead:
+            process.held.append(handle)
+
+    def _process_events(self, event_list: object) -> None:
+        """No descriptors are watched."""
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps."""

@@ -1,0 +1,85 @@
+"""What befalls workers, frontends and what lies between them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.frontend import SimulatedFrontend
+from tests.simulation.loop import Process
+from tests.simulation.plan import Fault
+from tests.simulation.worker import SimulatedWorker
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+FORGET_S_MAX: Final = 5.0
+"""A frontend that is gone leaves nothing running after so long."""
+
+_ENDINGS: Final = frozenset(("kill", "vanish", "die", "drain"))
+
+
+class Misfortunes:
+    """Brings a plan's faults about.
+
+    Attributes:
+        blows: whatever may have looked like a worker's death to somebody, but for its end, which the world counts.
+    """
+
+    def __init__(self, world: "World") -> None:
+        self.blows = 0
+        self._world = world
+        self._bring_about: dict[str, Callable[[Fault, SimulatedWorker, SimulatedFrontend], None]] = {
+            "kill": lambda fault, worker, _: worker.kill(),
+            "vanish": lambda fault, worker, _: worker.kill(silently=True),
+            "stop": lambda fault, worker, _: self._stop(worker.process, fault.seconds),
+            "drain": lambda fault, worker, _: worker.drain(),
+            "hang": lambda fault, worker, _: worker.fault(f"hang-s={fault.seconds}", "hang-after-tokens=0"),
+            "die": lambda fault, worker, _: worker.fault("engine-death-after-tokens=0"),
+            "slow": lambda fault, worker, _: worker.fault("slow=10"),
+            "break": lambda fault, worker, frontend: world.network.break_off(worker.worker_id, frontend.address),
+            "part": lambda fault, worker, frontend: world.network.part(worker.worker_id, frontend.address, fault.seconds),
+            "fill": lambda fault, worker, frontend: world.network.fill(worker.worker_id, frontend.address, fault.seconds),
+            "frontend-stop": lambda fault, _, frontend: self._stop(frontend.process, fault.seconds),
+            "frontend-kill": lambda fault, _, frontend: self._end(frontend, silently=False),
+            "frontend-vanish": lambda fault, _, frontend: self._end(frontend, silently=True),
+        }
+
+    def befall(self, fault: Fault) -> None:
+        """Its time has come."""
+        world = self._world
+        worker, frontend = world.workers[fault.worker], world.frontends[fault.frontend]
+        world.note(f"{fault.kind} befalls {worker.worker_id} and {frontend.address} for {fault.seconds:.3f} s")
+        self.blows += fault.kind not in _ENDINGS
+        self._bring_about[fault.kind](fault, worker, frontend)
+
+    def heal(self) -> None:
+        """From here on nothing befalls anybody, and whoever does not work is started anew."""
+        self._world.network.heal()
+        for frontend in self._world.frontends:
+            frontend.process.wake()
+        for worker in self._world.workers:
+            if worker.blocked:
+                worker.kill()
+            worker.process.wake()
+            if worker.up:
+                worker.fault("clear")
+
+    def _stop(self, process: Process, seconds: float) -> None:
+        if not process.dead and not process.stopped:
+            process.stop()
+            self._world.after(seconds, process.wake)
+
+    def _end(self, frontend: SimulatedFrontend, *, silently: bool) -> None:
+        """The last frontend stays: a world without any has nothing to tell."""
+        if frontend.process.dead or all(other.process.dead for other in self._world.frontends if other is not frontend):
+            return
+        frontend.kill(silently=silently)
+        stood_still_s = {worker: worker.process.frozen_s for worker in self._world.workers if not worker.process.stopped}
+        self._world.after(FORGET_S_MAX, partial(self._check_forgotten, frontend, stood_still_s))
+
+    def _check_forgotten(self, frontend: SimulatedFrontend, stood_still_s: dict[SimulatedWorker, float]) -> None:
+        for worker, frozen_s in stood_still_s.items():
+            if worker.up and worker.links and not worker.process.stopped and worker.process.frozen_s == frozen_s:
+                left = [request_id for request_id in worker.intake._owners if request_id.startswith(frontend.prefix)]
+                if left:
+                    self._world.defect(f"{worker.worker_id} runs {len(left)} requests of {frontend.address}, gone for {FORGET_S_MAX} s")

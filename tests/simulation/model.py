@@ -1,0 +1,97 @@
+"""The model that every simulated worker serves, and what it answers when nothing disturbs it."""
+
+from functools import lru_cache
+from typing import Final
+
+from msgspec import field, structs
+
+from frontend.models import ServedModel
+from frontend.text.output import ChoiceText, OutputRules
+from frontend.text.tokenizer import Tokenizer
+from protocol.replies import Finished
+from protocol.requests import Generate
+from workers.demo_model import demo_model_dir
+from workers.engine import EngineFacts
+from workers.sim import engine as sim_engine
+from workers.sim.radix_cache import RadixCache
+from workers.sim.scheduler import Scheduler, SchedulerLimits
+from workers.sim.sequence import RequestLimits, Sequence, new_sequence
+from workers.sim.settings import SimSettings
+from workers.sim.text import TextModel
+from workers.sim.timing import TimingModel
+
+OUTPUT_TOKENS_MEAN: Final = 40.0
+"""Most answers end by length, some by their end token."""
+
+_read_model = sim_engine._read_model
+
+
+@lru_cache(maxsize=256)
+def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
+    """Facts and words; the files are read once for equal settings."""
+    facts, words = _read_model(settings)
+    return structs.replace(facts, card=structs.replace(facts.card, created_unix_s=0)), words  # the wall clock is none of a seed's business
+
+
+class RecordedRules(OutputRules, frozen=True):
+    """Rules of one request that keep what tokens its choices were given, in order."""
+
+    choices: list["RecordedText"] = field(default_factory=list)
+
+
+class RecordedText(ChoiceText):
+    """Text that remembers its tokens, packed u32."""
+
+    __slots__ = ("tokens",)
+    tokens: bytes
+
+    def add(self, packed: bytes, finished: object) -> str:
+        """As ChoiceText."""
+        self.tokens += packed
+        return super().add(packed, finished)  # type: ignore[arg-type]
+
+
+class RecordedModel(ServedModel):
+    """The demo model, whose choices can be looked into."""
+
+    def choice_text(self, rules: OutputRules) -> ChoiceText:
+        """As ServedModel."""
+        assert isinstance(rules, RecordedRules)
+        text = RecordedText(self._tokenizer.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules)
+        text.tokens = b""
+        rules.choices.append(text)
+        return text
+
+
+@lru_cache(maxsize=1)
+def demo_tokenizer() -> Tokenizer:
+    """Loading takes a good part of a second."""
+    return Tokenizer.load(demo_model_dir() / "tokenizer.json", "hf")
+
+
+def served(facts: EngineFacts) -> RecordedModel:
+    """The model as a frontend holds it."""
+    return RecordedModel(facts.card, demo_tokenizer(), {})
+
+
+def undisturbed(request: Generate) -> tuple[bytes, Finished]:
+    """Tokens, packed u32, and end of an engine that runs this request alone."""
+    facts, words = read_model(SimSettings())
+    eos_id = facts.card.eos_token_ids[0]
+    text = TextModel(words, eos_id=eos_id, output_tokens_mean=OUTPUT_TOKENS_MEAN)
+    limits = SchedulerLimits(page_size_tokens=16, kv_pages=1_000, requests_running_max=1, requests_waiting_max=1, chunk_tokens=1 << 20)
+    scheduler = Scheduler(limits, RadixCache(16), text, TimingModel())
+    sequence = new_sequence(
+        request,
+        RequestLimits(context_length=facts.card.context_length, vocab_size=facts.card.vocab_size, kv_tokens_max=16_000),
+        text,
+        frozenset(facts.card.eos_token_ids),
+    )
+    assert isinstance(sequence, Sequence), sequence
+    assert scheduler.submit(sequence) is None
+    tokens, end = b"", None
+    while scheduler.busy:
+        for delta in scheduler.step(0).deltas:
+            tokens, end = tokens + delta.token_ids, delta.end
+    assert isinstance(end, Finished)
+    return tokens, end

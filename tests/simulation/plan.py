@@ -1,0 +1,223 @@
+"""What a seed decides: how large the world is, who asks what and when, and what befalls whom."""
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final, Literal, get_args
+
+from frontend.routing.router import RouterMode
+from protocol.requests import Sampling
+from protocol.tokens import pack_tokens
+from tests.simulation.client import Asked
+from tests.simulation.frontend import FrontendSpec
+from tests.simulation.model import OUTPUT_TOKENS_MEAN
+from tests.simulation.network import Weather
+from tests.simulation.worker import WorkerSpec
+from workers.sim.faults import SEED_FAULTS
+from workers.sim.settings import SimSettings
+
+Kind = Literal["calm", "crashes", "lossy", "poison", "overload", "everything"]
+KINDS: Final[tuple[Kind, ...]] = ("calm", "crashes", "lossy", "poison", "overload", "everything")
+
+STRICT: Final[frozenset[Kind]] = frozenset(("calm", "crashes", "poison"))
+"""Nothing is lost between processes, one worker at least stays as it is, and there is room for all: no request may fail."""
+
+HURRIED_S: Final = 20.0
+"""Who has at least so long does not miss its deadline in a strict world."""
+
+MOVES_MAX: Final = 3
+
+WorkerFault = Literal["kill", "vanish", "stop", "drain", "hang", "die", "slow"]
+LinkFault = Literal["break", "part", "fill"]
+FrontendFault = Literal["frontend-kill", "frontend-vanish", "frontend-stop"]
+
+_FAULT_OF_SEED: Final = {fault: seed for seed, fault in SEED_FAULTS.items()}
+POISON_SEEDS: Final = frozenset(_FAULT_OF_SEED[fault] for fault in ("crash", "engine-death", "hang-loop"))
+_PROMPT_TOKENS_MAX: Final = 200
+_STOPS: Final = (" the", "er", "th", " a", "s ")
+_BEGIN_S: Final = 1.6
+"""By then the workers have been taken in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """At `at_s` something befalls a worker, a frontend or what lies between them, for `seconds` where that means anything."""
+
+    at_s: float
+    kind: WorkerFault | LinkFault | FrontendFault
+    worker: int
+    frontend: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A world. `poison` names the requests that kill workers; `faulty` those that an engine fails or never answers."""
+
+    seed: int
+    kind: Kind
+    frontends: list[FrontendSpec]
+    workers: list[WorkerSpec]
+    weather: Weather
+    requests: list[Asked]
+    faults: list[Fault]
+    poison: frozenset[int]
+    faulty: frozenset[int]
+
+    @property
+    def strict(self) -> bool:
+        """Whether no request may fail but those that were made to."""
+        return self.kind in STRICT
+
+
+def plan_of(seed: int) -> Plan:
+    """The world of a seed."""
+    kind = KINDS[seed % len(KINDS)]
+    random = Random(seed)
+    frontends = [_frontend(random, kind) for _ in range(random.choice((1, 1, 2)))]
+    workers = _workers(random, kind)
+    requests, poison, faulty = _requests(random, kind, len(frontends))
+    return Plan(
+        seed=seed,
+        kind=kind,
+        frontends=frontends,
+        workers=workers,
+        weather=_weather(random, kind),
+        requests=requests,
+        faults=_faults(random, kind, len(workers), len(frontends)),
+        poison=poison,
+        faulty=faulty,
+    )
+
+
+def _frontend(random: Random, kind: Kind) -> FrontendSpec:
+    crowded = kind in ("overload", "everything") and random.random() < 0.7
+    return FrontendSpec(
+        mode=random.choice(get_args(RouterMode)),
+        queue_size=random.randint(0, 6) if crowded else 1_000,
+        queue_patience=1.0 if crowded and random.random() < 0.5 else 0.0,
+        queue_timeout_s=random.uniform(0.2, 2.0) if crowded else 120.0,
+        moves_max=random.randint(0, MOVES_MAX) if kind not in STRICT and random.random() < 0.3 else MOVES_MAX,
+    )
+
+
+def _workers(random: Random, kind: Kind) -> list[WorkerSpec]:
+    count = random.randint(1 if kind in ("calm", "overload") else 3 if kind == "poison" else 2, 4)
+    speedup = random.choice((1.0, 0.5, 0.2))
+    return [_worker(random, speedup) for _ in range(count)]
+
+
+def _worker(random: Random, speedup: float) -> WorkerSpec:
+    running_max = random.choice((1, 2, 4, 16))
+    dp_size = random.choice((1, 1, 1, 2, 3))
+    settings = SimSettings(
+        dp_size=dp_size,
+        max_running_requests=running_max,
+        max_total_tokens=random.choice((512, 1_024, 16_384)),
+        chunked_prefill_size=random.choice((64, 8_192)),
+        schedule_conservativeness=random.choice((0.0, 1.0)),
+        stream_interval=random.choice((1, 1, 1, 5)),
+        sim_speedup=speedup,
+        sim_output_tokens_mean=OUTPUT_TOKENS_MEAN,
+        sim_request_faults=True,
+    )
+    return WorkerSpec(
+        settings=settings,
+        credit_requests=2 * running_max * dp_size + random.randint(0, 4),
+        drain_s_max=random.choice((0.1, 1.0, 30.0)),
+        start_s=random.uniform(0.0, 0.3),
+    )
+
+
+def _weather(random: Random, kind: Kind) -> Weather:
+    if kind not in ("lossy", "everything"):
+        return Weather(delay_s=(0.0005, random.choice((0.001, 0.02))))
+    share = random.choice((0.0, 0.002, 0.02))
+    return Weather(
+        delay_s=(0.0005, random.choice((0.001, 0.05))),
+        drop=random.uniform(0.0, share),
+        duplicate=random.uniform(0.0, share * 2),
+        reorder=random.uniform(0.0, share * 2),
+        late_s=random.choice((0.01, 0.3, 2.0)),
+        queue=random.choice((4, 16, 10_000)),
+    )
+
+
+def _requests(random: Random, kind: Kind, frontends: int) -> tuple[list[Asked], frozenset[int], frozenset[int]]:
+    count = random.randint(25, 40) if kind == "overload" else random.randint(6, 16)
+    span_s = 1.0 if kind == "overload" else random.choice((0.2, 3.0))
+    strict = kind in STRICT
+    stems = [[random.randrange(2_000) for _ in range(random.randint(1, _PROMPT_TOKENS_MAX // 2))] for _ in range(3)]
+    requests: list[Asked] = []
+    poison: set[int] = set()
+    faulty: set[int] = set()
+    for number in range(count):
+        prompt = random.choice(stems) + [random.randrange(2_000) for _ in range(random.randint(1, _PROMPT_TOKENS_MAX // 2))]
+        requests.append(_request(random, number, frontends, _BEGIN_S + random.uniform(0.0, span_s), prompt, hurried=not strict))
+    if kind == "poison" or (kind == "everything" and random.random() < 0.3):
+        _make_poison(random, requests, poison, hurried=not strict)
+    elif kind in ("lossy", "overload", "everything", "crashes") and random.random() < 0.3:
+        number = random.randrange(count)
+        fault = random.choice(("error", "mute"))
+        seed = _FAULT_OF_SEED[fault]
+        timeout_s = 2.0 if fault == "mute" else requests[number].timeout_s
+        requests[number] = replace(
+            requests[number], n=1, sampling=Sampling(requests[number].sampling.max_new_tokens, seed=seed), timeout_s=timeout_s
+        )
+        faulty.add(number)
+    return requests, frozenset(poison), frozenset(faulty)
+
+
+def _request(random: Random, number: int, frontends: int, at_s: float, prompt: list[int], *, hurried: bool) -> Asked:
+    max_new = random.choice((1, random.randint(1, 12), random.randint(10, 60)))
+    in_a_hurry = random.random() < (0.3 if hurried else 0.08)
+    return Asked(
+        number=number,
+        frontend=random.randrange(frontends),
+        at_s=at_s,
+        prompt=pack_tokens(prompt),
+        sampling=Sampling(
+            max_new,
+            min_new_tokens=random.choice((0, 0, random.randint(0, max_new))),
+            ignore_eos=random.random() < 0.2,
+            seed=random.choice((None, None, random.randrange(1_000))),
+        ),
+        timeout_s=random.uniform(0.05, 3.0) if in_a_hurry else 60.0,
+        n=random.choice((1, 1, 1, 1, 2, 4)),
+        stream=random.random() < 0.7,
+        stops=(random.choice(_STOPS),) if random.random() < 0.15 else (),
+        priority=random.choice((0, 0, 5, -5)),
+        leaves_after_s=random.uniform(0.0, 1.0) if random.random() < 0.15 else None,
+    )
+
+
+def _make_poison(random: Random, requests: list[Asked], poison: set[int], *, hurried: bool) -> None:
+    number = random.randrange(len(requests))
+    kinds = ["crash", "engine-death", *(["hang-loop"] if hurried else [])]
+    random.shuffle(kinds)
+    max_new = requests[number].sampling.max_new_tokens
+    sampling = Sampling(max_new, seed=_FAULT_OF_SEED[kinds[0]])
+    requests[number] = replace(requests[number], n=1, sampling=sampling, timeout_s=60.0, leaves_after_s=None, stops=())
+    # A client that varies what does not matter.
+    twin = replace(requests[number], number=len(requests), twin_of=number, sampling=Sampling(max_new + 1, seed=_FAULT_OF_SEED[kinds[1]]))
+    requests.append(twin)
+    poison |= {number, twin.number}
+
+
+def _faults(random: Random, kind: Kind, workers: int, frontends: int) -> list[Fault]:
+    """No more in a strict world than a request may be moved, and none of them on the first worker."""
+    if kind in ("calm", "poison", "overload"):
+        return []
+    on_workers: tuple[WorkerFault, ...] = ("kill", "kill", "vanish", "stop", "drain", "hang", "die", "slow")
+    on_links: tuple[LinkFault, ...] = ("break", "part", "fill")
+    on_frontends: tuple[FrontendFault, ...] = ("frontend-kill", "frontend-vanish", "frontend-stop")
+    choices = {"crashes": on_workers, "lossy": on_links, "everything": (*on_workers, *on_links, *on_frontends)}[kind]
+    return [
+        Fault(
+            at_s=random.uniform(0.5, 6.0),
+            kind=random.choice(choices),
+            worker=random.randrange(0 if kind == "everything" or workers == 1 else 1, workers),
+            frontend=random.randrange(frontends),
+            seconds=random.choice((random.uniform(0.1, 1.0), random.uniform(1.0, 6.0))),
+        )
+        for _ in range(random.randint(1, MOVES_MAX if kind == "crashes" else 6))
+    ]
