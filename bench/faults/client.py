@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, cast
 
 Body = dict[str, Any]
@@ -16,8 +17,8 @@ Body = dict[str, Any]
 def request_bytes(body: Body, path: str = "/v1/completions") -> bytes:
     """A whole POST whose answer ends with the connection."""
     content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {len(content)}\r\n\r\n"
-    return head.encode() + content
+    lines = [f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json", "connection: close"]
+    return "\r\n".join([*lines, f"content-length: {len(content)}", "", ""]).encode() + content
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Answer:
     arrivals: list[float] = field(default_factory=list[float])
     parts: list[bytes] = field(default_factory=list[bytes])
     ended_at: float = 0.0
+    refusals: list[str] = field(default_factory=list[str])
+    """Why others were asked before, in HAProxy's words."""
 
     @property
     def begun(self) -> bool:
@@ -97,7 +100,7 @@ class Answer:
 
     def gaps_s(self, since: float = 0.0, until: float = float("inf")) -> list[float]:
         """Between arrivals that follow each other, of those that ended in that time."""
-        return [b - a for a, b in zip(self.arrivals, self.arrivals[1:], strict=False) if since < b <= until]
+        return [b - a for a, b in pairwise(self.arrivals) if since < b <= until]
 
     @property
     def _choices(self) -> list[Any]:
@@ -134,7 +137,7 @@ class Call(asyncio.Protocol):
         if len(answer.arrivals) == 1:
             self.first.set_result(None)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the base's name
         self.answer.ended_at = time.monotonic()
         if not self.first.done():
             self.first.set_result(None)
@@ -165,21 +168,23 @@ async def ask(port: int, body: Body) -> Answer:
 
 
 async def ask_any(ports: list[int], body: Body, *, first: int = 0) -> Answer:
-    """Ask as a load balancer does: the next frontend, where one refuses the connection or says that it shuts down.
+    """Ask as a load balancer does that has HAProxy's "retry-on conn-failure empty-response 503": then it tries the next frontend.
 
     Raises:
         OSError: none of them listens.
     """
+    refusals: list[str] = []
     refused: Answer | None = None
     for turn in range(len(ports) * 2):
         try:
             answer = await ask(ports[(first + turn) % len(ports)], body)
         except OSError:
+            refusals.append("conn-failure")
             continue
-        if answer.begun and answer.error != "shutting_down":
+        if answer.begun and answer.status != 503:
+            answer.refusals = refusals
             return answer
-        if answer.begun and answer.status == 200:
-            return answer  # it had begun
+        refusals.append("503" if answer.begun else "empty-response")
         refused = answer
     if refused is None:
         raise OSError("no frontend listens")

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 
 from bench.faults.fleet import Fleet, FleetShape
 from bench.faults.proxy import TcpProxy
@@ -79,7 +80,7 @@ FROZEN_GAP_S = 0.7
 
 
 def _gaps(arrivals: list[float]) -> list[float]:
-    return [b - a for a, b in zip(arrivals, arrivals[1:], strict=False)]
+    return [b - a for a, b in pairwise(arrivals)]
 
 
 PROXIES: dict[int, TcpProxy] = {}
@@ -106,7 +107,9 @@ def _unreachable(*, heals: bool) -> Row:
         outcome.take(crowd, fault_at)
         outcome.take_notice(fleet.frontends[0], "w1", fault_unix_s)
 
-    name, fault = ("partition", "no byte passes for 4 s, then all of them") if heals else ("half-open", "half-open TCP: no byte passes any more")
+    name, fault = (
+        ("partition", "no byte passes for 4 s, then all of them") if heals else ("half-open", "half-open TCP: no byte passes any more")
+    )
     return Row(name, fault, play, prepare=_through_a_proxy)
 
 

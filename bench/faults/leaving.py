@@ -5,11 +5,12 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from bench.faults.client import Answer, ask_any
 from bench.faults.crowd import body_of
 from bench.faults.fleet import Fleet, FleetShape
-from bench.faults.row import Bench, Outcome, Row, in_flight, signalled
+from bench.faults.row import Bench, Outcome, Play, Row, in_flight, signalled
 
 STREAM_TOKENS = 150
 """Of the short streams that come all the time during a rolling restart: about a second each."""
@@ -68,6 +69,7 @@ def _sum_up(outcome: Outcome, answers: list[tuple[int, Answer]], began_at: float
     outcome.errors = dict(errors)
     outcome.gap_max_ms = round(1000 * max(gaps, default=0.0), 1)
     outcome.seen = f"{outcome.finished} whole answers" + (f", {outcome.errors}" if errors else "")
+    outcome.more["asked_elsewhere_for"] = dict(Counter(why for _, answer in answers for why in answer.refusals))
 
 
 async def _check_texts(fleet: Fleet, outcome: Outcome, answers: list[tuple[int, Answer]]) -> None:
@@ -78,32 +80,37 @@ async def _check_texts(fleet: Fleet, outcome: Outcome, answers: list[tuple[int, 
         outcome.texts_equal += sum(one.texts == two.texts for (_, one), two in zip(part, again, strict=True))
 
 
-async def _rolling_workers(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
-    answers: list[tuple[int, Answer]] = []
-    stop = asyncio.Event()
-    traffic = asyncio.ensure_future(_traffic(fleet, stop, answers))
-    await asyncio.sleep(2)
-    began_at = time.monotonic()
+def _rolling(restart: Callable[[Fleet], Awaitable[list[int | None]]]) -> Play:
+    """A play in which all of a kind are restarted one after the other, while a hundred clients ask."""
+
+    async def play(fleet: Fleet, _: Bench, outcome: Outcome) -> None:
+        answers: list[tuple[int, Answer]] = []
+        stop = asyncio.Event()
+        traffic = asyncio.ensure_future(_traffic(fleet, stop, answers))
+        await asyncio.sleep(2)
+        began_at = time.monotonic()
+        codes = await restart(fleet)
+        outcome.more |= {"restart_s": round(time.monotonic() - began_at, 1), "exit_codes": codes}
+        stop.set()
+        await traffic
+        _sum_up(outcome, answers, began_at)
+        await _check_texts(fleet, outcome, answers)
+
+    return play
+
+
+async def _workers(fleet: Fleet) -> list[int | None]:
     codes: list[int | None] = []
     for number in range(fleet.shape.workers):
         fleet.signal_worker(number, signal.SIGTERM)
         codes.append(await asyncio.to_thread(fleet.exit_code, number))
         fleet.restart_worker(number)
         await asyncio.to_thread(fleet.wait_for_workers, fleet.shape.workers)
-    outcome.more |= {"restart_s": round(time.monotonic() - began_at, 1), "exit_codes": codes}
-    stop.set()
-    await traffic
-    _sum_up(outcome, answers, began_at)
-    await _check_texts(fleet, outcome, answers)
+    return codes
 
 
-async def _rolling_frontends(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
-    answers: list[tuple[int, Answer]] = []
-    stop = asyncio.Event()
-    traffic = asyncio.ensure_future(_traffic(fleet, stop, answers))
-    await asyncio.sleep(2)
-    began_at = time.monotonic()
-    codes: list[int] = []
+async def _frontends(fleet: Fleet) -> list[int | None]:
+    codes: list[int | None] = []
     for frontend in fleet.frontends:
         assert frontend.process is not None
         popen = frontend.process.popen
@@ -112,11 +119,7 @@ async def _rolling_frontends(fleet: Fleet, bench: Bench, outcome: Outcome) -> No
         codes.append(await asyncio.to_thread(popen.wait, 60))
         fleet.start_frontend(frontend)
         await asyncio.to_thread(fleet.wait_for_workers, fleet.shape.workers, [frontend])
-    outcome.more |= {"restart_s": round(time.monotonic() - began_at, 1), "exit_codes": codes}
-    stop.set()
-    await traffic
-    _sum_up(outcome, answers, began_at)
-    await _check_texts(fleet, outcome, answers)
+    return codes
 
 
 _SHORT_DRAIN = FleetShape(worker_options=("--graceful-shutdown-timeout-secs", "1"))
@@ -125,7 +128,7 @@ _TWO_FRONTENDS = FleetShape(frontends=2)
 ROWS = [
     Row("drain", "a worker is told to stop (SIGTERM), with time for its streams", signalled(1, signal.SIGTERM)),
     Row("drain-deadline", "a worker is told to stop, with 1 s for streams of 4 s", signalled(1, signal.SIGTERM), _SHORT_DRAIN),
-    Row("rolling-workers", "every worker is restarted, one after the other", _rolling_workers),
-    Row("rolling-frontends", "each of two frontends is restarted", _rolling_frontends, _TWO_FRONTENDS),
+    Row("rolling-workers", "every worker is restarted, one after the other", _rolling(_workers)),
+    Row("rolling-frontends", "each of two frontends is restarted", _rolling(_frontends), _TWO_FRONTENDS),
     Row("frontend-sigkill", "one of two frontends is killed (SIGKILL)", _frontend_killed, _TWO_FRONTENDS),
 ]

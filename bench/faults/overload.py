@@ -1,5 +1,126 @@
-"""Rows: more requests than the fleet can serve."""
+"""Rows: ten times as many requests as the fleet can serve."""
 
-from bench.faults.row import Row
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 
-ROWS: list[Row] = []
+from bench.faults.arrivals import Lateness, offer
+from bench.faults.client import Answer, ask
+from bench.faults.crowd import body_of, percentile
+from bench.faults.fleet import Fleet, FleetShape
+from bench.faults.row import Bench, Outcome, Row
+from bench.processes import peak_rss_mib, reset_peak_rss, rss_mib
+
+TOKENS = 60
+UNCONGESTED_SHARE = 0.5
+OVERLOAD = 10
+CALM_S, BURST_S, AFTER_S = 12.0, 15.0, 8.0
+CAPACITY_S = 6.0
+CLOSED_CLIENTS = 48
+"""As many as the fleet runs at once."""
+
+
+@dataclass
+class Phase:
+    """Requests that arrived in one stretch of time."""
+
+    answers: list[Answer] = field(default_factory=list[Answer])
+    numbers: list[int] = field(default_factory=list[int])
+
+    @property
+    def served(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status == 200]
+
+    @property
+    def refused(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status in (429, 503)]
+
+    def ttft_ms(self, share: float) -> float:
+        """Of those that were served."""
+        return round(1000 * percentile([answer.ttft_s for answer in self.served], share), 1)
+
+    def refusal_ms(self, share: float) -> float:
+        """From asking to the answer's first byte."""
+        return round(1000 * percentile([answer.ttft_s for answer in self.refused], share), 1)
+
+
+async def _phase(fleet: Fleet, rate_per_s: float, duration_s: float, seed: int, lateness: Lateness) -> Phase:
+    phase = Phase()
+
+    async def one(number: int) -> None:
+        number += seed * 100_000
+        try:
+            phase.answers.append(await ask(fleet.ports[0], body_of(number, max_tokens=TOKENS)))
+        except OSError:
+            phase.answers.append(Answer(time.monotonic()))
+
+    await offer(rate_per_s, duration_s, random.Random(seed), lateness, one)
+    return phase
+
+
+async def _capacity_per_s(fleet: Fleet) -> float:
+    """What the fleet serves when every place is always taken."""
+    done, end = 0, time.monotonic() + CAPACITY_S
+
+    async def client(number: int) -> None:
+        nonlocal done
+        turn = 0
+        while time.monotonic() < end:
+            await ask(fleet.ports[0], body_of(10_000_000 + number * 1000 + turn, max_tokens=TOKENS))
+            done += time.monotonic() < end
+            turn += 1
+
+    await asyncio.gather(*(client(number) for number in range(CLOSED_CLIENTS)))
+    return done / CAPACITY_S
+
+
+async def _overload(fleet: Fleet, _: Bench, outcome: Outcome) -> None:
+    frontend = fleet.frontends[0]
+    assert frontend.process is not None
+    pid = frontend.process.pid
+    capacity = await _capacity_per_s(fleet)
+    late = Lateness()
+    calm = await _phase(fleet, capacity * UNCONGESTED_SHARE, CALM_S, 1, late)
+    before_mib = rss_mib(pid)
+    reset_peak_rss(pid)
+    late = Lateness()
+    burst_task = asyncio.ensure_future(_phase(fleet, capacity * OVERLOAD, BURST_S, 2, late))
+    await asyncio.sleep(BURST_S)
+    ended_at = time.monotonic()
+    after = await _phase(fleet, capacity * UNCONGESTED_SHARE, AFTER_S, 3, Lateness())
+    burst = await burst_task
+    usual_s = percentile([answer.ttft_s for answer in calm.served], 0.99)
+    disturbed = [answer.asked_at - ended_at for answer in after.answers if answer.status != 200 or answer.ttft_s > 2 * usual_s]
+    everything = [*calm.answers, *burst.answers, *after.answers]
+    codes = Counter(answer.error for answer in everything if answer.error)
+    outcome.requests = len(everything)
+    outcome.finished = sum(not answer.error and answer.completion_tokens == TOKENS for answer in everything)
+    refused = sum(len(phase.refused) for phase in (calm, burst, after))
+    outcome.lost = outcome.requests - outcome.finished - refused
+    outcome.errors = dict(codes)
+    outcome.seen = f"{outcome.finished} whole answers, {refused} refused {dict(codes)}"
+    outcome.notice_s, outcome.notice = burst.refusal_ms(0.99) / 1000, "p99 of a refusal"
+    outcome.more |= {
+        "capacity_per_s": round(capacity, 1),
+        "offered_per_s": round(len(burst.answers) / BURST_S),
+        "served_per_s": round(len(burst.served) / BURST_S, 1),
+        "ttft_ms p50/p99 at half load": f"{calm.ttft_ms(0.5)}/{calm.ttft_ms(0.99)}",
+        "at ten times": f"{burst.ttft_ms(0.5)}/{burst.ttft_ms(0.99)}",
+        "refusal_ms p50/p99/max": f"{burst.refusal_ms(0.5)}/{burst.refusal_ms(0.99)}/{burst.refusal_ms(1.0)}",
+        "recovered_s": round(max(disturbed, default=0.0), 2),
+        "refused afterwards": len(after.refused),
+        "frontend_rss_mib before/highest/after": f"{before_mib:.0f}/{peak_rss_mib(pid):.0f}/{rss_mib(pid):.0f}",
+        "generator_late_ms_max": round(1000 * late.s_max),
+    }
+
+
+ROWS = [
+    Row(
+        "overload",
+        "ten times the load the fleet can serve, for 15 s",
+        _overload,
+        FleetShape(workers=3, worker_options=("--max-running-requests", "16")),
+    )
+]
