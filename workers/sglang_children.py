@@ -12,12 +12,15 @@ import multiprocessing
 import signal
 from typing import Any
 
+from workers.process_exit import leave_process
+
 
 def run_scheduler(*arguments: Any, **named: Any) -> None:
-    """SGLang's scheduler process."""
+    """SGLang's scheduler process. When it returns, SGLang has let go of GPU memory and peers, so that nothing is left to wait for."""
     from sglang.srt.managers.scheduler import run_scheduler_process  # noqa: PLC0415  # the importing process may not need it
 
     run_scheduler_process(*arguments, **named)
+    leave_process(0)
 
 
 def run_detokenizer(*arguments: Any, **named: Any) -> None:

@@ -36,6 +36,10 @@ _SCHEDULER_EXIT_S: Final = 5.0
 """How long schedulers may take to let go of their memory when asked to; they are killed after that. SGLang itself waits 15 s,
 half of the grace period that Kubernetes gives the whole worker."""
 
+_WAKE_UP_S: Final = 0.05
+"""An idle scheduler reads that it should end, and goes to sleep for a second before it looks. Another message, which must not arrive
+together with the first, wakes it."""
+
 
 @dataclass(slots=True, eq=False)
 class _Run:
@@ -298,6 +302,8 @@ class SglangEngine:
         from sglang.srt.managers.io_struct import ShutdownReq  # noqa: PLC0415
 
         self._fail_unfinished()
+        manager._dispatch_to_scheduler(ShutdownReq())
+        await asyncio.sleep(_WAKE_UP_S)
         manager._dispatch_to_scheduler(ShutdownReq())
         if self._processes is not None:
             await self._processes.schedulers_gone(_SCHEDULER_EXIT_S)
