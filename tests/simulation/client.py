@@ -13,7 +13,7 @@ from frontend.routing.route import Route
 from frontend.text.output import ChoiceText
 from protocol.errors import DeadlineExceeded, MeshError, NoWorker
 from protocol.requests import Generate, Sampling
-from tests.simulation.frontend import SimulatedFrontend
+from tests.simulation.frontend import SimulatedFrontend, asking
 from tests.simulation.model import RecordedRules, demo_tokenizer, undisturbed
 
 MODEL = "kvmesh-demo"
@@ -96,6 +96,7 @@ class Client:
         return tokens, text.add(tokens, end)
 
     async def _ask(self) -> None:
+        asking.set(self.asked.number)
         try:
             async with asyncio.timeout_at(self.outcome.deadline):
                 await self._generate()

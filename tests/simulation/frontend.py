@@ -1,6 +1,7 @@
 """A frontend process of the simulation: mesh, router, queue and recovery as frontend/app.py puts them together, without HTTP."""
 
 import asyncio
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -20,6 +21,9 @@ from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.model import RecordedModel, read_model, served
 from tests.simulation.network import Network
 from workers.sim.settings import SimSettings
+
+asking: ContextVar[int | None] = ContextVar("asking", default=None)
+"""Number of the request that a task works for."""
 
 LIFETIMES = Lifetimes(predicted_s=10.0, assumed_s=120.0, session_s=300.0)
 
@@ -49,6 +53,8 @@ class SimulatedFrontend:
         self.address = f"frontend-{number}"
         self.prefix = f"{number:02x}"
         """Of its requests' ids."""
+        self.asked_by: dict[str, int | None] = {}
+        """Id of a leg → number of the request that it is for."""
         self.spec = spec
         self.loop: VirtualLoop = network.loop
         self.process = Process(self.address, self.loop)
@@ -61,7 +67,9 @@ class SimulatedFrontend:
 
     def new_request_id(self) -> str:
         """32 hex digits."""
-        return f"{self.prefix}{next(self._request_numbers):030x}"
+        request_id = f"{self.prefix}{next(self._request_numbers):030x}"
+        self.asked_by[request_id] = asking.get()
+        return request_id
 
     def kill(self, *, silently: bool = False) -> None:
         """SIGKILL, or the host is gone; its clients see a broken connection."""

@@ -1,16 +1,27 @@
 """What must hold in every world, at any moment and at the end. Each says in its own words what is broken."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from frontend.mesh.worker import Worker
 from protocol.errors import DeadlineExceeded, EngineFault, NoWorker, Overloaded, PoisonRequest, WorkerLost
+from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.plan import HURRIED_S, Plan
-from tests.simulation.worker import SimulatedWorker
+from tests.simulation.worker import HEALTH, SimulatedWorker
 
-DEADLINE_SLACK_S = 0.01
+DEADLINE_SLACK_S: Final = 0.01
 """A timer fires when it is due; what happens at that moment takes no virtual time."""
+
+
+END_SEEN_S: Final = 0.6
+"""Until the next beat, there and back."""
+
+SILENCE_SEEN_S: Final = WORKER_SILENT_S_MAX + 2 * HEARTBEAT_INTERVAL_S + 0.1
+"""The last beat was sent, and the next look is taken, within an interval each."""
+
+HANG_SEEN_S: Final = HEALTH.limits.idle_silence_s + HEALTH.limits.answer_s + 4 * HEARTBEAT_INTERVAL_S
 
 
 class Broken(AssertionError):
@@ -23,14 +34,17 @@ def hold(condition: object, message: str) -> None:
         raise Broken(message)
 
 
-def check_frontend(frontend: SimulatedFrontend) -> None:
-    """Bookings are within credit and say what the loads say; queues are within their bound."""
+def check_frontend(frontend: SimulatedFrontend, clients: Mapping[int, Client]) -> None:
+    """Bookings are of clients that still wait, within credit, and say what the loads say; queues are within their bound."""
     mesh, name = frontend.mesh, frontend.address
     booked: set[str] = set()
     for worker in mesh.registry.workers.values():
         _check_bookings(worker, name)
         booked |= worker.bookings.keys()
     hold(booked == mesh._placed.keys(), f"{name} has placed {sorted(mesh._placed)} but booked {sorted(booked)}")
+    for request_id in booked:
+        number = frontend.asked_by[request_id]
+        hold(number is not None and not clients[number].outcome.ended, f"{name} has booked {request_id}, though its request has ended")
     for entry in mesh.registry.models.values():
         first_timers = [turn for turn in entry.queue._waiting if turn.rank[0]]
         hold(len(first_timers) <= frontend.spec.queue_size, f"{name}: {len(first_timers)} wait in a queue for {frontend.spec.queue_size}")
@@ -49,6 +63,28 @@ def _check_bookings(worker: Worker, name: str) -> None:
     for rank in worker.ranks:
         loads = (rank.own_requests, rank._own_prefill_tokens, rank._own_kv_tokens, rank.requests, rank.prefill_tokens, rank.kv_tokens)
         hold(min(loads) >= 0, f"{where}, rank {rank.dp_rank}: a negative load {loads}")
+
+
+def check_noticed(frontend: SimulatedFrontend, workers: Sequence[SimulatedWorker], now: float) -> None:
+    """Whoever is gone, stands still, hangs or drains is known to, soon enough. Where nothing is lost on the way."""
+    known = {worker.hello.epoch: worker for worker in frontend.mesh.registry.workers.values()}
+    for worker in workers:
+        seen = known.get(worker.epoch)
+        if seen is None:
+            continue
+        where = f"{frontend.address}: {worker.worker_id}"
+        if worker.ended_at is not None:
+            limit_s = SILENCE_SEEN_S if worker.vanished else END_SEEN_S
+            hold(now - worker.ended_at <= limit_s, f"{where} ended {now - worker.ended_at:.2f} s ago and is still known")
+        elif worker.process.stopped:
+            stopped_s = now - worker.process.stopped_at
+            hold(stopped_s <= SILENCE_SEEN_S, f"{where} has been stopped for {stopped_s:.2f} s and is still known")
+        elif worker.hung_since is not None and worker.faults.hung:
+            hung_s = now - worker.hung_since
+            hold(not seen.takes_work or hung_s <= HANG_SEEN_S, f"{where} hangs for {hung_s:.2f} s and gets work")
+        elif worker.draining_since is not None:
+            drains_s = now - worker.draining_since
+            hold(not seen.takes_work or drains_s <= END_SEEN_S, f"{where} drains for {drains_s:.2f} s and gets work")
 
 
 def check_worker(worker: SimulatedWorker) -> None:
@@ -102,7 +138,7 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
         case EngineFault():
             hold(asked.number in plan.faulty, f"{what}, and no engine was told to")
         case PoisonRequest():
-            hold(asked.number in plan.poison or blows >= 2, f"{what} though only {blows} workers died or seemed to")
+            hold(asked.number in plan.poison or blows >= 2 or not plan.strict, f"{what} though only {blows} workers died or seemed to")
             hold(plan.kind != "poison" or _may_be_blamed(asked, plan), f"{what}, an innocent one")
         case NoWorker():
             hold(not others and not plan.strict, f"{what}: there was a worker")
@@ -139,7 +175,7 @@ def check_poison(clients: Mapping[int, Client], plan: Plan, victims: Mapping[int
 def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[SimulatedWorker]) -> str:
     """What still runs, or does not serve, when nobody asks for anything any more; empty if all is at rest."""
     for worker in workers:
-        if not worker.up or worker.draining or not worker.links:
+        if not worker.up or worker.draining_since is not None or not worker.links:
             return f"{worker.worker_id} is not up"
         if len(worker.intake) or not worker.engine_idle():
             return f"{worker.worker_id} runs {list(worker.intake._owners)}"

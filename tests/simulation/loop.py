@@ -46,21 +46,21 @@ class Process:
         self.context: Context = copy_context()
         self.context.run(_process.set, self)
         self._loop = loop
-        self._stopped_at = 0.0
+        self.stopped_at = 0.0
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a task in it."""
-        return self._loop.create_task(work, context=self.context)
+        return self._loop.create_task(work, context=self.context.copy())
 
     def stop(self) -> None:
         """SIGSTOP."""
-        self.stopped, self._stopped_at = True, self._loop.time()
+        self.stopped, self.stopped_at = True, self._loop.time()
 
     def wake(self) -> None:
         """SIGCONT."""
         if self.stopped and not self.dead:
             self.stopped = False
-            self.frozen_s += self._loop.time() - self._stopped_at
+            self.frozen_s += self._loop.time() - self.stopped_at
             self._loop.resume(self.held)
             self.held = []
 

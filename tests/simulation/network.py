@@ -216,8 +216,7 @@ class _Lane:
         if weather.reorder and random.random() < weather.reorder:
             due += random.uniform(0.0, weather.late_s)
         else:
-            due = max(due, self.last_due + _ONE_BY_ONE_S)
-        self.last_due = max(due, self.last_due)
+            self.last_due = due = max(due, self.last_due + _ONE_BY_ONE_S)
         lost = self.lost or (weather.drop and random.random() < weather.drop)
         self._under_way += 1
         network.loop.call_at(due, self._arrive, list(frames), lost, context=self._receiver.context)

@@ -15,11 +15,26 @@ from tests.simulation.worker import WorkerSpec
 from workers.sim.faults import SEED_FAULTS
 from workers.sim.settings import SimSettings
 
-Kind = Literal["calm", "crashes", "lossy", "poison", "overload", "everything"]
-KINDS: Final[tuple[Kind, ...]] = ("calm", "crashes", "lossy", "poison", "overload", "everything")
+Kind = Literal["calm", "mild", "crashes", "lossy", "poison", "overload", "everything"]
+KINDS: Final[tuple[Kind, ...]] = ("calm", "mild", "crashes", "lossy", "poison", "overload", "everything")
 
-STRICT: Final[frozenset[Kind]] = frozenset(("calm", "crashes", "poison"))
+STRICT: Final[frozenset[Kind]] = frozenset(("calm", "mild", "crashes", "poison"))
 """Nothing is lost between processes, one worker at least stays as it is, and there is room for all: no request may fail."""
+
+UNMOVED: Final[frozenset[Kind]] = frozenset(("calm", "mild"))
+"""What befalls processes and connections is over before anybody may take a worker for lost: no request is moved."""
+
+SETTLES_S_MAX: Final[dict[Kind, float]] = {
+    "calm": 0.6,
+    "mild": 0.6,
+    "overload": 0.6,
+    "crashes": 4.0,
+    "poison": 4.0,
+    "lossy": 9.0,
+    "everything": 9.0,
+}
+"""From the last answer until all is at rest and everybody serves: aborts arrive; a namesake's silence passes, and the pause after a refusal;
+messages of before come late, and what they lead to is mended."""
 
 HURRIED_S: Final = 20.0
 """Who has at least so long does not miss its deadline in a strict world."""
@@ -33,6 +48,8 @@ FrontendFault = Literal["frontend-kill", "frontend-vanish", "frontend-stop"]
 _FAULT_OF_SEED: Final = {fault: seed for seed, fault in SEED_FAULTS.items()}
 POISON_SEEDS: Final = frozenset(_FAULT_OF_SEED[fault] for fault in ("crash", "engine-death", "hang-loop"))
 _PROMPT_TOKENS_MAX: Final = 200
+_LONG_TOKENS: Final = 300
+"""Of answers that nobody stays for: they would run on for seconds. With the longest prompt they fit the smallest cache."""
 _STOPS: Final = (" the", "er", "th", " a", "s ")
 _BEGIN_S: Final = 1.6
 """By then the workers have been taken in."""
@@ -103,10 +120,10 @@ def _frontend(random: Random, kind: Kind) -> FrontendSpec:
 def _workers(random: Random, kind: Kind) -> list[WorkerSpec]:
     count = random.randint(1 if kind in ("calm", "overload") else 3 if kind == "poison" else 2, 4)
     speedup = random.choice((1.0, 0.5, 0.2))
-    return [_worker(random, speedup) for _ in range(count)]
+    return [_worker(random, speedup, stingy=kind not in STRICT and random.random() < 0.3) for _ in range(count)]
 
 
-def _worker(random: Random, speedup: float) -> WorkerSpec:
+def _worker(random: Random, speedup: float, *, stingy: bool) -> WorkerSpec:
     running_max = random.choice((1, 2, 4, 16))
     dp_size = random.choice((1, 1, 1, 2, 3))
     settings = SimSettings(
@@ -122,7 +139,7 @@ def _worker(random: Random, speedup: float) -> WorkerSpec:
     )
     return WorkerSpec(
         settings=settings,
-        credit_requests=2 * running_max * dp_size + random.randint(0, 4),
+        credit_requests=random.randint(1, 4) if stingy else 2 * running_max * dp_size + random.randint(0, 4),
         drain_s_max=random.choice((0.1, 1.0, 30.0)),
         start_s=random.uniform(0.0, 0.3),
     )
@@ -170,6 +187,9 @@ def _requests(random: Random, kind: Kind, frontends: int) -> tuple[list[Asked], 
 def _request(random: Random, number: int, frontends: int, at_s: float, prompt: list[int], *, hurried: bool) -> Asked:
     max_new = random.choice((1, random.randint(1, 12), random.randint(10, 60)))
     in_a_hurry = random.random() < (0.3 if hurried else 0.08)
+    leaves_after_s = random.uniform(0.0, 1.0) if random.random() < 0.15 else None
+    if (in_a_hurry or leaves_after_s is not None) and random.random() < 0.5:
+        max_new = _LONG_TOKENS
     return Asked(
         number=number,
         frontend=random.randrange(frontends),
@@ -177,7 +197,7 @@ def _request(random: Random, number: int, frontends: int, at_s: float, prompt: l
         prompt=pack_tokens(prompt),
         sampling=Sampling(
             max_new,
-            min_new_tokens=random.choice((0, 0, random.randint(0, max_new))),
+            min_new_tokens=max_new if max_new == _LONG_TOKENS else random.choice((0, 0, random.randint(0, max_new))),
             ignore_eos=random.random() < 0.2,
             seed=random.choice((None, None, random.randrange(1_000))),
         ),
@@ -186,7 +206,7 @@ def _request(random: Random, number: int, frontends: int, at_s: float, prompt: l
         stream=random.random() < 0.7,
         stops=(random.choice(_STOPS),) if random.random() < 0.15 else (),
         priority=random.choice((0, 0, 5, -5)),
-        leaves_after_s=random.uniform(0.0, 1.0) if random.random() < 0.15 else None,
+        leaves_after_s=leaves_after_s,
     )
 
 
@@ -207,6 +227,8 @@ def _faults(random: Random, kind: Kind, workers: int, frontends: int) -> list[Fa
     """No more in a strict world than a request may be moved, and none of them on the first worker."""
     if kind in ("calm", "poison", "overload"):
         return []
+    if kind == "mild":
+        return [_mild_fault(random, number, workers, frontends) for number in range(random.randint(1, 3))]
     on_workers: tuple[WorkerFault, ...] = ("kill", "kill", "vanish", "stop", "drain", "hang", "die", "slow")
     on_links: tuple[LinkFault, ...] = ("break", "part", "fill")
     on_frontends: tuple[FrontendFault, ...] = ("frontend-kill", "frontend-vanish", "frontend-stop")
@@ -221,3 +243,15 @@ def _faults(random: Random, kind: Kind, workers: int, frontends: int) -> list[Fa
         )
         for _ in range(random.randint(1, MOVES_MAX if kind == "crashes" else 6))
     ]
+
+
+def _mild_fault(random: Random, number: int, workers: int, frontends: int) -> Fault:
+    """Far enough apart that two do not add up."""
+    kind: WorkerFault | LinkFault | FrontendFault = random.choice(("stop", "part", "fill", "frontend-stop"))
+    return Fault(
+        at_s=_BEGIN_S + 4.0 * number + random.uniform(0.0, 0.5),
+        kind=kind,
+        worker=random.randrange(workers),
+        frontend=random.randrange(frontends),
+        seconds=random.uniform(0.1, 3.0 if kind == "frontend-stop" else 0.8),
+    )

@@ -69,10 +69,14 @@ class SimulatedWorker:
         self.departure = Departure(DrainLimits(timeout_s=spec.drain_s_max))
         self.intake = Intake(self._engine, unix_ms=lambda: self.loop.time() * 1000, on_idle=self.departure.note_idle)
         self.links: list[FrontendLink] = []
-        self.draining = False
+        self.draining_since: float | None = None
+        self.hung_since: float | None = None
+        self.ended_at: float | None = None
+        self.vanished = False
+        """Its end could not be seen from its connections."""
         self.blocked = False
         """Its loop will never turn again."""
-        self._epoch = epoch
+        self.epoch = epoch
         self._network = network
         self._addresses = addresses
         self._on_end = on_end
@@ -99,7 +103,8 @@ class SimulatedWorker:
         if self.up:
             self._network.lose(self.process, silently=silently)
             self.process.kill()
-            self._on_end(self, True)
+            self.vanished = silently
+            self._note_end(died=True)
 
     def crash(self) -> NoReturn:
         """A request kills the process that it came to."""
@@ -108,6 +113,7 @@ class SimulatedWorker:
 
     def fault(self, *specs: str) -> None:
         """Arm faults (workers/sim/faults.py) now."""
+        self.hung_since = self.loop.time() if any(spec.startswith("hang-after") for spec in specs) else self.hung_since
         for spec in specs:
             self.process.context.copy().run(self._sim.fault, spec)
 
@@ -133,10 +139,14 @@ class SimulatedWorker:
         await asyncio.sleep(0.1)  # what was sent leaves
         self._network.lose(self.process)
         self.process.dead = True
+        self._note_end(died=died)
+
+    def _note_end(self, *, died: bool) -> None:
+        self.ended_at = self.loop.time()
         self._on_end(self, died)
 
     async def _drain(self) -> None:
-        self.draining = True
+        self.draining_since = self.loop.time()
         for link in self.links:
             link.send(Draining())
         await self.departure.grace_over()
@@ -144,7 +154,8 @@ class SimulatedWorker:
         await self.departure.drained(self.intake.__len__)
 
     async def _leave(self) -> None:
-        self.intake.closed = self.draining = True
+        self.intake.closed = True
+        self.draining_since = self.draining_since or self.loop.time()
         death = self.departure.death
         for link in self.links:
             link.send(Goodbye(death or "the worker was stopped", planned=not death))
@@ -156,7 +167,7 @@ class SimulatedWorker:
         while True:
             stalled = self.loop.time() - due_at > HEARTBEAT_INTERVAL_S
             self._engine.check()
-            heartbeat = Heartbeat(self.worker_id, self._epoch, self._engine.loads(), None, self._engine.reason)
+            heartbeat = Heartbeat(self.worker_id, self.epoch, self._engine.loads(), None, self._engine.reason)
             for link in self.links:
                 link.beat(heartbeat)
                 if not stalled:
@@ -168,7 +179,7 @@ class SimulatedWorker:
         return FrontendLink(
             address,
             self._network.dealer(address, self.process),
-            hello=lambda: None if self.draining else self._hello,
+            hello=lambda: None if self.draining_since is not None else self._hello,
             on_request=self._on_request,
             on_forgotten=self.intake.abort_all_of,
         )
@@ -186,7 +197,7 @@ class SimulatedWorker:
     def _introduction(self, facts: EngineFacts) -> Hello:
         return Hello(
             worker_id=self.worker_id,
-            epoch=self._epoch,
+            epoch=self.epoch,
             role="decode",
             endpoint="dyn://sim.backend.generate",
             card=facts.card,

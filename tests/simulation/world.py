@@ -18,19 +18,19 @@ from unittest.mock import patch
 from protocol.requests import Generate
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import SimulatedFrontend
-from tests.simulation.invariants import Broken, check_frontend, check_outcome, check_poison, check_worker, hold, unsettled
+from tests.simulation.invariants import Broken, check_frontend, check_noticed, check_outcome, check_poison, check_worker, hold, unsettled
 from tests.simulation.loop import BEGIN_S, ProcessEnded, Stalled, VirtualLoop, process_of
 from tests.simulation.misfortunes import Misfortunes
 from tests.simulation.model import read_model
 from tests.simulation.network import Network, is_message
-from tests.simulation.plan import POISON_SEEDS, Plan, plan_of
+from tests.simulation.plan import POISON_SEEDS, SETTLES_S_MAX, UNMOVED, Plan, plan_of
 from tests.simulation.trace import Trace
 from tests.simulation.worker import SimulatedWorker
 from workers.sim import engine as sim_engine
 
 LOOK_EVERY_S: Final = 0.1
-CONVERGE_S_MAX: Final = 12.0
-"""From the last fault until everybody serves again: silence, refusals of namesakes, and canaries in turn."""
+END_S_MAX: Final = 12.0
+"""For restarts, timers and connections to come to their end."""
 WORLD_S_MAX: Final = 300.0
 
 
@@ -62,6 +62,8 @@ class World:
         self.network = Network(loop, self.random, trace, plan.weather)
         self.frontends: list[SimulatedFrontend] = []
         self.workers: list[SimulatedWorker] = []
+        self._all_workers: list[SimulatedWorker] = []
+        """Those that are gone too."""
         self.clients: dict[int, Client] = {}
         self.deaths = 0
         self.victims: Counter[int] = Counter()
@@ -103,10 +105,12 @@ class World:
             self.after(fault.at_s, partial(self._misfortunes.befall, fault))
         await self._until(self._unanswered, WORLD_S_MAX)
         self._misfortunes.heal()
-        await self._until(self._still_to_come, CONVERGE_S_MAX)
-        await self._until(lambda: unsettled(self.frontends, self.workers), CONVERGE_S_MAX)
+        await self._until(self._still_to_come, END_S_MAX)
+        await self._until(lambda: unsettled(self.frontends, self.workers), SETTLES_S_MAX[plan.kind])
         for client in self.clients.values():
             check_outcome(client, plan, self.deaths + self._misfortunes.blows)
+        moves = sum(sum(client.outcome.moves) for client in self.clients.values())
+        hold(not moves or plan.kind not in UNMOVED, f"{moves} moves though no worker was lost")
         check_poison(self.clients, plan, self.victims)
         await self._close()
         return self._result()
@@ -121,7 +125,9 @@ class World:
                 raise self._broken
             for frontend in self.frontends:
                 if not frontend.process.dead:
-                    check_frontend(frontend)
+                    check_frontend(frontend, self.clients)
+                    if self.plan.strict and self.plan.kind != "mild":
+                        check_noticed(frontend, self._all_workers, self.loop.time())
             for worker in self.workers:
                 if worker.up and worker.links:
                     check_worker(worker)
@@ -148,6 +154,10 @@ class World:
     def _note_answer(self, client: Client) -> None:
         asked, outcome = client.asked, client.outcome
         self.note(f"request {asked.number} ended: {outcome.error!r} left={outcome.left} {outcome.texts}")
+        try:
+            check_frontend(client.frontend, self.clients)
+        except Broken as problem:
+            self._broken = self._broken or problem
         if outcome.defect is not None:
             self.defect(f"request {asked.number} raised {outcome.defect!r}")
         for twin in self.plan.requests:
@@ -155,7 +165,7 @@ class World:
                 self.after(0.01, partial(self._ask, twin))
 
     def _start(self, slot: int, worker_id: str) -> SimulatedWorker:
-        return SimulatedWorker(
+        worker = SimulatedWorker(
             worker_id,
             self.random.getrandbits(62),
             self.plan.workers[slot],
@@ -164,6 +174,8 @@ class World:
             on_end=lambda worker, died: self._note_end(slot, worker, died),
             on_request=self._note_request,
         )
+        self._all_workers.append(worker)
+        return worker
 
     def _note_request(self, request: Generate) -> None:
         if request.sampling.seed in POISON_SEEDS:
@@ -192,14 +204,19 @@ class World:
                 await frontend.close()
         for worker in self.workers:
             worker.drain()
-        await self._until(self._still_to_come, CONVERGE_S_MAX)
-        await self._until(lambda: "" if self.network.idle else "connected", CONVERGE_S_MAX)
+        await self._until(self._still_to_come, END_S_MAX)
+        await self._until(lambda: "" if self.network.idle else "connected", END_S_MAX)
         await asyncio.sleep(1.0)
         left = [f"{handle} of {process.name}" for handle in self.loop.left() if (process := process_of(handle)) and not is_message(handle)]
         hold(not left, f"callbacks are left: {left}")
         processes = [each.process for each in (*self.frontends, *self.workers) if not each.process.dead]
         tasks = [task for process in processes for task in process.tasks if not task.done()]
         hold(not tasks, f"tasks are left: {tasks}")
+
+    def end(self) -> None:
+        """Of a world that broke, tasks are left."""
+        for each in (*self.frontends, *self._all_workers):
+            each.process.kill()
 
     def _result(self) -> Result:
         result = Result(self._trace.digest, self.loop.time() - BEGIN_S, deaths=self.deaths)
@@ -238,6 +255,7 @@ def run(seed: int, *, lines: int = 40) -> Result:
         replay = f"KVMESH_SIM_SEED={seed} .venv/bin/pytest tests/simulation"
         raise Broken(f"seed {seed} ({plan.kind}): {problem}\nreplay: {replay}\n{trace.told(lines)}") from problem
     finally:
+        world.end()
         loop.close()
 
 
