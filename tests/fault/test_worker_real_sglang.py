@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 import urllib.request
 
 import psutil
@@ -46,10 +45,8 @@ def test_a_frozen_scheduler_is_unhealthy_until_it_goes_on_and_a_killed_one_is_th
         scheduler = _scheduler(worker)
         first = _streaming(peer, 1, 500)
         scheduler.suspend()
-        suspended_at = time.monotonic()
         complaint = peer.wait_for(Heartbeat, lambda beat: bool(beat.unhealthy)).unhealthy
         assert complaint.startswith("rank 0 has not answered for 2.")
-        assert time.monotonic() - suspended_at < 8  # 3.5 on an idle machine
         assert pages.status("/ready") == 503
         scheduler.resume()
         assert isinstance(peer.end_of(first).end, Finished)
@@ -57,10 +54,8 @@ def test_a_frozen_scheduler_is_unhealthy_until_it_goes_on_and_a_killed_one_is_th
         peer.wait_for(Heartbeat, lambda beat: not beat.unhealthy)
 
         _streaming(peer, 2, 2_000)
-        killed_at = time.monotonic()
         scheduler.kill()
         goodbye = peer.wait_for(Goodbye)
-        assert time.monotonic() - killed_at < 1
         assert not goodbye.planned
         assert goodbye.reason == "SGLang's scheduler was killed by signal 9"
         assert worker.popen.wait(30) == EXIT_ENGINE_DIED
@@ -85,9 +80,7 @@ def test_ctrl_c_finishes_what_runs_and_leaves_no_process(fleet: Fleet) -> None:
         peer.wait_for(Draining)
         assert isinstance(peer.end_of(running).end, Finished)
         assert peer.tokens_of(running) == 400
-        ended_at = time.monotonic()
         assert peer.wait_for(Goodbye).planned
         assert worker.popen.wait(30) == 0
-        assert time.monotonic() - ended_at < 10
         assert worker.children_left() == []
         assert "SIGTERM received" in worker.output()  # SGLang's own handler, after ours

@@ -35,12 +35,10 @@ def _streaming(peer: FrontendPeer, max_new_tokens: int) -> str:
 def test_an_idle_worker_leaves_at_once_and_says_so(fleet: Fleet, peer: FrontendPeer, number: int) -> None:
     worker, _ = worker_with_pages(fleet, "--canary-wait-time", "0.1")  # canaries are nothing to wait for
     peer.wait_for(Heartbeat)
-    begun_at = time.monotonic()
     worker.popen.send_signal(number)
     assert peer.wait_for(Draining)
     assert peer.wait_for(Goodbye) == Goodbye("the worker was stopped")
-    assert worker.popen.wait(30) == 0
-    assert time.monotonic() - begun_at < 5
+    assert worker.popen.wait(10) == 0
     assert worker.children_left() == []
 
 
@@ -94,11 +92,9 @@ def test_a_second_signal_ends_it_now(fleet: Fleet, peer: FrontendPeer, numbers: 
     _streaming(peer, MINUTES)
     worker.popen.send_signal(numbers[0])
     peer.wait_for(Draining)
-    begun_at = time.monotonic()
     worker.popen.send_signal(numbers[1])
     peer.wait_for(Goodbye)
-    assert worker.popen.wait(30) == 128 + numbers[1]
-    assert time.monotonic() - begun_at < 5
+    assert worker.popen.wait(10) == 128 + numbers[1]
     assert worker.children_left() == []
 
 
