@@ -5,6 +5,7 @@ Parsing while tokens come would make the client the slowest part: 100 streams br
 
 import asyncio
 import json
+import socket
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -115,19 +116,16 @@ class Call(asyncio.Protocol):
         ended: done when the connection is gone.
     """
 
-    def __init__(self, request: bytes, reads: bool = True) -> None:
+    def __init__(self, request: bytes) -> None:
         loop = asyncio.get_running_loop()
         self.answer = Answer(time.monotonic())
         self.first: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[Answer] = loop.create_future()
         self._request = request
-        self._reads = reads
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class
-        if not self._reads:
-            self._transport.pause_reading()
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -144,22 +142,24 @@ class Call(asyncio.Protocol):
         if not self.ended.done():
             self.ended.set_result(self.answer)
 
-    def read_on(self) -> None:
-        """Begin to read after all."""
-        assert self._transport is not None
-        self._transport.resume_reading()
-
     def leave(self) -> None:
         """Close the connection at once."""
         assert self._transport is not None
         self._transport.abort()
 
 
-async def call(port: int, body: Body, *, reads: bool = True) -> Call:
+async def call(port: int, body: Body) -> Call:
     """Ask a frontend of this host. Raises OSError where nobody listens."""
     loop = asyncio.get_running_loop()
-    _, made = await loop.create_connection(lambda: Call(request_bytes(body), reads), "127.0.0.1", port)
+    _, made = await loop.create_connection(lambda: Call(request_bytes(body)), "127.0.0.1", port)
     return made
+
+
+def ask_and_not_read(port: int, body: Body) -> socket.socket:
+    """A connection on which this was asked and nothing is ever read."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(request_bytes(body))
+    return connection
 
 
 async def ask(port: int, body: Body) -> Answer:

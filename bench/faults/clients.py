@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from bench.faults.client import Call, ask, call
+from bench.faults.client import Call, ask, ask_and_not_read, call
 from bench.faults.crowd import Crowd, body_of
 from bench.faults.deaths import CRASH, FAULTY
 from bench.faults.fleet import Fleet, FleetShape, Frontend
@@ -131,10 +131,9 @@ async def _slow_reader(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
     crowd = Crowd(bench.streams, max_tokens=SLOW_TOKENS, texts=texts)
     await crowd.begin(fleet.ports)
     fault_at = time.monotonic()
-    slow = await call(fleet.ports[0], body_of(980_000, max_tokens=HOG_TOKENS, n=8), reads=False)
-    cut_s = await _cut_off(frontend, fault_at)
-    await crowd.end()
-    slow.leave()
+    with ask_and_not_read(fleet.ports[0], body_of(980_000, max_tokens=HOG_TOKENS, n=8)):
+        cut_s = await _cut_off(frontend, fault_at)
+        await crowd.end()
     outcome.take(crowd, fault_at)
     beside, without = crowd.gaps(since=fault_at), alone.gaps()
     outcome.seen += "; the slow reader was cut off" if cut_s else "; the slow reader was NOT cut off"
