@@ -21,7 +21,7 @@ END_SEEN_S: Final = 0.6
 SILENCE_SEEN_S: Final = WORKER_SILENT_S_MAX + 2 * HEARTBEAT_INTERVAL_S + 0.1
 """The last beat was sent, and the next look is taken, within an interval each."""
 
-HANG_SEEN_S: Final = HEALTH.limits.idle_silence_s + HEALTH.limits.answer_s + 4 * HEARTBEAT_INTERVAL_S
+HANG_SEEN_S: Final = HEALTH.limits.idle_silence_s + HEALTH.limits.answer_s + 6 * HEARTBEAT_INTERVAL_S
 
 
 class Broken(AssertionError):

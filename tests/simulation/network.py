@@ -118,7 +118,9 @@ class Network:
         self.weather = Weather()
         self._apart_until.clear()
         for connection in self._connections:
-            connection.up.stalled_until = connection.down.stalled_until = 0.0
+            for lane in (connection.up, connection.down):
+                lane.stalled_until = 0.0
+                lane.fill(self.loop.time())
 
     @property
     def idle(self) -> bool:

@@ -33,8 +33,8 @@ SETTLES_S_MAX: Final[dict[Kind, float]] = {
     "lossy": 9.0,
     "everything": 9.0,
 }
-"""From the last answer until all is at rest and everybody serves: aborts arrive; a namesake's silence passes, and the pause after a refusal;
-messages of before come late, and what they lead to is mended."""
+"""From the last answer until all is at rest and everybody serves: aborts arrive; where workers were started anew, their namesakes' silence
+and the pause after a refusal pass; where messages were late, what their loss led to is mended."""
 
 HURRIED_S: Final = 20.0
 """Who has at least so long does not miss its deadline in a strict world."""
@@ -247,7 +247,7 @@ def _faults(random: Random, kind: Kind, workers: int, frontends: int) -> list[Fa
 
 def _mild_fault(random: Random, number: int, workers: int, frontends: int) -> Fault:
     """Far enough apart that two do not add up."""
-    kind: WorkerFault | LinkFault | FrontendFault = random.choice(("stop", "part", "fill", "frontend-stop"))
+    kind: WorkerFault | LinkFault | FrontendFault = random.choice(("stop", "part", "fill", "fill", "frontend-stop"))
     return Fault(
         at_s=_BEGIN_S + 4.0 * number + random.uniform(0.0, 0.5),
         kind=kind,

@@ -23,7 +23,7 @@ from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
 from workers.sim.settings import SimSettings
 
-HEALTH = HealthSettings(limits=HealthLimits(idle_silence_s=2.0, answer_s=1.0))
+HEALTH = HealthSettings(limits=HealthLimits(idle_silence_s=1.0, answer_s=0.5))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,8 @@ from tests.simulation.worker import SimulatedWorker
 from workers.sim import engine as sim_engine
 
 LOOK_EVERY_S: Final = 0.1
-END_S_MAX: Final = 12.0
-"""For restarts, timers and connections to come to their end."""
+END_S_MAX: Final = 20.0
+"""For faults that are still to come, restarts and connections to come to their end."""
 WORLD_S_MAX: Final = 300.0
 
 
@@ -104,6 +104,7 @@ class World:
         for fault in plan.faults:
             self.after(fault.at_s, partial(self._misfortunes.befall, fault))
         await self._until(self._unanswered, WORLD_S_MAX)
+        await self._until(self._still_to_come, END_S_MAX)
         self._misfortunes.heal()
         await self._until(self._still_to_come, END_S_MAX)
         await self._until(lambda: unsettled(self.frontends, self.workers), SETTLES_S_MAX[plan.kind])
