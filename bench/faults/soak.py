@@ -22,7 +22,7 @@ import uvloop
 
 from bench.faults.arrivals import Lateness, offer
 from bench.faults.client import Answer, Body, ask, call
-from bench.faults.crowd import body_of, percentile
+from bench.faults.crowd import body_of, percentile, sleep_until
 from bench.faults.fleet import Fleet, FleetShape, thaw
 from bench.processes import REPO, descendants, pss_mib, rss_mib
 from bench.systems import machine
@@ -116,11 +116,12 @@ class Soak:
     async def play_faults(self, until: float) -> None:
         """One worker after the other."""
         number = 0
-        while time.monotonic() + FAULT_EVERY_S < until:
-            began_at = time.monotonic()
+        due_at = time.monotonic() + FAULT_EVERY_S
+        while due_at < until:
+            await sleep_until(due_at)
             await self._fault(number % WORKERS, number)
             number += 1
-            await asyncio.sleep(max(0.0, began_at + FAULT_EVERY_S - time.monotonic()))
+            due_at += FAULT_EVERY_S
 
     async def _fault(self, worker: int, number: int) -> None:
         fleet = self._fleet
@@ -145,8 +146,9 @@ class Soak:
             self._lose(kind, answer.error, answer)
         else:
             self.finished += 1
-            self.ttft_s.append(answer.ttft_s)
-            self.gap_max_s.append(max(answer.gaps_s(), default=0.0))
+            if "stream" in request_of(kind):
+                self.ttft_s.append(answer.ttft_s)
+                self.gap_max_s.append(max(answer.gaps_s(), default=0.0))
             if answer.texts != self._texts[kind]:
                 self.wrong_text += 1
                 self._sample(kind, "text", answer)
