@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from bench.faults import clients, deaths, leaving, overload
 from bench.faults.row import MAX_TOKENS, STREAMS, Bench, Outcome, Row
@@ -44,10 +45,16 @@ def main() -> None:
     parser.add_argument("--sim-speedup", type=float, default=1.0)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the fleet ends too
-    wanted = set(filter(None, arguments.rows.split(",")))
+    wanted = {name for name in arguments.rows.split(",") if name}
     rows = [row for row in ROWS if not wanted or row.name in wanted or row.name == "nothing"]
     bench = Bench(arguments.sim_speedup, streams=arguments.streams, max_tokens=arguments.max_tokens)
-    result = {"machine": machine(), "streams": bench.streams, "max_tokens": bench.max_tokens, "sim_speedup": bench.speedup, "rows": []}
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "streams": bench.streams,
+        "max_tokens": bench.max_tokens,
+        "sim_speedup": bench.speedup,
+        "rows": [],
+    }
     out = REPO / "bench/results" / f"{arguments.name}.json"
     print(HEAD, "|---" * HEAD.count(" | ") + "|---|", sep="\n", flush=True)
     for row in rows:

@@ -74,7 +74,7 @@ STAGES: dict[str, Callable[[Fleet], Awaitable[Call]]] = {
 }
 
 
-async def _leaving(fleet: Fleet, _: Bench, outcome: Outcome) -> None:
+async def _leaving(fleet: Fleet, _bench: Bench, outcome: Outcome) -> None:
     """The engine runs one request at a time. How soon it is free shows in the first token of the next one."""
     next_body = body_of(2, max_tokens=1)
     port, frontend = fleet.ports[0], fleet.frontends[0]

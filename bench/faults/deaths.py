@@ -83,25 +83,19 @@ def _gaps(arrivals: list[float]) -> list[float]:
     return [b - a for a, b in pairwise(arrivals)]
 
 
-PROXIES: dict[int, TcpProxy] = {}
-"""Worker → what stands between it and the frontend, of the row that runs."""
-
-
 def _through_a_proxy(fleet: Fleet, stack: ExitStack) -> None:
-    proxy = stack.enter_context(TcpProxy(fleet.frontends[0].mesh))
-    PROXIES[1] = proxy
-    fleet.dials[1] = [proxy.address]
+    fleet.proxies[1] = stack.enter_context(TcpProxy(fleet.frontends[0].mesh))
 
 
 def _unreachable(*, heals: bool) -> Row:
     async def play(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
         crowd = await in_flight(fleet, bench)
         fault_at, fault_unix_s = time.monotonic(), time.time()
-        PROXIES[1].stop_forwarding()
+        fleet.proxies[1].stop_forwarding()
         if heals:
             await asyncio.sleep(STOPPED_S)
             healed_unix_s = time.time()
-            PROXIES[1].forward_again()
+            fleet.proxies[1].forward_again()
             await _back(fleet, outcome, healed_unix_s)
         await crowd.end()
         outcome.take(crowd, fault_at)

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.faults.proxy import TcpProxy
 from bench.processes import Process, free_port, http_json
 from bench.workloads import LOCAL
 
@@ -84,11 +85,7 @@ class FleetShape:
 
 
 class Fleet:
-    """Frontends and workers. Everything ends with `stack`.
-
-    Args:
-        mesh_of: worker → the mesh addresses it dials instead of the frontends' own (through a proxy).
-    """
+    """Frontends and workers. Everything ends with `stack`."""
 
     def __init__(self, shape: FleetShape, stack: ExitStack, *, name: str, speedup: float) -> None:
         self.shape = shape
@@ -96,7 +93,8 @@ class Fleet:
         self._name = name
         self._speedup = speedup
         self._starts = 0
-        self.dials: dict[int, list[str]] = {}
+        self.proxies: dict[int, TcpProxy] = {}
+        """Worker → what it dials instead of the frontends."""
         self.frontends = [
             Frontend(number, free_port(), f"tcp://127.0.0.1:{free_port()}", shape.frontend_options) for number in range(shape.frontends)
         ]
@@ -161,7 +159,8 @@ class Fleet:
         self._starts += 1
         args = [sys.executable, "-m", "workers", "--engine", "sim", "--worker-id", f"w{number}", "--served-model-name", MODEL]
         args += ["--sim-speedup", f"{self._speedup:g}", "--context-length", "32768"]
-        for mesh in self.dials.get(number) or [frontend.mesh for frontend in self.frontends]:
+        proxy = self.proxies.get(number)
+        for mesh in [proxy.address] if proxy else [frontend.mesh for frontend in self.frontends]:
             args += ["--frontend", mesh]
         args += [*self.shape.worker_options, *self.shape.options_of.get(number, ())]
         return self._stack.enter_context(Process(f"worker{number}", args, self._log(f"worker{number}-{self._starts}")))

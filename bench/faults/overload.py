@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bench.faults.arrivals import Lateness, offer
 from bench.faults.client import Answer, ask
 from bench.faults.crowd import body_of, percentile
-from bench.faults.fleet import Fleet, FleetShape
+from bench.faults.fleet import Fleet, FleetShape, Frontend
 from bench.faults.row import Bench, Outcome, Row
 from bench.processes import peak_rss_mib, reset_peak_rss, rss_mib
 
@@ -76,6 +76,12 @@ async def _capacity_per_s(fleet: Fleet) -> float:
     return done / CAPACITY_S
 
 
+def _queue_waits(frontend: Frontend) -> tuple[float, float]:
+    """Seconds that placed requests have waited altogether, and how many they are."""
+    name = "kvmesh_router_queue_seconds"
+    return frontend.metric(f"{name}_sum"), frontend.metric(f"{name}_count")
+
+
 async def _overload(fleet: Fleet, _: Bench, outcome: Outcome) -> None:
     frontend = fleet.frontends[0]
     assert frontend.process is not None
@@ -86,11 +92,13 @@ async def _overload(fleet: Fleet, _: Bench, outcome: Outcome) -> None:
     before_mib = rss_mib(pid)
     reset_peak_rss(pid)
     late = Lateness()
+    queue = await asyncio.to_thread(_queue_waits, frontend)
     burst_task = asyncio.ensure_future(_phase(fleet, capacity * OVERLOAD, BURST_S, 2, late))
     await asyncio.sleep(BURST_S)
     ended_at = time.monotonic()
     after = await _phase(fleet, capacity * UNCONGESTED_SHARE, AFTER_S, 3, Lateness())
     burst = await burst_task
+    queue_s, placed = (after_ - before for after_, before in zip(_queue_waits(frontend), queue, strict=True))
     usual_s = percentile([answer.ttft_s for answer in calm.served], 0.99)
     disturbed = [answer.asked_at - ended_at for answer in after.answers if answer.status != 200 or answer.ttft_s > 2 * usual_s]
     everything = [*calm.answers, *burst.answers, *after.answers]
@@ -108,6 +116,7 @@ async def _overload(fleet: Fleet, _: Bench, outcome: Outcome) -> None:
         "served_per_s": round(len(burst.served) / BURST_S, 1),
         "ttft_ms p50/p99 at half load": f"{calm.ttft_ms(0.5)}/{calm.ttft_ms(0.99)}",
         "at ten times": f"{burst.ttft_ms(0.5)}/{burst.ttft_ms(0.99)}",
+        "of that in the frontend's queue, mean": round(1000 * queue_s / max(1.0, placed), 1),
         "refusal_ms p50/p99/max": f"{burst.refusal_ms(0.5)}/{burst.refusal_ms(0.99)}/{burst.refusal_ms(1.0)}",
         "recovered_s": round(max(disturbed, default=0.0), 2),
         "refused afterwards": len(after.refused),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -14,7 +15,7 @@ import uvloop
 from bench.faults.client import Answer, call
 from bench.faults.crowd import Crowd, Gaps, body_of
 from bench.faults.fleet import Fleet, FleetShape, Frontend, thaw
-from bench.processes import cpu_s
+from bench.processes import TICKS_PER_S, cpu_s
 
 STREAMS = 100
 MAX_TOKENS = 600
@@ -130,13 +131,18 @@ def _moved(frontend: Frontend) -> int:
         return 0
 
 
+def _machine_busy_s() -> float:
+    """CPU seconds that this machine has worked since it started (proc(5), /proc/stat: user, nice and system)."""
+    return sum(int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:4]) / TICKS_PER_S
+
+
 class Busy:
-    """How much of the machine the bench itself and its fleet took, in cores; what others did shows in the load average."""
+    """Cores that were busy in a row: with the client, with the frontends, and with everything that ran here, strangers included."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._frontends = [frontend.process.pid for frontend in fleet.frontends if frontend.process]
         self._began, self._client_s = time.monotonic(), time.process_time()
-        self._frontend_s = self._cpu()
+        self._frontend_s, self._machine_s = self._cpu(), _machine_busy_s()
 
     def readings(self) -> dict[str, Any]:
         """From the beginning to here."""
@@ -144,6 +150,7 @@ class Busy:
         return {
             "client_cores": round((time.process_time() - self._client_s) / wall_s, 2),
             "frontend_cores": round(max(0.0, self._cpu() - self._frontend_s) / wall_s, 2),
+            "machine_cores": round((_machine_busy_s() - self._machine_s) / wall_s, 2),
             "load_1min": round(os.getloadavg()[0], 2),
         }
 
