@@ -5,7 +5,8 @@ those before it, so the answer continues as if nothing had happened. What an eng
 alone; SGLang's own retraction does the same (SamplingBatchInfo.from_schedule_batch, srt/sampling/sampling_batch_info.py at 0.5.23).
 
 Whatever a worker died with may be what killed it. A request without a token at that moment, or aboard for the second time, is a suspect: it
-moves alone, to a worker without another suspect, until it is cleared by some tokens. If that worker dies first, it is proven.
+moves alone, to a worker without another suspect, until it is cleared by some tokens. If that worker dies first, it is proven. An engine
+that merely does not answer may be busy with something that takes long, so it takes three of those in a row.
 """
 
 from typing import Final
@@ -52,7 +53,7 @@ class Trail:
         leg_tokens = count_tokens(leg)
         cleared = leg_tokens >= CLEARED_AFTER_TOKENS
         if cause in DEATHS:
-            if self.alone and not cleared:
+            if self.alone and not cleared and (cause != "unhealthy" or self._strikes > 1):
                 raise PoisonRequest("Workers died while they ran this request, so it is not tried again.")
             self._strikes = 1 if cleared else self._strikes + 1
             self.alone = not leg_tokens or self._strikes > 1

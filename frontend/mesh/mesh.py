@@ -122,6 +122,8 @@ class Mesh:
         """Send a request now; None when no rank has room."""
         ranks = _without(entry.ranks, offer.avoid)
         if not ranks:
+            if offer.admitted and entry.may_recover:
+                return None
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
         full = {worker_id for worker_id, worker in entry.worker_of.items() if not worker.has_room(alone=offer.alone)}
         open_ranks = _with_room(_without(self._router.eligible(ranks, offer.route), full), offer.route.prompt_tokens)

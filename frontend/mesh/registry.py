@@ -30,6 +30,11 @@ class ModelEntry:
         self.ranks: list[Rank] = []
         """Ranks that may get new work, in order of joining."""
 
+    @property
+    def may_recover(self) -> bool:
+        """Whether some worker would take work if its engine answered; it is asked for as long as it does not."""
+        return any(worker.phase is Phase.READY and worker.unhealthy for worker in self.workers)
+
     def refresh(self) -> None:
         """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
         self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}

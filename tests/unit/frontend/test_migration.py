@@ -63,6 +63,15 @@ def test_a_worker_that_dies_of_a_lone_suspect_proves_it() -> None:
         trail.lose("silent", b"", moves_max=3)
 
 
+def test_engines_that_do_not_answer_prove_it_only_three_times_in_a_row() -> None:
+    trail = Trail()
+    trail.lose("unhealthy", b"", moves_max=3)
+    trail.lose("unhealthy", b"", moves_max=3)
+    assert trail.alone
+    with pytest.raises(PoisonRequest):
+        trail.lose("unhealthy", b"", moves_max=3)
+
+
 def test_tokens_clear_a_suspect() -> None:
     trail = Trail()
     trail.lose("died", b"", moves_max=3)
