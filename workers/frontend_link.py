@@ -48,7 +48,7 @@ class FrontendLink:
         self.address = address
         self.frontend_heard_at: float | None = None
         self.requests = 0
-        """Unfinished requests of this frontend."""
+        """Unfinished requests of this frontend that it has not aborted."""
         self._hello = hello
         self._on_request = on_request
         self._on_forgotten = on_forgotten

@@ -1,18 +1,23 @@
 """Requests in, tokens out: between the links to the frontends and the engine. Knows of no socket."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from protocol.limits import CREDIT_REQUESTS_MAX
 from protocol.replies import Delta, Failed
 from protocol.requests import Generate
 from workers.engine import Engine
+
+ABORTED_MAX: Final = CREDIT_REQUESTS_MAX
+"""Requests that the engine has not ended yet though they were aborted, which takes it a step. More than a frontend may have at all means
+that they come and go faster than the engine can tell."""
 
 
 class Requester(Protocol):
     """A frontend, as its requests see it."""
 
     requests: int
-    """Its unfinished requests."""
+    """Its unfinished requests, but for those that it aborted."""
 
     def send_deltas(self, deltas: Sequence[Delta]) -> None:
         """Send what one step gave its requests."""
@@ -36,7 +41,9 @@ class Intake:
         self._unix_ms = unix_ms
         self._on_idle = on_idle
         self._owners: dict[str, Requester] = {}
-        """Request → the frontend it came from. Bounded by the credit granted to each."""
+        """Request → the frontend it came from. Bounded by the credit granted to each, and by ABORTED_MAX."""
+        self._aborted: set[str] = set()
+        """Of these, those that nobody waits for any more, whose end the engine owes."""
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -52,14 +59,17 @@ class Intake:
         self._engine.submit(request)
 
     def abort(self, requester: Requester, request_id: str) -> None:
-        """Stop a request of this frontend; its end still arrives as a delta."""
-        if self._owners.get(request_id) is requester:
+        """Stop a request of this frontend; its end still arrives as a delta. It uses no credit from here on, as the frontend counts."""
+        if self._owners.get(request_id) is requester and request_id not in self._aborted:
+            self._aborted.add(request_id)
+            requester.requests -= 1
             self._engine.abort(request_id)
 
     def abort_all_of(self, requester: Requester) -> None:
         """The frontend is gone or knows nothing of its requests any more: nobody waits for them."""
         for request_id in [request_id for request_id, owner in self._owners.items() if owner is requester]:
             del self._owners[request_id]
+            self._aborted.discard(request_id)
             self._engine.abort(request_id)
         requester.requests = 0
         self._note_idle()
@@ -75,7 +85,10 @@ class Intake:
             batches.setdefault(requester, []).append(delta)
             if delta.end is not None:
                 del owners[delta.request_id]
-                requester.requests -= 1
+                if delta.request_id in self._aborted:
+                    self._aborted.discard(delta.request_id)
+                else:
+                    requester.requests -= 1
         for requester, batch in batches.items():
             requester.send_deltas(batch)
         self._note_idle()
@@ -91,6 +104,6 @@ class Intake:
             return Failed("deadline_exceeded", "The request's deadline passed before it could start.")
         if request.request_id in self._owners:
             return Failed("invalid_value", "This request id is already in use.")
-        if requester.requests >= self.credit_requests:
+        if requester.requests >= self.credit_requests or len(self._aborted) >= ABORTED_MAX:
             return Failed("overloaded", "The worker granted less than it was asked for.")
         return None
