@@ -80,7 +80,7 @@ def check_noticed(frontend: SimulatedFrontend, workers: Sequence[SimulatedWorker
             stopped_s = now - worker.process.stopped_at
             hold(stopped_s <= SILENCE_SEEN_S, f"{where} has been stopped for {stopped_s:.2f} s and is still known")
         elif worker.hung_since is not None and worker.faults.hung:
-            hung_s = now - worker.hung_since
+            hung_s = now - max(worker.hung_since, worker.process.woken_at)
             hold(not seen.takes_work or hung_s <= HANG_SEEN_S, f"{where} hangs for {hung_s:.2f} s and gets work")
         elif worker.draining_since is not None:
             drains_s = now - worker.draining_since
@@ -93,7 +93,8 @@ def check_worker(worker: SimulatedWorker) -> None:
     hold(
         all(0 <= requests <= worker.spec.credit_requests for requests in per_link), f"{worker.worker_id}: requests per frontend {per_link}"
     )
-    hold(not worker.links or sum(per_link) == len(worker.intake), f"{worker.worker_id}: {per_link} do not add up to {len(worker.intake)}")
+    counted = len(worker.intake) - len(worker.intake._aborted)
+    hold(not worker.links or sum(per_link) == counted, f"{worker.worker_id}: {per_link} do not add up to {counted}")
 
 
 def check_outcome(client: Client, plan: Plan, blows: int) -> None:

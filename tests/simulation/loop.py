@@ -47,6 +47,7 @@ class Process:
         self.context.run(_process.set, self)
         self._loop = loop
         self.stopped_at = 0.0
+        self.woken_at = 0.0
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a task in it."""
@@ -59,7 +60,7 @@ class Process:
     def wake(self) -> None:
         """SIGCONT."""
         if self.stopped and not self.dead:
-            self.stopped = False
+            self.stopped, self.woken_at = False, self._loop.time()
             self.frozen_s += self._loop.time() - self.stopped_at
             self._loop.resume(self.held)
             self.held = []
@@ -83,7 +84,8 @@ _process: ContextVar[Process | None] = ContextVar("process", default=None)
 def process_of(handle: asyncio.Handle) -> Process | None:
     """The process that a callback belongs to."""
     context: Context = handle._context  # type: ignore[attr-defined]
-    return context.get(_process)
+    process: Process | None = context.get(_process)
+    return process
 
 
 class VirtualLoop(asyncio.BaseEventLoop):

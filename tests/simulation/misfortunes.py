@@ -35,7 +35,7 @@ class Misfortunes:
             "drain": lambda fault, worker, _: worker.drain(),
             "hang": lambda fault, worker, _: worker.fault(f"hang-s={fault.seconds}", "hang-after-tokens=0"),
             "die": lambda fault, worker, _: worker.fault("engine-death-after-tokens=0"),
-            "slow": lambda fault, worker, _: worker.fault("slow=10"),
+            "slow": self._slow,
             "break": lambda fault, worker, frontend: world.network.break_off(worker.worker_id, frontend.address),
             "part": lambda fault, worker, frontend: world.network.part(worker.worker_id, frontend.address, fault.seconds),
             "fill": lambda fault, worker, frontend: world.network.fill(worker.worker_id, frontend.address, fault.seconds),
@@ -64,6 +64,10 @@ class Misfortunes:
             if worker.up:
                 worker.fault("clear")
 
+    def _slow(self, fault: Fault, worker: SimulatedWorker, _: SimulatedFrontend) -> None:
+        worker.fault("slow=10")
+        self._world.after(fault.seconds, partial(worker.fault, "slow=1"))
+
     def _stop(self, process: Process, seconds: float) -> None:
         if not process.dead and not process.stopped:
             process.stop()
@@ -75,7 +79,8 @@ class Misfortunes:
             return
         frontend.kill(silently=silently)
         stood_still_s = {worker: worker.process.frozen_s for worker in self._world.workers if not worker.process.stopped}
-        self._world.after(FORGET_S_MAX, partial(self._check_forgotten, frontend, stood_still_s))
+        forget_s = FORGET_S_MAX + self._world.network.weather.late_s  # its last message may be late
+        self._world.after(forget_s, partial(self._check_forgotten, frontend, stood_still_s))
 
     def _check_forgotten(self, frontend: SimulatedFrontend, stood_still_s: dict[SimulatedWorker, float]) -> None:
         for worker, frozen_s in stood_still_s.items():

@@ -219,7 +219,7 @@ class _Lane:
             due += random.uniform(0.0, weather.late_s)
         else:
             self.last_due = due = max(due, self.last_due + _ONE_BY_ONE_S)
-        lost = self.lost or (weather.drop and random.random() < weather.drop)
+        lost = self.lost or (weather.drop > 0 and random.random() < weather.drop)
         self._under_way += 1
         network.loop.call_at(due, self._arrive, list(frames), lost, context=self._receiver.context)
         if weather.duplicate and random.random() < weather.duplicate:

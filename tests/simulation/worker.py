@@ -40,12 +40,29 @@ class WorkerSpec:
     start_s: float
 
 
+class NotedFaults(Faults):
+    """Faults that tell which of them a request asked for.
+
+    Args:
+        on_fault: called with the seed of every request that the engine is given.
+    """
+
+    def __init__(self, crash: Callable[[], None], block: Callable[[], None], on_fault: Callable[[int], None]) -> None:
+        super().__init__(crash=crash, block=block)
+        self._on_fault = on_fault
+
+    def on_seed(self, seed: int) -> str | None:
+        """As Faults."""
+        self._on_fault(seed)
+        return super().on_seed(seed)
+
+
 class SimulatedWorker:
     """One process of a worker, from start to end.
 
     Args:
         on_end: called when the process is gone, with whether it died.
-        on_request: called with every request that arrives.
+        on_fault: called with the seed of every request that the engine is given.
     """
 
     def __init__(
@@ -57,13 +74,13 @@ class SimulatedWorker:
         addresses: list[str],
         *,
         on_end: Callable[["SimulatedWorker", bool], None],
-        on_request: Callable[[Generate], None],
+        on_fault: Callable[[int], None],
     ) -> None:
         self.worker_id = worker_id
         self.spec = spec
         self.loop: VirtualLoop = network.loop
         self.process = Process(worker_id, self.loop)
-        self.faults = Faults(crash=self.crash, block=self._block)
+        self.faults = NotedFaults(self.crash, self._block, on_fault)
         self._sim = SimEngine(spec.settings, faults=self.faults, unix_ms=lambda: int(self.loop.time() * 1000))
         self._engine = WatchedEngine(self._sim, "decode", HEALTH, clock=self.loop.time)
         self.departure = Departure(DrainLimits(timeout_s=spec.drain_s_max))
@@ -80,7 +97,6 @@ class SimulatedWorker:
         self._network = network
         self._addresses = addresses
         self._on_end = on_end
-        self._note_request = on_request
         self._hello: Hello | None = None
         self.process.begin(self._live())
 
@@ -187,7 +203,6 @@ class SimulatedWorker:
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
         match message:
             case Generate():
-                self._note_request(message)
                 self.intake.take(link, message)
             case Abort():
                 self.intake.abort(link, message.request_id)

@@ -15,7 +15,6 @@ from random import Random
 from typing import Any, Final
 from unittest.mock import patch
 
-from protocol.requests import Generate
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.invariants import Broken, check_frontend, check_noticed, check_outcome, check_poison, check_worker, hold, unsettled
@@ -52,7 +51,7 @@ class World:
 
     Attributes:
         deaths: workers that ended without being asked to.
-        victims: seed of a poison request → workers that it came to.
+        victims: seed of a poison request → workers that died of it.
     """
 
     def __init__(self, plan: Plan, loop: VirtualLoop, trace: Trace) -> None:
@@ -173,14 +172,14 @@ class World:
             self.network,
             [frontend.address for frontend in self.frontends],
             on_end=lambda worker, died: self._note_end(slot, worker, died),
-            on_request=self._note_request,
+            on_fault=self._note_fault,
         )
         self._all_workers.append(worker)
         return worker
 
-    def _note_request(self, request: Generate) -> None:
-        if request.sampling.seed in POISON_SEEDS:
-            self.victims[request.sampling.seed] += 1
+    def _note_fault(self, seed: int) -> None:
+        if seed in POISON_SEEDS:
+            self.victims[seed] += 1
 
     def _note_end(self, slot: int, worker: SimulatedWorker, died: bool) -> None:
         """A supervisor starts another, under the same name or not."""
