@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.faults.proxy import TcpProxy
-from bench.processes import Process, free_port, http_json
+from bench.processes import Process, http_json
 from bench.workloads import LOCAL
+from workers.free_ports import SLOT_PORTS, reserve_ports
 
 MODEL = "faults"
 READY_S_MAX = 60.0
@@ -95,8 +96,10 @@ class Fleet:
         self._starts = 0
         self.proxies: dict[int, TcpProxy] = {}
         """Worker → what it dials instead of the frontends."""
+        # Reserved, since a restarted frontend must find its ports free again.
+        ports = iter(range(port := reserve_ports(SLOT_PORTS), port + SLOT_PORTS))
         self.frontends = [
-            Frontend(number, free_port(), f"tcp://127.0.0.1:{free_port()}", shape.frontend_options) for number in range(shape.frontends)
+            Frontend(number, next(ports), f"tcp://127.0.0.1:{next(ports)}", shape.frontend_options) for number in range(shape.frontends)
         ]
         self.workers: list[Process] = []
 
