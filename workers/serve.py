@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
 from protocol.curve import MeshKey
-from protocol.errors import StartError
 from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S, MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
 from protocol.replies import FileChunk
@@ -103,7 +102,6 @@ class WorkerServer:
         try:
             with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
                 facts = await self._engine.start(self._intake.deliver, self._departure.note_death)
-                await self._warm_up()
             page_size = facts.page_size_tokens if isinstance(facts, FollowerFacts) else facts.capacity.page_size_tokens
             # Whole pages make a block, so that one page never belongs to two.
             block_size = -(-self._kv_settings.block_size_tokens // page_size) * page_size
@@ -121,17 +119,6 @@ class WorkerServer:
         self._intake.credit_requests = self._hello.credit_requests
         capacity = facts.capacity
         log.info("%s is up: %s, %d ranks of %d KV tokens", facts.version, facts.card.name, capacity.dp_size, capacity.kv_tokens)
-
-    async def _warm_up(self) -> None:
-        """Before anybody counts on the engine."""
-        warming = asyncio.ensure_future(self._engine.warm_up())
-        dying = asyncio.ensure_future(self._departure.hurried())
-        await asyncio.wait({warming, dying}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (warming, dying):
-            task.cancel()
-        if self._departure.death:
-            raise StartError(f"the engine died of its first request: {self._departure.death}")
-        await warming
 
     async def serve(self) -> None:
         """Serve until it is time to leave: finish what runs, as far as there is time for it, and say Goodbye."""

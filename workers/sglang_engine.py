@@ -27,6 +27,7 @@ from workers.sglang_arguments import one_line, parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_processes import SglangProcesses, kill_children, reap_children
 from workers.sglang_requests import failure, input_ids, sampling_params
+from workers.sglang_warm_up import FLUSH_S_MAX, WarmUp
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,10 @@ class SglangEngine:
             with self._deferred.capture(self._loop):
                 self._launch()
             facts = await self._unless_dead(self._look_after())
+            if isinstance(facts, EngineFacts):
+                self._vocab_size = facts.card.vocab_size
+                self._dp_size = facts.capacity.dp_size
+                await self._unless_dead(self._warm_up(facts))
         except StartError:
             await self._abandon()
             raise
@@ -112,10 +117,17 @@ class SglangEngine:
             raise StartError(f"SGLang could not start: {one_line(error)}") from error
         assert self._death is not None
         self._death.add_done_callback(lambda death: None if death.cancelled() else on_death(death.result()))
-        if isinstance(facts, EngineFacts):
-            self._vocab_size = facts.card.vocab_size
-            self._dp_size = facts.capacity.dp_size
         return facts
+
+    async def _warm_up(self, facts: EngineFacts) -> None:
+        """Answer some requests of our own, and leave nothing of them in the cache."""
+        warm_up = WarmUp(facts)
+        deliver, self._deliver = self._deliver, warm_up.take
+        for request in warm_up.requests:
+            self.submit(request)
+        await warm_up.ended()
+        await self._manager.flush_cache(timeout_s=FLUSH_S_MAX)
+        self._deliver = deliver
 
     def _launch(self) -> None:
         from workers.sglang_steps import StepEngine  # noqa: PLC0415

@@ -7,24 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from msgspec import structs
-
-from protocol.errors import Overloaded, StartError
+from protocol.errors import Overloaded
 from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
 from protocol.membership import RankLoad
-from protocol.replies import Delta, Failed, Finished
+from protocol.replies import Delta, Failed
 from protocol.requests import Generate
 from workers.engine import CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
 from workers.health.canaries import CanaryFields, MakeCanary, canary_maker
 from workers.health.rank_watch import HealthLimits, RankState, RankWatch
 
 log = logging.getLogger(__name__)
-
-WARM_UP_TOKENS: Final = 8
-"""Enough for a prefill, the first decode and those behind it."""
-
-WARM_UP_S_MAX: Final = 600.0
-"""Without CUDA graphs the first batch waits most of a minute for its kernels; large models on many GPUs several."""
 
 _COMPLAINTS_MAX: Final = 3
 """Ranks named in a reason; the others are counted."""
@@ -64,8 +56,6 @@ class WatchedEngine:
         """Request → its rank. Bounded by the credit granted to frontends."""
         self._canaries: dict[str, RankWatch] = {}
         """Canaries without an answer, at most one a rank."""
-        self._warming: dict[str, asyncio.Future[Finished | Failed]] = {}
-        """The request that warms a rank up; one at a time."""
         self._checked_at: float | None = None
         self._deliver: Deliver = _nobody
         self._make_canary: MakeCanary | None = None
@@ -82,31 +72,6 @@ class WatchedEngine:
             self._make_canary = canary_maker(self._role, facts, self._settings.canary)
             self.ranks = [RankWatch(self._settings.limits) for _ in range(facts.capacity.dp_size)]
         return facts
-
-    async def warm_up(self) -> None:
-        """Have each rank generate a few tokens, as long as it takes: kernels are compiled for the first requests, which would look like
-        a freeze later (5 s on an H100 with an empty cache).
-
-        Raises:
-            StartError: a rank fails on it, or does not come to an end.
-        """
-        for rank in range(len(self.ranks)):
-            end = await self._warm_up(rank)
-            if isinstance(end, Failed):
-                raise StartError(f"rank {rank} fails on its first request: {end.message}")
-
-    async def _warm_up(self, rank: int) -> Finished | Failed:
-        assert self._make_canary is not None, "warm up before start"
-        canary = self._make_canary(_canary_id(), rank)
-        ended = self._warming[canary.request_id] = asyncio.get_running_loop().create_future()
-        self._engine.submit(structs.replace(canary, sampling=structs.replace(canary.sampling, max_new_tokens=WARM_UP_TOKENS)))
-        try:
-            async with asyncio.timeout(WARM_UP_S_MAX):
-                return await ended
-        except TimeoutError:
-            raise StartError(f"rank {rank} has not answered its first request within {WARM_UP_S_MAX:.0f} s") from None
-        finally:
-            del self._warming[canary.request_id]
 
     def submit(self, request: Generate) -> None:
         """Pass a request on and count it to its rank."""
@@ -181,7 +146,7 @@ class WatchedEngine:
         for unanswered in [request_id for request_id, asked in self._canaries.items() if asked is watch]:
             del self._canaries[unanswered]
             self._engine.abort(unanswered)
-        request_id = _canary_id()
+        request_id = CANARY_PREFIX + secrets.token_hex(REQUEST_ID_CHARS)[: REQUEST_ID_CHARS - len(CANARY_PREFIX)]
         self._canaries[request_id] = watch
         watch.note_sent(now)
         self._engine.submit(self._make_canary(request_id, rank))
@@ -202,13 +167,8 @@ class WatchedEngine:
         self._deliver(deltas)  # canaries too, which are nobody's there
 
     def _take_canary(self, delta: Delta, now: float) -> None:
-        if delta.end is None:
-            return
-        warming = self._warming.get(delta.request_id)
-        if warming is not None and not warming.done():
-            warming.set_result(delta.end)
         watch = self._canaries.get(delta.request_id)
-        if watch is None:
+        if watch is None or delta.end is None:
             return
         del self._canaries[delta.request_id]
         # An engine that is full has said so itself; any other failure is that of a request that nothing was wrong with.
@@ -221,10 +181,6 @@ class WatchedEngine:
 
     def _send_next(self) -> None:
         self._send_due(self._clock())
-
-
-def _canary_id() -> str:
-    return CANARY_PREFIX + secrets.token_hex(REQUEST_ID_CHARS)[: REQUEST_ID_CHARS - len(CANARY_PREFIX)]
 
 
 def _nobody(deltas: Sequence[Delta]) -> None:

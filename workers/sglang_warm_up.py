@@ -1,0 +1,72 @@
+"""The first requests of an engine, before anybody counts on it. Imports no SGLang.
+
+A GPU compiles kernels for the first batches of each shape: 3 to 10 s on an H100 with an empty cache, in which an engine looks frozen.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from protocol.errors import StartError
+from protocol.replies import Delta, Failed
+from protocol.requests import Generate, Sampling
+from protocol.tokens import pack_tokens
+from workers.engine import EngineFacts
+
+WARM_UP_S_MAX: Final = 600.0
+"""Without CUDA graphs a first batch waits most of a minute; large models on many GPUs several."""
+
+FLUSH_S_MAX: Final = 10.0
+"""For schedulers to go idle after the last token, so that their caches can be emptied."""
+
+_PROMPTS_TOKENS: Final = (1, 64, 512)
+"""At once on each rank, so that prefills of one and of several are met, with and without CUDA graphs."""
+
+_NEW_TOKENS: Final = 8
+_TOKEN_ID: Final = 1
+_NEVER_UNIX_MS: Final = 4_102_444_800_000
+"""The year 2100: how long it may take is bounded by who waits."""
+
+
+class WarmUp:
+    """Requests for every rank, and the wait for their ends."""
+
+    def __init__(self, facts: EngineFacts) -> None:
+        capacity = facts.capacity
+        tokens_max = max(1, min(facts.card.context_length, capacity.kv_tokens) // 4)
+        self.requests = [
+            Generate(
+                request_id=secrets.token_hex(16),
+                model=facts.card.name,
+                token_ids=pack_tokens([_TOKEN_ID] * min(tokens, tokens_max)),
+                sampling=Sampling(_NEW_TOKENS, temperature=0.0, ignore_eos=True),
+                deadline_unix_ms=_NEVER_UNIX_MS,
+                routed_dp_rank=rank if capacity.dp_size > 1 else None,
+            )
+            for rank in range(capacity.dp_size)
+            for tokens in _PROMPTS_TOKENS
+        ]
+        self._unfinished = len(self.requests)
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def take(self, deltas: Sequence[Delta]) -> None:
+        """What a step of the engine gave."""
+        for delta in deltas:
+            if isinstance(delta.end, Failed) and not self._ended.done():
+                self._ended.set_exception(StartError(f"the engine fails on its first requests: {delta.end.message}"))
+            self._unfinished -= delta.end is not None
+        if not self._unfinished and not self._ended.done():
+            self._ended.set_result(None)
+
+    async def ended(self) -> None:
+        """Wait until every rank has answered.
+
+        Raises:
+            StartError: a request failed, or they took too long.
+        """
+        try:
+            async with asyncio.timeout(WARM_UP_S_MAX):
+                await self._ended
+        except TimeoutError:
+            raise StartError(f"the engine has not answered its first requests within {WARM_UP_S_MAX:.0f} s") from None
