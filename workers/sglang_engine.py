@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 _SCHEDULER_EXIT_S: Final = 5.0
-"""How long schedulers may take to let go of their memory when asked to; they are killed after that. SGLang itself waits 15 s,
-half of the grace period that Kubernetes gives the whole worker."""
+"""For schedulers to let go of their memory before they are killed. SGLang itself waits 15 s, half of what Kubernetes gives the worker."""
 
 _WAKE_UP_S: Final = 0.05
 """An idle scheduler reads that it should end, and goes to sleep for a second before it looks. Another message, which must not arrive
@@ -104,10 +103,6 @@ class SglangEngine:
             with self._deferred.capture(self._loop):
                 self._launch()
             facts = await self._unless_dead(self._look_after())
-            if isinstance(facts, EngineFacts):
-                self._vocab_size = facts.card.vocab_size
-                self._dp_size = facts.capacity.dp_size
-                await self._unless_dead(self._warm_up(facts))
         except StartError:
             await self._abandon()
             raise
@@ -146,7 +141,7 @@ class SglangEngine:
             self._manager.auto_create_handle_loop()
 
     async def _look_after(self) -> EngineFacts | FollowerFacts:
-        """Watch the processes and read what they turned out to be."""
+        """Watch the processes, read what they turned out to be and have them work for the first time."""
         from workers.sglang_facts import read_facts, read_follower_facts  # noqa: PLC0415
 
         assert self._loop is not None
@@ -156,7 +151,10 @@ class SglangEngine:
         if follower:
             self._tasks.add(self._loop.create_task(self._end_with_schedulers()))
             return read_follower_facts(self._server_args)
-        return await read_facts(self._engine)
+        facts = await read_facts(self._engine)
+        self._vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
+        await self._warm_up(facts)
+        return facts
 
     async def _unless_dead(self, work: Awaitable[_Result]) -> _Result:
         """What `work` returns, unless the engine dies meanwhile, which would leave it waiting for an answer.
@@ -291,10 +289,7 @@ class SglangEngine:
         self._deliver([self._end(Delta(request_id=request_id, start=run.output.sent, token_ids=b"", end=end))])
 
     def loads(self) -> list[RankLoad]:
-        """Load of each rank as its scheduler last wrote it: at once when prefilling or going idle, else every few steps.
-
-        Read from shared memory in some 20 µs, so no copy of it is kept.
-        """
+        """Load of each rank as its scheduler last wrote it. Read from shared memory in some 20 µs, so no copy of it is kept."""
         if self._manager is None:
             return []
         by_rank = {load.dp_rank: load for load in self._manager.load_snapshot_reader.read_all()}
