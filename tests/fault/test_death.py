@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from bench.faults.proxy import TcpProxy
+from tests.fault.raw_http import metric
 from tests.fault.streams import (
     ENGINE_DEATH_SEED,
     HANG_LOOP_SEED,
@@ -169,6 +170,15 @@ async def test_a_stop_string_behind_the_move_ends_the_answer_where_it_should(fle
     _whole(await tell_all(fleet, lambda: _kill(workers[_busiest(fleet)]), count=1, stop=[stop]), undisturbed)
     assert undisturbed[0].ends == {0: "stop"}
     assert moved(fleet) == 1
+
+
+@pytest.mark.parametrize("options", [{"echo": True}, {"extra_body": {"min_tokens": 250}}])
+async def test_what_else_the_client_asked_for_holds_across_a_move(
+    fleet: Fleet, workers: dict[str, Process], options: dict[str, object]
+) -> None:
+    undisturbed = await tell_all(fleet, **options)
+    _whole(await tell_all(fleet, lambda: _kill(workers[_busiest(fleet)]), **options), undisturbed)
+    assert metric(fleet, "dynamo_frontend_model_migration_total", model="demo", migration_type="ongoing_request") > 0
 
 
 @pytest.mark.parametrize(
