@@ -86,7 +86,7 @@ class FrontendSettings:
     migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
     queue_patience: float = setting(
-        0.5,
+        0.25,
         "in a flood a request waits about so many usual times to the first token or is refused at once;"
         " 0: only --queue-size and --queue-timeout count (batch jobs)",
         env="KVMESH_QUEUE_PATIENCE",
