@@ -31,7 +31,7 @@ GRANIAN = ["-m", "granian", "bench.http_app:app", "--interface", "asginl", "--ht
 CANDIDATES = {
     "uvicorn+h11": [*UVICORN, "--http", "h11"],
     "uvicorn+httptools": [*UVICORN, "--http", "httptools"],
-    "uvicorn+guarded": [*UVICORN, "--http", "frontend.http.guarded_protocol:GuardedHttpToolsProtocol"],
+    "uvicorn+guarded": [*UVICORN, "--http", "bench.guarded_http:GuardedAlone"],
 }
 if importlib.util.find_spec("granian"):  # measured once for the choice and not one of the project's needs: pip install granian
     CANDIDATES["granian"] = GRANIAN

@@ -134,7 +134,7 @@ def asgi(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
     """uvicorn with our protocol class and an app that answers at once: what is left of a Python frontend without its work."""
     port = free_port()
     args = ["-m", "uvicorn", "bench.http_app:app", "--port", str(port), "--loop", "uvloop", "--no-access-log", "--lifespan", "off"]
-    args += ["--http", "frontend.http.guarded_protocol:GuardedHttpToolsProtocol", "--log-level", "critical"]
+    args += ["--http", "bench.guarded_http:GuardedAlone", "--log-level", "critical"]
     env = {"BENCH_PACE_MS": str(PACE_MS if spec.fleet.paced else 0)}
     frontend = _process(stack, name, [sys.executable, *args], env)
     frontend.wait_ready(lambda: chat_ok(port))

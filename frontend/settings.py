@@ -87,7 +87,7 @@ class FrontendSettings:
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
     queue_patience: float = setting(
         0.25,
-        "in a flood a request waits about so many usual times to the first token or is refused at once;"
+        "share of a request's usual duration that a surge may wait for a place; in a flood nobody waits;"
         " 0: only --queue-size and --queue-timeout count (batch jobs)",
         env="KVMESH_QUEUE_PATIENCE",
     )

@@ -28,7 +28,7 @@ class Intake:
 
     Args:
         unix_ms: wall clock, against which deadlines are meant.
-        on_idle: called whenever the last unfinished request has ended.
+        on_idle: called whenever there is no request left that somebody waits for.
     Attributes:
         credit_requests: unfinished requests that each frontend may have here.
         closed: nothing more is taken.
@@ -46,7 +46,8 @@ class Intake:
         """Of these, those that nobody waits for any more, whose end the engine owes."""
 
     def __len__(self) -> int:
-        return len(self._owners)
+        """Requests that somebody waits for. An engine that is frozen never ends those that were aborted."""
+        return len(self._owners) - len(self._aborted)
 
     def take(self, requester: Requester, request: Generate) -> None:
         """Run a request, or answer why not. What has expired never reaches the engine."""
@@ -64,6 +65,7 @@ class Intake:
             self._aborted.add(request_id)
             requester.requests -= 1
             self._engine.abort(request_id)
+            self._note_idle()
 
     def abort_all_of(self, requester: Requester) -> None:
         """The frontend is gone or knows nothing of its requests any more: nobody waits for them."""
@@ -94,7 +96,7 @@ class Intake:
         self._note_idle()
 
     def _note_idle(self) -> None:
-        if not self._owners:
+        if not len(self):
             self._on_idle()
 
     def _refusal(self, requester: Requester, request: Generate) -> Failed | None:

@@ -16,7 +16,7 @@ import msgspec
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.offer import Offer
-from frontend.mesh.rank import BACKLOG_TOKENS, Booking, Rank
+from frontend.mesh.rank import BACKLOG_TOKENS, Rank
 from frontend.mesh.registry import ModelEntry, Registry
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.mesh.wire import MeshWire
@@ -147,7 +147,7 @@ class Mesh:
             request = msgspec.structs.replace(request, routed_dp_rank=placement.rank.dp_rank)
         if not self._wire.send(worker, request):
             return None
-        stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time(), streamed=request.stream)
+        stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time())
         worker.book(stream, placement.rank, offer.route.prompt_tokens - placement.cached_tokens, suspect=offer.alone)
         self._placed[request.request_id] = worker
         self._metrics.router.decisions.labels(self._router.mode).inc()
@@ -162,14 +162,6 @@ class Mesh:
                 entry.queue.patience.note_end(self._loop.time() - stream.sent_at)
             entry.queue.room()
         return stream
-
-    def _note_first_token(self, worker: Worker, booking: Booking) -> None:
-        booking.note_token()
-        entry = self.registry.entry_of(worker)
-        if entry is not None:
-            if booking.stream.streamed:
-                entry.queue.patience.note_first_token(self._loop.time() - booking.stream.sent_at)
-            entry.queue.room()  # its prompt is computed
 
     def _note_room(self, worker: Worker) -> None:
         entry = self.registry.entry_of(worker)
@@ -204,7 +196,8 @@ class Mesh:
                 continue  # aborted by us a moment ago
             stream = booking.stream
             if not stream.tokens_received and delta.token_ids:
-                self._note_first_token(worker, booking)
+                booking.note_token()
+                self._note_room(worker)  # its prompt is computed
             stream.push(delta)
             if stream.ended:
                 self._release(worker, delta.request_id)

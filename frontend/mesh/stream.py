@@ -44,16 +44,12 @@ class Wakeup:
 class RequestStream:
     """Output tokens of one request. Bounded by its max_new_tokens: four bytes a token."""
 
-    __slots__ = ("_packed", "_wakeup", "error", "finished", "placement", "queue_s", "request_id", "sent_at", "streamed", "tokens_received")
+    __slots__ = ("_packed", "_wakeup", "error", "finished", "placement", "queue_s", "request_id", "sent_at", "tokens_received")
 
-    def __init__(
-        self, request_id: str, wakeup: Wakeup, placement: "Placement[Rank]", *, sent_at: float = 0.0, streamed: bool = True
-    ) -> None:
+    def __init__(self, request_id: str, wakeup: Wakeup, placement: "Placement[Rank]", *, sent_at: float = 0.0) -> None:
         self.request_id = request_id
         self.placement = placement
         self.sent_at = sent_at
-        self.streamed = streamed
-        """Tokens come as they are made; otherwise the engine holds them back."""
         self.queue_s = 0.0
         """What it waited for a rank with room."""
         self.tokens_received = 0

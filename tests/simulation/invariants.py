@@ -93,7 +93,7 @@ def check_worker(worker: SimulatedWorker) -> None:
     hold(
         all(0 <= requests <= worker.spec.credit_requests for requests in per_link), f"{worker.worker_id}: requests per frontend {per_link}"
     )
-    counted = len(worker.intake) - len(worker.intake._aborted)
+    counted = len(worker.intake)
     hold(not worker.links or sum(per_link) == counted, f"{worker.worker_id}: {per_link} do not add up to {counted}")
 
 
@@ -178,7 +178,7 @@ def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[Simulate
     for worker in workers:
         if not worker.up or worker.draining_since is not None or not worker.links:
             return f"{worker.worker_id} is not up"
-        if len(worker.intake) or not worker.engine_idle():
+        if worker.intake._owners or not worker.engine_idle():
             return f"{worker.worker_id} runs {list(worker.intake._owners)}"
     for frontend in frontends:
         if not frontend.process.dead and (why := _unsettled_frontend(frontend, sorted(worker.worker_id for worker in workers))):

@@ -143,7 +143,7 @@ def choice(*, finished: Finished | None = None, queue_s: float = 0.0, predicted:
     stream = RequestStream("r", Wakeup(loop), Placement(Rank(hello, 3, BlockBudget(10)), cached_tokens=predicted))
     stream.finished, stream.queue_s = finished, queue_s
     text: Any = ChoiceText.__new__(ChoiceText)  # is not asked
-    prompt = pack_tokens([1, 2, 3])
+    prompt = pack_tokens(range(100))
     return Choice(0, Generate("r" * 32, "m", prompt, Sampling(max_new_tokens=1), 0), Route(prompt), stream, text)
 
 
