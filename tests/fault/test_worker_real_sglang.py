@@ -1,6 +1,7 @@
 """Freeze, death, Ctrl-C and metrics of a worker with real SGLang on the demo model, seen by a frontend written by hand."""
 
 import os
+import re
 import signal
 import urllib.request
 
@@ -60,7 +61,7 @@ def test_a_frozen_scheduler_is_unhealthy_until_it_goes_on_and_a_killed_one_is_th
         assert goodbye.reason == "SGLang's scheduler was killed by signal 9"
         assert worker.popen.wait(30) == EXIT_ENGINE_DIED
         assert worker.children_left() == []
-        assert "Dumped 1 finished and 1 unfinished requests before crash" in worker.output()
+        assert re.search(r"Dumped \d+ finished and 1 unfinished requests before crash", worker.output())
         (dump,) = dumps.rglob("*.pkl")
         assert b"workers.sglang" not in dump.read_bytes()  # of SGLang's classes alone
 

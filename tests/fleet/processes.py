@@ -47,9 +47,9 @@ class Process:
         return self.log.read_text(errors="replace")
 
     def children_left(self) -> list[str]:
-        """What still runs of the session that the process began."""
-        left = subprocess.run(["ps", "-o", "pid=,args=", "--sid", str(self.popen.pid)], capture_output=True, text=True, check=False)
-        return left.stdout.splitlines()
+        """What still runs of the session that the process began; the dead that init has yet to bury do not."""
+        left = subprocess.run(["ps", "-o", "stat=,pid=,args=", "--sid", str(self.popen.pid)], capture_output=True, text=True, check=False)
+        return [line for line in left.stdout.splitlines() if not line.startswith("Z")]
 
     def stop(self, number: int = signal.SIGTERM, wait_s_max: float = 30.0) -> int:
         if self.popen.poll() is None:

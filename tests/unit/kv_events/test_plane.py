@@ -86,7 +86,8 @@ async def test_batches_that_an_engine_loses_repeats_or_swaps(model_dir: Path, fa
         await follower.until_equal()
         counts = plane.relay.counts()
         assert counts.losses == counts.restarts == 0
-        assert counts.gaps > 0 or "duplicate" in fault
+        # Where the last batch alone was lost, a probe finds it instead of the next batch.
+        assert counts.gaps > 0 or counts.replays > 0 or "duplicate" in fault
 
 
 async def test_a_lost_tail_is_fetched_though_nothing_follows_it(model_dir: Path) -> None:
