@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,6 +101,17 @@ def http_json(url: str) -> Any:
     """The JSON that a GET of `url` answers. Raises URLError where nobody does."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.load(answer)
+
+
+def http_metric(url: str, name: str, **labels: str) -> float:
+    """The sum of a metric at `url`/metrics over all label sets that have these."""
+    total = 0.0
+    with urllib.request.urlopen(url + "/metrics", timeout=10) as answer:
+        for line in answer.read().decode().splitlines():
+            match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+            if match and all(f'{label}="{value}"' in (match[1] or "") for label, value in labels.items()):
+                total += float(match[2])
+    return total
 
 
 def port_open(port: int) -> bool:

@@ -40,7 +40,6 @@ class Drain:
         grace_s: of LEAVING.
         finish_s_max: of REFUSING.
     Attributes:
-        refusing: new requests are to be answered with `refusal`.
         until: when the stage ends by itself, None if it does not.
         on_stage: called on entering a stage.
     """
@@ -53,7 +52,6 @@ class Drain:
         self._given_up = False
         self._changed = asyncio.Event()
         self.stage = Stage.SERVING
-        self.refusing = False
         self.until: float | None = None
         self.on_stage: Callable[[Stage], None] = lambda _: None
 
@@ -61,6 +59,11 @@ class Drain:
     def begun(self) -> bool:
         """Whether the frontend is leaving."""
         return self.stage > Stage.SERVING
+
+    @property
+    def refusing(self) -> bool:
+        """Whether new requests are to be answered with `refusal`."""
+        return self.stage >= Stage.REFUSING
 
     @property
     def over(self) -> bool:
@@ -114,7 +117,6 @@ class Drain:
 
     def _go(self, stage: Stage, until: float) -> None:
         self.stage, self.until = stage, until
-        self.refusing = stage >= Stage.REFUSING
         if stage is Stage.CUTTING:
             for request in tuple(self._open):
                 request.cut_off(ShuttingDown("The server shut down before the request was finished. Please retry."))

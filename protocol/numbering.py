@@ -19,10 +19,8 @@ from protocol.limits import WIRE_VERSION
 UNNUMBERED: Final = 0
 """Session of messages outside of any: HelloWanted, Loading, and all that nodes say who only relay KV events."""
 
-SESSIONS_MAX: Final = 2**32 - 1
-"""A connection that begins a session a second has 136 years."""
-
-_HEAD: Final = struct.Struct("<cIQ")  # version, session, number
+_HEAD: Final = struct.Struct("<cIQ")
+"""Version, session, number. A connection that begins a session a second has 136 years of them."""
 
 
 class Arrival(Enum):

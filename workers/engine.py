@@ -18,6 +18,9 @@ OnDeath = Callable[[str], None]
 """Called on the event loop, at most once, when the engine has ended though nobody asked it to, with the reason in one line. Nothing is
 delivered for what ran; `kill` is what is left to do."""
 
+NO_DEADLINE_UNIX_MS: Final = 4_102_444_800_000
+"""The year 2100: of a worker's own requests, which whoever sent them gives up by a clock of its own."""
+
 CANARY_PREFIX: Final = "HEALTH_CHECK"
 """A request whose id begins with this is a canary: it asks its rank for a sign of life and is nobody's request.
 

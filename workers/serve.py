@@ -265,7 +265,7 @@ class WorkerServer:
         return None if source is None else RelayHello(self._worker_id, self._epoch, source)
 
     def _introduction(self, facts: EngineFacts, capacity: Capacity) -> Hello:
-        # Twice what runs: one batch on the engine, one waiting in its queue so that no step starts short.
+        # Twice what runs. Each frontend by itself sends hardly more than runs at once (frontend/mesh/rank.py), but several add up.
         credit = min(max(CREDIT_REQUESTS_MIN, 2 * capacity.requests_running_max * capacity.dp_size), CREDIT_REQUESTS_MAX)
         return Hello(
             worker_id=self._worker_id,

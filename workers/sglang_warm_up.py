@@ -12,7 +12,7 @@ from protocol.errors import StartError
 from protocol.replies import Delta, Failed
 from protocol.requests import Generate, Sampling
 from protocol.tokens import pack_tokens
-from workers.engine import EngineFacts
+from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
 
 WARM_UP_S_MAX: Final = 600.0
 """Without CUDA graphs a first batch waits most of a minute; large models on many GPUs several."""
@@ -25,8 +25,6 @@ _PROMPTS_TOKENS: Final = (1, 64, 512)
 
 _NEW_TOKENS: Final = 8
 _TOKEN_ID: Final = 1
-_NEVER_UNIX_MS: Final = 4_102_444_800_000
-"""The year 2100: how long it may take is bounded by who waits."""
 
 
 class WarmUp:
@@ -41,7 +39,7 @@ class WarmUp:
                 model=facts.card.name,
                 token_ids=pack_tokens([_TOKEN_ID] * min(tokens, tokens_max)),
                 sampling=Sampling(_NEW_TOKENS, temperature=0.0, ignore_eos=True),
-                deadline_unix_ms=_NEVER_UNIX_MS,
+                deadline_unix_ms=NO_DEADLINE_UNIX_MS,
                 routed_dp_rank=rank if capacity.dp_size > 1 else None,
             )
             for rank in range(capacity.dp_size)

@@ -4,19 +4,20 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bench.faults.proxy import TcpProxy
-from bench.processes import Process, http_json
+from bench.processes import Process, http_json, http_metric
 from bench.workloads import LOCAL
 from workers.free_ports import SLOT_PORTS, reserve_ports
 
@@ -55,13 +56,7 @@ class Frontend:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric over all label sets that have these."""
-        total = 0.0
-        with urllib.request.urlopen(self.url + "/metrics", timeout=10) as answer:
-            for line in answer.read().decode().splitlines():
-                match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
-                if match and all(f'{label}="{value}"' in (match[1] or "") for label, value in labels.items()):
-                    total += float(match[2])
-        return total
+        return http_metric(self.url, name, **labels)
 
     def said(self, pattern: str, since_unix_s: float) -> tuple[float, str] | None:
         """The first line of its log since then that matches: when (seconds since), and its message."""
@@ -148,9 +143,8 @@ class Fleet:
         """Of a worker that ends within this time; None if it does not."""
         popen = self.workers[number].popen
         assert popen is not None
-        end = time.monotonic() + wait_s_max
-        while popen.poll() is None and time.monotonic() < end:
-            time.sleep(0.02)
+        with suppress(subprocess.TimeoutExpired):
+            popen.wait(wait_s_max)
         return popen.returncode
 
     def processes(self) -> dict[str, int]:

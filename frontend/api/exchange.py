@@ -12,8 +12,8 @@ from typing import Final
 from frontend.api import request_id
 from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
-from frontend.api.errors import error_body, error_status
 from frontend.api.nvext import HEADER_FIELDS
+from protocol.error_answers import error_body, error_status
 from protocol.errors import (
     BodyTooLarge,
     ClientGone,

@@ -8,7 +8,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from frontend.api.errors import error_body, error_status
 from frontend.api.health import health_page, ready_page
 from frontend.api.openapi import document
 from frontend.drain import Drain
@@ -16,6 +15,7 @@ from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings
+from protocol.error_answers import error_body, error_status
 from protocol.errors import InternalFault, MeshError, MethodNotAllowed, ModelNotFound, RouteNotFound
 
 

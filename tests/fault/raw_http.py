@@ -1,13 +1,12 @@
 """Clients that misbehave: HTTP by hand over a socket, since a library would not leave in the middle."""
 
 import json
-import re
 import socket
 import struct
-import urllib.request
 from collections.abc import Callable
 from typing import Any, Final
 
+from bench.processes import http_metric
 from tests.fleet.processes import Fleet
 
 COMPLETIONS = "/v1/completions"
@@ -90,13 +89,7 @@ WAYS_TO_LEAVE: Final[dict[str, Callable[[socket.socket], None]]] = {
 
 def metric(fleet: Fleet, name: str, **labels: str) -> float:
     """The sum of a metric over all label sets that have these."""
-    total = 0.0
-    with urllib.request.urlopen(fleet.url + "/metrics", timeout=10) as answer:
-        for line in answer.read().decode().splitlines():
-            match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
-            if match and all(f'{label}="{value}"' in (match[1] or "") for label, value in labels.items()):
-                total += float(match[2])
-    return total
+    return http_metric(fleet.url, name, **labels)
 
 
 def requests_running(fleet: Fleet) -> int:

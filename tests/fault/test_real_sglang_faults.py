@@ -46,10 +46,7 @@ class Pair:
         for name in names:
             options = ("--worker-id", name, "--max-running-requests", "8", "--max-total-tokens", "16384")
             self.workers[name] = self.fleet.worker(*options, engine="sglang")
-        deadline = time.monotonic() + START_S_MAX
-        while self.ready() < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        self.wait_until(lambda: self.ready() >= 2, wait_s_max=START_S_MAX)
 
     def ready(self) -> int:
         """Workers that take requests."""
@@ -57,9 +54,9 @@ class Pair:
             return sum(worker["ready"] for worker in self.fleet.get("/health")[1]["workers"])
         return 0
 
-    def wait_until(self, condition: Callable[[], bool]) -> None:
+    def wait_until(self, condition: Callable[[], bool], *, wait_s_max: float = 60.0) -> None:
         """As Fleet's, for fleets of which something has ended."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + wait_s_max
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.05)

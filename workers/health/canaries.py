@@ -13,13 +13,10 @@ from msgspec import Meta, Struct
 from protocol.errors import StartError
 from protocol.requests import Generate, Sampling
 from protocol.tokens import pack_tokens
-from workers.engine import EngineFacts
+from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
 
 PROMPT_TOKENS_MAX: Final = 1_024
 """Of a canary's own prompt: more would be load, not a health check."""
-
-_NEVER_UNIX_MS: Final = 4_102_444_800_000
-"""A canary's deadline (the year 2100): whoever sent it gives it up by its own clock."""
 
 MakeCanary = Callable[[str, int], Generate]
 """From a request id and a data-parallel rank."""
@@ -74,7 +71,7 @@ def _short_generation(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
     prompt = pack_tokens(fields.token_ids)
 
     def make(request_id: str, rank: int) -> Generate:
-        return Generate(request_id, facts.card.name, prompt, sampling, _NEVER_UNIX_MS, routed_dp_rank=rank)
+        return Generate(request_id, facts.card.name, prompt, sampling, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
 
     return make
 

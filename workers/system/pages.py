@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from protocol.errors import HTTP, MeshError, MethodNotAllowed, RouteNotFound
+from protocol.error_answers import error_body, error_status
+from protocol.errors import MeshError, MethodNotAllowed, RouteNotFound
 from workers.system.board import Board
 from workers.system.exposition import CONTENT_TYPE, exposition
 
@@ -86,5 +87,4 @@ class SystemPages:
 
 
 def _error(error: MeshError) -> tuple[int, bytes, bytes]:
-    status, kind = HTTP[type(error)]
-    return status, _JSON, _encode({"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}})
+    return error_status(error), _JSON, error_body(error)

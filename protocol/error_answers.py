@@ -1,4 +1,4 @@
-"""Errors as OpenAI sends them."""
+"""Errors as OpenAI sends them: the one form of every HTTP answer that says no, a frontend's and a worker's."""
 
 import msgspec
 
