@@ -20,6 +20,10 @@ def prompt(length: int, seed: int) -> list[int]:
     return random.Random(seed).choices(WORDS, k=length)
 
 
+ROUNDS_MAX = 5
+"""A relay that connects late fetches all of the first round in one replay, and loses nothing under its eyes before the second."""
+
+
 async def churn(plane: Plane, follower: Follower | None = None, *, requests: int = 60, seed: int = 0) -> None:
     """Prompts that share beginnings, more than the cache holds, so that pages are evicted."""
     rng = random.Random(seed)
@@ -82,12 +86,14 @@ async def test_a_late_frontend_gets_a_snapshot_and_two_frontends_see_the_same(mo
 async def test_batches_that_an_engine_loses_repeats_or_swaps(model_dir: Path, fault: str) -> None:
     async with Plane(model_dir, "--sim-fault", fault) as plane:
         follower = plane.follow()
-        await churn(plane, follower)
-        await follower.until_equal()
+        for seed in range(ROUNDS_MAX):
+            await churn(plane, follower, seed=seed)
+            await follower.until_equal()
+            if plane.relay.counts().gaps or "duplicate" in fault:
+                break
         counts = plane.relay.counts()
         assert counts.losses == counts.restarts == 0
-        # Where the last batch alone was lost, a probe finds it instead of the next batch.
-        assert counts.gaps > 0 or counts.replays > 0 or "duplicate" in fault
+        assert counts.gaps > 0 or "duplicate" in fault
 
 
 async def test_a_lost_tail_is_fetched_though_nothing_follows_it(model_dir: Path) -> None:
