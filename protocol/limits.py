@@ -42,6 +42,21 @@ STOP_TOKEN_IDS_MAX: Final = 256
 LOGIT_BIAS_MAX: Final = 1_024
 """Entries of logit_bias; OpenAI allows 300."""
 
+STOPS_MAX: Final = 32
+"""Stop strings of one request: SGLang's own limit; OpenAI allows 4."""
+
+STOP_CHARS_MAX: Final = 1_024
+"""Length of one stop string. It bounds the text held back, and the automaton at 32k states (about 8 MiB at worst)."""
+
+TOP_LOGPROBS_MAX: Final = 20
+"""Alternatives told of each token; OpenAI's bound."""
+
+GRAMMAR_BYTES_MAX: Final = 256 * 1024
+"""A JSON schema, regular expression or grammar. The largest published function schemas have some 100 kB."""
+
+CUSTOM_PARAMS_MAX: Final = 64
+"""Entries of custom_params at its root."""
+
 ALIASES_MAX: Final = 64
 """Further names of one model."""
 

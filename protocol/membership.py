@@ -54,6 +54,10 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     created_unix_s: int = 0
     chat_template_file: FileName | None = None
     """Which of `files` overrides the template that the tokenizer files carry."""
+    tool_call_parser: Name = ""
+    """SGLang's parser of tool calls; empty: none."""
+    reasoning_parser: Name = ""
+    """SGLang's parser of thinking; empty: none."""
 
     @property
     def digest(self) -> str:
@@ -116,7 +120,7 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     worker_id: Name
     epoch: int
     """Random per process: tells a reconnect of the same process from a restart under the same id."""
-    role: Literal["decode"]
+    role: Literal["decode", "embedding"]
     endpoint: Name
     """dyn://namespace.component.endpoint"""
     card: ModelCard

@@ -22,6 +22,10 @@ class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaul
     """Prompt tokens that the engine found in its KV cache."""
     matched_token_id: int | None = None
     """The stop token that ended it; it is the last of the Delta's token_ids."""
+    reasoning_tokens: Count = 0
+    """Of the completion's, those of its thinking, as the engine counts them."""
+    matched_stop: str | None = None
+    """The stop string or pattern that ended it, where the worker or its engine watched for it."""
 
 
 class Failed(Struct, frozen=True, tag="failed", array_like=True, omit_defaults=True):
@@ -32,6 +36,63 @@ class Failed(Struct, frozen=True, tag="failed", array_like=True, omit_defaults=T
     param: str | None = None
 
 
+class Embedded(Struct, frozen=True, tag="embedded", array_like=True):
+    """The vector of a text."""
+
+    vector: bytes
+    """float32, little-endian, shape [dimensions]."""
+    prompt_tokens: Count
+
+
+class Content(Struct, frozen=True, tag="text", array_like=True):
+    """Text of the answer."""
+
+    text: str
+
+
+class Reasoning(Struct, frozen=True, tag="think", array_like=True):
+    """Text of the thinking before the answer."""
+
+    text: str
+
+
+class ToolCall(Struct, frozen=True, tag="call", array_like=True, omit_defaults=True):
+    """A piece of a tool call. Its first piece bears id and name; the arguments of all pieces together are JSON."""
+
+    index: int
+    """Which call of the answer, from 0."""
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+Part = Content | Reasoning | ToolCall
+
+
+class Logprobs(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Log probabilities of n tokens. NaN where there is none, as for the first token of a prompt."""
+
+    chosen: bytes
+    """float32, little-endian, shape [n]."""
+    top: int = 0
+    """Alternatives of each token, k."""
+    top_ids: bytes = b""
+    """u32, shape [n, k], likeliest first."""
+    top_values: bytes = b""
+    """float32, shape [n, k]."""
+
+
+class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What comes beside the tokens where it was asked for."""
+
+    parts: list[Part] = []
+    """What a Reading made of these tokens and those before them: all that has come of them so far."""
+    logprobs: Logprobs | None = None
+    """Of the Delta's tokens."""
+    prompt_logprobs: Logprobs | None = None
+    """Of the prompt's tokens, once."""
+
+
 class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
     """What one request gained in one engine step."""
 
@@ -40,7 +101,8 @@ class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
     """Position of the first of `token_ids` in the output, from 0: equals the number of output tokens sent before."""
     token_ids: bytes
     """Little-endian u32; may be empty when `end` is set."""
-    end: Finished | Failed | None = None
+    end: Finished | Failed | Embedded | None = None
+    extras: Extras | None = None
 
 
 class StepBatch(Struct, frozen=True, tag="step"):

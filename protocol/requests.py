@@ -1,10 +1,21 @@
 """Frontend → worker. Add-only: a field once published keeps its name, meaning and default."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from protocol.limits import DP_RANKS_MAX, LOGIT_BIAS_MAX, NAME_CHARS_MAX, REQUEST_ID_CHARS, STOP_TOKEN_IDS_MAX
+from protocol.limits import (
+    CUSTOM_PARAMS_MAX,
+    DP_RANKS_MAX,
+    GRAMMAR_BYTES_MAX,
+    LOGIT_BIAS_MAX,
+    NAME_CHARS_MAX,
+    REQUEST_ID_CHARS,
+    STOP_CHARS_MAX,
+    STOP_TOKEN_IDS_MAX,
+    STOPS_MAX,
+    TOP_LOGPROBS_MAX,
+)
 
 RequestId = Annotated[str, Meta(min_length=REQUEST_ID_CHARS, max_length=REQUEST_ID_CHARS)]
 Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
@@ -16,7 +27,7 @@ Positive = Annotated[int, Meta(ge=1, le=2**40)]
 class Sampling(Struct, frozen=True, omit_defaults=True):
     """How the next token is chosen and when generation ends. Ranges are checked by the frontend; the engine checks again.
 
-    Stop strings are absent on purpose: the frontend detokenizes, so it alone can see them.
+    Stop strings are absent on purpose: they are watched for where text is made, in the frontend or by a Reading.
     """
 
     max_new_tokens: int
@@ -33,6 +44,40 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     stop_token_ids: Annotated[list[int], Meta(max_length=STOP_TOKEN_IDS_MAX)] = []
     logit_bias: Annotated[dict[str, float], Meta(max_length=LOGIT_BIAS_MAX)] = {}
     """Token id in decimal digits → bias, as SGLang takes it."""
+    stop_regex: Annotated[list[str], Meta(max_length=STOPS_MAX)] = []
+    """Watched for by the engine, on its own text."""
+    custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] = {}
+    """Handed to the engine as they are."""
+
+
+class Grammar(Struct, frozen=True, omit_defaults=True):
+    """What the output must conform to. `text` is a JSON schema, a regular expression, an EBNF grammar, or a structural tag in JSON."""
+
+    kind: Literal["json_schema", "regex", "ebnf", "structural_tag"]
+    text: Annotated[str, Meta(max_length=GRAMMAR_BYTES_MAX)]
+
+
+class LogprobsWanted(Struct, frozen=True, omit_defaults=True):
+    """Log probabilities of the tokens, and of the likeliest ones beside each."""
+
+    top: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] = 0
+    of_prompt: bool = False
+    """Also of the prompt's tokens; they come with the first Delta. The cache then saves nothing of the prompt."""
+
+
+class Reading(Struct, frozen=True, omit_defaults=True):
+    """Have the worker make text of the tokens and take it apart with the engine's own parsers: the deltas then carry `parts`."""
+
+    chat: bytes = b""
+    """The client's chat request as JSON, without its messages: tools, tool_choice, chat_template_kwargs … are what parsers go by. Empty:
+    the text is content and nothing else."""
+    calls_before: int = 0
+    """Tool calls in the messages; some models number theirs on."""
+    stops: Annotated[list[Annotated[str, Meta(max_length=STOP_CHARS_MAX)]], Meta(max_length=STOPS_MAX)] = []
+    include_stop: bool = False
+    skip_special_tokens: bool = True
+    replayed_tokens: int = 0
+    """The last so many of the prompt's tokens are output of workers that are lost: read, but shown already."""
 
 
 class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
@@ -55,6 +100,29 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
     """Requests with different salts share no KV cache."""
     traceparent: Annotated[str, Meta(max_length=64)] | None = None
     """W3C trace context."""
+    grammar: Grammar | None = None
+    logprobs: LogprobsWanted | None = None
+    reading: Reading | None = None
+
+
+class Embed(Struct, frozen=True, tag="embed", omit_defaults=True):
+    """Make one text's vector. Exactly one Delta, without tokens and with an Embedded or Failed end, answers it, unless the worker dies."""
+
+    request_id: RequestId
+    model: Name
+    token_ids: bytes
+    """The text, little-endian u32."""
+    deadline_unix_ms: int
+    dimensions: Positive | None = None
+    """For models that know shorter vectors (Matryoshka); None: the model's own."""
+    priority: int = 0
+    routed_dp_rank: int | None = None
+    lora_name: Name | None = None
+    traceparent: Annotated[str, Meta(max_length=64)] | None = None
+
+
+Work = Generate | Embed
+"""What runs on an engine: takes credit, can be aborted, ends with a Delta."""
 
 
 class Abort(Struct, frozen=True, tag="abort"):
@@ -94,4 +162,4 @@ class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat"):
     """The frontend's loop lives. Its silence makes the worker abort its requests."""
 
 
-ToWorker = Generate | Abort | FetchFile | HelloWanted | Welcome | Refused | FrontendHeartbeat
+ToWorker = Generate | Embed | Abort | FetchFile | HelloWanted | Welcome | Refused | FrontendHeartbeat

@@ -9,16 +9,12 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from frontend.api.nvext import ExtraField, Label, NvExt
-from protocol.limits import NAME_CHARS_MAX, STOP_TOKEN_IDS_MAX
+from protocol.limits import NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX
 
 TOKENS_MAX = 2**31 - 1
 """Far above any context; keeps the number inside an i32 everywhere."""
 
 CHOICES_MAX = 128
-STOPS_MAX = 32
-"""SGLang's bound on stop strings; OpenAI allows 4."""
-
-STOP_CHARS_MAX = 1_024
 MESSAGES_MAX = 10_000
 TOOLS_MAX = 512
 PROMPTS_MAX = 1_024

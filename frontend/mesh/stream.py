@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from frontend.routing.route import Placement
 from protocol.errors import EngineFault, MeshError, error_from_code
-from protocol.replies import Delta, Failed, Finished
+from protocol.replies import Delta, Embedded, Extras, Failed, Finished
 from protocol.tokens import count_tokens
 
 if TYPE_CHECKING:
@@ -42,9 +42,21 @@ class Wakeup:
 
 
 class RequestStream:
-    """Output tokens of one request. Bounded by its max_new_tokens: four bytes a token."""
+    """Output of one request. Bounded by its max_new_tokens: four bytes a token, and what was asked for beside it."""
 
-    __slots__ = ("_packed", "_wakeup", "error", "finished", "placement", "queue_s", "request_id", "sent_at", "tokens_received")
+    __slots__ = (
+        "_extras",
+        "_packed",
+        "_wakeup",
+        "embedded",
+        "error",
+        "finished",
+        "placement",
+        "queue_s",
+        "request_id",
+        "sent_at",
+        "tokens_received",
+    )
 
     def __init__(self, request_id: str, wakeup: Wakeup, placement: "Placement[Rank]", *, sent_at: float = 0.0) -> None:
         self.request_id = request_id
@@ -55,8 +67,10 @@ class RequestStream:
         self.tokens_received = 0
         """Also the position that the next delta must start at."""
         self.finished: Finished | None = None
+        self.embedded: Embedded | None = None
         self.error: MeshError | None = None
         self._packed = b""
+        self._extras: list[Extras] = []
         self._wakeup = wakeup
 
     @property
@@ -67,7 +81,7 @@ class RequestStream:
     @property
     def ended(self) -> bool:
         """No more tokens will come."""
-        return self.finished is not None or self.error is not None
+        return self.finished is not None or self.error is not None or self.embedded is not None
 
     def push(self, delta: Delta) -> None:
         """Add what one engine step gave. A delta that does not continue the output fails the request: a token was lost."""
@@ -77,9 +91,13 @@ class RequestStream:
             return
         self._packed = self._packed + packed if self._packed else packed
         self.tokens_received += count_tokens(packed)
+        if delta.extras is not None:
+            self._extras.append(delta.extras)
         if end is not None:
             if isinstance(end, Failed):
                 self.error = error_from_code(end.code, end.message, end.param)
+            elif isinstance(end, Embedded):
+                self.embedded = end
             else:
                 self.finished = end
         self._wakeup.notify()
@@ -94,3 +112,10 @@ class RequestStream:
         """The tokens that arrived since the last call, as packed u32."""
         packed, self._packed = self._packed, b""
         return packed
+
+    def take_extras(self) -> list[Extras]:
+        """What came beside them, by delta."""
+        if not self._extras:
+            return self._extras
+        extras, self._extras = self._extras, []
+        return extras

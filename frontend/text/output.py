@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from frontend.text.detokenizer import Detokenizer
-from frontend.text.stops import StopMatcher
 from protocol.replies import Finished
+from protocol.stops import StopMatcher
 from protocol.tokens import unpack_tokens
 
 

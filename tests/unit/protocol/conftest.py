@@ -18,13 +18,29 @@ from protocol.membership import (
     RelayHello,
     SamplingDefaults,
 )
-from protocol.replies import Delta, Failed, FileChunk, Finished, StepBatch
+from protocol.replies import (
+    Content,
+    Delta,
+    Embedded,
+    Extras,
+    Failed,
+    FileChunk,
+    Finished,
+    Logprobs,
+    Reasoning,
+    StepBatch,
+    ToolCall,
+)
 from protocol.requests import (
     Abort,
+    Embed,
     FetchFile,
     FrontendHeartbeat,
     Generate,
+    Grammar,
     HelloWanted,
+    LogprobsWanted,
+    Reading,
     Refused,
     Sampling,
     ToWorker,
@@ -48,6 +64,17 @@ CARD = ModelCard(
 )
 
 TO_WORKER: dict[str, ToWorker] = {
+    "generate_read": Generate(
+        request_id=REQUEST_ID,
+        model="demo",
+        token_ids=pack_tokens([1]),
+        sampling=Sampling(max_new_tokens=16, stop_regex=["a+"], custom_params={"a": [1]}),
+        deadline_unix_ms=1_800_000_000_000,
+        grammar=Grammar("json_schema", "{}"),
+        logprobs=LogprobsWanted(top=2, of_prompt=True),
+        reading=Reading(b'{"tools":[]}', 1, ["stop"], include_stop=True, skip_special_tokens=False, replayed_tokens=1),
+    ),
+    "embed": Embed(request_id=REQUEST_ID, model="demo", token_ids=pack_tokens([1, 2]), deadline_unix_ms=1_800_000_000_000, dimensions=64),
     "generate": Generate(
         request_id=REQUEST_ID,
         model="demo",
@@ -71,6 +98,22 @@ TO_WORKER: dict[str, ToWorker] = {
 }
 
 TO_FRONTEND: dict[str, ToFrontend] = {
+    "step_read": StepBatch(
+        [
+            Delta(
+                REQUEST_ID,
+                0,
+                pack_tokens([5]),
+                Finished("stop", 3, 1, reasoning_tokens=1, matched_stop="stop"),
+                Extras(
+                    [Reasoning("hm"), Content("so"), ToolCall(0, "call_1", "f", "{"), ToolCall(0, arguments="}")],
+                    Logprobs(b"\x00" * 4, 1, b"\x01\x00\x00\x00", b"\x00" * 4),
+                    Logprobs(b"\x00" * 12),
+                ),
+            ),
+            Delta(REQUEST_ID, 0, b"", Embedded(b"\x00" * 8, 3)),
+        ]
+    ),
     "step": StepBatch(
         [
             Delta(REQUEST_ID, 4, pack_tokens([9, 10])),

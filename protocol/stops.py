@@ -11,12 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from protocol.errors import InvalidRequest
-
-STOPS_MAX: Final = 32
-"""Stop strings of one request: SGLang's own limit; OpenAI allows 4."""
-
-STOP_CHARS_MAX: Final = 1_024
-"""Length of one stop string. It bounds the text held back, and the automaton at 32k states (about 8 MiB at worst)."""
+from protocol.limits import STOP_CHARS_MAX, STOPS_MAX
 
 _NO_STOP: Final = STOPS_MAX
 
