@@ -11,13 +11,14 @@ from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.migration import Trail
 from frontend.recovery import Lost, Recovery
 from frontend.routing.route import Route
+from frontend.text.gain import Answer, Gain
 from frontend.text.output import ChoiceText, OutputRules
 from protocol.errors import MeshError
 from protocol.replies import Finished
 from protocol.requests import Generate
 from protocol.tokens import count_tokens
 
-FinishReason = Literal["stop", "length", "abort"]
+FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 
 class Choice:
@@ -28,9 +29,9 @@ class Choice:
         stream: its present leg.
     """
 
-    __slots__ = ("_leg", "_text", "_told", "finish_reason", "index", "request", "route", "stream", "trail")
+    __slots__ = ("_calls", "_leg", "_text", "_told", "finish_reason", "index", "request", "route", "stream", "trail")
 
-    def __init__(self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText) -> None:
+    def __init__(self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText | None) -> None:
         self.index = index
         self.request = request
         self.route = route
@@ -41,13 +42,16 @@ class Choice:
         self._leg = bytearray()
         """What this leg generated, packed u32, for the next one to go on from: four bytes a token."""
         self._told: MeshError | None = None
+        self._calls = False
+        """It has called a tool."""
         self._text = text
+        """None where the worker reads the text."""
 
     @property
     def completion_tokens(self) -> int:
         """Tokens generated, those of the stop included; what the engine made behind a stop string, before it was told, is not."""
-        if self._text.stopped_after_tokens is not None:
-            return self._text.stopped_after_tokens
+        if self._stopped_after_tokens is not None:
+            return self._stopped_after_tokens
         finished = self.stream.finished
         leg_tokens = finished.completion_tokens if finished is not None else self.stream.tokens_received
         return count_tokens(self.trail.output) + leg_tokens
@@ -58,16 +62,30 @@ class Choice:
         finished = self.stream.finished
         return min(finished.cached_tokens, self.route.prompt_tokens) if finished is not None else 0
 
-    def advance(self) -> str:
-        """Text gained since the last call; sets `finish_reason` when it was the last."""
-        finished, packed = self.stream.finished, self.stream.take()
+    @property
+    def reasoning_tokens(self) -> int:
+        """Of the completion's tokens, those of its thinking; known at the end."""
+        return self.stream.finished.reasoning_tokens if self.stream.finished is not None else 0
+
+    def advance(self) -> Gain:
+        """What was gained since the last call; sets `finish_reason` when it was the last."""
+        finished, packed, extras = self.stream.finished, self.stream.take(), self.stream.take_extras()
         self._leg += packed
-        text = self._text.add(packed, finished)
-        if self._text.stopped_after_tokens is not None:
+        gain = Gain()
+        if self._text is not None:
+            gain.text = self._text.add(packed, finished)
+        if extras:
+            gain.take(packed, extras)
+            self._calls = self._calls or bool(gain.calls)
+        if self._stopped_after_tokens is not None:
             self.finish_reason = "stop"
         elif finished is not None:
-            self.finish_reason = finished.reason
-        return text
+            self.finish_reason = "tool_calls" if self._calls and finished.reason == "stop" else finished.reason
+        return gain
+
+    @property
+    def _stopped_after_tokens(self) -> int | None:
+        return None if self._text is None else self._text.stopped_after_tokens
 
     def take_loss(self) -> MeshError | None:
         """Why the leg ended before the choice did. Told once."""
@@ -118,19 +136,19 @@ class Generation:
         """Whether some choice is unfinished."""
         return bool(self._live or self._seeking)
 
-    async def advance(self) -> list[tuple[Choice, str]]:
-        """Wait until something moved; return each choice that did, with its new text (empty only at its end).
+    async def advance(self) -> list[tuple[Choice, Gain]]:
+        """Wait until something moved; return each choice that did, with what it gained (nothing only at its end).
 
         Raises:
             MeshError: a choice failed, and with it the request.
         """
         while self._failure is None:
             await self._wakeup.wait()
-            moved: list[tuple[Choice, str]] = []
+            moved: list[tuple[Choice, Gain]] = []
             for choice in self._live:
-                text = choice.advance()
-                if text or choice.finish_reason is not None:
-                    moved.append((choice, text))
+                gain = choice.advance()
+                if choice.finish_reason is not None or gain:
+                    moved.append((choice, gain))
                 if (error := choice.take_loss()) is not None:
                     self._seek(self._move(choice, error))
             if any(choice.finish_reason for choice, _ in moved):
@@ -139,17 +157,17 @@ class Generation:
                 return moved
         raise self._failure
 
-    async def finish(self) -> list[str]:
-        """Wait for every choice; return their whole texts, by index.
+    async def finish(self) -> list[Answer]:
+        """Wait for every choice; return their whole answers, by index.
 
         Raises:
             MeshError: a choice failed, and with it the request.
         """
-        pieces: dict[int, list[str]] = {}
+        answers: dict[int, Answer] = {}
         while self.running:
-            for choice, text in await self.advance():
-                pieces.setdefault(choice.index, []).append(text)
-        return ["".join(pieces[choice.index]) for choice in self.choices]
+            for choice, gain in await self.advance():
+                answers.setdefault(choice.index, Answer()).add(gain)
+        return [answers[choice.index] for choice in self.choices]
 
     def close(self) -> None:
         """Abort what still runs: the client left, the deadline passed or a choice failed."""
@@ -163,7 +181,8 @@ class Generation:
         for request, route in requests:
             index = len(self.choices)
             stream = await self._mesh.dispatch(self._entry, Offer(request, route, admitted=index > 0), self._wakeup)
-            choice = Choice(index, request, route, stream, self._entry.served.choice_text(rules))
+            text = self._entry.served.choice_text(rules) if request.reading is None else None
+            choice = Choice(index, request, route, stream, text)
             self.choices.append(choice)
             self._live.append(choice)
 

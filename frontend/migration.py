@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from frontend.mesh.worker import CLEARED_AFTER_TOKENS
 from frontend.routing.route import Route
 from protocol.errors import LossCause, PoisonRequest, WorkerLost
-from protocol.requests import Generate
+from protocol.requests import Generate, Work
 from protocol.tokens import count_tokens
 
 DEATHS: Final[frozenset[LossCause]] = frozenset(("died", "silent", "unhealthy"))
@@ -63,8 +63,10 @@ class Trail:
             raise WorkerLost(f"The worker that ran this request was lost. {moved}", cause=cause)
         self.moves += 1
 
-    def go_on(self, request: Generate, request_id: str) -> Generate | None:
+    def go_on(self, request: Work, request_id: str) -> Work | None:
         """The request that continues `request`, the one that the client asked for; None when nothing is left to generate."""
+        if not isinstance(request, Generate):
+            return replace(request, request_id=request_id)
         done = count_tokens(self.output)
         sampling = request.sampling
         if done >= sampling.max_new_tokens > 0:
@@ -76,6 +78,7 @@ class Trail:
             sampling=replace(
                 sampling, max_new_tokens=sampling.max_new_tokens - done, min_new_tokens=max(0, sampling.min_new_tokens - done)
             ),
+            reading=None if request.reading is None else replace(request.reading, replayed_tokens=done),
             # An engine holds back what nobody reads as it comes, and with it the sign that a suspect is none.
             stream=request.stream or self.alone,
         )

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from protocol.errors import PoisonRequest
-from protocol.requests import Generate
+from protocol.requests import Generate, Work
 
 REFUSED_S: Final = 60.0
 """A client that repeats its request every few seconds meets this instead of one worker after the other; whoever has mended theirs does not
@@ -25,13 +25,13 @@ class PoisonList:
     def __init__(self) -> None:
         self._until: OrderedDict[bytes, float] = OrderedDict()
 
-    def add(self, request: Generate, now: float) -> None:
+    def add(self, request: Work, now: float) -> None:
         """Remember a request as the client asked for it."""
         self._until[_fingerprint(request)] = now + REFUSED_S
         while len(self._until) > PROVEN_MAX:
             self._until.popitem(last=False)
 
-    def check(self, request: Generate, now: float) -> None:
+    def check(self, request: Work, now: float) -> None:
         """Refuse the twin of a request on the list.
 
         Raises:
@@ -43,10 +43,13 @@ class PoisonList:
             raise PoisonRequest("A request like this one has ended several workers a moment ago, so it is refused for a while.")
 
 
-def _fingerprint(request: Generate) -> bytes:
+def _fingerprint(request: Work) -> bytes:
     """All that decides what an engine computes, but for the seed and how long it goes on: a client varies those between attempts.
 
     Cryptographic, so that nobody can make a request whose twin is somebody else's.
     """
-    sampling = msgspec.structs.replace(request.sampling, seed=None, max_new_tokens=0)
-    return blake2b(_encode((request.model, request.token_ids, sampling, request.lora_name)), digest_size=16).digest()
+    asked = (request.model, request.token_ids, request.lora_name)
+    if isinstance(request, Generate):
+        sampling = msgspec.structs.replace(request.sampling, seed=None, max_new_tokens=0)
+        return blake2b(_encode((*asked, sampling, request.grammar, request.logprobs)), digest_size=16).digest()
+    return blake2b(_encode((*asked, request.dimensions)), digest_size=16).digest()

@@ -15,7 +15,7 @@ from frontend.observe.loss_metrics import LossMetrics
 from frontend.poison import PoisonList
 from frontend.routing.route import Route
 from protocol.errors import InvalidRequest, MeshError, NoWorker, PoisonRequest, WorkerLost
-from protocol.requests import Generate
+from protocol.requests import Work
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Lost:
         leg: what it generated, packed u32.
     """
 
-    request: Generate
+    request: Work
     route: Route
     stream: RequestStream
     leg: bytes
@@ -58,7 +58,7 @@ class Recovery:
         self._now = now
         self._poison = PoisonList()
 
-    def check(self, request: Generate) -> None:
+    def check(self, request: Work) -> None:
         """Refuse what workers just died of.
 
         Raises:

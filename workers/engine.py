@@ -9,7 +9,7 @@ from msgspec import Struct
 from kv_events.engine_stream import StreamAddress
 from protocol.membership import Capacity, ModelCard, RankLoad
 from protocol.replies import Delta
-from protocol.requests import Generate
+from protocol.requests import Work
 
 Deliver = Callable[[Sequence[Delta]], None]
 """Called on the event loop, once per engine step, with every request that moved in it. Must not block."""
@@ -68,7 +68,7 @@ class Engine(Protocol):
         """
         ...
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Work) -> None:
         """Take a request and return at once. A request the engine refuses ends with a Failed delta, not an exception."""
 
     def abort(self, request_id: str) -> None:

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from protocol.limits import CREDIT_REQUESTS_MAX
 from protocol.replies import Delta, Failed
-from protocol.requests import Generate
+from protocol.requests import Work
 from workers.engine import Engine
 
 ABORTED_MAX: Final = CREDIT_REQUESTS_MAX
@@ -49,7 +49,7 @@ class Intake:
         """Requests that somebody waits for. An engine that is frozen never ends those that were aborted."""
         return len(self._owners) - len(self._aborted)
 
-    def take(self, requester: Requester, request: Generate) -> None:
+    def take(self, requester: Requester, request: Work) -> None:
         """Run a request, or answer why not. What has expired never reaches the engine."""
         refusal = self._refusal(requester, request)
         if refusal is not None:
@@ -99,7 +99,7 @@ class Intake:
         if not len(self):
             self._on_idle()
 
-    def _refusal(self, requester: Requester, request: Generate) -> Failed | None:
+    def _refusal(self, requester: Requester, request: Work) -> Failed | None:
         if self.closed:
             return Failed("no_worker", "The worker is shutting down.")
         if self._unix_ms() > request.deadline_unix_ms:

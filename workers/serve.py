@@ -17,7 +17,7 @@ from protocol.curve import MeshKey
 from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S, MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
 from protocol.replies import FileChunk
-from protocol.requests import Abort, FetchFile, Generate, ToWorker
+from protocol.requests import Abort, Embed, FetchFile, Generate, ToWorker
 from protocol.sockets import Socket, SocketPump, connected_dealer
 from workers.addresses import AddressBook
 from workers.departure import Departure
@@ -280,7 +280,7 @@ class WorkerServer:
 
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
         match message:
-            case Generate():
+            case Generate() | Embed():
                 self._intake.take(link, message)
             case Abort():
                 self._intake.abort(link, message.request_id)

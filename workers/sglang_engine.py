@@ -12,21 +12,20 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, StartError, WorkerLost
-from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.errors import DeadlineExceeded, InvalidRequest, StartError, WorkerLost
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed, Finished
-from protocol.requests import Generate
+from protocol.requests import Embed, Generate, Work
 from protocol.tokens import count_tokens
 from workers.deferred_signals import DeferredHandlers
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, OnDeath
 from workers.sglang_arguments import one_line, parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_processes import SglangProcesses, kill_children, reap_children
-from workers.sglang_requests import failure, input_ids, sampling_params
+from workers.sglang_requests import embedded
+from workers.sglang_run import Run, deadline_failed, failed
 from workers.sglang_warm_up import FLUSH_S_MAX, WarmUp
 
 log = logging.getLogger(__name__)
@@ -41,17 +40,6 @@ _WAKE_UP_S: Final = 0.05
 together with the first, wakes it."""
 
 
-@dataclass(slots=True, eq=False)
-class _Run:
-    """One request between submit and its end. Bounded by the credits that the worker grants its frontends."""
-
-    request: Generate
-    output: Any
-    task: asyncio.Task[None] | None = None
-    expiry: asyncio.TimerHandle | None = None
-    expired: bool = False
-
-
 class SglangEngine:
     """SGLang as an Engine. To be used in the event loop of the main thread, as SGLang's signal handling asks."""
 
@@ -62,12 +50,14 @@ class SglangEngine:
         self._processes: SglangProcesses | None = None
         self._death: asyncio.Future[str] | None = None
         self._deferred = DeferredHandlers()
-        self._runs: dict[str, _Run] = {}
-        self._canaries: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
+        self._canaries: dict[str, Run] = {}
         """Those of `_runs` that are canaries, in the order of submission. Bounded by the ranks: each has at most one."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Deliver = _undelivered
+        self._readings: Any = None
+        """What plans the readings of requests (workers.sglang_reading)."""
         self._vocab_size = 0
         self._dp_size = 1
 
@@ -125,6 +115,7 @@ class SglangEngine:
         self._deliver = deliver
 
     def _launch(self) -> None:
+        from workers.sglang_reading import Readings  # noqa: PLC0415
         from workers.sglang_steps import StepEngine  # noqa: PLC0415
 
         # Otherwise Engine() never returns on a node that takes no requests.
@@ -139,6 +130,7 @@ class SglangEngine:
             self._manager.on_busy = self._answer_canary
             self._manager.on_failure = lambda: self._note_death("SGLang's messages cannot be received any more")
             self._manager.auto_create_handle_loop()
+            self._readings = Readings(self._manager, self._engine.template_manager)
 
     async def _look_after(self) -> EngineFacts | FollowerFacts:
         """Watch the processes, read what they turned out to be and have them work for the first time."""
@@ -175,23 +167,24 @@ class SglangEngine:
         if self._death is not None and not self._death.done():
             self._death.set_result(reason)
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Work) -> None:
         """Take a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn of the loop."""
         assert self._loop is not None, "submit before start"
         refused = self._refusal(request)
         if refused is not None:
             self._loop.call_soon(self._deliver, [Delta(request_id=request.request_id, start=0, token_ids=b"", end=refused)])
             return
-        run = _Run(request, self._manager.new_output(count_tokens(request.token_ids)))
+        prompt_tokens = count_tokens(request.token_ids)
+        run = Run(request, self._manager.new_output(prompt_tokens) if isinstance(request, Generate) else None)
         self._runs[request.request_id] = run
         if request.request_id.startswith(CANARY_PREFIX):
             self._canaries[request.request_id] = run
-        run.task = self._loop.create_task(self._generate(run))
+        run.task = self._loop.create_task(self._generate(run) if isinstance(request, Generate) else self._embed(run))
         self._tasks.add(run.task)
         run.task.add_done_callback(lambda task: self._on_task_done(run, task))
         run.expiry = self._loop.call_later(request.deadline_unix_ms / 1000 - time.time(), self._expire, run)
 
-    def _refusal(self, request: Generate) -> Failed | None:
+    def _refusal(self, request: Work) -> Failed | None:
         if self._manager is None:
             return Failed(code=WorkerLost.code, message="the worker is stopping")
         if request.request_id in self._runs:
@@ -201,30 +194,29 @@ class SglangEngine:
             return Failed(code=DeadlineExceeded.code, message="the deadline had passed before the request reached the engine")
         return None
 
-    async def _generate(self, run: _Run) -> None:
+    async def _generate(self, run: Run) -> None:
         """Validate, dispatch, and wait for the end. The output goes by `_on_step`; an exception means that there is none."""
-        async for _ in self._manager.generate_request(self._sglang_input(run), None):
+        from workers.sglang_inputs import generate_input  # noqa: PLC0415
+
+        request, plan = run.request, None
+        assert isinstance(request, Generate)
+        if request.reading is not None:
+            plan = self._readings.plan(request)
+            run.reader = plan.reader
+        log_metrics = request.request_id not in self._canaries
+        obj = generate_input(request, run.output, plan, self._manager, vocab_size=self._vocab_size, log_metrics=log_metrics)
+        async for _ in self._manager.generate_request(obj, None):
             pass
 
-    def _sglang_input(self, run: _Run) -> Any:
-        from workers.sglang_steps import SteppedInput  # noqa: PLC0415  # loaded since from_argv
+    async def _embed(self, run: Run) -> None:
+        from workers.sglang_inputs import embedding_input  # noqa: PLC0415
 
-        request, manager = run.request, self._manager
-        obj = SteppedInput(
-            rid=request.request_id,
-            input_ids=input_ids(request.token_ids, self._vocab_size),
-            sampling_params=sampling_params(request.sampling, self._vocab_size),
-            stream=request.stream,
-            routed_dp_rank=request.routed_dp_rank,
-            # Without priority scheduling SGLang ignores a priority or, if so configured, refuses the request for it.
-            priority=request.priority if manager.enable_priority_scheduling else None,
-            lora_path=request.lora_name,
-            cache_salt=request.cache_salt,
-            external_trace_header={"traceparent": request.traceparent} if request.traceparent else None,
-            log_metrics=request.request_id not in self._canaries,
-        )
-        obj.output = run.output
-        return obj
+        request = run.request
+        assert isinstance(request, Embed)
+        log_metrics = request.request_id not in self._canaries
+        obj = embedding_input(request, self._manager, vocab_size=self._vocab_size, log_metrics=log_metrics)
+        async for out in self._manager.generate_request(obj, None):
+            self._on_step([Delta(request.request_id, 0, b"", embedded(out))])
 
     def abort(self, request_id: str) -> None:
         """Stop a request at any stage; its end arrives as a delta."""
@@ -233,7 +225,7 @@ class SglangEngine:
             return
         if request_id in self._canaries:
             self._end_canary(request_id)
-        elif run.output.dispatched:
+        elif run.dispatched:
             self._manager.abort_request(request_id)
         elif run.task is not None:
             # SGLang sends an abort of what it has not dispatched yet to a scheduler that does not know the id, and swallows
@@ -255,17 +247,26 @@ class SglangEngine:
         self._manager.rid_to_state.pop(request_id, None)  # first, or its cancellation sends an abort and keeps the state
         if run.task is not None:
             run.task.cancel()
-        self._deliver([self._end(Delta(request_id, run.output.sent, b"", Finished("abort", 0, run.output.sent)))])
+        self._deliver([self._end(Delta(request_id, run.tokens_sent, b"", Finished("abort", 0, run.tokens_sent)))])
 
-    def _expire(self, run: _Run) -> None:
+    def _expire(self, run: Run) -> None:
         """The deadline has come: a request without a token is dropped before its prefill. The frontend aborts the others."""
-        if run.output.sent == 0:
+        if run.tokens_sent == 0:
             run.expired = True
             self.abort(run.request.request_id)
 
     def _on_step(self, deltas: Sequence[Delta]) -> None:
         # What comes after the end that stop() gave its requests is dropped.
-        self._deliver([self._end(delta) if delta.end is not None else delta for delta in deltas if delta.request_id in self._runs])
+        runs = self._runs
+        self._deliver([self._passed_on(runs[delta.request_id], delta) for delta in deltas if delta.request_id in runs])
+
+    def _passed_on(self, run: Run, delta: Delta) -> Delta:
+        engine_goes_on = delta.end is None
+        if run.reader is not None:
+            delta = run.read(delta)
+            if engine_goes_on and delta.end is not None:
+                self._manager.abort_request(delta.request_id)
+        return self._end(delta) if delta.end is not None else delta
 
     def _end(self, delta: Delta) -> Delta:
         run = self._runs.pop(delta.request_id)
@@ -273,10 +274,10 @@ class SglangEngine:
         if run.expiry is not None:
             run.expiry.cancel()
         if run.expired and isinstance(delta.end, Finished) and delta.end.reason == "abort":
-            return Delta(delta.request_id, delta.start, delta.token_ids, _deadline_failed())
+            return Delta(delta.request_id, delta.start, delta.token_ids, deadline_failed())
         return delta
 
-    def _on_task_done(self, run: _Run, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, run: Run, task: asyncio.Task[None]) -> None:
         """End what did not end by its output: refused, failed, or cancelled before it was dispatched."""
         self._tasks.discard(task)
         request_id = run.request.request_id
@@ -285,8 +286,8 @@ class SglangEngine:
             if error is not None:
                 log.error("request %s failed after its end", request_id, exc_info=error)
             return
-        end = Finished("abort", count_tokens(run.request.token_ids), 0) if task.cancelled() else _failed(error)
-        self._deliver([self._end(Delta(request_id=request_id, start=run.output.sent, token_ids=b"", end=end))])
+        end = Finished("abort", count_tokens(run.request.token_ids), 0) if task.cancelled() else failed(error)
+        self._deliver([self._end(Delta(request_id=request_id, start=run.tokens_sent, token_ids=b"", end=end))])
 
     def loads(self) -> list[RankLoad]:
         """Load of each rank as its scheduler last wrote it. Read from shared memory in some 20 µs, so no copy of it is kept."""
@@ -350,7 +351,7 @@ class SglangEngine:
 
     def _fail_unfinished(self) -> None:
         lost = Failed(code=WorkerLost.code, message="the worker stopped before the request was finished")
-        deltas = [Delta(request_id, run.output.sent, b"", lost) for request_id, run in self._runs.items()]
+        deltas = [Delta(request_id, run.tokens_sent, b"", lost) for request_id, run in self._runs.items()]
         if deltas:
             self._on_step(deltas)
 
@@ -373,23 +374,6 @@ class SglangEngine:
 
 def _undelivered(deltas: Sequence[Delta]) -> None:
     raise AssertionError(f"{len(deltas)} deltas before start")
-
-
-def _deadline_failed() -> Failed:
-    return Failed(code=DeadlineExceeded.code, message="the deadline passed before the first token")
-
-
-def _failed(error: BaseException | None) -> Failed:
-    """The failure that an exception of `generate_request` stands for."""
-    if isinstance(error, InvalidRequest):
-        return Failed(code=error.code, message=error.message[:MESSAGE_CHARS_MAX], param=error.param)
-    if isinstance(error, ValueError | TypeError):  # SGLang's validation; an unknown or ill-typed parameter is a TypeError
-        return Failed(code=InvalidRequest.code, message=str(error)[:MESSAGE_CHARS_MAX])
-    status = getattr(error, "status_code", None)  # fastapi.HTTPException
-    if isinstance(status, int):
-        return failure(status, str(getattr(error, "detail", "")))
-    log.error("SGLang failed on a request", exc_info=error)
-    return Failed(code=EngineFault.code, message="the engine failed on this request")
 
 
 def _rank_load(rank: int, load: Any) -> RankLoad:

@@ -6,15 +6,15 @@ exception ends the whole engine; those few values are checked or bounded here.
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, Overloaded
 from protocol.limits import MESSAGE_CHARS_MAX
-from protocol.replies import Failed, Finished
-from protocol.requests import Sampling
+from protocol.replies import Embedded, Failed, Finished, Logprobs
+from protocol.requests import Grammar, Sampling
 
 _TOP_K_MAX: Final = 1 << 30
 """SGLang's own "whole vocabulary"; its tensor of top_k is int32."""
@@ -42,7 +42,7 @@ def input_ids(packed: bytes, vocab_size: int) -> "array[int]":
     return wide
 
 
-def sampling_params(sampling: Sampling, vocab_size: int) -> dict[str, Any]:
+def sampling_params(sampling: Sampling, grammar: Grammar | None, vocab_size: int) -> dict[str, Any]:
     """SGLang's sampling parameters. All are named, so that SGLang's own defaults (128 new tokens!) never apply.
 
     Raises:
@@ -69,6 +69,12 @@ def sampling_params(sampling: Sampling, vocab_size: int) -> dict[str, Any]:
         params["sampling_seed"] = sampling.seed & (2**63 - 1)
     if sampling.logit_bias:
         params["logit_bias"] = _logit_bias(sampling.logit_bias)
+    if sampling.stop_regex:
+        params["stop_regex"] = sampling.stop_regex
+    if sampling.custom_params:
+        params["custom_params"] = sampling.custom_params
+    if grammar is not None:
+        params[grammar.kind] = grammar.text
     return params
 
 
@@ -101,7 +107,35 @@ def outcome(meta_info: Mapping[str, Any], *, prompt_tokens: int, completion_toke
         completion_tokens=completion_tokens,
         cached_tokens=int(meta_info.get("cached_tokens") or 0),
         matched_token_id=matched if isinstance(matched, int) else None,
+        reasoning_tokens=int(meta_info.get("reasoning_tokens") or 0),
+        matched_stop=matched if isinstance(matched, str) else None,
     )
+
+
+def scores(
+    values: Sequence[float | None],
+    top_values: Sequence[Sequence[float] | None],
+    top_ids: Sequence[Sequence[int] | None],
+    top: int,
+) -> Logprobs:
+    """Log probabilities of n tokens and of the `top` likeliest at each; SGLang has None or nothing for a prompt's first token."""
+    chosen = np.array([np.nan if value is None else value for value in values], dtype="<f4").tobytes()
+    if not top:
+        return Logprobs(chosen)
+    ids, alternatives = np.zeros((len(values), top), dtype="<u4"), np.full((len(values), top), np.nan, dtype="<f4")
+    for row, (row_values, row_ids) in enumerate(zip(top_values, top_ids, strict=True)):
+        if row_values and row_ids:
+            ids[row, : len(row_ids)], alternatives[row, : len(row_values)] = row_ids, row_values
+    return Logprobs(chosen, top, ids.tobytes(), alternatives.tobytes())
+
+
+def embedded(out: Mapping[str, Any]) -> Embedded | Failed:
+    """What SGLang's answer to an embedding request says."""
+    reason = out["meta_info"].get("finish_reason") or {}
+    if reason.get("type") == "abort":
+        return failure(int(reason.get("status_code") or 500), str(reason.get("message") or "SGLang gave no reason"))
+    vector = np.asarray(out["embedding"], dtype="<f4")
+    return Embedded(vector.tobytes(), int(out["meta_info"]["prompt_tokens"]))
 
 
 def failure(status: int, message: str) -> Failed:

@@ -27,7 +27,7 @@ import inspect
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sglang.srt.entrypoints.engine import Engine, init_tokenizer_manager
 from sglang.srt.managers.io_struct import BatchStrOutput, BatchTokenIDOutput, GenerateReqInput, HealthCheckOutput
@@ -35,10 +35,10 @@ from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 from sglang.utils import TypeBasedDispatcher
 
 from protocol.errors import StartError
-from protocol.replies import Delta
+from protocol.replies import Delta, Extras, Finished
 from protocol.tokens import pack_tokens
 from workers.sglang_children import run_detokenizer, run_scheduler
-from workers.sglang_requests import outcome
+from workers.sglang_requests import outcome, scores
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +46,14 @@ log = logging.getLogger(__name__)
 class Output:
     """What one request has put out: takes the place of `ReqState.out_list`, whose `append` is all that SGLang calls."""
 
-    __slots__ = ("_moved", "ended", "meta_info", "prompt_tokens", "sent", "state")
+    __slots__ = ("_moved", "_prompt_scored", "ended", "meta_info", "prompt_tokens", "sent", "state")
 
     def __init__(self, moved: "list[Output]", prompt_tokens: int) -> None:
         self._moved = moved
         self.prompt_tokens = prompt_tokens
         self.state: ReqState | None = None
         self.sent = 0
+        self._prompt_scored = False
         self.meta_info: dict[str, Any] = {}
         self.ended = asyncio.get_running_loop().create_future()
 
@@ -80,7 +81,24 @@ class Output:
             end = outcome(self.meta_info, prompt_tokens=self.prompt_tokens, completion_tokens=self.sent)
         # Nearly always one token: to_bytes takes a tenth of the time that an array does.
         packed = new[0].to_bytes(4, "little") if len(new) == 1 else pack_tokens(new)
-        return Delta(state.obj.rid, start, packed, end)
+        return Delta(state.obj.rid, start, packed, end, self._scores(start) if state.obj.return_logprob else None)
+
+    def finished_now(self, reason: Literal["stop"]) -> Finished:
+        """The end, where not the engine decides that it is."""
+        return Finished(reason, self.prompt_tokens, self.sent, int(self.meta_info.get("cached_tokens") or 0))
+
+    def _scores(self, start: int) -> Extras | None:
+        state = self.state
+        assert state is not None
+        top = state.obj.top_logprobs_num
+        of_prompt = None
+        if not self._prompt_scored and state.input_token_logprobs_val:
+            self._prompt_scored = True
+            of_prompt = scores(state.input_token_logprobs_val, state.input_top_logprobs_val, state.input_top_logprobs_idx, top)
+        end = self.sent
+        values = state.output_token_logprobs_val[start:end]
+        of_output = scores(values, state.output_top_logprobs_val[start:end], state.output_top_logprobs_idx[start:end], top)
+        return Extras(logprobs=of_output if values else None, prompt_logprobs=of_prompt)
 
 
 class SteppedInput(GenerateReqInput):
@@ -169,7 +187,7 @@ class StepTokenizerManager(TokenizerManager):
         states: list[ReqState] = []
         for rid in recv_obj.rids:
             state = self.rid_to_state.get(rid)
-            if state is None or type(state.out_list) is not Output or state.time_stats.first_token_time == 0.0:
+            if state is None or type(state.out_list) is not Output or state.time_stats.first_token_time == 0.0 or state.obj.return_logprob:
                 return None
             states.append(state)
         return states

@@ -1,6 +1,8 @@
 """POST /v1/chat/completions."""
 
 import time
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,7 +18,9 @@ from frontend.api.running import Runner, stream_chunks, usage_of, whole
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
+from frontend.text.gain import Answer, Gain
 from protocol.errors import InvalidRequest
+from protocol.replies import ToolCall
 from protocol.tokens import count_tokens
 
 _parser = BodyParser(ChatCompletionRequest)
@@ -35,18 +39,39 @@ async def chat_completions(exchange: Exchange, runner: Runner) -> None:
 
 
 async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionRequest) -> None:
+    run = await start_chat(exchange, runner, request)
+    try:
+        if request.stream:
+            await _stream(exchange, request, run)
+        else:
+            await _whole(exchange, request, run)
+    finally:
+        run.generation.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRun:
+    """A chat that runs. Whoever started it must close the generation.
+
+    Attributes:
+        prompt_tokens: of the rendered messages.
+    """
+
+    generation: Generation
+    prompt_tokens: int
+
+
+async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletionRequest) -> ChatRun:
+    """Check, render, tokenize and dispatch a chat, whichever endpoint it came by.
+
+    Raises:
+        MeshError: it cannot be run.
+    """
     refuse_unsupported_chat(request)
     check_messages(request.messages)
     entry = runner.model(request.model)
     prompt = await encode_prompt(entry.served, _render(entry.served, request), add_special_tokens=False, param="messages")
-    generation = await runner.start(exchange, entry, request, [prompt])
-    try:
-        if request.stream:
-            await _stream(exchange, request, generation, count_tokens(prompt))
-        else:
-            await _whole(exchange, request, generation, count_tokens(prompt))
-    finally:
-        generation.close()
+    return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt))
 
 
 def _render(served: ServedModel, request: ChatCompletionRequest) -> str:
@@ -63,37 +88,70 @@ def _render(served: ServedModel, request: ChatCompletionRequest) -> str:
     )
 
 
-async def _stream(exchange: Exchange, request: ChatCompletionRequest, generation: Generation, prompt_tokens: int) -> None:
+async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun) -> None:
     writer = ChunkWriter(
         _head(exchange, request, "chat.completion.chunk"), around_text=(b'"delta":{"content":', b"}"), with_usage=request.wants_usage
     )
     begun: set[int] = set()
 
-    def chunk(choice: Choice, text: str) -> bytes:
+    def chunk(choice: Choice, gain: Gain) -> bytes:
         nvext = told(request.wants_told, choice) if choice.finish_reason else None
-        if choice.index not in begun:
+        first = choice.index not in begun
+        if first or gain.reasoning or gain.calls or not gain.text:
             begun.add(choice.index)
-            return writer.delta(choice.index, b'{"role":"assistant","content":' + _encode(text) + b"}", choice.finish_reason, nvext)
-        if not text:
-            return writer.delta(choice.index, b"{}", choice.finish_reason, nvext)
-        return writer.text(choice.index, text, choice.finish_reason, nvext)
+            return writer.delta(choice.index, _encode(delta_of(gain, first=first)), choice.finish_reason, nvext)
+        return writer.text(choice.index, gain.text, choice.finish_reason, nvext)
 
-    await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens, request.n or 1)))
+    usage = partial(usage_of, run.generation, run.prompt_tokens, request.n or 1)
+    await stream_chunks(exchange, run.generation, chunk, lambda: writer.last(usage()))
 
 
-async def _whole(exchange: Exchange, request: ChatCompletionRequest, generation: Generation, prompt_tokens: int) -> None:
-    texts = await generation.finish()
+def delta_of(gain: Gain, *, first: bool) -> dict[str, Any]:
+    """OpenAI's delta object; the first one of a choice bears the role."""
+    delta: dict[str, Any] = {"role": "assistant", "content": None if gain.reasoning or gain.calls else ""} if first else {}
+    if gain.reasoning:
+        delta["reasoning_content"] = gain.reasoning
+    if gain.text:
+        delta["content"] = gain.text
+    if gain.calls:
+        delta["tool_calls"] = [_call_delta(call) for call in gain.calls]
+    return delta
+
+
+def _call_delta(call: ToolCall) -> dict[str, Any]:
+    if not call.name:
+        return {"index": call.index, "function": {"arguments": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"index": call.index, "id": call.call_id, "type": "function", "function": function}
+
+
+async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun) -> None:
+    answers = await run.generation.finish()
     choices = [
         {
             "index": choice.index,
-            "message": {"role": "assistant", "content": text, "refusal": None},
+            "message": message_of(answer),
             "logprobs": None,
             "finish_reason": choice.finish_reason,
         }
-        for choice, text in zip(generation.choices, texts, strict=True)
+        for choice, answer in zip(run.generation.choices, answers, strict=True)
     ]
-    usage = usage_of(generation, prompt_tokens, request.n or 1).as_json()
-    await exchange.send_json(200, _encode(_head(exchange, request, "chat.completion") | whole(choices, usage, request, generation)))
+    usage = usage_of(run.generation, run.prompt_tokens, request.n or 1).as_json()
+    head = _head(exchange, request, "chat.completion")
+    await exchange.send_json(200, _encode(head | whole(choices, usage, request, run.generation)))
+
+
+def message_of(answer: Answer) -> dict[str, Any]:
+    """OpenAI's message object. What calls tools and says nothing has no content."""
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if calls := answer.calls:
+        message["content"] = answer.text or None
+        message["tool_calls"] = [
+            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in calls
+        ]
+    return message
 
 
 def _head(exchange: Exchange, request: ChatCompletionRequest, kind: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from frontend.api.running import Runner, stream_chunks, usage_of, whole
 from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
+from frontend.text.gain import Gain
 from protocol.errors import InvalidRequest
 from protocol.tokens import count_tokens, pack_tokens
 
@@ -86,19 +87,19 @@ def _echo(prompt: str | list[int], served: ServedModel) -> str:
 async def _stream(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
     writer = ChunkWriter(_head(exchange, request), around_text=(b'"text":', b""), with_usage=request.wants_usage)
 
-    def chunk(choice: Choice, text: str) -> bytes:
+    def chunk(choice: Choice, gain: Gain) -> bytes:
         echo, echoes[choice.index] = echoes[choice.index], ""
         nvext = told(request.wants_told, choice) if choice.finish_reason else None
-        return writer.text(choice.index, echo + text, choice.finish_reason, nvext)
+        return writer.text(choice.index, echo + gain.text, choice.finish_reason, nvext)
 
     await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens, request.n or 1)))
 
 
 async def _whole(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
-    texts = await generation.finish()
+    answers = await generation.finish()
     choices = [
-        {"index": choice.index, "text": echo + text, "logprobs": None, "finish_reason": choice.finish_reason}
-        for choice, echo, text in zip(generation.choices, echoes, texts, strict=True)
+        {"index": choice.index, "text": echo + answer.text, "logprobs": None, "finish_reason": choice.finish_reason}
+        for choice, echo, answer in zip(generation.choices, echoes, answers, strict=True)
     ]
     usage = usage_of(generation, prompt_tokens, request.n or 1).as_json()
     await exchange.send_json(200, _encode(_head(exchange, request) | whole(choices, usage, request, generation)))

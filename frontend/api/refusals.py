@@ -12,16 +12,12 @@ def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
         InvalidRequest: fields that contradict each other.
     """
     _refuse_common(request)
-    if request.logprobs or request.top_logprobs:
-        raise _unsupported("logprobs")
     if request.response_format is not None and request.response_format.get("type") != "text":
         raise _unsupported("response_format")
     if request.modalities not in (None, ["text"]):
         raise _unsupported("modalities")
     if request.reasoning_effort is not None:
         raise _unsupported("reasoning_effort")
-    if request.tool_choice not in (None, "none", "auto"):
-        raise _unsupported("tool_choice")
     if request.add_generation_prompt and request.continue_final_message:
         raise InvalidRequest("add_generation_prompt and continue_final_message exclude each other.", param="continue_final_message")
 
@@ -29,8 +25,6 @@ def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
 def refuse_unsupported_completion(request: CompletionRequest) -> None:
     """As `refuse_unsupported_chat`, for completions."""
     _refuse_common(request)
-    if request.logprobs is not None:
-        raise _unsupported("logprobs")
     if request.suffix:
         raise _unsupported("suffix")
     if request.best_of is not None and request.best_of != (request.n or 1):

@@ -4,9 +4,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from frontend.api.chunks import Usage
 from frontend.api.exchange import Exchange
+from frontend.api.grammars import grammar_of
+from frontend.api.logprobs import logprobs_wanted
 from frontend.api.nvext import NvExt, told, wishes
+from frontend.api.readings import reading_of
 from frontend.api.request_id import new_request_id
 from frontend.api.sampling import sampling_for, sampling_of_choice, stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
@@ -15,9 +20,10 @@ from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
 from frontend.recovery import Recovery
 from frontend.routing.route import Route, Weights
+from frontend.text.gain import Gain
 from frontend.text.output import OutputRules
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
-from protocol.requests import Generate
+from protocol.requests import Generate, Sampling
 from protocol.tokens import count_tokens
 
 CHOICES_MAX = 1_024
@@ -65,27 +71,29 @@ class Runner:
         request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
         asked = wishes(request.nvext, exchange.routing_headers)
         salt = request.cache_salt or asked.cache_salt
+        card = entry.served.card
+        plain = Generate(
+            request_id=exchange.request_id,
+            model=card.name,
+            token_ids=b"",
+            sampling=Sampling(0),
+            deadline_unix_ms=exchange.deadline_unix_ms,
+            # Whoever watches for stop strings must see the tokens as they are made.
+            stream=bool(request.stream or request.stop),
+            priority=request.priority or 0,
+            lora_name=request.lora_path,
+            cache_salt=salt,
+            traceparent=exchange.traceparent,
+            grammar=grammar_of(request),
+            logprobs=logprobs_wanted(request),
+            reading=reading_of(request, card),
+        )
         requests: list[tuple[Generate, Route]] = []
         for prompt in prompts:
             route = self._route(prompt, request.lora_path, salt, asked)
-            sampling = sampling_for(request, entry.served.card, count_tokens(prompt))
+            sampling = sampling_for(request, card, count_tokens(prompt))
             requests += [
-                (
-                    Generate(
-                        request_id=request_id,
-                        model=entry.served.card.name,
-                        token_ids=prompt,
-                        sampling=sampling_of_choice(sampling, index),
-                        deadline_unix_ms=exchange.deadline_unix_ms,
-                        # Stop strings are seen here, so the tokens must come as they are made.
-                        stream=bool(request.stream or request.stop),
-                        priority=request.priority or 0,
-                        lora_name=request.lora_path,
-                        cache_salt=salt,
-                        traceparent=exchange.traceparent,
-                    ),
-                    route,
-                )
+                (replace(plain, request_id=request_id, token_ids=prompt, sampling=sampling_of_choice(sampling, index)), route)
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
         generation = Generation(self._mesh, entry, self._recovery)
@@ -115,11 +123,11 @@ class Runner:
 
 
 async def stream_chunks(
-    exchange: Exchange, generation: Generation, chunk: Callable[[Choice, str], bytes], last: Callable[[], bytes]
+    exchange: Exchange, generation: Generation, chunk: Callable[[Choice, Gain], bytes], last: Callable[[], bytes]
 ) -> None:
     """Send what every turn of the generation gained as one write, then `last`. Nothing is sent before the first token."""
     while True:
-        chunks = b"".join([chunk(choice, text) for choice, text in await generation.advance()])
+        chunks = b"".join([chunk(choice, gain) for choice, gain in await generation.advance()])
         if not generation.running:
             await exchange.end_events(chunks + last())
             return
@@ -136,6 +144,7 @@ def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
         prompt_tokens=prompt_tokens,
         completion_tokens=sum(choice.completion_tokens for choice in generation.choices),
         cached_tokens=sum(choice.cached_tokens for choice in generation.choices[::n]),
+        reasoning_tokens=sum(choice.reasoning_tokens for choice in generation.choices),
     )
 
 

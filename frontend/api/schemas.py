@@ -90,6 +90,9 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     modalities: list[str] | None = None
     reasoning_effort: str | None = None
     # Extensions
+    separate_reasoning: bool | None = None
+    """False leaves the thinking in the content."""
+    stream_reasoning: bool | None = None
     chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None

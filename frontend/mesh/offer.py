@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from frontend.routing.route import Route
-from protocol.requests import Generate
+from protocol.requests import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Offer:
         admitted: some of it has been served, so it comes before whoever has not been, and is not refused for want of a place.
     """
 
-    request: Generate
+    request: Work
     route: Route
     avoid: AbstractSet[str] = frozenset()
     alone: bool = False

@@ -125,8 +125,8 @@ class Client:
             await generation.start(self._requests(), self.rules)
             outcome.texts = [""] * self.asked.n
             while generation.running:
-                for choice, text in await generation.advance():
-                    outcome.texts[choice.index] += text
+                for choice, gain in await generation.advance():
+                    outcome.texts[choice.index] += gain.text
         except MeshError:
             outcome.ranks_left = sorted(entry.worker_of)
             raise

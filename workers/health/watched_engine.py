@@ -11,7 +11,7 @@ from protocol.errors import Overloaded
 from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed
-from protocol.requests import Generate
+from protocol.requests import Work
 from workers.engine import CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
 from workers.health.canaries import CanaryFields, MakeCanary, canary_maker
 from workers.health.rank_watch import HealthLimits, RankState, RankWatch
@@ -73,7 +73,7 @@ class WatchedEngine:
             self.ranks = [RankWatch(self._settings.limits) for _ in range(facts.capacity.dp_size)]
         return facts
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Work) -> None:
         """Pass a request on and count it to its rank."""
         if self.ranks:
             watch = self._rank(request.routed_dp_rank)

@@ -15,7 +15,7 @@ from protocol.errors import StartError
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, RankLoad
 from protocol.replies import Delta, Failed, Finished
-from protocol.requests import Generate
+from protocol.requests import Generate, Work
 from protocol.sockets import Socket
 from protocol.tokens import count_tokens
 from workers.demo_model import demo_model_dir
@@ -124,8 +124,12 @@ class SimEngine:
         ]
         return msgspec.structs.replace(facts, kv_streams=streams)
 
-    def submit(self, request: Generate) -> None:
+    def submit(self, request: Work) -> None:
         """Take a request and return at once; a refusal is delivered in a later loop turn."""
+        refused = _beyond(request)
+        if refused is not None or not isinstance(request, Generate):
+            self._tell(Delta(request.request_id, 0, b"", refused))
+            return
         if request.request_id.startswith(CANARY_PREFIX) and self._runners:
             self._runners[self._rank_of(request) or 0].answer(request.request_id)
             return
@@ -310,3 +314,13 @@ def _tell_death(loop: asyncio.AbstractEventLoop, on_death: OnDeath) -> None:
 
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _beyond(request: Work) -> Failed | None:
+    """What a simulated engine cannot do: it has no model that could."""
+    if not isinstance(request, Generate):
+        return Failed("unsupported_parameter", "The simulated engine makes no embeddings.", "model")
+    for name, asked in (("response_format", request.grammar), ("logprobs", request.logprobs), ("tools", request.reading)):
+        if asked is not None:
+            return Failed("unsupported_parameter", f"The simulated engine does not know {name}.", name)
+    return None

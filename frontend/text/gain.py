@@ -1,0 +1,102 @@
+"""What a choice has gained since it was last asked, and the whole of it at the end."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from protocol.replies import Content, Extras, Logprobs, Reasoning, ToolCall
+
+
+class Gain(Struct):
+    """One turn's gain of one choice."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: Sequence[ToolCall] = ()
+    """Pieces of tool calls, one of each call that gained something."""
+    token_ids: bytes = b""
+    """The tokens that `logprobs` speak of, packed u32; empty where nobody asked for log probabilities."""
+    logprobs: Sequence[Logprobs] = ()
+    prompt_logprobs: Logprobs | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.text or self.reasoning or self.calls or self.token_ids or self.prompt_logprobs)
+
+    def take(self, packed: bytes, extras: Sequence[Extras]) -> None:
+        """Add what came beside the tokens `packed`."""
+        texts: list[str] = []
+        thoughts: list[str] = []
+        calls: list[ToolCall] = []
+        for extra in extras:
+            for part in extra.parts:
+                if isinstance(part, Content):
+                    texts.append(part.text)
+                elif isinstance(part, Reasoning):
+                    thoughts.append(part.text)
+                else:
+                    calls.append(part)
+        self.text += "".join(texts)
+        self.reasoning += "".join(thoughts)
+        self.calls = joined_calls(calls)
+        self.logprobs = [extra.logprobs for extra in extras if extra.logprobs is not None]
+        self.prompt_logprobs = next((extra.prompt_logprobs for extra in extras if extra.prompt_logprobs is not None), None)
+        if self.logprobs:
+            self.token_ids = packed
+
+
+class Answer:
+    """All that a choice gained.
+
+    Attributes:
+        scored: tokens, packed u32, and their log probabilities, in order.
+    """
+
+    __slots__ = ("_calls", "_texts", "_thoughts", "prompt_logprobs", "scored")
+
+    def __init__(self) -> None:
+        self.scored: list[tuple[bytes, Sequence[Logprobs]]] = []
+        self.prompt_logprobs: Logprobs | None = None
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: list[ToolCall] = []
+
+    def add(self, gain: Gain) -> None:
+        """Take what came next."""
+        self._texts.append(gain.text)
+        self._thoughts.append(gain.reasoning)
+        self._calls.extend(gain.calls)
+        if gain.token_ids:
+            self.scored.append((gain.token_ids, gain.logprobs))
+        self.prompt_logprobs = self.prompt_logprobs or gain.prompt_logprobs
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self._thoughts)
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """Each tool call in one piece."""
+        return joined_calls(self._calls)
+
+
+def joined_calls(pieces: Sequence[ToolCall]) -> list[ToolCall]:
+    """Pieces of the same call as one, in order of their first."""
+    if len(pieces) < 2:
+        return list(pieces)
+    by_index: dict[int, list[ToolCall]] = {}
+    for piece in pieces:
+        by_index.setdefault(piece.index, []).append(piece)
+    return [
+        ToolCall(
+            index,
+            call_id=next((piece.call_id for piece in same if piece.call_id), ""),
+            name=next((piece.name for piece in same if piece.name), ""),
+            arguments="".join(piece.arguments for piece in same),
+        )
+        for index, same in by_index.items()
+    ]

@@ -1,0 +1,59 @@
+"""kvmesh's requests as SGLang takes them. Import it after `workers.sglang_cpu.activate_if_cpu_host`: it imports SGLang."""
+
+from typing import Any
+
+from sglang.srt.managers.io_struct import EmbeddingReqInput
+
+from protocol.requests import Embed, Generate, Work
+from workers.sglang_reading import Plan
+from workers.sglang_requests import input_ids, sampling_params
+from workers.sglang_steps import Output, SteppedInput
+
+
+def generate_input(request: Generate, output: Output, plan: Plan | None, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
+    """A generation whose output goes to `output`.
+
+    Args:
+        plan: what the engine's parsers need of it; None where nothing is parsed.
+    Raises:
+        InvalidRequest: something that would end the scheduler.
+    """
+    params = sampling_params(request.sampling, request.grammar, vocab_size)
+    if plan is not None and plan.grammar is not None and request.grammar is None:
+        kind, text = plan.grammar
+        params[kind] = text
+    wanted = request.logprobs
+    obj = SteppedInput(
+        **_common(request, manager, vocab_size),
+        sampling_params=params,
+        stream=request.stream,
+        cache_salt=request.cache_salt,
+        return_logprob=wanted is not None,
+        top_logprobs_num=wanted.top if wanted is not None else 0,
+        logprob_start_len=0 if wanted is not None and wanted.of_prompt else -1,
+        require_reasoning=plan is not None and plan.require_reasoning,
+        log_metrics=log_metrics,
+    )
+    obj.output = output
+    return obj
+
+
+def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
+    """An embedding of one text.
+
+    Raises:
+        InvalidRequest: as above.
+    """
+    return EmbeddingReqInput(**_common(request, manager, vocab_size), dimensions=request.dimensions, log_metrics=log_metrics)
+
+
+def _common(request: Work, manager: Any, vocab_size: int) -> dict[str, Any]:
+    return {
+        "rid": request.request_id,
+        "input_ids": input_ids(request.token_ids, vocab_size),
+        "routed_dp_rank": request.routed_dp_rank,
+        # Without priority scheduling SGLang ignores a priority or, if so configured, refuses the request for it.
+        "priority": request.priority if manager.enable_priority_scheduling else None,
+        "lora_path": request.lora_name,
+        "external_trace_header": {"traceparent": request.traceparent} if request.traceparent else None,
+    }

@@ -1,0 +1,106 @@
+"""One request between submit and its end, and what its failure means. Imports no SGLang."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest
+from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.replies import Delta, Extras, Failed, Finished, Part
+from protocol.requests import Work
+from protocol.tokens import unpack_tokens
+from workers.sglang_requests import failure
+
+log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """Makes text of one request's tokens and takes it apart (workers.sglang_reading).
+
+    Attributes:
+        stopped_after_tokens: tokens up to and including the one that completed a stop string; None while none did.
+        matched_stop: that string.
+    """
+
+    stopped_after_tokens: int | None
+    matched_stop: str | None
+
+    def feed(self, token_ids: Sequence[int]) -> list[Part]:
+        """Take the next tokens."""
+        ...
+
+    def end(self, token_ids: Sequence[int], finished: Finished) -> list[Part]:
+        """Take the last tokens, and tell what was held back."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A request on the engine. Their number is bounded by the credits that the worker grants its frontends.
+
+    Attributes:
+        output: what SGLang appends to (workers.sglang_steps.Output); None for an embedding.
+    """
+
+    request: Work
+    output: Any
+    reader: Reader | None = None
+    task: asyncio.Task[None] | None = None
+    expiry: asyncio.TimerHandle | None = None
+    expired: bool = False
+
+    @property
+    def tokens_sent(self) -> int:
+        """Tokens that have been delivered."""
+        return 0 if self.output is None else self.output.sent
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether the scheduler knows of it, so that only it can end it."""
+        return self.output is not None and self.output.dispatched
+
+    def read(self, delta: Delta) -> Delta:
+        """The delta with what its reader made of it. A stop string ends the request though the engine goes on."""
+        reader, end = self.reader, delta.end
+        if reader is None or isinstance(end, Failed):
+            return delta
+        token_ids = unpack_tokens(delta.token_ids)
+        parts = reader.end(token_ids, end) if isinstance(end, Finished) else reader.feed(token_ids)
+        if reader.stopped_after_tokens is not None:
+            end = self._stopped(reader, end)
+        if parts or delta.extras is not None:
+            extras = Extras(parts) if delta.extras is None else replace(delta.extras, parts=parts)
+            return Delta(delta.request_id, delta.start, delta.token_ids, end, extras)
+        return delta if end is delta.end else Delta(delta.request_id, delta.start, delta.token_ids, end)
+
+    def _stopped(self, reader: Reader, end: Any) -> Finished:
+        finished = end if isinstance(end, Finished) else self.output.finished_now("stop")
+        return replace(
+            finished,
+            reason="stop",
+            completion_tokens=reader.stopped_after_tokens,
+            matched_token_id=None,
+            matched_stop=reader.matched_stop,
+        )
+
+
+def deadline_failed() -> Failed:
+    """The end of what did not begin in time."""
+    return Failed(code=DeadlineExceeded.code, message="the deadline passed before the first token")
+
+
+def failed(error: BaseException | None) -> Failed:
+    """The failure that an exception of `generate_request` stands for."""
+    if isinstance(error, InvalidRequest):
+        return Failed(code=error.code, message=error.message[:MESSAGE_CHARS_MAX], param=error.param)
+    if isinstance(error, ValueError | TypeError):  # SGLang's validation; an unknown or ill-typed parameter is a TypeError
+        return Failed(code=InvalidRequest.code, message=str(error)[:MESSAGE_CHARS_MAX])
+    status = getattr(error, "status_code", None)  # fastapi.HTTPException
+    if isinstance(status, int):
+        return failure(status, str(getattr(error, "detail", "")))
+    log.error("SGLang failed on a request", exc_info=error)
+    return Failed(code=EngineFault.code, message="the engine failed on this request")
