@@ -16,6 +16,7 @@ from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_chat
 from frontend.api.running import Runner, stream_chunks, usage_of, whole
 from frontend.api.schemas import ChatCompletionRequest
+from frontend.api.thinking import template_kwargs
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from frontend.text.gain import Answer, Gain
@@ -75,7 +76,7 @@ async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletion
 
 
 def _render(served: ServedModel, request: ChatCompletionRequest) -> str:
-    kwargs = request.chat_template_kwargs or {}
+    kwargs = template_kwargs(request)
     if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
         raise InvalidRequest(f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.", param="chat_template_kwargs")
     continued = request.continue_final_message or False

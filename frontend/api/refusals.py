@@ -16,8 +16,6 @@ def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
         raise _unsupported("response_format")
     if request.modalities not in (None, ["text"]):
         raise _unsupported("modalities")
-    if request.reasoning_effort is not None:
-        raise _unsupported("reasoning_effort")
     if request.add_generation_prompt and request.continue_final_message:
         raise InvalidRequest("add_generation_prompt and continue_final_message exclude each other.", param="continue_final_message")
 

@@ -24,6 +24,7 @@ Model = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 TokenCount = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
 TokenId = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 StopString = Annotated[str, Meta(min_length=1, max_length=STOP_CHARS_MAX)]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 
@@ -88,7 +89,7 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     store: bool | None = None
     service_tier: str | None = None
     modalities: list[str] | None = None
-    reasoning_effort: str | None = None
+    reasoning_effort: ReasoningEffort | None = None
     # Extensions
     separate_reasoning: bool | None = None
     """False leaves the thinking in the content."""
