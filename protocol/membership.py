@@ -18,6 +18,9 @@ from protocol.limits import (
 from protocol.requests import Count, DpRank, Name, Positive
 
 StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Role = Literal["decode", "embedding"]
+"""What a worker's engine is for: to generate text, or to make vectors of it."""
+
 Sha256Hex = Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 
@@ -58,6 +61,10 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     """SGLang's parser of tool calls; empty: none."""
     reasoning_parser: Name = ""
     """SGLang's parser of thinking; empty: none."""
+    embedding_dimensions: Count = 0
+    """Of the vectors that the model makes; 0 where it makes none."""
+    cross_encoder: bool = False
+    """The model reads two texts together and says how well they match: its vectors have that one number."""
 
     @property
     def digest(self) -> str:
@@ -120,7 +127,7 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     worker_id: Name
     epoch: int
     """Random per process: tells a reconnect of the same process from a restart under the same id."""
-    role: Literal["decode", "embedding"]
+    role: Role
     endpoint: Name
     """dyn://namespace.component.endpoint"""
     card: ModelCard

@@ -115,6 +115,8 @@ class Embed(Struct, frozen=True, tag="embed", omit_defaults=True):
     deadline_unix_ms: int
     dimensions: Positive | None = None
     """For models that know shorter vectors (Matryoshka); None: the model's own."""
+    second_text_at: Count = 0
+    """Where the second of two texts begins, for a cross-encoder that tells them apart; 0 where there is one, or nothing is told."""
     priority: int = 0
     routed_dp_rank: int | None = None
     lora_name: Name | None = None

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from kv_events.engine_stream import StreamAddress
-from protocol.membership import Capacity, ModelCard, RankLoad
+from protocol.membership import Capacity, ModelCard, RankLoad, Role
 from protocol.replies import Delta
 from protocol.requests import Work
 
@@ -41,6 +41,8 @@ class EngineFacts(Struct, frozen=True):
     """For people: "sglang 0.5.23 on cpu", "sim"."""
     kv_streams: Sequence[StreamAddress] = ()
     """Where the ranks of this host publish their KV events, in rank order; none if they do not."""
+    role: Role = "decode"
+    """What the engine is for, as it understood its arguments and its model."""
 
 
 class FollowerFacts(Struct, frozen=True):

@@ -32,6 +32,9 @@ from workers.system.server import SystemServer
 
 _PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
 
+_IS_EMBEDDING = "--is-embedding"
+"""SGLang's flag, and the sim engine's."""
+
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run a worker until SIGTERM or SIGINT, or until its engine dies; returns the exit code."""
@@ -123,6 +126,8 @@ def _default_worker_id(engine_argv: Sequence[str]) -> str:
 
 
 def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
+    if settings.embedding_worker and _IS_EMBEDDING not in argv:
+        argv = [*argv, _IS_EMBEDDING]
     if settings.engine == "sim":
         from workers.sim.engine import SimEngine  # noqa: PLC0415
 

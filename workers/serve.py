@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import zmq
 from msgspec.structs import replace
@@ -33,9 +32,6 @@ log = logging.getLogger(__name__)
 
 CREDIT_REQUESTS_MIN = 64
 """Granted even by an engine that runs fewer: a queue of its own hides the way to the frontend and back."""
-
-_ROLE: Final = "decode"
-"""What this worker's engine is for; every engine so far does whole requests."""
 
 FILES_SENT_MAX = 16
 """Model files under way to frontends at once, each in memory as a whole; a frontend asks for one after the other."""
@@ -75,7 +71,7 @@ class WorkerServer:
         departure: Departure,
         board: Board,
     ) -> None:
-        self._engine = WatchedEngine(engine, _ROLE, health, clock=time.monotonic)
+        self._engine = WatchedEngine(engine, health, clock=time.monotonic)
         self._departure = departure
         self._board = board
         self._draining = False
@@ -270,7 +266,7 @@ class WorkerServer:
         return Hello(
             worker_id=self._worker_id,
             epoch=self._epoch,
-            role=_ROLE,
+            role=facts.role,
             endpoint=self._endpoint,
             card=facts.card,
             capacity=capacity,

@@ -25,6 +25,9 @@ class WorkerSettings:
         "mesh address of a frontend; repeatable; a DNS name stands for every address behind it",
         env="KVMESH_FRONTEND",
     )
+    embedding_worker: bool = setting(
+        default=False, help_text="serve vectors of texts instead of answers (the engine's --is-embedding)", env="DYN_SGL_EMBEDDING_WORKER"
+    )
     worker_id: str | None = setting(
         None, "name of this worker in logs and metrics; made from host and process if not given", env="KVMESH_WORKER_ID"
     )

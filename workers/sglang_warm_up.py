@@ -10,7 +10,7 @@ from typing import Final
 
 from protocol.errors import StartError
 from protocol.replies import Delta, Failed
-from protocol.requests import Generate, Sampling
+from protocol.requests import Embed, Generate, Sampling, Work
 from protocol.tokens import pack_tokens
 from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
 
@@ -34,14 +34,7 @@ class WarmUp:
         capacity = facts.capacity
         tokens_max = max(1, min(facts.card.context_length, capacity.kv_tokens) // 4)
         self.requests = [
-            Generate(
-                request_id=secrets.token_hex(16),
-                model=facts.card.name,
-                token_ids=pack_tokens([_TOKEN_ID] * min(tokens, tokens_max)),
-                sampling=Sampling(_NEW_TOKENS, temperature=0.0, ignore_eos=True),
-                deadline_unix_ms=NO_DEADLINE_UNIX_MS,
-                routed_dp_rank=rank if capacity.dp_size > 1 else None,
-            )
+            _request(facts, min(tokens, tokens_max), rank if capacity.dp_size > 1 else None)
             for rank in range(capacity.dp_size)
             for tokens in _PROMPTS_TOKENS
         ]
@@ -68,3 +61,11 @@ class WarmUp:
                 await self._ended
         except TimeoutError:
             raise StartError(f"the engine has not answered its first requests within {WARM_UP_S_MAX:.0f} s") from None
+
+
+def _request(facts: EngineFacts, tokens: int, rank: int | None) -> Work:
+    request_id, prompt = secrets.token_hex(16), pack_tokens([_TOKEN_ID] * tokens)
+    if facts.role == "embedding":
+        return Embed(request_id, facts.card.name, prompt, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
+    sampling = Sampling(_NEW_TOKENS, temperature=0.0, ignore_eos=True)
+    return Generate(request_id, facts.card.name, prompt, sampling, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)

@@ -82,7 +82,7 @@ class SimulatedWorker:
         self.process = Process(worker_id, self.loop)
         self.faults = NotedFaults(self.crash, self._block, on_fault)
         self._sim = SimEngine(spec.settings, faults=self.faults, unix_ms=lambda: int(self.loop.time() * 1000))
-        self._engine = WatchedEngine(self._sim, "decode", HEALTH, clock=self.loop.time)
+        self._engine = WatchedEngine(self._sim, HEALTH, clock=self.loop.time)
         self.departure = Departure(DrainLimits(timeout_s=spec.drain_s_max))
         self.intake = Intake(self._engine, unix_ms=lambda: self.loop.time() * 1000, on_idle=self.departure.note_idle)
         self.links: list[FrontendLink] = []

@@ -11,14 +11,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from protocol.errors import StartError
-from protocol.requests import Generate, Sampling
+from protocol.membership import Role
+from protocol.requests import Embed, Generate, Sampling, Work
 from protocol.tokens import pack_tokens
 from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
 
 PROMPT_TOKENS_MAX: Final = 1_024
 """Of a canary's own prompt: more would be load, not a health check."""
 
-MakeCanary = Callable[[str, int], Generate]
+MakeCanary = Callable[[str, int], Work]
 """From a request id and a data-parallel rank."""
 
 
@@ -48,15 +49,15 @@ def read_canary_fields(payload: str | None) -> CanaryFields:
         raise StartError(f"--health-check-payload: {error}") from None
 
 
-def canary_maker(role: str, facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
-    """How a worker of this role asks its engine for a sign of life.
+def canary_maker(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
+    """How a worker asks its engine for a sign of life; what the engine is for decides it.
 
     Raises:
         StartError: the prompt has a token that the model does not.
     """
     if max(fields.token_ids) >= facts.card.vocab_size:
         raise StartError(f"--health-check-payload: token {max(fields.token_ids)} is beyond the vocabulary of {facts.card.vocab_size}")
-    return CANARIES[role](facts, fields)
+    return CANARIES[facts.role](facts, fields)
 
 
 def _short_generation(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
@@ -76,5 +77,15 @@ def _short_generation(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
     return make
 
 
-CANARIES: Final[dict[str, Callable[[EngineFacts, CanaryFields], MakeCanary]]] = {"decode": _short_generation}
+def _short_text(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
+    """A text of one token, unless told otherwise."""
+    text = pack_tokens(fields.token_ids)
+
+    def make(request_id: str, rank: int) -> Embed:
+        return Embed(request_id, facts.card.name, text, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
+
+    return make
+
+
+CANARIES: Final[dict[Role, Callable[[EngineFacts, CanaryFields], MakeCanary]]] = {"decode": _short_generation, "embedding": _short_text}
 """Role of a worker → how its canaries are made."""

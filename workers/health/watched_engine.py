@@ -10,7 +10,7 @@ from typing import Final
 from protocol.errors import Overloaded
 from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
 from protocol.membership import RankLoad
-from protocol.replies import Delta, Failed
+from protocol.replies import Delta, Embedded, Failed
 from protocol.requests import Work
 from workers.engine import CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
 from workers.health.canaries import CanaryFields, MakeCanary, canary_maker
@@ -38,16 +38,14 @@ class WatchedEngine:
     which canary it means.
 
     Args:
-        role: kind of worker, which decides what a canary is.
         clock: monotonic seconds.
     Attributes:
         ranks: what is known of each, by dp_rank; none before the start, on a node that takes no requests, and if checks are off.
     """
 
-    def __init__(self, engine: Engine, role: str, settings: HealthSettings, *, clock: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, settings: HealthSettings, *, clock: Callable[[], float]) -> None:
         self.ranks: list[RankWatch] = []
         self._engine = engine
-        self._role = role
         self._settings = settings
         self._clock = clock
         self._elsewhere = RankWatch(settings.limits)
@@ -69,7 +67,7 @@ class WatchedEngine:
         self._deliver = deliver
         facts = await self._engine.start(self._take, on_death)
         if isinstance(facts, EngineFacts) and self._settings.enabled:
-            self._make_canary = canary_maker(self._role, facts, self._settings.canary)
+            self._make_canary = canary_maker(facts, self._settings.canary)
             self.ranks = [RankWatch(self._settings.limits) for _ in range(facts.capacity.dp_size)]
         return facts
 
@@ -159,7 +157,7 @@ class WatchedEngine:
             if watch is None:
                 self._take_canary(delta, now)
                 continue
-            if delta.token_ids:  # a refusal, an expiry or an abort need not come from the rank
+            if delta.token_ids or isinstance(delta.end, Embedded):  # a refusal, an expiry or an abort need not come from the rank
                 watch.note_output(now)
             if delta.end is not None:
                 del watch_of[delta.request_id]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from protocol.errors import StartError
 from protocol.membership import Capacity, ModelCard, RankLoad
@@ -64,7 +65,7 @@ class Bench:
     def __init__(self, ranks: int, **settings: Any) -> None:
         self.now = 1_000.0
         self.engine = QuietEngine(ranks)
-        self.watched = WatchedEngine(self.engine, "decode", HealthSettings(limits=LIMITS, **settings), clock=lambda: self.now)
+        self.watched = WatchedEngine(self.engine, HealthSettings(limits=LIMITS, **settings), clock=lambda: self.now)
         self.delivered: list[Delta] = []
 
     async def begin(self) -> "Bench":
@@ -248,10 +249,10 @@ def test_a_payload_that_is_none_is_a_start_error_in_one_line(payload: str) -> No
 
 def test_a_token_that_the_model_does_not_have_is_a_start_error() -> None:
     with pytest.raises(StartError, match="token 50 is beyond the vocabulary of 50"):
-        canary_maker("decode", _facts(1), CanaryFields(token_ids=(50,)))
+        canary_maker(_facts(1), CanaryFields(token_ids=(50,)))
 
 
 def test_every_kind_of_worker_makes_a_request_for_the_rank_it_is_asked_for() -> None:
     for role in CANARIES:
-        request = canary_maker(role, _facts(2), CanaryFields())("i" * 32, 1)
+        request = canary_maker(replace(_facts(2), role=role), CanaryFields())("i" * 32, 1)
         assert (request.request_id, request.routed_dp_rank) == ("i" * 32, 1)
