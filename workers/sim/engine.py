@@ -13,15 +13,16 @@ import zmq
 
 from protocol.errors import StartError
 from protocol.limits import MESSAGE_CHARS_MAX
-from protocol.membership import Capacity, RankLoad
+from protocol.membership import Capacity, RankLoad, Role
 from protocol.replies import Delta, Failed, Finished
-from protocol.requests import Generate, Work
+from protocol.requests import Embed, Generate, Work
 from protocol.sockets import Socket
 from protocol.tokens import count_tokens
 from workers.demo_model import demo_model_dir
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.model_card import build_card
+from workers.sim.embedder import SimEmbedder
 from workers.sim.faults import Faults, read_faults, simulated_error
 from workers.sim.kv_outlet import KvOutlet
 from workers.sim.radix_cache import CacheListener, RadixCache
@@ -70,6 +71,7 @@ class SimEngine:
         self._muted: dict[str, Generate] = {}
         self._untold: list[Delta] = []
         self._next_rank = 0
+        self._embedder = SimEmbedder(settings.sim_embedding_dimensions) if settings.is_embedding else None
         self._live: _Live | None = None
 
     @classmethod
@@ -82,6 +84,8 @@ class SimEngine:
             StartError: an argument it does not have, or a value out of its range.
         """
         settings = read_settings(argv)
+        if settings.is_embedding:
+            settings = replace(settings, disable_radix_cache=True)
         wanted = kv_events and not settings.disable_radix_cache
         config = with_events(settings.kv_events_config, dp_ranks=settings.dp_size) if wanted else None
         return cls(replace(settings, kv_events_config=config))
@@ -93,6 +97,8 @@ class SimEngine:
             StartError: no usable model directory, or the fault start-error.
         """
         settings = self._settings
+        if self._embedder is not None:
+            deliver = _with_vectors(self._embedder, deliver)
         facts, words = await asyncio.to_thread(_read_model, settings)
         await asyncio.sleep(settings.sim_startup_s)
         if self._faults.armed("start-error"):
@@ -126,10 +132,13 @@ class SimEngine:
 
     def submit(self, request: Work) -> None:
         """Take a request and return at once; a refusal is delivered in a later loop turn."""
-        refused = _beyond(request)
-        if refused is not None or not isinstance(request, Generate):
+        refused = _beyond(request, embeds=self._embedder is not None)
+        if refused is not None:
             self._tell(Delta(request.request_id, 0, b"", refused))
             return
+        if isinstance(request, Embed):
+            assert self._embedder is not None
+            request = self._embedder.as_generation(request)
         if request.request_id.startswith(CANARY_PREFIX) and self._runners:
             self._runners[self._rank_of(request) or 0].answer(request.request_id)
             return
@@ -305,7 +314,10 @@ def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         kv_tokens=settings.max_total_tokens // settings.page_size * settings.page_size,
         requests_running_max=settings.max_running_requests,
     )
-    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version="sim"), words
+    role: Role = "decode"
+    if settings.is_embedding:
+        role, card = "embedding", msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions)
+    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version="sim", role=role), words
 
 
 def _tell_death(loop: asyncio.AbstractEventLoop, on_death: OnDeath) -> None:
@@ -316,10 +328,17 @@ def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _beyond(request: Work) -> Failed | None:
+def _with_vectors(embedder: SimEmbedder, deliver: Deliver) -> Deliver:
+    return lambda deltas: deliver(embedder.with_vectors(deltas))
+
+
+def _beyond(request: Work, *, embeds: bool) -> Failed | None:
     """What a simulated engine cannot do: it has no model that could."""
+    if isinstance(request, Generate) is embeds:
+        does = "makes vectors of texts and generates none" if embeds else "generates text and makes no vectors"
+        return Failed("unsupported_parameter", f"The simulated engine {does}.", "model")
     if not isinstance(request, Generate):
-        return Failed("unsupported_parameter", "The simulated engine makes no embeddings.", "model")
+        return None
     for name, asked in (("response_format", request.grammar), ("logprobs", request.logprobs), ("tools", request.reading)):
         if asked is not None:
             return Failed("unsupported_parameter", f"The simulated engine does not know {name}.", name)

@@ -38,6 +38,8 @@ class SimSettings:
     kv_events_config: str | None = setting(
         None, "SGLang's JSON for publishing KV events; made by the worker if not given", env="KVMESH_SIM_KV_EVENTS_CONFIG"
     )
+    is_embedding: bool = setting(default=False, help_text="make vectors of texts instead of answers", env="KVMESH_SIM_IS_EMBEDDING")
+    sim_embedding_dimensions: int = setting(384, "numbers in such a vector", env="KVMESH_SIM_EMBEDDING_DIMENSIONS")
     sim_speedup: float = setting(1.0, "times faster than the timing model; 0 is as fast as Python goes", env="KVMESH_SIM_SPEEDUP")
     sim_seed: int = setting(0, "another seed writes other text; equal on every worker of one model", env="KVMESH_SIM_SEED")
     sim_startup_s: float = setting(0.0, "seconds the engine takes to start", env="KVMESH_SIM_STARTUP_S")
@@ -83,6 +85,7 @@ def _check(settings: SimSettings) -> None:
         "schedule_conservativeness": 0.0,
         "stream_interval": 1,
         "decode_log_interval": 1,
+        "sim_embedding_dimensions": 1,
         "sim_speedup": 0.0,
         "sim_startup_s": 0.0,
         "sim_output_tokens_mean": 0.0,
