@@ -1,8 +1,12 @@
 """One HTTP request's choices: dispatched to workers, moved when those are lost, merged as their tokens arrive, turned into text."""
 
 import asyncio
+from bisect import insort
 from collections.abc import Coroutine, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.offer import Offer
@@ -16,7 +20,11 @@ from frontend.text.output import ChoiceText, OutputRules
 from protocol.errors import MeshError
 from protocol.replies import Finished
 from protocol.requests import Generate
-from protocol.tokens import count_tokens
+from protocol.tokens import TOKEN_ID_BYTES, count_tokens
+
+SHARED_TOKENS_MIN: Final = 512
+"""Prompt tokens that siblings would compute again, from which on it is worth a step's wait to share the prompt's cache: what an engine
+computes in a step hardly longer than one for a token."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
@@ -29,9 +37,11 @@ class Choice:
         stream: its present leg.
     """
 
-    __slots__ = ("_calls", "_leg", "_text", "_told", "finish_reason", "index", "request", "route", "stream", "trail")
+    __slots__ = ("_calls", "_leg", "_rules", "_text", "_told", "finish_reason", "index", "request", "route", "stream", "trail")
 
-    def __init__(self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText | None) -> None:
+    def __init__(
+        self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText | None, *, rules: OutputRules
+    ) -> None:
         self.index = index
         self.request = request
         self.route = route
@@ -44,12 +54,15 @@ class Choice:
         self._told: MeshError | None = None
         self._calls = False
         """It has called a tool."""
+        self._rules = rules
         self._text = text
         """None where the worker reads the text."""
 
     @property
     def completion_tokens(self) -> int:
         """Tokens generated, those of the stop included; what the engine made behind a stop string, before it was told, is not."""
+        if self._rules.shows_nothing:
+            return 0
         if self._stopped_after_tokens is not None:
             return self._stopped_after_tokens
         finished = self.stream.finished
@@ -81,7 +94,24 @@ class Choice:
             self.finish_reason = "stop"
         elif finished is not None:
             self.finish_reason = "tool_calls" if self._calls and finished.reason == "stop" else finished.reason
+        if self._rules.shows_nothing:
+            return self._silenced(gain)
+        if gain.token_ids and self.finish_reason is not None:
+            self._cut_scores(gain)
         return gain
+
+    def _silenced(self, gain: Gain) -> Gain:
+        if self.finish_reason == "stop":
+            self.finish_reason = "length"
+        return Gain(prompt_logprobs=gain.prompt_logprobs)
+
+    def _cut_scores(self, gain: Gain) -> None:
+        """Nothing is told of a stop token that is not shown, nor of what the engine made behind a stop string before it was told."""
+        end = self.completion_tokens
+        if self._stopped_after_tokens is None and not self._rules.include_stop:
+            end -= self.stream.finished is not None and self.stream.finished.matched_token_id is not None
+        start = count_tokens(self.trail.output) + len(self._leg) // TOKEN_ID_BYTES - count_tokens(gain.token_ids)
+        gain.token_ids = gain.token_ids[: max(0, end - start) * TOKEN_ID_BYTES]
 
     @property
     def _stopped_after_tokens(self) -> int | None:
@@ -101,6 +131,37 @@ class Choice:
         return leg
 
 
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """One of the choices that one prompt is to have.
+
+    Attributes:
+        begun: set when it has a token, for which its siblings wait; None where nobody waits for it.
+    """
+
+    index: int
+    request: Generate
+    route: Route
+    begun: asyncio.Event | None = None
+
+
+def siblings(requests: Sequence[tuple[Generate, Route]]) -> list[list[Sibling]]:
+    """The choices, prompt by prompt. Requests of one prompt share its route.
+
+    An engine that gets several prompts of one beginning in one step computes each of them whole. So where that would be much, the
+    others wait until the first one's prompt is computed, and then follow it to its rank.
+    """
+    families: dict[int, list[Sibling]] = {}
+    for index, (request, route) in enumerate(requests):
+        families.setdefault(id(route), []).append(Sibling(index, request, route))
+    for family in families.values():
+        first = family[0]
+        if (len(family) - 1) * first.route.prompt_tokens >= SHARED_TOKENS_MIN:
+            # Its first token must be seen, even if nobody reads it as it comes.
+            family[0] = Sibling(first.index, replace(first.request, stream=True), first.route, asyncio.Event())
+    return list(families.values())
+
+
 class Generation:
     """Runs several choices at once. `close` must be called; it aborts what still runs."""
 
@@ -114,10 +175,12 @@ class Generation:
         self._wakeup = Wakeup(asyncio.get_running_loop())
         self._seeking: list[asyncio.Task[None]] = []
         """Those who look for a worker while the other choices go on: one for choices that were never placed, and one per lost choice."""
+        self._begun: dict[int, asyncio.Event] = {}
+        """By index, what the siblings of choices without a token wait for."""
         self._failure: Exception | None = None
 
     async def start(self, requests: Sequence[tuple[Generate, Route]], rules: OutputRules) -> None:
-        """Send the requests to workers; choice i is requests[i]. Requests of one prompt share its route.
+        """Send the requests to workers; choice i is requests[i]. Requests of one prompt share its route, and follow each other.
 
         Returns when the first one is on its way. The others follow as soon as there is room.
 
@@ -127,9 +190,10 @@ class Generation:
         """
         for request, _ in requests:
             self._recovery.check(request)
-        await self._place(requests[:1], rules)
+        families = siblings(requests)
+        await self._place(families[0][0], rules)
         if len(requests) > 1:
-            self._seek(self._place(requests[1:], rules))
+            self._seek(self._place_others(families, rules))
 
     @property
     def running(self) -> bool:
@@ -147,6 +211,8 @@ class Generation:
             moved: list[tuple[Choice, Gain]] = []
             for choice in self._live:
                 gain = choice.advance()
+                if self._begun and choice.completion_tokens:
+                    self._note_begun(choice.index)
                 if choice.finish_reason is not None or gain:
                     moved.append((choice, gain))
                 if (error := choice.take_loss()) is not None:
@@ -177,14 +243,26 @@ class Generation:
             self._mesh.abort(choice.stream)
         self._live.clear()
 
-    async def _place(self, requests: Sequence[tuple[Generate, Route]], rules: OutputRules) -> None:
-        for request, route in requests:
-            index = len(self.choices)
-            stream = await self._mesh.dispatch(self._entry, Offer(request, route, admitted=index > 0), self._wakeup)
-            text = self._entry.served.choice_text(rules) if request.reading is None else None
-            choice = Choice(index, request, route, stream, text)
-            self.choices.append(choice)
-            self._live.append(choice)
+    async def _place_others(self, families: "Sequence[Sequence[Sibling]]", rules: OutputRules) -> None:
+        """First the first of every prompt, then the rest of each: where a long prompt is shared, once it has been computed."""
+        for first, *_ in families[1:]:
+            await self._place(first, rules)
+        for first, *others in families:
+            if first.begun is not None:
+                await first.begun.wait()
+            for sibling in others:
+                await self._place(sibling, rules)
+
+    async def _place(self, sibling: "Sibling", rules: OutputRules) -> None:
+        request, route, index = sibling.request, sibling.route, sibling.index
+        stream = await self._mesh.dispatch(self._entry, Offer(request, route, admitted=bool(self.choices)), self._wakeup)
+        if sibling.begun is not None:
+            route.beside = stream.placement.rank.key
+            self._begun[index] = sibling.begun
+        text = self._entry.served.choice_text(rules) if request.reading is None else None
+        choice = Choice(index, request, route, stream, text, rules=rules)
+        insort(self.choices, choice, key=lambda placed: placed.index)
+        self._live.append(choice)
 
     async def _move(self, choice: Choice, error: MeshError) -> None:
         """Let a choice whose leg ended before it did go on elsewhere."""
@@ -206,6 +284,11 @@ class Generation:
         if isinstance(error, Exception):
             self._failure = self._failure or error
         self._wakeup.notify()
+
+    def _note_begun(self, index: int) -> None:
+        begun = self._begun.pop(index, None)
+        if begun is not None:
+            begun.set()
 
     def _retire(self) -> None:
         for choice in self._live:

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from frontend.mesh.files import CannotServe, FileCache, FileFetch, collect_files
+from frontend.text.detokenizer import Detokenizer
 from frontend.text.inspection import TokenizerUnusable
 from frontend.text.model_files import read_model_files
 from frontend.text.output import ChoiceText, OutputRules
@@ -47,9 +48,17 @@ class ServedModel:
         """The text of a prompt, special tokens left out."""
         return self._tokenizer.decode(token_ids)
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of one token, special ones included; none for an unknown id."""
+        return self._tokenizer.token_bytes(token_id)
+
+    def new_detokenizer(self, *, skip_special_tokens: bool) -> Detokenizer:
+        """For the tokens of one text, as they come."""
+        return self._tokenizer.new_detokenizer(skip_special_tokens=skip_special_tokens)
+
     def choice_text(self, rules: OutputRules) -> ChoiceText:
         """What turns one choice's tokens into text."""
-        return ChoiceText(self._tokenizer.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules)
+        return ChoiceText(self.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules)
 
 
 class ModelLoader:

@@ -10,11 +10,11 @@ import msgspec
 from frontend.api.chunks import ChunkWriter
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
+from frontend.api.logprobs import TokenTexts, chat_logprobs
 from frontend.api.messages import check_messages
-from frontend.api.nvext import told
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_chat
-from frontend.api.running import Runner, stream_chunks, usage_of, whole
+from frontend.api.running import Runner, last_of, stream_chunks, usage_of, whole
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.api.thinking import template_kwargs
 from frontend.generation import Choice, Generation
@@ -60,6 +60,7 @@ class ChatRun:
 
     generation: Generation
     prompt_tokens: int
+    served: ServedModel
 
 
 async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletionRequest) -> ChatRun:
@@ -72,7 +73,7 @@ async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletion
     check_messages(request.messages)
     entry = runner.model(request.model)
     prompt = await encode_prompt(entry.served, _render(entry.served, request), add_special_tokens=False, param="messages")
-    return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt))
+    return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt), entry.served)
 
 
 def _render(served: ServedModel, request: ChatCompletionRequest) -> str:
@@ -93,18 +94,20 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
     writer = ChunkWriter(
         _head(exchange, request, "chat.completion.chunk"), around_text=(b'"delta":{"content":', b"}"), with_usage=request.wants_usage
     )
+    texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
     begun: set[int] = set()
 
     def chunk(choice: Choice, gain: Gain) -> bytes:
-        nvext = told(request.wants_told, choice) if choice.finish_reason else None
-        first = choice.index not in begun
+        last, logprobs, first = last_of(choice, request), b"null", choice.index not in begun
+        if gain.token_ids:
+            logprobs = _encode(chat_logprobs(texts, [(gain.token_ids, gain.logprobs)]))
         if first or gain.reasoning or gain.calls or not gain.text:
             begun.add(choice.index)
-            return writer.delta(choice.index, _encode(delta_of(gain, first=first)), choice.finish_reason, nvext)
-        return writer.text(choice.index, gain.text, choice.finish_reason, nvext)
+            return writer.delta(choice.index, _encode(delta_of(gain, first=first)), last, logprobs)
+        return writer.text(choice.index, gain.text, last, logprobs)
 
     usage = partial(usage_of, run.generation, run.prompt_tokens, request.n or 1)
-    await stream_chunks(exchange, run.generation, chunk, lambda: writer.last(usage()))
+    await stream_chunks(exchange, run.generation, writer, chunk, usage, counting=request.wants_usage_always)
 
 
 def delta_of(gain: Gain, *, first: bool) -> dict[str, Any]:
@@ -128,11 +131,12 @@ def _call_delta(call: ToolCall) -> dict[str, Any]:
 
 async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun) -> None:
     answers = await run.generation.finish()
+    texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
     choices = [
         {
             "index": choice.index,
             "message": message_of(answer),
-            "logprobs": None,
+            "logprobs": chat_logprobs(texts, answer.scored) if request.logprobs else None,
             "finish_reason": choice.finish_reason,
         }
         for choice, answer in zip(run.generation.choices, answers, strict=True)

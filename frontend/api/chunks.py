@@ -1,12 +1,14 @@
 """Server-sent events of one request. All that never changes within a request is encoded once."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 _DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
+
+_NULL = b"null"
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -28,13 +30,21 @@ class Usage(msgspec.Struct, frozen=True):
         }
 
 
+class Last(NamedTuple):
+    """What the last chunk of a choice says."""
+
+    finish_reason: str
+    nvext: dict[str, Any] | None = None
+
+
 class ChunkWriter:
     """Encodes the chunks of one streamed answer.
 
     Args:
         head: id, object, created and model of every chunk.
         around_text: JSON before and after a piece of text within a choice, e.g. `"delta":{"content":` and `}`.
-        with_usage: every chunk carries `"usage":null` and a last one the counts (stream_options.include_usage).
+        with_usage: every chunk carries `"usage":null`, or the counts so far once `count` was called, and a last one the counts
+            (stream_options.include_usage).
     """
 
     __slots__ = ("_around_text", "_choices", "_end", "_head", "_with_usage")
@@ -46,14 +56,22 @@ class ChunkWriter:
         self._with_usage = with_usage
         self._end = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
 
-    def text(self, index: int, text: str, finish_reason: str | None, nvext: dict[str, Any] | None = None) -> bytes:
-        """One chunk with a piece of text, and the finish reason and `nvext` if it is the last of its choice."""
-        before, after = self._around_text
-        return self._chunk(index, before + _encode(text) + after, finish_reason, nvext)
+    def count(self, usage: Usage) -> None:
+        """Have the chunks from here on carry these counts (stream_options.continuous_usage_stats)."""
+        self._end = b'}],"usage":' + _encode(usage.as_json()) + b"}\n\n"
 
-    def delta(self, index: int, delta: bytes, finish_reason: str | None, nvext: dict[str, Any] | None = None) -> bytes:
+    def text(self, index: int, text: str, last: Last | None = None, logprobs: bytes = _NULL) -> bytes:
+        """One chunk with a piece of text.
+
+        Args:
+            logprobs: of its tokens, in JSON.
+        """
+        before, after = self._around_text
+        return self._chunk(index, before + _encode(text) + after, last, logprobs)
+
+    def delta(self, index: int, delta: bytes, last: Last | None = None, logprobs: bytes = _NULL) -> bytes:
         """One chunk with a ready-made delta object."""
-        return self._chunk(index, b'"delta":' + delta, finish_reason, nvext)
+        return self._chunk(index, b'"delta":' + delta, last, logprobs)
 
     def last(self, usage: Usage) -> bytes:
         """What ends the stream: the counts if they were asked for, and [DONE]."""
@@ -61,7 +79,10 @@ class ChunkWriter:
             return _DONE
         return self._head + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n" + _DONE
 
-    def _chunk(self, index: int, content: bytes, finish_reason: str | None, nvext: dict[str, Any] | None) -> bytes:
-        reason = b"null" if finish_reason is None else b'"' + finish_reason.encode() + b'"'
-        end = self._end if nvext is None else b'}],"nvext":' + _encode(nvext) + self._end[2:]
-        return b"".join((self._choices, b"%d," % index, content, b',"logprobs":null,"finish_reason":', reason, end))
+    def _chunk(self, index: int, content: bytes, last: Last | None, logprobs: bytes) -> bytes:
+        reason, end = _NULL, self._end
+        if last is not None:
+            reason = b'"' + last.finish_reason.encode() + b'"'
+            if last.nvext is not None:
+                end = b'}],"nvext":' + _encode(last.nvext) + end[2:]
+        return b"".join((self._choices, b"%d," % index, content, b',"logprobs":', logprobs, b',"finish_reason":', reason, end))

@@ -1,22 +1,25 @@
 """POST /v1/completions: one prompt or several, as text or token ids."""
 
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 
-from frontend.api.chunks import ChunkWriter
+from frontend.api.chunks import ChunkWriter, Usage
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
-from frontend.api.nvext import told
+from frontend.api.logprobs import CompletionLogprobs, TokenTexts, joined
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_completion
-from frontend.api.running import Runner, stream_chunks, usage_of, whole
+from frontend.api.running import Runner, last_of, stream_chunks, usage_of, whole
 from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from frontend.text.gain import Gain
 from protocol.errors import InvalidRequest
+from protocol.replies import Logprobs
 from protocol.tokens import count_tokens, pack_tokens
 
 _parser = BodyParser(CompletionRequest)
@@ -35,16 +38,47 @@ async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest
     entry = runner.model(request.model)
     asked = _prompts(request)
     prompts = [await _tokens(prompt, entry.served) for prompt in asked]
-    echoes = [_echo(prompt, entry.served) if request.echo else "" for prompt in asked for _ in range(request.n or 1)]
+    showings = [
+        _Showing(request, entry.served, _echo(prompt, entry.served) if request.echo else "", packed)
+        for prompt, packed in zip(asked, prompts, strict=True)
+        for _ in range(request.n or 1)
+    ]
     generation = await runner.start(exchange, entry, request, prompts)
-    prompt_tokens = sum(count_tokens(prompt) for prompt in prompts)
+    usage = partial(usage_of, generation, sum(count_tokens(prompt) for prompt in prompts), request.n or 1)
     try:
         if request.stream:
-            await _stream(exchange, request, generation, echoes, prompt_tokens)
+            await _stream(exchange, request, generation, showings, usage)
         else:
-            await _whole(exchange, request, generation, echoes, prompt_tokens)
+            await _whole(exchange, request, generation, showings, usage)
     finally:
         generation.close()
+
+
+class _Showing:
+    """How one choice is shown: behind its prompt if that is echoed, with the log probabilities that were asked for."""
+
+    __slots__ = ("_echo", "_logprobs", "_prompt")
+
+    def __init__(self, request: CompletionRequest, served: ServedModel, echo: str, prompt: bytes) -> None:
+        self._echo = echo
+        self._prompt = prompt
+        self._logprobs: CompletionLogprobs | None = None
+        if request.logprobs is not None:
+            texts = TokenTexts(served, as_ids=request.return_tokens_as_token_ids or False)
+            self._logprobs = CompletionLogprobs(texts, served, skip_special_tokens=request.skip_special_tokens is not False)
+
+    def text(self, gained: str) -> str:
+        """The text of the next piece; the first brings the echo."""
+        echo, self._echo = self._echo, ""
+        return echo + gained
+
+    def logprobs(self, pieces: Sequence[tuple[bytes, Sequence[Logprobs]]], of_prompt: Logprobs | None) -> dict[str, Any] | None:
+        """Those of the next piece, which must not have been taken by `text` yet; None if there is nothing to tell."""
+        if self._logprobs is None or (of_prompt is None and not any(packed for packed, _ in pieces)):
+            return None
+        if of_prompt is None:
+            return self._logprobs.told(pieces)
+        return joined(self._logprobs.echoed(self._echo, self._prompt, of_prompt), self._logprobs.told(pieces))
 
 
 def _prompts(request: CompletionRequest) -> list[str | list[int]]:
@@ -84,25 +118,33 @@ def _echo(prompt: str | list[int], served: ServedModel) -> str:
     return prompt if isinstance(prompt, str) else served.decode(prompt)
 
 
-async def _stream(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
+async def _stream(
+    exchange: Exchange, request: CompletionRequest, generation: Generation, showings: list[_Showing], usage: Callable[[], Usage]
+) -> None:
     writer = ChunkWriter(_head(exchange, request), around_text=(b'"text":', b""), with_usage=request.wants_usage)
 
     def chunk(choice: Choice, gain: Gain) -> bytes:
-        echo, echoes[choice.index] = echoes[choice.index], ""
-        nvext = told(request.wants_told, choice) if choice.finish_reason else None
-        return writer.text(choice.index, echo + gain.text, choice.finish_reason, nvext)
+        showing = showings[choice.index]
+        logprobs = showing.logprobs([(gain.token_ids, gain.logprobs)], gain.prompt_logprobs)
+        return writer.text(choice.index, showing.text(gain.text), last_of(choice, request), _encode(logprobs))
 
-    await stream_chunks(exchange, generation, chunk, lambda: writer.last(usage_of(generation, prompt_tokens, request.n or 1)))
+    await stream_chunks(exchange, generation, writer, chunk, usage, counting=request.wants_usage_always)
 
 
-async def _whole(exchange: Exchange, request: CompletionRequest, generation: Generation, echoes: list[str], prompt_tokens: int) -> None:
+async def _whole(
+    exchange: Exchange, request: CompletionRequest, generation: Generation, showings: list[_Showing], usage: Callable[[], Usage]
+) -> None:
     answers = await generation.finish()
     choices = [
-        {"index": choice.index, "text": echo + answer.text, "logprobs": None, "finish_reason": choice.finish_reason}
-        for choice, echo, answer in zip(generation.choices, echoes, answers, strict=True)
+        {
+            "index": choice.index,
+            "logprobs": showing.logprobs(answer.scored, answer.prompt_logprobs),
+            "text": showing.text(answer.text),
+            "finish_reason": choice.finish_reason,
+        }
+        for choice, showing, answer in zip(generation.choices, showings, answers, strict=True)
     ]
-    usage = usage_of(generation, prompt_tokens, request.n or 1).as_json()
-    await exchange.send_json(200, _encode(_head(exchange, request) | whole(choices, usage, request, generation)))
+    await exchange.send_json(200, _encode(_head(exchange, request) | whole(choices, usage().as_json(), request, generation)))
 
 
 def _head(exchange: Exchange, request: CompletionRequest) -> dict[str, Any]:

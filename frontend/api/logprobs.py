@@ -1,7 +1,22 @@
-"""Log probabilities: what is asked of the engine."""
+"""Log probabilities: what is asked of the engine, and OpenAI's two ways to tell them.
+
+Tokens are told up to and including the one that completed a stop string; a stop token and what the engine made behind a stop string are
+not (frontend.generation cuts them). A token that is part of a character has U+FFFD for text and its true bytes beside it.
+"""
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.models import ServedModel
+from protocol.replies import Logprobs
 from protocol.requests import LogprobsWanted
+from protocol.tokens import unpack_tokens
+
+LOGPROB_MIN: Final = -9999.0
+"""Stands for minus infinity, which JSON does not have; OpenAI's own stand-in."""
 
 
 def logprobs_wanted(request: ChatCompletionRequest | CompletionRequest) -> LogprobsWanted | None:
@@ -9,3 +24,106 @@ def logprobs_wanted(request: ChatCompletionRequest | CompletionRequest) -> Logpr
     if isinstance(request, CompletionRequest):
         return None if request.logprobs is None else LogprobsWanted(request.logprobs, of_prompt=bool(request.echo))
     return LogprobsWanted(request.top_logprobs or 0) if request.logprobs else None
+
+
+class Score(NamedTuple):
+    """One token with its log probability and the likeliest tokens at its place, likeliest first."""
+
+    token_id: int
+    logprob: float | None
+    """None for the first token of a prompt, which nothing precedes."""
+    top: list[tuple[int, float]]
+
+
+def scores(packed: bytes, parts: Sequence[Logprobs]) -> Iterator[Score]:
+    """The scores of the tokens `packed` (u32); what is told of further tokens is left out."""
+    token_ids = iter(unpack_tokens(packed))
+    for part in parts:
+        chosen, top_ids, top_values = array("f", part.chosen), unpack_tokens(part.top_ids), array("f", part.top_values)
+        k = part.top
+        for row, (value, token_id) in enumerate(zip(chosen, token_ids, strict=False)):
+            top = zip(top_ids[row * k : row * k + k], top_values[row * k : row * k + k], strict=True)
+            logprob = None if math.isnan(value) else max(value, LOGPROB_MIN)
+            yield Score(token_id, logprob, [(other, max(at, LOGPROB_MIN)) for other, at in top if not math.isnan(at)])
+
+
+class TokenTexts:
+    """What single tokens look like to the client.
+
+    Args:
+        as_ids: `token_id:ID` instead of text (return_tokens_as_token_ids), from which the id can be had again.
+    """
+
+    def __init__(self, served: ServedModel, *, as_ids: bool) -> None:
+        self._served = served
+        self._as_ids = as_ids
+
+    def text(self, token_id: int) -> str:
+        """The token by itself."""
+        return f"token_id:{token_id}" if self._as_ids else self._served.token_bytes(token_id).decode(errors="replace")
+
+    def chat_entry(self, token_id: int, logprob: float | None) -> dict[str, Any]:
+        """As chat tells a token."""
+        return {"token": self.text(token_id), "logprob": logprob, "bytes": list(self._served.token_bytes(token_id))}
+
+
+def chat_logprobs(texts: TokenTexts, told: Sequence[tuple[bytes, Sequence[Logprobs]]]) -> dict[str, Any]:
+    """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their log probabilities."""
+    content = [
+        texts.chat_entry(score.token_id, score.logprob) | {"top_logprobs": [texts.chat_entry(*other) for other in score.top]}
+        for packed, parts in told
+        for score in scores(packed, parts)
+    ]
+    return {"content": content, "refusal": None}
+
+
+class CompletionLogprobs:
+    """Writes the `logprobs` objects of one choice of /v1/completions, whose offsets count on from chunk to chunk.
+
+    Args:
+        skip_special_tokens: as in the text that the offsets point into.
+    """
+
+    def __init__(self, texts: TokenTexts, served: ServedModel, *, skip_special_tokens: bool) -> None:
+        self._texts = texts
+        self._served = served
+        self._skip_special_tokens = skip_special_tokens
+        self._detokenizer = served.new_detokenizer(skip_special_tokens=skip_special_tokens)
+        self._offset = 0
+        """Characters before the next token."""
+
+    def echoed(self, text: str, prompt: bytes, part: Logprobs) -> dict[str, Any]:
+        """Of the prompt (packed u32), shown as `text`. To be asked before anything of the output."""
+        told = self.told([(prompt, [part])])
+        self._detokenizer = self._served.new_detokenizer(skip_special_tokens=self._skip_special_tokens)
+        self._offset = len(text)
+        return told
+
+    def told(self, pieces: Sequence[tuple[bytes, Sequence[Logprobs]]]) -> dict[str, Any]:
+        """Of the next tokens."""
+        offsets: list[int] = []
+        tokens: list[str] = []
+        values: list[float | None] = []
+        tops: list[dict[str, float] | None] = []
+        for packed, parts in pieces:
+            for score in scores(packed, parts):
+                offsets.append(self._offset)
+                self._offset += len(self._detokenizer.feed((score.token_id,)))
+                tokens.append(self._texts.text(score.token_id))
+                values.append(score.logprob)
+                tops.append(self._top(score))
+        return {"text_offset": offsets, "tokens": tokens, "token_logprobs": values, "top_logprobs": tops}
+
+    def _top(self, score: Score) -> dict[str, float] | None:
+        """By text, as OpenAI has it: of two tokens that look the same the likelier. The token itself is always there."""
+        if score.logprob is None:
+            return None
+        top: dict[str, float] = {}
+        for token_id, logprob in (*score.top, (score.token_id, score.logprob)):
+            top.setdefault(self._texts.text(token_id), logprob)
+        return top
+
+
+def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two `logprobs` objects of one completions choice as one."""
+    return {name: first[name] + second[name] for name in first}

@@ -30,11 +30,8 @@ def refuse_unsupported_completion(request: CompletionRequest) -> None:
 
 
 def _refuse_common(request: ChatCompletionRequest | CompletionRequest) -> None:
-    if request.stream_options is not None:
-        if not request.stream:
-            raise InvalidRequest("stream_options is only allowed when stream is true.", param="stream_options")
-        if request.stream_options.continuous_usage_stats:
-            raise _unsupported("stream_options.continuous_usage_stats")
+    if request.stream_options is not None and not request.stream:
+        raise InvalidRequest("stream_options is only allowed when stream is true.", param="stream_options")
 
 
 def _unsupported(name: str) -> UnsupportedParameter:

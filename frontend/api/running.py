@@ -6,14 +6,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from frontend.api.chunks import Usage
+from frontend.api.chunks import ChunkWriter, Last, Usage
 from frontend.api.exchange import Exchange
 from frontend.api.grammars import grammar_of
 from frontend.api.logprobs import logprobs_wanted
 from frontend.api.nvext import NvExt, told, wishes
 from frontend.api.readings import reading_of
 from frontend.api.request_id import new_request_id
-from frontend.api.sampling import sampling_for, sampling_of_choice, stop_strings
+from frontend.api.sampling import output_rules, sampling_for, sampling_of_choice
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.mesh.mesh import Mesh
@@ -21,7 +21,6 @@ from frontend.mesh.registry import ModelEntry
 from frontend.recovery import Recovery
 from frontend.routing.route import Route, Weights
 from frontend.text.gain import Gain
-from frontend.text.output import OutputRules
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
 from protocol.requests import Generate, Sampling
 from protocol.tokens import count_tokens
@@ -97,14 +96,8 @@ class Runner:
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
         generation = Generation(self._mesh, entry, self._recovery)
-        rules = OutputRules(
-            stops=stop_strings(request.stop),
-            include_stop=request.include_stop_str_in_output or False,
-            skip_special_tokens=request.skip_special_tokens is not False,
-            min_tokens=request.min_tokens or 0,
-        )
         try:
-            await generation.start(requests, rules)
+            await generation.start(requests, output_rules(request))
         except BaseException:
             generation.close()
             raise
@@ -123,19 +116,37 @@ class Runner:
 
 
 async def stream_chunks(
-    exchange: Exchange, generation: Generation, chunk: Callable[[Choice, Gain], bytes], last: Callable[[], bytes]
+    exchange: Exchange,
+    generation: Generation,
+    writer: ChunkWriter,
+    chunk: Callable[[Choice, Gain], bytes],
+    usage: Callable[[], Usage],
+    *,
+    counting: bool,
 ) -> None:
-    """Send what every turn of the generation gained as one write, then `last`. Nothing is sent before the first token."""
+    """Send what every turn of the generation gained as one write, then the end. Nothing is sent before the first token.
+
+    Args:
+        counting: every chunk tells the tokens of all choices so far.
+    """
     while True:
-        chunks = b"".join([chunk(choice, gain) for choice, gain in await generation.advance()])
+        moved = await generation.advance()
+        if counting:
+            writer.count(usage())
+        chunks = b"".join([chunk(choice, gain) for choice, gain in moved])
         if not generation.running:
-            await exchange.end_events(chunks + last())
+            await exchange.end_events(chunks + writer.last(usage()))
             return
         await exchange.send_events(chunks)
 
 
+def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) -> Last | None:
+    """What a choice's chunk says if it is the last one."""
+    return None if choice.finish_reason is None else Last(choice.finish_reason, told(request.wants_told, choice))
+
+
 def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
-    """Token counts of a finished generation with n choices a prompt; `prompt_tokens` is the sum over its prompts.
+    """Token counts of a generation with n choices a prompt, so far; `prompt_tokens` is the sum over its prompts.
 
     Of each prompt only the first choice tells the cached tokens, as a prompt's tokens are counted once too. A choice that a stop
     string ended tells none: the engine's count comes with its own end.
@@ -143,7 +154,7 @@ def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
     return Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=sum(choice.completion_tokens for choice in generation.choices),
-        cached_tokens=sum(choice.cached_tokens for choice in generation.choices[::n]),
+        cached_tokens=sum(choice.cached_tokens for choice in generation.choices if choice.index % n == 0),
         reasoning_tokens=sum(choice.reasoning_tokens for choice in generation.choices),
     )
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.text.output import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.limits import LOGIT_BIAS_MAX
 from protocol.membership import ModelCard
@@ -32,7 +33,7 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
     if min_new_tokens > max_new_tokens:
         raise InvalidRequest(f"min_tokens ({min_new_tokens}) is larger than max_tokens ({max_new_tokens}).", param="min_tokens")
     return Sampling(
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max(max_new_tokens, 1),  # an engine makes one at least; `output_rules` shows nothing of it
         min_new_tokens=min_new_tokens,
         temperature=_first(request.temperature, defaults.temperature, 1.0),
         top_p=_first(request.top_p, defaults.top_p, 1.0),
@@ -56,6 +57,17 @@ def sampling_of_choice(sampling: Sampling, index: int) -> Sampling:
     if sampling.seed is None or not index:
         return sampling
     return replace(sampling, seed=(sampling.seed + index + 2**63) % 2**64 - 2**63)
+
+
+def output_rules(request: ChatCompletionRequest | CompletionRequest) -> OutputRules:
+    """What the frontend makes of the tokens."""
+    return OutputRules(
+        stops=stop_strings(request.stop),
+        include_stop=request.include_stop_str_in_output or False,
+        skip_special_tokens=request.skip_special_tokens is not False,
+        min_tokens=request.min_tokens or 0,
+        shows_nothing=request.max_tokens == 0,
+    )
 
 
 def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:

@@ -39,7 +39,6 @@ class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: Model
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: TokenCount | None = None
     n: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
@@ -61,6 +60,8 @@ class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     lora_path: Label | None = None
     """LoRA adapter, by the name it was loaded under."""
+    return_tokens_as_token_ids: bool | None = None
+    """Log probabilities name tokens as `token_id:ID`."""
     cache_salt: Label | None = None
     """Requests with different salts share no KV cache."""
     nvext: NvExt | None = None
@@ -75,9 +76,15 @@ class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether a stream is to end with the token counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
+    @property
+    def wants_usage_always(self) -> bool:
+        """Whether every chunk of a stream is to tell the token counts so far."""
+        return self.wants_usage and self.stream_options is not None and bool(self.stream_options.continuous_usage_stats)
+
 
 class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     messages: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)]
+    max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
     tools: Annotated[list[dict[str, Any]], Meta(max_length=TOOLS_MAX)] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
@@ -102,6 +109,8 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
 class CompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt: str | list[str | TokenId | Annotated[list[TokenId], Meta(min_length=1)]]
     """One prompt or several, as text or as token ids; a list mixes no kinds."""
+    max_tokens: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
+    """0 generates nothing: what is asked is the prompt's log probabilities."""
     echo: bool | None = None
     suffix: str | None = None
     best_of: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None

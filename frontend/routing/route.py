@@ -38,9 +38,22 @@ class Route:
         worker_id, dp_rank: only there.
         session_id: where this session went last, if that rank has room.
         weights: instead of the frontend's own.
+    Attributes:
+        beside: worker id and data-parallel rank where another choice of the same prompt went, if the prompt is worth sharing.
     """
 
-    __slots__ = ("_by_block_size", "_cache_salt", "_lora_name", "_prompt", "dp_rank", "prompt_tokens", "session_id", "weights", "worker_id")
+    __slots__ = (
+        "_by_block_size",
+        "_cache_salt",
+        "_prompt",
+        "beside",
+        "dp_rank",
+        "lora_name",
+        "prompt_tokens",
+        "session_id",
+        "weights",
+        "worker_id",
+    )
 
     def __init__(
         self,
@@ -58,8 +71,9 @@ class Route:
         self.dp_rank = dp_rank
         self.session_id = session_id
         self.weights = weights
+        self.beside: tuple[str, int] | None = None
         self._prompt = prompt
-        self._lora_name = lora_name
+        self.lora_name = lora_name
         self._cache_salt = cache_salt
         self._by_block_size: dict[int, list[int]] = {}
 
@@ -72,7 +86,7 @@ class Route:
         """The same wishes for the prompt with `output` (packed u32) behind it."""
         return Route(
             self._prompt + output,
-            lora_name=self._lora_name,
+            lora_name=self.lora_name,
             cache_salt=self._cache_salt,
             worker_id=self.worker_id,
             dp_rank=self.dp_rank,
@@ -84,7 +98,7 @@ class Route:
         """Hashes of the prompt's whole blocks; made at the first call."""
         hashes = self._by_block_size.get(block_size_tokens)
         if hashes is None:
-            root = root_hash(block_size_tokens, lora_name=self._lora_name, cache_salt=self._cache_salt)
+            root = root_hash(block_size_tokens, lora_name=self.lora_name, cache_salt=self._cache_salt)
             hashes = self._by_block_size[block_size_tokens] = chain_hashes(self._prompt, block_size_tokens, root)
         return hashes
 

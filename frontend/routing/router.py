@@ -69,9 +69,11 @@ class Router:
 
     def choose(self, ranks: Sequence[RankT], route: Route, now: float) -> Placement[RankT]:
         """The rank for a request, out of those that have room; `ranks` is not empty."""
-        if route.session_id is not None:
-            last = self._sessions.rank_of(route.session_id, now)
-            same = [rank for rank in ranks if rank.key == last]
+        wanted = route.beside
+        if wanted is None and route.session_id is not None:
+            wanted = self._sessions.rank_of(route.session_id, now)
+        if wanted is not None:
+            same = [rank for rank in ranks if rank.key == wanted]
             if same:
                 return self._policy.choose(same, route)
         return self._policy.choose(ranks, route)

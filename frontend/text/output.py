@@ -15,10 +15,12 @@ class OutputRules(Struct, frozen=True):
 
     stops: tuple[str, ...] = ()
     include_stop: bool = False
-    """Show the stop string that ended the text."""
+    """Show the stop string or stop token that ended the text; a special token only if those are shown at all."""
     skip_special_tokens: bool = True
     min_tokens: int = 0
     """Stop strings count only in the text of the tokens behind this many; one that begins before does not."""
+    shows_nothing: bool = False
+    """Only the prompt was asked about: a token is generated, since an engine makes at least one, and not told."""
 
 
 class ChoiceText:
@@ -29,11 +31,12 @@ class ChoiceText:
             the text depends on how the tokens were batched on their way here.
     """
 
-    __slots__ = ("_detokenizer", "_matcher", "_min_tokens", "_tokens_seen", "stopped_after_tokens")
+    __slots__ = ("_detokenizer", "_include_stop", "_matcher", "_min_tokens", "_tokens_seen", "stopped_after_tokens")
 
     def __init__(self, detokenizer: Detokenizer, rules: OutputRules) -> None:
         self.stopped_after_tokens: int | None = None
         self._detokenizer = detokenizer
+        self._include_stop = rules.include_stop
         self._matcher = StopMatcher(rules.stops, rules.include_stop) if rules.stops else None
         self._min_tokens = rules.min_tokens
         self._tokens_seen = 0
@@ -45,7 +48,7 @@ class ChoiceText:
             The text that is safe to show. After a stop string there is none.
         """
         token_ids = unpack_tokens(packed)
-        if finished is not None and finished.matched_token_id is not None:
+        if finished is not None and finished.matched_token_id is not None and not self._include_stop:
             token_ids = token_ids[:-1]
         if self._matcher is not None:
             return self._add_watched(token_ids, self._matcher, ended=finished is not None)

@@ -14,7 +14,7 @@ from frontend.generation import Choice
 from frontend.mesh.rank import Rank
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.routing.route import Placement, Route, Weights
-from frontend.text.output import ChoiceText
+from frontend.text.output import ChoiceText, OutputRules
 from kv_events.index import BlockBudget
 from protocol.errors import InvalidRequest
 from protocol.limits import DP_RANKS_MAX, NAME_CHARS_MAX
@@ -144,7 +144,7 @@ def choice(*, finished: Finished | None = None, queue_s: float = 0.0, predicted:
     stream.finished, stream.queue_s = finished, queue_s
     text: Any = ChoiceText.__new__(ChoiceText)  # is not asked
     prompt = pack_tokens(range(100))
-    return Choice(0, Generate("r" * 32, "m", prompt, Sampling(max_new_tokens=1), 0), Route(prompt), stream, text)
+    return Choice(0, Generate("r" * 32, "m", prompt, Sampling(max_new_tokens=1), 0), Route(prompt), stream, text, rules=OutputRules())
 
 
 @pytest.mark.parametrize("asked", [None, []])
