@@ -9,6 +9,7 @@ from protocol.errors import StartError
 from workers.demo_model import demo_model_dir
 from workers.kv_events_config import with_events
 from workers.sglang_cpu import activate_if_cpu_host
+from workers.sglang_encoders import is_encoder, pooling_of
 
 PAGE_SIZE_TOKENS: Final = 16
 """SGLang's default of 1 on most backends would make a KV event and a hash of every token."""
@@ -16,6 +17,9 @@ PAGE_SIZE_TOKENS: Final = 16
 CPU_KV_TOKENS: Final = 16_384
 """Without a bound SGLang sizes its cache from the memory of the whole host, for each of several workers on it.
 16k tokens are 1.9 GB for a Qwen3-0.6B in bfloat16 and 16 requests of 1k tokens at once, more than a CPU can feed."""
+
+ENCODER_BATCH_TOKENS: Final = 8_192
+"""Of one step of an encoder. SGLang sets 1.5 MB of memory a token aside for it: with its own 16,384 more than small hosts and GPUs have."""
 
 _MODEL_FLAGS: Final = ("--model-path", "--model")
 
@@ -55,6 +59,9 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
         if not any(item.partition("=")[0] in _MODEL_FLAGS for item in merged):
             merged += ["--model-path", str(demo_model_dir())]
         namespace = parser.parse_args(merged)
+        pooling_of(namespace.model_path, namespace.revision)  # in a scheduler it would be too late to say what is wrong
+        if is_encoder(namespace.model_path, namespace.revision):
+            namespace = _of_encoder(parser, merged, cpu=cpu)
         # SGLang's own entry point notes this beside the parsed values (server_args.prepare_server_args).
         flag = "--radix-eviction-policy"
         namespace._radix_eviction_policy_explicitly_set = any(item == flag or item.startswith(flag + "=") for item in merged)
@@ -99,6 +106,14 @@ def _sglang_parser(*, cpu: bool) -> argparse.ArgumentParser:
         raise StartError(f"this SGLang does not know {', '.join(missing)}; kvmesh was written for 0.5.23")
     parser.set_defaults(**defaults)
     return parser
+
+
+def _of_encoder(parser: argparse.ArgumentParser, arguments: Sequence[str], *, cpu: bool) -> argparse.Namespace:
+    """The arguments for a model whose texts must be computed whole, whatever they say of that."""
+    parser.set_defaults(max_prefill_tokens=ENCODER_BATCH_TOKENS, **({"mem_fraction_static": 0.5} if cpu else {}))
+    namespace = parser.parse_args(list(arguments))
+    namespace.is_embedding, namespace.disable_radix_cache, namespace.chunked_prefill_size = True, True, -1
+    return namespace
 
 
 def _dashed(item: str, parser: argparse.ArgumentParser) -> str:

@@ -13,12 +13,17 @@ import signal
 from typing import Any
 
 from workers.process_exit import leave_process
+from workers.sglang_encoders import pool_as, pooling_of
 
 
 def run_scheduler(*arguments: Any, **named: Any) -> None:
     """SGLang's scheduler process. When it returns, SGLang has let go of GPU memory and peers, so that nothing is left to wait for."""
     from sglang.srt.managers.scheduler import run_scheduler_process  # noqa: PLC0415  # the importing process may not need it
 
+    server_args = named["server_args"] if "server_args" in named else arguments[0]
+    pooling = pooling_of(server_args.model_path, server_args.revision)
+    if pooling is not None:
+        pool_as(pooling)
     run_scheduler_process(*arguments, **named)
     leave_process(0)
 

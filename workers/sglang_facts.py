@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import sglang
+from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
-from protocol.membership import Capacity
+from protocol.membership import Capacity, Role
 from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
 from workers.model_card import build_card
+from workers.sglang_encoders import CROSS_ENCODERS
 
 _HICACHE_RATIO: Final = 2.0
 """Host memory over GPU memory, where SGLang was not told (srt/mem_cache/kv_cache_builder.py)."""
@@ -29,6 +31,7 @@ async def read_facts(engine: Any) -> EngineFacts:
     config = manager.model_config
     states = await manager.get_internal_state()  # also the proof that every scheduler answers
     name, *aliases = _served_names(str(manager.served_model_name))
+    role: Role = "decode" if manager.is_generation else "embedding"
     card, card_files = build_card(
         _model_dir(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
         name=name,
@@ -38,6 +41,9 @@ async def read_facts(engine: Any) -> EngineFacts:
         eos_token_ids=_eos_token_ids(config, manager.tokenizer),
         chat_template=_template_file(manager.config_value("chat_template")),
     )
+    if role == "embedding":
+        pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
+        card = replace(card, embedding_dimensions=1 if pairs else int(config.hidden_size), cross_encoder=pairs)
     kv_tokens = int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"])
     capacity = Capacity(
         dp_size=len(states),
@@ -48,7 +54,8 @@ async def read_facts(engine: Any) -> EngineFacts:
         requests_running_max=min(int(state["effective_max_running_requests_per_dp"]) for state in states),
     )
     version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
-    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version=version, kv_streams=_kv_streams(manager, len(states)))
+    streams = _kv_streams(manager, len(states))
+    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version=version, kv_streams=streams, role=role)
 
 
 def _slow_kv_tokens(manager: Any, kv_tokens: int) -> int:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sglang.srt.managers.io_struct import EmbeddingReqInput
-
 from protocol.requests import Embed, Generate, Work
+from protocol.tokens import count_tokens
+from workers.sglang_encoders import CROSS_ENCODERS
 from workers.sglang_reading import Plan
 from workers.sglang_requests import input_ids, sampling_params
-from workers.sglang_steps import Output, SteppedInput
+from workers.sglang_steps import Output, SteppedInput, TextInput
 
 
 def generate_input(request: Generate, output: Output, plan: Plan | None, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
@@ -25,6 +25,7 @@ def generate_input(request: Generate, output: Output, plan: Plan | None, manager
     wanted = request.logprobs
     obj = SteppedInput(
         **_common(request, manager, vocab_size),
+        routed_dp_rank=request.routed_dp_rank,
         sampling_params=params,
         stream=request.stream,
         cache_salt=request.cache_salt,
@@ -44,14 +45,23 @@ def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metric
     Raises:
         InvalidRequest: as above.
     """
-    return EmbeddingReqInput(**_common(request, manager, vocab_size), dimensions=request.dimensions, log_metrics=log_metrics)
+    obj = TextInput(**_common(request, manager, vocab_size), dimensions=request.dimensions, log_metrics=log_metrics)
+    obj.routed_dp_rank = request.routed_dp_rank
+    obj.token_type_ids = _token_types(request) if not CROSS_ENCODERS.isdisjoint(manager.model_config.hf_config.architectures) else None
+    return obj
+
+
+def _token_types(request: Embed) -> list[int]:
+    """BERT's mark on the tokens of a second text. A batch in which only some requests have any ends SGLang's scheduler: all get them."""
+    tokens = count_tokens(request.token_ids)
+    first = min(request.second_text_at or tokens, tokens)
+    return [0] * first + [1] * (tokens - first)
 
 
 def _common(request: Work, manager: Any, vocab_size: int) -> dict[str, Any]:
     return {
         "rid": request.request_id,
         "input_ids": input_ids(request.token_ids, vocab_size),
-        "routed_dp_rank": request.routed_dp_rank,
         # Without priority scheduling SGLang ignores a priority or, if so configured, refuses the request for it.
         "priority": request.priority if manager.enable_priority_scheduling else None,
         "lora_path": request.lora_name,

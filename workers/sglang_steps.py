@@ -8,6 +8,7 @@ duplicate ids, pause and weight-update locks, LoRA, metrics, request logs and du
 What is relied on, checked by `check_seam` at start and in tests/sglang/test_seam.py:
     TokenizerManager.generate_request      iterates what `_wait_one_response(obj, request)` returns, after the dispatch
     TokenizerManager._init_req_state       puts a ReqState into `rid_to_state`
+    TokenizerManager._create_tokenized_object  makes of an EmbeddingReqInput what the scheduler gets: `routed_dp_rank`, `token_type_ids`
     TokenizerManager._handle_batch_output  appends to `state.out_list` what it has for a request, and sets `state.finished`;
                                            a message has `rids`, `output_ids` (new ones) and `finished_reasons`, in step
     TokenizerManager._handle_abort_req     the same for an abort in the waiting queue; repeats the last token id, but
@@ -30,7 +31,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 from sglang.srt.entrypoints.engine import Engine, init_tokenizer_manager
-from sglang.srt.managers.io_struct import BatchStrOutput, BatchTokenIDOutput, GenerateReqInput, HealthCheckOutput
+from sglang.srt.managers.io_struct import BatchStrOutput, BatchTokenIDOutput, EmbeddingReqInput, GenerateReqInput, HealthCheckOutput
 from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 from sglang.utils import TypeBasedDispatcher
 
@@ -112,6 +113,13 @@ class SteppedInput(GenerateReqInput):
         return copyreg.__newobj__, (GenerateReqInput,), state
 
 
+class TextInput(EmbeddingReqInput):
+    """A text for its vector, with what SGLang's scheduler takes of one and its own class does not: no dataclass fields either."""
+
+    routed_dp_rank: int | None
+    token_type_ids: list[int] | None
+
+
 class StepTokenizerManager(TokenizerManager):
     """SGLang's TokenizerManager that delivers the outputs of `SteppedInput`s once per message of the engine.
 
@@ -148,6 +156,12 @@ class StepTokenizerManager(TokenizerManager):
             state = self.rid_to_state[obj.rid]
             state.out_list = obj.output
             obj.output.state = state
+
+    def _create_tokenized_object(self, obj: Any, *arguments: Any, **named: Any) -> Any:
+        tokenized = super()._create_tokenized_object(obj, *arguments, **named)
+        if isinstance(obj, TextInput):
+            tokenized.routed_dp_rank, tokenized.token_type_ids = obj.routed_dp_rank, obj.token_type_ids
+        return tokenized
 
     def _wait_one_response(self, obj: Any, request: Any = None) -> Any:
         if isinstance(obj, SteppedInput):
@@ -249,6 +263,7 @@ _PARAMETERS = {
     "auto_create_handle_loop": ("self",),
     "sigterm_watchdog": ("self",),
     "init_request_dispatcher": ("self",),
+    "_create_tokenized_object": ("self", "obj", "input_text", "input_ids", "input_embeds", "mm_inputs", "token_type_ids"),
     "dump_requests_before_crash": ("self", "hostname"),
     "handle_loop": ("self",),
     "abort_request": ("self", "rid", "abort_all"),

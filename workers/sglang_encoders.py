@@ -1,0 +1,100 @@
+"""What SGLang does not find out about models that make vectors: how they pool, and that encoders read a text as a whole.
+
+SGLang pools by architecture: every BertModel by its first token, every decoder by its last. A model of sentence-transformers says in its
+files how it was trained to (modules.json and the folder that it names for pooling), and of BertModels that is mostly the mean.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from protocol.errors import StartError
+
+log = logging.getLogger(__name__)
+
+Pooling = Literal["CLS", "MEAN", "LAST"]
+"""Names of SGLang's PoolingType."""
+
+_MODES: Final[dict[str, Pooling]] = {
+    "pooling_mode_cls_token": "CLS",
+    "pooling_mode_mean_tokens": "MEAN",
+    "pooling_mode_lasttoken": "LAST",
+}
+
+ENCODERS: Final = frozenset(
+    ("BertModel", "Contriever", "XLMRobertaModel", "BertForSequenceClassification", "XLMRobertaForSequenceClassification")
+)
+"""Architectures whose tokens look at those behind them too: what a prefix becomes depends on what follows, so nothing of it can be
+cached, nor a text be computed in chunks. SGLang leaves both on."""
+
+CROSS_ENCODERS: Final = frozenset(("BertForSequenceClassification", "XLMRobertaForSequenceClassification"))
+"""Those that read two texts and say how well they match."""
+
+
+def is_encoder(model: str, revision: str | None) -> bool:
+    """Whether the model's configuration names one of ENCODERS. What is wrong with it is said later, by SGLang."""
+    from transformers import PretrainedConfig  # noqa: PLC0415  # after the stand-ins
+
+    try:
+        config, _ = PretrainedConfig.get_config_dict(model, revision=revision)
+    except Exception:  # noqa: BLE001  # hub, network, JSON
+        return False
+    return not ENCODERS.isdisjoint(config.get("architectures") or ())
+
+
+def pooling_of(model: str, revision: str | None) -> Pooling | None:
+    """How a model of sentence-transformers pools; None if its files do not say.
+
+    Raises:
+        StartError: in a way that SGLang does not know.
+    """
+    modules = _read(model, revision, "modules.json") or []
+    types = {str(module.get("type")).rpartition(".")[2]: str(module.get("path")) for module in modules}
+    if "Pooling" not in types:
+        return None
+    if "Dense" in types:
+        log.warning("%s ends in a dense layer (modules.json), which SGLang applies for EmbeddingGemma alone", model)
+    config = _read(model, revision, f"{types['Pooling']}/config.json") or {}
+    modes = sorted(name for name, on in config.items() if name.startswith("pooling_mode_") and on is True)
+    # Newer files say it in one word.
+    named = {"cls": "CLS", "mean": "MEAN", "lasttoken": "LAST"}.get(str(config.get("pooling_mode")))
+    if named is not None:
+        return named  # type: ignore[return-value]
+    if len(modes) != 1 or modes[0] not in _MODES:
+        raise StartError(
+            f"the model pools by {', '.join(modes) or 'nothing known'}; SGLang knows the first, the last or the mean of the tokens"
+        )
+    return _MODES[modes[0]]
+
+
+def pool_as(pooling: Pooling) -> None:
+    """Have every Pooler that this process makes pool so. To be called in a scheduler, before it loads its model."""
+    from sglang.srt.layers import pooler  # noqa: PLC0415
+
+    kind, plain_init, plain_forward = pooler.PoolingType[pooling], pooler.Pooler.__init__, pooler.Pooler.forward
+
+    def init(self: Any, pooling_type: Any, normalize: bool) -> None:  # noqa: ARG001, FBT001
+        plain_init(self, kind, normalize)
+
+    def forward(self: Any, hidden_states: Any, forward_batch: Any) -> Any:
+        # SGLang takes means out of one running sum over the batch, which half precision is too coarse for.
+        return plain_forward(self, hidden_states.float() if pooling == "MEAN" else hidden_states, forward_batch)
+
+    pooler.Pooler.__init__, pooler.Pooler.forward = init, forward
+
+
+def _read(model: str, revision: str | None, name: str) -> Any:
+    """A JSON file of a local model or one from the hub; None where there is none."""
+    path = Path(model) / name
+    if not Path(model).is_dir():
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415
+
+        try:
+            path = Path(hf_hub_download(model, name, revision=revision))
+        except Exception:  # noqa: BLE001  # most models have no such file; without a network SGLang says what is missing
+            return None
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
