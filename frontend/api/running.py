@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -15,6 +15,7 @@ from frontend.api.readings import reading_of
 from frontend.api.request_id import new_request_id
 from frontend.api.sampling import output_rules, sampling_for, sampling_of_choice
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.embeddings import Embeddings
 from frontend.generation import Choice, Generation
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
@@ -22,11 +23,17 @@ from frontend.recovery import Recovery
 from frontend.routing.route import Route, Weights
 from frontend.text.gain import Gain
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
+from protocol.membership import Role
 from protocol.requests import Generate, Sampling
 from protocol.tokens import count_tokens
 
 CHOICES_MAX = 1_024
 """Prompts times n of one request: each is a request to a worker."""
+
+_DOES: Final[dict[Role, str]] = {
+    "decode": "generates text; it makes no embeddings and ranks no documents",
+    "embedding": "makes vectors of texts (/v1/embeddings, /v1/rerank, /v1/score) and generates no text",
+}
 
 
 class Runner:
@@ -37,22 +44,29 @@ class Runner:
         self._recovery = recovery
         self._weights = weights
 
-    def model(self, name: str) -> ModelEntry:
-        """The model of that name.
+    def model(self, name: str, role: Role = "decode") -> ModelEntry:
+        """The model of that name, which must be served for `role`.
 
         Raises:
             ModelNotFound: never heard of it.
             NoWorker: it is known but nobody serves it now, or no worker has come yet at all.
+            InvalidRequest: it is served, but for something else.
             Overloaded: so many wait for it that nothing need be done to know the answer.
         """
         registry = self._mesh.registry
         entry = registry.entry(name)
         if entry is not None and entry.ranks:
+            if entry.role != role:
+                raise InvalidRequest(f"The model {name!r} {_DOES[entry.role]}.", param="model")
             entry.queue.turn_away()
             return entry
         if entry is not None or not registry.available():
             raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.")
         raise ModelNotFound(f"The model {name!r} does not exist or is not served here.", param="model")
+
+    def embeddings(self, entry: ModelEntry) -> Embeddings:
+        """What runs a batch of texts of that model."""
+        return Embeddings(self._mesh, entry, self._recovery)
 
     async def start(
         self, exchange: Exchange, entry: ModelEntry, request: ChatCompletionRequest | CompletionRequest, prompts: Sequence[bytes]

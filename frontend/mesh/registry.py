@@ -6,7 +6,7 @@ from frontend.mesh.rank import Rank
 from frontend.mesh.worker import Phase, Worker
 from frontend.models import ServedModel
 from frontend.routing.admission import AdmissionQueue
-from protocol.membership import Loading
+from protocol.membership import Loading, Role
 
 MODELS_REMEMBERED_MAX = 256
 """Names whose last worker left are remembered up to this many, to answer 503 (come back) instead of 404 (never heard of)."""
@@ -21,8 +21,10 @@ LOADING_MAX = 4_096
 class ModelEntry:
     """One model name with the workers that serve it and the requests that wait for them."""
 
-    def __init__(self, served: ServedModel, queue: AdmissionQueue) -> None:
+    def __init__(self, served: ServedModel, role: Role, queue: AdmissionQueue) -> None:
         self.served = served
+        self.role: Role = role
+        """What its workers are for."""
         self.queue = queue
         self.workers: list[Worker] = []
         self.worker_of: dict[str, Worker] = {}
@@ -85,6 +87,8 @@ class Registry:
         if card.name in self._aliases:
             return f"the name {card.name!r} is an alias of another model here"
         entry = self.models.get(card.name)
+        if entry is not None and entry.workers and entry.role != worker.hello.role:
+            return f"model {card.name!r} is served here by {entry.role} workers, and this one is for {worker.hello.role}"
         if entry is None or not entry.workers or entry.served.card.digest == card.digest:
             return None
         return f"model {card.name!r} is served here with other files or settings (context length, template, tokenizer)"
@@ -95,9 +99,9 @@ class Registry:
         entry = self.models.get(name)
         if entry is None:
             self._forget_oldest_idle()
-            entry = self.models[name] = ModelEntry(served, self._new_queue())
+            entry = self.models[name] = ModelEntry(served, worker.hello.role, self._new_queue())
         elif not entry.workers:
-            entry.served = served
+            entry.served, entry.role = served, worker.hello.role
         entry.workers.append(worker)
         self._aliases = {
             alias: other.served.card.name

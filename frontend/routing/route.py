@@ -38,6 +38,7 @@ class Route:
         worker_id, dp_rank: only there.
         session_id: where this session went last, if that rank has room.
         weights: instead of the frontend's own.
+        cacheable: whether a rank that computes it keeps something that others could use.
     Attributes:
         beside: worker id and data-parallel rank where another choice of the same prompt went, if the prompt is worth sharing.
     """
@@ -45,6 +46,7 @@ class Route:
     __slots__ = (
         "_by_block_size",
         "_cache_salt",
+        "_cacheable",
         "_prompt",
         "beside",
         "dp_rank",
@@ -65,6 +67,7 @@ class Route:
         dp_rank: int | None = None,
         session_id: str | None = None,
         weights: Weights | None = None,
+        cacheable: bool = True,
     ) -> None:
         self.prompt_tokens = count_tokens(prompt)
         self.worker_id = worker_id
@@ -73,6 +76,7 @@ class Route:
         self.weights = weights
         self.beside: tuple[str, int] | None = None
         self._prompt = prompt
+        self._cacheable = cacheable
         self.lora_name = lora_name
         self._cache_salt = cache_salt
         self._by_block_size: dict[int, list[int]] = {}
@@ -92,10 +96,13 @@ class Route:
             dp_rank=self.dp_rank,
             session_id=self.session_id,
             weights=self.weights,
+            cacheable=self._cacheable,
         )
 
     def blocks(self, block_size_tokens: int) -> list[int]:
-        """Hashes of the prompt's whole blocks; made at the first call."""
+        """Hashes of the prompt's whole blocks, if it is cacheable; made at the first call."""
+        if not self._cacheable:
+            return []
         hashes = self._by_block_size.get(block_size_tokens)
         if hashes is None:
             root = root_hash(block_size_tokens, lora_name=self.lora_name, cache_salt=self._cache_salt)
