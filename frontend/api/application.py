@@ -10,8 +10,10 @@ from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
 from frontend.api.chat import chat_completions
 from frontend.api.completions import completions
+from frontend.api.embeddings import embeddings
 from frontend.api.exchange import Exchange
 from frontend.api.request_id import with_request_id
+from frontend.api.rerank import rerank, score
 from frontend.api.routes import build_routes
 from frontend.api.running import Runner
 from frontend.drain import Drain, refusal
@@ -22,7 +24,13 @@ from protocol.errors import MethodNotAllowed
 
 Handler = Callable[[Exchange, Runner], Awaitable[None]]
 
-HOT_PATHS: Final[dict[str, Handler]] = {"/v1/chat/completions": chat_completions, "/v1/completions": completions}
+HOT_PATHS: Final[dict[str, Handler]] = {
+    "/v1/chat/completions": chat_completions,
+    "/v1/completions": completions,
+    "/v1/embeddings": embeddings,
+    "/v1/rerank": rerank,
+    "/v1/score": score,
+}
 
 REFUSED_BODY_S_MAX: Final = 1.0
 """For the body of a request that is refused anyway. Closing with bytes unread makes the kernel throw the answer away."""

@@ -163,6 +163,12 @@ class Exchange:
         await self._start(status, [_JSON, length, *headers])
         await self._send({"type": "http.response.body", "body": body})
 
+    async def send_json_piece(self, piece: bytes, *, more: bool = True) -> None:
+        """Send a part of a JSON body that is too large to be made in one turn of the loop; waits for who reads slowly."""
+        if not self._started:
+            await self._start(200, [_JSON])
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+
     async def send_events(self, events: bytes) -> None:
         """Send one or more complete SSE events; the first call starts the 200."""
         await self._start_events()

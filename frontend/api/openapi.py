@@ -8,8 +8,15 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.vector_schemas import EmbeddingRequest, RerankRequest, ScoreRequest
 
-_REQUESTS: dict[str, type[msgspec.Struct]] = {"/v1/chat/completions": ChatCompletionRequest, "/v1/completions": CompletionRequest}
+_REQUESTS: dict[str, type[msgspec.Struct]] = {
+    "/v1/chat/completions": ChatCompletionRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/embeddings": EmbeddingRequest,
+    "/v1/rerank": RerankRequest,
+    "/v1/score": ScoreRequest,
+}
 
 _ERROR: dict[str, Any] = {
     "type": "object",

@@ -55,7 +55,8 @@ def _add_models(app: FastAPI, mesh: Mesh) -> None:
 
 def _model(entry: ModelEntry) -> dict[str, Any]:
     card = entry.served.card
-    return {
+    vectors = {"embedding_dimensions": card.embedding_dimensions} if entry.role == "embedding" else {}
+    return vectors | {
         "id": card.name,
         "object": "model",
         "created": card.created_unix_s,

@@ -1,0 +1,160 @@
+"""From texts to vectors: what embeddings, rerank and score share."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from frontend.api.encoding import CHARS_PER_TOKEN_MAX
+from frontend.api.exchange import Exchange
+from frontend.api.nvext import NO_WISHES, wishes
+from frontend.api.request_id import new_request_id
+from frontend.api.running import Runner
+from frontend.api.vector_schemas import VectorFields
+from frontend.mesh.registry import ModelEntry
+from frontend.models import ServedModel
+from frontend.routing.route import Route
+from protocol.errors import ContextOverflow, EngineFault, InvalidRequest, UnsupportedParameter
+from protocol.requests import Embed
+from protocol.tokens import TOKEN_ID_BYTES, count_tokens, pack_tokens
+
+_TURN_TEXTS: Final = 16
+"""Short texts that are tokenized in one turn of the loop; 50 to 400 µs each."""
+
+Vector = NDArray[np.float32]
+
+
+class Text(Struct, frozen=True):
+    """A text ready for a worker. `second_text_at` as in protocol.requests.Embed."""
+
+    token_ids: bytes
+    second_text_at: int = 0
+
+
+async def tokenize(request: VectorFields, served: ServedModel, inputs: Sequence[str | list[int]], param: str) -> list[Text]:
+    """The tokens of each input, with the special tokens that the model's tokenizer puts around a text.
+
+    Args:
+        param: name of the field that they came from; of several the position is said.
+    Raises:
+        ContextOverflow: an input is too long and is not to be cut.
+        InvalidRequest: it has no tokens, or one that the model does not.
+    """
+    length = TextLength(served, request.truncate_prompt_tokens)
+    texts: list[Text] = []
+    for index, one in enumerate(inputs):
+        name = param if len(inputs) == 1 else f"{param}[{index}]"
+        packed = await length.encode(one, name) if isinstance(one, str) else length.take(one, name)
+        texts.append(Text(packed))
+        if index % _TURN_TEXTS == _TURN_TEXTS - 1:
+            await asyncio.sleep(0)
+    return texts
+
+
+async def tokenize_pairs(
+    request: VectorFields, served: ServedModel, first: tuple[Sequence[str], str], second: tuple[Sequence[str], str]
+) -> list[Text]:
+    """The tokens of each pair, as a cross-encoder reads it. `first` and `second` are texts and the name of their field.
+
+    Raises:
+        UnsupportedParameter: until frontends can tokenize pairs.
+    """
+    raise UnsupportedParameter(f"The model {served.card.name!r} is a cross-encoder, which this server cannot ask yet.", param="model")
+
+
+async def vectors_of(
+    exchange: Exchange, runner: Runner, entry: ModelEntry, request: VectorFields, texts: Sequence[Text]
+) -> tuple[list[Vector], int]:
+    """The vector of each text, in order, shape [dimensions], as the model makes it, and the sum of their tokens.
+
+    Raises:
+        MeshError: as Embeddings.run, and EngineFault for vectors that are none.
+    """
+    asked = wishes(NO_WISHES, exchange.routing_headers)
+    requests: list[tuple[Embed, Route]] = []
+    for index, text in enumerate(texts):
+        route = Route(
+            text.token_ids, worker_id=asked.backend_instance_id, dp_rank=asked.dp_rank, session_id=asked.session_id, cacheable=False
+        )
+        embed = Embed(
+            # The first bears the exchange's id, so that one name finds a plain request in every log.
+            request_id=exchange.request_id if index == 0 else new_request_id(),
+            model=entry.served.card.name,
+            token_ids=text.token_ids,
+            deadline_unix_ms=exchange.deadline_unix_ms,
+            second_text_at=text.second_text_at,
+            priority=request.priority or 0,
+            lora_name=request.lora_path,
+            traceparent=exchange.traceparent,
+        )
+        requests.append((embed, route))
+    embedded = await runner.embeddings(entry).run(requests)
+    vectors = [np.frombuffer(one.vector, dtype="<f4") for one in embedded]
+    if len({len(vector) for vector in vectors}) > 1 or not all(len(vector) and np.isfinite(vector).all() for vector in vectors):
+        raise EngineFault("The engine made a vector of another length, or with a number that is none.")
+    return vectors, sum(one.prompt_tokens for one in embedded)
+
+
+class TextLength:
+    """How long a text may be, and how a longer one is cut.
+
+    Args:
+        truncate: as the client says: None, -1 or a number of tokens.
+    Raises:
+        InvalidRequest: it asks for more than the model takes.
+    """
+
+    def __init__(self, served: ServedModel, truncate: int | None) -> None:
+        self._served = served
+        self._model_max = max(1, served.card.context_length - 1)  # SGLang asks for room for one more, although nothing is generated
+        self._cuts = truncate is not None
+        if truncate is not None and (truncate == 0 or truncate > self._model_max):
+            raise InvalidRequest(
+                f"truncate_prompt_tokens must be -1 or 1 to {self._model_max}, got {truncate}.", param="truncate_prompt_tokens"
+            )
+        self.tokens_max = truncate if truncate is not None and truncate > 0 else self._model_max
+
+    async def encode(self, text: str, name: str) -> bytes:
+        """Token ids as packed u32."""
+        chars_max = self.tokens_max * CHARS_PER_TOKEN_MAX
+        if len(text) > chars_max:
+            if not self._cuts:
+                raise self._too_long(f"at least {-(-len(text) // CHARS_PER_TOKEN_MAX)}", name)
+            text = text[:chars_max]
+        packed = await self._served.encode_off_loop(text, add_special_tokens=True)
+        if count_tokens(packed) > self.tokens_max:
+            if not self._cuts:
+                raise self._too_long(str(count_tokens(packed)), name)
+            plain = await self._served.encode_off_loop(text, add_special_tokens=False)
+            return self._cut(packed, plain)
+        if not packed:
+            raise InvalidRequest(f"{name} has no tokens.", param=name)
+        return packed
+
+    def take(self, token_ids: list[int], name: str) -> bytes:
+        """Token ids that the client made."""
+        vocab_size = self._served.card.vocab_size
+        if max(token_ids) >= vocab_size:
+            raise InvalidRequest(f"Token id {max(token_ids)} is outside the vocabulary of {vocab_size}.", param=name)
+        if len(token_ids) > self.tokens_max and not self._cuts:
+            raise self._too_long(str(len(token_ids)), name)
+        return pack_tokens(token_ids[: self.tokens_max])
+
+    def _cut(self, packed: bytes, plain: bytes) -> bytes:
+        """Keep the beginning of the text and the special tokens around it."""
+        around = len(packed) - len(plain)
+        starts = (start for start in range(0, around + 1, TOKEN_ID_BYTES) if packed.startswith(plain, start))
+        start, kept = next(starts, None), self.tokens_max * TOKEN_ID_BYTES - around
+        if start is None or kept <= 0:
+            return packed[: self.tokens_max * TOKEN_ID_BYTES]
+        return packed[: start + kept] + packed[start + len(plain) :]
+
+    def _too_long(self, tokens: str, name: str) -> ContextOverflow:
+        return ContextOverflow(
+            f"This model takes at most {self._model_max} tokens at once. However, {name} has {tokens} tokens."
+            " Please shorten it, or set truncate_prompt_tokens to have it cut.",
+            param=name,
+        )
