@@ -23,12 +23,14 @@ from frontend.mesh.mesh import Mesh
 from frontend.models import ModelLoader
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.router_readings import router_readings
+from frontend.observe.tokenizer_readings import tokenizer_readings
 from frontend.recovery import Recovery
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.modes import policy_of
 from frontend.routing.patience import Patience
 from frontend.routing.router import Lifetimes, Router
 from frontend.settings import FrontendSettings
+from frontend.text.segment_cache import SegmentCache
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.curve import MeshKey
@@ -54,7 +56,8 @@ async def serve(settings: FrontendSettings) -> None:
     metrics = FrontendMetrics()
     budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
-    loader = ModelLoader(FileCache(settings.cache_dir), tokenizer_backend=settings.tokenizer_backend)
+    segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
+    loader = ModelLoader(FileCache(settings.cache_dir), tokenizer_backend=settings.tokenizer_backend, segments=segments)
     mesh = Mesh(
         lambda on_frames, on_gone: SocketPump(router, on_frames, on_gone=on_gone),
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
@@ -70,10 +73,11 @@ async def serve(settings: FrontendSettings) -> None:
         metrics=metrics,
     )
     metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))
+    metrics.router.also_read(partial(tokenizer_readings, segments))
     recovery = Recovery(
         mesh, metrics.losses, moves_max=settings.migration_limit, new_request_id=new_request_id, now=asyncio.get_running_loop().time
     )
-    runner = Runner(mesh, recovery, weights=settings.router_weights)
+    runner = Runner(mesh, recovery, weights=settings.router_weights, unknown_fields=settings.unknown_fields)
     drain = Drain(grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
     server = Server(
         uvicorn.Config(

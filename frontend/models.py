@@ -12,6 +12,7 @@ from frontend.text.detokenizer import Detokenizer
 from frontend.text.inspection import TokenizerUnusable
 from frontend.text.model_files import read_model_files
 from frontend.text.output import ChoiceText, OutputRules
+from frontend.text.segment_cache import SegmentCache
 from frontend.text.template import ChatTemplate
 from frontend.text.tokenizer import Backend, Tokenizer
 from protocol.errors import InvalidRequest
@@ -67,8 +68,9 @@ class ModelLoader:
     MODELS_KEPT_MAX = 32
     """A tokenizer with 150k tokens takes about 100 MB; a frontend that serves more models than this loads some again."""
 
-    def __init__(self, cache: FileCache, *, tokenizer_backend: Backend) -> None:
+    def __init__(self, cache: FileCache, *, tokenizer_backend: Backend, segments: SegmentCache) -> None:
         self._cache = cache
+        self._segments = segments
         self._tokenizer_backend: Backend = tokenizer_backend
         self._models: dict[str, ServedModel] = {}
         self._of_one_model: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -101,7 +103,8 @@ class ModelLoader:
             raise CannotServe(f"the worker of {card.name!r} brings no tokenizer.json")
         try:
             files = read_model_files(paths, chat_template_file=card.chat_template_file)
-            tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend)
+            marks_in = " ".join([*files.chat_templates.values(), *files.special_tokens.values()])
+            tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend, cache=self._segments, templates=marks_in)
         except (TokenizerUnusable, ValueError) as error:
             raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
         templates: dict[str, ChatTemplate] = {}

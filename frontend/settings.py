@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from frontend.api.parsing import UnknownFields
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
 from frontend.text.tokenizer import Backend
@@ -15,6 +16,7 @@ _WEIGHTS = Weights()
 _PATH = re.compile(r"(/[\w.~-]+)+").fullmatch
 
 _NOT_NEGATIVE = (
+    "tokenizer_cache_mb",
     "migration_limit",
     "queue_size",
     "queue_patience",
@@ -82,6 +84,15 @@ class FrontendSettings:
         4_000_000, "cached blocks remembered of all ranks together, some 110 bytes each", env="KVMESH_KV_INDEX_BLOCKS_MAX"
     )
     tokenizer_backend: Backend = setting("auto", "auto takes fastokens where it agrees with Hugging Face", env="KVMESH_TOKENIZER_BACKEND")
+    tokenizer_cache_mb: int = setting(
+        32,
+        "memory for tokens of earlier texts, so that a growing chat is not tokenized from its beginning; 0: none",
+        env="KVMESH_TOKENIZER_CACHE_MB",
+    )
+    unknown_fields: UnknownFields = setting(
+        "refuse", "what becomes of request fields that nobody has heard of; those known to be dangerous are always refused",
+        env="KVMESH_UNKNOWN_FIELDS",
+    )
     request_timeout: float = setting(600.0, "seconds after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
     migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
     queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")

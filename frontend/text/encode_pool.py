@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from protocol.errors import Overloaded
+
+ResultT = TypeVar("ResultT")
 
 QUEUED_MAX: Final = 256
 """Texts in the pool, running ones included. At 30 ms each (8k tokens through the slower library) and two threads the last waits 4 s,
@@ -19,7 +21,7 @@ class EncodePool:
         self._executor = ThreadPoolExecutor(threads_max, thread_name_prefix="encode")
         self._unfinished = 0
 
-    async def run(self, encode: Callable[[], bytes]) -> bytes:
+    async def run(self, encode: Callable[[], ResultT]) -> ResultT:
         """The result of `encode`, called in a thread.
 
         Raises:

@@ -1,13 +1,18 @@
 """Text → packed token ids, by one of two libraries behind one Protocol."""
 
 import os
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from struct import Struct
 from typing import Final, Protocol
 
 from tokenizers import Tokenizer as HfTokenizer
 
 from frontend.text.inspection import Inspection, TokenizerUnusable, open_hf
 from protocol.tokens import pack_tokens
+
+_OFFSET: Final = Struct("<Q")
 
 
 class Encoder(Protocol):
@@ -24,6 +29,14 @@ class Encoder(Protocol):
 
         Raises:
             UnicodeEncodeError: the text holds a lone surrogate.
+        """
+        ...
+
+    def encode_each(self, texts: Sequence[str]) -> list[bytes]:
+        """Ids of each text as u32 little-endian, without special tokens that the text does not hold.
+
+        Raises:
+            UnicodeEncodeError: a text holds a lone surrogate.
         """
         ...
 
@@ -49,6 +62,10 @@ class HfEncoder:
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
         (encoding,) = self.tokenizer.encode_batch_fast([_checked(text)], add_special_tokens=add_special_tokens)
         return pack_tokens(encoding.ids)
+
+    def encode_each(self, texts: Sequence[str]) -> list[bytes]:
+        encodings = self.tokenizer.encode_batch_fast([_checked(text) for text in texts], add_special_tokens=False)
+        return [pack_tokens(encoding.ids) for encoding in encodings]
 
     def token_id(self, token: str) -> int | None:
         return self.tokenizer.token_to_id(token)
@@ -83,6 +100,11 @@ class FastokensEncoder:
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
         ids, _ = self._tokenizer.encode_batch_flat([_checked(text)], add_special_tokens=add_special_tokens)
         return ids
+
+    def encode_each(self, texts: Sequence[str]) -> list[bytes]:
+        ids, offsets = self._tokenizer.encode_batch_flat([_checked(text) for text in texts], add_special_tokens=False)
+        ends = [4 * offset for (offset,) in _OFFSET.iter_unpack(offsets)]
+        return [ids[start:end] for start, end in pairwise(ends)]
 
     def token_id(self, token: str) -> int | None:
         return self._tokenizer.token_to_id(token)

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer as HfTokenizer
 from frontend.text.detokenizer import Detokenizing
 from frontend.text.hard_texts import hard_texts
 from frontend.text.pieces import PieceTable, build_piece_table
+from frontend.text.segments import safe_marks
 from protocol.tokens import pack_tokens
 
 CHILD_WAIT_S_MAX: Final = 120
@@ -46,11 +47,15 @@ class Inspection(Struct, frozen=True):
     vocab_size: one more than the largest id.
     pieces: how ids become text; checked against the library.
     reference: the library's ids of the hard texts.
+    marks: added tokens where a text may be cut (frontend.text.segments), to be checked with whatever encodes.
+    adds_tokens: whether a plain prompt gets tokens of its own, such as a BOS.
     """
 
     vocab_size: int
     pieces: PieceTable
     reference: list[EncodedText]
+    marks: list[str] = []
+    adds_tokens: bool = True
 
 
 def open_hf(tokenizer_json: Path) -> HfTokenizer:
@@ -109,6 +114,8 @@ def inspect_tokenizer(tokenizer_json: Path) -> Inspection:
         vocab_size=vocab_size,
         pieces=_checked_pieces(tokenizer, tokenizer_json, vocab_size),
         reference=[EncodedText(*row) for row in zip(texts, plain, special, strict=True)],
+        marks=safe_marks(tokenizer.get_added_tokens_decoder().values()),
+        adds_tokens=plain != special,
     )
 
 

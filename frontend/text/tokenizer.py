@@ -6,15 +6,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from frontend.text.detokenizer import Detokenizer, Detokenizing
 from frontend.text.encode_pool import EncodePool
 from frontend.text.encoders import Encoder, HfEncoder, first_disagreement, open_fastokens, open_hf_encoder
 from frontend.text.inspection import Inspection, TokenizerUnusable, inspect_in_child, open_hf
+from frontend.text.segment_cache import SegmentCache
+from frontend.text.segments import cut, cuts_agree, join, marks_in
 from protocol.errors import InvalidRequest
 
 Backend = Literal["auto", "hf", "fastokens"]
+
+_LONE_SURROGATE: Final = "the text is not valid Unicode: it holds a lone surrogate"
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +29,18 @@ class Tokenizer:
     Attributes:
         backend_name: "hf" or "fastokens", whichever encodes.
         vocab_size: one more than the largest id that the tokenizer knows (the model may have more rows).
+        marks: where texts are cut to find tokens of earlier ones; empty if nowhere.
     """
 
-    def __init__(self, encoder: Encoder, inspection: Inspection, detokenizing: Detokenizing) -> None:
+    def __init__(
+        self, encoder: Encoder, inspection: Inspection, detokenizing: Detokenizing, *, cache: SegmentCache, marks: Sequence[str]
+    ) -> None:
         self.backend_name = encoder.name
         self.vocab_size = inspection.vocab_size
+        self.marks = marks
+        self._adds_tokens = inspection.adds_tokens
+        self._cache = cache
+        self._owner = cache.new_owner()
         self._encoder = encoder
         self._detokenizing = detokenizing
         self._pool = EncodePool(encoder.threads_max)
@@ -40,6 +51,8 @@ class Tokenizer:
         tokenizer_json: Path,
         backend: str = "auto",
         *,
+        cache: SegmentCache | None = None,
+        templates: str = "",
         open_fast: Callable[[Path], Encoder] = open_fastokens,
         inspect: Callable[[Path], Inspection] = inspect_in_child,
     ) -> "Tokenizer":
@@ -48,6 +61,8 @@ class Tokenizer:
         Args:
             tokenizer_json: the file.
             backend: "fastokens" must agree with the reference on every hard text; "auto" falls back to "hf" where it does not.
+            cache: where tokens of earlier texts are kept; None: nowhere.
+            templates: what chat templates write, to find the marks at which chats are cut.
             open_fast: what opens the file with fastokens.
             inspect: what asks the reference library.
         Raises:
@@ -59,8 +74,12 @@ class Tokenizer:
         inspection = inspect(tokenizer_json)
         encoder = _choose_encoder(tokenizer_json, backend, inspection, open_fast)
         detokenizing = Detokenizing(inspection.pieces, _reference_decode(tokenizer_json, encoder, inspection))
+        marks = marks_in(templates, inspection.marks)
+        if marks and not cuts_agree(encoder, marks):
+            _log.warning("every chat is tokenized from its beginning: cut at %s, texts have other tokens than whole", ", ".join(marks))
+            marks = []
         _return_free_memory()
-        return cls(encoder, inspection, detokenizing)
+        return cls(encoder, inspection, detokenizing, cache=cache or SegmentCache(0), marks=marks)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
         """Ids as u32 little-endian. Special tokens are wanted for a plain prompt; a rendered chat brings its own.
@@ -71,10 +90,10 @@ class Tokenizer:
         try:
             return self._encoder.encode(text, add_special_tokens=add_special_tokens)
         except UnicodeEncodeError:
-            raise InvalidRequest("the text is not valid Unicode: it holds a lone surrogate") from None
+            raise InvalidRequest(_LONE_SURROGATE) from None
 
     async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """`encode`, in the pool if the text is long.
+        """`encode`, in the pool if what is new of the text is long.
 
         Raises:
             InvalidRequest: the text holds a lone surrogate.
@@ -82,7 +101,31 @@ class Tokenizer:
         """
         if len(text) <= self._encoder.inline_chars_max:
             return self.encode(text, add_special_tokens=add_special_tokens)
+        if self.marks and self._cache.takes(text) and not (add_special_tokens and self._adds_tokens):
+            return await self._encode_new_pieces(text)
         return await self._pool.run(partial(self.encode, text, add_special_tokens=add_special_tokens))
+
+    async def _encode_new_pieces(self, text: str) -> bytes:
+        pieces = cut(text, self.marks)
+        found = self._cache.find(self._owner, pieces)
+        new = [piece for piece, ids in zip(pieces, found, strict=True) if ids is None]
+        if sum(map(len, new)) <= self._encoder.inline_chars_max:
+            encoded = self._encode_each(new)
+        else:
+            encoded = await self._pool.run(partial(self._encode_each, new))
+        for piece, ids in zip(new[:-1], encoded, strict=False):  # the last piece of a chat will be longer next time
+            self._cache.keep(self._owner, piece, ids)
+        rest = iter(encoded)
+        tokens = join([next(rest) if ids is None else ids for ids in found])
+        cached = max(0, sum(len(ids) // 4 - 1 for ids in found if ids is not None))
+        self._cache.count(cached_tokens=cached, uncached_tokens=len(tokens) // 4 - cached)
+        return tokens
+
+    def _encode_each(self, texts: Sequence[str]) -> list[bytes]:
+        try:
+            return self._encoder.encode_each(texts)
+        except UnicodeEncodeError:
+            raise InvalidRequest(_LONE_SURROGATE) from None
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of ids, shape [n]; unknown ids are skipped."""

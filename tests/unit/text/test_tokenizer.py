@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from frontend.text.encode_pool import QUEUED_MAX, EncodePool
 from frontend.text.encoders import Encoder, FastokensEncoder, HfEncoder
 from frontend.text.hard_texts import FRAGMENTS
 from frontend.text.inspection import Inspection, TokenizerUnusable, inspect_in_child, inspect_tokenizer
+from frontend.text.segment_cache import SegmentCache
 from frontend.text.tokenizer import Tokenizer
 from protocol.errors import InvalidRequest, Overloaded
 from protocol.tokens import pack_tokens, unpack_tokens
@@ -35,6 +37,9 @@ class Disagreeing:
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
         ids = self._right.encode(text, add_special_tokens=add_special_tokens)
         return ids[:-4] if text == FRAGMENTS[-1] else ids
+
+    def encode_each(self, texts: Sequence[str]) -> list[bytes]:
+        return [self.encode(text, add_special_tokens=False) for text in texts]
 
     def token_id(self, token: str) -> int | None:
         return self._right.token_id(token)
@@ -134,6 +139,41 @@ async def test_long_text_goes_through_the_pool_with_the_same_ids(
     for text in (short + "\ud800", long + "\udfff"):
         with pytest.raises(InvalidRequest, match="surrogate"):
             await tokenizer.encode_off_loop(text, add_special_tokens=False)
+    tokenizer.close()
+
+
+@pytest.mark.parametrize("backend", ["hf", "fastokens"])
+async def test_a_growing_chat_has_the_tokens_of_the_whole_and_only_its_new_turns_are_tokenized(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], backend: str
+) -> None:
+    cache = SegmentCache(2**20)
+    tokenizer = Tokenizer.load(
+        tokenizer_files["byte_level"], backend, cache=cache, templates="<|im_start|>", inspect=inspections.__getitem__
+    )
+    chat, tokens = "", b""
+    for turn in range(40):
+        chat += f"<|im_start|>user\nnumber {turn} 🎉 " + "many words and " * 150 + "<|im_end|>\n<|im_start|>assistant\n"
+        tokens = await tokenizer.encode_off_loop(chat, add_special_tokens=False)
+        assert tokens == tokenizer.encode(chat, add_special_tokens=False)
+        chat += "a short answer<|im_end|>\n"
+    assert cache.hits > cache.misses
+    before = cache.uncached_tokens
+    assert await tokenizer.encode_off_loop(chat, add_special_tokens=True) == tokenizer.encode(chat, add_special_tokens=True)
+    assert cache.uncached_tokens - before < len(tokens) // 4 // 30
+    with pytest.raises(InvalidRequest, match="surrogate"):
+        await tokenizer.encode_off_loop(chat + "\ud800", add_special_tokens=False)
+    tokenizer.close()
+
+
+async def test_a_tokenizer_with_a_start_of_its_own_is_not_cut_for_plain_prompts(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]
+) -> None:
+    cache = SegmentCache(2**20)
+    tokenizer = Tokenizer.load(tokenizer_files["llama"], "hf", cache=cache, templates="</s>", inspect=inspections.__getitem__)
+    text = ("many words " * 200 + "</s>") * 4
+    for special in (True, False, True, False):
+        assert await tokenizer.encode_off_loop(text, add_special_tokens=special) == tokenizer.encode(text, add_special_tokens=special)
+    assert (cache.hits, cache.misses) == (1, 1)
     tokenizer.close()
 
 
