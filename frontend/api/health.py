@@ -66,6 +66,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "worker_id": worker.worker_id,
         "model": worker.hello.card.name,
         "engine": worker.hello.engine,
+        "role": worker.hello.role,
         "phase": worker.phase.value,
         "requests": [rank.requests for rank in worker.ranks],
         "ready": worker.takes_work,

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 PROGRESS_S = 5.0
 """Between two lines of progress where the terminal cannot overwrite one."""
@@ -47,10 +47,16 @@ def _clear(stream: TextIO) -> str:
     return "\r\033[K" if stream.isatty() else ""
 
 
-def how_to_talk(url: str, model: str) -> str:
-    """Address, model and two commands to paste into a shell. `url` has no path."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is kvmesh?"}]})
+def how_to_talk(url: str, model: str, role: str) -> str:
+    """Address, model and what to paste into a shell. `url` has no path; `role` as in protocol.membership."""
     base = f"{url}/v1"
-    chat = "kvmesh chat" if base == _CHAT_URL_DEFAULT else f"kvmesh chat --url {shlex.quote(base)}"
-    curl = f"curl {shlex.quote(f'{base}/chat/completions')} -H 'content-type: application/json' -d {shlex.quote(body)}"
-    return f"\n  address   {base}\n  model     {model}\n  try       {chat}\n            {curl}\n"
+    if role == "embedding":
+        tries = [_curl(f"{base}/embeddings", {"model": model, "input": "What is kvmesh?"})]
+    else:
+        chat = "kvmesh chat" if base == _CHAT_URL_DEFAULT else f"kvmesh chat --url {shlex.quote(base)}"
+        tries = [chat, _curl(f"{base}/chat/completions", {"model": model, "messages": [{"role": "user", "content": "What is kvmesh?"}]})]
+    return "\n            ".join([f"\n  address   {base}\n  model     {model}\n  try       {tries[0]}", *tries[1:]]) + "\n"
+
+
+def _curl(address: str, body: dict[str, Any]) -> str:
+    return f"curl {shlex.quote(address)} -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"

@@ -158,7 +158,7 @@ class _Host:
                 announced = True
                 progress.end()
                 say(f"serving {ready[0]['model']} ({ready[0]['engine']}) after {elapsed_s:.0f} s")
-                print(how_to_talk(self._url, ready[0]["model"]), flush=True)
+                print(how_to_talk(self._url, ready[0]["model"], ready[0]["role"]), flush=True)
             elif not announced:
                 progress.show(f"{len(self._served)} of {len(self._workers)} workers ready, loading for {elapsed_s:.0f} s")
             await asyncio.sleep(POLL_S)

@@ -362,6 +362,6 @@ def test_worker_names_come_from_the_flag_then_the_environment(monkeypatch: pytes
 
 
 def test_the_commands_survive_names_that_a_shell_would_read() -> None:
-    curl = how_to_talk("http://[::1]:80", "it's $HOME").splitlines()[-1]
+    curl = how_to_talk("http://[::1]:80", "it's $HOME", "decode").splitlines()[-1]
     assert shlex.split(curl)[1] == "http://[::1]:80/v1/chat/completions"
     assert '"model": "it\'s $HOME"' in shlex.split(curl)[-1]
