@@ -34,7 +34,7 @@ _RESERVED_TEMPLATE_KWARGS = frozenset(
 
 async def chat_completions(exchange: Exchange, runner: Runner) -> None:
     """Answer one chat request, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body())
+    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
@@ -69,11 +69,20 @@ async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletion
     Raises:
         MeshError: it cannot be run.
     """
+    entry = runner.model(request.model)
+    prompt = await chat_prompt(entry.served, request)
+    return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt), entry.served)
+
+
+async def chat_prompt(served: ServedModel, request: ChatCompletionRequest) -> bytes:
+    """Check, render and tokenize a chat: its prompt as packed u32.
+
+    Raises:
+        InvalidRequest, ContextOverflow, Overloaded: it cannot be made.
+    """
     refuse_unsupported_chat(request)
     check_messages(request.messages)
-    entry = runner.model(request.model)
-    prompt = await encode_prompt(entry.served, _render(entry.served, request), add_special_tokens=False, param="messages")
-    return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt), entry.served)
+    return await encode_prompt(served, _render(served, request), add_special_tokens=False, param="messages")
 
 
 def _render(served: ServedModel, request: ChatCompletionRequest) -> str:
@@ -160,4 +169,5 @@ def message_of(answer: Answer) -> dict[str, Any]:
 
 
 def _head(exchange: Exchange, request: ChatCompletionRequest, kind: str) -> dict[str, Any]:
-    return {"id": "chatcmpl-" + exchange.request_id, "object": kind, "created": int(time.time()), "model": request.model}
+    head: dict[str, Any] = {"id": "chatcmpl-" + exchange.request_id, "object": kind, "created": int(time.time()), "model": request.model}
+    return head if request.service_tier is None else head | {"service_tier": "default"}

@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def completions(exchange: Exchange, runner: Runner) -> None:
     """Answer one completions request, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body())
+    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 

@@ -31,8 +31,8 @@ def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCa
     return Reading(
         chat=_encode({"model": card.name, **fields}),
         calls_before=sum(_calls_in(message) for message in request.messages),
-        stops=list(stop_strings(request.stop)),
-        include_stop=request.include_stop_str_in_output or False,
+        stops=list(stop_strings(request)),
+        include_stop=request.shows_stop,
         skip_special_tokens=request.skip_special_tokens is not False,
     )
 

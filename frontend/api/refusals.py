@@ -1,7 +1,65 @@
-"""What OpenAI knows and this version does not do is refused, never silently dropped."""
+"""What OpenAI, SGLang, vLLM or Dynamo know and this server does not do is refused, never silently dropped."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from protocol.errors import InvalidRequest, UnsupportedParameter
+from protocol.limits import NAME_CHARS_MAX
+
+_OWN_ID: Final = "request ids are made here; send the header x-request-id to name one in logs"
+_OWN_FILES: Final = "files and code on the server are its operator's matter"
+_LEGS: Final = "how engines work together is arranged by the server"
+_MEDIA: Final = "media belong into the messages, and the models served here read text"
+_RANKS: Final = "use nvext.dp_rank or the header x-dp-rank"
+_SEARCH: Final = "there is no beam search here"
+
+REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # OpenAI
+        "audio": "no audio is made here",
+        "functions": "use tools",
+        "function_call": "use tool_choice",
+        "prediction": "predicted outputs are not supported",
+        "web_search_options": "nothing is searched here; offer a tool instead",
+        # SGLang
+        "rid": _OWN_ID,
+        "custom_logit_processor": _OWN_FILES,
+        "chat_template": "a template is code; the operator sets it with --custom-jinja-template",
+        "lora_id": "name the adapter in lora_path or model",
+        "bootstrap_host": _LEGS,
+        "bootstrap_port": _LEGS,
+        "bootstrap_room": _LEGS,
+        "bootstrap_pair_key": _LEGS,
+        "disagg_prefill_dp_rank": _LEGS,
+        "data_parallel_rank": _RANKS,
+        "routed_dp_rank": _RANKS,
+        "image_data": _MEDIA,
+        "video_data": _MEDIA,
+        "audio_data": _MEDIA,
+        "input_embeds": "prompts are text or token ids",
+        "session_params": "every request brings its whole prompt; what was computed of it is found again by itself",
+        "return_hidden_states": "hidden states are not told",
+        "return_routed_experts": "routed experts are not told",
+        "http_worker_ipc": _LEGS,
+        # vLLM
+        "use_beam_search": _SEARCH,
+        "length_penalty": _SEARCH,
+        "early_stopping": _SEARCH,
+        "prompt_logprobs": "ask /v1/completions for echo with logprobs",
+        "return_token_ids": "ask for logprobs with return_tokens_as_token_ids",
+        "allowed_token_ids": "use logit_bias, or a grammar",
+        "bad_words": "use logit_bias",
+        "truncate_prompt_tokens": "a prompt is never cut here",
+        "add_special_tokens": "send token ids to /v1/completions to have exactly these",
+        "documents": "put them into the messages",
+        "mm_processor_kwargs": _MEDIA,
+        "kv_transfer_params": _LEGS,
+        "thinking_token_budget": "the length of the thinking cannot be bounded",
+    }
+)
+"""Field → why not, or what does it here. None of these is ever ignored, whatever --unknown-fields says, but for null."""
 
 
 def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
@@ -12,10 +70,14 @@ def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
         InvalidRequest: fields that contradict each other.
     """
     _refuse_common(request)
-    if request.response_format is not None and request.response_format.get("type") != "text":
-        raise _unsupported("response_format")
     if request.modalities not in (None, ["text"]):
-        raise _unsupported("modalities")
+        raise UnsupportedParameter("modalities must be ['text']: only text is made here.", param="modalities")
+    if request.verbosity not in (None, "medium"):
+        raise UnsupportedParameter("verbosity can only be 'medium' with the models served here.", param="verbosity")
+    if request.prompt_cache_retention == "24h":
+        raise UnsupportedParameter("prompt_cache_retention can only be 'in-memory' here.", param="prompt_cache_retention")
+    if request.top_logprobs is not None and not request.logprobs:
+        raise InvalidRequest("top_logprobs is only allowed when logprobs is true.", param="top_logprobs")
     if request.add_generation_prompt and request.continue_final_message:
         raise InvalidRequest("add_generation_prompt and continue_final_message exclude each other.", param="continue_final_message")
 
@@ -24,15 +86,18 @@ def refuse_unsupported_completion(request: CompletionRequest) -> None:
     """As `refuse_unsupported_chat`, for completions."""
     _refuse_common(request)
     if request.suffix:
-        raise _unsupported("suffix")
+        raise UnsupportedParameter("suffix is not supported: nothing is inserted into a text here.", param="suffix")
     if request.best_of is not None and request.best_of != (request.n or 1):
-        raise _unsupported("best_of")
+        raise UnsupportedParameter(
+            "best_of must equal n: every choice that is made is returned. Ask for logprobs to rank.", param="best_of"
+        )
 
 
 def _refuse_common(request: ChatCompletionRequest | CompletionRequest) -> None:
-    if request.stream_options is not None and not request.stream:
-        raise InvalidRequest("stream_options is only allowed when stream is true.", param="stream_options")
-
-
-def _unsupported(name: str) -> UnsupportedParameter:
-    return UnsupportedParameter(f"{name} is not supported (with this value) by this server yet.", param=name)
+    if request.stream_options is not None:
+        if not request.stream:
+            raise InvalidRequest("stream_options is only allowed when stream is true.", param="stream_options")
+        if request.stream_options.include_obfuscation:
+            raise UnsupportedParameter("Chunks are not padded here.", param="stream_options.include_obfuscation")
+    if len(request.salt or "") > NAME_CHARS_MAX:
+        raise InvalidRequest(f"cache_salt and extra_key together have at most {NAME_CHARS_MAX} characters.", param="extra_key")

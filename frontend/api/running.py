@@ -11,9 +11,10 @@ from frontend.api.exchange import Exchange
 from frontend.api.grammars import grammar_of
 from frontend.api.logprobs import logprobs_wanted
 from frontend.api.nvext import NvExt, told, wishes
+from frontend.api.parsing import UnknownFields
 from frontend.api.readings import reading_of
 from frontend.api.request_id import new_request_id
-from frontend.api.sampling import output_rules, sampling_for, sampling_of_choice
+from frontend.api.sampling import output_rules, sampling_for, sampling_of_choice, stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.embeddings import Embeddings
 from frontend.generation import Choice, Generation
@@ -37,9 +38,14 @@ _DOES: Final[dict[Role, str]] = {
 
 
 class Runner:
-    """Starts generations for the HTTP handlers."""
+    """Starts generations for the HTTP handlers.
 
-    def __init__(self, mesh: Mesh, recovery: Recovery, *, weights: Weights) -> None:
+    Attributes:
+        unknown_fields: what becomes of a body's fields that nobody has heard of.
+    """
+
+    def __init__(self, mesh: Mesh, recovery: Recovery, *, weights: Weights, unknown_fields: UnknownFields) -> None:
+        self.unknown_fields: UnknownFields = unknown_fields
         self._mesh = mesh
         self._recovery = recovery
         self._weights = weights
@@ -83,7 +89,7 @@ class Runner:
         # The first request of an exchange bears its id, so that one name finds a plain request in every log.
         request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
         asked = wishes(request.nvext, exchange.routing_headers)
-        salt = request.cache_salt or asked.cache_salt
+        salt = request.salt or asked.cache_salt
         card = entry.served.card
         plain = Generate(
             request_id=exchange.request_id,
@@ -92,7 +98,7 @@ class Runner:
             sampling=Sampling(0),
             deadline_unix_ms=exchange.deadline_unix_ms,
             # Whoever watches for stop strings must see the tokens as they are made.
-            stream=bool(request.stream or request.stop),
+            stream=bool(request.stream or stop_strings(request)),
             priority=request.priority or 0,
             lora_name=request.lora_path,
             cache_salt=salt,

@@ -1,10 +1,12 @@
 """Request fields → what the engine is told and what the frontend itself watches for."""
 
-from typing import TypeVar
+from typing import Any, Final, TypeVar, cast
 
+import msgspec
 from msgspec.structs import replace
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.stop_patterns import check_stop_patterns, is_plain
 from frontend.text.output import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.limits import LOGIT_BIAS_MAX
@@ -15,6 +17,9 @@ T = TypeVar("T")
 
 TOKEN_ID_DIGITS_MAX = 10
 """A u32 has no more, and Python refuses to read a number of thousands of digits."""
+
+CUSTOM_PARAMS_BYTES_MAX: Final = 16 * 1024
+"""They travel to every process of the engine with the request."""
 
 COMPLETION_TOKENS_DEFAULT = 16
 """OpenAI's default for /v1/completions; chat runs to the end of the context."""
@@ -46,6 +51,8 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
         ignore_eos=request.ignore_eos or False,
         stop_token_ids=_in_vocabulary(request.stop_token_ids, card),
         logit_bias=_logit_bias(request.logit_bias, card),
+        stop_regex=_stop_patterns(request),
+        custom_params=_custom_params(request.custom_params or {}),
     )
 
 
@@ -62,19 +69,23 @@ def sampling_of_choice(sampling: Sampling, index: int) -> Sampling:
 def output_rules(request: ChatCompletionRequest | CompletionRequest) -> OutputRules:
     """What the frontend makes of the tokens."""
     return OutputRules(
-        stops=stop_strings(request.stop),
-        include_stop=request.include_stop_str_in_output or False,
+        stops=stop_strings(request),
+        include_stop=request.shows_stop,
         skip_special_tokens=request.skip_special_tokens is not False,
         min_tokens=request.min_tokens or 0,
         shows_nothing=request.max_tokens == 0,
     )
 
 
-def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
-    """The stop strings of a request."""
+def stop_strings(request: ChatCompletionRequest | CompletionRequest) -> tuple[str, ...]:
+    """The stop strings of a request, with those patterns that are none."""
+    return (*_listed(request.stop), *filter(is_plain, _listed(request.stop_regex)))
+
+
+def _listed(stop: str | list[str] | None) -> list[str]:
     if stop is None:
-        return ()
-    return (stop,) if isinstance(stop, str) else tuple(stop)
+        return []
+    return [stop] if isinstance(stop, str) else stop
 
 
 def _max_new_tokens(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int) -> int:
@@ -112,6 +123,31 @@ def _logit_bias(bias: dict[str, float] | None, card: ModelCard) -> dict[str, flo
         if not is_number or int(token_id) >= card.vocab_size:
             raise InvalidRequest(f"{token_id[:20]!r} is no token id of this model.", param="logit_bias")
     return bias
+
+
+def _stop_patterns(request: ChatCompletionRequest | CompletionRequest) -> list[str]:
+    patterns = [pattern for pattern in _listed(request.stop_regex) if not is_plain(pattern)]
+    check_stop_patterns(patterns)
+    return patterns
+
+
+def _custom_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Numbers, text, and lists and objects of these (SGLang's CustomParamValue); names that begin with __ are its own."""
+    for name, value in params.items():
+        inner = (
+            cast("dict[str, Any]", value).values()
+            if isinstance(value, dict)
+            else cast("list[Any]", value)
+            if isinstance(value, list)
+            else ()
+        )
+        if name.startswith("__") or any(isinstance(each, dict | list) for each in inner):
+            raise InvalidRequest(
+                f"custom_params.{name[:64]}: a name must not begin with __, and values nest one level deep.", param="custom_params"
+            )
+    if len(msgspec.json.encode(params)) > CUSTOM_PARAMS_BYTES_MAX:
+        raise InvalidRequest(f"custom_params may take {CUSTOM_PARAMS_BYTES_MAX} bytes of JSON.", param="custom_params")
+    return params
 
 
 def _first(asked: T | None, default: T | None, otherwise: T) -> T:

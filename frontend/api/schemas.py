@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from frontend.api.grammars import GrammarFields
 from frontend.api.nvext import ExtraField, Label, NvExt
-from protocol.limits import NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX
+from frontend.api.stop_patterns import PATTERN_BYTES_MAX
+from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX
 
 TOKENS_MAX = 2**31 - 1
 """Far above any context; keeps the number inside an i32 everywhere."""
@@ -25,15 +27,21 @@ TokenCount = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
 TokenId = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 StopString = Annotated[str, Meta(min_length=1, max_length=STOP_CHARS_MAX)]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+StopPattern = Annotated[str, Meta(min_length=1, max_length=PATTERN_BYTES_MAX)]
+MetadataKey = Annotated[str, Meta(max_length=64)]
+MetadataValue = Annotated[str, Meta(max_length=512)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 
 class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
+    """With include_usage: every chunk tells the counts so far, of all choices together."""
+    include_obfuscation: bool | None = None
+    """Padding against those who watch the lengths of encrypted chunks: refused if wanted."""
 
 
-class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What chat and completions have in common."""
 
     model: Model
@@ -56,7 +64,15 @@ class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=STOP_TOKEN_IDS_MAX)] | None = None
     include_stop_str_in_output: bool | None = None
+    no_stop_trim: bool | None = None
+    """SGLang's name of include_stop_str_in_output."""
+    stop_regex: StopPattern | Annotated[list[StopPattern], Meta(max_length=STOPS_MAX)] | None = None
+    """Ends the text behind a match, which is shown (stop_patterns)."""
     skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+    """Makes no difference with tokenizers of the tokenizers library, the only ones served here."""
+    custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] | None = None
+    """For an engine that was extended: handed on as they are."""
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     lora_path: Label | None = None
     """LoRA adapter, by the name it was loaded under."""
@@ -64,7 +80,19 @@ class SamplingFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Log probabilities name tokens as `token_id:ID`."""
     cache_salt: Label | None = None
     """Requests with different salts share no KV cache."""
+    extra_key: Label | None = None
+    """SGLang's name of the same; both together are one salt."""
     nvext: NvExt | None = None
+
+    @property
+    def shows_stop(self) -> bool:
+        """Whether the stop string that ends the text is shown."""
+        return bool(self.include_stop_str_in_output or self.no_stop_trim)
+
+    @property
+    def salt(self) -> str | None:
+        """What keeps the request's KV cache apart."""
+        return (self.cache_salt or "") + (self.extra_key or "") or None
 
     @property
     def wants_told(self) -> list[ExtraField] | None:
@@ -89,13 +117,19 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     tools: Annotated[list[dict[str, Any]], Meta(max_length=TOOLS_MAX)] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)] | None = None
     store: bool | None = None
-    service_tier: str | None = None
-    modalities: list[str] | None = None
+    """Accepted and without effect, as user, metadata, safety_identifier and the cache keys are: nothing is kept here, and routing goes by
+    the prompt itself."""
+    safety_identifier: Annotated[str, Meta(max_length=1_024)] | None = None
+    prompt_cache_key: Annotated[str, Meta(max_length=1_024)] | None = None
+    prompt_cache_retention: Literal["in-memory", "in_memory", "24h"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    """There is one tier, and the answer says so: "default"."""
+    modalities: Annotated[list[Literal["text", "audio"]], Meta(max_length=2)] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
     reasoning_effort: ReasoningEffort | None = None
     # Extensions
     separate_reasoning: bool | None = None
