@@ -50,11 +50,18 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     """Handed to the engine as they are."""
 
 
+GrammarKind = Literal["json_schema", "regex", "ebnf", "structural_tag"]
+
+
 class Grammar(Struct, frozen=True, omit_defaults=True):
     """What the output must conform to. `text` is a JSON schema, a regular expression, an EBNF grammar, or a structural tag in JSON."""
 
-    kind: Literal["json_schema", "regex", "ebnf", "structural_tag"]
+    kind: GrammarKind
     text: Annotated[str, Meta(max_length=GRAMMAR_BYTES_MAX)]
+    field: Name = ""
+    """Which one of the client's request it came from: what an error about it names."""
+    replayed_tokens: int = 0
+    """The last so many of the prompt's tokens are output of workers that are lost: the grammar goes on behind them."""
 
 
 class LogprobsWanted(Struct, frozen=True, omit_defaults=True):

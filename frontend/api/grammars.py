@@ -1,10 +1,223 @@
-"""response_format and its relatives → the grammar that the output must conform to."""
+"""What an answer must look like: the fields that say so, and the grammar that they come to.
 
-from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from protocol.requests import Grammar
+Four families of names mean the same: OpenAI's `response_format`, vLLM's and Dynamo's `guided_*`, and SGLang's own `json_schema`, `regex`,
+`ebnf` and `structural_tag`. At most one of them may be set. The bounds here are those that a frontend can check; what they let
+through and still takes too long or too much memory is found out by the worker (workers/sglang_grammars.py).
+
+`strict: false` of a JSON schema is no weaker than true, as in SGLang: the output always conforms.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Final, cast
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from protocol.errors import InvalidRequest
+from protocol.limits import GRAMMAR_BYTES_MAX
+from protocol.requests import Grammar, GrammarKind
+
+DEPTH_MAX: Final = 128
+"""Objects and arrays within each other in a schema. OpenAI allows 10 levels of properties; at 600 compiling takes 5 s, at 1,800 minutes."""
+
+PATTERN_CHARS_MAX: Final = 16_384
+"""Of a regular expression. Compiling is quadratic in its length."""
+
+CHOICES_MAX: Final = 1_024
+CHOICE_CHARS_MAX: Final = 1_024
+
+_ANY_OBJECT: Final = '{"type":"object"}'
+_INSTANCES: Final = frozenset({"const", "enum", "default", "examples"})
+"""Keywords whose value is no schema."""
+
+_decode = msgspec.json.decode
+_encode = msgspec.json.encode
+
+Pattern = Annotated[str, Meta(min_length=1, max_length=PATTERN_CHARS_MAX)]
+GrammarText = Annotated[str, Meta(min_length=1, max_length=GRAMMAR_BYTES_MAX)]
+GuidedChoice = Annotated[str, Meta(min_length=1, max_length=CHOICE_CHARS_MAX)]
 
 
-def grammar_of(request: ChatCompletionRequest | CompletionRequest) -> Grammar | None:
-    """What the request says its answer must look like; None if it may be any text."""
-    del request
-    return None
+class NamedSchema(Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenAI's name, description and strictness are read and change nothing."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    schema: Raw
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextFormat(Struct, frozen=True, tag="text", tag_field="type", forbid_unknown_fields=True):
+    """Any text."""
+
+
+class JsonObjectFormat(Struct, frozen=True, tag="json_object", tag_field="type", forbid_unknown_fields=True):
+    """Any JSON object."""
+
+
+class JsonSchemaFormat(Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True):
+    """JSON of one schema."""
+
+    json_schema: NamedSchema
+
+
+class StructuralTagFormat(Struct, frozen=True, tag="structural_tag", tag_field="type", forbid_unknown_fields=True):
+    """SGLang's: text of which some parts conform. Either `format`, or the older `structures` and `triggers`."""
+
+    format: dict[str, Any] | None = None
+    structures: list[dict[str, Any]] | None = None
+    triggers: list[str] | None = None
+    at_least_one: bool | None = None
+
+
+ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat | StructuralTagFormat
+
+
+class GrammarFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The part of a request that says what its answer must look like."""
+
+    response_format: ResponseFormat | None = None
+    # Extensions: vLLM's and Dynamo's
+    guided_json: Raw | UnsetType = UNSET
+    """A schema, or its text."""
+    guided_regex: Pattern | None = None
+    guided_choice: Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None = None
+    guided_grammar: GrammarText | None = None
+    """EBNF."""
+    # Extensions: SGLang's
+    json_schema: GrammarText | None = None
+    """The schema's text."""
+    regex: Pattern | None = None
+    ebnf: GrammarText | None = None
+    structural_tag: GrammarText | None = None
+    """The tag's JSON text."""
+
+
+def grammar_of(request: GrammarFields) -> Grammar | None:
+    """What the answer must look like; None if it may be any text.
+
+    Raises:
+        InvalidRequest: two fields say it, or what they say is malformed or beyond a bound.
+    """
+    found = [grammar for read in _READERS if (grammar := read(request)) is not None]
+    if len(found) > 1:
+        one, other = found[0].field, found[1].field
+        raise InvalidRequest(f"{one} and {other} both say what the answer must look like; only one may.", param=other)
+    if not found:
+        return None
+    _check(found[0])
+    return found[0]
+
+
+def _response_format(request: GrammarFields) -> Grammar | None:
+    match request.response_format:
+        case JsonObjectFormat():
+            return Grammar("json_schema", _ANY_OBJECT, field="response_format")
+        case JsonSchemaFormat(json_schema=named):
+            text = _text_of(named.schema)
+            if text is None:
+                raise InvalidRequest("response_format has no schema.", param="response_format.json_schema.schema")
+            return Grammar("json_schema", text, field="response_format.json_schema.schema")
+        case StructuralTagFormat() as tag:
+            return Grammar("structural_tag", _tag_text(tag), field="response_format")
+        case _:
+            return None
+
+
+def _tag_text(tag: StructuralTagFormat) -> str:
+    if tag.format is not None and tag.structures is None and tag.triggers is None:
+        return _encode({"type": "structural_tag", "format": tag.format}).decode()
+    if tag.format is None and tag.structures is not None and tag.triggers is not None:
+        older = {"structures": tag.structures, "triggers": tag.triggers, "at_least_one": bool(tag.at_least_one)}
+        return _encode({"type": "structural_tag"} | older).decode()
+    raise InvalidRequest("A structural_tag has either format, or structures and triggers.", param="response_format")
+
+
+def _guided_json(request: GrammarFields) -> Grammar | None:
+    text = None if isinstance(request.guided_json, UnsetType) else _text_of(request.guided_json)
+    if text is not None and text.startswith('"'):
+        text = _decode(text, type=str)
+    return None if text is None else Grammar("json_schema", text, field="guided_json")
+
+
+def _guided_choice(request: GrammarFields) -> Grammar | None:
+    if request.guided_choice is None:
+        return None
+    return Grammar("regex", "(" + "|".join(map(_escaped, request.guided_choice)) + ")", field="guided_choice")
+
+
+def _escaped(text: str) -> str:
+    """As a regular expression that matches just this. Only what means something is escaped, control characters by their number."""
+    return re.sub(r"[\\^$.|?*+()\[\]{}/-]", r"\\\g<0>", text).translate(_CONTROL)
+
+
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in range(1, 32)}
+
+
+def _of_field(field: str, kind: GrammarKind) -> Callable[[GrammarFields], Grammar | None]:
+    def read(request: GrammarFields) -> Grammar | None:
+        text = getattr(request, field)
+        return None if text is None else Grammar(kind, text, field=field)
+
+    return read
+
+
+_READERS: Final[tuple[Callable[[GrammarFields], Grammar | None], ...]] = (
+    _response_format,
+    _guided_json,
+    _of_field("guided_regex", "regex"),
+    _guided_choice,
+    _of_field("guided_grammar", "ebnf"),
+    _of_field("json_schema", "json_schema"),
+    _of_field("regex", "regex"),
+    _of_field("ebnf", "ebnf"),
+    _of_field("structural_tag", "structural_tag"),
+)
+
+
+def _text_of(raw: Raw) -> str | None:
+    """The JSON as the client wrote it, so that nothing of it changes on the way; None for null."""
+    text = bytes(raw).decode()
+    return None if text == "null" else text
+
+
+def _check(grammar: Grammar) -> None:
+    if len(grammar.text.encode()) > GRAMMAR_BYTES_MAX:
+        raise InvalidRequest(f"{grammar.field} has more than {GRAMMAR_BYTES_MAX} bytes.", param=grammar.field)
+    if "\0" in grammar.text:  # ends xgrammar
+        raise InvalidRequest(f"{grammar.field} must not contain NUL characters.", param=grammar.field)
+    if grammar.kind in ("json_schema", "structural_tag"):
+        _check_json(grammar)
+
+
+def _check_json(grammar: Grammar) -> None:
+    field = grammar.field
+    try:
+        root = _decode(grammar.text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"{field} is no JSON: {error}.", param=field) from None
+    if not isinstance(root, dict) and not (grammar.kind == "json_schema" and isinstance(root, bool)):
+        raise InvalidRequest(f"{field} must be a JSON object.", param=field)
+    for depth, keyword, value in _walk(root):
+        if depth > DEPTH_MAX:
+            raise InvalidRequest(f"{field} has more than {DEPTH_MAX} levels of objects and arrays.", param=field)
+        if isinstance(value, str):
+            if "\0" in value:
+                raise InvalidRequest(f"{field} must not contain NUL characters.", param=field)
+            if keyword == "$ref" and value != "#" and not value.startswith("#/"):  # xgrammar would let anything pass there
+                raise InvalidRequest(f"{field} refers to {value[:100]!r}; only references into itself ('#/…') are followed.", param=field)
+
+
+def _walk(root: Any) -> Iterator[tuple[int, str, Any]]:
+    """Every value of a JSON document and every key of its objects, as (depth, the keyword it stands under in a schema, value)."""
+    left: list[tuple[int, str, Any, bool]] = [(1, "", root, True)]
+    while left:
+        depth, keyword, value, is_schema = left.pop()
+        yield depth, keyword if is_schema else "", value
+        if isinstance(value, dict):
+            for key, child in cast("dict[str, Any]", value).items():
+                yield depth, "", key
+                left.append((depth + 1, key, child, is_schema and key not in _INSTANCES))
+        elif isinstance(value, list):
+            left.extend((depth + 1, "", child, is_schema) for child in cast("list[Any]", value))
