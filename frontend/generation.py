@@ -80,6 +80,18 @@ class Choice:
         """Of the completion's tokens, those of its thinking; known at the end."""
         return self.stream.finished.reasoning_tokens if self.stream.finished is not None else 0
 
+    @property
+    def matched_stop(self) -> str | None:
+        """The stop string, or pattern, that ended it."""
+        if self._text is not None and self._text.matched_stop is not None:
+            return self._text.matched_stop
+        return self.stream.finished.matched_stop if self.stream.finished is not None else None
+
+    @property
+    def output(self) -> bytes:
+        """The tokens generated so far, packed u32: those that `completion_tokens` counts."""
+        return (self.trail.output + bytes(self._leg))[: self.completion_tokens * TOKEN_ID_BYTES]
+
     def advance(self) -> Gain:
         """What was gained since the last call; sets `finish_reason` when it was the last."""
         finished, packed, extras = self.stream.finished, self.stream.take(), self.stream.take_extras()

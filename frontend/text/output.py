@@ -29,12 +29,14 @@ class ChoiceText:
     Attributes:
         stopped_after_tokens: tokens up to and including the one that completed a stop string; None while none did. Neither it nor
             the text depends on how the tokens were batched on their way here.
+        matched_stop: that stop string.
     """
 
-    __slots__ = ("_detokenizer", "_include_stop", "_matcher", "_min_tokens", "_tokens_seen", "stopped_after_tokens")
+    __slots__ = ("_detokenizer", "_include_stop", "_matcher", "_min_tokens", "_tokens_seen", "matched_stop", "stopped_after_tokens")
 
     def __init__(self, detokenizer: Detokenizer, rules: OutputRules) -> None:
         self.stopped_after_tokens: int | None = None
+        self.matched_stop: str | None = None
         self._detokenizer = detokenizer
         self._include_stop = rules.include_stop
         self._matcher = StopMatcher(rules.stops, rules.include_stop) if rules.stops else None
@@ -68,7 +70,7 @@ class ChoiceText:
             if self._tokens_seen > self._min_tokens:
                 text, stop = matcher.feed(text)
                 if stop is not None:
-                    self.stopped_after_tokens = self._tokens_seen
+                    self.stopped_after_tokens, self.matched_stop = self._tokens_seen, stop
                     return "".join([*shown, text])
             shown.append(text)
         if ended:
@@ -82,5 +84,5 @@ class ChoiceText:
             return text
         text, stop = matcher.feed(text)
         if stop is not None:
-            self.stopped_after_tokens = self._tokens_seen
+            self.stopped_after_tokens, self.matched_stop = self._tokens_seen, stop
         return text + matcher.flush()

@@ -1,0 +1,105 @@
+"""What a chat gains → Anthropic's message, as a whole or as a stream of events."""
+
+from typing import Any, Final
+
+import msgspec
+
+from frontend.api.blocks import Block, BlockSequence, Closed, Move, Opened, blocks_of
+from frontend.api.chunks import Usage
+from frontend.api.sse import named_event
+from frontend.generation import Choice
+from frontend.text.gain import Answer, Gain
+
+_STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "abort": "end_turn"}
+
+
+class MessageWriter:
+    """Writes one message.
+
+    Args:
+        thoughts_shown: False leaves the text of the thinking out.
+    """
+
+    def __init__(self, message_id: str, model: str, *, thoughts_shown: bool) -> None:
+        self._head: dict[str, Any] = {"id": message_id, "type": "message", "role": "assistant", "model": model}
+        self._thoughts_shown = thoughts_shown
+        self._sequence = BlockSequence()
+
+    def whole(self, answer: Answer, choice: Choice, usage: Usage) -> dict[str, Any]:
+        """The message as one object."""
+        content = [self._block(block) for block in blocks_of(answer.reasoning, answer.text, answer.calls)]
+        return {**self._head, "content": content, **_stop(choice), "usage": _usage(usage)}
+
+    def begin(self, prompt_tokens: int) -> bytes:
+        """The first events. What of the prompt was cached is known at the end only."""
+        usage = _usage(Usage(prompt_tokens, 0, 0, 0))
+        message = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+        return named_event({"type": "message_start", "message": message}) + named_event({"type": "ping"})
+
+    def gained(self, gain: Gain) -> bytes:
+        """The events of what was gained."""
+        return b"".join([self._event(move) for move in self._sequence.take(gain)])
+
+    def end(self, choice: Choice, usage: Usage) -> bytes:
+        """The last events."""
+        last = {"type": "message_delta", "delta": _stop(choice), "usage": _usage(usage)}
+        closing = [self._event(move) for move in self._sequence.end()]
+        return b"".join([*closing, named_event(last), named_event({"type": "message_stop"})])
+
+    def _event(self, move: Move) -> bytes:
+        block = move.block
+        if isinstance(move, Opened):
+            return named_event({"type": "content_block_start", "index": block.index, "content_block": _opened(block)})
+        if isinstance(move, Closed):
+            return named_event({"type": "content_block_stop", "index": block.index})
+        if block.kind == "reasoning" and not self._thoughts_shown:
+            return b""
+        return named_event({"type": "content_block_delta", "index": block.index, "delta": _delta(block, move.piece)})
+
+    def _block(self, block: Block) -> dict[str, Any]:
+        opened = _opened(block)
+        if block.call is not None:
+            return opened | {"input": _arguments(block.text)}
+        if block.kind == "text":
+            return opened | {"text": block.text}
+        return opened | {"thinking": block.text if self._thoughts_shown else ""}
+
+
+def _opened(block: Block) -> dict[str, Any]:
+    if block.call is not None:
+        return {"type": "tool_use", "id": block.call.call_id, "name": block.call.name, "input": {}}
+    if block.kind == "text":
+        return {"type": "text", "text": ""}
+    return {"type": "thinking", "thinking": "", "signature": ""}
+
+
+def _delta(block: Block, piece: str) -> dict[str, Any]:
+    if block.call is not None:
+        return {"type": "input_json_delta", "partial_json": piece}
+    if block.kind == "text":
+        return {"type": "text_delta", "text": piece}
+    return {"type": "thinking_delta", "thinking": piece}
+
+
+def _arguments(text: str) -> Any:
+    """The input of a tool. What a model wrote, or was cut off from writing, need not be JSON."""
+    try:
+        return msgspec.json.decode(text) if text.strip() else {}
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return {"raw_arguments": text}
+
+
+def _stop(choice: Choice) -> dict[str, Any]:
+    if choice.matched_stop is not None and choice.finish_reason == "stop":
+        return {"stop_reason": "stop_sequence", "stop_sequence": choice.matched_stop}
+    return {"stop_reason": _STOP_REASONS[choice.finish_reason or "stop"], "stop_sequence": None}
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    """`input_tokens` are those that were not cached."""
+    return {
+        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.completion_tokens,
+    }

@@ -1,0 +1,65 @@
+"""POST /v1/messages and /v1/messages/count_tokens."""
+
+import msgspec
+
+from frontend.api.anthropic.answers import MessageWriter
+from frontend.api.anthropic.conversion import chat_of, generating_chat_of
+from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
+from frontend.api.chat import ChatRun, chat_prompt, check_chat, start_chat
+from frontend.api.exchange import Exchange
+from frontend.api.parsing import BodyParser
+from frontend.api.running import Runner, usage_of
+from protocol.tokens import count_tokens
+
+_messages_parser = BodyParser(MessagesRequest)
+_count_parser = BodyParser(CountTokensRequest)
+_encode = msgspec.json.Encoder().encode
+
+
+async def messages(exchange: Exchange, runner: Runner) -> None:
+    """Answer one request for a message, as a whole or streamed."""
+    request = _messages_parser.parse(await exchange.read_body())
+    exchange.model, exchange.streams = request.model, bool(request.stream)
+    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+
+
+async def count_message_tokens(exchange: Exchange, runner: Runner) -> None:
+    """Say how many tokens a message's prompt has: those of the rendered chat, exactly."""
+    request = _count_parser.parse(await exchange.read_body())
+    exchange.model = request.model
+
+    async def count() -> None:
+        chat = chat_of(request)
+        check_chat(chat)
+        prompt = await chat_prompt(runner.model(request.model).served, chat)
+        await exchange.send_json(200, _encode({"input_tokens": count_tokens(prompt)}))
+
+    await exchange.run_until_client_leaves(count())
+
+
+async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) -> None:
+    run = await start_chat(exchange, runner, generating_chat_of(request))
+    shown = request.thinking is None or request.thinking.display != "omitted"
+    writer = MessageWriter("msg_" + exchange.request_id, request.model, thoughts_shown=shown)
+    try:
+        if request.stream:
+            await _stream(exchange, writer, run)
+        else:
+            (answer,) = await run.generation.finish()
+            message = writer.whole(answer, run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1))
+            await exchange.send_json(200, _encode(message))
+    finally:
+        run.generation.close()
+
+
+async def _stream(exchange: Exchange, writer: MessageWriter, run: ChatRun) -> None:
+    """Nothing is sent before the first token, so that an error until then has its status."""
+    begin = writer.begin(run.prompt_tokens)
+    while True:
+        events = begin + b"".join([writer.gained(gain) for _, gain in await run.generation.advance()])
+        begin = b""
+        if not run.generation.running:
+            await exchange.end_events(events + writer.end(run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1)))
+            return
+        if events:
+            await exchange.send_events(events)

@@ -1,0 +1,147 @@
+"""The bodies of /v1/messages and /v1/messages/count_tokens. Field names are Anthropic's."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from frontend.api.nvext import Label, NvExt
+from frontend.api.schemas import MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, Model, StopString, TokenCount
+from protocol.limits import STOPS_MAX
+
+BLOCKS_MAX = 10_000
+"""Blocks of one message."""
+
+THINKING_TOKENS_MIN = 1_024
+
+
+class Block(Struct, frozen=True, tag_field="type"):
+    """A piece of a message. `cache_control` is accepted everywhere: prefixes are cached without being asked for."""
+
+
+class TextBlock(Block, tag="text", frozen=True):
+    text: str
+
+
+class ThinkingBlock(Block, tag="thinking", frozen=True):
+    thinking: str
+    signature: str | None = None
+
+
+class ToolUseBlock(Block, tag="tool_use", frozen=True):
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+class RedactedThinkingBlock(Block, tag="redacted_thinking", frozen=True):
+    """Refused: only who encrypted it can read it."""
+
+
+class ImageBlock(Block, tag="image", frozen=True):
+    """Refused."""
+
+
+class DocumentBlock(Block, tag="document", frozen=True):
+    """Refused."""
+
+
+class SearchResultBlock(Block, tag="search_result", frozen=True):
+    """Refused."""
+
+
+class ToolResultBlock(Block, tag="tool_result", frozen=True):
+    """`is_error` is accepted: templates have no place for it, so that the content must say what went wrong."""
+
+    tool_use_id: str
+    content: (
+        str
+        | Annotated[list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock], Meta(max_length=BLOCKS_MAX)]
+        | None
+    ) = None
+    is_error: bool | None = None
+
+
+ContentBlock = (
+    TextBlock
+    | ThinkingBlock
+    | ToolUseBlock
+    | ToolResultBlock
+    | RedactedThinkingBlock
+    | ImageBlock
+    | DocumentBlock
+    | SearchResultBlock
+)
+
+
+class Message(Struct, frozen=True, forbid_unknown_fields=True):
+    role: Literal["user", "assistant", "system"]
+    content: str | Annotated[list[ContentBlock], Meta(max_length=BLOCKS_MAX)]
+
+
+class Tool(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool of the client's own. `type` names Anthropic's, which run on its servers and are refused."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    input_schema: dict[str, Any] | None = None
+    description: str | None = None
+    type: str | None = None
+    strict: bool | None = None
+    cache_control: dict[str, Any] | None = None
+    eager_input_streaming: bool | None = None
+    """Arguments are streamed as they are made in any case."""
+
+
+class ToolChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: Annotated[int, Meta(ge=THINKING_TOKENS_MIN, le=TOKENS_MAX)] | None = None
+    """A target, as the engine cannot be held to it; `max_tokens` bounds thinking and answer together."""
+    display: Literal["summarized", "omitted"] | None = None
+    """"omitted" leaves the text of the thinking out."""
+
+
+class JsonFormat(Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class OutputConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    effort: Literal["minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    format: JsonFormat | None = None
+
+
+class Metadata(Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: Annotated[str, Meta(max_length=1_024)] | None = None
+
+
+class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    model: Model
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES_MAX)]
+    system: str | list[TextBlock] | None = None
+    tools: Annotated[list[Tool], Meta(max_length=TOOLS_MAX)] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    cache_control: dict[str, Any] | None = None
+
+
+class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    max_tokens: TokenCount
+    stream: bool | None = None
+    stop_sequences: Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
+    metadata: Metadata | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    # Extensions
+    lora_path: Label | None = None
+    cache_salt: Label | None = None
+    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
+    nvext: NvExt | None = None
