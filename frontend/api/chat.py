@@ -69,6 +69,7 @@ async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletion
     Raises:
         MeshError: it cannot be run.
     """
+    check_chat(request)
     entry = runner.model(request.model)
     prompt = await chat_prompt(entry.served, request)
     return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt), entry.served)
@@ -82,6 +83,26 @@ async def chat_prompt(served: ServedModel, request: ChatCompletionRequest) -> by
     """
     refuse_unsupported_chat(request)
     check_messages(request.messages)
+    return await encode_prompt(served, _render(served, request), add_special_tokens=False, param="messages")
+
+
+def check_chat(request: ChatCompletionRequest) -> None:
+    """Check what can be checked without the model.
+
+    Raises:
+        InvalidRequest, UnsupportedParameter: naming the field.
+    """
+    refuse_unsupported_chat(request)
+    check_messages(request.messages)
+
+
+async def chat_prompt(served: ServedModel, request: ChatCompletionRequest) -> bytes:
+    """The prompt of a chat that was checked, packed u32.
+
+    Raises:
+        InvalidRequest: the template refuses the messages.
+        ContextOverflow, Overloaded: as `encode_prompt`.
+    """
     return await encode_prompt(served, _render(served, request), add_special_tokens=False, param="messages")
 
 
