@@ -6,28 +6,30 @@ import msgspec
 
 from frontend.api.sampling import stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from protocol.errors import InvalidRequest
 from protocol.membership import ModelCard
-from protocol.requests import Reading
+from protocol.requests import Grammar, Reading
 
-_PARSED_BY: Final = (
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "chat_template_kwargs",
-    "reasoning_effort",
-    "separate_reasoning",
-    "stream_reasoning",
-)
+_THINKING: Final = ("chat_template_kwargs", "reasoning_effort", "separate_reasoning", "stream_reasoning")
+_PARSED_BY: Final = ("tools", "tool_choice", "parallel_tool_calls", *_THINKING)
 """Fields of a chat that the engine's parsers go by."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCard) -> Reading | None:
-    """What the worker is to read; None if the answer is plain text."""
-    if not isinstance(request, ChatCompletionRequest) or not (_thinks(request, card) or _calls(request, card)):
+def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, grammar: Grammar | None) -> Reading | None:
+    """What the worker is to read; None if the answer is plain text.
+
+    Raises:
+        InvalidRequest: a tool must be called and the answer must conform to a grammar.
+    """
+    if not isinstance(request, ChatCompletionRequest):
         return None
-    fields = {name: value for name in _PARSED_BY if (value := getattr(request, name)) is not None}
+    calls = _calls(request, card, grammar)
+    if not calls and not _thinks(request, card, grammar):
+        return None
+    names = _PARSED_BY if calls else _THINKING
+    fields = {name: value for name in names if (value := getattr(request, name)) is not None}
     return Reading(
         chat=_encode({"model": card.name, **fields}),
         calls_before=sum(_calls_in(message) for message in request.messages),
@@ -37,15 +39,22 @@ def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCa
     )
 
 
-def _thinks(request: ChatCompletionRequest, card: ModelCard) -> bool:
-    return bool(card.reasoning_parser) and request.separate_reasoning is not False
+def _thinks(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | None) -> bool:
+    """A grammar begins behind the thinking, of whose end the engine's parser knows, whoever is to see the thinking."""
+    return bool(card.reasoning_parser) and (request.separate_reasoning is not False or grammar is not None)
 
 
-def _calls(request: ChatCompletionRequest, card: ModelCard) -> bool:
-    """Without a parser a call can still be forced: the engine is then held to JSON."""
+def _calls(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | None) -> bool:
+    """Without a parser a call can still be forced: the engine is then held to JSON. JSON of the client's own schema is no call."""
     if not request.tools or request.tool_choice == "none":
         return False
-    return bool(card.tool_call_parser) or request.tool_choice not in (None, "auto")
+    forced = request.tool_choice not in (None, "auto")
+    if grammar is not None and forced:
+        raise InvalidRequest(
+            f"tool_choice forces a tool call, and {grammar.field} says what the answer must look like; both cannot be held.",
+            param="tool_choice",
+        )
+    return forced or (bool(card.tool_call_parser) and (grammar is None or grammar.kind != "json_schema"))
 
 
 def _calls_in(message: dict[str, Any]) -> int:

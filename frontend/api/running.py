@@ -91,6 +91,7 @@ class Runner:
         asked = wishes(request.nvext, exchange.routing_headers)
         salt = request.salt or asked.cache_salt
         card = entry.served.card
+        grammar = grammar_of(request)
         plain = Generate(
             request_id=exchange.request_id,
             model=card.name,
@@ -103,9 +104,9 @@ class Runner:
             lora_name=request.lora_path,
             cache_salt=salt,
             traceparent=exchange.traceparent,
-            grammar=grammar_of(request),
+            grammar=grammar,
             logprobs=logprobs_wanted(request),
-            reading=reading_of(request, card),
+            reading=reading_of(request, card, grammar),
         )
         requests: list[tuple[Generate, Route]] = []
         for prompt in prompts:
