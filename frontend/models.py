@@ -14,6 +14,7 @@ from frontend.text.model_files import read_model_files
 from frontend.text.output import ChoiceText, OutputRules
 from frontend.text.segment_cache import SegmentCache
 from frontend.text.template import ChatTemplate
+from frontend.text.text_pairs import PairEncoder
 from frontend.text.tokenizer import Backend, Tokenizer
 from protocol.errors import InvalidRequest
 from protocol.membership import CardFile, Hello, ModelCard
@@ -24,8 +25,12 @@ log = logging.getLogger(__name__)
 class ServedModel:
     """Text in, tokens out and back, for one model."""
 
-    def __init__(self, card: ModelCard, tokenizer: Tokenizer, templates: Mapping[str, ChatTemplate]) -> None:
+    def __init__(
+        self, card: ModelCard, tokenizer: Tokenizer, templates: Mapping[str, ChatTemplate], pairs: PairEncoder | None = None
+    ) -> None:
         self.card = card
+        self.pairs = pairs
+        """Of a cross-encoder."""
         self._tokenizer = tokenizer
         self._template = templates.get("default")
         self._tools_template = templates.get("tool_use", self._template)
@@ -105,6 +110,7 @@ class ModelLoader:
             files = read_model_files(paths, chat_template_file=card.chat_template_file)
             marks_in = " ".join([*files.chat_templates.values(), *files.special_tokens.values()])
             tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend, cache=self._segments, templates=marks_in)
+            pairs = PairEncoder.load(paths["tokenizer.json"]) if card.cross_encoder else None
         except (TokenizerUnusable, ValueError) as error:
             raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
         templates: dict[str, ChatTemplate] = {}
@@ -114,4 +120,4 @@ class ModelLoader:
             except ValueError as error:
                 log.warning("%s: chat requests will be refused: %s", card.name, error)
         log.info("loaded %s: tokenizer %s, %d chat templates", card.name, tokenizer.backend_name, len(templates))
-        return ServedModel(card, tokenizer, templates)
+        return ServedModel(card, tokenizer, templates, pairs)

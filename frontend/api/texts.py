@@ -17,7 +17,7 @@ from frontend.api.vector_schemas import VectorFields
 from frontend.mesh.registry import ModelEntry
 from frontend.models import ServedModel
 from frontend.routing.route import Route
-from protocol.errors import ContextOverflow, EngineFault, InvalidRequest, UnsupportedParameter
+from protocol.errors import ContextOverflow, EngineFault, InvalidRequest
 from protocol.requests import Embed
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens, pack_tokens
 
@@ -57,12 +57,22 @@ async def tokenize(request: VectorFields, served: ServedModel, inputs: Sequence[
 async def tokenize_pairs(
     request: VectorFields, served: ServedModel, first: tuple[Sequence[str], str], second: tuple[Sequence[str], str]
 ) -> list[Text]:
-    """The tokens of each pair, as a cross-encoder reads it. `first` and `second` are texts and the name of their field.
+    """The tokens of each of the second texts behind its first one, or behind the only one, as a cross-encoder reads them.
 
+    Args:
+        first, second: texts and the name of their field.
     Raises:
-        UnsupportedParameter: until frontends can tokenize pairs.
+        ContextOverflow: a pair is too long and is not to be cut, or what may be cut, its second text, is not enough.
+        InvalidRequest: a text is not valid Unicode.
     """
-    raise UnsupportedParameter(f"The model {served.card.name!r} is a cross-encoder, which this server cannot ask yet.", param="model")
+    length = TextLength(served, request.truncate_prompt_tokens)
+    texts: list[Text] = []
+    for index, text in enumerate(second[0]):
+        one = first[0][index if len(first[0]) > 1 else 0]
+        texts.append(await length.encode_pair(one, text, f"{second[1]}[{index}]"))
+        if index % _TURN_TEXTS == _TURN_TEXTS - 1:
+            await asyncio.sleep(0)
+    return texts
 
 
 async def vectors_of(
@@ -133,6 +143,19 @@ class TextLength:
         if not packed:
             raise InvalidRequest(f"{name} has no tokens.", param=name)
         return packed
+
+    async def encode_pair(self, first: str, second: str, name: str) -> Text:
+        """A pair, as a cross-encoder reads it."""
+        assert self._served.pairs is not None, "no cross-encoder"
+        chars_max = self.tokens_max * CHARS_PER_TOKEN_MAX
+        chars = len(first) + len(second)
+        if chars > chars_max and (not self._cuts or len(first) > chars_max):
+            raise self._too_long(f"with the text before it at least {-(-chars // CHARS_PER_TOKEN_MAX)}", name)
+        pair = await self._served.pairs.encode(first, second[:chars_max])
+        fitting = pair.cut(self.tokens_max) if self._cuts else pair
+        if fitting is None or len(fitting.token_ids) > self.tokens_max:
+            raise self._too_long(f"with the text before it {len(pair.token_ids)}", name)
+        return Text(pack_tokens(fitting.token_ids), fitting.types.index(1) if 1 in fitting.types else 0)
 
     def take(self, token_ids: list[int], name: str) -> bytes:
         """Token ids that the client made."""
