@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from frontend.api.anthropic.endpoint import count_message_tokens, messages
+from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
 from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
 from frontend.api.chat import chat_completions
 from frontend.api.completions import completions
 from frontend.api.embeddings import embeddings
+from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.exchange import Exchange
 from frontend.api.request_id import with_request_id
 from frontend.api.rerank import rerank, score
@@ -30,7 +33,12 @@ HOT_PATHS: Final[dict[str, Handler]] = {
     "/v1/embeddings": embeddings,
     "/v1/rerank": rerank,
     "/v1/score": score,
+    "/v1/messages": messages,
+    "/v1/messages/count_tokens": count_message_tokens,
 }
+
+ERROR_FORMS: Final[dict[str, ErrorForm]] = {"/v1/messages": ANTHROPIC_ERRORS, "/v1/messages/count_tokens": ANTHROPIC_ERRORS}
+"""Of those that do not say it as OpenAI does."""
 
 REFUSED_BODY_S_MAX: Final = 1.0
 """For the body of a request that is refused anyway. Closing with bytes unread makes the kernel throw the answer away."""
@@ -68,6 +76,7 @@ class Application:
             timeout_s=self._request_timeout_s,
             now_unix_s=time.time(),
         )
+        exchange.errors = ERROR_FORMS.get(path, OPENAI_ERRORS)
         self._drain.enter(exchange)
         self._answers.inflight.inc()
         try:

@@ -75,17 +75,6 @@ async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletion
     return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt), entry.served)
 
 
-async def chat_prompt(served: ServedModel, request: ChatCompletionRequest) -> bytes:
-    """Check, render and tokenize a chat: its prompt as packed u32.
-
-    Raises:
-        InvalidRequest, ContextOverflow, Overloaded: it cannot be made.
-    """
-    refuse_unsupported_chat(request)
-    check_messages(request.messages)
-    return await encode_prompt(served, _render(served, request), add_special_tokens=False, param="messages")
-
-
 def check_chat(request: ChatCompletionRequest) -> None:
     """Check what can be checked without the model.
 

@@ -12,8 +12,9 @@ from typing import Final
 from frontend.api import request_id
 from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
+from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.nvext import HEADER_FIELDS
-from protocol.error_answers import error_body, error_status
+from protocol.error_answers import error_status
 from protocol.errors import (
     BodyTooLarge,
     ClientGone,
@@ -55,6 +56,7 @@ class Exchange:
         deadline_unix_ms: the same as a time, for the worker.
         model: the name that the client asked for, empty before it is known; any text.
         streams: whether it wants events.
+        errors: how the endpoint says that something went wrong.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Exchange:
         self.timeout_s = timeout_s
         self.model = ""
         self.streams = False
+        self.errors: ErrorForm = OPENAI_ERRORS
         for name, value in scope["headers"]:
             if name == request_id.HEADER and request_id.is_echoable(value):
                 self._echoed_id = value
@@ -218,9 +221,9 @@ class Exchange:
         if isinstance(error, ClientGone):
             return
         if self._streaming:
-            await self.end_events(b"data: " + error_body(error) + b"\n\ndata: [DONE]\n\n")
+            await self.end_events(self.errors.events(error))
         elif not self._started:
-            await self.send_json(error_status(error), error_body(error), headers=_headers_of(error))
+            await self.send_json(error_status(error), self.errors.body(error), headers=_headers_of(error))
 
     async def _start_events(self) -> None:
         if not self._streaming:

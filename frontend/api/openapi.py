@@ -7,6 +7,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.vector_schemas import EmbeddingRequest, RerankRequest, ScoreRequest
 
@@ -16,6 +17,8 @@ _REQUESTS: dict[str, type[msgspec.Struct]] = {
     "/v1/embeddings": EmbeddingRequest,
     "/v1/rerank": RerankRequest,
     "/v1/score": ScoreRequest,
+    "/v1/messages": MessagesRequest,
+    "/v1/messages/count_tokens": CountTokensRequest,
 }
 
 _ERROR: dict[str, Any] = {

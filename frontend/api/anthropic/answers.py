@@ -33,7 +33,7 @@ class MessageWriter:
     def begin(self, prompt_tokens: int) -> bytes:
         """The first events. What of the prompt was cached is known at the end only."""
         usage = _usage(Usage(prompt_tokens, 0, 0, 0))
-        message = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+        message: dict[str, Any] = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
         return named_event({"type": "message_start", "message": message}) + named_event({"type": "ping"})
 
     def gained(self, gain: Gain) -> bytes:

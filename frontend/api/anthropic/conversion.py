@@ -17,6 +17,7 @@ from frontend.api.anthropic.schemas import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from frontend.api.grammars import JsonSchemaFormat, NamedSchema
 from frontend.api.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
@@ -44,7 +45,7 @@ def chat_of(request: CountTokensRequest) -> ChatCompletionRequest:
         tools=tools,
         tool_choice=_tool_choice(request),
         parallel_tool_calls=False if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use else None,
-        response_format=None if config is None or config.format is None else _response_format(config.format.schema),
+        response_format=None if config is None or config.format is None else JsonSchemaFormat(NamedSchema("answer", config.format.schema)),
         reasoning_effort=None if config is None else config.effort,
         chat_template_kwargs=None if request.thinking is None else _template_kwargs(request.thinking),
         add_generation_prompt=not continued,
@@ -154,7 +155,9 @@ def _refused(block: ContentBlock, role: str, param: str) -> InvalidRequest:
 
 def _tool(tool: Tool, param: str) -> dict[str, Any]:
     if tool.type not in (None, "custom"):
-        raise UnsupportedParameter(f"Tools of type {tool.type[:100]!r} run on Anthropic's servers; only custom tools work here.", param=f"{param}.type")
+        raise UnsupportedParameter(
+            f"Tools of type {tool.type[:100]!r} run on Anthropic's servers; only custom tools work here.", param=f"{param}.type"
+        )
     if tool.input_schema is None:
         raise InvalidRequest(f"Missing required parameter: '{param}.input_schema'.", param=f"{param}.input_schema")
     function: dict[str, Any] = {"name": tool.name, "parameters": {"type": "object", **tool.input_schema}}
@@ -179,10 +182,6 @@ def _tool_choice(request: CountTokensRequest) -> Any:
     if choice.name not in names:
         raise InvalidRequest("tool_choice.name is none of the tools.", param="tool_choice.name")
     return {"type": "function", "function": {"name": choice.name}}
-
-
-def _response_format(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": "response", "schema": schema, "strict": True}}
 
 
 def _template_kwargs(thinking: Thinking) -> dict[str, str | int | float | bool | None]:

@@ -1,44 +1,57 @@
 """POST /v1/messages and /v1/messages/count_tokens."""
 
+from typing import Final
+
 import msgspec
 
 from frontend.api.anthropic.answers import MessageWriter
 from frontend.api.anthropic.conversion import chat_of, generating_chat_of
-from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
+from frontend.api.anthropic.schemas import REFUSED_FIELDS, CountTokensRequest, MessagesRequest
 from frontend.api.chat import ChatRun, chat_prompt, check_chat, start_chat
 from frontend.api.exchange import Exchange
+from frontend.api.param_names import params_named
 from frontend.api.parsing import BodyParser
 from frontend.api.running import Runner, usage_of
 from protocol.tokens import count_tokens
 
-_messages_parser = BodyParser(MessagesRequest)
-_count_parser = BodyParser(CountTokensRequest)
+_messages_parser = BodyParser(MessagesRequest, REFUSED_FIELDS)
+_count_parser = BodyParser(CountTokensRequest, REFUSED_FIELDS)
 _encode = msgspec.json.Encoder().encode
+
+_NAMES: Final = {
+    "messages": "messages",
+    "response_format": "output_config.format",
+    "stop": "stop_sequences",
+    "reasoning_effort": "output_config.effort",
+}
 
 
 async def messages(exchange: Exchange, runner: Runner) -> None:
     """Answer one request for a message, as a whole or streamed."""
-    request = _messages_parser.parse(await exchange.read_body())
+    request = _messages_parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
 
 async def count_message_tokens(exchange: Exchange, runner: Runner) -> None:
     """Say how many tokens a message's prompt has: those of the rendered chat, exactly."""
-    request = _count_parser.parse(await exchange.read_body())
+    request = _count_parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
     exchange.model = request.model
 
     async def count() -> None:
         chat = chat_of(request)
         check_chat(chat)
-        prompt = await chat_prompt(runner.model(request.model).served, chat)
+        with params_named(_NAMES):
+            prompt = await chat_prompt(runner.model(request.model).served, chat)
         await exchange.send_json(200, _encode({"input_tokens": count_tokens(prompt)}))
 
     await exchange.run_until_client_leaves(count())
 
 
 async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) -> None:
-    run = await start_chat(exchange, runner, generating_chat_of(request))
+    chat = generating_chat_of(request)
+    with params_named(_NAMES):
+        run = await start_chat(exchange, runner, chat)
     shown = request.thinking is None or request.thinking.display != "omitted"
     writer = MessageWriter("msg_" + exchange.request_id, request.model, thoughts_shown=shown)
     try:

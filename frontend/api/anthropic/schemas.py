@@ -1,8 +1,10 @@
 """The bodies of /v1/messages and /v1/messages/count_tokens. Field names are Anthropic's."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from frontend.api.nvext import Label, NvExt
 from frontend.api.schemas import MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, Model, StopString, TokenCount
@@ -12,6 +14,21 @@ BLOCKS_MAX = 10_000
 """Blocks of one message."""
 
 THINKING_TOKENS_MIN = 1_024
+
+
+REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "container": "nothing is run here but the model",
+        "context_management": "the context is the client's; what is sent is what the model reads",
+        "diagnostics": "nothing is kept that could be compared",
+        "inference_geo": "there is one place",
+        "mcp_servers": "no tools are run here; offer them as tools of your own",
+        "output_config.task_budget": "only max_tokens bounds an answer",
+        "output_format": "use output_config.format",
+        "speed": "there is one speed",
+    }
+)
+"""Field → why not."""
 
 
 class Block(Struct, frozen=True, tag_field="type"):
@@ -53,23 +70,12 @@ class ToolResultBlock(Block, tag="tool_result", frozen=True):
     """`is_error` is accepted: templates have no place for it, so that the content must say what went wrong."""
 
     tool_use_id: str
-    content: (
-        str
-        | Annotated[list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock], Meta(max_length=BLOCKS_MAX)]
-        | None
-    ) = None
+    content: str | Annotated[list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock], Meta(max_length=BLOCKS_MAX)] | None = None
     is_error: bool | None = None
 
 
 ContentBlock = (
-    TextBlock
-    | ThinkingBlock
-    | ToolUseBlock
-    | ToolResultBlock
-    | RedactedThinkingBlock
-    | ImageBlock
-    | DocumentBlock
-    | SearchResultBlock
+    TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock | RedactedThinkingBlock | ImageBlock | DocumentBlock | SearchResultBlock
 )
 
 
@@ -107,7 +113,7 @@ class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
 
 class JsonFormat(Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["json_schema"]
-    schema: dict[str, Any]
+    schema: Raw
 
 
 class OutputConfig(Struct, frozen=True, forbid_unknown_fields=True):
