@@ -79,7 +79,9 @@ class Trail:
                 sampling, max_new_tokens=sampling.max_new_tokens - done, min_new_tokens=max(0, sampling.min_new_tokens - done)
             ),
             grammar=None if request.grammar is None else replace(request.grammar, replayed_tokens=done),
-            reading=None if request.reading is None else replace(request.reading, replayed_tokens=done),
+            reading=(
+                None if request.reading is None else replace(request.reading, replayed_tokens=done, first_request_id=request.request_id)
+            ),
             # The first token brought the prompt's log probabilities along.
             logprobs=replace(request.logprobs, of_prompt=False) if request.logprobs is not None and done else request.logprobs,
             # An engine holds back what nobody reads as it comes, and with it the sign that a suspect is none.

@@ -85,6 +85,10 @@ class Reading(Struct, frozen=True, omit_defaults=True):
     skip_special_tokens: bool = True
     replayed_tokens: int = 0
     """The last so many of the prompt's tokens are output of workers that are lost: read, but shown already."""
+    whole: bool = False
+    """Nobody reads the answer as it comes: all parts come with the end."""
+    first_request_id: Annotated[str, Meta(max_length=REQUEST_ID_CHARS)] = ""
+    """Under which the request went out first, if it is not its own: tool calls are named after it."""
 
 
 class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):

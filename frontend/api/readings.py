@@ -36,6 +36,7 @@ def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCa
         stops=list(stop_strings(request)),
         include_stop=request.shows_stop,
         skip_special_tokens=request.skip_special_tokens is not False,
+        whole=not request.stream,
     )
 
 

@@ -1,0 +1,18 @@
+"""Reading an answer where it is made: text of its tokens, taken apart by SGLang's own parsers of thinking and tool calls.
+
+    plan       what SGLang's chat serving makes of a request: constraint, special tokens, parsers
+    reader     one request's tokens → parts
+    text       tokens → text, token by token
+    message    text → parts, while it comes and at its end
+    calls      the ids of tool calls
+    families   which formats are read only at their end, and why
+    names      the parsers that this SGLang has
+
+Import it after `workers.sglang_cpu.activate_if_cpu_host`: it imports SGLang.
+"""
+
+from workers.sglang_reading.plan import Plan, Readings
+from workers.sglang_reading.reader import Reader
+from workers.sglang_reading.seam import check_reading_seam
+
+__all__ = ["Plan", "Reader", "Readings", "check_reading_seam"]

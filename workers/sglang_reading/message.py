@@ -1,0 +1,225 @@
+"""Text → parts, by SGLang's own parsers: while the text comes, and at its end.
+
+SGLang has two parsers of every format, one for whole texts and one for streams, and they do not always agree. The whole text's is the
+one that counts: what its stream's parser showed is completed at the end by what is missing (`shown.Shown.settle`). Formats whose stream
+parser goes wrong are not streamed behind their first mark (`families`), and what nobody reads as it comes is parsed as a whole only.
+"""
+
+import logging
+from typing import Any
+
+from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, ToolChoice
+from sglang.srt.function_call.function_call_parser import FunctionCallParser
+from sglang.srt.function_call.json_array_parser import JsonArrayParser
+from sglang.srt.parser.reasoning_parser import ReasoningParser
+from sglang.srt.parser.response_template import grammar_holds_calls
+
+from protocol.replies import Content, Finished, Part
+from workers.sglang_reading.calls import CallIds
+from workers.sglang_reading.families import Marks, marks_of
+from workers.sglang_reading.shown import Shown, WholeCall, WholeMessage
+
+log = logging.getLogger(__name__)
+
+
+class Plain:
+    """Text that is content and nothing else."""
+
+    def feed(self, text: str) -> list[Part]:
+        return [Content(text)] if text else []
+
+    def end(self, text: str, finished: Finished) -> list[Part]:  # noqa: ARG002 - as Parsed's
+        return self.feed(text)
+
+
+class Parsed:
+    """An answer of thinking, content and tool calls.
+
+    Keeps the whole text until its end, at most the model's context.
+
+    Args:
+        serving: SGLang's chat serving, with the parsers' names and rules.
+        chat: the request as SGLang has prepared it.
+        ids: names the calls.
+        stream: show what comes as it comes; else only at the end.
+    """
+
+    def __init__(self, serving: Any, chat: ChatCompletionRequest, ids: CallIds, *, stream: bool) -> None:
+        self._parsers = Parsers(serving, chat)
+        self._shown = Shown(ids)
+        self._text: list[str] = []
+        self._stream = _Stream(self._parsers, self._shown) if stream else None
+
+    def feed(self, text: str) -> list[Part]:
+        if not text:
+            return []
+        self._text.append(text)
+        return self._show(text, last=False)
+
+    def end(self, text: str, finished: Finished) -> list[Part]:
+        before = "".join(self._text)
+        text = self._parsers.settled(before, text, finished)
+        parts = self._show(text, last=True)
+        try:
+            whole = self._parsers.whole(before + text, finished)
+        except Exception:
+            log.exception("SGLang's parsers failed on an answer, which is shown as it came")
+            whole = WholeMessage("", before + text, [])
+        return parts + self._shown.settle(whole)
+
+    def _show(self, text: str, *, last: bool) -> list[Part]:
+        if self._stream is None:
+            return []
+        try:
+            return self._stream.take(text, last=last)
+        except Exception:
+            # Written for what models mean to say, these parsers may fail on what they do say; the whole text is parsed at the end.
+            log.exception("SGLang's parsers failed on a stream, whose rest comes at its end")
+            self._stream = None
+            return []
+
+
+class Parsers:
+    """SGLang's parsers for one request, chosen as its chat serving chooses them (`_build_chat_response`, `_process_tool_call_stream`)."""
+
+    def __init__(self, serving: Any, chat: ChatCompletionRequest) -> None:
+        self._serving = serving
+        self._chat = chat
+        self._tools = serving._effective_tools(chat)
+        self._forced = chat.tool_choice == "required" or isinstance(chat.tool_choice, ToolChoice)
+        self._native = bool(serving._tool_call_parsing_active(chat))
+        self.marks: Marks | None = marks_of(serving.tool_call_parser) if self._native else None
+        """Where the format is not streamed: what its calls begin with."""
+        self.call_active = self._native or (self._forced and not serving.tool_call_parser)
+        """Without a parser a forced call is JSON, to which the grammar holds the engine."""
+
+    def thinking(self, *, stream: bool) -> ReasoningParser | None:
+        serving, chat = self._serving, self._chat
+        if not serving.reasoning_parser or not chat.separate_reasoning:
+            return None
+        return ReasoningParser(
+            model_type=serving.reasoning_parser,
+            stream_reasoning=stream and chat.stream_reasoning,
+            force_reasoning=serving.template_manager.force_reasoning or serving._get_reasoning_from_request(chat),
+            request=chat,
+            tokenizer=serving.tokenizer_manager.tokenizer,
+            tool_call_parser_active=self._native,
+        )
+
+    def calls(self) -> "_CallStream | None":
+        if not self.call_active:
+            return None
+        parser = self._native_calls()
+        if self._forced and (parser is None or not parser.owns_tool_format()):
+            return _CallStream(JsonArrayParser(), self._tools)
+        assert parser is not None
+        return _CallStream(parser, self._tools)
+
+    def _native_calls(self) -> FunctionCallParser | None:
+        serving, chat = self._serving, self._chat
+        if not serving.tool_call_parser:
+            return None
+        return FunctionCallParser(
+            tools=self._tools,
+            tool_call_parser=serving.tool_call_parser,
+            tokenizer=serving.tokenizer_manager.tokenizer,
+            tool_choice=chat.tool_choice if self._forced else None,
+            prefix=chat._response_parser_prefix,
+            constrained=self._constrained(),
+        )
+
+    def _constrained(self) -> bool:
+        return grammar_holds_calls(self._chat._response_parser_tool_grammar, self._chat._response_parser_grammar_start)
+
+    def settled(self, before: str, text: str, finished: Finished) -> str:
+        """The last text as SGLang shows it: a response template's grammar may end a call without its closing mark."""
+        return self._serving._settle_response_template_stop(text, _finish_reason(finished), self._chat, before + text)
+
+    def answer_started(self, thinking: ReasoningParser | None) -> bool:
+        return self._serving._answer_started(thinking)
+
+    def whole(self, text: str, finished: Finished) -> WholeMessage:
+        """The answer as SGLang's parsers of whole texts read it."""
+        reasoning, thinking = "", self.thinking(stream=False)
+        if thinking is not None:
+            parsed, rest = thinking.parse_non_stream(text)
+            reasoning, text = parsed or "", rest or ""
+        if not self.call_active or self.answer_started(thinking):
+            return WholeMessage(reasoning, text, [])
+        calls, text, _ = self._serving._process_tool_calls(
+            text,
+            self._tools,
+            _finish_reason(finished),
+            self._chat.tool_choice,
+            response_parser_prefix=self._chat._response_parser_prefix,
+            constrained=self._constrained(),
+        )
+        named = [WholeCall(call.function.name or "", call.function.arguments or "") for call in calls or ()]
+        return WholeMessage(reasoning, text or "", named)
+
+
+class _Stream:
+    """The parsers of streams in a row: thinking, then calls in what is left of the text."""
+
+    def __init__(self, parsers: Parsers, shown: Shown) -> None:
+        self._parsers = parsers
+        self._shown = shown
+        self._thinking = parsers.thinking(stream=True)
+        self._calls = None if parsers.marks is not None else parsers.calls()
+        self._marks = parsers.marks
+
+    def take(self, text: str, *, last: bool) -> list[Part]:
+        reasoning, text = self._think(text, last=last)
+        parts = self._shown.reasoning(reasoning) if reasoning else []
+        if self._calls is not None and not self._parsers.answer_started(self._thinking):
+            content, calls = self._calls.take(text, last=last)
+            if content:
+                parts += self._shown.content(content)
+            for call in calls:
+                parts += self._shown.call(call)
+        elif self._marks is not None:
+            parts += self._shown.content_before(self._marks, text)
+        elif text:
+            parts += self._shown.content(text)
+        return parts
+
+    def _think(self, text: str, *, last: bool) -> tuple[str, str]:
+        if self._thinking is None:
+            return "", text
+        reasoning, rest = self._thinking.parse_stream_chunk(text)
+        reasoning, rest = reasoning or "", rest or ""
+        if last:
+            end_reasoning, end_rest = self._thinking.parse_stream_end()
+            reasoning, rest = reasoning + (end_reasoning or ""), rest + (end_rest or "")
+        return reasoning, rest
+
+
+class _CallStream:
+    """One of SGLang's two kinds of parsers of calls in a stream."""
+
+    def __init__(self, parser: FunctionCallParser | JsonArrayParser, tools: list[Any]) -> None:
+        self._parser = parser
+        self._tools = tools
+
+    def take(self, text: str, *, last: bool) -> tuple[str, list[Any]]:
+        """Content, and SGLang's `ToolCallItem`s."""
+        parser = self._parser
+        if isinstance(parser, JsonArrayParser):
+            result = parser.parse_streaming_increment(text, self._tools)
+            content, calls = result.normal_text or "", list(result.calls)
+            if last:
+                end = parser.finish(self._tools)
+                content, calls = content + end.normal_text, calls + end.calls
+            return content, calls
+        content, calls = parser.parse_stream_chunk(text)
+        content, calls = content or "", list(calls)
+        if last:
+            end_content, end_calls = parser.parse_stream_end()
+            content, calls = content + (end_content or ""), calls + list(end_calls)
+        return content, calls
+
+
+def _finish_reason(finished: Finished) -> dict[str, Any]:
+    """As SGLang's messages have it; its parsers change it."""
+    matched = finished.matched_stop if finished.matched_token_id is None else finished.matched_token_id
+    return {"type": finished.reason, "matched": matched}

@@ -1,0 +1,146 @@
+"""What SGLang's own chat serving makes of a request: its `OpenAIServingChat` is asked, for a prompt that is rendered already."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from pydantic import ValidationError
+from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
+from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
+from sglang.srt.parser.response_template import tool_close_token_ids
+
+from protocol.errors import InvalidRequest
+from protocol.requests import Generate, Reading
+from protocol.tokens import unpack_tokens
+from workers.sglang_reading.calls import CallIds
+from workers.sglang_reading.message import Parsed, Plain
+from workers.sglang_reading.reader import Reader
+from workers.sglang_reading.text import token_text
+
+_GRAMMARS: Final = ("json_schema", "regex", "ebnf", "structural_tag")
+_BESIDE_GRAMMAR: Final = ("ebnf_full_assistant", "custom_params")
+"""Sampling parameters that say how SGLang's scheduler applies the constraint."""
+
+_NO_TOKENS: Final = [0]
+"""In place of the prompt, which only response templates look at; anything that is there means that nothing is to be rendered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a request is generated and read.
+
+    Attributes:
+        grammar: constraint of a forced or strict tool call, as SGLang's sampling parameter and its text; None if there is none.
+        beside_grammar: further sampling parameters that belong to it.
+        require_reasoning: the grammar begins behind the thinking.
+        skip_special_tokens: leave special tokens out of the text; parsers may need them in.
+        reader: reads this request's tokens, those that were shown already included.
+    """
+
+    grammar: tuple[str, str] | None
+    beside_grammar: Mapping[str, Any]
+    require_reasoning: bool
+    skip_special_tokens: bool
+    reader: Reader
+
+
+class Readings:
+    """Plans the readings of one engine.
+
+    Args:
+        manager: SGLang's TokenizerManager.
+        templates: SGLang's TemplateManager, which knows what the chat template makes of thinking.
+    """
+
+    def __init__(self, manager: Any, templates: Any) -> None:
+        self._serving = _Serving(manager, templates)
+        self._tokenizer = manager.tokenizer
+        self._kept_stop_ids = frozenset(tool_close_token_ids(self._serving.tool_call_parser, self._tokenizer)) | _kept_by_gpt_oss(
+            self._serving.tool_call_parser
+        )
+
+    def plan(self, request: Generate) -> Plan:
+        """Decide how `request`, whose `reading` is set, is generated and read.
+
+        Raises:
+            InvalidRequest: SGLang refuses the chat's tools or what else is for the parsers.
+        """
+        reading = request.reading
+        assert reading is not None
+        prompt = unpack_tokens(request.token_ids)
+        shown = prompt[len(prompt) - reading.replayed_tokens :] if reading.replayed_tokens else ()
+        rendered = prompt[: len(prompt) - len(shown)]
+        plan = self._chat(request, reading, list(rendered)) if reading.chat else self._plain(request, reading)
+        plan.reader.replay(shown)
+        return plan
+
+    def _plain(self, request: Generate, reading: Reading) -> Plan:
+        skip = reading.skip_special_tokens
+        reader = self._reader(request, reading, Plain(), skip_special_tokens=skip)
+        return Plan(None, {}, require_reasoning=False, skip_special_tokens=skip, reader=reader)
+
+    def _chat(self, request: Generate, reading: Reading, prompt: list[int]) -> Plan:
+        chat = _chat_of(reading)
+        serving = self._serving
+        chat.input_ids = prompt if serving.reads_prompt(chat) else _NO_TOKENS
+        try:
+            refusal = serving.refusal(chat)
+            if refusal is not None:
+                raise InvalidRequest(refusal, param="tools")
+            adapted, chat = serving._convert_to_internal_request(chat)
+        except (ValueError, TypeError) as error:  # SGLang's validation, xgrammar's and Pydantic's among it
+            raise InvalidRequest(str(error), param="tools") from error
+        params = adapted.sampling_params
+        ids = CallIds(serving, reading.first_request_id or request.request_id, reading.calls_before)
+        parsed = Parsed(serving, chat, ids, stream=not reading.whole)
+        skip = bool(params["skip_special_tokens"])
+        kind = next((kind for kind in _GRAMMARS if params.get(kind)), None)
+        return Plan(
+            grammar=None if kind is None else (kind, params[kind]),
+            beside_grammar={name: params[name] for name in _BESIDE_GRAMMAR if params.get(name)},
+            require_reasoning=bool(adapted.require_reasoning),
+            skip_special_tokens=skip,
+            reader=self._reader(request, reading, parsed, skip_special_tokens=skip),
+        )
+
+    def _reader(self, request: Generate, reading: Reading, message: Parsed | Plain, *, skip_special_tokens: bool) -> Reader:
+        return Reader(
+            token_text(self._tokenizer, skip_special_tokens=skip_special_tokens),
+            message,
+            stops=reading.stops,
+            include_stop=reading.include_stop,
+            min_tokens=request.sampling.min_new_tokens,
+            kept_stop_ids=self._kept_stop_ids,
+        )
+
+
+class _Serving(OpenAIServingChat):
+    """SGLang's chat serving without its rendering: the frontend has rendered the prompt."""
+
+    def _build_chat_encoding_adapter(self) -> None:
+        """None: adapters render prompts and take tokens apart by the model's own library; the text parsers are for every model."""
+
+    def reads_prompt(self, chat: ChatCompletionRequest) -> bool:
+        """Whether parsers go by how the prompt ends."""
+        return self._requires_response_template_detokenization(chat)
+
+    def refusal(self, chat: ChatCompletionRequest) -> str | None:
+        """Why SGLang would refuse the tools of this chat; it asks for messages too, which are not here."""
+        return self._validate_request(chat.model_copy(update={"messages": [None]}))
+
+
+def _chat_of(reading: Reading) -> ChatCompletionRequest:
+    try:
+        chat = ChatCompletionRequest.model_validate({**msgspec.json.decode(reading.chat), "messages": []})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"]) or "tools"
+        raise InvalidRequest(f"{where}: {first['msg']}", param=where.partition(".")[0]) from error
+    chat.skip_special_tokens = reading.skip_special_tokens
+    return chat
+
+
+def _kept_by_gpt_oss(parser: str | None) -> frozenset[int]:
+    """The token <|call|> ends an answer of gpt-oss and is part of the call (DetokenizerManager.trim_matched_stop)."""
+    return frozenset({200_012}) if parser == "gpt-oss" else frozenset()

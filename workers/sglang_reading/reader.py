@@ -1,0 +1,108 @@
+"""One request's tokens → parts: text, stop strings, parsers. The worker's counterpart of the frontend's `text/output.py`."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from protocol.replies import Finished, Part
+from protocol.stops import StopMatcher
+from workers.sglang_reading.text import TokenText
+
+
+class Message(Protocol):
+    """The answer that text is made into."""
+
+    def feed(self, text: str) -> list[Part]:
+        """Take more text."""
+        ...
+
+    def end(self, text: str, finished: Finished) -> list[Part]:
+        """Take the last text, and tell what was held back."""
+        ...
+
+
+class Reader:
+    """Reads the tokens of one request; what it makes of them does not depend on how they are batched.
+
+    Attributes:
+        stopped_after_tokens: tokens up to and including the one that completed a stop string, without those that were replayed;
+            None while none did.
+        matched_stop: that string.
+    """
+
+    __slots__ = (
+        "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_stops", "_text", "_tokens_seen",
+        "matched_stop", "stopped_after_tokens",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        text: TokenText,
+        message: Message,
+        *,
+        stops: Sequence[str],
+        include_stop: bool,
+        min_tokens: int,
+        kept_stop_ids: frozenset[int],
+    ) -> None:
+        self.stopped_after_tokens: int | None = None
+        self.matched_stop: str | None = None
+        self._text = text
+        self._message = message
+        self._stops, self._include_stop = stops, include_stop
+        self._matcher = self._new_matcher()
+        self._min_tokens = min_tokens
+        self._kept_stop_ids = kept_stop_ids
+        self._tokens_seen = 0
+
+    def replay(self, token_ids: Sequence[int]) -> None:
+        """Read what was shown already: nothing of it comes again."""
+        for token_id in token_ids:
+            text = self._text.feed(token_id)
+            if self._matcher is not None:
+                # What is shown ended no answer: a stop in it came before `min_tokens`, which counts from here on, allowed one.
+                text, stop = self._matcher.feed(text)
+                if stop is not None:
+                    self._matcher = self._new_matcher()
+            self._message.feed(text)
+
+    def feed(self, token_ids: Sequence[int]) -> list[Part]:
+        """Take the next tokens.
+
+        Returns:
+            What is certain by them. After a stop string there is nothing.
+        """
+        parts: list[Part] = []
+        for token_id in token_ids:
+            if self.stopped_after_tokens is not None:
+                break
+            self._tokens_seen += 1
+            text, stopped = self._watch(self._text.feed(token_id))
+            parts += self._message.end(text, stopped) if stopped is not None else self._message.feed(text)
+        return parts
+
+    def end(self, token_ids: Sequence[int], finished: Finished) -> list[Part]:
+        """Take the last tokens, a stop token included, which is not shown, and tell all that was held back."""
+        matched = finished.matched_token_id
+        kept = token_ids[-1:] if matched in self._kept_stop_ids else ()
+        parts = self.feed(token_ids if matched is None else token_ids[:-1])
+        if self.stopped_after_tokens is None:
+            self._tokens_seen += len(kept)
+            # An unfinished character can still complete a stop, as U+FFFD.
+            text, stopped = self._watch("".join(map(self._text.feed, kept)) + self._text.flush())
+            if stopped is None and self._matcher is not None:
+                text += self._matcher.flush()
+            parts += self._message.end(text, stopped or finished)
+        return parts
+
+    def _new_matcher(self) -> StopMatcher | None:
+        return StopMatcher(self._stops, self._include_stop) if self._stops else None
+
+    def _watch(self, text: str) -> tuple[str, Finished | None]:
+        """The text before a stop string or what may become one, and the end that it makes."""
+        if self._matcher is None or self._tokens_seen <= self._min_tokens:
+            return text, None
+        text, stop = self._matcher.feed(text)
+        if stop is None:
+            return text, None
+        self.stopped_after_tokens, self.matched_stop = self._tokens_seen, stop
+        return text, Finished("stop", 0, self._tokens_seen, matched_stop=stop)

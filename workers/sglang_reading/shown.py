@@ -1,0 +1,147 @@
+"""What of an answer has been shown, and what is still to be, so that all of it is what the parsers of whole texts say."""
+
+import json
+import logging
+from typing import Any
+
+from msgspec import Struct
+
+from protocol.replies import Content, Part, Reasoning, ToolCall
+from workers.sglang_reading.calls import CallIds
+from workers.sglang_reading.families import Marks
+
+log = logging.getLogger(__name__)
+
+
+class WholeCall(Struct, frozen=True):
+    """A tool call with its arguments in JSON."""
+
+    name: str
+    arguments: str
+
+
+class WholeMessage(Struct, frozen=True):
+    """An answer as SGLang's parsers of whole texts read it."""
+
+    reasoning: str
+    content: str
+    calls: list[WholeCall]
+
+
+class Shown:
+    """What went out of one answer. White space at the end of text waits: parsers of whole texts cut it off before a call.
+
+    Args:
+        ids: names the calls.
+    """
+
+    def __init__(self, ids: CallIds) -> None:
+        self._ids = ids
+        self._reasoning = _Prose()
+        self._content = _Prose()
+        self._gate = ""
+        self._calls: list[_ShownCall] = []
+        self._by_tool_index: dict[int, _ShownCall] = {}
+
+    def reasoning(self, text: str) -> list[Part]:
+        shown = self._reasoning.take(text)
+        return [Reasoning(shown)] if shown else []
+
+    def content(self, text: str) -> list[Part]:
+        """Content; behind a call it waits for the end, as many formats allow none there and SGLang's parsers drop what comes."""
+        if self._calls:
+            self._content.wait(text)
+            return []
+        shown = self._content.take(text)
+        return [Content(shown)] if shown else []
+
+    def content_before(self, marks: Marks, text: str) -> list[Part]:
+        """Content up to what may begin a call; the rest is known at the end only."""
+        self._gate, clear = marks.split(self._gate + text)
+        return self.content(clear) if clear else []
+
+    def call(self, item: Any) -> list[Part]:
+        """A piece of a call, SGLang's `ToolCallItem`."""
+        call = self._by_tool_index.get(item.tool_index)
+        if item.name:
+            call = self._by_tool_index[item.tool_index] = _ShownCall(len(self._calls), item.name)
+            self._calls.append(call)
+            call.arguments.append(item.parameters or "")
+            return [ToolCall(call.index, self._ids.of(call.index, item.name), item.name, item.parameters or "")]
+        if call is None or not item.parameters:
+            return []
+        call.arguments.append(item.parameters)
+        return [ToolCall(call.index, arguments=item.parameters)]
+
+    def settle(self, whole: WholeMessage) -> list[Part]:
+        """What is missing of `whole`. What was shown beyond it, as the beginning of a call that was cut off, stays."""
+        parts: list[Part] = []
+        if reasoning := self._reasoning.rest(whole.reasoning):
+            parts.append(Reasoning(reasoning))
+        if content := self._content.rest(whole.content):
+            parts.append(Content(content))
+        for index, call in enumerate(whole.calls):
+            if index >= len(self._calls):
+                self._calls.append(_ShownCall(index, call.name))
+                parts.append(ToolCall(index, self._ids.of(index, call.name), call.name, call.arguments))
+            elif rest := self._calls[index].rest(call):
+                parts.append(ToolCall(index, arguments=rest))
+        return parts
+
+
+class _Prose:
+    """Text that went out, and white space and other text that waits behind it."""
+
+    __slots__ = ("_shown", "_waiting")
+
+    def __init__(self) -> None:
+        self._shown: list[str] = []
+        self._waiting = ""
+
+    def take(self, text: str) -> str:
+        """What of the text may go out."""
+        text = self._waiting + text
+        clear = text.rstrip()
+        self._waiting = text[len(clear) :]
+        if clear:
+            self._shown.append(clear)
+        return clear
+
+    def wait(self, text: str) -> None:
+        self._waiting += text
+
+    def rest(self, whole: str) -> str:
+        """What is missing of `whole`; parsers of whole texts also cut white space off at the beginning, which is no difference."""
+        shown = "".join(self._shown)
+        for beginning in (shown, shown.lstrip()):
+            if whole.startswith(beginning):
+                return whole[len(beginning) :]
+        log.warning("SGLang's parsers of streams and of whole texts disagree on an answer; shown is what the stream's says")
+        return self._waiting
+
+
+class _ShownCall:
+    __slots__ = ("arguments", "index", "name")
+
+    def __init__(self, index: int, name: str) -> None:
+        self.index = index
+        self.name = name
+        self.arguments: list[str] = []
+
+    def rest(self, whole: WholeCall) -> str:
+        """What is missing of the arguments."""
+        shown = "".join(self.arguments)
+        if self.name == whole.name:
+            if whole.arguments.startswith(shown):
+                return whole.arguments[len(shown) :]
+            if _json(shown) == _json(whole.arguments):
+                return ""
+        log.warning("SGLang's parsers of streams and of whole texts disagree on a call; shown is what the stream's says")
+        return ""
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
