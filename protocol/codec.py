@@ -11,10 +11,10 @@ import msgspec
 from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
 from protocol.membership import Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
-from protocol.replies import FileChunk, StepBatch
+from protocol.replies import FileChunk, StepBatch, Tokenized
 from protocol.requests import ToWorker
 
-ToFrontend = StepBatch | Heartbeat | Hello | RelayHello | Loading | Draining | Goodbye | FileChunk
+ToFrontend = StepBatch | Heartbeat | Hello | RelayHello | Loading | Draining | Goodbye | FileChunk | Tokenized
 
 MessageT = TypeVar("MessageT")
 

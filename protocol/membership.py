@@ -61,6 +61,8 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     """SGLang's parser of tool calls; empty: none."""
     reasoning_parser: Name = ""
     """SGLang's parser of thinking; empty: none."""
+    tokenizes: bool = False
+    """Workers make tokens of prompts (Tokenize) and text of tokens (Reading); `files` has PIECES_FILE instead of a tokenizer."""
     embedding_dimensions: Count = 0
     """Of the vectors that the model makes; 0 where it makes none."""
     cross_encoder: bool = False

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.limits import MESSAGE_CHARS_MAX, STOP_CHARS_MAX, STOPS_MAX
 from protocol.requests import Count, RequestId
 
 
@@ -109,6 +109,17 @@ class StepBatch(Struct, frozen=True, tag="step"):
     """Every request of one frontend that moved in one engine step: one message a step, not one a token."""
 
     deltas: list[Delta]
+
+
+class Tokenized(Struct, frozen=True, tag="tokenized", omit_defaults=True):
+    """The answer to a Tokenize."""
+
+    query_id: RequestId
+    token_ids: bytes = b""
+    """The prompt, little-endian u32."""
+    stops: Annotated[list[Annotated[str, Meta(max_length=STOP_CHARS_MAX)]], Meta(max_length=STOPS_MAX)] = []
+    """Strings at which the engine's template wants an answer to this chat to end."""
+    failed: Failed | None = None
 
 
 class FileChunk(Struct, frozen=True, tag="file_chunk"):

@@ -138,6 +138,19 @@ Work = Generate | Embed
 """What runs on an engine: takes credit, can be aborted, ends with a Delta."""
 
 
+class Tokenize(Struct, frozen=True, tag="tokenize", omit_defaults=True):
+    """Make tokens of a prompt, where the model's card says that its workers do. Answered with one Tokenized; takes no credit."""
+
+    query_id: RequestId
+    model: Name
+    deadline_unix_ms: int
+    """Absolute. What waits for longer is dropped."""
+    text: str = ""
+    add_special_tokens: bool = True
+    chat: bytes = b""
+    """Instead of a text: the client's chat request as JSON, of which the engine's own template makes a prompt."""
+
+
 class Abort(Struct, frozen=True, tag="abort"):
     """Stop a request at whatever stage it is. Unknown ids are ignored; a known one still ends with its one Delta."""
 
@@ -175,4 +188,4 @@ class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat"):
     """The frontend's loop lives. Its silence makes the worker abort its requests."""
 
 
-ToWorker = Generate | Embed | Abort | FetchFile | HelloWanted | Welcome | Refused | FrontendHeartbeat
+ToWorker = Generate | Embed | Tokenize | Abort | FetchFile | HelloWanted | Welcome | Refused | FrontendHeartbeat

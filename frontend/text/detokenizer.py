@@ -11,7 +11,7 @@ from codecs import utf_8_decode
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from frontend.text.pieces import PieceTable
+from protocol.pieces import PieceTable
 
 BYTE_RUN_MAX: Final = 64
 """Byte-fallback tokens in a row that are held back before their complete characters are released (16 emoji).

@@ -20,8 +20,9 @@ from tokenizers import Tokenizer as HfTokenizer
 
 from frontend.text.detokenizer import Detokenizing
 from frontend.text.hard_texts import hard_texts
-from frontend.text.pieces import PieceTable, build_piece_table
+from frontend.text.pieces import build_piece_table
 from frontend.text.segments import safe_marks
+from protocol.pieces import PieceTable
 from protocol.tokens import pack_tokens
 
 CHILD_WAIT_S_MAX: Final = 120

@@ -29,6 +29,7 @@ from protocol.replies import (
     Logprobs,
     Reasoning,
     StepBatch,
+    Tokenized,
     ToolCall,
 )
 from protocol.requests import (
@@ -43,6 +44,7 @@ from protocol.requests import (
     Reading,
     Refused,
     Sampling,
+    Tokenize,
     ToWorker,
     Welcome,
 )
@@ -90,6 +92,7 @@ TO_WORKER: dict[str, ToWorker] = {
     ),
     "generate_minimal": Generate(REQUEST_ID, "demo", b"", Sampling(max_new_tokens=1), 0),
     "abort": Abort(REQUEST_ID),
+    "tokenize": Tokenize(REQUEST_ID, "demo", 1_900_000_000_000, "text", add_special_tokens=False, chat=b"{}"),
     "fetch_file": FetchFile(SHA256),
     "hello_wanted": HelloWanted(),
     "welcome": Welcome("frontend-1"),
@@ -150,6 +153,8 @@ TO_FRONTEND: dict[str, ToFrontend] = {
     "draining": Draining(),
     "goodbye": Goodbye("stopped"),
     "file_chunk": FileChunk(SHA256, 0, 3, b"abc"),
+    "tokenized": Tokenized(REQUEST_ID, pack_tokens([1, 70_000]), ["User:"]),
+    "not_tokenized": Tokenized(REQUEST_ID, failed=Failed("invalid_value", "no template", "messages")),
 }
 
 
