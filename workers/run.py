@@ -129,13 +129,21 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
     if settings.embedding_worker and _IS_EMBEDDING not in argv:
         argv = [*argv, _IS_EMBEDDING]
     if settings.engine == "sim":
+        if settings.dyn_tool_call_parser or settings.dyn_reasoning_parser:
+            raise StartError("the simulated engine has no parsers: leave --dyn-tool-call-parser and --dyn-reasoning-parser out")
         from workers.sim.engine import SimEngine  # noqa: PLC0415
 
         return SimEngine.from_argv(argv, kv_events=settings.kv_events)
     from workers.sglang_engine import SglangEngine  # noqa: PLC0415 - imports torch
 
-    # SGLang has a flag of this name and with these words; one flag sets both.
-    return SglangEngine.from_argv([*argv, "--log-level", settings.log_level], kv_events=settings.kv_events)
+    # SGLang has flags for these, and with the same words; one flag sets both.
+    ours = {
+        "--log-level": settings.log_level,
+        "--tool-call-parser": settings.dyn_tool_call_parser,
+        "--reasoning-parser": settings.dyn_reasoning_parser,
+    }
+    flags = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
+    return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events)
 
 
 def _engine_help(kind: str) -> str:

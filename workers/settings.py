@@ -65,6 +65,12 @@ class WorkerSettings:
         None, "host under which frontends on other machines reach the KV events; found out if not given", env="KVMESH_KV_HOST"
     )
     kv_port: int = setting(0, "port of the KV events, snapshots on the next one; 0 for any free ones", env="KVMESH_KV_PORT")
+    dyn_tool_call_parser: str | None = setting(
+        None, "SGLang's parser of tool calls, or auto: found out from the chat template; none if not given", env="DYN_TOOL_CALL_PARSER"
+    )
+    dyn_reasoning_parser: str | None = setting(
+        None, "SGLang's parser of thinking, or auto: found out from the chat template; none if not given", env="DYN_REASONING_PARSER"
+    )
     log_level: LogLevel = setting("info", "least severe message to log, by the worker and by SGLang", env="KVMESH_LOG_LEVEL")
 
     def __post_init__(self) -> None:

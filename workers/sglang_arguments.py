@@ -1,6 +1,7 @@
 """The worker's arguments for SGLang: its own parser, with defaults that suit kvmesh where the user gave none."""
 
 import argparse
+import difflib
 import os
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -20,6 +21,10 @@ CPU_KV_TOKENS: Final = 16_384
 
 ENCODER_BATCH_TOKENS: Final = 8_192
 """Of one step of an encoder. SGLang sets 1.5 MB of memory a token aside for it: with its own 16,384 more than small hosts and GPUs have."""
+
+_PARSER_KINDS: Final = {"tool_call_parser": "parser of tool calls", "reasoning_parser": "parser of thinking"}
+_ALIKE: Final = 0.5
+"""Share of characters in common from which on a name may be what was meant."""
 
 _MODEL_FLAGS: Final = ("--model-path", "--model")
 
@@ -59,6 +64,7 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
         if not any(item.partition("=")[0] in _MODEL_FLAGS for item in merged):
             merged += ["--model-path", str(demo_model_dir())]
         namespace = parser.parse_args(merged)
+        _require_known_parsers(namespace)
         pooling_of(namespace.model_path, namespace.revision)  # in a scheduler it would be too late to say what is wrong
         if is_encoder(namespace.model_path, namespace.revision):
             namespace = _of_encoder(parser, merged, cpu=cpu)
@@ -105,7 +111,24 @@ def _sglang_parser(*, cpu: bool) -> argparse.ArgumentParser:
     if missing:
         raise StartError(f"this SGLang does not know {', '.join(missing)}; kvmesh was written for 0.5.23")
     parser.set_defaults(**defaults)
+    for action in parser._actions:
+        if action.dest in _PARSER_KINDS:
+            action.choices = None  # argparse would list them in an order that helps nobody
     return parser
+
+
+def _require_known_parsers(namespace: argparse.Namespace) -> None:
+    """Say which parsers there are where one is asked for that SGLang has not, the likeliest first."""
+    from sglang.srt.function_call.parser_names import TOOL_CALL_PARSER_NAMES  # noqa: PLC0415
+    from sglang.srt.parser.reasoning_parser_names import REASONING_PARSER_NAMES  # noqa: PLC0415
+
+    for dest, names in (("tool_call_parser", TOOL_CALL_PARSER_NAMES), ("reasoning_parser", REASONING_PARSER_NAMES)):
+        name = getattr(namespace, dest)
+        if name is None or name in ("auto", *names):
+            continue
+        near = difflib.get_close_matches(name, names, n=len(names), cutoff=_ALIKE)
+        known = ", ".join(dict.fromkeys([*near, "auto", *sorted(names)]))
+        raise StartError(f"SGLang has no {_PARSER_KINDS[dest]} {name!r}; it has: {known}")
 
 
 def _of_encoder(parser: argparse.ArgumentParser, arguments: Sequence[str], *, cpu: bool) -> argparse.Namespace:

@@ -41,6 +41,11 @@ async def read_facts(engine: Any) -> EngineFacts:
         eos_token_ids=_eos_token_ids(config, manager.tokenizer),
         chat_template=_template_file(manager.config_value("chat_template")),
     )
+    card = replace(
+        card,
+        tool_call_parser=manager.config_value("tool_call_parser") or "",
+        reasoning_parser=manager.config_value("reasoning_parser") or "",
+    )
     if role == "embedding":
         pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
         card = replace(card, embedding_dimensions=1 if pairs else int(config.hidden_size), cross_encoder=pairs)

@@ -25,6 +25,9 @@ _BESIDE_GRAMMAR: Final = ("ebnf_full_assistant", "custom_params")
 _NO_TOKENS: Final = [0]
 """In place of the prompt, which only response templates look at; anything that is there means that nothing is to be rendered."""
 
+_NO_MESSAGES: Final = [{"role": "user", "content": ""}]
+"""In place of the messages, which are rendered already; SGLang wants one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -77,7 +80,7 @@ class Readings:
 
     def _plain(self, request: Generate, reading: Reading) -> Plan:
         skip = reading.skip_special_tokens
-        reader = self._reader(request, reading, Plain(), skip_special_tokens=skip)
+        reader = self._reader(request, reading, Plain(), reading.stops, skip_special_tokens=skip)
         return Plan(None, {}, require_reasoning=False, skip_special_tokens=skip, reader=reader)
 
     def _chat(self, request: Generate, reading: Reading, prompt: list[int]) -> Plan:
@@ -85,9 +88,9 @@ class Readings:
         serving = self._serving
         chat.input_ids = prompt if serving.reads_prompt(chat) else _NO_TOKENS
         try:
-            refusal = serving.refusal(chat)
+            refusal = serving._validate_request(chat)
             if refusal is not None:
-                raise InvalidRequest(refusal, param="tools")
+                raise InvalidRequest(refusal, param=_param_of(refusal))
             adapted, chat = serving._convert_to_internal_request(chat)
         except (ValueError, TypeError) as error:  # SGLang's validation, xgrammar's and Pydantic's among it
             raise InvalidRequest(str(error), param="tools") from error
@@ -101,14 +104,17 @@ class Readings:
             beside_grammar={name: params[name] for name in _BESIDE_GRAMMAR if params.get(name)},
             require_reasoning=bool(adapted.require_reasoning),
             skip_special_tokens=skip,
-            reader=self._reader(request, reading, parsed, skip_special_tokens=skip),
+            # SGLang adds what ends a call in formats where the model does not stop by itself.
+            reader=self._reader(request, reading, parsed, [*reading.stops, *params["stop"]], skip_special_tokens=skip),
         )
 
-    def _reader(self, request: Generate, reading: Reading, message: Parsed | Plain, *, skip_special_tokens: bool) -> Reader:
+    def _reader(
+        self, request: Generate, reading: Reading, message: Parsed | Plain, stops: list[str], *, skip_special_tokens: bool
+    ) -> Reader:
         return Reader(
             token_text(self._tokenizer, skip_special_tokens=skip_special_tokens),
             message,
-            stops=reading.stops,
+            stops=stops,
             include_stop=reading.include_stop,
             min_tokens=request.sampling.min_new_tokens,
             kept_stop_ids=self._kept_stop_ids,
@@ -125,20 +131,23 @@ class _Serving(OpenAIServingChat):
         """Whether parsers go by how the prompt ends."""
         return self._requires_response_template_detokenization(chat)
 
-    def refusal(self, chat: ChatCompletionRequest) -> str | None:
-        """Why SGLang would refuse the tools of this chat; it asks for messages too, which are not here."""
-        return self._validate_request(chat.model_copy(update={"messages": [None]}))
-
 
 def _chat_of(reading: Reading) -> ChatCompletionRequest:
     try:
-        chat = ChatCompletionRequest.model_validate({**msgspec.json.decode(reading.chat), "messages": []})
+        chat = ChatCompletionRequest.model_validate({**msgspec.json.decode(reading.chat), "messages": _NO_MESSAGES})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "tools"
         raise InvalidRequest(f"{where}: {first['msg']}", param=where.partition(".")[0]) from error
     chat.skip_special_tokens = reading.skip_special_tokens
     return chat
+
+
+def _param_of(refusal: str) -> str:
+    """The field that SGLang means; it names none, but has few reasons."""
+    if "chat_template" in refusal:
+        return "chat_template_kwargs"
+    return "tools" if "'parameters'" in refusal or "unique" in refusal else "tool_choice"
 
 
 def _kept_by_gpt_oss(parser: str | None) -> frozenset[int]:
