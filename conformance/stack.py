@@ -26,6 +26,9 @@ STOP_S_MAX: Final = 30.0
 PARSERS: Final = ("--dyn-tool-call-parser", "qwen25", "--dyn-reasoning-parser", "qwen3")
 """Those of the demo model's template."""
 
+NO_BLANKS: Final = "--constrained-json-disable-any-whitespace"
+"""JSON's grammar allows any number of line breaks, and so small a model likes to go on with them to the last token."""
+
 
 class StackFailed(Exception):
     """A part of the stack ended, or was not ready in time; the text has the end of its log."""
@@ -59,7 +62,7 @@ def started(logs: Path, *, embedding_model: Path) -> Iterator[str]:
     bin_dir = ROOT / ".venv" / "bin"
     parts: list[Part] = []
     try:
-        parts.append(_start(logs, "chat", [bin_dir / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", *PARSERS]))
+        parts.append(_start(logs, "chat", [bin_dir / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", NO_BLANKS, *PARSERS]))
         embedding = [bin_dir / "python", "-m", "workers", "--frontend", mesh, "--embedding-worker"]
         parts.append(_start(logs, "embedding", [*embedding, "--model-path", embedding_model, "--served-model-name", EMBEDDING_MODEL]))
         url = f"http://127.0.0.1:{port}"

@@ -3,18 +3,36 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
+from openai.types import Completion, CompletionChoice
+from openai.types.completion_choice import Logprobs
 from pydantic import BaseModel
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 EXTRAS: Final[dict[str, set[str]]] = {
-    "Model": {"max_model_len", "aliases", "root", "parent"},
+    "Model": {"max_model_len", "aliases", "embedding_dimensions", "root", "parent"},
     "ChatCompletionMessage": {"reasoning_content"},
     "ParsedChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
 }
-"""Fields beyond OpenAI's that servers for open models are known to send, by the client's type: vLLM's of a model's entry,
+"""Fields beyond OpenAI's that servers for open models are known to send, by the client's type: those of a model's entry,
 DeepSeek's `reasoning_content`. Anything else is a mistake of ours."""
+
+
+class _EchoedLogprobs(Logprobs):
+    token_logprobs: list[float | None] | None = None  # type: ignore[assignment]
+    top_logprobs: list[dict[str, float] | None] | None = None  # type: ignore[assignment]
+
+
+class _ChoiceAsSent(CompletionChoice):
+    finish_reason: str | None  # type: ignore[assignment]
+    logprobs: _EchoedLogprobs | None = None
+
+
+class CompletionAsSent(Completion):
+    """What OpenAI itself sends where the client's type is narrower: no reason before a stream's end, and null for a prompt's first token."""
+
+    choices: list[_ChoiceAsSent]  # type: ignore[assignment]
 
 
 class NotOpenAIs(AssertionError):
@@ -39,9 +57,9 @@ def exact(answer: Answer, kind: type[BaseModel] | None = None) -> Answer:
     return answer
 
 
-def each_exact(chunks: Iterable[Answer]) -> list[Answer]:
+def each_exact(chunks: Iterable[Answer], kind: type[BaseModel] | None = None) -> list[Answer]:
     """A stream's chunks, each exact."""
-    return [exact(chunk) for chunk in chunks]
+    return [exact(chunk, kind) for chunk in chunks]
 
 
 def _unexpected(value: Any, path: str = "") -> Iterator[str]:

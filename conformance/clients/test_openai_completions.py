@@ -5,7 +5,7 @@ from typing import Any
 import openai
 import pytest
 
-from conformance.clients.exact import each_exact, exact
+from conformance.clients.exact import CompletionAsSent, each_exact, exact
 
 PROMPTS: list[Any] = ["one", ["one", "two"], [11, 12, 13], [[11, 12, 13], [14, 15]]]
 
@@ -15,7 +15,7 @@ PROMPTS: list[Any] = ["one", ["one", "two"], [11, 12, 13], [[11, 12, 13], [14, 1
 def test_prompts_of_every_kind(client: openai.OpenAI, model: str, prompt: Any, stream: bool) -> None:
     count = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
     if stream:
-        chunks = each_exact(client.completions.create(model=model, prompt=prompt, max_tokens=4, stream=True))
+        chunks = each_exact(client.completions.create(model=model, prompt=prompt, max_tokens=4, stream=True), CompletionAsSent)
         ends = [choice.index for chunk in chunks for choice in chunk.choices if choice.finish_reason]
     else:
         ends = [choice.index for choice in exact(client.completions.create(model=model, prompt=prompt, max_tokens=4)).choices]
@@ -26,7 +26,7 @@ def test_prompts_of_every_kind(client: openai.OpenAI, model: str, prompt: Any, s
 def test_several_choices_of_several_prompts(client: openai.OpenAI, model: str, stream: bool) -> None:
     options: Any = {"model": model, "prompt": ["a", "b"], "n": 2, "max_tokens": 3}
     if stream:
-        chunks = each_exact(client.completions.create(**options, stream=True, stream_options={"include_usage": True}))
+        chunks = each_exact(client.completions.create(**options, stream=True, stream_options={"include_usage": True}), CompletionAsSent)
         assert chunks[-1].usage is not None
         assert chunks[-1].usage.completion_tokens <= 12
         indexes = {choice.index for chunk in chunks for choice in chunk.choices}
@@ -39,7 +39,7 @@ def test_several_choices_of_several_prompts(client: openai.OpenAI, model: str, s
 def test_log_probabilities_with_offsets(client: openai.OpenAI, model: str, stream: bool) -> None:
     options: Any = {"model": model, "prompt": "kvmesh is", "max_tokens": 6, "logprobs": 2, "temperature": 0}
     if stream:
-        chunks = each_exact(client.completions.create(**options, stream=True))
+        chunks = each_exact(client.completions.create(**options, stream=True), CompletionAsSent)
         text = "".join(chunk.choices[0].text for chunk in chunks)
         tokens = [token for chunk in chunks if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.tokens or []]
     else:
@@ -52,7 +52,7 @@ def test_log_probabilities_with_offsets(client: openai.OpenAI, model: str, strea
 
 
 def test_the_prompts_log_probabilities_come_with_echo(client: openai.OpenAI, model: str) -> None:
-    answer = exact(client.completions.create(model=model, prompt="kvmesh is a server", max_tokens=1, echo=True, logprobs=1))
+    answer = exact(client.completions.create(model=model, prompt="kvmesh is a server", max_tokens=1, echo=True, logprobs=1), CompletionAsSent)
     choice = answer.choices[0]
     assert choice.text.startswith("kvmesh is a server")
     assert choice.logprobs is not None
