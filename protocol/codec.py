@@ -10,11 +10,11 @@ import msgspec
 
 from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
-from protocol.membership import Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
+from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.replies import FileChunk, StepBatch, Tokenized
 from protocol.requests import ToWorker
 
-ToFrontend = StepBatch | Heartbeat | Hello | RelayHello | Loading | Draining | Goodbye | FileChunk | Tokenized
+ToFrontend = StepBatch | Heartbeat | Hello | AdapterList | RelayHello | Loading | Draining | Goodbye | FileChunk | Tokenized
 
 MessageT = TypeVar("MessageT")
 

@@ -60,6 +60,9 @@ CUSTOM_PARAMS_MAX: Final = 64
 ALIASES_MAX: Final = 64
 """Further names of one model."""
 
+ADAPTERS_MAX: Final = 1_024
+"""LoRA adapters of one worker; their names travel together."""
+
 CREDIT_REQUESTS_MAX: Final = 4_096
 """Unfinished requests that a worker grants one frontend. SGLang may report more running ones than its cache could ever hold; a
 quarter of the mesh socket's high-water mark keeps credit, not the socket, the bound that is met first."""

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from protocol.limits import (
+    ADAPTERS_MAX,
     ALIASES_MAX,
     CARD_FILES_MAX,
     CREDIT_REQUESTS_MAX,
@@ -21,6 +22,7 @@ StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Role = Literal["decode", "embedding"]
 """What a worker's engine is for: to generate text, or to make vectors of it."""
 
+AdapterNames = Annotated[list[Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]], Meta(max_length=ADAPTERS_MAX)]
 Sha256Hex = Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 
@@ -140,6 +142,14 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """Engine and version, for people."""
     kv: KvSource | None = None
     """None: no KV events come from here, and a frontend goes by its own decisions."""
+    adapters: AdapterNames = []
+    """LoRA adapters that requests may name."""
+
+
+class AdapterList(Struct, frozen=True, tag="adapters"):
+    """The LoRA adapters that requests may name from here on: all of them, whenever one comes or goes."""
+
+    names: AdapterNames
 
 
 class RelayHello(Struct, frozen=True, tag="relay_hello"):

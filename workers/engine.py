@@ -30,6 +30,44 @@ The prefix is SGLang's own (sglang.srt.constants), whose schedulers behave so.
 """
 
 
+class AdapterLoader(Protocol):
+    """The LoRA adapters of an engine that takes them while it runs. Called from the engine's loop, one change at a time."""
+
+    def names(self) -> list[str]:
+        """What requests may name."""
+        ...
+
+    async def load(self, name: str, path: str, *, pinned: bool) -> None:
+        """Load an adapter from a directory of this host.
+
+        Raises:
+            InvalidRequest: the engine refuses; the message says why.
+        """
+
+    async def unload(self, name: str) -> None:
+        """Unload an adapter when no request uses it any more.
+
+        Raises:
+            InvalidRequest: as above.
+        """
+
+
+class PromptMaker(Protocol):
+    """The tokenizer and the chat template of an engine, for frontends that have neither. Called in a thread, one prompt at a time."""
+
+    def of_text(self, text: str, *, add_special_tokens: bool) -> bytes:
+        """Token ids of a text, packed u32."""
+        ...
+
+    def of_chat(self, chat: bytes) -> tuple[bytes, list[str]]:
+        """Token ids of a chat request in JSON, packed u32, and strings at which the template wants its answer to end.
+
+        Raises:
+            InvalidRequest: the template refuses the messages.
+        """
+        ...
+
+
 class EngineFacts(Struct, frozen=True):
     """What the engine turned out to be once it was up; the worker's Hello is made of it."""
 
@@ -43,6 +81,10 @@ class EngineFacts(Struct, frozen=True):
     """Where the ranks of this host publish their KV events, in rank order; none if they do not."""
     role: Role = "decode"
     """What the engine is for, as it understood its arguments and its model."""
+    prompts: PromptMaker | None = None
+    """None: the frontends tokenize."""
+    adapters: AdapterLoader | None = None
+    """None: it takes no LoRA adapters."""
 
 
 class FollowerFacts(Struct, frozen=True):

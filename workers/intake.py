@@ -28,18 +28,20 @@ class Intake:
 
     Args:
         unix_ms: wall clock, against which deadlines are meant.
+        offers: whether a LoRA adapter may be named. The engine may still have one that is not to be used any more.
         on_idle: called whenever there is no request left that somebody waits for.
     Attributes:
         credit_requests: unfinished requests that each frontend may have here.
         closed: nothing more is taken.
     """
 
-    def __init__(self, engine: Engine, *, unix_ms: Callable[[], float], on_idle: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, *, unix_ms: Callable[[], float], on_idle: Callable[[], None], offers: Callable[[str], bool]) -> None:
         self.credit_requests = 0
         self.closed = False
         self._engine = engine
         self._unix_ms = unix_ms
         self._on_idle = on_idle
+        self._offers = offers
         self._owners: dict[str, Requester] = {}
         """Request → the frontend it came from. Bounded by the credit granted to each, and by ABORTED_MAX."""
         self._aborted: set[str] = set()
@@ -104,6 +106,8 @@ class Intake:
             return Failed("no_worker", "The worker is shutting down.")
         if self._unix_ms() > request.deadline_unix_ms:
             return Failed("deadline_exceeded", "The request's deadline passed before it could start.")
+        if request.lora_name is not None and not self._offers(request.lora_name):
+            return Failed("no_worker", "The LoRA adapter is not loaded here any more.")
         if request.request_id in self._owners:
             return Failed("invalid_value", "This request id is already in use.")
         if requester.requests >= self.credit_requests or len(self._aborted) >= ABORTED_MAX:

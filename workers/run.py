@@ -27,6 +27,7 @@ from workers.health.watched_engine import HealthSettings
 from workers.serve import KvSettings, WorkerServer
 from workers.settings import WorkerSettings
 from workers.system.board import Board
+from workers.system.controls import Controls
 from workers.system.pages import SystemPages
 from workers.system.server import SystemServer
 
@@ -59,15 +60,16 @@ def _run(argv: Sequence[str]) -> int:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     board = Board(settings.worker_id or _default_worker_id(engine_argv), time.monotonic)
-    system = _system_server(settings, board)
+    controls = Controls()
+    system = _system_server(settings, board, controls)
     try:
-        return uvloop.run(_serve(settings, engine_argv, board))
+        return uvloop.run(_serve(settings, engine_argv, board, controls))
     finally:
         if system is not None:
             system.stop()
 
 
-async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Board) -> int:
+async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Board, controls: Controls) -> int:
     health = _health_settings(settings)
     addresses, key = AddressBook(settings.frontend), MeshKey.from_file(settings.mesh_key_file)
     for address in settings.frontend:
@@ -86,6 +88,7 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Bo
         health=health,
         departure=departure,
         board=board,
+        controls=controls,
     )
     await server.start(_model_named_in(engine_argv))
     departure.listen(asyncio.get_running_loop())
@@ -101,11 +104,11 @@ def _health_settings(settings: WorkerSettings) -> HealthSettings:
     )
 
 
-def _system_server(settings: WorkerSettings, board: Board) -> SystemServer | None:
+def _system_server(settings: WorkerSettings, board: Board, controls: Controls) -> SystemServer | None:
     """Running already, so that it can tell that the engine is loading; None where it is not wanted."""
     if settings.system_port < 0:
         return None
-    pages = SystemPages(board, live_path=settings.system_live_path, health_path=settings.system_health_path)
+    pages = SystemPages(board, controls, live_path=settings.system_live_path, health_path=settings.system_health_path)
     server = SystemServer(pages, host=settings.system_host, port=settings.system_port)
     server.start()
     return server

@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from kv_events.engine_stream import StreamAddress
 from protocol.curve import MeshKey
 from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S, MESSAGE_CHARS_MAX
-from protocol.membership import Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
+from protocol.membership import AdapterList, Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
 from protocol.replies import FileChunk
 from protocol.requests import Abort, Embed, FetchFile, Generate, ToWorker
 from protocol.sockets import Socket, SocketPump, connected_dealer
+from workers.adapters import Adapters, LoadAdapter, UnloadAdapter
 from workers.addresses import AddressBook
 from workers.departure import Departure
 from workers.engine import Engine, EngineFacts, FollowerFacts
@@ -27,6 +28,7 @@ from workers.intake import Intake
 from workers.kv_plane import KvPlane
 from workers.loading import LoadingNotice
 from workers.system.board import Board, Phase, WorkerState
+from workers.system.controls import Control, Controls
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class WorkerServer:
     Args:
         departure: says when to leave, and is told of the engine's death.
         board: shown with every beat what is true of the worker.
+        controls: given what may be asked of the worker while it serves.
     """
 
     def __init__(
@@ -70,10 +73,15 @@ class WorkerServer:
         health: HealthSettings,
         departure: Departure,
         board: Board,
+        controls: Controls,
     ) -> None:
         self._engine = WatchedEngine(engine, health, clock=time.monotonic)
         self._departure = departure
         self._board = board
+        self._controls = controls
+        self._adapters = Adapters(None, self._tell_adapters)
+        self._untold: set[FrontendLink] = set()
+        """Frontends that have yet to hear of the adapters, for want of room."""
         self._draining = False
         self._worker_id = worker_id
         self._epoch = epoch
@@ -87,7 +95,7 @@ class WorkerServer:
         self._card_files: dict[str, Path] = {}
         self._hello: Hello | None = None
         self._sending: set[asyncio.Task[None]] = set()
-        self._intake = Intake(self._engine, unix_ms=lambda: time.time() * 1000, on_idle=departure.note_idle)
+        self._intake = Intake(self._engine, unix_ms=lambda: time.time() * 1000, on_idle=departure.note_idle, offers=self._offers)
 
     async def start(self, model: str) -> None:
         """Bring the engine up, telling the frontends meanwhile that `model` is loading.
@@ -110,6 +118,14 @@ class WorkerServer:
         if isinstance(facts, FollowerFacts):
             log.info("%s is up and relays the KV events of %d ranks", facts.version, len(facts.kv_streams))
             return
+        self._adapters = Adapters(facts.adapters, self._tell_adapters)
+        self._controls.open(
+            asyncio.get_running_loop(),
+            {
+                "load_lora_adapter": Control(LoadAdapter, self._adapters.load),
+                "unload_lora_adapter": Control(UnloadAdapter, self._adapters.unload),
+            },
+        )
         self._card_files = facts.card_files
         self._hello = self._introduction(facts, replace(facts.capacity, block_size_tokens=block_size))
         self._intake.credit_requests = self._hello.credit_requests
@@ -148,6 +164,7 @@ class WorkerServer:
         departure = self._departure
         if departure.death:
             log.error("the engine died: %s", departure.death)
+        self._controls.close()
         for task in self._sending:
             task.cancel()
         for link in self._links.values():
@@ -179,6 +196,8 @@ class WorkerServer:
             stalled = loop.time() - due_at > HEARTBEAT_INTERVAL_S
             self._engine.check()
             heartbeat = self._heartbeat()
+            for link in self._untold.copy():
+                self._tell(link)
             for link in self._links.values():
                 link.beat(heartbeat)
                 if not stalled:
@@ -216,7 +235,9 @@ class WorkerServer:
                         log.error("cannot dial the frontend at %s: %s", address, error)
             # An address that DNS no longer names is kept while anyone answers there.
             for address in [a for a in self._links if a not in self._addresses.known and self._links[a].frontend_heard_at is None]:
-                self._links.pop(address).close()
+                link = self._links.pop(address)
+                self._untold.discard(link)
+                link.close()
             await asyncio.sleep(RESOLVE_EVERY_S)
 
     def _dial(self, address: str) -> FrontendLink:
@@ -256,7 +277,7 @@ class WorkerServer:
             log.warning("no way to the frontend at %s: %s", address, error.strerror)
             return None  # the next beat tries again
         if self._hello is not None:
-            return replace(self._hello, kv=source)
+            return replace(self._hello, kv=source, adapters=self._adapters.names)
         # A follower: its leader introduces the engine.
         return None if source is None else RelayHello(self._worker_id, self._epoch, source)
 
@@ -273,6 +294,20 @@ class WorkerServer:
             credit_requests=credit,
             engine=facts.version,
         )
+
+    def _offers(self, adapter: str) -> bool:
+        return adapter in self._adapters
+
+    def _tell_adapters(self, names: list[str]) -> None:
+        log.info("LoRA adapters: %s", ", ".join(names) or "none")
+        for link in self._links.values():
+            self._tell(link)
+
+    def _tell(self, link: FrontendLink) -> None:
+        if link.send(AdapterList(self._adapters.names)):
+            self._untold.discard(link)
+        else:
+            self._untold.add(link)
 
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
         match message:

@@ -12,6 +12,7 @@ from protocol.membership import Capacity, Role
 from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
 from workers.model_card import build_card
+from workers.sglang_adapters import SglangAdapters
 from workers.sglang_encoders import CROSS_ENCODERS
 
 _HICACHE_RATIO: Final = 2.0
@@ -60,7 +61,15 @@ async def read_facts(engine: Any) -> EngineFacts:
     )
     version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
     streams = _kv_streams(manager, len(states))
-    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version=version, kv_streams=streams, role=role)
+    return EngineFacts(
+        card=card,
+        card_files=card_files,
+        capacity=capacity,
+        version=version,
+        kv_streams=streams,
+        role=role,
+        adapters=SglangAdapters(manager) if manager.enable_lora else None,
+    )
 
 
 def _slow_kv_tokens(manager: Any, kv_tokens: int) -> int:

@@ -12,7 +12,7 @@ from frontend.api.health import health_page, ready_page
 from frontend.api.openapi import document
 from frontend.drain import Drain
 from frontend.mesh.mesh import Mesh
-from frontend.mesh.registry import ModelEntry
+from frontend.mesh.registry import ModelEntry, Registry
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings
 from protocol.error_answers import error_body, error_status
@@ -25,6 +25,7 @@ def build_routes(mesh: Mesh, metrics: FrontendMetrics, drain: Drain, settings: F
     app.openapi = lambda: document(app, hot_paths)  # type: ignore[method-assign]
     _add_error_handlers(app)
     _add_models(app, mesh)
+    _add_unstored(app)
     _add_health(app, mesh, drain, settings)
 
     @app.get("/metrics", response_class=Response)
@@ -43,14 +44,31 @@ def build_routes(mesh: Mesh, metrics: FrontendMetrics, drain: Drain, settings: F
 def _add_models(app: FastAPI, mesh: Mesh) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        return {"object": "list", "data": [_model(entry) for entry in mesh.registry.available()]}
+        return {"object": "list", "data": [listed for entry in mesh.registry.available() for listed in _listed(mesh.registry, entry)]}
 
     @app.get("/v1/models/{model_id:path}")
     async def model(model_id: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        entry = mesh.registry.entry(model_id)
+        entry, adapter = mesh.registry.find(model_id)
         if entry is None or not entry.workers:
             raise ModelNotFound(f"The model {model_id[:256]!r} does not exist or is not served here.", param="model")
-        return _model(entry)
+        return _model(entry) if adapter is None else _adapter(entry, adapter, model_id)
+
+    async def load_adapter() -> None:
+        raise RouteNotFound(
+            "Adapters are loaded by the operator, on a worker's system port: POST /engine/load_lora_adapter and"
+            " /engine/unload_lora_adapter. Clients name no files here."
+        )
+
+    for path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
+        app.post(path, include_in_schema=False)(load_adapter)
+
+
+def _add_unstored(app: FastAPI) -> None:
+    async def no_response(response_id: str) -> None:
+        raise RouteNotFound(f"Response with id {response_id[:256]!r} not found: nothing is stored here.", param="response_id")
+
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
+        app.add_api_route("/v1/responses/{response_id}" + path, no_response, methods=[method])
 
 
 def _model(entry: ModelEntry) -> dict[str, Any]:
@@ -62,8 +80,23 @@ def _model(entry: ModelEntry) -> dict[str, Any]:
         "created": card.created_unix_s,
         "owned_by": "kvmesh",
         "max_model_len": card.context_length,
+        "root": card.name,
+        "parent": None,
         "aliases": card.aliases,
     }
+
+
+def _listed(registry: Registry, entry: ModelEntry) -> list[dict[str, Any]]:
+    """A model and its LoRA adapters; an adapter whose name means something else goes by that of its model too."""
+    models = [_model(entry)]
+    for adapter in sorted(entry.adapters):
+        is_plain = registry.find(adapter) == (entry, adapter)
+        models.append(_adapter(entry, adapter, adapter if is_plain else f"{entry.served.card.name}:{adapter}"))
+    return models
+
+
+def _adapter(entry: ModelEntry, adapter: str, model_id: str) -> dict[str, Any]:
+    return _model(entry) | {"id": model_id, "root": adapter, "parent": entry.served.card.name, "aliases": []}
 
 
 def _add_health(app: FastAPI, mesh: Mesh, drain: Drain, settings: FrontendSettings) -> None:

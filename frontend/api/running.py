@@ -70,6 +70,22 @@ class Runner:
             raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.")
         raise ModelNotFound(f"The model {name!r} does not exist or is not served here.", param="model")
 
+    def adapter(self, model: str, lora_path: str | None, entry: ModelEntry) -> str | None:
+        """The LoRA adapter that a request asks for, by the model's name or by lora_path; None for the model itself.
+
+        Raises:
+            ModelNotFound: no worker of the model has it.
+            InvalidRequest: two are asked for.
+        """
+        named = self._mesh.registry.find(model)[1]
+        if lora_path is None:
+            return named
+        if named not in (None, lora_path):
+            raise InvalidRequest(f"model asks for the adapter {named!r}, and lora_path for another.", param="lora_path")
+        if lora_path not in entry.adapters:
+            raise ModelNotFound(f"The LoRA adapter {lora_path!r} does not exist or is not loaded here.", param="lora_path")
+        return lora_path
+
     def embeddings(self, entry: ModelEntry) -> Embeddings:
         """What runs a batch of texts of that model."""
         return Embeddings(self._mesh, entry, self._recovery)
@@ -90,7 +106,7 @@ class Runner:
         request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
         asked = wishes(request.nvext, exchange.routing_headers)
         salt = request.salt or asked.cache_salt
-        card = entry.served.card
+        card, adapter = entry.served.card, self.adapter(request.model, request.lora_path, entry)
         grammar = grammar_of(request)
         plain = Generate(
             request_id=exchange.request_id,
@@ -101,7 +117,7 @@ class Runner:
             # Whoever watches for stop strings must see the tokens as they are made.
             stream=bool(request.stream or stop_strings(request)),
             priority=request.priority or 0,
-            lora_name=request.lora_path,
+            lora_name=adapter,
             cache_salt=salt,
             traceparent=exchange.traceparent,
             grammar=grammar,
@@ -110,7 +126,7 @@ class Runner:
         )
         requests: list[tuple[Generate, Route]] = []
         for prompt in prompts:
-            route = self._route(prompt, request.lora_path, salt, asked)
+            route = self._route(prompt, adapter, salt, asked)
             sampling = sampling_for(request, card, count_tokens(prompt))
             requests += [
                 (replace(plain, request_id=request_id, token_ids=prompt, sampling=sampling_of_choice(sampling, index)), route)

@@ -97,7 +97,7 @@ async def vectors_of(
             deadline_unix_ms=exchange.deadline_unix_ms,
             second_text_at=text.second_text_at,
             priority=request.priority or 0,
-            lora_name=request.lora_path,
+            lora_name=runner.adapter(request.model, request.lora_path, entry),
             traceparent=exchange.traceparent,
         )
         requests.append((embed, route))

@@ -28,9 +28,9 @@ from frontend.routing.router import Router
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.codec import ToFrontend
-from protocol.errors import LossCause, NoWorker, WorkerLost
+from protocol.errors import LossCause, ModelNotFound, NoWorker, WorkerLost
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
-from protocol.membership import Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
+from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.numbering import Arrival, Numbering
 from protocol.replies import FileChunk, StepBatch
 from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Refused, Welcome
@@ -78,6 +78,7 @@ class Mesh:
             StepBatch: self._on_step,
             Heartbeat: self._on_heartbeat,
             Hello: self._on_hello,
+            AdapterList: self._on_adapters,
             RelayHello: self._on_relay_hello,
             Loading: self._on_loading,
             Draining: self._on_draining,
@@ -121,6 +122,11 @@ class Mesh:
     def _place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream | None:
         """Send a request now; None when no rank has room."""
         ranks = _without(entry.ranks, offer.avoid)
+        adapter = offer.request.lora_name
+        if adapter is not None:
+            ranks = [rank for rank in ranks if adapter in entry.worker_of[rank.worker_id].adapters]
+            if not ranks and not offer.admitted and adapter not in entry.adapters:
+                raise ModelNotFound(f"The LoRA adapter {adapter!r} is not loaded here.", param="model")
         if not ranks:
             if offer.admitted and entry.may_recover:
                 return None
@@ -249,6 +255,10 @@ class Mesh:
         worker = Worker(identity, hello, self._loop.time(), self._budget, Numbering(session, received=1))
         self.registry.connect(worker)
         self._joining.begin(worker)
+
+    def _on_adapters(self, _: bytes, worker: Worker | None, adapters: AdapterList, __: int) -> None:
+        if worker is not None:
+            self.registry.set_adapters(worker, adapters.names)
 
     def _on_relay_hello(self, identity: bytes, _: Worker | None, hello: RelayHello, __: int) -> None:
         if self._kv_sources.relay_hello(identity, hello, self._loop.time()):

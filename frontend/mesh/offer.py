@@ -26,4 +26,4 @@ class Offer:
     @property
     def choosy(self) -> bool:
         """Whether only some ranks will do, so that others may pass it in the queue."""
-        return bool(self.route.pinned or self.avoid or self.alone)
+        return bool(self.route.pinned or self.avoid or self.alone or self.request.lora_name)

@@ -1,6 +1,6 @@
 """Who is connected and what each model can run on. Synchronous; the mesh tells it what happened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from frontend.mesh.rank import Rank
 from frontend.mesh.worker import Phase, Worker
@@ -31,6 +31,8 @@ class ModelEntry:
         """Workers that may get new work, by id."""
         self.ranks: list[Rank] = []
         """Ranks that may get new work, in order of joining."""
+        self.adapters: frozenset[str] = frozenset()
+        """LoRA adapters of its workers, whether or not those may get new work; of the last ones, when all have left."""
 
     @property
     def may_recover(self) -> bool:
@@ -41,6 +43,8 @@ class ModelEntry:
         """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
         self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
         self.ranks = [rank for worker in self.worker_of.values() for rank in worker.ranks]
+        if self.workers:
+            self.adapters = frozenset[str]().union(*(worker.adapters for worker in self.workers))
         self.queue.room()
 
 
@@ -55,8 +59,31 @@ class Registry:
         self._loading: dict[str, tuple[Loading, float]] = {}
 
     def entry(self, name: str) -> ModelEntry | None:
-        """The model of that name or alias, whether or not a worker serves it now."""
-        return self.models.get(self._aliases.get(name, name))
+        """The model of that name or alias, or under the LoRA adapter of that name, whether or not a worker serves it now."""
+        return self.find(name)[0]
+
+    def find(self, name: str) -> tuple[ModelEntry | None, str | None]:
+        """The model that a name stands for, and the LoRA adapter.
+
+        `name` is that of a model, its alias, an adapter, or "MODEL:ADAPTER", in this order; of several models that have the adapter the
+        first that came.
+        """
+        entry = self.models.get(self._aliases.get(name, name))
+        if entry is not None:
+            return entry, None
+        for entry in self.models.values():
+            if name in entry.adapters:
+                return entry, name
+        for colon in [at for at, char in enumerate(name) if char == ":"]:
+            entry = self.models.get(self._aliases.get(name[:colon], name[:colon]))
+            if entry is not None and name[colon + 1 :] in entry.adapters:
+                return entry, name[colon + 1 :]
+        return None, None
+
+    def set_adapters(self, worker: Worker, names: Iterable[str]) -> None:
+        """A worker has other adapters from here on."""
+        worker.adapters = frozenset(names)
+        self.refresh(worker)
 
     def entry_of(self, worker: Worker) -> ModelEntry | None:
         """The model that a worker serves; None while it is joining."""

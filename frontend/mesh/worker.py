@@ -45,6 +45,8 @@ class Worker:
         self.aborts_owed: set[str] = set()
         """Aborts that found no room in the socket. Whoever has no room for these has none for requests either, so they are no more than
         the credit."""
+        self.adapters = frozenset(hello.adapters)
+        """LoRA adapters that its requests may name."""
         self.ranks = [Rank(hello, dp_rank, budget) for dp_rank in range(hello.capacity.dp_size)]
         self.subscriptions: list[Subscription] = []
         """Its KV events, one of each node of its engine; none if it publishes none, or none are wanted."""

@@ -84,7 +84,9 @@ class SimulatedWorker:
         self._sim = SimEngine(spec.settings, faults=self.faults, unix_ms=lambda: int(self.loop.time() * 1000))
         self._engine = WatchedEngine(self._sim, HEALTH, clock=self.loop.time)
         self.departure = Departure(DrainLimits(timeout_s=spec.drain_s_max))
-        self.intake = Intake(self._engine, unix_ms=lambda: self.loop.time() * 1000, on_idle=self.departure.note_idle)
+        self.intake = Intake(
+            self._engine, unix_ms=lambda: self.loop.time() * 1000, on_idle=self.departure.note_idle, offers=lambda _: False
+        )
         self.links: list[FrontendLink] = []
         self.draining_since: float | None = None
         self.hung_since: float | None = None

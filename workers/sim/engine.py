@@ -22,6 +22,7 @@ from workers.demo_model import demo_model_dir
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.model_card import build_card
+from workers.sim.adapters import SimAdapters
 from workers.sim.embedder import SimEmbedder
 from workers.sim.faults import Faults, read_faults, simulated_error
 from workers.sim.kv_outlet import KvOutlet
@@ -317,7 +318,7 @@ def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
     role: Role = "decode"
     if settings.is_embedding:
         role, card = "embedding", msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions)
-    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version="sim", role=role), words
+    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version="sim", role=role, adapters=SimAdapters()), words
 
 
 def _tell_death(loop: asyncio.AbstractEventLoop, on_death: OnDeath) -> None:

@@ -1,5 +1,6 @@
 """The pages of the system server: a plain ASGI application."""
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -7,13 +8,21 @@ from typing import Any, Final
 import msgspec
 
 from protocol.error_answers import error_body, error_status
-from protocol.errors import MeshError, MethodNotAllowed, RouteNotFound
+from protocol.errors import BodyTooLarge, InternalFault, MeshError, MethodNotAllowed, RouteNotFound, UnsupportedMediaType
 from workers.system.board import Board
+from workers.system.controls import Controls
 from workers.system.exposition import CONTENT_TYPE, exposition
+
+log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+CONTROLS_PATH: Final = "/engine/"
+
+CONTROL_BYTES_MAX: Final = 64 * 1024
+"""Body of a control: some names and paths."""
 
 _JSON: Final = b"application/json"
 _Page = Callable[[], tuple[int, bytes, bytes]]
@@ -23,22 +32,25 @@ _encode = msgspec.json.Encoder().encode
 
 
 class SystemPages:
-    """Answers GET and HEAD.
+    """Answers GET and HEAD of pages, and POST of controls under /engine/.
 
     Args:
         live_path, health_path: where /live and /health are, for probes configured elsewhere.
     """
 
-    def __init__(self, board: Board, *, live_path: str = "/live", health_path: str = "/health") -> None:
+    def __init__(self, board: Board, controls: Controls, *, live_path: str = "/live", health_path: str = "/health") -> None:
         self._board = board
+        self._controls = controls
         self._pages: dict[str, _Page] = {live_path: self._live, "/ready": self._ready, health_path: self._health, "/metrics": self._metrics}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One request. Its body is not read: no page has use for one."""
-        del receive
+        """One request. Only a control's body is read."""
         if scope["type"] != "http":
             return
-        status, content_type, body = self._answer(scope["method"], scope["path"])
+        if scope["path"].startswith(CONTROLS_PATH):
+            status, content_type, body = await self._control(scope, receive)
+        else:
+            status, content_type, body = self._answer(scope["method"], scope["path"])
         headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -50,6 +62,22 @@ class SystemPages:
         if method not in ("GET", "HEAD"):
             return _error(MethodNotAllowed(f"{path} takes GET."))
         return page()
+
+    async def _control(self, scope: Message, receive: Receive) -> tuple[int, bytes, bytes]:
+        """JSON in, JSON out. Its media type is required, since a web page of a stranger cannot send it to this host unasked."""
+        try:
+            if scope["method"] != "POST":
+                raise MethodNotAllowed(f"{CONTROLS_PATH} takes POST.")
+            media_type = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
+            if media_type != _JSON:
+                raise UnsupportedMediaType("The body must be JSON, and content-type: application/json say so.")
+            answer = await self._controls.ask(scope["path"].removeprefix(CONTROLS_PATH), await _body(receive))
+            return 200, _JSON, _encode(answer)
+        except MeshError as error:
+            return _error(error)
+        except Exception:
+            log.exception("a control failed")
+            return _error(InternalFault("The worker had an error while processing this request."))
 
     def _live(self) -> tuple[int, bytes, bytes]:
         """Whether a restart would help: the loop turns. A sick engine is not this page's matter, nor is loading."""
@@ -84,6 +112,17 @@ class SystemPages:
 
     def _metrics(self) -> tuple[int, bytes, bytes]:
         return 200, CONTENT_TYPE, exposition(self._board)
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > CONTROL_BYTES_MAX:
+            raise BodyTooLarge(f"The body may have at most {CONTROL_BYTES_MAX} bytes.")
+        if not message.get("more_body"):
+            return bytes(body)
 
 
 def _error(error: MeshError) -> tuple[int, bytes, bytes]:

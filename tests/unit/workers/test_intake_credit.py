@@ -41,7 +41,7 @@ def engine() -> Any:
 
 @pytest.fixture
 def intake(engine: Any) -> Intake:
-    intake = Intake(engine, unix_ms=lambda: 0.0, on_idle=lambda: None)
+    intake = Intake(engine, unix_ms=lambda: 0.0, on_idle=lambda: None, offers=lambda _: False)
     intake.credit_requests = 1
     return intake
 

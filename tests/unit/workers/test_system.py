@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protocol.errors import StartError
 from workers.health.rank_watch import RankState
 from workers.system.board import LOOP_STALLED_S, Board, WorkerState
+from workers.system.controls import Controls
 from workers.system.exposition import own_metrics, sglang_metrics
 from workers.system.pages import SystemPages
 from workers.system.server import SystemServer
@@ -41,7 +42,7 @@ def board(clock: Clock) -> Board:
 
 
 def _page(board: Board, path: str, method: str = "GET") -> tuple[int, Any]:
-    status, _, body = SystemPages(board)._answer(method, path)
+    status, _, body = SystemPages(board, Controls())._answer(method, path)
     return status, json.loads(body)
 
 
@@ -135,7 +136,7 @@ def test_without_sglangs_metrics_there_are_none(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def server(board: Board) -> Iterator[SystemServer]:
-    server = SystemServer(SystemPages(board, live_path="/healthz/live"), host="127.0.0.1", port=0)
+    server = SystemServer(SystemPages(board, Controls(), live_path="/healthz/live"), host="127.0.0.1", port=0)
     server.start()
     yield server
     server.stop()
@@ -158,13 +159,13 @@ def test_it_answers_while_this_thread_does_nothing(server: SystemServer) -> None
 
 def test_a_port_that_is_taken_is_a_start_error_in_one_line(board: Board, server: SystemServer) -> None:
     with pytest.raises(StartError, match=f"--system-port {server.port}: cannot listen on 127.0.0.1: Address already in use"):
-        SystemServer(SystemPages(board), host="127.0.0.1", port=server.port)
+        SystemServer(SystemPages(board, Controls()), host="127.0.0.1", port=server.port)
 
 
 def test_it_gives_its_port_back(board: Board) -> None:
-    server = SystemServer(SystemPages(board), host="127.0.0.1", port=0)
+    server = SystemServer(SystemPages(board, Controls()), host="127.0.0.1", port=0)
     server.start()
     port = server.port
     with socket.create_connection(("127.0.0.1", port)):  # a client that never says anything
         server.stop()
-    SystemServer(SystemPages(board), host="127.0.0.1", port=port).stop()
+    SystemServer(SystemPages(board, Controls()), host="127.0.0.1", port=port).stop()

@@ -1,0 +1,55 @@
+"""LoRA adapters in SGLang's hands: its TokenizerManager loads and unloads them, and remembers their names."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import InvalidRequest
+from protocol.limits import MESSAGE_CHARS_MAX
+
+
+class SglangAdapters:
+    """An AdapterLoader (workers.engine).
+
+    What it relies on, as of SGLang 0.5.23: `lora_ref_cache` holds what was ever loaded, by name. An adapter that had to make room for
+    another (--max-loaded-loras) stays there and is loaded again when it is asked for; one that was unloaded would be too, so it is removed.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+
+    def names(self) -> list[str]:
+        """What requests may name."""
+        return list(self._manager.lora_ref_cache)
+
+    async def load(self, name: str, path: str, *, pinned: bool) -> None:
+        """Load an adapter from a directory.
+
+        Raises:
+            InvalidRequest: SGLang refuses it.
+        """
+        from sglang.srt.managers.io_struct import LoadLoRAAdapterReqInput  # noqa: PLC0415
+
+        wanted = LoadLoRAAdapterReqInput(lora_name=name, lora_path=path, pinned=pinned)
+        await self._ask(self._manager.load_lora_adapter, wanted, path)
+
+    async def unload(self, name: str) -> None:
+        """Unload an adapter when nothing uses it any more.
+
+        Raises:
+            InvalidRequest: SGLang refuses.
+        """
+        from sglang.srt.managers.io_struct import UnloadLoRAAdapterReqInput  # noqa: PLC0415
+
+        self._manager.lora_ref_cache.pop(name, None)
+        await self._ask(self._manager.unload_lora_adapter, UnloadLoRAAdapterReqInput(lora_name=name), "")
+
+    async def _ask(self, change: Callable[[Any], Awaitable[Any]], wanted: Any, path: str) -> None:
+        try:
+            result = await change(wanted)
+            reason = None if result.success else str(result.error_message)
+        except AssertionError as error:  # as with data parallelism
+            reason = str(error)
+        if reason is not None:
+            reason = reason.replace(path, Path(path).name) if path else reason
+            raise InvalidRequest(f"SGLang refuses: {reason}"[:MESSAGE_CHARS_MAX], param="lora_name")

@@ -1,0 +1,66 @@
+"""What the system server's thread may ask of the worker's loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from protocol.errors import InvalidJson, InvalidRequest, NoWorker, RouteNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One thing that may be asked.
+
+    Attributes:
+        body: struct that it takes.
+        act: called on the worker's loop; what it returns is the answer. It bounds its own time.
+    """
+
+    body: type[msgspec.Struct]
+    act: Callable[[Any], Awaitable[Any]]
+
+
+class Controls:
+    """Nothing can be asked before `open` and after `close`, both called on the worker's loop."""
+
+    def __init__(self) -> None:
+        self._open: tuple[asyncio.AbstractEventLoop, Mapping[str, Control]] | None = None
+        """One tuple, replaced as a whole: another thread reads it."""
+
+    def open(self, loop: asyncio.AbstractEventLoop, controls: Mapping[str, Control]) -> None:
+        """From here on `controls` may be asked, by name."""
+        self._open = (loop, controls)
+
+    def close(self) -> None:
+        """The loop is about to end."""
+        self._open = None
+
+    async def ask(self, name: str, body: bytes) -> Any:
+        """The answer of the control of that name. Called on another thread's loop.
+
+        Raises:
+            NoWorker: the worker does not serve.
+            RouteNotFound: there is no such control.
+            InvalidJson, InvalidRequest: of the body.
+            MeshError: as the control.
+        """
+        if self._open is None:
+            raise NoWorker("The worker is loading or leaving.")
+        loop, controls = self._open
+        control = controls.get(name)
+        if control is None:
+            raise RouteNotFound(f"There is no /engine/{name[:80]} here. There are {', '.join(controls)}.")
+        try:
+            asked = msgspec.json.decode(body, type=control.body)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"Invalid request: {error}.") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise InvalidJson("The body is no JSON object in UTF-8.") from None
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_run(control.act, asked), loop))
+
+
+async def _run(act: Callable[[Any], Awaitable[Any]], asked: Any) -> Any:
+    return await act(asked)
