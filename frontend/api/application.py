@@ -17,6 +17,7 @@ from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.exchange import Exchange
 from frontend.api.request_id import with_request_id
 from frontend.api.rerank import rerank, score
+from frontend.api.responses.endpoint import responses
 from frontend.api.routes import build_routes
 from frontend.api.running import Runner
 from frontend.drain import Drain, refusal
@@ -33,6 +34,7 @@ HOT_PATHS: Final[dict[str, Handler]] = {
     "/v1/embeddings": embeddings,
     "/v1/rerank": rerank,
     "/v1/score": score,
+    "/v1/responses": responses,
     "/v1/messages": messages,
     "/v1/messages/count_tokens": count_message_tokens,
 }

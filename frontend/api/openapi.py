@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
+from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.vector_schemas import EmbeddingRequest, RerankRequest, ScoreRequest
 
@@ -17,6 +18,7 @@ _REQUESTS: dict[str, type[msgspec.Struct]] = {
     "/v1/embeddings": EmbeddingRequest,
     "/v1/rerank": RerankRequest,
     "/v1/score": ScoreRequest,
+    "/v1/responses": ResponsesRequest,
     "/v1/messages": MessagesRequest,
     "/v1/messages/count_tokens": CountTokensRequest,
 }

@@ -1,0 +1,100 @@
+"""The response object and its output items."""
+
+from typing import Any, Final
+
+from frontend.api.blocks import Block
+from frontend.api.chunks import Usage
+from frontend.api.responses.schemas import ResponsesRequest
+from frontend.generation import Choice
+from protocol.errors import MeshError
+
+_PREFIXES: Final = {"reasoning": "rs", "text": "msg", "call": "fc"}
+_STATUSES: Final = {"length": "incomplete", "abort": "cancelled"}
+
+
+def head_of(request: ResponsesRequest, request_id: str, created_unix_s: int) -> dict[str, Any]:
+    """What of a response does not change while it is made."""
+    text = request.text
+    return {
+        "id": "resp_" + request_id,
+        "object": "response",
+        "created_at": created_unix_s,
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": request.instructions,
+        "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": None,
+        "metadata": request.metadata or {},
+        "model": request.model,
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "previous_response_id": None,
+        "prompt_cache_key": request.prompt_cache_key,
+        "reasoning": {"effort": request.reasoning.effort if request.reasoning else None, "summary": None},
+        "safety_identifier": request.safety_identifier,
+        "service_tier": "default",
+        "store": False,
+        "temperature": request.temperature,
+        "text": {"format": {"type": "text"} if text is None or text.format is None else text.format},
+        "tool_choice": request.tool_choice or "auto",
+        "tools": [{"strict": None, "parameters": None, **tool} for tool in request.tools or ()],
+        "top_logprobs": request.top_logprobs or 0,
+        "top_p": request.top_p,
+        "truncation": "disabled",
+        "user": request.user,
+    }
+
+
+def finished_fields(choice: Choice, output: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
+    """What a response says when it is finished; to go over its head."""
+    reason = {"incomplete_details": {"reason": "max_output_tokens"}} if choice.finish_reason == "length" else {}
+    return {"status": status_of(choice), "output": output, "usage": _usage(usage), **reason}
+
+
+def failed_fields(error: MeshError, output: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a response says that failed in its midst."""
+    return {"status": "failed", "error": {"code": "server_error", "message": error.message}, "output": output, "usage": None}
+
+
+def status_of(choice: Choice) -> str:
+    """Of a response whose choice has finished."""
+    return _STATUSES.get(choice.finish_reason or "", "completed")
+
+
+def item_id(request_id: str, block: Block) -> str:
+    """The name of a block's item."""
+    return f"{_PREFIXES[block.kind]}_{request_id}_{block.index}"
+
+
+def item_of(request_id: str, block: Block, status: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+    """A block as an output item.
+
+    Args:
+        status: in_progress, completed or incomplete. One in progress has no content yet.
+        logprobs: of its text.
+    """
+    name, begun = item_id(request_id, block), status != "in_progress"
+    if block.call is not None:
+        call = {"call_id": block.call.call_id, "name": block.call.name, "arguments": block.text if begun else ""}
+        return {"type": "function_call", "id": name, "status": status, **call}
+    part = part_of(block, block.text, logprobs)
+    if block.kind == "text":
+        return {"type": "message", "id": name, "status": status, "role": "assistant", "content": [part] if begun else []}
+    return {"type": "reasoning", "id": name, "status": status, "summary": [], "content": [part] if begun else []}
+
+
+def part_of(block: Block, text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one content part of a text or thinking."""
+    if block.kind == "text":
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+    return {"type": "reasoning_text", "text": text}
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }

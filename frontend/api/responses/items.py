@@ -1,0 +1,130 @@
+"""Input items → chat messages. What the model said in one turn comes as several items and becomes one message."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from protocol.errors import InvalidRequest, UnsupportedParameter
+
+PARTS_MAX: Final = 10_000
+"""Parts of one item's content."""
+
+Parts = str | Annotated[list[dict[str, Any]], Meta(max_length=PARTS_MAX)]
+
+
+class _Message(Struct, frozen=True):
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Parts
+
+
+class _FunctionCall(Struct, frozen=True):
+    call_id: str
+    name: str
+    arguments: str
+
+
+class _FunctionCallOutput(Struct, frozen=True):
+    call_id: str
+    output: Parts
+
+
+class _Reasoning(Struct, frozen=True):
+    summary: Parts = ""
+    content: Parts | None = None
+    """The thinking itself; what it is summed up as stands in where it is missing."""
+
+
+_Item = _Message | _FunctionCall | _FunctionCallOutput | _Reasoning
+
+_KINDS: Final[dict[str, type[_Item]]] = {
+    "message": _Message,
+    "function_call": _FunctionCall,
+    "function_call_output": _FunctionCallOutput,
+    "reasoning": _Reasoning,
+}
+
+_TEXT_PARTS: Final = {"input_text": "text", "output_text": "text", "summary_text": "text", "reasoning_text": "text", "refusal": "refusal"}
+"""Kind of a part → its field that holds the text."""
+
+
+def messages_of(instructions: str | None, given: str | Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The chat: instructions as the system's message, then the items. Further fields of items, as answers have them, are left aside.
+
+    Instructions and the system's messages that directly follow them are one message, since most templates take one alone.
+
+    Raises:
+        UnsupportedParameter: an item or a part of it is of a type that is not served, named with its place.
+        InvalidRequest: an item is malformed.
+    """
+    messages: list[dict[str, Any]] = []
+    if instructions:
+        messages.append({"role": "system", "content": instructions})
+    if isinstance(given, str):
+        return [*messages, {"role": "user", "content": given}]
+    for at, raw in enumerate(given):
+        _add(messages, _item(raw, f"input[{at}]"), f"input[{at}]", instructed=bool(instructions))
+    return messages
+
+
+def _item(raw: dict[str, Any], param: str) -> _Item:
+    kind = raw.get("type") or "message"
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise UnsupportedParameter(f"Input items of type {_shown(kind)} are not supported.", param=f"{param}.type")
+    try:
+        return msgspec.convert(raw, _KINDS[kind])
+    except msgspec.ValidationError as error:
+        reason, _, at = str(error).replace("`", "").partition(" - at $")
+        raise InvalidRequest(f"Invalid input item: {reason}.", param=param + at) from None
+
+
+def _add(messages: list[dict[str, Any]], item: _Item, param: str, *, instructed: bool) -> None:
+    if isinstance(item, _FunctionCallOutput):
+        messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _text(item.output, f"{param}.output")})
+    elif isinstance(item, _FunctionCall):
+        function = {"name": item.name, "arguments": item.arguments}
+        call = {"id": item.call_id, "type": "function", "function": function}
+        _turn(messages, past=()).setdefault("tool_calls", []).append(call)
+    elif isinstance(item, _Reasoning):
+        thoughts = _text(item.content or item.summary, param)
+        if thoughts:
+            _turn(messages, past=("reasoning_content", "content", "tool_calls"))["reasoning_content"] = thoughts
+    elif item.role == "assistant":
+        _turn(messages, past=("content", "tool_calls"))["content"] = _text(item.content, f"{param}.content")
+    else:
+        text = _text(item.content, f"{param}.content")
+        if instructed and len(messages) == 1 and item.role in ("system", "developer"):
+            messages[0]["content"] += "\n\n" + text
+        else:
+            messages.append({"role": item.role, "content": text})
+
+
+def _turn(messages: list[dict[str, Any]], *, past: Sequence[str]) -> dict[str, Any]:
+    """The assistant's message that an item belongs to: the last one, unless it is past that, having one of these already."""
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant" or any(last.get(name) is not None for name in past):
+        last = {"role": "assistant", "content": None}
+        messages.append(last)
+    return last
+
+
+def _text(parts: Parts, param: str) -> str:
+    if isinstance(parts, str):
+        return parts
+    texts: list[str] = []
+    for at, part in enumerate(parts):
+        kind = part.get("type")
+        if not isinstance(kind, str) or kind not in _TEXT_PARTS:
+            raise UnsupportedParameter(
+                f"Parts of type {_shown(kind)} are not supported; this server takes text.", param=f"{param}[{at}].type"
+            )
+        text = part.get(_TEXT_PARTS[kind])
+        if not isinstance(text, str):
+            raise InvalidRequest(f"A part of type {kind!r} needs the field {_TEXT_PARTS[kind]}, a string.", param=f"{param}[{at}]")
+        texts.append(text)
+    return "\n".join(texts)
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.100}" if isinstance(value, str) else f"{type(value).__name__}"

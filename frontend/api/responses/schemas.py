@@ -1,0 +1,113 @@
+"""The body of /v1/responses. Field names are OpenAI's."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Raw, Struct
+
+from frontend.api.grammars import JsonObjectFormat, TextFormat
+from frontend.api.nvext import Label, NvExt
+from frontend.api.schemas import (
+    MESSAGES_MAX,
+    TOKENS_MAX,
+    TOOLS_MAX,
+    MetadataKey,
+    MetadataValue,
+    Model,
+    Penalty,
+    ReasoningEffort,
+    StopString,
+    StreamOptions,
+    TokenCount,
+)
+from protocol.limits import STOPS_MAX
+
+_STATELESS: Final = "nothing is stored here; send the whole conversation as input"
+
+REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "conversation": _STATELESS,
+        "max_tool_calls": "no tools are run here",
+        "previous_response_id": _STATELESS,
+        "prompt": "no prompt templates are stored here; send their text as instructions and input",
+        "context_management": "the context is the client's; what is sent is what the model reads",
+    }
+)
+"""Field → why not."""
+
+Id = Annotated[str, Meta(max_length=256)]
+
+
+class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
+    effort: ReasoningEffort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    """"auto" is the best there is, which is none: the thinking itself is in the answer."""
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    """The older name of summary."""
+
+
+class FlatSchemaFormat(Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True):
+    """JSON of one schema; here its name stands beside it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    schema: Raw
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    format: TextFormat | JsonObjectFormat | FlatSchemaFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class FunctionTool(Struct, frozen=True, forbid_unknown_fields=True):
+    """A function of the client's. Other types of tools run on OpenAI's servers and are refused."""
+
+    type: str
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    parameters: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    model: Model
+    input: str | Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)]
+    instructions: str | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=TOOLS_MAX)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: Reasoning | None = None
+    max_output_tokens: TokenCount | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    include: Annotated[list[str], Meta(max_length=16)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)] | None = None
+    store: bool | None = None
+    """Accepted; nothing is stored, and the answer says so."""
+    background: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    user: Annotated[str, Meta(max_length=1_024)] | None = None
+    safety_identifier: Annotated[str, Meta(max_length=1_024)] | None = None
+    prompt_cache_key: Annotated[str, Meta(max_length=1_024)] | None = None
+    prompt_cache_retention: Literal["in-memory", "in_memory", "24h"] | None = None
+    # Extensions, as in chat
+    top_k: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
+    ignore_eos: bool | None = None
+    chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
+    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    lora_path: Label | None = None
+    cache_salt: Label | None = None
+    nvext: NvExt | None = None
