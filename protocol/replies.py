@@ -105,6 +105,24 @@ class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
     extras: Extras | None = None
 
 
+def joined(first: Delta, second: Delta) -> Delta:
+    """Two deltas of one request, one right behind the other, as one."""
+    extras = first.extras or second.extras
+    if first.extras is not None and second.extras is not None:
+        extras = Extras(
+            [*first.extras.parts, *second.extras.parts],
+            _joined_logprobs(first.extras.logprobs, second.extras.logprobs),
+            first.extras.prompt_logprobs or second.extras.prompt_logprobs,
+        )
+    return Delta(first.request_id, first.start, first.token_ids + second.token_ids, second.end, extras)
+
+
+def _joined_logprobs(first: Logprobs | None, second: Logprobs | None) -> Logprobs | None:
+    if first is None or second is None:
+        return first or second
+    return Logprobs(first.chosen + second.chosen, first.top, first.top_ids + second.top_ids, first.top_values + second.top_values)
+
+
 class StepBatch(Struct, frozen=True, tag="step"):
     """Every request of one frontend that moved in one engine step: one message a step, not one a token."""
 

@@ -4,14 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from protocol.codec import ToFrontend, decode_to_worker, encode
 from protocol.errors import ProtocolViolation
 from protocol.limits import FRONTEND_SILENT_S_MAX
 from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.numbering import Arrival, Numbering, numbers_of
-from protocol.replies import Delta, StepBatch
+from protocol.replies import Delta, StepBatch, joined
 from protocol.requests import FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
 from protocol.sockets import OpenDealer
 
@@ -73,9 +71,7 @@ class FrontendLink:
             return
         for delta in deltas:
             held = self._held.get(delta.request_id)
-            if held is not None:
-                delta = msgspec.structs.replace(delta, start=held.start, token_ids=held.token_ids + delta.token_ids)  # noqa: PLW2901
-            self._held[delta.request_id] = delta
+            self._held[delta.request_id] = delta if held is None else joined(held, delta)
         self._flush()
 
     def beat(self, heartbeat: Heartbeat) -> None:
