@@ -1,0 +1,165 @@
+"""Embeddings over several sim workers: order, faults, cancellation, and what is refused. Vectors there are functions of the text alone."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from protocol.tokens import pack_tokens
+from tests.fault.raw_http import connected, request_bytes
+from tests.fleet.processes import Fleet
+from workers.demo_model import demo_model_dir
+from workers.sim.embedder import SimEmbedder
+
+MODEL = "vectors"
+WORKER = ("--served-model-name", MODEL, "--embedding-worker", "--sim-embedding-dimensions", "32")
+FAST = (*WORKER, "--sim-speedup", "0")
+SLOW = (*WORKER, "--chunked-prefill-size", "64", "--sim-fault", "slow=40")
+"""A step computes a few texts and takes long enough to be met in the midst."""
+
+TEXTS = [f"text number {index} tells of {index * 7} things" for index in range(2_048)]
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A frontend, two embedding workers and one that generates."""
+    fleet = Fleet(tmp_path_factory.mktemp("vectors"))
+    fleet.frontend()
+    for _ in range(2):
+        fleet.worker(*FAST)
+    fleet.worker("--served-model-name", "chat", "--sim-speedup", "0")
+    fleet.wait_for_workers(3)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def client(vectors: Fleet) -> Iterator[openai.OpenAI]:
+    with vectors.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def wanted() -> NDArray[np.float32]:
+    """What the engine makes of TEXTS, shape [texts, 32]."""
+    tokenizer, embedder = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json")), SimEmbedder(32)
+    return np.array([embedder.vector(pack_tokens(tokenizer.encode(text).ids)) for text in TEXTS])
+
+
+def _rows(answer: openai.types.CreateEmbeddingResponse) -> NDArray[np.float64]:
+    assert [row.index for row in answer.data] == list(range(len(answer.data)))
+    return np.array([row.embedding for row in answer.data])
+
+
+def test_as_many_texts_as_openai_allows_come_back_in_order(client: openai.OpenAI, wanted: NDArray[np.float32]) -> None:
+    answer = client.embeddings.create(model=MODEL, input=TEXTS)
+    rows = _rows(answer)
+    assert np.array_equal(np.float32(rows), wanted)
+    assert len(np.unique(wanted, axis=0)) > 1_500  # so that another order would show
+    assert answer.usage.prompt_tokens > 3 * 2_048
+
+
+def test_a_large_answer_in_decimals_is_that_in_base64(client: openai.OpenAI) -> None:
+    decimals = client.embeddings.create(model=MODEL, input=TEXTS, encoding_format="float")
+    assert np.array_equal(np.float32(_rows(decimals)), np.float32(_rows(client.embeddings.create(model=MODEL, input=TEXTS))))
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        ({"input": ""}, "input", "length >= 1"),
+        ({"input": []}, "input", "length >= 1"),
+        ({"input": ["a", ""]}, "input[1]", "length >= 1"),
+        ({"input": [[1], []]}, "input[1]", "length >= 1"),
+        ({"input": ["a", 1]}, "input", "only strings"),
+        ({"input": ["a"] * 2_049}, "input", "At most 2048"),
+        ({"input": [[1, 2_048]]}, "input", "vocabulary of 2048"),
+        ({"input": "a", "dimensions": 33}, "dimensions", "have 32"),
+        ({"input": "a", "dimensions": 0}, "dimensions", ">= 1"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format", "hex"),
+        ({"input": "a", "truncate_prompt_tokens": 0}, "truncate_prompt_tokens", "-1 or 1 to"),
+        ({"input": "a", "dimension": 2}, "dimension", "Did you mean 'dimensions'"),
+        ({"input": "word " * 40_000}, "input", "at most 32767 tokens at once"),
+        ({"input": "x" * 20_000_000}, "input", "at most 32767 tokens at once"),
+        ({"model": "chat", "input": "a"}, "model", "makes no embeddings"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_by_name(client: openai.OpenAI, body: dict[str, Any], param: str, message: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.post("/embeddings", body={"model": MODEL, **body}, cast_to=object)
+    assert refused.value.param == param
+    assert message in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/rerank", {"query": "a", "documents": []}, "documents"),
+        ("/rerank", {"query": "", "documents": ["a"]}, "query"),
+        ("/rerank", {"query": "a", "documents": [{"image": "a"}]}, "documents[0].image"),
+        ("/rerank", {"query": "a", "documents": ["a"], "top_n": 0}, "top_n"),
+        ("/score", {"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1"),
+        ("/score", {"model": "chat", "text_1": "a", "text_2": "b"}, "model"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused_by_name(client: openai.OpenAI, path: str, body: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.post(path, body={"model": MODEL, **body}, cast_to=object)
+    assert refused.value.param == param
+
+
+def test_texts_that_share_words_rank_first(client: openai.OpenAI) -> None:
+    documents = ["dogs run far away", "the cat sat", "a cat sat on the mat"]
+    answer: Any = client.post("/rerank", body={"model": MODEL, "query": "a cat sat on a mat", "documents": documents}, cast_to=object)
+    assert [result["index"] for result in answer["results"]] == [2, 1, 0]
+    scores: Any = client.post("/score", body={"model": MODEL, "text_1": "the cat sat", "text_2": documents}, cast_to=object)
+    assert scores["data"][1]["score"] == pytest.approx(1.0)
+
+
+def test_a_model_is_served_for_one_thing(fleet: Fleet) -> None:
+    fleet.frontend()
+    fleet.worker(*FAST)
+    fleet.wait_for_workers(1)
+    other = fleet.worker("--served-model-name", MODEL, "--sim-speedup", "0")
+    fleet.wait_until(lambda: "is served here by embedding workers, and this one is for decode" in other.output(), "it is refused")
+
+
+def test_a_batch_outlives_a_worker(fleet: Fleet, wanted: NDArray[np.float32]) -> None:
+    fleet.frontend()
+    fleet.worker(*FAST)
+    dying = fleet.worker(*FAST, "--sim-fault", "crash-after-requests=40")
+    fleet.wait_for_workers(2)
+    with fleet.client() as client:
+        rows = _rows(client.embeddings.create(model=MODEL, input=TEXTS))
+    assert dying.popen.wait(10) == -signal.SIGKILL
+    assert np.array_equal(np.float32(rows), wanted)
+
+
+def test_a_batch_is_shared_and_ends_with_its_client(fleet: Fleet) -> None:
+    fleet.frontend()
+    for _ in range(2):
+        fleet.worker(*SLOW)
+    fleet.wait_for_workers(2)
+
+    def running() -> list[int]:
+        return [worker["requests"][0] for worker in fleet.get("/health")[1]["workers"]]
+
+    with connected(fleet) as connection:
+        connection.sendall(request_bytes({"model": MODEL, "input": TEXTS}, path="/v1/embeddings"))
+        fleet.wait_until(lambda: min(running()) > 8, "both workers have some of it")
+    fleet.wait_until(lambda: running() == [0, 0], "nothing of it is left")
+
+
+def test_a_batch_ends_with_its_deadline(fleet: Fleet) -> None:
+    fleet.frontend()
+    fleet.worker(*SLOW)
+    fleet.wait_for_workers(1)
+    with fleet.client() as client, pytest.raises(openai.APIStatusError) as ended:
+        client.embeddings.create(model=MODEL, input=TEXTS, extra_headers={"x-request-timeout-ms": "300"})
+    assert ended.value.status_code == 504
+    fleet.wait_until(lambda: fleet.get("/health")[1]["workers"][0]["requests"] == [0], "nothing of it is left")
