@@ -10,6 +10,7 @@ from typing import Any, cast
 from protocol.errors import StartError
 from protocol.limits import FILE_BYTES_MAX
 from protocol.membership import CardFile, ModelCard, SamplingDefaults
+from protocol.pieces import PIECES_FILE
 
 CARD_FILES = (
     "tokenizer.json",
@@ -32,21 +33,28 @@ def build_card(
     vocab_size: int | None = None,
     eos_token_ids: Sequence[int] | None = None,
     chat_template: Path | None = None,
+    pieces: Path | None = None,
 ) -> tuple[ModelCard, dict[str, Path]]:
     """Describe the model in `model_dir`; what is not given is read from its config.json and generation_config.json.
 
+    Args:
+        pieces: a PIECES_FILE: the worker tokenizes, and the card names this file alone.
     Returns:
         The card, and where each of its files lies, by SHA-256.
     Raises:
         StartError: no tokenizer.json, or a file that is too large or is no JSON.
     """
     paths = {file: model_dir / file for file in CARD_FILES if (model_dir / file).is_file()}
-    if "tokenizer.json" not in paths:
-        raise StartError(f"{model_dir} has no tokenizer.json: kvmesh needs a fast Hugging Face tokenizer")
+    if "tokenizer.json" not in paths and pieces is None:
+        raise StartError(
+            f"{model_dir} has no tokenizer.json: the frontend needs a fast Hugging Face tokenizer, or the worker --use-sglang-tokenizer"
+        )
     if chat_template is not None:
         paths[chat_template.name] = chat_template
     config, generation = _read(paths, "config.json"), _read(paths, "generation_config.json")
     text_config = cast("dict[str, Any]", config.get("text_config") or config)
+    if pieces is not None:
+        paths = {PIECES_FILE: pieces}
     files = [_card_file(file, path) for file, path in paths.items()]
     card = ModelCard(
         name=name,
@@ -63,7 +71,8 @@ def build_card(
             repetition_penalty=generation.get("repetition_penalty"),
         ),
         created_unix_s=int(time.time()),
-        chat_template_file=chat_template.name if chat_template else None,
+        chat_template_file=chat_template.name if chat_template and pieces is None else None,
+        tokenizes=pieces is not None,
     )
     return card, {file.sha256: paths[file.name] for file in files}
 

@@ -36,6 +36,9 @@ _PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
 _IS_EMBEDDING = "--is-embedding"
 """SGLang's flag, and the sim engine's."""
 
+_CHAT_TEMPLATE = "--chat-template"
+"""The same."""
+
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run a worker until SIGTERM or SIGINT, or until its engine dies; returns the exit code."""
@@ -82,7 +85,7 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Bo
         worker_id=board.worker_id,
         epoch=secrets.randbits(63),
         addresses=addresses,
-        endpoint=settings.endpoint or "dyn://kvmesh.backend.generate",
+        endpoint=settings.endpoint,
         key=key,
         kv=KvSettings(block_size_tokens=settings.kv_block_size, host=settings.kv_host, port=settings.kv_port),
         health=health,
@@ -131,7 +134,12 @@ def _default_worker_id(engine_argv: Sequence[str]) -> str:
 def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
     if settings.embedding_worker and _IS_EMBEDDING not in argv:
         argv = [*argv, _IS_EMBEDDING]
+    template = settings.chat_template()
+    if template is not None:
+        argv = [*argv, _CHAT_TEMPLATE, str(template)]
     if settings.engine == "sim":
+        if settings.use_sglang_tokenizer:
+            raise StartError("--use-sglang-tokenizer is for SGLang: the simulated engine has no tokenizer")
         if settings.dyn_tool_call_parser or settings.dyn_reasoning_parser:
             raise StartError("the simulated engine has no parsers: leave --dyn-tool-call-parser and --dyn-reasoning-parser out")
         from workers.sim.engine import SimEngine  # noqa: PLC0415
@@ -146,7 +154,7 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
         "--reasoning-parser": settings.dyn_reasoning_parser,
     }
     flags = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
-    return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events)
+    return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events, tokenizes=settings.use_sglang_tokenizer)
 
 
 def _engine_help(kind: str) -> str:

@@ -16,11 +16,12 @@ from protocol.curve import MeshKey
 from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S, MESSAGE_CHARS_MAX
 from protocol.membership import AdapterList, Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
 from protocol.replies import FileChunk
-from protocol.requests import Abort, Embed, FetchFile, Generate, ToWorker
+from protocol.requests import Abort, Embed, FetchFile, Generate, Tokenize, ToWorker
 from protocol.sockets import Socket, SocketPump, connected_dealer
 from workers.adapters import Adapters, LoadAdapter, UnloadAdapter
 from workers.addresses import AddressBook
 from workers.departure import Departure
+from workers.endpoint import endpoint_of
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.frontend_link import FrontendLink
 from workers.health.watched_engine import HealthSettings, WatchedEngine
@@ -29,6 +30,7 @@ from workers.kv_plane import KvPlane
 from workers.loading import LoadingNotice
 from workers.system.board import Board, Phase, WorkerState
 from workers.system.controls import Control, Controls
+from workers.tokenizing import Tokenizing
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class WorkerServer:
         worker_id: str,
         epoch: int,
         addresses: AddressBook,
-        endpoint: str,
+        endpoint: str | None,
         key: MeshKey | None,
         kv: KvSettings,
         health: HealthSettings,
@@ -94,6 +96,7 @@ class WorkerServer:
         self._links: dict[str, FrontendLink] = {}
         self._card_files: dict[str, Path] = {}
         self._hello: Hello | None = None
+        self._tokenizing = Tokenizing(None, unix_ms=_unix_ms)
         self._sending: set[asyncio.Task[None]] = set()
         self._intake = Intake(self._engine, unix_ms=lambda: time.time() * 1000, on_idle=departure.note_idle, offers=self._offers)
 
@@ -127,6 +130,7 @@ class WorkerServer:
             },
         )
         self._card_files = facts.card_files
+        self._tokenizing = Tokenizing(facts.prompts, unix_ms=_unix_ms)
         self._hello = self._introduction(facts, replace(facts.capacity, block_size_tokens=block_size))
         self._intake.credit_requests = self._hello.credit_requests
         capacity = facts.capacity
@@ -165,6 +169,7 @@ class WorkerServer:
         if departure.death:
             log.error("the engine died: %s", departure.death)
         self._controls.close()
+        self._tokenizing.close()
         for task in self._sending:
             task.cancel()
         for link in self._links.values():
@@ -288,7 +293,7 @@ class WorkerServer:
             worker_id=self._worker_id,
             epoch=self._epoch,
             role=facts.role,
-            endpoint=self._endpoint,
+            endpoint=self._endpoint or endpoint_of(facts.role),
             card=facts.card,
             capacity=capacity,
             credit_requests=credit,
@@ -315,6 +320,8 @@ class WorkerServer:
                 self._intake.take(link, message)
             case Abort():
                 self._intake.abort(link, message.request_id)
+            case Tokenize():
+                self._tokenizing.take(link, message)
             case FetchFile():
                 self._send_file(link, message.sha256)
             case _:
@@ -328,6 +335,10 @@ class WorkerServer:
         task = asyncio.get_running_loop().create_task(_send_chunks(link, sha256, path))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+
+
+def _unix_ms() -> float:
+    return time.time() * 1000
 
 
 async def _send_chunks(link: FrontendLink, sha256: str, path: Path) -> None:

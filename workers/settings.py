@@ -1,12 +1,15 @@
 """A worker's own settings; every argument not named here belongs to its engine."""
 
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from protocol.errors import StartError
 from protocol.limits import PORT_MAX
 from protocol.settings import LogLevel, setting
+from workers.endpoint import check_endpoint
 
 KV_BLOCK_TOKENS_MAX = 4_096
 """Larger blocks would match hardly any prefix."""
@@ -30,6 +33,14 @@ class WorkerSettings:
     )
     worker_id: str | None = setting(
         None, "name of this worker in logs and metrics; made from host and process if not given", env="KVMESH_WORKER_ID"
+    )
+    use_sglang_tokenizer: bool = setting(
+        default=False,
+        help_text="make tokens of prompts and text of tokens here, with SGLang's own tokenizer and chat template",
+        env="DYN_SGL_USE_TOKENIZER",
+    )
+    custom_jinja_template: str | None = setting(
+        None, "Jinja file instead of the model's own chat template; ~ and $VAR are expanded", env="DYN_CUSTOM_JINJA_TEMPLATE"
     )
     endpoint: str | None = setting(None, "dyn://namespace.component.endpoint; made from the worker's role if not given", env="DYN_ENDPOINT")
     mesh_key_file: str | None = setting(
@@ -73,12 +84,26 @@ class WorkerSettings:
     )
     log_level: LogLevel = setting("info", "least severe message to log, by the worker and by SGLang", env="KVMESH_LOG_LEVEL")
 
+    def chat_template(self) -> Path | None:
+        """The file of `custom_jinja_template`.
+
+        Raises:
+            StartError: there is none.
+        """
+        if self.custom_jinja_template is None:
+            return None
+        path = Path(os.path.expandvars(os.path.expanduser(self.custom_jinja_template)))  # noqa: PTH111 - pathlib has no expandvars
+        if not path.is_file():
+            raise StartError(f"--custom-jinja-template {self.custom_jinja_template}: there is no file {path}")
+        return path.resolve()
+
     def __post_init__(self) -> None:
         """Refuse what no worker could run with.
 
         Raises:
             StartError: a value is out of its range.
         """
+        self._check_words()
         if not 1 <= self.kv_block_size <= KV_BLOCK_TOKENS_MAX:
             raise StartError(f"--kv-block-size must be 1 to {KV_BLOCK_TOKENS_MAX}, not {self.kv_block_size}")
         if not 0 <= self.kv_port < PORT_MAX:
@@ -98,3 +123,12 @@ class WorkerSettings:
         for flag, path in (("--system-health-path", self.system_health_path), ("--system-live-path", self.system_live_path)):
             if not path.startswith("/"):
                 raise StartError(f"{flag} must begin with /, not be {path!r}")
+
+    def _check_words(self) -> None:
+        if self.endpoint is not None:
+            check_endpoint(self.endpoint)
+        if self.custom_jinja_template is not None and self.use_sglang_tokenizer:
+            raise StartError(
+                "--custom-jinja-template and --use-sglang-tokenizer exclude each other: the first is for the frontend to render;"
+                " SGLang's own template is set by --chat-template"
+            )

@@ -43,8 +43,9 @@ together with the first, wakes it."""
 class SglangEngine:
     """SGLang as an Engine. To be used in the event loop of the main thread, as SGLang's signal handling asks."""
 
-    def __init__(self, server_args: Any) -> None:
+    def __init__(self, server_args: Any, *, tokenizes: bool = False) -> None:
         self._server_args = server_args
+        self._tokenizes = tokenizes
         self._engine: Any = None
         self._manager: Any = None
         self._processes: SglangProcesses | None = None
@@ -62,11 +63,12 @@ class SglangEngine:
         self._dp_size = 1
 
     @classmethod
-    def from_argv(cls, argv: Sequence[str], *, kv_events: bool = True) -> "SglangEngine":
+    def from_argv(cls, argv: Sequence[str], *, kv_events: bool = True, tokenizes: bool = False) -> "SglangEngine":
         """Read SGLang's arguments, all of those that the worker does not know itself. Imports SGLang.
 
         Args:
             kv_events: have the engine publish them, on free ports of this host unless the arguments say where.
+            tokenizes: have frontends ask for the tokens of prompts.
 
         Raises:
             StartError: an argument is wrong, or SGLang is not installed.
@@ -77,7 +79,7 @@ class SglangEngine:
         except ImportError as error:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
         check_seam()
-        return cls(parse_server_args(argv, cpu=cpu, kv_events=kv_events))
+        return cls(parse_server_args(argv, cpu=cpu, kv_events=kv_events), tokenizes=tokenizes)
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
         """Load the model and start the schedulers. Blocks the loop meanwhile: nothing else is served yet.
@@ -143,7 +145,7 @@ class SglangEngine:
         if follower:
             self._tasks.add(self._loop.create_task(self._end_with_schedulers()))
             return read_follower_facts(self._server_args)
-        facts = await read_facts(self._engine)
+        facts = await read_facts(self._engine, tokenizes=self._tokenizes)
         self._vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
         await self._warm_up(facts)
         return facts

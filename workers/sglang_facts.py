@@ -14,6 +14,7 @@ from workers.kv_events_config import read_config, stream_addresses
 from workers.model_card import build_card
 from workers.sglang_adapters import SglangAdapters
 from workers.sglang_encoders import CROSS_ENCODERS
+from workers.sglang_tokenizing import SglangPrompts
 
 _HICACHE_RATIO: Final = 2.0
 """Host memory over GPU memory, where SGLang was not told (srt/mem_cache/kv_cache_builder.py)."""
@@ -22,8 +23,11 @@ _SLOW_RATIO_MAX: Final = 16
 """Of a disk cache whose size nobody knows, as much is remembered as sixteen times the GPU's."""
 
 
-async def read_facts(engine: Any) -> EngineFacts:
+async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
     """Read names, limits and files from the engine that has just started.
+
+    Args:
+        tokenizes: the worker is to make tokens of prompts.
 
     Raises:
         StartError: the model's files cannot be found or served.
@@ -33,6 +37,7 @@ async def read_facts(engine: Any) -> EngineFacts:
     states = await manager.get_internal_state()  # also the proof that every scheduler answers
     name, *aliases = _served_names(str(manager.served_model_name))
     role: Role = "decode" if manager.is_generation else "embedding"
+    prompts = SglangPrompts(manager, engine.template_manager) if tokenizes else None
     card, card_files = build_card(
         _model_dir(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
         name=name,
@@ -40,7 +45,8 @@ async def read_facts(engine: Any) -> EngineFacts:
         context_length=int(manager.context_len),
         vocab_size=int(config.vocab_size),
         eos_token_ids=_eos_token_ids(config, manager.tokenizer),
-        chat_template=_template_file(manager.config_value("chat_template")),
+        chat_template=None if prompts is not None else _template_file(manager.config_value("chat_template")),
+        pieces=None if prompts is None else prompts.pieces_file(int(config.vocab_size)),
     )
     card = replace(
         card,
@@ -49,6 +55,8 @@ async def read_facts(engine: Any) -> EngineFacts:
     )
     if role == "embedding":
         pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
+        if pairs and tokenizes:
+            raise StartError("--use-sglang-tokenizer is not for cross-encoders: the frontend makes tokens of their pairs")
         card = replace(card, embedding_dimensions=1 if pairs else int(config.hidden_size), cross_encoder=pairs)
     kv_tokens = int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"])
     capacity = Capacity(
@@ -68,6 +76,7 @@ async def read_facts(engine: Any) -> EngineFacts:
         version=version,
         kv_streams=streams,
         role=role,
+        prompts=prompts,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
     )
 

@@ -4,11 +4,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
 from protocol.errors import EXIT_CANNOT_START, StartError
+from protocol.membership import Role
 from workers import run as subject
+from workers.endpoint import endpoint_of
 from workers.settings import WorkerSettings
 
 
@@ -62,7 +65,7 @@ def test_a_defect_is_not_taken_for_a_start_error(monkeypatch: pytest.MonkeyPatch
 
 def test_sglang_logs_at_the_level_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv, *, kv_events: seen.append(list(argv))))
+    engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv, **_: seen.append(list(argv))))
     monkeypatch.setitem(sys.modules, "workers.sglang_engine", engine)  # type: ignore[arg-type]
     subject._engine(WorkerSettings(log_level="warning"), ["--tp", "2"])
     assert seen == [["--tp", "2", "--log-level", "warning"]]
@@ -105,3 +108,41 @@ def test_a_key_lets_a_worker_dial_another_host(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(subject, "_engine", built)
     with pytest.raises(EngineBuilt):
         subject.run(["--frontend", "tcp://192.0.2.1:5550", "--mesh-key-file", str(key)])
+
+
+def test_a_custom_template_is_the_engines_whoever_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = tmp_path / "mine.jinja"
+    template.write_text("{{ messages }}")
+    seen: list[list[str]] = []
+    engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv, **_: seen.append(list(argv))))
+    monkeypatch.setitem(sys.modules, "workers.sglang_engine", engine)  # type: ignore[arg-type]
+    monkeypatch.setenv("TEMPLATES", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for written in ("$TEMPLATES/mine.jinja", "~/mine.jinja", str(template)):
+        subject._engine(WorkerSettings(custom_jinja_template=written), [])
+    assert [argv[:2] for argv in seen] == [["--chat-template", str(template)]] * 3
+
+
+def test_a_custom_template_that_is_not_there_is_a_start_error() -> None:
+    with pytest.raises(StartError, match=r"--custom-jinja-template \$NOWHERE/a.jinja: there is no file"):
+        subject._engine(WorkerSettings(custom_jinja_template="$NOWHERE/a.jinja", engine="sim"), [])
+
+
+def test_a_custom_template_is_not_for_sglangs_tokenizer_and_that_not_for_the_simulated_engine() -> None:
+    with pytest.raises(StartError, match="exclude each other"):
+        WorkerSettings(custom_jinja_template="a.jinja", use_sglang_tokenizer=True)
+    with pytest.raises(StartError, match="simulated engine has no tokenizer"):
+        subject._engine(WorkerSettings(use_sglang_tokenizer=True, engine="sim"), [])
+
+
+@pytest.mark.parametrize("endpoint", ["", "a.b.c", "dyn://a.b", "dyn://a.b.c.d", "dyn://a..c", "http://a.b.c", "dyn://a.b.c d"])
+def test_a_malformed_endpoint_is_a_start_error(endpoint: str) -> None:
+    with pytest.raises(StartError, match=r"dyn://namespace\.component\.endpoint"):
+        WorkerSettings(endpoint=endpoint)
+
+
+def test_every_role_has_an_endpoint_of_its_own() -> None:
+    names = {endpoint_of(role) for role in get_args(Role)}
+    assert len(names) == len(get_args(Role))
+    for name in names:
+        assert WorkerSettings(endpoint=name).endpoint == name

@@ -1,0 +1,75 @@
+"""Frontends' questions for the tokens of a prompt: answered in a thread, one after the other, so that steps and heartbeats go on."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+from protocol.errors import DeadlineExceeded, EngineFault, MeshError, Overloaded
+from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.replies import Failed, Tokenized
+from protocol.requests import Tokenize
+from workers.engine import PromptMaker
+
+log = logging.getLogger(__name__)
+
+UNANSWERED_MAX: Final = 256
+"""Prompts that wait, from all frontends together. At 30 ms each (8k tokens) the last is answered after 8 s."""
+
+
+class Asker(Protocol):
+    """A frontend, as its questions see it."""
+
+    def send(self, message: Tokenized) -> bool:
+        """Send an answer; False when there is no room or nobody there."""
+        ...
+
+
+class Tokenizing:
+    """Answers questions with the engine's own tokenizer.
+
+    Args:
+        prompts: makes tokens; None if this worker does not tokenize.
+        unix_ms: wall clock, against which deadlines are meant.
+    """
+
+    def __init__(self, prompts: PromptMaker | None, *, unix_ms: Callable[[], float]) -> None:
+        self._prompts = prompts
+        self._unix_ms = unix_ms
+        # One thread: a Hugging Face tokenizer changes its own state while it encodes.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def take(self, asker: Asker, query: Tokenize) -> None:
+        """Answer a question, at once if it is refused. An answer that finds no room is dropped: whoever asked asks another worker."""
+        if self._prompts is None:
+            asker.send(Tokenized(query.query_id, failed=Failed(EngineFault.code, "This worker does not tokenize.")))
+        elif len(self._answering) >= UNANSWERED_MAX:
+            asker.send(Tokenized(query.query_id, failed=Failed(Overloaded.code, "Too many prompts are waiting to be tokenized.")))
+        else:
+            task = asyncio.get_running_loop().create_task(self._answer(asker, query, self._prompts))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    def close(self) -> None:
+        """Drop what waits."""
+        for task in self._answering:
+            task.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _answer(self, asker: Asker, query: Tokenize, prompts: PromptMaker) -> None:
+        asker.send(await asyncio.get_running_loop().run_in_executor(self._executor, self._tokenized, query, prompts))
+
+    def _tokenized(self, query: Tokenize, prompts: PromptMaker) -> Tokenized:
+        if self._unix_ms() > query.deadline_unix_ms:
+            return Tokenized(query.query_id, failed=Failed(DeadlineExceeded.code, "The prompt waited too long to be tokenized."))
+        try:
+            if query.chat:
+                return Tokenized(query.query_id, *prompts.of_chat(query.chat))
+            return Tokenized(query.query_id, prompts.of_text(query.text, add_special_tokens=query.add_special_tokens))
+        except MeshError as error:
+            return Tokenized(query.query_id, failed=Failed(error.code, error.message[:MESSAGE_CHARS_MAX], error.param))
+        except Exception:
+            log.exception("a prompt could not be tokenized")
+            return Tokenized(query.query_id, failed=Failed(EngineFault.code, "The engine's tokenizer failed on this prompt."))
