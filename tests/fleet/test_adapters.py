@@ -16,6 +16,17 @@ from tests.fleet.processes import Fleet, free_port
 LOAD, UNLOAD = "/engine/load_lora_adapter", "/engine/unload_lora_adapter"
 
 
+def post(pages: SystemPages, path: str, body: Any, content_type: str = "application/json") -> tuple[int, dict[str, Any]]:
+    """Status and answer, or error, of what is asked of a worker."""
+    request = urllib.request.Request(f"http://127.0.0.1:{pages.port}{path}", json.dumps(body).encode(), {"content-type": content_type})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)["error"]
+
+
 class Workers:
     """Two sim workers of one model, "a" and "b", and what may be asked of each."""
 
@@ -26,15 +37,8 @@ class Workers:
         for name, pages in self.pages.items():
             fleet.worker("--served-model-name", "demo", "--sim-speedup", "0", "--worker-id", name, "--system-port", str(pages.port))
 
-    def post(self, worker: str, path: str, body: Any, content_type: str = "application/json") -> tuple[int, dict[str, Any]]:
-        url = f"http://127.0.0.1:{self.pages[worker].port}{path}"
-        request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": content_type})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)["error"]
+    def post(self, worker: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
+        return post(self.pages[worker], path, body)
 
     def load(self, worker: str, name: str) -> None:
         status, answer = self.post(worker, LOAD, {"lora_name": name, "lora_path": str(self.adapter)})
@@ -149,7 +153,7 @@ def test_what_a_worker_refuses(workers: Workers, path: str, body: Any, status: i
 
 
 def test_a_strangers_web_page_cannot_ask(workers: Workers) -> None:
-    assert workers.post("a", UNLOAD, {"lora_name": "x"}, content_type="text/plain")[0] == 415
+    assert post(workers.pages["a"], UNLOAD, {"lora_name": "x"}, content_type="text/plain")[0] == 415
     assert workers.pages["a"].status(LOAD) == 405
 
 

@@ -157,7 +157,7 @@ def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters:
             assert ask(client, tokens, **name)[1:] == (0, 0), name
             settle(fleet_with_adapters)
             assert ask(client, tokens, **name)[1:] == (96, 96), name
-        with pytest.raises(openai.BadRequestError, match="nobody"):
+        with pytest.raises(openai.NotFoundError, match="nobody"):
             ask(client, tokens, lora_path="nobody")
 
 
