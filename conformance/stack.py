@@ -30,6 +30,10 @@ NO_BLANKS: Final = "--constrained-json-disable-any-whitespace"
 """JSON's grammar allows any number of line breaks, and so small a model likes to go on with them to the last token."""
 
 
+STRICT_TOOLS: Final = {"SGLANG_TOOL_STRICT_LEVEL": "2"}
+"""Arguments keep to their schema for clients, too, that do not ask for `strict`; otherwise a forced call's may be any JSON."""
+
+
 class StackFailed(Exception):
     """A part of the stack ended, or was not ready in time; the text has the end of its log."""
 
@@ -83,7 +87,7 @@ def _start(logs: Path, name: str, command: Sequence[object]) -> Part:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {"KVMESH_CACHE_DIR": str(logs / "cache")},
+            env=os.environ | STRICT_TOOLS | {"KVMESH_CACHE_DIR": str(logs / "cache")},
         )
     return Part(name, popen, log)
 

@@ -11,11 +11,13 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 EXTRAS: Final[dict[str, set[str]]] = {
     "Model": {"max_model_len", "aliases", "embedding_dimensions", "root", "parent"},
+    "Response": {"store"},
     "ChatCompletionMessage": {"reasoning_content"},
     "ParsedChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
 }
 """Fields beyond OpenAI's that servers for open models are known to send, by the client's type: those of a model's entry,
+`store`, which OpenAI sends and its client does not declare,
 DeepSeek's `reasoning_content`. Anything else is a mistake of ours."""
 
 

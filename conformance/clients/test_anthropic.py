@@ -9,6 +9,9 @@ import pytest
 from conformance.clients.exact import exact
 from conformance.clients.trips import TRIP_SCHEMA, Trip
 
+LOOSE = {"temperature": 1, "top_p": 1}
+"""See `trips.LOOSE`; this client has no arguments for them."""
+
 QUESTION: Any = [{"role": "user", "content": "What is kvmesh?"}]
 TRIP: Any = [{"role": "user", "content": "Book a trip to Rome by train for three days."}]
 TOOL: Any = {"name": "book_trip", "description": "Book a trip.", "input_schema": TRIP_SCHEMA}
@@ -38,7 +41,7 @@ def test_a_message_streamed(claude: anthropic.Anthropic, model: str) -> None:
 
 
 def test_the_stream_helper_accumulates(claude: anthropic.Anthropic, model: str) -> None:
-    with claude.messages.stream(model=model, messages=QUESTION, max_tokens=16, temperature=0) as stream:
+    with claude.messages.stream(model=model, messages=QUESTION, max_tokens=16) as stream:
         text = "".join(stream.text_stream)
         message = stream.get_final_message()
     assert text == "".join(block.text for block in message.content if block.type == "text")
@@ -47,7 +50,7 @@ def test_the_stream_helper_accumulates(claude: anthropic.Anthropic, model: str) 
 @pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "book_trip"}], ids=["any", "tool"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_tool_is_used(claude: anthropic.Anthropic, model: str, choice: Any, stream: bool) -> None:
-    options: Any = {"model": model, "messages": TRIP, "tools": [TOOL], "tool_choice": choice, "max_tokens": 200}
+    options: Any = {"model": model, "messages": TRIP, "tools": [TOOL], "tool_choice": choice, "max_tokens": 200, "extra_body": LOOSE}
     if stream:
         with claude.messages.stream(**options) as running:
             message = running.get_final_message()
@@ -70,11 +73,11 @@ def test_tokens_are_counted_as_they_are_used(claude: anthropic.Anthropic, model:
 
 
 def test_a_stop_sequence_is_named(claude: anthropic.Anthropic, model: str) -> None:
-    message = exact(claude.messages.create(model=model, messages=QUESTION, max_tokens=64, temperature=0, stop_sequences=["e"]))
+    message = exact(claude.messages.create(model=model, messages=QUESTION, max_tokens=64, stop_sequences=["e"]))
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "e")
 
 
-BAD: list[dict[str, Any]] = [{"temperature": 9}, {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "nowhere"}}, {"max_tokens": 0}]
+BAD: list[dict[str, Any]] = [{"extra_body": {"temperature": 9}}, {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "nowhere"}}, {"max_tokens": 0}]
 
 
 @pytest.mark.parametrize("options", BAD, ids=["temperature", "tool_choice", "max_tokens"])

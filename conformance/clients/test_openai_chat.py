@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from conformance.clients.exact import each_exact, exact
-from conformance.clients.trips import BOOK_TRIP, QUESTION, TOOLS, TRIP_QUESTION, TRIP_SCHEMA, Trip
+from conformance.clients.trips import BOOK_TRIP, LOOSE, QUESTION, TOOLS, TRIP_QUESTION, TRIP_SCHEMA, Trip
 
 NO_THINKING: Any = {"chat_template_kwargs": {"enable_thinking": False}}
 JSON_SCHEMA: Any = {"type": "json_schema", "json_schema": {"name": "trip", "strict": True, "schema": TRIP_SCHEMA}}
@@ -63,7 +63,7 @@ def test_several_choices(client: openai.OpenAI, model: str, stream: bool) -> Non
 @pytest.mark.parametrize("choice", ["auto", "none", "required", NAMED], ids=["auto", "none", "required", "named"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_tool_choice(client: openai.OpenAI, model: str, choice: Any, stream: bool) -> None:
-    options: Any = {"model": model, "messages": TRIP_QUESTION, "tools": TOOLS, "tool_choice": choice, "max_tokens": 200, "temperature": 0}
+    options: Any = {"model": model, "messages": TRIP_QUESTION, "tools": TOOLS, "tool_choice": choice, "max_tokens": 200, **LOOSE}
     if stream:
         chunks = each_exact(client.chat.completions.create(**options, stream=True))
         calls = arguments_of(chunks)
@@ -88,14 +88,14 @@ def test_tool_choice(client: openai.OpenAI, model: str, choice: Any, stream: boo
 def test_one_call_at_most_where_calls_are_not_parallel(client: openai.OpenAI, model: str) -> None:
     answer = exact(
         client.chat.completions.create(
-            model=model, messages=TRIP_QUESTION, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, max_tokens=200
+            model=model, messages=TRIP_QUESTION, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, max_tokens=200, **LOOSE
         )
     )
     assert len(answer.choices[0].message.tool_calls or []) == 1
 
 
 def test_a_tools_result_goes_back(client: openai.OpenAI, model: str) -> None:
-    first = client.chat.completions.create(model=model, messages=TRIP_QUESTION, tools=TOOLS, tool_choice=NAMED, max_tokens=200)
+    first = client.chat.completions.create(model=model, messages=TRIP_QUESTION, tools=TOOLS, tool_choice=NAMED, max_tokens=200, **LOOSE)
     call = (first.choices[0].message.tool_calls or [])[0]
     messages = [*TRIP_QUESTION, first.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": '{"booked": true}'}]
     answer = exact(client.chat.completions.create(model=model, messages=messages, tools=TOOLS, max_tokens=16))
@@ -105,7 +105,7 @@ def test_a_tools_result_goes_back(client: openai.OpenAI, model: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_json_schema_holds(client: openai.OpenAI, model: str, stream: bool) -> None:
-    options: Any = {"model": model, "messages": TRIP_QUESTION, "response_format": JSON_SCHEMA, "max_tokens": 200, "extra_body": NO_THINKING}
+    options: Any = {"model": model, "messages": TRIP_QUESTION, "response_format": JSON_SCHEMA, "max_tokens": 200, **LOOSE, "extra_body": NO_THINKING}
     if stream:
         chunks = each_exact(client.chat.completions.create(**options, stream=True))
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
@@ -121,7 +121,7 @@ def test_a_json_object_is_one(client: openai.OpenAI, model: str) -> None:
             messages=[{"role": "user", "content": "Answer in JSON: where is Rome?"}],
             response_format={"type": "json_object"},
             max_tokens=300,
-            temperature=0,
+            **LOOSE,
             extra_body=NO_THINKING,
         )
     ).choices[0]
@@ -131,7 +131,7 @@ def test_a_json_object_is_one(client: openai.OpenAI, model: str) -> None:
 
 def test_parse_gives_the_pydantic_model(client: openai.OpenAI, model: str) -> None:
     answer = client.chat.completions.parse(
-        model=model, messages=TRIP_QUESTION, response_format=Trip, max_tokens=200, extra_body=NO_THINKING
+        model=model, messages=TRIP_QUESTION, response_format=Trip, max_tokens=200, extra_body=NO_THINKING, **LOOSE
     )
     assert isinstance(answer.choices[0].message.parsed, Trip)
 
@@ -141,14 +141,14 @@ def test_parse_gives_tools_arguments(client: openai.OpenAI, model: str) -> None:
         trip: Trip
 
     tool = openai.pydantic_function_tool(BookTrip)
-    answer = client.chat.completions.parse(model=model, messages=TRIP_QUESTION, tools=[tool], tool_choice="required", max_tokens=200)
+    answer = client.chat.completions.parse(model=model, messages=TRIP_QUESTION, tools=[tool], tool_choice="required", max_tokens=200, **LOOSE)
     calls = answer.choices[0].message.tool_calls or []
     assert isinstance(calls[0].function.parsed_arguments, BookTrip)
 
 
 def test_the_stream_helper_accumulates(client: openai.OpenAI, model: str) -> None:
     with client.chat.completions.stream(
-        model=model, messages=TRIP_QUESTION, response_format=Trip, max_tokens=200, extra_body=NO_THINKING
+        model=model, messages=TRIP_QUESTION, response_format=Trip, max_tokens=200, extra_body=NO_THINKING, **LOOSE
     ) as stream:
         kinds = {event.type for event in stream}
         answer = stream.get_final_completion()
@@ -159,7 +159,7 @@ def test_the_stream_helper_accumulates(client: openai.OpenAI, model: str) -> Non
 def test_the_stream_helper_accumulates_calls(client: openai.OpenAI, model: str) -> None:
     with client.chat.completions.stream(
         model=model, messages=TRIP_QUESTION, tools=[{**BOOK_TRIP, "function": {**BOOK_TRIP["function"], "strict": True}}],
-        tool_choice="required", max_tokens=200,
+        tool_choice="required", max_tokens=200, **LOOSE,
     ) as stream:  # fmt: skip
         kinds = {event.type for event in stream}
         answer = stream.get_final_completion()

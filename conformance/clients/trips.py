@@ -50,3 +50,7 @@ TOOLS: Final[Any] = [BOOK_TRIP, TELL_TIME]
 
 QUESTION: Final[Any] = [{"role": "user", "content": "What is kvmesh?"}]
 TRIP_QUESTION: Final[Any] = [{"role": "user", "content": "Book a trip to Rome by train for three days."}]
+
+LOOSE: Final[dict[str, Any]] = {"temperature": 2, "top_p": 1, "seed": 1}
+"""For answers under a grammar: JSON may have any number of line breaks, and at low temperatures so small a model goes on with them for
+ever. The grammar holds at every temperature."""

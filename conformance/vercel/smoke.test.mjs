@@ -19,6 +19,8 @@ const prompt = "Book a trip to Rome by train for three days.";
 // What the provider sends on as the request's own field.
 const providerOptions = { kvmesh: { chat_template_kwargs: { enable_thinking: false } } };
 const brief = { maxRetries: 0, temperature: 0, maxOutputTokens: 200, providerOptions };
+// JSON may have any number of line breaks, and at low temperatures so small a model goes on with them for ever.
+const loose = { ...brief, temperature: 2, topP: 1, seed: 1 };
 const bookTrip = tool({ description: "Book a trip.", inputSchema: trip });
 
 test("generateText", async () => {
@@ -38,13 +40,14 @@ test("streamText says the same", async () => {
 });
 
 test("a tool is called", async () => {
-  const answer = await generateText({ model, prompt, tools: { bookTrip }, toolChoice: "required", ...brief });
+  const answer = await generateText({ model, prompt, tools: { bookTrip }, toolChoice: "required", ...loose });
   assert.equal(answer.finishReason, "tool-calls");
   trip.parse(answer.toolCalls[0].input);
 });
 
 test("a tool is called in a stream", async () => {
-  const stream = streamText({ model, prompt, tools: { bookTrip }, toolChoice: "required", ...brief });
+  const stream = streamText({ model, prompt, tools: { bookTrip }, toolChoice: "required", ...loose });
+  await stream.consumeStream();
   const calls = await stream.toolCalls;
   trip.parse(calls[0].input);
 });
@@ -65,13 +68,15 @@ test("a tool's result goes back", async () => {
 });
 
 test("generateObject", async () => {
-  const answer = await generateObject({ model, prompt, schema: trip, ...brief });
+  const answer = await generateObject({ model, prompt, schema: trip, ...loose });
   trip.parse(answer.object);
 });
 
 test("streamObject", async () => {
-  const stream = streamObject({ model, prompt, schema: trip, ...brief });
-  trip.parse(await stream.object);
+  const stream = streamObject({ model, prompt, schema: trip, ...loose });
+  let last;
+  for await (const part of stream.partialObjectStream) last = part;
+  trip.parse(last);
 });
 
 test("embed and embedMany", async () => {
