@@ -29,6 +29,12 @@ class Embeddings:
         self._entry = entry
         self._recovery = recovery
         self._loop = asyncio.get_running_loop()
+        self._moving = 0
+        """Texts that lost their worker and have no vector yet."""
+        self._settled = asyncio.Event()
+        """None does. A worker may have died of one of them, so they go one by one (frontend.migration); each would wait for a whole
+        batch of others if new ones were sent meanwhile."""
+        self._settled.set()
 
     async def run(self, requests: Sequence[tuple[Embed, Route]]) -> list[Embedded]:
         """The vector of each text, in the order of `requests`. Cancelled or failed, it aborts what still runs.
@@ -71,6 +77,7 @@ class Embeddings:
             index, text, stream, wakeup = begun
             vectors[index] = await self._vector(*text, stream, wakeup)
         for index, text in waiting:
+            await self._settled.wait()
             stream, wakeup = await self._dispatch(*text, admitted=True)
             vectors[index] = await self._vector(*text, stream, wakeup)
 
@@ -79,10 +86,13 @@ class Embeddings:
         return await self._mesh.dispatch(self._entry, Offer(request, route, admitted=admitted), wakeup), wakeup
 
     async def _vector(self, request: Embed, route: Route, stream: RequestStream, wakeup: Wakeup) -> Embedded:
-        trail = Trail()
+        trail, moving = Trail(), False
         try:
             while stream.embedded is None:
                 if stream.error is not None:
+                    if not moving:
+                        moving = True
+                        self._note_moving(1)
                     lost = Lost(request, route, stream, b"", stream.error)
                     moved = await self._recovery.move(self._entry, lost, trail, wakeup)
                     assert moved is not None, "a text is never done before its vector is there"
@@ -94,6 +104,15 @@ class Embeddings:
             return stream.embedded
         finally:
             self._mesh.abort(stream)
+            if moving:
+                self._note_moving(-1)
+
+    def _note_moving(self, change: int) -> None:
+        self._moving += change
+        if self._moving:
+            self._settled.clear()
+        else:
+            self._settled.set()
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
