@@ -120,7 +120,7 @@ class Choice:
     def _cut_scores(self, gain: Gain) -> None:
         """Nothing is told of a stop token that is not shown, nor of what the engine made behind a stop string before it was told."""
         end = self.completion_tokens
-        if self._stopped_after_tokens is None and not self._rules.include_stop:
+        if self._stopped_after_tokens is None and not (self._rules.include_stop or self._rules.scores_stop):
             end -= self.stream.finished is not None and self.stream.finished.matched_token_id is not None
         start = count_tokens(self.trail.output) + len(self._leg) // TOKEN_ID_BYTES - count_tokens(gain.token_ids)
         gain.token_ids = gain.token_ids[: max(0, end - start) * TOKEN_ID_BYTES]

@@ -50,9 +50,13 @@ class ServedModel:
         """Token ids as packed u32; long text is encoded in a thread."""
         return await self._tokenizer.encode_off_loop(text, add_special_tokens=add_special_tokens)
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of a prompt, special tokens left out."""
-        return self._tokenizer.decode(token_ids)
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of a prompt."""
+        return self._tokenizer.decode(token_ids, skip_special_tokens=skip_special_tokens)
+
+    def vocabulary_entry(self, token_id: int) -> str:
+        """A token as the vocabulary writes it ("Ġthe", "▁the"); empty for an unknown id."""
+        return self._tokenizer.token(token_id) or ""
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token, special ones included; none for an unknown id."""

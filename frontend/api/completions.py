@@ -36,8 +36,8 @@ async def completions(exchange: Exchange, runner: Runner) -> None:
 async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest) -> None:
     refuse_unsupported_completion(request)
     entry = runner.model(request.model)
-    asked = _prompts(request)
-    prompts = [await _tokens(prompt, entry.served) for prompt in asked]
+    asked = listed_prompts(request)
+    prompts = [await prompt_tokens(prompt, entry.served) for prompt in asked]
     showings = [
         _Showing(request, entry.served, _echo(prompt, entry.served) if request.echo else "", packed)
         for prompt, packed in zip(asked, prompts, strict=True)
@@ -81,7 +81,7 @@ class _Showing:
         return joined(self._logprobs.echoed(self._echo, self._prompt, of_prompt), self._logprobs.told(pieces))
 
 
-def _prompts(request: CompletionRequest) -> list[str | list[int]]:
+def listed_prompts(request: CompletionRequest) -> list[str | list[int]]:
     """The prompts one by one.
 
     Raises:
@@ -102,7 +102,13 @@ def _prompts(request: CompletionRequest) -> list[str | list[int]]:
     return cast("list[str | list[int]]", prompt)
 
 
-async def _tokens(prompt: str | list[int], served: ServedModel) -> bytes:
+async def prompt_tokens(prompt: str | list[int], served: ServedModel) -> bytes:
+    """A prompt as packed u32.
+
+    Raises:
+        InvalidRequest: it has no tokens, or one that the model does not.
+        ContextOverflow, Overloaded: as `encode_prompt`.
+    """
     if isinstance(prompt, str):
         packed = await encode_prompt(served, prompt, add_special_tokens=True, param="prompt")
         if not packed:

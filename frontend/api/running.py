@@ -20,9 +20,11 @@ from frontend.embeddings import Embeddings
 from frontend.generation import Choice, Generation
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry
+from frontend.models import ServedModel
 from frontend.recovery import Recovery
 from frontend.routing.route import Route, Weights
 from frontend.text.gain import Gain
+from frontend.text.output import OutputRules
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
 from protocol.membership import Role
 from protocol.requests import Generate, Sampling
@@ -70,6 +72,20 @@ class Runner:
             raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.")
         raise ModelNotFound(f"The model {name!r} does not exist or is not served here.", param="model")
 
+    def only_model(self) -> str:
+        """The name of the model that generates text here, for requests that need not name it.
+
+        Raises:
+            NoWorker: there is none.
+            InvalidRequest: there are several.
+        """
+        names = [entry.served.card.name for entry in self._mesh.registry.available() if entry.role == "decode"]
+        if len(names) > 1:
+            raise InvalidRequest("Several models are served here; name one of them in the field model.", param="model")
+        if not names:
+            raise NoWorker("No worker serves a model at the moment. Please retry shortly.")
+        return names[0]
+
     def adapter(self, model: str, lora_path: str | None, entry: ModelEntry) -> str | None:
         """The LoRA adapter that a request asks for, by the model's name or by lora_path; None for the model itself.
 
@@ -86,15 +102,31 @@ class Runner:
             raise ModelNotFound(f"The LoRA adapter {lora_path!r} does not exist or is not loaded here.", param="lora_path")
         return lora_path
 
+    def served(self, name: str) -> ServedModel:
+        """The model of that name, whatever it is served for and however many wait for it.
+
+        Raises:
+            ModelNotFound, NoWorker: as `model`.
+        """
+        entry = self._mesh.registry.entry(name)
+        return entry.served if entry is not None and entry.ranks else self.model(name).served
+
     def embeddings(self, entry: ModelEntry) -> Embeddings:
         """What runs a batch of texts of that model."""
         return Embeddings(self._mesh, entry, self._recovery)
 
     async def start(
-        self, exchange: Exchange, entry: ModelEntry, request: ChatCompletionRequest | CompletionRequest, prompts: Sequence[bytes]
+        self,
+        exchange: Exchange,
+        entry: ModelEntry,
+        request: ChatCompletionRequest | CompletionRequest,
+        prompts: Sequence[bytes],
+        rules: OutputRules | None = None,
     ) -> Generation:
         """Dispatch n choices of every prompt (packed u32), prompt after prompt; a request's seed is that of the first choice of each.
 
+        Args:
+            rules: instead of those that the request implies.
         Raises:
             InvalidRequest: too many choices, or the sampling fields do not fit the prompt.
             PoisonRequest, NoWorker, Overloaded: as Generation.start.
@@ -134,7 +166,7 @@ class Runner:
             ]
         generation = Generation(self._mesh, entry, self._recovery)
         try:
-            await generation.start(requests, output_rules(request))
+            await generation.start(requests, rules or output_rules(request))
         except BaseException:
             generation.close()
             raise

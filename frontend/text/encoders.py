@@ -44,6 +44,10 @@ class Encoder(Protocol):
         """Id of a token by its exact content."""
         ...
 
+    def token(self, token_id: int) -> str | None:
+        """A token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
+        ...
+
 
 class HfEncoder:
     """Hugging Face `tokenizers`: the reference. 128 tokens take 0.4 ms, 8k 30 ms, 32k 150 ms.
@@ -69,6 +73,9 @@ class HfEncoder:
 
     def token_id(self, token: str) -> int | None:
         return self.tokenizer.token_to_id(token)
+
+    def token(self, token_id: int) -> str | None:
+        return self.tokenizer.id_to_token(token_id)
 
 
 class FastokensEncoder:
@@ -108,6 +115,9 @@ class FastokensEncoder:
 
     def token_id(self, token: str) -> int | None:
         return self._tokenizer.token_to_id(token)
+
+    def token(self, token_id: int) -> str | None:
+        return self._tokenizer.id_to_token(token_id)
 
 
 def open_fastokens(tokenizer_json: Path) -> Encoder:

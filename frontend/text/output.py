@@ -19,6 +19,8 @@ class OutputRules(Struct, frozen=True):
     skip_special_tokens: bool = True
     min_tokens: int = 0
     """Stop strings count only in the text of the tokens behind this many; one that begins before does not."""
+    scores_stop: bool = False
+    """Log probabilities are told of the stop token too, shown or not."""
     shows_nothing: bool = False
     """Only the prompt was asked about: a token is generated, since an engine makes at least one, and not told."""
 

@@ -143,6 +143,10 @@ class Tokenizer:
         """Id of a token by its exact content, or None."""
         return self._encoder.token_id(token)
 
+    def token(self, token_id: int) -> str | None:
+        """A token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
+        return self._encoder.token(token_id)
+
     def close(self) -> None:
         """End the pool's threads."""
         self._pool.close()

@@ -44,6 +44,9 @@ class Disagreeing:
     def token_id(self, token: str) -> int | None:
         return self._right.token_id(token)
 
+    def token(self, token_id: int) -> str | None:
+        return self._right.token(token_id)
+
 
 def broken(_file: Path) -> Encoder:
     raise TokenizerUnusable("fastokens does not read the tokenizer.json: of its own reasons")
