@@ -1,6 +1,8 @@
 """Vectors of a real model on real SGLang, through the unmodified OpenAI client, against transformers."""
 
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from tests.fleet.processes import Fleet, free_port
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
 MODEL = "minilm"
+WORKER = ("--model-path", str(minilm_dir()), "--served-model-name", MODEL, "--embedding-worker")
 LONG = " ".join(f"sentence number {index} says that {index} is not {index + 1}." for index in range(60))
 """More than the 511 tokens that the model takes."""
 
@@ -41,8 +44,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, pages: SystemPages) -> Iterat
     """A frontend and one worker with real SGLang serving MiniLM."""
     fleet = Fleet(tmp_path_factory.mktemp("minilm"))
     fleet.frontend()
-    health = ("--canary-wait-time", "0.3", "--system-port", str(pages.port))
-    fleet.worker("--model-path", str(minilm_dir()), "--served-model-name", MODEL, "--embedding-worker", *health, engine="sglang")
+    fleet.worker(*WORKER, "--canary-wait-time", "0.3", "--system-port", str(pages.port), engine="sglang")
     fleet.wait_for_workers(1, wait_s_max=240)
     yield fleet
     fleet.stop()
@@ -132,3 +134,20 @@ def test_it_generates_nothing(client: openai.OpenAI) -> None:
 def test_its_canaries_are_answered(real: Fleet, pages: SystemPages) -> None:
     real.wait_until(lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') > 0, "a canary is answered")
     assert pages.get("/health")[0] == 200
+
+
+def test_a_batch_outlives_a_worker(real: Fleet, wanted: NDArray[np.float64]) -> None:
+    """The last test, since it needs a second engine."""
+    dying = real.worker(*WORKER, "--worker-id", "dying", engine="sglang")
+    real.wait_for_workers(2, wait_s_max=240)
+
+    def requests() -> int:
+        return next((worker["requests"][0] for worker in real.get("/health")[1]["workers"] if worker["worker_id"] == "dying"), 0)
+
+    with real.client() as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.embeddings.create, model=MODEL, input=TEXTS * 30)
+        real.wait_until(lambda: requests() > 0, "the second worker has some of it")
+        dying.popen.kill()
+        vectors = _vectors(answer.result())
+    assert np.abs(vectors.reshape(30, len(TEXTS), -1) - wanted).max() < 1e-3
+    assert dying.popen.wait(10) == -signal.SIGKILL
