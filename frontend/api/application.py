@@ -15,11 +15,13 @@ from frontend.api.completions import completions
 from frontend.api.embeddings import embeddings
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.exchange import Exchange
+from frontend.api.native.endpoint import generate
 from frontend.api.request_id import with_request_id
 from frontend.api.rerank import rerank, score
 from frontend.api.responses.endpoint import responses
 from frontend.api.routes import build_routes
 from frontend.api.running import Runner
+from frontend.api.tokenizing import detokenize, tokenize
 from frontend.drain import Drain, refusal
 from frontend.mesh.mesh import Mesh
 from frontend.observe.metrics import FrontendMetrics
@@ -37,6 +39,11 @@ HOT_PATHS: Final[dict[str, Handler]] = {
     "/v1/responses": responses,
     "/v1/messages": messages,
     "/v1/messages/count_tokens": count_message_tokens,
+    "/generate": generate,
+    "/tokenize": tokenize,
+    "/v1/tokenize": tokenize,
+    "/detokenize": detokenize,
+    "/v1/detokenize": detokenize,
 }
 
 ERROR_FORMS: Final[dict[str, ErrorForm]] = {"/v1/messages": ANTHROPIC_ERRORS, "/v1/messages/count_tokens": ANTHROPIC_ERRORS}

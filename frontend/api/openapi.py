@@ -8,8 +8,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
+from frontend.api.native.schemas import GenerateRequest
 from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.tokenizing import DetokenizeRequest, TokenizeRequest
 from frontend.api.vector_schemas import EmbeddingRequest, RerankRequest, ScoreRequest
 
 _REQUESTS: dict[str, type[msgspec.Struct]] = {
@@ -21,6 +23,11 @@ _REQUESTS: dict[str, type[msgspec.Struct]] = {
     "/v1/responses": ResponsesRequest,
     "/v1/messages": MessagesRequest,
     "/v1/messages/count_tokens": CountTokensRequest,
+    "/generate": GenerateRequest,
+    "/tokenize": TokenizeRequest,
+    "/v1/tokenize": TokenizeRequest,
+    "/detokenize": DetokenizeRequest,
+    "/v1/detokenize": DetokenizeRequest,
 }
 
 _ERROR: dict[str, Any] = {

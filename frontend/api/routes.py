@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from frontend.api.health import health_page, ready_page
+from frontend.api.native.pages import add_native_pages
 from frontend.api.openapi import document
 from frontend.drain import Drain
 from frontend.mesh.mesh import Mesh
@@ -26,6 +27,7 @@ def build_routes(mesh: Mesh, metrics: FrontendMetrics, drain: Drain, settings: F
     _add_error_handlers(app)
     _add_models(app, mesh)
     _add_unstored(app)
+    add_native_pages(app, mesh)
     _add_health(app, mesh, drain, settings)
 
     @app.get("/metrics", response_class=Response)

@@ -1,0 +1,96 @@
+"""POST /generate."""
+
+import time
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from frontend.api.completions import listed_prompts, prompt_tokens
+from frontend.api.exchange import Exchange
+from frontend.api.logprobs import TokenTexts
+from frontend.api.native.conversion import PARAM_NAMES, completion_of, new_tokens_of, sampling_of
+from frontend.api.native.outputs import OutputWriter
+from frontend.api.native.schemas import REFUSED_FIELDS, GenerateRequest
+from frontend.api.param_names import params_named
+from frontend.api.parsing import BodyParser
+from frontend.api.running import Runner
+from frontend.api.sampling import output_rules
+from frontend.generation import Choice, Generation
+from protocol.errors import InvalidRequest
+
+_parser = BodyParser(GenerateRequest, REFUSED_FIELDS)
+_encode = msgspec.json.Encoder().encode
+
+
+async def generate(exchange: Exchange, runner: Runner) -> None:
+    """Answer one request, a batch or not, as a whole or streamed."""
+    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    exchange.model, exchange.streams = request.model or runner.only_model(), request.stream
+    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+
+
+async def _answer(exchange: Exchange, runner: Runner, request: GenerateRequest) -> None:
+    started_s = time.monotonic()
+    completion = completion_of(request, exchange.model)
+    entry = runner.model(exchange.model)
+    served = entry.served
+    with params_named({**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}):
+        prompts = [await prompt_tokens(prompt, served) for prompt in listed_prompts(completion)]
+        completion = replace(completion, max_tokens=new_tokens_of(sampling_of(request), served.card.context_length, prompts))
+        n = completion.n or 1
+        rids = _rids(request, len(prompts) * n)
+        rules = replace(output_rules(completion), scores_stop=True)
+        generation = await runner.start(exchange, entry, completion, prompts, rules)
+    texts = TokenTexts(served, as_ids=False) if request.return_text_in_logprobs else None
+    writers = [
+        OutputWriter(request, rids[at] if rids else exchange.request_id + (f"_{at}" if at else ""), prompts[at // n], texts, started_s)
+        for at in range(len(prompts) * n)
+    ]
+    is_batch = len(writers) > 1 or isinstance(request.text, list) or any(isinstance(part, list) for part in request.input_ids or ())
+    try:
+        if request.stream:
+            await _stream(exchange, generation, writers, is_batch=is_batch)
+        else:
+            await _whole(exchange, generation, writers, is_batch=is_batch)
+    finally:
+        generation.close()
+
+
+def _rids(request: GenerateRequest, count: int) -> list[str]:
+    """The names of the outputs, if the client gives any.
+
+    Raises:
+        InvalidRequest: it gives another number of them.
+    """
+    if request.rid is None:
+        return []
+    if isinstance(request.rid, str):
+        return [request.rid] if count == 1 else [f"{request.rid}_{at}" for at in range(count)]
+    if len(request.rid) != count:
+        raise InvalidRequest(f"rid has {len(request.rid)} names for {count} outputs.", param="rid")
+    return request.rid
+
+
+async def _whole(exchange: Exchange, generation: Generation, writers: list[OutputWriter], *, is_batch: bool) -> None:
+    while generation.running:
+        for choice, gain in await generation.advance():
+            writers[choice.index].add(gain)
+    outputs = [writer.output(choice) for writer, choice in zip(writers, generation.choices, strict=True)]
+    await exchange.send_json(200, _encode(outputs if is_batch else outputs[0]))
+
+
+async def _stream(exchange: Exchange, generation: Generation, writers: list[OutputWriter], *, is_batch: bool) -> None:
+    def event(choice: Choice) -> bytes:
+        output: dict[str, Any] = writers[choice.index].output(choice, choice.index if is_batch else None)
+        return b"data: " + _encode(output) + b"\n\n"
+
+    while True:
+        moved = await generation.advance()
+        for choice, gain in moved:
+            writers[choice.index].add(gain)
+        events = b"".join([event(choice) for choice, _ in moved])
+        if not generation.running:
+            await exchange.end_events(events + b"data: [DONE]\n\n")
+            return
+        await exchange.send_events(events)
