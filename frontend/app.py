@@ -35,6 +35,8 @@ from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.curve import MeshKey
 from protocol.errors import StartError
+from protocol.replies import Tokenized
+from protocol.requests import Tokenize
 from protocol.sockets import Socket, SocketPump, bound_router
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,17 @@ async def serve(settings: FrontendSettings) -> None:
     budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
     segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
-    loader = ModelLoader(FileCache(settings.cache_dir), tokenizer_backend=settings.tokenizer_backend, segments=segments)
+
+    async def ask(query: Tokenize) -> Tokenized:
+        return await mesh.queries.ask(query)
+
+    loader = ModelLoader(
+        FileCache(settings.cache_dir),
+        tokenizer_backend=settings.tokenizer_backend,
+        segments=segments,
+        ask=ask,
+        new_query_id=new_request_id,
+    )
     mesh = Mesh(
         lambda on_frames, on_gone: SocketPump(router, on_frames, on_gone=on_gone),
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
@@ -80,18 +92,7 @@ async def serve(settings: FrontendSettings) -> None:
     runner = Runner(mesh, recovery, weights=settings.router_weights, unknown_fields=settings.unknown_fields)
     drain = Drain(grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
     server = Server(
-        uvicorn.Config(
-            Application(mesh, runner, metrics, settings, drain),
-            http=GuardedHttpToolsProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-        ),
-        drain,
-        Connections(on_slow_reader=metrics.answers.slow_readers.inc),
+        _http(Application(mesh, runner, metrics, settings, drain)), drain, Connections(on_slow_reader=metrics.answers.slow_readers.inc)
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,6 +107,19 @@ async def serve(settings: FrontendSettings) -> None:
         if key is not None:
             key.close()
         context.term()
+
+
+def _http(application: Application) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http=GuardedHttpToolsProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+    )
 
 
 def _router(settings: FrontendSettings) -> Router:

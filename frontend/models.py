@@ -16,8 +16,10 @@ from frontend.text.segment_cache import SegmentCache
 from frontend.text.template import ChatTemplate
 from frontend.text.text_pairs import PairEncoder
 from frontend.text.tokenizer import Backend, Tokenizer
+from frontend.text.worker_tokenizer import Ask, WorkerTokenizer
 from protocol.errors import InvalidRequest
 from protocol.membership import CardFile, Hello, ModelCard
+from protocol.pieces import PIECES_FILE
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +28,17 @@ class ServedModel:
     """Text in, tokens out and back, for one model."""
 
     def __init__(
-        self, card: ModelCard, tokenizer: Tokenizer, templates: Mapping[str, ChatTemplate], pairs: PairEncoder | None = None
+        self,
+        card: ModelCard,
+        tokenizer: Tokenizer | WorkerTokenizer,
+        templates: Mapping[str, ChatTemplate],
+        pairs: PairEncoder | None = None,
     ) -> None:
         self.card = card
         self.pairs = pairs
         """Of a cross-encoder."""
+        self.tokenized_by_workers = tokenizer if isinstance(tokenizer, WorkerTokenizer) else None
+        """What asks them; None if prompts are rendered and tokenized here."""
         self._tokenizer = tokenizer
         self._template = templates.get("default")
         self._tools_template = templates.get("tool_use", self._template)
@@ -77,9 +85,13 @@ class ModelLoader:
     MODELS_KEPT_MAX = 32
     """A tokenizer with 150k tokens takes about 100 MB; a frontend that serves more models than this loads some again."""
 
-    def __init__(self, cache: FileCache, *, tokenizer_backend: Backend, segments: SegmentCache) -> None:
+    def __init__(
+        self, cache: FileCache, *, tokenizer_backend: Backend, segments: SegmentCache, ask: Ask, new_query_id: Callable[[], str]
+    ) -> None:
         self._cache = cache
         self._segments = segments
+        self._ask = ask
+        self._new_query_id = new_query_id
         self._tokenizer_backend: Backend = tokenizer_backend
         self._models: dict[str, ServedModel] = {}
         self._of_one_model: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -108,6 +120,8 @@ class ModelLoader:
             return served
 
     def _load(self, card: ModelCard, paths: Mapping[str, Path]) -> ServedModel:
+        if card.tokenizes:
+            return self._load_tokenized_by_workers(card, paths)
         if "tokenizer.json" not in paths:
             raise CannotServe(f"the worker of {card.name!r} brings no tokenizer.json")
         try:
@@ -125,3 +139,13 @@ class ModelLoader:
                 log.warning("%s: chat requests will be refused: %s", card.name, error)
         log.info("loaded %s: tokenizer %s, %d chat templates", card.name, tokenizer.backend_name, len(templates))
         return ServedModel(card, tokenizer, templates, pairs)
+
+    def _load_tokenized_by_workers(self, card: ModelCard, paths: Mapping[str, Path]) -> ServedModel:
+        if PIECES_FILE not in paths:
+            raise CannotServe(f"the worker of {card.name!r} brings no {PIECES_FILE}")
+        try:
+            tokenizer = WorkerTokenizer.load(card.name, paths[PIECES_FILE], self._ask, self._new_query_id)
+        except TokenizerUnusable as error:
+            raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
+        log.info("loaded %s: its workers tokenize", card.name)
+        return ServedModel(card, tokenizer, {})

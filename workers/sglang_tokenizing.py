@@ -58,7 +58,11 @@ class SglangPrompts:
             InvalidRequest: SGLang refuses the messages or its template does.
         """
         try:
-            request = ChatCompletionRequest.model_validate_json(chat)
+            body = msgspec.json.decode(chat)
+            begins_answer = body.pop("add_generation_prompt", None)
+            request = ChatCompletionRequest.model_validate(body)
+            if begins_answer is not None:
+                request._format_add_generation_prompt = begins_answer  # as /tokenize of its own server does
             refusal = self._serving._validate_request(request)
             if refusal is not None:
                 raise InvalidRequest(refusal, param="messages")

@@ -1,11 +1,13 @@
 """POST /v1/chat/completions."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from frontend.api.chunks import ChunkWriter
 from frontend.api.encoding import encode_prompt
@@ -15,12 +17,15 @@ from frontend.api.messages import check_messages
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_chat
 from frontend.api.running import Runner, last_of, stream_chunks, usage_of, whole
+from frontend.api.sampling import stop_strings
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.api.thinking import template_kwargs
+from frontend.api.worker_chats import ask_for_chat
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from frontend.text.gain import Answer, Gain
 from protocol.errors import InvalidRequest
+from protocol.limits import STOPS_MAX
 from protocol.replies import ToolCall
 from protocol.tokens import count_tokens
 
@@ -71,7 +76,9 @@ async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletion
     """
     check_chat(request)
     entry = runner.model(request.model)
-    prompt = await chat_prompt(entry.served, request)
+    prompt, template_stops = await _prompt_and_stops(entry.served, request)
+    if template_stops:
+        request = replace(request, stop=list(dict.fromkeys([*stop_strings(request), *template_stops]))[:STOPS_MAX])
     return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt), entry.served)
 
 
@@ -92,13 +99,22 @@ async def chat_prompt(served: ServedModel, request: ChatCompletionRequest) -> by
         InvalidRequest: the template refuses the messages.
         ContextOverflow, Overloaded: as `encode_prompt`.
     """
-    return await encode_prompt(served, _render(served, request), add_special_tokens=False, param="messages")
+    prompt, _ = await _prompt_and_stops(served, request)
+    return prompt
 
 
-def _render(served: ServedModel, request: ChatCompletionRequest) -> str:
+async def _prompt_and_stops(served: ServedModel, request: ChatCompletionRequest) -> tuple[bytes, list[str]]:
+    """The prompt, and strings at which an engine's own template wants the answer to end."""
     kwargs = template_kwargs(request)
     if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
         raise InvalidRequest(f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.", param="chat_template_kwargs")
+    if served.tokenized_by_workers is not None:
+        tokenized = await ask_for_chat(served.tokenized_by_workers, served.card, request)
+        return tokenized.token_ids, tokenized.stops
+    return await encode_prompt(served, _render(served, request, kwargs), add_special_tokens=False, param="messages"), []
+
+
+def _render(served: ServedModel, request: ChatCompletionRequest, kwargs: Mapping[str, Any]) -> str:
     continued = request.continue_final_message or False
     return served.render(
         request.messages,

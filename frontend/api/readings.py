@@ -18,21 +18,30 @@ _encode = msgspec.json.Encoder().encode
 
 
 def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, grammar: Grammar | None) -> Reading | None:
-    """What the worker is to read; None if the answer is plain text.
+    """What the worker is to read; None if the answer is plain text, of which the frontend can make text itself.
 
     Raises:
         InvalidRequest: a tool must be called and the answer must conform to a grammar.
     """
     if not isinstance(request, ChatCompletionRequest):
-        return None
+        return _plain(request) if card.tokenizes else None
     calls = _calls(request, card, grammar)
     if not calls and not _thinks(request, card, grammar):
-        return None
+        return _plain(request) if card.tokenizes else None
     names = _PARSED_BY if calls else _THINKING
     fields = {name: value for name in names if (value := getattr(request, name)) is not None}
     return Reading(
         chat=_encode({"model": card.name, **fields}),
         calls_before=sum(_calls_in(message) for message in request.messages),
+        stops=list(stop_strings(request)),
+        include_stop=request.shows_stop,
+        skip_special_tokens=request.skip_special_tokens is not False,
+        whole=not request.stream,
+    )
+
+
+def _plain(request: ChatCompletionRequest | CompletionRequest) -> Reading:
+    return Reading(
         stops=list(stop_strings(request)),
         include_stop=request.shows_stop,
         skip_special_tokens=request.skip_special_tokens is not False,

@@ -16,6 +16,7 @@ import msgspec
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.offer import Offer
+from frontend.mesh.queries import Queries
 from frontend.mesh.rank import BACKLOG_TOKENS, Rank
 from frontend.mesh.registry import ModelEntry, Registry
 from frontend.mesh.stream import RequestStream, Wakeup
@@ -32,7 +33,7 @@ from protocol.errors import LossCause, ModelNotFound, NoWorker, WorkerLost
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.numbering import Arrival, Numbering
-from protocol.replies import FileChunk, StepBatch
+from protocol.replies import FileChunk, StepBatch, Tokenized
 from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Refused, Welcome
 from protocol.sockets import OpenRouter
 
@@ -84,8 +85,10 @@ class Mesh:
             Draining: self._on_draining,
             Goodbye: self._on_goodbye,
             FileChunk: self._on_file_chunk,
+            Tokenized: self._on_tokenized,
         }
         self._wire = MeshWire(open_router, on_message=self._on_message, on_gone=self._on_gone, on_malformed=metrics.malformed_messages.inc)
+        self.queries = Queries(self.registry, self._wire.send)
         self._joining = Joining(self.registry, self._wire, prepare, frontend_id=frontend_id, on_joined=self._kv_sources.worker_joined)
         self._beat = self._loop.call_later(HEARTBEAT_INTERVAL_S, self._on_beat)
 
@@ -284,6 +287,9 @@ class Mesh:
     def _on_file_chunk(self, identity: bytes, _: Worker | None, chunk: FileChunk, __: int) -> None:
         self._joining.take_chunk(identity, chunk)
 
+    def _on_tokenized(self, _: bytes, worker: Worker | None, answer: Tokenized, __: int) -> None:
+        self.queries.take(worker, answer)
+
     def _on_gone(self, identity: bytes) -> None:
         """ZMQ has no connection of this identity any more: a process that dies closes it, and the next beat finds out."""
         worker = self.registry.workers.get(identity)
@@ -313,6 +319,7 @@ class Mesh:
         log.info("worker %s left: %s", worker.worker_id, reason)
         self._metrics.losses.workers.labels(cause).inc()
         self._joining.give_up(worker)
+        self.queries.worker_left(worker)
         self._fail_all(worker, cause)
         self._kv_sources.worker_left(worker)
         self.registry.leave(worker)

@@ -1,0 +1,46 @@
+"""Chats of models whose workers render and tokenize: what they are told of a request."""
+
+from typing import Final
+
+import msgspec
+
+from frontend.api.encoding import CHARS_PER_TOKEN_MAX
+from frontend.api.schemas import ChatCompletionRequest
+from frontend.text.worker_tokenizer import WorkerTokenizer
+from protocol.errors import ContextOverflow
+from protocol.membership import ModelCard
+from protocol.replies import Tokenized
+
+_RENDERED_BY: Final = (
+    "messages",
+    "tools",
+    "tool_choice",
+    "chat_template_kwargs",
+    "reasoning_effort",
+    "add_generation_prompt",
+    "continue_final_message",
+)
+"""Fields that say something of the prompt."""
+
+_JSON_BYTES_PER_CHAR_MAX: Final = 12
+"""A character beyond the basic plane, written as two escapes."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def ask_for_chat(tokenizer: WorkerTokenizer, card: ModelCard, request: ChatCompletionRequest) -> Tokenized:
+    """The prompt of a chat, made by a worker.
+
+    Raises:
+        ContextOverflow: it is so long that it cannot fit.
+        InvalidRequest, NoWorker, Overloaded, DeadlineExceeded: as the worker says, or nobody does.
+    """
+    fields = {name: value for name in _RENDERED_BY if (value := getattr(request, name)) is not None}
+    chat = _encode({"model": card.name, **fields})
+    if len(chat) > card.context_length * CHARS_PER_TOKEN_MAX * _JSON_BYTES_PER_CHAR_MAX:
+        raise ContextOverflow(
+            f"This model's maximum context length is {card.context_length} tokens. However, your messages have {len(chat)} bytes."
+            " Please reduce the length of the messages.",
+            param="messages",
+        )
+    return await tokenizer.encode_chat(chat)
