@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m conformance.run", description=__doc__)
     parser.add_argument("--url", help="a stack that is up already, without /v1")
     parser.add_argument("--only", default="", help=f"suites, separated by commas, of {', '.join(suite.name for suite in SUITES)}")
+    parser.add_argument("--write", action="store_true", help="write PARAMETERS.md instead of holding it against what happens")
     parser.add_argument("rest", nargs="*", help="what follows -- goes to pytest, as -k NAME")
     options = parser.parse_args(argv)
     chosen = [suite for suite in SUITES if not options.only or suite.name in options.only.split(",")]
@@ -37,20 +38,25 @@ def main(argv: Sequence[str]) -> int:
             print(f"conformance: the stack did not start: {failure}", file=sys.stderr)
             return 1
         print(f"conformance: stack at {url} after {time.monotonic() - started_at:.0f} s, logs in {directory}", flush=True)
-        outcomes = [_run(suite, url, directory, options.rest) for suite in chosen]
+        environment = {"KVMESH_URL": url, "KVMESH_CHAT_MODEL": CHAT_MODEL, "KVMESH_EMBEDDING_MODEL": EMBEDDING_MODEL}
+        environment["KVMESH_WRITE"] = "1" if options.write else "0"
+        outcomes = [_run(suite, environment, directory, options.rest) for suite in chosen]
     print(summary(outcomes))
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 
-def _run(suite: Suite, url: str, directory: Path, rest: Sequence[str]) -> Outcome:
+def _run(suite: Suite, environment: dict[str, str], directory: Path, rest: Sequence[str]) -> Outcome:
     report = directory / f"{suite.name}.xml"
     print(f"conformance: {suite.name}", flush=True)
-    command = suite.command(url=url, report=report)
-    environment = os.environ | {"KVMESH_URL": url, "KVMESH_CHAT_MODEL": CHAT_MODEL, "KVMESH_EMBEDDING_MODEL": EMBEDDING_MODEL} | suite.env
+    command = suite.command(url=environment["KVMESH_URL"], report=report)
     started_at = time.monotonic()
     try:
         code = subprocess.run(
-            [*command, *(rest if suite.is_pytest else ())], cwd=ROOT / suite.cwd, env=environment, timeout=SUITE_S_MAX, check=False
+            [*command, *(rest if suite.is_pytest else ())],
+            cwd=ROOT / suite.cwd,
+            env=os.environ | environment | suite.env,
+            timeout=SUITE_S_MAX,
+            check=False,
         ).returncode
     except subprocess.TimeoutExpired:
         code = 124
