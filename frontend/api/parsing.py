@@ -45,9 +45,10 @@ class BodyParser(Generic[RequestT]):
             InvalidRequest: a field is missing, of the wrong type or out of range; `param` says which.
         """
         try:
-            return self._decoder.decode(body)
-        except msgspec.ValidationError as error:
-            return self._without_unknown(body, str(error), unknown)
+            try:
+                return self._decoder.decode(body)
+            except msgspec.ValidationError as error:
+                return self._without_unknown(body, str(error), unknown)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise InvalidJson("We could not parse the JSON body of your request. (The body must be a JSON object in UTF-8.)") from None
 

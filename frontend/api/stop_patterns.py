@@ -6,6 +6,7 @@ matcher many ways to try (https://swtch.com/~rsc/regexp/regexp1.html has the cla
 
 import importlib
 import re
+import warnings
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -46,9 +47,11 @@ def check_stop_patterns(patterns: Iterable[str]) -> None:
 
 def _objection(pattern: str) -> str | None:
     try:
-        re.compile(pattern)
-        longest_chars, ways = _size(_parser.parse(pattern))
-    except (re.error, RecursionError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # what the next Python will read otherwise
+            re.compile(pattern)
+            longest_chars, ways = _size(_parser.parse(pattern))
+    except (re.error, RecursionError, OverflowError, FutureWarning) as error:
         return f"is no regular expression: {error}"
     except _Unbounded as error:
         return str(error)

@@ -1,0 +1,149 @@
+"""Every field that a client may send is honoured, accepted without effect, or refused by name; what nobody knows is refused or ignored."""
+
+import json
+from contextlib import suppress
+from typing import Any, cast, get_type_hints
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionStreamOptionsParam
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as ChatParams
+from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as CompletionParams
+
+from frontend.api.parsing import BodyParser
+from frontend.api.refusals import REFUSED_FIELDS, refuse_unsupported_chat, refuse_unsupported_completion
+from frontend.api.schemas import ChatCompletionRequest, CompletionRequest, StreamOptions
+from protocol.errors import InvalidJson, InvalidRequest, UnsupportedParameter
+
+CHAT, COMPLETION = BodyParser(ChatCompletionRequest), BodyParser(CompletionRequest)
+LEAST: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps(LEAST | fields).encode()
+
+
+def fields_of(kind: type[msgspec.Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(kind)}
+
+
+@pytest.mark.parametrize(("params", "kind"), [(ChatParams, ChatCompletionRequest), (CompletionParams, CompletionRequest)])
+def test_every_parameter_of_openais_client_is_known(params: Any, kind: type[msgspec.Struct]) -> None:
+    assert set(get_type_hints(params)) - fields_of(kind) - set(REFUSED_FIELDS) == set()
+    assert set(get_type_hints(ChatCompletionStreamOptionsParam)) <= fields_of(StreamOptions)
+
+
+def test_nothing_is_both_honoured_and_refused() -> None:
+    assert not set(REFUSED_FIELDS) & (fields_of(ChatCompletionRequest) | fields_of(CompletionRequest))
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED_FIELDS))
+def test_what_is_refused_says_why_whatever_is_ignored_and_null_asks_for_nothing(name: str) -> None:
+    for unknown in ("refuse", "ignore"):
+        with pytest.raises(UnsupportedParameter) as raised:
+            CHAT.parse(body(**{name: {"a": 1}}), unknown=cast("Any", unknown))
+        assert raised.value.param == name
+        assert REFUSED_FIELDS[name] in raised.value.message
+    assert CHAT.parse(body(**{name: None})) == CHAT.parse(body())
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "hint"),
+    [
+        ({"temprature": 1}, "temprature", "'temperature'"),
+        ({"stream": True, "stream_options": {"include_usages": True}}, "stream_options.include_usages", "'include_usage'"),
+        ({"nvext": {"router": {"prefil_weight": 1}}}, "nvext.router.prefil_weight", "'prefill_weight'"),
+        ({"nvext": {"sesion_id": "x"}}, "nvext.sesion_id", "'session_id'"),
+        ({"qqq": None}, "qqq", None),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_nearest_name(fields: dict[str, Any], param: str, hint: str | None) -> None:
+    with pytest.raises(UnsupportedParameter) as raised:
+        CHAT.parse(body(**fields))
+    assert raised.value.param == param
+    assert ("Did you mean" in raised.value.message) == (hint is not None)
+    assert hint is None or hint in raised.value.message
+
+
+def test_unknown_fields_may_be_ignored_at_every_depth() -> None:
+    parsed = CHAT.parse(
+        body(a=1, b={"c": []}, stream=True, stream_options={"x": 1, "include_usage": True}, nvext={"router": {"y": 2}, "z": None}),
+        unknown="ignore",
+    )
+    assert parsed == CHAT.parse(body(stream=True, stream_options={"include_usage": True}, nvext={"router": {}}))
+
+
+def test_only_so_many_are_ignored() -> None:
+    assert CHAT.parse(body(**{f"x{number}": 1 for number in range(60)}), unknown="ignore") == CHAT.parse(body())
+    with pytest.raises(UnsupportedParameter):
+        CHAT.parse(body(**{f"x{number}": 1 for number in range(100)}), unknown="ignore")
+
+
+def test_what_is_wrong_beside_an_unknown_field_is_still_told() -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        CHAT.parse(body(aaa=1, temperature="hot"), unknown="ignore")
+    assert raised.value.param == "temperature"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from([*sorted(fields_of(ChatCompletionRequest)), *sorted(REFUSED_FIELDS)]) | st.text(max_size=8)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(names, json_values, max_size=6), st.sampled_from(["refuse", "ignore"]))
+def test_any_object_is_a_request_or_the_clients_error(fields: dict[str, Any], unknown: Any) -> None:
+    for parser in (CHAT, COMPLETION):
+        with suppress(InvalidRequest):
+            assert parser.parse(json.dumps(LEAST | fields).encode(), unknown=unknown).model
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"nul", b'{"model": "\xff"}', b'{"zzz":' * 100_000, b'{"zzz": 1, "model"'])
+def test_what_is_no_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        CHAT.parse(raw, unknown="ignore")
+    assert isinstance(raised.value, InvalidJson) or raw == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"top_logprobs": 2, "logprobs": False}, "top_logprobs"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"verbosity": "high"}, "verbosity"),
+        ({"prompt_cache_retention": "24h"}, "prompt_cache_retention"),
+        ({"stream_options": {}}, "stream_options"),
+        ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        ({"cache_salt": "a" * 200, "extra_key": "b" * 200}, "extra_key"),
+    ],
+)
+def test_values_that_cannot_be_honoured_are_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        refuse_unsupported_chat(CHAT.parse(body(**fields)))
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "flex", "safety_identifier": "s", "prompt_cache_key": "k"},
+        {"verbosity": "medium", "modalities": ["text"], "prompt_cache_retention": "in-memory", "logprobs": True, "top_logprobs": 0},
+        {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True, "include_obfuscation": False}},
+    ],
+)
+def test_what_openai_takes_is_taken(fields: dict[str, Any]) -> None:
+    refuse_unsupported_chat(CHAT.parse(body(**fields)))
+
+
+def test_best_of_and_suffix_are_refused_in_words() -> None:
+    for fields, param in (({"best_of": 3}, "best_of"), ({"suffix": "x"}, "suffix")):
+        with pytest.raises(UnsupportedParameter) as raised:
+            refuse_unsupported_completion(COMPLETION.parse(json.dumps({"model": "m", "prompt": "x"} | fields).encode()))
+        assert raised.value.param == param
+    refuse_unsupported_completion(COMPLETION.parse(b'{"model":"m","prompt":"x","n":2,"best_of":2}'))
