@@ -20,10 +20,13 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
     """SGLang's scheduler process. When it returns, SGLang has let go of GPU memory and peers, so that nothing is left to wait for."""
     from sglang.srt.managers.scheduler import run_scheduler_process  # noqa: PLC0415  # the importing process may not need it
 
+    from workers.sglang_grammars.scheduler import change_grammars  # noqa: PLC0415
+
     server_args = named["server_args"] if "server_args" in named else arguments[0]
     pooling = pooling_of(server_args.model_path, server_args.revision)
     if pooling is not None:
         pool_as(pooling)
+    change_grammars()
     run_scheduler_process(*arguments, **named)
     leave_process(0)
 

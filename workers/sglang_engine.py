@@ -59,6 +59,8 @@ class SglangEngine:
         self._deliver: Deliver = _undelivered
         self._readings: Any = None
         """What plans the readings of requests (workers.sglang_reading)."""
+        self._grammars: Any = None
+        """What tries grammars first (workers.sglang_grammars.guard)."""
         self._vocab_size = 0
         self._dp_size = 1
 
@@ -75,10 +77,12 @@ class SglangEngine:
         """
         cpu = activate_if_cpu_host(argv)
         try:
-            from workers.sglang_steps import check_seam  # noqa: PLC0415  # after the stand-ins
+            from workers.sglang_grammars.scheduler import check_grammar_seam  # noqa: PLC0415  # after the stand-ins
+            from workers.sglang_steps import check_seam  # noqa: PLC0415
         except ImportError as error:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
         check_seam()
+        check_grammar_seam()
         return cls(parse_server_args(argv, cpu=cpu, kv_events=kv_events), tokenizes=tokenizes)
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
@@ -117,6 +121,7 @@ class SglangEngine:
         self._deliver = deliver
 
     def _launch(self) -> None:
+        from workers.sglang_grammars.guard import GrammarGuard, set_grammar_patience  # noqa: PLC0415
         from workers.sglang_reading import Readings  # noqa: PLC0415
         from workers.sglang_steps import StepEngine  # noqa: PLC0415
 
@@ -125,6 +130,7 @@ class SglangEngine:
         # By default SGLang spends 65 s on these before a dead engine's process ends; somebody waits to restart it.
         for diagnosis in ("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"):
             os.environ.setdefault(diagnosis, "0")
+        set_grammar_patience()
         self._engine = StepEngine(server_args=self._server_args)
         self._manager = self._engine.tokenizer_manager
         if self._manager is not None:
@@ -133,6 +139,7 @@ class SglangEngine:
             self._manager.on_failure = lambda: self._note_death("SGLang's messages cannot be received any more")
             self._manager.auto_create_handle_loop()
             self._readings = Readings(self._manager, self._engine.template_manager)
+            self._grammars = GrammarGuard(self._manager)
 
     async def _look_after(self) -> EngineFacts | FollowerFacts:
         """Watch the processes, read what they turned out to be and have them work for the first time."""
@@ -198,7 +205,7 @@ class SglangEngine:
 
     async def _generate(self, run: Run) -> None:
         """Validate, dispatch, and wait for the end. The output goes by `_on_step`; an exception means that there is none."""
-        from workers.sglang_inputs import generate_input  # noqa: PLC0415
+        from workers.sglang_inputs import generate_input, grammar_of  # noqa: PLC0415
 
         request, plan = run.request, None
         assert isinstance(request, Generate)
@@ -206,7 +213,10 @@ class SglangEngine:
             plan = self._readings.plan(request)
             run.reader = plan.reader
         log_metrics = request.request_id not in self._canaries
-        obj = generate_input(request, run.output, plan, self._manager, vocab_size=self._vocab_size, log_metrics=log_metrics)
+        grammar = grammar_of(request, plan)
+        if grammar is not None:
+            await self._grammars.check(grammar)
+        obj = generate_input(request, grammar, run.output, plan, self._manager, vocab_size=self._vocab_size, log_metrics=log_metrics)
         async for _ in self._manager.generate_request(obj, None):
             pass
 
@@ -343,6 +353,7 @@ class SglangEngine:
         # Among them SGLang's sigterm_watchdog, before the handler that it waits for runs: it would end this process.
         for task in [*manager.asyncio_tasks, *self._tasks]:
             task.cancel()
+        self._grammars.close()
 
     async def _end_with_schedulers(self) -> None:
         """A follower's schedulers end when the leader tells them to; then this worker has nothing left to do."""

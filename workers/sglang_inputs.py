@@ -1,8 +1,8 @@
 """kvmesh's requests as SGLang takes them. Import it after `workers.sglang_cpu.activate_if_cpu_host`: it imports SGLang."""
 
-from typing import Any
+from typing import Any, cast
 
-from protocol.requests import Embed, Generate, Work
+from protocol.requests import Embed, Generate, Grammar, GrammarKind, Work
 from protocol.tokens import count_tokens
 from workers.sglang_encoders import CROSS_ENCODERS
 from workers.sglang_reading import Plan
@@ -10,18 +10,22 @@ from workers.sglang_requests import input_ids, sampling_params
 from workers.sglang_steps import Output, SteppedInput, TextInput
 
 
-def generate_input(request: Generate, output: Output, plan: Plan | None, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
+def generate_input(
+    request: Generate, grammar: Grammar | None, output: Output, plan: Plan | None, manager: Any, *, vocab_size: int, log_metrics: bool
+) -> Any:
     """A generation whose output goes to `output`.
 
     Args:
+        grammar: that of `grammar_of`.
         plan: what the engine's parsers need of it; None where nothing is parsed.
     Raises:
         InvalidRequest: something that would end the scheduler.
     """
-    params = sampling_params(request.sampling, request.grammar, vocab_size)
-    if plan is not None and plan.grammar is not None and request.grammar is None:
-        kind, text = plan.grammar
-        params[kind] = text
+    params = sampling_params(request.sampling, grammar, vocab_size)
+    if plan is not None and request.grammar is None:
+        beside = dict(plan.beside_grammar)
+        custom = {**params.get("custom_params", {}), **beside.pop("custom_params", {})}
+        params |= beside | ({"custom_params": custom} if custom else {})
     wanted = request.logprobs
     obj = SteppedInput(
         **_common(request, manager, vocab_size),
@@ -37,6 +41,15 @@ def generate_input(request: Generate, output: Output, plan: Plan | None, manager
     )
     obj.output = output
     return obj
+
+
+def grammar_of(request: Generate, plan: Plan | None) -> Grammar | None:
+    """What the output must conform to: the client's grammar, or else that of its tools."""
+    if request.grammar is not None or plan is None or plan.grammar is None:
+        return request.grammar
+    kind, text = plan.grammar
+    assert request.reading is not None
+    return Grammar(cast("GrammarKind", kind), text, field="tools", replayed_tokens=request.reading.replayed_tokens)
 
 
 def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
