@@ -17,7 +17,7 @@ from frontend.api.vector_schemas import VectorFields
 from frontend.mesh.registry import ModelEntry
 from frontend.models import ServedModel
 from frontend.routing.route import Route
-from protocol.errors import ContextOverflow, EngineFault, InvalidRequest
+from protocol.errors import ContextOverflow, EngineFault, InvalidRequest, UnsupportedParameter
 from protocol.requests import Embed
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens, pack_tokens
 
@@ -81,13 +81,19 @@ async def vectors_of(
     """The vector of each text, in order, shape [dimensions], as the model makes it, and the sum of their tokens.
 
     Raises:
+        ModelNotFound: no worker has the LoRA adapter that it asks for.
         MeshError: as Embeddings.run, and EngineFault for vectors that are none.
     """
-    asked = wishes(NO_WISHES, exchange.routing_headers)
+    asked, adapter = wishes(NO_WISHES, exchange.routing_headers), runner.adapter(request.model, request.lora_path, entry)
     requests: list[tuple[Embed, Route]] = []
     for index, text in enumerate(texts):
         route = Route(
-            text.token_ids, worker_id=asked.backend_instance_id, dp_rank=asked.dp_rank, session_id=asked.session_id, cacheable=False
+            text.token_ids,
+            lora_name=adapter,
+            worker_id=asked.backend_instance_id,
+            dp_rank=asked.dp_rank,
+            session_id=asked.session_id,
+            cacheable=False,
         )
         embed = Embed(
             # The first bears the exchange's id, so that one name finds a plain request in every log.
@@ -97,7 +103,7 @@ async def vectors_of(
             deadline_unix_ms=exchange.deadline_unix_ms,
             second_text_at=text.second_text_at,
             priority=request.priority or 0,
-            lora_name=runner.adapter(request.model, request.lora_path, entry),
+            lora_name=adapter,
             traceparent=exchange.traceparent,
         )
         requests.append((embed, route))
@@ -146,7 +152,8 @@ class TextLength:
 
     async def encode_pair(self, first: str, second: str, name: str) -> Text:
         """A pair, as a cross-encoder reads it."""
-        assert self._served.pairs is not None, "no cross-encoder"
+        if self._served.pairs is None:  # what the workers' tokenizers make of a prompt, they do not make of two
+            raise UnsupportedParameter("This model's workers tokenize by themselves, and pairs of texts only frontends can.", param="model")
         chars_max = self.tokens_max * CHARS_PER_TOKEN_MAX
         chars = len(first) + len(second)
         if chars > chars_max and (not self._cuts or len(first) > chars_max):
