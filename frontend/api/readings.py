@@ -6,6 +6,7 @@ import msgspec
 
 from frontend.api.sampling import stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.tools import callable_tools
 from protocol.errors import InvalidRequest
 from protocol.membership import ModelCard
 from protocol.requests import Grammar, Reading
@@ -30,6 +31,9 @@ def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCa
         return _plain(request) if card.tokenizes else None
     names = _PARSED_BY if calls else _THINKING
     fields = {name: value for name in names if (value := getattr(request, name)) is not None}
+    if calls:
+        tools, choice = callable_tools(request)
+        fields |= {"tools": tools} if choice is None else {"tools": tools, "tool_choice": choice}
     return Reading(
         chat=_encode({"model": card.name, **fields}),
         calls_before=sum(_calls_in(message) for message in request.messages),

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.tools import check_tools
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.limits import NAME_CHARS_MAX
 
@@ -70,6 +71,7 @@ def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
         InvalidRequest: fields that contradict each other.
     """
     _refuse_common(request)
+    check_tools(request)
     if request.modalities not in (None, ["text"]):
         raise UnsupportedParameter("modalities must be ['text']: only text is made here.", param="modalities")
     if request.verbosity not in (None, "medium"):

@@ -1,0 +1,74 @@
+"""The functions that a client offers, and what it says of which may or must be called."""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from frontend.api.schemas import ChatCompletionRequest
+from protocol.errors import InvalidRequest, UnsupportedParameter
+from protocol.limits import NAME_CHARS_MAX
+
+Tools = Sequence[dict[str, Any]]
+
+_MODES: Final = ("auto", "required")
+
+
+def check_tools(request: ChatCompletionRequest) -> None:
+    """Raise unless every tool is a function with a name, and the choice is one of them.
+
+    Raises:
+        InvalidRequest, UnsupportedParameter: naming the field.
+    """
+    for index, tool in enumerate(request.tools or ()):
+        if tool.get("type", "function") != "function":
+            raise UnsupportedParameter("A tool must be a function: nothing else is called here.", param=f"tools[{index}].type")
+        if not _is_name(_get(tool.get("function"), "name")):
+            raise InvalidRequest("A tool must have a function with a name.", param=f"tools[{index}].function")
+    if request.tool_choice in (None, "none", "auto"):
+        return
+    if not request.tools:
+        raise InvalidRequest("tool_choice is only allowed when tools are specified.", param="tool_choice")
+    callable_tools(request)
+
+
+def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
+    """The tools that may be called, and the choice among them as SGLang takes it.
+
+    A named function is the only one that may be called, and `allowed_tools` are those of a list; the prompt tells of the others too.
+
+    Raises:
+        InvalidRequest: the choice has another form, or names a function that is not offered.
+    """
+    tools, choice = request.tools or (), request.tool_choice
+    if not isinstance(choice, dict):
+        return tools, choice
+    if choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        mode, named = _get(allowed, "mode"), _get(allowed, "tools")
+        if mode not in _MODES or not isinstance(named, list) or not named:
+            raise InvalidRequest("allowed_tools must have the mode auto or required, and tools.", param="tool_choice")
+        return _among(tools, {_name(each) for each in cast("list[Any]", named)}), mode
+    return _among(tools, {_name(choice)}), choice
+
+
+def _among(tools: Tools, names: set[str]) -> Tools:
+    chosen = [tool for tool in tools if _name(tool) in names]
+    if missing := names - {_name(tool) for tool in chosen}:
+        raise InvalidRequest(f"tool_choice names {sorted(missing)[0][:NAME_CHARS_MAX]!r}, which is not in tools.", param="tool_choice")
+    return chosen
+
+
+def _name(tool: Any) -> str:
+    """Of a tool, or of a choice that names one."""
+    name = _get(_get(tool, "function"), "name")
+    if not _is_name(name):
+        raise InvalidRequest("tool_choice must name functions.", param="tool_choice")
+    return cast("str", name)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= NAME_CHARS_MAX
+
+
+def _get(value: Any, key: str) -> Any:
+    """What a client's JSON has there; None if it is no object, or has nothing."""
+    return cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None

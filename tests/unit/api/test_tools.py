@@ -1,0 +1,82 @@
+"""What clients may say of tools, and what of it reaches the engine."""
+
+from typing import Any
+
+import pytest
+
+from frontend.api.schemas import ChatCompletionRequest
+from frontend.api.tools import callable_tools, check_tools
+from protocol.errors import InvalidRequest
+
+
+def tool(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def chat(tools: list[dict[str, Any]] | None, choice: Any = None) -> ChatCompletionRequest:
+    return ChatCompletionRequest(model="m", messages=[{"role": "user", "content": "x"}], tools=tools, tool_choice=choice)
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [tool(name) for name in names]}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "names", "passed_on"),
+    [
+        (None, ["a", "b"], None),
+        ("required", ["a", "b"], "required"),
+        (tool("b"), ["b"], tool("b")),
+        (allowed("auto", "b"), ["b"], "auto"),
+        (allowed("required", "b", "a"), ["a", "b"], "required"),
+    ],
+)
+def test_only_what_was_chosen_may_be_called(choice: Any, names: list[str], passed_on: Any) -> None:
+    request = chat([tool("a"), tool("b")], choice)
+    check_tools(request)
+    tools, engines_choice = callable_tools(request)
+    assert [each["function"]["name"] for each in tools] == names
+    assert engines_choice == passed_on
+
+
+@pytest.mark.parametrize(
+    ("tools", "param"),
+    [
+        ([{"type": "custom", "custom": {"name": "grep"}}], "tools[0].type"),
+        ([tool("a"), {"type": "function"}], "tools[1].function"),
+        ([{"type": "function", "function": {"name": ""}}], "tools[0].function"),
+        ([{"type": "function", "function": "a"}], "tools[0].function"),
+    ],
+)
+def test_a_tool_is_a_function_with_a_name(tools: list[dict[str, Any]], param: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        check_tools(chat(tools))
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        tool("c"),
+        {"type": "function"},
+        {"type": "nonsense"},
+        allowed("auto", "c"),
+        allowed("sometimes", "a"),
+        allowed("auto"),
+        {"type": "allowed_tools"},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": ["a"]}},
+    ],
+)
+def test_a_choice_is_one_of_the_tools(choice: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        check_tools(chat([tool("a")], choice))
+    assert raised.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize("choice", ["required", tool("a")])
+def test_a_call_cannot_be_forced_without_tools(choice: Any) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        check_tools(chat(None, choice))
+    assert raised.value.param == "tool_choice"
+    check_tools(chat(None, "none"))
+    check_tools(chat(None, "auto"))
