@@ -74,6 +74,8 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
         if namespace.skip_tokenizer_init:
             raise StartError("--skip-tokenizer-init is not for kvmesh: SGLang then loses stop tokens, min_tokens and grammars")
         _bind_threads(namespace, cpu=cpu)
+        if namespace.constrained_json_max_whitespace_cnt is None and namespace.constrained_json_whitespace_pattern is None:
+            namespace.constrained_json_disable_any_whitespace = True  # small models fill all of their tokens with it
         namespace.kv_events_config = _kv_events_config(namespace) if kv_events else None
         return ServerArgs.from_cli_args(namespace)
     except StartError:
