@@ -1,34 +1,66 @@
-"""Formats whose calls are read only when the answer is whole, because SGLang's parser of their streams says something else than its
-parser of whole texts, or nothing. Their content is streamed up to what may begin a call."""
+"""Formats whose stream parsers want their marks whole.
 
+In the models' own vocabularies these marks are one token each, so SGLang's parsers of such streams look for whole ones. With another
+tokenizer, or behind a stop string that held text back, a mark may come in pieces, and its beginning would be shown as content.
+"""
+
+import re
+from collections.abc import Iterator
 from typing import Final
 
+_TAG: Final = "<｜tool▁{}｜>"  # noqa: RUF001 - DeepSeek's own characters
+_DEEPSEEK: Final = tuple(_TAG.format(mark) for mark in ("calls▁begin", "call▁begin", "sep", "call▁end", "calls▁end"))
+_HARMONY: Final = tuple(f"<|{mark}|>" for mark in ("start", "channel", "constrain", "message", "end", "call", "return"))
+_KIMI: Final = tuple(
+    f"<|tool_{mark}|>" for mark in ("calls_section_begin", "calls_section_end", "call_begin", "call_argument_begin", "call_end")
+)
 
-class Marks:
-    """What calls of a format may begin with."""
-
-    __slots__ = ("_marks",)
-
-    def __init__(self, *marks: str) -> None:
-        self._marks = marks
-
-    def split(self, text: str) -> tuple[str, str]:
-        """What must wait since it is or may become a mark, and the clear text before it."""
-        cut = min((self._from(text, mark) for mark in self._marks), default=len(text))
-        return text[cut:], text[:cut]
-
-    @staticmethod
-    def _from(text: str, mark: str) -> int:
-        found = text.find(mark)
-        if found >= 0:
-            return found
-        longest = min(len(mark) - 1, len(text))
-        return next((len(text) - size for size in range(longest, 0, -1) if text.endswith(mark[:size])), len(text))
-
-
-_WHOLE_ONLY: Final[dict[str, Marks]] = {}
+_MARKS_OF_CALLS: Final[dict[str, tuple[str, ...]]] = {
+    "deepseekv3": _DEEPSEEK,
+    "deepseekv31": _DEEPSEEK,
+    "gigachat3": ("<|message_sep|>\n\nfunction call<|role_sep|>\n", "<|function_call|>"),
+    "gpt-oss": _HARMONY,
+    "kimi_k2": _KIMI,
+    "mimo": ("<tool_call>", "</tool_call>"),
+    "minimax-m2": ("<minimax:tool_call>", "</minimax:tool_call>"),
+}
+_MARKS_OF_THINKING: Final[dict[str, tuple[str, ...]]] = {
+    "cohere_command4": ("<|START_THINKING|>", "<|END_THINKING|>", "<|START_TEXT|>", "<|END_TEXT|>"),
+    "gpt-oss": _HARMONY,
+}
 
 
-def marks_of(tool_call_parser: str) -> Marks | None:
-    """What calls begin with in a format that is not streamed; None for one that is."""
-    return _WHOLE_ONLY.get(tool_call_parser)
+class WholeMarks:
+    """Cuts text so that every mark is a piece of its own, however the text came.
+
+    Held back is at most what may become a mark.
+    """
+
+    __slots__ = ("_beginnings", "_held", "_marks")
+
+    def __init__(self, marks: tuple[str, ...]) -> None:
+        self._marks = re.compile("(" + "|".join(map(re.escape, sorted(marks, key=len, reverse=True))) + ")")
+        self._beginnings = re.compile("(?:" + "|".join(map(_beginnings, marks)) + r")\Z")
+        self._held = ""
+
+    def feed(self, text: str, *, last: bool) -> Iterator[str]:
+        """The pieces that are certain; with the last text all of them."""
+        pieces = self._marks.split(self._held + text)
+        self._held = ""
+        if not last and (begun := self._beginnings.search(pieces[-1])):
+            self._held, pieces[-1] = begun[0], pieces[-1][: begun.start()]
+        return (piece for piece in pieces if piece)
+
+
+def whole_marks(tool_call_parser: str | None, reasoning_parser: str | None) -> WholeMarks | None:
+    """What keeps marks whole for these parsers; None if they do not need it."""
+    marks = (*_MARKS_OF_CALLS.get(tool_call_parser or "", ()), *_MARKS_OF_THINKING.get(reasoning_parser or "", ()))
+    return WholeMarks(marks) if marks else None
+
+
+def _beginnings(mark: str) -> str:
+    """A pattern of every beginning of `mark` but the whole of it."""
+    pattern = re.escape(mark[-2])
+    for char in reversed(mark[:-2]):
+        pattern = f"{re.escape(char)}(?:{pattern})?"
+    return pattern

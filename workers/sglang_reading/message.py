@@ -1,8 +1,8 @@
 """Text → parts, by SGLang's own parsers: while the text comes, and at its end.
 
 SGLang has two parsers of every format, one for whole texts and one for streams, and they do not always agree. The whole text's is the
-one that counts: what its stream's parser showed is completed at the end by what is missing (`shown.Shown.settle`). Formats whose stream
-parser goes wrong are not streamed behind their first mark (`families`), and what nobody reads as it comes is parsed as a whole only.
+one that counts: what the stream's parser showed is completed at the end by what is missing (`shown.Shown.settle`). Some stream parsers
+want the marks of their format in one piece (`families`). What nobody reads as it comes is parsed as a whole only.
 """
 
 import logging
@@ -16,7 +16,7 @@ from sglang.srt.parser.response_template import grammar_holds_calls
 
 from protocol.replies import Content, Finished, Part
 from workers.sglang_reading.calls import CallIds
-from workers.sglang_reading.families import Marks, marks_of
+from workers.sglang_reading.families import WholeMarks, whole_marks
 from workers.sglang_reading.shown import Shown, WholeCall, WholeMessage
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,6 @@ class Parsers:
         self._tools = serving._effective_tools(chat)
         self._forced = chat.tool_choice == "required" or isinstance(chat.tool_choice, ToolChoice)
         self._native = bool(serving._tool_call_parsing_active(chat))
-        self.marks: Marks | None = marks_of(serving.tool_call_parser) if self._native else None
-        """Where the format is not streamed: what its calls begin with."""
         self.call_active = self._native or (self._forced and not serving.tool_call_parser)
         """Without a parser a forced call is JSON, to which the grammar holds the engine."""
 
@@ -105,6 +103,10 @@ class Parsers:
             tokenizer=serving.tokenizer_manager.tokenizer,
             tool_call_parser_active=self._native,
         )
+
+    def marks(self) -> WholeMarks | None:
+        serving = self._serving
+        return whole_marks(serving.tool_call_parser if self._native else None, serving.reasoning_parser)
 
     def calls(self) -> "_CallStream | None":
         if not self.call_active:
@@ -165,10 +167,17 @@ class _Stream:
         self._parsers = parsers
         self._shown = shown
         self._thinking = parsers.thinking(stream=True)
-        self._calls = None if parsers.marks is not None else parsers.calls()
-        self._marks = parsers.marks
+        self._calls = parsers.calls()
+        self._marks = parsers.marks()
 
     def take(self, text: str, *, last: bool) -> list[Part]:
+        """What the parsers make of more text; with the last, also what they hold back."""
+        parts: list[Part] = []
+        for piece in self._marks.feed(text, last=last) if self._marks is not None else (text,):
+            parts += self._parse(piece, last=False)
+        return parts + self._parse("", last=True) if last else parts
+
+    def _parse(self, text: str, *, last: bool) -> list[Part]:
         reasoning, text = self._think(text, last=last)
         parts = self._shown.reasoning(reasoning) if reasoning else []
         if self._calls is not None and not self._parsers.answer_started(self._thinking):
@@ -177,8 +186,6 @@ class _Stream:
                 parts += self._shown.content(content)
             for call in calls:
                 parts += self._shown.call(call)
-        elif self._marks is not None:
-            parts += self._shown.content_before(self._marks, text)
         elif text:
             parts += self._shown.content(text)
         return parts

@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from protocol.replies import Content, Part, Reasoning, ToolCall
 from workers.sglang_reading.calls import CallIds
-from workers.sglang_reading.families import Marks
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,6 @@ class Shown:
         self._ids = ids
         self._reasoning = _Prose()
         self._content = _Prose()
-        self._gate = ""
         self._calls: list[_ShownCall] = []
         self._by_tool_index: dict[int, _ShownCall] = {}
 
@@ -54,11 +52,6 @@ class Shown:
             return []
         shown = self._content.take(text)
         return [Content(shown)] if shown else []
-
-    def content_before(self, marks: Marks, text: str) -> list[Part]:
-        """Content up to what may begin a call; the rest is known at the end only."""
-        self._gate, clear = marks.split(self._gate + text)
-        return self.content(clear) if clear else []
 
     def call(self, item: Any) -> list[Part]:
         """A piece of a call, SGLang's `ToolCallItem`."""
@@ -78,7 +71,9 @@ class Shown:
         parts: list[Part] = []
         if reasoning := self._reasoning.rest(whole.reasoning):
             parts.append(Reasoning(reasoning))
-        if content := self._content.rest(whole.content):
+        # A call that is cut off is none to the parsers of whole texts, some of which then count its text as content.
+        cut_off = len(self._calls) > len(whole.calls)
+        if not cut_off and (content := self._content.rest(whole.content)):
             parts.append(Content(content))
         for index, call in enumerate(whole.calls):
             if index >= len(self._calls):
