@@ -4,6 +4,7 @@ import pytest
 
 from protocol.codec import ToFrontend
 from protocol.membership import (
+    AdapterList,
     Capacity,
     CardFile,
     Draining,
@@ -123,6 +124,17 @@ TO_FRONTEND: dict[str, ToFrontend] = {
             Delta(REQUEST_ID, 6, pack_tokens([2]), Finished("stop", 3, 7, 2, 2)),
             Delta(REQUEST_ID, 0, b"", Failed("invalid_value", "no", "top_p")),
         ]
+    ),
+    "adapters": AdapterList(["poet", "clerk"]),
+    "hello_with_adapters": Hello(
+        worker_id="w-1",
+        epoch=42,
+        role="decode",
+        endpoint="dyn://kvmesh.backend.generate",
+        card=CARD,
+        capacity=Capacity(dp_size=1, page_size_tokens=16, kv_tokens=16384, requests_running_max=8),
+        credit_requests=64,
+        adapters=["poet"],
     ),
     "hello": Hello(
         worker_id="w-1",

@@ -314,3 +314,12 @@ def test_a_block_that_an_event_removes_while_it_is_predicted_counts_until_its_ti
     rank.blocks.remove(GPU, route.blocks(BLOCK_TOKENS))  # an older copy, told late
     rank.blocks.remove(HOST, route.blocks(BLOCK_TOKENS))
     assert chooser.choose([rank], route, 0.0).cached_tokens == route.prompt_tokens
+
+
+def test_a_choice_goes_beside_its_sibling_while_that_rank_has_room() -> None:
+    chooser, ranks = router("round-robin"), grid()
+    route = prompt(100, session_id="s")
+    send(chooser, ranks, route)
+    route.beside = ("b", 1)
+    assert [send(chooser, ranks, route).key for _ in range(4)] == [("b", 1)] * 4
+    assert route.followed_by(b"\0" * 4).beside is None
