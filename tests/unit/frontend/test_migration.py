@@ -3,13 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from frontend.mesh.worker import CLEARED_AFTER_TOKENS
 from frontend.migration import Trail
 from frontend.poison import PROVEN_MAX, REFUSED_S, PoisonList
 from frontend.routing.route import Route
 from protocol.errors import LossCause, PoisonRequest, WorkerLost
-from protocol.requests import Generate, Sampling
+from protocol.requests import Generate, Grammar, Sampling
 from protocol.tokens import count_tokens, pack_tokens
 
 PROMPT = pack_tokens([1, 2, 3])
@@ -33,6 +34,15 @@ def test_prompt_and_output_go_on_with_as_many_fewer_to_generate(legs: list[list[
     assert moved.sampling.max_new_tokens == 100 - count_tokens(output)
     assert moved.sampling.min_new_tokens == max(0, min_new - count_tokens(output))
     assert trail.route(Route(PROMPT, session_id="x")).prompt_tokens == 3 + count_tokens(output)
+
+
+def test_a_grammar_goes_on_behind_what_it_has_generated() -> None:
+    trail = Trail()
+    trail.lose("died", MANY, moves_max=3)
+    grammar = Grammar("regex", "a+", field="regex")
+    moved = trail.go_on(replace(_request(), grammar=grammar), "1" * 32)
+    assert isinstance(moved, Generate)
+    assert moved.grammar == replace(grammar, replayed_tokens=CLEARED_AFTER_TOKENS)
 
 
 def test_when_everything_was_generated_there_is_nothing_to_go_on_with() -> None:
