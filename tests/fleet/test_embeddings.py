@@ -123,9 +123,10 @@ def test_texts_that_share_words_rank_first(client: openai.OpenAI) -> None:
 
 def test_a_model_is_served_for_one_thing(fleet: Fleet) -> None:
     fleet.frontend()
-    fleet.worker(*FAST)
+    plain = ("--served-model-name", MODEL, "--sim-speedup", "0")
+    fleet.start("workers", "--engine", "sim", "--frontend", fleet.mesh, *plain, env={"DYN_SGL_EMBEDDING_WORKER": "true"})
     fleet.wait_for_workers(1)
-    other = fleet.worker("--served-model-name", MODEL, "--sim-speedup", "0")
+    other = fleet.worker(*plain)
     fleet.wait_until(lambda: "is served here by embedding workers, and this one is for decode" in other.output(), "it is refused")
 
 
