@@ -5,8 +5,9 @@
     text       tokens → text, token by token
     message    text → parts, while it comes and at its end
     calls      the ids of tool calls
-    families   which formats are read only at their end, and why
-    names      the parsers that this SGLang has
+    families   how the parsers of each format want their text cut
+    shown      what went out, and what is still to go
+    seam       what this relies on in SGLang
 
 Import it after `workers.sglang_cpu.activate_if_cpu_host`: it imports SGLang.
 """

@@ -1,6 +1,6 @@
-"""Formats whose stream parsers want their marks whole.
+"""How SGLang's stream parsers want their text cut.
 
-In the models' own vocabularies these marks are one token each, so SGLang's parsers of such streams look for whole ones. With another
+The marks below are one token each in their models' own vocabularies, so the parsers of these streams look for whole ones. With another
 tokenizer, or behind a stop string that held text back, a mark may come in pieces, and its beginning would be shown as content.
 """
 
@@ -30,8 +30,12 @@ _MARKS_OF_THINKING: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-class WholeMarks:
-    """Cuts text so that every mark is a piece of its own, however the text came.
+_PIECE_CHARS: Final = 8
+"""Some stream parsers lose or misplace text that comes together with what ends it. About two tokens."""
+
+
+class Pieces:
+    """Cuts text so that every mark is a piece of its own and none of the others is long, however the text came.
 
     Held back is at most what may become a mark.
     """
@@ -39,23 +43,35 @@ class WholeMarks:
     __slots__ = ("_beginnings", "_held", "_marks")
 
     def __init__(self, marks: tuple[str, ...]) -> None:
-        self._marks = re.compile("(" + "|".join(map(re.escape, sorted(marks, key=len, reverse=True))) + ")")
-        self._beginnings = re.compile("(?:" + "|".join(map(_beginnings, marks)) + r")\Z")
+        self._marks = re.compile("(" + "|".join(map(re.escape, marks)) + ")") if marks else None
+        self._beginnings = re.compile("(?:" + "|".join(map(_beginnings, marks)) + r")\Z") if marks else None
         self._held = ""
 
     def feed(self, text: str, *, last: bool) -> Iterator[str]:
         """The pieces that are certain; with the last text all of them."""
+        if self._marks is None or self._beginnings is None:
+            yield from _short(text)
+            return
         pieces = self._marks.split(self._held + text)
         self._held = ""
         if not last and (begun := self._beginnings.search(pieces[-1])):
             self._held, pieces[-1] = begun[0], pieces[-1][: begun.start()]
-        return (piece for piece in pieces if piece)
+        for index, piece in enumerate(pieces):
+            yield from (piece,) if index % 2 else _short(piece)
 
 
-def whole_marks(tool_call_parser: str | None, reasoning_parser: str | None) -> WholeMarks | None:
-    """What keeps marks whole for these parsers; None if they do not need it."""
-    marks = (*_MARKS_OF_CALLS.get(tool_call_parser or "", ()), *_MARKS_OF_THINKING.get(reasoning_parser or "", ()))
-    return WholeMarks(marks) if marks else None
+def pieces_for(tool_call_parser: str | None, reasoning_parser: str | None) -> Pieces:
+    """What cuts text for these parsers."""
+    return Pieces((*_MARKS_OF_CALLS.get(tool_call_parser or "", ()), *_MARKS_OF_THINKING.get(reasoning_parser or "", ())))
+
+
+def _short(text: str) -> Iterator[str]:
+    if len(text) <= _PIECE_CHARS:
+        if text:
+            yield text
+        return
+    for start in range(0, len(text), _PIECE_CHARS):
+        yield text[start : start + _PIECE_CHARS]
 
 
 def _beginnings(mark: str) -> str:

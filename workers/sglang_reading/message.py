@@ -1,8 +1,8 @@
 """Text → parts, by SGLang's own parsers: while the text comes, and at its end.
 
 SGLang has two parsers of every format, one for whole texts and one for streams, and they do not always agree. The whole text's is the
-one that counts: what the stream's parser showed is completed at the end by what is missing (`shown.Shown.settle`). Some stream parsers
-want the marks of their format in one piece (`families`). What nobody reads as it comes is parsed as a whole only.
+one that counts: what the stream's parser showed is completed at the end by what is missing (`shown.Shown.settle`). Stream parsers
+are particular about how text is cut (`families`). What nobody reads as it comes is parsed as a whole only.
 """
 
 import logging
@@ -16,7 +16,7 @@ from sglang.srt.parser.response_template import grammar_holds_calls
 
 from protocol.replies import Content, Finished, Part
 from workers.sglang_reading.calls import CallIds
-from workers.sglang_reading.families import WholeMarks, whole_marks
+from workers.sglang_reading.families import Pieces, pieces_for
 from workers.sglang_reading.shown import Shown, WholeCall, WholeMessage
 
 log = logging.getLogger(__name__)
@@ -104,9 +104,9 @@ class Parsers:
             tool_call_parser_active=self._native,
         )
 
-    def marks(self) -> WholeMarks | None:
+    def pieces(self) -> Pieces:
         serving = self._serving
-        return whole_marks(serving.tool_call_parser if self._native else None, serving.reasoning_parser)
+        return pieces_for(serving.tool_call_parser if self._native else None, serving.reasoning_parser)
 
     def calls(self) -> "_CallStream | None":
         if not self.call_active:
@@ -168,12 +168,12 @@ class _Stream:
         self._shown = shown
         self._thinking = parsers.thinking(stream=True)
         self._calls = parsers.calls()
-        self._marks = parsers.marks()
+        self._pieces = parsers.pieces()
 
     def take(self, text: str, *, last: bool) -> list[Part]:
         """What the parsers make of more text; with the last, also what they hold back."""
         parts: list[Part] = []
-        for piece in self._marks.feed(text, last=last) if self._marks is not None else (text,):
+        for piece in self._pieces.feed(text, last=last):
             parts += self._parse(piece, last=False)
         return parts + self._parse("", last=True) if last else parts
 

@@ -69,11 +69,15 @@ class Shown:
     def settle(self, whole: WholeMessage) -> list[Part]:
         """What is missing of `whole`. What was shown beyond it, as the beginning of a call that was cut off, stays."""
         parts: list[Part] = []
-        if reasoning := self._reasoning.rest(whole.reasoning):
-            parts.append(Reasoning(reasoning))
-        # A call that is cut off is none to the parsers of whole texts, some of which then count its text as content.
-        cut_off = len(self._calls) > len(whole.calls)
-        if not cut_off and (content := self._content.rest(whole.content)):
+        thought = self._reasoning.rest(whole.reasoning)
+        if thought:
+            parts.append(Reasoning(thought))
+        # Some parsers of whole texts make content of thinking that ends in no answer; it was shown as thinking.
+        content = self._content.rest(whole.content) if thought is not None else None
+        if content is None:
+            content = self._content.waiting
+        # A call that is cut off is none to parsers of whole texts, some of which then count its text as content.
+        if content and len(self._calls) <= len(whole.calls):
             parts.append(Content(content))
         for index, call in enumerate(whole.calls):
             if index >= len(self._calls):
@@ -87,32 +91,33 @@ class Shown:
 class _Prose:
     """Text that went out, and white space and other text that waits behind it."""
 
-    __slots__ = ("_shown", "_waiting")
+    __slots__ = ("_shown", "waiting")
 
     def __init__(self) -> None:
         self._shown: list[str] = []
-        self._waiting = ""
+        self.waiting = ""
 
     def take(self, text: str) -> str:
         """What of the text may go out."""
-        text = self._waiting + text
+        text = self.waiting + text
         clear = text.rstrip()
-        self._waiting = text[len(clear) :]
+        self.waiting = text[len(clear) :]
         if clear:
             self._shown.append(clear)
         return clear
 
     def wait(self, text: str) -> None:
-        self._waiting += text
+        self.waiting += text
 
-    def rest(self, whole: str) -> str:
-        """What is missing of `whole`; parsers of whole texts also cut white space off at the beginning, which is no difference."""
+    def rest(self, whole: str) -> str | None:
+        """What is missing of `whole`, or None where something else was shown. Parsers of whole texts also cut white space off at the
+        beginning, which is no difference."""
         shown = "".join(self._shown)
         for beginning in (shown, shown.lstrip()):
             if whole.startswith(beginning):
                 return whole[len(beginning) :]
-        log.warning("SGLang's parsers of streams and of whole texts disagree on an answer; shown is what the stream's says")
-        return self._waiting
+        log.debug("SGLang's parsers of streams and of whole texts disagree on an answer; shown is what the stream's says")
+        return None
 
 
 class _ShownCall:
@@ -131,7 +136,7 @@ class _ShownCall:
                 return whole.arguments[len(shown) :]
             if _json(shown) == _json(whole.arguments):
                 return ""
-        log.warning("SGLang's parsers of streams and of whole texts disagree on a call; shown is what the stream's says")
+        log.debug("SGLang's parsers of streams and of whole texts disagree on a call; shown is what the stream's says")
         return ""
 
 
