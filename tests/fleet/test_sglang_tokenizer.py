@@ -1,0 +1,122 @@
+"""Workers that make the tokens themselves, on real SGLang: the frontend has neither tokenizer nor template, and answers are the same."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+
+from tests.fleet.bert_models import minilm_dir, reference
+from tests.fleet.processes import Fleet
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
+
+GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "demo_model" / "golden.json").read_text())
+CHATS = [entry for entry in GOLDEN if "messages" in entry and "tools" not in entry]
+TOOLS = next(entry for entry in GOLDEN if entry["name"] == "tool-time")
+PROMPTS = [entry for entry in GOLDEN if "prompt" in entry]
+COUNT = next(entry for entry in CHATS if entry["name"] == "count-to-ten")
+MODEL, VECTORS = "kvmesh-demo", "minilm"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A frontend without files of any model, a worker that generates, and one that makes vectors."""
+    fleet = Fleet(tmp_path_factory.mktemp("sglang_tokenizer"))
+    fleet.frontend("--cache-dir", str(fleet.directory / "cache"))
+    fleet.worker("--use-sglang-tokenizer", "--tool-call-parser", "qwen25", engine="sglang")
+    vectors = ("--model-path", str(minilm_dir()), "--served-model-name", VECTORS, "--embedding-worker")
+    fleet.worker(*vectors, "--use-sglang-tokenizer", engine="sglang")
+    fleet.wait_for_workers(2, wait_s_max=300)
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture
+def client(fleet: Fleet) -> Iterator[openai.OpenAI]:
+    with fleet.client() as client:
+        yield client
+
+
+def _options(entry: dict[str, Any]) -> dict[str, Any]:
+    extra = {"chat_template_kwargs": entry["template_kwargs"]} if "template_kwargs" in entry else {}
+    return {"model": MODEL, "messages": entry["messages"], "max_tokens": entry["max_tokens"], "temperature": 0, "extra_body": extra}
+
+
+def test_no_tokenizer_reaches_the_frontend(fleet: Fleet) -> None:
+    files = [path for path in (fleet.directory / "cache").rglob("*") if path.is_file()]
+    assert len(files) == 2  # the table of each model
+    assert not any(b"added_tokens" in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize("entry", CHATS, ids=[entry["name"] for entry in CHATS])
+def test_a_chat_says_what_it_says_where_the_frontend_tokenizes(client: openai.OpenAI, entry: dict[str, Any]) -> None:
+    answer = client.chat.completions.create(**_options(entry))
+    assert answer.choices[0].message.content == entry["text"]
+    assert answer.choices[0].finish_reason == entry["finish"]
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == entry["prompt_tokens"]
+
+
+def test_a_stream_with_a_stop_string_says_the_same(client: openai.OpenAI) -> None:
+    chunks = list(client.chat.completions.create(**_options(COUNT), stop=["5, 6"], stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == COUNT["text"].partition("5, 6")[0]
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_tools_are_called(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(**_options(TOOLS), tools=TOOLS["tools"])
+    calls = answer.choices[0].message.tool_calls
+    assert calls is not None
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert calls[0].function.name in {tool["function"]["name"] for tool in TOOLS["tools"]}  # type: ignore[union-attr]
+    assert isinstance(json.loads(calls[0].function.arguments), dict)  # type: ignore[union-attr]
+
+
+def test_completions_of_text_and_of_ids_and_their_echo(client: openai.OpenAI) -> None:
+    for entry in PROMPTS:
+        options = {"model": MODEL, "max_tokens": entry["max_tokens"], "temperature": 0}
+        answer = client.completions.create(prompt=entry["prompt"], echo=True, **options)
+        assert answer.choices[0].text == entry["prompt"] + entry["text"]
+        assert answer.usage is not None
+        assert answer.usage.prompt_tokens == entry["prompt_tokens"]
+    ids = client.completions.create(model=MODEL, prompt=PROMPTS[0]["token_ids"], max_tokens=1, temperature=0, echo=True)
+    assert ids.choices[0].text.startswith(PROMPTS[0]["text"])
+
+
+def test_log_probabilities_name_their_tokens(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(**_options(COUNT), logprobs=True, top_logprobs=2)
+    logprobs = answer.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.content is not None
+    shown = b"".join(bytes(token.bytes or ()) for token in logprobs.content)
+    assert shown.decode().removesuffix("<|im_end|>") == COUNT["text"]
+    assert all(len(token.top_logprobs) == 2 for token in logprobs.content)
+
+
+def test_a_repeated_chat_is_routed_to_what_is_cached(client: openai.OpenAI) -> None:
+    entry = max(CHATS, key=lambda entry: entry["prompt_tokens"])
+    client.chat.completions.create(**_options(entry))
+    usage = client.chat.completions.create(**_options(entry)).usage
+    assert usage is not None
+    assert usage.prompt_tokens_details is not None
+    assert (usage.prompt_tokens_details.cached_tokens or 0) >= 16
+
+
+def test_a_prompt_that_does_not_fit_and_a_message_that_is_none_are_400(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "many words " * 40_000}])
+    assert (raised.value.code, raised.value.param) == ("context_length_exceeded", "messages")
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user"}])  # type: ignore[typeddict-item]
+    assert (raised.value.param or "").startswith("messages")
+
+
+def test_vectors_are_those_of_the_reference(client: openai.OpenAI) -> None:
+    texts = ["A man is eating food.", "Ünïcödé, 漢字 and 🙂 emoji", "x"]
+    answer = client.embeddings.create(model=VECTORS, input=texts)
+    wanted = np.array(reference("embed", minilm_dir(), given=texts))
+    assert np.abs(np.array([row.embedding for row in answer.data]) - wanted).max() < 1e-3
