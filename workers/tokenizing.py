@@ -14,8 +14,9 @@ from workers.engine import PromptMaker
 
 log = logging.getLogger(__name__)
 
-UNANSWERED_MAX: Final = 256
-"""Prompts that wait, from all frontends together. At 30 ms each (8k tokens) the last is answered after 8 s."""
+UNANSWERED_MAX: Final = 1_024
+"""Prompts that wait, from all frontends together: as many as four of them may ask at once. At 30 ms each (8k tokens) the last would
+be answered after 30 s, which is when nobody waits for it any more."""
 
 
 class Asker(Protocol):

@@ -1,0 +1,112 @@
+"""Questions to workers: to whom they go, and what becomes of them when a worker is lost, full or silent."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from frontend.mesh.queries import ANSWER_S_MAX, ASKED_MAX, Queries
+from protocol.errors import DeadlineExceeded, InvalidRequest, NoWorker, Overloaded
+from protocol.replies import Failed, Tokenized
+from protocol.requests import Tokenize
+
+
+class Workers:
+    """Stands for the registry, the wire and the workers of one model."""
+
+    def __init__(self, *names: str) -> None:
+        self.sent: list[tuple[str, Tokenize]] = []
+        self.deaf: set[str] = set()
+        self.of = {name: cast("Any", SimpleNamespace(worker_id=name)) for name in names}
+        registry = SimpleNamespace(entry=lambda name: SimpleNamespace(worker_of=self.of) if name == "m" else None)
+        self.queries = Queries(cast("Any", registry), self._send)
+
+    def _send(self, worker: Any, message: Any) -> bool:
+        self.sent.append((worker.worker_id, message))
+        return worker.worker_id not in self.deaf
+
+    def answer(self, index: int, **content: Any) -> None:
+        name, query = self.sent[index]
+        self.queries.take(self.of[name], Tokenized(query.query_id, **content))
+
+
+def query(number: int = 0, model: str = "m") -> Tokenize:
+    return Tokenize(f"{number:032x}", model, 0, "text")
+
+
+async def asked(workers: Workers, *queries: Tokenize) -> list["asyncio.Task[Tokenized]"]:
+    tasks = [asyncio.ensure_future(workers.queries.ask(each)) for each in queries]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_questions_are_shared_out_and_each_gets_its_own_answer() -> None:
+    workers = Workers("a", "b")
+    tasks = await asked(workers, query(1), query(2), query(3), query(4))
+    assert sorted(name for name, _ in workers.sent) == ["a", "a", "b", "b"]
+    for index in (3, 1, 0, 2):
+        workers.answer(index, token_ids=bytes([index] * 4))
+    assert [answer.token_ids for answer in await asyncio.gather(*tasks)] == [bytes([index] * 4) for index in range(4)]
+
+
+@pytest.mark.parametrize("code", ["no_worker", "overloaded"])
+async def test_what_a_lost_or_full_worker_does_not_answer_another_one_does(code: str) -> None:
+    workers = Workers("a", "b", "c")
+    workers.deaf.add("a")
+    (task,) = await asked(workers, query())
+    assert [name for name, _ in workers.sent] == ["a", "b"]
+    workers.answer(1, failed=Failed(code, "not here"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    workers.answer(2, token_ids=b"abcd")
+    assert (await task).token_ids == b"abcd"
+
+
+async def test_questions_of_a_worker_that_leaves_go_to_another_and_end_when_there_is_none() -> None:
+    workers = Workers("a", "b")
+    (task,) = await asked(workers, query())
+    workers.queries.worker_left(workers.of["a"])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [name for name, _ in workers.sent] == ["a", "b"]
+    workers.answer(0, token_ids=b"late")  # from the lost one
+    workers.queries.worker_left(workers.of["b"])
+    with pytest.raises(NoWorker):
+        await task
+
+
+async def test_an_error_of_the_prompt_is_told_and_not_tried_elsewhere() -> None:
+    workers = Workers("a", "b")
+    (task,) = await asked(workers, query())
+    workers.answer(0, failed=Failed("invalid_value", "no such role", "messages"))
+    with pytest.raises(InvalidRequest, match="no such role") as raised:
+        await task
+    assert raised.value.param == "messages"
+    assert len(workers.sent) == 1
+
+
+async def test_no_more_than_the_bound_are_asked_and_an_answer_or_a_client_that_leaves_makes_room() -> None:
+    workers = Workers("a")
+    tasks = await asked(workers, *(query(number) for number in range(ASKED_MAX + 1)))
+    with pytest.raises(Overloaded):
+        await tasks[-1]
+    workers.answer(0, token_ids=b"abcd")
+    tasks[1].cancel()
+    await asyncio.wait(tasks[:2])
+    more = await asked(workers, query(1_000), query(1_001))
+    assert len(workers.sent) == ASKED_MAX + 2
+    for task in (*tasks[2:-1], *more):
+        task.cancel()
+
+
+async def test_a_model_that_nobody_serves_has_nobody_to_ask() -> None:
+    with pytest.raises(NoWorker):
+        await Workers("a").queries.ask(query(model="unknown"))
+
+
+async def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.mesh.queries.ANSWER_S_MAX", 0)
+    with pytest.raises(DeadlineExceeded):
+        await Workers("a").queries.ask(query())
+    assert ANSWER_S_MAX > 1
