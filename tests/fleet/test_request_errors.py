@@ -57,7 +57,7 @@ def post(
         ({"model": "demo", "messages": USER, "n": 1_000_000_000}, 400, "invalid_value", "n"),
         ({"model": "demo", "messages": USER, "temprature": 1}, 400, "unsupported_parameter", "temprature"),
         ({"model": "demo", "messages": USER, "stream_options": {"include_usage": True}}, 400, "invalid_value", "stream_options"),
-        ({"model": "demo", "messages": USER, "logprobs": True}, 400, "unsupported_parameter", "logprobs"),
+        ({"model": "demo", "messages": USER, "top_logprobs": 2}, 400, "invalid_value", "top_logprobs"),
         ({"model": "demo", "messages": USER, "logit_bias": {"x": 1}}, 400, "invalid_value", "logit_bias"),
         ({"model": "demo", "messages": USER, "logit_bias": {"9" * 5000: 1}}, 400, "invalid_value", "logit_bias"),
         ({"model": "demo", "messages": USER, "stop_token_ids": [4_000_000_000]}, 400, "invalid_value", "stop_token_ids"),

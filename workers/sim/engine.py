@@ -29,6 +29,7 @@ from workers.sim.kv_outlet import KvOutlet
 from workers.sim.radix_cache import CacheListener, RadixCache
 from workers.sim.runner import RankRunner
 from workers.sim.scheduler import Scheduler, SchedulerLimits
+from workers.sim.scores import SimScores
 from workers.sim.sequence import RequestLimits, new_sequence
 from workers.sim.settings import SimSettings, read_settings
 from workers.sim.text import TextModel
@@ -73,6 +74,7 @@ class SimEngine:
         self._untold: list[Delta] = []
         self._next_rank = 0
         self._embedder = SimEmbedder(settings.sim_embedding_dimensions) if settings.is_embedding else None
+        self._scores = SimScores()
         self._live: _Live | None = None
 
     @classmethod
@@ -98,8 +100,7 @@ class SimEngine:
             StartError: no usable model directory, or the fault start-error.
         """
         settings = self._settings
-        if self._embedder is not None:
-            deliver = _with_vectors(self._embedder, deliver)
+        deliver = _with_scores(self._scores, deliver) if self._embedder is None else _with_vectors(self._embedder, deliver)
         facts, words = await asyncio.to_thread(_read_model, settings)
         await asyncio.sleep(settings.sim_startup_s)
         if self._faults.armed("start-error"):
@@ -143,6 +144,7 @@ class SimEngine:
         if request.request_id.startswith(CANARY_PREFIX) and self._runners:
             self._runners[self._rank_of(request) or 0].answer(request.request_id)
             return
+        self._scores.note(request)
         failure = self._try_submit(request)
         if failure is not None:
             self._tell(Delta(request.request_id, 0, b"", failure))
@@ -329,6 +331,10 @@ def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _with_scores(scores: SimScores, deliver: Deliver) -> Deliver:
+    return lambda deltas: deliver(scores.add_to(deltas))
+
+
 def _with_vectors(embedder: SimEmbedder, deliver: Deliver) -> Deliver:
     return lambda deltas: deliver(embedder.with_vectors(deltas))
 
@@ -340,7 +346,7 @@ def _beyond(request: Work, *, embeds: bool) -> Failed | None:
         return Failed("unsupported_parameter", f"The simulated engine {does}.", "model")
     if not isinstance(request, Generate):
         return None
-    for name, asked in (("response_format", request.grammar), ("logprobs", request.logprobs), ("tools", request.reading)):
+    for name, asked in (("response_format", request.grammar), ("tools", request.reading)):
         if asked is not None:
             return Failed("unsupported_parameter", f"The simulated engine does not know {name}.", name)
     return None

@@ -1,0 +1,123 @@
+"""Log probabilities, usage and choices over real processes, also when a worker dies in the midst of them."""
+
+import asyncio
+import signal
+from typing import Any
+
+import openai
+import pytest
+
+from tests.fault.streams import SIM, moved, on_each_worker
+from tests.fleet.processes import Fleet
+from workers.sim.scores import logprob_of
+
+CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 12}
+
+
+def test_every_token_of_a_chat_is_scored_whole_and_streamed(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(**CHAT, logprobs=True, top_logprobs=3)
+    assert whole.usage is not None
+    assert whole.choices[0].logprobs is not None
+    content = whole.choices[0].logprobs.content or []
+    assert "".join(entry.token for entry in content) == whole.choices[0].message.content
+    assert len(content) in (whole.usage.completion_tokens, whole.usage.completion_tokens - 1)
+    assert all(entry.top_logprobs[0].token == entry.token and len(entry.top_logprobs) == 3 for entry in content)
+    chunks = [chunk.choices[0] for chunk in client.chat.completions.create(**CHAT, logprobs=True, top_logprobs=3, stream=True)]
+    streamed = [entry for chunk in chunks if chunk.logprobs for entry in chunk.logprobs.content or []]
+    assert streamed == content
+
+
+def test_who_does_not_ask_is_told_nothing(client: openai.OpenAI) -> None:
+    assert client.chat.completions.create(**CHAT).choices[0].logprobs is None
+    assert client.completions.create(model="demo", prompt="x", max_tokens=2).choices[0].logprobs is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_echo_without_output(client: openai.OpenAI, stream: bool) -> None:
+    answer: Any = client.completions.create(model="demo", prompt=[5, 6, 7], max_tokens=0, echo=True, logprobs=1, stream=stream)
+    choices = [chunk.choices[0] for chunk in answer] if stream else [answer.choices[0]]
+    assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["length"]
+    [told] = [choice.logprobs for choice in choices if choice.logprobs]
+    assert told.token_logprobs == [None, logprob_of(6), logprob_of(7)]
+    assert "".join(told.tokens) == "".join(choice.text for choice in choices)
+
+
+def test_choices_have_ids_of_their_own_and_one_prompts_tokens_count_once(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="demo", prompt=list(range(10, 600)), n=16, max_tokens=3, seed=1)
+    assert [choice.index for choice in answer.choices] == list(range(16))
+    assert len({choice.text for choice in answer.choices}) > 1
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (590, 48)
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.completions.create(model="demo", prompt="x", n=129)
+    assert raised.value.param == "n"
+
+
+def test_choices_of_several_prompts_come_in_order(client: openai.OpenAI) -> None:
+    prompts = [list(range(10, 300)), [11, 12, 13], list(range(20, 320))]
+    answer = client.completions.create(model="demo", prompt=prompts, n=3, max_tokens=1, echo=True)
+    assert [choice.index for choice in answer.choices] == list(range(9))
+    echoes = [choice.text for choice in answer.choices]
+    assert len({echo[:20] for echo in echoes[0:3]}) == len({echo[:20] for echo in echoes[6:9]}) == 1
+    assert len({echoes[at][:20] for at in (0, 3, 6)}) == 3
+
+
+def test_usage_grows_with_the_chunks(client: openai.OpenAI) -> None:
+    options: Any = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = list(client.chat.completions.create(**CHAT, n=2, stream=True, stream_options=options))
+    counts = [chunk.usage.completion_tokens if chunk.usage else -1 for chunk in chunks]
+    assert counts == sorted(counts)
+    assert counts[0] > 0
+    assert (chunks[-1].choices, counts[-1]) == ([], counts[-2])
+
+
+def test_a_tier_is_answered_with_the_only_one(client: openai.OpenAI) -> None:
+    assert client.chat.completions.create(**CHAT, service_tier="flex").service_tier == "default"
+    assert client.chat.completions.create(**CHAT).service_tier is None
+
+
+def test_unknown_fields_are_ignored_where_the_operator_says_so(fleet: Fleet) -> None:
+    fleet.frontend("--unknown-fields", "ignore")
+    fleet.worker("--served-model-name", "demo", "--sim-speedup", "0")
+    fleet.wait_for_workers(1)
+    with fleet.client() as client:
+        extra = {"made_up": 1, "nvext": {"agent_hints": {"osl": 4}}}
+        assert client.chat.completions.create(**CHAT, extra_body=extra).choices[0].message.content
+        with pytest.raises(openai.BadRequestError) as raised:
+            client.chat.completions.create(**CHAT, extra_body={"custom_logit_processor": "code"})
+        assert raised.value.param == "custom_logit_processor"
+
+
+async def test_nothing_is_missing_or_twice_when_a_worker_dies(fleet: Fleet) -> None:
+    fleet.frontend()
+    workers = {name: fleet.worker(*SIM, "--worker-id", name) for name in ("w0", "w1")}
+    fleet.wait_for_workers(2)
+    request: dict[str, Any] = {"model": "demo", "prompt": [7, 8, 9], "max_tokens": 300, "logprobs": 2, "echo": True, "seed": 5}
+    request["extra_body"] = {"return_tokens_as_token_ids": True}
+
+    async def tell(on_fifth: asyncio.Event) -> tuple[list[str], list[Any], list[int]]:
+        tokens, values, offsets, chunks = list[str](), list[Any](), list[int](), 0
+        async for chunk in await client.completions.create(**request, stream=True):
+            chunks += 1
+            if chunks == 5:
+                on_fifth.set()
+            if chunk.choices[0].logprobs:
+                tokens += chunk.choices[0].logprobs.tokens or []
+                values += chunk.choices[0].logprobs.token_logprobs or []
+                offsets += chunk.choices[0].logprobs.text_offset or []
+        return tokens, values, offsets
+
+    async with fleet.async_client() as client:
+        undisturbed = await tell(asyncio.Event())
+        begun = asyncio.Event()
+        telling = asyncio.create_task(tell(begun))
+        await begun.wait()
+        runs = await asyncio.to_thread(on_each_worker, fleet)
+        workers[max(runs, key=runs.__getitem__)].popen.send_signal(signal.SIGKILL)
+        tokens, values, offsets = await telling
+    assert moved(fleet, cause="died") == 1
+    assert (tokens, values, offsets) == undisturbed
+    assert len(tokens) == 303
+    assert values[0] is None
+    assert values[1:] == [logprob_of(int(token.removeprefix("token_id:"))) for token in tokens[1:]]
+    assert offsets == sorted(offsets)
