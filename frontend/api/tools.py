@@ -10,6 +10,7 @@ from protocol.limits import NAME_CHARS_MAX
 Tools = Sequence[dict[str, Any]]
 
 _MODES: Final = ("auto", "required")
+_HELD: Final = {"strict": True, "parameters": {"type": "object"}}
 
 
 def check_tools(request: ChatCompletionRequest) -> None:
@@ -34,20 +35,28 @@ def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
     """The tools that may be called, and the choice among them as SGLang takes it.
 
     A named function is the only one that may be called, and `allowed_tools` are those of a list; the prompt tells of the others too.
+    Where a call is forced its arguments conform to their schema unless the client says otherwise.
 
     Raises:
         InvalidRequest: the choice has another form, or names a function that is not offered.
     """
     tools, choice = request.tools or (), request.tool_choice
     if not isinstance(choice, dict):
-        return tools, choice
+        return (_held(tools) if choice == "required" else tools), choice
     if choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools")
         mode, named = _get(allowed, "mode"), _get(allowed, "tools")
         if mode not in _MODES or not isinstance(named, list) or not named:
             raise InvalidRequest("allowed_tools must have the mode auto or required, and tools.", param="tool_choice")
-        return _among(tools, {_name(each) for each in cast("list[Any]", named)}), mode
-    return _among(tools, {_name(choice)}), choice
+        allowed_tools = _among(tools, {_name(each) for each in cast("list[Any]", named)})
+        return (_held(allowed_tools) if mode == "required" else allowed_tools), mode
+    return _held(_among(tools, {_name(choice)})), choice
+
+
+def _held(tools: Tools) -> Tools:
+    """With `strict` set where it is open: SGLang would let the arguments of a forced call be any JSON, a string or a number."""
+    said = [{name: value for name, value in tool["function"].items() if value is not None} for tool in tools]
+    return [{**tool, "function": _HELD | function} for tool, function in zip(tools, said, strict=True)]
 
 
 def _among(tools: Tools, names: set[str]) -> Tools:
