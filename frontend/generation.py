@@ -223,7 +223,7 @@ class Generation:
             moved: list[tuple[Choice, Gain]] = []
             for choice in self._live:
                 gain = choice.advance()
-                if self._begun and choice.completion_tokens:
+                if self._begun and (choice.stream.tokens_received or choice.finish_reason is not None):
                     self._note_begun(choice.index)
                 if choice.finish_reason is not None or gain:
                     moved.append((choice, gain))

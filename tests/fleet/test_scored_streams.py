@@ -53,6 +53,14 @@ def test_choices_have_ids_of_their_own_and_one_prompts_tokens_count_once(client:
     assert raised.value.param == "n"
 
 
+def test_many_choices_of_a_long_prompt_that_say_nothing(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="demo", prompt=list(range(10, 700)), n=4, max_tokens=0, echo=True, logprobs=0)
+    assert len({choice.text for choice in answer.choices}) == 1
+    assert all(len(choice.logprobs.tokens or []) == 690 for choice in answer.choices if choice.logprobs)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 0
+
+
 def test_choices_of_several_prompts_come_in_order(client: openai.OpenAI) -> None:
     prompts = [list(range(10, 300)), [11, 12, 13], list(range(20, 320))]
     answer = client.completions.create(model="demo", prompt=prompts, n=3, max_tokens=1, echo=True)
