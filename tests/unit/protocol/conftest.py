@@ -77,6 +77,7 @@ TO_WORKER: dict[str, ToWorker] = {
         logprobs=LogprobsWanted(top=2, of_prompt=True),
         reading=Reading(b'{"tools":[]}', 1, ["stop"], include_stop=True, skip_special_tokens=False, replayed_tokens=1),
     ),
+    "embed_pair": Embed(REQUEST_ID, "demo", pack_tokens([1, 2, 3]), 1_800_000_000_000, second_text_at=2),
     "embed": Embed(request_id=REQUEST_ID, model="demo", token_ids=pack_tokens([1, 2]), deadline_unix_ms=1_800_000_000_000, dimensions=64),
     "generate": Generate(
         request_id=REQUEST_ID,
@@ -102,6 +103,17 @@ TO_WORKER: dict[str, ToWorker] = {
 }
 
 TO_FRONTEND: dict[str, ToFrontend] = {
+    "hello_of_cross_encoder": Hello(
+        worker_id="host-1",
+        epoch=7,
+        role="embedding",
+        endpoint="dyn://kvmesh.backend.embed",
+        card=ModelCard(
+            name="demo", context_length=512, vocab_size=2048, eos_token_ids=[], files=[], embedding_dimensions=1, cross_encoder=True
+        ),
+        capacity=Capacity(dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=64),
+        credit_requests=64,
+    ),
     "step_read": StepBatch(
         [
             Delta(
