@@ -16,11 +16,8 @@ log = logging.getLogger(__name__)
 Pooling = Literal["CLS", "MEAN", "LAST"]
 """Names of SGLang's PoolingType."""
 
-_MODES: Final[dict[str, Pooling]] = {
-    "pooling_mode_cls_token": "CLS",
-    "pooling_mode_mean_tokens": "MEAN",
-    "pooling_mode_lasttoken": "LAST",
-}
+_MODES: Final[dict[str, Pooling]] = {"cls_token": "CLS", "cls": "CLS", "mean_tokens": "MEAN", "mean": "MEAN", "lasttoken": "LAST"}
+"""What sentence-transformers calls them: in older files each is a switch (pooling_mode_mean_tokens), in newer ones pooling_mode names one."""
 
 ENCODERS: Final = frozenset(
     ("BertModel", "Contriever", "XLMRobertaModel", "BertForSequenceClassification", "XLMRobertaForSequenceClassification")
@@ -56,15 +53,10 @@ def pooling_of(model: str, revision: str | None) -> Pooling | None:
     if "Dense" in types:
         log.warning("%s ends in a dense layer (modules.json), which SGLang applies for EmbeddingGemma alone", model)
     config = _read(model, revision, f"{types['Pooling']}/config.json") or {}
-    modes = sorted(name for name, on in config.items() if name.startswith("pooling_mode_") and on is True)
-    # Newer files say it in one word.
-    named = {"cls": "CLS", "mean": "MEAN", "lasttoken": "LAST"}.get(str(config.get("pooling_mode")))
-    if named is not None:
-        return named  # type: ignore[return-value]
+    switched_on = [name.removeprefix("pooling_mode_") for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
+    modes = [str(config["pooling_mode"])] if "pooling_mode" in config else switched_on
     if len(modes) != 1 or modes[0] not in _MODES:
-        raise StartError(
-            f"the model pools by {', '.join(modes) or 'nothing known'}; SGLang knows the first, the last or the mean of the tokens"
-        )
+        raise StartError(f"the model pools by {', '.join(modes) or 'nothing known'}; SGLang can by the first, the last or the mean token")
     return _MODES[modes[0]]
 
 
@@ -74,7 +66,7 @@ def pool_as(pooling: Pooling) -> None:
 
     kind, plain_init, plain_forward = pooler.PoolingType[pooling], pooler.Pooler.__init__, pooler.Pooler.forward
 
-    def init(self: Any, pooling_type: Any, normalize: bool) -> None:  # noqa: ARG001, FBT001
+    def init(self: Any, pooling_type: Any, normalize: bool) -> None:  # noqa: ARG001
         plain_init(self, kind, normalize)
 
     def forward(self: Any, hidden_states: Any, forward_batch: Any) -> Any:
