@@ -17,7 +17,7 @@ Pooling = Literal["CLS", "MEAN", "LAST"]
 """Names of SGLang's PoolingType."""
 
 _MODES: Final[dict[str, Pooling]] = {"cls_token": "CLS", "cls": "CLS", "mean_tokens": "MEAN", "mean": "MEAN", "lasttoken": "LAST"}
-"""What sentence-transformers calls them: in older files each is a switch (pooling_mode_mean_tokens), in newer ones pooling_mode names one."""
+"""What sentence-transformers calls them: in older files each is a switch (pooling_mode_mean_tokens), in newer ones pooling_mode is one."""
 
 ENCODERS: Final = frozenset(
     ("BertModel", "Contriever", "XLMRobertaModel", "BertForSequenceClassification", "XLMRobertaForSequenceClassification")
