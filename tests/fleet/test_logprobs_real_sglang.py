@@ -57,7 +57,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, system: SystemPages) -> Itera
     fleet = Fleet(tmp_path_factory.mktemp("scored"))
     fleet.frontend()
     lora = ("--enable-lora", "--max-loras-per-batch", "2", "--max-lora-rank", "8", "--lora-target-modules", "q_proj", "k_proj", "v_proj")
-    fleet.worker(*lora, "--dtype", "float32", "--system-port", str(system.port), engine="sglang")
+    fleet.worker(*lora, "--dtype", "float32", "--dyn-tool-call-parser", "qwen25", "--system-port", str(system.port), engine="sglang")
     fleet.wait_for_workers(1, wait_s_max=400)
     yield fleet
     fleet.stop()
@@ -176,6 +176,22 @@ def test_nothing_is_told_of_the_stop_token_nor_behind_a_stop_string(client: open
     assert cut.usage is not None
     assert cut.usage.completion_tokens == len(told.content)
     assert not "".join(entry.token for entry in told.content[:-1]).endswith(stop)
+
+
+def test_tokens_of_tool_calls_are_told_too(client: openai.OpenAI, reference: Reference) -> None:
+    """The worker reads such answers; what its parser leaves out of the text was generated all the same."""
+    golden = json.loads((Path(__file__).parents[1] / "demo_model" / "golden.json").read_text())
+    [entry] = [entry for entry in golden if entry["name"] == "tool-weather"]
+    options: dict[str, Any] = {"model": MODEL, "messages": entry["messages"], "tools": entry["tools"], "temperature": 0, "logprobs": True}
+    whole = client.chat.completions.create(**options).choices[0]
+    assert whole.finish_reason == "tool_calls"
+    assert whole.logprobs is not None
+    content = whole.logprobs.content or []
+    assert "".join(each.token for each in content) == entry["text"]
+    assert [each.token for each in content] == [reference.tokenizer.decode([token_id]) for token_id in reference.ids(entry["text"])]
+    choices = [chunk.choices[0] for chunk in client.chat.completions.create(**options, stream=True)]
+    streamed = [each.token for choice in choices if choice.logprobs for each in choice.logprobs.content or []]
+    assert streamed == [each.token for each in content]
 
 
 def test_tokens_may_be_named_by_id(client: openai.OpenAI, reference: Reference) -> None:
