@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.errors import EngineFault, InvalidRequest, Overloaded
+from protocol.limits import GRAMMAR_BYTES_MAX
 from protocol.requests import Grammar
 from workers.sglang_grammars.messages import LENGTH, Setup, Trial, Verdict, framed
 
@@ -77,6 +78,9 @@ class GrammarGuard:
         """
         if self._manager.server_args.grammar_backend not in (None, "xgrammar"):  # None: by default it is xgrammar
             return
+        field = grammar.field or "The grammar"
+        if len(grammar.text) > GRAMMAR_BYTES_MAX:  # one of a chat's tools, since a client's own is measured before
+            raise InvalidRequest(f"{field} makes a grammar of more than {GRAMMAR_BYTES_MAX} characters.", param=grammar.field or None)
         key = (grammar.kind, grammar.text)
         if key in self._verdicts:
             self._verdicts.move_to_end(key)
@@ -86,7 +90,7 @@ class GrammarGuard:
                 self._begin(key, grammar)
             refused = await asyncio.shield(self._trials[key])  # others may wait for it when this request is aborted
         if refused is not None:
-            raise InvalidRequest(f"{grammar.field or 'The grammar'} cannot be used: {refused}.", param=grammar.field or None)
+            raise InvalidRequest(f"{field} cannot be used: {refused}.", param=grammar.field or None)
 
     def _begin(self, key: _Key, grammar: Grammar) -> None:
         if len(self._trials) >= TRIALS_MAX:
@@ -106,6 +110,19 @@ class GrammarGuard:
         return verdict.refused
 
     async def _answer(self, grammar: Grammar) -> Verdict:
+        """Ask the process; a second time if it has ended meanwhile, which is not the grammar's doing."""
+        try:
+            return await self._ask(grammar)
+        except (EOFError, OSError):  # a time-out is an OSError too
+            self.close()
+        try:
+            return await self._ask(grammar)
+        except (EOFError, OSError) as error:
+            log.error("grammars cannot be tried: %r", error)
+            self.close()
+            raise EngineFault("The schema or grammar could not be checked.") from error
+
+    async def _ask(self, grammar: Grammar) -> Verdict:
         process, begins = await self._running()
         assert process.stdin is not None
         number = next(self._numbers)
@@ -113,12 +130,8 @@ class GrammarGuard:
         try:
             process.stdin.write(framed(Trial(number, grammar)))
             return await asyncio.wait_for(answer, START_S_MAX if begins else VERDICT_S_MAX)
-        except (TimeoutError, OSError, EOFError) as error:
-            log.error("grammars cannot be tried: %r", error)
-            self.close()
-            raise EngineFault("The schema or grammar could not be checked.") from error
         finally:
-            self._answers.pop(number, None)
+            del self._answers[number]
 
     async def _running(self) -> tuple[Process, bool]:
         """The process that tries grammars, and whether it has only begun."""

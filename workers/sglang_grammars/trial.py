@@ -59,7 +59,8 @@ REASON_CHARS_MAX: Final = 600
 _REFUSALS: Final = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, MemoryError)
 """The compiler's many kinds of saying that the text is no grammar."""
 
-_SOURCE_LINE: Final = re.compile(r"^\[[\d:]+\] \S+:\d+: (Check failed: \(.*?\) is false: )?|\.?\s+$")
+_NOT_FOR_CLIENTS: Final = re.compile(r"\[[\d:]+\] \S+:\d+: |Check failed: \(.*?\) is false: | The JSON string is:.*", re.DOTALL)
+"""Lines of the compiler's source, and the text itself again."""
 
 
 def _receive(stream: BinaryIO, kind: Any) -> Any:
@@ -131,7 +132,11 @@ def _refusal(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> str | 
         if isinstance(error, MemoryError) or "bad_alloc" in str(error):
             return "it needs too much memory to compile"
         told = isinstance(error, RuntimeError | ValueError)
-        return _SOURCE_LINE.sub("", str(error)) if told else f"it is malformed ({type(error).__name__}: {error})"
+        return (
+            " ".join(_NOT_FOR_CLIENTS.sub("", str(error)).split()).rstrip(".")
+            if told
+            else f"it is malformed ({type(error).__name__}: {error})"
+        )
     if compiled.memory_size_bytes > COMPILED_BYTES_MAX:
         return f"it takes more than {COMPILED_BYTES_MAX >> 20} MiB when compiled"
     return _walk(GrammarMatcher(compiled), setup.vocab_size)
