@@ -11,6 +11,9 @@ from protocol.errors import StartError
 _DIRECTORY: Final = Path(__file__).resolve().parent / "kvmesh-demo"
 """Its name is the model's name."""
 
+DEMO_TOOL_CALL_PARSER: Final = "qwen25"
+"""Of the format in which it was taught to call tools."""
+
 
 def demo_model_dir() -> Path:
     """Directory of the demo model.
