@@ -44,13 +44,19 @@ async def tokenize(request: VectorFields, served: ServedModel, inputs: Sequence[
         InvalidRequest: it has no tokens, or one that the model does not.
     """
     length = TextLength(served, request.truncate_prompt_tokens)
+
+    async def tokenized(index: int) -> Text:
+        one, name = inputs[index], param if len(inputs) == 1 else f"{param}[{index}]"
+        return Text(await length.encode(one, name) if isinstance(one, str) else length.take(one, name))
+
     texts: list[Text] = []
-    for index, one in enumerate(inputs):
-        name = param if len(inputs) == 1 else f"{param}[{index}]"
-        packed = await length.encode(one, name) if isinstance(one, str) else length.take(one, name)
-        texts.append(Text(packed))
-        if index % _TURN_TEXTS == _TURN_TEXTS - 1:
-            await asyncio.sleep(0)
+    for start in range(0, len(inputs), _TURN_TEXTS):
+        turn = range(start, min(start + _TURN_TEXTS, len(inputs)))
+        if served.tokenized_by_workers is None:
+            texts += [await tokenized(index) for index in turn]
+        else:  # one at a time would be a way to a worker and back for each
+            texts += await asyncio.gather(*map(tokenized, turn))
+        await asyncio.sleep(0)
     return texts
 
 
