@@ -37,7 +37,7 @@ class Choice:
         stream: its present leg.
     """
 
-    __slots__ = ("_calls", "_leg", "_rules", "_text", "_told", "finish_reason", "index", "request", "route", "stream", "trail")
+    __slots__ = ("_cached", "_calls", "_leg", "_rules", "_text", "_told", "finish_reason", "index", "request", "route", "stream", "trail")
 
     def __init__(
         self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText | None, *, rules: OutputRules
@@ -52,6 +52,7 @@ class Choice:
         self._leg = bytearray()
         """What this leg generated, packed u32, for the next one to go on from: four bytes a token."""
         self._told: MeshError | None = None
+        self._cached = 0
         self._calls = False
         """It has called a tool."""
         self._rules = rules
@@ -71,9 +72,10 @@ class Choice:
 
     @property
     def cached_tokens(self) -> int:
-        """Prompt tokens the engine found in its cache; known at the end. After a move: the last engine, of the client's own prompt."""
+        """Prompt tokens the engine found in its cache; known from the first token on. After a move: the last engine, of the client's own
+        prompt."""
         finished = self.stream.finished
-        return min(finished.cached_tokens, self.route.prompt_tokens) if finished is not None else 0
+        return min(finished.cached_tokens if finished is not None else self._cached, self.route.prompt_tokens)
 
     @property
     def reasoning_tokens(self) -> int:
@@ -101,6 +103,7 @@ class Choice:
             gain.text = self._text.add(packed, finished)
         if extras:
             gain.take(packed, extras)
+            self._cached = next((extra.cached_tokens for extra in extras if extra.cached_tokens is not None), self._cached)
             self._calls = self._calls or bool(gain.calls)
         if self._stopped_after_tokens is not None:
             self.finish_reason = "stop"

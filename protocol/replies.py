@@ -91,6 +91,8 @@ class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
     """Of the Delta's tokens."""
     prompt_logprobs: Logprobs | None = None
     """Of the prompt's tokens, once."""
+    cached_tokens: Count | None = None
+    """With the first token, if there are any: as Finished has them, for an answer that its reader ends."""
 
 
 class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -113,6 +115,7 @@ def joined(first: Delta, second: Delta) -> Delta:
             [*first.extras.parts, *second.extras.parts],
             _joined_logprobs(first.extras.logprobs, second.extras.logprobs),
             first.extras.prompt_logprobs or second.extras.prompt_logprobs,
+            first.extras.cached_tokens,
         )
     return Delta(first.request_id, first.start, first.token_ids + second.token_ids, second.end, extras)
 

@@ -30,6 +30,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
+from msgspec.structs import replace
 from sglang.srt.entrypoints.engine import Engine, init_tokenizer_manager
 from sglang.srt.managers.io_struct import BatchStrOutput, BatchTokenIDOutput, EmbeddingReqInput, GenerateReqInput, HealthCheckOutput
 from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
@@ -82,7 +83,10 @@ class Output:
             end = outcome(self.meta_info, prompt_tokens=self.prompt_tokens, completion_tokens=self.sent)
         # Nearly always one token: to_bytes takes a tenth of the time that an array does.
         packed = new[0].to_bytes(4, "little") if len(new) == 1 else pack_tokens(new)
-        return Delta(state.obj.rid, start, packed, end, self._scores(start) if state.obj.return_logprob else None)
+        extras = self._scores(start) if state.obj.return_logprob else None
+        if not start and end is None and (cached := self.meta_info.get("cached_tokens")):
+            extras = replace(extras or Extras(), cached_tokens=int(cached))
+        return Delta(state.obj.rid, start, packed, end, extras)
 
     def finished_now(self, reason: Literal["stop"]) -> Finished:
         """The end, where not the engine decides that it is."""

@@ -217,8 +217,7 @@ def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) 
 def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
     """Token counts of a generation with n choices a prompt, so far; `prompt_tokens` is the sum over its prompts.
 
-    Of each prompt only the first choice tells the cached tokens, as a prompt's tokens are counted once too. A choice that a stop
-    string ended tells none: the engine's count comes with its own end.
+    Of each prompt only the first choice tells the cached tokens, as a prompt's tokens are counted once too.
     """
     return Usage(
         prompt_tokens=prompt_tokens,

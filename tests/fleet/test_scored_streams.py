@@ -79,6 +79,17 @@ def test_usage_grows_with_the_chunks(client: openai.OpenAI) -> None:
     assert (chunks[-1].choices, counts[-1]) == ([], counts[-2])
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_cached_tokens_are_told_also_of_an_answer_that_a_stop_string_ends(client: openai.OpenAI, stream: bool) -> None:
+    prompt = [900 + stream, *range(10, 500)]
+    text = client.completions.create(model="demo", prompt=prompt, max_tokens=40, seed=1).choices[0].text
+    options: Any = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answer: Any = client.completions.create(model="demo", prompt=prompt, max_tokens=40, seed=1, stop=text[4:8], **options)
+    usage = list(answer)[-1].usage if stream else answer.usage
+    assert usage.prompt_tokens_details.cached_tokens >= 448
+    assert usage.completion_tokens < 40
+
+
 def test_a_tier_is_answered_with_the_only_one(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(**CHAT, service_tier="flex").service_tier == "default"
     assert client.chat.completions.create(**CHAT).service_tier is None

@@ -275,10 +275,10 @@ class Scheduler:
             return self._finish(sequence, "stop", token_id, deltas)
         if count >= sequence.max_new_tokens:
             return self._finish(sequence, "length", None, deltas)
-        if sequence.interval_tokens == 1:
+        if sequence.interval_tokens == 1 and count > 1:
             sequence.sent_tokens = count
             deltas.append(Delta(sequence.request_id, count - 1, packed))
-        elif _is_due(sequence, count):
+        elif sequence.interval_tokens == 1 or _is_due(sequence, count):
             deltas.append(sequence.take_delta())
         return False
 

@@ -46,7 +46,7 @@ class SimScores:
         of_output = _scores(delta.token_ids, request.logprobs.top) if delta.token_ids else None
         if delta.end is not None:
             self._prompt_owed.discard(delta.request_id)
-        return replace(delta, extras=Extras(logprobs=of_output, prompt_logprobs=of_prompt))
+        return replace(delta, extras=replace(delta.extras or Extras(), logprobs=of_output, prompt_logprobs=of_prompt))
 
 
 def _scores(packed: bytes, top: int, first: float | None = None) -> Logprobs:

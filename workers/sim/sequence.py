@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import ContextOverflow
-from protocol.replies import Delta, Failed, Finished
+from protocol.replies import Delta, Extras, Failed, Finished
 from protocol.requests import Generate, Sampling
 from protocol.tokens import TOKEN_ID_BYTES
 from workers.sim.namespace import PLAIN, Namespace
@@ -75,7 +75,8 @@ class Sequence:
     def take_delta(self, end: Finished | Failed | None = None) -> Delta:
         """Everything not told yet."""
         start, self.sent_tokens = self.sent_tokens, len(self.output)
-        return Delta(self.request_id, start, b"".join(self.output[start:]), end)
+        extras = Extras(cached_tokens=self.cached_tokens) if not start and end is None and self.cached_tokens else None
+        return Delta(self.request_id, start, b"".join(self.output[start:]), end, extras)
 
     def finished(self, reason: str, matched_token_id: int | None = None) -> Finished:
         """The end of this sequence as it stands. `reason` is one of Finished.reason."""
