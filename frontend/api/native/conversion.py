@@ -59,7 +59,7 @@ def completion_of(request: GenerateRequest, model: str) -> CompletionRequest:
         priority=request.priority,
         extra_key=request.extra_key,
         nvext=_wishes(request),
-        **{name: value if (value := getattr(sampling, name)) is not None else _NEUTRAL.get(name) for name in _AS_IN_COMPLETIONS},
+        **{name: _sampled(sampling, name) for name in _AS_IN_COMPLETIONS},
     )
 
 
@@ -82,6 +82,11 @@ def new_tokens_of(sampling: SamplingParams, context_length: int, prompts: Sequen
     if isinstance(sampling.max_new_tokens, UnsetType):
         return min(room, NEW_TOKENS_DEFAULT)
     return room if sampling.max_new_tokens is None else sampling.max_new_tokens
+
+
+def _sampled(sampling: SamplingParams, name: str) -> Any:
+    asked = getattr(sampling, name)
+    return _NEUTRAL.get(name) if asked is None else asked
 
 
 def _starts_in_prompt(request: GenerateRequest) -> bool:
