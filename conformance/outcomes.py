@@ -26,12 +26,19 @@ class Outcome:
 
 
 def read_junit(report: Path, *, name: str, exit_code: int, wall_s: float) -> Outcome:
-    """The outcome of a suite that ended with `exit_code`; without a report nothing passed."""
-    cases = list(ElementTree.parse(report).getroot().iter("testcase")) if report.is_file() else []  # noqa: S314 -- our own tools wrote it
+    """The outcome of a suite that ended with `exit_code`; without a whole report nothing passed."""
+    cases = _cases(report)
     failed = {case.get("name", "?"): problem for case in cases if (problem := _problem(case)) is not None}
     skipped = sum(case.find("skipped") is not None for case in cases)
     lines = [f"{test}: {_first_line(problem)}" for test, problem in failed.items()]
     return Outcome(name, len(cases) - len(failed) - skipped, lines, skipped, exit_code, wall_s)
+
+
+def _cases(report: Path) -> list[ElementTree.Element]:
+    try:
+        return list(ElementTree.parse(report).getroot().iter("testcase"))  # noqa: S314 -- our own tools wrote it
+    except (OSError, ElementTree.ParseError):  # the suite was ended before it wrote one, or while
+        return []
 
 
 def _problem(case: ElementTree.Element) -> ElementTree.Element | None:

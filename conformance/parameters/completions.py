@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from conformance.parameters import effects
-from conformance.parameters.exchange import Case
+from conformance.parameters.exchange import SEED_SAYS, Case
 
 BASE: Final[dict[str, Any]] = {"prompt": "kvmesh is", "max_tokens": 24, "temperature": 0}
 
@@ -17,11 +17,11 @@ CASES: Final = (
     Case("best_of", 2, "every choice that is made is returned", effects.choices(2), {"n": 2}),
     Case("echo", True, "the prompt first", lambda answer, ask: answer.text == "kvmesh is" + ask().text),
     Case("suffix", "the end", "nothing is inserted into a text"),
-    Case("temperature", 2, "another text", effects.another_text, {"seed": 1}),
+    Case("temperature", 2, "another text", effects.another_text, {"seed": 1, "top_p": 1, "top_k": -1}),
     Case("top_p", 0.000001, "only the likeliest token", effects.greedy_text, {"temperature": 2}),
     Case("frequency_penalty", 2, "another text", effects.another_text, {"max_tokens": 64, "ignore_eos": True}),
     Case("presence_penalty", 2, "another text", effects.another_text, {"max_tokens": 64, "ignore_eos": True}),
-    Case("seed", 7, "the same text again", effects.repeats, {"temperature": 2}),
+    Case("seed", 7, SEED_SAYS),
     Case("stop", ["e"], "ends before it", effects.ends_before("e"), {"ignore_eos": True}),
     Case("logit_bias", {"300": 100}, "this token only", effects.one_token_over_and_over),
     Case("logprobs", 2, "of each token", effects.completion_logprobs),

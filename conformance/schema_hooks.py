@@ -1,0 +1,45 @@
+"""What schemathesis sends reaches the models, and its answers are short: without this nearly every request would name no model that exists.
+
+Only values of the right kind are changed: what is wrong stays wrong.
+"""
+
+import os
+from typing import Any, Final
+
+import schemathesis
+
+_EMBEDDING_PATHS: Final = ("/v1/embeddings", "/v1/rerank", "/v1/score")
+
+CAPS: Final = {"max_tokens": 8, "max_completion_tokens": 8, "max_output_tokens": 8, "max_new_tokens": 8, "n": 2, "best_of": 2}
+"""Two cores generate some hundred tokens a second; an answer may otherwise be as long as the context."""
+
+_LENGTHS: Final = {"/v1/chat/completions": "max_tokens", "/v1/completions": "max_tokens", "/v1/responses": "max_output_tokens"}
+"""The field without which an answer ends where the model says so."""
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:  # noqa: ARG001 -- the hook's own names
+    """Name a model that is served, and cap what is generated."""
+    body = case.body
+    if not isinstance(body, dict):
+        return
+    path = case.operation.path
+    if isinstance(body.get("model"), str):
+        body["model"] = os.environ["KVMESH_EMBEDDING_MODEL" if path in _EMBEDDING_PATHS else "KVMESH_CHAT_MODEL"]
+    if path in _LENGTHS:
+        body.setdefault(_LENGTHS[path], CAPS["max_tokens"])
+    _cap(body)
+    if path == "/generate" and body.get("sampling_params") is None:
+        body["sampling_params"] = {"max_new_tokens": CAPS["max_new_tokens"]}
+    parameters = body.get("sampling_params")
+    for each in parameters if isinstance(parameters, list) else [parameters]:
+        if isinstance(each, dict):
+            each.setdefault("max_new_tokens", CAPS["max_new_tokens"])
+            _cap(each)
+
+
+def _cap(fields: dict[str, Any]) -> None:
+    for name, most in CAPS.items():
+        value = fields.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > most:
+            fields[name] = most
