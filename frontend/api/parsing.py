@@ -61,13 +61,7 @@ class BodyParser(Generic[RequestT]):
                 break
             raw = raw if raw is not None else msgspec.json.decode(body)
             holder = _at(raw, path)
-            if holder[name] is not None:
-                full_name = ".".join([*path, name])
-                if full_name in self._refused:
-                    raise UnsupportedParameter(f"{full_name} is not supported: {self._refused[full_name]}.", param=full_name)
-                if unknown == "refuse":
-                    break
-            elif unknown == "refuse" and (path or name not in self._refused):
+            if holder is None or name not in holder or not self._may_go(".".join([*path, name]), holder[name], unknown):
                 break
             del holder[name]
             try:
@@ -75,6 +69,18 @@ class BodyParser(Generic[RequestT]):
             except msgspec.ValidationError as error:
                 reason = str(error)
         raise self._explained(reason)
+
+    def _may_go(self, name: str, value: Any, unknown: UnknownFields) -> bool:
+        """Whether an unknown field may be left out.
+
+        Raises:
+            UnsupportedParameter: it is one of those that are known and refused.
+        """
+        if name not in self._refused:
+            return unknown == "ignore"
+        if value is not None:
+            raise UnsupportedParameter(f"{name} is not supported: {self._refused[name]}.", param=name)
+        return True
 
     def _explained(self, text: str) -> InvalidRequest:
         at = _AT.search(text)
@@ -102,13 +108,17 @@ def _unknown_field(reason: str) -> tuple[list[str], str | None]:
     return path, found.group(1) if found else None
 
 
-def _at(raw: Any, path: list[str]) -> dict[str, Any]:
+def _at(raw: Any, path: list[str]) -> dict[str, Any] | None:
+    """The object at a path; None if there is none, as when a field's own name looks like a path."""
     for step in path:
         name, *indexes = step.replace("]", "").split("[")
-        raw = raw[name] if name else raw
-        for index in indexes:
-            raw = raw[int(index)]
-    return cast("dict[str, Any]", raw)
+        try:
+            raw = raw[name] if name else raw
+            for index in indexes:
+                raw = raw[int(index)]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return cast("dict[str, Any]", raw) if isinstance(raw, dict) else None
 
 
 def _known_at(kind: type[msgspec.Struct], path: list[str]) -> list[str]:

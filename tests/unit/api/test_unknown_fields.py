@@ -75,6 +75,13 @@ def test_unknown_fields_may_be_ignored_at_every_depth() -> None:
     assert parsed == CHAT.parse(body(stream=True, stream_options={"include_usage": True}, nvext={"router": {}}))
 
 
+@pytest.mark.parametrize("name", ["x` - at `$.stop", "x` - at `$.a.b", "x` - at `$[...]", "x` - at `$.messages[7]", "a.b", "`", ""])
+def test_a_name_that_looks_like_a_path_is_refused_like_any_other(name: str) -> None:
+    for unknown in ("refuse", "ignore"):
+        with suppress(UnsupportedParameter):
+            assert CHAT.parse(body(**{name: 1}), unknown=cast("Any", unknown)) == CHAT.parse(body())
+
+
 def test_only_so_many_are_ignored() -> None:
     assert CHAT.parse(body(**{f"x{number}": 1 for number in range(60)}), unknown="ignore") == CHAT.parse(body())
     with pytest.raises(UnsupportedParameter):
