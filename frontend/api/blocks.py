@@ -48,18 +48,27 @@ Move = Opened | Grown | Closed
 
 
 class BlockSequence:
-    """Turns what a choice gains into blocks: one is open at a time, and what is of another kind than it begins the next."""
+    """Turns what a choice gains into blocks: one is open at a time, and what is of another kind than it begins the next.
+
+    Thinking is shown without the white space behind it, which a parser may tell of only after the text has begun.
+    """
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self._open: Block | None = None
+        self._space = ""
+        """Behind the thinking so far."""
         self._of_call: dict[int, Block] = {}
         """By the call's own index."""
 
     def take(self, gain: Gain) -> Iterator[Move]:
         """What moved, in order. Every move must be taken before the next call."""
         if gain.reasoning:
-            yield from self._grow("reasoning", gain.reasoning)
+            thought = self._space + gain.reasoning
+            shown = thought.rstrip()
+            self._space = thought[len(shown) :]
+            if shown:
+                yield from self._grow("reasoning", shown)
         if gain.text:
             yield from self._grow("text", gain.text)
         for piece in gain.calls:
@@ -93,7 +102,7 @@ class BlockSequence:
     def _close(self) -> Iterator[Move]:
         if self._open is not None:
             yield Closed(self._open)
-            self._open = None
+            self._open, self._space = None, ""
 
 
 def blocks_of(reasoning: str, text: str, calls: Sequence[ToolCall]) -> list[Block]:

@@ -30,10 +30,9 @@ class MessageWriter:
         content = [self._block(block) for block in blocks_of(answer.reasoning, answer.text, answer.calls)]
         return {**self._head, "content": content, **_stop(choice), "usage": _usage(usage)}
 
-    def begin(self, prompt_tokens: int) -> bytes:
-        """The first events. What of the prompt was cached is known at the end only."""
-        usage = _usage(Usage(prompt_tokens, 0, 0, 0))
-        message: dict[str, Any] = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+    def begin(self, usage: Usage) -> bytes:
+        """The first events; `usage` so far."""
+        message: dict[str, Any] = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(usage)}
         return named_event({"type": "message_start", "message": message}) + named_event({"type": "ping"})
 
     def gained(self, gain: Gain) -> bytes:

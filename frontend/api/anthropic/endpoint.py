@@ -67,10 +67,11 @@ async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) 
 
 async def _stream(exchange: Exchange, writer: MessageWriter, run: ChatRun) -> None:
     """Nothing is sent before the first token, so that an error until then has its status."""
-    begin = writer.begin(run.prompt_tokens)
+    begun = False
     while True:
-        events = begin + b"".join([writer.gained(gain) for _, gain in await run.generation.advance()])
-        begin = b""
+        moved = await run.generation.advance()
+        begin = b"" if begun else writer.begin(usage_of(run.generation, run.prompt_tokens, 1))
+        events, begun = begin + b"".join([writer.gained(gain) for _, gain in moved]), True
         if not run.generation.running:
             await exchange.end_events(events + writer.end(run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1)))
             return

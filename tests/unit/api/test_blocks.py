@@ -51,6 +51,15 @@ def test_blocks_do_not_depend_on_how_the_answer_was_cut(thoughts: str, text: str
     assert open_index is None
 
 
+def test_white_space_that_comes_late_is_no_thinking() -> None:
+    sequence = BlockSequence()
+    moves = [move for gain in (Gain(reasoning="Hm."), Gain(text="Well."), Gain(reasoning="\n")) for move in sequence.take(gain)]
+    assert [type(move) for move in [*moves, *sequence.end()]] == [Opened, Grown, Closed, Opened, Grown, Closed]
+    assert [(block.kind, block.text) for block in sequence.blocks] == [("reasoning", "Hm."), ("text", "Well.")]
+    (block,) = blocks_of("Hm. Hm.\n\n", "", [])
+    assert block.text == "Hm. Hm."
+
+
 def events_of(sent: bytes) -> list[dict[str, Any]]:
     """The events, whose names must be their types."""
     told: list[dict[str, Any]] = []
