@@ -32,7 +32,7 @@ from workers.sglang_arguments import parse_server_args  # noqa: E402
 from workers.sglang_reading import Readings, check_reading_seam  # noqa: E402
 
 RECORDED = Path(__file__).parent / "recorded"
-EXAMPLES = 10
+EXAMPLES = 6
 BEFORE = "I will look it up."
 CALLS = [
     ("get_weather", {"city": "Zürich", "days": 3}),

@@ -54,3 +54,21 @@ def test_thinking_is_read_alike_however_it_comes(results: Any, name: str) -> Non
     texts, failure = results["thinking"][name]
     assert failure is None, failure
     assert texts == 1
+
+
+def request_checks() -> list[str]:
+    """Names of the functions in read_requests.py that check something; that program cannot be imported here."""
+    source = (HERE / "read_requests.py").read_text()
+    return [line[4:].partition("(")[0] for line in source.splitlines() if line.startswith("def ") and "(ask: Asking)" in line]
+
+
+@pytest.fixture(scope="module")
+def request_results(python: Any) -> dict[str, str | None]:
+    done = python(str(HERE / "read_requests.py"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("check", request_checks())
+def test_what_a_request_asks_of_its_reading(request_results: Any, check: str) -> None:
+    assert request_results[check] is None, request_results[check]

@@ -1,0 +1,207 @@
+"""Run as a program: what requests ask of a reading, each check by itself; prints {check: failure or null}. See read_recordings.py."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from read_recordings import CALLS, TOOLS, World, folded
+from transformers import AutoTokenizer
+
+from protocol.errors import InvalidRequest
+from protocol.replies import Content, Finished, Reasoning
+from protocol.requests import Generate, Reading, Sampling
+from protocol.tokens import pack_tokens
+from workers.demo_model import demo_model_dir
+from workers.sglang_arguments import parse_server_args
+
+TEXT = 'I will look.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich", "days": 3}}\n</tool_call>'
+THOUGHT = f"<think>Hm.</think>{TEXT}"
+CALL = [CALLS[0]]
+NAMED = {"type": "function", "function": {"name": "get_weather"}}
+
+
+class Asking:
+    """Plans and reads requests of one engine."""
+
+    def __init__(self, tokenizer: Any, server_args: Any) -> None:
+        self._tokenizer, self._server_args = tokenizer, server_args
+
+    def plan(self, parsers: dict[str, str], chat: dict[str, Any] | None, *, request_id: str = "a" * 32, **fields: Any) -> Any:
+        world = World(self._tokenizer, self._server_args, **parsers)
+        sampling = Sampling(100, min_new_tokens=fields.pop("min_new_tokens", 0))
+        reading = Reading(b"" if chat is None else json.dumps({"model": "m", **chat}).encode(), **fields)
+        return world._readings.plan(Generate(request_id, "m", pack_tokens([1, 2]), sampling, 4_000_000_000_000, reading=reading))
+
+    def parts(self, plan: Any, text: str, *, stop_token: int | None = None) -> list[Any]:
+        ids = self.tokens(text) + ([] if stop_token is None else [stop_token])
+        parts = [part for token_id in ids[:-1] for part in plan.reader.feed([token_id])]
+        return parts + plan.reader.end(ids[-1:], Finished("stop", 2, len(ids), matched_token_id=stop_token))
+
+    def read(self, plan: Any, text: str, **how: Any) -> tuple[str, str, list[tuple[str, Any]]]:
+        thinking, content, calls = folded(self.parts(plan, text, **how))
+        return thinking, content, [(name, arguments) for _, name, arguments in calls]
+
+    def tokens(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+
+QWEN = {"tool_calls": "qwen", "thinking": "qwen3"}
+
+
+def thinking_content_and_calls(ask: Asking) -> None:
+    assert ask.read(ask.plan(QWEN, {"tools": TOOLS}), THOUGHT) == ("Hm.", "I will look.", CALL)
+
+
+def nothing_is_parsed_without_a_chat(ask: Asking) -> None:
+    assert ask.read(ask.plan(QWEN, None), THOUGHT) == ("", THOUGHT, [])
+
+
+def nothing_is_called_without_tools(ask: Asking) -> None:
+    assert ask.read(ask.plan(QWEN, {"tools": TOOLS, "tool_choice": "none"}), THOUGHT) == ("Hm.", TEXT, [])
+
+
+def thinking_may_stay_in_the_content(ask: Asking) -> None:
+    assert ask.read(ask.plan(QWEN, {"separate_reasoning": False}), "<think>Hm.</think>Yes.") == ("", "<think>Hm.</think>Yes.", [])
+
+
+def thinking_may_come_at_once(ask: Asking) -> None:
+    parts = ask.parts(ask.plan(QWEN, {"stream_reasoning": False}), "<think>A long thought.</think>Yes.")
+    assert [part for part in parts if isinstance(part, Reasoning)] == [Reasoning("A long thought.")]
+
+
+def what_nobody_reads_comes_with_the_end(ask: Asking) -> None:
+    plan = ask.plan(QWEN, {"tools": TOOLS}, whole=True)
+    ids = ask.tokens(THOUGHT)
+    assert plan.reader.feed(ids[:-1]) == []
+    assert folded(plan.reader.end(ids[-1:], Finished("stop", 2, len(ids))))[:2] == ("Hm.", "I will look.")
+
+
+def a_stop_string_ends_the_answer(ask: Asking) -> None:
+    plan = ask.plan(QWEN, {"tools": TOOLS}, stops=["look"])
+    assert ask.read(plan, THOUGHT) == ("Hm.", "I will ", [])
+    stopped_after = plan.reader.stopped_after_tokens
+    assert plan.reader.matched_stop == "look"
+    text_so_far = ask._tokenizer.decode(ask.tokens(THOUGHT)[:stopped_after])
+    assert "look" in text_so_far
+    assert "look" not in ask._tokenizer.decode(ask.tokens(THOUGHT)[: stopped_after - 1])
+
+
+def a_stop_string_may_be_shown(ask: Asking) -> None:
+    assert ask.read(ask.plan(QWEN, {"tools": TOOLS}, stops=["look"], include_stop=True), THOUGHT) == ("Hm.", "I will look", [])
+
+
+def a_stop_string_waits_for_min_tokens(ask: Asking) -> None:
+    plan = ask.plan(QWEN, {"tools": TOOLS}, stops=["look"], min_new_tokens=len(ask.tokens(THOUGHT)))
+    assert ask.read(plan, THOUGHT) == ("Hm.", "I will look.", CALL)
+    assert plan.reader.stopped_after_tokens is None
+
+
+def a_stop_token_is_not_shown(ask: Asking) -> None:
+    assert ask.read(ask.plan(QWEN, {"tools": TOOLS}), THOUGHT, stop_token=7) == ("Hm.", "I will look.", CALL)
+
+
+def a_forced_call_is_held_to_its_format(ask: Asking) -> None:
+    for tool_choice in ("required", NAMED):
+        plan = ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS, "tool_choice": tool_choice})
+        assert plan.grammar is not None
+        assert plan.grammar[0] == "structural_tag"
+        assert "get_weather" in plan.grammar[1]
+        assert ask.read(plan, TEXT.partition("\n")[2])[2] == CALL
+
+
+def a_forced_call_without_a_parser_is_json(ask: Asking) -> None:
+    for whole in (False, True):
+        plan = ask.plan({}, {"tools": TOOLS, "tool_choice": "required"}, whole=whole)
+        assert plan.grammar is not None
+        assert plan.grammar[0] == "json_schema"
+        text = json.dumps([{"name": name, "parameters": arguments} for name, arguments in CALLS], ensure_ascii=False)
+        assert ask.read(plan, text) == ("", "", CALLS)
+
+
+def a_grammar_waits_for_the_thinking(ask: Asking) -> None:
+    chat = {"tools": TOOLS, "tool_choice": "required"}
+    assert ask.plan(QWEN, chat).require_reasoning
+    assert not ask.plan(QWEN, {**chat, "chat_template_kwargs": {"enable_thinking": False}}).require_reasoning
+    assert ask.plan({"tool_calls": "glm47"}, chat).beside_grammar["ebnf_full_assistant"]
+
+
+def ids_are_of_the_choice_and_the_call(ask: Asking) -> None:
+    def call_ids(request_id: str, first: str = "") -> list[str]:
+        plan = ask.plan(QWEN, {"tools": TOOLS}, request_id=request_id, first_request_id=first)
+        two = TEXT + TEXT.partition(".")[2]
+        return [call_id for call_id, _, _ in folded(ask.parts(plan, two))[2]]
+
+    ids = call_ids("a" * 32)
+    assert len({*ids, *call_ids("b" * 32)}) == 4
+    assert call_ids("b" * 32, first="a" * 32) == ids
+    assert all(len(call_id) == len("call_") + 24 for call_id in ids)
+
+
+def kimi_numbers_its_calls(ask: Asking) -> None:
+    text = '<|tool_calls_section_begin|><|tool_call_begin|>functions.search:2<|tool_call_argument_begin|>{"query": "x"}<|tool_call_end|>'
+    plan = ask.plan({"tool_calls": "kimi_k2"}, {"tools": TOOLS}, calls_before=2)
+    assert folded(ask.parts(plan, text))[2] == [("functions.search:2", "search", {"query": "x"})]
+
+
+def a_failing_parser_costs_the_stream_and_not_the_answer(ask: Asking) -> None:
+    plan = ask.plan(QWEN, {"tools": TOOLS})
+    stream = plan.reader._message._stream
+    taken = [stream.take("<think>Hm", last=False)]
+
+    def fails(text: str, *, last: bool) -> Any:
+        raise ValueError("never seen such a text")
+
+    plan.reader._message._text.append("<think>Hm")
+    stream.take = fails
+    thinking, content, calls = folded([*taken[0], *ask.parts(plan, THOUGHT.removeprefix("<think>Hm"))])
+    assert (thinking, content, [call[1:] for call in calls]) == ("Hm.", "I will look.", CALL)
+
+
+def what_is_wrong_is_named(ask: Asking) -> None:
+    other = {"type": "function", "function": {"name": "other"}}
+    broken = [{"type": "function", "function": {"name": "f", "parameters": {"type": "no such type"}}}]
+    for param, chat in (
+        ("tool_choice", {"tools": TOOLS, "tool_choice": other}),
+        ("tool_choice", {"tool_choice": "required"}),
+        ("tools", {"tools": broken}),
+        ("tools", {"tools": [{"type": "function"}]}),
+        ("parallel_tool_calls", {"tools": TOOLS, "parallel_tool_calls": "perhaps"}),
+        ("chat_template_kwargs", {"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}),
+    ):
+        with pytest.raises(InvalidRequest) as refusal:
+            ask.plan(QWEN, chat)
+        assert refusal.value.param == param, refusal.value.message
+
+
+def text_without_calls_is_streamed(ask: Asking) -> None:
+    parts = ask.parts(ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS}), "Just text. Nothing else.")
+    assert len(parts) > 1
+    assert all(isinstance(part, Content) for part in parts)
+
+
+CHECKS: list[Callable[[Asking], None]] = [
+    value for value in list(globals().values()) if callable(value) and getattr(value, "__annotations__", {}).get("ask") is Asking
+]
+
+
+def main() -> None:
+    import sglang.srt.runtime_context as sglang_context  # noqa: PLC0415 - after read_recordings has prepared it
+
+    logging.disable(logging.CRITICAL)
+    server_args = parse_server_args(["--model-path", str(demo_model_dir())], cpu=True, kv_events=False)
+    sglang_context.publish(server_args, role="tokenizer")
+    ask = Asking(AutoTokenizer.from_pretrained(demo_model_dir()), server_args)
+    failures: dict[str, str | None] = {}
+    for check in CHECKS:
+        try:
+            failures[check.__name__] = check(ask)
+        except Exception as error:  # noqa: BLE001 - a check's failure is its result
+            failures[check.__name__] = f"{type(error).__name__}: {error}"[:1500]
+    json.dump(failures, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
