@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from tests.fleet.processes import Fleet
 
@@ -17,6 +19,10 @@ pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "demo_model" / "golden.json").read_text())
 CHATS = [entry for entry in GOLDEN if "messages" in entry]
 MODEL = "kvmesh-demo"
+
+Call = tuple[str, dict[str, Any]]
+Reading = tuple[str, list[Call], str | None]
+"""Content, tool calls, finish reason."""
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +55,44 @@ def _options(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _read(entry: dict[str, Any]) -> Reading:
+    """A golden text as its reader is told of it."""
+    content, *calls = re.split(r"\s*<tool_call>\n(.*?)\n</tool_call>", entry["text"], flags=re.DOTALL)
+    named = [(call["name"], call["arguments"]) for call in map(json.loads, calls[::2])]
+    return content, named, "tool_calls" if named else entry["finish"]
+
+
+def _joined_calls(chunks: list[ChatCompletionChunk]) -> list[Call]:
+    names: dict[int, str] = {}
+    arguments: dict[int, str] = {}
+    for chunk in chunks:
+        for call in chunk.choices[0].delta.tool_calls or []:
+            assert call.function is not None
+            names[call.index] = names.get(call.index, "") + (call.function.name or "")
+            arguments[call.index] = arguments.get(call.index, "") + (call.function.arguments or "")
+    return [(name, json.loads(arguments[index])) for index, name in names.items()]
+
+
 @pytest.mark.parametrize("entry", CHATS, ids=[entry["name"] for entry in CHATS])
 def test_the_demo_model_says_its_golden_text(real_client: openai.OpenAI, entry: dict[str, Any]) -> None:
     answer = real_client.chat.completions.create(**_options(entry))
-    assert answer.choices[0].message.content == entry["text"]
-    assert answer.choices[0].finish_reason == entry["finish"]
+    message = answer.choices[0].message
+    calls = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or []]
+    assert (message.content or "", calls, answer.choices[0].finish_reason) == _read(entry)
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == entry["prompt_tokens"]
 
 
 async def test_streams_side_by_side_say_the_same(real: Fleet) -> None:
-    async def chat(entry: dict[str, Any]) -> tuple[str, str | None]:
+    async def chat(entry: dict[str, Any]) -> Reading:
         stream = await client.chat.completions.create(**_options(entry), stream=True)
         chunks = [chunk async for chunk in stream]
-        return "".join(chunk.choices[0].delta.content or "" for chunk in chunks), chunks[-1].choices[0].finish_reason
+        content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        return content, _joined_calls(chunks), chunks[-1].choices[0].finish_reason
 
     async with real.async_client() as client:
         answers = await asyncio.gather(*(chat(entry) for entry in CHATS))
-    assert answers == [(entry["text"], entry["finish"]) for entry in CHATS]
+    assert answers == [_read(entry) for entry in CHATS]
 
 
 def test_a_long_answer_comes_in_many_chunks(real_client: openai.OpenAI) -> None:
