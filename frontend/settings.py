@@ -90,7 +90,8 @@ class FrontendSettings:
         env="KVMESH_TOKENIZER_CACHE_MB",
     )
     unknown_fields: UnknownFields = setting(
-        "refuse", "what becomes of request fields that nobody has heard of; those known to be dangerous are always refused",
+        "refuse",
+        "what becomes of request fields that nobody has heard of; those known to be dangerous are always refused",
         env="KVMESH_UNKNOWN_FIELDS",
     )
     request_timeout: float = setting(600.0, "seconds after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
