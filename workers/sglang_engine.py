@@ -25,7 +25,7 @@ from workers.sglang_arguments import one_line, parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_processes import SglangProcesses, kill_children, reap_children
 from workers.sglang_requests import embedded
-from workers.sglang_run import Run, deadline_failed, failed
+from workers.sglang_run import Run, deadline_failed, failed, in_the_clients_words
 from workers.sglang_warm_up import FLUSH_S_MAX, WarmUp
 
 log = logging.getLogger(__name__)
@@ -287,6 +287,8 @@ class SglangEngine:
             run.expiry.cancel()
         if run.expired and isinstance(delta.end, Finished) and delta.end.reason == "abort":
             return Delta(delta.request_id, delta.start, delta.token_ids, deadline_failed())
+        if isinstance(delta.end, Failed):  # without the token that SGLang makes of whatever it refuses
+            return Delta(delta.request_id, delta.start, b"", in_the_clients_words(run.request, delta.end))
         return delta
 
     def _on_task_done(self, run: Run, task: asyncio.Task[None]) -> None:

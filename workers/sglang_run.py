@@ -2,20 +2,24 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
 from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.replies import Delta, Extras, Failed, Finished, Part
-from protocol.requests import Work
+from protocol.requests import Generate, Work
 from protocol.tokens import unpack_tokens
-from workers.sglang_requests import failure
+from workers.sglang_requests import GRAMMAR_DEAD_END, failure
 
 log = logging.getLogger(__name__)
+
+_AGAINST_GRAMMAR: Final = re.compile(rf"^(Failed to compile \w+ grammar: |.*(?={GRAMMAR_DEAD_END}))")
+"""How SGLang's GrammarManager, and our change of it, begin to say it."""
 
 
 class Reader(Protocol):
@@ -91,6 +95,15 @@ class Run:
 def deadline_failed() -> Failed:
     """The end of what did not begin in time."""
     return Failed(code=DeadlineExceeded.code, message="the deadline passed before the first token")
+
+
+def in_the_clients_words(request: Work, end: Failed) -> Failed:
+    """What the engine says against a request's grammar, with the name of the client's field that it came from."""
+    grammar = request.grammar if isinstance(request, Generate) else None
+    reason = _AGAINST_GRAMMAR.sub("", end.message)
+    if grammar is None or end.code != InvalidRequest.code or reason == end.message:
+        return end
+    return Failed(end.code, f"{grammar.field} cannot be used: {reason}"[:MESSAGE_CHARS_MAX], grammar.field)
 
 
 def failed(error: BaseException | None) -> Failed:

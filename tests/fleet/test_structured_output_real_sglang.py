@@ -1,0 +1,199 @@
+"""Answers that must look like something, on real SGLang: they do, whole, streamed and several at once; and what cannot be is a 400."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import openai
+import pytest
+from pydantic import BaseModel, Field
+
+from tests.fleet.processes import Fleet
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
+
+MODEL = "kvmesh-demo"
+ASK: dict[str, Any] = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "Tell me about kvmesh."}],
+    "max_tokens": 400,
+    "temperature": 0,
+}
+
+
+class Author(BaseModel):
+    name: str = Field(max_length=12)
+    languages: list[Literal["español", "中文", "русский"]] = Field(min_length=1, max_length=2)
+
+
+class Book(BaseModel):
+    title: str = Field(max_length=20)
+    pages: int = Field(ge=1, le=999)
+    kind: Literal["novel", "poem 🎉"]
+    author: Author
+    others: Annotated[list[Author], Field(max_length=1)] | None
+
+
+BOOK = Book.model_json_schema()
+STRICT = {"type": "json_schema", "json_schema": {"name": "book", "schema": BOOK, "strict": True}}
+AUTHOR = {"type": "json_schema", "json_schema": Author.model_json_schema(), "max_whitespace_cnt": 1}
+TAG = {"type": "structural_tag", "format": {"type": "tag", "begin": "<book>", "content": AUTHOR, "end": "</book>"}}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path_factory.mktemp("structured"))
+    try:
+        fleet.frontend()
+        fleet.worker("--max-total-tokens", "8192", "--max-running-requests", "8", engine="sglang")
+        fleet.wait_for_workers(1, wait_s_max=240)
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+@pytest.fixture(scope="module")
+def client(real: Fleet) -> Iterator[openai.OpenAI]:
+    with real.client() as client:
+        yield client
+
+
+def _text(client: openai.OpenAI, **fields: Any) -> str:
+    """The answer's text; the same whether whole or streamed."""
+    extra = {"extra_body": fields.pop("extra")} if "extra" in fields else {}
+    whole = client.chat.completions.create(**ASK | fields, **extra).choices[0]
+    stream = client.chat.completions.create(**ASK | fields, **extra, stream=True)
+    pieces = [choice.delta.content or "" for chunk in stream for choice in chunk.choices]
+    assert whole.finish_reason == "stop", whole.message.content
+    assert whole.message.content == "".join(pieces)
+    return whole.message.content
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": STRICT},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "book", "schema": BOOK, "strict": False}}},
+        {"extra": {"guided_json": BOOK}},
+        {"extra": {"guided_json": json.dumps(BOOK)}},
+        {"extra": {"json_schema": json.dumps(BOOK)}},
+    ],
+)
+def test_json_of_a_schema_conforms_by_every_name(client: openai.OpenAI, fields: dict[str, Any]) -> None:
+    Book.model_validate_json(_text(client, **fields))
+
+
+def test_the_openai_client_parses_into_a_model(client: openai.OpenAI) -> None:
+    parsed = client.chat.completions.parse(**ASK, response_format=Book).choices[0].message.parsed
+    assert isinstance(parsed, Book)
+
+
+def test_a_json_object_is_one(client: openai.OpenAI) -> None:
+    """What it holds is up to the model, which may not come to an end."""
+    answer = client.chat.completions.create(**ASK, response_format={"type": "json_object"}).choices[0]
+    text = answer.message.content or ""
+    if answer.finish_reason == "stop":
+        assert isinstance(json.loads(text), dict)
+    assert text.startswith("{")
+
+
+@pytest.mark.parametrize("name", ["regex", "guided_regex"])
+def test_text_of_an_expression_matches_it(client: openai.OpenAI, name: str) -> None:
+    pattern = r"[A-Z]{3}-\d{2}( é| 🎉){1,2}"
+    assert re.fullmatch(pattern, _text(client, extra={name: pattern}))
+
+
+def test_one_of_the_choices_is_the_answer_to_the_letter(client: openai.OpenAI) -> None:
+    choices = ["a.b*c", "(x|y)", 'line\n"two"', "naïve 🎉"]
+    assert _text(client, extra={"guided_choice": choices}) in choices
+    assert _text(client, extra={"guided_choice": choices[2:3]}) == choices[2]
+
+
+@pytest.mark.parametrize("name", ["ebnf", "guided_grammar"])
+def test_text_of_a_grammar_is_derived_from_it(client: openai.OpenAI, name: str) -> None:
+    grammar = 'root ::= "sum: " number ("+" number){2} \nnumber ::= [1-9] [0-9]?'
+    assert re.fullmatch(r"sum: [1-9]\d?(\+[1-9]\d?){2}", _text(client, extra={name: grammar}))
+
+
+@pytest.mark.parametrize("fields", [{"response_format": TAG}, {"extra": {"structural_tag": json.dumps(TAG)}}])
+def test_what_stands_in_a_structural_tag_conforms(client: openai.OpenAI, fields: dict[str, Any]) -> None:
+    text = _text(client, **fields)
+    assert text.startswith("<book>")
+    assert text.endswith("</book>")
+    Author.model_validate_json(text[6:-7])
+
+
+def test_several_choices_conform_each_with_log_probabilities(client: openai.OpenAI) -> None:
+    options = ASK | {"temperature": 1, "n": 3, "seed": 5, "logprobs": True, "top_logprobs": 2}
+    answer = client.chat.completions.create(**options, response_format=STRICT)
+    for choice in answer.choices:
+        Book.model_validate_json(choice.message.content or "")
+        assert choice.logprobs is not None
+        assert choice.logprobs.content is not None
+        assert b"".join(bytes(token.bytes or ()) for token in choice.logprobs.content).decode() == choice.message.content
+
+
+def test_completions_conform_too(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model=MODEL, prompt=["one", "two"], max_tokens=20, temperature=0, extra_body={"regex": "yes|no"})
+    assert all(choice.text in ("yes", "no") for choice in answer.choices)
+
+
+IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}, "response_format.json_schema.schema")
+    for schema in (
+        {"type": "thing"},
+        {"$ref": "#"},
+        {"$ref": "#/$defs/none"},
+        {"$ref": "https://example.com/schema.json"},
+        {"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"},
+        {"enum": []},
+        {"type": "string", "pattern": "("},
+        {"type": "string", "minLength": 5, "maxLength": 1},
+        {"type": "array", "maxItems": -1},
+        {"type": "object", "properties": ["a"]},
+        {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(3_000)}, "not": {}},
+        {"type": "number", "multipleOf": 3},
+    )
+] + [
+    ({"regex": "a?" * 4_000 + "a" * 4_000}, "regex"),
+    ({"regex": "(" * 8_000 + "a" + ")" * 8_000}, "regex"),
+    ({"guided_regex": "("}, "guided_regex"),
+    ({"guided_regex": r"(a)\1"}, "guided_regex"),
+    ({"guided_regex": "a\0"}, "guided_regex"),
+    ({"ebnf": "root := x"}, "ebnf"),
+    ({"ebnf": "root ::= root"}, "ebnf"),
+    ({"guided_grammar": "other ::= root"}, "guided_grammar"),
+    ({"structural_tag": "{}"}, "structural_tag"),
+    ({"response_format": {"type": "structural_tag", "format": {"type": "none"}}}, "response_format"),
+    ({"guided_json": "[" * 200_000}, "guided_json"),
+    ({"guided_choice": ["a"], "regex": "b"}, "regex"),
+    ({"regex": "a", "min_tokens": 5}, "min_tokens"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param"), IMPOSSIBLE)
+def test_what_cannot_be_is_a_400_that_names_the_field_and_the_engine_lives(
+    client: openai.OpenAI, real: Fleet, fields: dict[str, Any], param: str
+) -> None:
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as raised:
+            client.chat.completions.create(**ASK, extra_body=fields, stream=stream)
+        assert raised.value.param == param
+    assert _text(client, extra={"guided_choice": ["alive"]}) == "alive"
+    assert real.processes[1].popen.poll() is None
+
+
+def test_a_schema_that_leads_nowhere_is_the_clients_error(client: openai.OpenAI) -> None:
+    """It begins well, so that only generating tells; sampled, since that is what minus infinity everywhere would break."""
+    nowhere = {"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}, "required": ["a"], "additionalProperties": False}
+    with pytest.raises(openai.BadRequestError, match=r"guided_json cannot be used: .*nothing may follow"):
+        client.chat.completions.create(**ASK | {"temperature": 1}, extra_body={"guided_json": nowhere})
+    assert _text(client, extra={"guided_choice": ["alive"]}) == "alive"
+
+
+def test_a_tool_that_must_be_called_leaves_no_room_for_a_schema(client: openai.OpenAI) -> None:
+    tool: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(**ASK, tools=[tool], tool_choice="required", response_format=STRICT)  # pyright: ignore[reportArgumentType]
+    assert raised.value.param == "tool_choice"
