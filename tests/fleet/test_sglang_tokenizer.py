@@ -11,6 +11,7 @@ import pytest
 
 from tests.fleet.bert_models import minilm_dir, reference
 from tests.fleet.processes import Fleet
+from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
@@ -22,12 +23,29 @@ COUNT = next(entry for entry in CHATS if entry["name"] == "count-to-ten")
 MODEL, VECTORS = "kvmesh-demo", "minilm"
 
 
+def without_tokenizer_json(folder: Path) -> Path:
+    """The demo model with the vocabulary and merges that SGLang can read, and frontends cannot."""
+    folder.mkdir()
+    for name in ("config.json", "generation_config.json", "model.safetensors", "chat_template.jinja"):
+        (folder / name).symlink_to(demo_model_dir() / name)
+    tokenizer = json.loads((demo_model_dir() / "tokenizer.json").read_bytes())
+    (folder / "vocab.json").write_text(json.dumps(tokenizer["model"]["vocab"]))
+    merges = (merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"])
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    config = json.loads((demo_model_dir() / "tokenizer_config.json").read_bytes())
+    config["tokenizer_class"] = "Qwen2Tokenizer"
+    config["added_tokens_decoder"] = {token.pop("id"): token for token in tokenizer["added_tokens"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A frontend without files of any model, a worker that generates, and one that makes vectors."""
     fleet = Fleet(tmp_path_factory.mktemp("sglang_tokenizer"))
     fleet.frontend("--cache-dir", str(fleet.directory / "cache"))
-    fleet.worker("--use-sglang-tokenizer", "--tool-call-parser", "qwen25", engine="sglang")
+    model = ("--model-path", str(without_tokenizer_json(fleet.directory / MODEL)))
+    fleet.worker(*model, "--use-sglang-tokenizer", "--tool-call-parser", "qwen25", engine="sglang")
     vectors = ("--model-path", str(minilm_dir()), "--served-model-name", VECTORS, "--embedding-worker")
     fleet.worker(*vectors, "--use-sglang-tokenizer", engine="sglang")
     fleet.wait_for_workers(2, wait_s_max=300)

@@ -2,13 +2,16 @@
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 
-from protocol.errors import InvalidRequest
+from protocol.errors import InvalidRequest, StartError
+from protocol.pieces import PIECES_FILE
 from protocol.replies import Failed, Tokenized
 from protocol.requests import Tokenize
 from protocol.tokens import pack_tokens
+from workers.model_card import build_card
 from workers.tokenizing import UNANSWERED_MAX, Tokenizing
 
 NOW_MS = 1_000.0
@@ -93,3 +96,15 @@ async def test_a_worker_that_does_not_tokenize_says_so() -> None:
     assert refused is not None
     assert refused.code == "engine_fault"
     tokenizing.close()
+
+
+def test_a_model_that_frontends_cannot_tokenize_for_is_refused_unless_the_worker_does(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vocab_size": 8}')
+    with pytest.raises(StartError, match=r"has no tokenizer\.json: .* --use-sglang-tokenizer"):
+        build_card(tmp_path, name="m")
+    pieces = tmp_path / "elsewhere.msgpack"
+    pieces.write_bytes(b"table")
+    card, files = build_card(tmp_path, name="m", pieces=pieces)
+    assert card.tokenizes
+    assert [file.name for file in card.files] == [PIECES_FILE]
+    assert list(files.values()) == [pieces]
