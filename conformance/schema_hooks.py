@@ -17,6 +17,23 @@ _LENGTHS: Final = {"/v1/chat/completions": "max_tokens", "/v1/completions": "max
 """The field without which an answer ends where the model says so."""
 
 
+ITEMS_MAX: Final = 20
+"""Of a generated list. Lists as long as the document allows, of ten thousand messages, keep schemathesis busy for hours."""
+
+
+@schemathesis.hook
+def before_load_schema(context: Any, raw_schema: Any) -> None:  # noqa: ARG001 -- the hook's own names
+    """Shorten the lists in the document."""
+    if isinstance(raw_schema, dict):
+        if isinstance(raw_schema.get("maxItems"), int):
+            raw_schema["maxItems"] = min(raw_schema["maxItems"], ITEMS_MAX)
+        for each in raw_schema.values():
+            before_load_schema(context, each)
+    elif isinstance(raw_schema, list):
+        for each in raw_schema:
+            before_load_schema(context, each)
+
+
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:  # noqa: ARG001 -- the hook's own names
     """Name a model that is served, and cap what is generated."""
