@@ -1,7 +1,7 @@
 """A request to /v1/messages → the chat it is."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,11 @@ from frontend.api.anthropic.schemas import (
 from frontend.api.grammars import JsonSchemaFormat, NamedSchema
 from frontend.api.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest, UnsupportedParameter
+
+_AS_IN_CHAT: Final = (
+    *("max_tokens", "stream", "temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "seed"),
+    *("lora_path", "cache_salt", "priority", "nvext"),
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,18 +70,11 @@ def generating_chat_of(request: MessagesRequest) -> ChatCompletionRequest:
     chat = chat_of(request)
     return msgspec.structs.replace(
         chat,
-        max_tokens=request.max_tokens,
-        stream=request.stream,
         stop=request.stop_sequences or None,
-        temperature=request.temperature,
-        top_p=request.top_p,
         top_k=request.top_k or None,
         user=None if request.metadata is None else request.metadata.user_id,
-        lora_path=request.lora_path,
-        cache_salt=request.cache_salt,
-        priority=request.priority,
         chat_template_kwargs={**(chat.chat_template_kwargs or {}), **(request.chat_template_kwargs or {})} or None,
-        nvext=request.nvext,
+        **{name: getattr(request, name) for name in _AS_IN_CHAT},
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from frontend.api.nvext import Label, NvExt
-from frontend.api.schemas import MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, Model, StopString, TokenCount
+from frontend.api.schemas import MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, Model, Penalty, StopString, TokenCount
 from protocol.limits import STOPS_MAX
 
 BLOCKS_MAX = 10_000
@@ -146,6 +146,11 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, forbid_unkn
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
     # Extensions
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     lora_path: Label | None = None
     cache_salt: Label | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
