@@ -34,6 +34,16 @@ GOLDEN: dict[str, dict[str, Any]] = {
 """Answers of 99 to 419 tokens; some seconds where all run at once."""
 
 
+BOOK = {
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["poem", "novel"]},
+        "lines": {"type": "array", "items": {"type": "string", "pattern": "^[a-z ]{12}$"}, "minItems": 12, "maxItems": 12},
+    },
+    "required": ["kind", "lines"],
+}
+
+
 class Pair:
     """A frontend and two workers, each by its name."""
 
@@ -180,15 +190,53 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
     pair.start(*victims)
 
 
+async def _book(pair: Pair, fault: Callable[[], None] | None) -> str:
+    """Greedy JSON of a schema, streamed, with the fault in its midst."""
+    text = ""
+    async with pair.fleet.async_client() as client:
+        stream = await client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": "Tell me about a book."}],
+            max_tokens=400,
+            temperature=0,
+            stream=True,
+            extra_body={"guided_json": BOOK},
+        )
+        async for chunk in stream:
+            text += chunk.choices[0].delta.content or ""
+            if fault is not None and len(text) > 60:
+                await asyncio.to_thread(fault)
+                fault = None
+    assert fault is None
+    return text
+
+
+async def test_json_of_a_schema_goes_on_where_its_worker_was_killed(pair: Pair) -> None:
+    victims: list[str] = []
+
+    def fault() -> None:
+        victims.append(pair.busy())
+        pair.scheduler(victims[0]).suspend()
+        pair.workers[victims[0]].popen.send_signal(signal.SIGKILL)
+        pair.wait_until(lambda: moved(pair.fleet, cause="died") > before)
+
+    undisturbed = await _book(pair, None)
+    before = moved(pair.fleet, cause="died")
+    assert await _book(pair, fault) == undisturbed
+    assert [len(line) for line in json.loads(undisturbed)["lines"]] == [12] * 12
+    pair.workers[victims[0]].popen.wait()
+    pair.start(*victims)
+
+
 async def test_a_killed_scheduler_is_its_workers_end_and_its_streams_go_on(pair: Pair) -> None:
     victims: list[str] = []
 
     def fault() -> None:
         victims.append(pair.busy())
         pair.scheduler(victims[0]).kill()
-        pair.wait_until(lambda: lost_workers(pair.fleet, "died") == 2)
+        pair.wait_until(lambda: lost_workers(pair.fleet, "died") == lost + 1)
 
-    before = moved(pair.fleet, cause="died")
+    before, lost = moved(pair.fleet, cause="died"), lost_workers(pair.fleet, "died")
     await _golden_answers(pair, fault)
     assert moved(pair.fleet, cause="died") > before
     worker = pair.workers.pop(victims[0])
