@@ -16,7 +16,7 @@ from sglang.srt.parser.response_template import grammar_holds_calls
 
 from protocol.replies import Content, Finished, Part
 from workers.sglang_reading.calls import CallIds
-from workers.sglang_reading.families import Pieces, pieces_for
+from workers.sglang_reading.families import Pieces, bite_chars, pieces_for
 from workers.sglang_reading.shown import Shown, WholeCall, WholeMessage
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ class Parsers:
     """SGLang's parsers for one request, chosen as its chat serving chooses them (`_build_chat_response`, `_process_tool_call_stream`)."""
 
     def __init__(self, serving: Any, chat: ChatCompletionRequest) -> None:
+        self.tool_call_parser: str | None = serving.tool_call_parser
         self._serving = serving
         self._chat = chat
         self._tools = serving._effective_tools(chat)
@@ -169,13 +170,18 @@ class _Stream:
         self._thinking = parsers.thinking(stream=True)
         self._calls = parsers.calls()
         self._pieces = parsers.pieces()
+        self._call_format = parsers.tool_call_parser if self._calls is not None and self._calls.native else None
+        self._gathered = ""
 
     def take(self, text: str, *, last: bool) -> list[Part]:
         """What the parsers make of more text; with the last, also what they hold back."""
         parts: list[Part] = []
         for piece in self._pieces.feed(text, last=last):
-            parts += self._parse(piece, last=False)
-        return parts + self._parse("", last=True) if last else parts
+            self._gathered += piece
+            if len(self._gathered) >= bite_chars(self._call_format, self._shown.call_chars):
+                parts += self._parse(self._gathered, last=False)
+                self._gathered = ""
+        return parts + self._parse(self._gathered, last=False) + self._parse("", last=True) if last else parts
 
     def _parse(self, text: str, *, last: bool) -> list[Part]:
         reasoning, text = self._think(text, last=last)
@@ -202,9 +208,10 @@ class _Stream:
 
 
 class _CallStream:
-    """One of SGLang's two kinds of parsers of calls in a stream."""
+    """One of SGLang's two kinds of parsers of calls in a stream: of a model's own format (`native`), or of forced calls in JSON."""
 
     def __init__(self, parser: FunctionCallParser | JsonArrayParser, tools: list[Any]) -> None:
+        self.native = not isinstance(parser, JsonArrayParser)
         self._parser = parser
         self._tools = tools
 

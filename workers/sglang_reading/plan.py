@@ -16,6 +16,7 @@ from protocol.tokens import unpack_tokens
 from workers.sglang_reading.calls import CallIds
 from workers.sglang_reading.message import Parsed, Plain
 from workers.sglang_reading.reader import Reader
+from workers.sglang_reading.seam import check_reading_seam
 from workers.sglang_reading.text import token_text
 
 _GRAMMARS: Final = ("json_schema", "regex", "ebnf", "structural_tag")
@@ -54,9 +55,12 @@ class Readings:
     Args:
         manager: SGLang's TokenizerManager.
         templates: SGLang's TemplateManager, which knows what the chat template makes of thinking.
+    Raises:
+        StartError: this SGLang is not the one that the reading was written for.
     """
 
     def __init__(self, manager: Any, templates: Any) -> None:
+        check_reading_seam()
         self._serving = _Serving(manager, templates)
         self._tokenizer = manager.tokenizer
         self._kept_stop_ids = frozenset(tool_close_token_ids(self._serving.tool_call_parser, self._tokenizer)) | _kept_by_gpt_oss(

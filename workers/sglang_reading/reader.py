@@ -23,6 +23,13 @@ class Message(Protocol):
 class Reader:
     """Reads the tokens of one request; what it makes of them does not depend on how they are batched.
 
+    Args:
+        text: of the tokens.
+        message: what the text is made into.
+        stops: strings that end the answer.
+        include_stop: show them.
+        min_tokens: stop strings count only in the text of the tokens behind this many.
+        kept_stop_ids: stop tokens that are part of a call.
     Attributes:
         stopped_after_tokens: tokens up to and including the one that completed a stop string, without those that were replayed;
             None while none did.

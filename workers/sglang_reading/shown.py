@@ -32,9 +32,12 @@ class Shown:
 
     Args:
         ids: names the calls.
+    Attributes:
+        call_chars: characters of the latest call's arguments; 0 before the first.
     """
 
     def __init__(self, ids: CallIds) -> None:
+        self.call_chars = 0
         self._ids = ids
         self._reasoning = _Prose()
         self._content = _Prose()
@@ -55,6 +58,7 @@ class Shown:
 
     def call(self, item: Any) -> list[Part]:
         """A piece of a call, SGLang's `ToolCallItem`."""
+        self.call_chars = len(item.parameters or "") + (0 if item.name else self.call_chars)
         call = self._by_tool_index.get(item.tool_index)
         if item.name:
             call = self._by_tool_index[item.tool_index] = _ShownCall(len(self._calls), item.name)
