@@ -43,15 +43,15 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:  # noqa: ARG001 -
     path = case.operation.path
     if isinstance(body.get("model"), str):
         body["model"] = os.environ["KVMESH_EMBEDDING_MODEL" if path in _EMBEDDING_PATHS else "KVMESH_CHAT_MODEL"]
-    if path in _LENGTHS:
-        body.setdefault(_LENGTHS[path], CAPS["max_tokens"])
+    if path in _LENGTHS and body.get(_LENGTHS[path]) is None:
+        body[_LENGTHS[path]] = CAPS["max_tokens"]
     _cap(body)
     if path == "/generate" and body.get("sampling_params") is None:
         body["sampling_params"] = {"max_new_tokens": CAPS["max_new_tokens"]}
     parameters = body.get("sampling_params")
     for each in parameters if isinstance(parameters, list) else [parameters]:
         if isinstance(each, dict):
-            each.setdefault("max_new_tokens", CAPS["max_new_tokens"])
+            each["max_new_tokens"] = each.get("max_new_tokens") or CAPS["max_new_tokens"]
             _cap(each)
 
 
