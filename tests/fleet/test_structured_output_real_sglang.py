@@ -17,7 +17,7 @@ MODEL = "kvmesh-demo"
 ASK: dict[str, Any] = {
     "model": MODEL,
     "messages": [{"role": "user", "content": "Tell me about kvmesh."}],
-    "max_tokens": 400,
+    "max_tokens": 800,
     "temperature": 0,
 }
 
