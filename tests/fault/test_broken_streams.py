@@ -45,9 +45,11 @@ def test_a_message_ends_with_an_error_event(fleet: Fleet, worker: Process) -> No
                 if worker.popen.poll() is None:
                     worker.stop(signal.SIGKILL)
 
-    with anthropic.Anthropic(base_url=fleet.url, api_key="none", max_retries=0, timeout=60) as client:
-        with pytest.raises(anthropic.APIStatusError) as raised:
-            read(client)
+    with (
+        anthropic.Anthropic(base_url=fleet.url, api_key="none", max_retries=0) as client,
+        pytest.raises(anthropic.APIStatusError) as raised,
+    ):
+        read(client)
     assert texts
     assert isinstance(raised.value.body, dict)
     assert raised.value.body["type"] == "error"

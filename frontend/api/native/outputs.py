@@ -1,13 +1,13 @@
 """What a choice gains → SGLang's output object: all of it so far, each time."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from frontend.api.logprobs import Score, TokenTexts, scores
 from frontend.api.native.schemas import GenerateRequest
 from frontend.generation import Choice
-from frontend.text.gain import Answer, Gain
+from frontend.text.gain import Gain
 from protocol.tokens import count_tokens, unpack_tokens
 
 
@@ -25,11 +25,21 @@ class OutputWriter:
         self._prompt = prompt
         self._texts = texts
         self._started_s = started_s
-        self._answer = Answer()
+        self._text = ""
+        self._told: dict[str, list[Any]] = {}
+        """Log probabilities so far, under SGLang's names; kept, since each output repeats them all."""
+        if request.return_logprob:
+            self._tell("output", ())
 
     def add(self, gain: Gain) -> None:
         """Take what came next."""
-        self._answer.add(gain)
+        self._text += gain.text
+        if not self._request.return_logprob:
+            return
+        start = self._request.logprob_start_len
+        if gain.prompt_logprobs is not None and start is not None and start >= 0:
+            self._tell("input", list(scores(self._prompt, [gain.prompt_logprobs]))[start:])
+        self._tell("output", scores(gain.token_ids, gain.logprobs))
 
     def output(self, choice: Choice, index: int | None = None) -> dict[str, Any]:
         """The output so far.
@@ -38,7 +48,7 @@ class OutputWriter:
             index: place in the batch, told in streams of several.
         """
         place = {} if index is None else {"index": index}
-        return {"text": self._answer.text, "output_ids": list(unpack_tokens(choice.output)), "meta_info": self._meta_info(choice), **place}
+        return {"text": self._text, "output_ids": list(unpack_tokens(choice.output)), "meta_info": self._meta_info(choice), **place}
 
     def _meta_info(self, choice: Choice) -> dict[str, Any]:
         info: dict[str, Any] = {
@@ -52,22 +62,14 @@ class OutputWriter:
         }
         if choice.finish_reason is not None:
             info["e2e_latency"] = time.monotonic() - self._started_s
-        return info | self._logprobs() if self._request.return_logprob else info
+        return info | self._told
 
-    def _logprobs(self) -> dict[str, Any]:
-        told = self._told([score for packed, parts in self._answer.scored for score in scores(packed, parts)], "output")
-        start = self._request.logprob_start_len
-        if start is None or start < 0 or self._answer.prompt_logprobs is None:
-            return told
-        return self._told(list(scores(self._prompt, [self._answer.prompt_logprobs]))[start:], "input") | told
-
-    def _told(self, of: Sequence[Score], side: str) -> dict[str, Any]:
-        told: dict[str, Any] = {f"{side}_token_logprobs": [self._entry(score.token_id, score.logprob) for score in of]}
-        if self._request.top_logprobs_num:
-            told[f"{side}_top_logprobs"] = [
-                None if score.logprob is None else [self._entry(token_id, logprob) for token_id, logprob in score.top] for score in of
-            ]
-        return told
+    def _tell(self, side: str, of: Iterable[Score]) -> None:
+        tokens = self._told.setdefault(f"{side}_token_logprobs", [])
+        tops = self._told.setdefault(f"{side}_top_logprobs", []) if self._request.top_logprobs_num else []
+        for score in of:
+            tokens.append(self._entry(score.token_id, score.logprob))
+            tops.append(None if score.logprob is None else [self._entry(token_id, logprob) for token_id, logprob in score.top])
 
     def _entry(self, token_id: int, logprob: float | None) -> list[Any]:
         return [logprob, token_id, None if self._texts is None else self._texts.text(token_id)]
