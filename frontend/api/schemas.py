@@ -31,6 +31,8 @@ StopPattern = Annotated[str, Meta(min_length=1, max_length=PATTERN_BYTES_MAX)]
 MetadataKey = Annotated[str, Meta(max_length=64)]
 MetadataValue = Annotated[str, Meta(max_length=512)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=2)]
+"""Logits are divided by it; by numbers near zero they become infinite, and an engine dies of that."""
 
 
 class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +61,7 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     # Extensions
     top_k: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=STOP_TOKEN_IDS_MAX)] | None = None

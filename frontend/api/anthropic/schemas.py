@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from frontend.api.nvext import Label, NvExt
-from frontend.api.schemas import MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, Model, Penalty, StopString, TokenCount
+from frontend.api.schemas import MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, Model, Penalty, RepetitionPenalty, StopString, TokenCount
 from protocol.limits import STOPS_MAX
 
 BLOCKS_MAX = 10_000
@@ -149,7 +149,7 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, forbid_unkn
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     lora_path: Label | None = None
     cache_salt: Label | None = None

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from frontend.api.grammars import GrammarText, Pattern
 from frontend.api.nvext import Label
 from frontend.api.refusals import REFUSED_FIELDS as REFUSED_EVERYWHERE
-from frontend.api.schemas import CHOICES_MAX, PROMPTS_MAX, TOKENS_MAX, Model, Penalty, StopPattern, StopString, TokenId
+from frontend.api.schemas import CHOICES_MAX, PROMPTS_MAX, TOKENS_MAX, Model, Penalty, RepetitionPenalty, StopPattern, StopString, TokenId
 from protocol.limits import CUSTOM_PARAMS_MAX, DP_RANKS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
 
 NEW_TOKENS_DEFAULT: Final = 128
@@ -61,7 +61,7 @@ class SamplingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None

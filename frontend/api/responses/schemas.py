@@ -17,6 +17,7 @@ from frontend.api.schemas import (
     Model,
     Penalty,
     ReasoningEffort,
+    RepetitionPenalty,
     StopString,
     StreamOptions,
     TokenCount,
@@ -102,7 +103,7 @@ class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
     ignore_eos: bool | None = None

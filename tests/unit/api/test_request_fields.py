@@ -2,9 +2,13 @@
 
 from typing import Any, cast
 
+import msgspec
 import pytest
 
+from frontend.api.anthropic.schemas import MessagesRequest
 from frontend.api.messages import check_messages
+from frontend.api.native.schemas import SamplingParams
+from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.sampling import sampling_for, sampling_of_choice
 from frontend.api.schemas import CompletionRequest
 from frontend.models import ServedModel
@@ -58,3 +62,22 @@ def test_every_choice_has_a_seed_of_its_own_within_an_int64() -> None:
     seeds = [sampling_of_choice(sampling, index).seed for index in range(4)]
     assert seeds == [2**63 - 2, 2**63 - 1, -(2**63), -(2**63) + 1]
     assert sampling_of_choice(Sampling(max_new_tokens=1), 3).seed is None
+
+
+@pytest.mark.parametrize("penalty", ["5e-324", "0.009", "0", "-1", "2.1"])
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        (CompletionRequest, '"model": "m", "prompt": "x"'),
+        (ResponsesRequest, '"model": "m", "input": "x"'),
+        (MessagesRequest, '"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]'),
+        (SamplingParams, ""),
+    ],
+)
+def test_a_penalty_that_makes_logits_infinite_is_refused(kind: Any, rest: str, penalty: str) -> None:
+    def body(value: str) -> str:
+        return f'{{{rest}{", " if rest else ""}"repetition_penalty": {value}}}'
+
+    msgspec.json.decode(body("0.01"), type=kind)
+    with pytest.raises(msgspec.ValidationError, match="repetition_penalty"):
+        msgspec.json.decode(body(penalty), type=kind)
