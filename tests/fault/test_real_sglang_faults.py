@@ -190,28 +190,42 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
     pair.start(*victims)
 
 
-async def _book(pair: Pair, fault: Callable[[], None] | None) -> str:
+ASKED: dict[str, dict[str, Any]] = {
+    "json": {"guided_json": BOOK},
+    "call": {"tools": [{"type": "function", "function": {"name": "shelve", "parameters": BOOK}}], "tool_choice": "required"},
+}
+"""Ways to a book: as the answer itself, or as the arguments of a call that the worker's parser reads."""
+
+
+async def _book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None] | None) -> str:
     """Greedy JSON of a schema, streamed, with the fault in its midst."""
-    text = ""
+    text, ids = "", []
     async with pair.fleet.async_client() as client:
         stream = await client.chat.completions.create(
             model=MODEL,
             messages=[{"role": "user", "content": "Tell me about a book."}],
-            max_tokens=400,
+            max_tokens=800,
             temperature=0,
             stream=True,
-            extra_body={"guided_json": BOOK},
+            extra_body=asked,
         )
         async for chunk in stream:
-            text += chunk.choices[0].delta.content or ""
+            delta = chunk.choices[0].delta
+            text += delta.content or ""
+            for call in delta.tool_calls or []:
+                assert call.function is not None
+                text += call.function.arguments or ""
+                ids += [call.id] if call.id else []
             if fault is not None and len(text) > 60:
                 await asyncio.to_thread(fault)
                 fault = None
     assert fault is None
+    assert len(ids) == ("tools" in asked)
     return text
 
 
-async def test_json_of_a_schema_goes_on_where_its_worker_was_killed(pair: Pair) -> None:
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
+async def test_json_of_a_schema_goes_on_where_its_worker_was_killed(pair: Pair, asked: dict[str, Any]) -> None:
     victims: list[str] = []
 
     def fault() -> None:
@@ -220,9 +234,9 @@ async def test_json_of_a_schema_goes_on_where_its_worker_was_killed(pair: Pair) 
         pair.workers[victims[0]].popen.send_signal(signal.SIGKILL)
         pair.wait_until(lambda: moved(pair.fleet, cause="died") > before)
 
-    undisturbed = await _book(pair, None)
+    undisturbed = await _book(pair, asked, None)
     before = moved(pair.fleet, cause="died")
-    assert await _book(pair, fault) == undisturbed
+    assert await _book(pair, asked, fault) == undisturbed
     assert [len(line) for line in json.loads(undisturbed)["lines"]] == [12] * 12
     pair.workers[victims[0]].popen.wait()
     pair.start(*victims)
