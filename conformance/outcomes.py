@@ -1,9 +1,9 @@
 """What the suites' JUnit reports say, as one table."""
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 NOTE_CHARS_MAX = 160
 

@@ -66,7 +66,11 @@ def started(logs: Path, *, embedding_model: Path) -> Iterator[str]:
     bin_dir = ROOT / ".venv" / "bin"
     parts: list[Part] = []
     try:
-        parts.append(_start(logs, "chat", [bin_dir / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", NO_BLANKS, *PARSERS]))
+        parts.append(
+            _start(
+                logs, "chat", [bin_dir / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", NO_BLANKS, *PARSERS]
+            )
+        )
         embedding = [bin_dir / "python", "-m", "workers", "--frontend", mesh, "--embedding-worker"]
         parts.append(_start(logs, "embedding", [*embedding, "--model-path", embedding_model, "--served-model-name", EMBEDDING_MODEL]))
         url = f"http://127.0.0.1:{port}"

@@ -11,6 +11,7 @@ from conformance.clients.trips import TRIP_SCHEMA, Trip
 
 LOOSE = {"temperature": 1, "top_p": 1}
 """See `trips.LOOSE`; this client has no arguments for them."""
+ALONE = {"disable_parallel_tool_use": True}
 
 QUESTION: Any = [{"role": "user", "content": "What is kvmesh?"}]
 TRIP: Any = [{"role": "user", "content": "Book a trip to Rome by train for three days."}]
@@ -47,7 +48,7 @@ def test_the_stream_helper_accumulates(claude: anthropic.Anthropic, model: str) 
     assert text == "".join(block.text for block in message.content if block.type == "text")
 
 
-@pytest.mark.parametrize("choice", [{"type": "any"}, {"type": "tool", "name": "book_trip"}], ids=["any", "tool"])
+@pytest.mark.parametrize("choice", [{"type": "any", **ALONE}, {"type": "tool", "name": "book_trip", **ALONE}], ids=["any", "tool"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_tool_is_used(claude: anthropic.Anthropic, model: str, choice: Any, stream: bool) -> None:
     options: Any = {"model": model, "messages": TRIP, "tools": [TOOL], "tool_choice": choice, "max_tokens": 200, "extra_body": LOOSE}
@@ -77,7 +78,11 @@ def test_a_stop_sequence_is_named(claude: anthropic.Anthropic, model: str) -> No
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "e")
 
 
-BAD: list[dict[str, Any]] = [{"extra_body": {"temperature": 9}}, {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "nowhere"}}, {"max_tokens": 0}]
+BAD: list[dict[str, Any]] = [
+    {"extra_body": {"temperature": 9}},
+    {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "nowhere"}},
+    {"max_tokens": 0},
+]
 
 
 @pytest.mark.parametrize("options", BAD, ids=["temperature", "tool_choice", "max_tokens"])

@@ -7,7 +7,7 @@ import pytest
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-from conformance.clients.trips import LOOSE, City, Trip
+from conformance.clients.trips import LOOSE, ONE_CALL, City, Trip
 
 TRIP = "Book a trip to Rome by train for three days."
 
@@ -51,7 +51,7 @@ def test_batch(chat: ChatOpenAI) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_bound_tools_are_called(chat: ChatOpenAI, stream: bool) -> None:
-    bound = chat.bind_tools([book_trip], tool_choice="required").bind(**LOOSE)
+    bound = chat.bind_tools([book_trip], tool_choice="required").bind(**ONE_CALL)
     if stream:
         answer: Any = None
         for chunk in bound.stream(TRIP):

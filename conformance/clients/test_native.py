@@ -60,12 +60,20 @@ def test_generate_streamed_repeats_the_text_so_far(http: httpx.Client) -> None:
 
 def test_generate_with_log_probabilities(http: httpx.Client) -> None:
     answer = post(
-        http, "/generate", text="kvmesh is", sampling_params={"max_new_tokens": 4}, return_logprob=True, logprob_start_len=0, top_logprobs_num=2
+        http,
+        "/generate",
+        text="kvmesh is",
+        sampling_params={"max_new_tokens": 4},
+        return_logprob=True,
+        logprob_start_len=0,
+        top_logprobs_num=2,
     )
     assert len(answer["meta_info"]["output_token_logprobs"]) == answer["meta_info"]["completion_tokens"]
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses", "/generate"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses", "/generate"]
+)
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b'"text"', b'{"model": 3}', b"\xff"])
 def test_a_body_that_is_none_is_said_to_be_wrong(http: httpx.Client, path: str, body: bytes) -> None:
     answer = http.post(path, content=body, headers={"content-type": "application/json"})

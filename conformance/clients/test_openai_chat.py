@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from conformance.clients.exact import each_exact, exact
-from conformance.clients.trips import BOOK_TRIP, LOOSE, QUESTION, TOOLS, TRIP_QUESTION, TRIP_SCHEMA, Trip
+from conformance.clients.trips import BOOK_TRIP, LOOSE, ONE_CALL, QUESTION, TOOLS, TRIP_QUESTION, TRIP_SCHEMA, Trip
 
 NO_THINKING: Any = {"chat_template_kwargs": {"enable_thinking": False}}
 JSON_SCHEMA: Any = {"type": "json_schema", "json_schema": {"name": "trip", "strict": True, "schema": TRIP_SCHEMA}}
@@ -63,9 +63,7 @@ def test_several_choices(client: openai.OpenAI, model: str, stream: bool) -> Non
 @pytest.mark.parametrize("choice", ["auto", "none", "required", NAMED], ids=["auto", "none", "required", "named"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_tool_choice(client: openai.OpenAI, model: str, choice: Any, stream: bool) -> None:
-    options: Any = {"model": model, "messages": TRIP_QUESTION, "tools": TOOLS, "tool_choice": choice, "max_tokens": 200, **LOOSE}
-    if choice in ("required", NAMED):
-        options["parallel_tool_calls"] = False  # or so hot a model calls on and on
+    options: Any = {"model": model, "messages": TRIP_QUESTION, "tools": TOOLS, "tool_choice": choice, "max_tokens": 200, **ONE_CALL}
     if stream:
         chunks = each_exact(client.chat.completions.create(**options, stream=True))
         calls = arguments_of(chunks)
@@ -97,7 +95,7 @@ def test_one_call_at_most_where_calls_are_not_parallel(client: openai.OpenAI, mo
 
 
 def test_a_tools_result_goes_back(client: openai.OpenAI, model: str) -> None:
-    first = client.chat.completions.create(model=model, messages=TRIP_QUESTION, tools=TOOLS, tool_choice=NAMED, max_tokens=200, **LOOSE)
+    first = client.chat.completions.create(model=model, messages=TRIP_QUESTION, tools=TOOLS, tool_choice=NAMED, max_tokens=200, **ONE_CALL)
     call = (first.choices[0].message.tool_calls or [])[0]
     messages = [*TRIP_QUESTION, first.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": '{"booked": true}'}]
     answer = exact(client.chat.completions.create(model=model, messages=messages, tools=TOOLS, max_tokens=16))
@@ -107,7 +105,14 @@ def test_a_tools_result_goes_back(client: openai.OpenAI, model: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_json_schema_holds(client: openai.OpenAI, model: str, stream: bool) -> None:
-    options: Any = {"model": model, "messages": TRIP_QUESTION, "response_format": JSON_SCHEMA, "max_tokens": 200, **LOOSE, "extra_body": NO_THINKING}
+    options: Any = {
+        "model": model,
+        "messages": TRIP_QUESTION,
+        "response_format": JSON_SCHEMA,
+        "max_tokens": 200,
+        **LOOSE,
+        "extra_body": NO_THINKING,
+    }
     if stream:
         chunks = each_exact(client.chat.completions.create(**options, stream=True))
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
@@ -143,7 +148,9 @@ def test_parse_gives_tools_arguments(client: openai.OpenAI, model: str) -> None:
         trip: Trip
 
     tool = openai.pydantic_function_tool(BookTrip)
-    answer = client.chat.completions.parse(model=model, messages=TRIP_QUESTION, tools=[tool], tool_choice="required", max_tokens=200, **LOOSE)
+    answer = client.chat.completions.parse(
+        model=model, messages=TRIP_QUESTION, tools=[tool], tool_choice="required", max_tokens=200, **ONE_CALL
+    )
     calls = answer.choices[0].message.tool_calls or []
     assert isinstance(calls[0].function.parsed_arguments, BookTrip)
 
@@ -161,7 +168,7 @@ def test_the_stream_helper_accumulates(client: openai.OpenAI, model: str) -> Non
 def test_the_stream_helper_accumulates_calls(client: openai.OpenAI, model: str) -> None:
     with client.chat.completions.stream(
         model=model, messages=TRIP_QUESTION, tools=[{**BOOK_TRIP, "function": {**BOOK_TRIP["function"], "strict": True}}],
-        tool_choice="required", max_tokens=200, **LOOSE,
+        tool_choice="required", max_tokens=200, **ONE_CALL,
     ) as stream:  # fmt: skip
         kinds = {event.type for event in stream}
         answer = stream.get_final_completion()
@@ -190,7 +197,12 @@ def test_log_probabilities_spell_the_content(client: openai.OpenAI, model: str, 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_thinking_is_not_content(client: openai.OpenAI, model: str, stream: bool) -> None:
-    options: Any = {"model": model, "messages": QUESTION, "max_tokens": 64, "extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}
+    options: Any = {
+        "model": model,
+        "messages": QUESTION,
+        "max_tokens": 64,
+        "extra_body": {"chat_template_kwargs": {"enable_thinking": True}},
+    }
     if stream:
         chunks = each_exact(client.chat.completions.create(**options, stream=True))
         content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)

@@ -52,7 +52,9 @@ def test_log_probabilities_with_offsets(client: openai.OpenAI, model: str, strea
 
 
 def test_the_prompts_log_probabilities_come_with_echo(client: openai.OpenAI, model: str) -> None:
-    answer = exact(client.completions.create(model=model, prompt="kvmesh is a server", max_tokens=1, echo=True, logprobs=1), CompletionAsSent)
+    answer = exact(
+        client.completions.create(model=model, prompt="kvmesh is a server", max_tokens=1, echo=True, logprobs=1), CompletionAsSent
+    )
     choice = answer.choices[0]
     assert choice.text.startswith("kvmesh is a server")
     assert choice.logprobs is not None

@@ -7,10 +7,10 @@ import openai
 import pytest
 
 from conformance.clients.exact import exact
-from conformance.clients.trips import BOOK_TRIP, LOOSE, TRIP_SCHEMA, Trip
+from conformance.clients.trips import BOOK_TRIP, ONE_CALL, TRIP_SCHEMA, Trip
 
 TOOL: Any = {"type": "function", "strict": True, **BOOK_TRIP["function"]}
-LOOSELY: Any = {name: LOOSE[name] for name in ("temperature", "top_p")}
+LOOSELY: Any = {name: ONE_CALL[name] for name in ("temperature", "top_p", "parallel_tool_calls")}
 QUESTION = "Book a trip to Rome by train for three days."
 FORMAT: Any = {"format": {"type": "json_schema", "name": "trip", "strict": True, "schema": TRIP_SCHEMA}}
 
@@ -35,7 +35,8 @@ def test_a_conversation_with_instructions(client: openai.OpenAI, model: str) -> 
 
 def test_a_response_streamed(client: openai.OpenAI, model: str) -> None:
     events = [
-        exact(event) for event in client.responses.create(model=model, input="What is kvmesh?", max_output_tokens=48, stream=True, store=False)
+        exact(event)
+        for event in client.responses.create(model=model, input="What is kvmesh?", max_output_tokens=48, stream=True, store=False)
     ]
     assert events[0].type == "response.created"
     assert events[-1].type in ("response.completed", "response.incomplete")
@@ -46,7 +47,9 @@ def test_a_response_streamed(client: openai.OpenAI, model: str) -> None:
 
 def test_a_function_is_called(client: openai.OpenAI, model: str) -> None:
     answer = exact(
-        client.responses.create(model=model, input=QUESTION, tools=[TOOL], tool_choice="required", max_output_tokens=200, store=False, **LOOSELY)
+        client.responses.create(
+            model=model, input=QUESTION, tools=[TOOL], tool_choice="required", max_output_tokens=200, store=False, **LOOSELY
+        )
     )
     calls = [item for item in answer.output if item.type == "function_call"]
     assert [call.name for call in calls][:1] == ["book_trip"]
@@ -60,7 +63,9 @@ def test_a_function_is_called(client: openai.OpenAI, model: str) -> None:
 
 
 def test_a_function_is_called_in_a_stream(client: openai.OpenAI, model: str) -> None:
-    with client.responses.stream(model=model, input=QUESTION, tools=[TOOL], tool_choice="required", max_output_tokens=200, **LOOSELY) as stream:
+    with client.responses.stream(
+        model=model, input=QUESTION, tools=[TOOL], tool_choice="required", max_output_tokens=200, **LOOSELY
+    ) as stream:
         kinds = [exact(event).type if event.type == "response.function_call_arguments.delta" else event.type for event in stream]
         answer = stream.get_final_response()
     assert "response.function_call_arguments.done" in kinds
@@ -74,7 +79,9 @@ def test_a_json_schema_holds(client: openai.OpenAI, model: str) -> None:
 
 
 def test_parse_gives_the_pydantic_model(client: openai.OpenAI, model: str) -> None:
-    answer = client.responses.parse(model=model, input=QUESTION, text_format=Trip, max_output_tokens=400, reasoning={"effort": "none"}, **LOOSELY)
+    answer = client.responses.parse(
+        model=model, input=QUESTION, text_format=Trip, max_output_tokens=400, reasoning={"effort": "none"}, **LOOSELY
+    )
     assert isinstance(answer.output_parsed, Trip)
 
 

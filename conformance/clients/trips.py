@@ -54,3 +54,6 @@ TRIP_QUESTION: Final[Any] = [{"role": "user", "content": "Book a trip to Rome by
 LOOSE: Final[dict[str, Any]] = {"temperature": 2, "top_p": 1, "seed": 1}
 """For answers under a grammar: JSON may have any number of line breaks, and at low temperatures so small a model goes on with them for
 ever. The grammar holds at every temperature."""
+
+ONE_CALL: Final[dict[str, Any]] = {**LOOSE, "parallel_tool_calls": False}
+"""For forced calls: so hot a model otherwise calls on until its tokens are spent."""

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import httpx
 
-
 SEED_SAYS: Final = "SGLang repeats answers only with --enable-deterministic-inference, which it has on GPUs"
 
 
@@ -29,7 +28,9 @@ class Answer:
     def text(self) -> str:
         """The first choice's text or content, or a response's."""
         if "output" in self.body:
-            return "".join(part["text"] for item in self.body["output"] for part in item.get("content", []) if part["type"] == "output_text")
+            return "".join(
+                part["text"] for item in self.body["output"] for part in item.get("content", []) if part["type"] == "output_text"
+            )
         return self.choice["text"] if "text" in self.choice else self.choice["message"]["content"] or ""
 
     @property

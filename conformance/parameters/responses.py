@@ -35,7 +35,11 @@ CASES: Final = (
     Case("tools", [{"type": "web_search"}], "no tools run here"),
     Case("tool_choice", "required", "a call", lambda answer, _: _calls(answer) > 0, {"tools": [_TOOL], **_LOOSE}),
     Case(
-        "parallel_tool_calls", False, "one call", lambda answer, _: _calls(answer) == 1, {"tools": [_TOOL], "tool_choice": "required", **_LOOSE}
+        "parallel_tool_calls",
+        False,
+        "one call",
+        lambda answer, _: _calls(answer) == 1,
+        {"tools": [_TOOL], "tool_choice": "required", **_LOOSE},
     ),
     Case("max_tool_calls", 1, "no tools run here"),
     Case("text", _FORMAT, "JSON of this schema", effects.text_is_a(Trip), _LOOSE),

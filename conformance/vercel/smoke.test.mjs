@@ -21,6 +21,11 @@ const providerOptions = { kvmesh: { chat_template_kwargs: { enable_thinking: fal
 const brief = { maxRetries: 0, temperature: 0, maxOutputTokens: 200, providerOptions };
 // JSON may have any number of line breaks, and at low temperatures so small a model goes on with them for ever.
 const loose = { ...brief, temperature: 2, topP: 1, seed: 1 };
+const forced = {
+  ...loose,
+  toolChoice: "required",
+  providerOptions: { kvmesh: { ...providerOptions.kvmesh, parallel_tool_calls: false } },
+};
 const bookTrip = tool({ description: "Book a trip.", inputSchema: trip });
 
 test("generateText", async () => {
@@ -40,13 +45,13 @@ test("streamText says the same", async () => {
 });
 
 test("a tool is called", async () => {
-  const answer = await generateText({ model, prompt, tools: { bookTrip }, toolChoice: "required", ...loose });
+  const answer = await generateText({ model, prompt, tools: { bookTrip }, ...forced });
   assert.equal(answer.finishReason, "tool-calls");
   trip.parse(answer.toolCalls[0].input);
 });
 
 test("a tool is called in a stream", async () => {
-  const stream = streamText({ model, prompt, tools: { bookTrip }, toolChoice: "required", ...loose });
+  const stream = streamText({ model, prompt, tools: { bookTrip }, ...forced });
   await stream.consumeStream();
   const calls = await stream.toolCalls;
   trip.parse(calls[0].input);
