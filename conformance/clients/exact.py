@@ -32,7 +32,7 @@ class _ChoiceAsSent(CompletionChoice):
 
 
 class CompletionAsSent(Completion):
-    """What OpenAI itself sends where the client's type is narrower: no reason before a stream's end, and null for a prompt's first token."""
+    """What OpenAI itself sends where the client's type is narrower: no reason before a stream ends, and null for a prompt's first token."""
 
     choices: list[_ChoiceAsSent]  # type: ignore[assignment]
 

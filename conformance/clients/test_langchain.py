@@ -1,6 +1,5 @@
 """LangChain over its OpenAI integration."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ def book_trip(city: City, by_train: bool) -> str:
 
 
 @pytest.fixture(scope="module")
-def chat(url: str, model: str) -> Iterator[ChatOpenAI]:
-    yield ChatOpenAI(
+def chat(url: str, model: str) -> ChatOpenAI:
+    return ChatOpenAI(
         model=model,
         base_url=f"{url}/v1",
         api_key="none",  # type: ignore[arg-type]
