@@ -6,7 +6,7 @@ import pytest
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-from conformance.clients.trips import LOOSE, ONE_CALL, City, Trip
+from conformance.clients.trips import NO_LOOPS, ONE_CALL, City, Trip
 
 TRIP = "Book a trip to Rome by train for three days."
 
@@ -63,8 +63,8 @@ def test_bound_tools_are_called(chat: ChatOpenAI, stream: bool) -> None:
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(chat: ChatOpenAI, method: Any) -> None:
-    loose = chat.model_copy(update=LOOSE)
-    assert isinstance(loose.with_structured_output(Trip, method=method).invoke(TRIP), Trip)
+    steady = chat.model_copy(update=NO_LOOPS)
+    assert isinstance(steady.with_structured_output(Trip, method=method).invoke(TRIP), Trip)
 
 
 def test_log_probabilities(chat: ChatOpenAI) -> None:

@@ -6,7 +6,7 @@ from llama_index.core.tools import FunctionTool
 from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 
-from conformance.clients.trips import LOOSE, City, Trip
+from conformance.clients.trips import NO_LOOPS, City, Trip
 
 TRIP = "Book a trip to Rome by train for three days."
 
@@ -51,7 +51,7 @@ def test_tools_are_called(llm: OpenAILike) -> None:
         return f"{city} {by_train}"
 
     answer = llm.chat_with_tools(
-        [FunctionTool.from_defaults(book_trip)], user_msg=TRIP, tool_required=True, allow_parallel_tool_calls=False, **LOOSE
+        [FunctionTool.from_defaults(book_trip)], user_msg=TRIP, tool_required=True, allow_parallel_tool_calls=False, **NO_LOOPS
     )
     calls = llm.get_tool_calls_from_response(answer)
     assert [call.tool_name for call in calls][:1] == ["book_trip"]
@@ -59,7 +59,7 @@ def test_tools_are_called(llm: OpenAILike) -> None:
 
 
 def test_structured_output(llm: OpenAILike) -> None:
-    answer = llm.as_structured_llm(Trip).chat([ChatMessage(role="user", content=TRIP)], **LOOSE)
+    answer = llm.as_structured_llm(Trip).chat([ChatMessage(role="user", content=TRIP)], **NO_LOOPS)
     assert isinstance(answer.raw, Trip)
 
 

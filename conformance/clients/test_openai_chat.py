@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from conformance.clients.exact import each_exact, exact
-from conformance.clients.trips import BOOK_TRIP, LOOSE, ONE_CALL, QUESTION, TOOLS, TRIP_QUESTION, TRIP_SCHEMA, Trip
+from conformance.clients.trips import BOOK_TRIP, NO_LOOPS, ONE_CALL, QUESTION, TOOLS, TRIP_QUESTION, TRIP_SCHEMA, Trip
 
 NO_THINKING: Any = {"chat_template_kwargs": {"enable_thinking": False}}
 JSON_SCHEMA: Any = {"type": "json_schema", "json_schema": {"name": "trip", "strict": True, "schema": TRIP_SCHEMA}}
@@ -88,7 +88,7 @@ def test_tool_choice(client: openai.OpenAI, model: str, choice: Any, stream: boo
 def test_one_call_at_most_where_calls_are_not_parallel(client: openai.OpenAI, model: str) -> None:
     answer = exact(
         client.chat.completions.create(
-            model=model, messages=TRIP_QUESTION, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, max_tokens=200, **LOOSE
+            model=model, messages=TRIP_QUESTION, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, max_tokens=200, **NO_LOOPS
         )
     )
     assert len(answer.choices[0].message.tool_calls or []) == 1
@@ -110,7 +110,7 @@ def test_a_json_schema_holds(client: openai.OpenAI, model: str, stream: bool) ->
         "messages": TRIP_QUESTION,
         "response_format": JSON_SCHEMA,
         "max_tokens": 200,
-        **LOOSE,
+        **NO_LOOPS,
         "extra_body": NO_THINKING,
     }
     if stream:
@@ -128,7 +128,7 @@ def test_a_json_object_is_one(client: openai.OpenAI, model: str) -> None:
             messages=[{"role": "user", "content": "Answer in JSON: where is Rome?"}],
             response_format={"type": "json_object"},
             max_tokens=300,
-            **LOOSE,
+            **NO_LOOPS,
             extra_body=NO_THINKING,
         )
     ).choices[0]
@@ -138,7 +138,7 @@ def test_a_json_object_is_one(client: openai.OpenAI, model: str) -> None:
 
 def test_parse_gives_the_pydantic_model(client: openai.OpenAI, model: str) -> None:
     answer = client.chat.completions.parse(
-        model=model, messages=TRIP_QUESTION, response_format=Trip, max_tokens=200, extra_body=NO_THINKING, **LOOSE
+        model=model, messages=TRIP_QUESTION, response_format=Trip, max_tokens=200, extra_body=NO_THINKING, **NO_LOOPS
     )
     assert isinstance(answer.choices[0].message.parsed, Trip)
 
@@ -157,7 +157,7 @@ def test_parse_gives_tools_arguments(client: openai.OpenAI, model: str) -> None:
 
 def test_the_stream_helper_accumulates(client: openai.OpenAI, model: str) -> None:
     with client.chat.completions.stream(
-        model=model, messages=TRIP_QUESTION, response_format=Trip, max_tokens=200, extra_body=NO_THINKING, **LOOSE
+        model=model, messages=TRIP_QUESTION, response_format=Trip, max_tokens=200, extra_body=NO_THINKING, **NO_LOOPS
     ) as stream:
         kinds = {event.type for event in stream}
         answer = stream.get_final_completion()

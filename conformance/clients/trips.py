@@ -51,9 +51,9 @@ TOOLS: Final[Any] = [BOOK_TRIP, TELL_TIME]
 QUESTION: Final[Any] = [{"role": "user", "content": "What is kvmesh?"}]
 TRIP_QUESTION: Final[Any] = [{"role": "user", "content": "Book a trip to Rome by train for three days."}]
 
-LOOSE: Final[dict[str, Any]] = {"temperature": 2, "top_p": 1, "seed": 1}
-"""For answers under a grammar: JSON may have any number of line breaks, and at low temperatures so small a model goes on with them for
-ever. The grammar holds at every temperature."""
+NO_LOOPS: Final[dict[str, Any]] = {"temperature": 0, "frequency_penalty": 1}
+"""For answers under a grammar: JSON may have any number of line breaks, and so small a model goes on with them for ever. Penalties end
+that, and greedy answers are the same every time."""
 
-ONE_CALL: Final[dict[str, Any]] = {**LOOSE, "parallel_tool_calls": False}
-"""For forced calls: so hot a model otherwise calls on until its tokens are spent."""
+ONE_CALL: Final[dict[str, Any]] = {**NO_LOOPS, "parallel_tool_calls": False}
+"""For forced calls; SGLang lets the model go on with text or further calls otherwise."""

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from conformance.clients.trips import BOOK_TRIP, LOOSE, QUESTION, TOOLS, TRIP_QUESTION, TRIP_SCHEMA, Trip
+from conformance.clients.trips import BOOK_TRIP, NO_LOOPS, QUESTION, TOOLS, TRIP_QUESTION, TRIP_SCHEMA, Trip
 from conformance.parameters import effects
 from conformance.parameters.exchange import SEED_SAYS, Case
 
@@ -13,8 +13,8 @@ BASE: Final[dict[str, Any]] = {
     "chat_template_kwargs": {"enable_thinking": False},
 }
 
-_CALLING: Final[dict[str, Any]] = {"messages": TRIP_QUESTION, "tools": TOOLS, "max_tokens": 200, "parallel_tool_calls": False, **LOOSE}
-_LOOSE: Final[dict[str, Any]] = {"messages": TRIP_QUESTION, "max_tokens": 200, **LOOSE}
+_CALLING: Final[dict[str, Any]] = {"messages": TRIP_QUESTION, "tools": TOOLS, "max_tokens": 200, "parallel_tool_calls": False, **NO_LOOPS}
+_NO_LOOPS: Final[dict[str, Any]] = {"messages": TRIP_QUESTION, "max_tokens": 200, **NO_LOOPS}
 _NAMED: Final[dict[str, Any]] = {"type": "function", "function": {"name": "book_trip"}}
 _ALLOWED: Final[dict[str, Any]] = {
     "type": "allowed_tools",
@@ -57,8 +57,8 @@ CASES: Final = (
     Case("functions", [BOOK_TRIP["function"]], "OpenAI replaced them by tools"),
     Case("function_call", "auto", "OpenAI replaced it by tool_choice"),
     Case("response_format", {"type": "text"}, "text", lambda answer, ask: answer.text == ask().text),
-    Case("response_format", {"type": "json_object"}, "a JSON object", effects.text_begins_an_object, _LOOSE),
-    Case("response_format", _SCHEMA, "JSON of this schema", effects.text_is_a(Trip), _LOOSE),
+    Case("response_format", {"type": "json_object"}, "a JSON object", effects.text_begins_an_object, _NO_LOOPS),
+    Case("response_format", _SCHEMA, "JSON of this schema", effects.text_is_a(Trip), _NO_LOOPS),
     Case("reasoning_effort", "none", "no thinking", effects.same_prompt, {"chat_template_kwargs": None}),
     Case("reasoning_effort", "high", "thinking", effects.shorter_prompt, {"chat_template_kwargs": None}),
     Case("modalities", ["text"], "text", lambda answer, ask: answer.text == ask().text),
