@@ -154,6 +154,8 @@ class SglangEngine:
             return read_follower_facts(self._server_args)
         facts = await read_facts(self._engine, tokenizes=self._tokenizes)
         self._vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
+        if facts.role == "decode":
+            self._grammars.warm_up()
         await self._warm_up(facts)
         return facts
 

@@ -83,6 +83,21 @@ def test_the_demo_model_says_its_golden_text(real_client: openai.OpenAI, entry: 
     assert answer.usage.prompt_tokens == entry["prompt_tokens"]
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [{"parallel_tool_calls": False}, {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}],
+    ids=["one", "named"],
+)
+def test_one_call_where_one_is_wanted_though_the_model_goes_on(real_client: openai.OpenAI, choice: dict[str, Any]) -> None:
+    [entry] = [entry for entry in CHATS if entry["name"] == "tool-parallel"]
+    _, [first, _], _ = _read(entry)
+    whole = real_client.chat.completions.create(**_options(entry), **choice)
+    [call] = whole.choices[0].message.tool_calls or []
+    assert (call.function.name, json.loads(call.function.arguments), whole.choices[0].finish_reason) == (*first, "tool_calls")
+    chunks = list(real_client.chat.completions.create(**_options(entry), **choice, stream=True))
+    assert (_joined_calls(chunks), chunks[-1].choices[0].finish_reason) == ([first], "tool_calls")
+
+
 async def test_streams_side_by_side_say_the_same(real: Fleet) -> None:
     async def chat(entry: dict[str, Any]) -> Reading:
         stream = await client.chat.completions.create(**_options(entry), stream=True)

@@ -39,6 +39,9 @@ _POLLS_MAX: Final = 30_000
 
 _Key = tuple[str, str]
 
+_FIRST: Final = Grammar("json_schema", '{"type":"object"}')
+"""What response_format json_object comes to."""
+
 
 def set_grammar_patience() -> None:
     """Say how SGLang's scheduler waits for a grammar, unless the user said it.
@@ -51,7 +54,7 @@ def set_grammar_patience() -> None:
 
 
 class GrammarGuard:
-    """Tries grammars for one engine. Its process starts with the first of them, so that nobody pays for what is not used.
+    """Tries grammars for one engine, in a process that `warm_up` starts; without it the first grammar does and waits for it, for seconds.
 
     Args:
         manager: SGLang's TokenizerManager, started.
@@ -68,6 +71,15 @@ class GrammarGuard:
         self._answers: dict[int, asyncio.Future[Verdict]] = {}
         self._reader: asyncio.Task[None] | None = None
 
+    def warm_up(self) -> None:
+        """Have the process ready by the time that somebody has a grammar."""
+        if self._is_xgrammar:
+            self._begin((_FIRST.kind, _FIRST.text), _FIRST)
+
+    @property
+    def _is_xgrammar(self) -> bool:
+        return self._manager.server_args.grammar_backend in (None, "xgrammar")  # None: by default it is xgrammar
+
     async def check(self, grammar: Grammar) -> None:
         """Return once the grammar may go to the engine.
 
@@ -76,7 +88,7 @@ class GrammarGuard:
             Overloaded: too many others are being tried.
             EngineFault: grammars cannot be tried.
         """
-        if self._manager.server_args.grammar_backend not in (None, "xgrammar"):  # None: by default it is xgrammar
+        if not self._is_xgrammar:
             return
         field = grammar.field or "The grammar"
         if len(grammar.text) > GRAMMAR_BYTES_MAX:  # one of a chat's tools, since a client's own is measured before
@@ -97,7 +109,12 @@ class GrammarGuard:
             raise Overloaded("Too many new schemas and grammars are being compiled. Please retry shortly.")
         task = asyncio.get_running_loop().create_task(self._try(key, grammar))
         self._trials[key] = task
-        task.add_done_callback(lambda _: self._trials.pop(key))
+        task.add_done_callback(lambda task: self._end(key, task))
+
+    def _end(self, key: _Key, task: asyncio.Task[str | None]) -> None:
+        del self._trials[key]
+        if not task.cancelled():
+            task.exception()  # told to whoever waits, who may be gone, and logged
 
     async def _try(self, key: _Key, grammar: Grammar) -> str | None:
         async with self._room:
@@ -114,12 +131,12 @@ class GrammarGuard:
         try:
             return await self._ask(grammar)
         except (EOFError, OSError):  # a time-out is an OSError too
-            self.close()
+            self._kill()
         try:
             return await self._ask(grammar)
         except (EOFError, OSError) as error:
             log.error("grammars cannot be tried: %r", error)
-            self.close()
+            self._kill()
             raise EngineFault("The schema or grammar could not be checked.") from error
 
     async def _ask(self, grammar: Grammar) -> Verdict:
@@ -163,7 +180,13 @@ class GrammarGuard:
                 answer.set_exception(EOFError("the process that tries grammars has ended"))
 
     def close(self) -> None:
-        """End the process; the next grammar starts another one."""
+        """End the process, and what waits for it."""
+        for task in self._trials.values():
+            task.cancel()
+        self._kill()
+
+    def _kill(self) -> None:
+        """The next grammar starts another one."""
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()

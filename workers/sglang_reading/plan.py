@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from pydantic import ValidationError
-from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
+from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, ToolChoice
 from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 from sglang.srt.parser.response_template import tool_close_token_ids
 
@@ -109,11 +109,20 @@ class Readings:
             require_reasoning=bool(adapted.require_reasoning),
             skip_special_tokens=skip,
             # SGLang adds what ends a call in formats where the model does not stop by itself.
-            reader=self._reader(request, reading, parsed, [*reading.stops, *params["stop"]], skip_special_tokens=skip),
+            reader=self._reader(
+                request, reading, parsed, [*reading.stops, *params["stop"]], skip_special_tokens=skip, one_call=_wants_one_call(chat)
+            ),
         )
 
     def _reader(
-        self, request: Generate, reading: Reading, message: Parsed | Plain, stops: list[str], *, skip_special_tokens: bool
+        self,
+        request: Generate,
+        reading: Reading,
+        message: Parsed | Plain,
+        stops: list[str],
+        *,
+        skip_special_tokens: bool,
+        one_call: bool = False,
     ) -> Reader:
         return Reader(
             token_text(self._tokenizer, skip_special_tokens=skip_special_tokens),
@@ -122,6 +131,7 @@ class Readings:
             include_stop=reading.include_stop,
             min_tokens=request.sampling.min_new_tokens,
             kept_stop_ids=self._kept_stop_ids,
+            one_call=one_call,
         )
 
 
@@ -134,6 +144,11 @@ class _Serving(OpenAIServingChat):
     def reads_prompt(self, chat: ChatCompletionRequest) -> bool:
         """Whether parsers go by how the prompt ends."""
         return self._requires_response_template_detokenization(chat)
+
+
+def _wants_one_call(chat: ChatCompletionRequest) -> bool:
+    """Who names a function wants it called, and once."""
+    return chat.parallel_tool_calls is False or isinstance(chat.tool_choice, ToolChoice)
 
 
 def _chat_of(reading: Reading) -> ChatCompletionRequest:

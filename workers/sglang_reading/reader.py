@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from protocol.replies import Finished, Part
+from protocol.replies import Finished, Part, ToolCall
 from protocol.stops import StopMatcher
 from workers.sglang_reading.text import TokenText
 
@@ -31,13 +31,13 @@ class Reader:
         min_tokens: stop strings count only in the text of the tokens behind this many.
         kept_stop_ids: stop tokens that are part of a call.
     Attributes:
-        stopped_after_tokens: tokens up to and including the one that completed a stop string, without those that were replayed;
-            None while none did.
+        stopped_after_tokens: tokens up to and including the one that completed a stop string, or began a call too many, without those
+            that were replayed; None while none did.
         matched_stop: that string.
     """
 
     __slots__ = (
-        "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_stops", "_text", "_tokens_seen",
+        "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_one_call", "_stops", "_text", "_tokens_seen",
         "matched_stop", "stopped_after_tokens",
     )  # fmt: skip
 
@@ -50,6 +50,7 @@ class Reader:
         include_stop: bool,
         min_tokens: int,
         kept_stop_ids: frozenset[int],
+        one_call: bool = False,
     ) -> None:
         self.stopped_after_tokens: int | None = None
         self.matched_stop: str | None = None
@@ -60,6 +61,7 @@ class Reader:
         self._min_tokens = min_tokens
         self._kept_stop_ids = kept_stop_ids
         self._tokens_seen = 0
+        self._one_call = one_call
 
     def replay(self, token_ids: Sequence[int]) -> None:
         """Read what was shown already: nothing of it comes again."""
@@ -84,8 +86,13 @@ class Reader:
                 break
             self._tokens_seen += 1
             text, stopped = self._watch(self._text.feed(token_id))
-            parts += self._message.end(text, stopped) if stopped is not None else self._message.feed(text)
-        return parts
+            gained = self._message.end(text, stopped) if stopped is not None else self._message.feed(text)
+            if self._one_call and stopped is None and _calls_again(gained):
+                # SGLang binds few formats to one call, so the answer ends where the second begins.
+                self.stopped_after_tokens = self._tokens_seen
+                gained += self._message.end("", Finished("stop", 0, self._tokens_seen))
+            parts += gained
+        return self._allowed(parts)
 
     def end(self, token_ids: Sequence[int], finished: Finished) -> list[Part]:
         """Take the last tokens, a stop token included, which is not shown, and tell all that was held back."""
@@ -99,7 +106,10 @@ class Reader:
             if stopped is None and self._matcher is not None:
                 text += self._matcher.flush()
             parts += self._message.end(text, stopped or finished)
-        return parts
+        return self._allowed(parts)
+
+    def _allowed(self, parts: list[Part]) -> list[Part]:
+        return [part for part in parts if not _calls_again([part])] if self._one_call else parts
 
     def _new_matcher(self) -> StopMatcher | None:
         return StopMatcher(self._stops, self._include_stop) if self._stops else None
@@ -113,3 +123,8 @@ class Reader:
             return text, None
         self.stopped_after_tokens, self.matched_stop = self._tokens_seen, stop
         return text, Finished("stop", 0, self._tokens_seen, matched_stop=stop)
+
+
+def _calls_again(parts: Sequence[Part]) -> bool:
+    """Whether a call beyond the first is among them."""
+    return any(isinstance(part, ToolCall) and part.index > 0 for part in parts)
