@@ -26,13 +26,6 @@ STOP_S_MAX: Final = 30.0
 PARSERS: Final = ("--dyn-tool-call-parser", "qwen25", "--dyn-reasoning-parser", "qwen3")
 """Those of the demo model's template."""
 
-NO_BLANKS: Final = "--constrained-json-disable-any-whitespace"
-"""JSON's grammar allows any number of line breaks, and so small a model likes to go on with them to the last token."""
-
-
-STRICT_TOOLS: Final = {"SGLANG_TOOL_STRICT_LEVEL": "2"}
-"""Arguments keep to their schema for clients, too, that do not ask for `strict`; otherwise a forced call's may be any JSON."""
-
 
 class StackFailed(Exception):
     """A part of the stack ended, or was not ready in time; the text has the end of its log."""
@@ -67,9 +60,7 @@ def started(logs: Path, *, embedding_model: Path) -> Iterator[str]:
     parts: list[Part] = []
     try:
         parts.append(
-            _start(
-                logs, "chat", [bin_dir / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", NO_BLANKS, *PARSERS]
-            )
+            _start(logs, "chat", [bin_dir / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", *PARSERS])
         )
         embedding = [bin_dir / "python", "-m", "workers", "--frontend", mesh, "--embedding-worker"]
         parts.append(_start(logs, "embedding", [*embedding, "--model-path", embedding_model, "--served-model-name", EMBEDDING_MODEL]))
@@ -91,7 +82,7 @@ def _start(logs: Path, name: str, command: Sequence[object]) -> Part:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | STRICT_TOOLS | {"KVMESH_CACHE_DIR": str(logs / "cache")},
+            env=os.environ | {"KVMESH_CACHE_DIR": str(logs / "cache")},
         )
     return Part(name, popen, log)
 

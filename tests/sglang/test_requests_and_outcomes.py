@@ -23,7 +23,7 @@ def test_a_prompt_that_would_end_the_scheduler_is_refused(packed):
 
 
 def test_every_parameter_is_named_so_that_no_default_of_sglang_applies():
-    params = sampling_params(Sampling(max_new_tokens=7), 1000)
+    params = sampling_params(Sampling(max_new_tokens=7), None, 1000)
     assert params["max_new_tokens"] == 7
     assert params["temperature"] == 1.0
     assert {"stop_token_ids", "sampling_seed", "logit_bias"}.isdisjoint(params)
@@ -31,7 +31,7 @@ def test_every_parameter_is_named_so_that_no_default_of_sglang_applies():
 
 @given(st.integers(-(2**63), 2**64 - 1))
 def test_any_seed_becomes_one_that_sglang_takes(seed):
-    assert 0 <= sampling_params(Sampling(max_new_tokens=1, seed=seed), 10)["sampling_seed"] < 2**63
+    assert 0 <= sampling_params(Sampling(max_new_tokens=1, seed=seed), None, 10)["sampling_seed"] < 2**63
 
 
 def _outcome(**reason):
@@ -40,7 +40,7 @@ def _outcome(**reason):
 
 def test_reasons_become_the_ends_that_a_frontend_knows():
     assert _outcome(type="stop", matched=7) == Finished("stop", 5, 3, 2, 7)
-    assert _outcome(type="stop", matched="text") == Finished("stop", 5, 3, 2)
+    assert _outcome(type="stop", matched="text") == Finished("stop", 5, 3, 2, matched_stop="text")
     assert _outcome(type="length", length=3) == Finished("length", 5, 3, 2)
     assert _outcome(type="abort", message="Abort in waiting queue") == Finished("abort", 5, 3, 2)
 
