@@ -3,15 +3,18 @@
 import json
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
-import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
-from tests.demo_model.hugging_face import load_model, load_tokenizer
 from tests.fault.system_pages import SystemPages
 from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.processes import Fleet, free_port
@@ -25,25 +28,43 @@ NEAR = 1e-3
 
 
 class Reference:
-    """The demo model under transformers."""
+    """The demo model under transformers, in a process of its own (tests/sglang/logprob_reference.py), and its tokenizer."""
 
     def __init__(self) -> None:
-        self.tokenizer = load_tokenizer(demo_model_dir())
-        self._model = load_model(demo_model_dir(), torch.float32)
+        self._tokenizer = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
+        command = [sys.executable, "-m", "tests.sglang.logprob_reference"]
+        self._process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    @torch.inference_mode()
-    def logprobs(self, token_ids: list[int]) -> torch.Tensor:
+    def logprobs(self, token_ids: list[int]) -> NDArray[np.float64]:
         """Of every token after the first: shape [n - 1, vocabulary], row i is what follows token i."""
-        return torch.log_softmax(self._model(torch.tensor([token_ids])).logits[0].float(), -1)[:-1]
+        return np.array(self._asked(ids=token_ids))
+
+    def prompt(self, messages: list[dict[str, Any]]) -> list[int]:
+        """Token ids of a chat."""
+        return self._asked(messages=messages)
 
     def ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, token_id: int) -> str:
+        return self._tokenizer.decode([token_id], skip_special_tokens=False)
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def _asked(self, **question: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
-    return Reference()
+def reference() -> Iterator[Reference]:
+    reference = Reference()
+    yield reference
+    reference.close()
 
 
 @pytest.fixture(scope="module")
@@ -85,18 +106,18 @@ CHAT: dict[str, Any] = {
 
 def check_chat(content: list[Any], text: str, reference: Reference) -> None:
     """Each token's entry is what transformers computes, and the bytes of all are the text."""
-    prompt = reference.ids(reference.tokenizer.apply_chat_template(CHAT["messages"], tokenize=False, add_generation_prompt=True))
+    prompt = reference.prompt(CHAT["messages"])
     as_bytes = b"".join(bytes(entry.bytes) for entry in content)
     assert as_bytes.decode(errors="replace") == text
     output = reference.ids(text)
-    assert [reference.tokenizer.decode([token_id]) for token_id in output] == [entry.token for entry in content]
+    assert [reference.decode(token_id) for token_id in output] == [entry.token for entry in content]
     rows = reference.logprobs(prompt + output)[len(prompt) - 1 :]
     for entry, token_id, row in zip(content, output, rows, strict=True):
         assert near(entry.logprob, row[token_id])
-        best = row.topk(5)
+        best = np.argsort(-row)[:8].tolist()
         assert len(entry.top_logprobs) == 5
-        assert all(near(other.logprob, value) for other, value in zip(entry.top_logprobs, best.values, strict=True))
-        likely = {reference.tokenizer.decode([other]) for other in row.topk(8).indices.tolist()}  # near ties may change places
+        assert all(near(other.logprob, row[token_id]) for other, token_id in zip(entry.top_logprobs, best, strict=False))
+        likely = {reference.decode(other) for other in best}  # near ties may change places
         assert all(other.token in likely for other in entry.top_logprobs)
         assert entry.token == entry.top_logprobs[0].token  # greedy
 
@@ -131,7 +152,7 @@ def test_an_echoed_prompt_is_scored_whole(client: openai.OpenAI, reference: Refe
         assert told.tokens
         assert told.text_offset
         assert told.top_logprobs
-        assert told.tokens == [reference.tokenizer.decode([token_id]) for token_id in ids]
+        assert told.tokens == [reference.decode(token_id) for token_id in ids]
         assert (told.token_logprobs[0], told.top_logprobs[0]) == (None, None)
         for value, top, token_id, row in zip(told.token_logprobs[1:], told.top_logprobs[1:], ids[1:], rows, strict=True):
             assert near(value, row[token_id])
@@ -188,7 +209,7 @@ def test_tokens_of_tool_calls_are_told_too(client: openai.OpenAI, reference: Ref
     assert whole.logprobs is not None
     content = whole.logprobs.content or []
     assert "".join(each.token for each in content) == entry["text"]
-    assert [each.token for each in content] == [reference.tokenizer.decode([token_id]) for token_id in reference.ids(entry["text"])]
+    assert [each.token for each in content] == [reference.decode(token_id) for token_id in reference.ids(entry["text"])]
     choices = [chunk.choices[0] for chunk in client.chat.completions.create(**options, stream=True)]
     streamed = [each.token for choice in choices if choice.logprobs for each in choice.logprobs.content or []]
     assert streamed == [each.token for each in content]
