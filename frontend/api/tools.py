@@ -10,7 +10,8 @@ from protocol.limits import NAME_CHARS_MAX
 Tools = Sequence[dict[str, Any]]
 
 _MODES: Final = ("auto", "required")
-_HELD: Final = {"strict": True, "parameters": {"type": "object"}}
+_ANY_OBJECT: Final = {"parameters": {"type": "object"}}
+_STRICT: Final = {"strict": True}
 
 
 def check_tools(request: ChatCompletionRequest) -> None:
@@ -35,7 +36,7 @@ def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
     """The tools that may be called, and the choice among them as SGLang takes it.
 
     A named function is the only one that may be called, and `allowed_tools` are those of a list; the prompt tells of the others too.
-    Where a call is forced its arguments conform to their schema unless the client says otherwise.
+    Where a call is forced its arguments conform to their schema, whatever its tool says of `strict`.
 
     Raises:
         InvalidRequest: the choice has another form, or names a function that is not offered.
@@ -54,9 +55,9 @@ def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
 
 
 def _held(tools: Tools) -> Tools:
-    """With `strict` set where it is open: SGLang would let the arguments of a forced call be any JSON, a string or a number."""
-    said = [{name: value for name, value in tool["function"].items() if value is not None} for tool in tools]
-    return [{**tool, "function": _HELD | function} for tool, function in zip(tools, said, strict=True)]
+    """With `strict` set: SGLang would let the arguments of a forced call be any JSON, a string or a number."""
+    functions = [{name: value for name, value in tool["function"].items() if value is not None} for tool in tools]
+    return [{**tool, "function": _ANY_OBJECT | function | _STRICT} for tool, function in zip(tools, functions, strict=True)]
 
 
 def _among(tools: Tools, names: set[str]) -> Tools:
