@@ -11,7 +11,7 @@ from protocol.errors import StartError
 _DIRECTORY: Final = Path(__file__).resolve().parent / "kvmesh-demo"
 """Its name is the model's name."""
 
-DEMO_TOOL_CALL_PARSER: Final = "qwen25"
+DEMO_TOOL_CALL_PARSER: Final = "qwen"
 """Of the format in which it was taught to call tools."""
 
 
