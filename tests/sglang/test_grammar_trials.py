@@ -1,9 +1,12 @@
 """Grammars that end xgrammar, hold it up for minutes or allow nothing, against the guard: each has a verdict, and so has the next one."""
 
 import asyncio
+import functools
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +14,6 @@ from typing import Any
 import psutil
 import pytest
 import pytest_asyncio
-from xgrammar import TokenizerInfo, VocabType
 
 from protocol.errors import InvalidRequest, Overloaded
 from protocol.limits import GRAMMAR_BYTES_MAX
@@ -21,6 +23,12 @@ from workers.sglang_grammars.guard import TRIALS_MAX, GrammarGuard
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
 VOCABULARY = [bytes([byte]) for byte in range(256)] + [b"ab", b'{"', b'":', b"true", b"</s>"]
+
+SERIALIZED = f"""
+from xgrammar import TokenizerInfo, VocabType
+print(TokenizerInfo({VOCABULARY!r}, VocabType.RAW, stop_token_ids=[{len(VOCABULARY) - 1}]).serialize_json())
+"""
+"""A program, since xgrammar imports torch, of which pytest's process does not end well."""
 
 
 def _json(schema: Any) -> tuple[str, str]:
@@ -82,8 +90,13 @@ REFUSED = {
 }
 
 
+@functools.cache
+def _vocabulary_info() -> str:
+    return subprocess.run([sys.executable, "-c", SERIALIZED], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def _guard() -> GrammarGuard:
-    info = TokenizerInfo(VOCABULARY, VocabType.RAW, stop_token_ids=[len(VOCABULARY) - 1])
+    info = SimpleNamespace(serialize_json=_vocabulary_info)
     whitespace = {"constrained_json_disable_any_whitespace": True, "constrained_json_max_whitespace_cnt": None}
     manager = SimpleNamespace(
         tokenizer=SimpleNamespace(init_xgrammar=lambda: (info, None)),

@@ -200,12 +200,12 @@ def _path() -> str:
 
 def _setup_of(manager: Any) -> Setup:
     """As SGLang's create_grammar_backend and XGrammarGrammarBackend set themselves up."""
-    from xgrammar import TokenizerInfo  # noqa: PLC0415  # with the first grammar
-
     tokenizer, model, server_args = manager.tokenizer, manager.model_config, manager.server_args
     if hasattr(tokenizer, "init_xgrammar"):
         info, _ = tokenizer.init_xgrammar()
     else:
+        from xgrammar import TokenizerInfo  # noqa: PLC0415  # with the first grammar
+
         eos = list(model.hf_eos_token_id) if model.hf_eos_token_id else None
         info = TokenizerInfo.from_huggingface(tokenizer, vocab_size=model.vocab_size, stop_token_ids=eos)
     return Setup(
