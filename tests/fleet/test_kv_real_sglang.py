@@ -175,10 +175,11 @@ def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
     meeting = f"127.0.0.1:{reserve_ports(SLOT_PORTS)}"  # SGLang takes the next ports as well
     engine = ("--tp-size", "2", "--dp-size", "2", "--enable-dp-attention", "--nnodes", "2", "--dist-init-addr", meeting)
     fleet.frontend()
-    nodes = [
-        fleet.worker(*engine, "--node-rank", str(node), "--max-total-tokens", "2048", "--kv-block-size", str(PAGE), engine="sglang")
-        for node in range(2)
-    ]
+    options = ("--max-total-tokens", "2048", "--kv-block-size", str(PAGE))
+    follower = fleet.worker(*engine, "--node-rank", "1", *options, engine="sglang")
+    # SGLang has a follower make sure that the leader's ports are free, which on one host they no longer are once the leader is up.
+    fleet.wait_until(lambda: "server_args={" in follower.output(), "the follower looks at its ports", wait_s_max=200)
+    leader = fleet.worker(*engine, "--node-rank", "0", *options, engine="sglang")
     fleet.wait_for_workers(1, wait_s_max=400)
     fleet.wait_until(lambda: len([name for name in metrics(fleet) if name.startswith("kvmesh_kv_rank_current")]) == 2, "both are followed")
     with fleet.client() as client:
@@ -190,9 +191,9 @@ def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
                 assert (dp_rank, predicted, found) == (rank, expected, expected)
                 assert worker.startswith("engine-127.0.0.1:")
     # The leader's end is the engine's: the follower ends by itself.
-    assert nodes[0].stop(wait_s_max=60) == 0
-    assert nodes[1].popen.wait(60) == 0
-    assert [node.children_left() for node in nodes] == [[], []]
+    assert leader.stop(wait_s_max=60) == 0
+    assert follower.popen.wait(60) == 0
+    assert [node.children_left() for node in (leader, follower)] == [[], []]
 
 
 def test_the_adapters_are_those_of_this_file(tmp_path: Path) -> None:
