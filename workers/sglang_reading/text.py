@@ -1,13 +1,10 @@
 """Tokens → text, one token at a time, so that the text never depends on how tokens were batched on their way here."""
 
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from tokenizers.decoders import DecodeStream
 
-WINDOW_TOKENS_MAX: Final = 16
-"""Ids held back while the text ends in U+FFFD. A character has at most four bytes, so more of them are really invalid."""
-
-_REPLACEMENT: Final = "\ufffd"
+from protocol.window_text import WINDOW_TOKENS_MAX, WindowDetokenizer
 
 
 class TokenText(Protocol):
@@ -60,30 +57,15 @@ class _StreamText:
 
 
 class _WindowText:
-    """SGLang's own incremental rule (DetokenizerManager): decode the last few ids again, and take what is new."""
+    """SGLang's own incremental rule (DetokenizerManager)."""
 
-    __slots__ = ("_ids", "_read", "_skip", "_tokenizer")
+    __slots__ = ("_window",)
 
     def __init__(self, tokenizer: Any, *, skip_special_tokens: bool) -> None:
-        self._tokenizer = tokenizer
-        self._skip = skip_special_tokens
-        self._ids: list[int] = []
-        self._read = 0
+        self._window = WindowDetokenizer(lambda ids: tokenizer.decode(ids, skip_special_tokens=skip_special_tokens))
 
     def feed(self, token_id: int) -> str:
-        self._ids.append(token_id)
-        return self._advance(final=False)
+        return self._window.feed((token_id,))
 
     def flush(self) -> str:
-        return self._advance(final=True)
-
-    def _advance(self, *, final: bool) -> str:
-        known = self._tokenizer.decode(self._ids[: self._read], skip_special_tokens=self._skip)
-        whole = self._tokenizer.decode(self._ids, skip_special_tokens=self._skip)
-        waiting = len(self._ids) - self._read
-        unfinished = whole.endswith(_REPLACEMENT) and waiting < WINDOW_TOKENS_MAX and not final
-        if unfinished or len(whole) <= len(known):
-            return ""
-        del self._ids[: self._read]
-        self._read = len(self._ids)
-        return whole[len(known) :]
+        return self._window.flush()
