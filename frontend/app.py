@@ -1,6 +1,7 @@
 """Composition root of a frontend: settings in, a running ASGI application out."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -25,10 +26,11 @@ from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.router_readings import router_readings
 from frontend.observe.tokenizer_readings import tokenizer_readings
 from frontend.recovery import Recovery
-from frontend.routing.admission import AdmissionQueue
+from frontend.routing.admission import AdmissionQueue, Shedding
 from frontend.routing.modes import policy_of
 from frontend.routing.patience import Patience
 from frontend.routing.router import Lifetimes, Router
+from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
 from frontend.text.segment_cache import SegmentCache
 from kv_events.index import BlockBudget
@@ -58,6 +60,7 @@ async def serve(settings: FrontendSettings) -> None:
     metrics = FrontendMetrics()
     budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
+    memory = WaitingMemory(settings.queue_memory_mb * 2**20)
     segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
 
     async def ask(query: Tokenize) -> Tokenized:
@@ -77,11 +80,7 @@ async def serve(settings: FrontendSettings) -> None:
         router=_router(settings),
         subscriber=subscriber,
         budget=budget,
-        new_queue=lambda: AdmissionQueue(
-            requests_waiting_max=settings.queue_size,
-            wait_s_max=settings.queue_timeout,
-            patience=Patience(settings.queue_patience),
-        ),
+        new_queue=lambda: AdmissionQueue(memory, _shedding(settings)),
         metrics=metrics,
     )
     metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))
@@ -98,6 +97,7 @@ async def serve(settings: FrontendSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: drain.on_signal(loop.time()))
     log.info("serving http://%s:%d, workers connect to %s", *listener.getsockname()[:2], settings.mesh_bind)
+    gc.freeze()  # what was imported stays: a full collection need not look through it while requests wait
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -120,6 +120,10 @@ def _http(application: Application) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
     )
+
+
+def _shedding(settings: FrontendSettings) -> Shedding | None:
+    return Shedding(Patience(settings.shed_load_share), settings.shed_load_wait_secs) if settings.shed_load else None
 
 
 def _router(settings: FrontendSettings) -> Router:

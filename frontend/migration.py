@@ -6,7 +6,8 @@ alone; SGLang's own retraction does the same (SamplingBatchInfo.from_schedule_ba
 
 Whatever a worker died with may be what killed it. A request without a token at that moment, or aboard for the second time, is a suspect: it
 moves alone, to a worker without another suspect, until it is cleared by some tokens. If that worker dies first, it is proven. An engine
-that merely does not answer may be busy with something that takes long, so it takes three of those in a row.
+that merely does not answer may be busy with something that takes long, so it takes three of those in a row. A request that was still in
+the engine's queue, far from its turn, is a bystander (frontend/mesh/bystanders.py).
 """
 
 from typing import Final
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from frontend.mesh.worker import CLEARED_AFTER_TOKENS
 from frontend.routing.route import Route
 from protocol.errors import LossCause, PoisonRequest, WorkerLost
+from protocol.limits import MOVED_PRIORITY
 from protocol.requests import Generate, Work
 from protocol.tokens import count_tokens
 
@@ -42,13 +44,15 @@ class Trail:
         self.refused_by: set[str] = set()
         self._strikes = 0
 
-    def lose(self, cause: LossCause, leg: bytes, *, moves_max: int) -> None:
-        """The worker of this leg is lost, after it generated `leg` (packed u32).
+    def lose(self, cause: LossCause, leg: bytes, *, moves_max: int, bystander: bool = False) -> None:
+        """The worker of this leg is lost, after it generated `leg` (packed u32). A bystander's wait begins anew, and nothing else.
 
         Raises:
             PoisonRequest: it is what killed the worker, and one before it.
             WorkerLost: it was moved often enough.
         """
+        if bystander and not leg:
+            return
         self.output += leg
         leg_tokens = count_tokens(leg)
         cleared = leg_tokens >= CLEARED_AFTER_TOKENS
@@ -74,6 +78,7 @@ class Trail:
         return replace(
             request,
             request_id=request_id,
+            priority=MOVED_PRIORITY if done else request.priority,  # somebody is reading it
             token_ids=request.token_ids + self.output,
             sampling=replace(
                 sampling, max_new_tokens=sampling.max_new_tokens - done, min_new_tokens=max(0, sampling.min_new_tokens - done)

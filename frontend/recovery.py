@@ -1,5 +1,6 @@
 """Sends requests that lost their worker to another one. One per frontend."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +15,17 @@ from frontend.migration import Trail
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.poison import PoisonList
 from frontend.routing.route import Route
-from protocol.errors import InvalidRequest, MeshError, NoWorker, PoisonRequest, WorkerLost
+from protocol.errors import InvalidRequest, MeshError, NoWorker, Overloaded, PoisonRequest, WorkerLost
 from protocol.requests import Work
 
 log = logging.getLogger(__name__)
 
 REFUSALS_MAX: Final = 3
 """Workers that may refuse a request one after the other; by then the fleet is full."""
+
+REFUSED_PAUSE_S: Final = 0.25
+"""After every worker has said that it has no room for a request, until they are asked again: a report of their load is as old as that at
+most (HEARTBEAT_INTERVAL_S)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,8 @@ class Recovery:
         error = lost.error
         if isinstance(error, WorkerLost):
             self._lose(lost, error, trail)
+        elif isinstance(error, Overloaded) and not lost.leg and not entry.queue.sheds:
+            await self._let_pass(entry, lost.stream.worker_id, trail)
         elif error.retryable and not lost.leg and len(trail.refused_by) < REFUSALS_MAX:
             trail.refused_by.add(lost.stream.worker_id)
         else:
@@ -110,9 +117,16 @@ class Recovery:
         except (NoWorker, InvalidRequest):  # the latter: the only worker that would do is lost
             raise error from None
 
+    async def _let_pass(self, entry: ModelEntry, worker_id: str, trail: Trail) -> None:
+        """A worker was full: the others come first, and where there are none left it is asked again, until the request's deadline."""
+        trail.refused_by.add(worker_id)
+        if all(rank.worker_id in trail.refused_by for rank in entry.ranks):
+            await asyncio.sleep(REFUSED_PAUSE_S)
+            trail.refused_by.clear()
+
     def _lose(self, lost: Lost, error: WorkerLost, trail: Trail) -> None:
         try:
-            trail.lose(error.cause, lost.leg, moves_max=self._moves_max)
+            trail.lose(error.cause, lost.leg, moves_max=self._moves_max, bystander=error.bystander)
         except PoisonRequest:
             log.error("request %s is refused from here on: workers died of it", lost.request.request_id)
             self._poison.add(lost.request, self._now())

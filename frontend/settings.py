@@ -18,8 +18,6 @@ _PATH = re.compile(r"(/[\w.~-]+)+").fullmatch
 _NOT_NEGATIVE = (
     "tokenizer_cache_mb",
     "migration_limit",
-    "queue_size",
-    "queue_patience",
     "graceful_shutdown_grace_period_secs",
     "http_graceful_shutdown_timeout_secs",
     "router_prefill_weight",
@@ -94,16 +92,22 @@ class FrontendSettings:
         "what becomes of request fields that nobody has heard of; those known to be dangerous are always refused",
         env="KVMESH_UNKNOWN_FIELDS",
     )
-    request_timeout: float = setting(600.0, "seconds after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
+    request_timeout: float = setting(600.0, "seconds from its arrival after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
     migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
-    queue_size: int = setting(1024, "requests that may wait for a worker with room", env="KVMESH_QUEUE_SIZE")
-    queue_patience: float = setting(
-        0.25,
-        "share of a request's usual duration that a surge may wait for a place; in a flood nobody waits;"
-        " 0: only --queue-size and --queue-timeout count (batch jobs)",
-        env="KVMESH_QUEUE_PATIENCE",
+    queue_memory_mb: int = setting(
+        1024, "memory for requests that wait for a worker with room, some 30 to 60 thousand short ones", env="KVMESH_QUEUE_MEMORY_MB"
     )
-    queue_timeout: float = setting(30.0, "seconds a request may wait for a worker with room", env="KVMESH_QUEUE_TIMEOUT")
+    shed_load: bool = setting(
+        default=False,
+        help_text="refuse what would have to wait, for those who promise latencies; without it a request waits until its deadline",
+        env="KVMESH_SHED_LOAD",
+    )
+    shed_load_share: float = setting(
+        0.25,
+        "--shed-load: share of a request's usual duration that a surge may wait for a place; in a flood nobody waits",
+        env="KVMESH_SHED_LOAD_SHARE",
+    )
+    shed_load_wait_secs: float = setting(30.0, "--shed-load: longest wait for a worker with room", env="KVMESH_SHED_LOAD_WAIT_SECS")
     graceful_shutdown_grace_period_secs: float = setting(
         0.0,
         "seconds after SIGTERM in which new requests are still served, for load balancers to notice that /ready says no",
@@ -143,7 +147,7 @@ class FrontendSettings:
         Raises:
             StartError: naming the setting.
         """
-        for name in ("request_timeout", "queue_timeout", "body_limit_mb"):
+        for name in ("request_timeout", "queue_memory_mb", "shed_load_share", "shed_load_wait_secs", "body_limit_mb"):
             if getattr(self, name) <= 0:
                 raise StartError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
         for name in _NOT_NEGATIVE:

@@ -46,7 +46,7 @@ class MeshError(Exception):
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -109,7 +109,10 @@ class NoWorker(MeshError):
 class Overloaded(MeshError):
     code = "overloaded"
     retryable = True
-    retry_after_s = 1
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message, param=param)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(MeshError):
@@ -132,14 +135,15 @@ introduced itself anew; messages between us were lost."""
 
 
 class WorkerLost(MeshError):
-    """Attributes: cause."""
+    """Attributes: cause; bystander (the request was in the engine's queue and not near its turn)."""
 
     code = "worker_lost"
     retryable = True
 
-    def __init__(self, message: str, *, param: str | None = None, cause: LossCause = "stopped") -> None:
+    def __init__(self, message: str, *, param: str | None = None, cause: LossCause = "stopped", bystander: bool = False) -> None:
         super().__init__(message, param=param)
         self.cause: LossCause = cause
+        self.bystander = bystander
 
 
 class PoisonRequest(MeshError):

@@ -67,6 +67,12 @@ CREDIT_REQUESTS_MAX: Final = 4_096
 """Unfinished requests that a worker grants one frontend. SGLang may report more running ones than its cache could ever hold; a
 quarter of the mesh socket's high-water mark keeps credit, not the socket, the bound that is met first."""
 
+PRIORITY_MAX: Final = 100
+"""Of a client's requests, above and below 0; what is beyond counts as this. Engines keep figures by priority, so the levels are counted."""
+
+MOVED_PRIORITY: Final = PRIORITY_MAX + 1
+"""Of an answer that goes on where its worker was lost: before all who are not being served yet."""
+
 DP_RANKS_MAX: Final = 1_024
 """Data-parallel ranks behind one worker id."""
 

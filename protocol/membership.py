@@ -89,6 +89,12 @@ class Capacity(Struct, frozen=True, omit_defaults=True):
     """Further KV-cache tokens of each rank in host memory and on disk."""
     block_size_tokens: Positive = 64
     """Tokens of a router block, a multiple of the page size: the unit in which cached prefixes are told and matched."""
+    prefill_step_tokens: Positive = 8_192
+    """Prompt tokens that each rank computes in one step at most."""
+    requests_queued_max: Positive | None = None
+    """Requests that may wait in each rank's own queue before it refuses one; None: no bound but the credit."""
+    orders_by_priority: bool = False
+    """The engine's own queue is in the order of priorities, and of arrival among equal ones."""
 
 
 class KvSource(Struct, frozen=True, omit_defaults=True):
@@ -186,6 +192,8 @@ class Heartbeat(Struct, frozen=True, tag="heartbeat", omit_defaults=True):
     relay: RelayCounts | None = None
     unhealthy: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
     """Why the worker should get no work, in words; empty while its engine answers."""
+    others_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    """Of the worker's requests, the share that came from other frontends than the one this is told to."""
 
 
 class Draining(Struct, frozen=True, tag="draining"):

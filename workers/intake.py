@@ -51,6 +51,10 @@ class Intake:
         """Requests that somebody waits for. An engine that is frozen never ends those that were aborted."""
         return len(self._owners) - len(self._aborted)
 
+    def others_share(self, requester: Requester) -> float:
+        """Of the requests that somebody waits for, the share of other frontends."""
+        return 1.0 - requester.requests / len(self) if len(self) else 0.0
+
     def take(self, requester: Requester, request: Work) -> None:
         """Run a request, or answer why not. What has expired never reaches the engine."""
         refusal = self._refusal(requester, request)

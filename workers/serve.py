@@ -204,7 +204,7 @@ class WorkerServer:
             for link in self._untold.copy():
                 self._tell(link)
             for link in self._links.values():
-                link.beat(heartbeat)
+                link.beat(replace(heartbeat, others_share=self._intake.others_share(link)) if len(self._links) > 1 else heartbeat)
                 if not stalled:
                     link.give_up_if_silent()
             self._show("draining" if self._draining else "serving")
@@ -287,7 +287,7 @@ class WorkerServer:
         return None if source is None else RelayHello(self._worker_id, self._epoch, source)
 
     def _introduction(self, facts: EngineFacts, capacity: Capacity) -> Hello:
-        # Twice what runs. Each frontend by itself sends hardly more than runs at once (frontend/mesh/rank.py), but several add up.
+        # What runs and as much again: when all that runs ends in one step, the next batch is there.
         credit = min(max(CREDIT_REQUESTS_MIN, 2 * capacity.requests_running_max * capacity.dp_size), CREDIT_REQUESTS_MAX)
         return Hello(
             worker_id=self._worker_id,

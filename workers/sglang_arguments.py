@@ -26,6 +26,9 @@ _PARSER_KINDS: Final = {"tool_call_parser": "parser of tool calls", "reasoning_p
 _ALIKE: Final = 0.5
 """Share of characters in common from which on a name may be what was meant."""
 
+_POLICIES_WITH_PRIORITY: Final = ("fcfs", "lof")
+"""SGLang's own check (srt/arg_groups/validation_hook.py)."""
+
 _MODEL_FLAGS: Final = ("--model-path", "--model")
 
 _ALWAYS: Final[dict[str, Any]] = {
@@ -77,6 +80,7 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
         _bind_threads(namespace, cpu=cpu)
         if namespace.constrained_json_max_whitespace_cnt is None and namespace.constrained_json_whitespace_pattern is None:
             namespace.constrained_json_disable_any_whitespace = True  # small models fill all of their tokens with it
+        _order_by_priority(namespace)
         namespace.kv_events_config = _kv_events_config(namespace) if kv_events else None
         return ServerArgs.from_cli_args(namespace)
     except StartError:
@@ -132,6 +136,21 @@ def _require_known_parsers(namespace: argparse.Namespace) -> None:
         near = difflib.get_close_matches(name, names, n=len(names), cutoff=_ALIKE)
         known = ", ".join(dict.fromkeys([*near, "auto", *sorted(names)]))
         raise StartError(f"SGLang has no {_PARSER_KINDS[dest]} {name!r}; it has: {known}")
+
+
+def _order_by_priority(namespace: argparse.Namespace) -> None:
+    """Have SGLang's queue keep the order of priorities, since all that it can take is sent to it at once.
+
+    What runs already is not taken back for what is more urgent: that computes the same prompts twice. Who asks for SGLang's priorities
+    in another way, or for a policy that does not go with them, gets just that.
+    """
+    if namespace.enable_priority_scheduling or namespace.schedule_policy not in _POLICIES_WITH_PRIORITY:
+        return
+    if namespace.abort_on_priority_when_disabled or namespace.schedule_low_priority_values_first:
+        return
+    namespace.enable_priority_scheduling = namespace.disable_priority_preemption = True
+    if namespace.default_priority_value is None:
+        namespace.default_priority_value = 0
 
 
 def _of_encoder(parser: argparse.ArgumentParser, arguments: Sequence[str], *, cpu: bool) -> argparse.Namespace:

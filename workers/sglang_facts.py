@@ -66,6 +66,9 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         kv_tokens=kv_tokens,
         slow_kv_tokens=_slow_kv_tokens(manager, kv_tokens),
         requests_running_max=min(int(state["effective_max_running_requests_per_dp"]) for state in states),
+        prefill_step_tokens=_prefill_step_tokens(manager),
+        requests_queued_max=manager.config_value("max_queued_requests"),
+        orders_by_priority=_orders_by_priority(manager),
     )
     version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
     streams = _kv_streams(manager, len(states))
@@ -78,6 +81,22 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         role=role,
         prompts=prompts,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
+    )
+
+
+def _prefill_step_tokens(manager: Any) -> int:
+    """New tokens of one prefill batch at most; without chunks of them SGLang takes whole prompts up to the other bound."""
+    chunk = int(manager.config_value("chunked_prefill_size") or 0)
+    most = int(manager.config_value("max_prefill_tokens"))
+    return min(chunk, most) if chunk > 0 else most
+
+
+def _orders_by_priority(manager: Any) -> bool:
+    """Whether SGLang's waiting queue is in the order of priorities, the higher value first, and of arrival among equal ones."""
+    return (
+        bool(manager.config_value("enable_priority_scheduling"))
+        and manager.config_value("schedule_policy") == "fcfs"
+        and not manager.config_value("schedule_low_priority_values_first")
     )
 
 

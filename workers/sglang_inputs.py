@@ -1,6 +1,6 @@
 """kvmesh's requests as SGLang takes them. Import it after `workers.sglang_cpu.activate_if_cpu_host`: it imports SGLang."""
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from protocol.requests import Embed, Generate, Grammar, GrammarKind, Work
 from protocol.tokens import count_tokens
@@ -8,6 +8,10 @@ from workers.sglang_encoders import CROSS_ENCODERS
 from workers.sglang_reading import Plan
 from workers.sglang_requests import input_ids, sampling_params
 from workers.sglang_steps import Output, SteppedInput, TextInput
+
+UNREAD_INTERVAL_TOKENS: Final = 50
+"""Of an answer that nobody reads as it comes. Its first token comes at once nevertheless, since whoever sent it must know when its prompt
+is computed, and then so many at a time, for it to go on from if this worker is lost (SGLang's own SGLANG_FORCE_STREAM_INTERVAL)."""
 
 
 def generate_input(
@@ -26,12 +30,14 @@ def generate_input(
         beside = dict(plan.beside_grammar)
         custom = {**params.get("custom_params", {}), **beside.pop("custom_params", {})}
         params |= beside | ({"custom_params": custom} if custom else {})
+    if not request.stream:
+        params["stream_interval"] = UNREAD_INTERVAL_TOKENS
     wanted = request.logprobs
     obj = SteppedInput(
         **_common(request, manager, vocab_size),
         routed_dp_rank=request.routed_dp_rank,
         sampling_params=params,
-        stream=request.stream,
+        stream=True,
         cache_salt=request.cache_salt,
         return_logprob=wanted is not None,
         top_logprobs_num=wanted.top if wanted is not None else 0,

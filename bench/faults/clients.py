@@ -159,9 +159,7 @@ ROWS = [
         "leaving",
         "clients leave at every stage",
         _leaving,
-        FleetShape(
-            workers=1, worker_options=("--max-running-requests", "1", "--disable-radix-cache"), frontend_options=("--queue-patience", "0")
-        ),
+        FleetShape(workers=1, worker_options=("--max-running-requests", "1", "--disable-radix-cache")),
     ),
     Row("slow-reader", "a client does not read", _slow_reader),
 ]

@@ -14,7 +14,7 @@ from frontend.api.nvext import NvExt, told, wishes
 from frontend.api.parsing import UnknownFields
 from frontend.api.readings import reading_of
 from frontend.api.request_id import new_request_id
-from frontend.api.sampling import output_rules, sampling_for, sampling_of_choice, stop_strings
+from frontend.api.sampling import output_rules, priority_of, sampling_for, sampling_of_choice, stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.embeddings import Embeddings
 from frontend.generation import Choice, Generation
@@ -148,7 +148,7 @@ class Runner:
             deadline_unix_ms=exchange.deadline_unix_ms,
             # Whoever watches for stop strings must see the tokens as they are made.
             stream=bool(request.stream or stop_strings(request)),
-            priority=request.priority or 0,
+            priority=priority_of(request.priority),
             lora_name=adapter,
             cache_salt=salt,
             traceparent=exchange.traceparent,

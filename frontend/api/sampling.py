@@ -9,7 +9,7 @@ from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.stop_patterns import check_stop_patterns, is_plain
 from frontend.text.output import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
-from protocol.limits import LOGIT_BIAS_MAX
+from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX
 from protocol.membership import ModelCard
 from protocol.requests import Sampling
 
@@ -23,6 +23,11 @@ CUSTOM_PARAMS_BYTES_MAX: Final = 16 * 1024
 
 COMPLETION_TOKENS_DEFAULT = 16
 """OpenAI's default for /v1/completions; chat runs to the end of the context."""
+
+
+def priority_of(asked: int | None) -> int:
+    """A client's priority as the fleet knows it: 0 where nothing is said, and no further from that than PRIORITY_MAX."""
+    return min(max(asked or 0, -PRIORITY_MAX), PRIORITY_MAX)
 
 
 def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int) -> Sampling:

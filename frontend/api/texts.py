@@ -13,6 +13,7 @@ from frontend.api.exchange import Exchange
 from frontend.api.nvext import NO_WISHES, wishes
 from frontend.api.request_id import new_request_id
 from frontend.api.running import Runner
+from frontend.api.sampling import priority_of
 from frontend.api.vector_schemas import VectorFields
 from frontend.mesh.registry import ModelEntry
 from frontend.models import ServedModel
@@ -108,7 +109,7 @@ async def vectors_of(
             token_ids=text.token_ids,
             deadline_unix_ms=exchange.deadline_unix_ms,
             second_text_at=text.second_text_at,
-            priority=request.priority or 0,
+            priority=priority_of(request.priority),
             lora_name=adapter,
             traceparent=exchange.traceparent,
         )

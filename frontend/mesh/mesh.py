@@ -13,19 +13,22 @@ from typing import Any, Final
 
 import msgspec
 
+from frontend.mesh.bystanders import bystanders
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.offer import Offer
 from frontend.mesh.queries import Queries
-from frontend.mesh.rank import BACKLOG_TOKENS, Rank
+from frontend.mesh.rank import Rank
 from frontend.mesh.registry import ModelEntry, Registry
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.mesh.wire import MeshWire
 from frontend.mesh.worker import Phase, Worker
 from frontend.observe.metrics import FrontendMetrics
 from frontend.routing.admission import AdmissionQueue
+from frontend.routing.holding import open_ranks
 from frontend.routing.route import Placement
 from frontend.routing.router import Router
+from frontend.routing.waiting_memory import waiting_bytes
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.codec import ToFrontend
@@ -106,11 +109,17 @@ class Mesh:
         Raises:
             NoWorker: nobody (else) serves the model now.
             InvalidRequest: it asks for a worker that does not serve it.
-            Overloaded: the queue is full, or no rank had room in time.
+            Overloaded: the queue is full, or load is shed and no rank had room in time.
         """
         asked_at_s = perf_counter()  # the loop's own clock stands still within a turn
-        attempt = partial(self._place, entry, offer, wakeup)
-        stream = await entry.queue.admit(attempt, priority=offer.request.priority, choosy=offer.choosy, admitted=offer.admitted)
+        stream = await entry.queue.admit(
+            partial(self._place, entry, offer, wakeup),
+            undo=self.abort,
+            priority=offer.request.priority,
+            lane=offer.lane,
+            admitted=offer.admitted,
+            size_bytes=waiting_bytes(offer.route.prompt_tokens),
+        )
         stream.queue_s = perf_counter() - asked_at_s
         self._metrics.router.queue_seconds.observe(stream.queue_s)
         return stream
@@ -134,20 +143,21 @@ class Mesh:
             if offer.admitted and entry.may_recover:
                 return None
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
+        eligible = self._router.eligible(ranks, offer.route)
         full = {worker_id for worker_id, worker in entry.worker_of.items() if not worker.has_room(alone=offer.alone)}
-        open_ranks = _with_room(_without(self._router.eligible(ranks, offer.route), full), offer.route.prompt_tokens)
-        while open_ranks:
+        choice = open_ranks(_without(eligible, full), offer.route.prompt_tokens, choices=len(eligible), sheds=entry.queue.sheds)
+        while choice:
             now, begun_s = self._loop.time(), perf_counter()
-            placement = self._router.choose(open_ranks, offer.route, now)
+            placement = self._router.choose(choice, offer.route, now)
             self._metrics.router.decision_seconds.observe(perf_counter() - begun_s)
             worker = entry.worker_of[placement.rank.worker_id]
             stream = self._send(worker, placement, offer, wakeup)
             if stream is not None:
-                entry.queue.patience.note_sent()
+                entry.queue.note_sent()
                 self._router.placed(placement, offer.route, now)
                 return stream
             # Its socket is gone or full: the next beat will tell which; meanwhile the others may have room.
-            open_ranks = _without(open_ranks, {worker.worker_id})
+            choice = _without(choice, {worker.worker_id})
         return None
 
     def _send(self, worker: Worker, placement: Placement[Rank], offer: Offer, wakeup: Wakeup) -> RequestStream | None:
@@ -157,7 +167,8 @@ class Mesh:
         if not self._wire.send(worker, request):
             return None
         stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time())
-        worker.book(stream, placement.rank, offer.route.prompt_tokens - placement.cached_tokens, suspect=offer.alone)
+        uncached_tokens = offer.route.prompt_tokens - placement.cached_tokens
+        worker.book(stream, placement.rank, uncached_tokens, priority=request.priority, suspect=offer.alone)
         self._placed[request.request_id] = worker
         self._metrics.router.decisions.labels(self._router.mode).inc()
         return stream
@@ -168,7 +179,7 @@ class Mesh:
         entry = self.registry.entry_of(worker)
         if entry is not None:
             if stream is not None:
-                entry.queue.patience.note_end(self._loop.time() - stream.sent_at)
+                entry.queue.note_end(self._loop.time() - stream.sent_at)
             entry.queue.room()
         return stream
 
@@ -326,18 +337,14 @@ class Mesh:
 
     def _fail_all(self, worker: Worker, cause: LossCause) -> None:
         """Give up all that runs on a worker; whoever waits for it moves it elsewhere."""
+        innocent = bystanders(worker.bookings.values(), worker.heard_at)
         for request_id in list(worker.bookings):
             stream = self._release(worker, request_id)
             # A worker that was only slow finds these when it wakes, and stops what nobody waits for.
             self._send_abort(worker, request_id)
             if stream is not None:
-                stream.fail(WorkerLost("The worker that ran this request was lost.", cause=cause))
-
-
-def _with_room(ranks: Sequence[Rank], prompt_tokens: int) -> Sequence[Rank]:
-    """The ranks that would run a prompt at once; none if each of them has prompts enough to compute first."""
-    ranks = [rank for rank in ranks if rank.has_room(prompt_tokens)]
-    return ranks if any(rank.prefill_tokens < BACKLOG_TOKENS for rank in ranks) else []
+                bystander = request_id in innocent
+                stream.fail(WorkerLost("The worker that ran this request was lost.", cause=cause, bystander=bystander))
 
 
 def _without(ranks: Sequence[Rank], worker_ids: AbstractSet[str]) -> Sequence[Rank]:

@@ -1,5 +1,6 @@
 """A request as it is offered to workers, once or again."""
 
+from collections.abc import Hashable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ class Offer:
     admitted: bool = False
 
     @property
-    def choosy(self) -> bool:
-        """Whether only some ranks will do, so that others may pass it in the queue."""
-        return bool(self.route.pinned or self.avoid or self.alone or self.request.lora_name)
+    def lane(self) -> Hashable:
+        """Whom it waits behind: those that the same ranks will do for. None: any rank will do."""
+        route, adapter = self.route, self.request.lora_name
+        if not (route.pinned or self.avoid or self.alone or adapter):
+            return None
+        return route.worker_id, route.dp_rank, adapter, frozenset(self.avoid), self.alone

@@ -69,7 +69,7 @@ class Worker:
         """Take over the load of a heartbeat; ranks we do not know are ignored."""
         for load in heartbeat.ranks:
             if 0 <= load.dp_rank < len(self.ranks):
-                self.ranks[load.dp_rank].report(load)
+                self.ranks[load.dp_rank].report(load, heartbeat.others_share)
         self.note_numbers(heartbeat.ranks, now)
         if heartbeat.relay is not None:
             self.relay = heartbeat.relay
@@ -92,9 +92,9 @@ class Worker:
         """What keeps the rank's blocks up to date; None if nothing does."""
         return next((feed for subscription in self.subscriptions if (feed := subscription.feeds.get(dp_rank))), None)
 
-    def book(self, stream: RequestStream, rank: Rank, uncached_tokens: int, *, suspect: bool = False) -> None:
+    def book(self, stream: RequestStream, rank: Rank, uncached_tokens: int, *, priority: int = 0, suspect: bool = False) -> None:
         """Count a request from the moment it is sent."""
-        self.bookings[stream.request_id] = Booking(stream, rank, uncached_tokens)
+        self.bookings[stream.request_id] = Booking(stream, rank, uncached_tokens, priority=priority)
         if suspect:
             self.suspects.add(stream.request_id)
 

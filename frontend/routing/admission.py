@@ -1,54 +1,81 @@
-"""Requests that no worker has room for wait here, by priority and then in order, within a bound."""
+"""Requests that no worker has room for wait here, by priority and then in order, as many as memory allows."""
 
 import asyncio
-from bisect import insort
-from collections.abc import Callable
-from typing import TypeVar
+from bisect import bisect_left, insort
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Any, Final, Generic, TypeVar
 
+from frontend.routing.departures import Departures
 from frontend.routing.patience import Patience
+from frontend.routing.waiting_memory import WaitingMemory
 from protocol.errors import Overloaded
 
 T = TypeVar("T")
 
+PLACED_PER_TURN: Final = 64
+"""Requests placed in one turn of the loop. A worker that joins while thousands wait would otherwise stop everything else for as long as
+it takes to send them all, some 40 µs each."""
 
-class _Turn:
+
+@dataclass(frozen=True, slots=True)
+class Shedding:
+    """Refuse early what would have to wait (--shed-load).
+
+    Attributes:
+        patience: how many may wait at present.
+        wait_s_max: a request that found no room for this long is refused.
+    """
+
+    patience: Patience
+    wait_s_max: float
+
+
+class _Turn(Generic[T]):
     """One waiter's place: who is being served already, then higher priorities, then who came first."""
 
-    __slots__ = ("called", "choosy", "rank")
+    __slots__ = ("attempt", "lane", "placed", "rank")
 
-    def __init__(self, priority: int, arrival: int, *, choosy: bool, admitted: bool) -> None:
-        self.rank = (not admitted, -priority, arrival)
-        self.choosy = choosy
-        self.called = asyncio.Event()
+    def __init__(self, attempt: Callable[[], T | None], rank: tuple[bool, int, int], lane: Hashable) -> None:
+        self.attempt = attempt
+        self.rank = rank
+        self.lane = lane
+        self.placed: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
-    def __lt__(self, other: "_Turn") -> bool:
+    def __lt__(self, other: "_Turn[T]") -> bool:
         return self.rank < other.rank
 
 
 class AdmissionQueue:
     """One per model: room for one model is of no use to a request for another.
 
-    Only the head tries; whoever leaves, for whatever reason, passes the turn on, so no turn is ever lost. A choosy request, which only
-    some ranks will do for, tries at its turn but does not keep those behind it from trying too.
+    Whoever waits is in a lane: None for those that any rank will do for, and one for each set of ranks that others insist on. Of each lane
+    only the first one tries, whenever there may be room, in the order of their turns; nobody passes a first one of the lane None, and those
+    who insist are passed by everybody who fits elsewhere. So a try costs as much as there are lanes, however many wait.
 
     Args:
-        requests_waiting_max: further requests are refused at once; a queue longer than the fleet can work off within a
-            client's patience only turns into timeouts.
-        wait_s_max: a request that found no room for this long is refused.
-        patience: how many of these places may be taken at present.
+        memory: what all waiting requests of a frontend may take together.
+        shedding: refuses earlier than that; None: whoever can wait may wait until its deadline.
     """
 
-    def __init__(self, *, requests_waiting_max: int, wait_s_max: float, patience: Patience | None = None) -> None:
-        self.patience = patience or Patience(0)
-        self._requests_waiting_max = requests_waiting_max
-        self._wait_s_max = wait_s_max
-        self._waiting: list[_Turn] = []
+    def __init__(self, memory: WaitingMemory, shedding: Shedding | None = None) -> None:
+        self._memory = memory
+        self._shedding = shedding
+        self._departures = Departures()
+        self._lanes: dict[Hashable, list[_Turn[Any]]] = {}
+        """Lane → its turns in order; none is empty. Bounded by `memory`."""
         self._arrivals = 0
-        self._stepped_back = False
-        """Somebody came while others had been called but had not tried yet."""
+        self._waiting = 0
+        self._pumping: asyncio.Handle | None = None
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._waiting
+
+    @property
+    def sheds(self) -> bool:
+        """Whether load is shed: then what cannot run at once is to wait here, where it is counted."""
+        return self._shedding is not None
 
     def turn_away(self) -> None:
         """A request came: refuse what `admit` would refuse, before anything is done for it.
@@ -56,56 +83,128 @@ class AdmissionQueue:
         Raises:
             Overloaded: others wait already, and there is no place beside them.
         """
-        self.patience.note_arrival(asyncio.get_running_loop().time())
+        if self._shedding is not None:
+            self._shedding.patience.note_arrival(self._now())
         if self._waiting:
-            self._refuse_if_full()
+            self._refuse_if_full(0)
 
-    async def admit(self, attempt: Callable[[], T | None], *, priority: int = 0, choosy: bool = False, admitted: bool = False) -> T:
+    def note_sent(self) -> None:
+        """A request was sent to a worker."""
+        if self._shedding is not None:
+            self._shedding.patience.note_sent()
+
+    def note_end(self, seconds: float) -> None:
+        """A request ended this long after it was sent, for whatever reason."""
+        self._departures.note(self._now())
+        if self._shedding is not None:
+            self._shedding.patience.note_end(seconds)
+
+    async def admit(
+        self,
+        attempt: Callable[[], T | None],
+        *,
+        undo: Callable[[T], None],
+        priority: int = 0,
+        lane: Hashable = None,
+        admitted: bool = False,
+        size_bytes: int = 0,
+    ) -> T:
         """Return what `attempt` gives, trying at once if nobody comes before it and otherwise whenever it is its turn.
 
+        Args:
+            undo: gives back what `attempt` gave when nobody waits for it any more.
+            admitted: it is being served already and comes before all who are not; it is refused by nothing but its deadline.
+            size_bytes: what it takes while it waits.
         Raises:
-            Overloaded: the queue is full, or there was no room in time.
+            Overloaded: the queue is full, or load is shed and there was no room in time.
             Whatever `attempt` raises: then there is nothing to wait for.
         """
         self._arrivals += 1
-        turn = _Turn(priority, self._arrivals, choosy=choosy, admitted=admitted)
-        called = any(other.called.is_set() for other in self._waiting)
-        if not self._waiting or turn < self._waiting[0] or (not called and all(other.choosy for other in self._waiting)):
+        turn = _Turn(attempt, (not admitted, -priority, self._arrivals), lane)
+        called = self._pumping is not None  # there may be room, which is for those who wait
+        if not (called or self._comes_behind(turn, lane) or self._comes_behind(turn, None)):
             result = attempt()
             if result is not None:
                 return result
-        if not admitted:  # those are bounded by what runs
-            self._refuse_if_full()
-        insort(self._waiting, turn)
-        self._stepped_back |= called
+        if admitted:  # those are bounded by what runs
+            size_bytes = 0
+        else:
+            self._refuse_if_full(size_bytes)
+        insort(self._lanes.setdefault(lane, []), turn)
+        self._waiting += 1
+        self._memory.take(size_bytes)
         try:
-            async with asyncio.timeout(self._wait_s_max):
-                return await self._wait(turn, attempt)
-        except TimeoutError:
-            raise Overloaded("All workers stayed busy. Please retry later.") from None
+            async with asyncio.timeout(None if self._shedding is None else self._shedding.wait_s_max):
+                return await turn.placed
+        except BaseException as error:
+            if turn.placed.done() and not turn.placed.cancelled() and turn.placed.exception() is None:
+                undo(turn.placed.result())  # it was placed and left in the same turn of the loop
+            if isinstance(error, TimeoutError):
+                raise self._overloaded("All workers stayed busy.") from None
+            raise
         finally:
-            self._waiting.remove(turn)
+            self._memory.give(size_bytes)
+            self._leave(turn)
             self.room()
 
     def room(self) -> None:
-        """There may be room, or no hope of any: let the head try, and the choosy ones before it."""
-        for turn in self._waiting:
-            turn.called.set()
-            if not turn.choosy:
-                break
+        """There may be room, or no hope of any: let those whose turn it is try, before long."""
+        if self._lanes and self._pumping is None:
+            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
 
-    def _refuse_if_full(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if len(self._waiting) >= min(self._requests_waiting_max, self.patience.waiting_max(now)):
-            raise Overloaded("All workers are busy and the queue is full. Please retry later.")
-
-    async def _wait(self, turn: _Turn, attempt: Callable[[], T | None]) -> T:
-        while True:
-            await turn.called.wait()
-            turn.called.clear()
-            result = attempt()
-            if result is not None:
-                return result
-            if self._stepped_back:  # the place may be of use to whoever came meanwhile
-                self._stepped_back = False
+    def _pump(self) -> None:
+        self._pumping = None
+        heads = [(lane[0].rank, name) for name, lane in self._lanes.items()]
+        heapify(heads)
+        placed = 0
+        while heads:
+            if placed >= PLACED_PER_TURN:
                 self.room()
+                return
+            _, name = heappop(heads)
+            turn = self._lanes[name][0]
+            if not turn.placed.done() and not self._try(turn):
+                if name is None:
+                    return
+                continue
+            placed += 1
+            self._leave(turn)
+            if name in self._lanes:
+                heappush(heads, (self._lanes[name][0].rank, name))
+
+    def _try(self, turn: _Turn[Any]) -> bool:
+        """Whether its wait is over."""
+        try:
+            result = turn.attempt()
+        except Exception as error:  # noqa: BLE001 - it is told to whoever waits
+            turn.placed.set_exception(error)
+            return True
+        if result is not None:
+            turn.placed.set_result(result)
+        return result is not None
+
+    def _comes_behind(self, turn: _Turn[T], lane: Hashable) -> bool:
+        turns = self._lanes.get(lane)
+        return turns is not None and turns[0].rank < turn.rank
+
+    def _leave(self, turn: _Turn[Any]) -> None:
+        turns = self._lanes.get(turn.lane, [])
+        at = bisect_left(turns, turn)
+        if at == len(turns) or turns[at] is not turn:
+            return  # placed, and gone since
+        del turns[at]
+        self._waiting -= 1
+        if not turns:
+            del self._lanes[turn.lane]
+
+    def _refuse_if_full(self, size_bytes: int) -> None:
+        if not self._memory.has_room(size_bytes):
+            raise self._overloaded("The memory for waiting requests is full.")
+        if self._shedding is not None and self._waiting >= self._shedding.patience.waiting_max(self._now()):
+            raise self._overloaded("All workers are busy and the queue is full.")
+
+    def _overloaded(self, what: str) -> Overloaded:
+        return Overloaded(f"{what} Please retry later.", retry_after_s=self._departures.seconds_for(self._waiting + 1, self._now()))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

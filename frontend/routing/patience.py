@@ -1,6 +1,7 @@
 """How many may wait, so that waiting costs little and a flood does not drown those who are served. Pure.
 
-A queue as long as memory allows only turns overload into timeouts: everybody waits, and nobody is answered in time. How long a request
+For those who promise latencies (--shed-load): in a queue as long as memory allows everybody waits, and who is answered is answered late.
+How long a request
 will wait follows from Little's law: N requests that take D seconds each leave N / D a second. As long as arrivals are what the fleet can
 nearly bear, a surge may wait for a share of D. When they come much faster than requests leave, nobody waits: whoever comes when a place
 is free takes it, which in a flood is at once, and everybody else is refused at once. So whoever is served is served as fast as ever.
@@ -10,7 +11,6 @@ HTTP can do better than a router, since the client learns it at once.
 """
 
 from collections import deque
-from math import inf
 from typing import Final
 
 _WEIGHT: Final = 1 / 32
@@ -33,7 +33,7 @@ class Patience:
     """How long a model's requests usually take, how many of them run, and how fast they come.
 
     Args:
-        share: of a request's duration, which a surge may wait for; 0 for no bound. A flood is over when it has been none for as long.
+        share: of a request's duration, which a surge may wait for. A flood is over when it has been none for as long.
     """
 
     def __init__(self, share: float) -> None:
@@ -60,8 +60,6 @@ class Patience:
 
     def waiting_max(self, now: float) -> float:
         """Requests that may wait. To be asked when one would have to."""
-        if not self._share:
-            return inf
         if self._wholes < _KNOWN_AFTER or not self._whole_s:
             return max(WAITING_MIN, self._running * self._share)
         if self._too_many_come(now):

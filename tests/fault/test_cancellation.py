@@ -38,7 +38,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A frontend, and a worker that runs one request at a time and takes a minute for a long one."""
     fleet = Fleet(tmp_path_factory.mktemp("fleet"))
     # The slower library, so that there is a thread at work for a while.
-    fleet.frontend("--tokenizer-backend", "hf", "--queue-timeout", "60", "--queue-patience", "0")
+    fleet.frontend("--tokenizer-backend", "hf")
     fleet.worker(
         *("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192"),
         *("--max-running-requests", "1", "--sim-request-faults"),

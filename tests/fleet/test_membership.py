@@ -154,9 +154,9 @@ def test_a_frontend_that_cannot_start_says_why_in_one_line(fleet: Fleet) -> None
     third = fleet.start("frontend", "--http-port", "0", "--mesh-bind", "tcp://0.0.0.0:0")
     assert third.popen.wait(60) == 3
     assert "key" in third.output()
-    fourth = fleet.start("frontend", "--queue-size", "-1")
+    fourth = fleet.start("frontend", "--queue-memory-mb", "-1")
     assert fourth.popen.wait(60) == 3
-    assert "--queue-size" in fourth.output()
+    assert "--queue-memory-mb" in fourth.output()
 
 
 def test_a_mesh_with_a_key_admits_only_its_holders(fleet: Fleet, tmp_path: Path) -> None:

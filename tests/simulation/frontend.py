@@ -10,11 +10,12 @@ from random import Random
 from frontend.mesh.mesh import Mesh
 from frontend.observe.metrics import FrontendMetrics
 from frontend.recovery import Recovery
-from frontend.routing.admission import AdmissionQueue
+from frontend.routing.admission import AdmissionQueue, Shedding
 from frontend.routing.modes import policy_of
 from frontend.routing.patience import Patience
 from frontend.routing.route import Weights
 from frontend.routing.router import Lifetimes, Router, RouterMode
+from frontend.routing.waiting_memory import WaitingMemory
 from kv_events.index import BlockBudget
 from protocol.membership import Hello
 from tests.simulation.loop import Process, VirtualLoop
@@ -33,9 +34,10 @@ class FrontendSpec:
     """What of a frontend's settings matters here."""
 
     mode: RouterMode
-    queue_size: int
-    queue_patience: float
-    queue_timeout_s: float
+    queue_bytes: int
+    shed_share: float | None
+    """None: whoever can wait may wait."""
+    shed_wait_s: float
     moves_max: int
 
 
@@ -82,6 +84,8 @@ class SimulatedFrontend:
 
     def _open(self) -> None:
         spec = self.spec
+        shedding = None if spec.shed_share is None else Shedding(Patience(spec.shed_share), spec.shed_wait_s)
+        self.waiting_memory = WaitingMemory(spec.queue_bytes)
         self.mesh = Mesh(
             self._network.router(self.address, self.process),
             frontend_id=self.address,
@@ -89,9 +93,7 @@ class SimulatedFrontend:
             router=Router(spec.mode, policy_of(spec.mode, Weights(), self._random), LIFETIMES),
             subscriber=None,
             budget=BlockBudget(100_000),
-            new_queue=lambda: AdmissionQueue(
-                requests_waiting_max=spec.queue_size, wait_s_max=spec.queue_timeout_s, patience=Patience(spec.queue_patience)
-            ),
+            new_queue=lambda: AdmissionQueue(self.waiting_memory, shedding),
             metrics=shared_metrics(),
         )
         self.recovery = Recovery(

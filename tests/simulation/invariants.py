@@ -46,9 +46,11 @@ def check_frontend(frontend: SimulatedFrontend, clients: Mapping[int, Client]) -
         number = frontend.asked_by[request_id]
         hold(number is not None and not clients[number].outcome.ended, f"{name} has booked {request_id}, though its request has ended")
     for entry in mesh.registry.models.values():
-        first_timers = [turn for turn in entry.queue._waiting if turn.rank[0]]
-        hold(len(first_timers) <= frontend.spec.queue_size, f"{name}: {len(first_timers)} wait in a queue for {frontend.spec.queue_size}")
-        hold(entry.queue.patience._running >= 0, f"{name}: {entry.queue.patience._running} requests run")
+        waiting = sum(map(len, entry.queue._lanes.values()))
+        hold(len(entry.queue) == waiting, f"{name}: {len(entry.queue)} are said to wait, and {waiting} do")
+        shedding = entry.queue._shedding
+        hold(shedding is None or shedding.patience._running >= 0, f"{name}: fewer than no requests run")
+    hold(frontend.waiting_memory._bytes_left >= 0, f"{name}: {-frontend.waiting_memory._bytes_left} bytes too many wait")
 
 
 def _check_bookings(worker: Worker, name: str) -> None:
@@ -192,8 +194,11 @@ def _unsettled_frontend(frontend: SimulatedFrontend, expected: list[str]) -> str
     if serving != expected:
         return f"serves by {serving}, not {expected}"
     for entry in registry.models.values():
-        if len(entry.queue) or entry.queue.patience._running:
-            return f"{len(entry.queue)} wait in its queue, {entry.queue.patience._running} count as running"
+        running = 0 if entry.queue._shedding is None else entry.queue._shedding.patience._running
+        if len(entry.queue) or running:
+            return f"{len(entry.queue)} wait in its queue, {running} count as running"
+    if frontend.waiting_memory._bytes_left != frontend.spec.queue_bytes:
+        return "its queue's memory was not given back"
     for worker in registry.workers.values():
         if worker.bookings or worker.aborts_owed or worker.suspects:
             return f"{worker.worker_id} is booked {list(worker.bookings)}, owed {worker.aborts_owed}, suspects {worker.suspects}"

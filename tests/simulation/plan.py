@@ -5,6 +5,7 @@ from random import Random
 from typing import Final, Literal, get_args
 
 from frontend.routing.router import RouterMode
+from frontend.routing.waiting_memory import waiting_bytes
 from protocol.requests import Sampling
 from protocol.tokens import pack_tokens
 from tests.simulation.client import Asked
@@ -110,9 +111,9 @@ def _frontend(random: Random, kind: Kind) -> FrontendSpec:
     crowded = kind in ("overload", "everything") and random.random() < 0.7
     return FrontendSpec(
         mode=random.choice(get_args(RouterMode)),
-        queue_size=random.randint(0, 6) if crowded else 1_000,
-        queue_patience=1.0 if crowded and random.random() < 0.5 else 0.0,
-        queue_timeout_s=random.uniform(0.2, 2.0) if crowded else 120.0,
+        queue_bytes=(random.randint(0, 6) if crowded else 1_000) * waiting_bytes(_PROMPT_TOKENS_MAX),
+        shed_share=1.0 if crowded and random.random() < 0.5 else None,
+        shed_wait_s=random.uniform(0.2, 2.0),
         moves_max=random.randint(0, MOVES_MAX) if kind not in STRICT and random.random() < 0.3 else MOVES_MAX,
     )
 

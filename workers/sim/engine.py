@@ -316,6 +316,9 @@ def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         page_size_tokens=settings.page_size,
         kv_tokens=settings.max_total_tokens // settings.page_size * settings.page_size,
         requests_running_max=settings.max_running_requests,
+        prefill_step_tokens=settings.chunked_prefill_size if settings.chunked_prefill_size > 0 else settings.max_total_tokens,
+        requests_queued_max=settings.max_queued_requests,
+        orders_by_priority=settings.schedule_policy == "fcfs",
     )
     role: Role = "decode"
     if settings.is_embedding:

@@ -11,7 +11,6 @@ admitted, not chunk by chunk.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Literal
 
 from protocol.membership import RankLoad
@@ -189,7 +188,7 @@ class Scheduler:
         """Up to `count` sequences of the queue in the policy's order; taken before any is admitted."""
         lpm = self._limits.policy == "lpm" and len(self._waiting) <= _LPM_QUEUE_MAX
         if not lpm:
-            return iter(list(islice(self._waiting, count)))
+            return iter(self._waiting.first(count))
         by_match = sorted(self._waiting, key=lambda sequence: -self._cached_pages(sequence))
         return iter(by_match[:count])
 
@@ -342,5 +341,5 @@ def _remaining(sequence: Sequence) -> int:
 
 
 def _is_due(sequence: Sequence, count: int) -> bool:
-    """Whether held-back tokens are to be told: a stream's first at once, then every interval."""
-    return count - sequence.sent_tokens >= sequence.interval_tokens or (count == 1 and sequence.first_at_once)
+    """Whether held-back tokens are to be told: the first at once, then every interval."""
+    return count == 1 or count - sequence.sent_tokens >= sequence.interval_tokens

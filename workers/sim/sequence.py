@@ -15,7 +15,7 @@ from workers.sim.radix_cache import Node
 from workers.sim.text import TextModel, sequence_state
 
 UNARY_INTERVAL_TOKENS: Final = 50
-"""A request nobody streams is told of its tokens this rarely, as SGLang does (SGLANG_FORCE_STREAM_INTERVAL)."""
+"""A request nobody streams is told of its tokens this rarely, behind the first, as in workers/sglang_inputs.py."""
 
 _NEVER: Final = 1 << 62
 
@@ -44,8 +44,8 @@ class Sequence:
     banned_ids: frozenset[int]
     """Stop ids while the output is shorter than min_new_tokens."""
     interval_tokens: int
-    first_at_once: bool
     deadline_unix_ms: int
+    priority: int
     state: int
     salt: int
     namespace: Namespace
@@ -104,8 +104,8 @@ def new_sequence(request: Generate, limits: RequestLimits, text: TextModel, eos_
         stop_ids=stop_ids,
         banned_ids=stop_ids if min_new and not sampling.ignore_eos else frozenset(),
         interval_tokens=limits.stream_interval if request.stream else UNARY_INTERVAL_TOKENS,
-        first_at_once=request.stream,
         deadline_unix_ms=request.deadline_unix_ms,
+        priority=request.priority,
         state=sequence_state(prompt),
         salt=text.salt(sampling.seed),
         namespace=Namespace(request.lora_name, request.cache_salt) if request.lora_name or request.cache_salt else PLAIN,

@@ -1,7 +1,9 @@
-"""Requests that wait for prefill, in order of arrival, removable from anywhere."""
+"""Requests that wait for prefill, by priority and then in order of arrival, removable from anywhere."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from heapq import nsmallest
+from itertools import islice
 from typing import Final
 
 from workers.sim.sequence import Sequence
@@ -16,6 +18,8 @@ class WaitingQueue:
     def __init__(self) -> None:
         self._by_id: OrderedDict[str, Sequence] = OrderedDict()
         self._tokens = 0
+        self._urgencies = 0
+        """Sequences whose priority is not 0: while there is none, the order of arrival is the order."""
         self._admitted_tokens = 0
         self._hit_tokens = 0
 
@@ -37,7 +41,14 @@ class WaitingQueue:
     def add(self, sequence: Sequence) -> None:
         """Put a sequence at the end."""
         self._by_id[sequence.request_id] = sequence
+        self._urgencies += bool(sequence.priority)
         self._tokens += sequence.length
+
+    def first(self, count: int) -> list[Sequence]:
+        """Up to `count` sequences in the order of their turns."""
+        if not self._urgencies:
+            return list(islice(self, count))
+        return nsmallest(count, self, key=lambda sequence: -sequence.priority)  # stable, as SGLang's sort
 
     def head(self) -> Sequence | None:
         """The sequence that has waited longest."""
@@ -46,6 +57,7 @@ class WaitingQueue:
     def remove(self, sequence: Sequence) -> None:
         """Take a sequence out, wherever it stands."""
         del self._by_id[sequence.request_id]
+        self._urgencies -= bool(sequence.priority)
         self._tokens -= sequence.length
 
     def note_hit(self, prompt_tokens: int, cached_tokens: int) -> None:

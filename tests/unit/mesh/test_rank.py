@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frontend.mesh.rank import SLACK_BLOCKS, SLACK_RATIO, Booking, Rank
+from frontend.mesh.rank import SLACK_BLOCKS, SLACK_RATIO, STEPS_AHEAD, Booking, Rank
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.mesh.worker import Worker
 from frontend.routing.route import Placement
@@ -53,16 +53,25 @@ def test_a_request_that_ends_before_its_first_token_leaves_nothing() -> None:
     assert load(busy) == (0, 0, 0)
 
 
-def test_others_load_is_what_a_report_has_beyond_ours() -> None:
+def test_others_load_is_their_share_of_a_report() -> None:
     busy = rank()
     ours = Booking(stream_on(busy), busy, 100)
-    busy.report(RankLoad(0, 3, 2, 700, 250))
-    assert load(busy) == (5, 250, 700)
+    busy.report(RankLoad(0, 3, 2, 700, 250), others_share=0.8)
+    assert load(busy) == (5, 300, 700)
     later = Booking(stream_on(busy), busy, 30)
-    assert load(busy) == (6, 280, 730)
+    assert (*load(busy), busy.waiting) == (6, 330, 730, 4)
     for booking in (ours, later):
         booking.release()
-    assert load(busy) == (4, 150, 600)
+    assert (*load(busy), busy.waiting) == (4, 200, 600, 2)
+
+
+def test_a_report_that_is_older_than_our_tokens_makes_no_strangers_of_our_requests() -> None:
+    busy = rank()
+    bookings = [Booking(stream_on(busy), busy, 100) for _ in range(3)]
+    for booking in bookings:
+        booking.release()
+    busy.report(RankLoad(0, 2, 1, 300, 100))  # as the engine was a moment ago
+    assert load(busy) == (0, 0, 300)
 
 
 def test_a_report_that_does_not_know_ours_yet_takes_nothing_away() -> None:
@@ -89,7 +98,7 @@ def worker(**fields: Any) -> Worker:
 def test_a_heartbeat_is_told_to_each_rank_and_ranks_that_are_not_there_are_ignored() -> None:
     busy = worker()
     loads = [RankLoad(1, 4, 0, 40, kv_number=7), RankLoad(2, 9, 9, 9), RankLoad(-1, 8, 8, 8)]
-    busy.report(Heartbeat("w", 1, loads, RelayCounts(gaps=3)), now=1.0)
+    busy.report(Heartbeat("w", 1, loads, RelayCounts(gaps=3), others_share=1.0), now=1.0)
     assert [load(one) for one in busy.ranks] == [(0, 0, 0), (4, 0, 40)]
     busy.report(Heartbeat("w", 1, []), now=2.0)
     assert (busy.relay.gaps, load(busy.ranks[1])) == (3, (4, 0, 40))
@@ -113,7 +122,7 @@ OPERATIONS = st.lists(
         st.tuples(st.just("book"), TOKENS),
         st.tuples(st.just("token"), TOKENS),
         st.tuples(st.just("release"), TOKENS),
-        st.tuples(st.just("report"), st.tuples(*[st.integers(0, 3_000)] * 4)),
+        st.tuples(st.just("report"), st.tuples(*[st.integers(0, 3_000)] * 4, st.sampled_from([0.0, 0.25, 0.5, 1.0]))),
     ),
     max_size=40,
 )
@@ -138,10 +147,9 @@ def test_any_interleaving_keeps_our_own_counts_exact_and_leaves_the_others_load(
         if kind == "book":
             open_bookings.append((Booking(stream, busy, value), value, []))
         elif kind == "report":
-            running, waiting, kv_tokens, waiting_tokens = value
-            busy.report(RankLoad(0, running, waiting, kv_tokens, waiting_tokens))
-            seen = (running + waiting, waiting_tokens, kv_tokens)
-            others = tuple(max(0, all_of_them - ours) for all_of_them, ours in zip(seen, own(), strict=True))
+            running, waiting, kv_tokens, waiting_tokens, share = value
+            busy.report(RankLoad(0, running, waiting, kv_tokens, waiting_tokens), share)
+            others = (round((running + waiting) * share), round(waiting_tokens * share), max(0, kv_tokens - own()[2]))
         elif open_bookings and kind == "token":
             booking, _, prefilled = open_bookings[value % len(open_bookings)]
             booking.note_token()
@@ -169,6 +177,30 @@ def test_two_frontends_see_the_same_load_after_each_report(steps: list[tuple[int
             running[who].pop().release()
         elif step == "both report":
             total = sum(map(len, running))
-            for view in views:
-                view.report(RankLoad(0, total, 0, 10 * total, 10 * total))
+            for view, ours in zip(views, running, strict=True):
+                view.report(RankLoad(0, total, 0, 10 * total, 10 * total), 1 - len(ours) / total if total else 0.0)
             assert load(views[0]) == load(views[1]) == (total, 10 * total, 10 * total)
+
+
+def test_a_rank_is_hungry_until_it_has_prompts_for_some_steps_or_requests_for_a_whole_batch() -> None:
+    capacity = msgspec.structs.replace(CAPACITY, prefill_step_tokens=100)
+    busy = Rank(hello(capacity), 0, BlockBudget(1_000))
+    Booking(stream_on(busy), busy, STEPS_AHEAD * 100 - 1)
+    assert busy.hungry
+    more = Booking(stream_on(busy), busy, 1)
+    assert not busy.hungry
+    more.note_token()
+    assert busy.hungry
+    for _ in range(capacity.requests_running_max - 1):
+        Booking(stream_on(busy), busy, 0)
+    assert not busy.hungry
+
+
+def test_an_engines_own_queue_is_not_sent_more_than_it_takes() -> None:
+    bounded = Rank(hello(msgspec.structs.replace(CAPACITY, requests_queued_max=2)), 0, BlockBudget(1_000))
+    first = Booking(stream_on(bounded), bounded, 10)
+    assert bounded.takes_one_more
+    Booking(stream_on(bounded), bounded, 10)
+    assert not bounded.takes_one_more
+    first.note_token()
+    assert bounded.takes_one_more

@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontend.routing.admission import AdmissionQueue
+from frontend.routing.waiting_memory import WaitingMemory
 from protocol.errors import Overloaded
 
 RANKS = 3
 
 
-def queue(waiting_max: int = 1_000, wait_s_max: float = 60.0) -> AdmissionQueue:
-    return AdmissionQueue(requests_waiting_max=waiting_max, wait_s_max=wait_s_max)
+def queue(waiting_max: int = 1_000) -> AdmissionQueue:
+    """So many may wait, where each takes a byte."""
+    return AdmissionQueue(WaitingMemory(waiting_max))
 
 
 @dataclass
@@ -40,6 +42,12 @@ class Fleet:
 
         return take
 
+    def undo(self, name: str) -> None:
+        """Nobody waited any more for what this one got."""
+        taken = next(pair for pair in self.taken if pair[0] == name)
+        self.taken.remove(taken)
+        self.places[taken[1]] += 1
+
     @property
     def names(self) -> list[str]:
         return [name for name, _ in self.taken]
@@ -48,13 +56,19 @@ class Fleet:
 class Line:
     """Requests of one queue as tasks."""
 
-    def __init__(self, **bounds: float) -> None:
+    def __init__(self, **bounds: int) -> None:
         self.fleet = Fleet()
-        self.queue = queue(**bounds)  # pyright: ignore[reportArgumentType]
+        self.queue = queue(**bounds)
         self.tasks: dict[str, asyncio.Task[str]] = {}
 
     def arrive(self, name: str, priority: int = 0, only: Sequence[int] | None = None) -> None:
-        admission = self.queue.admit(self.fleet.attempt(name, only), priority=priority, choosy=only is not None)
+        admission = self.queue.admit(
+            self.fleet.attempt(name, only),
+            undo=self.fleet.undo,
+            priority=priority,
+            lane=None if only is None else tuple(only),
+            size_bytes=1,
+        )
         self.tasks[name] = asyncio.create_task(admission)
 
     def free(self, rank: int = 0, places: int = 1) -> None:
@@ -188,9 +202,9 @@ async def test_a_full_queue_refuses_any_priority_but_one_that_finds_room_at_once
     line.arrive("a")
     await line.settle()
     with pytest.raises(Overloaded, match="full"):
-        await line.queue.admit(line.fleet.attempt("b", None), priority=9)
+        await line.queue.admit(line.fleet.attempt("b", None), undo=line.fleet.undo, priority=9, size_bytes=1)
     line.fleet.places[0] = 1
-    assert await line.queue.admit(line.fleet.attempt("c", None), priority=9) == "c"
+    assert await line.queue.admit(line.fleet.attempt("c", None), undo=line.fleet.undo, priority=9, size_bytes=1) == "c"
     await line.close()
 
 
@@ -203,7 +217,7 @@ async def test_what_an_attempt_raises_at_a_turn_ends_that_request_alone() -> Non
             raise ValueError("no hope")
         return None
 
-    task = asyncio.create_task(line.queue.admit(attempt, priority=1))
+    task = asyncio.create_task(line.queue.admit(attempt, undo=line.fleet.undo, priority=1))
     line.arrive("a")
     await line.settle()
     broken = True

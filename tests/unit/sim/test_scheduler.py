@@ -238,11 +238,11 @@ def test_a_length_distribution_ends_texts_with_eos(bench: Benches, request_for: 
     assert 6.5 < sum(end.completion_tokens for end in ends) / len(ends) < 9.5
 
 
-def test_unary_tokens_come_every_fifty_and_at_the_end(bench: Benches, request_for: Requests) -> None:
+def test_of_an_answer_that_nobody_reads_the_first_token_comes_at_once_and_then_fifties(bench: Benches, request_for: Requests) -> None:
     b = bench(pages=200)
     b.submit(request_for(1, range(10), 120, stream=False))
     b.run()
-    assert [len(unpack_tokens(delta.token_ids)) for delta in b.answers.deltas[name(1)]] == [50, 50, 20]
+    assert [len(unpack_tokens(delta.token_ids)) for delta in b.answers.deltas[name(1)]] == [1, 50, 50, 19]
 
 
 def test_a_stream_interval_tells_the_first_token_at_once(bench: Benches, request_for: Requests) -> None:
@@ -304,3 +304,12 @@ def test_a_prompt_of_torn_bytes_and_a_request_too_many_are_refused(bench: Benche
     assert b.scheduler.holds(name(1))
     b.run()
     assert {type(b.answers.ends[name(number)]) for number in (1, 3)} == {Finished}
+
+
+def test_higher_priorities_are_prefilled_first_and_equal_ones_in_order(bench: Benches, request_for: Requests) -> None:
+    b = bench(pages=200, requests_running_max=1)
+    asked = [(1, 0), (2, -1), (3, 5), (4, 0), (5, 5)]
+    for number, priority in asked:
+        b.submit(msgspec.structs.replace(request_for(number, range(10), 1), priority=priority))
+    b.run()
+    assert list(b.answers.deltas) == [name(number) for number in (3, 5, 1, 4, 2)]

@@ -1,0 +1,64 @@
+"""When a request is held back here although a rank would take it. Pure.
+
+An engine never runs slower for having more to choose from: its prefill batches are full, and its own queue is in the order of priorities.
+So a request is held only for a choice that is still open, between several ranks, and only while each of them has enough to be busy with
+until that choice is made. Where load is shed, a request is sent only where it would run at once: what waits here is counted, and refused.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+SHED_STEPS_AHEAD: Final = 2
+"""Prefill steps' worth of prompts from which on every rank counts as busy where load is shed: more is latency for who has been admitted."""
+
+
+class RankRoom(Protocol):
+    """What a rank has room for."""
+
+    @property
+    def prefill_tokens(self) -> int:
+        """Prompt tokens that wait there to be computed."""
+        ...
+
+    @property
+    def prefill_step_tokens(self) -> int:
+        """Those that it computes in one step at most."""
+        ...
+
+    @property
+    def orders_by_priority(self) -> bool:
+        """Whether what waits there is in the order of priorities."""
+        ...
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it would be busier with more."""
+        ...
+
+    @property
+    def takes_one_more(self) -> bool:
+        """Whether its engine would not refuse a request."""
+        ...
+
+    def runs_at_once(self, prompt_tokens: int) -> bool:
+        """Whether it would run a request at once."""
+        ...
+
+
+RankT = TypeVar("RankT", bound=RankRoom)
+
+
+def open_ranks(ranks: Sequence[RankT], prompt_tokens: int, *, choices: int, sheds: bool) -> Sequence[RankT]:
+    """Those of `ranks` that a request may be sent to now; none if it should wait here.
+
+    Args:
+        choices: how many ranks the request could go to at all, those included that have no room now.
+    """
+    ranks = [rank for rank in ranks if rank.takes_one_more]
+    free = [rank for rank in ranks if rank.runs_at_once(prompt_tokens)]
+    if sheds:
+        return free if any(rank.prefill_tokens < SHED_STEPS_AHEAD * rank.prefill_step_tokens for rank in free) else []
+    if choices == 1 and all(rank.orders_by_priority for rank in ranks):
+        return ranks
+    hungry = [rank for rank in ranks if rank.hungry]
+    return (free or hungry) if hungry else []
