@@ -69,6 +69,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "role": worker.hello.role,
         "phase": worker.phase.value,
         "requests": [rank.requests for rank in worker.ranks],
+        "engine_requests": [rank.engine_requests for rank in worker.ranks],
         "ready": worker.takes_work,
         "unhealthy": worker.unhealthy,
         "kv_events": _kv_events(worker),

@@ -39,6 +39,7 @@ class Rank:
         "block_size_tokens",
         "blocks",
         "dp_rank",
+        "engine_requests",
         "key",
         "kv_tokens",
         "kv_tokens_max",
@@ -72,6 +73,8 @@ class Rank:
         self.blocks = RankBlocks(budget, blocks + blocks // SLACK_RATIO + SLACK_BLOCKS)
         self.tells_events = False
         self.placed_at = 0
+        self.engine_requests = 0
+        """Unfinished requests, all frontends' and those that nobody waits for any more, as the engine last counted them: for people."""
         self.requests = self.waiting = self.prefill_tokens = self.kv_tokens = 0
         self.own_requests = self._own_waiting = self._own_prefill_tokens = self._own_kv_tokens = 0
         self._others_requests = self._others_waiting = self._others_prefill_tokens = self._others_kv_tokens = 0
@@ -101,7 +104,8 @@ class Rank:
 
         Of the KV cache all counts that is beyond our prompts: the answers' tokens are in it too.
         """
-        self._others_requests = round((load.requests_running + load.requests_waiting) * others_share)
+        self.engine_requests = load.requests_running + load.requests_waiting
+        self._others_requests = round(self.engine_requests * others_share)
         self._others_waiting = round(load.requests_waiting * others_share)
         self._others_prefill_tokens = round(load.waiting_uncached_tokens * others_share)
         self._others_kv_tokens = max(0, load.kv_tokens_used - self._own_kv_tokens)

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import openai
@@ -158,7 +159,55 @@ def test_a_client_that_leaves_frees_the_engine(real: Fleet) -> None:
         connection.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         assert connection.recv(10)
     # SGLang's own figure, in the heartbeats, so that it is the engine that is idle and not only our books.
-    real.wait_until(lambda: sum(sum(worker["requests"]) for worker in real.get("/health")[1]["workers"]) == 0, "the engine is idle")
+    real.wait_until(lambda: _in_engine(real) == 0, "the engine is idle")
+
+
+def _in_engine(real: Fleet) -> int:
+    return sum(sum(worker["engine_requests"]) for worker in real.get("/health")[1]["workers"])
+
+
+async def _ask(client: openai.AsyncOpenAI, name: str, ended: list[str], *, tokens: int, max_tokens: int, priority: int = 0) -> int:
+    """Completion tokens of a fresh prompt of so many tokens; `ended` says who came first."""
+    random = Random(name)
+    answer = await client.completions.create(
+        model=MODEL,
+        prompt=[random.randrange(10, 1_000) for _ in range(tokens)],
+        max_tokens=max_tokens,
+        extra_body={"ignore_eos": True, "priority": priority},
+    )
+    ended.append(name)
+    assert answer.usage is not None
+    return answer.usage.completion_tokens
+
+
+@pytest.mark.parametrize(("requests", "tokens"), [(128, 64), (64, 600)])
+async def test_a_burst_is_served_whole(real: Fleet, requests: int, tokens: int) -> None:
+    ended: list[str] = []
+    async with real.async_client() as client:
+        counts = await asyncio.gather(
+            *(_ask(client, f"{tokens} {number}", ended, tokens=tokens, max_tokens=4) for number in range(requests))
+        )
+    assert counts == [4] * requests
+
+
+async def test_whoever_is_urgent_passes_those_who_wait_in_the_engine(real: Fleet) -> None:
+    """The crowd is several prefill steps, and all of it is in the engine when the urgent one comes."""
+    ended: list[str] = []
+    async with real.async_client() as client:
+        crowd = [asyncio.create_task(_ask(client, f"crowd {number}", ended, tokens=64, max_tokens=1)) for number in range(256)]
+        await asyncio.to_thread(real.wait_until, lambda: _sent(real) + len(ended) >= 256, "all are in the engine")
+        left = 256 - len(ended)
+        ordinary = asyncio.create_task(_ask(client, "ordinary", ended, tokens=64, max_tokens=1))
+        await asyncio.to_thread(real.wait_until, lambda: _sent(real) + len(ended) >= 257, "the ordinary one too")
+        await _ask(client, "urgent", ended, tokens=64, max_tokens=1, priority=9)
+        await asyncio.gather(*crowd, ordinary)
+    assert ended.index("urgent") < ended.index("ordinary")
+    assert ended.index("urgent") < 257 - left // 4
+
+
+def _sent(real: Fleet) -> int:
+    """Unfinished requests that the frontend has sent to its worker."""
+    return sum(sum(worker["requests"]) for worker in real.get("/health")[1]["workers"])
 
 
 def test_a_stopped_worker_ends_with_its_engine(real: Fleet) -> None:

@@ -41,10 +41,24 @@ def test_a_stream_is_one_delta_a_step_and_a_step_is_one_delivery_for_all(engine,
     assert all(len({delta.request_id for delta in step}) == len(step) for step in engine.steps)
 
 
-def test_a_request_that_does_not_stream_comes_in_one_delta(engine, make_request, read):
-    [deltas] = engine.run(make_request([5, 6, 7], max_new_tokens=100, ignore_eos=True, stream=False))
-    assert len(deltas) == 1
-    assert len(read.tokens(deltas)) == 100
+def test_of_an_answer_that_nobody_reads_the_first_token_comes_at_once_and_then_fifties(engine, make_request, read):
+    [deltas] = engine.run(make_request([5, 6, 7], max_new_tokens=120, ignore_eos=True, stream=False))
+    assert [len(delta.token_ids) // 4 for delta in deltas] == [1, 50, 50, 19]
+    assert len(read.tokens(deltas)) == 120
+
+
+def test_what_waits_in_the_engine_is_in_the_order_of_priorities_and_nothing_is_taken_back(engine, make_request, read):
+    """All places but one are taken for long, so the others go through that one after each other."""
+    crowd = [make_request([50, n], max_new_tokens=400 if n else 8, ignore_eos=True) for n in range(8)]
+    requests = [make_request([60, n], max_new_tokens=4, ignore_eos=True, priority=priority) for n, priority in enumerate((0, 0, -5, 7, 0))]
+    engine.steps.clear()
+    answers = engine.run(*crowd, *requests)
+    assert [len(read.tokens(deltas)) for deltas in answers] == [8] + [400] * 7 + [4] * 5
+    asked = {request.request_id for request in requests}
+    ended = [delta.request_id for step in engine.steps for delta in step if delta.end is not None and delta.request_id in asked]
+    first, second, low, urgent, third = (request.request_id for request in requests)
+    assert ended == [urgent, first, second, third, low]
+    assert engine.facts.capacity.orders_by_priority
 
 
 def test_usage_counts_prompt_completion_and_cached_tokens(engine, make_request, read):
