@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# On the GPU host: source bench/gpu/install.sh FOLDER..., once for each folder of bundle.sh as it arrives, in any order.
+#
+# Installs into $KVMESH_SITE (/tmp/site), which stays while the host does, and sets the environment that SGLang needs there: call it in every shell
+# that runs Python, without a folder where nothing is new. Both parts of a wheel have come when the second one has.
+site=${KVMESH_SITE:-/tmp/site}
+parts=$site.parts
+mkdir -p "$site" "$parts"
+
+_install_wheels() {
+  python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" "$@"
+}
+
+_install_joined() { # _install_joined FILE.part0or1: once both are there
+  local wheel
+  cp "$1" "$parts/"
+  wheel=$parts/$(basename "${1%.part?}")
+  if [ -f "$wheel.part0" ] && [ -f "$wheel.part1" ]; then
+    cat "$wheel.part0" "$wheel.part1" >"$wheel" && _install_wheels "$wheel" && rm "$wheel" "$wheel".part?
+  fi
+}
+
+_install_kernels() { # _install_kernels ARCHIVE
+  tar xzf "$1" -C "$site"
+  cp "$(dirname "${BASH_SOURCE[0]}")/flashinfer_stub.py" "$site/"
+  echo 'import flashinfer_stub' >"$site/sitecustomize.py"
+  # DualGemm picks a Blackwell kernel when it is imported.
+  sed -i 's/        if not is_cuda():/        if True:/' "$site/sglang/srt/layers/dual_gemm.py"
+}
+
+for folder in "$@"; do
+  wheels=("$folder"/*.whl)
+  [ -e "${wheels[0]}" ] && _install_wheels "${wheels[@]}"
+  for part in "$folder"/*.part?; do [ -e "$part" ] && _install_joined "$part"; done
+  [ -e "$folder/sgl_kernel.tgz" ] && _install_kernels "$folder/sgl_kernel.tgz"
+done
+case ":${PYTHONPATH:-}:" in *":$site:"*) ;; *) export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}" ;; esac
+export HF_HUB_OFFLINE=1 SGLANG_IS_FLASHINFER_AVAILABLE=0 SGLANG_SKIP_SGL_KERNEL_VERSION_CHECK=1
+# SGLang's radix tree in Rust is built for a later PyTorch than the host's and crashes there.
+export SGLANG_UNIFIED_RADIX_TREE_CORE_BACKEND=python
+unset folder wheels part
+true
