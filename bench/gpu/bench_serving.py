@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu.running import Running
-from bench.gpu.sglang_program import sglang_program
+from bench.gpu.sglang_program import BENCHMARK, sglang_program
 from bench.processes import REPO
 from bench.workloads import MODEL_NAME
 
@@ -18,7 +18,7 @@ KEPT = ("completed", "duration", "output_throughput", "median_ttft_ms", "p99_ttf
 
 def _command(running: Running, backend: str, model_path: Path, prompts: int, lengths: tuple[int, int], out: Path) -> list[str]:
     """`random` would fetch texts from the network; `random-ids` makes up ids and decodes them with the tokenizer."""
-    command = [*sglang_program("sglang.bench_serving"), "--backend", backend, "--base-url", f"http://127.0.0.1:{running.port}"]
+    command = [*sglang_program(BENCHMARK), "--backend", backend, "--base-url", f"http://127.0.0.1:{running.port}"]
     command += ["--model", str(model_path), "--served-model-name", MODEL_NAME, "--tokenizer", str(model_path)]
     command += ["--dataset-name", "random-ids", "--random-input-len", str(lengths[0]), "--random-output-len", str(lengths[1])]
     command += ["--random-range-ratio", "1.0", "--num-prompts", str(prompts), "--request-rate", "inf"]

@@ -15,9 +15,14 @@ _install_joined() { # _install_joined FILE.part0or1: once both are there
   local wheel
   cp "$1" "$parts/"
   wheel=$parts/$(basename "${1%.part?}")
-  if [ -f "$wheel.part0" ] && [ -f "$wheel.part1" ]; then
-    cat "$wheel.part0" "$wheel.part1" >"$wheel" && _install_wheels "$wheel" && rm "$wheel" "$wheel".part?
-  fi
+  [ -f "$wheel.part0" ] && [ -f "$wheel.part1" ] || return 0
+  cat "$wheel.part0" "$wheel.part1" >"$wheel"
+  case $wheel in
+    # Both of Dynamo's wheels fill the folder dynamo, which pip replaces as a whole.
+    */ai_dynamo_runtime-*) _install_wheels "$wheel" "$parts"/ai_dynamo-*.whl ;;
+    *) _install_wheels "$wheel" ;;
+  esac
+  rm "$wheel" "$wheel".part?
 }
 
 _install_kernels() { # _install_kernels ARCHIVE
@@ -29,8 +34,14 @@ _install_kernels() { # _install_kernels ARCHIVE
 }
 
 for folder in "$@"; do
-  wheels=("$folder"/*.whl)
-  [ -e "${wheels[0]}" ] && _install_wheels "${wheels[@]}"
+  wheels=()
+  for wheel in "$folder"/*.whl; do
+    case $wheel in
+      */ai_dynamo-*) cp "$wheel" "$parts/" ;; # waits for the runtime
+      *) [ -e "$wheel" ] && wheels+=("$wheel") ;;
+    esac
+  done
+  [ ${#wheels[@]} -gt 0 ] && _install_wheels "${wheels[@]}"
   for part in "$folder"/*.part?; do [ -e "$part" ] && _install_joined "$part"; done
   [ -e "$folder/sgl_kernel.tgz" ] && _install_kernels "$folder/sgl_kernel.tgz"
 done
@@ -38,5 +49,5 @@ case ":${PYTHONPATH:-}:" in *":$site:"*) ;; *) export PYTHONPATH="$site${PYTHONP
 export HF_HUB_OFFLINE=1 SGLANG_IS_FLASHINFER_AVAILABLE=0 SGLANG_SKIP_SGL_KERNEL_VERSION_CHECK=1
 # SGLang's radix tree in Rust is built for a later PyTorch than the host's and crashes there.
 export SGLANG_UNIFIED_RADIX_TREE_CORE_BACKEND=python
-unset folder wheels part
+unset folder wheels wheel part
 true

@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 
 from workers.sglang_cpu import activate_if_cpu_host, is_cpu_host
 
+BENCHMARK = "sglang.bench_serving"
+
 
 def sglang_program(module: str) -> list[str]:
-    """How to start `module` on this host: SGLang's server on a GPU exactly as its users do."""
-    plain = module == "sglang.launch_server" and not is_cpu_host(())
+    """How to start `module` on this host: on a GPU exactly as its users do, unless it is a benchmark."""
+    plain = module != BENCHMARK and not is_cpu_host(())
     return [sys.executable, "-m", *([] if plain else ["bench.gpu.sglang_program"]), module]
 
 

@@ -110,9 +110,10 @@ def dynamo(setup: Setup, starting: Starting, memory_fraction: float, name: str) 
     command = [sys.executable, "-m", "dynamo.frontend", "--router-mode", "kv", "--http-port", str(port)]
     frontend = starting.process(name, command, env)
     events = {"publisher": "zmq", "topic": "kv-events", "endpoint": f"tcp://*:{free_port()}"}
-    command = [sys.executable, "-m", "dynamo.sglang", *setup.engine(memory_fraction), "--kv-events-config", json.dumps(events)]
+    command = [*sglang_program("dynamo.sglang"), *setup.engine(memory_fraction), "--kv-events-config", json.dumps(events)]
     worker = starting.process(f"{name}-worker", command, env)
-    starting.wait(name, [frontend, worker], lambda: chat_ok(port))
+    models = f"http://127.0.0.1:{port}/v1/models"
+    starting.wait(name, [frontend, worker], lambda: http_ok(models) and http_json(models)["data"] and chat_ok(port))
     return [Running(name, port, frontend.pid, [frontend.pid, worker.pid])]
 
 
