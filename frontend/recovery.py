@@ -80,7 +80,7 @@ class Recovery:
 
         Raises:
             PoisonRequest: the request is what workers die of.
-            MeshError: what it failed with, if trying again is no use, or nobody is left to try.
+            MeshError: what it failed with, if trying again is no use, or nobody is left to try nor likely to come.
         """
         cause = lost.error.cause if isinstance(lost.error, WorkerLost) else "refused"
         begun_s = perf_counter()

@@ -77,6 +77,8 @@ class Mesh:
         self._frontend_id = frontend_id
         self._metrics = metrics
         self._placed: dict[str, Worker] = {}
+        self._hoping: set[ModelEntry] = set()
+        """Models of which somebody waits for a worker that may come, and has to hear it if none does."""
         self._loop = asyncio.get_running_loop()
         self._handlers: dict[type, Callable[[bytes, Worker | None, Any, int], None]] = {
             StepBatch: self._on_step,
@@ -107,7 +109,7 @@ class Mesh:
         """Send a request to the rank that the router chooses, waiting in the admission queue while none has room.
 
         Raises:
-            NoWorker: nobody (else) serves the model now.
+            NoWorker: nobody (else) serves the model now; nor will soon, if it was served already.
             InvalidRequest: it asks for a worker that does not serve it.
             Overloaded: the queue is full, or load is shed and no rank had room in time.
         """
@@ -140,7 +142,8 @@ class Mesh:
             if not ranks and not offer.admitted and adapter not in entry.adapters:
                 raise ModelNotFound(f"The LoRA adapter {adapter!r} is not loaded here.", param="model")
         if not ranks:
-            if offer.admitted and entry.may_recover:
+            if offer.admitted and self.registry.may_come(entry, offer, self._loop.time()):
+                self._hoping.add(entry)
                 return None
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
         eligible = self._router.eligible(ranks, offer.route)
@@ -283,16 +286,19 @@ class Mesh:
     def _on_loading(self, _: bytes, __: Worker | None, loading: Loading, ___: int) -> None:
         self.registry.note_loading(loading, self._loop.time())
 
-    def _on_draining(self, _: bytes, worker: Worker | None, __: Draining, ___: int) -> None:
+    def _on_draining(self, identity: bytes, worker: Worker | None, _: Draining, __: int) -> None:
         if worker is not None:
             log.info("worker %s drains", worker.worker_id)
             self._metrics.losses.drains.inc()
             self.registry.drain(worker)
+        else:
+            self.registry.missed.gone(identity)
 
     def _on_goodbye(self, identity: bytes, worker: Worker | None, goodbye: Goodbye, _: int) -> None:
         if worker is not None:
             self._lose(worker, "stopped" if goodbye.planned else "died", goodbye.reason or "it said goodbye")
         else:
+            self.registry.missed.gone(identity)
             self._kv_sources.relay_left(identity)
 
     def _on_file_chunk(self, identity: bytes, _: Worker | None, chunk: FileChunk, __: int) -> None:
@@ -306,6 +312,8 @@ class Mesh:
         worker = self.registry.workers.get(identity)
         if worker is not None:
             self._lose(worker, "died", "its connection is gone")
+        else:
+            self.registry.missed.gone(identity)
 
     def _on_beat(self) -> None:
         now = self._loop.time()
@@ -323,8 +331,14 @@ class Mesh:
                 worker.heard_at = max(worker.heard_at, now - HEARTBEAT_INTERVAL_S)
             elif now - worker.heard_at > WORKER_SILENT_S_MAX:
                 self._lose(worker, "silent", f"nothing heard from it for {WORKER_SILENT_S_MAX} s")
+        for missed in self.registry.missed:  # whoever is gone meanwhile is no hope any more
+            self._wire.tell(missed.identity, HelloWanted(missed.session))
         if not stalled:
             self._kv_sources.drop_silent_relays(now)
+            self.registry.missed.expire(now)
+            hoping, self._hoping = self._hoping, set()
+            for entry in hoping:
+                entry.queue.room()
 
     def _lose(self, worker: Worker, cause: LossCause, reason: str) -> None:
         log.info("worker %s left: %s", worker.worker_id, reason)
@@ -334,6 +348,7 @@ class Mesh:
         self._fail_all(worker, cause)
         self._kv_sources.worker_left(worker)
         self.registry.leave(worker)
+        self.registry.missed.note(worker, cause, self._loop.time())
 
     def _fail_all(self, worker: Worker, cause: LossCause) -> None:
         """Give up all that runs on a worker; whoever waits for it moves it elsewhere."""

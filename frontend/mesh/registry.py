@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from frontend.mesh.missed import MissedWorkers
+from frontend.mesh.offer import Offer
 from frontend.mesh.rank import Rank
 from frontend.mesh.worker import Phase, Worker
 from frontend.models import ServedModel
@@ -34,11 +36,6 @@ class ModelEntry:
         self.adapters: frozenset[str] = frozenset()
         """LoRA adapters of its workers, whether or not those may get new work; of the last ones, when all have left."""
 
-    @property
-    def may_recover(self) -> bool:
-        """Whether some worker would take work if its engine answered; it is asked for as long as it does not."""
-        return any(worker.phase is Phase.READY and worker.unhealthy for worker in self.workers)
-
     def refresh(self) -> None:
         """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
         self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
@@ -54,6 +51,7 @@ class Registry:
     def __init__(self, new_queue: Callable[[], AdmissionQueue]) -> None:
         self.workers: dict[bytes, Worker] = {}
         self.models: dict[str, ModelEntry] = {}
+        self.missed = MissedWorkers()
         self._new_queue = new_queue
         self._aliases: dict[str, str] = {}
         self._loading: dict[str, tuple[Loading, float]] = {}
@@ -107,6 +105,7 @@ class Registry:
         """Record a connection that said Hello."""
         self.workers[worker.identity] = worker
         self._loading.pop(worker.worker_id, None)
+        self.missed.found(worker.worker_id)
 
     def conflict(self, worker: Worker) -> str | None:
         """Why this worker cannot serve its model name beside those that do; None when it can."""
@@ -122,13 +121,17 @@ class Registry:
 
     def serve(self, worker: Worker, served: ServedModel) -> None:
         """The worker's model is prepared: let it take requests, unless it drains already. Check `conflict` just before."""
-        name = worker.hello.card.name
+        name, role = worker.hello.card.name, worker.hello.role
         entry = self.models.get(name)
+        if entry is not None and not entry.workers and (entry.role, entry.served.card.digest) != (role, served.card.digest):
+            del self.models[name]  # the tokens of whoever waits there mean nothing to the model that has the name now
+            entry.queue.room()
+            entry = None
         if entry is None:
             self._forget_oldest_idle()
-            entry = self.models[name] = ModelEntry(served, worker.hello.role, self._new_queue())
+            entry = self.models[name] = ModelEntry(served, role, self._new_queue())
         elif not entry.workers:
-            entry.served, entry.role = served, worker.hello.role
+            entry.served = served
         entry.workers.append(worker)
         self._aliases = {
             alias: other.served.card.name
@@ -159,6 +162,28 @@ class Registry:
         if entry is not None:
             entry.workers.remove(worker)
             entry.refresh()
+
+    def may_come(self, entry: ModelEntry, offer: Offer, now: float) -> bool:
+        """Whether some worker may soon take a request that none takes now.
+
+        It joins; or its engine is loading, or does not answer at the moment; or it was lost a moment ago and may be back.
+        """
+        name = entry.served.card.name
+        if self.models.get(name) is not entry:
+            return False
+        wanted, adapter = offer.route.worker_id, offer.request.lora_name
+        present = [
+            (worker.worker_id, worker.adapters)
+            for worker in self.workers.values()
+            if worker.hello.card.name == name and (worker.phase is Phase.JOINING or (worker.phase is Phase.READY and worker.unhealthy))
+        ]
+        missed = [(missed.worker_id, missed.adapters) for missed in self.missed if missed.model == name]
+        # Nobody knows what adapters the engine will have.
+        loading = [(loading.worker_id, frozenset((adapter,))) for loading in self.loading(now) if loading.model == name]
+        return any(
+            worker_id not in offer.avoid and wanted in (None, worker_id) and (adapter is None or adapter in adapters)
+            for worker_id, adapters in (*present, *missed, *loading)
+        )
 
     def note_loading(self, loading: Loading, now: float) -> None:
         """A worker's engine is starting."""

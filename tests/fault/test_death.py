@@ -206,6 +206,43 @@ async def test_who_was_moved_often_enough_gets_one_clear_error(fleet: Fleet, wor
     assert why in raised.value.message
 
 
+async def test_when_the_last_but_one_is_killed_streams_wait_for_one_that_was_only_slow(fleet: Fleet) -> None:
+    fleet.frontend()
+    workers = start_workers(fleet, 2)
+    undisturbed = await tell_all(fleet)
+
+    def fault() -> None:
+        workers["w1"].popen.send_signal(signal.SIGSTOP)
+        fleet.wait_until(lambda: lost_workers(fleet, "silent") == 1, "the slow one is missed")
+        _kill(workers["w0"])
+        fleet.wait_until(lambda: lost_workers(fleet, "died") == 1, "the other one is missed")
+        assert on_each_worker(fleet) == {}
+        workers["w1"].popen.send_signal(signal.SIGCONT)
+
+    _whole(await tell_all(fleet, fault), undisturbed)
+    assert list(on_each_worker(fleet)) == ["w1"]
+
+
+async def test_who_waits_for_a_slow_worker_hears_of_its_death(fleet: Fleet) -> None:
+    fleet.frontend()
+    worker = start_workers(fleet, 1)["w0"]
+
+    async def told(begun: asyncio.Event) -> str | None:
+        async with fleet.async_client() as client:
+            with pytest.raises(openai.APIError) as raised:
+                await tell(client, body(1, max_tokens=8_000), begun)
+        return raised.value.code
+
+    begun = asyncio.Event()
+    telling = asyncio.create_task(told(begun))
+    await begun.wait()
+    worker.popen.send_signal(signal.SIGSTOP)
+    await asyncio.to_thread(fleet.wait_until, lambda: lost_workers(fleet, "silent") == 1, "it is missed")
+    assert not telling.done()
+    _kill(worker)
+    assert await telling == "worker_lost"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_where_nobody_else_serves_there_is_one_clear_error(fleet: Fleet, stream: bool) -> None:
     fleet.frontend()

@@ -1,6 +1,6 @@
 """The core of what may go wrong on two workers with real SGLang: greedy answers of the demo model are those of its golden file.
 
-The tests take turns with the two workers; each leaves both serving, the last ones apart.
+The tests share a frontend, and each is given two workers that serve and run nothing, whatever became of those before.
 """
 
 import asyncio
@@ -10,16 +10,19 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import openai
 import psutil
 import pytest
+from tokenizers import Tokenizer
 
 from tests.fault.raw_http import asked, metric
 from tests.fault.streams import lost_workers, moved, on_each_worker
 from tests.fleet.processes import Fleet, Process
+from workers.demo_model import demo_model_dir
 from workers.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
@@ -34,35 +37,43 @@ GOLDEN: dict[str, dict[str, Any]] = {
 """Answers of 99 to 419 tokens; some seconds where all run at once."""
 
 
-BOOK = {
-    "type": "object",
-    "properties": {
-        "kind": {"enum": ["poem", "novel"]},
-        "lines": {"type": "array", "items": {"type": "string", "pattern": "^[a-z ]{12}$"}, "minItems": 12, "maxItems": 12},
-    },
-    "required": ["kind", "lines"],
-}
-
-
 class Pair:
-    """A frontend and two workers, each by its name."""
+    """A frontend and two workers, each by its name, which no other has had."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.workers: dict[str, Process] = {}
+        self._numbers = count()
 
-    def start(self, *names: str) -> None:
-        """Start these; ready when both serve."""
-        for name in names:
-            options = ("--worker-id", name, "--max-running-requests", "8", "--max-total-tokens", "16384")
-            self.workers[name] = self.fleet.worker(*options, engine="sglang")
-        self.wait_until(lambda: self.ready() >= 2, wait_s_max=START_S_MAX)
+    def restore(self) -> None:
+        """Wake who was stopped, start anew who has ended, and wait until both serve and run nothing."""
+        self.wake()
+        self.wait_until(self._whole, wait_s_max=START_S_MAX)
+
+    def wake(self) -> None:
+        """Let all processes go on that a test stopped."""
+        for worker in self.workers.values():
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(worker.popen.pid)
+                for each in (process, *process.children(recursive=True)):
+                    each.resume()
 
     def ready(self) -> int:
         """Workers that take requests."""
+        return len(self._ready())
+
+    def _ready(self) -> set[str]:
         with suppress(OSError):
-            return sum(worker["ready"] for worker in self.fleet.get("/health")[1]["workers"])
-        return 0
+            return {worker["worker_id"] for worker in self.fleet.get("/health")[1]["workers"] if worker["ready"]}
+        return set()
+
+    def _whole(self) -> bool:
+        self.workers = {name: worker for name, worker in self.workers.items() if worker.popen.poll() is None}
+        while len(self.workers) < 2:
+            name = f"w{next(self._numbers)}"
+            options = ("--worker-id", name, "--max-running-requests", "8", "--max-total-tokens", "16384")
+            self.workers[name] = self.fleet.worker(*options, engine="sglang")
+        return self._ready() == self.workers.keys() and not any(on_each_worker(self.fleet).values())
 
     def wait_until(self, condition: Callable[[], bool], *, wait_s_max: float = 60.0) -> None:
         """As Fleet's, for fleets of which something has ended."""
@@ -86,15 +97,19 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     pair = Pair(Fleet(tmp_path_factory.mktemp("pair")))
     pair.fleet.frontend()
-    pair.start("a", "b")
     yield pair
-    for worker in pair.workers.values():
-        if worker.popen.poll() is None:
-            worker.popen.send_signal(signal.SIGCONT)
+    pair.wake()
     pair.fleet.stop()
+
+
+@pytest.fixture
+def pair(shared_pair: Pair) -> Pair:
+    """Both workers serve: a test that fails in the midst of a fault takes no other along."""
+    shared_pair.restore()
+    return shared_pair
 
 
 async def _tell(client: openai.AsyncOpenAI, entry: dict[str, Any], begun: asyncio.Event) -> tuple[str, str | None, int]:
@@ -151,10 +166,11 @@ async def test_a_stopped_worker_is_missed_and_comes_back(pair: Pair) -> None:
     def fault() -> None:
         victims.append(pair.workers[pair.busy()])
         victims[0].popen.send_signal(signal.SIGSTOP)
-        pair.wait_until(lambda: lost_workers(pair.fleet, "silent") == 1)
+        pair.wait_until(lambda: lost_workers(pair.fleet, "silent") > lost)
 
+    before, lost = moved(pair.fleet, cause="silent"), lost_workers(pair.fleet, "silent")
     await _golden_answers(pair, fault)
-    assert moved(pair.fleet, cause="silent") >= 1
+    assert moved(pair.fleet, cause="silent") > before
     victims[0].popen.send_signal(signal.SIGCONT)
     pair.wait_until(lambda: pair.ready() == 2)
     await _golden_answers(pair, lambda: None)
@@ -167,8 +183,9 @@ async def test_a_frozen_scheduler_keeps_nobody_waiting_and_comes_back(pair: Pair
         schedulers.append(pair.scheduler(pair.busy()))
         schedulers[0].suspend()
 
+    before = moved(pair.fleet, cause="unhealthy")
     await _golden_answers(pair, fault)
-    assert moved(pair.fleet, cause="unhealthy") >= 1
+    assert moved(pair.fleet, cause="unhealthy") > before
     schedulers[0].resume()
     pair.wait_until(lambda: pair.ready() == 2)
     pair.wait_until(lambda: not any(on_each_worker(pair.fleet).values()))
@@ -180,32 +197,49 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
     def fault() -> None:
         victims.append(pair.busy())
         pair.workers[victims[0]].popen.send_signal(signal.SIGKILL)
-        pair.wait_until(lambda: lost_workers(pair.fleet, "died") == 1)
+        pair.wait_until(lambda: lost_workers(pair.fleet, "died") > lost)
 
+    before, lost = moved(pair.fleet), lost_workers(pair.fleet, "died")
     await _golden_answers(pair, fault)
-    assert moved(pair.fleet, cause="died") >= 1
+    assert moved(pair.fleet) > before
     worker = pair.workers[victims[0]]
     worker.popen.wait()
     pair.wait_until(lambda: worker.children_left() == [])
-    pair.start(*victims)
 
+
+WORDS = ("workers", "frontends", "engines", "tokens", "blocks", "events", "clients", "queues", "prompts", "answers")
+BOOK = {f"line {number}": f"{number} {word} {number * 37 % 101}" for number, word in enumerate(WORDS)}
+SCHEMA = {"type": "object", "properties": {name: {"const": line} for name, line in BOOK.items()}, "required": list(BOOK)}
+"""Only the book conforms, and no two parts of it are alike: whatever is lost, repeated or begun anew at the seam shows.
+
+Were the model free to choose what it writes, greedy answers could not be compared: it was not trained to write into schemas, so that its
+first two choices are often equally likely (the logarithms of their probabilities differ by 0.00 to 0.06 in each of 24 documents tried;
+by at least 4.4 in the golden answers), and a prompt that is computed at once rounds otherwise than the same tokens one by one."""
+
+BLANK = {
+    str(token_id): -100
+    for piece, token_id in Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json")).get_vocab().items()
+    if piece and not piece.strip("ĠĊĉč")
+}
+"""Space between the parts of a document is free, and without end: biased against, it is what a tokenizer cannot help writing."""
 
 ASKED: dict[str, dict[str, Any]] = {
-    "json": {"guided_json": BOOK},
-    "call": {"tools": [{"type": "function", "function": {"name": "shelve", "parameters": BOOK}}], "tool_choice": "required"},
+    "json": {"guided_json": SCHEMA},
+    "call": {"tools": [{"type": "function", "function": {"name": "shelve", "parameters": SCHEMA}}], "tool_choice": "required"},
 }
 """Ways to a book: as the answer itself, or as the arguments of a call that the worker's parser reads."""
 
 
-async def _book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None] | None) -> str:
-    """Greedy JSON of a schema, streamed, with the fault in its midst."""
-    text, ids = "", []
+async def _told_book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None]) -> str:
+    """The document, streamed, with the fault in its midst."""
+    text, ids, told = "", [], False
     async with pair.fleet.async_client() as client:
         stream = await client.chat.completions.create(
             model=MODEL,
             messages=[{"role": "user", "content": "Tell me about a book."}],
-            max_tokens=800,
+            max_tokens=400,
             temperature=0,
+            logit_bias=BLANK,
             stream=True,
             extra_body=asked,
         )
@@ -216,10 +250,11 @@ async def _book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None] | N
                 assert call.function is not None
                 text += call.function.arguments or ""
                 ids += [call.id] if call.id else []
-            if fault is not None and len(text) > 60:
+            if not told and len(text) > 60:
+                told = True
+                assert not text.rstrip().endswith("}")
                 await asyncio.to_thread(fault)
-                fault = None
-    assert fault is None
+    assert told
     assert len(ids) == ("tools" in asked)
     return text
 
@@ -232,14 +267,10 @@ async def test_json_of_a_schema_goes_on_where_its_worker_was_killed(pair: Pair, 
         victims.append(pair.busy())
         pair.scheduler(victims[0]).suspend()
         pair.workers[victims[0]].popen.send_signal(signal.SIGKILL)
-        pair.wait_until(lambda: moved(pair.fleet, cause="died") > before)
+        pair.wait_until(lambda: moved(pair.fleet) > before)
 
-    undisturbed = await _book(pair, asked, None)
-    before = moved(pair.fleet, cause="died")
-    assert await _book(pair, asked, fault) == undisturbed
-    assert [len(line) for line in json.loads(undisturbed)["lines"]] == [12] * 12
-    pair.workers[victims[0]].popen.wait()
-    pair.start(*victims)
+    before = moved(pair.fleet)
+    assert json.loads(await _told_book(pair, asked, fault)) == BOOK
 
 
 async def test_a_killed_scheduler_is_its_workers_end_and_its_streams_go_on(pair: Pair) -> None:
@@ -250,17 +281,24 @@ async def test_a_killed_scheduler_is_its_workers_end_and_its_streams_go_on(pair:
         pair.scheduler(victims[0]).kill()
         pair.wait_until(lambda: lost_workers(pair.fleet, "died") == lost + 1)
 
-    before, lost = moved(pair.fleet, cause="died"), lost_workers(pair.fleet, "died")
+    before, lost = moved(pair.fleet), lost_workers(pair.fleet, "died")
     await _golden_answers(pair, fault)
-    assert moved(pair.fleet, cause="died") > before
-    worker = pair.workers.pop(victims[0])
+    assert moved(pair.fleet) > before
+    worker = pair.workers[victims[0]]
     assert worker.popen.wait(30) == EXIT_ENGINE_DIED
     assert worker.children_left() == []
 
 
 async def test_a_worker_that_is_told_to_stop_finishes_its_long_streams(pair: Pair) -> None:
-    """Last: it ends the worker that is left."""
-    ((_, worker),) = pair.workers.items()
-    await _golden_answers(pair, lambda: worker.popen.send_signal(signal.SIGTERM))
+    stopped: list[Process] = []
+
+    def fault() -> None:
+        stopped.append(pair.workers[pair.busy()])
+        stopped[0].popen.send_signal(signal.SIGTERM)
+
+    before = moved(pair.fleet, cause="stopped")
+    await _golden_answers(pair, fault)
+    assert moved(pair.fleet, cause="stopped") == before
+    (worker,) = stopped
     assert await asyncio.to_thread(worker.popen.wait, 60) == 0
     assert worker.children_left() == []

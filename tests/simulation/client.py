@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from frontend.api.sampling import sampling_of_choice
 from frontend.generation import Generation
+from frontend.mesh.worker import Phase
 from frontend.routing.route import Route
 from frontend.text.output import ChoiceText
 from protocol.errors import DeadlineExceeded, MeshError, NoWorker
@@ -51,6 +52,7 @@ class Outcome:
         error: None for a complete answer.
         defect: what it ended with that is no error of the tree.
         ranks_left: workers that the frontend could have offered it to when it failed.
+        missed: those that it had lost sight of a moment before, and those that were about to join.
     """
 
     ended: bool = False
@@ -64,6 +66,7 @@ class Outcome:
     completion_tokens: list[int] = field(default_factory=list)
     moves: list[int] = field(default_factory=list)
     ranks_left: list[str] = field(default_factory=list)
+    missed: set[str] = field(default_factory=set)
     refused_by: set[str] = field(default_factory=set)
 
 
@@ -129,6 +132,7 @@ class Client:
                     outcome.texts[choice.index] += gain.text
         except MeshError:
             outcome.ranks_left = sorted(entry.worker_of)
+            outcome.missed = self._missed()
             raise
         finally:
             outcome.reasons = [choice.finish_reason for choice in generation.choices]
@@ -136,6 +140,11 @@ class Client:
             outcome.moves = [choice.trail.moves for choice in generation.choices]
             outcome.refused_by = {worker_id for choice in generation.choices for worker_id in choice.trail.refused_by}
             generation.close()
+
+    def _missed(self) -> set[str]:
+        registry = self.frontend.mesh.registry
+        joining = {worker.worker_id for worker in registry.workers.values() if worker.phase is Phase.JOINING}
+        return joining | {missed.worker_id for missed in registry.missed}
 
     def _requests(self) -> list[tuple[Generate, Route]]:
         asked, route = self.asked, Route(self.asked.prompt)

@@ -144,10 +144,12 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
             hold(asked.number in plan.poison or blows >= 2 or not plan.strict, f"{what} though only {blows} workers died or seemed to")
             hold(plan.kind != "poison" or _may_be_blamed(asked, plan), f"{what}, an innocent one")
         case NoWorker():
-            hold(not others and not plan.strict, f"{what}: there was a worker")
+            hold(not others, f"{what}: there was a worker")
+            hold(not plan.strict or (plan.kind == "pauses" and not outcome.moves), f"{what}: it was being served, or should have been")
         case WorkerLost():
             limit = client.frontend.spec.moves_max
             hold(max(outcome.moves) >= limit or not others, f"{what}: it could have been moved")
+            hold(max(outcome.moves) >= limit or not outcome.missed, f"{what}: {outcome.missed} may have been back")
             hold(not plan.strict, f"{what}: more than was done to the workers")
         case Overloaded():
             hold(not plan.strict, f"{what}: there was room for all")

@@ -16,11 +16,12 @@ from tests.simulation.worker import WorkerSpec
 from workers.sim.faults import SEED_FAULTS
 from workers.sim.settings import SimSettings
 
-Kind = Literal["calm", "mild", "crashes", "lossy", "poison", "overload", "everything"]
-KINDS: Final[tuple[Kind, ...]] = ("calm", "mild", "crashes", "lossy", "poison", "overload", "everything")
+Kind = Literal["calm", "mild", "crashes", "lossy", "poison", "overload", "everything", "pauses"]
+KINDS: Final[tuple[Kind, ...]] = ("calm", "mild", "crashes", "lossy", "poison", "overload", "everything", "pauses")
 
-STRICT: Final[frozenset[Kind]] = frozenset(("calm", "mild", "crashes", "poison"))
-"""Nothing is lost between processes, one worker at least stays as it is, and there is room for all: no request may fail."""
+STRICT: Final[frozenset[Kind]] = frozenset(("calm", "mild", "crashes", "poison", "pauses"))
+"""Nothing is lost between processes, one worker at least stays as it is, and there is room for all: no request may fail. Where there are
+pauses, that worker is the one that stands still, while others end: then nobody serves for a while, and what was being served waits."""
 
 UNMOVED: Final[frozenset[Kind]] = frozenset(("calm", "mild"))
 """What befalls processes and connections is over before anybody may take a worker for lost: no request is moved."""
@@ -31,6 +32,7 @@ SETTLES_S_MAX: Final[dict[Kind, float]] = {
     "overload": 0.6,
     "crashes": 4.0,
     "poison": 4.0,
+    "pauses": 4.0,
     "lossy": 9.0,
     "everything": 9.0,
 }
@@ -41,6 +43,9 @@ HURRIED_S: Final = 20.0
 """Who has at least so long does not miss its deadline in a strict world."""
 
 MOVES_MAX: Final = 3
+
+PAUSE_S_MAX: Final = 3.0
+"""Several in a row may look like one to a frontend, and are still over before it gives the worker up (frontend/mesh/missed.py)."""
 
 WorkerFault = Literal["kill", "vanish", "stop", "drain", "hang", "die", "slow"]
 LinkFault = Literal["break", "part", "fill"]
@@ -230,6 +235,8 @@ def _faults(random: Random, kind: Kind, workers: int, frontends: int) -> list[Fa
         return []
     if kind == "mild":
         return [_mild_fault(random, number, workers, frontends) for number in range(random.randint(1, 3))]
+    if kind == "pauses":
+        return _pauses(random, workers)
     on_workers: tuple[WorkerFault, ...] = ("kill", "kill", "vanish", "stop", "drain", "hang", "die", "slow")
     on_links: tuple[LinkFault, ...] = ("break", "part", "fill")
     on_frontends: tuple[FrontendFault, ...] = ("frontend-kill", "frontend-vanish", "frontend-stop")
@@ -243,6 +250,18 @@ def _faults(random: Random, kind: Kind, workers: int, frontends: int) -> list[Fa
             seconds=random.choice((random.uniform(0.1, 1.0), random.uniform(1.0, 6.0))),
         )
         for _ in range(random.randint(1, MOVES_MAX if kind == "crashes" else 6))
+    ]
+
+
+def _pauses(random: Random, workers: int) -> list[Fault]:
+    """The first worker stands still once or twice, and others end about that time."""
+    at_s = random.uniform(_BEGIN_S, _BEGIN_S + 2.0)
+    endings: tuple[WorkerFault, ...] = ("kill", "kill", "vanish", "die", "drain")
+    stops = [(at_s + number * random.uniform(0.0, 4.0), "stop", 0) for number in range(random.randint(1, 2))]
+    ends = [(at_s + random.uniform(-1.0, 3.0), random.choice(endings), worker) for worker in range(1, workers)]
+    return [
+        Fault(at_s=at, kind=kind, worker=worker, frontend=0, seconds=random.uniform(1.0, PAUSE_S_MAX))
+        for at, kind, worker in [*stops, *ends][:MOVES_MAX]
     ]
 
 

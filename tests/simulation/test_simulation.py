@@ -66,6 +66,7 @@ def test_every_kind_of_world_meets_what_it_is_made_for() -> None:
     assert totals["calm"]["moves"] == totals["calm"]["deaths"] == 0
     assert min(totals["crashes"]["moves"], totals["crashes"]["deaths"]) > 10
     assert totals["lossy"]["moves"] > 10
+    assert min(totals["pauses"]["moves"], totals["pauses"]["deaths"]) > 10
     assert totals["poison"]["poison_request"] >= 40
     assert totals["overload"]["overloaded"] > 50
     assert len({"worker_lost", "no_worker", "overloaded", "deadline_exceeded", "poison_request"} & totals["everything"].keys()) == 5
