@@ -1,5 +1,6 @@
 """From prompts to a running generation: what chat and completions share."""
 
+import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -63,7 +64,7 @@ class Runner:
         """
         registry = self._mesh.registry
         entry = registry.entry(name)
-        if entry is not None and entry.ranks:
+        if entry is not None and (entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())):
             if entry.role != role:
                 raise InvalidRequest(f"The model {name!r} {_DOES[entry.role]}.", param="model")
             entry.queue.turn_away()

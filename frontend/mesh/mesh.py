@@ -109,7 +109,7 @@ class Mesh:
         """Send a request to the rank that the router chooses, waiting in the admission queue while none has room.
 
         Raises:
-            NoWorker: nobody (else) serves the model now; nor will soon, if it was served already.
+            NoWorker: nobody (else) serves the model now, nor will soon, as far as can be told.
             InvalidRequest: it asks for a worker that does not serve it.
             Overloaded: the queue is full, or load is shed and no rank had room in time.
         """
@@ -142,7 +142,7 @@ class Mesh:
             if not ranks and not offer.admitted and adapter not in entry.adapters:
                 raise ModelNotFound(f"The LoRA adapter {adapter!r} is not loaded here.", param="model")
         if not ranks:
-            if offer.admitted and self.registry.may_come(entry, offer, self._loop.time()):
+            if self.registry.may_come(entry, offer, self._loop.time()):
                 self._hoping.add(entry)
                 return None
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
@@ -247,6 +247,7 @@ class Mesh:
             if bool(unhealthy) != bool(worker.unhealthy):
                 log.warning("worker %s is %s", worker.worker_id, f"unhealthy: {unhealthy}" if unhealthy else "healthy again")
                 self._metrics.losses.count_unhealthy(bool(unhealthy))
+                worker.unhealthy_since = self._loop.time()
             worker.unhealthy = unhealthy
             self.registry.refresh(worker)
         entry = self.registry.entry_of(worker)

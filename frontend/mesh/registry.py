@@ -1,6 +1,7 @@
 """Who is connected and what each model can run on. Synchronous; the mesh tells it what happened."""
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 
 from frontend.mesh.missed import MissedWorkers
 from frontend.mesh.offer import Offer
@@ -166,24 +167,33 @@ class Registry:
     def may_come(self, entry: ModelEntry, offer: Offer, now: float) -> bool:
         """Whether some worker may soon take a request that none takes now.
 
-        It joins; or its engine is loading, or does not answer at the moment; or it was lost a moment ago and may be back.
+        It joins, does not answer at the moment, or was lost a moment ago and may be back. Whoever is being served already waits longer
+        for it, and also for one whose engine is only loading.
         """
-        name = entry.served.card.name
-        if self.models.get(name) is not entry:
-            return False
+        hopes = self._absent(entry, now, patient=offer.admitted)
         wanted, adapter = offer.route.worker_id, offer.request.lora_name
-        present = [
-            (worker.worker_id, worker.adapters)
-            for worker in self.workers.values()
-            if worker.hello.card.name == name and (worker.phase is Phase.JOINING or (worker.phase is Phase.READY and worker.unhealthy))
-        ]
-        missed = [(missed.worker_id, missed.adapters) for missed in self.missed if missed.model == name]
-        # Nobody knows what adapters the engine will have.
-        loading = [(loading.worker_id, frozenset((adapter,))) for loading in self.loading(now) if loading.model == name]
+        if offer.admitted and self.models.get(entry.served.card.name) is entry:
+            # Nobody knows what adapters the engine will have.
+            found = [loading for loading in self.loading(now) if loading.model == entry.served.card.name]
+            hopes += [(loading.worker_id, frozenset((adapter,))) for loading in found]
         return any(
             worker_id not in offer.avoid and wanted in (None, worker_id) and (adapter is None or adapter in adapters)
-            for worker_id, adapters in (*present, *missed, *loading)
+            for worker_id, adapters in hopes
         )
+
+    def may_be_back(self, entry: ModelEntry, now: float) -> bool:
+        """Whether it is only for a moment that nobody serves the model, as far as can be told."""
+        return bool(self._absent(entry, now, patient=False))
+
+    def _absent(self, entry: ModelEntry, now: float, *, patient: bool) -> list[tuple[str, AbstractSet[str | None]]]:
+        """Names and adapters of the model's workers that take nothing now, and may before long."""
+        name = entry.served.card.name
+        if self.models.get(name) is not entry:
+            return []
+        workers = [worker for worker in self.workers.values() if worker.hello.card.name == name]
+        present = [worker for worker in workers if worker.phase is Phase.JOINING or worker.is_silent_for_a_moment(now, patient=patient)]
+        missed = [missed for missed in self.missed if missed.model == name]
+        return [(absent.worker_id, absent.adapters) for absent in (*present, *missed)]
 
     def note_loading(self, loading: Loading, now: float) -> None:
         """A worker's engine is starting."""

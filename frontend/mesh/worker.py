@@ -16,6 +16,10 @@ CLEARED_AFTER_TOKENS = 4
 anew up to where it stood."""
 
 
+BUSY_S_MAX = 10.0
+"""An engine that has not answered for so long, beyond what its worker tolerates, is more than busy: new clients are told."""
+
+
 class Phase(Enum):
     """Where a connection stands."""
 
@@ -37,6 +41,7 @@ class Worker:
         self.phase = Phase.JOINING
         self.unhealthy = ""
         """Why it gets no work although it beats; empty while its engine answers."""
+        self.unhealthy_since = 0.0
         self.heard_at = now
         self.bookings: dict[str, Booking] = {}
         """Unfinished requests of ours, at most `hello.credit_requests`."""
@@ -60,6 +65,10 @@ class Worker:
     def takes_work(self) -> bool:
         """Whether it may be given requests at all."""
         return self.phase is Phase.READY and not self.unhealthy
+
+    def is_silent_for_a_moment(self, now: float, *, patient: bool) -> bool:
+        """Whether its engine does not answer and may be only busy; to who is `patient`, for however long it has been so."""
+        return self.phase is Phase.READY and bool(self.unhealthy) and (patient or now - self.unhealthy_since <= BUSY_S_MAX)
 
     def has_room(self, *, alone: bool) -> bool:
         """Whether the worker granted us room for one more request, which is not to meet others of its kind if it goes `alone`."""

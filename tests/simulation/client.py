@@ -119,7 +119,7 @@ class Client:
     async def _generate(self) -> None:
         mesh = self.frontend.mesh
         entry = mesh.registry.entry(MODEL)
-        if entry is None or not entry.ranks:
+        if entry is None or not (entry.ranks or mesh.registry.may_be_back(entry, self.frontend.loop.time())):
             raise NoWorker("nobody serves it")
         entry.queue.turn_away()
         generation = Generation(mesh, entry, self.frontend.recovery)
