@@ -1,10 +1,13 @@
 """Which blocks each rank holds, and how much of a prompt that makes. Pure and synchronous.
 
-One dict a rank: block hash → bits of where it lies. A hash names a whole prefix and a radix cache never holds a block without those
-before it, so the held part of a prompt is found by halving; and since what many ranks hold of a prompt is mostly the same (a
-system prompt), each rank is first asked for exactly as much as the rank before it held. Chosen by bench/kv_index.py against tables
-of rank bitmasks (faster to ask, slower to drop, pauses of 0.05 to 0.25 s when one big dict grows) and a tree of nodes (five times
-the memory).
+One dict a rank: block hash → bits of where it lies. A hash names a whole prefix, and of GPU memory an engine promises that no block
+is there without those before it: its radix cache gives up leaves first. So the part of a prompt held there is found by halving; and
+since what many ranks hold of a prompt is mostly the same (a system prompt), each rank is first asked for exactly as much as the rank
+before it held. Nothing else is promised: predictions stay when an event takes a block before them, and a slower medium may keep a
+block from the middle. What lies behind the part in GPU memory is therefore walked block by block up to the first hole.
+
+Chosen by bench/kv_index.py against tables of rank bitmasks (faster to ask, slower to drop, pauses of 0.05 to 0.25 s when one big dict
+grows) and a tree of nodes (five times the memory).
 """
 
 from collections import OrderedDict
@@ -16,7 +19,8 @@ from protocol.kv_stream import DISK, GPU, HOST, MEDIA, Medium
 _PREDICTED: Final = 1 << len(MEDIA)
 """Routed there a moment ago: the engine is computing it, or is about to."""
 
-_NEAR: Final = 1 << GPU | _PREDICTED
+_IN_GPU: Final = 1 << GPU
+_NEAR: Final = _IN_GPU | _PREDICTED
 _ON_HOST: Final = _NEAR | 1 << HOST
 _ANYWHERE: Final = _ON_HOST | 1 << DISK
 
@@ -51,31 +55,31 @@ class RankBlocks:
         blocks_max: what the rank can hold by what it advertised, over all media.
     Attributes:
         places: block → bits of the media that hold it. To be read by `overlaps` alone.
-        slow_media: whether some blocks may lie outside GPU memory.
+        closed: bits that no block has unless all blocks before it have one of them: those of GPU memory and of predictions, or GPU
+            memory alone where predictions may lie behind a hole.
     """
 
-    __slots__ = ("_budget", "_predicted", "blocks_max", "places", "slow_media")
+    __slots__ = ("_budget", "_predicted", "blocks_max", "closed", "places")
 
     def __init__(self, budget: BlockBudget, blocks_max: int) -> None:
         self.blocks_max = blocks_max
         self._budget = budget
         self.places: dict[int, int] = {}
         self._predicted: OrderedDict[int, float] = OrderedDict()
-        """Predicted blocks → when they cease to count; oldest first, and the last of a prompt before its first."""
-        self.slow_media = False
+        """Predicted blocks that are not in GPU memory → when they cease to count. Oldest first, and of a prompt the last block first:
+        so whatever is dropped from the front, no prediction stays whose prompt's beginning was predicted and is dropped."""
+        self.closed = _NEAR
 
     def __len__(self) -> int:
         return len(self.places)
 
     def store(self, medium: Medium, hashes: Sequence[int]) -> None:
-        """The rank holds these blocks in `medium`.
+        """The rank holds these blocks in `medium`; in GPU memory, also those before them once the batch is applied.
 
         Raises:
             IndexOverfull: now they are more than it can hold, or all ranks' are too many; the rank is empty then.
         """
         places, bit, before = self.places, 1 << medium, len(self.places)
-        if medium != GPU:
-            self.slow_media = True
         predicted = self._predicted if medium == GPU else None
         for block in hashes:
             if predicted and predicted.pop(block, None) is not None:
@@ -84,7 +88,10 @@ class RankBlocks:
         self._count(before)
 
     def remove(self, medium: Medium, hashes: Sequence[int]) -> None:
-        """The rank no longer holds these blocks in `medium`; blocks it never held are ignored."""
+        """The rank no longer holds these blocks in `medium`; blocks it never held are ignored.
+
+        In GPU memory it holds none behind them either, once the batch is applied.
+        """
         places, keep, before = self.places, ~(1 << medium), len(self.places)
         for block in hashes:
             held = places.get(block)
@@ -94,6 +101,8 @@ class RankBlocks:
                 places[block] = held & keep
             else:
                 del places[block]
+        if medium == GPU and self._predicted:
+            self.closed = _IN_GPU
         self._budget.blocks += len(places) - before
 
     def replace(self, hashes: Sequence[Sequence[int]]) -> None:
@@ -107,26 +116,32 @@ class RankBlocks:
         for medium, blocks in zip(MEDIA, hashes, strict=False):
             if blocks:
                 self.store(medium, blocks)
+        before = len(self.places)
         for block, until in predicted.items():
-            if block not in self.places:
-                self._predict(block, until)
-        self._count(len(self.places) - len(self._predicted))
+            self._predict(block, until)
+        if self._predicted:
+            self.closed = _IN_GPU
+        self._count(before)
 
     def clear(self) -> None:
         """Hold nothing."""
         self._budget.blocks -= len(self.places)
         # New dicts, since the old ones would keep the memory of their largest size.
-        self.places, self._predicted, self.slow_media = {}, OrderedDict(), False
+        self.places, self._predicted, self.closed = {}, OrderedDict(), _NEAR
 
     def predict(self, hashes: Sequence[int], until: float) -> None:
-        """Count these blocks, the rest of a prompt from some block on, as held in GPU memory until an event tells or time passes.
+        """Count the blocks of a prompt, all from its first one on, as held in GPU memory until an event tells or time passes.
 
-        The oldest predictions go first when there are more than the rank can hold, or no room is left in the budget. What events told
-        is never given up for a prediction.
+        Those predicted before are renewed, so that a prefix lives as long as the prompts that go on from it. The oldest predictions go
+        first when there are more than the rank can hold, or no room is left in the budget. What events told is never given up for a
+        prediction.
         """
         budget, before = self._budget, len(self.places)
+        if not self._predicted:
+            self.closed = _NEAR
         for block in reversed(hashes):
-            self._predict(block, until)
+            if not self._predict(block, until):
+                break  # it is in GPU memory, and so are those before it
         budget.blocks += len(self.places) - before
         while self._predicted and (len(self._predicted) > self.blocks_max or budget.blocks > budget.blocks_max):
             before = len(self.places)
@@ -152,30 +167,34 @@ class RankBlocks:
             self._forget(block)
         self._budget.blocks += len(self.places) - before
 
-    def tiers(self, hashes: Sequence[int], held: int) -> Overlap:
-        """The tiers of the leading `held` blocks of a prompt, all of which the rank holds somewhere."""
-        leading = hashes[:held]
-        near = self.run(leading, _NEAR)
-        host = self.run(leading, _ON_HOST)
-        return Overlap(near, host - near, held - host)
-
-    def run(self, hashes: Sequence[int], where: int = _ANYWHERE) -> int:
-        """Length of the leading run held in `where`."""
-        held, low, high = self.places.get, 0, len(hashes)
-        while low < high:  # held: all before `low`; not held: what lies at `high` and behind
-            middle = (low + high) >> 1
-            if held(hashes[middle], 0) & where:
-                low = middle + 1
+    def overlap(self, hashes: Sequence[int]) -> Overlap:
+        """How much of a prompt the rank holds."""
+        held, closed, end, high = self.places.get, self.closed, 0, len(hashes)
+        while end < high:  # held: all before `end`; not held there: what lies at `high` and behind
+            middle = (end + high) >> 1
+            if held(hashes[middle], 0) & closed:
+                end = middle + 1
             else:
                 high = middle
-        return low
+        if end == len(hashes) or hashes[end] not in self.places:
+            return Overlap(end)
+        ends: list[int] = []
+        for where in (_NEAR, _ON_HOST, _ANYWHERE):
+            while end < len(hashes) and held(hashes[end], 0) & where:
+                end += 1
+            ends.append(end)
+        near, host, disk = ends
+        return Overlap(near, host - near, disk - host)
 
-    def _predict(self, block: int, until: float) -> None:
+    def _predict(self, block: int, until: float) -> bool:
+        """Whether it is a prediction now: nothing is to be predicted of a block in GPU memory."""
         places = self.places.get(block, 0)
-        if not places & 1 << GPU:
-            self.places[block] = places | _PREDICTED
-            self._predicted[block] = until
-            self._predicted.move_to_end(block)
+        if places & _IN_GPU:
+            return False
+        self.places[block] = places | _PREDICTED
+        self._predicted[block] = until
+        self._predicted.move_to_end(block)
+        return True
 
     def _forget(self, block: int) -> None:
         places = self.places[block] & ~_PREDICTED
@@ -195,20 +214,22 @@ class RankBlocks:
 def overlaps(ranks: Sequence[RankBlocks], hashes: Sequence[int]) -> list[Overlap]:
     """How much of a prompt, by its blocks' hashes, each rank holds from the first block on.
 
-    Cost: 0.1 to 0.4 µs a rank; 4 µs for one that holds a length of its own (bench/kv_index.py).
+    Cost: 0.1 to 0.4 µs a rank; 4 µs for one that holds a length of its own (bench/kv_index.py), and 0.1 µs a block that is walked.
     """
     if not hashes:
         return [NO_OVERLAP] * len(ranks)
     first, ends = hashes[0], [*hashes, None]
-    length, last, behind, shared = 1, first, ends[1], Overlap(1)
+    last, behind, shared = first, ends[1], Overlap(1)
     found: list[Overlap] = []
     for rank in ranks:  # written out, since a call a rank would cost as much as the question
         places = rank.places
-        if last not in places or behind in places:
-            if first not in places:
-                found.append(NO_OVERLAP)
-                continue
-            length = rank.run(hashes)
-            last, behind, shared = ends[length - 1], ends[length], Overlap(length)
-        found.append(rank.tiers(hashes, length) if rank.slow_media else shared)
+        if last in places and places[last] & rank.closed and behind not in places:
+            found.append(shared)
+        elif first in places:
+            overlap = rank.overlap(hashes)
+            found.append(overlap)
+            if near := overlap.gpu:
+                last, behind, shared = ends[near - 1], ends[near], Overlap(near)
+        else:
+            found.append(NO_OVERLAP)
     return found

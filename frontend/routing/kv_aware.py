@@ -50,7 +50,7 @@ class KvAware:
         chosen = self._soft(costs, weights.temperature) if weights.temperature > 0 else self._turn(ranks, costs, worth, weights.tie)
         rank, size = ranks[chosen], ranks[chosen].block_size_tokens
         best = max(sum(overlap) * other.block_size_tokens for other, overlap in zip(ranks, held, strict=True))
-        return Placement(rank, sum(held[chosen]) * size, held[chosen].gpu * size, best)
+        return Placement(rank, sum(held[chosen]) * size, best)
 
     def _turn(self, ranks: Sequence[RankT], costs: Sequence[float], worth: Sequence[float], tie: float) -> int:
         """Of the ranks that cost about as little as the cheapest and hold as much of the prompt, the one that waited longest for work."""

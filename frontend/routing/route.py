@@ -120,7 +120,5 @@ class Placement(Generic[RankT]):
     rank: RankT
     cached_tokens: int = 0
     """Of the prompt, expected in the rank's cache, whatever the medium."""
-    near_tokens: int = 0
-    """Of these, in GPU memory."""
     best_cached_tokens: int = 0
     """What the one of the eligible ranks holds that holds most of the prompt."""

@@ -87,9 +87,5 @@ class Router:
             self._sessions.note(route.session_id, rank.key, now)
         if self.mode != "kv":
             return
-        size = rank.block_size_tokens
-        blocks = route.blocks(size)
-        if rank.tells_events:
-            rank.blocks.predict(blocks[placement.near_tokens // size :], now + self._lifetimes.predicted_s)
-        else:
-            rank.blocks.predict(blocks, now + self._lifetimes.assumed_s)
+        lifetime_s = self._lifetimes.predicted_s if rank.tells_events else self._lifetimes.assumed_s
+        rank.blocks.predict(route.blocks(rank.block_size_tokens), now + lifetime_s)

@@ -1,7 +1,7 @@
 """Pages of an engine → blocks of the router, against a naive model that remembers whole prefixes."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -11,6 +11,7 @@ from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, E
 from protocol.errors import ProtocolViolation
 from protocol.kv_stream import Change, Cleared, Removed, Stored, unpack_hashes
 from protocol.tokens import pack_tokens
+from tests.unit.kv_events.examples import examples
 
 PAGE = 2
 MEDIUM_NAMES = ["GPU", "CPU_PINNED", "DISK"]
@@ -104,7 +105,7 @@ class EngineModel(RuleBasedStateMachine):
         assert self.table.orphans == 0
 
 
-EngineModel.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+EngineModel.TestCase.settings = examples(80, steps=30)
 TestEngineModel = EngineModel.TestCase
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -12,6 +11,7 @@ from kv_events.index import BlockBudget, RankBlocks
 from kv_events.rank_feed import BEHIND_S_MAX, OVERFULL_PAUSE_S, SNAPSHOT_S_MAX, FeedCounts, RankFeed
 from protocol.errors import ProtocolViolation
 from protocol.kv_stream import GPU, HOST, MEDIA, BlockBatch, Change, Cleared, Medium, Removed, Snapshot, Stored, pack_hashes
+from tests.unit.kv_events.examples import examples
 
 TICK_S = 0.25
 UNIVERSE = 14
@@ -208,7 +208,7 @@ class ChannelModel(RuleBasedStateMachine):
             self.the_channel_falls_quiet(arrives=True)
 
 
-ChannelModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+ChannelModel.TestCase.settings = examples(150)
 TestChannelModel = ChannelModel.TestCase
 
 

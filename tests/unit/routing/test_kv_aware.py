@@ -39,7 +39,7 @@ def test_an_idle_owner_of_the_prefix_is_followed_though_it_had_the_last_turn(own
     ranks[owner].placed_at = 99
     placement = policy().choose(ranks, route)
     assert placement.rank is ranks[owner]
-    assert (placement.cached_tokens, placement.near_tokens, placement.best_cached_tokens) == (7 * BLOCK_TOKENS,) * 3
+    assert (placement.cached_tokens, placement.best_cached_tokens) == (7 * BLOCK_TOKENS,) * 2
 
 
 def test_of_two_owners_the_one_with_more_is_followed() -> None:
@@ -113,7 +113,7 @@ def test_siblings_follow_the_first_while_it_is_computed_until_that_costs_more_th
             assert costs[ranks.index(owner)] <= min(costs) + DEFAULTS.tie * BLOCK_TOKENS
         owner = rank
         rank.placed_at = number + 1
-        rank.blocks.predict(route.blocks(BLOCK_TOKENS)[placement.near_tokens // BLOCK_TOKENS :], until=1.0)
+        rank.blocks.predict(route.blocks(BLOCK_TOKENS), until=1.0)
         rank.take(route.prompt_tokens - placement.cached_tokens)
     else:
         pytest.fail("the prefix was never computed a second time")
@@ -183,7 +183,7 @@ def test_blocks_in_slower_media_count_for_a_part() -> None:
     assert first(none, disk, host, weights=replace(STRICT, host=0.0, disk=0.0)) is none
 
     placement = policy(STRICT).choose([none, host], route)
-    assert (placement.cached_tokens, placement.near_tokens) == (20 * BLOCK_TOKENS, 0)
+    assert placement.cached_tokens == 20 * BLOCK_TOKENS
 
 
 @pytest.mark.parametrize(("tiers", "part"), [((0, 20, 0), STRICT.host), ((0, 0, 20), STRICT.disk), ((5, 5, 10), None)])
@@ -197,7 +197,7 @@ def test_what_slower_media_are_worth_is_what_their_weights_say(tiers: tuple[int,
     slow.kv_tokens = int(STRICT.prefill * worth) - 1
     placement = policy(STRICT).choose([idle, slow], route)
     assert placement.rank is slow
-    assert (placement.cached_tokens, placement.near_tokens) == (sum(tiers) * BLOCK_TOKENS, gpu * BLOCK_TOKENS)
+    assert placement.cached_tokens == sum(tiers) * BLOCK_TOKENS
     slow.kv_tokens += 2
     assert policy(STRICT).choose([idle, slow], route).rank is idle
 
@@ -234,7 +234,7 @@ def test_workers_of_different_block_sizes_are_compared_in_tokens() -> None:
     for ranks in ([small, large], [large, small]):
         placement = policy(STRICT).choose(ranks, route)
         assert placement.rank is small
-        assert (placement.cached_tokens, placement.near_tokens, placement.best_cached_tokens) == (7 * 16,) * 3
+        assert (placement.cached_tokens, placement.best_cached_tokens) == (7 * 16,) * 2
     large.hold(route, 2)
     placement = policy(STRICT).choose([small, large], route)
     assert placement.rank is large
@@ -310,14 +310,14 @@ def test_the_choice_is_within_a_tie_of_the_cheapest_and_holds_no_less(data: st.D
     route = prompt(BLOCKS * BLOCK_TOKENS + data.draw(st.integers(0, BLOCK_TOKENS - 1)))
     ranks = data.draw(loaded_ranks(route))
     costs = [cost_of(rank, route, weights) for rank in ranks]
-    worth = [worth_of(rank, route, weights) for rank in ranks]
+    worth = [weights.prefill * worth_of(rank, route, weights) for rank in ranks]  # nothing, where computing costs nothing
     placement = policy(weights, data.draw(st.integers(0, 3))).choose(ranks, route)
     chosen = ranks.index(placement.rank)
     assert costs[chosen] <= min(costs) + weights.tie * BLOCK_TOKENS
     assert worth[chosen] >= min(held for held, cost in zip(worth, costs, strict=True) if cost == min(costs))
     alike = [rank for rank, cost, held in zip(ranks, costs, worth, strict=True) if cost <= costs[chosen] and held >= worth[chosen]]
     assert placement.rank.placed_at == min(rank.placed_at for rank in alike), "somebody no worse waited longer"
-    assert 0 <= placement.near_tokens <= placement.cached_tokens <= placement.best_cached_tokens <= route.prompt_tokens
+    assert 0 <= placement.cached_tokens <= placement.best_cached_tokens <= route.prompt_tokens
 
 
 def test_an_idle_rank_is_woken_before_the_others_have_as_much_to_do_as_computing_costs_among_them() -> None:

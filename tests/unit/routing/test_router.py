@@ -142,17 +142,30 @@ def test_only_the_kv_mode_predicts(mode: RouterMode) -> None:
     assert [len(rank.blocks) for rank in ranks] == [0, 0]
 
 
-def test_where_events_tell_only_the_rest_of_the_prompt_is_predicted_and_for_a_short_time() -> None:
+def test_where_events_tell_what_is_not_in_gpu_memory_is_predicted_and_for_a_short_time() -> None:
     (rank,), chooser, route = fleet(1), router(), prompt(10 * BLOCK_TOKENS + 3)
     rank.hold(route, 4, 2)
     hashes = route.blocks(BLOCK_TOKENS)
     send(chooser, [rank], route, now=5.0)
     # What lies on the host is about to be loaded into GPU memory.
-    assert rank.blocks.predictions == [(hashes[4:], 5.0 + LIFETIMES.predicted_s)]
+    assert rank.blocks.predictions == [(hashes, 5.0 + LIFETIMES.predicted_s)]
     rank.blocks.expire(5.0 + LIFETIMES.predicted_s - 0.5)
     assert set(rank.blocks.places) == set(hashes)
+    assert overlaps([rank.blocks], hashes) == [Overlap(10)]
     rank.blocks.expire(5.0 + LIFETIMES.predicted_s)
     assert set(rank.blocks.places) == set(hashes[:6])
+    assert overlaps([rank.blocks], hashes) == [Overlap(4, 2)]
+
+
+def test_a_predicted_prefix_lives_as_long_as_the_prompt_that_goes_on_from_it() -> None:
+    (rank,), chooser = fleet(1), router()
+    short, long = prompt(6 * BLOCK_TOKENS), prompt(10 * BLOCK_TOKENS)
+    send(chooser, [rank], short, now=0.0)
+    send(chooser, [rank], long, now=1.0)
+    rank.blocks.expire(LIFETIMES.predicted_s)
+    assert overlaps([rank.blocks], long.blocks(BLOCK_TOKENS)) == [Overlap(10)]
+    rank.blocks.expire(1.0 + LIFETIMES.predicted_s)
+    assert len(rank.blocks) == 0
 
 
 def test_where_no_events_tell_the_whole_prompt_is_assumed_and_renewed() -> None:
@@ -179,8 +192,8 @@ def test_predictions_are_made_in_blocks_of_the_ranks_own_size() -> None:
     rank, chooser, route = FakeRank(block_size_tokens=16), router(), prompt(100)
     rank.hold(route, 2)
     send(chooser, [rank], route)
-    assert rank.blocks.predictions == [(route.blocks(16)[2:], LIFETIMES.predicted_s)]
-    assert len(route.blocks(16)) == 6
+    assert rank.blocks.predictions == [(route.blocks(16), LIFETIMES.predicted_s)]
+    assert len(route.blocks(16)) == len(rank.blocks) == 6
 
 
 def test_a_rank_without_room_in_the_index_still_gets_requests() -> None:
