@@ -157,8 +157,7 @@ class SglangEngine:
         if facts.role == "decode":
             self._grammars.warm_up()
         await self._warm_up(facts)
-        # Of all that was imported and loaded nothing will ever be garbage; looking through it again and again stops a process for 0.1 s.
-        await self._manager.freeze_gc()
+        await self._manager.freeze_gc()  # nothing that was loaded will be garbage, and looking through it stops a process for 0.1 s
         return facts
 
     async def _unless_dead(self, work: Awaitable[_Result]) -> _Result:

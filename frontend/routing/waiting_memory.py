@@ -3,7 +3,7 @@
 from typing import Final
 
 REQUEST_BYTES: Final = 24 * 1024
-"""Of a waiting request, whatever its prompt: connection, task, parsed body, sampling (measured: bench/waiting.py)."""
+"""Of a waiting request, whatever its prompt: connection, task, parsed body, sampling."""
 
 PROMPT_BYTES_PER_TOKEN: Final = 16
 """Its text as bytes and as strings, its ids as u32 and its block hashes."""

@@ -9,9 +9,9 @@ from protocol.errors import Overloaded
 
 ResultT = TypeVar("ResultT")
 
-QUEUED_MAX: Final = 256
-"""Texts in the pool, running ones included. At 30 ms each (8k tokens through the slower library) and two threads the last waits 4 s,
-which is as long as a client should wait before it is told to come back."""
+QUEUED_MAX: Final = 8_192
+"""Texts in the pool, running ones included. At 30 ms each (8k tokens through the slower library) and two threads the last waits two
+minutes, within what a request has. Their bytes are counted elsewhere (frontend/api/body_budget.py)."""
 
 
 class EncodePool:
