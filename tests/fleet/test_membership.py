@@ -238,14 +238,26 @@ def test_a_request_that_a_worker_gives_up_before_its_first_token_is_tried_elsewh
         fleet.worker(*SIM, "--sim-fault", "refuse")
     fleet.wait_for_workers(2)
     with fleet.client() as client:
-        with pytest.raises(openai.InternalServerError) as raised:
-            client.completions.create(model="demo", prompt="hi", max_tokens=3, stream=stream)
-        assert (raised.value.status_code, raised.value.code) == (503, "overloaded")
+        hurried = {"x-request-timeout-ms": "1000"}
+        with pytest.raises(openai.InternalServerError) as raised:  # both are full, and asked again until its time is over
+            client.completions.create(model="demo", prompt="hi", max_tokens=3, stream=stream, extra_headers=hurried)
+        assert (raised.value.status_code, raised.value.code) == (504, "deadline_exceeded")
         fleet.worker(*SIM)
         fleet.wait_for_workers(3)
         for _ in range(8):
             answer = client.completions.create(model="demo", prompt="hi", max_tokens=3, stream=stream)
             assert list(answer) if stream else answer
+
+
+def test_where_load_is_shed_a_request_that_every_worker_refuses_is_refused(fleet: Fleet) -> None:
+    fleet.frontend("--shed-load")
+    for _ in range(2):
+        fleet.worker(*SIM, "--sim-fault", "refuse")
+    fleet.wait_for_workers(2)
+    with fleet.client() as client:
+        with pytest.raises(openai.InternalServerError) as raised:
+            client.completions.create(model="demo", prompt="hi", max_tokens=3)
+        assert (raised.value.status_code, raised.value.code) == (503, "overloaded")
 
 
 def test_two_workers_of_one_name_do_not_displace_each_other(fleet: Fleet) -> None:
