@@ -156,7 +156,7 @@ def _row(name: str, how: str, lengths: Lengths) -> Row:
     async def play(fleet: Fleet, _: Bench, outcome: Outcome) -> None:
         await _overload(fleet, outcome, lengths)
 
-    shape = FleetShape(workers=3, worker_options=("--max-running-requests", "16"))
+    shape = FleetShape(workers=3, worker_options=("--max-running-requests", "16"), frontend_options=("--shed-load",))
     return Row(name, f"ten times the load the fleet can serve, for {BURST_S:g} s; {how}", play, shape)
 
 
