@@ -16,6 +16,7 @@ from frontend.observe.loss_metrics import LossMetrics
 from frontend.poison import PoisonList
 from frontend.routing.route import Route
 from protocol.errors import InvalidRequest, MeshError, NoWorker, Overloaded, PoisonRequest, WorkerLost
+from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.requests import Work
 
 log = logging.getLogger(__name__)
@@ -23,9 +24,8 @@ log = logging.getLogger(__name__)
 REFUSALS_MAX: Final = 3
 """Workers that may refuse a request one after the other; by then the fleet is full."""
 
-REFUSED_PAUSE_S: Final = 0.25
-"""After every worker has said that it has no room for a request, until they are asked again: a report of their load is as old as that at
-most (HEARTBEAT_INTERVAL_S)."""
+REFUSED_PAUSE_S: Final = HEARTBEAT_INTERVAL_S
+"""After every worker has said that it has no room for a request, until they are asked again: as old as a report of their load may be."""
 
 
 @dataclass(frozen=True, slots=True)

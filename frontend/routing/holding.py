@@ -55,10 +55,10 @@ def open_ranks(ranks: Sequence[RankT], prompt_tokens: int, *, choices: int, shed
         choices: how many ranks the request could go to at all, those included that have no room now.
     """
     ranks = [rank for rank in ranks if rank.takes_one_more]
+    if choices == 1 and not sheds and all(rank.orders_by_priority for rank in ranks):
+        return ranks
     free = [rank for rank in ranks if rank.runs_at_once(prompt_tokens)]
     if sheds:
         return free if any(rank.prefill_tokens < SHED_STEPS_AHEAD * rank.prefill_step_tokens for rank in free) else []
-    if choices == 1 and all(rank.orders_by_priority for rank in ranks):
-        return ranks
     hungry = [rank for rank in ranks if rank.hungry]
     return (free or hungry) if hungry else []
