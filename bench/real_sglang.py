@@ -19,7 +19,7 @@ from bench.load import run_load
 from bench.processes import free_port, http_ok, wait_until
 from workers.demo_model import demo_model_dir
 
-CASES = ((1, 6, 64, 64), (16, 64, 64, 64))
+CASES = ((1, 6, 64, 64), (16, 64, 64, 64), (128, 256, 64, 32), (64, 64, 600, 16))
 """Concurrency, requests, input tokens, output tokens."""
 
 READY_S_MAX = 240.0

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from functools import partial
 from random import SystemRandom
 
@@ -82,6 +83,7 @@ async def serve(settings: FrontendSettings) -> None:
         budget=budget,
         new_queue=lambda: AdmissionQueue(memory, _shedding(settings)),
         metrics=metrics,
+        unix_s=time.time,
     )
     metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))
     metrics.router.also_read(partial(tokenizer_readings, segments))

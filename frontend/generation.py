@@ -187,7 +187,8 @@ class Generation:
         self._entry = entry
         self._recovery = recovery
         self._live: list[Choice] = []
-        self._wakeup = Wakeup(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._wakeup = Wakeup(self._loop)
         self._seeking: list[asyncio.Task[None]] = []
         """Those who look for a worker while the other choices go on: one for choices that were never placed, and one per lost choice."""
         self._begun: dict[int, asyncio.Event] = {}
@@ -270,7 +271,8 @@ class Generation:
 
     async def _place(self, sibling: "Sibling", rules: OutputRules) -> None:
         request, route, index = sibling.request, sibling.route, sibling.index
-        stream = await self._mesh.dispatch(self._entry, Offer(request, route, admitted=bool(self.choices)), self._wakeup)
+        offer = Offer(request, route, admitted=True) if self.choices else Offer(self._in_time(request), route)
+        stream = await self._mesh.dispatch(self._entry, offer, self._wakeup)
         if sibling.begun is not None:
             route.beside = stream.placement.rank.key
             self._begun[index] = sibling.begun
@@ -278,6 +280,11 @@ class Generation:
         choice = Choice(index, request, route, stream, text, rules=rules)
         insort(self.choices, choice, key=lambda placed: placed.index)
         self._live.append(choice)
+
+    def _in_time(self, request: Generate) -> Generate:
+        """The request as a worker is told of it: its deadline is that of the first token, behind which there is time for the others."""
+        begin_by = self._entry.answer_times.begin_by(request.deadline_unix_ms / 1000, self._mesh.unix_s(), request.sampling.max_new_tokens)
+        return replace(request, deadline_unix_ms=int(1000 * begin_by))
 
     async def _move(self, choice: Choice, error: MeshError) -> None:
         """Let a choice whose leg ended before it did go on elsewhere."""
@@ -289,7 +296,7 @@ class Generation:
             choice.stream.finished = Finished("length", choice.route.prompt_tokens, 0)
 
     def _seek(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._seeking.append(task)
         task.add_done_callback(self._on_sought)
 
@@ -306,7 +313,10 @@ class Generation:
             begun.set()
 
     def _retire(self) -> None:
+        now = self._loop.time()
         for choice in self._live:
             if choice.finish_reason is not None:
+                stream = choice.stream
+                self._entry.answer_times.note(stream.tokens_received, now - stream.begun_at)
                 self._mesh.abort(choice.stream)  # a stop string ends it here while the engine still runs
         self._live = [choice for choice in self._live if choice.finish_reason is None]

@@ -5,11 +5,13 @@ those before it, so the answer continues as if nothing had happened. What an eng
 alone; SGLang's own retraction does the same (SamplingBatchInfo.from_schedule_batch, srt/sampling/sampling_batch_info.py at 0.5.23).
 
 Whatever a worker died with may be what killed it. A request without a token at that moment, or aboard for the second time, is a suspect: it
-moves alone, to a worker without another suspect, until it is cleared by some tokens. If that worker dies first, it is proven. An engine
-that merely does not answer may be busy with something that takes long, so it takes three of those in a row. A request that was still in
-the engine's queue, far from its turn, is a bystander (frontend/mesh/bystanders.py).
+moves alone, to a worker without another suspect, until it is cleared by some tokens. If that worker dies first, it is proven. A worker
+that merely does not answer may be busy with something that takes long, or starved of CPU: it takes two of those before, and whoever answers
+again was not dead and accuses nobody. A request that was still in the engine's queue, far from its turn, is a bystander
+(frontend/mesh/bystanders.py).
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
@@ -35,18 +37,31 @@ class Trail:
         refused_by: ids of workers that would not have it.
     """
 
-    __slots__ = ("_strikes", "alone", "moves", "output", "refused_by")
+    __slots__ = ("_deaths", "_mute", "alone", "moves", "output", "refused_by")
 
     def __init__(self) -> None:
         self.output = b""
         self.moves = 0
         self.alone = False
         self.refused_by: set[str] = set()
-        self._strikes = 0
+        self._deaths = 0
+        self._mute: set[str] = set()
+        """Ids of workers that ceased to answer with it aboard; at most one a move."""
 
-    def lose(self, cause: LossCause, leg: bytes, *, moves_max: int, bystander: bool = False) -> None:
+    def lose(
+        self,
+        cause: LossCause,
+        leg: bytes,
+        *,
+        worker_id: str,
+        answers_again: Callable[[str], bool],
+        moves_max: int,
+        bystander: bool = False,
+    ) -> None:
         """The worker of this leg is lost, after it generated `leg` (packed u32). A bystander's wait begins anew, and nothing else.
 
+        Args:
+            answers_again: whether a worker, by its id, that ceased to answer does so by now.
         Raises:
             PoisonRequest: it is what killed the worker, and one before it.
             WorkerLost: it was moved often enough.
@@ -57,10 +72,17 @@ class Trail:
         leg_tokens = count_tokens(leg)
         cleared = leg_tokens >= CLEARED_AFTER_TOKENS
         if cause in DEATHS:
-            if self.alone and not cleared and (cause != "unhealthy" or self._strikes > 1):
+            self._mute = {missed for missed in self._mute if not answers_again(missed)}
+            strikes = 0 if cleared else self._deaths + len(self._mute)
+            if self.alone and strikes >= (1 if cause == "died" else 2):
                 raise PoisonRequest("Workers died while they ran this request, so it is not tried again.")
-            self._strikes = 1 if cleared else self._strikes + 1
-            self.alone = not leg_tokens or self._strikes > 1
+            if cleared:
+                self._deaths, self._mute = 0, set()
+            if cause == "died":
+                self._deaths += 1
+            else:
+                self._mute.add(worker_id)
+            self.alone = not leg_tokens or strikes > 0
         if self.moves >= moves_max:
             times = "once" if self.moves == 1 else f"{self.moves} times"
             moved = f"It had been moved {times} before." if self.moves else "Moving requests is switched off here."

@@ -126,9 +126,20 @@ class Recovery:
 
     def _lose(self, lost: Lost, error: WorkerLost, trail: Trail) -> None:
         try:
-            trail.lose(error.cause, lost.leg, moves_max=self._moves_max, bystander=error.bystander)
+            trail.lose(
+                error.cause,
+                lost.leg,
+                worker_id=lost.stream.worker_id,
+                answers_again=self._takes_work,
+                moves_max=self._moves_max,
+                bystander=error.bystander,
+            )
         except PoisonRequest:
             log.error("request %s is refused from here on: workers died of it", lost.request.request_id)
             self._poison.add(lost.request, self._now())
             self._metrics.poison.inc()
             raise
+
+    def _takes_work(self, worker_id: str) -> bool:
+        worker = self._mesh.registry.serving(worker_id)
+        return worker is not None and worker.takes_work

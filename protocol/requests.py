@@ -100,7 +100,8 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
     """The prompt, little-endian u32."""
     sampling: Sampling
     deadline_unix_ms: int
-    """Absolute. A worker drops what has expired before prefill."""
+    """Absolute. A worker drops what has no token by then; who asks sees to the end, and may say an earlier time here that leaves room for
+    the rest of the answer."""
     stream: bool = True
     """False: tokens may be held back and sent together, since no one reads them one by one."""
     priority: int = 0

@@ -32,7 +32,7 @@ from frontend.routing.waiting_memory import waiting_bytes
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.codec import ToFrontend
-from protocol.errors import LossCause, ModelNotFound, NoWorker, WorkerLost
+from protocol.errors import DeadlineExceeded, LossCause, ModelNotFound, NoWorker, WorkerLost
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.numbering import Arrival, Numbering
@@ -56,6 +56,7 @@ class Mesh:
         open_router: opens the socket that workers connect to.
         subscriber: follows the workers' KV events; None if only this frontend's own decisions are to count.
         budget: of the blocks that all ranks together are known to hold.
+        unix_s: wall clock, against which deadlines are meant.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Mesh:
         budget: BlockBudget,
         new_queue: Callable[[], AdmissionQueue],
         metrics: FrontendMetrics,
+        unix_s: Callable[[], float],
     ) -> None:
+        self.unix_s = unix_s
         self.registry = Registry(new_queue)
         self._router = router
         self._kv_sources = KvSources(subscriber, self.registry.serving)
@@ -111,6 +114,7 @@ class Mesh:
         Raises:
             NoWorker: nobody (else) serves the model now, nor will soon, as far as can be told.
             InvalidRequest: it asks for a worker that does not serve it.
+            DeadlineExceeded: the time by which it had to begin has passed.
             Overloaded: the queue is full, or load is shed and no rank had room in time.
         """
         asked_at_s = perf_counter()  # the loop's own clock stands still within a turn
@@ -135,6 +139,8 @@ class Mesh:
 
     def _place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream | None:
         """Send a request now; None when no rank has room."""
+        if not offer.admitted and offer.request.deadline_unix_ms < self.unix_s() * 1000:
+            raise DeadlineExceeded("The request waited so long for a worker that its answer could not be finished in time.")
         ranks = _without(entry.ranks, offer.avoid)
         adapter = offer.request.lora_name
         if adapter is not None:
@@ -220,6 +226,7 @@ class Mesh:
             stream = booking.stream
             if not stream.tokens_received and delta.token_ids:
                 booking.note_token()
+                stream.begun_at = self._loop.time()
                 self._note_room(worker)  # its prompt is computed
             stream.push(delta)
             if stream.ended:

@@ -9,6 +9,7 @@ from frontend.mesh.rank import Rank
 from frontend.mesh.worker import Phase, Worker
 from frontend.models import ServedModel
 from frontend.routing.admission import AdmissionQueue
+from frontend.routing.answer_times import AnswerTimes
 from protocol.membership import Loading, Role
 
 MODELS_REMEMBERED_MAX = 256
@@ -29,6 +30,7 @@ class ModelEntry:
         self.role: Role = role
         """What its workers are for."""
         self.queue = queue
+        self.answer_times = AnswerTimes()
         self.workers: list[Worker] = []
         self.worker_of: dict[str, Worker] = {}
         """Workers that may get new work, by id."""

@@ -48,6 +48,7 @@ class RequestStream:
         "_extras",
         "_packed",
         "_wakeup",
+        "begun_at",
         "embedded",
         "error",
         "finished",
@@ -62,6 +63,8 @@ class RequestStream:
         self.request_id = request_id
         self.placement = placement
         self.sent_at = sent_at
+        self.begun_at = 0.0
+        """When its first token came, on the loop's clock."""
         self.queue_s = 0.0
         """What it waited for a rank with room."""
         self.tokens_received = 0

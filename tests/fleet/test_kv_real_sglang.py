@@ -52,28 +52,33 @@ def fleet_with_adapters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
     fleet.stop()
 
 
+def batches(fleet: Fleet) -> float:
+    return metrics(fleet)["kvmesh_kv_batches_total"]
+
+
 def settle(fleet: Fleet) -> None:
-    """Wait until the engines are idle and their events have all arrived: what is predicted then must be what is found."""
+    """Wait until the engines are idle and followed: what is predicted then must be what is found."""
 
     def quiet() -> bool:
-        before = metrics(fleet)
-        workers = workers_of(fleet)
-        idle = all(not any(worker["requests"]) and worker["kv_events"] == "current" for worker in workers)
-        after = metrics(fleet)
-        return idle and before["kvmesh_kv_batches_total"] == after["kvmesh_kv_batches_total"]
+        before = batches(fleet)
+        idle = all(not any(worker["requests"]) and worker["kv_events"] == "current" for worker in workers_of(fleet))
+        return idle and before == batches(fleet)
 
     fleet.wait_until(quiet, "the engines are idle")
 
 
-def ask(client: openai.OpenAI, tokens: list[int], **options: Any) -> tuple[tuple[str, int], int, int]:
-    """Rank, predicted and found cached tokens of one request."""
-    nvext = ASKED | options.pop("nvext", {})
+def ask(fleet: Fleet, client: openai.OpenAI, tokens: list[int], **options: Any) -> tuple[tuple[str, int], int, int]:
+    """Rank, predicted and found cached tokens of one request; returns when the events of what it computed have come."""
+    nvext, before = ASKED | options.pop("nvext", {}), batches(fleet)
     answer = client.completions.create(
         model=MODEL, prompt=tokens, max_tokens=options.pop("max_tokens", 2), temperature=0, extra_body={"nvext": nvext, **options}
     )
     told: dict[str, Any] = answer.nvext  # type: ignore[attr-defined]
     rank = told["worker_id"]["decode_worker_id"], told["worker_id"]["decode_dp_rank"]
-    return rank, told["cached_tokens"]["predicted"], told["cached_tokens"]["actual"]
+    predicted, found = told["cached_tokens"]["predicted"], told["cached_tokens"]["actual"]
+    if len(tokens) // PAGE > found // PAGE + 1:  # whole pages that nobody had: the engine tells of them, sooner or later
+        fleet.wait_until(lambda: batches(fleet) > before, "the events of a new prompt have come")
+    return rank, predicted, found
 
 
 def agree(predicted: int, found: int, length: int) -> bool:
@@ -101,7 +106,7 @@ def test_the_table_of_cases(fleet_of_four: Fleet) -> None:
     with fleet_of_four.client() as client:
         for name, tokens, expected in cases:
             settle(fleet_of_four)
-            rank, predicted, found = ask(client, tokens, nvext=pin)
+            rank, predicted, found = ask(fleet_of_four, client, tokens, nvext=pin)
             assert rank == ("w1", 1)
             assert (name, found) == (name, expected)
             assert agree(predicted, found, len(tokens)), (name, predicted, found)
@@ -113,14 +118,19 @@ def test_under_eviction_and_over_all_ranks_the_index_stays_right(fleet_of_four: 
     starts = [prompt(160, 100 + number) for number in range(24)]
     with fleet_of_four.client() as client:
         for number in range(60):
-            ask(client, rng.choice(starts)[: rng.randint(40, 160)] + prompt(rng.randint(20, 300), number), max_tokens=rng.randint(1, 20))
+            ask(
+                fleet_of_four,
+                client,
+                rng.choice(starts)[: rng.randint(40, 160)] + prompt(rng.randint(20, 300), number),
+                max_tokens=rng.randint(1, 20),
+            )
             if number % 12 == 11:
                 settle(fleet_of_four)
                 tokens = rng.choice(starts) + prompt(8, number)
                 for worker in ("w0", "w1"):
                     for rank in range(2):
                         settle(fleet_of_four)
-                        _, predicted, found = ask(client, tokens, nvext={"backend_instance_id": worker, "dp_rank": rank})
+                        _, predicted, found = ask(fleet_of_four, client, tokens, nvext={"backend_instance_id": worker, "dp_rank": rank})
                         assert agree(predicted, found, len(tokens)), (number, worker, rank, predicted, found)
     read = metrics(fleet_of_four)
     blocks = [read[f'kvmesh_router_rank_blocks{{dp_rank="{rank}",worker_id="{worker}"}}'] for worker in ("w0", "w1") for rank in range(2)]
@@ -135,9 +145,9 @@ def test_four_ranks_specialise_where_round_robin_would_not(fleet_of_four: Fleet)
     rng = random.Random(3)
     with fleet_of_four.client() as client:
         for start in starts:
-            ask(client, start + prompt(8, 1))
+            ask(fleet_of_four, client, start + prompt(8, 1))
         settle(fleet_of_four)
-        results = [ask(client, rng.choice(starts) + prompt(24, number)) for number in range(48)]
+        results = [ask(fleet_of_four, client, rng.choice(starts) + prompt(24, number)) for number in range(48)]
     assert sum(found for _, _, found in results) >= 0.9 * 48 * 480
     assert len({rank for rank, _, _ in results}) == 4
 
@@ -154,11 +164,11 @@ def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters:
     with fleet_with_adapters.client() as client:
         for name in names:
             settle(fleet_with_adapters)
-            assert ask(client, tokens, **name)[1:] == (0, 0), name
+            assert ask(fleet_with_adapters, client, tokens, **name)[1:] == (0, 0), name
             settle(fleet_with_adapters)
-            assert ask(client, tokens, **name)[1:] == (96, 96), name
+            assert ask(fleet_with_adapters, client, tokens, **name)[1:] == (96, 96), name
         with pytest.raises(openai.NotFoundError, match="nobody"):
-            ask(client, tokens, lora_path="nobody")
+            ask(fleet_with_adapters, client, tokens, lora_path="nobody")
 
 
 def test_a_worker_stops_cleanly_with_its_relay(fleet_of_four: Fleet) -> None:
@@ -187,7 +197,7 @@ def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
             tokens = prompt(100, rank)
             for expected in (0, 96):
                 settle(fleet)
-                (worker, dp_rank), predicted, found = ask(client, tokens, nvext={"dp_rank": rank})
+                (worker, dp_rank), predicted, found = ask(fleet, client, tokens, nvext={"dp_rank": rank})
                 assert (dp_rank, predicted, found) == (rank, expected, expected)
                 assert worker.startswith("engine-127.0.0.1:")
     # The leader's end is the engine's: the follower ends by itself.

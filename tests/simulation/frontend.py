@@ -95,6 +95,7 @@ class SimulatedFrontend:
             budget=BlockBudget(100_000),
             new_queue=lambda: AdmissionQueue(self.waiting_memory, shedding),
             metrics=shared_metrics(),
+            unix_s=self.loop.time,
         )
         self.recovery = Recovery(
             self.mesh,

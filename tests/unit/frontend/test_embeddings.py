@@ -149,7 +149,7 @@ async def test_nothing_new_is_sent_while_a_text_moves() -> None:
 
 def test_a_text_goes_on_as_it_was() -> None:
     trail = Trail()
-    trail.lose("died", b"", moves_max=3)
+    trail.lose("died", b"", worker_id="w0", answers_again=lambda _: False, moves_max=3)
     text = Embed("0" * 32, "m", b"1234", 1, lora_name="a", second_text_at=1)
     assert trail.go_on(text, "1" * 32) == replace(text, request_id="1" * 32)
     assert trail.alone
