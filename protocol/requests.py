@@ -145,7 +145,7 @@ class Tokenize(Struct, frozen=True, tag="tokenize", omit_defaults=True):
     query_id: RequestId
     model: Name
     deadline_unix_ms: int
-    """Absolute. What waits for longer is dropped."""
+    """Absolute, from when it is sent. What waits for longer is dropped."""
     text: str = ""
     add_special_tokens: bool = True
     chat: bytes = b""

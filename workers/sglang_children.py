@@ -4,16 +4,18 @@ Ctrl-C at a terminal goes to every process of its group, and `systemctl stop` to
 to finish then, for which it needs its schedulers; it ends them itself, and the kernel does if the worker is gone
 (SGLang's kill_itself_when_parent_died).
 
-The functions are named in place of SGLang's, so a spawned process imports this file to find them: the data-parallel
-controller too, which only hands one on.
+The functions are named in place of SGLang's, so a spawned process imports this file to find them.
 """
 
 import multiprocessing
 import signal
-from typing import Any
+from typing import Any, Final
 
 from workers.process_exit import leave_process
 from workers.sglang_encoders import pool_as, pooling_of
+
+CONTROLLER_NAP_MS: Final = 1_000
+"""How long a data-parallel controller without requests sleeps before it feeds its watchdog, which waits for minutes."""
 
 
 def run_scheduler(*arguments: Any, **named: Any) -> None:
@@ -36,6 +38,23 @@ def run_detokenizer(*arguments: Any, **named: Any) -> None:
     from sglang.srt.managers.detokenizer_manager import run_detokenizer_process  # noqa: PLC0415
 
     run_detokenizer_process(*arguments, **named)
+
+
+def run_controller(*arguments: Any, **named: Any) -> None:
+    """SGLang's data-parallel controller. It sleeps until there is a request, where SGLang's asks without end and burns a core."""
+    from sglang.srt.managers import data_parallel_controller  # noqa: PLC0415
+
+    data_parallel_controller.DataParallelController.event_loop = _hand_on
+    data_parallel_controller.run_data_parallel_controller_process(*arguments, **named)
+
+
+def _hand_on(controller: Any) -> None:
+    from sglang.srt.managers.io_struct import sock_recv  # noqa: PLC0415
+
+    while True:
+        controller.soft_watchdog.feed()
+        if controller.recv_from_tokenizer.poll(CONTROLLER_NAP_MS):
+            controller._request_dispatcher(sock_recv(controller.recv_from_tokenizer))
 
 
 def _carry_on(_number: int, _frame: Any) -> None:

@@ -17,9 +17,10 @@ What is relied on, checked by `check_seam` at start and in tests/sglang/test_sea
                                            `deferred_signals`), and starts `sigterm_watchdog`, which does nothing before they run
     TokenizerManager.init_request_dispatcher  routes HealthCheckOutput, the answer of a busy scheduler to a canary, to nobody
     TokenizerManager.dump_requests_before_crash  reads the last item of `state.out_list`, if that is true
+    DataParallelController.event_loop      takes messages from `recv_from_tokenizer` and gives them to `_request_dispatcher`, and no more
     ReqState                               out_list, output_ids, finished, dispatched
     Engine                                 init_tokenizer_manager_func, run_scheduler_process_func, run_detokenizer_process_func,
-                                           get_all_child_pids
+                                           get_all_child_pids; run_data_parallel_controller_process is a name of its module
 """
 
 import asyncio
@@ -31,7 +32,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 from msgspec.structs import replace
+from sglang.srt.entrypoints import engine as sglang_engine
 from sglang.srt.entrypoints.engine import Engine, init_tokenizer_manager
+from sglang.srt.managers.data_parallel_controller import DataParallelController
 from sglang.srt.managers.io_struct import BatchStrOutput, BatchTokenIDOutput, EmbeddingReqInput, GenerateReqInput, HealthCheckOutput
 from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 from sglang.utils import TypeBasedDispatcher
@@ -39,7 +42,7 @@ from sglang.utils import TypeBasedDispatcher
 from protocol.errors import StartError
 from protocol.replies import Delta, Extras, Finished
 from protocol.tokens import pack_tokens
-from workers.sglang_children import run_detokenizer, run_scheduler
+from workers.sglang_children import run_controller, run_detokenizer, run_scheduler
 from workers.sglang_requests import outcome, scores
 
 log = logging.getLogger(__name__)
@@ -258,6 +261,9 @@ class StepEngine(Engine):
     run_detokenizer_process_func = staticmethod(run_detokenizer)
 
 
+sglang_engine.run_data_parallel_controller_process = run_controller  # for which there is no hook
+
+
 _PARAMETERS = {
     "generate_request": ("self", "obj", "request"),
     "_wait_one_response": ("self", "obj", "request"),
@@ -281,6 +287,18 @@ _CALLS = {
     "init_request_dispatcher": ("(HealthCheckOutput, lambda x: None)",),
     "dump_requests_before_crash": ("else state.get_crash_dump_output()",),
 }
+_CONTROLLER: dict[Callable[..., Any], str] = {
+    Engine._launch_scheduler_processes: "target=run_data_parallel_controller_process,",
+    DataParallelController.event_loop: """        while True:
+            while True:
+                self.soft_watchdog.feed()
+                try:
+                    recv_req = sock_recv(self.recv_from_tokenizer, flags=zmq.NOBLOCK)
+                except zmq.ZMQError:
+                    break
+                self._request_dispatcher(recv_req)
+""",
+}
 
 
 def check_seam() -> None:
@@ -297,6 +315,9 @@ def check_seam() -> None:
         for call in _CALLS.get(name, ()):
             if call not in source:
                 raise StartError(f"SGLang has changed: TokenizerManager.{name} no longer has `{call}`, as it had in 0.5.23")
+    for function, call in _CONTROLLER.items():
+        if call not in inspect.getsource(function):
+            raise StartError(f"SGLang has changed: {function.__qualname__} is not what it was in 0.5.23")
     missing = {"out_list", "output_ids", "finished", "dispatched", "obj"} - set(inspect.signature(ReqState).parameters)
     missing |= {"rids", "output_ids", "finished_reasons"} - set(BatchStrOutput.__struct_fields__)
     if missing:

@@ -96,7 +96,7 @@ class Mesh:
             Tokenized: self._on_tokenized,
         }
         self._wire = MeshWire(open_router, on_message=self._on_message, on_gone=self._on_gone, on_malformed=metrics.malformed_messages.inc)
-        self.queries = Queries(self.registry, self._wire.send)
+        self.queries = Queries(self.registry, self._wire.send, unix_s)
         self._joining = Joining(self.registry, self._wire, prepare, frontend_id=frontend_id, on_joined=self._kv_sources.worker_joined)
         self._beat = self._loop.call_later(HEARTBEAT_INTERVAL_S, self._on_beat)
 

@@ -1,14 +1,20 @@
-"""Prompts that workers are asked to make tokens of, for models whose frontend has no tokenizer."""
+"""Prompts that workers are asked to make tokens of, for models whose frontend has no tokenizer.
+
+Who finds every worker with its fill of questions waits, in order, for as long as its client does.
+"""
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from frontend.mesh.registry import Registry
 from frontend.mesh.worker import Worker
-from protocol.errors import DeadlineExceeded, MeshError, NoWorker, Overloaded, WorkerLost, error_from_code
+from protocol.errors import DeadlineExceeded, NoWorker, Overloaded, WorkerLost, error_from_code
+from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize, ToWorker
 
@@ -20,6 +26,9 @@ ASKED_MAX: Final = 256
 ANSWER_S_MAX: Final = 30.0
 """The longest prompts take a second or two; a worker whose queue is full of them some more."""
 
+REFUSED_PAUSE_S: Final = HEARTBEAT_INTERVAL_S
+"""After every worker has said that others ask it too much, until they are asked again: some tens of prompts are answered meanwhile."""
+
 _ELSEWHERE: Final = frozenset({NoWorker.code, Overloaded.code, WorkerLost.code})
 """Refusals after which another worker may answer."""
 
@@ -29,44 +38,32 @@ class Queries:
 
     Args:
         send: sends a message to a worker; False when there is no room or nobody there.
+        unix_s: wall clock, against which deadlines are meant.
     """
 
-    def __init__(self, registry: Registry, send: Callable[[Worker, ToWorker], bool]) -> None:
+    def __init__(self, registry: Registry, send: Callable[[Worker, ToWorker], bool], unix_s: Callable[[], float]) -> None:
         self._registry = registry
         self._send = send
+        self._unix_s = unix_s
         self._loop = asyncio.get_running_loop()
         self._asked: dict[str, tuple[Worker, asyncio.Future[Tokenized]]] = {}
         self._counts: Counter[str] = Counter()
         """Unanswered prompts of each worker, by its id."""
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        """Model → questions without a worker that has room; their texts are bodies, of which there are as many as their budget allows."""
 
     async def ask(self, query: Tokenize) -> Tokenized:
         """The answer to a question, from whichever worker of its model.
 
         Raises:
             NoWorker: nobody serves the model, or whoever did was lost.
-            Overloaded: every worker has its fill of questions.
-            DeadlineExceeded: no answer within ANSWER_S_MAX.
+            DeadlineExceeded: a worker was asked and gave no answer within ANSWER_S_MAX.
             InvalidRequest, EngineFault: the worker says that no tokens can be made of it.
         """
-        tried: set[str] = set()
-        refused: MeshError | None = None
         try:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                while True:
-                    worker = self._choose(query.model, tried, refused)
-                    tried.add(worker.worker_id)
-                    try:
-                        answer = await self._answer(worker, query)
-                    except WorkerLost as error:
-                        refused = error
-                        continue
-                    if answer.failed is None:
-                        return answer
-                    refused = error_from_code(answer.failed.code, answer.failed.message, answer.failed.param)
-                    if answer.failed.code not in _ELSEWHERE:
-                        raise refused
-        except TimeoutError:
-            raise DeadlineExceeded(f"The prompt was not tokenized within {ANSWER_S_MAX:.0f} s.") from None
+            return await self._ask(query)
+        finally:
+            self._call_next(query.model)  # also if there is no worker any more: the others must hear it too
 
     def take(self, worker: Worker | None, answer: Tokenized) -> None:
         """An answer arrived; one that nobody waits for any more is ignored."""
@@ -80,26 +77,66 @@ class Queries:
             if asked is worker and not future.done():
                 future.set_exception(WorkerLost("The worker that was to tokenize this prompt was lost.", cause="died"))
 
-    def _choose(self, model: str, tried: set[str], refused: MeshError | None) -> Worker:
+    async def _ask(self, query: Tokenize) -> Tokenized:
+        tried: set[str] = set()
+        crowded = called = False
+        while True:
+            worker = self._choose(query.model, tried)
+            if worker is None and crowded:
+                await asyncio.sleep(REFUSED_PAUSE_S)
+                tried.clear()
+                crowded = False
+            elif worker is None:
+                raise NoWorker(f"No worker can make tokens of prompts for the model {query.model!r} at the moment.")
+            elif self._counts[worker.worker_id] >= ASKED_MAX or (self._waiting.get(query.model) and not called):
+                await self._turn(query.model, first=called)
+                called = True
+            else:
+                tried.add(worker.worker_id)
+                try:
+                    answer = await self._answer(worker, query)
+                except WorkerLost:
+                    continue
+                if answer.failed is None:
+                    return answer
+                crowded = crowded or answer.failed.code == Overloaded.code
+                if answer.failed.code not in _ELSEWHERE:
+                    raise error_from_code(answer.failed.code, answer.failed.message, answer.failed.param)
+
+    def _choose(self, model: str, tried: set[str]) -> Worker | None:
         entry = self._registry.entry(model)
         workers = [] if entry is None else [worker for worker in entry.worker_of.values() if worker.worker_id not in tried]
-        if not workers:
-            if isinstance(refused, Overloaded):
-                raise refused
-            raise NoWorker(f"No worker can make tokens of prompts for the model {model!r} at the moment.")
-        worker = min(workers, key=lambda worker: self._counts[worker.worker_id])
-        if self._counts[worker.worker_id] >= ASKED_MAX:
-            raise Overloaded("Too many prompts are waiting to be tokenized.")
-        return worker
+        return min(workers, key=lambda worker: self._counts[worker.worker_id], default=None)
+
+    async def _turn(self, model: str, *, first: bool) -> None:
+        """Wait until there may be room; `first` of all, if it has waited before and there was none."""
+        turn: asyncio.Future[None] = self._loop.create_future()
+        turns = self._waiting.setdefault(model, deque())
+        (turns.appendleft if first else turns.append)(turn)
+        await turn
+
+    def _call_next(self, model: str) -> None:
+        turns = self._waiting.get(model)
+        while turns:
+            turn = turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                break
+        if turns is not None and not turns:
+            del self._waiting[model]
 
     async def _answer(self, worker: Worker, query: Tokenize) -> Tokenized:
+        query = msgspec.structs.replace(query, deadline_unix_ms=int((self._unix_s() + ANSWER_S_MAX) * 1000))
         if not self._send(worker, query):
             raise WorkerLost("The worker that was to tokenize this prompt cannot be reached.", cause="died")
         future: asyncio.Future[Tokenized] = self._loop.create_future()
         self._asked[query.query_id] = worker, future
         self._counts[worker.worker_id] += 1
         try:
-            return await future
+            async with asyncio.timeout(ANSWER_S_MAX):
+                return await future
+        except TimeoutError:
+            raise DeadlineExceeded(f"The prompt was not tokenized within {ANSWER_S_MAX:.0f} s.") from None
         finally:
             del self._asked[query.query_id]
             self._counts[worker.worker_id] -= 1

@@ -1,9 +1,7 @@
 """The tokenizer of a model whose workers make the tokens: prompts are asked for; what ids are worth is known from a table."""
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -15,9 +13,6 @@ from protocol.requests import Tokenize
 
 Ask = Callable[[Tokenize], Awaitable[Tokenized]]
 """Puts a question to a worker of the model."""
-
-WAIT_S_MAX: Final = 30
-"""After which a worker need not answer any more."""
 
 
 class WorkerTokenizer:
@@ -79,8 +74,7 @@ class WorkerTokenizer:
         return self.token_bytes(token_id).decode(errors="replace") or None
 
     def _query(self, *, text: str = "", add_special_tokens: bool = True, chat: bytes = b"") -> Tokenize:
-        deadline_unix_ms = int((time.time() + WAIT_S_MAX) * 1000)
-        return Tokenize(self._new_query_id(), self._model, deadline_unix_ms, text, add_special_tokens=add_special_tokens, chat=chat)
+        return Tokenize(self._new_query_id(), self._model, 0, text, add_special_tokens=add_special_tokens, chat=chat)
 
 
 def _no_window(_ids: list[int], _skip: bool) -> str:

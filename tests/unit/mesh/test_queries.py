@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from frontend.mesh.queries import ANSWER_S_MAX, ASKED_MAX, Queries
-from protocol.errors import DeadlineExceeded, InvalidRequest, NoWorker, Overloaded
+from protocol.errors import DeadlineExceeded, InvalidRequest, NoWorker
 from protocol.replies import Failed, Tokenized
 from protocol.requests import Tokenize
 
@@ -20,7 +20,7 @@ class Workers:
         self.deaf: set[str] = set()
         self.of = {name: cast("Any", SimpleNamespace(worker_id=name)) for name in names}
         registry = SimpleNamespace(entry=lambda name: SimpleNamespace(worker_of=self.of) if name == "m" else None)
-        self.queries = Queries(cast("Any", registry), self._send)
+        self.queries = Queries(cast("Any", registry), self._send, lambda: 1.0)
 
     def _send(self, worker: Any, message: Any) -> bool:
         self.sent.append((worker.worker_id, message))
@@ -86,18 +86,44 @@ async def test_an_error_of_the_prompt_is_told_and_not_tried_elsewhere() -> None:
     assert len(workers.sent) == 1
 
 
-async def test_no_more_than_the_bound_are_asked_and_an_answer_or_a_client_that_leaves_makes_room() -> None:
+async def test_no_more_than_the_bound_are_asked_and_the_others_wait_in_order() -> None:
     workers = Workers("a")
-    tasks = await asked(workers, *(query(number) for number in range(ASKED_MAX + 1)))
-    with pytest.raises(Overloaded):
-        await tasks[-1]
-    workers.answer(0, token_ids=b"abcd")
+    tasks = await asked(workers, *(query(number) for number in range(ASKED_MAX + 3)))
+    assert len(workers.sent) == ASKED_MAX
+    tasks[ASKED_MAX].cancel()
     tasks[1].cancel()
+    workers.answer(0, token_ids=b"abcd")
     await asyncio.wait(tasks[:2])
-    more = await asked(workers, query(1_000), query(1_001))
-    assert len(workers.sent) == ASKED_MAX + 2
-    for task in (*tasks[2:-1], *more):
+    more = await asked(workers, query(1_000))
+    await asyncio.wait([tasks[ASKED_MAX]])
+    assert [int(sent.query_id, 16) for _, sent in workers.sent[ASKED_MAX:]] == [ASKED_MAX + 1, ASKED_MAX + 2]
+    workers.answer(2, token_ids=b"abcd")
+    await tasks[2]
+    await asyncio.sleep(0)
+    assert int(workers.sent[-1][1].query_id, 16) == 1_000
+    assert {sent.deadline_unix_ms for _, sent in workers.sent} == {1000 * (1 + int(ANSWER_S_MAX))}
+    for task in (*tasks[3:], *more):
         task.cancel()
+
+
+async def test_those_who_wait_hear_that_nobody_is_left() -> None:
+    workers = Workers("a")
+    tasks = await asked(workers, *(query(number) for number in range(2 * ASKED_MAX + 5)))
+    lost = workers.of.pop("a")
+    workers.queries.worker_left(lost)
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(result, NoWorker)
+
+
+async def test_when_every_worker_has_its_fill_of_others_they_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.mesh.queries.REFUSED_PAUSE_S", 0)
+    workers = Workers("a")
+    (task,) = await asked(workers, query())
+    workers.answer(0, failed=Failed("overloaded", "full"))
+    while len(workers.sent) < 2:
+        await asyncio.sleep(0)
+    workers.answer(1, token_ids=b"abcd")
+    assert (await task).token_ids == b"abcd"
 
 
 async def test_a_model_that_nobody_serves_has_nobody_to_ask() -> None:
