@@ -177,7 +177,7 @@ class AdmissionQueue:
         try:
             result = turn.attempt()
         except Exception as error:  # noqa: BLE001 - it is told to whoever waits
-            turn.placed.set_exception(error)
+            turn.placed.set_exception(error.with_traceback(None))  # which leads to this frame, and so to the turn: garbage for a cycle
             return True
         if result is not None:
             turn.placed.set_result(result)

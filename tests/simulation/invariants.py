@@ -137,7 +137,8 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
     match error:
         case DeadlineExceeded():
             ahead_s = outcome.deadline - outcome.ended_at
-            early_s_max = 0.0 if any(outcome.texts) else SHARE_MAX * asked.timeout_s  # nothing has come, and there is no time for it
+            begun = outcome.texts and all(outcome.texts)
+            early_s_max = 0.0 if begun else SHARE_MAX * asked.timeout_s  # a choice of which nothing has come, and no time for it
             hold(ahead_s <= early_s_max + DEADLINE_SLACK_S, f"{what}: {ahead_s:.3f} s too early")
             hold(not plan.strict or asked.timeout_s < HURRIED_S, f"{what}, though it had {asked.timeout_s} s")
         case EngineFault():
