@@ -90,13 +90,13 @@ class RouteNotFound(MeshError):
 
 
 class MethodNotAllowed(MeshError):
-    """Attributes: allowed (methods, beside OPTIONS)."""
+    """Attributes: allow (the methods that the path takes, for the header of that name)."""
 
     code = "method_not_allowed"
 
     def __init__(self, message: str, *, param: str | None = None, allowed: tuple[str, ...] = ("POST",)) -> None:
         super().__init__(message, param=param)
-        self.allowed = allowed
+        self.allow = ", ".join(sorted([*allowed, "OPTIONS"]))
 
 
 class UnsupportedMediaType(MeshError):

@@ -59,6 +59,9 @@ HEALTH_GENERATE_PATH: Final = "/health_generate"
 ERROR_FORMS: Final[dict[str, ErrorForm]] = {"/v1/messages": ANTHROPIC_ERRORS, "/v1/messages/count_tokens": ANTHROPIC_ERRORS}
 """Of those that do not say it as OpenAI does."""
 
+_POST: Final = ("POST",)
+_GET: Final = ("GET", "HEAD")
+
 REFUSED_BODY_S_MAX: Final = 1.0
 """For the body of a request that is refused anyway. Closing with bytes unread makes the kernel throw the answer away."""
 
@@ -79,16 +82,18 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        handler = self._posts.get(path)
+        handler, methods = self._posts.get(path), _POST
         if handler is None:
             scope = tidied(scope)
             path = scope["path"]
-            handler = health_generate if path == HEALTH_GENERATE_PATH else self._posts.get(path)
+            handler = self._posts.get(path)
+            if path == HEALTH_GENERATE_PATH:
+                handler, methods = health_generate, _GET
         if handler is None:
-            await self._routes(as_get(scope), receive, with_request_id(scope, send))
+            await self._routes(_as_get(scope), receive, with_request_id(scope, send))
             return
-        if scope["method"] != "POST" or path == HEALTH_GENERATE_PATH:
-            handler = _of_other_method(path, scope["method"], handler)
+        if scope["method"] not in methods:
+            handler = _other_method(scope["method"], methods)
         elif self._drain.refusing:
             handler = _refuse
         exchange = Exchange(
@@ -118,22 +123,20 @@ class Application:
         return "" if entry is None else entry.served.card.name
 
 
-def as_get(scope: Scope) -> Scope:
+def _as_get(scope: Scope) -> Scope:
     """HEAD as GET: the server, which reads its own scope, leaves out the body."""
     return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
 
-def _of_other_method(path: str, method: str, handler: Handler) -> Handler:
-    """What answers a request that is not POST, or whose path does not take POST."""
-    allowed = ("GET", "HEAD") if path == HEALTH_GENERATE_PATH else ("POST",)
-    if method in allowed:
-        return handler
+def _other_method(method: str, allowed: tuple[str, ...]) -> Handler:
+    """What answers a method that the path does not take."""
+
+    refused = MethodNotAllowed(f"{method} is not allowed here.", allowed=allowed)
 
     async def other(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
-        if method == "OPTIONS":
-            await exchange.send_nothing([(b"allow", ", ".join(sorted([*allowed, "OPTIONS"])).encode())])
-            return
-        raise MethodNotAllowed(f"Only {' and '.join(allowed)} {'is' if len(allowed) == 1 else 'are'} allowed here.", allowed=allowed)
+        if method != "OPTIONS":
+            raise refused
+        await exchange.send_nothing([(b"allow", refused.allow.encode())])
 
     return other
 

@@ -350,7 +350,7 @@ def _headers_of(error: MeshError) -> tuple[tuple[bytes, bytes], ...]:
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(sorted([*error.allowed, "OPTIONS"])).encode()))
+        headers.append((b"allow", error.allow.encode()))
     if isinstance(error, UnsupportedMediaType):
         headers += ACCEPTED
     if isinstance(error, BodyTooLarge | ShuttingDown):  # the rest of the body is not worth reading; the connection must go to another

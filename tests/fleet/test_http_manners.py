@@ -251,7 +251,7 @@ def test_a_frozen_engine_fails_the_probe_and_open_files_are_as_many_as_allowed(f
         frontend = fleet.frontend("--request-timeout", "1")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    fleet.worker("--served-model-name", "demo", "--sim-fault", "hang-after-tokens=0")
+    fleet.worker("--served-model-name", "demo", "--sim-fault", "hang-after-tokens=0", "--no-health-check-enabled")
     fleet.wait_for_workers(1)
     assert httpx.get(fleet.url + "/health_generate", timeout=60).status_code == 504
     limits = Path(f"/proc/{frontend.popen.pid}/limits").read_text()
