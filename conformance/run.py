@@ -1,6 +1,7 @@
 """`python -m conformance.run`: start the stack, run every suite against it, print one table; exit 1 if anything failed.
 
-`--only clients,vercel` runs some of the suites; `--url http://host:port` takes a stack that is up already.
+`--only clients,vercel` runs some of the suites; `--url http://host:port` takes a stack that is up already, `--model NAME` another
+model than ours: so the questions of `peers` can be put to the peer itself.
 """
 
 import argparse
@@ -24,6 +25,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the suites; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m conformance.run", description=__doc__)
     parser.add_argument("--url", help="a stack that is up already, without /v1")
+    parser.add_argument("--model", default=CHAT_MODEL, help="the chat model served at --url")
+    parser.add_argument("--embedding-model", default=EMBEDDING_MODEL, help="the embedding model served there")
     parser.add_argument("--only", default="", help=f"suites, separated by commas, of {', '.join(suite.name for suite in SUITES)}")
     parser.add_argument("--write", action="store_true", help="write PARAMETERS.md instead of holding it against what happens")
     parser.add_argument("rest", nargs="*", help="what follows -- goes to pytest, as -k NAME")
@@ -38,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"conformance: the stack did not start: {failure}", file=sys.stderr)
             return 1
         print(f"conformance: stack at {url} after {time.monotonic() - started_at:.0f} s, logs in {directory}", flush=True)
-        environment = {"KVMESH_URL": url, "KVMESH_CHAT_MODEL": CHAT_MODEL, "KVMESH_EMBEDDING_MODEL": EMBEDDING_MODEL}
+        environment = {"KVMESH_URL": url, "KVMESH_CHAT_MODEL": options.model, "KVMESH_EMBEDDING_MODEL": options.embedding_model}
         environment["KVMESH_WRITE"] = "1" if options.write else "0"
         outcomes = [_run(suite, environment, directory, options.rest) for suite in chosen]
     print(summary(outcomes))

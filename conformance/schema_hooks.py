@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import schemathesis
 
-_EMBEDDING_PATHS: Final = ("/v1/embeddings", "/v1/rerank", "/v1/score")
+_EMBEDDING_PATHS: Final = ("/v1/embeddings", "/v1/rerank", "/v1/score", "/rerank", "/score")
 
 CAPS: Final = {"max_tokens": 8, "max_completion_tokens": 8, "max_output_tokens": 8, "max_new_tokens": 8, "n": 2, "best_of": 2}
 """Two cores generate some hundred tokens a second; an answer may otherwise be as long as the context."""

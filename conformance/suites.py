@@ -47,6 +47,7 @@ SUITES: Final = (
     _pytest("openai", *(f"conformance/clients/test_openai_{name}.py" for name in ("chat", "completions", "embeddings", "responses"))),
     _pytest("frameworks", *(f"conformance/clients/test_{name}.py" for name in ("langchain", "llama_index", "anthropic"))),
     _pytest("native", "conformance/clients/test_native.py"),
+    _pytest("peers", "conformance/peers"),
     Suite(
         "vercel",
         (

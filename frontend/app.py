@@ -13,13 +13,18 @@ from typing import Final
 
 import uvicorn
 import zmq
+from starlette.types import ASGIApp
 
 from frontend.api.application import Application
+from frontend.api.exchange import Exchange
 from frontend.api.request_id import new_request_id
 from frontend.api.running import Runner
+from frontend.api.stream_keep_alive import keep_streams_alive
 from frontend.drain import Drain
+from frontend.http.cors import with_cors
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
 from frontend.http.listener import listen
+from frontend.http.open_files import raise_open_files, too_few
 from frontend.http.server import Server
 from frontend.mesh.files import FileCache
 from frontend.mesh.mesh import Mesh
@@ -56,6 +61,7 @@ async def serve(settings: FrontendSettings) -> None:
     Raises:
         StartError: a port is taken, or the mesh address or key cannot be used.
     """
+    open_files = raise_open_files()
     listener = listen(settings.http_host, settings.http_port)
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()
@@ -96,19 +102,23 @@ async def serve(settings: FrontendSettings) -> None:
         mesh, metrics.losses, moves_max=settings.migration_limit, new_request_id=new_request_id, now=asyncio.get_running_loop().time
     )
     runner = Runner(mesh, recovery, weights=settings.router_weights, unknown_fields=settings.unknown_fields)
-    drain = Drain(grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
+    drain = Drain[Exchange](grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
     server = Server(
-        _http(Application(mesh, runner, metrics, settings, drain)), drain, Connections(on_slow_reader=metrics.answers.slow_readers.inc)
+        _http(with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin)),
+        drain,
+        Connections(on_slow_reader=metrics.answers.slow_readers.inc),
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: drain.on_signal(loop.time()))
-    log.info("serving http://%s:%d, workers connect to %s", *listener.getsockname()[:2], settings.mesh_bind)
+    log.info("serving http://%s:%d, workers connect to %s%s", *listener.getsockname()[:2], settings.mesh_bind, too_few(open_files))
+    keeping_alive = asyncio.create_task(keep_streams_alive(lambda: drain.open, settings.sse_keep_alive))
     gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
     gc.freeze()  # what was imported stays: a full collection need not look through it while requests wait
     try:
         await server.serve(sockets=[listener])
     finally:
+        keeping_alive.cancel()
         await mesh.close()
         if subscriber is not None:
             subscriber.close()
@@ -117,7 +127,7 @@ async def serve(settings: FrontendSettings) -> None:
         context.term()
 
 
-def _http(application: Application) -> uvicorn.Config:
+def _http(application: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         http=GuardedHttpToolsProtocol,

@@ -6,9 +6,9 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from protocol.errors import MeshError, ShuttingDown
 
@@ -33,7 +33,10 @@ class OpenRequest(Protocol):
         ...
 
 
-class Drain:
+OpenT = TypeVar("OpenT", bound=OpenRequest)
+
+
+class Drain(Generic[OpenT]):
     """The stage, and the requests that are open.
 
     Args:
@@ -47,7 +50,7 @@ class Drain:
     def __init__(self, *, grace_s: float, finish_s_max: float) -> None:
         self._grace_s = grace_s
         self._finish_s_max = finish_s_max
-        self._open: set[OpenRequest] = set()
+        self._open: set[OpenT] = set()
         """As many as there are connections."""
         self._given_up = False
         self._changed = asyncio.Event()
@@ -66,15 +69,20 @@ class Drain:
         return self.stage >= Stage.REFUSING
 
     @property
+    def open(self) -> Collection[OpenT]:
+        """What is being answered."""
+        return tuple(self._open)
+
+    @property
     def over(self) -> bool:
         """Whether the process may end."""
         return self._given_up or (self.refusing and not self._open)
 
-    def enter(self, request: OpenRequest) -> None:
+    def enter(self, request: OpenT) -> None:
         """A request is being answered."""
         self._open.add(request)
 
-    def leave(self, request: OpenRequest) -> None:
+    def leave(self, request: OpenT) -> None:
         """It was answered."""
         self._open.discard(request)
         if self.refusing:
@@ -118,7 +126,7 @@ class Drain:
     def _go(self, stage: Stage, until: float) -> None:
         self.stage, self.until = stage, until
         if stage is Stage.CUTTING:
-            for request in tuple(self._open):
+            for request in self.open:
                 request.cut_off(ShuttingDown("The server shut down before the request was finished. Please retry."))
         self.on_stage(stage)
 

@@ -251,6 +251,17 @@ class Generation:
                 answers.setdefault(choice.index, Answer()).add(gain)
         return [answers[choice.index] for choice in self.choices]
 
+    def abort(self) -> bool:
+        """End every choice with what it has, as its client wishes; False if some have no worker, and so nothing to end with."""
+        if self._seeking or not self.choices or any(choice.stream.error for choice in self._live):
+            return False
+        for choice in self._live:
+            self._mesh.abort(choice.stream)
+            if choice.stream.finished is None:
+                choice.stream.finished = Finished("abort", choice.route.prompt_tokens, choice.stream.tokens_received, choice.cached_tokens)
+        self._wakeup.notify()
+        return True
+
     def close(self) -> None:
         """Abort what still runs: the client left, the deadline passed or a choice failed."""
         for task in self._seeking:

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from frontend.mesh.files import CannotServe, FileCache, FileFetch, collect_files
 from frontend.text.detokenizer import Detokenizer
 from frontend.text.inspection import TokenizerUnusable
-from frontend.text.model_files import read_model_files
+from frontend.text.model_files import ModelFiles, read_model_files
 from frontend.text.output import ChoiceText, OutputRules
 from frontend.text.segment_cache import SegmentCache
 from frontend.text.template import ChatTemplate
@@ -33,8 +33,11 @@ class ServedModel:
         tokenizer: Tokenizer | WorkerTokenizer,
         templates: Mapping[str, ChatTemplate],
         pairs: PairEncoder | None = None,
+        files: ModelFiles | None = None,
     ) -> None:
         self.card = card
+        self.files = files
+        """What the tokenizer's files say; None where workers tokenize, since they keep them."""
         self.pairs = pairs
         """Of a cross-encoder."""
         self.tokenized_by_workers = tokenizer if isinstance(tokenizer, WorkerTokenizer) else None
@@ -138,7 +141,7 @@ class ModelLoader:
             except ValueError as error:
                 log.warning("%s: chat requests will be refused: %s", card.name, error)
         log.info("loaded %s: tokenizer %s, %d chat templates", card.name, tokenizer.backend_name, len(templates))
-        return ServedModel(card, tokenizer, templates, pairs)
+        return ServedModel(card, tokenizer, templates, pairs, files)
 
     def _load_tokenized_by_workers(self, card: ModelCard, paths: Mapping[str, Path]) -> ServedModel:
         if PIECES_FILE not in paths:

@@ -15,7 +15,10 @@ _WEIGHTS = Weights()
 
 _PATH = re.compile(r"(/[\w.~-]+)+").fullmatch
 
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+").fullmatch
+
 _NOT_NEGATIVE = (
+    "sse_keep_alive",
     "tokenizer_cache_mb",
     "migration_limit",
     "graceful_shutdown_grace_period_secs",
@@ -93,6 +96,19 @@ class FrontendSettings:
         env="KVMESH_UNKNOWN_FIELDS",
     )
     request_timeout: float = setting(600.0, "seconds from its arrival after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
+    sse_keep_alive: float = setting(
+        30.0,
+        "seconds of silence, as before a first token, after which a stream gets a comment, so that no proxy gives it up; 0: never",
+        env="KVMESH_SSE_KEEP_ALIVE",
+    )
+    cors_origin: tuple[str, ...] = setting(
+        (), "origin whose pages may call from a browser, as https://chat.example, or * for any; may be repeated", env="KVMESH_CORS_ORIGIN"
+    )
+    allow_abort_all: bool = setting(
+        default=False,
+        help_text="let /abort_request end the requests of everybody (abort_all), and not only one by its rid",
+        env="KVMESH_ALLOW_ABORT_ALL",
+    )
     migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
     queue_memory_mb: int = setting(
         1024, "memory for requests that wait for a worker with room, some 30 to 60 thousand short ones", env="KVMESH_QUEUE_MEMORY_MB"
@@ -156,5 +172,8 @@ class FrontendSettings:
         for name in ("http_svc_health_path", "http_svc_live_path"):
             if not _PATH(getattr(self, name)):
                 raise StartError(f"--{name.replace('_', '-')} must be a path like /health, got {getattr(self, name)!r}")
+        for origin in self.cors_origin:
+            if not _ORIGIN(origin):
+                raise StartError(f"--cors-origin must be * or like https://chat.example, without a path, got {origin!r}")
         if not 0 <= self.http_port <= PORT_MAX:
             raise StartError(f"--http-port must be 0 to {PORT_MAX}, got {self.http_port}")

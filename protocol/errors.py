@@ -15,6 +15,7 @@
     ├── ShuttingDown              this frontend drains
     ├── DeadlineExceeded
     ├── ClientGone                the client left; nothing is sent any more
+    ├── RequestAborted            a client asked for its end, by name
     ├── WorkerLost                the worker died, fell silent or left; cause
     ├── PoisonRequest             engines died of this request, or of its twin
     ├── EngineFault               the engine refused or broke
@@ -89,7 +90,13 @@ class RouteNotFound(MeshError):
 
 
 class MethodNotAllowed(MeshError):
+    """Attributes: allow (the methods that the path takes, for the header of that name)."""
+
     code = "method_not_allowed"
+
+    def __init__(self, message: str, *, param: str | None = None, allowed: tuple[str, ...] = ("POST",)) -> None:
+        super().__init__(message, param=param)
+        self.allow = ", ".join(sorted([*allowed, "OPTIONS"]))
 
 
 class UnsupportedMediaType(MeshError):
@@ -121,6 +128,10 @@ class DeadlineExceeded(MeshError):
 
 class ClientGone(MeshError):
     code = "client_gone"
+
+
+class RequestAborted(MeshError):
+    code = "request_aborted"
 
 
 class ShuttingDown(MeshError):
@@ -177,6 +188,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     ShuttingDown: (503, "service_unavailable_error"),
     DeadlineExceeded: (504, "timeout_error"),
     ClientGone: (499, "cancelled"),
+    RequestAborted: (499, "cancelled"),
     WorkerLost: (502, "server_error"),
     PoisonRequest: (500, "server_error"),
     EngineFault: (500, "server_error"),

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from protocol.errors import StartError
 
+VERSION = "0.1.0"
+"""That of pyproject.toml; a checkout that was never installed has no other place to read it from."""
+
 PACKAGES = ("protocol", "kv_events", "frontend", "workers")
 
 

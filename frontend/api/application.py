@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from frontend.api.abort_request import Aborter
 from frontend.api.anthropic.endpoint import count_message_tokens, messages
 from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
 from frontend.api.asgi import Receive, Scope, Send
@@ -15,12 +16,14 @@ from frontend.api.completions import completions
 from frontend.api.embeddings import embeddings
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.exchange import Exchange
+from frontend.api.health_generate import health_generate
 from frontend.api.native.endpoint import generate
 from frontend.api.request_id import with_request_id
 from frontend.api.rerank import rerank, score
 from frontend.api.responses.endpoint import responses
 from frontend.api.routes import build_routes
 from frontend.api.running import Runner
+from frontend.api.tidy_paths import tidied
 from frontend.api.tokenizing import detokenize, tokenize
 from frontend.drain import Drain, refusal
 from frontend.mesh.mesh import Mesh
@@ -36,6 +39,8 @@ HOT_PATHS: Final[dict[str, Handler]] = {
     "/v1/embeddings": embeddings,
     "/v1/rerank": rerank,
     "/v1/score": score,
+    "/rerank": rerank,
+    "/score": score,
     "/v1/responses": responses,
     "/v1/messages": messages,
     "/v1/messages/count_tokens": count_message_tokens,
@@ -45,9 +50,17 @@ HOT_PATHS: Final[dict[str, Handler]] = {
     "/detokenize": detokenize,
     "/v1/detokenize": detokenize,
 }
+"""Those that every frontend has. All are POST."""
+
+ABORT_PATH: Final = "/abort_request"
+HEALTH_GENERATE_PATH: Final = "/health_generate"
+"""An exchange too, since it runs something; the only one without POST."""
 
 ERROR_FORMS: Final[dict[str, ErrorForm]] = {"/v1/messages": ANTHROPIC_ERRORS, "/v1/messages/count_tokens": ANTHROPIC_ERRORS}
 """Of those that do not say it as OpenAI does."""
+
+_POST: Final = ("POST",)
+_GET: Final = ("GET", "HEAD")
 
 REFUSED_BODY_S_MAX: Final = 1.0
 """For the body of a request that is refused anyway. Closing with bytes unread makes the kernel throw the answer away."""
@@ -56,7 +69,7 @@ REFUSED_BODY_S_MAX: Final = 1.0
 class Application:
     """Makes an Exchange of every request on a hot path, and counts how it ended."""
 
-    def __init__(self, mesh: Mesh, runner: Runner, metrics: FrontendMetrics, settings: FrontendSettings, drain: Drain) -> None:
+    def __init__(self, mesh: Mesh, runner: Runner, metrics: FrontendMetrics, settings: FrontendSettings, drain: Drain[Exchange]) -> None:
         self._runner = runner
         self._registry = mesh.registry
         self._answers = metrics.answers
@@ -64,16 +77,23 @@ class Application:
         self._bodies = BodyBudget()
         self._body_bytes_max = settings.body_limit_mb * 1_000_000
         self._request_timeout_s = settings.request_timeout
-        self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=HOT_PATHS)
+        self._posts = HOT_PATHS | {ABORT_PATH: Aborter(lambda: drain.open, allow_all=settings.allow_abort_all)}
+        self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=self._posts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        handler = HOT_PATHS.get(path)
+        handler, methods = self._posts.get(path), _POST
         if handler is None:
-            await self._routes(scope, receive, with_request_id(scope, send))
+            scope = tidied(scope)
+            path = scope["path"]
+            handler = self._posts.get(path)
+            if path == HEALTH_GENERATE_PATH:
+                handler, methods = health_generate, _GET
+        if handler is None:
+            await self._routes(_as_get(scope), receive, with_request_id(scope, send))
             return
-        if scope["method"] != "POST":
-            handler = _only_post
+        if scope["method"] not in methods:
+            handler = _other_method(scope["method"], methods)
         elif self._drain.refusing:
             handler = _refuse
         exchange = Exchange(
@@ -103,8 +123,22 @@ class Application:
         return "" if entry is None else entry.served.card.name
 
 
-async def _only_post(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
-    raise MethodNotAllowed("Only POST is allowed here.")
+def _as_get(scope: Scope) -> Scope:
+    """HEAD as GET: the server, which reads its own scope, leaves out the body."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def _other_method(method: str, allowed: tuple[str, ...]) -> Handler:
+    """What answers a method that the path does not take."""
+
+    refused = MethodNotAllowed(f"{method} is not allowed here.", allowed=allowed)
+
+    async def other(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
+        if method != "OPTIONS":
+            raise refused
+        await exchange.send_nothing([(b"allow", refused.allow.encode())])
+
+    return other
 
 
 async def _refuse(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler

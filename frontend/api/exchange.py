@@ -5,13 +5,13 @@ Raw ASGI: FastAPI's request and response objects cost more than the rest of a sh
 
 import asyncio
 import logging
-import re
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Final
 
 from frontend.api import request_id
 from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
+from frontend.api.body_forms import ACCEPTED, BYTE_ORDER_MARK, as_utf8, codec_of, coding_of, unpacked
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.nvext import HEADER_FIELDS
 from protocol.error_answers import error_status
@@ -23,6 +23,7 @@ from protocol.errors import (
     InvalidRequest,
     MeshError,
     MethodNotAllowed,
+    RequestAborted,
     ShuttingDown,
     UnsupportedMediaType,
 )
@@ -38,10 +39,18 @@ _TIMEOUT_DIGITS_MAX: Final = 12
 ERROR_SEND_S_MAX: Final = 1.0
 """For the error itself. It is a few hundred bytes: a client that has not made room for them by then reads nothing any more."""
 
-_JSON_TYPE: Final = re.compile(rb"\s*((application/([\w.+-]+\+)?|text/)json\s*(;.*)?)?", re.IGNORECASE).fullmatch
-"""A content-type that a body may have; none at all is taken for JSON too."""
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+"""A comment, as the standard of server-sent events has it: clients skip it."""
+
+_SENDING: Final = -1
+"""In place of a number of ticks: a send is under way, or none may come any more."""
 
 _JSON: Final = (b"content-type", b"application/json")
+_READ_HEADERS: Final = frozenset(
+    {request_id.HEADER, b"traceparent", b"content-length", b"content-type", b"content-encoding", TIMEOUT_HEADER, *HEADER_FIELDS}
+)
+"""Most headers of most clients are none of these."""
+
 _EVENTS: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
 
@@ -56,7 +65,10 @@ class Exchange:
         deadline_unix_ms: the same as a time, for the worker.
         model: the name that the client asked for, empty before it is known; any text.
         streams: whether it wants events.
+        takes_comments: whether its streams may have comments.
         errors: how the endpoint says that something went wrong.
+        rids: the client's own names of what is generated.
+        abort_work: ends what is generated with what there is; returns False where it cannot.
     """
 
     def __init__(
@@ -81,33 +93,45 @@ class Exchange:
         self._refused: MeshError | None = None
         """What the headers alone are answered with."""
         self._cut_off_with: MeshError | None = None
+        self._codec: str | None = None
+        """Of the body, if it is not UTF-8."""
+        self._coding: str | None = None
+        """What it is compressed with."""
         self._limit: asyncio.Timeout | None = None
         self.timeout_s = timeout_s
         self.model = ""
         self.streams = False
+        self.takes_comments = True
+        self._silent_ticks = 0
+        self.rids: Sequence[str] = ()
+        self.abort_work: Callable[[], bool] | None = None
         self.errors: ErrorForm = OPENAI_ERRORS
         for name, value in scope["headers"]:
-            if name == request_id.HEADER and request_id.is_echoable(value):
-                self._echoed_id = value
+            if name not in _READ_HEADERS:
+                continue
+            if name == request_id.HEADER:
+                if request_id.is_echoable(value):
+                    self._echoed_id = value
             elif name in HEADER_FIELDS:
                 self.routing_headers[HEADER_FIELDS[name]] = value.decode("latin-1")
-            elif name == b"traceparent" and len(value) <= 64:
-                self.traceparent = value.decode("latin-1")
-            elif name == b"content-length" and int(value) > body_bytes_max:
-                self._announced_too_large = True
-            elif name == b"content-type" and not _JSON_TYPE(value):
-                self._refused = _unsupported_type(value)
+            elif name == b"traceparent":
+                if len(value) <= 64:
+                    self.traceparent = value.decode("latin-1")
+            elif name == b"content-length":
+                self._announced_too_large = int(value) > body_bytes_max
             elif name == TIMEOUT_HEADER:
                 self._limit_by(value)
+            else:
+                self._note_form(name, value)
         self.deadline_unix_ms = int((now_unix_s + self.timeout_s) * 1000)
 
     async def read_body(self) -> bytes:
-        """The whole body.
+        """The whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
 
         Raises:
-            UnsupportedMediaType: it is said to be something else than JSON.
-            InvalidRequest: a header makes no sense.
-            BodyTooLarge: more than the cap; what is above it is never kept.
+            UnsupportedMediaType: it is said to be something else than JSON, of an unknown charset or compression.
+            InvalidRequest: a header makes no sense, or the body is not what its headers say.
+            BodyTooLarge: more than the cap, before it is unpacked or then; what is above it is never kept.
             Overloaded: the bodies of all clients together are more than the budget.
             ClientGone: the client left before the end.
         """
@@ -119,7 +143,18 @@ class Exchange:
         if not message.get("more_body") and message["type"] == "http.request":
             body = message.get("body", b"")
             self._count(len(body))
-            return body
+        else:
+            body = await self._collected(message)
+        if self._coding is not None:
+            body = await self._unpacked(body, self._coding)
+        if self._codec is not None:
+            text = as_utf8(body, self._codec)
+            self._count(len(text) - len(body))
+            return text
+        return body.removeprefix(BYTE_ORDER_MARK)
+
+    async def _collected(self, message: MutableMapping[str, Any]) -> bytes:
+        """The body that begins with this message."""
         parts = bytearray()
         while True:
             if message["type"] == "http.disconnect":
@@ -130,6 +165,16 @@ class Exchange:
             if not message.get("more_body"):
                 return bytes(parts)
             message = await self._receive()
+
+    async def _unpacked(self, packed: bytes, coding: str) -> bytes:
+        """What the body is when unpacked, which alone counts from now on."""
+        self._count(-len(packed))
+        parts = bytearray()
+        for piece in unpacked(packed, coding):
+            self._count(len(piece))
+            parts += piece
+            await asyncio.sleep(0)
+        return bytes(parts)
 
     async def run_until_client_leaves(self, work: Awaitable[None]) -> None:
         """Await `work`, cancelling it as soon as the client disconnects. To be called after the body was read.
@@ -166,6 +211,11 @@ class Exchange:
         await self._start(status, [_JSON, length, *headers])
         await self._send({"type": "http.response.body", "body": body})
 
+    async def send_nothing(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Answer 204 with these headers."""
+        await self._start(204, headers)
+        await self._send({"type": "http.response.body", "body": b""})
+
     async def send_json_piece(self, piece: bytes, *, more: bool = True) -> None:
         """Send a part of a JSON body that is too large to be made in one turn of the loop; waits for who reads slowly."""
         if not self._started:
@@ -174,20 +224,50 @@ class Exchange:
 
     async def send_events(self, events: bytes) -> None:
         """Send one or more complete SSE events; the first call starts the 200."""
+        self._silent_ticks = _SENDING
         await self._start_events()
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        self._silent_ticks = 0
 
     async def end_events(self, events: bytes) -> None:
         """Send the last events and end the stream."""
+        self._silent_ticks = _SENDING
         await self._start_events()
         await self._send({"type": "http.response.body", "body": events})
         self._streaming = False
+
+    def tick(self) -> None:
+        """To be called at equal times. A stream that was silent between two of them gets a comment, which starts its 200 if need be."""
+        if not (self.streams and self.takes_comments) or self._silent_ticks == _SENDING:
+            return
+        self._silent_ticks += 1
+        if self._silent_ticks < 2:
+            return
+        # A server's send waits only while the client's buffer is full, and before it writes anything. Who does not read needs no
+        # comment, so that is no reason to wait; and what does not wait cannot come between the two halves of another send.
+        sending = self.send_events(KEEP_ALIVE)
+        try:
+            sending.send(None)
+        except StopIteration:
+            self._silent_ticks = 1
+        else:
+            sending.close()
+            self._silent_ticks = 0
 
     def cut_off(self, error: MeshError) -> None:
         """End with this error as soon as the loop turns; not at all if the exchange is ending anyway."""
         if self._limit is not None and not self._limit.expired():
             self._cut_off_with = error
             self._limit.reschedule(0.0)
+
+    def goes_by(self, rid: str) -> bool:
+        """Whether a client may mean this one by `rid`: the id in its answer, its own x-request-id, or the rid that it gave."""
+        return self.request_id in rid or rid == self._echoed_id.decode("latin-1") or rid in self.rids
+
+    def abort(self) -> None:
+        """End with what there is so far, or with an error where nothing can be shown."""
+        if self.abort_work is None or not self.abort_work():
+            self.cut_off(RequestAborted("The request was aborted by /abort_request."))
 
     async def answer(self, work: Callable[["Exchange"], Awaitable[None]]) -> MeshError | None:
         """Run a handler; whatever it raises becomes the one error that the client sees.
@@ -231,6 +311,7 @@ class Exchange:
             self._streaming = True
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self._silent_ticks = _SENDING
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers, (request_id.HEADER, self._echoed_id)]})
         self._started = True
 
@@ -239,6 +320,16 @@ class Exchange:
             raise self._too_large()
         self._budget.take(size_bytes)
         self._body_bytes += size_bytes
+
+    def _note_form(self, name: bytes, value: bytes) -> None:
+        """A header that says what the body is."""
+        try:
+            if name == b"content-type":
+                self._codec = codec_of(value)
+            else:
+                self._coding = coding_of(value)
+        except UnsupportedMediaType as refusal:
+            self._refused = refusal
 
     def _limit_by(self, value: bytes) -> None:
         milliseconds = int(value) if value.isdigit() and len(value) <= _TIMEOUT_DIGITS_MAX else 0
@@ -259,14 +350,9 @@ def _headers_of(error: MeshError) -> tuple[tuple[bytes, bytes], ...]:
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", b"POST"))
+        headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, UnsupportedMediaType):
+        headers += ACCEPTED
     if isinstance(error, BodyTooLarge | ShuttingDown):  # the rest of the body is not worth reading; the connection must go to another
         headers.append((b"connection", b"close"))
     return tuple(headers)
-
-
-def _unsupported_type(value: bytes) -> UnsupportedMediaType:
-    return UnsupportedMediaType(
-        f"The content-type of the request is {value[:100].decode('latin-1')!r}; this endpoint takes application/json."
-        " Set the header (with curl: -H 'content-type: application/json')."
-    )

@@ -7,6 +7,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from frontend.api.abort_request import AbortRequest
 from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
 from frontend.api.native.schemas import GenerateRequest
 from frontend.api.responses.schemas import ResponsesRequest
@@ -29,6 +30,8 @@ _PATHS: Final = {
     "/v1/embeddings": _Path(EmbeddingRequest, "object data model usage"),
     "/v1/rerank": _Path(RerankRequest, "id model results usage"),
     "/v1/score": _Path(ScoreRequest, "id object created model data usage"),
+    "/rerank": _Path(RerankRequest, "id model results usage"),
+    "/score": _Path(ScoreRequest, "id object created model data usage"),
     "/v1/responses": _Path(ResponsesRequest, "id object created_at status model output usage", streams=True),
     "/v1/messages": _Path(MessagesRequest, "id type role model content stop_reason usage", streams=True),
     "/v1/messages/count_tokens": _Path(CountTokensRequest, "input_tokens"),
@@ -37,6 +40,7 @@ _PATHS: Final = {
     "/v1/tokenize": _Path(TokenizeRequest, "tokens count max_model_len"),
     "/detokenize": _Path(DetokenizeRequest, "text"),
     "/v1/detokenize": _Path(DetokenizeRequest, "text"),
+    "/abort_request": _Path(AbortRequest, "aborted"),
 }
 
 _LISTS: Final = ("/generate",)

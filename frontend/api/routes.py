@@ -8,9 +8,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from frontend.api.exchange import Exchange
 from frontend.api.health import health_page, ready_page
 from frontend.api.native.pages import add_native_pages
 from frontend.api.openapi import document
+from frontend.api.tokenizer_info import tokenizer_info
 from frontend.drain import Drain
 from frontend.mesh.mesh import Mesh
 from frontend.mesh.registry import ModelEntry, Registry
@@ -18,15 +20,19 @@ from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings
 from protocol.error_answers import error_body, error_status
 from protocol.errors import InternalFault, MeshError, MethodNotAllowed, ModelNotFound, RouteNotFound
+from protocol.packaging import VERSION
 
 
-def build_routes(mesh: Mesh, metrics: FrontendMetrics, drain: Drain, settings: FrontendSettings, *, hot_paths: Iterable[str]) -> FastAPI:
+def build_routes(
+    mesh: Mesh, metrics: FrontendMetrics, drain: Drain[Exchange], settings: FrontendSettings, *, hot_paths: Iterable[str]
+) -> FastAPI:
     """The FastAPI application behind the hot paths."""
-    app = FastAPI(title="kvmesh", version="0.1.0", redoc_url=None)
+    app = FastAPI(title="kvmesh", version=VERSION, redoc_url=None, redirect_slashes=False)
     app.openapi = lambda: document(app, hot_paths)  # type: ignore[method-assign]
     _add_error_handlers(app)
-    _add_models(app, mesh)
+    _add_models(app, mesh, drain)
     _add_unstored(app)
+    _add_about(app, mesh)
     add_native_pages(app, mesh)
     _add_health(app, mesh, drain, settings)
 
@@ -43,10 +49,18 @@ def build_routes(mesh: Mesh, metrics: FrontendMetrics, drain: Drain, settings: F
     return app
 
 
-def _add_models(app: FastAPI, mesh: Mesh) -> None:
+def _add_models(app: FastAPI, mesh: Mesh, drain: Drain[Exchange]) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         return {"object": "list", "data": [listed for entry in mesh.registry.available() for listed in _listed(mesh.registry, entry)]}
+
+    @app.get("/v1/models/{model_id:path}/ready")
+    async def model_ready(model_id: str) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        entry, _ = mesh.registry.find(model_id)
+        if entry is None:
+            raise ModelNotFound(f"The model {model_id[:256]!r} does not exist or is not served here.", param="model")
+        ready = bool(entry.ranks) and not drain.begun
+        return JSONResponse({"id": model_id, "object": "model", "ready": ready}, status_code=200 if ready else 503)
 
     @app.get("/v1/models/{model_id:path}")
     async def model(model_id: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
@@ -71,6 +85,20 @@ def _add_unstored(app: FastAPI) -> None:
 
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
         app.add_api_route("/v1/responses/{response_id}" + path, no_response, methods=[method])
+
+
+def _add_about(app: FastAPI, mesh: Mesh) -> None:
+    @app.get("/version")
+    async def version() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        return {"version": VERSION}
+
+    @app.get("/tokenizer_info")
+    async def about_tokenizer(model: str = "") -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        """Of the model of that name, without one of the first that is served."""
+        entry = mesh.registry.entry(model) if model else next(iter(mesh.registry.available()), None)
+        if entry is None:
+            raise ModelNotFound(f"The model {model[:256]!r} does not exist or is not served here.", param="model")
+        return tokenizer_info(entry.served)
 
 
 def _model(entry: ModelEntry) -> dict[str, Any]:
@@ -101,7 +129,7 @@ def _adapter(entry: ModelEntry, adapter: str, model_id: str) -> dict[str, Any]:
     return _model(entry) | {"id": model_id, "root": adapter, "parent": entry.served.card.name, "aliases": []}
 
 
-def _add_health(app: FastAPI, mesh: Mesh, drain: Drain, settings: FrontendSettings) -> None:
+def _add_health(app: FastAPI, mesh: Mesh, drain: Drain[Exchange], settings: FrontendSettings) -> None:
     @app.get(settings.http_svc_live_path)
     async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
         return {"status": "live"}
@@ -128,17 +156,28 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]
+        headers = _allowing(dict(error.headers or {}))
+        if error.status_code == 405 and request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
         known = {
             404: RouteNotFound(f"Unknown request URL: {request.method} {request.url.path[:200]}."),
             405: MethodNotAllowed(f"Not allowed to {request.method} on {request.url.path[:200]}."),
         }
         answer = _error_response(known.get(error.status_code) or InternalFault("The server had an error while processing your request."))
-        answer.headers.update(error.headers or {})  # Allow, on a 405
+        answer.headers.update(headers)
         return answer
 
     @app.exception_handler(Exception)
     async def defect(_: Request, __: Exception) -> Response:  # pyright: ignore[reportUnusedFunction]
         return _error_response(InternalFault("The server had an error while processing your request."))
+
+
+def _allowing(headers: dict[str, str]) -> dict[str, str]:
+    """The Allow of a 405, with the methods that every route has."""
+    if "Allow" in headers:
+        methods = {method.strip() for method in headers["Allow"].split(",")} | {"OPTIONS"}
+        headers["Allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    return headers
 
 
 def _error_response(error: MeshError) -> Response:

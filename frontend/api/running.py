@@ -73,6 +73,10 @@ class Runner:
             raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.")
         raise ModelNotFound(f"The model {name!r} does not exist or is not served here.", param="model")
 
+    def serving(self) -> list[ModelEntry]:
+        """The models that have a worker now."""
+        return [entry for entry in self._mesh.registry.available() if entry.ranks]
+
     def only_model(self) -> str:
         """The name of the model that generates text here, for requests that need not name it.
 
@@ -166,6 +170,7 @@ class Runner:
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
         generation = Generation(self._mesh, entry, self._recovery)
+        exchange.abort_work = generation.abort
         try:
             await generation.start(requests, rules or output_rules(request))
         except BaseException:

@@ -20,6 +20,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from frontend.http.until_close import until_close
+
 HEADER_BYTES_MAX: Final = 64 * 1024
 """Request line and headers together. Browsers and proxies stop at 8 to 16 KB; trace context and cookies fit many times over.
 A header that begins behind another request in the same read is counted from the next read on, so it may be one read (256 KB) longer."""
@@ -105,6 +107,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         self._running = cycle
         if self.server_state.closing:
             cycle.keep_alive = False
+        if not cycle.keep_alive and cycle.scope["http_version"] == "1.0":
+            app = until_close(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     def close_when_idle(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from socket import socket
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import uvicorn
 
@@ -18,7 +18,7 @@ FLUSH_S_MIN: Final = 1.0
 class Server(uvicorn.Server):
     """Keeps its listener open while it drains, so that a refused client is told why instead of being let down by the kernel."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, connections: Connections) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain[Any], connections: Connections) -> None:
         super().__init__(config)
         self.server_state: Connections = connections
         self._drain = drain

@@ -21,12 +21,14 @@ class ModelFiles(Struct, frozen=True):
     special_tokens: what templates see by these names: bos_token, eos_token, unk_token, pad_token …
     eos_token_ids: ids that end generation, the model's own order.
     add_bos_token: whether a plain prompt starts with the BOS token, or None where tokenizer.json alone decides.
+    tokenizer_config: tokenizer_config.json as it is, less the template.
     """
 
     chat_templates: dict[str, str]
     special_tokens: dict[str, str]
     eos_token_ids: list[int]
     add_bos_token: bool | None
+    tokenizer_config: dict[str, Any] = {}
 
 
 def read_model_files(files: Mapping[str, Path], *, chat_template_file: str | None = None) -> ModelFiles:
@@ -48,6 +50,7 @@ def read_model_files(files: Mapping[str, Path], *, chat_template_file: str | Non
         special_tokens=_special_tokens(_read_object(files, "special_tokens_map.json"), tokenizer_config),
         eos_token_ids=_eos_ids(generation, text_config, config),
         add_bos_token=add_bos if isinstance(add_bos, bool) else None,
+        tokenizer_config={name: value for name, value in tokenizer_config.items() if name != "chat_template"},
     )
 
 

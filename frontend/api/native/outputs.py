@@ -81,7 +81,7 @@ def _finish_reason(choice: Choice) -> dict[str, Any] | None:
     if choice.finish_reason == "length":
         return {"type": "length", "length": choice.completion_tokens}
     if choice.finish_reason == "abort":
-        return {"type": "abort", "message": "The engine aborted the request."}
+        return {"type": "abort", "message": "The request was aborted."}
     finished = choice.stream.finished
     token_id = None if finished is None else finished.matched_token_id
     matched = choice.matched_stop if choice.matched_stop is not None else token_id

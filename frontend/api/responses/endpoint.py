@@ -30,11 +30,14 @@ async def responses(exchange: Exchange, runner: Runner) -> None:
 
 
 async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest) -> None:
+    writer = ResponseStream(head_of(request, exchange.request_id, int(time.time())), exchange.request_id) if request.stream else None
+    if writer is not None:
+        exchange.errors = writer  # a comment may begin the stream before a worker is found
     with params_named(PARAM_NAMES):
         run = await start_chat(exchange, runner, chat_of(request))
     try:
-        if request.stream:
-            await _stream(exchange, request, run)
+        if writer is not None:
+            await _stream(exchange, writer, run)
         else:
             await _whole(exchange, request, run)
     finally:
@@ -54,18 +57,17 @@ async def _whole(exchange: Exchange, request: ResponsesRequest, run: ChatRun) ->
     await exchange.send_json(200, _encode(head | finished_fields(choice, output, usage_of(run.generation, run.prompt_tokens, 1))))
 
 
-async def _stream(exchange: Exchange, request: ResponsesRequest, run: ChatRun) -> None:
-    """Nothing is sent before the first token, so that an error until then has its status."""
-    writer = ResponseStream(head_of(request, exchange.request_id, int(time.time())), exchange.request_id)
+async def _stream(exchange: Exchange, writer: ResponseStream, run: ChatRun) -> None:
+    """No event is sent before the first token, so that an error until then has its status, if no comment was sent."""
     texts = TokenTexts(run.served, as_ids=False)
 
     def logprobs(gain: Gain) -> list[dict[str, Any]]:
         return chat_logprobs(texts, [(gain.token_ids, gain.logprobs)])["content"] if gain.token_ids else []
 
-    events = writer.begin()
-    exchange.errors = writer
+    events = b""
     while True:
-        events += b"".join([writer.gained(gain, logprobs(gain)) for _, gain in await run.generation.advance()])
+        moved = await run.generation.advance()
+        events += writer.begin() + b"".join([writer.gained(gain, logprobs(gain)) for _, gain in moved])
         if not run.generation.running:
             usage = usage_of(run.generation, run.prompt_tokens, 1)
             await exchange.end_events(events + writer.end(run.generation.choices[0], usage))

@@ -32,7 +32,9 @@ class ResponseStream:
         """Items that are complete."""
 
     def begin(self) -> bytes:
-        """The first events."""
+        """The first events; none if there were some."""
+        if self._number:
+            return b""
         response: dict[str, Any] = {**self._head, "status": "in_progress", "output": [], "usage": None}
         return self._event("response.created", response=response) + self._event("response.in_progress", response=response)
 
@@ -56,7 +58,7 @@ class ResponseStream:
 
     def events(self, error: MeshError) -> bytes:
         """The response has failed."""
-        return self._event("response.failed", response={**self._head, **failed_fields(error, self._done)})
+        return self.begin() + self._event("response.failed", response={**self._head, **failed_fields(error, self._done)})
 
     def _moved(self, move: Move, status: str) -> bytes:
         block = move.block

@@ -1,6 +1,7 @@
 """One exchange against an ASGI server made of lists and events."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import Awaitable, Callable, Container, MutableMapping
 from typing import Any
@@ -19,6 +20,7 @@ from protocol.errors import (
     MeshError,
     MethodNotAllowed,
     Overloaded,
+    RequestAborted,
     ShuttingDown,
     UnsupportedMediaType,
 )
@@ -127,7 +129,7 @@ async def test_a_wrong_method_is_told_the_right_one() -> None:
     server = Server([b""])
     await server.answer(refuse)
     assert server.starts == [405]
-    assert (b"allow", b"POST") in server.sent[0]["headers"]
+    assert (b"allow", b"OPTIONS, POST") in server.sent[0]["headers"]
 
 
 async def test_events_start_once_and_end_once() -> None:
@@ -244,6 +246,107 @@ async def test_what_is_cut_off_ends_with_exactly_that_error(events: int) -> None
     assert [message["body"].count(b"shutting_down") for message in server.sent[1 + events :]] == [1]
     if not events:
         assert {(b"retry-after", b"1"), (b"connection", b"close")} <= set(server.sent[0]["headers"])
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_stream_that_is_silent_from_tick_to_tick_gets_a_comment(begun: bool) -> None:
+    go_on = asyncio.Event()
+
+    async def work(exchange: Exchange) -> None:
+        exchange.streams = True
+        if begun:
+            await exchange.send_events(b"data: 1\n\n")
+        await go_on.wait()
+        await exchange.send_events(b"data: 2\n\n")
+        await exchange.end_events(b"data: [DONE]\n\n")
+
+    server = Server([b""])
+    answering = asyncio.create_task(server.answer(work))
+    await asyncio.sleep(0)
+    server.exchange.tick()
+    assert len(server.sent) == 2 * begun
+    for _ in range(2):
+        server.exchange.tick()
+    go_on.set()
+    assert await answering is None
+    server.exchange.tick()  # it has ended
+    first = [b"data: 1\n\n"] * begun
+    assert [message["body"] for message in server.sent[1:]] == [
+        *first,
+        subject.KEEP_ALIVE,
+        subject.KEEP_ALIVE,
+        b"data: 2\n\n",
+        b"data: [DONE]\n\n",
+    ]
+    assert server.starts == [200]
+
+
+async def test_what_is_no_stream_or_takes_no_comments_or_is_sending_gets_none() -> None:
+    async def whole(exchange: Exchange) -> None:
+        await forever(exchange)
+
+    async def native(exchange: Exchange) -> None:
+        exchange.streams, exchange.takes_comments = True, False
+        await forever(exchange)
+
+    async def sending(exchange: Exchange) -> None:
+        exchange.streams = True
+        await exchange.send_events(b"data: 1\n\n")
+
+    for work, stuck in ((whole, []), (native, []), (sending, [0]), (sending, [1])):
+        server = Server([b""], stuck=stuck)
+        answering = asyncio.create_task(server.answer(work))
+        await asyncio.sleep(0)
+        before = len(server.sent)
+        for _ in range(3):
+            server.exchange.tick()
+        assert len(server.sent) == before
+        answering.cancel()
+
+
+async def test_a_comment_does_not_wait_for_a_client_that_does_not_read() -> None:
+    async def work(exchange: Exchange) -> None:
+        exchange.streams = True
+        await exchange.send_events(b"data: 1\n\n")
+        await forever(exchange)
+
+    server = Server([b""], stuck=[2])
+    answering = asyncio.create_task(server.answer(work))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        server.exchange.tick()
+    assert len(server.sent) == 2
+    for _ in range(2):
+        server.exchange.tick()
+    assert server.sent[-1]["body"] == subject.KEEP_ALIVE
+    answering.cancel()
+
+
+async def test_an_abort_ends_the_work_where_it_can_and_the_request_where_not() -> None:
+    async def work(exchange: Exchange) -> None:
+        exchange.abort_work = lambda: exchange.model == "can"
+        await forever(exchange)
+
+    server = Server([b""], x_request_id="mine")
+    answering = asyncio.create_task(server.answer(work))
+    await asyncio.sleep(0)
+    server.exchange.rids = ["r_0"]
+    assert all(map(server.exchange.goes_by, ["mine", "r_0", f"chatcmpl-{server.exchange.request_id}"]))
+    assert not any(map(server.exchange.goes_by, ["", "min", "r", "r_1", server.exchange.request_id[:31]]))
+    server.exchange.model = "can"
+    server.exchange.abort()
+    server.exchange.model = "cannot"
+    server.exchange.abort()
+    assert isinstance(await answering, RequestAborted)
+    assert server.starts == [499]
+
+
+async def test_an_unpacked_body_is_what_counts() -> None:
+    for size, status in ((100, 200), (101, 413)):
+        server = Server([gzip.compress(b"x" * size)], content_encoding="gzip")
+        await server.answer(read_and_answer)
+        assert server.starts == [status]
+        assert server.all_given_back()
 
 
 async def test_what_has_ended_cannot_be_cut_off() -> None:

@@ -1,0 +1,31 @@
+"""Answers of unknown length for HTTP/1.0, which knows no chunks: they end with the connection."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+def until_close(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+    """`app` for one request of HTTP/1.0. uvicorn cuts what has no content-length into chunks, whatever the version.
+
+    It closes the connection of such a request anyway, so here each piece of a body passes as one of the length that it has.
+    """
+
+    async def run(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        lasts_until_close = False
+
+        async def send_plainly(message: Any) -> None:
+            nonlocal lasts_until_close
+            if message["type"] == "http.response.start":
+                lasts_until_close = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+                if lasts_until_close:
+                    cycle.chunked_encoding = False
+            elif lasts_until_close:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_plainly)
+
+    return run
