@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from protocol.detokenizer import Detokenizer
 from protocol.replies import Finished, Part, ToolCall
 from protocol.stops import StopMatcher
-from workers.sglang_reading.text import TokenText
 
 
 class Message(Protocol):
@@ -43,7 +43,7 @@ class Reader:
 
     def __init__(
         self,
-        text: TokenText,
+        text: Detokenizer,
         message: Message,
         *,
         stops: Sequence[str],
@@ -66,7 +66,7 @@ class Reader:
     def replay(self, token_ids: Sequence[int]) -> None:
         """Read what was shown already: nothing of it comes again."""
         for token_id in token_ids:
-            text = self._text.feed(token_id)
+            text = self._text.feed((token_id,))
             if self._matcher is not None:
                 # What is shown ended no answer: a stop in it came before `min_tokens`, which counts from here on, allowed one.
                 text, stop = self._matcher.feed(text)
@@ -85,7 +85,7 @@ class Reader:
             if self.stopped_after_tokens is not None:
                 break
             self._tokens_seen += 1
-            text, stopped = self._watch(self._text.feed(token_id))
+            text, stopped = self._watch(self._text.feed((token_id,)))
             gained = self._message.end(text, stopped) if stopped is not None else self._message.feed(text)
             if self._one_call and stopped is None and _calls_again(gained):
                 # SGLang binds few formats to one call, so the answer ends where the second begins.
@@ -102,7 +102,7 @@ class Reader:
         if self.stopped_after_tokens is None:
             self._tokens_seen += len(kept)
             # An unfinished character can still complete a stop, as U+FFFD.
-            text, stopped = self._watch("".join(map(self._text.feed, kept)) + self._text.flush())
+            text, stopped = self._watch(self._text.feed(kept) + self._text.flush())
             if stopped is None and self._matcher is not None:
                 text += self._matcher.flush()
             parts += self._message.end(text, stopped or finished)

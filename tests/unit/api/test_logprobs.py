@@ -19,12 +19,12 @@ from frontend.mesh.rank import Rank
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.models import ServedModel
 from frontend.routing.route import Placement, Route
-from frontend.text.detokenizer import Detokenizing
 from frontend.text.gain import Answer
 from frontend.text.output import ChoiceText, OutputRules
-from frontend.text.pieces import PieceTable
 from kv_events.index import BlockBudget
+from protocol.detokenizer import Detokenizing
 from protocol.membership import Capacity, Hello, ModelCard
+from protocol.pieces import PieceTable
 from protocol.replies import Delta, Extras, Finished, Logprobs
 from protocol.requests import Generate, LogprobsWanted, Sampling
 from protocol.tokens import pack_tokens
