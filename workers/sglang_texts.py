@@ -21,6 +21,8 @@ class TokenTexts:
 
     Args:
         tokenizer: SGLang's.
+    Attributes:
+        special_ids: what `skip_special_tokens` leaves out.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -29,6 +31,7 @@ class TokenTexts:
             fast = None
         decodes = tokenizer if fast is None else fast
         table = PieceTable("window") if fast is None else checked_pieces(fast, _decoder_of(fast))
+        self.special_ids = frozenset(table.special_ids) or frozenset(getattr(tokenizer, "all_special_ids", ()))
         self._detokenizing = Detokenizing(table, lambda ids, skip: decodes.decode(ids, skip_special_tokens=skip))
 
     def new(self, *, skip_special_tokens: bool) -> Detokenizer:

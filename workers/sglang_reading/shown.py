@@ -74,7 +74,9 @@ class Shown:
     def settle(self, whole: WholeMessage) -> list[Part]:
         """What is missing of `whole`. What was shown beyond it, as the beginning of a call that was cut off, stays."""
         parts: list[Part] = []
-        thought = self._reasoning.rest(whole.reasoning)
+        # What separates the thinking from what follows belongs to neither, and would come behind it here.
+        reasoning = whole.reasoning.rstrip() if whole.content or whole.calls or self._content.begun or self._calls else whole.reasoning
+        thought = self._reasoning.rest(reasoning)
         if thought:
             parts.append(Reasoning(thought))
         # Some parsers of whole texts make content of thinking that ends in no answer; it was shown as thinking.
@@ -102,6 +104,11 @@ class _Prose:
     def __init__(self) -> None:
         self._shown: list[str] = []
         self.waiting = ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything went out."""
+        return bool(self._shown)
 
     def take(self, text: str) -> str:
         """What of the text may go out."""
