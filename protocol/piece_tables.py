@@ -23,7 +23,7 @@ _TRIALS: Final = 400
 
 def checked_pieces(tokenizer: "HfTokenizer", decoder: Mapping[str, Any] | None) -> PieceTable:
     """The table of a tokenizer whose tokenizer.json has this `decoder` entry; of kind "window" if the entry is unknown, or if random ids
-    do not decode through the table as the library decodes them. Blocks for a fifth of a second with a vocabulary of 151k."""
+    do not decode through the table as the library decodes them. Takes about a second with a vocabulary of 151k."""
     table = build_piece_table(tokenizer, decoder)
     if table.kind == "window" or _decodes_as(tokenizer, table):
         return table
