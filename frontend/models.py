@@ -8,7 +8,6 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from frontend.mesh.files import CannotServe, FileCache, FileFetch, collect_files
-from frontend.text.detokenizer import Detokenizer
 from frontend.text.inspection import TokenizerUnusable
 from frontend.text.model_files import ModelFiles, read_model_files
 from frontend.text.output import ChoiceText, OutputRules
@@ -17,6 +16,7 @@ from frontend.text.template import ChatTemplate
 from frontend.text.text_pairs import PairEncoder
 from frontend.text.tokenizer import Backend, Tokenizer
 from frontend.text.worker_tokenizer import Ask, WorkerTokenizer
+from protocol.detokenizer import Detokenizer
 from protocol.errors import InvalidRequest
 from protocol.membership import CardFile, Hello, ModelCard
 from protocol.pieces import PIECES_FILE

@@ -127,7 +127,12 @@ class EngineStream:
     def _apply(self, batch: EventBatch) -> None:
         self._expected += 1
         self._last_unix_s = batch.ts
-        self._sink.on_events(batch.events, batch.ts)
+        try:
+            self._sink.on_events(batch.events, batch.ts)
+        except Exception:
+            log.exception("KV events %d of rank %d cannot be taken", self._expected - 1, self._address.dp_rank)
+            self._counts.losses += 1
+            self._sink.on_lost()  # half of them may have been
 
     def _begin_anew(self) -> None:
         log.info("the engine of rank %d counts its KV events anew", self._address.dp_rank)

@@ -142,11 +142,14 @@ class KvSubscriber:
         now = self._loop.time()
         self._tick = self._loop.call_later(TICK_S, self._on_tick)
         for subscription in self._by_stream.values():
-            for feed in subscription.feeds.values():
-                feed.on_time(now)
-            # Descriptors are for those who wait for an answer.
-            if subscription.dealer is not None and subscription.current:
-                _hang_up(subscription)
+            try:
+                for feed in subscription.feeds.values():
+                    feed.on_time(now)
+                # Descriptors are for those who wait for an answer.
+                if subscription.dealer is not None and subscription.current:
+                    _hang_up(subscription)
+            except Exception:
+                log.exception("defect in the KV events from %s", subscription.source.events)  # the others are told the time
 
     def _complain(self, violation: ProtocolViolation) -> None:
         self.malformed += 1

@@ -268,8 +268,11 @@ class SocketPump:
             self._turn_soon()
         if self._blocked and self._ready() & _POLLOUT:
             self._blocked = False
-            if self._on_writable is not None:
-                self._on_writable()
+            try:
+                if self._on_writable is not None:
+                    self._on_writable()
+            except Exception:
+                log.exception("defect while sending what waited for room")  # as above
         # Asking for POLLOUT, and sending, may have taken the edge of a message that came meanwhile.
         if not socket.closed and self._ready() & _POLLIN:
             self._turn_soon()

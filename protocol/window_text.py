@@ -14,6 +14,8 @@ class WindowDetokenizer:
 
     The first ids of the window are only there to be decoded as inner ids, not as the start of a text; the method is that of
     vLLM's and SGLang's detokenizers. It may differ from one-shot decoding where a decoder looks further than the window.
+
+    Whatever the ids are, a call costs no more than two windows' decoding: ids without any text are forgotten.
     """
 
     __slots__ = ("_decode", "_ids", "_read")
@@ -34,9 +36,14 @@ class WindowDetokenizer:
         known = self._decode(self._ids[: self._read])
         whole = self._decode(self._ids)
         waiting = len(self._ids) - self._read
-        unfinished = whole.endswith(_REPLACEMENT) and waiting < WINDOW_TOKENS_MAX and not final
-        if unfinished or len(whole) <= len(known):
+        if waiting < WINDOW_TOKENS_MAX and not final and (whole.endswith(_REPLACEMENT) or len(whole) <= len(known)):
+            return ""
+        if not whole.startswith(known):
+            # The new ids change how those before them read, which is told already; they are read by themselves.
+            new = self._decode(self._ids[self._read :])
+        elif not (new := whole[len(known) :]):
+            del self._ids[self._read :]  # special tokens that are left out
             return ""
         del self._ids[: self._read]
         self._read = len(self._ids)
-        return whole[len(known) :]
+        return new

@@ -10,7 +10,8 @@ from protocol.limits import FRONTEND_SILENT_S_MAX
 from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.numbering import Arrival, Numbering, numbers_of
 from protocol.replies import Delta, StepBatch, joined
-from protocol.requests import FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
+from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
+from protocol.salvage import encodable, refused
 from protocol.sockets import OpenDealer
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class FrontendLink:
 
     def send_deltas(self, deltas: Sequence[Delta]) -> None:
         """Send a step's deltas in one message, or hold them until there is room."""
-        if not self._held and self.send(StepBatch(list(deltas))):
+        if not self._held and self._send_step(deltas):
             return
         for delta in deltas:
             held = self._held.get(delta.request_id)
@@ -115,17 +116,26 @@ class FrontendLink:
         self._on_forgotten(self)
 
     def _flush(self) -> None:
-        if self._held and self.send(StepBatch(list(self._held.values()))):
+        if self._held and self._send_step(list(self._held.values())):
             self._held.clear()
+
+    def _send_step(self, deltas: Sequence[Delta]) -> bool:
+        try:
+            return self.send(StepBatch(list(deltas)))
+        except Exception:
+            log.exception("an output cannot be sent: its request ends")
+            told = encodable(deltas)
+            for delta, before in zip(told, deltas, strict=True):
+                if delta is not before and before.end is None:
+                    self._on_request(self, Abort(delta.request_id))
+            return self.send(StepBatch(told))
 
     def _on_message(self, frames: list[bytes]) -> None:
         try:
             message = decode_to_worker(frames)
             arrival = self._numbering.arrived(*numbers_of(frames[0]))
         except ProtocolViolation as violation:
-            if self._loop.time() - self._complained_at >= COMPLAINTS_S:
-                self._complained_at = self._loop.time()
-                log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
+            self._on_malformed(frames, violation)
             return
         if arrival is Arrival.STALE:
             return
@@ -148,3 +158,16 @@ class FrontendLink:
                 self._introduced = False
             case _:
                 self._on_request(self, message)
+
+    def _on_malformed(self, frames: list[bytes], violation: ProtocolViolation) -> None:
+        """Drop a message, whose missing number is then a gap. A request is told instead: it would come again, wherever it moves."""
+        if self._loop.time() - self._complained_at >= COMPLAINTS_S:
+            self._complained_at = self._loop.time()
+            log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
+        answer = refused(frames, violation.message)
+        if answer is not None and self._numbering.arrived(*numbers_of(frames[0])) is Arrival.NEXT:
+            self.frontend_heard_at = self._loop.time()
+            if isinstance(answer, StepBatch):
+                self.send_deltas(answer.deltas)
+            else:
+                self.send(answer)

@@ -1,5 +1,6 @@
 """Requests in, tokens out: between the links to the frontends and the engine. Knows of no socket."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -7,6 +8,8 @@ from protocol.limits import CREDIT_REQUESTS_MAX
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from workers.engine import Engine
+
+log = logging.getLogger(__name__)
 
 ABORTED_MAX: Final = CREDIT_REQUESTS_MAX
 """Requests that the engine has not ended yet though they were aborted, which takes it a step. More than a frontend may have at all means
@@ -98,7 +101,10 @@ class Intake:
                 else:
                     requester.requests -= 1
         for requester, batch in batches.items():
-            requester.send_deltas(batch)
+            try:
+                requester.send_deltas(batch)
+            except Exception:
+                log.exception("a step's output could not be sent to one frontend")  # the others get theirs
         self._note_idle()
 
     def _note_idle(self) -> None:

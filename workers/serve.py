@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
 from protocol.curve import MeshKey
+from protocol.errors import StartError
 from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S, MESSAGE_CHARS_MAX
 from protocol.membership import AdapterList, Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
 from protocol.replies import FileChunk
@@ -204,9 +205,12 @@ class WorkerServer:
             for link in self._untold.copy():
                 self._tell(link)
             for link in self._links.values():
-                link.beat(replace(heartbeat, others_share=self._intake.others_share(link)) if len(self._links) > 1 else heartbeat)
-                if not stalled:
-                    link.give_up_if_silent()
+                try:
+                    link.beat(replace(heartbeat, others_share=self._intake.others_share(link)) if len(self._links) > 1 else heartbeat)
+                    if not stalled:
+                        link.give_up_if_silent()
+                except Exception:
+                    log.exception("defect in the heartbeat to frontend %s", link.address)  # the others get theirs
             self._show("draining" if self._draining else "serving")
             due_at = loop.time() + HEARTBEAT_INTERVAL_S
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
@@ -236,7 +240,7 @@ class WorkerServer:
                 if address not in self._links:
                     try:
                         self._links[address] = self._dial(address)
-                    except zmq.ZMQError as error:  # DNS gave something that ZMQ cannot dial; the next answer may be better
+                    except (StartError, zmq.ZMQError) as error:  # DNS gave something that ZMQ cannot dial; the next answer may be better
                         log.error("cannot dial the frontend at %s: %s", address, error)
             # An address that DNS no longer names is kept while anyone answers there.
             for address in [a for a in self._links if a not in self._addresses.known and self._links[a].frontend_heard_at is None]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, TypeVar
 
-from protocol.errors import DeadlineExceeded, InvalidRequest, StartError, WorkerLost
+from protocol.errors import StartError, WorkerLost
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Embed, Generate, Work
@@ -24,8 +24,8 @@ from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, O
 from workers.sglang_arguments import one_line, parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_processes import SglangProcesses, kill_children, reap_children
-from workers.sglang_requests import embedded
-from workers.sglang_run import Run, deadline_failed, failed, in_the_clients_words
+from workers.sglang_requests import embedded, rank_load
+from workers.sglang_run import BROKEN, Run, deadline_failed, failed, in_the_clients_words, refusal
 from workers.sglang_warm_up import FLUSH_S_MAX, WarmUp
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class SglangEngine:
     def submit(self, request: Work) -> None:
         """Take a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn of the loop."""
         assert self._loop is not None, "submit before start"
-        refused = self._refusal(request)
+        refused = refusal(request, stopping=self._manager is None, in_use=request.request_id in self._runs)
         if refused is not None:
             self._loop.call_soon(self._deliver, [Delta(request_id=request.request_id, start=0, token_ids=b"", end=refused)])
             return
@@ -195,16 +195,6 @@ class SglangEngine:
         self._tasks.add(run.task)
         run.task.add_done_callback(lambda task: self._on_task_done(run, task))
         run.expiry = self._loop.call_later(request.deadline_unix_ms / 1000 - time.time(), self._expire, run)
-
-    def _refusal(self, request: Work) -> Failed | None:
-        if self._manager is None:
-            return Failed(code=WorkerLost.code, message="the worker is stopping")
-        if request.request_id in self._runs:
-            # Not by SGLang: its refusal would come with the state of the first request already under the same id.
-            return Failed(code=InvalidRequest.code, message=f"request id {request.request_id} is in use")
-        if request.deadline_unix_ms <= time.time() * 1000:
-            return Failed(code=DeadlineExceeded.code, message="the deadline had passed before the request reached the engine")
-        return None
 
     async def _generate(self, run: Run) -> None:
         """Validate, dispatch, and wait for the end. The output goes by `_on_step`; an exception means that there is none."""
@@ -273,7 +263,18 @@ class SglangEngine:
     def _on_step(self, deltas: Sequence[Delta]) -> None:
         # What comes after the end that stop() gave its requests is dropped.
         runs = self._runs
-        self._deliver([self._passed_on(runs[delta.request_id], delta) for delta in deltas if delta.request_id in runs])
+        self._deliver([self._whole_or_broken(run, delta) for delta in deltas if (run := runs.get(delta.request_id)) is not None])
+
+    def _whole_or_broken(self, run: Run, delta: Delta) -> Delta:
+        """The delta as it goes out. What fails here, at whatever place, is the end of this request and of no other."""
+        try:
+            return self._passed_on(run, delta)
+        except Exception:
+            log.exception("request %s ends, since what it put out cannot be told", delta.request_id)
+            self._forget(delta.request_id)
+            if delta.end is None:
+                self._manager.abort_request(delta.request_id)
+            return Delta(delta.request_id, delta.start, b"", BROKEN)
 
     def _passed_on(self, run: Run, delta: Delta) -> Delta:
         engine_goes_on = delta.end is None
@@ -284,15 +285,19 @@ class SglangEngine:
         return self._end(delta) if delta.end is not None else delta
 
     def _end(self, delta: Delta) -> Delta:
-        run = self._runs.pop(delta.request_id)
-        self._canaries.pop(delta.request_id, None)
+        run = self._runs[delta.request_id]
+        if run.expired and isinstance(delta.end, Finished) and delta.end.reason == "abort":
+            delta = Delta(delta.request_id, delta.start, delta.token_ids, deadline_failed())
+        elif isinstance(delta.end, Failed):  # without the token that SGLang makes of whatever it refuses
+            delta = Delta(delta.request_id, delta.start, b"", in_the_clients_words(run.request, delta.end))
+        self._forget(delta.request_id)
+        return delta
+
+    def _forget(self, request_id: str) -> None:
+        run = self._runs.pop(request_id)
+        self._canaries.pop(request_id, None)
         if run.expiry is not None:
             run.expiry.cancel()
-        if run.expired and isinstance(delta.end, Finished) and delta.end.reason == "abort":
-            return Delta(delta.request_id, delta.start, delta.token_ids, deadline_failed())
-        if isinstance(delta.end, Failed):  # without the token that SGLang makes of whatever it refuses
-            return Delta(delta.request_id, delta.start, b"", in_the_clients_words(run.request, delta.end))
-        return delta
 
     def _on_task_done(self, run: Run, task: asyncio.Task[None]) -> None:
         """End what did not end by its output: refused, failed, or cancelled before it was dispatched."""
@@ -304,14 +309,14 @@ class SglangEngine:
                 log.error("request %s failed after its end", request_id, exc_info=error)
             return
         end = Finished("abort", count_tokens(run.request.token_ids), 0) if task.cancelled() else failed(error)
-        self._deliver([self._end(Delta(request_id=request_id, start=run.tokens_sent, token_ids=b"", end=end))])
+        self._on_step([Delta(request_id, run.tokens_sent, b"", end)])
 
     def loads(self) -> list[RankLoad]:
         """Load of each rank as its scheduler last wrote it. Read from shared memory in some 20 µs, so no copy of it is kept."""
         if self._manager is None:
             return []
         by_rank = {load.dp_rank: load for load in self._manager.load_snapshot_reader.read_all()}
-        return [_rank_load(rank, by_rank.get(rank)) for rank in range(self._dp_size)]
+        return [rank_load(rank, by_rank.get(rank)) for rank in range(self._dp_size)]
 
     async def stop(self) -> None:
         """End the engine and its processes. Requests that still run fail as lost, so that a frontend may move them."""
@@ -392,9 +397,3 @@ class SglangEngine:
 
 def _undelivered(deltas: Sequence[Delta]) -> None:
     raise AssertionError(f"{len(deltas)} deltas before start")
-
-
-def _rank_load(rank: int, load: Any) -> RankLoad:
-    if load is None:  # the scheduler has written nothing yet
-        return RankLoad(rank, 0, 0, 0)
-    return RankLoad(rank, load.num_running_reqs, load.num_waiting_reqs, load.num_used_tokens, load.num_waiting_uncached_tokens)

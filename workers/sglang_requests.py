@@ -13,6 +13,7 @@ import numpy as np
 
 from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, Overloaded
 from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.membership import RankLoad
 from protocol.replies import Embedded, Failed, Finished, Logprobs
 from protocol.requests import Grammar, Sampling
 
@@ -162,3 +163,10 @@ def failure(status: int, message: str) -> Failed:
     elif 400 <= status < 500:
         leaf = InvalidRequest
     return Failed(code=leaf.code, message=message[:MESSAGE_CHARS_MAX])
+
+
+def rank_load(rank: int, load: Any) -> RankLoad:
+    """A rank's load as its scheduler wrote it last; None: nothing yet."""
+    if load is None:
+        return RankLoad(rank, 0, 0, 0)
+    return RankLoad(rank, load.num_running_reqs, load.num_waiting_reqs, load.num_used_tokens, load.num_waiting_uncached_tokens)

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest
+from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, WorkerLost
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.replies import Delta, Extras, Failed, Finished, Part
 from protocol.requests import Generate, Work
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 _AGAINST_GRAMMAR: Final = re.compile(rf"^(Failed to compile \w+ grammar: |.*(?={GRAMMAR_DEAD_END}))")
 """How SGLang's GrammarManager, and our change of it, begin to say it."""
+
+BROKEN: Final = Failed(code=EngineFault.code, message="The worker failed on this request.")
+"""The end of a request at which something raised that should not have. The log says what."""
 
 
 class Reader(Protocol):
@@ -90,6 +94,22 @@ class Run:
             matched_token_id=None,
             matched_stop=reader.matched_stop,
         )
+
+
+def refusal(request: Work, *, stopping: bool, in_use: bool) -> Failed | None:
+    """Why a request is not taken at all.
+
+    Args:
+        stopping: the engine is.
+        in_use: a request of this id runs. SGLang's own refusal would come with the state of that one.
+    """
+    if stopping:
+        return Failed(code=WorkerLost.code, message="the worker is stopping")
+    if in_use:
+        return Failed(code=InvalidRequest.code, message=f"request id {request.request_id} is in use")
+    if request.deadline_unix_ms <= time.time() * 1000:
+        return Failed(code=DeadlineExceeded.code, message="the deadline had passed before the request reached the engine")
+    return None
 
 
 def deadline_failed() -> Failed:

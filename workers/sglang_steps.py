@@ -44,6 +44,7 @@ from protocol.replies import Delta, Extras, Finished
 from protocol.tokens import pack_tokens
 from workers.sglang_children import run_controller, run_detokenizer, run_scheduler
 from workers.sglang_requests import outcome, scores
+from workers.sglang_run import BROKEN
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,18 @@ class Output:
         if not start and end is None and (cached := self.meta_info.get("cached_tokens")):
             extras = replace(extras or Extras(), cached_tokens=int(cached))
         return Delta(state.obj.rid, start, packed, end, extras)
+
+    def take_or_fail(self) -> Delta:
+        """`take`, or a failure where that raises: of this request, since those beside it have nothing to do with it."""
+        start = self.sent
+        try:
+            return self.take()
+        except Exception:
+            state = self.state
+            assert state is not None
+            log.exception("request %s ends, since its output cannot be read", state.obj.rid)
+            self.sent = start
+            return Delta(state.obj.rid, start, b"", BROKEN)
 
     def finished_now(self, reason: Literal["stop"]) -> Finished:
         """The end, where not the engine decides that it is."""
@@ -142,9 +155,15 @@ class StepTokenizerManager(TokenizerManager):
 
     def init_request_dispatcher(self) -> None:
         super().init_request_dispatcher()
-        ours = TypeBasedDispatcher([(HealthCheckOutput, lambda _: self.on_busy())])
+        ours = TypeBasedDispatcher([(HealthCheckOutput, self._note_busy)])
         ours += self._result_dispatcher  # adds what is not there yet
         self._result_dispatcher = ours
+
+    def _note_busy(self, _: Any) -> None:
+        try:
+            self.on_busy()
+        except Exception:
+            log.exception("a canary's answer could not be taken")  # nor is that worth the engine
 
     async def handle_loop(self) -> None:
         """As SGLang's, which would answer an exception by killing this process before anyone can say why."""
@@ -219,7 +238,10 @@ class StepTokenizerManager(TokenizerManager):
             if state.obj.stream:
                 self.moved.append(state.out_list)
             if self.enable_metrics:
-                self.collect_metrics(state, recv_obj, index)
+                try:
+                    self.collect_metrics(state, recv_obj, index)
+                except Exception:
+                    log.exception("request %s could not be counted", state.obj.rid)
 
     def _handle_abort_req(self, recv_obj: Any) -> None:
         super()._handle_abort_req(recv_obj)
@@ -228,9 +250,12 @@ class StepTokenizerManager(TokenizerManager):
     def _deliver_step(self) -> None:
         if not self.moved:
             return
-        deltas = [output.take() for output in self.moved]
+        deltas = [output.take_or_fail() for output in self.moved]
         for delta, output in zip(deltas, self.moved, strict=True):
             if delta.end is not None and not output.ended.done():
+                if not output.state.finished:
+                    self.abort_request(delta.request_id)
+                    continue
                 output.ended.set_result(None)
         self.moved.clear()
         try:

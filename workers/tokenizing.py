@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from protocol.errors import DeadlineExceeded, EngineFault, MeshError, Overloaded
-from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.limits import MESSAGE_CHARS_MAX, STOP_CHARS_MAX, STOPS_MAX
 from protocol.replies import Failed, Tokenized
 from protocol.requests import Tokenize
 from workers.engine import PromptMaker
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 UNANSWERED_MAX: Final = 1_024
 """Prompts that wait, from all frontends together: as many as four of them may ask at once. At 30 ms each (8k tokens) the last would
 be answered after 30 s, which is when nobody waits for it any more."""
+
+_FAILED: Final = Failed(EngineFault.code, "The engine's tokenizer failed on this prompt.")
 
 
 class Asker(Protocol):
@@ -60,17 +62,23 @@ class Tokenizing:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(self, asker: Asker, query: Tokenize, prompts: PromptMaker) -> None:
-        asker.send(await asyncio.get_running_loop().run_in_executor(self._executor, self._tokenized, query, prompts))
+        answer = await asyncio.get_running_loop().run_in_executor(self._executor, self._tokenized, query, prompts)
+        try:
+            asker.send(answer)
+        except Exception:
+            log.exception("the tokens of a prompt cannot be sent")
+            asker.send(Tokenized(query.query_id, failed=_FAILED))
 
     def _tokenized(self, query: Tokenize, prompts: PromptMaker) -> Tokenized:
         if self._unix_ms() > query.deadline_unix_ms:
             return Tokenized(query.query_id, failed=Failed(DeadlineExceeded.code, "The prompt waited too long to be tokenized."))
         try:
             if query.chat:
-                return Tokenized(query.query_id, *prompts.of_chat(query.chat))
+                token_ids, stops = prompts.of_chat(query.chat)
+                return Tokenized(query.query_id, token_ids, [stop[:STOP_CHARS_MAX] for stop in stops[:STOPS_MAX]])
             return Tokenized(query.query_id, prompts.of_text(query.text, add_special_tokens=query.add_special_tokens))
         except MeshError as error:
             return Tokenized(query.query_id, failed=Failed(error.code, error.message[:MESSAGE_CHARS_MAX], error.param))
         except Exception:
             log.exception("a prompt could not be tokenized")
-            return Tokenized(query.query_id, failed=Failed(EngineFault.code, "The engine's tokenizer failed on this prompt."))
+            return Tokenized(query.query_id, failed=_FAILED)

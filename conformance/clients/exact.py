@@ -15,10 +15,11 @@ EXTRAS: Final[dict[str, set[str]]] = {
     "ChatCompletionMessage": {"reasoning_content"},
     "ParsedChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
+    **{name: {"matched_stop", "stop_reason"} for name in ("Choice", "ParsedChoice", "CompletionChoice", "_ChoiceAsSent")},
 }
 """Fields beyond OpenAI's that servers for open models are known to send, by the client's type: those of a model's entry,
 `store`, which OpenAI sends and its client does not declare,
-DeepSeek's `reasoning_content`. Anything else is a mistake of ours."""
+DeepSeek's `reasoning_content`, and what ended a choice, as SGLang and vLLM tell it. Anything else is a mistake of ours."""
 
 
 class _EchoedLogprobs(Logprobs):

@@ -16,7 +16,7 @@ from frontend.api.logprobs import TokenTexts, chat_logprobs
 from frontend.api.messages import check_messages
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_chat
-from frontend.api.running import Runner, last_of, stream_chunks, usage_of, whole
+from frontend.api.running import Runner, ended_by, last_of, stream_chunks, usage_of, whole
 from frontend.api.sampling import stop_strings
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.api.thinking import template_kwargs
@@ -134,7 +134,7 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
 
     def chunk(choice: Choice, gain: Gain) -> bytes:
         last, logprobs, first = last_of(choice, request), b"null", choice.index not in begun
-        if gain.token_ids:
+        if gain.token_ids or (last is not None and request.logprobs):
             logprobs = _encode(chat_logprobs(texts, [(gain.token_ids, gain.logprobs)]))
         if first or gain.reasoning or gain.calls or not gain.text:
             begun.add(choice.index)
@@ -173,6 +173,7 @@ async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRu
             "message": message_of(answer),
             "logprobs": chat_logprobs(texts, answer.scored) if request.logprobs else None,
             "finish_reason": choice.finish_reason,
+            **ended_by(choice),
         }
         for choice, answer in zip(run.generation.choices, answers, strict=True)
     ]

@@ -34,6 +34,8 @@ class Last(NamedTuple):
     """What the last chunk of a choice says."""
 
     finish_reason: str
+    ended_by: dict[str, Any]
+    """Fields of the choice."""
     nvext: dict[str, Any] | None = None
 
 
@@ -82,7 +84,7 @@ class ChunkWriter:
     def _chunk(self, index: int, content: bytes, last: Last | None, logprobs: bytes) -> bytes:
         reason, end = _NULL, self._end
         if last is not None:
-            reason = b'"' + last.finish_reason.encode() + b'"'
+            reason = b'"' + last.finish_reason.encode() + b'",' + _encode(last.ended_by)[1:-1]
             if last.nvext is not None:
                 end = b'}],"nvext":' + _encode(last.nvext) + end[2:]
         return b"".join((self._choices, b"%d," % index, content, b',"logprobs":', logprobs, b',"finish_reason":', reason, end))

@@ -13,7 +13,7 @@ from frontend.api.exchange import Exchange
 from frontend.api.logprobs import CompletionLogprobs, TokenTexts, joined
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_completion
-from frontend.api.running import Runner, last_of, stream_chunks, usage_of, whole
+from frontend.api.running import Runner, ended_by, last_of, stream_chunks, usage_of, whole
 from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
@@ -72,9 +72,11 @@ class _Showing:
         echo, self._echo = self._echo, ""
         return echo + gained
 
-    def logprobs(self, pieces: Sequence[tuple[bytes, Sequence[Logprobs]]], of_prompt: Logprobs | None) -> dict[str, Any] | None:
-        """Those of the next piece, which must not have been taken by `text` yet; None if there is nothing to tell."""
-        if self._logprobs is None or (of_prompt is None and not any(packed for packed, _ in pieces)):
+    def logprobs(
+        self, pieces: Sequence[tuple[bytes, Sequence[Logprobs]]], of_prompt: Logprobs | None, *, last: bool
+    ) -> dict[str, Any] | None:
+        """Those of the next piece, which must not have been taken by `text` yet; None if there is nothing to tell before the last one."""
+        if self._logprobs is None or (of_prompt is None and not last and not any(packed for packed, _ in pieces)):
             return None
         if of_prompt is None:
             return self._logprobs.told(pieces)
@@ -131,8 +133,9 @@ async def _stream(
 
     def chunk(choice: Choice, gain: Gain) -> bytes:
         showing = showings[choice.index]
-        logprobs = showing.logprobs([(gain.token_ids, gain.logprobs)], gain.prompt_logprobs)
-        return writer.text(choice.index, showing.text(gain.text), last_of(choice, request), _encode(logprobs))
+        last = last_of(choice, request)
+        logprobs = showing.logprobs([(gain.token_ids, gain.logprobs)], gain.prompt_logprobs, last=last is not None)
+        return writer.text(choice.index, showing.text(gain.text), last, _encode(logprobs))
 
     await stream_chunks(exchange, generation, writer, chunk, usage, counting=request.wants_usage_always)
 
@@ -144,9 +147,10 @@ async def _whole(
     choices = [
         {
             "index": choice.index,
-            "logprobs": showing.logprobs(answer.scored, answer.prompt_logprobs),
+            "logprobs": showing.logprobs(answer.scored, answer.prompt_logprobs, last=True),
             "text": showing.text(answer.text),
             "finish_reason": choice.finish_reason,
+            **ended_by(choice),
         }
         for choice, showing, answer in zip(generation.choices, showings, answers, strict=True)
     ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.text_offsets import TextOffsets
 from frontend.models import ServedModel
 from protocol.replies import Logprobs
 from protocol.requests import LogprobsWanted
@@ -86,17 +87,12 @@ class CompletionLogprobs:
 
     def __init__(self, texts: TokenTexts, served: ServedModel, *, skip_special_tokens: bool) -> None:
         self._texts = texts
-        self._served = served
-        self._skip_special_tokens = skip_special_tokens
-        self._detokenizer = served.new_detokenizer(skip_special_tokens=skip_special_tokens)
-        self._offset = 0
-        """Characters before the next token."""
+        self._offsets = TextOffsets(served, skip_special_tokens=skip_special_tokens)
 
     def echoed(self, text: str, prompt: bytes, part: Logprobs) -> dict[str, Any]:
         """Of the prompt (packed u32), shown as `text`. To be asked before anything of the output."""
         told = self.told([(prompt, [part])])
-        self._detokenizer = self._served.new_detokenizer(skip_special_tokens=self._skip_special_tokens)
-        self._offset = len(text)
+        self._offsets.begin_at(len(text))
         return told
 
     def told(self, pieces: Sequence[tuple[bytes, Sequence[Logprobs]]]) -> dict[str, Any]:
@@ -107,8 +103,7 @@ class CompletionLogprobs:
         tops: list[dict[str, float] | None] = []
         for packed, parts in pieces:
             for score in scores(packed, parts):
-                offsets.append(self._offset)
-                self._offset += len(self._detokenizer.feed((score.token_id,)))
+                offsets.append(self._offsets.of_next(score.token_id))
                 tokens.append(self._texts.text(score.token_id))
                 values.append(score.logprob)
                 tops.append(self._top(score))

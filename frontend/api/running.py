@@ -217,7 +217,20 @@ async def stream_chunks(
 
 def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) -> Last | None:
     """What a choice's chunk says if it is the last one."""
-    return None if choice.finish_reason is None else Last(choice.finish_reason, told(request.wants_told, choice))
+    return None if choice.finish_reason is None else Last(choice.finish_reason, ended_by(choice), told(request.wants_told, choice))
+
+
+def ended_by(choice: Choice) -> dict[str, Any]:
+    """The stop string or token that ended a choice, as SGLang tells it (`matched_stop`) and as vLLM does (`stop_reason`, which does not
+    name the model's own end); null where something else did."""
+    if choice.finish_reason not in ("stop", "tool_calls"):
+        return {"matched_stop": None, "stop_reason": None}
+    if choice.matched_stop is not None:
+        return {"matched_stop": choice.matched_stop, "stop_reason": choice.matched_stop}
+    finished = choice.stream.finished
+    token_id = None if finished is None else finished.matched_token_id
+    asked = token_id is not None and token_id in choice.request.sampling.stop_token_ids
+    return {"matched_stop": token_id, "stop_reason": token_id if asked else None}
 
 
 def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:

@@ -9,7 +9,7 @@ from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.stop_patterns import check_stop_patterns, is_plain
 from frontend.text.output import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
-from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX
+from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX, STOPS_MAX
 from protocol.membership import ModelCard
 from protocol.requests import Sampling
 
@@ -83,8 +83,15 @@ def output_rules(request: ChatCompletionRequest | CompletionRequest) -> OutputRu
 
 
 def stop_strings(request: ChatCompletionRequest | CompletionRequest) -> tuple[str, ...]:
-    """The stop strings of a request, with those patterns that are none."""
-    return (*_listed(request.stop), *filter(is_plain, _listed(request.stop_regex)))
+    """The stop strings of a request, with those patterns that are none.
+
+    Raises:
+        InvalidRequest: they are too many together.
+    """
+    stops = (*_listed(request.stop), *filter(is_plain, _listed(request.stop_regex)))
+    if len(stops) > STOPS_MAX:
+        raise InvalidRequest(f"At most {STOPS_MAX} stop sequences are supported, got {len(stops)}.", param="stop_regex")
+    return stops
 
 
 def _listed(stop: str | list[str] | None) -> list[str]:

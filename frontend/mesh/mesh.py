@@ -18,7 +18,7 @@ from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.offer import Offer
 from frontend.mesh.queries import Queries
-from frontend.mesh.rank import Rank
+from frontend.mesh.rank import Booking, Rank
 from frontend.mesh.registry import ModelEntry, Registry
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.mesh.wire import MeshWire
@@ -32,11 +32,11 @@ from frontend.routing.waiting_memory import waiting_bytes
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.codec import ToFrontend
-from protocol.errors import DeadlineExceeded, LossCause, ModelNotFound, NoWorker, WorkerLost
+from protocol.errors import DeadlineExceeded, InternalFault, LossCause, ModelNotFound, NoWorker, WorkerLost
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.numbering import Arrival, Numbering
-from protocol.replies import FileChunk, StepBatch, Tokenized
+from protocol.replies import Delta, FileChunk, StepBatch, Tokenized
 from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Refused, Welcome
 from protocol.sockets import OpenRouter
 
@@ -223,20 +223,30 @@ class Mesh:
             booking = bookings.get(delta.request_id)
             if booking is None:
                 continue  # aborted by us a moment ago
-            stream = booking.stream
-            if not stream.tokens_received and delta.token_ids:
-                booking.note_token()
-                stream.begun_at = self._loop.time()
-                self._note_room(worker)  # its prompt is computed
-            stream.push(delta)
-            if stream.ended:
+            try:
+                self._take(worker, booking, delta)
+            except Exception:
+                log.exception("request %s ends, since its output cannot be taken", delta.request_id)
+                booking.stream.fail(InternalFault("The frontend failed on this request."))
                 self._release(worker, delta.request_id)
-                if stream.finished is not None:
-                    self._metrics.router.count_finished(stream.finished, stream.placement)
-                elif delta.end is None:  # we gave it up, the engine does not know
+                if delta.end is None:
                     self._send_abort(worker, delta.request_id)
-            elif worker.suspects and worker.clear_suspect(stream):
-                self._note_room(worker)
+
+    def _take(self, worker: Worker, booking: Booking, delta: Delta) -> None:
+        stream = booking.stream
+        if not stream.tokens_received and delta.token_ids:
+            booking.note_token()
+            stream.begun_at = self._loop.time()
+            self._note_room(worker)  # its prompt is computed
+        stream.push(delta)
+        if stream.ended:
+            self._release(worker, delta.request_id)
+            if stream.finished is not None:
+                self._metrics.router.count_finished(stream.finished, stream.placement)
+            elif delta.end is None:  # we gave it up, the engine does not know
+                self._send_abort(worker, delta.request_id)
+        elif worker.suspects and worker.clear_suspect(stream):
+            self._note_room(worker)
 
     def _on_heartbeat(self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat, session: int) -> None:
         if worker is None and self._kv_sources.relay_beat(identity, heartbeat, self._loop.time()):
@@ -330,15 +340,10 @@ class Mesh:
         self._beat = self._loop.call_at(now + HEARTBEAT_INTERVAL_S, self._on_beat)
         beat = FrontendHeartbeat()
         for worker in list(self.registry.workers.values()):
-            for request_id in sorted(worker.aborts_owed):
-                if self._wire.send(worker, Abort(request_id)):
-                    worker.aborts_owed.discard(request_id)
-            self._wire.send(worker, beat)
-            worker.on_time(now)
-            if stalled:
-                worker.heard_at = max(worker.heard_at, now - HEARTBEAT_INTERVAL_S)
-            elif now - worker.heard_at > WORKER_SILENT_S_MAX:
-                self._lose(worker, "silent", f"nothing heard from it for {WORKER_SILENT_S_MAX} s")
+            try:
+                self._beat_for(worker, beat, now, stalled=stalled)
+            except Exception:
+                log.exception("defect in the heartbeat to worker %s", worker.worker_id)  # the others get theirs
         for missed in self.registry.missed:  # whoever is gone meanwhile is no hope any more
             self._wire.tell(missed.identity, HelloWanted(missed.session))
         if not stalled:
@@ -347,6 +352,18 @@ class Mesh:
             hoping, self._hoping = self._hoping, set()
             for entry in hoping:
                 entry.queue.room()
+
+    def _beat_for(self, worker: Worker, beat: FrontendHeartbeat, now: float, *, stalled: bool) -> None:
+        for request_id in sorted(worker.aborts_owed):
+            if self._wire.send(worker, Abort(request_id)):
+                worker.aborts_owed.discard(request_id)
+        self._wire.send(worker, beat)
+        if stalled:
+            worker.heard_at = max(worker.heard_at, now - HEARTBEAT_INTERVAL_S)
+        elif now - worker.heard_at > WORKER_SILENT_S_MAX:
+            self._lose(worker, "silent", f"nothing heard from it for {WORKER_SILENT_S_MAX} s")
+            return
+        worker.on_time(now)
 
     def _lose(self, worker: Worker, cause: LossCause, reason: str) -> None:
         log.info("worker %s left: %s", worker.worker_id, reason)

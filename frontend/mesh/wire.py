@@ -11,6 +11,7 @@ from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
 from protocol.numbering import numbers_of
 from protocol.requests import ToWorker
+from protocol.salvage import step_in
 from protocol.sockets import OpenRouter
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,10 @@ class MeshWire:
             numbers = numbers_of(frames[1])
         except ProtocolViolation as violation:
             self._complain(violation)
+            # One request's output that is none must not cost the others of its step theirs, nor a gap in the numbers the worker.
+            step = step_in(frames[1:])
+            if step is not None:
+                self._on_message(frames[0], step, numbers_of(frames[1]))
             return
         self._on_message(frames[0], message, numbers)
 

@@ -9,26 +9,21 @@ of torn-up heap behind for a 151k vocabulary (measured), a quarter of the fronte
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 from tokenizers import Tokenizer as HfTokenizer
 
-from frontend.text.detokenizer import Detokenizing
 from frontend.text.hard_texts import hard_texts
-from frontend.text.pieces import build_piece_table
 from frontend.text.segments import safe_marks
+from protocol.piece_tables import checked_pieces
 from protocol.pieces import PieceTable
 from protocol.tokens import pack_tokens
 
 CHILD_WAIT_S_MAX: Final = 120
 """The largest published tokenizers take about 4 s; a machine that swaps may take longer."""
-
-_TRIALS: Final = 400
 
 
 class TokenizerUnusable(Exception):
@@ -107,48 +102,22 @@ def inspect_tokenizer(tokenizer_json: Path) -> Inspection:
         TokenizerUnusable: the library does not read the file.
     """
     tokenizer = open_hf(tokenizer_json)
+    decoder = msgspec.json.decode(tokenizer_json.read_bytes(), type=_DecoderOnly).decoder
     texts = hard_texts(token.content for token in tokenizer.get_added_tokens_decoder().values())
     plain = [pack_tokens(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
     special = [pack_tokens(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=True)]
     vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
     return Inspection(
         vocab_size=vocab_size,
-        pieces=_checked_pieces(tokenizer, tokenizer_json, vocab_size),
+        pieces=checked_pieces(tokenizer, decoder),
         reference=[EncodedText(*row) for row in zip(texts, plain, special, strict=True)],
         marks=safe_marks(tokenizer.get_added_tokens_decoder().values()),
         adds_tokens=plain != special,
     )
 
 
-def _checked_pieces(tokenizer: HfTokenizer, tokenizer_json: Path, vocab_size: int) -> PieceTable:
-    decoder: dict[str, Any] | None = msgspec.json.decode(tokenizer_json.read_bytes(), type=_DecoderOnly).decoder
-    table = build_piece_table(tokenizer, decoder)
-    if table.kind == "window" or _decodes_as(tokenizer, table, vocab_size):
-        return table
-    return PieceTable(kind="window", special_ids=table.special_ids)
-
-
 class _DecoderOnly(Struct):
     decoder: dict[str, Any] | None = None
-
-
-def _decodes_as(tokenizer: HfTokenizer, table: PieceTable, vocab_size: int) -> bool:
-    """Does every trial decode through `table`, at once and id by id, to the library's text?"""
-    detokenizing = Detokenizing(table, decode=lambda _ids, _skip: "")
-    random = Random(vocab_size)  # noqa: S311 - reproducible, not secret
-    favoured = [*table.byte_ids, *table.special_ids] or [0]
-    for trial in range(_TRIALS):
-        ids = [random.choice(favoured) if random.random() < 0.3 else random.randrange(vocab_size) for _ in range(random.randint(1, 24))]
-        skip = bool(trial % 2)
-        wanted = tokenizer.decode(ids, skip_special_tokens=skip)
-        if wanted != detokenizing.decode(ids, skip_special_tokens=skip) or wanted != _one_by_one(detokenizing, ids, skip=skip):
-            return False
-    return True
-
-
-def _one_by_one(detokenizing: Detokenizing, ids: Sequence[int], *, skip: bool) -> str:
-    stream = detokenizing.new(skip_special_tokens=skip)
-    return "".join([*(stream.feed([id_]) for id_ in ids), stream.flush()])
 
 
 def main() -> int:

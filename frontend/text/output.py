@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from frontend.text.detokenizer import Detokenizer
+from protocol.detokenizer import Detokenizer
 from protocol.replies import Finished
 from protocol.stops import StopMatcher
 from protocol.tokens import unpack_tokens

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from frontend.text.detokenizer import Detokenizer, Detokenizing
 from frontend.text.encode_pool import EncodePool
 from frontend.text.encoders import Encoder, HfEncoder, first_disagreement, open_fastokens, open_hf_encoder
 from frontend.text.inspection import Inspection, TokenizerUnusable, inspect_in_child, open_hf
 from frontend.text.segment_cache import SegmentCache
 from frontend.text.segments import cut, cuts_agree, join, marks_in
+from protocol.detokenizer import Detokenizer, Detokenizing
 from protocol.errors import InvalidRequest
 
 Backend = Literal["auto", "hf", "fastokens"]

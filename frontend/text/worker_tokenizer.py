@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from frontend.text.detokenizer import Detokenizer, Detokenizing
 from frontend.text.inspection import TokenizerUnusable
+from protocol.detokenizer import Detokenizer, Detokenizing
 from protocol.pieces import PieceTable
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize

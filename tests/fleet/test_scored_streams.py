@@ -33,6 +33,33 @@ def test_who_does_not_ask_is_told_nothing(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_what_ended_an_answer_is_told_and_no_score_is_not_null(client: openai.OpenAI, stream: bool) -> None:
+    """Also where nothing came but the token that ended it."""
+
+    def last(create: Any, **fields: Any) -> Any:
+        answer = create(model="demo", max_tokens=4, seed=1, stream=stream, **fields)
+        return list(answer)[-1].choices[0] if stream else answer.choices[0]
+
+    as_ids = {"return_tokens_as_token_ids": True}
+    chat, plain = client.chat.completions.create, client.completions.create
+    asked: dict[str, Any] = {"messages": CHAT["messages"], "logprobs": True}
+    begun = client.chat.completions.create(model="demo", max_tokens=1, seed=1, extra_body=as_ids, **asked).choices[0]
+    token_id = int(begun.logprobs.content[0].token.removeprefix("token_id:"))  # type: ignore[union-attr,index]
+    ended = last(chat, extra_body={"stop_token_ids": [token_id]}, **asked)
+    assert (ended.finish_reason, ended.matched_stop, ended.stop_reason) == ("stop", token_id, token_id)
+    assert ended.logprobs.content == []
+    begun = client.completions.create(model="demo", max_tokens=1, seed=1, prompt="x", logprobs=0, extra_body=as_ids).choices[0]
+    token_id = int(begun.logprobs.tokens[0].removeprefix("token_id:"))  # type: ignore[union-attr,index]
+    ended = last(plain, prompt="x", logprobs=0, extra_body={"stop_token_ids": [token_id]})
+    assert (ended.matched_stop, ended.logprobs.tokens, ended.logprobs.text_offset) == (token_id, [], [])
+    ended = last(plain, prompt="x")
+    assert (ended.finish_reason, ended.matched_stop, ended.stop_reason, ended.logprobs) == ("length", None, None, None)
+    word = client.completions.create(model="demo", max_tokens=4, seed=1, prompt="x").choices[0].text.split()[1]
+    ended = last(plain, prompt="x", stop=[word])
+    assert (ended.finish_reason, ended.matched_stop, ended.stop_reason) == ("stop", word, word)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_an_echo_without_output(client: openai.OpenAI, stream: bool) -> None:
     answer: Any = client.completions.create(model="demo", prompt=[5, 6, 7], max_tokens=0, echo=True, logprobs=1, stream=stream)
     choices = [chunk.choices[0] for chunk in answer] if stream else [answer.choices[0]]

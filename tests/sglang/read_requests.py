@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from read_recordings import CALLS, TOOLS, World, folded
 from transformers import AutoTokenizer
@@ -101,6 +102,62 @@ def a_stop_string_waits_for_min_tokens(ask: Asking) -> None:
 
 def a_stop_token_is_not_shown(ask: Asking) -> None:
     assert ask.read(ask.plan(QWEN, {"tools": TOOLS}), THOUGHT, stop_token=7) == ("Hm.", "I will look.", CALL)
+
+
+def a_stop_token_is_shown_where_that_is_asked_for(ask: Asking) -> None:
+    dot, end = ask.tokens(".")[-1], ask._tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for whole in (False, True):
+        fields: dict[str, Any] = {"include_stop": True, "whole": whole}
+        assert ask.read(ask.plan(QWEN, {"tools": TOOLS}, **fields), "<think>Hm.</think>Yes", stop_token=dot) == ("Hm.", "Yes.", [])
+        for skips in (True, False):
+            plan = ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS}, skip_special_tokens=skips, **fields)
+            shown = ask.read(plan, "Yes.", stop_token=end)
+            assert shown == ("", "Yes." if skips else "Yes.<|im_end|>", []), (whole, skips, shown)
+    assert ask.read(ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS}), "Yes", stop_token=dot) == ("", "Yes", [])
+
+
+def a_stop_string_means_nothing_in_hidden_thinking(ask: Asking) -> None:
+    text = "<think>\nuser wants a look.\n</think>\n\nI look\nat user."
+    for whole in (False, True):
+        for stop, content in (("user", "I look\nat "), ("\n", "I look"), ("I", ""), ("look", "I ")):
+            plan = ask.plan(QWEN, {}, stops=[stop], whole=whole)
+            thinking, shown, _ = ask.read(plan, text)
+            assert (thinking.strip(), shown.strip("\n")) == ("user wants a look.", content), (stop, thinking, shown)
+            assert plan.reader.matched_stop == stop
+    plan = ask.plan(QWEN, {"separate_reasoning": False}, stops=["user"])
+    assert ask.read(plan, text) == ("", "<think>\n", [])
+    plan = ask.plan(QWEN, {"chat_template_kwargs": {"enable_thinking": False}}, stops=["look"])
+    assert ask.read(plan, "I look") == ("", "I ", [])
+
+
+def a_moved_answer_is_searched_for_stops_where_it_goes_on(ask: Asking) -> None:
+    shown, rest = "<think>\nA user.\n</think>\n\nHello, ", "dear user, hello"
+    for cut in (shown, "<think>\nA user"):
+        whole = shown + rest
+        plan = ask.plan(QWEN, {}, stops=["user"])
+        plan.reader.replay(ask.tokens(cut))
+        assert ask.read(plan, whole.removeprefix(cut))[1].endswith("dear ")
+        assert plan.reader.matched_stop == "user"
+
+
+def nothing_of_the_thinking_comes_behind_the_answer(ask: Asking) -> None:
+    for text in ("<think>\nHm.\n</think>\n\nYes.", f"<think>\nHm.\n\n</think>\n\n{TEXT}"):
+        ends = []
+        for whole in (False, True):
+            parts = ask.parts(ask.plan(QWEN, {"tools": TOOLS}, whole=whole), text)
+            thoughts = [at for at, part in enumerate(parts) if isinstance(part, Reasoning)]
+            assert thoughts == list(range(len(thoughts))), parts
+            ends.append(folded(parts)[0])
+        assert [end.strip("\n") for end in ends] == ["Hm.", "Hm."]
+        assert not any(end.endswith("\n") for end in ends)
+
+
+def half_a_character_in_a_call_is_one_that_can_be_sent(ask: Asking) -> None:
+    text = TEXT.replace("Zürich", "Z\\ud83d").replace("I will", "I would")
+    for whole in (False, True):
+        parts = ask.parts(ask.plan(QWEN, {"tools": TOOLS}, whole=whole), text)
+        assert msgspec.msgpack.encode(parts)
+        assert folded(parts)[2][0][2]["city"] == "Z\ufffd"
 
 
 def a_forced_call_is_held_to_its_format(ask: Asking) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.errors import Overloaded
+from protocol.errors import EngineFault, Overloaded
 from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Embedded, Failed
@@ -33,6 +33,8 @@ class HealthSettings:
 
 class WatchedEngine:
     """Passes everything on, and sends canaries to ranks that are silent.
+
+    Behind it nothing raises on account of one request, which would be the end of heartbeats or of what else waits in the same loop.
 
     Only one canary at a time is one whose answer may still come in time: a busy SGLang scheduler answers without saying
     which canary it means.
@@ -77,15 +79,22 @@ class WatchedEngine:
             watch = self._rank(request.routed_dp_rank)
             watch.unfinished += 1
             self._watch_of[request.request_id] = watch
-        self._engine.submit(request)
+        self._submit(request)
 
     def abort(self, request_id: str) -> None:
         """Pass an abort on; the request counts to its rank until it has ended."""
-        self._engine.abort(request_id)
+        try:
+            self._engine.abort(request_id)
+        except Exception:
+            log.exception("request %s could not be aborted", request_id)
 
     def loads(self) -> list[RankLoad]:
-        """Load of each rank, by dp_rank."""
-        return self._engine.loads()
+        """Load of each rank, by dp_rank; nothing where the engine cannot tell at the moment."""
+        try:
+            return self._engine.loads()
+        except Exception:
+            log.exception("the engine's load could not be read")
+            return []
 
     async def stop(self) -> None:
         """End the engine; its ranks are not watched any more."""
@@ -143,11 +152,19 @@ class WatchedEngine:
         watch = self.ranks[rank]
         for unanswered in [request_id for request_id, asked in self._canaries.items() if asked is watch]:
             del self._canaries[unanswered]
-            self._engine.abort(unanswered)
+            self.abort(unanswered)
         request_id = CANARY_PREFIX + secrets.token_hex(REQUEST_ID_CHARS)[: REQUEST_ID_CHARS - len(CANARY_PREFIX)]
         self._canaries[request_id] = watch
         watch.note_sent(now)
-        self._engine.submit(self._make_canary(request_id, rank))
+        self._submit(self._make_canary(request_id, rank))
+
+    def _submit(self, request: Work) -> None:
+        try:
+            self._engine.submit(request)
+        except Exception:
+            log.exception("request %s could not be submitted", request.request_id)
+            failed = Failed(EngineFault.code, "The worker failed on this request.")
+            asyncio.get_running_loop().call_soon(self._take, [Delta(request.request_id, 0, b"", failed)])
 
     def _take(self, deltas: Sequence[Delta]) -> None:
         now = self._clock()

@@ -2,7 +2,6 @@
 
     plan       what SGLang's chat serving makes of a request: constraint, special tokens, parsers
     reader     one request's tokens → parts
-    text       tokens → text, token by token
     message    text → parts, while it comes and at its end
     calls      the ids of tool calls
     families   how the parsers of each format want their text cut

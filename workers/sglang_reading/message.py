@@ -50,6 +50,11 @@ class Parsed:
         self._text: list[str] = []
         self._stream = _Stream(self._parsers, self._shown) if stream else None
 
+    def answer_search(self) -> "AnswerSearch | None":
+        """What finds the beginning of the answer; None where it is that of the text."""
+        thinking = self._parsers.thinking(stream=True)
+        return None if thinking is None else AnswerSearch(thinking, self._parsers.pieces())
+
     def feed(self, text: str) -> list[Part]:
         if not text:
             return []
@@ -159,6 +164,25 @@ class Parsers:
         )
         named = [WholeCall(call.function.name or "", call.function.arguments or "") for call in calls or ()]
         return WholeMessage(reasoning, text or "", named)
+
+
+class AnswerSearch:
+    """Finds where the answer begins behind thinking, as the parser of streams sees it. The white space between is of neither."""
+
+    def __init__(self, thinking: ReasoningParser, pieces: Pieces) -> None:
+        self._thinking = thinking
+        self._pieces = pieces
+
+    def chars_in(self, text: str) -> int:
+        """As `reader.Answering` has it."""
+        answer = ""
+        try:
+            for piece in self._pieces.feed(text, last=False):
+                answer += self._thinking.parse_stream_chunk(piece)[1] or ""
+        except Exception:
+            log.exception("SGLang's parser of thinking failed on a stream")
+            return len(text)
+        return min(len(answer.lstrip()), len(text))
 
 
 class _Stream:

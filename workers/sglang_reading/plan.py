@@ -17,7 +17,7 @@ from workers.sglang_reading.calls import CallIds
 from workers.sglang_reading.message import Parsed, Plain
 from workers.sglang_reading.reader import Reader
 from workers.sglang_reading.seam import check_reading_seam
-from workers.sglang_reading.text import token_text
+from workers.sglang_texts import TokenTexts
 
 _GRAMMARS: Final = ("json_schema", "regex", "ebnf", "structural_tag")
 _BESIDE_GRAMMAR: Final = ("ebnf_full_assistant", "custom_params")
@@ -62,8 +62,8 @@ class Readings:
     def __init__(self, manager: Any, templates: Any) -> None:
         check_reading_seam()
         self._serving = _Serving(manager, templates)
-        self._tokenizer = manager.tokenizer
-        self._kept_stop_ids = frozenset(tool_close_token_ids(self._serving.tool_call_parser, self._tokenizer)) | _kept_by_gpt_oss(
+        self._texts = TokenTexts(manager.tokenizer)
+        self._kept_stop_ids = frozenset(tool_close_token_ids(self._serving.tool_call_parser, manager.tokenizer)) | _kept_by_gpt_oss(
             self._serving.tool_call_parser
         )
 
@@ -125,10 +125,12 @@ class Readings:
         one_call: bool = False,
     ) -> Reader:
         return Reader(
-            token_text(self._tokenizer, skip_special_tokens=skip_special_tokens),
+            self._texts.new(skip_special_tokens=skip_special_tokens),
             message,
             stops=stops,
+            answering=message.answer_search() if stops and isinstance(message, Parsed) else None,
             include_stop=reading.include_stop,
+            hidden_stop_ids=self._texts.special_ids if reading.skip_special_tokens and not skip_special_tokens else frozenset(),
             min_tokens=request.sampling.min_new_tokens,
             kept_stop_ids=self._kept_stop_ids,
             one_call=one_call,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from protocol.detokenizer import Detokenizer
 from protocol.replies import Finished, Part, ToolCall
 from protocol.stops import StopMatcher
-from workers.sglang_reading.text import TokenText
 
 
 class Message(Protocol):
@@ -20,6 +20,14 @@ class Message(Protocol):
         ...
 
 
+class Answering(Protocol):
+    """Tells the hidden thinking from the answer that is behind it."""
+
+    def chars_in(self, text: str) -> int:
+        """How many of the next text's last characters are of the answer: 0 while it thinks. Not asked again once there are some."""
+        ...
+
+
 class Reader:
     """Reads the tokens of one request; what it makes of them does not depend on how they are batched.
 
@@ -27,9 +35,11 @@ class Reader:
         text: of the tokens.
         message: what the text is made into.
         stops: strings that end the answer.
-        include_stop: show them.
+        answering: where the answer begins, for stop strings mean nothing in hidden thinking; None: with the first token.
+        include_stop: show what ended the answer, string or token.
         min_tokens: stop strings count only in the text of the tokens behind this many.
         kept_stop_ids: stop tokens that are part of a call.
+        hidden_stop_ids: stop tokens that are not to be shown even so.
     Attributes:
         stopped_after_tokens: tokens up to and including the one that completed a stop string, or began a call too many, without those
             that were replayed; None while none did.
@@ -37,19 +47,21 @@ class Reader:
     """
 
     __slots__ = (
-        "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_one_call", "_stops", "_text", "_tokens_seen",
-        "matched_stop", "stopped_after_tokens",
+        "_answering", "_hidden_stop_ids", "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_one_call", "_stops",
+        "_text", "_tokens_seen", "matched_stop", "stopped_after_tokens",
     )  # fmt: skip
 
     def __init__(
         self,
-        text: TokenText,
+        text: Detokenizer,
         message: Message,
         *,
         stops: Sequence[str],
         include_stop: bool,
         min_tokens: int,
         kept_stop_ids: frozenset[int],
+        hidden_stop_ids: frozenset[int] = frozenset(),
+        answering: Answering | None = None,
         one_call: bool = False,
     ) -> None:
         self.stopped_after_tokens: int | None = None
@@ -60,16 +72,18 @@ class Reader:
         self._matcher = self._new_matcher()
         self._min_tokens = min_tokens
         self._kept_stop_ids = kept_stop_ids
+        self._hidden_stop_ids = hidden_stop_ids
+        self._answering = answering
         self._tokens_seen = 0
         self._one_call = one_call
 
     def replay(self, token_ids: Sequence[int]) -> None:
         """Read what was shown already: nothing of it comes again."""
         for token_id in token_ids:
-            text = self._text.feed(token_id)
+            text = self._text.feed((token_id,))
             if self._matcher is not None:
                 # What is shown ended no answer: a stop in it came before `min_tokens`, which counts from here on, allowed one.
-                text, stop = self._matcher.feed(text)
+                text, stop = self._search(self._matcher, text)
                 if stop is not None:
                     self._matcher = self._new_matcher()
             self._message.feed(text)
@@ -85,7 +99,7 @@ class Reader:
             if self.stopped_after_tokens is not None:
                 break
             self._tokens_seen += 1
-            text, stopped = self._watch(self._text.feed(token_id))
+            text, stopped = self._watch(self._text.feed((token_id,)))
             gained = self._message.end(text, stopped) if stopped is not None else self._message.feed(text)
             if self._one_call and stopped is None and _calls_again(gained):
                 # SGLang binds few formats to one call, so the answer ends where the second begins.
@@ -95,14 +109,16 @@ class Reader:
         return self._allowed(parts)
 
     def end(self, token_ids: Sequence[int], finished: Finished) -> list[Part]:
-        """Take the last tokens, a stop token included, which is not shown, and tell all that was held back."""
+        """Take the last tokens, a stop token included, which is shown only where it is asked for, and tell all that was held back."""
         matched = finished.matched_token_id
+        if self._include_stop and matched not in self._hidden_stop_ids:
+            matched = None
         kept = token_ids[-1:] if matched in self._kept_stop_ids else ()
         parts = self.feed(token_ids if matched is None else token_ids[:-1])
         if self.stopped_after_tokens is None:
             self._tokens_seen += len(kept)
             # An unfinished character can still complete a stop, as U+FFFD.
-            text, stopped = self._watch("".join(map(self._text.feed, kept)) + self._text.flush())
+            text, stopped = self._watch(self._text.feed(kept) + self._text.flush())
             if stopped is None and self._matcher is not None:
                 text += self._matcher.flush()
             parts += self._message.end(text, stopped or finished)
@@ -116,13 +132,31 @@ class Reader:
 
     def _watch(self, text: str) -> tuple[str, Finished | None]:
         """The text before a stop string or what may become one, and the end that it makes."""
-        if self._matcher is None or self._tokens_seen <= self._min_tokens:
+        if self._matcher is None:
             return text, None
-        text, stop = self._matcher.feed(text)
+        if self._tokens_seen <= self._min_tokens:
+            self._note_answer(text)
+            return text, None
+        text, stop = self._search(self._matcher, text)
         if stop is None:
             return text, None
         self.stopped_after_tokens, self.matched_stop = self._tokens_seen, stop
         return text, Finished("stop", 0, self._tokens_seen, matched_stop=stop)
+
+    def _search(self, matcher: StopMatcher, text: str) -> tuple[str, str | None]:
+        """Look for stops where the text is of the answer."""
+        thought_chars = len(text) - self._note_answer(text)
+        answer, stop = matcher.feed(text[thought_chars:])
+        return text[:thought_chars] + answer, stop
+
+    def _note_answer(self, text: str) -> int:
+        """How many of the text's last characters are of the answer."""
+        if self._answering is None:
+            return len(text)
+        chars = self._answering.chars_in(text)
+        if chars:
+            self._answering = None
+        return chars
 
 
 def _calls_again(parts: Sequence[Part]) -> bool:

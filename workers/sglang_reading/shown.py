@@ -58,22 +58,25 @@ class Shown:
 
     def call(self, item: Any) -> list[Part]:
         """A piece of a call, SGLang's `ToolCallItem`."""
-        self.call_chars = len(item.parameters or "") + (0 if item.name else self.call_chars)
+        arguments = _whole_characters(item.parameters or "")
+        self.call_chars = len(arguments) + (0 if item.name else self.call_chars)
         call = self._by_tool_index.get(item.tool_index)
         if item.name:
             call = self._by_tool_index[item.tool_index] = _ShownCall(len(self._calls), item.name)
             self._calls.append(call)
-            call.arguments.append(item.parameters or "")
-            return [ToolCall(call.index, self._ids.of(call.index, item.name), item.name, item.parameters or "")]
-        if call is None or not item.parameters:
+            call.arguments.append(arguments)
+            return [ToolCall(call.index, self._ids.of(call.index, item.name), item.name, arguments)]
+        if call is None or not arguments:
             return []
-        call.arguments.append(item.parameters)
-        return [ToolCall(call.index, arguments=item.parameters)]
+        call.arguments.append(arguments)
+        return [ToolCall(call.index, arguments=arguments)]
 
     def settle(self, whole: WholeMessage) -> list[Part]:
         """What is missing of `whole`. What was shown beyond it, as the beginning of a call that was cut off, stays."""
         parts: list[Part] = []
-        thought = self._reasoning.rest(whole.reasoning)
+        # What separates the thinking from what follows belongs to neither, and would come behind it here.
+        reasoning = whole.reasoning.rstrip() if whole.content or whole.calls or self._content.begun or self._calls else whole.reasoning
+        thought = self._reasoning.rest(reasoning)
         if thought:
             parts.append(Reasoning(thought))
         # Some parsers of whole texts make content of thinking that ends in no answer; it was shown as thinking.
@@ -83,7 +86,8 @@ class Shown:
         # A call that is cut off is none to parsers of whole texts, some of which then count its text as content.
         if content and len(self._calls) <= len(whole.calls):
             parts.append(Content(content))
-        for index, call in enumerate(whole.calls):
+        for index, read in enumerate(whole.calls):
+            call = WholeCall(read.name, _whole_characters(read.arguments))
             if index >= len(self._calls):
                 self._calls.append(_ShownCall(index, call.name))
                 parts.append(ToolCall(index, self._ids.of(index, call.name), call.name, call.arguments))
@@ -100,6 +104,11 @@ class _Prose:
     def __init__(self) -> None:
         self._shown: list[str] = []
         self.waiting = ""
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything went out."""
+        return bool(self._shown)
 
     def take(self, text: str) -> str:
         """What of the text may go out."""
@@ -149,3 +158,9 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _whole_characters(arguments: str) -> str:
+    """SGLang reads and writes the JSON of a call, and with it escapes of half a character (`"\\ud83d"`), which are no text that could be
+    sent. They become U+FFFD."""
+    return arguments if arguments.isascii() else arguments.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

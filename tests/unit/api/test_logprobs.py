@@ -1,6 +1,7 @@
 """What is told of tokens: their bytes, their offsets, and nothing twice or too much, however they came."""
 
 import asyncio
+import itertools
 import struct
 from array import array
 from collections.abc import Sequence
@@ -19,12 +20,12 @@ from frontend.mesh.rank import Rank
 from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.models import ServedModel
 from frontend.routing.route import Placement, Route
-from frontend.text.detokenizer import Detokenizing
 from frontend.text.gain import Answer
 from frontend.text.output import ChoiceText, OutputRules
-from frontend.text.pieces import PieceTable
 from kv_events.index import BlockBudget
+from protocol.detokenizer import Detokenizing
 from protocol.membership import Capacity, Hello, ModelCard
+from protocol.pieces import PieceTable
 from protocol.replies import Delta, Extras, Finished, Logprobs
 from protocol.requests import Generate, LogprobsWanted, Sampling
 from protocol.tokens import pack_tokens
@@ -73,6 +74,26 @@ def test_completions_tell_where_each_token_begins_in_the_text() -> None:
     assert told["text_offset"] == [0, 0, 2, 5, 6, 7]  # "Hello 🦜!"; a special token takes no room
     assert told["token_logprobs"] == [None, -1, -2, -3, -4, -5]
     assert told["top_logprobs"][0] is None
+
+
+def _char_of_byte(text: bytes) -> list[int]:
+    """The character of the text, as it reads with replacements, that each byte is part of."""
+    chars: list[int] = []
+    while len(chars) < len(text):
+        start = len(chars)
+        sizes = [size for size in (1, 2, 3, 4) if text[start : start + size].decode(errors="replace")[1:] == ""]
+        whole = [size for size in sizes if "\ufffd" not in text[start : start + size].decode(errors="replace")]
+        size = min(whole or [max(sizes)])
+        chars += [chars[-1] + 1 if chars else 0] * min(size, len(text) - start)
+    return chars
+
+
+@settings(max_examples=300, deadline=None)
+@given(ids=st.lists(st.integers(HE, BAD), min_size=1, max_size=12))
+def test_an_offset_is_that_of_the_character_that_the_token_begins_in(ids: list[int]) -> None:
+    chars = _char_of_byte(b"".join(PIECES[id_] for id_ in ids))
+    starts = itertools.accumulate((len(PIECES[id_]) for id_ in ids[:-1]), initial=0)
+    assert told_by(ids, scored([-1.0] * len(ids)))["text_offset"] == [chars[start] for start in starts]
 
 
 def test_the_chosen_token_is_among_the_likeliest_and_twins_in_text_show_the_likelier() -> None:

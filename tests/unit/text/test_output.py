@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as HfTokenizer
 
-from frontend.text.detokenizer import Detokenizing
 from frontend.text.inspection import inspect_tokenizer
 from frontend.text.output import ChoiceText, OutputRules
+from protocol.detokenizer import Detokenizing
 from protocol.replies import Finished
 from protocol.tokens import pack_tokens
 

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from frontend.text.detokenizer import Detokenizing
+from protocol.detokenizer import Detokenizing
 from tests.unit.text.conftest import BUILDERS
 from workers.demo_model import demo_model_dir
 from workers.sglang_pieces import piece_table
