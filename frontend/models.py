@@ -137,7 +137,10 @@ class ModelLoader:
         templates: dict[str, ChatTemplate] = {}
         for name, source in files.chat_templates.items():
             try:
-                templates[name] = ChatTemplate(source, files.special_tokens)
+                templates[name] = template = ChatTemplate(source, files.special_tokens)
+                if template.habits.unprinted:
+                    kinds = ", ".join(sorted(template.habits.unprinted))
+                    log.warning("%s: its chat template leaves out %s: requests with such messages will be refused", card.name, kinds)
             except ValueError as error:
                 log.warning("%s: chat requests will be refused: %s", card.name, error)
         log.info("loaded %s: tokenizer %s, %d chat templates", card.name, tokenizer.backend_name, len(templates))

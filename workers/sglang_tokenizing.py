@@ -13,8 +13,9 @@ from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
 from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 
 from protocol.errors import InvalidRequest
+from protocol.instructions import InstructionPlaces, place_instructions
 from protocol.pieces import PIECES_FILE
-from protocol.tokens import pack_tokens
+from protocol.tokens import pack_tokens, unpack_tokens
 from workers.sglang_arguments import one_line
 from workers.sglang_pieces import piece_table
 
@@ -31,6 +32,8 @@ class SglangPrompts:
         self._tokenizer = manager.tokenizer
         self._multimodal = bool(manager.model_config.is_multimodal)
         self._serving = OpenAIServingChat(manager, templates)
+        inline = bool(self._serving.supports_inline_system)
+        self._places = InstructionPlaces(developer=self._knows_developers(), leading=inline, inline=inline)
         self._folder = TemporaryDirectory(prefix="kvmesh-")
 
     def pieces_file(self, vocab_size: int) -> Path:
@@ -52,8 +55,22 @@ class SglangPrompts:
         Raises:
             InvalidRequest: SGLang refuses the messages or its template does.
         """
+        body = msgspec.json.decode(chat)
+        body["messages"] = place_instructions(body["messages"], self._places)
+        return self._of_body(body)
+
+    def _knows_developers(self) -> bool:
+        """Whether the template prints what a developer says."""
+        word = "Halcyon"
+        body = {"model": "", "messages": [{"role": "developer", "content": word}, {"role": "user", "content": "Hi."}]}
         try:
-            body = msgspec.json.decode(chat)
+            tokens, _ = self._of_body(body)
+            return word in self._tokenizer.decode(list(unpack_tokens(tokens)))
+        except Exception:  # noqa: BLE001 - models of vectors have no template, and what a template raises is no reason not to start
+            return False
+
+    def _of_body(self, body: dict[str, Any]) -> tuple[bytes, list[str]]:
+        try:
             begins_answer = body.pop("add_generation_prompt", None)
             request = ChatCompletionRequest.model_validate(body)
             if begins_answer is not None:

@@ -78,7 +78,7 @@ def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
         raise UnsupportedParameter("verbosity can only be 'medium' with the models served here.", param="verbosity")
     if request.prompt_cache_retention == "24h":
         raise UnsupportedParameter("prompt_cache_retention can only be 'in-memory' here.", param="prompt_cache_retention")
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise InvalidRequest("top_logprobs is only allowed when logprobs is true.", param="top_logprobs")
     if request.add_generation_prompt and request.continue_final_message:
         raise InvalidRequest("add_generation_prompt and continue_final_message exclude each other.", param="continue_final_message")

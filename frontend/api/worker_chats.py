@@ -1,11 +1,12 @@
 """Chats of models whose workers render and tokenize: what they are told of a request."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from frontend.api.encoding import CHARS_PER_TOKEN_MAX
 from frontend.api.schemas import ChatCompletionRequest
+from frontend.text.messages import with_arguments
 from frontend.text.worker_tokenizer import WorkerTokenizer
 from protocol.errors import ContextOverflow
 from protocol.membership import ModelCard
@@ -36,6 +37,7 @@ async def ask_for_chat(tokenizer: WorkerTokenizer, card: ModelCard, request: Cha
         InvalidRequest, NoWorker, Overloaded, DeadlineExceeded: as the worker says, or nobody does.
     """
     fields = {name: value for name in _RENDERED_BY if (value := getattr(request, name)) is not None}
+    fields["messages"] = [_readable(message) for message in request.messages]
     chat = _encode({"model": card.name, **fields})
     if len(chat) > card.context_length * CHARS_PER_TOKEN_MAX * _JSON_BYTES_PER_CHAR_MAX:
         raise ContextOverflow(
@@ -44,3 +46,8 @@ async def ask_for_chat(tokenizer: WorkerTokenizer, card: ModelCard, request: Cha
             param="messages",
         )
     return await tokenizer.encode_chat(chat)
+
+
+def _readable(message: dict[str, Any]) -> dict[str, Any]:
+    """With calls whose arguments are objects: SGLang refuses others."""
+    return message | {"tool_calls": with_arguments(message["tool_calls"])} if message.get("tool_calls") else message

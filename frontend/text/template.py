@@ -4,16 +4,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.runtime import new_context
 
-from frontend.text.messages import normalize_messages
+from frontend.text.habits import habits_of
+from frontend.text.messages import ContentForm, normalize_messages
 from frontend.text.sandbox import RENDERED_CHARS_MAX, ChatEnvironment, TemplateRefusal, chat_environment
 from protocol.errors import InvalidRequest
-
-ContentForm = Literal["string", "openai"]
 
 ERROR_CHARS_MAX: Final = 500
 """Of a template's error text; a template may quote a whole conversation in it."""
@@ -40,6 +39,7 @@ class ChatTemplate:
 
     Attributes:
         content_form: "openai" if the template loops over the parts of a message's content, else "string".
+        habits: what it does with the messages that it is given.
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str], *, now: Callable[[], datetime] = _local_now) -> None:
@@ -54,6 +54,7 @@ class ChatTemplate:
         self._globals: dict[str, Any] = dict(self._template.globals)
         self._source = source
         self._special_tokens = dict(special_tokens)
+        self.habits = habits_of(self._try)
 
     def render(
         self,
@@ -85,7 +86,7 @@ class ChatTemplate:
             raise InvalidRequest("messages must not be empty", param="messages")
         if continue_final_message and add_generation_prompt:
             raise InvalidRequest("continue_final_message and add_generation_prompt exclude each other", param="continue_final_message")
-        chat = normalize_messages(messages, self.content_form)
+        chat = normalize_messages(messages, self.content_form, self.habits)
         names: dict[str, Any] = {**self._special_tokens, **template_kwargs}
         names |= {"documents": documents, "add_generation_prompt": add_generation_prompt}
         render = self._render_open if continue_final_message else self._render_names
@@ -96,6 +97,14 @@ class ChatTemplate:
         except _TEMPLATE_FAULTS:
             functions = [tool.get("function", tool) for tool in tools]
             return _clear_errors(lambda: render(names | {"messages": chat, "tools": functions}))
+
+    def _try(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str | None:
+        """The text of messages that are as the template wants them; None if it does not take them."""
+        names = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": True}
+        try:
+            return self._render_names(self._special_tokens | names)
+        except (InvalidRequest, *_TEMPLATE_FAULTS):
+            return None
 
     def _render_names(self, names: dict[str, Any]) -> str:
         parts: list[str] = []
@@ -124,8 +133,9 @@ class ChatTemplate:
         cut = rendered.rindex(tag)
         if rendered.startswith(_CONTINUE_TAG, cut):
             return rendered[:cut]
-        # The template trimmed the message, and would have trimmed its own trailing space too.
-        return rendered[:cut].rstrip()
+        # The template trimmed the message, and would have trimmed its own trailing space too; an empty one has none, and what stands
+        # before it is the header's.
+        return rendered[:cut].rstrip() if final_text.strip() else rendered[:cut]
 
 
 def _tag_final_text(message: dict[str, Any]) -> str:

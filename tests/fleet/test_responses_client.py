@@ -99,7 +99,6 @@ def test_the_clients_own_accumulator_takes_the_stream(client: openai.OpenAI) -> 
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}]}, "input[0].content[0].type"),
         ({"input": [{"role": "user"}]}, "input[0]"),
-        ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "no json"}]}, "input"),
         ({"max_output_tokens": 100_000}, "input"),
         ({"reasoning": {"summary": "detailed"}}, "reasoning.summary"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),

@@ -64,6 +64,21 @@ def _options(entry: dict[str, Any]) -> dict[str, Any]:
     return {"model": MODEL, "messages": entry["messages"], "max_tokens": entry["max_tokens"], "temperature": 0, "extra_body": extra}
 
 
+def test_a_history_as_others_send_it_has_the_prompt_of_ours(client: openai.OpenAI) -> None:
+    def prompt_tokens(*messages: Any) -> int:
+        answer = client.chat.completions.create(model=MODEL, messages=messages, max_tokens=2)
+        assert answer.usage is not None
+        return answer.usage.prompt_tokens
+
+    user, call = {"role": "user", "content": "hi"}, {"name": "f", "arguments": "{}"}
+    calls = {"role": "assistant", "content": "", "tool_calls": [{"id": "a", "type": "function", "function": call}]}
+    cut = {"role": "assistant", "content": None, "function_call": call | {"arguments": '{"value": '}}
+    ours = prompt_tokens(user, calls, {"role": "tool", "tool_call_id": "a", "content": "r"})
+    assert prompt_tokens({**user, "role": "User"}, cut, {"role": "function", "name": "f", "content": "r"}) == ours
+    system = prompt_tokens({"role": "system", "content": "Be brief."}, user)
+    assert prompt_tokens({"role": "developer", "content": "Be brief."}, user) == system > prompt_tokens(user)
+
+
 def test_no_tokenizer_reaches_the_frontend(fleet: Fleet) -> None:
     files = [path for path in (fleet.directory / "cache").rglob("*") if path.is_file()]
     assert len(files) == 2  # the table of each model

@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 def chat_of(request: CountTokensRequest) -> ChatCompletionRequest:
     """The chat whose prompt is this request's, without what says how to generate.
 
-    A last message of the assistant is continued.
+    A last message of the assistant is continued; an empty one is where the answer begins anyway.
 
     Raises:
         InvalidRequest: fields that contradict each other.
@@ -41,6 +41,8 @@ def chat_of(request: CountTokensRequest) -> ChatCompletionRequest:
     messages = _system(request.system)
     for at, message in enumerate(request.messages):
         messages += _messages(message, f"messages[{at}]")
+    if len(messages) > 1 and messages[-1] == {"role": "assistant", "content": ""}:
+        messages.pop()
     tools = None if not request.tools else [_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.tools)]
     continued = messages[-1]["role"] == "assistant" and bool(messages[-1].get("content")) and not messages[-1].get("tool_calls")
     config = request.output_config
