@@ -15,6 +15,7 @@ from frontend.api.completions import completions
 from frontend.api.embeddings import embeddings
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.exchange import Exchange
+from frontend.api.ignored import Ignored, IgnoredLog
 from frontend.api.native.endpoint import generate
 from frontend.api.request_id import with_request_id
 from frontend.api.rerank import rerank, score
@@ -64,6 +65,8 @@ class Application:
         self._bodies = BodyBudget()
         self._body_bytes_max = settings.body_limit_mb * 1_000_000
         self._request_timeout_s = settings.request_timeout
+        self._unknown_fields = settings.unknown_fields
+        self._ignored_log = IgnoredLog()
         self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=HOT_PATHS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,6 +87,7 @@ class Application:
             budget=self._bodies,
             timeout_s=self._request_timeout_s,
             now_unix_s=time.time(),
+            ignored=Ignored(self._unknown_fields),
         )
         exchange.errors = ERROR_FORMS.get(path, OPENAI_ERRORS)
         self._drain.enter(exchange)
@@ -93,6 +97,8 @@ class Application:
         finally:
             self._answers.inflight.dec()
             self._drain.leave(exchange)
+        if exchange.ignored.names:
+            self._ignored_log.note(exchange.ignored, path)
         self._answers.count(path, error, model=self._known(exchange.model) if error else "", streams=exchange.streams)
 
     async def _run(self, handler: Handler, exchange: Exchange) -> None:

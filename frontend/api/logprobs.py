@@ -22,8 +22,13 @@ LOGPROB_MIN: Final = -9999.0
 def logprobs_wanted(request: ChatCompletionRequest | CompletionRequest) -> LogprobsWanted | None:
     """What to ask the engine for; None if nothing."""
     if isinstance(request, CompletionRequest):
-        return None if request.logprobs is None else LogprobsWanted(request.logprobs, of_prompt=bool(request.echo))
-    return LogprobsWanted(request.top_logprobs or 0) if request.logprobs else None
+        asked, of_prompt = request.logprobs, bool(request.echo and request.logprobs is not None)
+    else:
+        asked, of_prompt = (request.top_logprobs or 0) if request.logprobs else None, False
+    beside = request.prompt_logprobs
+    if beside is not None:
+        return LogprobsWanted(max(asked or 0, beside), of_prompt=True)
+    return None if asked is None else LogprobsWanted(asked, of_prompt=of_prompt)
 
 
 class Score(NamedTuple):
@@ -67,10 +72,14 @@ class TokenTexts:
         return {"token": self.text(token_id), "logprob": logprob, "bytes": list(self._served.token_bytes(token_id))}
 
 
-def chat_logprobs(texts: TokenTexts, told: Sequence[tuple[bytes, Sequence[Logprobs]]]) -> dict[str, Any]:
-    """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their log probabilities."""
+def chat_logprobs(texts: TokenTexts, told: Sequence[tuple[bytes, Sequence[Logprobs]]], top: int | None = None) -> dict[str, Any]:
+    """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their log probabilities.
+
+    Args:
+        top: how many of the likeliest tokens are told, where the engine was asked for more; None: all.
+    """
     content = [
-        texts.chat_entry(score.token_id, score.logprob) | {"top_logprobs": [texts.chat_entry(*other) for other in score.top]}
+        texts.chat_entry(score.token_id, score.logprob) | {"top_logprobs": [texts.chat_entry(*other) for other in score.top[:top]]}
         for packed, parts in told
         for score in scores(packed, parts)
     ]
@@ -82,12 +91,14 @@ class CompletionLogprobs:
 
     Args:
         skip_special_tokens: as in the text that the offsets point into.
+        top: how many of the likeliest tokens are told, where the engine was asked for more.
     """
 
-    def __init__(self, texts: TokenTexts, served: ServedModel, *, skip_special_tokens: bool) -> None:
+    def __init__(self, texts: TokenTexts, served: ServedModel, *, skip_special_tokens: bool, top: int | None = None) -> None:
         self._texts = texts
         self._served = served
         self._skip_special_tokens = skip_special_tokens
+        self._top_told = top
         self._detokenizer = served.new_detokenizer(skip_special_tokens=skip_special_tokens)
         self._offset = 0
         """Characters before the next token."""
@@ -119,7 +130,7 @@ class CompletionLogprobs:
         if score.logprob is None:
             return None
         top: dict[str, float] = {}
-        for token_id, logprob in (*score.top, (score.token_id, score.logprob)):
+        for token_id, logprob in (*score.top[: self._top_told], (score.token_id, score.logprob)):
             top.setdefault(self._texts.text(token_id), logprob)
         return top
 

@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def generate(exchange: Exchange, runner: Runner) -> None:
     """Answer one request, a batch or not, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model, exchange.streams = request.model or runner.only_model(), request.stream
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
