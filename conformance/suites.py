@@ -60,6 +60,7 @@ SUITES: Final = (
         ),
         cwd="conformance/vercel",
     ),
+    _pytest("agents", "conformance/agents"),
     _pytest("parameters", "conformance/parameters"),
     Suite(
         "schemathesis",
