@@ -1,6 +1,7 @@
 """What a model would say that knows what to do: decided from the prompt alone, so that a prompt that lost something shows.
 
-The demo model is too small to work with an agent. It still makes the answers, token by token on real SGLang, held to this text by a grammar.
+The demo model is too small to work with an agent. It still makes the answers, token by token on real SGLang, held to this text by a
+grammar.
 """
 
 import json

@@ -1,6 +1,7 @@
 """`python -m conformance.agents.scripted_worker …`: a worker on real SGLang whose demo model says what script.py has for it.
 
-All else is as everywhere: requests come as agents send them, are rendered, routed, batched and sampled, and SGLang's parsers read the answer.
+All else is as everywhere: requests come as agents send them, are rendered, routed, batched and sampled, and SGLang's parsers read the
+answer.
 """
 
 import json

@@ -16,6 +16,7 @@ _LEGS: Final = "how engines work together is arranged by the server"
 _MEDIA: Final = "media belong into the messages, and the models served here read text"
 _RANKS: Final = "use nvext.dp_rank or the header x-dp-rank"
 _SEARCH: Final = "there is no beam search here"
+VERBOSITY_FIXED: Final = "it can only be 'medium' with the models served here"
 THINKING_UNBOUNDED: Final = "the length of the thinking cannot be bounded; max_tokens bounds thinking and answer together"
 
 REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -104,7 +105,7 @@ def refuse_unsupported_chat(request: ChatCompletionRequest, ignored: Ignored = R
     if request.modalities not in (None, ["text"]):
         raise UnsupportedParameter("modalities must be ['text']: only text is made here.", param="modalities")
     if request.verbosity not in (None, "medium"):
-        ignored.add("verbosity", "it can only be 'medium' with the models served here")
+        ignored.add("verbosity", VERBOSITY_FIXED)
     if request.prompt_cache_retention == "24h":
         ignored.add("prompt_cache_retention", "it can only be 'in-memory' here")
     if request.top_logprobs is not None and not request.logprobs:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from frontend.api.grammars import JsonSchemaFormat, NamedSchema, ResponseFormat
 from frontend.api.ignored import Ignored
+from frontend.api.refusals import VERBOSITY_FIXED
 from frontend.api.responses.items import messages_of
 from frontend.api.responses.schemas import FlatSchemaFormat, ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
@@ -15,7 +16,6 @@ PARAM_NAMES: Final = {
     "max_completion_tokens": "max_output_tokens",
     "response_format": "text.format",
     "reasoning_effort": "reasoning.effort",
-    "verbosity": "text.verbosity",
 }
 """Field of the chat → field of this API."""
 
@@ -68,7 +68,6 @@ def chat_of(request: ResponsesRequest, offered: OfferedTools, ignored: Ignored) 
         tools=offered.functions or None,
         tool_choice=offered.choice(request.tool_choice),
         response_format=None if text is None else _response_format(text.format),
-        verbosity=None if text is None else text.verbosity,
         reasoning_effort=None if request.reasoning is None else request.reasoning.effort,
         max_completion_tokens=request.max_output_tokens,
         logprobs=logprobs or None,
@@ -81,6 +80,8 @@ def _refuse(request: ResponsesRequest, ignored: Ignored) -> None:
     """An overflow is an error whatever `truncation` says, so that until then "auto" is as good as "disabled"."""
     if request.background:
         raise UnsupportedParameter("background is not supported: nothing is kept that could be asked for later.", param="background")
+    if request.text is not None and request.text.verbosity not in (None, "medium"):
+        ignored.add("text.verbosity", VERBOSITY_FIXED)
     for name in request.include or ():
         if name not in (_LOGPROBS, _ENCRYPTED) and not name.startswith(_OF_TOOLS):
             ignored.add(f"include.{name}", f"known are {_LOGPROBS} and {_ENCRYPTED}", param="include")
