@@ -24,6 +24,7 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         # OpenAI
         "audio": "no audio is made here",
         "functions": "use tools",
+        "moderation": "nothing is moderated here",
         "function_call": "use tool_choice",
         "prediction": "predicted outputs are not supported",
         "web_search_options": "nothing is searched here; offer a tool instead",

@@ -30,6 +30,7 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "conversation": _STATELESS,
         "max_tool_calls": "no tools are run here",
+        "moderation": "nothing is moderated here",
         "previous_response_id": _STATELESS,
         "prompt": "no prompt templates are stored here; send their text as instructions and input",
         "context_management": "the context is the client's; what is sent is what the model reads",
