@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from frontend.api.chat_wishes import echoed_text, under_our_names
+from frontend.api.chat_wishes import change, echoed_text, under_our_names
 from frontend.api.chunks import ChunkWriter
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
@@ -151,17 +151,15 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
     texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
     begun: set[int] = set()
     ids = StreamedIds() if request.return_token_ids else None
+    changed = bool(request.echo) or request.include_reasoning is False or ids is not None
 
     def chunk(choice: Choice, gain: Gain) -> bytes:
         last, logprobs, first = last_of(choice, request), b"null", choice.index not in begun
         if gain.token_ids:
             logprobs = _encode(chat_logprobs(texts, [(gain.token_ids, gain.logprobs)]))
-        if request.include_reasoning is False:
-            gain.reasoning = ""
-        if first and request.echo:
-            gain.text = echoed_text(request) + gain.text
-        if ids is not None:
-            logprobs += ids.fragment(choice)
+        if changed:
+            change(gain, request, first=first)
+            logprobs += b"" if ids is None else ids.fragment(choice)
         if first or gain.reasoning or gain.calls or not gain.text:
             told = writer.delta(choice.index, _encode(delta_of(gain, first=first)), last, logprobs)
             told = with_prompt_ids(told, run.prompt) if ids is not None and not begun else told

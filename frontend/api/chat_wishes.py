@@ -5,6 +5,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from frontend.api.schemas import ChatCompletionRequest
+from frontend.text.gain import Gain
 
 
 def under_our_names(request: ChatCompletionRequest) -> ChatCompletionRequest:
@@ -29,3 +30,15 @@ def echoed_text(request: ChatCompletionRequest) -> str:
 def _text(part: Any) -> str:
     text = cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else None
     return text if isinstance(text, str) else ""
+
+
+def change(gain: Gain, request: ChatCompletionRequest, *, first: bool) -> None:
+    """Make of a stream's gain what is shown of it.
+
+    Args:
+        first: it is the first of its choice.
+    """
+    if request.include_reasoning is False:
+        gain.reasoning = ""
+    if first:
+        gain.text = echoed_text(request) + gain.text
