@@ -1,8 +1,8 @@
 """What an answer must look like: the fields that say so, and the grammar that they come to.
 
 Five families of names mean the same: OpenAI's `response_format`, vLLM's `structured_outputs`, its and Dynamo's `guided_*`, and SGLang's own
-`json_schema`, `regex`, `ebnf` and `structural_tag`. At most one of them may be set. The bounds here are those that a frontend can check; what they let
-through and still takes too long or too much memory is found out by the worker (workers/sglang_grammars.py).
+`json_schema`, `regex`, `ebnf` and `structural_tag`. At most one of them may be set. The bounds here are those that a frontend can check;
+what they let through and still takes too long or too much memory is found out by the worker (workers/sglang_grammars.py).
 
 `strict: false` of a JSON schema is no weaker than true, as in SGLang: the output always conforms.
 """
