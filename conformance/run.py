@@ -17,8 +17,6 @@ from conformance.outcomes import Outcome, read_junit, summary
 from conformance.stack import AGENT_MODEL, CHAT_MODEL, EMBEDDING_MODEL, ROOT, StackFailed, started
 from conformance.suites import SUITES, Suite
 
-SUITE_S_MAX = 420
-
 
 def main(argv: Sequence[str]) -> int:
     """Run the suites; returns the exit code."""
@@ -61,7 +59,7 @@ def _run(suite: Suite, environment: dict[str, str], directory: Path, rest: Seque
             [*command, *(rest if suite.is_pytest else ())],
             cwd=ROOT / suite.cwd,
             env=os.environ | environment | suite.env,
-            timeout=SUITE_S_MAX,
+            timeout=suite.seconds_max,
             check=False,
         ).returncode
     except subprocess.TimeoutExpired:

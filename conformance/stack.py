@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from workers.demo_model import demo_model_dir
 from workers.free_ports import reserve_ports
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -72,7 +71,7 @@ def started(logs: Path, *, embedding_model: Path, with_agent_model: bool) -> Ite
         if with_agent_model:
             models.add(AGENT_MODEL)
             scripted = [bin_dir / "python", "-m", "conformance.agents.scripted_worker", "--frontend", mesh, *PARSERS]
-            parts.append(_start(logs, "agent", [*scripted, "--model-path", demo_model_dir(), "--served-model-name", AGENT_MODEL]))
+            parts.append(_start(logs, "agent", [*scripted, "--served-model-name", AGENT_MODEL]))
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(url, parts, models)
         yield url

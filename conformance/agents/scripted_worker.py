@@ -18,6 +18,14 @@ from workers.demo_model import demo_model_dir
 from workers.run import run
 from workers.sglang_engine import SglangEngine
 
+_MODEL: Final = (
+    *("--model-path", str(demo_model_dir()), "--load-format", "dummy"),
+    *("--json-model-override-args", '{"num_hidden_layers": 1, "layer_types": ["full_attention"]}'),
+    *("--context-length", "32768", "--max-total-tokens", "49152"),
+)
+"""The demo model with one layer of four, and that without weights: a grammar makes every answer, and agents' prompts are long for two cores.
+The cache takes the longest of them and a session beside it."""
+
 _THOUGHT: Final = "</think>"
 _AT_ONCE: Final = 100.0
 """A bias with which a token comes first. Where a prompt asks for thinking it ends the thinking, which no grammar holds."""
@@ -51,7 +59,7 @@ def main() -> int:
         submit(engine, script.hold(request))
 
     SglangEngine.submit = hold_and_submit
-    return run()
+    return run([*sys.argv[1:], *_MODEL])
 
 
 if __name__ == "__main__":
