@@ -40,7 +40,7 @@ bench: setup
 	$(BIN)/python -m bench.run --table standard --name local/standard
 
 # Clients' own packages stay out of kvmesh's environment.
-conformance: setup .venv-conformance/.ready conformance/vercel/node_modules/.ready
+conformance: setup .venv-conformance/.ready conformance/vercel/node_modules/.ready conformance/agents/node_modules/.ready
 	$(BIN)/python -m conformance.run $(ARGS)
 
 .venv-conformance/.ready: requirements/conformance.txt
@@ -52,5 +52,10 @@ conformance/vercel/node_modules/.ready: conformance/vercel/package.json conforma
 	cd conformance/vercel && npm ci --no-audit --no-fund --silent
 	touch $@
 
+# The newest agents, each time that this is made: 1.2 GB of programs that bring their own runtimes.
+conformance/agents/node_modules/.ready: conformance/agents/package.json
+	cd conformance/agents && npm install --no-audit --no-fund --no-package-lock --silent
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-* conformance/vercel/node_modules build dist *.egg-info
+	rm -rf $(VENV) .venv-* conformance/vercel/node_modules conformance/agents/node_modules build dist *.egg-info

@@ -11,14 +11,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from conformance.outcomes import Outcome, read_junit, summary
-from conformance.stack import CHAT_MODEL, EMBEDDING_MODEL, ROOT, StackFailed, started
+from conformance.stack import AGENT_MODEL, CHAT_MODEL, EMBEDDING_MODEL, ROOT, StackFailed, started
 from conformance.suites import SUITES, Suite
-
-SUITE_S_MAX = 420
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,16 +34,22 @@ def main(argv: Sequence[str]) -> int:
         directory = Path(tempfile.mkdtemp(prefix="kvmesh-conformance-"))
         started_at = time.monotonic()
         try:
-            url = options.url or stack.enter_context(started(directory, embedding_model=_embedding_model()))
+            url = options.url or stack.enter_context(_started(directory, chosen))
         except StackFailed as failure:
             print(f"conformance: the stack did not start: {failure}", file=sys.stderr)
             return 1
         print(f"conformance: stack at {url} after {time.monotonic() - started_at:.0f} s, logs in {directory}", flush=True)
         environment = {"KVMESH_URL": url, "KVMESH_CHAT_MODEL": options.model, "KVMESH_EMBEDDING_MODEL": options.embedding_model}
+        environment["KVMESH_AGENT_MODEL"] = AGENT_MODEL
         environment["KVMESH_WRITE"] = "1" if options.write else "0"
         outcomes = [_run(suite, environment, directory, options.rest) for suite in chosen]
     print(summary(outcomes))
     return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+def _started(directory: Path, chosen: Sequence[Suite]) -> AbstractContextManager[str]:
+    with_agent_model = any(suite.name == "agents" for suite in chosen)
+    return started(directory, embedding_model=_embedding_model(), with_agent_model=with_agent_model)
 
 
 def _run(suite: Suite, environment: dict[str, str], directory: Path, rest: Sequence[str]) -> Outcome:
@@ -58,7 +62,7 @@ def _run(suite: Suite, environment: dict[str, str], directory: Path, rest: Seque
             [*command, *(rest if suite.is_pytest else ())],
             cwd=ROOT / suite.cwd,
             env=os.environ | environment | suite.env,
-            timeout=SUITE_S_MAX,
+            timeout=suite.seconds_max,
             check=False,
         ).returncode
     except subprocess.TimeoutExpired:

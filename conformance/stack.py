@@ -17,6 +17,8 @@ from workers.free_ports import reserve_ports
 ROOT: Final = Path(__file__).resolve().parents[1]
 CHAT_MODEL: Final = "kvmesh-demo"
 EMBEDDING_MODEL: Final = "all-minilm-l6-v2"
+AGENT_MODEL: Final = "kvmesh-agent"
+"""The demo model, told what to say (conformance/agents)."""
 
 READY_S_MAX: Final = 240.0
 """Two engines that start at once on two cores, from a cold disk."""
@@ -45,12 +47,13 @@ class Part:
 
 
 @contextmanager
-def started(logs: Path, *, embedding_model: Path) -> Iterator[str]:
+def started(logs: Path, *, embedding_model: Path, with_agent_model: bool) -> Iterator[str]:
     """The stack's base URL without `/v1`, once every worker is ready; all of it is stopped in the end.
 
     Args:
         logs: an existing directory for the parts' logs.
         embedding_model: directory of a sentence-transformers model.
+        with_agent_model: also a worker that agents can work with.
     Raises:
         StackFailed: it did not come up.
     """
@@ -64,8 +67,13 @@ def started(logs: Path, *, embedding_model: Path) -> Iterator[str]:
         )
         embedding = [bin_dir / "python", "-m", "workers", "--frontend", mesh, "--embedding-worker"]
         parts.append(_start(logs, "embedding", [*embedding, "--model-path", embedding_model, "--served-model-name", EMBEDDING_MODEL]))
+        models = {CHAT_MODEL, EMBEDDING_MODEL}
+        if with_agent_model:
+            models.add(AGENT_MODEL)
+            scripted = [bin_dir / "python", "-m", "conformance.agents.scripted_worker", "--frontend", mesh, *PARSERS]
+            parts.append(_start(logs, "agent", [*scripted, "--served-model-name", AGENT_MODEL]))
         url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(url, parts)
+        _wait_until_ready(url, parts, models)
         yield url
     finally:
         for part in reversed(parts):
@@ -87,9 +95,9 @@ def _start(logs: Path, name: str, command: Sequence[object]) -> Part:
     return Part(name, popen, log)
 
 
-def _wait_until_ready(url: str, parts: Sequence[Part]) -> None:
+def _wait_until_ready(url: str, parts: Sequence[Part], models: set[str]) -> None:
     deadline = time.monotonic() + READY_S_MAX
-    while _models(url) != {CHAT_MODEL, EMBEDDING_MODEL}:
+    while _models(url) != models:
         for part in parts:
             if part.popen.poll() is not None:
                 raise StackFailed(f"{part.name} ended with exit code {part.popen.returncode}\n{part.last_words()}")

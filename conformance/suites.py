@@ -25,6 +25,7 @@ class Suite:
     Attributes:
         words: the command; `{url}` and `{report}` stand for the stack's URL and the report's path.
         cwd: where it runs, from the repository's root.
+        seconds_max: after which it is ended.
     """
 
     name: str
@@ -32,15 +33,16 @@ class Suite:
     cwd: str = "."
     env: dict[str, str] = field(default_factory=dict[str, str])
     is_pytest: bool = False
+    seconds_max: int = 420
 
     def command(self, *, url: str, report: Path) -> list[str]:
         """The command with its places filled in."""
         return [str(word).format(url=url, report=report) for word in self.words]
 
 
-def _pytest(name: str, *paths: str) -> Suite:
+def _pytest(name: str, *paths: str, seconds_max: int = 420) -> Suite:
     words = (_BIN / "python", "-m", "pytest", "-c", "conformance/pytest.ini", "--rootdir", ".", "--junit-xml", "{report}", *paths)
-    return Suite(name, words, is_pytest=True)
+    return Suite(name, words, is_pytest=True, seconds_max=seconds_max)
 
 
 SUITES: Final = (
@@ -61,6 +63,7 @@ SUITES: Final = (
         ),
         cwd="conformance/vercel",
     ),
+    _pytest("agents", "conformance/agents", seconds_max=900),
     _pytest("parameters", "conformance/parameters"),
     Suite(
         "schemathesis",

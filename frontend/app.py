@@ -101,7 +101,7 @@ async def serve(settings: FrontendSettings) -> None:
     recovery = Recovery(
         mesh, metrics.losses, moves_max=settings.migration_limit, new_request_id=new_request_id, now=asyncio.get_running_loop().time
     )
-    runner = Runner(mesh, recovery, weights=settings.router_weights, unknown_fields=settings.unknown_fields)
+    runner = Runner(mesh, recovery, weights=settings.router_weights)
     drain = Drain[Exchange](grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
     server = Server(
         _http(with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin)),

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from frontend.api.parsing import UnknownFields
+from frontend.api.ignored import UnknownFields
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
 from frontend.text.tokenizer import Backend
@@ -91,8 +91,8 @@ class FrontendSettings:
         env="KVMESH_TOKENIZER_CACHE_MB",
     )
     unknown_fields: UnknownFields = setting(
-        "refuse",
-        "what becomes of request fields that nobody has heard of; those known to be dangerous are always refused",
+        "ignore",
+        "what becomes of request fields that have no effect; ignored ones are named in the answer's header x-kvmesh-ignored",
         env="KVMESH_UNKNOWN_FIELDS",
     )
     request_timeout: float = setting(600.0, "seconds from its arrival after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")

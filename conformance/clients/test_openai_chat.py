@@ -224,7 +224,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nowhere"}}}, "tool_choice"),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}}, "response_format"),
     ({"top_logprobs": 3}, "top_logprobs"),
-    ({"extra_body": {"temprature": 1}}, "temprature"),
     ({"n": 0}, "n"),
 ]
 

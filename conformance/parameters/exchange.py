@@ -18,6 +18,8 @@ class Answer:
     status: int
     body: dict[str, Any]
     events: tuple[dict[str, Any], ...] = ()
+    ignored: str = ""
+    """Names in the header x-kvmesh-ignored."""
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -51,10 +53,11 @@ class Endpoint:
         """The answer to the base request with these fields; None leaves one out."""
         body = {name: value for name, value in {**self.base, **fields}.items() if value is not None}
         answer = self.http.post(self.path, json=body)
+        ignored = answer.headers.get("x-kvmesh-ignored", "")
         if not answer.headers["content-type"].startswith("text/event-stream"):
-            return Answer(answer.status_code, answer.json())
+            return Answer(answer.status_code, answer.json(), ignored=ignored)
         data = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
-        return Answer(answer.status_code, {}, tuple(json.loads(each) for each in data if each != "[DONE]"))
+        return Answer(answer.status_code, {}, tuple(json.loads(each) for each in data if each != "[DONE]"), ignored)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Case:
         return f"{self.name}={json.dumps(self.value)[:40]}"
 
     def outcome(self, endpoint: Endpoint) -> str:
-        """Send it: `honoured: …`, `without effect: …` or `refused: status, code`.
+        """Send it: `honoured: …`, `without effect: …`, `ignored: …` or `refused: status, code`.
 
         Raises:
             AssertionError: it was silently dropped, refused without its name, or the server failed.
@@ -91,6 +94,8 @@ class Case:
             assert 400 <= answer.status < 500, f"{answer.status}: {error}"
             assert re.split(r"[.\[]", error["param"] or "")[0] == self.name, f"refused without its name: {error}"
             return f"refused: {answer.status} `{error['code']}`"
+        if self.name in [name.split(".")[0] for name in answer.ignored.split(", ")]:
+            return f"ignored: {self.says}"
         if self.effect is None:
             return f"without effect: {self.says}"
 

@@ -9,7 +9,7 @@ VALUE_CHARS_MAX: Final = 48
 HEAD: Final = """# OpenAI's parameters
 
 Written by `make conformance ARGS="--write --only parameters"` from requests to a stack with the demo model; `make conformance` fails where it no longer holds.
-The names are those of the `openai` client. *Without effect* is what is taken and changes nothing, as said beside it; nothing else is.
+The names are those of the `openai` client. *Without effect* is what is taken and changes nothing, as said beside it; *ignored* is what the answer's header x-kvmesh-ignored names.
 """  # noqa: E501 - Markdown
 
 

@@ -17,6 +17,7 @@ from frontend.api.embeddings import embeddings
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.exchange import Exchange
 from frontend.api.health_generate import health_generate
+from frontend.api.ignored import Ignored, IgnoredLog
 from frontend.api.native.endpoint import generate
 from frontend.api.request_id import with_request_id
 from frontend.api.rerank import rerank, score
@@ -77,6 +78,8 @@ class Application:
         self._bodies = BodyBudget()
         self._body_bytes_max = settings.body_limit_mb * 1_000_000
         self._request_timeout_s = settings.request_timeout
+        self._unknown_fields = settings.unknown_fields
+        self._ignored_log = IgnoredLog()
         self._posts = HOT_PATHS | {ABORT_PATH: Aborter(lambda: drain.open, allow_all=settings.allow_abort_all)}
         self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=self._posts)
 
@@ -104,6 +107,7 @@ class Application:
             budget=self._bodies,
             timeout_s=self._request_timeout_s,
             now_unix_s=time.time(),
+            ignored=Ignored(self._unknown_fields),
         )
         exchange.errors = ERROR_FORMS.get(path, OPENAI_ERRORS)
         self._drain.enter(exchange)
@@ -113,6 +117,8 @@ class Application:
         finally:
             self._answers.inflight.dec()
             self._drain.leave(exchange)
+        if exchange.ignored.names:
+            self._ignored_log.note(exchange.ignored, path)
         self._answers.count(path, error, model=self._known(exchange.model) if error else "", streams=exchange.streams)
 
     async def _run(self, handler: Handler, exchange: Exchange) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from frontend.api.chat_wishes import change, echoed_text, under_our_names
 from frontend.api.chunks import ChunkWriter
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
+from frontend.api.ignored import REFUSING, Ignored
 from frontend.api.logprobs import TokenTexts, chat_logprobs
 from frontend.api.messages import check_messages
 from frontend.api.parsing import BodyParser
@@ -20,11 +22,13 @@ from frontend.api.running import Runner, ended_by, last_of, stream_chunks, usage
 from frontend.api.sampling import stop_strings
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.api.thinking import template_kwargs
+from frontend.api.token_fields import StreamedIds, choice_fields, prompt_fields, with_prompt_ids
+from frontend.api.tools import told_tools
 from frontend.api.worker_chats import ask_for_chat
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from frontend.text.gain import Answer, Gain
-from protocol.errors import InvalidRequest
+from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.limits import STOPS_MAX
 from protocol.replies import ToolCall
 from protocol.tokens import count_tokens
@@ -39,7 +43,7 @@ _RESERVED_TEMPLATE_KWARGS = frozenset(
 
 async def chat_completions(exchange: Exchange, runner: Runner) -> None:
     """Answer one chat request, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = under_our_names(_parser.parse(await exchange.read_body(), ignored=exchange.ignored))
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
@@ -60,35 +64,47 @@ class ChatRun:
     """A chat that runs. Whoever started it must close the generation.
 
     Attributes:
-        prompt_tokens: of the rendered messages.
+        prompt: the rendered messages, packed u32.
     """
 
     generation: Generation
-    prompt_tokens: int
+    prompt: bytes
     served: ServedModel
 
+    @property
+    def prompt_tokens(self) -> int:
+        """How many the prompt has."""
+        return count_tokens(self.prompt)
 
-async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletionRequest) -> ChatRun:
+
+async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletionRequest, *, cut_to_room: bool = False) -> ChatRun:
     """Check, render, tokenize and dispatch a chat, whichever endpoint it came by.
 
+    Args:
+        cut_to_room: the context ends an answer that may have more tokens than there is room for; otherwise that is an error.
     Raises:
         MeshError: it cannot be run.
     """
-    check_chat(request)
+    check_chat(request, exchange.ignored)
     entry = runner.model(request.model)
     prompt, template_stops = await _prompt_and_stops(entry.served, request)
     if template_stops:
         request = replace(request, stop=list(dict.fromkeys([*stop_strings(request), *template_stops]))[:STOPS_MAX])
-    return ChatRun(await runner.start(exchange, entry, request, [prompt]), count_tokens(prompt), entry.served)
+    room = entry.served.card.context_length - count_tokens(prompt)
+    if cut_to_room and request.max_tokens is not None and room > 0:
+        request = replace(request, max_tokens=min(request.max_tokens, room))
+    return ChatRun(await runner.start(exchange, entry, request, [prompt]), prompt, entry.served)
 
 
-def check_chat(request: ChatCompletionRequest) -> None:
+def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> None:
     """Check what can be checked without the model.
 
+    Args:
+        ignored: takes what has no effect.
     Raises:
         InvalidRequest, UnsupportedParameter: naming the field.
     """
-    refuse_unsupported_chat(request)
+    refuse_unsupported_chat(request, ignored)
     check_messages(request.messages)
 
 
@@ -109,16 +125,19 @@ async def _prompt_and_stops(served: ServedModel, request: ChatCompletionRequest)
     if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
         raise InvalidRequest(f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.", param="chat_template_kwargs")
     if served.tokenized_by_workers is not None:
+        if request.add_special_tokens:
+            raise UnsupportedParameter("The chat template writes the special tokens of messages.", param="add_special_tokens")
         tokenized = await ask_for_chat(served.tokenized_by_workers, served.card, request)
         return tokenized.token_ids, tokenized.stops
-    return await encode_prompt(served, _render(served, request, kwargs), add_special_tokens=False, param="messages"), []
+    special = request.add_special_tokens or False
+    return await encode_prompt(served, _render(served, request, kwargs), add_special_tokens=special, param="messages"), []
 
 
 def _render(served: ServedModel, request: ChatCompletionRequest, kwargs: Mapping[str, Any]) -> str:
     continued = request.continue_final_message or False
     return served.render(
         request.messages,
-        tools=None if request.tool_choice == "none" else request.tools,
+        tools=None if request.tool_choice == "none" else told_tools(request),
         add_generation_prompt=not continued if request.add_generation_prompt is None else request.add_generation_prompt,
         continue_final_message=continued,
         **kwargs,
@@ -131,14 +150,21 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
     )
     texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
     begun: set[int] = set()
+    ids = StreamedIds() if request.return_token_ids else None
+    changed = bool(request.echo) or request.include_reasoning is False or ids is not None
 
     def chunk(choice: Choice, gain: Gain) -> bytes:
         last, logprobs, first = last_of(choice, request), b"null", choice.index not in begun
         if gain.token_ids or (last is not None and request.logprobs):
             logprobs = _encode(chat_logprobs(texts, [(gain.token_ids, gain.logprobs)]))
+        if changed:
+            change(gain, request, first=first)
+            logprobs += b"" if ids is None else ids.fragment(choice)
         if first or gain.reasoning or gain.calls or not gain.text:
+            told = writer.delta(choice.index, _encode(delta_of(gain, first=first)), last, logprobs)
+            told = with_prompt_ids(told, run.prompt) if ids is not None and not begun else told
             begun.add(choice.index)
-            return writer.delta(choice.index, _encode(delta_of(gain, first=first)), last, logprobs)
+            return told
         return writer.text(choice.index, gain.text, last, logprobs)
 
     usage = partial(usage_of, run.generation, run.prompt_tokens, request.n or 1)
@@ -170,16 +196,26 @@ async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRu
     choices = [
         {
             "index": choice.index,
-            "message": message_of(answer),
-            "logprobs": chat_logprobs(texts, answer.scored) if request.logprobs else None,
+            "message": _as_asked(message_of(answer), request),
+            "logprobs": chat_logprobs(texts, answer.scored, request.top_logprobs or 0) if request.logprobs else None,
             "finish_reason": choice.finish_reason,
             **ended_by(choice),
+            **choice_fields(request, choice),
         }
         for choice, answer in zip(run.generation.choices, answers, strict=True)
     ]
     usage = usage_of(run.generation, run.prompt_tokens, request.n or 1).as_json()
-    head = _head(exchange, request, "chat.completion")
+    head = _head(exchange, request, "chat.completion") | prompt_fields(request, run.prompt, answers[0].prompt_logprobs, texts)
     await exchange.send_json(200, _encode(head | whole(choices, usage, request, run.generation)))
+
+
+def _as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[str, Any]:
+    """The message with the text that it goes on from, or without its thinking, where a client wants that."""
+    if request.echo and (before := echoed_text(request)):
+        message["content"] = before + (message["content"] or "")
+    if request.include_reasoning is False:
+        message.pop("reasoning_content", None)
+    return message
 
 
 def message_of(answer: Answer) -> dict[str, Any]:

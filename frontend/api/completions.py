@@ -15,6 +15,7 @@ from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_completion
 from frontend.api.running import Runner, ended_by, last_of, stream_chunks, usage_of, whole
 from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
+from frontend.api.token_fields import StreamedIds, choice_fields, prompt_fields
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from frontend.text.gain import Gain
@@ -28,7 +29,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def completions(exchange: Exchange, runner: Runner) -> None:
     """Answer one completions request, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
@@ -37,7 +38,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest
     refuse_unsupported_completion(request)
     entry = runner.model(request.model)
     asked = listed_prompts(request)
-    prompts = [await prompt_tokens(prompt, entry.served) for prompt in asked]
+    special = request.add_special_tokens is not False
+    prompts = [await prompt_tokens(prompt, entry.served, add_special_tokens=special) for prompt in asked]
     showings = [
         _Showing(request, entry.served, _echo(prompt, entry.served) if request.echo else "", packed)
         for prompt, packed in zip(asked, prompts, strict=True)
@@ -57,15 +59,17 @@ async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest
 class _Showing:
     """How one choice is shown: behind its prompt if that is echoed, with the log probabilities that were asked for."""
 
-    __slots__ = ("_echo", "_logprobs", "_prompt")
+    __slots__ = ("_echo", "_logprobs", "prompt", "texts")
 
     def __init__(self, request: CompletionRequest, served: ServedModel, echo: str, prompt: bytes) -> None:
         self._echo = echo
-        self._prompt = prompt
+        self.prompt = prompt
+        self.texts = TokenTexts(served, as_ids=request.return_tokens_as_token_ids or False)
         self._logprobs: CompletionLogprobs | None = None
         if request.logprobs is not None:
-            texts = TokenTexts(served, as_ids=request.return_tokens_as_token_ids or False)
-            self._logprobs = CompletionLogprobs(texts, served, skip_special_tokens=request.skip_special_tokens is not False)
+            self._logprobs = CompletionLogprobs(
+                self.texts, served, skip_special_tokens=request.skip_special_tokens is not False, top=request.logprobs
+            )
 
     def text(self, gained: str) -> str:
         """The text of the next piece; the first brings the echo."""
@@ -80,7 +84,7 @@ class _Showing:
             return None
         if of_prompt is None:
             return self._logprobs.told(pieces)
-        return joined(self._logprobs.echoed(self._echo, self._prompt, of_prompt), self._logprobs.told(pieces))
+        return joined(self._logprobs.echoed(self._echo, self.prompt, of_prompt), self._logprobs.told(pieces))
 
 
 def listed_prompts(request: CompletionRequest) -> list[str | list[int]]:
@@ -104,7 +108,7 @@ def listed_prompts(request: CompletionRequest) -> list[str | list[int]]:
     return cast("list[str | list[int]]", prompt)
 
 
-async def prompt_tokens(prompt: str | list[int], served: ServedModel) -> bytes:
+async def prompt_tokens(prompt: str | list[int], served: ServedModel, *, add_special_tokens: bool = True) -> bytes:
     """A prompt as packed u32.
 
     Raises:
@@ -112,7 +116,7 @@ async def prompt_tokens(prompt: str | list[int], served: ServedModel) -> bytes:
         ContextOverflow, Overloaded: as `encode_prompt`.
     """
     if isinstance(prompt, str):
-        packed = await encode_prompt(served, prompt, add_special_tokens=True, param="prompt")
+        packed = await encode_prompt(served, prompt, add_special_tokens=add_special_tokens, param="prompt")
         if not packed:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         return packed
@@ -131,11 +135,16 @@ async def _stream(
 ) -> None:
     writer = ChunkWriter(_head(exchange, request), around_text=(b'"text":', b""), with_usage=request.wants_usage)
 
+    ids = StreamedIds([showing.prompt for showing in showings]) if request.return_token_ids else None
+
     def chunk(choice: Choice, gain: Gain) -> bytes:
         showing = showings[choice.index]
         last = last_of(choice, request)
-        logprobs = showing.logprobs([(gain.token_ids, gain.logprobs)], gain.prompt_logprobs, last=last is not None)
-        return writer.text(choice.index, showing.text(gain.text), last, _encode(logprobs))
+        of_prompt = gain.prompt_logprobs if request.echo else None
+        logprobs = _encode(showing.logprobs([(gain.token_ids, gain.logprobs)], of_prompt, last=last is not None))
+        if ids is not None:
+            logprobs += ids.fragment(choice)
+        return writer.text(choice.index, showing.text(gain.text), last, logprobs)
 
     await stream_chunks(exchange, generation, writer, chunk, usage, counting=request.wants_usage_always)
 
@@ -147,10 +156,12 @@ async def _whole(
     choices = [
         {
             "index": choice.index,
-            "logprobs": showing.logprobs(answer.scored, answer.prompt_logprobs, last=True),
+            "logprobs": showing.logprobs(answer.scored, answer.prompt_logprobs if request.echo else None, last=True),
             "text": showing.text(answer.text),
             "finish_reason": choice.finish_reason,
             **ended_by(choice),
+            **choice_fields(request, choice),
+            **prompt_fields(request, showing.prompt, answer.prompt_logprobs, showing.texts),
         }
         for choice, showing, answer in zip(generation.choices, showings, answers, strict=True)
     ]

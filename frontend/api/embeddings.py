@@ -26,7 +26,7 @@ PIECE_NUMBERS: Final = 32_768
 
 async def embeddings(exchange: Exchange, runner: Runner) -> None:
     """Answer one embeddings request."""
-    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 

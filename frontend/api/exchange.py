@@ -13,6 +13,7 @@ from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
 from frontend.api.body_forms import ACCEPTED, BYTE_ORDER_MARK, as_utf8, codec_of, coding_of, unpacked
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
+from frontend.api.ignored import Ignored
 from frontend.api.nvext import HEADER_FIELDS
 from protocol.error_answers import error_status
 from protocol.errors import (
@@ -60,6 +61,7 @@ class Exchange:
     Args:
         timeout_s: of the server; a header may shorten it.
         now_unix_s: when the request came.
+        ignored: what of the request is left aside, which the answer's header names.
     Attributes:
         timeout_s: after which the request is ended.
         deadline_unix_ms: the same as a time, for the worker.
@@ -72,7 +74,16 @@ class Exchange:
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, body_bytes_max: int, budget: BodyBudget, timeout_s: float, now_unix_s: float
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        body_bytes_max: int,
+        budget: BodyBudget,
+        timeout_s: float,
+        now_unix_s: float,
+        ignored: Ignored,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -98,6 +109,7 @@ class Exchange:
         self._coding: str | None = None
         """What it is compressed with."""
         self._limit: asyncio.Timeout | None = None
+        self.ignored = ignored
         self.timeout_s = timeout_s
         self.model = ""
         self.streams = False
@@ -312,7 +324,10 @@ class Exchange:
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._silent_ticks = _SENDING
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, (request_id.HEADER, self._echoed_id)]})
+        headers = [*headers, (request_id.HEADER, self._echoed_id)]
+        if self.ignored.names:
+            headers.append(self.ignored.header)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         self._started = True
 
     def _count(self, size_bytes: int) -> None:

@@ -1,8 +1,8 @@
 """What an answer must look like: the fields that say so, and the grammar that they come to.
 
-Four families of names mean the same: OpenAI's `response_format`, vLLM's and Dynamo's `guided_*`, and SGLang's own `json_schema`, `regex`,
-`ebnf` and `structural_tag`. At most one of them may be set. The bounds here are those that a frontend can check; what they let
-through and still takes too long or too much memory is found out by the worker (workers/sglang_grammars.py).
+Five families of names mean the same: OpenAI's `response_format`, vLLM's `structured_outputs`, its and Dynamo's `guided_*`, and SGLang's own
+`json_schema`, `regex`, `ebnf` and `structural_tag`. At most one of them may be set. The bounds here are those that a frontend can check;
+what they let through and still takes too long or too much memory is found out by the worker (workers/sglang_grammars.py).
 
 `strict: false` of a JSON schema is no weaker than true, as in SGLang: the output always conforms.
 """
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from protocol.errors import InvalidRequest
 from protocol.limits import GRAMMAR_BYTES_MAX
@@ -74,6 +75,18 @@ class StructuralTagFormat(Struct, frozen=True, tag="structural_tag", tag_field="
 ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat | StructuralTagFormat
 
 
+class StructuredOutputs(Struct, frozen=True, forbid_unknown_fields=True):
+    """vLLM's newer form of what is called guided_* below; at most one of these says something."""
+
+    json: Raw | UnsetType = UNSET
+    """A schema, or its text."""
+    regex: Pattern | None = None
+    choice: Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None = None
+    grammar: GrammarText | None = None
+    json_object: bool | None = None
+    structural_tag: GrammarText | None = None
+
+
 class GrammarFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The part of a request that says what its answer must look like."""
 
@@ -85,6 +98,7 @@ class GrammarFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     guided_choice: Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None = None
     guided_grammar: GrammarText | None = None
     """EBNF."""
+    structured_outputs: StructuredOutputs | None = None
     # Extensions: SGLang's
     json_schema: GrammarText | None = None
     """The schema's text."""
@@ -163,6 +177,23 @@ def _of_field(field: str, kind: GrammarKind) -> Callable[[GrammarFields], Gramma
     return read
 
 
+def _structured_outputs(request: GrammarFields) -> Grammar | None:
+    asked = request.structured_outputs
+    if asked is None:
+        return None
+    grammar = grammar_of(
+        GrammarFields(
+            response_format=JsonObjectFormat() if asked.json_object else None,
+            guided_json=asked.json,
+            guided_regex=asked.regex,
+            guided_choice=asked.choice,
+            guided_grammar=asked.grammar,
+            structural_tag=asked.structural_tag,
+        )
+    )
+    return None if grammar is None else replace(grammar, field="structured_outputs")
+
+
 _READERS: Final[tuple[Callable[[GrammarFields], Grammar | None], ...]] = (
     _response_format,
     _guided_json,
@@ -173,6 +204,7 @@ _READERS: Final[tuple[Callable[[GrammarFields], Grammar | None], ...]] = (
     _of_field("regex", "regex"),
     _of_field("ebnf", "ebnf"),
     _of_field("structural_tag", "structural_tag"),
+    _structured_outputs,
 )
 
 

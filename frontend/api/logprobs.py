@@ -23,8 +23,13 @@ LOGPROB_MIN: Final = -9999.0
 def logprobs_wanted(request: ChatCompletionRequest | CompletionRequest) -> LogprobsWanted | None:
     """What to ask the engine for; None if nothing."""
     if isinstance(request, CompletionRequest):
-        return None if request.logprobs is None else LogprobsWanted(request.logprobs, of_prompt=bool(request.echo))
-    return LogprobsWanted(request.top_logprobs or 0) if request.logprobs else None
+        asked, of_prompt = request.logprobs, bool(request.echo and request.logprobs is not None)
+    else:
+        asked, of_prompt = (request.top_logprobs or 0) if request.logprobs else None, False
+    beside = request.prompt_logprobs
+    if beside is not None:
+        return LogprobsWanted(max(asked or 0, beside), of_prompt=True)
+    return None if asked is None else LogprobsWanted(asked, of_prompt=of_prompt)
 
 
 class Score(NamedTuple):
@@ -68,10 +73,14 @@ class TokenTexts:
         return {"token": self.text(token_id), "logprob": logprob, "bytes": list(self._served.token_bytes(token_id))}
 
 
-def chat_logprobs(texts: TokenTexts, told: Sequence[tuple[bytes, Sequence[Logprobs]]]) -> dict[str, Any]:
-    """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their log probabilities."""
+def chat_logprobs(texts: TokenTexts, told: Sequence[tuple[bytes, Sequence[Logprobs]]], top: int | None = None) -> dict[str, Any]:
+    """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their log probabilities.
+
+    Args:
+        top: how many of the likeliest tokens are told, where the engine was asked for more; None: all.
+    """
     content = [
-        texts.chat_entry(score.token_id, score.logprob) | {"top_logprobs": [texts.chat_entry(*other) for other in score.top]}
+        texts.chat_entry(score.token_id, score.logprob) | {"top_logprobs": [texts.chat_entry(*other) for other in score.top[:top]]}
         for packed, parts in told
         for score in scores(packed, parts)
     ]
@@ -83,11 +92,13 @@ class CompletionLogprobs:
 
     Args:
         skip_special_tokens: as in the text that the offsets point into.
+        top: how many of the likeliest tokens are told, where the engine was asked for more.
     """
 
-    def __init__(self, texts: TokenTexts, served: ServedModel, *, skip_special_tokens: bool) -> None:
+    def __init__(self, texts: TokenTexts, served: ServedModel, *, skip_special_tokens: bool, top: int | None = None) -> None:
         self._texts = texts
         self._offsets = TextOffsets(served, skip_special_tokens=skip_special_tokens)
+        self._top_told = top
 
     def echoed(self, text: str, prompt: bytes, part: Logprobs) -> dict[str, Any]:
         """Of the prompt (packed u32), shown as `text`. To be asked before anything of the output."""
@@ -114,7 +125,7 @@ class CompletionLogprobs:
         if score.logprob is None:
             return None
         top: dict[str, float] = {}
-        for token_id, logprob in (*score.top, (score.token_id, score.logprob)):
+        for token_id, logprob in (*score.top[: self._top_told], (score.token_id, score.logprob)):
             top.setdefault(self._texts.text(token_id), logprob)
         return top
 

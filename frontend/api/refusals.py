@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
+from frontend.api.ignored import REFUSING, Ignored
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.tools import check_tools
 from protocol.errors import InvalidRequest, UnsupportedParameter
@@ -15,17 +16,23 @@ _LEGS: Final = "how engines work together is arranged by the server"
 _MEDIA: Final = "media belong into the messages, and the models served here read text"
 _RANKS: Final = "use nvext.dp_rank or the header x-dp-rank"
 _SEARCH: Final = "there is no beam search here"
+VERBOSITY_FIXED: Final = "it can only be 'medium' with the models served here"
+THINKING_UNBOUNDED: Final = "the length of the thinking cannot be bounded; max_tokens bounds thinking and answer together"
 
 REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         # OpenAI
         "audio": "no audio is made here",
         "functions": "use tools",
+        "moderation": "nothing is moderated here",
         "function_call": "use tool_choice",
         "prediction": "predicted outputs are not supported",
         "web_search_options": "nothing is searched here; offer a tool instead",
         # SGLang
         "rid": _OWN_ID,
+        "token_ids_logprob": "ask for top_logprobs",
+        "max_thinking_tokens": THINKING_UNBOUNDED,
+        "nvext.max_thinking_tokens": THINKING_UNBOUNDED,
         "custom_logit_processor": _OWN_FILES,
         "chat_template": "a template is code; the operator sets it with --custom-jinja-template",
         "lora_id": "name the adapter in lora_path or model",
@@ -48,24 +55,48 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "use_beam_search": _SEARCH,
         "length_penalty": _SEARCH,
         "early_stopping": _SEARCH,
-        "prompt_logprobs": "ask /v1/completions for echo with logprobs",
-        "return_token_ids": "ask for logprobs with return_tokens_as_token_ids",
+        "logprob_token_ids": "ask for top_logprobs",
         "allowed_token_ids": "use logit_bias, or a grammar",
         "bad_words": "use logit_bias",
         "truncate_prompt_tokens": "a prompt is never cut here",
-        "add_special_tokens": "send token ids to /v1/completions to have exactly these",
         "documents": "put them into the messages",
         "mm_processor_kwargs": _MEDIA,
         "kv_transfer_params": _LEGS,
-        "thinking_token_budget": "the length of the thinking cannot be bounded",
+        "thinking_token_budget": THINKING_UNBOUNDED,
     }
 )
-"""Field → why not, or what does it here. None of these is ever ignored, whatever --unknown-fields says, but for null."""
+"""Field → why not, or what does it here. Unless it asks for nothing or is harmless, each is refused, whatever --unknown-fields says."""
+
+HARMLESS: Final = frozenset(
+    {
+        *("rid", "prediction", "mm_processor_kwargs", "max_tool_calls", "context_management"),
+        *("diagnostics", "speed", "output_config.task_budget"),
+    }
+)
+"""Those whose answer is the same without them, or as good as a model's that was given the hint: ignored where unknown fields are."""
+
+_NOTHING: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
+    {
+        "length_penalty": (1.0,),
+        "function_call": ("none", "auto"),  # what may be called is said by functions
+        "kv_transfer_params": ({},),
+        "speed": ("standard",),
+        "inference_geo": ("global",),
+    }
+)
+"""Field → values that ask for nothing, beside null, false, "" and []."""
 
 
-def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
+def asks_for_nothing(field: str, value: Any) -> bool:
+    """Whether a refused field has a value with which everything is as it would be without."""
+    return value is None or value is False or value in ("", []) or value in _NOTHING.get(field, ())
+
+
+def refuse_unsupported_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> None:
     """Raise for what cannot be honoured.
 
+    Args:
+        ignored: takes wishes without which the answer is as good.
     Raises:
         UnsupportedParameter: naming the field.
         InvalidRequest: fields that contradict each other.
@@ -75,9 +106,9 @@ def refuse_unsupported_chat(request: ChatCompletionRequest) -> None:
     if request.modalities not in (None, ["text"]):
         raise UnsupportedParameter("modalities must be ['text']: only text is made here.", param="modalities")
     if request.verbosity not in (None, "medium"):
-        raise UnsupportedParameter("verbosity can only be 'medium' with the models served here.", param="verbosity")
+        ignored.add("verbosity", VERBOSITY_FIXED)
     if request.prompt_cache_retention == "24h":
-        raise UnsupportedParameter("prompt_cache_retention can only be 'in-memory' here.", param="prompt_cache_retention")
+        ignored.add("prompt_cache_retention", "it can only be 'in-memory' here")
     if request.top_logprobs and not request.logprobs:
         raise InvalidRequest("top_logprobs is only allowed when logprobs is true.", param="top_logprobs")
     if request.add_generation_prompt and request.continue_final_message:
@@ -101,5 +132,7 @@ def _refuse_common(request: ChatCompletionRequest | CompletionRequest) -> None:
             raise InvalidRequest("stream_options is only allowed when stream is true.", param="stream_options")
         if request.stream_options.include_obfuscation:
             raise UnsupportedParameter("Chunks are not padded here.", param="stream_options.include_obfuscation")
+    if request.prompt_logprobs is not None and request.stream:
+        raise InvalidRequest("prompt_logprobs are told in whole answers, not in streams.", param="prompt_logprobs")
     if len(request.salt or "") > NAME_CHARS_MAX:
         raise InvalidRequest(f"cache_salt and extra_key together have at most {NAME_CHARS_MAX} characters.", param="extra_key")

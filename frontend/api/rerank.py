@@ -23,14 +23,14 @@ _encode = msgspec.json.Encoder().encode
 
 async def rerank(exchange: Exchange, runner: Runner) -> None:
     """Answer one rerank request: the documents, best first."""
-    request = _parse_rerank(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _parse_rerank(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer_rerank(exchange, runner, request))
 
 
 async def score(exchange: Exchange, runner: Runner) -> None:
     """Answer one score request: a number for each pair, in order."""
-    request = _parse_score(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _parse_score(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer_score(exchange, runner, request))
 

@@ -12,7 +12,6 @@ from frontend.api.exchange import Exchange
 from frontend.api.grammars import grammar_of
 from frontend.api.logprobs import logprobs_wanted
 from frontend.api.nvext import NvExt, told, wishes
-from frontend.api.parsing import UnknownFields
 from frontend.api.readings import reading_of
 from frontend.api.request_id import new_request_id
 from frontend.api.sampling import output_rules, priority_of, sampling_for, sampling_of_choice, stop_strings
@@ -41,14 +40,9 @@ _DOES: Final[dict[Role, str]] = {
 
 
 class Runner:
-    """Starts generations for the HTTP handlers.
+    """Starts generations for the HTTP handlers."""
 
-    Attributes:
-        unknown_fields: what becomes of a body's fields that nobody has heard of.
-    """
-
-    def __init__(self, mesh: Mesh, recovery: Recovery, *, weights: Weights, unknown_fields: UnknownFields) -> None:
-        self.unknown_fields: UnknownFields = unknown_fields
+    def __init__(self, mesh: Mesh, recovery: Recovery, *, weights: Weights) -> None:
         self._mesh = mesh
         self._recovery = recovery
         self._weights = weights

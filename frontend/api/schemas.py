@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from frontend.api.grammars import GrammarFields
 from frontend.api.nvext import ExtraField, Label, NvExt
 from frontend.api.stop_patterns import PATTERN_BYTES_MAX
-from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX
+from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
 
 TOKENS_MAX = 2**31 - 1
 """Far above any context; keeps the number inside an i32 everywhere."""
@@ -30,6 +30,7 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "
 StopPattern = Annotated[str, Meta(min_length=1, max_length=PATTERN_BYTES_MAX)]
 MetadataKey = Annotated[str, Meta(max_length=64)]
 MetadataValue = Annotated[str, Meta(max_length=512)]
+TemplateKwargs = Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=2)]
 """Logits are divided by it; by numbers near zero they become infinite, and an engine dies of that."""
@@ -80,6 +81,12 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     """LoRA adapter, by the name it was loaded under."""
     return_tokens_as_token_ids: bool | None = None
     """Log probabilities name tokens as `token_id:ID`."""
+    return_token_ids: bool | None = None
+    """The answer has `prompt_token_ids`, and its choices `token_ids` (vLLM)."""
+    prompt_logprobs: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
+    """Of whole answers: the log probabilities of the prompt's tokens and of so many likeliest ones beside each (vLLM)."""
+    add_special_tokens: bool | None = None
+    """By default true for a prompt and false for messages, whose template writes them."""
     cache_salt: Label | None = None
     """Requests with different salts share no KV cache."""
     extra_key: Label | None = None
@@ -137,7 +144,13 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     separate_reasoning: bool | None = None
     """False leaves the thinking in the content."""
     stream_reasoning: bool | None = None
-    chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
+    include_reasoning: bool | None = None
+    """False leaves the thinking out of the answer (vLLM)."""
+    chat_template_kwargs: TemplateKwargs | None = None
+    chat_template_args: TemplateKwargs | None = None
+    """Dynamo's name of the same; what both set is as chat_template_kwargs says."""
+    echo: bool | None = None
+    """An answer that goes on from the assistant's last message begins with it (vLLM)."""
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from frontend.api.chat import chat_prompt, check_chat
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
+from frontend.api.ignored import Ignored
 from frontend.api.parsing import BodyParser
 from frontend.api.running import Runner
 from frontend.api.schemas import MESSAGES_MAX, PROMPTS_MAX, TOOLS_MAX, ChatCompletionRequest, Model, ReasoningEffort, TokenId
@@ -53,13 +54,13 @@ _detokenize_parser = BodyParser(DetokenizeRequest, {})
 
 async def tokenize(exchange: Exchange, runner: Runner) -> None:
     """Answer with the tokens that a prompt or a chat would have."""
-    request = _tokenize_parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _tokenize_parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     await exchange.run_until_client_leaves(_tokenize(exchange, runner, request))
 
 
 async def detokenize(exchange: Exchange, runner: Runner) -> None:
     """Answer with the text of tokens."""
-    request = _detokenize_parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _detokenize_parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     await exchange.run_until_client_leaves(_detokenize(exchange, runner, request))
 
 
@@ -72,13 +73,13 @@ async def _tokenize(exchange: Exchange, runner: Runner, request: TokenizeRequest
         answer: dict[str, Any] = {"count": [len(ids) for ids in lists], "tokens": lists}
         strings: Any = [[served.vocabulary_entry(id_) for id_ in ids] for ids in lists] if request.return_token_strs else None
     else:
-        ids = list(unpack_tokens(await _encode_one(served, request)))
+        ids = list(unpack_tokens(await _encode_one(served, request, exchange.ignored)))
         answer = {"count": len(ids), "tokens": ids}
         strings = [served.vocabulary_entry(id_) for id_ in ids] if request.return_token_strs else None
     await exchange.send_json(200, _encode({**answer, "max_model_len": served.card.context_length, "token_strs": strings}))
 
 
-async def _encode_one(served: ServedModel, request: TokenizeRequest) -> bytes:
+async def _encode_one(served: ServedModel, request: TokenizeRequest, ignored: Ignored) -> bytes:
     if isinstance(request.prompt, str):
         return await encode_prompt(served, request.prompt, add_special_tokens=request.add_special_tokens is not False, param="prompt")
     if request.add_special_tokens:
@@ -93,7 +94,7 @@ async def _encode_one(served: ServedModel, request: TokenizeRequest) -> bytes:
         add_generation_prompt=request.add_generation_prompt,
         continue_final_message=request.continue_final_message,
     )
-    check_chat(chat)
+    check_chat(chat, ignored)
     return await chat_prompt(served, chat)
 
 

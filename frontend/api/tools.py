@@ -32,6 +32,11 @@ def check_tools(request: ChatCompletionRequest) -> None:
     callable_tools(request)
 
 
+def told_tools(request: ChatCompletionRequest) -> list[dict[str, Any]] | None:
+    """The tools that the prompt begins with: all but the deferred ones, of which a later message tells."""
+    return [tool for tool in request.tools or () if not tool.get("defer_loading")] or None
+
+
 def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
     """The tools that may be called, and the choice among them as SGLang takes it.
 

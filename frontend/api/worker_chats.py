@@ -6,6 +6,7 @@ import msgspec
 
 from frontend.api.encoding import CHARS_PER_TOKEN_MAX
 from frontend.api.schemas import ChatCompletionRequest
+from frontend.api.tools import told_tools
 from frontend.text.messages import with_arguments
 from frontend.text.worker_tokenizer import WorkerTokenizer
 from protocol.errors import ContextOverflow
@@ -14,7 +15,6 @@ from protocol.replies import Tokenized
 
 _RENDERED_BY: Final = (
     "messages",
-    "tools",
     "tool_choice",
     "chat_template_kwargs",
     "reasoning_effort",
@@ -38,6 +38,8 @@ async def ask_for_chat(tokenizer: WorkerTokenizer, card: ModelCard, request: Cha
     """
     fields = {name: value for name in _RENDERED_BY if (value := getattr(request, name)) is not None}
     fields["messages"] = [_readable(message) for message in request.messages]
+    if tools := told_tools(request):
+        fields["tools"] = tools
     chat = _encode({"model": card.name, **fields})
     if len(chat) > card.context_length * CHARS_PER_TOKEN_MAX * _JSON_BYTES_PER_CHAR_MAX:
         raise ContextOverflow(

@@ -1,6 +1,7 @@
 """/v1/messages as the unmodified Anthropic client sees it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import anthropic
 import pytest
@@ -95,14 +96,13 @@ def test_a_last_message_of_the_assistant_is_continued(claude: anthropic.Anthropi
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "http://x"}}]}]}, "image"),
         ({"messages": [{"role": "user", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}]}, "tool_use"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0].type"),
         ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"thinking": {"type": "enabled", "budget_tokens": 4000}}, "max_tokens"),
         ({"thinking": {"type": "enabled"}}, "budget_tokens"),
-        ({"extra_body": {"mcp_servers": []}}, "mcp_servers"),
-        ({"extra_body": {"top_q": 1}}, "top_q"),
-        ({"max_tokens": 100_000}, "context length"),
+        ({"extra_body": {"mcp_servers": [{"type": "url"}]}}, "mcp_servers"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
     ],
 )
 def test_what_cannot_be_honoured_is_a_400_that_names_it(claude: anthropic.Anthropic, change: dict[str, object], named: str) -> None:
@@ -126,3 +126,46 @@ def test_errors_have_their_status(claude: anthropic.Anthropic, shared: Fleet) ->
     status, body = shared.get("/v1/messages")
     assert status == 405
     assert body["type"] == "error"
+
+
+def test_claude_codes_request_is_taken_and_what_has_no_effect_is_named(claude: anthropic.Anthropic) -> None:
+    """As its first one is, but for the length of its texts."""
+    raw = claude.messages.with_raw_response.create(
+        model="demo",
+        max_tokens=4,
+        system=[{"type": "text", "text": "x-anthropic-billing-header: cc_version=2; cch=1;"}, {"type": "text", "text": "Be brief."}],
+        messages=[*ASK, {"role": "system", "content": [{"type": "text", "text": "# Environment"}]}],  # pyright: ignore[reportArgumentType]
+        tools=[{"name": "Wait", "input_schema": {"type": "object"}, "defer_loading": True}],
+        thinking={"type": "adaptive", "display": "omitted"},
+        output_config={"effort": "high"},
+        metadata={"user_id": "u"},
+        extra_body={
+            "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+            "output_config": {"effort": "high", "task_budget": {"type": "tokens", "total": 1000}},
+            "made_up": 1,
+        },
+    )
+    assert raw.headers["x-kvmesh-ignored"] == "output_config.task_budget, made_up"
+    assert raw.parse().model_dump()["context_management"] == {"applied_edits": []}
+    assert "x-kvmesh-ignored" not in claude.messages.with_raw_response.create(model="demo", max_tokens=1, messages=ASK).headers
+
+
+def test_sessions_of_claude_code_share_their_prefix(claude: anthropic.Anthropic) -> None:
+    def cached(session: str) -> int:
+        line, prompt = f"x-anthropic-billing-header: cc_version=2; cch={session};", "All agents begin with this. " * 40
+        system: Any = [{"type": "text", "text": line}, {"type": "text", "text": prompt}]
+        return claude.messages.create(model="demo", max_tokens=1, messages=ASK, system=system).usage.cache_read_input_tokens or 0
+
+    assert cached("1a2b3") == 0
+    assert cached("4c5d6") > 192
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_comes_to_the_end_of_the_context_says_so(claude: anthropic.Anthropic, stream: bool) -> None:
+    create = claude.messages.create
+    if stream:
+        events = create(model="demo", max_tokens=100_000, messages=ASK, stream=True)
+        reason = next(event.delta.stop_reason for event in events if event.type == "message_delta")
+    else:
+        reason = create(model="demo", max_tokens=100_000, messages=ASK, timeout=60).stop_reason
+    assert reason == "model_context_window_exceeded"

@@ -98,7 +98,6 @@ def test_as_many_tokens_as_sglang_would_make(http: httpx.Client) -> None:
         ({"text": "a", "return_hidden_states": True}, "return_hidden_states"),
         ({"text": "a", "custom_logit_processor": "x"}, "custom_logit_processor"),
         ({"text": "a", "sampling_params": {"beam_width": 2}}, "sampling_params.beam_width"),
-        ({"text": "a", "sampling_params": {"temprature": 2}}, "sampling_params.temprature"),
         ({"text": "a", "sampling_params": {"max_new_tokens": 9999}}, "text"),
         ({"text": "a", "sampling_params": {"stop_token_ids": [10**9]}}, "sampling_params.stop_token_ids"),
         ({"text": ["a", "b"], "sampling_params": [{"n": 1}, {"n": 2}]}, "sampling_params"),

@@ -122,16 +122,17 @@ def test_a_tier_is_answered_with_the_only_one(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(**CHAT).service_tier is None
 
 
-def test_unknown_fields_are_ignored_where_the_operator_says_so(fleet: Fleet) -> None:
-    fleet.frontend("--unknown-fields", "ignore")
+def test_unknown_fields_are_refused_where_the_operator_says_so(fleet: Fleet) -> None:
+    fleet.frontend("--unknown-fields", "refuse")
     fleet.worker("--served-model-name", "demo", "--sim-speedup", "0")
     fleet.wait_for_workers(1)
     with fleet.client() as client:
-        extra = {"made_up": 1, "nvext": {"agent_hints": {"osl": 4}}}
-        assert client.chat.completions.create(**CHAT, extra_body=extra).choices[0].message.content
         with pytest.raises(openai.BadRequestError) as raised:
-            client.chat.completions.create(**CHAT, extra_body={"custom_logit_processor": "code"})
-        assert raised.value.param == "custom_logit_processor"
+            client.chat.completions.create(**CHAT, extra_body={"max_token": 4})
+        assert (raised.value.param, "'max_tokens'" in raised.value.message) == ("max_token", True)
+        with pytest.raises(openai.BadRequestError) as raised:
+            client.chat.completions.create(**CHAT, verbosity="low")
+        assert raised.value.param == "verbosity"
 
 
 async def test_nothing_is_missing_or_twice_when_a_worker_dies(fleet: Fleet) -> None:

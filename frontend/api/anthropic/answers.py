@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from frontend.api.anthropic.conversion import TOOL_ID_PREFIX
 from frontend.api.blocks import Block, BlockSequence, Closed, Move, Opened, blocks_of
 from frontend.api.chunks import Usage
 from frontend.api.sse import named_event
@@ -18,17 +19,21 @@ class MessageWriter:
 
     Args:
         thoughts_shown: False leaves the text of the thinking out.
+        max_tokens: that the client asked for. An answer with fewer that was cut off has come to the end of the context.
+        manages_context: the client asked for edits of the context, and is told that none were made.
     """
 
-    def __init__(self, message_id: str, model: str, *, thoughts_shown: bool) -> None:
+    def __init__(self, message_id: str, model: str, *, thoughts_shown: bool, max_tokens: int, manages_context: bool) -> None:
         self._head: dict[str, Any] = {"id": message_id, "type": "message", "role": "assistant", "model": model}
         self._thoughts_shown = thoughts_shown
+        self._max_tokens = max_tokens
+        self._context_management: dict[str, Any] = {"context_management": {"applied_edits": []}} if manages_context else {}
         self._sequence = BlockSequence()
 
     def whole(self, answer: Answer, choice: Choice, usage: Usage) -> dict[str, Any]:
         """The message as one object."""
         content = [self._block(block) for block in blocks_of(answer.reasoning, answer.text, answer.calls)]
-        return {**self._head, "content": content, **_stop(choice), "usage": _usage(usage)}
+        return {**self._head, "content": content, **self._stop(choice), "usage": _usage(usage), **self._context_management}
 
     def begin(self, usage: Usage) -> bytes:
         """The first events; `usage` so far."""
@@ -41,7 +46,7 @@ class MessageWriter:
 
     def end(self, choice: Choice, usage: Usage) -> bytes:
         """The last events."""
-        last = {"type": "message_delta", "delta": _stop(choice), "usage": _usage(usage)}
+        last = {"type": "message_delta", "delta": self._stop(choice), "usage": _usage(usage), **self._context_management}
         closing = [self._event(move) for move in self._sequence.end()]
         return b"".join([*closing, named_event(last), named_event({"type": "message_stop"})])
 
@@ -55,6 +60,13 @@ class MessageWriter:
             return b""
         return named_event({"type": "content_block_delta", "index": block.index, "delta": _delta(block, move.piece)})
 
+    def _stop(self, choice: Choice) -> dict[str, Any]:
+        if choice.matched_stop is not None and choice.finish_reason == "stop":
+            return {"stop_reason": "stop_sequence", "stop_sequence": choice.matched_stop}
+        if choice.finish_reason == "length" and choice.completion_tokens < self._max_tokens:
+            return {"stop_reason": "model_context_window_exceeded", "stop_sequence": None}
+        return {"stop_reason": _STOP_REASONS[choice.finish_reason or "stop"], "stop_sequence": None}
+
     def _block(self, block: Block) -> dict[str, Any]:
         opened = _opened(block)
         if block.call is not None:
@@ -66,7 +78,7 @@ class MessageWriter:
 
 def _opened(block: Block) -> dict[str, Any]:
     if block.call is not None:
-        return {"type": "tool_use", "id": block.call.call_id, "name": block.call.name, "input": {}}
+        return {"type": "tool_use", "id": TOOL_ID_PREFIX + block.call.call_id, "name": block.call.name, "input": {}}
     if block.kind == "text":
         return {"type": "text", "text": ""}
     return {"type": "thinking", "thinking": "", "signature": ""}
@@ -86,12 +98,6 @@ def _arguments(text: str) -> Any:
         return msgspec.json.decode(text) if text.strip() else {}
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return {"raw_arguments": text}
-
-
-def _stop(choice: Choice) -> dict[str, Any]:
-    if choice.matched_stop is not None and choice.finish_reason == "stop":
-        return {"stop_reason": "stop_sequence", "stop_sequence": choice.matched_stop}
-    return {"stop_reason": _STOP_REASONS[choice.finish_reason or "stop"], "stop_sequence": None}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

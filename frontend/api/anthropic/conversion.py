@@ -1,7 +1,7 @@
 """A request to /v1/messages → the chat it is."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -10,49 +10,60 @@ from frontend.api.anthropic.schemas import (
     CountTokensRequest,
     Message,
     MessagesRequest,
-    TextBlock,
+    RedactedThinkingBlock,
     Thinking,
     ThinkingBlock,
-    Tool,
     ToolResultBlock,
     ToolUseBlock,
 )
+from frontend.api.anthropic.told import system_text, told_text
+from frontend.api.anthropic.tools import tool_choice_of, tools_of
 from frontend.api.grammars import JsonSchemaFormat, NamedSchema
+from frontend.api.ignored import Ignored
 from frontend.api.schemas import ChatCompletionRequest
-from protocol.errors import InvalidRequest, UnsupportedParameter
+from protocol.errors import InvalidRequest
 
 _AS_IN_CHAT: Final = (
     *("max_tokens", "stream", "temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "seed"),
     *("lora_path", "cache_salt", "priority", "nvext"),
 )
 
+TOOL_ID_PREFIX: Final = "toolu_"
+"""Before the ids of calls as Anthropic's clients see them. It is taken off what comes back, since some templates show ids to the model."""
+
 _encode = msgspec.json.Encoder().encode
 
 
-def chat_of(request: CountTokensRequest) -> ChatCompletionRequest:
+def chat_of(request: CountTokensRequest, ignored: Ignored) -> ChatCompletionRequest:
     """The chat whose prompt is this request's, without what says how to generate.
 
     A last message of the assistant is continued; an empty one is where the answer begins anyway.
 
+    Args:
+        ignored: takes what has no effect.
     Raises:
         InvalidRequest: fields that contradict each other.
         UnsupportedParameter: naming what cannot be honoured.
     """
-    messages = _system(request.system)
+    _check_context_management(request.context_management, ignored)
+    tools = tools_of(request, ignored)
+    system = system_text(request.system)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    told = _Telling({tool["function"]["name"]: tool for tool in tools}, ignored)
     for at, message in enumerate(request.messages):
-        messages += _messages(message, f"messages[{at}]")
+        messages += told.messages(message, f"messages[{at}]")
     if len(messages) > 1 and messages[-1] == {"role": "assistant", "content": ""}:
         messages.pop()
-    tools = None if not request.tools else [_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.tools)]
     continued = messages[-1]["role"] == "assistant" and bool(messages[-1].get("content")) and not messages[-1].get("tool_calls")
     config = request.output_config
+    shape = request.output_format if config is None or config.format is None else config.format
     return ChatCompletionRequest(
         model=request.model,
         messages=messages,
-        tools=tools,
-        tool_choice=_tool_choice(request),
+        tools=tools or None,
+        tool_choice=tool_choice_of(request, tools),
         parallel_tool_calls=False if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use else None,
-        response_format=None if config is None or config.format is None else JsonSchemaFormat(NamedSchema("answer", config.format.schema)),
+        response_format=None if shape is None else JsonSchemaFormat(NamedSchema("answer", shape.schema)),
         reasoning_effort=None if config is None else config.effort,
         chat_template_kwargs=None if request.thinking is None else _template_kwargs(request.thinking),
         add_generation_prompt=not continued,
@@ -60,7 +71,7 @@ def chat_of(request: CountTokensRequest) -> ChatCompletionRequest:
     )
 
 
-def generating_chat_of(request: MessagesRequest) -> ChatCompletionRequest:
+def generating_chat_of(request: MessagesRequest, ignored: Ignored) -> ChatCompletionRequest:
     """The whole chat.
 
     Raises:
@@ -69,7 +80,7 @@ def generating_chat_of(request: MessagesRequest) -> ChatCompletionRequest:
     thinking = request.thinking
     if thinking is not None and thinking.budget_tokens is not None and thinking.budget_tokens >= request.max_tokens:
         raise InvalidRequest("max_tokens must be greater than thinking.budget_tokens.", param="max_tokens")
-    chat = chat_of(request)
+    chat = chat_of(request, ignored)
     return msgspec.structs.replace(
         chat,
         stop=request.stop_sequences or None,
@@ -80,30 +91,69 @@ def generating_chat_of(request: MessagesRequest) -> ChatCompletionRequest:
     )
 
 
-def _system(system: str | list[TextBlock] | None) -> list[dict[str, Any]]:
-    text = system if isinstance(system, str) else "\n".join(block.text for block in system or ())
-    return [{"role": "system", "content": text}] if text else []
+class _Telling:
+    """Turns messages into a chat's.
 
+    Args:
+        tools: by name, those that a message may refer to.
+        ignored: takes what nobody here can read.
+    """
 
-def _messages(message: Message, param: str) -> list[dict[str, Any]]:
-    """Usually one. Results of tools are messages of their own, in their place among the user's texts."""
-    if isinstance(message.content, str):
-        return [{"role": message.role, "content": message.content}]
-    if message.role == "assistant":
-        return [_assistant(message.content, param)]
-    told: list[dict[str, Any]] = []
-    texts: list[str] = []
-    for at, block in enumerate(message.content):
-        if isinstance(block, TextBlock):
-            texts.append(block.text)
-        elif isinstance(block, ToolResultBlock):
-            told += _joined(message.role, texts)
-            texts = []
-            told.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": _result(block, f"{param}.content[{at}]")})
-        else:
-            raise _refused(block, message.role, f"{param}.content[{at}]")
-    told += _joined(message.role, texts)
-    return told or [{"role": message.role, "content": ""}]
+    def __init__(self, tools: Mapping[str, dict[str, Any]], ignored: Ignored) -> None:
+        self._tools = tools
+        self._ignored = ignored
+
+    def messages(self, message: Message, param: str) -> list[dict[str, Any]]:
+        """Usually one. Results of tools are messages of their own, in their place among the user's texts."""
+        if isinstance(message.content, str):
+            return [{"role": message.role, "content": message.content}]
+        if message.role == "assistant":
+            return [self._assistant(message.content, param)]
+        if not message.content:
+            raise InvalidRequest("A message must have content.", param=f"{param}.content")
+        told: list[dict[str, Any]] = []
+        texts: list[str] = []
+        for at, block in enumerate(message.content):
+            if isinstance(block, ToolResultBlock):
+                told += _joined(message.role, texts)
+                texts = []
+                content = self._result(block, f"{param}.content[{at}]")
+                told.append({"role": "tool", "tool_call_id": block.tool_use_id.removeprefix(TOOL_ID_PREFIX), "content": content})
+            elif isinstance(block, ThinkingBlock | ToolUseBlock | RedactedThinkingBlock):
+                raise _misplaced(block, message.role, f"{param}.content[{at}]")
+            else:
+                texts.append(told_text(block, self._tools, f"{param}.content[{at}]"))
+        told += _joined(message.role, texts)
+        return told
+
+    def _assistant(self, blocks: Sequence[ContentBlock], param: str) -> dict[str, Any]:
+        """Thinking of earlier turns is told as `reasoning_content`, which templates that know thinking read."""
+        thoughts: list[str] = []
+        texts: list[str] = []
+        calls: list[dict[str, Any]] = []
+        for at, block in enumerate(blocks):
+            if isinstance(block, ThinkingBlock):
+                thoughts.append(block.thinking)
+            elif isinstance(block, RedactedThinkingBlock):
+                self._ignored.add("messages.content.redacted_thinking", "only who encrypted it can read it", param=f"{param}.content[{at}]")
+            elif isinstance(block, ToolUseBlock):
+                function = {"name": block.name, "arguments": _encode(block.input).decode()}
+                calls.append({"id": block.id.removeprefix(TOOL_ID_PREFIX), "type": "function", "function": function})
+            elif isinstance(block, ToolResultBlock):
+                raise _misplaced(block, "assistant", f"{param}.content[{at}]")
+            else:
+                texts.append(told_text(block, self._tools, f"{param}.content[{at}]"))
+        told: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+        if any(thoughts):
+            told["reasoning_content"] = "\n".join(thoughts)
+        if calls:
+            told["tool_calls"] = calls
+        return told
+
+    def _result(self, block: ToolResultBlock, param: str) -> str:
+        if block.content is None or isinstance(block.content, str):
+            return block.content or ""
+        return "\n".join([told_text(part, self._tools, f"{param}.content[{at}]") for at, part in enumerate(block.content)])
 
 
 def _joined(role: str, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -112,76 +162,17 @@ def _joined(role: str, texts: Sequence[str]) -> list[dict[str, Any]]:
     return [{"role": role, "content": texts[0] if len(texts) == 1 else [{"type": "text", "text": text} for text in texts]}]
 
 
-def _assistant(blocks: Sequence[ContentBlock], param: str) -> dict[str, Any]:
-    """Thinking of earlier turns is told as `reasoning_content`, which templates that know thinking read."""
-    thoughts: list[str] = []
-    texts: list[str] = []
-    calls: list[dict[str, Any]] = []
-    for at, block in enumerate(blocks):
-        if isinstance(block, TextBlock):
-            texts.append(block.text)
-        elif isinstance(block, ThinkingBlock):
-            thoughts.append(block.thinking)
-        elif isinstance(block, ToolUseBlock):
-            function = {"name": block.name, "arguments": _encode(block.input).decode()}
-            calls.append({"id": block.id, "type": "function", "function": function})
-        else:
-            raise _refused(block, "assistant", f"{param}.content[{at}]")
-    told: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
-    if any(thoughts):
-        told["reasoning_content"] = "\n".join(thoughts)
-    if calls:
-        told["tool_calls"] = calls
-    return told
+def _misplaced(block: ContentBlock, role: str, param: str) -> InvalidRequest:
+    return InvalidRequest(f"A {role} message cannot hold a block of type {str(block.__struct_config__.tag)!r}.", param=f"{param}.type")
 
 
-def _result(block: ToolResultBlock, param: str) -> str:
-    if block.content is None or isinstance(block.content, str):
-        return block.content or ""
-    texts: list[str] = []
-    for at, part in enumerate(block.content):
-        if not isinstance(part, TextBlock):
-            raise _refused(part, "tool", f"{param}.content[{at}]")
-        texts.append(part.text)
-    return "\n".join(texts)
-
-
-def _refused(block: ContentBlock, role: str, param: str) -> InvalidRequest:
-    kind = str(block.__struct_config__.tag)
-    if isinstance(block, TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock):
-        return InvalidRequest(f"A {role} message cannot hold a block of type {kind!r}.", param=f"{param}.type")
-    return UnsupportedParameter(f"Blocks of type {kind!r} are not supported; this server takes text only.", param=f"{param}.type")
-
-
-def _tool(tool: Tool, param: str) -> dict[str, Any]:
-    if tool.type not in (None, "custom"):
-        raise UnsupportedParameter(
-            f"Tools of type {tool.type[:100]!r} run on Anthropic's servers; only custom tools work here.", param=f"{param}.type"
-        )
-    if tool.input_schema is None:
-        raise InvalidRequest(f"Missing required parameter: '{param}.input_schema'.", param=f"{param}.input_schema")
-    function: dict[str, Any] = {"name": tool.name, "parameters": {"type": "object", **tool.input_schema}}
-    if tool.description is not None:
-        function["description"] = tool.description
-    if tool.strict is not None:
-        function["strict"] = tool.strict
-    return {"type": "function", "function": function}
-
-
-def _tool_choice(request: CountTokensRequest) -> Any:
-    choice = request.tool_choice
-    if choice is None:
-        return None
-    if choice.type == "none":
-        return "none"
-    names = [tool.name for tool in request.tools or ()]
-    if not names:
-        raise InvalidRequest("tool_choice is only allowed when tools are given.", param="tool_choice")
-    if choice.type != "tool":
-        return {"auto": "auto", "any": "required"}[choice.type]
-    if choice.name not in names:
-        raise InvalidRequest("tool_choice.name is none of the tools.", param="tool_choice.name")
-    return {"type": "function", "function": {"name": choice.name}}
+def _check_context_management(asked: Mapping[str, Any] | None, ignored: Ignored) -> None:
+    """To keep all thinking is what is done anyway; other edits remove parts of a long context, which is left as it is here."""
+    edits = (asked or {}).get("edits")
+    for edit in cast("list[Any]", edits) if isinstance(edits, list) else ():
+        kept = cast("dict[str, Any]", edit).get("keep") if isinstance(edit, dict) else None
+        if kept != "all":
+            ignored.add("context_management.edits", "the context is the client's; what is sent is what the model reads")
 
 
 def _template_kwargs(thinking: Thinking) -> dict[str, str | int | float | bool | None]:

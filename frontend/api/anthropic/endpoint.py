@@ -28,19 +28,19 @@ _NAMES: Final = {
 
 async def messages(exchange: Exchange, runner: Runner) -> None:
     """Answer one request for a message, as a whole or streamed."""
-    request = _messages_parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _messages_parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
 
 async def count_message_tokens(exchange: Exchange, runner: Runner) -> None:
     """Say how many tokens a message's prompt has: those of the rendered chat, exactly."""
-    request = _count_parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _count_parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model = request.model
 
     async def count() -> None:
-        chat = chat_of(request)
-        check_chat(chat)
+        chat = chat_of(request, exchange.ignored)
+        check_chat(chat, exchange.ignored)
         with params_named(_NAMES):
             prompt = await chat_prompt(runner.model(request.model).served, chat)
         await exchange.send_json(200, _encode({"input_tokens": count_tokens(prompt)}))
@@ -49,11 +49,17 @@ async def count_message_tokens(exchange: Exchange, runner: Runner) -> None:
 
 
 async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) -> None:
-    chat = generating_chat_of(request)
+    chat = generating_chat_of(request, exchange.ignored)
     with params_named(_NAMES):
-        run = await start_chat(exchange, runner, chat)
+        run = await start_chat(exchange, runner, chat, cut_to_room=True)
     shown = request.thinking is None or request.thinking.display != "omitted"
-    writer = MessageWriter("msg_" + exchange.request_id, request.model, thoughts_shown=shown)
+    writer = MessageWriter(
+        "msg_" + exchange.request_id,
+        request.model,
+        thoughts_shown=shown,
+        max_tokens=request.max_tokens,
+        manages_context=request.context_management is not None,
+    )
     try:
         if request.stream:
             await _stream(exchange, writer, run)

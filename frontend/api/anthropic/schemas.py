@@ -19,12 +19,10 @@ THINKING_TOKENS_MIN = 1_024
 REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "container": "nothing is run here but the model",
-        "context_management": "the context is the client's; what is sent is what the model reads",
         "diagnostics": "nothing is kept that could be compared",
         "inference_geo": "there is one place",
         "mcp_servers": "no tools are run here; offer them as tools of your own",
         "output_config.task_budget": "only max_tokens bounds an answer",
-        "output_format": "use output_config.format",
         "speed": "there is one speed",
     }
 )
@@ -51,7 +49,7 @@ class ToolUseBlock(Block, tag="tool_use", frozen=True):
 
 
 class RedactedThinkingBlock(Block, tag="redacted_thinking", frozen=True):
-    """Refused: only who encrypted it can read it."""
+    """Ignored: only who encrypted it can read it."""
 
 
 class ImageBlock(Block, tag="image", frozen=True):
@@ -59,24 +57,40 @@ class ImageBlock(Block, tag="image", frozen=True):
 
 
 class DocumentBlock(Block, tag="document", frozen=True):
-    """Refused."""
+    """A document; of its sources those that are text."""
+
+    source: dict[str, Any]
+    title: str | None = None
+    context: str | None = None
 
 
 class SearchResultBlock(Block, tag="search_result", frozen=True):
-    """Refused."""
+    """What a search has found, as text."""
+
+    source: str
+    title: str
+    content: Annotated[list[TextBlock], Meta(max_length=BLOCKS_MAX)]
+
+
+class ToolReferenceBlock(Block, tag="tool_reference", frozen=True):
+    """From here on the model knows a tool whose loading was deferred."""
+
+    tool_name: str
+
+
+ToldBlock = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock
+"""What a tool's result may have."""
 
 
 class ToolResultBlock(Block, tag="tool_result", frozen=True):
     """`is_error` is accepted: templates have no place for it, so that the content must say what went wrong."""
 
     tool_use_id: str
-    content: str | Annotated[list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock], Meta(max_length=BLOCKS_MAX)] | None = None
+    content: str | Annotated[list[ToldBlock], Meta(max_length=BLOCKS_MAX)] | None = None
     is_error: bool | None = None
 
 
-ContentBlock = (
-    TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock | RedactedThinkingBlock | ImageBlock | DocumentBlock | SearchResultBlock
-)
+ContentBlock = ToldBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock | RedactedThinkingBlock
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +99,7 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tool(Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool of the client's own. `type` names Anthropic's, which run on its servers and are refused."""
+    """A tool of the client's own. `type` names Anthropic's, most of which run on its servers (tools.py)."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     input_schema: dict[str, Any] | None = None
@@ -95,6 +109,12 @@ class Tool(Struct, frozen=True, forbid_unknown_fields=True):
     cache_control: dict[str, Any] | None = None
     eager_input_streaming: bool | None = None
     """Arguments are streamed as they are made in any case."""
+    defer_loading: bool | None = None
+    """Not told before a tool_reference names it."""
+    input_examples: Annotated[list[dict[str, Any]], Meta(max_length=128)] | None = None
+    """Told as the `examples` of its schema."""
+    allowed_callers: Annotated[list[str], Meta(max_length=16)] | None = None
+    """A tool that only code on Anthropic's servers may call is called by nobody here."""
 
 
 class ToolChoice(Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,11 +153,15 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: JsonFormat | None = None
+    """The older name of output_config.format."""
     cache_control: dict[str, Any] | None = None
-
-
-class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    max_tokens: TokenCount
+    context_management: dict[str, Any] | None = None
+    """Edits of the context that Anthropic's servers make. None are made here, and the answer says so."""
+    betas: Annotated[list[str], Meta(max_length=256)] | None = None
+    """What Anthropic's SDKs send as a header; without effect in either form."""
+    # How to generate, which makes no difference to the count
+    max_tokens: TokenCount | None = None
     stream: bool | None = None
     stop_sequences: Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -156,3 +180,7 @@ class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, forbid_unkn
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
     nvext: NvExt | None = None
+
+
+class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    max_tokens: TokenCount  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]

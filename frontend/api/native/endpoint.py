@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def generate(exchange: Exchange, runner: Runner) -> None:
     """Answer one request, a batch or not, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model, exchange.streams = request.model or runner.only_model(), request.stream
     exchange.takes_comments = False  # SGLang's own tools take every line of a stream for JSON
     exchange.rids = [request.rid] if isinstance(request.rid, str) else request.rid or ()

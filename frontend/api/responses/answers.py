@@ -5,10 +5,13 @@ from typing import Any, Final
 from frontend.api.blocks import Block
 from frontend.api.chunks import Usage
 from frontend.api.responses.schemas import ResponsesRequest
+from frontend.api.responses.tools import OfferedTools, custom_input
 from frontend.generation import Choice
 from protocol.errors import MeshError
+from protocol.replies import ToolCall
 
 _PREFIXES: Final = {"reasoning": "rs", "text": "msg", "call": "fc"}
+_NO_SCHEMA: Final[dict[str, Any]] = {"strict": None, "parameters": None}
 _STATUSES: Final = {"length": "incomplete", "abort": "cancelled"}
 
 
@@ -37,7 +40,7 @@ def head_of(request: ResponsesRequest, request_id: str, created_unix_s: int) -> 
         "temperature": request.temperature,
         "text": {"format": {"type": "text"} if text is None or text.format is None else text.format},
         "tool_choice": request.tool_choice or "auto",
-        "tools": [{"strict": None, "parameters": None, **tool} for tool in request.tools or ()],
+        "tools": [_NO_SCHEMA | tool if tool.get("type") == "function" else tool for tool in request.tools or ()],
         "top_logprobs": request.top_logprobs or 0,
         "top_p": request.top_p,
         "truncation": "disabled",
@@ -61,26 +64,47 @@ def status_of(choice: Choice) -> str:
     return _STATUSES.get(choice.finish_reason or "", "completed")
 
 
-def item_id(request_id: str, block: Block) -> str:
-    """The name of a block's item."""
-    return f"{_PREFIXES[block.kind]}_{request_id}_{block.index}"
-
-
-def item_of(request_id: str, block: Block, status: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
-    """A block as an output item.
+class Items:
+    """The output items of one response.
 
     Args:
-        status: in_progress, completed or incomplete. One in progress has no content yet.
-        logprobs: of its text.
+        offered: what calls are calls of.
     """
-    name, begun = item_id(request_id, block), status != "in_progress"
-    if block.call is not None:
-        call = {"call_id": block.call.call_id, "name": block.call.name, "arguments": block.text if begun else ""}
-        return {"type": "function_call", "id": name, "status": status, **call}
-    part = part_of(block, block.text, logprobs)
-    if block.kind == "text":
-        return {"type": "message", "id": name, "status": status, "role": "assistant", "content": [part] if begun else []}
-    return {"type": "reasoning", "id": name, "status": status, "summary": [], "content": [part] if begun else []}
+
+    def __init__(self, request_id: str, offered: OfferedTools) -> None:
+        self._request_id = request_id
+        self._offered = offered
+
+    def name(self, block: Block) -> str:
+        """The id of a block's item."""
+        prefix = "ctc" if self.is_custom(block) else _PREFIXES[block.kind]
+        return f"{prefix}_{self._request_id}_{block.index}"
+
+    def is_custom(self, block: Block) -> bool:
+        """Whether it is a call of a custom tool."""
+        return block.call is not None and self._offered.name_of(block.call.name).kind == "custom"
+
+    def item(self, block: Block, status: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+        """A block as an output item.
+
+        Args:
+            status: in_progress, completed or incomplete. One in progress has no content yet.
+            logprobs: of its text.
+        """
+        name, begun = self.name(block), status != "in_progress"
+        if block.call is not None:
+            return self._call(block.call, block.text if begun else "", {"id": name, "status": status})
+        part = part_of(block, block.text, logprobs)
+        if block.kind == "text":
+            return {"type": "message", "id": name, "status": status, "role": "assistant", "content": [part] if begun else []}
+        return {"type": "reasoning", "id": name, "status": status, "summary": [], "content": [part] if begun else []}
+
+    def _call(self, call: ToolCall, arguments: str, head: dict[str, Any]) -> dict[str, Any]:
+        tool = self._offered.name_of(call.name)
+        known_as = {"call_id": call.call_id, "name": tool.name} | ({} if tool.namespace is None else {"namespace": tool.namespace})
+        if tool.kind == "custom":
+            return {"type": "custom_tool_call", **head, **known_as, "input": custom_input(arguments)}
+        return {"type": "function_call", **head, **known_as, "arguments": arguments}
 
 
 def part_of(block: Block, text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:

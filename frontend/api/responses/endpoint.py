@@ -11,10 +11,11 @@ from frontend.api.exchange import Exchange
 from frontend.api.logprobs import TokenTexts, chat_logprobs
 from frontend.api.param_names import params_named
 from frontend.api.parsing import BodyParser
-from frontend.api.responses.answers import finished_fields, head_of, item_of, status_of
+from frontend.api.responses.answers import Items, finished_fields, head_of, status_of
 from frontend.api.responses.conversion import PARAM_NAMES, chat_of, wants_logprobs
 from frontend.api.responses.events import ResponseStream
 from frontend.api.responses.schemas import REFUSED_FIELDS, ResponsesRequest
+from frontend.api.responses.tools import OfferedTools
 from frontend.api.running import Runner, usage_of
 from frontend.text.gain import Gain
 
@@ -24,27 +25,30 @@ _encode = msgspec.json.Encoder().encode
 
 async def responses(exchange: Exchange, runner: Runner) -> None:
     """Answer one request for a response, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body(), unknown=runner.unknown_fields)
+    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
 
 async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest) -> None:
-    writer = ResponseStream(head_of(request, exchange.request_id, int(time.time())), exchange.request_id) if request.stream else None
-    if writer is not None:
-        exchange.errors = writer  # a comment may begin the stream before a worker is found
+    writer: ResponseStream | None = None
     with params_named(PARAM_NAMES):
-        run = await start_chat(exchange, runner, chat_of(request))
+        offered = OfferedTools(request.tools or (), exchange.ignored)
+        if request.stream:
+            head = head_of(request, exchange.request_id, int(time.time()))
+            # A comment may begin the stream before a worker is found.
+            exchange.errors = writer = ResponseStream(head, Items(exchange.request_id, offered))
+        run = await start_chat(exchange, runner, chat_of(request, offered, exchange.ignored))
     try:
         if writer is not None:
             await _stream(exchange, writer, run)
         else:
-            await _whole(exchange, request, run)
+            await _whole(exchange, request, run, offered)
     finally:
         run.generation.close()
 
 
-async def _whole(exchange: Exchange, request: ResponsesRequest, run: ChatRun) -> None:
+async def _whole(exchange: Exchange, request: ResponsesRequest, run: ChatRun, offered: OfferedTools) -> None:
     (answer,) = await run.generation.finish()
     choice = run.generation.choices[0]
     told: list[dict[str, Any]] = []
@@ -52,7 +56,8 @@ async def _whole(exchange: Exchange, request: ResponsesRequest, run: ChatRun) ->
         told = chat_logprobs(TokenTexts(run.served, as_ids=False), answer.scored)["content"]
     status = "completed" if status_of(choice) == "completed" else "incomplete"
     blocks = blocks_of(answer.reasoning, answer.text, answer.calls)
-    output = [item_of(exchange.request_id, block, status if block is blocks[-1] else "completed", told) for block in blocks]
+    items = Items(exchange.request_id, offered)
+    output = [items.item(block, status if block is blocks[-1] else "completed", told) for block in blocks]
     head = head_of(request, exchange.request_id, int(time.time()))
     await exchange.send_json(200, _encode(head | finished_fields(choice, output, usage_of(run.generation, run.prompt_tokens, 1))))
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from frontend.api.blocks import Block, BlockSequence, Closed, Move, Opened
 from frontend.api.chunks import Usage
-from frontend.api.responses.answers import failed_fields, finished_fields, item_id, item_of, part_of, status_of
+from frontend.api.responses.answers import Items, failed_fields, finished_fields, part_of, status_of
+from frontend.api.responses.tools import custom_input
 from frontend.api.sse import named_event
 from frontend.generation import Choice
 from frontend.text.gain import Gain
@@ -17,11 +18,12 @@ class ResponseStream:
 
     Args:
         head: `answers.head_of`.
+        items: what blocks are to the client.
     """
 
-    def __init__(self, head: dict[str, Any], request_id: str) -> None:
+    def __init__(self, head: dict[str, Any], items: Items) -> None:
         self._head = head
-        self._request_id = request_id
+        self._items = items
         self._sequence = BlockSequence()
         self._number = 0
         self._logprobs: list[dict[str, Any]] = []
@@ -66,6 +68,8 @@ class ResponseStream:
             return self._opened(block)
         if isinstance(move, Closed):
             return self._closed(block, status)
+        if self._items.is_custom(block):
+            return b""  # the input is within JSON that must come to its end first
         if block.call is not None:
             return self._of(block, "response.function_call_arguments.delta", delta=move.piece)
         if block.kind == "reasoning":
@@ -79,7 +83,7 @@ class ResponseStream:
         return told
 
     def _opened(self, block: Block) -> bytes:
-        item = item_of(self._request_id, block, "in_progress", [])
+        item = self._items.item(block, "in_progress", [])
         added = self._event("response.output_item.added", output_index=block.index, item=item)
         if block.call is not None:
             return added
@@ -88,7 +92,11 @@ class ResponseStream:
 
     def _closed(self, block: Block, status: str) -> bytes:
         text = block.text
-        if block.call is not None:
+        if self._items.is_custom(block):
+            told = custom_input(text)
+            done = self._of(block, "response.custom_tool_call_input.delta", delta=told)
+            done += self._of(block, "response.custom_tool_call_input.done", input=told)
+        elif block.call is not None:
             done = self._of(block, "response.function_call_arguments.done", name=block.call.name, arguments=text)
         elif block.kind == "reasoning":
             done = self._of(block, "response.reasoning_text.done", content_index=0, text=text)
@@ -97,12 +105,12 @@ class ResponseStream:
             done = self._of(block, "response.output_text.done", content_index=0, text=text, logprobs=self._logprobs)
         if block.call is None:
             done += self._of(block, "response.content_part.done", content_index=0, part=part_of(block, text, self._logprobs))
-        item = item_of(self._request_id, block, status, self._logprobs)
+        item = self._items.item(block, status, self._logprobs)
         self._done.append(item)
         return done + self._event("response.output_item.done", output_index=block.index, item=item)
 
     def _of(self, block: Block, kind: str, **fields: Any) -> bytes:
-        return self._event(kind, item_id=item_id(self._request_id, block), output_index=block.index, **fields)
+        return self._event(kind, item_id=self._items.name(block), output_index=block.index, **fields)
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         event = {"type": kind, "sequence_number": self._number, **fields}

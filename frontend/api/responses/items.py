@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from frontend.api.ignored import REFUSING, Ignored
+from frontend.api.responses.tools import custom_arguments, flat_name
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 PARTS_MAX: Final = 10_000
@@ -23,6 +25,14 @@ class _FunctionCall(Struct, frozen=True):
     call_id: str
     name: str
     arguments: str
+    namespace: str | None = None
+
+
+class _CustomToolCall(Struct, frozen=True):
+    call_id: str
+    name: str
+    input: str
+    namespace: str | None = None
 
 
 class _FunctionCallOutput(Struct, frozen=True):
@@ -36,23 +46,29 @@ class _Reasoning(Struct, frozen=True):
     """The thinking itself; what it is summed up as stands in where it is missing."""
 
 
-_Item = _Message | _FunctionCall | _FunctionCallOutput | _Reasoning
+_Item = _Message | _FunctionCall | _CustomToolCall | _FunctionCallOutput | _Reasoning
 
 _KINDS: Final[dict[str, type[_Item]]] = {
     "message": _Message,
     "function_call": _FunctionCall,
     "function_call_output": _FunctionCallOutput,
+    "custom_tool_call": _CustomToolCall,
+    "custom_tool_call_output": _FunctionCallOutput,
     "reasoning": _Reasoning,
 }
+
+_LEFT_OUT: Final = ("web_search_call", "image_generation_call", "tool_search_call", "tool_search_output", "mcp_list_tools")
+"""Traces of what another server's tools did. What came of it is in the messages around them."""
 
 _TEXT_PARTS: Final = {"input_text": "text", "output_text": "text", "summary_text": "text", "reasoning_text": "text", "refusal": "refusal"}
 """Kind of a part → its field that holds the text."""
 
 
-def messages_of(instructions: str | None, given: str | Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def messages_of(instructions: str | None, given: str | Sequence[dict[str, Any]], ignored: Ignored = REFUSING) -> list[dict[str, Any]]:
     """The chat: instructions as the system's message, then the items. Further fields of items, as answers have them, are left aside.
 
-    Instructions and the system's messages that directly follow them are one message, since most templates take one alone.
+    Items that are traces of another server's tools are `ignored`. Instructions and the system's messages that directly follow them are one
+    message, since most templates take one alone.
 
     Raises:
         UnsupportedParameter: an item or a part of it is of a type that is not served, named with its place.
@@ -64,6 +80,9 @@ def messages_of(instructions: str | None, given: str | Sequence[dict[str, Any]])
     if isinstance(given, str):
         return [*messages, {"role": "user", "content": given}]
     for at, raw in enumerate(given):
+        if raw.get("type") in _LEFT_OUT:
+            ignored.add(f"input.{raw['type']}", "no such tool runs here", param=f"input[{at}].type")
+            continue
         _add(messages, _item(raw, f"input[{at}]"), f"input[{at}]", instructed=bool(instructions))
     return messages
 
@@ -82,8 +101,9 @@ def _item(raw: dict[str, Any], param: str) -> _Item:
 def _add(messages: list[dict[str, Any]], item: _Item, param: str, *, instructed: bool) -> None:
     if isinstance(item, _FunctionCallOutput):
         messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _text(item.output, f"{param}.output")})
-    elif isinstance(item, _FunctionCall):
-        function = {"name": item.name, "arguments": item.arguments}
+    elif isinstance(item, _FunctionCall | _CustomToolCall):
+        arguments = item.arguments if isinstance(item, _FunctionCall) else custom_arguments(item.input)
+        function = {"name": flat_name(item.namespace, item.name), "arguments": arguments}
         call = {"id": item.call_id, "type": "function", "function": function}
         _turn(messages, past=()).setdefault("tool_calls", []).append(call)
     elif isinstance(item, _Reasoning):

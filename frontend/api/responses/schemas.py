@@ -30,6 +30,7 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "conversation": _STATELESS,
         "max_tool_calls": "no tools are run here",
+        "moderation": "nothing is moderated here",
         "previous_response_id": _STATELESS,
         "prompt": "no prompt templates are stored here; send their text as instructions and input",
         "context_management": "the context is the client's; what is sent is what the model reads",
@@ -42,9 +43,9 @@ Id = Annotated[str, Meta(max_length=256)]
 
 class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
     effort: ReasoningEffort | None = None
-    summary: Literal["auto", "concise", "detailed"] | None = None
-    """"auto" is the best there is, which is none: the thinking itself is in the answer."""
-    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    summary: str | None = None
+    """However it is to be summed up: the thinking itself is in the answer, and no summary."""
+    generate_summary: str | None = None
     """The older name of summary."""
 
 
@@ -62,14 +63,16 @@ class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class FunctionTool(Struct, frozen=True, forbid_unknown_fields=True):
-    """A function of the client's. Other types of tools run on OpenAI's servers and are refused."""
+class OfferedTool(Struct, frozen=True):
+    """A function or custom tool of the client's (tools.py has the other types)."""
 
-    type: str
+    type: Literal["function", "custom"]
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     parameters: dict[str, Any] | None = None
     description: str | None = None
     strict: bool | None = None
+    format: dict[str, Any] | None = None
+    """Of a custom tool's input."""
 
 
 class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +91,8 @@ class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     include: Annotated[list[str], Meta(max_length=16)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    client_metadata: dict[str, Any] | None = None
+    """Codex tells of itself: without effect."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)] | None = None
     store: bool | None = None
     """Accepted; nothing is stored, and the answer says so."""

@@ -71,7 +71,7 @@ def events_of(sent: bytes) -> list[dict[str, Any]]:
 
 
 def test_thinking_text_and_a_call_become_three_blocks_of_anthropics() -> None:
-    writer = MessageWriter("msg_1", "m", thoughts_shown=True)
+    writer = MessageWriter("msg_1", "m", thoughts_shown=True, max_tokens=9, manages_context=False)
     sent = b"".join(writer.gained(gain) for gain in answer_in_pieces("Hm.", "Well.", 1, [100]))
     events = events_of(sent)
     assert [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"] == [
@@ -84,11 +84,11 @@ def test_thinking_text_and_a_call_become_three_blocks_of_anthropics() -> None:
     assert deltas[1] == {"type": "text_delta", "text": "Well."}
     assert "".join(delta["partial_json"] for delta in deltas[2:]) == ARGUMENTS
     call = next(event["content_block"] for event in events if event.get("index") == 2)
-    assert call == {"type": "tool_use", "id": "call_0", "name": "weather", "input": {}}
+    assert call == {"type": "tool_use", "id": "toolu_call_0", "name": "weather", "input": {}}
 
 
 def test_thinking_that_is_not_to_be_shown_leaves_an_empty_block() -> None:
-    writer = MessageWriter("msg_1", "m", thoughts_shown=False)
+    writer = MessageWriter("msg_1", "m", thoughts_shown=False, max_tokens=9, manages_context=False)
     events = events_of(b"".join(writer.gained(gain) for gain in answer_in_pieces("Hm.", "Well.", 0, [100])))
     assert [event["type"] for event in events[:2]] == ["content_block_start", "content_block_stop"]
     assert "Hm." not in json.dumps(events)

@@ -11,6 +11,7 @@ import pytest
 from frontend.api import exchange as subject
 from frontend.api.body_budget import BodyBudget
 from frontend.api.exchange import Exchange
+from frontend.api.ignored import Ignored
 from protocol.errors import (
     BodyTooLarge,
     ClientGone,
@@ -43,7 +44,14 @@ class Server:
         self._messages.append({"type": "http.request", "body": body[-1], "more_body": False})
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         self.exchange = Exchange(
-            {"headers": raw}, self.receive, self.send, body_bytes_max=100, budget=self.budget, timeout_s=timeout_s, now_unix_s=NOW_UNIX_S
+            {"headers": raw},
+            self.receive,
+            self.send,
+            body_bytes_max=100,
+            budget=self.budget,
+            timeout_s=timeout_s,
+            now_unix_s=NOW_UNIX_S,
+            ignored=Ignored("ignore"),
         )
 
     async def receive(self) -> MutableMapping[str, Any]:

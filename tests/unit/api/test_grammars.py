@@ -169,3 +169,30 @@ def test_a_grammar_waits_for_the_end_of_the_thinking_even_where_it_stays_in_the_
     reading = reading_of(held, card, grammar_of(held))
     assert reading is not None
     assert b"tools" not in reading.chat
+
+
+@pytest.mark.parametrize(
+    ("asked", "guided"),
+    [
+        ({"json": {"type": "object"}}, {"guided_json": {"type": "object"}}),
+        ({"json": '{"type": "object"}'}, {"guided_json": '{"type": "object"}'}),
+        ({"regex": "a+"}, {"guided_regex": "a+"}),
+        ({"choice": ["yes", "no"]}, {"guided_choice": ["yes", "no"]}),
+        ({"grammar": 'root ::= "a"'}, {"guided_grammar": 'root ::= "a"'}),
+        ({"json_object": True}, {"response_format": {"type": "json_object"}}),
+    ],
+)
+def test_structured_outputs_are_what_guided_fields_are(asked: dict[str, Any], guided: dict[str, Any]) -> None:
+    newer, older = _grammar(structured_outputs=asked), _grammar(**guided)
+    assert newer is not None
+    assert older is not None
+    assert (newer.kind, newer.text, newer.field) == (older.kind, older.text, "structured_outputs")
+
+
+def test_structured_outputs_say_one_thing_or_none() -> None:
+    assert _grammar(structured_outputs={}) is None
+    assert _grammar(structured_outputs={"json_object": False}) is None
+    with pytest.raises(InvalidRequest):
+        _grammar(structured_outputs={"regex": "a", "choice": ["b"]})
+    with pytest.raises(InvalidRequest):
+        _grammar(structured_outputs={"regex": "a"}, regex="a")

@@ -6,18 +6,22 @@ import msgspec
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from frontend.api.responses.answers import head_of
+from frontend.api.ignored import Ignored
+from frontend.api.responses.answers import Items, head_of
 from frontend.api.responses.events import ResponseStream
 from frontend.api.responses.items import messages_of
 from frontend.api.responses.schemas import ResponsesRequest
+from frontend.api.responses.tools import OfferedTools
 from protocol.errors import WorkerLost
 from tests.unit.api.test_blocks import ARGUMENTS, answer_in_pieces, events_of
 
 EVENT: Any = TypeAdapter(ResponseStreamEvent)
 
 
-def stream() -> ResponseStream:
-    return ResponseStream(head_of(ResponsesRequest(model="m", input="x"), "f" * 32, 1), "f" * 32)
+def stream(*tools: dict[str, Any]) -> ResponseStream:
+    return ResponseStream(
+        head_of(ResponsesRequest(model="m", input="x"), "f" * 32, 1), Items("f" * 32, OfferedTools(tools, Ignored("ignore")))
+    )
 
 
 def test_each_kind_of_item_has_its_events_and_the_client_knows_all_of_them() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from frontend.api.schemas import ChatCompletionRequest
-from frontend.api.tools import callable_tools, check_tools
+from frontend.api.tools import callable_tools, check_tools, told_tools
 from protocol.errors import InvalidRequest
 
 
@@ -90,3 +90,11 @@ def test_a_forced_call_conforms_to_its_schema_whatever_its_tool_says(choice: Any
             assert told["function"] == {"name": "add", **said}
         else:
             assert told["function"] == {"name": "add", "strict": True, "parameters": {"type": "object"}}
+
+
+def test_a_deferred_tool_may_be_called_and_is_not_told_at_the_beginning() -> None:
+    request = chat([tool("a"), tool("b") | {"defer_loading": True}])
+    assert told_tools(request) == [tool("a")]
+    assert len(callable_tools(request)[0]) == 2
+    assert told_tools(chat([tool("b") | {"defer_loading": True}])) is None
+    assert told_tools(chat(None)) is None

@@ -1,0 +1,1 @@
+"""Agents from npm, unmodified, at work against the stack."""
