@@ -36,7 +36,7 @@ class Aborter:
         self._exchanges = exchanges
         self._allow_all = allow_all
 
-    async def __call__(self, exchange: Exchange, runner: Runner) -> None:
+    async def __call__(self, exchange: Exchange, _: Runner) -> None:
         """Abort what goes by that name; that there is nothing of the name is no error, since it may just have ended."""
         request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
         if request.abort_all and not self._allow_all:

@@ -17,7 +17,7 @@ from frontend.api.embeddings import embeddings
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.exchange import Exchange
 from frontend.api.health_generate import health_generate
-from frontend.api.ignored import Ignored, IgnoredLog
+from frontend.api.ignored import Ignored, IgnoredLog, UnknownFields
 from frontend.api.native.endpoint import generate
 from frontend.api.request_id import with_request_id
 from frontend.api.rerank import rerank, score
@@ -78,7 +78,7 @@ class Application:
         self._bodies = BodyBudget()
         self._body_bytes_max = settings.body_limit_mb * 1_000_000
         self._request_timeout_s = settings.request_timeout
-        self._unknown_fields = settings.unknown_fields
+        self._unknown_fields: UnknownFields = settings.unknown_fields
         self._ignored_log = IgnoredLog()
         self._posts = HOT_PATHS | {ABORT_PATH: Aborter(lambda: drain.open, allow_all=settings.allow_abort_all)}
         self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=self._posts)

@@ -8,6 +8,7 @@ import pytest
 from frontend.api.anthropic.conversion import chat_of
 from frontend.api.anthropic.schemas import CountTokensRequest
 from frontend.api.chat import check_chat
+from frontend.api.ignored import REFUSING
 from frontend.api.messages import check_messages
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.api.worker_chats import ask_for_chat
@@ -110,7 +111,7 @@ def test_no_top_logprobs_ask_for_nothing() -> None:
 @pytest.mark.parametrize("content", ["", []])
 def test_an_empty_message_of_the_assistant_at_the_end_is_where_the_answer_begins(content: Any) -> None:
     asked = {"model": "m", "messages": [USER, {"role": "assistant", "content": content}]}
-    chat = chat_of(msgspec.convert(asked, CountTokensRequest))
+    chat = chat_of(msgspec.convert(asked, CountTokensRequest), REFUSING)
     assert chat.messages == [USER]
     assert chat.add_generation_prompt
 

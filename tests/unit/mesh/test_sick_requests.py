@@ -44,6 +44,7 @@ class Bench:
             budget=BlockBudget(100),
             new_queue=boom,
             metrics=metrics,
+            unix_s=lambda: 0.0,
         )
         self.metrics = metrics
         self.patch = monkeypatch
