@@ -36,6 +36,8 @@ class Workplace:
 
     root: Path
     env: dict[str, str] = field(default_factory=dict[str, str])
+    complaints: str = ""
+    """What the last program wrote to its standard error."""
 
     def __post_init__(self) -> None:
         self.project, self.home = self.root / "project", self.root / "home"
@@ -57,6 +59,7 @@ class Workplace:
             timeout=TURN_S_MAX,
             check=False,
         )
+        self.complaints = done.stderr
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -79,7 +82,7 @@ def two_turns(workplace: Workplace, first: Sequence[str], second: Sequence[str])
     for words, word in ((first, "mango"), (second, "papaya")):
         workplace.note.write_text(f"The secret word is {word}.\n")
         said.append(workplace.run(*words, TASK.format(path=workplace.note)))
-        assert f"The word is {word}." in said[-1], said[-1]
+        assert f"The word is {word}." in said[-1], f"{said[-1]}\n{workplace.complaints}\n{outcomes()}"
     ended = {outcome: count - before.get(outcome, 0) for outcome, count in outcomes().items() if count > before.get(outcome, 0)}
     assert sum(ended.values()) >= 4
     assert {status for _, status in ended} == {"success"}, ended

@@ -9,7 +9,7 @@ from frontend.api.logprobs import TokenTexts, scores
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.generation import Choice
 from protocol.replies import Logprobs
-from protocol.tokens import TOKEN_ID_BYTES, unpack_tokens
+from protocol.tokens import unpack_tokens
 
 _encode = msgspec.json.Encoder().encode
 
@@ -20,7 +20,7 @@ def prompt_fields(
     """What was asked about the prompt (packed u32): of a chat's answer, or of a completion's choice."""
     fields: dict[str, Any] = {}
     if request.return_token_ids:
-        fields["prompt_token_ids"] = unpack_tokens(prompt)
+        fields["prompt_token_ids"] = list(unpack_tokens(prompt))
     if request.prompt_logprobs is not None and of_prompt is not None:
         fields["prompt_logprobs"] = _prompt_logprobs(prompt, of_prompt, texts, request.prompt_logprobs)
     return fields
@@ -28,7 +28,7 @@ def prompt_fields(
 
 def choice_fields(request: ChatCompletionRequest | CompletionRequest, choice: Choice) -> dict[str, Any]:
     """What was asked about the tokens of a whole choice."""
-    return {"token_ids": unpack_tokens(choice.output)} if request.return_token_ids else {}
+    return {"token_ids": list(unpack_tokens(choice.output))} if request.return_token_ids else {}
 
 
 class StreamedIds:
@@ -57,7 +57,7 @@ def with_prompt_ids(chunk: bytes, prompt: bytes) -> bytes:
 
 
 def _ids(packed: bytes) -> bytes:
-    return _encode(unpack_tokens(packed[: len(packed) // TOKEN_ID_BYTES * TOKEN_ID_BYTES]))
+    return _encode(list(unpack_tokens(packed)))
 
 
 def _prompt_logprobs(prompt: bytes, of_prompt: Logprobs, texts: TokenTexts, top: int) -> list[dict[str, Any] | None]:
