@@ -22,7 +22,7 @@ _FIRST, _SECOND, _THIRD = "Halcyon", "Zephyrine", "Quillback"
 _USER: Final = {"role": "user", "content": "Hi."}
 _SAID: Final = {"role": "assistant", "content": "Yes."}
 _PASTS: Final = ([_USER], [_USER, _SAID])
-_OTHER_TOOL: Final[dict[str, Any]] = {"name": "other", "description": "Another.", "parameters": {"type": "object", "properties": {}}}
+_OTHER_TOOL: Final[Mapping[str, Any]] = {"name": "other", "description": "Another.", "parameters": {"type": "object", "properties": {}}}
 _WORDS_OF_CALLS: Final[Mapping[Kind, tuple[str, ...]]] = {"tool_calls": (_FIRST, _SECOND), "tool": (_THIRD,)}
 _THINKING_NAMES: Final = ("reasoning_content", "reasoning", "thinking")
 
@@ -44,17 +44,16 @@ class Habits(NamedTuple):
 
 def habits_of(render: Render) -> Habits:
     """The habits of the template behind `render`."""
-    found: list[str]
-    unprinted: list[Kind] = []
     object_calls, text_calls = _calls(render, {_SECOND: 1}), _calls(render, f'{{"{_SECOND}": 1}}')
     as_text = not object_calls and bool(text_calls)
     found = text_calls if as_text else object_calls
+    unprinted: set[Kind] = set()
     if _prints(render, [_says("system", _FIRST), _USER], _FIRST) is False:
-        unprinted.append("system")
+        unprinted.add("system")
     if found:
-        unprinted.extend(kind for kind, words in _WORDS_OF_CALLS.items() if not any(_has(text, words) for text in found))
+        unprinted.update(kind for kind, words in _WORDS_OF_CALLS.items() if not any(_has(text, words) for text in found))
     elif _prints(render, [*_called({})[:-1], _USER], _FIRST) is False:  # it refuses the result alone
-        unprinted.append("tool_calls")
+        unprinted.add("tool_calls")
     return Habits(
         instructions=_places(render),
         thinking=_thinking(render, as_text=as_text),
@@ -85,7 +84,7 @@ def _prints(render: Render, messages: Sequence[Mapping[str, Any]], *words: str) 
 
 def _calls(render: Render, arguments: Any) -> list[str]:
     """A call and its result as the template prints them, without tools and with another: some print none where there are no tools."""
-    others = [{"type": "function", "function": _OTHER_TOOL}]
+    others: list[Mapping[str, Any]] = [{"type": "function", "function": _OTHER_TOOL}]
     return [text for tools in (None, others) if (text := render(_called(arguments), tools)) is not None]
 
 

@@ -108,7 +108,7 @@ def with_arguments(calls: Any, *, as_text: bool = False) -> Any:
 def _with_arguments(call: Any, *, as_text: bool) -> Any:
     function: Any = cast("dict[str, Any]", call).get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
-        return call  # pyright: ignore[reportUnknownVariableType] - whatever JSON gave
+        return cast("Any", call)
     arguments: Any = _arguments_object(cast("dict[str, Any]", function).get("arguments"))
     if as_text:
         arguments = json.dumps(arguments, ensure_ascii=False)

@@ -14,7 +14,6 @@ SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 NAMES = [*SHAPES, "demo"]
 USER = {"role": "user", "content": "Ask."}
 ANSWER = {"role": "assistant", "content": "Told."}
-TOOL = {"type": "function", "function": {"name": "look", "description": "d", "parameters": {"type": "object", "properties": {}}}}
 
 
 def call(arguments: Any = '{"place": "Bern"}', **message: Any) -> list[dict[str, Any]]:
@@ -92,7 +91,7 @@ def test_instructions_stay_where_they_are_if_the_template_takes_them(name: str) 
     assert text.index("Told.") < text.index("Two.")
 
 
-BAD_ARGUMENTS = ["{", '{"place": ', "[1]", "3", "null", '"x"', "", " \n", "\ud800", "[" * 100_000, None, 7, [], ...]
+BAD_ARGUMENTS: list[Any] = ["{", '{"place": ', "[1]", "3", "null", '"x"', "", " \n", "\ud800", "[" * 100_000, None, 7, [], ...]
 
 
 @pytest.mark.parametrize("arguments", BAD_ARGUMENTS, ids=lambda arguments: repr(arguments)[:12])
@@ -112,7 +111,7 @@ def test_arguments_may_come_as_an_object_and_go_as_text() -> None:
 
 
 def test_no_calls_are_none() -> None:
-    messages = [USER, {**ANSWER, "tool_calls": []}, USER]
+    messages: list[dict[str, Any]] = [USER, {**ANSWER, "tool_calls": []}, USER]
     for name in NAMES:
         assert template(name).render(messages) == template(name).render([USER, ANSWER, USER])
 
