@@ -48,7 +48,7 @@ class Workplace:
 
     def run(self, *words: str) -> str:
         """What an agent prints."""
-        env = os.environ | _AT_HOME_ONLY | {"HOME": str(self.home)} | self.env
+        env = os.environ | _AT_HOME_ONLY | {"HOME": str(self.home), "PWD": str(self.project)} | self.env
         done = subprocess.run(
             [PROGRAMS / words[0], *words[1:]],
             cwd=self.project,
