@@ -5,10 +5,11 @@ nearest. Each then begins too late, is cut off before its end, and an overloaded
 So who can no longer be finished in time gives its place to those behind, who can.
 """
 
+from collections import deque
 from typing import Final
 
 ANSWERS: Final = 64
-"""Over which times are averaged: enough for the mean of mixed lengths, few enough to follow a load that changes."""
+"""That are looked back on: enough for mixed lengths, few enough to follow a load that changes."""
 
 MARGIN: Final = 1.25
 """Over the usual time for so many tokens: that varies with what else runs."""
@@ -18,25 +19,24 @@ SHARE_MAX: Final = 0.5
 
 
 class AnswerTimes:
-    """Tokens of the latest answers of one model, and their seconds from the first to the last."""
+    """Tokens of the latest answers of one model behind their first, and the seconds that these took."""
 
     def __init__(self) -> None:
-        self._answers = 0
-        self._tokens = 0.0
-        self._seconds = 0.0
+        self._tokens: deque[int] = deque(maxlen=ANSWERS)
+        self._seconds: deque[float] = deque(maxlen=ANSWERS)
 
     def note(self, tokens: int, seconds: float) -> None:
         """An answer ended so long after its first token."""
-        self._answers = min(self._answers + 1, ANSWERS)
-        self._tokens += (tokens - 1 - self._tokens) / self._answers
-        self._seconds += (seconds - self._seconds) / self._answers
+        self._tokens.append(tokens - 1)
+        self._seconds.append(seconds)
 
     def begin_by(self, deadline: float, now: float, tokens_max: int) -> float:
         """When an answer of so many tokens at most, asked for `now`, must begin to end by `deadline`, all in seconds.
 
-        Where the usual answer is shorter than `tokens_max`, this one is taken to be as long as that.
+        It is taken to be as long as it may be, but not longer than the longest of late.
         """
-        if self._tokens <= 0:
+        tokens = sum(self._tokens)
+        if tokens <= 0:
             return deadline
-        seconds = MARGIN * self._seconds * min(1.0, (tokens_max - 1) / self._tokens)
+        seconds = MARGIN * sum(self._seconds) / tokens * min(tokens_max - 1, max(self._tokens))
         return deadline - min(seconds, SHARE_MAX * (deadline - now))
