@@ -21,12 +21,15 @@ SPREAD_MAX: Final = 16
 
 Schema = dict[str, Any]
 
-_UNENFORCED: Final = (
+_UNENFORCED: Final = frozenset({
     "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependentRequired", "dependentSchemas", "dependencies",
     "multipleOf", "uniqueItems", "additionalItems", "$dynamicRef", "$recursiveRef",
-)  # fmt: skip
+})  # fmt: skip
 _COMBINING: Final = ("$ref", "allOf", "anyOf", "oneOf")
 _GENERAL: Final = frozenset({"type", "enum", "const", *_COMBINING})
+_PLAIN: Final = frozenset({"type", "description", "title", "default"})
+"""Most schemas of a schema have no other keywords, and nothing of them is to be looked at."""
+
 _DEFINING: Final = ("$defs", "definitions")
 _WITH_A_SCHEMA: Final = ("items", "additionalProperties", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
 _WITH_SCHEMAS_BY_NAME: Final = ("properties", "patternProperties")
@@ -91,12 +94,13 @@ class _Binding:
             raise self._refused(f"a schema must be an object or a boolean, not {str(schema)[:100]}")
         if depth > DEPTH_MAX:
             raise InvalidRequest(f"{self._field} has more than {DEPTH_MAX} levels of objects and arrays.", param=self._param)
+        if _PLAIN.issuperset(cast("Schema", schema)) and isinstance(schema.get("type"), str):
+            return cast("Schema", schema)
         schema = {key: value for key, value in cast("Schema", schema).items() if key not in _DEFINING}
         if schema.get("uniqueItems") is False:
             del schema["uniqueItems"]
-        for keyword in _UNENFORCED:
-            if keyword in schema:
-                raise self._refused(f"{keyword!r} is not enforced here")
+        if not _UNENFORCED.isdisjoint(schema):
+            raise self._refused(f"{next(key for key in schema if key in _UNENFORCED)!r} is not enforced here")
         if schema.get("allOf") == []:
             del schema["allOf"]
         schema = _spread(schema)

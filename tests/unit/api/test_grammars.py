@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from frontend.api.grammars import CHOICES_MAX, DEPTH_MAX, PATTERN_CHARS_MAX, grammar_of
 from frontend.api.parsing import BodyParser
-from frontend.api.readings import reading_of
+from frontend.api.readings import answer_grammar, reading_of
 from frontend.api.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest
 from protocol.limits import GRAMMAR_BYTES_MAX
@@ -170,3 +170,34 @@ def test_a_grammar_waits_for_the_end_of_the_thinking_even_where_it_stays_in_the_
     reading = reading_of(held, card, grammar_of(held))
     assert reading is not None
     assert b"tools" not in reading.chat
+
+
+JSON_OBJECT = {"type": "json_object"}
+CARD = _card(tool_call_parser="qwen")
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
+def test_a_forced_call_wins_over_a_response_format(choice: Any) -> None:
+    request = _request(tools=[TOOL], tool_choice=choice, response_format=JSON_OBJECT)
+    assert answer_grammar(request) is None
+    assert reading_of(request, CARD, None) is not None
+
+
+@pytest.mark.parametrize(
+    "choice", [None, "auto", {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"}}]}}]
+)
+def test_a_response_format_beside_tools_that_may_be_called_is_for_the_worker_to_join(choice: Any) -> None:
+    request = _request(tools=[TOOL], tool_choice=choice, response_format=JSON_OBJECT)
+    grammar = answer_grammar(request)
+    assert grammar is not None
+    reading = reading_of(request, CARD, grammar)
+    assert reading is not None
+    assert b'"tools"' in reading.chat
+
+
+def test_without_a_parser_or_with_tool_choice_none_a_response_format_is_all() -> None:
+    for card, choice in ((_card(), "auto"), (CARD, "none")):
+        request = _request(tools=[TOOL], tool_choice=choice, response_format=JSON_OBJECT)
+        grammar = answer_grammar(request)
+        assert grammar is not None
+        assert reading_of(request, card, grammar) is None
