@@ -94,9 +94,10 @@ class _Binding:
             raise self._refused(f"a schema must be an object or a boolean, not {str(schema)[:100]}")
         if depth > DEPTH_MAX:
             raise InvalidRequest(f"{self._field} has more than {DEPTH_MAX} levels of objects and arrays.", param=self._param)
-        if _PLAIN.issuperset(cast("Schema", schema)) and isinstance(schema.get("type"), str):
-            return cast("Schema", schema)
-        schema = {key: value for key, value in cast("Schema", schema).items() if key not in _DEFINING}
+        given = cast("Schema", schema)
+        if _PLAIN.issuperset(given) and isinstance(given.get("type"), str):
+            return given
+        schema = {key: value for key, value in given.items() if key not in _DEFINING}
         if schema.get("uniqueItems") is False:
             del schema["uniqueItems"]
         if not _UNENFORCED.isdisjoint(schema):
@@ -173,8 +174,8 @@ class _Binding:
         return {**rest, "const": values[0]} | ({"type": schema["type"]} if "type" in schema else {})
 
     def _of_types(self, schema: Schema, depth: int) -> Schema:
-        if "format" in schema and schema["format"] not in _FORMATS:
-            if schema["format"] in _FORMATS_UNENFORCED:
+        if "format" in schema and str(schema["format"]) not in _FORMATS:
+            if str(schema["format"]) in _FORMATS_UNENFORCED:
                 raise self._refused(f"the format {schema['format']!r} is not enforced here")
             schema = {key: value for key, value in schema.items() if key != "format"}
         types = types_of(schema)
@@ -214,22 +215,16 @@ class _Binding:
                 self._check_pattern(pattern)
             if len(cast("Schema", patterns)) > 1:
                 raise self._refused("several 'patternProperties' are not enforced here")
-        properties, required = schema.get("properties") or {}, schema.get("required") or []
+        properties: Any = schema.get("properties") or {}
+        required: Any = schema.get("required") or []
         if isinstance(required, list) and isinstance(properties, dict):
             others = schema.get("additionalProperties", True)
             if missing := [name for name in cast("list[Any]", required) if isinstance(name, str) and name not in properties]:
                 if others is False:
                     raise self._refused(f"'required' names {missing[0][:100]!r}, which 'additionalProperties' forbids")
                 properties = schema["properties"] = {**cast("Schema", properties), **dict.fromkeys(missing, others)}
-        said = [
-            keyword
-            for keyword, value in (
-                ("properties", properties),
-                ("patternProperties", patterns),
-                ("propertyNames", schema.get("propertyNames")),
-            )
-            if value not in (None, {}, True)
-        ]
+        names: Schema = {"properties": properties, "patternProperties": patterns, "propertyNames": schema.get("propertyNames")}
+        said = [keyword for keyword, value in names.items() if value not in (None, {}, True)]
         if len(said) > 1:
             raise self._refused(f"{said[1]!r} beside {said[0]!r} is not enforced here")
 
@@ -261,10 +256,10 @@ class _Binding:
     def _target(self, pointer: Any) -> Any:
         if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
             raise self._refused(f"it refers to {str(pointer)[:100]!r}; only references into itself ('#/…') are followed")
-        found = self._root
+        found: Any = self._root
         try:
             for step in _steps(pointer):
-                found = found[int(step)] if isinstance(found, list) else found[step]
+                found = cast("list[Any]", found)[int(step)] if isinstance(found, list) else found[step]
         except (LookupError, TypeError, ValueError):
             raise self._refused(f"it refers to {pointer[:100]!r}, which is not there") from None
         return found
@@ -272,14 +267,14 @@ class _Binding:
 
 def _spread(schema: Schema) -> Schema:
     """The schema with what is beside an anyOf put into each of its branches, if all that these say is what they require."""
-    branches = schema.get("anyOf")
-    if not isinstance(branches, list) or len(schema) == 1 or not all(_requires(branch) for branch in cast("list[Any]", branches)):
+    branches = cast("list[Any]", schema["anyOf"]) if isinstance(schema.get("anyOf"), list) else []
+    if len(schema) == 1 or not branches or not all(_requires(branch) for branch in branches):
         return schema
     rest = {key: value for key, value in schema.items() if key != "anyOf"}
     if len(branches) > SPREAD_MAX or not isinstance(rest.get("required", []), list) or not isinstance(rest.get("properties"), dict):
         return schema
-    always = rest.get("required", [])
-    return {"anyOf": [{**rest, "required": [*always, *branch["required"]]} for branch in cast("list[Schema]", branches)]}
+    always = cast("list[Any]", rest.get("required", []))
+    return {"anyOf": [{**rest, "required": [*always, *branch["required"]]} for branch in branches]}
 
 
 def _requires(branch: Any) -> bool:

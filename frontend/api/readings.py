@@ -87,7 +87,7 @@ def _calls(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | N
 
 
 def _forced(choice: Any) -> bool:
-    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+    if isinstance(choice, dict) and cast("dict[str, Any]", choice).get("type") == "allowed_tools":
         allowed = cast("dict[str, Any]", choice).get("allowed_tools")
         return isinstance(allowed, dict) and cast("dict[str, Any]", allowed).get("mode") == "required"
     return choice not in (None, "none", "auto")

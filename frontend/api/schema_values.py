@@ -1,10 +1,9 @@
 """What a JSON schema says of single values: their types, which of an enum's fit, and whether two schemas may share some."""
 
+import json
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any, Final, cast
-
-import msgspec
 
 from protocol.errors import InvalidRequest
 
@@ -35,7 +34,10 @@ _BOUNDS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "exclusiveMaximum": lambda value, bound: value < bound,
 }
 
-_encode = msgspec.json.encode
+
+def _encode(value: Any) -> str:
+    """Equal for equal values alone, as 1 and true are not; of numbers of any size."""
+    return json.dumps(value, sort_keys=True)
 
 
 def family_of(keyword: str) -> str | None:
@@ -101,7 +103,7 @@ class _Marks:
     def __init__(self, schema: dict[str, Any], behind: Callable[[Any], dict[str, Any]]) -> None:
         self.types = value_types(schema)
         self.values = _encoded(schema)
-        self.properties: dict[str, set[bytes]] = {}
+        self.properties: dict[str, set[str]] = {}
         properties, required = schema.get("properties"), schema.get("required")
         if isinstance(properties, dict) and isinstance(required, list):
             for name in cast("list[Any]", required):
@@ -117,7 +119,7 @@ class _Marks:
             return True
         if self.values is not None and other.values is not None:
             return self.values.isdisjoint(other.values)
-        return shared == {"object"} and any(
+        return shared == frozenset({"object"}) and any(
             values.isdisjoint(other.properties[name]) for name, values in self.properties.items() if name in other.properties
         )
 
@@ -133,21 +135,21 @@ def _values(schema: dict[str, Any]) -> list[Any] | None:
     return [value for value in cast("list[Any]", enum) if _encode(value) == _encode(const)]
 
 
-def _encoded(schema: dict[str, Any]) -> set[bytes] | None:
+def _encoded(schema: dict[str, Any]) -> set[str] | None:
     """Its values in a form that tells 1 from true; 1.0 and 1 are one."""
     values = _values(schema)
     if values is None:
         return None
-    return {_encode(int(value) if isinstance(value, float) and value.is_integer() else value, order="deterministic") for value in values}
+    return {_encode(int(value) if isinstance(value, float) and value.is_integer() else value) for value in values}
 
 
-_TYPES: Final = {type(None): "null", bool: "boolean", int: "integer", str: "string", list: "array"}
+_TYPES: Final[dict[type, str]] = {type(None): "null", bool: "boolean", int: "integer", str: "string", list: "array"}
 
 
 def _type_of(value: Any) -> str:
     if isinstance(value, float):
         return "integer" if value.is_integer() else "number"
-    return _TYPES.get(type(value), "object")
+    return _TYPES.get(cast("Any", type(value)), "object")
 
 
 def _is_of(family: str | None, value: Any) -> bool:

@@ -67,7 +67,8 @@ def _held(tools: Tools, *, forced: bool) -> Tools:
 
 
 def _as_it_is(tool: dict[str, Any]) -> dict[str, Any]:
-    return tool if tool["function"].get("parameters") is not True else {**tool, "function": {**tool["function"], "parameters": _ANY_OBJECT}}
+    function: dict[str, Any] = tool["function"]
+    return tool if function.get("parameters") is not True else {**tool, "function": {**function, "parameters": _ANY_OBJECT}}
 
 
 def _strict(tool: dict[str, Any]) -> dict[str, Any]:
@@ -81,11 +82,12 @@ def _object_schema(function: dict[str, Any]) -> Any:
     if parameters is True:
         return _ANY_OBJECT
     bound = bound_schema(parameters, f"The schema of the function {name!r}", param="tools", namespace=f"{name}.")
-    if isinstance(bound, dict) and _SAYS_TYPE.isdisjoint(cast("dict[str, Any]", bound)):
-        return {**bound, "type": "object"}
-    if "object" not in (types_of(cast("dict[str, Any]", bound)) or ("object",)):
+    said = cast("dict[str, Any]", bound)  # by check_tools, who lets no other booleans through
+    if _SAYS_TYPE.isdisjoint(said):
+        return {**said, "type": "object"}
+    if "object" not in (types_of(said) or ("object",)):
         raise InvalidRequest(f"The schema of the function {name!r} must be of type object.", param="tools")
-    return bound
+    return said
 
 
 def _among(tools: Tools, names: set[str]) -> Tools:

@@ -1,6 +1,7 @@
 """Schemas that an answer is held to: enforced, or refused by the keyword's name. xgrammar's grammars against a validator."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -66,6 +67,7 @@ def _accepts(schema: Any, value: Any) -> bool:
         ({"type": "object", "properties": XY, "propertyNames": {"maxLength": 0}}, "'propertyNames' beside 'properties'"),
         ({"type": "object", "required": ["a"], "additionalProperties": False}, "'required' names 'a'"),
         ({"type": []}, "'type'"),
+        ({"oneOf": [{"const": 10**40}, {"const": 10**40}]}, "'oneOf'"),
         ({"$ref": "#/$defs/none"}, "'#/$defs/none', which is not there"),
         ({"properties": {"a": {"$defs": {}, "items": {"not": {}}}}}, "'not'"),
     ],
@@ -100,6 +102,24 @@ def test_what_would_not_be_enforced_is_refused_by_its_name(schema: Any, named: s
 def test_what_can_be_said_otherwise_is_enforced(schema: Any, fits: list[Any], does_not: list[Any]) -> None:
     assert [value for value in fits if not _accepts(schema, value)] == []
     assert [value for value in does_not if _accepts(schema, value)] == []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"format": []},
+        {"type": {}},
+        {"enum": {}},
+        {"required": [[]]},
+        {"properties": 5},
+        {"anyOf": 5},
+        {"minItems": "x", "enum": [[]]},
+        {"$ref": 5},
+    ],
+)
+def test_what_is_no_schema_is_passed_on_or_refused_and_never_fails(schema: Any) -> None:
+    with suppress(InvalidRequest):
+        bound_schema(schema, "f")
 
 
 def test_alternatives_that_a_constant_tells_apart_are_one_of() -> None:
