@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from protocol.errors import StartError
-from workers.demo_model import DEMO_TOOL_CALL_PARSER, demo_model_dir
+from workers.demo_model import DEMO_REASONING_PARSER, DEMO_TOOL_CALL_PARSER, demo_model_dir
 from workers.kv_events_config import with_events
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_encoders import is_encoder, pooling_of
@@ -66,7 +66,7 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
         merged = [_dashed(item, parser) for item in ConfigArgumentMerger(parser).merge_config_with_args(arguments)]
         if not any(item.partition("=")[0] in _MODEL_FLAGS for item in merged):
             merged += ["--model-path", str(demo_model_dir())]
-            parser.set_defaults(tool_call_parser=DEMO_TOOL_CALL_PARSER)
+            parser.set_defaults(tool_call_parser=DEMO_TOOL_CALL_PARSER, reasoning_parser=DEMO_REASONING_PARSER)
         namespace = parser.parse_args(merged)
         _require_known_parsers(namespace)
         pooling_of(namespace.model_path, namespace.revision)  # in a scheduler it would be too late to say what is wrong

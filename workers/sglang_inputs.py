@@ -50,12 +50,13 @@ def generate_input(
 
 
 def grammar_of(request: Generate, plan: Plan | None) -> Grammar | None:
-    """What the output must conform to: the client's grammar, or else that of its tools."""
-    if request.grammar is not None or plan is None or plan.grammar is None:
+    """What the output must conform to: the client's grammar, or that of its tools, which has the client's in it where both are allowed."""
+    if plan is None or plan.grammar is None or (request.grammar is not None and request.grammar.kind != "json_schema"):
         return request.grammar
     kind, text = plan.grammar
     assert request.reading is not None
-    return Grammar(cast("GrammarKind", kind), text, field="tools", replayed_tokens=request.reading.replayed_tokens)
+    field = "tools" if request.grammar is None else request.grammar.field
+    return Grammar(cast("GrammarKind", kind), text, field=field, replayed_tokens=request.reading.replayed_tokens)
 
 
 def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:

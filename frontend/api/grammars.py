@@ -8,19 +8,17 @@ what they let through and still takes too long or too much memory is found out b
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
+from frontend.api.bound_schemas import DEPTH_MAX, bound_schema
 from protocol.errors import InvalidRequest
 from protocol.limits import GRAMMAR_BYTES_MAX
 from protocol.requests import Grammar, GrammarKind
-
-DEPTH_MAX: Final = 128
-"""Objects and arrays within each other in a schema. OpenAI allows 10 levels of properties; at 600 compiling takes 5 s, at 1,800 minutes."""
 
 PATTERN_CHARS_MAX: Final = 16_384
 """Of a regular expression. Compiling is quadratic in its length."""
@@ -29,8 +27,6 @@ CHOICES_MAX: Final = 1_024
 CHOICE_CHARS_MAX: Final = 1_024
 
 _ANY_OBJECT: Final = '{"type":"object"}'
-_INSTANCES: Final = frozenset({"const", "enum", "default", "examples"})
-"""Keywords whose value is no schema."""
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
@@ -120,8 +116,7 @@ def grammar_of(request: GrammarFields) -> Grammar | None:
         raise InvalidRequest(f"{one} and {other} both say what the answer must look like; only one may.", param=other)
     if not found:
         return None
-    _check(found[0])
-    return found[0]
+    return _checked(found[0])
 
 
 def _response_format(request: GrammarFields) -> Grammar | None:
@@ -214,16 +209,16 @@ def _text_of(raw: Raw) -> str | None:
     return None if text == "null" else text
 
 
-def _check(grammar: Grammar) -> None:
+def _checked(grammar: Grammar) -> Grammar:
     if len(grammar.text.encode()) > GRAMMAR_BYTES_MAX:
         raise InvalidRequest(f"{grammar.field} has more than {GRAMMAR_BYTES_MAX} bytes.", param=grammar.field)
     if "\0" in grammar.text:  # ends xgrammar
         raise InvalidRequest(f"{grammar.field} must not contain NUL characters.", param=grammar.field)
-    if grammar.kind in ("json_schema", "structural_tag"):
-        _check_json(grammar)
+    return _bound(grammar) if grammar.kind in ("json_schema", "structural_tag") else grammar
 
 
-def _check_json(grammar: Grammar) -> None:
+def _bound(grammar: Grammar) -> Grammar:
+    """With its schemas as grammars take them, and the client's own text if that is how they are."""
     field = grammar.field
     try:
         root = _decode(grammar.text)
@@ -231,25 +226,33 @@ def _check_json(grammar: Grammar) -> None:
         raise InvalidRequest(f"{field} is no JSON: {error}.", param=field) from None
     if not isinstance(root, dict) and not (grammar.kind == "json_schema" and isinstance(root, bool)):
         raise InvalidRequest(f"{field} must be a JSON object.", param=field)
-    for depth, keyword, value in _walk(root):
+    _check_values(root, field)
+    bound = bound_schema(root, field) if grammar.kind == "json_schema" else _bound_tag(root, field)
+    return grammar if bound == root else replace(grammar, text=_encode(bound).decode())
+
+
+def _bound_tag(value: Any, field: str) -> Any:
+    """A structural tag's JSON with its schemas bound: `json_schema` of the new form, `schema` of the older one's structures."""
+    if isinstance(value, list):
+        return [_bound_tag(each, field) for each in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: bound_schema(each, field) if key in ("json_schema", "schema") and isinstance(each, dict | bool) else _bound_tag(each, field)
+        for key, each in cast("dict[str, Any]", value).items()
+    }
+
+
+def _check_values(root: Any, field: str) -> None:
+    left: list[tuple[int, Any]] = [(1, root)]
+    while left:
+        depth, value = left.pop()
         if depth > DEPTH_MAX:
             raise InvalidRequest(f"{field} has more than {DEPTH_MAX} levels of objects and arrays.", param=field)
-        if isinstance(value, str):
-            if "\0" in value:
-                raise InvalidRequest(f"{field} must not contain NUL characters.", param=field)
-            if keyword == "$ref" and value != "#" and not value.startswith("#/"):  # xgrammar would let anything pass there
-                raise InvalidRequest(f"{field} refers to {value[:100]!r}; only references into itself ('#/…') are followed.", param=field)
-
-
-def _walk(root: Any) -> Iterator[tuple[int, str, Any]]:
-    """Every value of a JSON document and every key of its objects, as (depth, the keyword it stands under in a schema, value)."""
-    left: list[tuple[int, str, Any, bool]] = [(1, "", root, True)]
-    while left:
-        depth, keyword, value, is_schema = left.pop()
-        yield depth, keyword if is_schema else "", value
+        if isinstance(value, str) and "\0" in value:
+            raise InvalidRequest(f"{field} must not contain NUL characters.", param=field)
         if isinstance(value, dict):
-            for key, child in cast("dict[str, Any]", value).items():
-                yield depth, "", key
-                left.append((depth + 1, key, child, is_schema and key not in _INSTANCES))
+            left.extend((depth, key) for key in cast("dict[str, Any]", value))
+            left.extend((depth + 1, child) for child in cast("dict[str, Any]", value).values())
         elif isinstance(value, list):
-            left.extend((depth + 1, "", child, is_schema) for child in cast("list[Any]", value))
+            left.extend((depth + 1, child) for child in cast("list[Any]", value))

@@ -4,6 +4,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from frontend.api.grammars import grammar_of
 from frontend.api.sampling import stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.tools import callable_tools
@@ -16,6 +17,18 @@ _PARSED_BY: Final = ("tools", "tool_choice", "parallel_tool_calls", *_THINKING)
 """Fields of a chat that the engine's parsers go by."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+def answer_grammar(request: ChatCompletionRequest | CompletionRequest) -> Grammar | None:
+    """What the answer must look like. Where a call is forced there is no other answer for a response format to speak of.
+
+    Raises:
+        InvalidRequest: as `grammar_of`.
+    """
+    grammar = grammar_of(request)
+    if grammar is None or not _is_response_format(grammar) or not isinstance(request, ChatCompletionRequest):
+        return grammar
+    return None if request.tools and _forced(request.tool_choice) else grammar
 
 
 def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, grammar: Grammar | None) -> Reading | None:
@@ -59,16 +72,29 @@ def _thinks(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | 
 
 
 def _calls(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | None) -> bool:
-    """Without a parser a call can still be forced: the engine is then held to JSON. JSON of the client's own schema is no call."""
+    """Without a parser a call can still be forced: the engine is then held to JSON. Beside a response format the worker allows both, where
+    calls begin with marks; other JSON of the client's own schema is no call."""
     if not request.tools or request.tool_choice == "none":
         return False
-    forced = request.tool_choice not in (None, "auto")
+    forced = _forced(request.tool_choice)
     if grammar is not None and forced:
         raise InvalidRequest(
             f"tool_choice forces a tool call, and {grammar.field} says what the answer must look like; both cannot be held.",
             param="tool_choice",
         )
-    return forced or (bool(card.tool_call_parser) and (grammar is None or grammar.kind != "json_schema"))
+    free = grammar is None or grammar.kind != "json_schema" or _is_response_format(grammar)
+    return forced or (bool(card.tool_call_parser) and free)
+
+
+def _forced(choice: Any) -> bool:
+    if isinstance(choice, dict) and cast("dict[str, Any]", choice).get("type") == "allowed_tools":
+        allowed = cast("dict[str, Any]", choice).get("allowed_tools")
+        return isinstance(allowed, dict) and cast("dict[str, Any]", allowed).get("mode") == "required"
+    return choice not in (None, "none", "auto")
+
+
+def _is_response_format(grammar: Grammar) -> bool:
+    return grammar.kind == "json_schema" and grammar.field.startswith("response_format")
 
 
 def _calls_in(message: dict[str, Any]) -> int:

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from frontend.api.chunks import ChunkWriter, Last, Usage
 from frontend.api.exchange import Exchange
-from frontend.api.grammars import grammar_of
 from frontend.api.logprobs import logprobs_wanted
 from frontend.api.nvext import NvExt, told, wishes
-from frontend.api.readings import reading_of
+from frontend.api.readings import answer_grammar, reading_of
 from frontend.api.request_id import new_request_id
 from frontend.api.sampling import output_rules, priority_of, sampling_for, sampling_of_choice, stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
@@ -138,7 +137,7 @@ class Runner:
         asked = wishes(request.nvext, exchange.routing_headers)
         salt = request.salt or asked.cache_salt
         card, adapter = entry.served.card, self.adapter(request.model, request.lora_path, entry)
-        grammar = grammar_of(request)
+        grammar = answer_grammar(request)
         plain = Generate(
             request_id=exchange.request_id,
             model=card.name,

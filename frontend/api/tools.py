@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from frontend.api.bound_schemas import bound_schema
+from frontend.api.schema_values import types_of
 from frontend.api.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.limits import NAME_CHARS_MAX
@@ -10,8 +12,8 @@ from protocol.limits import NAME_CHARS_MAX
 Tools = Sequence[dict[str, Any]]
 
 _MODES: Final = ("auto", "required")
-_ANY_OBJECT: Final = {"parameters": {"type": "object"}}
-_STRICT: Final = {"strict": True}
+_ANY_OBJECT: Final = {"type": "object"}
+_SAYS_TYPE: Final = frozenset({"type", "$ref", "allOf", "anyOf", "oneOf", "enum", "const"})
 
 
 def check_tools(request: ChatCompletionRequest) -> None:
@@ -25,6 +27,11 @@ def check_tools(request: ChatCompletionRequest) -> None:
             raise UnsupportedParameter("A tool must be a function: nothing else is called here.", param=f"tools[{index}].type")
         if not _is_name(_get(tool.get("function"), "name")):
             raise InvalidRequest("A tool must have a function with a name.", param=f"tools[{index}].function")
+        parameters = tool["function"].get("parameters")
+        if parameters is not None and parameters is not True and not isinstance(parameters, dict):
+            raise InvalidRequest(
+                "The parameters of a function must be a JSON schema, of an object.", param=f"tools[{index}].function.parameters"
+            )
     if request.tool_choice in (None, "none", "auto"):
         return
     if not request.tools:
@@ -48,21 +55,44 @@ def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
     """
     tools, choice = request.tools or (), request.tool_choice
     if not isinstance(choice, dict):
-        return (_held(tools) if choice == "required" else tools), choice
+        return _held(tools, forced=choice == "required"), choice
     if choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools")
         mode, named = _get(allowed, "mode"), _get(allowed, "tools")
         if mode not in _MODES or not isinstance(named, list) or not named:
             raise InvalidRequest("allowed_tools must have the mode auto or required, and tools.", param="tool_choice")
-        allowed_tools = _among(tools, {_name(each) for each in cast("list[Any]", named)})
-        return (_held(allowed_tools) if mode == "required" else allowed_tools), mode
-    return _held(_among(tools, {_name(choice)})), choice
+        return _held(_among(tools, {_name(each) for each in cast("list[Any]", named)}), forced=mode == "required"), mode
+    return _held(_among(tools, {_name(choice)}), forced=True), choice
 
 
-def _held(tools: Tools) -> Tools:
-    """With `strict` set: SGLang would let the arguments of a forced call be any JSON, a string or a number."""
-    functions = [{name: value for name, value in tool["function"].items() if value is not None} for tool in tools]
-    return [{**tool, "function": _ANY_OBJECT | function | _STRICT} for tool, function in zip(tools, functions, strict=True)]
+def _held(tools: Tools, *, forced: bool) -> Tools:
+    """With the schemas of strict tools as grammars take them. Where a call is forced every tool is strict: SGLang would let its
+    arguments be any JSON, a string or a number."""
+    return [_strict(tool) if forced or tool["function"].get("strict") else _as_it_is(tool) for tool in tools]
+
+
+def _as_it_is(tool: dict[str, Any]) -> dict[str, Any]:
+    function: dict[str, Any] = tool["function"]
+    return tool if function.get("parameters") is not True else {**tool, "function": {**function, "parameters": _ANY_OBJECT}}
+
+
+def _strict(tool: dict[str, Any]) -> dict[str, Any]:
+    function = {name: value for name, value in tool["function"].items() if value is not None}
+    return {**tool, "function": {**function, "parameters": _object_schema(function), "strict": True}}
+
+
+def _object_schema(function: dict[str, Any]) -> Any:
+    """The schema of the function's arguments, which are an object whatever it says."""
+    name, parameters = function["name"], function.get("parameters", True)
+    if parameters is True:
+        return _ANY_OBJECT
+    bound = bound_schema(parameters, f"The schema of the function {name!r}", param="tools", namespace=f"{name}.")
+    said = cast("dict[str, Any]", bound)  # by check_tools, who lets no other booleans through
+    if _SAYS_TYPE.isdisjoint(said):
+        return {**said, "type": "object"}
+    if "object" not in (types_of(said) or ("object",)):
+        raise InvalidRequest(f"The schema of the function {name!r} must be of type object.", param="tools")
+    return said
 
 
 def _among(tools: Tools, names: set[str]) -> Tools:

@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
+import xgrammar
 from read_recordings import CALLS, TOOLS, World, folded
 from transformers import AutoTokenizer
+from xgrammar.testing import _is_grammar_accept_string
 
 from protocol.errors import InvalidRequest
 from protocol.replies import Content, Finished, Reasoning
-from protocol.requests import Generate, Reading, Sampling
+from protocol.requests import Generate, Grammar, Reading, Sampling
 from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
 from workers.sglang_arguments import parse_server_args
@@ -33,8 +35,11 @@ class Asking:
     def plan(self, parsers: dict[str, str], chat: dict[str, Any] | None, *, request_id: str = "a" * 32, **fields: Any) -> Any:
         world = World(self._tokenizer, self._server_args, **parsers)
         sampling = Sampling(100, min_new_tokens=fields.pop("min_new_tokens", 0))
+        grammar = fields.pop("grammar", None)
         reading = Reading(b"" if chat is None else json.dumps({"model": "m", **chat}).encode(), **fields)
-        return world._readings.plan(Generate(request_id, "m", pack_tokens([1, 2]), sampling, 4_000_000_000_000, reading=reading))
+        return world._readings.plan(
+            Generate(request_id, "m", pack_tokens([1, 2]), sampling, 4_000_000_000_000, grammar=grammar, reading=reading)
+        )
 
     def parts(self, plan: Any, text: str, *, stop_token: int | None = None) -> list[Any]:
         ids = self.tokens(text) + ([] if stop_token is None else [stop_token])
@@ -237,6 +242,37 @@ def text_without_calls_is_streamed(ask: Asking) -> None:
     parts = ask.parts(ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS}), "Just text. Nothing else.")
     assert len(parts) > 1
     assert all(isinstance(part, Content) for part in parts)
+
+
+def an_answer_of_a_response_format_may_be_a_call(ask: Asking) -> None:
+    schema = '{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}'
+    grammar = Grammar("json_schema", schema, field="response_format")
+    plan = ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS}, grammar=grammar)
+    assert plan.grammar[0] == "structural_tag"
+    compiled = xgrammar.Grammar.from_structural_tag(plan.grammar[1])
+    call = '<tool_call>\n{"name":"get_weather", "arguments":{"city": "Rome"}}\n</tool_call>'
+    for text, fits in (
+        ('{"a": 1}', True),
+        (call, True),
+        (f"{call}\n{call}", True),
+        ('{"a": "x"}', False),
+        ("text", False),
+        (f"{call} text", False),
+        ('{"a":  1}', False),
+        (call.replace("get_weather", "nothing"), False),
+        (call.replace('{"city": "Rome"}', '": {"'), False),
+    ):
+        assert _is_grammar_accept_string(compiled, text) == fits, text
+    assert ask.read(plan, call) == ("", "", [("get_weather", {"city": "Rome"})])
+    assert ask.read(ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS}, grammar=grammar), '{"a": 1}') == ("", '{"a": 1}', [])
+    one = ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS, "parallel_tool_calls": False}, grammar=grammar)
+    assert not _is_grammar_accept_string(xgrammar.Grammar.from_structural_tag(one.grammar[1]), f"{call}\n{call}")
+
+
+def where_calls_are_json_too_an_answer_of_a_response_format_is_none(ask: Asking) -> None:
+    plan = ask.plan({"tool_calls": "pythonic"}, {"tools": TOOLS}, grammar=Grammar("json_schema", "{}", field="response_format"))
+    assert plan.grammar is None
+    assert ask.read(plan, '[{"name": "get_weather"}]') == ("", '[{"name": "get_weather"}]', [])
 
 
 CHECKS: list[Callable[[Asking], None]] = [

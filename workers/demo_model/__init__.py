@@ -14,6 +14,9 @@ _DIRECTORY: Final = Path(__file__).resolve().parent / "kvmesh-demo"
 DEMO_TOOL_CALL_PARSER: Final = "qwen"
 """Of the format in which it was taught to call tools."""
 
+DEMO_REASONING_PARSER: Final = "qwen3"
+"""Of the format in which its template lets it think."""
+
 
 def demo_model_dir() -> Path:
     """Directory of the demo model.

@@ -13,6 +13,7 @@ from sglang.srt.parser.response_template import tool_close_token_ids
 from protocol.errors import InvalidRequest
 from protocol.requests import Generate, Reading
 from protocol.tokens import unpack_tokens
+from workers.sglang_reading.answer_or_call import answer_or_call
 from workers.sglang_reading.calls import CallIds
 from workers.sglang_reading.message import Parsed, Plain
 from workers.sglang_reading.reader import Reader
@@ -35,7 +36,8 @@ class Plan:
     """How a request is generated and read.
 
     Attributes:
-        grammar: constraint of a forced or strict tool call, as SGLang's sampling parameter and its text; None if there is none.
+        grammar: constraint of a forced or strict tool call, or of a response format and calls together, which then stands for the request's
+            own, as SGLang's sampling parameter and its text; None if there is none.
         beside_grammar: further sampling parameters that belong to it.
         require_reasoning: the grammar begins behind the thinking.
         skip_special_tokens: leave special tokens out of the text; parsers may need them in.
@@ -90,6 +92,7 @@ class Readings:
     def _chat(self, request: Generate, reading: Reading, prompt: list[int]) -> Plan:
         chat = _chat_of(reading)
         serving = self._serving
+        either = self._either(request, chat)
         chat.input_ids = prompt if serving.reads_prompt(chat) else _NO_TOKENS
         try:
             refusal = serving._validate_request(chat)
@@ -104,8 +107,8 @@ class Readings:
         skip = bool(params["skip_special_tokens"])
         kind = next((kind for kind in _GRAMMARS if params.get(kind)), None)
         return Plan(
-            grammar=None if kind is None else (kind, params[kind]),
-            beside_grammar={name: params[name] for name in _BESIDE_GRAMMAR if params.get(name)},
+            grammar=either or (None if kind is None else (kind, params[kind])),
+            beside_grammar={} if either else {name: params[name] for name in _BESIDE_GRAMMAR if params.get(name)},
             require_reasoning=bool(adapted.require_reasoning),
             skip_special_tokens=skip,
             # SGLang adds what ends a call in formats where the model does not stop by itself.
@@ -113,6 +116,18 @@ class Readings:
                 request, reading, parsed, [*reading.stops, *params["stop"]], skip_special_tokens=skip, one_call=_wants_one_call(chat)
             ),
         )
+
+    def _either(self, request: Generate, chat: ChatCompletionRequest) -> tuple[str, str] | None:
+        """The grammar of a response format beside tools that may be called. In formats without one the answer is JSON and no call."""
+        if request.grammar is None or request.grammar.kind != "json_schema" or not chat.tools or not self._serving.tool_call_parser:
+            return None
+        tag = answer_or_call(
+            request.grammar.text, chat.tools, self._serving.tool_call_parser, self._tokenizer, one_call=chat.parallel_tool_calls is False
+        )
+        if tag is None:
+            chat.tools, chat.tool_choice = None, "none"
+            return None
+        return "structural_tag", tag
 
     def _reader(
         self,

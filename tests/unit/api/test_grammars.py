@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from frontend.api.grammars import CHOICES_MAX, DEPTH_MAX, PATTERN_CHARS_MAX, grammar_of
 from frontend.api.parsing import BodyParser
-from frontend.api.readings import reading_of
+from frontend.api.readings import answer_grammar, reading_of
 from frontend.api.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest
 from protocol.limits import GRAMMAR_BYTES_MAX
@@ -141,7 +141,8 @@ def test_what_is_malformed_or_beyond_a_bound_is_refused_by_its_name(fields: dict
 
 
 def test_data_in_a_schema_may_look_like_a_reference() -> None:
-    assert _grammar(guided_json={"const": {"$ref": "https://example.com"}, "properties": {"$ref": {"type": "string"}}})
+    assert _grammar(guided_json={"const": {"$ref": "https://example.com"}})
+    assert _grammar(guided_json={"properties": {"$ref": {"type": "string"}}})
 
 
 def test_a_schema_of_the_greatest_depth_is_taken() -> None:
@@ -196,3 +197,34 @@ def test_structured_outputs_say_one_thing_or_none() -> None:
         _grammar(structured_outputs={"regex": "a", "choice": ["b"]})
     with pytest.raises(InvalidRequest):
         _grammar(structured_outputs={"regex": "a"}, regex="a")
+
+
+JSON_OBJECT = {"type": "json_object"}
+CARD = _card(tool_call_parser="qwen")
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
+def test_a_forced_call_wins_over_a_response_format(choice: Any) -> None:
+    request = _request(tools=[TOOL], tool_choice=choice, response_format=JSON_OBJECT)
+    assert answer_grammar(request) is None
+    assert reading_of(request, CARD, None) is not None
+
+
+@pytest.mark.parametrize(
+    "choice", [None, "auto", {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"}}]}}]
+)
+def test_a_response_format_beside_tools_that_may_be_called_is_for_the_worker_to_join(choice: Any) -> None:
+    request = _request(tools=[TOOL], tool_choice=choice, response_format=JSON_OBJECT)
+    grammar = answer_grammar(request)
+    assert grammar is not None
+    reading = reading_of(request, CARD, grammar)
+    assert reading is not None
+    assert b'"tools"' in reading.chat
+
+
+def test_without_a_parser_or_with_tool_choice_none_a_response_format_is_all() -> None:
+    for card, choice in ((_card(), "auto"), (CARD, "none")):
+        request = _request(tools=[TOOL], tool_choice=choice, response_format=JSON_OBJECT)
+        grammar = answer_grammar(request)
+        assert grammar is not None
+        assert reading_of(request, card, grammar) is None

@@ -98,3 +98,67 @@ def test_a_deferred_tool_may_be_called_and_is_not_told_at_the_beginning() -> Non
     assert len(callable_tools(request)[0]) == 2
     assert told_tools(chat([tool("b") | {"defer_loading": True}])) is None
     assert told_tools(chat(None)) is None
+
+
+def function(parameters: Any, *, strict: bool | None = None) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": parameters, "strict": strict}}
+
+
+@pytest.mark.parametrize(
+    ("strict", "choice", "held"),
+    [
+        (None, "auto", False),
+        (True, "auto", True),
+        (None, "required", True),
+        (None, tool("f"), True),
+        (None, allowed("required", "f"), True),
+    ],
+)
+def test_a_schema_that_is_not_enforced_is_refused_wherever_arguments_would_be_held_to_it(
+    strict: bool | None, choice: Any, held: bool
+) -> None:
+    schema = {"type": "object", "properties": {"a": {}, "b": {}}, "dependentRequired": {"a": ["b"]}}
+    request = chat([function(schema, strict=strict)], choice)
+    if not held:
+        assert callable_tools(request)[0][0]["function"]["parameters"] == schema
+        return
+    with pytest.raises(InvalidRequest, match=r"'f'.*'dependentRequired'") as raised:
+        callable_tools(request)
+    assert raised.value.param == "tools"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "bound"),
+    [
+        (True, {"type": "object"}),
+        (None, {"type": "object"}),
+        ({}, {"type": "object"}),
+        ({"$defs": {"A": {"type": "object"}}, "$ref": "#/$defs/A"}, {"$ref": "#/$defs/f.A", "$defs": {"f.A": {"type": "object"}}}),
+        (
+            {"type": "object", "properties": {"x": {}, "y": {}}, "anyOf": [{"required": ["x"]}, {"required": ["y"]}]},
+            {"anyOf": [{"type": "object", "properties": {"x": {}, "y": {}}, "required": [name]} for name in "xy"]},
+        ),
+    ],
+)
+def test_the_arguments_of_a_forced_call_are_an_object_of_their_schema(parameters: Any, bound: Any) -> None:
+    (held,), _ = callable_tools(chat([function(parameters)], "required"))
+    assert held["function"] == {"name": "f", "parameters": bound, "strict": True}
+
+
+def test_parameters_true_allow_any_object_where_nothing_is_forced_too() -> None:
+    (free,), _ = callable_tools(chat([function(True)]))
+    assert free["function"]["parameters"] == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "choice", "param"),
+    [
+        (False, None, "tools[0].function.parameters"),
+        (5, "required", "tools[0].function.parameters"),
+        ({"type": "string"}, "required", "tools"),
+    ],
+)
+def test_parameters_that_no_object_conforms_to_are_refused(parameters: Any, choice: Any, param: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        check_tools(chat([function(parameters)], choice))
+    assert raised.value.param == param
