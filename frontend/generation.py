@@ -328,6 +328,7 @@ class Generation:
         for choice in self._live:
             if choice.finish_reason is not None:
                 stream = choice.stream
-                self._entry.answer_times.note(stream.tokens_received, now - stream.begun_at)
-                self._mesh.abort(choice.stream)  # a stop string ends it here while the engine still runs
+                if stream.begun_at:
+                    self._entry.answer_times.note(stream.tokens_received, now - stream.begun_at)
+                self._mesh.abort(stream)  # a stop string ends it here while the engine still runs
         self._live = [choice for choice in self._live if choice.finish_reason is None]

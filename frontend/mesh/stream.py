@@ -64,7 +64,7 @@ class RequestStream:
         self.placement = placement
         self.sent_at = sent_at
         self.begun_at = 0.0
-        """When its first token came, on the loop's clock."""
+        """When its first token came, on the loop's clock; 0 while none has."""
         self.queue_s = 0.0
         """What it waited for a rank with room."""
         self.tokens_received = 0
