@@ -1,25 +1,24 @@
 """Thousands of chats at once: what becomes of them, and what they cost the frontend while they wait.
 
-    python -m bench.burst [--requests 10000]
+    python -m bench.burst
 
 Two simulated workers, every setting as it comes. Writes bench/results/burst.json.
 """
 
-import argparse
 import json
 import time
 from contextlib import ExitStack
 from random import Random
 from typing import Any
 
-from bench.faults.fleet import Fleet, FleetShape
+from bench.faults.fleet import MODEL, Fleet, FleetShape
 from bench.load import run_load
 from bench.processes import REPO, peak_rss_mib, reset_peak_rss, rss_mib
 from bench.workloads import LOCAL
 from frontend.routing.waiting_memory import waiting_bytes
 
-WORDS = (20, 2000)
-"""Of a prompt; each is one token of the demo model, or a little more."""
+CASES = ((10_000, 20), (1_000, 2_000))
+"""Requests, and words of a prompt; each is one token of the demo model, or a little more."""
 
 OUTPUT_TOKENS = 20
 ANSWER_S_MAX = 600.0
@@ -31,7 +30,7 @@ def _bodies(requests: int, words: int) -> str:
     random, lines = Random(words), list[str]()
     for _ in range(requests):
         text = " ".join(random.choices(_WORDS, k=words))
-        body = {"model": "kvmesh-demo", "max_tokens": OUTPUT_TOKENS, "messages": [{"role": "user", "content": text}], "stream": True}
+        body = {"model": MODEL, "max_tokens": OUTPUT_TOKENS, "messages": [{"role": "user", "content": text}], "stream": True}
         lines.append(json.dumps(body | {"stream_options": {"include_usage": True}}))
     return "\n".join(lines) + "\n"
 
@@ -53,7 +52,7 @@ def _burst(fleet: Fleet, requests: int, words: int) -> dict[str, Any]:
         "status": result["status"],
         "errors": {name: count for name, count in result["errors"].items() if count},
         "all_answered_s": round(time.monotonic() - began, 1),
-        "ttft_ms": {name: round(value) for name, value in result["ttft_ms"].items()},
+        "ttft_ms": result["ttft_ms"],
         "frontend_grew_mib": round(highest_mib),
         "kib_a_request": round(1024 * highest_mib / requests, 1),
         "counted_kib_a_request": round(waiting_bytes(words) / 1024, 1),
@@ -63,15 +62,12 @@ def _burst(fleet: Fleet, requests: int, words: int) -> dict[str, Any]:
 
 def main() -> None:
     """One burst after the other on one fleet; a small one before, so that what is loaded once is not counted."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=10_000)
-    requests = parser.parse_args().requests
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         fleet = Fleet(FleetShape(workers=2), stack, name="burst", speedup=1.0)
         fleet.start()
-        _burst(fleet, 200, WORDS[0])
-        for words in WORDS:
+        _burst(fleet, 200, 20)
+        for requests, words in CASES:
             rows.append(_burst(fleet, requests, words))
             print(json.dumps(rows[-1]), flush=True)
     RESULT.write_text(json.dumps(rows, indent=1) + "\n")
