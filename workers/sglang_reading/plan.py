@@ -122,7 +122,11 @@ class Readings:
         if request.grammar is None or request.grammar.kind != "json_schema" or not chat.tools or not self._serving.tool_call_parser:
             return None
         tag = answer_or_call(
-            request.grammar.text, chat.tools, self._serving.tool_call_parser, self._tokenizer, one_call=chat.parallel_tool_calls is False
+            request.grammar.text,
+            chat.tools,
+            self._serving.tool_call_parser,
+            self._serving.tokenizer_manager.tokenizer,
+            one_call=chat.parallel_tool_calls is False,
         )
         if tag is None:
             chat.tools, chat.tool_choice = None, "none"
