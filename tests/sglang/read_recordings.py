@@ -30,6 +30,7 @@ from protocol.tokens import pack_tokens  # noqa: E402
 from workers.demo_model import demo_model_dir  # noqa: E402
 from workers.sglang_arguments import parse_server_args  # noqa: E402
 from workers.sglang_reading import Readings, check_reading_seam  # noqa: E402
+from workers.sglang_reading.lost import LAG_CHARS_MAX  # noqa: E402
 
 RECORDED = Path(__file__).parent / "recorded"
 EXAMPLES = 6
@@ -98,11 +99,17 @@ class World:
         prompt = pack_tokens([*self._prompt, *replayed])
         return self._readings.plan(Generate(request_id, "m", prompt, Sampling(100), 4_000_000_000_000, reading=reading)).reader
 
-    def read(self, text: str, chat: dict[str, Any], cuts: Sequence[int], *, whole: bool = False, reason: str = "stop") -> Message:
+    def read(self, text: str, chat: dict[str, Any], cuts: Sequence[int] = (), *, reason: str = "stop") -> Message:
         """The message of `text`, handed over in chunks as its parser would get them."""
-        message = self.reader(chat, whole=whole)._message
+        message = self.reader(chat)._message
         parts = [part for chunk in _cut(text, cuts) for part in message.feed(chunk)]
         return folded(parts + message.end("", Finished(reason, 0, 0)))
+
+    def read_tokens(self, text: str, chat: dict[str, Any], *, whole: bool, reason: str = "stop") -> Message:
+        """The message of the tokens of `text`, one by one."""
+        reader, ids = self.reader(chat, whole=whole), self.tokens(text)
+        parts = [part for token_id in ids for part in reader.feed([token_id])]
+        return folded(parts + reader.end([], Finished(reason, 0, len(ids))))
 
 
 def folded(parts: Sequence[Part]) -> Message:
@@ -148,8 +155,8 @@ def any_cuts(text: Sequence[Any]) -> st.SearchStrategy[list[int]]:
 
 
 def check_chunks(world: World, text: str, chat: dict[str, Any]) -> None:
-    """However a stream is cut, the message is that of SGLang's parser of whole texts."""
-    whole = world.read(text, chat, [], whole=True)
+    """However a stream is cut, the message is that of the text at once."""
+    whole = world.read(text, chat)
 
     @_examples
     @given(any_cuts(text))
@@ -164,7 +171,7 @@ def check_tokens(world: World, text: str, chat: dict[str, Any]) -> None:
     ids = world.tokens(text)
     finished = Finished("stop", 0, len(ids))
     whole = folded(world.reader(chat).end(ids, finished))
-    assert _trimmed(whole) == _trimmed(folded(world.reader(chat, whole=True).end(ids, finished)))
+    assert whole == folded(world.reader(chat, whole=True).end(ids, finished))
 
     @_examples
     @given(any_cuts(ids), st.integers(0, len(ids)))
@@ -176,27 +183,54 @@ def check_tokens(world: World, text: str, chat: dict[str, Any]) -> None:
         first = world.reader(chat).feed(ids[:moved_at])
         second = world.reader(chat, replayed=ids[:moved_at], request_id="b" * 32).end(ids[moved_at:], finished)
         assert folded([*first, *second]) == whole, moved_at
+        unread = world.reader(chat, whole=True, replayed=ids[:moved_at], request_id="b" * 32).end(ids[moved_at:], finished)
+        assert folded(unread) == whole, moved_at
 
     batches_and_moves_change_nothing()
 
 
 def check_cut_off(world: World, text: str, chat: dict[str, Any]) -> None:
-    """A text that ends early: what the whole text's parser finds is there, and beyond it only the beginning of what would have come."""
-    full = world.read(text, chat, [])
+    """A text that ends early: its calls are those that would have come, nothing of it is lost, and who does not stream gets the same."""
+    full = world.read(text, chat)
 
     @_examples
     @given(st.integers(0, len(text) - 1), any_cuts(text))
     def beginnings_are_beginnings(length: int, cuts: list[int]) -> None:
         beginning = text[:length]
-        whole = world.read(beginning, chat, [], whole=True, reason="length")
         shown = world.read(beginning, chat, cuts, reason="length")
-        assert _named(shown)[: len(whole[2])] == _named(whole), length
         complete = max(0, len(shown[2]) - 1)
         assert shown[2][:complete] == full[2][:complete], length
         assert [name for _, name, _ in shown[2]] == [name for _, name, _ in full[2]][: len(shown[2])], length
-        assert full[1].strip().startswith(shown[1].strip().rstrip("<|")) or shown[1].strip() == whole[1].strip(), length
+        assert _missing(beginning[: max(0, length - LAG_CHARS_MAX)], shown) == [], length
 
     beginnings_are_beginnings()
+    for share in (0.4, 0.8):
+        beginning = text[: int(len(text) * share)]
+        streamed, whole = (world.read_tokens(beginning, chat, whole=whole, reason="length") for whole in (False, True))
+        assert streamed == whole, share
+
+
+def check_spoilt(world: World, text: str, chat: dict[str, Any]) -> None:
+    """What a model should not have written is not lost, and who does not stream gets the same."""
+    spoilt = {
+        "an unknown tool": text.replace("get_weather", "nope_tool"),
+        "text behind": f"{text}\nAnd that is all.",
+        "malformed arguments": text.replace("3", "").replace("days", 'da"ys'),
+    }
+    for how, answer in spoilt.items():
+        shown = world.read(answer, chat, list(range(0, len(answer), 3)))
+        assert _missing(answer, shown) == [], (how, shown)
+        streamed, whole = (world.read_tokens(answer, chat, whole=whole) for whole in (False, True))
+        assert streamed == whole, how
+
+
+_WORDS = (BEFORE, "get_weather", "nope_tool", "search", "Zürich", "say", "東京", "And that is all.")
+
+
+def _missing(text: str, message: Message) -> list[str]:
+    """Words that the text has and the message has not."""
+    shown = [message[1], *(name + json.dumps(arguments, ensure_ascii=False) for _, name, arguments in message[2])]
+    return [word for word in _WORDS if word in text and not any(word in each for each in shown)]
 
 
 def _examples(check: Callable[..., None]) -> Callable[..., None]:
@@ -208,18 +242,19 @@ def check_calls(world: World, recorded: dict[str, Any]) -> int:
     before = recorded.get("content", BEFORE)
     texts = [(recorded["one call"], CALLS[:1]), (recorded["two calls"], recorded.get("calls", CALLS))]
     for text, calls in texts:
-        whole = world.read(text, chat, [], whole=True)
+        whole = world.read(text, chat)
         wanted = [(name, arguments) for name, arguments in calls]
         assert (whole[1].strip(), _named(whole)) == (before, wanted), whole
         check_chunks(world, text, chat)
         check_tokens(world, text, chat)
     check_cut_off(world, recorded["two calls"], chat)
+    check_spoilt(world, recorded["one call"], chat)
     return len(texts)
 
 
 def check_thinking(world: World, recorded: dict[str, Any]) -> int:
     text, chat = recorded["text"], recorded.get("chat", {})
-    whole = world.read(text, chat, [], whole=True)
+    whole = world.read(text, chat)
     assert (whole[0], whole[1].strip()) == (recorded.get("thinking", THINKING), recorded.get("answer", ANSWER)), whole
     check_chunks(world, text, chat)
     check_tokens(world, text, chat)

@@ -222,6 +222,84 @@ def a_failing_parser_costs_the_stream_and_not_the_answer(ask: Asking) -> None:
     assert (thinking, content, [call[1:] for call in calls]) == ("Hm.", "I will look.", CALL)
 
 
+UNKNOWN = '<tool_call>\n{"name": "nope", "arguments": {"city": "Rome"}}\n</tool_call>'
+BROKEN = 'Well.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": \n</tool_call>'
+
+
+def alike_for_all(asking: Asking, chat: dict[str, Any], text: str, reason: str = "stop", **fields: Any) -> tuple[str, str, list[Any]]:
+    """Content and calls (arguments as they are) of an answer, which must be the same streamed, as a whole, and at once."""
+    parsers, ids = fields.pop("parsers", {"tool_calls": "qwen"}), asking.tokens(text)
+    answers: list[Any] = []
+    for whole, size in ((False, 1), (True, 1), (True, len(ids))):
+        plan = asking.plan(parsers, {"tools": TOOLS, **chat}, whole=whole, **fields)
+        parts = [part for at in range(0, len(ids), size) for part in plan.reader.feed(ids[at : at + size])]
+        if plan.reader.stopped_after_tokens is None:
+            parts += plan.reader.end([], Finished(reason, 2, len(ids)))
+        answers.append((folded(parts), plan.reader.stopped_after_tokens))
+    assert answers[0] == answers[1] == answers[2], answers
+    thinking, content, calls = answers[0][0]
+    return thinking, content, [tuple(call[1:]) for call in calls]
+
+
+def an_unknown_tool_is_called(ask: Asking) -> None:
+    call = ("nope", {"city": "Rome"})
+    assert alike_for_all(ask, {}, UNKNOWN) == ("", "", [call])
+    assert alike_for_all(ask, {}, f"{UNKNOWN}\n{TEXT[13:]}") == ("", "", [call, CALLS[0]])
+
+
+def a_malformed_call_keeps_its_text(ask: Asking) -> None:
+    thinking, content, calls = alike_for_all(ask, {}, BROKEN)
+    assert (thinking, content.strip()) == ("", "Well.")
+    assert [(name, arguments.rstrip()) for name, arguments in calls] == [("get_weather", '{"city":')]
+    nameless = '<tool_call>\n{"arguments": {"city": "Rome"}}\n</tool_call>'
+    assert alike_for_all(ask, {}, nameless) == ("", nameless, [])
+
+
+def a_call_that_is_not_closed_is_one(ask: Asking) -> None:
+    assert alike_for_all(ask, {}, TEXT.removesuffix("\n</tool_call>")) == ("", "I will look.", [CALLS[0]])
+
+
+def a_call_that_is_cut_off_keeps_its_text(ask: Asking) -> None:
+    assert alike_for_all(ask, {}, TEXT[: TEXT.index("et_weather")], "length")[1] == TEXT[: TEXT.index("et_weather")]
+    cut = TEXT[: TEXT.index("rich")]
+    assert alike_for_all(ask, {}, cut, "length") == ("", "I will look.", [("get_weather", '{"city": "Zü')])
+    assert alike_for_all(ask, {}, TEXT, stops=["rich"]) == ("", "I will look.", [("get_weather", '{"city": "Zü')])
+
+
+def a_forced_call_that_is_cut_off_keeps_its_text(ask: Asking) -> None:
+    text = json.dumps([{"name": "get_weather", "parameters": CALLS[0][1]}], ensure_ascii=False)
+    for tool_choice in ("required", NAMED):
+        for parsers, cut in (({}, text[: text.index("rich")]), ({"tool_calls": "qwen"}, TEXT[13 : TEXT.index("rich")])):
+            assert alike_for_all(ask, {"tool_choice": tool_choice}, cut, "length", parsers=parsers) == (
+                "",
+                "",
+                [("get_weather", '{"city": "Zü')],
+            )
+
+
+def prose_is_content(ask: Asking) -> None:
+    for text in ("Just text.", 'See [1] and {"a": 1} < 2.\n', "<tool_call", "[get_weather(city='Rome')]"):
+        assert alike_for_all(ask, {}, text) == ("", text, [])
+    assert alike_for_all(ask, {}, f"<think>Hm.</think>\n\n{TEXT}", parsers=QWEN) == ("Hm.", "\n\nI will look.", [CALLS[0]])
+
+
+def text_between_and_behind_calls_is_content(ask: Asking) -> None:
+    call = TEXT[13:]
+    thinking, content, calls = alike_for_all(ask, {}, f"One.\n{call}\nTwo.\n{call}\nThree.")
+    assert (thinking, content.split(), calls) == ("", ["One.", "Two.", "Three."], [CALLS[0]] * 2)
+
+
+def forced_calls_are_bound_to_little_white_space(ask: Asking) -> None:
+    compiler = xgrammar.GrammarCompiler(xgrammar.TokenizerInfo.from_huggingface(ask._tokenizer), max_threads=1)
+    anything = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}, "strict": True}}
+    for tool in (TOOLS[0], anything):
+        plan = ask.plan({"tool_calls": "qwen"}, {"tools": [tool], "tool_choice": "required"})
+        grammar = compiler.compile_structural_tag(plan.grammar[1])
+        for space, allowed in (("", True), (" ", True), ("  ", False), ("\n" * 9, False)):
+            call = f'<tool_call>\n{{"name":"get_weather", "arguments":{{{space}"city":{space}"Rome"}}}}\n</tool_call>'
+            assert xgrammar.GrammarMatcher(grammar).accept_string(call) is allowed, (tool, space)
+
+
 def what_is_wrong_is_named(ask: Asking) -> None:
     other = {"type": "function", "function": {"name": "other"}}
     broken = [{"type": "function", "function": {"name": "f", "parameters": {"type": "no such type"}}}]

@@ -5,6 +5,9 @@
     message    text → parts, while it comes and at its end
     calls      the ids of tool calls
     families   how the parsers of each format want their text cut
+    lost       what the parsers make nothing of
+    tags       how much white space is allowed in the JSON of structural tags
+    answer_or_call  the grammar of a response format beside tools
     shown      what went out, and what is still to go
     seam       what this relies on in SGLang
 

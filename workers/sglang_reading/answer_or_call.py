@@ -1,12 +1,11 @@
 """JSON of the client's schema, or tool calls: the grammar of a chat that has a response format and tools, none of which must be called."""
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from sglang.srt.function_call.function_call_parser import FunctionCallParser
 
-_WHITESPACE_MAX: Final = 1
-"""Between two signs of JSON. Small models fill all of their tokens with it."""
+from workers.sglang_reading.tags import tags_of_structures
 
 
 def answer_or_call(schema: str, tools: list[Any], parser: str, tokenizer: Any, *, one_call: bool) -> str | None:
@@ -30,7 +29,6 @@ def answer_or_call(schema: str, tools: list[Any], parser: str, tokenizer: Any, *
     answer = {"type": "json_schema", "json_schema": json.loads(schema)}
     calling = {"type": "tags_with_separator", "tags": tags, "separator": "\n", "at_least_one": True, "stop_after_first": one_call}
     either = {"type": "or", "elements": [answer, calling]}
-    _bound_whitespace(either)
     return json.dumps({"type": "structural_tag", "format": either}, ensure_ascii=False)
 
 
@@ -38,26 +36,6 @@ def _tags(tag: dict[str, Any]) -> list[dict[str, Any]]:
     """One for each tool."""
     structures = tag.get("structures")
     if structures is not None:
-        return [
-            {
-                "type": "tag",
-                "begin": structure["begin"],
-                "content": {"type": "json_schema", "json_schema": structure.get("schema") or {"type": "object"}},
-                "end": structure["end"],
-            }
-            for structure in structures
-        ]
+        return tags_of_structures(structures)
     form = tag["format"]
     return form["tags"] if form["type"] == "triggered_tags" and all(isinstance(each["begin"], str) for each in form["tags"]) else []
-
-
-def _bound_whitespace(node: Any) -> None:
-    if isinstance(node, list):
-        for each in node:
-            _bound_whitespace(each)
-    elif isinstance(node, dict):
-        if node.get("type") == "json_schema":
-            node["max_whitespace_cnt"] = _WHITESPACE_MAX
-            return
-        for each in node.values():
-            _bound_whitespace(each)

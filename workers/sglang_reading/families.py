@@ -36,7 +36,7 @@ _READ_AGAIN: Final = frozenset({"hermes", "llama3", "pythonic", "qwen", "qwen25"
 _BITES: Final = 32
 """Shares of a call that its parser gets one by one at least; with so many the last bite is 3 % of the call."""
 
-_PIECE_CHARS: Final = 8
+PIECE_CHARS: Final = 8
 """Some stream parsers lose or misplace text that comes together with what ends it. About two tokens."""
 
 
@@ -85,12 +85,12 @@ def bite_chars(tool_call_parser: str | None, call_chars: int) -> int:
 
 
 def _short(text: str) -> Iterator[str]:
-    if len(text) <= _PIECE_CHARS:
+    if len(text) <= PIECE_CHARS:
         if text:
             yield text
         return
-    for start in range(0, len(text), _PIECE_CHARS):
-        yield text[start : start + _PIECE_CHARS]
+    for start in range(0, len(text), PIECE_CHARS):
+        yield text[start : start + PIECE_CHARS]
 
 
 def _beginnings(mark: str) -> str:

@@ -2,11 +2,14 @@
 
 SGLang has two parsers of every format, one for whole texts and one for streams, and they do not always agree. The whole text's is the
 one that counts: what the stream's parser showed is completed at the end by what is missing (`shown.Shown.settle`). Stream parsers
-are particular about how text is cut (`families`). What nobody reads as it comes is parsed as a whole only.
+are particular about how text is cut (`families`). What nobody reads as it comes goes to both parsers too, so that an answer does not
+depend on how it was asked for, but to the stream's only if there may be a call: on prose they agree. What neither parser makes anything
+of is content (`lost`).
 """
 
 import logging
-from typing import Any
+import re
+from typing import Any, Final
 
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, ToolChoice
 from sglang.srt.function_call.function_call_parser import FunctionCallParser
@@ -17,9 +20,13 @@ from sglang.srt.parser.response_template import grammar_holds_calls
 from protocol.replies import Content, Finished, Part
 from workers.sglang_reading.calls import CallIds
 from workers.sglang_reading.families import Pieces, bite_chars, pieces_for
+from workers.sglang_reading.lost import Unseen
 from workers.sglang_reading.shown import Shown, WholeCall, WholeMessage
 
 log = logging.getLogger(__name__)
+
+_MAY_BEGIN_CALL: Final = re.compile(r"[\[{]|<(?!/?think>)")
+"""The first character of a call in every format."""
 
 
 class Plain:
@@ -41,14 +48,17 @@ class Parsed:
         serving: SGLang's chat serving, with the parsers' names and rules.
         chat: the request as SGLang has prepared it.
         ids: names the calls.
-        stream: show what comes as it comes; else only at the end.
+        whole: nobody reads it as it comes.
     """
 
-    def __init__(self, serving: Any, chat: ChatCompletionRequest, ids: CallIds, *, stream: bool) -> None:
+    def __init__(self, serving: Any, chat: ChatCompletionRequest, ids: CallIds, *, whole: bool) -> None:
         self._parsers = Parsers(serving, chat)
         self._shown = Shown(ids)
         self._text: list[str] = []
-        self._stream = _Stream(self._parsers, self._shown) if stream else None
+        self._unseen = Unseen()
+        parsed_as_it_comes = self._parsers.call_active or not whole
+        self._stream = _Stream(self._parsers, self._shown, self._unseen) if parsed_as_it_comes else None
+        self._waits = whole
 
     def answer_search(self) -> "AnswerSearch | None":
         """What finds the beginning of the answer; None where it is that of the text."""
@@ -62,21 +72,26 @@ class Parsed:
         return self._show(text, last=False)
 
     def end(self, text: str, finished: Finished) -> list[Part]:
-        before = "".join(self._text)
-        text = self._parsers.settled(before, text, finished)
+        text = self._parsers.settled("".join(self._text), text, finished)
+        self._text.append(text)
         parts = self._show(text, last=True)
+        text = "".join(self._text)
         try:
-            whole = self._parsers.whole(before + text, finished)
+            whole = self._parsers.whole(text, finished)
         except Exception:
             log.exception("SGLang's parsers failed on an answer, which is shown as it came")
-            whole = WholeMessage("", before + text, [])
-        return parts + self._shown.settle(whole)
+            whole = WholeMessage("", text, [])
+        parts += self._shown.settle(whole)
+        return parts + self._shown.lost(text, self._unseen, finished)
 
     def _show(self, text: str, *, last: bool) -> list[Part]:
-        if self._stream is None:
+        if self._stream is None or (self._waits and _MAY_BEGIN_CALL.search(text) is None):
             return []
+        texts = self._text if self._waits else [text]  # cut as it came, on which the parser of streams depends
+        self._waits = False
         try:
-            return self._stream.take(text, last=last)
+            parts = [part for each in texts[:-1] for part in self._stream.take(each, last=False)]
+            return parts + self._stream.take(texts[-1], last=last)
         except Exception:
             # Written for what models mean to say, these parsers may fail on what they do say; the whole text is parsed at the end.
             log.exception("SGLang's parsers failed on a stream, whose rest comes at its end")
@@ -127,7 +142,7 @@ class Parsers:
         serving, chat = self._serving, self._chat
         if not serving.tool_call_parser:
             return None
-        return FunctionCallParser(
+        parser = FunctionCallParser(
             tools=self._tools,
             tool_call_parser=serving.tool_call_parser,
             tokenizer=serving.tokenizer_manager.tokenizer,
@@ -135,6 +150,9 @@ class Parsers:
             prefix=chat._response_parser_prefix,
             constrained=self._constrained(),
         )
+        # The parser of whole texts is told by SGLANG_FORWARD_UNKNOWN_TOOLS, which most of the streams' pass over.
+        parser.detector._get_tool_indices = _any_name
+        return parser
 
     def _constrained(self) -> bool:
         return grammar_holds_calls(self._chat._response_parser_tool_grammar, self._chat._response_parser_grammar_start)
@@ -162,7 +180,7 @@ class Parsers:
             response_parser_prefix=self._chat._response_parser_prefix,
             constrained=self._constrained(),
         )
-        named = [WholeCall(call.function.name or "", call.function.arguments or "") for call in calls or ()]
+        named = [WholeCall(call.function.name, call.function.arguments or "") for call in calls or () if call.function.name]
         return WholeMessage(reasoning, text or "", named)
 
 
@@ -188,9 +206,10 @@ class AnswerSearch:
 class _Stream:
     """The parsers of streams in a row: thinking, then calls in what is left of the text."""
 
-    def __init__(self, parsers: Parsers, shown: Shown) -> None:
+    def __init__(self, parsers: Parsers, shown: Shown, unseen: Unseen) -> None:
         self._parsers = parsers
         self._shown = shown
+        self._unseen = unseen
         self._thinking = parsers.thinking(stream=True)
         self._calls = parsers.calls()
         self._pieces = parsers.pieces()
@@ -212,7 +231,8 @@ class _Stream:
         parts = self._shown.reasoning(reasoning) if reasoning else []
         if self._calls is not None and not self._parsers.answer_started(self._thinking):
             content, calls = self._calls.take(text, last=last)
-            if content:
+            between = self._unseen.take(text, content, called=bool(calls))
+            if content := between + content:
                 parts += self._shown.content(content)
             for call in calls:
                 parts += self._shown.call(call)
@@ -229,6 +249,20 @@ class _Stream:
             end_reasoning, end_rest = self._thinking.parse_stream_end()
             reasoning, rest = reasoning + (end_reasoning or ""), rest + (end_rest or "")
         return reasoning, rest
+
+
+class _AnyName(dict[str, int]):
+    """The places of tools by their names, and of every other name: whether a tool exists is for the client to say."""
+
+    def __contains__(self, name: object) -> bool:
+        return bool(name)
+
+    def __missing__(self, name: str) -> int:
+        return -1
+
+
+def _any_name(tools: list[Any]) -> _AnyName:
+    return _AnyName({tool.function.name: index for index, tool in enumerate(tools)})
 
 
 class _CallStream:

@@ -1,5 +1,6 @@
 """What SGLang's own chat serving makes of a request: its `OpenAIServingChat` is asked, for a prompt that is rendered already."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from workers.sglang_reading.calls import CallIds
 from workers.sglang_reading.message import Parsed, Plain
 from workers.sglang_reading.reader import Reader
 from workers.sglang_reading.seam import check_reading_seam
+from workers.sglang_reading.tags import bounded
 from workers.sglang_texts import TokenTexts
 
 _GRAMMARS: Final = ("json_schema", "regex", "ebnf", "structural_tag")
@@ -63,8 +65,10 @@ class Readings:
 
     def __init__(self, manager: Any, templates: Any) -> None:
         check_reading_seam()
+        os.environ.setdefault("SGLANG_FORWARD_UNKNOWN_TOOLS", "true")  # what it cannot be called is for the client to say
         self._serving = _Serving(manager, templates)
         self._texts = TokenTexts(manager.tokenizer)
+        self._whitespace_max: int | None = manager.server_args.constrained_json_max_whitespace_cnt
         self._kept_stop_ids = frozenset(tool_close_token_ids(self._serving.tool_call_parser, manager.tokenizer)) | _kept_by_gpt_oss(
             self._serving.tool_call_parser
         )
@@ -103,11 +107,11 @@ class Readings:
             raise InvalidRequest(str(error), param="tools") from error
         params = adapted.sampling_params
         ids = CallIds(serving, reading.first_request_id or request.request_id, reading.calls_before)
-        parsed = Parsed(serving, chat, ids, stream=not reading.whole)
+        parsed = Parsed(serving, chat, ids, whole=reading.whole)
         skip = bool(params["skip_special_tokens"])
         kind = next((kind for kind in _GRAMMARS if params.get(kind)), None)
         return Plan(
-            grammar=either or (None if kind is None else (kind, params[kind])),
+            grammar=self._bounded(either or (None if kind is None else (kind, params[kind]))),
             beside_grammar={} if either else {name: params[name] for name in _BESIDE_GRAMMAR if params.get(name)},
             require_reasoning=bool(adapted.require_reasoning),
             skip_special_tokens=skip,
@@ -117,12 +121,22 @@ class Readings:
             ),
         )
 
+    def _bounded(self, grammar: tuple[str, str] | None) -> tuple[str, str] | None:
+        """SGLang bounds the white space of JSON schemas, and not of the JSON in structural tags."""
+        if grammar is None or grammar[0] != "structural_tag":
+            return grammar
+        return grammar[0], bounded(grammar[1], self._whitespace_max)
+
     def _either(self, request: Generate, chat: ChatCompletionRequest) -> tuple[str, str] | None:
         """The grammar of a response format beside tools that may be called. In formats without one the answer is JSON and no call."""
         if request.grammar is None or request.grammar.kind != "json_schema" or not chat.tools or not self._serving.tool_call_parser:
             return None
         tag = answer_or_call(
-            request.grammar.text, chat.tools, self._serving.tool_call_parser, self._tokenizer, one_call=chat.parallel_tool_calls is False
+            request.grammar.text,
+            chat.tools,
+            self._serving.tool_call_parser,
+            self._serving.tokenizer_manager.tokenizer,
+            one_call=chat.parallel_tool_calls is False,
         )
         if tag is None:
             chat.tools, chat.tool_choice = None, "none"
@@ -149,6 +163,7 @@ class Readings:
             min_tokens=request.sampling.min_new_tokens,
             kept_stop_ids=self._kept_stop_ids,
             one_call=one_call,
+            whole=reading.whole,
         )
 
 

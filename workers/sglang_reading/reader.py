@@ -1,7 +1,12 @@
-"""One request's tokens → parts: text, stop strings, parsers. The worker's counterpart of the frontend's `text/output.py`."""
+"""One request's tokens → parts: text, stop strings, parsers. The worker's counterpart of the frontend's `text/output.py`.
+
+Whether somebody reads the answer as it comes decides when the parts are told, and nothing else.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from protocol.detokenizer import Detokenizer
 from protocol.replies import Finished, Part, ToolCall
@@ -40,6 +45,8 @@ class Reader:
         min_tokens: stop strings count only in the text of the tokens behind this many.
         kept_stop_ids: stop tokens that are part of a call.
         hidden_stop_ids: stop tokens that are not to be shown even so.
+        one_call: end the answer where a second call begins.
+        whole: tell all parts at the end, those of one kind joined.
     Attributes:
         stopped_after_tokens: tokens up to and including the one that completed a stop string, or began a call too many, without those
             that were replayed; None while none did.
@@ -47,8 +54,8 @@ class Reader:
     """
 
     __slots__ = (
-        "_answering", "_hidden_stop_ids", "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_one_call", "_stops",
-        "_text", "_tokens_seen", "matched_stop", "stopped_after_tokens",
+        "_answering", "_held", "_hidden_stop_ids", "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_one_call",
+        "_stops", "_text", "_tokens_seen", "matched_stop", "stopped_after_tokens",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +70,7 @@ class Reader:
         hidden_stop_ids: frozenset[int] = frozenset(),
         answering: Answering | None = None,
         one_call: bool = False,
+        whole: bool = False,
     ) -> None:
         self.stopped_after_tokens: int | None = None
         self.matched_stop: str | None = None
@@ -76,9 +84,10 @@ class Reader:
         self._answering = answering
         self._tokens_seen = 0
         self._one_call = one_call
+        self._held: list[Part] | None = [] if whole else None
 
     def replay(self, token_ids: Sequence[int]) -> None:
-        """Read what was shown already: nothing of it comes again."""
+        """Read what was sent already: nothing of it that was told comes again."""
         for token_id in token_ids:
             text = self._text.feed((token_id,))
             if self._matcher is not None:
@@ -86,14 +95,23 @@ class Reader:
                 text, stop = self._search(self._matcher, text)
                 if stop is not None:
                     self._matcher = self._new_matcher()
-            self._message.feed(text)
+            parts = self._message.feed(text)
+            if self._held is not None:
+                self._held += parts
 
     def feed(self, token_ids: Sequence[int]) -> list[Part]:
         """Take the next tokens.
 
         Returns:
-            What is certain by them. After a stop string there is nothing.
+            What is certain by them; of a whole answer nothing before its end. After a stop string there is nothing.
         """
+        parts = self._read(token_ids)
+        if self._held is None:
+            return parts
+        self._held += parts
+        return [] if self.stopped_after_tokens is None else self._released()
+
+    def _read(self, token_ids: Sequence[int]) -> list[Part]:
         parts: list[Part] = []
         for token_id in token_ids:
             if self.stopped_after_tokens is not None:
@@ -114,7 +132,7 @@ class Reader:
         if self._include_stop and matched not in self._hidden_stop_ids:
             matched = None
         kept = token_ids[-1:] if matched in self._kept_stop_ids else ()
-        parts = self.feed(token_ids if matched is None else token_ids[:-1])
+        parts = self._read(token_ids if matched is None else token_ids[:-1])
         if self.stopped_after_tokens is None:
             self._tokens_seen += len(kept)
             # An unfinished character can still complete a stop, as U+FFFD.
@@ -122,7 +140,15 @@ class Reader:
             if stopped is None and self._matcher is not None:
                 text += self._matcher.flush()
             parts += self._message.end(text, stopped or finished)
-        return self._allowed(parts)
+        parts = self._allowed(parts)
+        if self._held is None:
+            return parts
+        self._held += parts
+        return self._released()
+
+    def _released(self) -> list[Part]:
+        parts, self._held = _joined(self._held or []), []
+        return parts
 
     def _allowed(self, parts: list[Part]) -> list[Part]:
         return [part for part in parts if not _calls_again([part])] if self._one_call else parts
@@ -157,6 +183,22 @@ class Reader:
         if chars:
             self._answering = None
         return chars
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """The same with neighbours of one kind, and pieces of one call, as one part."""
+    runs: list[tuple[Part, list[str]]] = []
+    for part in parts:
+        last = runs[-1][0] if runs else None
+        text = part.arguments if isinstance(part, ToolCall) else part.text
+        if type(last) is type(part) and not (isinstance(last, ToolCall) and isinstance(part, ToolCall) and last.index != part.index):
+            runs[-1][1].append(text)
+        else:
+            runs.append((part, [text]))
+    return [
+        replace(part, arguments="".join(texts)) if isinstance(part, ToolCall) else replace(part, text="".join(texts))
+        for part, texts in runs
+    ]
 
 
 def _calls_again(parts: Sequence[Part]) -> bool:

@@ -5,6 +5,7 @@ from typing import Final
 
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest
 from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
+from sglang.srt.function_call.base_format_detector import BaseFormatDetector
 from sglang.srt.function_call.function_call_parser import FunctionCallParser
 from sglang.srt.parser.reasoning_parser import ReasoningParser
 
@@ -33,6 +34,7 @@ _METHODS: Final = {
         "parse_stream_chunk": ("self", "chunk_text"),
         "parse_stream_end": ("self",),
     },
+    BaseFormatDetector: {"_get_tool_indices": ("self", "tools")},
     ReasoningParser: {
         "__init__": (
             "self", "model_type", "stream_reasoning", "force_reasoning", "request", "tokenizer", "tool_call_parser_active", "prefix",

@@ -1,0 +1,126 @@
+"""What of an answer its parsers make nothing of: a call that is cut off before its name, that no tool has, or that is malformed.
+
+SGLang's parsers drop such text, once they have seen a mark that begins a call. It was generated and paid for, so it is shown as content.
+"""
+
+import re
+from typing import Final
+
+LAG_CHARS_MAX: Final = 32
+"""Of the text of a call that was cut off and whose arguments are not in JSON: parsers hold so much back, and nothing can be made of it."""
+
+_MARKS: Final = (
+    r"</[^<>]{0,60}(?:>|\Z)"
+    r"|<[|｜][^<>]{0,60}(?:end|suffix|stop|eom|call|return|sep|CALL|END)[^<>]{0,60}[|｜]>"  # noqa: RUF001 - DeepSeek's own characters
+    r"|<tool_call\|>"  # Gemma's
+    r"|<\|close\|>\w*"  # Kimi K3's
+    r"|\]<\]\w{1,60}\[>\["  # MiniMax M3's, before its tags
+)
+"""What ends a call. Bounded, as what models and clients write may have a thousand beginnings."""
+
+_MARK: Final = re.compile(_MARKS)
+_CLOSING: Final = re.compile(_MARKS + r"|\W|_")
+"""And white space and brackets."""
+
+_BETWEEN: Final = re.compile(r"[^\w<]{0,60}(?:</[^<>]{0,60}>\s{0,60}){1,3}([^<\[{]*)<")
+"""Text behind the end of one call and before the mark of the next."""
+
+_ARGUMENTS: Final = re.compile(r"(?:[^{<>]|<[|｜][^<>]{0,60}[|｜]>){0,80}\{")  # noqa: RUF001
+"""What stands between a call's name and its arguments in JSON, and their first character."""
+
+_MARK_CHARS: Final = 40
+"""Kept of the text before, which may have the beginning of a mark."""
+
+
+class Unseen:
+    """The text behind the last that was made something of."""
+
+    __slots__ = ("_before", "_texts")
+
+    def __init__(self) -> None:
+        self._before = ""
+        self._texts: list[str] = []
+
+    def take(self, text: str, content: str, *, called: bool) -> str:
+        """More text, the content that a parser made of it and of what was unseen, and whether it made a part of a call of it.
+
+        Returns:
+            Text between two calls, which it passed over.
+        """
+        self._texts.append(text)
+        if called:
+            unseen = "".join(self._texts)
+            between = _BETWEEN.match(unseen)
+            self._seen(unseen, len(unseen))
+            return between[1] if between and between[1].strip() else ""
+        if content:
+            unseen = "".join(self._texts)
+            at = unseen.rfind(content)
+            self._seen(unseen, len(unseen) if at < 0 else at + len(content))
+        return ""
+
+    def lost(self, *, behind_call: bool, cut_off: bool, shown: str) -> str:
+        """The text if it is more than the end of a call.
+
+        Args:
+            behind_call: there was a call, so that the text may begin with the rest of its end.
+            cut_off: the text goes on with a call that is cut off.
+            shown: the content.
+        """
+        unseen = "".join(self._texts)
+        text = unseen.strip()
+        if (cut_off and len(text) <= LAG_CHARS_MAX) or text in shown or not self._has_more(unseen):
+            return ""
+        return self._behind_end(unseen) if behind_call else unseen
+
+    def _behind_end(self, unseen: str) -> str:
+        text, begins = self._before + unseen, len(self._before)
+        for mark in _MARK.finditer(text):
+            if text[begins : mark.start()].strip():
+                break
+            begins = max(begins, mark.end())
+        return text[begins:]
+
+    def _seen(self, unseen: str, chars: int) -> None:
+        self._before, self._texts = (self._before + unseen[:chars])[-_MARK_CHARS:], [unseen[chars:]]
+
+    def _has_more(self, unseen: str) -> bool:
+        """Whether anything is in the text beside marks, of which the first may have begun before it."""
+        begins, end = len(self._before), 0
+        for mark in _CLOSING.finditer(self._before + unseen):
+            if mark.start() > max(end, begins):
+                return True
+            end = mark.end()
+        return end < begins + len(unseen)
+
+
+def rest_of_call(text: str, name: str, arguments: str) -> tuple[str, str] | None:
+    """What follows in a text behind a call's arguments that are in JSON there too, apart from white space.
+
+    Returns:
+        What goes on with the arguments, up to a mark that ends the call, and what is behind that; None if they are not found.
+    """
+    begins = _ARGUMENTS.match(text, text.rfind(name) + len(name)) if name in text else None
+    if begins is None:
+        return None
+    at, wanted = begins.end() - 1, "".join(arguments.split())
+    for char in wanted:
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if not text.startswith(char, at):
+            return None
+        at += 1
+    mark = _MARK.search(text, at)
+    return (text[at:], "") if mark is None else (text[at : mark.start()], text[mark.end() :])
+
+
+def is_more_than_an_end(text: str) -> bool:
+    """Whether anything is in the text beside marks."""
+    return bool(_CLOSING.sub("", text))
+
+
+def without_end(text: str) -> str:
+    """What stands behind a call, without the marks that end it."""
+    while (mark := _MARK.match(text.lstrip())) is not None:
+        text = text.lstrip()[mark.end() :]
+    return text
