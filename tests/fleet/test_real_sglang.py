@@ -22,8 +22,8 @@ CHATS = [entry for entry in GOLDEN if "messages" in entry]
 MODEL = "kvmesh-demo"
 
 Call = tuple[str, dict[str, Any]]
-Reading = tuple[str, list[Call], str | None]
-"""Content, tool calls, finish reason."""
+Reading = tuple[str, str, list[Call], str | None]
+"""Thinking, content, tool calls, finish reason."""
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,10 @@ def _options(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _read(entry: dict[str, Any]) -> Reading:
     """A golden text as its reader is told of it."""
-    content, *calls = re.split(r"\s*<tool_call>\n(.*?)\n</tool_call>", entry["text"], flags=re.DOTALL)
+    thinking, text = re.fullmatch(r"(?:<think>\n(.*?)\n</think>)?(.*)", entry["text"], flags=re.DOTALL).groups("")  # type: ignore[union-attr]
+    content, *calls = re.split(r"\s*<tool_call>\n(.*?)\n</tool_call>", text, flags=re.DOTALL)
     named = [(call["name"], call["arguments"]) for call in map(json.loads, calls[::2])]
-    return content, named, "tool_calls" if named else entry["finish"]
+    return thinking, content, named, "tool_calls" if named else entry["finish"]
 
 
 def _joined_calls(chunks: list[ChatCompletionChunk]) -> list[Call]:
@@ -79,7 +80,8 @@ def test_the_demo_model_says_its_golden_text(real_client: openai.OpenAI, entry: 
     answer = real_client.chat.completions.create(**_options(entry))
     message = answer.choices[0].message
     calls = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or []]
-    assert (message.content or "", calls, answer.choices[0].finish_reason) == _read(entry)
+    thinking: str = getattr(message, "reasoning_content", None) or ""
+    assert (thinking.strip(), message.content or "", calls, answer.choices[0].finish_reason) == _read(entry)
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == entry["prompt_tokens"]
 
@@ -91,7 +93,7 @@ def test_the_demo_model_says_its_golden_text(real_client: openai.OpenAI, entry: 
 )
 def test_one_call_where_one_is_wanted_though_the_model_goes_on(real_client: openai.OpenAI, choice: dict[str, Any]) -> None:
     [entry] = [entry for entry in CHATS if entry["name"] == "tool-parallel"]
-    _, [first, _], _ = _read(entry)
+    _, _, [first, _], _ = _read(entry)
     whole = real_client.chat.completions.create(**_options(entry), **choice)
     [call] = whole.choices[0].message.tool_calls or []
     assert (call.function.name, json.loads(call.function.arguments), whole.choices[0].finish_reason) == (*first, "tool_calls")
@@ -103,8 +105,9 @@ async def test_streams_side_by_side_say_the_same(real: Fleet) -> None:
     async def chat(entry: dict[str, Any]) -> Reading:
         stream = await client.chat.completions.create(**_options(entry), stream=True)
         chunks = [chunk async for chunk in stream]
+        thinking = "".join(getattr(chunk.choices[0].delta, "reasoning_content", None) or "" for chunk in chunks)
         content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-        return content, _joined_calls(chunks), chunks[-1].choices[0].finish_reason
+        return thinking.strip(), content, _joined_calls(chunks), chunks[-1].choices[0].finish_reason
 
     async with real.async_client() as client:
         answers = await asyncio.gather(*(chat(entry) for entry in CHATS))
