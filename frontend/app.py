@@ -48,9 +48,10 @@ from protocol.replies import Tokenized
 from protocol.requests import Tokenize
 from protocol.sockets import Socket, SocketPump, bound_router
 
-NEW_OBJECTS: Final = 10_000
-"""More objects than there were, after which garbage is looked for: those of some thirty waiting requests. With Python's 700 a queue of
-thousands that grows took a quarter of the frontend's time; what may lie about for it is 2 MB."""
+GC_THRESHOLDS: Final = (10_000, 5, 2)
+"""New objects until young garbage is looked for, and how many such searches until the next older generation is. With Python's 700 a queue
+of thousands that grows took a quarter of the frontend's time. All generations are searched after 100,000 new objects, those of some three
+hundred connections, so that what may lie about is some 10 MB."""
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ async def serve(settings: FrontendSettings) -> None:
         loop.add_signal_handler(number, lambda: drain.on_signal(loop.time()))
     log.info("serving http://%s:%d, workers connect to %s%s", *listener.getsockname()[:2], settings.mesh_bind, too_few(open_files))
     keeping_alive = asyncio.create_task(keep_streams_alive(lambda: drain.open, settings.sse_keep_alive))
-    gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.freeze()  # what was imported stays: a full collection need not look through it while requests wait
     try:
         await server.serve(sockets=[listener])
