@@ -38,5 +38,5 @@ class AnswerTimes:
         tokens = sum(self._tokens)
         if tokens <= 0:
             return deadline
-        seconds = MARGIN * sum(self._seconds) / tokens * min(tokens_max - 1, max(self._tokens))
+        seconds = MARGIN * sum(self._seconds) / tokens * min(max(0, tokens_max - 1), max(self._tokens))
         return deadline - min(seconds, SHARE_MAX * (deadline - now))

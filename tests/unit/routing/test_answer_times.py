@@ -21,7 +21,7 @@ def test_it_leaves_time_for_as_many_tokens_as_it_may_have() -> None:
     times = _times((101, 10.0), (101, 10.0))
     assert times.begin_by(100.0, 0.0, 101) == pytest.approx(100 - MARGIN * 10)
     assert times.begin_by(100.0, 0.0, 51) == pytest.approx(100 - MARGIN * 5)
-    assert times.begin_by(100.0, 0.0, 1) == 100.0
+    assert times.begin_by(100.0, 0.0, 1) == times.begin_by(100.0, 0.0, 0) == 100.0
 
 
 def test_who_names_no_length_is_taken_to_be_as_long_as_the_longest() -> None:
