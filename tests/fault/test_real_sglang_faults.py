@@ -245,7 +245,8 @@ async def _told_book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None
         )
         async for chunk in stream:
             delta = chunk.choices[0].delta
-            text += delta.content or ""
+            if "tools" not in asked:  # behind a call a model may go on in prose, which is content and none of the document
+                text += delta.content or ""
             for call in delta.tool_calls or []:
                 assert call.function is not None
                 text += call.function.arguments or ""
