@@ -7,8 +7,9 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from kv_events.engine_stream import StreamAddress
+from protocol.errors import EngineFault
 from protocol.membership import Capacity, ModelCard, RankLoad, Role
-from protocol.replies import Delta
+from protocol.replies import Delta, Failed
 from protocol.requests import Work
 
 Deliver = Callable[[Sequence[Delta]], None]
@@ -20,6 +21,9 @@ delivered for what ran; `kill` is what is left to do."""
 
 NO_DEADLINE_UNIX_MS: Final = 4_102_444_800_000
 """The year 2100: of a worker's own requests, which whoever sent them gives up by a clock of its own."""
+
+BROKEN: Final = Failed(code=EngineFault.code, message="The worker failed on this request.")
+"""The end of a request at which something raised that should not have. The log says what."""
 
 CANARY_PREFIX: Final = "HEALTH_CHECK"
 """A request whose id begins with this is a canary: it asks its rank for a sign of life and is nobody's request.

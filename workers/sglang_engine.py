@@ -20,12 +20,12 @@ from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Embed, Generate, Work
 from protocol.tokens import count_tokens
 from workers.deferred_signals import DeferredHandlers
-from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, OnDeath
+from workers.engine import BROKEN, CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, OnDeath
 from workers.sglang_arguments import one_line, parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_processes import SglangProcesses, kill_children, reap_children
 from workers.sglang_requests import embedded, rank_load
-from workers.sglang_run import BROKEN, Run, deadline_failed, failed, in_the_clients_words, refusal
+from workers.sglang_run import Run, deadline_failed, failed, in_the_clients_words, refusal
 from workers.sglang_warm_up import FLUSH_S_MAX, WarmUp
 
 log = logging.getLogger(__name__)

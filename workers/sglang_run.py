@@ -22,9 +22,6 @@ log = logging.getLogger(__name__)
 _AGAINST_GRAMMAR: Final = re.compile(rf"^(Failed to compile \w+ grammar: |.*(?={GRAMMAR_DEAD_END}))")
 """How SGLang's GrammarManager, and our change of it, begin to say it."""
 
-BROKEN: Final = Failed(code=EngineFault.code, message="The worker failed on this request.")
-"""The end of a request at which something raised that should not have. The log says what."""
-
 
 class Reader(Protocol):
     """Makes text of one request's tokens and takes it apart (workers.sglang_reading).

@@ -42,9 +42,9 @@ from sglang.utils import TypeBasedDispatcher
 from protocol.errors import StartError
 from protocol.replies import Delta, Extras, Finished
 from protocol.tokens import pack_tokens
+from workers.engine import BROKEN
 from workers.sglang_children import run_controller, run_detokenizer, run_scheduler
 from workers.sglang_requests import outcome, scores
-from workers.sglang_run import BROKEN
 
 log = logging.getLogger(__name__)
 

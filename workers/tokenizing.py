@@ -43,14 +43,17 @@ class Tokenizing:
         # One thread: a Hugging Face tokenizer changes its own state while it encodes.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._answering: set[asyncio.Task[None]] = set()
+        self._unanswered = 0
+        """Fewer than those that answer, by those that end in this turn of the loop: who is answered holds no place."""
 
     def take(self, asker: Asker, query: Tokenize) -> None:
         """Answer a question, at once if it is refused. An answer that finds no room is dropped: whoever asked asks another worker."""
         if self._prompts is None:
             asker.send(Tokenized(query.query_id, failed=Failed(EngineFault.code, "This worker does not tokenize.")))
-        elif len(self._answering) >= UNANSWERED_MAX:
+        elif self._unanswered >= UNANSWERED_MAX:
             asker.send(Tokenized(query.query_id, failed=Failed(Overloaded.code, "Too many prompts are waiting to be tokenized.")))
         else:
+            self._unanswered += 1
             task = asyncio.get_running_loop().create_task(self._answer(asker, query, self._prompts))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
@@ -62,7 +65,10 @@ class Tokenizing:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(self, asker: Asker, query: Tokenize, prompts: PromptMaker) -> None:
-        answer = await asyncio.get_running_loop().run_in_executor(self._executor, self._tokenized, query, prompts)
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._executor, self._tokenized, query, prompts)
+        finally:
+            self._unanswered -= 1
         try:
             asker.send(answer)
         except Exception:

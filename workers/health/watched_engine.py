@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.errors import EngineFault, Overloaded
+from protocol.errors import Overloaded
 from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Embedded, Failed
 from protocol.requests import Work
-from workers.engine import CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
+from workers.engine import BROKEN, CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
 from workers.health.canaries import CanaryFields, MakeCanary, canary_maker
 from workers.health.rank_watch import HealthLimits, RankState, RankWatch
 
@@ -163,8 +163,7 @@ class WatchedEngine:
             self._engine.submit(request)
         except Exception:
             log.exception("request %s could not be submitted", request.request_id)
-            failed = Failed(EngineFault.code, "The worker failed on this request.")
-            asyncio.get_running_loop().call_soon(self._take, [Delta(request.request_id, 0, b"", failed)])
+            asyncio.get_running_loop().call_soon(self._take, [Delta(request.request_id, 0, b"", BROKEN)])
 
     def _take(self, deltas: Sequence[Delta]) -> None:
         now = self._clock()
