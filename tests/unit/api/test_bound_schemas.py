@@ -1,18 +1,17 @@
 """Schemas that an answer is held to: enforced, or refused by the keyword's name. xgrammar's grammars against a validator."""
 
-import json
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
-import xgrammar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from xgrammar.testing import _is_grammar_accept_string
 
 from frontend.api.bound_schemas import DEPTH_MAX, bound_schema
 from protocol.errors import InvalidRequest
+from tests.unit.api.grammar_acceptor import GrammarAcceptor
 
 A = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 B = {"type": "object", "properties": {"b": {"type": "integer"}}, "required": ["b"]}
@@ -32,9 +31,10 @@ def _refusal(schema: Any) -> str:
     return str(raised.value)
 
 
-def _accepts(schema: Any, value: Any) -> bool:
-    grammar = xgrammar.Grammar.from_json_schema(json.dumps(bound_schema(schema, "f")), any_whitespace=False)
-    return _is_grammar_accept_string(grammar, json.dumps(value))
+@pytest.fixture(scope="module")
+def acceptor() -> Iterator[GrammarAcceptor]:
+    with GrammarAcceptor() as running:
+        yield running
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_what_would_not_be_enforced_is_refused_by_its_name(schema: Any, named: s
         ({"properties": {"next": {"$ref": "#"}}, "additionalProperties": False}, [{"next": {"next": {}}}], [{"next": 5}]),
     ],
 )
-def test_what_can_be_said_otherwise_is_enforced(schema: Any, fits: list[Any], does_not: list[Any]) -> None:
-    assert [value for value in fits if not _accepts(schema, value)] == []
-    assert [value for value in does_not if _accepts(schema, value)] == []
+def test_what_can_be_said_otherwise_is_enforced(acceptor: GrammarAcceptor, schema: Any, fits: list[Any], does_not: list[Any]) -> None:
+    accepted = acceptor.accepted(bound_schema(schema, "f"), fits + does_not)
+    assert accepted == [True] * len(fits) + [False] * len(does_not)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,12 @@ def test_what_is_no_schema_is_passed_on_or_refused_and_never_fails(schema: Any) 
         bound_schema(schema, "f")
 
 
-def test_alternatives_that_a_constant_tells_apart_are_one_of() -> None:
+def test_alternatives_that_a_constant_tells_apart_are_one_of(acceptor: GrammarAcceptor) -> None:
     def kind(name: str) -> Any:
         return {"type": "object", "properties": {"kind": {"const": name}, "a": {}}, "required": ["kind"]}
 
     schema = {"$defs": {"One": kind("one"), "Two": kind("two")}, "oneOf": [{"$ref": "#/$defs/One"}, {"$ref": "#/$defs/Two"}]}
-    assert _accepts(schema, {"kind": "one"})
-    assert not _accepts(schema, {"kind": "three"})
+    assert acceptor.accepted(bound_schema(schema, "f"), [{"kind": "one"}, {"kind": "three"}]) == [True, False]
     assert "'oneOf'" in _refusal({"oneOf": [kind("one"), kind("one")]})
 
 
@@ -193,15 +192,13 @@ _schema = st.recursive(st.booleans() | _schemas(st.just({})), _schemas, max_leav
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_schema, st.lists(_values, min_size=12, max_size=12))
-def test_what_is_taken_accepts_nothing_that_a_validator_does_not(schema: Any, values: list[Any]) -> None:
+def test_what_is_taken_accepts_nothing_that_a_validator_does_not(acceptor: GrammarAcceptor, schema: Any, values: list[Any]) -> None:
     try:
-        bound = bound_schema(schema, "f")
-        grammar = xgrammar.Grammar.from_json_schema(json.dumps(bound), any_whitespace=False)
-    except (InvalidRequest, RuntimeError, ValueError):
+        accepted = acceptor.accepted(bound_schema(schema, "f"), values)
+    except InvalidRequest:
         return
-    try:
-        validator = Draft202012Validator(schema)
-        wrong = [value for value in values if _is_grammar_accept_string(grammar, json.dumps(value)) and not validator.is_valid(value)]
-    except RecursionError:
+    if accepted is None:
         return
-    assert wrong == []
+    validator = Draft202012Validator(schema)
+    with suppress(RecursionError):
+        assert [value for value, fits in zip(values, accepted, strict=True) if fits and not validator.is_valid(value)] == []
