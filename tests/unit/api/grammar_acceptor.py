@@ -32,8 +32,8 @@ class GrammarAcceptor:
 
 
 def _serve() -> None:
-    import xgrammar
-    from xgrammar.testing import _is_grammar_accept_string
+    import xgrammar  # noqa: PLC0415  # in this process alone
+    from xgrammar.testing import _is_grammar_accept_string  # noqa: PLC0415
 
     for line in sys.stdin:
         schema, values = json.loads(line)
