@@ -27,8 +27,9 @@ $(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-c
 up: setup
 	@exec $(BIN)/kvmesh up $(if $(MODEL),--model-path $(MODEL)) --workers $(WORKERS) --http-port $(HTTP_PORT) -- $(ARGS)
 
+# Two at a time, since most tests wait for processes. Those processes start a third sooner from compiled modules.
 test: check
-	$(BIN)/pytest
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .
