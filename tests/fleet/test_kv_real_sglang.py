@@ -11,7 +11,7 @@ import pytest
 from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.processes import Fleet
 from tests.fleet.test_kv_routing import metrics, workers_of
-from workers.free_ports import SLOT_PORTS, reserve_ports
+from tests.free_ports import SLOT_PORTS, reserve_ports
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 

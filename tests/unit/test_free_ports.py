@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import StartError
-from workers import free_ports
-from workers.free_ports import FIRST_PORT, LAST_PORT, SLOT_PORTS, reserve_ports
+from tests import free_ports
+from tests.free_ports import FIRST_PORT, LAST_PORT, SLOT_PORTS, reserve_ports
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys
 from protocol.errors import StartError
-from workers import free_ports
+from tests import free_ports
 
 free_ports.FIRST_PORT, free_ports.LAST_PORT = int(sys.argv[1]), int(sys.argv[2])
 for count in sys.stdin:
