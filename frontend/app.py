@@ -67,11 +67,8 @@ async def serve(settings: FrontendSettings) -> None:
     listener = listen(settings.http_host, settings.http_port)
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()
-    try:
-        router = bound_router(context, settings.mesh_bind, key)
-    except zmq.ZMQError as error:
-        raise StartError(f"cannot bind the mesh to {settings.mesh_bind}: {error}") from None
-    door = None if settings.mesh_bind.startswith("ipc://") else Door(router)
+    router = _mesh_socket(context, settings.mesh_bind, key)
+    door = Door(router)
     metrics = FrontendMetrics()
     budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
@@ -89,7 +86,7 @@ async def serve(settings: FrontendSettings) -> None:
         new_query_id=new_request_id,
     )
     mesh = Mesh(
-        lambda on_frames, on_gone: SocketPump(router, on_frames, on_gone=on_gone, receive=door and door.receive),
+        lambda on_frames, on_gone: SocketPump(router, on_frames, on_gone=on_gone, receive=door.receive),
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
         prepare=loader.prepare,
         router=_router(settings),
@@ -114,8 +111,6 @@ async def serve(settings: FrontendSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: drain.on_signal(loop.time()))
-    if key is None and not settings.mesh_bind.startswith("ipc://"):
-        log.warning("any user of this host may join the mesh at %s: give it a key, or an ipc:// address", settings.mesh_bind)
     log.info("serving http://%s:%d, workers connect to %s%s", *listener.getsockname()[:2], settings.mesh_bind, too_few(open_files))
     keeping_alive = asyncio.create_task(keep_streams_alive(lambda: drain.open, settings.sse_keep_alive))
     gc.set_threshold(*GC_THRESHOLDS)
@@ -124,14 +119,23 @@ async def serve(settings: FrontendSettings) -> None:
         await server.serve(sockets=[listener])
     finally:
         keeping_alive.cancel()
-        if door is not None:
-            door.close()
+        door.close()
         await mesh.close()
         if subscriber is not None:
             subscriber.close()
         if key is not None:
             key.close()
         context.term()
+
+
+def _mesh_socket(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
+    try:
+        router = bound_router(context, address, key)
+    except zmq.ZMQError as error:
+        raise StartError(f"cannot bind the mesh to {address}: {error}") from None
+    if key is None and not address.startswith("ipc://"):
+        log.warning("any user of this host may join the mesh at %s: give it a key, or an ipc:// address", address)
+    return router
 
 
 def _http(application: ASGIApp) -> uvicorn.Config:

@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class Door:
-    """Closes connections of `socket`, a bound ROUTER on TCP: the first to come of too many newcomers, and who is one for too long.
+    """Closes connections of `socket`, a bound ROUTER: the first to come of too many newcomers, and who is one for too long.
+
+    A socket with a path in place of a port is none of its business: only this user reaches it.
 
     Give `receive` to the SocketPump, and close both.
     """
@@ -50,6 +52,9 @@ class Door:
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
         self._complained_at = -_COMPLAINTS_S
+        self._events: SocketPump | None = None
+        if self._port is None:
+            return
         address = f"inproc://door-{id(self)}"
         socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         events = socket.context.socket(zmq.PAIR)
@@ -58,7 +63,10 @@ class Door:
         self._events = SocketPump(events, self._on_event)
 
     def receive(self, flags: int) -> list[bytes]:
-        """The next message of the socket, as `recv_multipart`; its sender is no newcomer any more."""
+        """The next message of the socket, as `recv_multipart`; its sender is no newcomer any more.
+
+        A first message may overtake the news of its sender's coming; the next beat is a quarter of a second behind it.
+        """
         if not self._newcomers:
             return self._socket.recv_multipart(flags)
         frames = self._socket.recv_multipart(flags, copy=False)
@@ -69,9 +77,9 @@ class Door:
         """Watch no longer; before the socket is closed."""
         if self._tick is not None:
             self._tick.cancel()
-        if not self._socket.closed:
+        if self._events is not None:
             self._socket.disable_monitor()
-        self._events.close()
+            self._events.close()
 
     def _on_event(self, frames: list[bytes]) -> None:
         event, descriptor = struct.unpack("=Hi", frames[0])

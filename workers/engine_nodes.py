@@ -49,9 +49,6 @@ def admit_nodes(server_args: Any, key: MeshKey | None) -> Any:
             os.environ[ALLOWED_PEERS] = ",".join(gather(address, server_args.nnodes, key))
     except (OSError, zmq.ZMQError) as error:
         raise StartError(f"the engine's nodes cannot meet at {address}: {error}") from None
-    finally:
-        if key is not None:
-            key.close()  # its thread belongs to our context, and the next ones want one of theirs
     return server_args
 
 
@@ -79,6 +76,8 @@ def gather(address: str, nodes: int, key: MeshKey | None, *, within_s: float = M
         log.info("the engine's nodes: %s", ", ".join([own, *found.values()]))
         return list(dict.fromkeys([own, *found.values()]))
     finally:
+        if key is not None:
+            key.close()  # its thread belongs to this context, and the next ones want one of theirs
         context.destroy()  # what was answered leaves within the linger time
 
 
