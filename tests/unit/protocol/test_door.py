@@ -69,8 +69,9 @@ async def test_of_too_many_newcomers_the_first_is_shut_out(three_at_most: Guarde
 
 
 async def test_who_speaks_is_none_and_stays(three_at_most: Guarded, context: "zmq.Context[Socket]") -> None:
-    dealers = [connected_dealer(context, three_at_most.address, None) for _ in range(6)]
-    for dealer in dealers:
+    dealers: list[Socket] = []
+    for _ in range(6):
+        dealers.append(dealer := connected_dealer(context, three_at_most.address, None))
         for word in (b"hello", b"a beat"):  # the first may overtake the news of its coming
             await asyncio.to_thread(dealer.send, word)
             async with asyncio.timeout(WAIT_S_MAX):
