@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from tests.fleet.listeners import off_loopback, open_to_others, paths
 from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.processes import Fleet
 from tests.fleet.test_kv_routing import metrics, workers_of
@@ -27,11 +28,11 @@ def prompt(length: int, seed: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def fleet_of_four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two workers of two replicas each, with small caches. Blocks of one page, so that both sides count alike."""
+    """Two workers of two ranks each, replicas and attention data parallelism, with small caches. Blocks of a page: both sides count alike."""
     fleet = Fleet(tmp_path_factory.mktemp("four"))
     fleet.frontend()
-    for number in range(2):
-        options = ("--dp-size", "2", "--max-total-tokens", str(CACHE_TOKENS), "--kv-block-size", str(PAGE))
+    for number, attention in enumerate(((), ("--tp-size", "2", "--enable-dp-attention"))):
+        options = ("--dp-size", "2", *attention, "--max-total-tokens", str(CACHE_TOKENS), "--kv-block-size", str(PAGE))
         fleet.worker(*options, "--worker-id", f"w{number}", engine="sglang")
     fleet.wait_for_workers(2, wait_s_max=400)
     yield fleet
@@ -169,6 +170,18 @@ def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters:
             assert ask(fleet_with_adapters, client, tokens, **name)[1:] == (96, 96), name
         with pytest.raises(openai.NotFoundError, match="nobody"):
             ask(fleet_with_adapters, client, tokens, lora_path="nobody")
+
+
+def test_nobody_else_reaches_the_inside_of_an_engine(fleet_of_four: Fleet) -> None:
+    """Not from other hosts, and where SGLang unpickles or tells prompts not from this one: its ports are those of gloo alone."""
+    workers = fleet_of_four.processes[1:]
+    assert off_loopback(fleet_of_four.processes) == []
+    assert open_to_others(workers) == []
+    names = [path.name for path in paths(workers)]
+    assert {name: names.count(name) for name in ("events", "events-1", "replay-1", "detokenizer")} == {
+        **dict.fromkeys(("events", "events-1", "replay-1"), 2),
+        "detokenizer": 1,  # the replicas' have names that SGLang made
+    }
 
 
 def test_a_worker_stops_cleanly_with_its_relay(fleet_of_four: Fleet) -> None:

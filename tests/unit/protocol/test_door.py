@@ -84,9 +84,8 @@ async def test_who_speaks_is_none_and_stays(three_at_most: Guarded, context: "zm
         async with asyncio.timeout(WAIT_S_MAX):
             assert await three_at_most.heard.get() == b"again"
     assert not any(monitor.poll(0) for monitor in monitors)
-    for dealer in dealers:
-        dealer.disable_monitor()
-        dealer.close(linger=0)
+    for each in (*monitors, *dealers):
+        each.close(linger=0)
 
 
 async def test_who_says_nothing_for_too_long_is_shut_out(context: "zmq.Context[Socket]") -> None:
