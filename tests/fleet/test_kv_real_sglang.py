@@ -28,7 +28,7 @@ def prompt(length: int, seed: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def fleet_of_four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two workers of two ranks each, replicas and attention data parallelism, with small caches. Blocks of a page: both sides count alike."""
+    """Two workers of two ranks each, replicas and attention ranks, with small caches. Blocks of a page, so that both sides count alike."""
     fleet = Fleet(tmp_path_factory.mktemp("four"))
     fleet.frontend()
     for number, attention in enumerate(((), ("--tp-size", "2", "--enable-dp-attention"))):

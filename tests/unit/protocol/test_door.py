@@ -77,8 +77,8 @@ async def test_who_speaks_is_none_and_stays(three_at_most: Guarded, context: "zm
             async with asyncio.timeout(WAIT_S_MAX):
                 assert await three_at_most.heard.get() == word
     monitors = [dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED) for dealer in dealers]
-    readers = [(await three_at_most.come())[0] for _ in range(4)]
-    await shut(readers[0])
+    came = [await three_at_most.come() for _ in range(4)]
+    await shut(came[0][0])
     for dealer in dealers:
         await asyncio.to_thread(dealer.send, b"again")
         async with asyncio.timeout(WAIT_S_MAX):
@@ -86,6 +86,8 @@ async def test_who_speaks_is_none_and_stays(three_at_most: Guarded, context: "zm
     assert not any(monitor.poll(0) for monitor in monitors)
     for each in (*monitors, *dealers):
         each.close(linger=0)
+    for _, writer in came:
+        writer.close()
 
 
 async def test_who_says_nothing_for_too_long_is_shut_out(context: "zmq.Context[Socket]") -> None:
