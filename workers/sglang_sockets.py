@@ -18,7 +18,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +34,8 @@ def meet_in(directory: Path) -> None:
     """Have this process, the worker's, give its engine addresses in `directory`."""
     from sglang.srt import server_args  # noqa: PLC0415
 
-    server_args.PortArgs.init_new = staticmethod(partial(_ports, server_args.PortArgs.init_new, directory))
+    make = server_args.PortArgs.init_new
+    server_args.PortArgs.init_new = staticmethod(update_wrapper(partial(_ports, make, directory), make))
 
 
 def meet_as_controller(server_args: Any, port_args: Any) -> None:

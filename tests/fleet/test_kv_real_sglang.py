@@ -208,8 +208,9 @@ def let_in(host: str, at: list[int]) -> list[int]:
     assert at, "SGLang listens on the network"
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     watched: dict[Any, int] = {}
+    strangers: list[Any] = []
     for port in at:
-        stranger = context.socket(zmq.DEALER)
+        strangers.append(stranger := context.socket(zmq.DEALER))
         watched[stranger.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)] = port
         stranger.connect(f"tcp://127.0.0.1:0;{host}:{port}")
     poller, entered, answered = zmq.Poller(), [], 0
@@ -221,7 +222,9 @@ def let_in(host: str, at: list[int]) -> list[int]:
             answered += 1
             if parse_monitor_message(monitor.recv_multipart())["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 entered.append(watched[monitor])
-    context.destroy(linger=0)
+    for each in (*watched, *strangers):
+        each.close(linger=0)
+    context.term()
     assert answered, "SGLang's ports answer"
     return entered
 
