@@ -70,8 +70,10 @@ def gather(address: str, nodes: int, key: MeshKey | None, *, within_s: float = M
         while len(found) < nodes - 1:
             if not router.poll(max(0, int(1_000 * (deadline - time.monotonic())))):
                 raise StartError(f"only {len(found) + 1} of the engine's {nodes} nodes were at {address} within {within_s:g} s")
-            identity, rank = router.recv_multipart(copy=False)
-            found[rank.bytes] = _plain(str(rank.get("Peer-Address")))
+            identity, *told = router.recv_multipart(copy=False)
+            if len(told) != 1 or not told[0].bytes.isdigit():  # a worker that takes this for a frontend
+                continue
+            found[told[0].bytes] = _plain(str(told[0].get("Peer-Address")))
             router.send_multipart([identity.bytes, b""])
         log.info("the engine's nodes: %s", ", ".join([own, *found.values()]))
         return list(dict.fromkeys([own, *found.values()]))

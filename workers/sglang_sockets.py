@@ -27,7 +27,7 @@ from workers.kv_events_config import ipc_of_rank
 
 _IPC: Final = "ipc://"
 
-LOOPBACK_INTERFACE: Final = "lo"
+_LOOPBACK_INTERFACE: Final = "lo"
 
 
 def meet_in(directory: Path) -> None:
@@ -64,7 +64,7 @@ def meet_as_scheduler(server_args: Any, port_args: Any) -> None:
     os.environ.setdefault("SGLANG_DISTRIBUTED_INIT_METHOD_OVERRIDE", f"file://{directory}/world-{world}")
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", world)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK_INTERFACE)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK_INTERFACE)
 
 
 def directory_of(port_args: Any) -> Path | None:

@@ -6,9 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import zmq
 
+from protocol.codec import encode
 from protocol.curve import MeshKey
 from protocol.errors import StartError
+from protocol.membership import Loading
+from protocol.sockets import Socket, connected_dealer
 from tests.free_ports import reserve_ports
 from workers import engine_nodes as subject
 from workers.engine_nodes import ALLOWED_PEERS, admit_nodes, announce, gather
@@ -39,6 +43,19 @@ def test_the_first_node_hears_from_where_the_others_come_in_whatever_order_they_
         second = pool.submit(announce, address, 1, MeshKey(secret))
         assert found.result(30) == ["127.0.0.1"]
         assert (second.result(30), third.result(30)) == (None, None)
+
+
+def test_a_worker_that_takes_the_address_for_a_frontends_is_no_node(address: str) -> None:
+    context: zmq.Context[Socket] = zmq.Context()
+    with ThreadPoolExecutor() as pool:
+        found = pool.submit(gather, address, 2, None)
+        dealer = connected_dealer(context, address, None)
+        assert dealer.poll(30_000, zmq.POLLOUT)
+        dealer.send_multipart(encode(Loading("w", "m", "loading", 0.0)))
+        announce(address, 1, None)
+        assert found.result(30) == ["127.0.0.1"]
+    dealer.close(linger=0)
+    context.term()
 
 
 def test_a_node_that_says_it_twice_is_one(address: str) -> None:
