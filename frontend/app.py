@@ -43,6 +43,7 @@ from frontend.text.segment_cache import SegmentCache
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.curve import MeshKey
+from protocol.door import Door
 from protocol.errors import StartError
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
@@ -66,10 +67,8 @@ async def serve(settings: FrontendSettings) -> None:
     listener = listen(settings.http_host, settings.http_port)
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()
-    try:
-        router = bound_router(context, settings.mesh_bind, key)
-    except zmq.ZMQError as error:
-        raise StartError(f"cannot bind the mesh to {settings.mesh_bind}: {error}") from None
+    router = _mesh_socket(context, settings.mesh_bind, key)
+    door = Door(router)
     metrics = FrontendMetrics()
     budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
@@ -87,7 +86,7 @@ async def serve(settings: FrontendSettings) -> None:
         new_query_id=new_request_id,
     )
     mesh = Mesh(
-        lambda on_frames, on_gone: SocketPump(router, on_frames, on_gone=on_gone),
+        lambda on_frames, on_gone: SocketPump(router, on_frames, on_gone=on_gone, receive=door.receive),
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
         prepare=loader.prepare,
         router=_router(settings),
@@ -120,12 +119,23 @@ async def serve(settings: FrontendSettings) -> None:
         await server.serve(sockets=[listener])
     finally:
         keeping_alive.cancel()
+        door.close()
         await mesh.close()
         if subscriber is not None:
             subscriber.close()
         if key is not None:
             key.close()
         context.term()
+
+
+def _mesh_socket(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
+    try:
+        router = bound_router(context, address, key)
+    except zmq.ZMQError as error:
+        raise StartError(f"cannot bind the mesh to {address}: {error}") from None
+    if key is None and not address.startswith("ipc://"):
+        log.warning("any user of this host may join the mesh at %s: give it a key, or an ipc:// address", address)
+    return router
 
 
 def _http(application: ASGIApp) -> uvicorn.Config:

@@ -9,6 +9,7 @@ from frontend.routing.router import RouterMode
 from frontend.text.tokenizer import Backend
 from protocol.errors import StartError
 from protocol.limits import PORT_MAX
+from protocol.own_directory import OWN_MESH
 from protocol.settings import LogLevel, setting
 
 _WEIGHTS = Weights()
@@ -44,7 +45,9 @@ class FrontendSettings:
 
     http_host: str = setting("127.0.0.1", "address to serve HTTP on", env="KVMESH_HTTP_HOST")
     http_port: int = setting(8000, "port to serve HTTP on", env="KVMESH_HTTP_PORT")
-    mesh_bind: str = setting("tcp://127.0.0.1:5550", "address that workers connect to", env="KVMESH_MESH_BIND")
+    mesh_bind: str = setting(
+        OWN_MESH, "address that workers connect to: ipc://PATH for those of this host, tcp://HOST:PORT for others", env="KVMESH_MESH_BIND"
+    )
     mesh_key_file: str | None = setting(
         None, "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host", env="KVMESH_MESH_KEY_FILE"
     )

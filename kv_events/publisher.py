@@ -71,7 +71,7 @@ class KvPublisher:
     """Owns both sockets and the streams of a contiguous range of ranks.
 
     Args:
-        bind: `tcp://HOST:*`, or a port instead of `*` for the events (snapshots then take the next one).
+        bind: `tcp://HOST:*`, or a port instead of `*` for the events (snapshots then take the next one), or `ipc://PATH`.
         stream_id: random per process.
     Raises:
         StartError: other hosts can reach the address and there is no key.
@@ -92,19 +92,20 @@ class KvPublisher:
         self.streams: Mapping[int, RankStream] = {rank: RankStream(self, rank, block_size_tokens) for rank in dp_ranks}
         self._events = bound_publisher(context, bind, key)
         try:
-            router = bound_router(context, _next_port(bind), key)
+            router = bound_router(context, _beside(bind), key)
         except BaseException:
             self._events.close(linger=0)
             raise
-        self._snapshots_port = _port_of(router)
+        self._endpoints = _endpoint_of(self._events), _endpoint_of(router)
         self._router = SocketPump(router, self._on_request)
 
     def source_at(self, host: str) -> KvSource:
         """What a Hello says of this publisher to a frontend that reaches us at `host`."""
+        events, snapshots = (_at(host, endpoint) for endpoint in self._endpoints)
         return KvSource(
             stream_id=self.stream_id,
-            events=f"tcp://{host}:{_port_of(self._events)}",
-            snapshots=f"tcp://{host}:{self._snapshots_port}",
+            events=events,
+            snapshots=snapshots,
             first_rank=min(self.streams),
             rank_count=len(self.streams),
         )
@@ -132,14 +133,21 @@ class KvPublisher:
             self._router.send([*frames[:_IDENTITY_FRAMES], *encode_message(stream.snapshot())])
 
 
-def _next_port(bind: str) -> str:
+def _beside(bind: str) -> str:
+    """The next address: for the snapshots, if `bind` is for the events."""
+    if bind.startswith("ipc://"):
+        return f"{bind}-snapshots"
     front, _, port = bind.rpartition(":")
     return bind if port == "*" else f"{front}:{int(port) + 1}"
 
 
-def _port_of(socket: Socket) -> int:
+def _endpoint_of(socket: Socket) -> str:
     endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
     assert isinstance(endpoint, bytes)
-    port = urlsplit(endpoint.rstrip(b"\0").decode()).port
-    assert port is not None
-    return port
+    return endpoint.rstrip(b"\0").decode()
+
+
+def _at(host: str, endpoint: str) -> str:
+    """An endpoint of ours for those who reach us at `host`; a path is the same for all."""
+    parts = urlsplit(endpoint)
+    return endpoint if parts.scheme == "ipc" else f"tcp://{host}:{parts.port}"

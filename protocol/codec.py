@@ -1,6 +1,7 @@
 """Frames ↔ structs. One decoder per direction; whatever is no valid message raises ProtocolViolation, nothing else.
 
-The first frame begins with the version; behind it may follow the message's numbers (protocol.numbering).
+The first frame begins with the version; behind it may follow the message's numbers (protocol.numbering). What does not fit into the second
+goes on in further ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from protocol.errors import ProtocolViolation
-from protocol.limits import WIRE_VERSION
+from protocol.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, WIRE_VERSION
 from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.replies import FileChunk, StepBatch, Tokenized
 from protocol.requests import ToWorker
@@ -19,14 +20,18 @@ ToFrontend = StepBatch | Heartbeat | Hello | AdapterList | RelayHello | Loading 
 MessageT = TypeVar("MessageT")
 
 _FRAMES: Final = 2
+_FRAMES_MAX: Final = 1 + MESSAGE_BYTES_MAX // FRAME_BYTES_MAX
 _encode = msgspec.msgpack.Encoder().encode
 _decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
 _decode_to_frontend = msgspec.msgpack.Decoder(ToFrontend).decode
 
 
 def encode(message: ToWorker | ToFrontend, head: bytes = WIRE_VERSION) -> list[bytes]:
-    """Frames of a message: [head, msgpack]. The head is the version alone where messages are not numbered."""
-    return [head, _encode(message)]
+    """Frames of a message: [head, msgpack, ...]. The head is the version alone where messages are not numbered."""
+    packed = _encode(message)
+    if len(packed) <= FRAME_BYTES_MAX:
+        return [head, packed]
+    return [head, *(packed[start : start + FRAME_BYTES_MAX] for start in range(0, len(packed), FRAME_BYTES_MAX))]
 
 
 def decode_to_worker(frames: Sequence[bytes]) -> ToWorker:
@@ -47,13 +52,18 @@ def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
     return decode_frames(_decode_to_frontend, frames, "a frontend")
 
 
+def packed_in(frames: Sequence[bytes]) -> bytes:
+    """The msgpack of [head, msgpack, ...]."""
+    return frames[1] if len(frames) == _FRAMES else b"".join(frames[1:])
+
+
 def decode_frames(decode: Callable[[bytes], MessageT], frames: Sequence[bytes], receiver: str) -> MessageT:
-    """The message in [head, msgpack]. Raises ProtocolViolation for everything else."""
-    if len(frames) != _FRAMES:
-        raise ProtocolViolation(f"a message has {_FRAMES} frames, got {len(frames)}")
+    """The message in [head, msgpack, ...]. Raises ProtocolViolation for everything else."""
+    if not _FRAMES <= len(frames) <= _FRAMES_MAX:
+        raise ProtocolViolation(f"a message has {_FRAMES} to {_FRAMES_MAX} frames, got {len(frames)}")
     if frames[0][:1] != WIRE_VERSION:
         raise ProtocolViolation(f"wire version {frames[0][:8].hex()} is not {WIRE_VERSION.hex()}")
     try:
-        return decode(frames[1])
+        return decode(packed_in(frames))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ProtocolViolation(f"not a message to {receiver}: {error}") from None

@@ -11,9 +11,16 @@ WIRE_VERSION: Final = b"\x01"
 REQUEST_ID_CHARS: Final = 32
 """Request ids are 32 hex digits: SGLang aborts by prefix, so ids must not be prefixes of each other."""
 
-FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
+MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 """A 45 MB HTTP body (the default cap) of one-character tokens is 45 M ids only in theory; the longest context
-served today is 10 M tokens = 40 MB of u32. libzmq drops a peer that sends more (MAXMSGSIZE)."""
+served today is 10 M tokens = 40 MB of u32."""
+
+FRAME_BYTES_MAX: Final = 64 * 1024
+"""Larger messages travel in several frames: a bound socket takes a frame before it knows from whom. libzmq drops a peer that sends
+more (MAXMSGSIZE)."""
+
+CURVE_BYTES: Final = 64
+"""What encryption adds to a frame is less."""
 
 MESSAGES_QUEUED_MAX: Final = 16_384
 """High-water mark of each mesh socket. Credits keep well below it; reaching it is an alarm, not flow control."""

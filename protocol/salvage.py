@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import Struct
 
-from protocol.codec import encode
+from protocol.codec import encode, packed_in
 from protocol.errors import EngineFault, InvalidRequest, ProtocolViolation
 from protocol.limits import MESSAGE_CHARS_MAX, REQUEST_ID_CHARS, WIRE_VERSION
 from protocol.numbering import numbers_of
@@ -32,7 +32,7 @@ def step_in(frames: Sequence[bytes]) -> StepBatch | None:
     if not _has_head(frames):
         return None
     try:
-        raw = msgspec.msgpack.decode(frames[1], type=_RawStep)
+        raw = msgspec.msgpack.decode(packed_in(frames), type=_RawStep)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
     deltas = [_delta_in(bytes(each)) for each in raw.deltas]
@@ -41,7 +41,7 @@ def step_in(frames: Sequence[bytes]) -> StepBatch | None:
 
 def refused(frames: Sequence[bytes], why: str) -> StepBatch | Tokenized | None:
     """The answer to a request or question in [head, msgpack] that does not decode; None where it is not even clear whose it is."""
-    fields = _loosely(frames[1]) if _has_head(frames) else None
+    fields = _loosely(packed_in(frames)) if _has_head(frames) else None
     if not isinstance(fields, dict):
         return None
     failed = Failed(InvalidRequest.code, f"The worker does not understand this request: {why}"[:MESSAGE_CHARS_MAX])
@@ -54,7 +54,7 @@ def refused(frames: Sequence[bytes], why: str) -> StepBatch | Tokenized | None:
 
 
 def _has_head(frames: Sequence[bytes]) -> bool:
-    if len(frames) != 2 or frames[0][:1] != WIRE_VERSION:
+    if len(frames) < 2 or frames[0][:1] != WIRE_VERSION:
         return False
     try:
         numbers_of(frames[0])

@@ -7,6 +7,7 @@ and after every send, or a message waits for the next edge (http://api.zeromq.or
 
 import asyncio
 import logging
+import socket as sockets
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any, Protocol, cast
@@ -16,13 +17,19 @@ import zmq
 
 from protocol.curve import MeshKey
 from protocol.errors import StartError
-from protocol.limits import FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, MESSAGES_QUEUED_MAX
+from protocol.limits import CURVE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, MESSAGES_PER_TURN_MAX, MESSAGES_QUEUED_MAX
+from protocol.own_directory import OWN_DIRECTORY, own_directory
 
 _LINGER_MS = 500
 """How long closing waits for messages to leave (Goodbye); more would delay an exit that nobody listens to."""
 
 _RECONNECT_MS = 100
 _RECONNECT_MS_MAX = 2_000
+
+_IPC = "ipc://"
+
+_HANDSHAKE_MS_MAX = 5_000
+"""For a peer to prove the key; ZMQ's own 30 s are for dial-up."""
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +106,7 @@ def asking_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | N
 
 def is_local(address: str) -> bool:
     """Whether only this host can reach the address."""
-    if address.startswith(("ipc://", "inproc://")):
+    if address.startswith((_IPC, "inproc://")):
         return True
     host = urlsplit(address).hostname or ""
     if host == "localhost":
@@ -115,8 +122,10 @@ def require_key(address: str, key: MeshKey | None) -> None:
     """Check that a socket for `address` may be opened.
 
     Raises:
-        StartError: the address leaves this host and there is no key.
+        StartError: the address leaves this host and there is no key, or it is in a directory of this user that others may enter.
     """
+    if address.startswith(f"{_IPC}{OWN_DIRECTORY}/"):
+        own_directory()
     if key is None and not is_local(address):
         raise StartError(
             f"{address} leaves this host, so the mesh needs a key: put 64 hex digits into a file (openssl rand -hex 32)"
@@ -127,11 +136,29 @@ def require_key(address: str, key: MeshKey | None) -> None:
 def _server(context: "zmq.Context[Socket]", kind: int, address: str, key: MeshKey | None) -> Socket:
     """A socket about to bind `address`, which admits only holders of the key."""
     require_key(address, key)
+    if address.startswith(_IPC):
+        _require_unused(address.removeprefix(_IPC))
     socket = context.socket(kind)
     _bound(socket)
+    socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX + CURVE_BYTES)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS_MAX)
     if key is not None:
         key.protect_server(socket)
     return socket
+
+
+def _require_unused(path: str) -> None:
+    """Refuse a path where somebody listens, as the kernel does with ports: ZMQ would take it from them.
+
+    Raises:
+        zmq.ZMQError: somebody listens there.
+    """
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return
+    raise zmq.ZMQError(zmq.EADDRINUSE)
 
 
 def _client(context: "zmq.Context[Socket]", kind: int, key: MeshKey | None) -> Socket:
@@ -156,7 +183,7 @@ def _bound(socket: Socket) -> None:
     socket.setsockopt(zmq.LINGER, _LINGER_MS)
     socket.setsockopt(zmq.SNDHWM, MESSAGES_QUEUED_MAX)
     socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
-    socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+    socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
     socket.setsockopt(zmq.IPV6, 1)
     # A peer whose host vanished leaves a half-open connection; the kernel would keep it for hours.
     socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
@@ -194,6 +221,7 @@ class SocketPump:
     Args:
         on_writable: called when there is room again after a send found none.
         on_gone: of a ROUTER, called in a later turn with the identity that a message could not be sent to.
+        receive: takes the next message in place of the socket's own method (protocol.door).
     """
 
     def __init__(
@@ -202,8 +230,10 @@ class SocketPump:
         on_message: OnFrames,
         on_writable: Callable[[], None] | None = None,
         on_gone: Callable[[bytes], None] | None = None,
+        receive: Callable[[int], list[bytes]] | None = None,
     ) -> None:
         self._socket = socket
+        self._receive = receive or socket.recv_multipart
         self._on_message = on_message
         self._on_writable = on_writable
         self._on_gone = on_gone
@@ -255,7 +285,7 @@ class SocketPump:
         socket = self._socket
         for _ in range(MESSAGES_PER_TURN_MAX):
             try:
-                frames = socket.recv_multipart(zmq.DONTWAIT)
+                frames = self._receive(zmq.DONTWAIT)
             except zmq.Again:
                 break
             try:

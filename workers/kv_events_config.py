@@ -9,10 +9,11 @@ from msgspec import Meta, Struct
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
 from protocol.limits import PORT_MAX
+from protocol.own_directory import process_directory
 from protocol.sockets import is_local
-from workers.free_ports import reserve_ports
 
 _LOOPBACK: Final = "127.0.0.1"
+_IPC: Final = "ipc://"
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")  # noqa: S104 - read, not bound
 
 REPLAY_BATCHES: Final = 2_000
@@ -38,29 +39,31 @@ class KvEventsConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
         return msgspec.json.encode(self).decode()
 
 
-def with_events(given: str | None, *, dp_ranks: int) -> str:
-    """The configuration to start an engine with: the user's, or one on free loopback ports of this host.
+def with_events(given: str | None) -> str:
+    """The configuration to start an engine with: the user's, or one on sockets that only this user reaches, since events are prompts.
 
     A user's configuration without a replay endpoint gets one, since a gap would otherwise cost all that is known of a rank.
 
     Raises:
-        StartError: the user's is malformed, or no ports are free.
+        StartError: the user's is malformed, or there is no directory for sockets.
     """
     if given is not None:
         config = read_config(given)
         if config.publisher == "null" or config.replay_endpoint is not None:
             return given
-        base = reserve_ports(dp_ranks)
-        return msgspec.structs.replace(config, replay_endpoint=f"tcp://{_LOOPBACK}:{base}").as_json()
-    base = reserve_ports(2 * dp_ranks)
+        return msgspec.structs.replace(config, replay_endpoint=_private("replay")).as_json()
     return KvEventsConfig(
         publisher="zmq",
-        endpoint=f"tcp://{_LOOPBACK}:{base}",
+        endpoint=_private("events"),
         buffer_steps=REPLAY_BATCHES,
-        bind=True,  # SGLang connects to an address that is no wildcard, unless told otherwise
-        replay_endpoint=f"tcp://{_LOOPBACK}:{base + dp_ranks}",
+        bind=True,
+        replay_endpoint=_private("replay"),
         format="dynamo",  # tells adapters by name, and equal pages of different cache salts apart
     ).as_json()
+
+
+def _private(name: str) -> str:
+    return f"{_IPC}{process_directory()}/{name}"
 
 
 def read_config(text: str) -> KvEventsConfig:
@@ -84,7 +87,8 @@ def stream_addresses(config: KvEventsConfig, dp_ranks: Sequence[int]) -> list[St
     if config.publisher == "null":
         return []
     host = config.endpoint.partition("://")[2].rpartition(":")[0]
-    if config.bind is False or (config.bind is None and host not in _WILDCARDS and "::" not in host):
+    binds_unasked = config.endpoint.startswith(_IPC) or host in _WILDCARDS or "::" in host
+    if config.bind is False or (config.bind is None and not binds_unasked):
         raise StartError(f'--kv-events-config: SGLang would connect to {config.endpoint} instead of binding it; add "bind": true')
     return [
         StreamAddress(rank, of_rank(config.endpoint, rank), config.replay_endpoint and of_rank(config.replay_endpoint, rank))
@@ -93,17 +97,24 @@ def stream_addresses(config: KvEventsConfig, dp_ranks: Sequence[int]) -> list[St
 
 
 def of_rank(endpoint: str, dp_rank: int) -> str:
-    """The address of one rank's socket, as this host reaches it: ports count up by rank.
+    """The address of one rank's socket, as this host reaches it: ports count up by rank, paths end in it.
 
     Raises:
         StartError: it is no tcp://HOST:PORT whose ports suffice, or other hosts can reach it: only the relay's sockets leave the host,
             under the mesh's key.
     """
+    if endpoint.startswith(_IPC) and endpoint != _IPC:
+        return ipc_of_rank(endpoint, dp_rank)
     scheme, separator, rest = endpoint.partition("://")
     host, _, port = rest.rpartition(":")
     if scheme != "tcp" or not separator or not host or not port.isdecimal() or not 0 < int(port) <= PORT_MAX - dp_rank:
-        raise StartError(f"--kv-events-config: {endpoint!r} is no tcp://HOST:PORT with a port for rank {dp_rank}")
+        raise StartError(f"--kv-events-config: {endpoint!r} is no ipc://PATH and no tcp://HOST:PORT with a port for rank {dp_rank}")
     address = f"tcp://{_LOOPBACK if host in _WILDCARDS else host}:{int(port) + dp_rank}"
     if not is_local(address):
         raise StartError(f"--kv-events-config: engine events stay on the host, and {address} is not on it")
     return address
+
+
+def ipc_of_rank(endpoint: str, dp_rank: int) -> str:
+    """The path of one rank's socket, for which SGLang has no rule of its own; the first rank's is the endpoint as it is."""
+    return f"{endpoint}-{dp_rank}" if dp_rank else endpoint

@@ -13,6 +13,7 @@ from kv_events.relay import KvRelay
 from protocol.curve import MeshKey
 from protocol.errors import StartError
 from protocol.membership import KvSource, RankLoad, RelayCounts
+from protocol.own_directory import process_directory
 from protocol.sockets import Socket, is_local
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -23,7 +24,7 @@ class KvPlane:
 
     Args:
         streams: where the engine publishes, one a local rank; at least one.
-        frontends: the addresses that the worker dials. If all are on this host, so are our sockets.
+        frontends: the addresses that the worker dials. If all are on this host, so are our sockets; if all are paths, so are ours.
         host: what frontends on other hosts are told; found out per frontend if not given.
         port: of the events, snapshots on the next one; 0 for any.
     Raises:
@@ -42,8 +43,11 @@ class KvPlane:
         key: MeshKey | None,
     ) -> None:
         self._host = host
-        local = all(is_local(address) for address in frontends)
-        bind = f"tcp://{_LOOPBACK if local else '*'}:{port or '*'}"
+        if not port and all(address.startswith("ipc://") for address in frontends):
+            bind = f"ipc://{process_directory()}/kv"
+        else:
+            local = all(is_local(address) for address in frontends)
+            bind = f"tcp://{_LOOPBACK if local else '*'}:{port or '*'}"
         try:
             self._relay = KvRelay(context, streams, block_size_tokens=block_size_tokens, bind=bind, key=key, stream_id=secrets.randbits(63))
         except zmq.ZMQError as error:

@@ -81,7 +81,7 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Bo
         DrainLimits(timeout_s=settings.graceful_shutdown_timeout_secs, grace_s=settings.graceful_shutdown_grace_period_secs)
     )
     server = WorkerServer(
-        _engine(settings, engine_argv),
+        _engine(settings, engine_argv, key),
         worker_id=board.worker_id,
         epoch=secrets.randbits(63),
         addresses=addresses,
@@ -131,7 +131,7 @@ def _default_worker_id(engine_argv: Sequence[str]) -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
+def _engine(settings: WorkerSettings, argv: Sequence[str], key: MeshKey | None = None) -> Engine:
     if settings.embedding_worker and _IS_EMBEDDING not in argv:
         argv = [*argv, _IS_EMBEDDING]
     template = settings.chat_template()
@@ -154,7 +154,7 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
         "--reasoning-parser": settings.dyn_reasoning_parser,
     }
     flags = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
-    return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events, tokenizes=settings.use_sglang_tokenizer)
+    return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events, tokenizes=settings.use_sglang_tokenizer, key=key)
 
 
 def _engine_help(kind: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from protocol.errors import StartError
 from protocol.limits import PORT_MAX
+from protocol.own_directory import OWN_MESH
 from protocol.settings import LogLevel, setting
 from workers.endpoint import check_endpoint
 
@@ -24,7 +25,7 @@ class WorkerSettings:
 
     engine: Literal["sglang", "sim"] = setting("sglang", "engine to embed", env="KVMESH_ENGINE")
     frontend: tuple[str, ...] = setting(
-        ("tcp://127.0.0.1:5550",),
+        (OWN_MESH,),
         "mesh address of a frontend; repeatable; a DNS name stands for every address behind it",
         env="KVMESH_FRONTEND",
     )

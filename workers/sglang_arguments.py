@@ -170,8 +170,7 @@ def _dashed(item: str, parser: argparse.ArgumentParser) -> str:
 def _kv_events_config(namespace: argparse.Namespace) -> str | None:
     if namespace.disable_radix_cache or namespace.is_embedding:
         return namespace.kv_events_config  # nothing is cached between requests, so there is nothing to tell
-    # `--dp-size N` are N replicas; attention ranks are counted by the other (srt/arg_groups/fields/parallel.py).
-    return with_events(namespace.kv_events_config, dp_ranks=namespace.dp_size * (namespace.attn_dp_size or 1))
+    return with_events(namespace.kv_events_config)
 
 
 def _bind_threads(namespace: argparse.Namespace, *, cpu: bool) -> None:

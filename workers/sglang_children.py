@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from workers.process_exit import leave_process
 from workers.sglang_encoders import pool_as, pooling_of
+from workers.sglang_sockets import meet_as_controller, meet_as_scheduler
 
 CONTROLLER_NAP_MS: Final = 1_000
 """How long a data-parallel controller without requests sleeps before it feeds its watchdog, which waits for minutes."""
@@ -25,6 +26,7 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
     from workers.sglang_grammars.scheduler import change_grammars  # noqa: PLC0415
 
     server_args = named["server_args"] if "server_args" in named else arguments[0]
+    meet_as_scheduler(server_args, named["port_args"] if "port_args" in named else arguments[1])
     pooling = pooling_of(server_args.model_path, server_args.revision)
     if pooling is not None:
         pool_as(pooling)
@@ -40,12 +42,13 @@ def run_detokenizer(*arguments: Any, **named: Any) -> None:
     run_detokenizer_process(*arguments, **named)
 
 
-def run_controller(*arguments: Any, **named: Any) -> None:
+def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: Any) -> None:
     """SGLang's data-parallel controller. It sleeps until there is a request, where SGLang's asks without end and burns a core."""
     from sglang.srt.managers import data_parallel_controller  # noqa: PLC0415
 
+    meet_as_controller(server_args, port_args)
     data_parallel_controller.DataParallelController.event_loop = _hand_on
-    data_parallel_controller.run_data_parallel_controller_process(*arguments, **named)
+    data_parallel_controller.run_data_parallel_controller_process(server_args, port_args, *arguments, **named)
 
 
 def _hand_on(controller: Any) -> None:

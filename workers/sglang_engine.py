@@ -12,8 +12,9 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+from protocol.curve import MeshKey
 from protocol.errors import StartError, WorkerLost
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed, Finished
@@ -21,6 +22,7 @@ from protocol.requests import Embed, Generate, Work
 from protocol.tokens import count_tokens
 from workers.deferred_signals import DeferredHandlers
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, OnDeath
+from workers.engine_nodes import admit_nodes
 from workers.sglang_arguments import one_line, parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_processes import SglangProcesses, kill_children, reap_children
@@ -65,25 +67,24 @@ class SglangEngine:
         self._dp_size = 1
 
     @classmethod
-    def from_argv(cls, argv: Sequence[str], *, kv_events: bool = True, tokenizes: bool = False) -> "SglangEngine":
+    def from_argv(cls, argv: Sequence[str], *, kv_events: bool = True, tokenizes: bool = False, key: MeshKey | None = None) -> Self:
         """Read SGLang's arguments, all of those that the worker does not know itself. Imports SGLang.
 
         Args:
-            kv_events: have the engine publish them, on free ports of this host unless the arguments say where.
+            kv_events: have the engine publish them, where only this user reaches them unless the arguments say where.
             tokenizes: have frontends ask for the tokens of prompts.
+            key: the mesh's, by which the nodes of an engine know each other (workers.engine_nodes).
 
         Raises:
             StartError: an argument is wrong, or SGLang is not installed.
         """
         cpu = activate_if_cpu_host(argv)
         try:
-            from workers.sglang_grammars.scheduler import check_grammar_seam  # noqa: PLC0415  # after the stand-ins
-            from workers.sglang_steps import check_seam  # noqa: PLC0415
+            from workers.sglang_steps import check_seam  # noqa: PLC0415  # after the stand-ins
         except ImportError as error:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
         check_seam()
-        check_grammar_seam()
-        return cls(parse_server_args(argv, cpu=cpu, kv_events=kv_events), tokenizes=tokenizes)
+        return cls(admit_nodes(parse_server_args(argv, cpu=cpu, kv_events=kv_events), key), tokenizes=tokenizes)
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
         """Load the model and start the schedulers. Blocks the loop meanwhile: nothing else is served yet.

@@ -40,11 +40,14 @@ from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 from sglang.utils import TypeBasedDispatcher
 
 from protocol.errors import StartError
+from protocol.own_directory import process_directory
 from protocol.replies import Delta, Extras, Finished
 from protocol.tokens import pack_tokens
 from workers.engine import BROKEN
 from workers.sglang_children import run_controller, run_detokenizer, run_scheduler
+from workers.sglang_grammars.scheduler import check_grammar_seam
 from workers.sglang_requests import outcome, scores
+from workers.sglang_sockets import check_sockets_seam, meet_in
 
 log = logging.getLogger(__name__)
 
@@ -285,6 +288,10 @@ class StepEngine(Engine):
     run_scheduler_process_func = staticmethod(run_scheduler)
     run_detokenizer_process_func = staticmethod(run_detokenizer)
 
+    def __init__(self, **named: Any) -> None:
+        meet_in(process_directory())
+        super().__init__(**named)
+
 
 sglang_engine.run_data_parallel_controller_process = run_controller  # for which there is no hook
 
@@ -332,6 +339,8 @@ def check_seam() -> None:
     Raises:
         StartError: it has not; the message names what is missing.
     """
+    check_grammar_seam()
+    check_sockets_seam()
     for name, wanted in _PARAMETERS.items():
         method = getattr(TokenizerManager, name, None)
         if method is None or tuple(inspect.signature(method).parameters) != wanted:

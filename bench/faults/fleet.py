@@ -19,7 +19,7 @@ from typing import Any
 from bench.faults.proxy import TcpProxy
 from bench.processes import Process, http_json, http_metric
 from bench.workloads import LOCAL
-from workers.free_ports import SLOT_PORTS, reserve_ports
+from tests.free_ports import SLOT_PORTS, reserve_ports
 
 MODEL = "faults"
 READY_S_MAX = 60.0

@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 PROGRESS_S = 5.0
@@ -55,7 +56,12 @@ def how_to_talk(url: str, model: str, role: str) -> str:
     else:
         chat = "kvmesh chat" if base == _CHAT_URL_DEFAULT else f"kvmesh chat --url {shlex.quote(base)}"
         tries = [chat, _curl(f"{base}/chat/completions", {"model": model, "messages": [{"role": "user", "content": "What is kvmesh?"}]})]
-    return "\n            ".join([f"\n  address   {base}\n  model     {model}\n  try       {tries[0]}", *tries[1:]]) + "\n"
+    return "\n            ".join([f"\n  address   {base}\n  model     {model}\n  try       {tries[0]}", *tries[1:]])
+
+
+def how_to_join(dialled: Sequence[str]) -> str:
+    """What to paste into a shell of this user for one more worker, given how those that run dial the frontend."""
+    return f"  join      python -m workers {shlex.join(dialled)} --model-path ..."
 
 
 def _curl(address: str, body: dict[str, Any]) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 from frontend.cli.addresses import http_url, mesh_address_to_dial
 from frontend.cli.child import Child
 from frontend.cli.direct_http import UNREACHABLE, get_json
-from frontend.cli.progress import Progress, complain, how_to_talk, say
+from frontend.cli.progress import Progress, complain, how_to_join, how_to_talk, say
 from protocol.errors import EXIT_CANNOT_START
+from protocol.own_directory import OWN_MESH
 
 STOP_S_MAX = 10
 """How long children may take to finish what runs after Ctrl-C; then they are killed."""
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("sglang", "sim"), default="sglang", help="sim needs neither GPU nor model")
     parser.add_argument("--http-host", default="127.0.0.1")
     parser.add_argument("--http-port", type=_port, default=8000)
-    parser.add_argument("--mesh-bind", default="tcp://127.0.0.1:5550", help="address that further workers may connect to")
+    parser.add_argument("--mesh-bind", default=OWN_MESH, help=f"address that further workers may connect to (default {OWN_MESH})")
     parser.add_argument("--mesh-key-file", help="file with 64 hex digits; needed as soon as the mesh leaves this host")
     parser.add_argument("--router-mode", help="see python -m frontend --help")
     parser.add_argument("--verbose", action="store_true", help="show everything that frontend and workers log")
@@ -64,6 +65,8 @@ class _Host:
         router = ["--router-mode", options.router_mode] if options.router_mode else []
         model = ["--model-path", options.model_path] if options.model_path else []
         names, engine_argv = worker_names(options.workers, engine_argv)
+        dialled = ["--frontend", mesh_address_to_dial(options.mesh_bind), *key]
+        self._how_to_join = how_to_join(dialled)
         self._frontend = Child(
             "frontend",
             [
@@ -77,8 +80,8 @@ class _Host:
             name: Child(
                 f"worker-{number}",
                 [
-                    *("-m", "workers", "--engine", options.engine, "--frontend", mesh_address_to_dial(options.mesh_bind)),
-                    *("--worker-id", name, "--graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *key, *model, *engine_argv),
+                    *("-m", "workers", "--engine", options.engine, *dialled),
+                    *("--worker-id", name, "--graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *model, *engine_argv),
                 ],
                 verbose=options.verbose,
             )
@@ -158,7 +161,7 @@ class _Host:
                 announced = True
                 progress.end()
                 say(f"serving {ready[0]['model']} ({ready[0]['engine']}) after {elapsed_s:.0f} s")
-                print(how_to_talk(self._url, ready[0]["model"], ready[0]["role"]), flush=True)
+                print(how_to_talk(self._url, ready[0]["model"], ready[0]["role"]), self._how_to_join, "", sep="\n", flush=True)
             elif not announced:
                 progress.show(f"{len(self._served)} of {len(self._workers)} workers ready, loading for {elapsed_s:.0f} s")
             await asyncio.sleep(POLL_S)

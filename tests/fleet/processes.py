@@ -16,7 +16,7 @@ from typing import Any
 import openai
 import pytest
 
-from workers.free_ports import SLOT_PORTS, reserve_ports
+from tests.free_ports import SLOT_PORTS, reserve_ports
 
 READY_S_MAX = 60.0
 """A sim worker is up in 2 s on an idle machine; CI shares its two cores."""

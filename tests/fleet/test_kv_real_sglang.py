@@ -1,17 +1,22 @@
 """KV routing on real SGLang: what the router expects to be cached is what the engine finds, by cases; and that it pays."""
 
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
+import psutil
 import pytest
+import zmq
+from zmq.utils.monitor import parse_monitor_message
 
+from tests.fleet.listeners import off_loopback, open_to_others, paths, ports
 from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.processes import Fleet
 from tests.fleet.test_kv_routing import metrics, workers_of
-from workers.free_ports import SLOT_PORTS, reserve_ports
+from tests.free_ports import SLOT_PORTS, reserve_ports
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 
@@ -27,11 +32,11 @@ def prompt(length: int, seed: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def fleet_of_four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two workers of two replicas each, with small caches. Blocks of one page, so that both sides count alike."""
+    """Two workers of two ranks each, replicas and attention ranks, with small caches. Blocks of a page, so that both sides count alike."""
     fleet = Fleet(tmp_path_factory.mktemp("four"))
     fleet.frontend()
-    for number in range(2):
-        options = ("--dp-size", "2", "--max-total-tokens", str(CACHE_TOKENS), "--kv-block-size", str(PAGE))
+    for number, attention in enumerate(((), ("--tp-size", "2", "--enable-dp-attention"))):
+        options = ("--dp-size", "2", *attention, "--max-total-tokens", str(CACHE_TOKENS), "--kv-block-size", str(PAGE))
         fleet.worker(*options, "--worker-id", f"w{number}", engine="sglang")
     fleet.wait_for_workers(2, wait_s_max=400)
     yield fleet
@@ -171,6 +176,18 @@ def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters:
             ask(fleet_with_adapters, client, tokens, lora_path="nobody")
 
 
+def test_nobody_else_reaches_the_inside_of_an_engine(fleet_of_four: Fleet) -> None:
+    """Not from other hosts, and where SGLang unpickles or tells prompts not from this one: its ports are those of gloo alone."""
+    workers = fleet_of_four.processes[1:]
+    assert off_loopback(fleet_of_four.processes) == []
+    assert open_to_others(workers) == []
+    names = [path.name for path in paths(workers)]
+    assert {name: names.count(name) for name in ("events", "events-1", "replay-1", "detokenizer")} == {
+        **dict.fromkeys(("events", "events-1", "replay-1"), 2),
+        "detokenizer": 1,  # the replicas' have names that SGLang made
+    }
+
+
 def test_a_worker_stops_cleanly_with_its_relay(fleet_of_four: Fleet) -> None:
     """Last of its fleet."""
     worker = fleet_of_four.processes[2]
@@ -180,15 +197,51 @@ def test_a_worker_stops_cleanly_with_its_relay(fleet_of_four: Fleet) -> None:
     assert all(worker_id not in name for name in metrics(fleet_of_four) for worker_id in ['worker_id="w1"'])
 
 
+def address_of_this_host() -> str:
+    """One that other hosts reach, if it has any."""
+    addresses = [each.address for of_one in psutil.net_if_addrs().values() for each in of_one if each.family == socket.AF_INET]
+    return next((address for address in addresses if not address.startswith("127.")), "127.0.0.1")
+
+
+def let_in(host: str, at: list[int]) -> list[int]:
+    """The ports at which ZMQ talks to somebody who comes from another address."""
+    assert at, "SGLang listens on the network"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    watched: dict[Any, int] = {}
+    strangers: list[Any] = []
+    for port in at:
+        strangers.append(stranger := context.socket(zmq.DEALER))
+        watched[stranger.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)] = port
+        stranger.connect(f"tcp://127.0.0.1:0;{host}:{port}")
+    poller, entered, answered = zmq.Poller(), [], 0
+    for monitor in watched:
+        poller.register(monitor, zmq.POLLIN)
+    # Those of torch and gloo, which do not speak ZMQ, say nothing.
+    while (ready := poller.poll(3_000)) and answered < 100:
+        for monitor, _ in ready:
+            answered += 1
+            if parse_monitor_message(monitor.recv_multipart())["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                entered.append(watched[monitor])
+    for each in (*watched, *strangers):
+        each.close(linger=0)
+    context.term()
+    assert answered, "SGLang's ports answer"
+    return entered
+
+
 def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
-    """Attention data parallelism with a rank a node: the second process takes no requests and relays its rank under the first one's id."""
-    meeting = f"127.0.0.1:{reserve_ports(SLOT_PORTS)}"  # SGLang takes the next ports as well
+    """Attention data parallelism with a rank a node: the second process takes no requests and relays its rank under the first one's id.
+
+    They meet on the network, where SGLang unpickles what anybody sends who is let in: nobody but the nodes is.
+    """
+    host = address_of_this_host()
+    meeting = f"{host}:{reserve_ports(SLOT_PORTS)}"  # SGLang takes the next ports as well
+    key = fleet.directory / "mesh.key"
+    key.write_text("5a" * 32)
     engine = ("--tp-size", "2", "--dp-size", "2", "--enable-dp-attention", "--nnodes", "2", "--dist-init-addr", meeting)
-    fleet.frontend()
-    options = ("--max-total-tokens", "2048", "--kv-block-size", str(PAGE))
+    fleet.frontend("--mesh-key-file", str(key))
+    options = ("--max-total-tokens", "2048", "--kv-block-size", str(PAGE), "--mesh-key-file", str(key))
     follower = fleet.worker(*engine, "--node-rank", "1", *options, engine="sglang")
-    # SGLang has a follower make sure that the leader's ports are free, which on one host they no longer are once the leader is up.
-    fleet.wait_until(lambda: "server_args={" in follower.output(), "the follower looks at its ports", wait_s_max=200)
     leader = fleet.worker(*engine, "--node-rank", "0", *options, engine="sglang")
     fleet.wait_for_workers(1, wait_s_max=400)
     fleet.wait_until(lambda: len([name for name in metrics(fleet) if name.startswith("kvmesh_kv_rank_current")]) == 2, "both are followed")
@@ -199,7 +252,9 @@ def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
                 settle(fleet)
                 (worker, dp_rank), predicted, found = ask(fleet, client, tokens, nvext={"dp_rank": rank})
                 assert (dp_rank, predicted, found) == (rank, expected, expected)
-                assert worker.startswith("engine-127.0.0.1:")
+                assert worker == f"engine-{meeting}"
+    entered = let_in(host, [port for where, port in ports([leader, follower]) if where == host])
+    assert entered == []
     # The leader's end is the engine's: the follower ends by itself.
     assert leader.stop(wait_s_max=60) == 0
     assert follower.popen.wait(60) == 0

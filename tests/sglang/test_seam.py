@@ -22,12 +22,25 @@ try:
     check_seam()
 except StartError as error:
     print(error)
+
+from pathlib import Path
+from sglang.srt.server_args import PortArgs
+from workers.sglang_sockets import check_sockets_seam, meet_in
+
+meet_in(Path("/nowhere"))
+check_sockets_seam()
+PortArgs.init_new = changed
+try:
+    check_sockets_seam()
+except StartError as error:
+    print(error)
 """
 
 
 def test_sglang_is_as_the_seam_expects_it_and_a_change_is_named(python):
     done = python("-c", _CHECK)
     assert done.returncode == 0, done.stderr[-3000:]
-    first, second = done.stdout.splitlines()[-2:]
+    first, second, third = done.stdout.splitlines()[-3:]
     assert first == "as expected"
     assert "_wait_one_response" in second
+    assert "attn_dp_enabled_of" in third

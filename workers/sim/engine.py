@@ -82,7 +82,7 @@ class SimEngine:
         """An engine from its part of a command line.
 
         Args:
-            kv_events: publish them, on free ports of this host unless the arguments say where.
+            kv_events: publish them, where only this user reaches them unless the arguments say where.
         Raises:
             StartError: an argument it does not have, or a value out of its range.
         """
@@ -90,7 +90,7 @@ class SimEngine:
         if settings.is_embedding:
             settings = replace(settings, disable_radix_cache=True)
         wanted = kv_events and not settings.disable_radix_cache
-        config = with_events(settings.kv_events_config, dp_ranks=settings.dp_size) if wanted else None
+        config = with_events(settings.kv_events_config) if wanted else None
         return cls(replace(settings, kv_events_config=config))
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts:

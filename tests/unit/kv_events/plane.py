@@ -34,7 +34,7 @@ class Plane:
         self.settings = read_settings(
             [
                 *("--model-path", str(model_dir), "--sim-speedup", "0", "--page-size", str(PAGE), "--dp-size", str(ranks)),
-                *("--max-total-tokens", str(cache_tokens), "--kv-events-config", with_events(given, dp_ranks=ranks), *argv),
+                *("--max-total-tokens", str(cache_tokens), "--kv-events-config", with_events(given), *argv),
             ]
         )
         self.ranks = ranks

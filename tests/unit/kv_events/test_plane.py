@@ -7,9 +7,9 @@ import pytest
 
 from protocol.kv_stream import Removed, pack_hashes
 from protocol.replies import Finished
+from tests.free_ports import reserve_ports
 from tests.unit.kv_events.plane import BLOCK, Follower, Plane
 from tests.unit.sim.conftest import model_dir
-from workers.free_ports import reserve_ports
 
 __all__ = ["model_dir"]  # a fixture
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from protocol.codec import ToFrontend, decode_to_frontend, decode_to_worker, encode
 from protocol.errors import ProtocolViolation
-from protocol.limits import WIRE_VERSION
+from protocol.limits import FRAME_BYTES_MAX, WIRE_VERSION
+from protocol.replies import FileChunk
 from protocol.requests import ToWorker
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -44,6 +45,23 @@ def test_wrong_frames_are_violations(frames: list[bytes]) -> None:
     for decode in (decode_to_frontend, decode_to_worker):
         with pytest.raises(ProtocolViolation):
             decode(frames)
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1, FRAME_BYTES_MAX, 10 * FRAME_BYTES_MAX])
+def test_a_large_message_travels_in_frames_that_a_stranger_may_send_as_well(over: int) -> None:
+    bare = len(encode(FileChunk("0" * 64, 0, 1, bytes(FRAME_BYTES_MAX // 2)))[1]) - FRAME_BYTES_MAX // 2
+    message = FileChunk("0" * 64, 0, 1, os.urandom(FRAME_BYTES_MAX - bare + over))
+    head, *packed = encode(message)
+    assert head == WIRE_VERSION
+    assert [len(frame) for frame in packed[:-1]] == [FRAME_BYTES_MAX] * (len(packed) - 1)
+    assert 0 < len(packed[-1]) <= FRAME_BYTES_MAX
+    assert (len(packed) == 1) == (over <= 0)
+    assert decode_to_frontend([head, *packed]) == message
+
+
+def test_more_frames_than_a_message_may_have_are_a_violation() -> None:
+    with pytest.raises(ProtocolViolation, match="2 to 1025 frames"):
+        decode_to_frontend([WIRE_VERSION, *[b"\xc0"] * 1_025])
 
 
 def test_deep_nesting_is_a_violation_and_no_crash() -> None:

@@ -15,7 +15,7 @@ from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, d
 from protocol.replies import Finished
 from protocol.sockets import Socket
 from protocol.tokens import pack_tokens
-from workers.free_ports import reserve_ports
+from tests.free_ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, with_events
 from workers.sim.faults import Faults
 from workers.sim.kv_outlet import KvOutlet
@@ -218,7 +218,7 @@ async def test_what_a_decode_step_cached_is_said_at_the_next_interval(started: A
         steps.append((len(answers.tokens[long]), outlet._next))
 
     answers.take = take_and_note
-    engine = await started("--page-size", "4", "--decode-log-interval", "5", "--kv-events-config", with_events(None, dp_ranks=1))
+    engine = await started("--page-size", "4", "--decode-log-interval", "5", "--kv-events-config", with_events(None))
     (outlet,) = engine._outlets
     engine.submit(request_for(1, [1] * 8, 30, ignore_eos=True))
     engine.submit(request_for(2, [2] * 8, 8, ignore_eos=True))  # ends in decode step 7, whose pages are said after step 10
@@ -234,7 +234,7 @@ async def test_what_a_decode_step_cached_is_said_at_the_next_interval(started: A
 
 
 async def test_a_flush_empties_the_ranks_that_are_idle(started: Any, request_for: Requests, answers: Any) -> None:
-    argv = ["--dp-size", "2", "--kv-events-config", with_events(None, dp_ranks=2)]
+    argv = ["--dp-size", "2", "--kv-events-config", with_events(None)]
     engine = await started(*argv, "--page-size", "4", speedup="1")
     engine.submit(request_for(1, [1] * 8, 1, routed_dp_rank=0))
     await answers.end_of(f"{1:032x}")

@@ -12,7 +12,7 @@ import zmq
 from kv_events.sglang_wire import REPLAY_END, AllBlocksCleared, BlockStored, EventBatch, decode_batch
 from protocol.errors import StartError
 from protocol.sockets import Socket
-from workers.free_ports import reserve_ports
+from tests.free_ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
@@ -92,7 +92,7 @@ async def client_of() -> AsyncIterator[Callable[[str, int], Client]]:
 async def test_live_and_replayed_batches_are_the_same_three_frames(
     started: Any, request_for: Requests, answers: Any, client_of: Callable[..., Client]
 ) -> None:
-    config = read_config(with_events(None, dp_ranks=2))
+    config = read_config(with_events(None))
     given = KvEventsConfig(
         publisher="zmq", bind=True, endpoint=config.endpoint, replay_endpoint=config.replay_endpoint, topic="kv"
     ).as_json()
@@ -197,7 +197,7 @@ async def test_a_question_of_another_shape_is_not_answered(publishing: Callable[
 
 
 async def test_a_reader_that_stands_still_does_not_hold_up_the_end(started: Any, client_of: Callable[..., Client]) -> None:
-    config = with_events(None, dp_ranks=1)
+    config = with_events(None)
     engine = await started("--kv-events-config", config)
     (outlet,) = engine._outlets
     for _ in range(300):  # 30 MB, more than the sockets of both sides take

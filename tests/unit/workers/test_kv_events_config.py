@@ -1,6 +1,8 @@
 """SGLang's --kv-events-config, as it is read, completed and turned into addresses."""
 
 import json
+import stat
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import StartError
-from workers import kv_events_config
+from protocol.own_directory import process_directory
 from workers.kv_events_config import PORT_MAX, REPLAY_BATCHES, KvEventsConfig, of_rank, read_config, stream_addresses, with_events
 
 SGLANGS_FIELDS: dict[str, Any] = {
@@ -92,48 +94,33 @@ def test_a_configuration_survives_its_json(config: KvEventsConfig) -> None:
     ],
 )
 def test_what_is_no_configuration_is_one_line(text: str) -> None:
-    for read in (read_config, lambda given: with_events(given, dp_ranks=1)):
+    for read in (read_config, with_events):
         with pytest.raises(StartError, match=r"^--kv-events-config: ") as raised:
             read(text)
         assert "\n" not in str(raised.value)
 
 
-@pytest.fixture
-def reserved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many ports were asked for; they begin at 21000."""
-    asked: list[int] = []
-
-    def reserve_ports(count: int) -> int:
-        asked.append(count)
-        return 21_000
-
-    monkeypatch.setattr(kv_events_config, "reserve_ports", reserve_ports)
-    return asked
-
-
 @pytest.mark.parametrize("ranks", [1, 8, 20])
-def test_without_a_configuration_each_rank_gets_two_loopback_ports(reserved: list[int], ranks: int) -> None:
-    config = read_config(with_events(None, dp_ranks=ranks))
+def test_without_a_configuration_each_rank_gets_two_paths_that_nobody_else_reaches(ranks: int) -> None:
+    config = read_config(with_events(None))
     assert (config.publisher, config.bind, config.format, config.buffer_steps) == ("zmq", True, "dynamo", REPLAY_BATCHES)
-    addresses = stream_addresses(config, range(ranks))
-    ports = [address.rpartition(":")[2] for stream in addresses for address in (stream.events, str(stream.replay))]
-    assert sorted(map(int, ports)) == list(range(21_000, 21_000 + 2 * ranks))
-    assert all(stream.events.startswith("tcp://127.0.0.1:") for stream in addresses)
-    assert [stream.dp_rank for stream in addresses] == list(range(ranks))
-    assert reserved == [2 * ranks]
+    streams = stream_addresses(config, range(ranks))
+    paths = {Path(address.removeprefix("ipc://")) for stream in streams for address in (stream.events, str(stream.replay))}
+    assert len(paths) == 2 * ranks
+    assert {path.parent for path in paths} == {process_directory()}
+    assert stat.S_IMODE(process_directory().stat().st_mode) == 0o700
+    assert [stream.dp_rank for stream in streams] == list(range(ranks))
 
 
-def test_a_users_configuration_gets_what_it_lacks_for_replays_and_keeps_the_rest(reserved: list[int]) -> None:
+def test_a_users_configuration_gets_what_it_lacks_for_replays_and_keeps_the_rest() -> None:
     given_fields = {name: value for name, value in FULL.items() if name != "replay_endpoint"}
-    completed = json.loads(with_events(json.dumps(given_fields), dp_ranks=4))
-    assert completed == given_fields | {"replay_endpoint": "tcp://127.0.0.1:21000"}
-    assert reserved == [4]
+    completed = json.loads(with_events(json.dumps(given_fields)))
+    assert completed == given_fields | {"replay_endpoint": f"ipc://{process_directory()}/replay"}
 
 
 @pytest.mark.parametrize("text", [json.dumps(FULL), '{ "publisher": "null" }', "{}", '{"publisher": "null", "endpoint": "nonsense"}'])
-def test_a_users_configuration_that_lacks_nothing_is_left_as_it_is(reserved: list[int], text: str) -> None:
-    assert with_events(text, dp_ranks=4) is text
-    assert reserved == []
+def test_a_users_configuration_that_lacks_nothing_is_left_as_it_is(text: str) -> None:
+    assert with_events(text) is text
 
 
 @pytest.mark.parametrize("host", ["*", "0.0.0.0", "[::]"])
@@ -181,7 +168,7 @@ NO_ADDRESSES = [
     ("tcp://*:+5", 0),
     ("tcp://*:5557/", 0),
     ("*:5557", 0),
-    ("ipc:///tmp/events", 0),
+    ("ipc://", 0),
     ("inproc://events", 0),
     ("udp://*:5557", 0),
     ("tcp://*:0", 0),
@@ -218,3 +205,8 @@ def test_ports_count_up_by_rank_as_far_as_there_are_ports(port: int, dp_rank: in
 def test_ipv6_loopback_needs_no_bind_as_with_sglang() -> None:
     config = KvEventsConfig(publisher="zmq", endpoint="tcp://[::1]:5557")
     assert stream_addresses(config, [0])[0].events == "tcp://[::1]:5557"
+
+
+def test_sglang_binds_a_path_unasked_and_each_rank_has_its_own() -> None:
+    config = KvEventsConfig(publisher="zmq", endpoint="ipc:///run/events")
+    assert [stream.events for stream in stream_addresses(config, [0, 3])] == ["ipc:///run/events", "ipc:///run/events-3"]

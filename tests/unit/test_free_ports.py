@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import StartError
-from workers import free_ports
-from workers.free_ports import FIRST_PORT, LAST_PORT, SLOT_PORTS, reserve_ports
+from tests import free_ports
+from tests.free_ports import FIRST_PORT, LAST_PORT, SLOT_PORTS, reserve_ports
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from protocol.errors import StartError
-from workers import free_ports
+from tests import free_ports
 
 free_ports.FIRST_PORT, free_ports.LAST_PORT = int(sys.argv[1]), int(sys.argv[2])
 for count in sys.stdin:
@@ -29,7 +29,7 @@ for count in sys.stdin:
 
 
 class Process:
-    """Another worker on this host: reserves when it is told to, and lives until it is ended."""
+    """Another test run on this host: reserves when it is told to, and lives until it is ended."""
 
     def __init__(self, directory: Path, first: int) -> None:
         self._process = subprocess.Popen(
@@ -63,7 +63,7 @@ def first() -> int:
 
 @pytest.fixture
 def processes(tmp_path: Path, first: int) -> Iterator[list[Process]]:
-    """Three workers on a host with ports for three slots."""
+    """Three of them on a host with ports for three slots."""
     started = [Process(tmp_path, first) for _ in range(3)]
     yield started
     for process in started:
