@@ -24,6 +24,7 @@ from workers.engine import Engine
 from workers.health.canaries import read_canary_fields
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
+from workers.model_path import check_model_path
 from workers.serve import KvSettings, WorkerServer
 from workers.settings import WorkerSettings
 from workers.system.board import Board
@@ -145,6 +146,7 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
         from workers.sim.engine import SimEngine  # noqa: PLC0415
 
         return SimEngine.from_argv(argv, kv_events=settings.kv_events)
+    check_model_path(_model_options(argv).model_path or "")
     from workers.sglang_engine import SglangEngine  # noqa: PLC0415 - imports torch
 
     # SGLang has flags for these, and with the same words; one flag sets both.
@@ -169,11 +171,15 @@ def _engine_help(kind: str) -> str:
 
 def _model_named_in(engine_argv: Sequence[str]) -> str:
     """What people will recognise while the engine has not told the model's name yet."""
+    named = _model_options(engine_argv)
+    return named.served_model_name or (named.model_path or "").rstrip("/").rpartition("/")[2]
+
+
+def _model_options(engine_argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--served-model-name", nargs="?")
     parser.add_argument("--model-path", "--model", nargs="?", default="")
-    named, _ = parser.parse_known_args(list(engine_argv))
-    return named.served_model_name or (named.model_path or "").rstrip("/").rpartition("/")[2]
+    return parser.parse_known_args(list(engine_argv))[0]
 
 
 def _first(group: BaseExceptionGroup[StartError]) -> BaseException:

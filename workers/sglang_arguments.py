@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 
 from protocol.errors import StartError
 from workers.demo_model import DEMO_REASONING_PARSER, DEMO_TOOL_CALL_PARSER, demo_model_dir
+from workers.failure_note import one_line
 from workers.kv_events_config import with_events
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_encoders import is_encoder, pooling_of
@@ -92,12 +93,6 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
 def sglang_help(argv: Sequence[str] = ()) -> str:
     """SGLang's --help text, to be shown after the worker's own. Takes seconds: it imports SGLang."""
     return _sglang_parser(cpu=activate_if_cpu_host(argv)).format_help()
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's text that says something, for the terminal and for clients."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 class _Parser(argparse.ArgumentParser):

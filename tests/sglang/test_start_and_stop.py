@@ -120,11 +120,13 @@ def test_a_bad_argument_is_said_in_one_line(python):
     assert "usage" not in done.stderr
 
 
-def test_a_model_that_cannot_be_loaded_is_a_start_error(python, tmp_path):
-    (tmp_path / "config.json").write_text('{"architectures": ["NoSuchModel"], "model_type": "qwen3"}')
+def test_what_a_scheduler_cannot_load_is_said_in_its_own_words(python, tmp_path):
+    for file in demo_model_dir().glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
     done = python(str(__file__).replace("test_start_and_stop", "engine_process"), "ipc:///dev/null", "--model-path", str(tmp_path))
     assert done.returncode == 3, done.stderr[-3000:]
-    assert sum(line.startswith("StartError: SGLang could not start: ") for line in done.stderr.splitlines()) == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("StartError: ")]
+    assert line.startswith(f"StartError: SGLang could not start: RuntimeError: Cannot find any model weights with `{tmp_path}`")
 
 
 def test_help_has_every_argument_of_sglang(python):
