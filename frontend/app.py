@@ -24,10 +24,10 @@ from frontend.drain import Drain
 from frontend.http.cors import with_cors
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
 from frontend.http.listener import listen
-from frontend.http.open_files import raise_open_files, too_few
 from frontend.http.server import Server
 from frontend.mesh.files import FileCache
 from frontend.mesh.mesh import Mesh
+from frontend.mesh.strangers import Strangers
 from frontend.models import ModelLoader
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.router_readings import router_readings
@@ -44,6 +44,7 @@ from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.curve import MeshKey
 from protocol.errors import StartError
+from protocol.open_files import raise_open_files, too_few
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
 from protocol.sockets import Socket, SocketPump, bound_router
@@ -66,10 +67,8 @@ async def serve(settings: FrontendSettings) -> None:
     listener = listen(settings.http_host, settings.http_port)
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()
-    try:
-        router = bound_router(context, settings.mesh_bind, key)
-    except zmq.ZMQError as error:
-        raise StartError(f"cannot bind the mesh to {settings.mesh_bind}: {error}") from None
+    router = _router_of_mesh(context, settings.mesh_bind, key)
+    strangers = Strangers(router)
     metrics = FrontendMetrics()
     budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
@@ -105,7 +104,7 @@ async def serve(settings: FrontendSettings) -> None:
     runner = Runner(mesh, recovery, weights=settings.router_weights)
     drain = Drain[Exchange](grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
     server = Server(
-        _http(with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin)),
+        _http(with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin), settings.http_keep_alive),
         drain,
         Connections(on_slow_reader=metrics.answers.slow_readers.inc),
     )
@@ -120,6 +119,7 @@ async def serve(settings: FrontendSettings) -> None:
         await server.serve(sockets=[listener])
     finally:
         keeping_alive.cancel()
+        strangers.close()
         await mesh.close()
         if subscriber is not None:
             subscriber.close()
@@ -128,7 +128,14 @@ async def serve(settings: FrontendSettings) -> None:
         context.term()
 
 
-def _http(application: ASGIApp) -> uvicorn.Config:
+def _router_of_mesh(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
+    try:
+        return bound_router(context, address, key)
+    except zmq.ZMQError as error:
+        raise StartError(f"cannot bind the mesh to {address}: {error.strerror}; another address is given by --mesh-bind") from None
+
+
+def _http(application: ASGIApp, keep_alive_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         http=GuardedHttpToolsProtocol,
@@ -138,6 +145,7 @@ def _http(application: ASGIApp) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=keep_alive_s,
     )
 
 

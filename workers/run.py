@@ -10,11 +10,13 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import uvloop
 
 from protocol.curve import MeshKey
 from protocol.errors import EXIT_CANNOT_START, StartError
+from protocol.open_files import raise_open_files
 from protocol.packaging import require_own_packages
 from protocol.settings import parse_known_settings, settings_help
 from protocol.sockets import require_key
@@ -59,10 +61,11 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
     require_own_packages()
+    raise_open_files()
     # While the engine blocks this thread no handler of the loop could run; a signal ends the process there and then, and
     # the kernel ends the engine's children with it.
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, _end_now if os.getpid() == 1 else signal.SIG_DFL)
     board = Board(settings.worker_id or _default_worker_id(engine_argv), time.monotonic)
     controls = Controls()
     system = _system_server(settings, board, controls)
@@ -71,6 +74,11 @@ def _run(argv: Sequence[str]) -> int:
     finally:
         if system is not None:
             system.stop()
+
+
+def _end_now(number: int, _frame: object) -> None:
+    """In place of SIG_DFL for the first process of a container, which the kernel spares those signals that it has no handler for."""
+    os._exit(128 + number)
 
 
 async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Board, controls: Controls) -> int:
@@ -147,6 +155,7 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
 
         return SimEngine.from_argv(argv, kv_events=settings.kv_events)
     check_model_path(_model_options(argv).model_path or "")
+    _require_sglang()
     from workers.sglang_engine import SglangEngine  # noqa: PLC0415 - imports torch
 
     # SGLang has flags for these, and with the same words; one flag sets both.
@@ -159,11 +168,18 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
     return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events, tokenizes=settings.use_sglang_tokenizer)
 
 
+def _require_sglang() -> None:
+    """A host that was set up for frontends alone has neither SGLang nor what our modules for it import."""
+    if find_spec("sglang") is None:
+        raise StartError("SGLang is not installed here, only what a frontend needs: pip install '.[sglang]', or make setup on a CPU host")
+
+
 def _engine_help(kind: str) -> str:
     if kind == "sim":
         from workers.sim.settings import help_text  # noqa: PLC0415
 
         return help_text()
+    _require_sglang()
     from workers.sglang_arguments import sglang_help  # noqa: PLC0415 - imports SGLang
 
     return sglang_help()

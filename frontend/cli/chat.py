@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import readline  # noqa: F401 - gives input() its line editing and history
 import urllib.error
 from collections.abc import Iterator
 from typing import Any

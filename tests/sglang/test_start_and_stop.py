@@ -48,14 +48,16 @@ cpu = activate_if_cpu_host([])
 print(parse_server_args(["--dp-size", "2"], cpu=cpu, kv_events=True).kv_events_config)
 print(parse_server_args(["--disable-radix-cache"], cpu=cpu, kv_events=True).kv_events_config)
 print(parse_server_args([], cpu=cpu, kv_events=False).kv_events_config)
-print(parse_server_args([], cpu=cpu, kv_events=False).model_path)
+demo = parse_server_args(["--skip-tokenizer-init"], cpu=cpu, kv_events=False)
+print(demo.skip_tokenizer_init)
+print(demo.model_path)
 """
 
 
 def test_without_arguments_the_demo_model_is_served_and_tells_its_kv_events(python):
     done = python("-c", _DEFAULTS)
-    two_ranks, without_cache, unwanted, model = done.stdout.splitlines()[-4:]
-    assert model == str(demo_model_dir())
+    two_ranks, without_cache, unwanted, skips_tokenizer, model = done.stdout.splitlines()[-5:]
+    assert (skips_tokenizer, model) == ("False", str(demo_model_dir()))
     assert (without_cache, unwanted) == ("None", "None")
     config = json.loads(two_ranks)
     assert (config["publisher"], config["bind"]) == ("zmq", True)
@@ -95,7 +97,6 @@ BAD = {
     "unknown flag": (["--model-path", "x", "--no-such-flag"], "no-such-flag"),
     "wrong type": (["--page-size", "many"], "page-size"),
     "no such file": (["--config", "nowhere.yaml"], "nowhere.yaml"),
-    "skip tokenizer": (["--model-path", "x", "--skip-tokenizer-init"], "skip-tokenizer-init"),
 }
 
 _PARSE = """
