@@ -44,6 +44,7 @@ from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.curve import MeshKey
 from protocol.errors import StartError
+from protocol.log_floods import quieten_http_server
 from protocol.open_files import raise_open_files, too_few
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
@@ -64,6 +65,7 @@ async def serve(settings: FrontendSettings) -> None:
         StartError: a port is taken, or the mesh address or key cannot be used.
     """
     open_files = raise_open_files()
+    quieten_http_server()
     listener = listen(settings.http_host, settings.http_port)
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()

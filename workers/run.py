@@ -19,7 +19,7 @@ from protocol.errors import EXIT_CANNOT_START, StartError
 from protocol.open_files import raise_open_files
 from protocol.packaging import require_own_packages
 from protocol.settings import parse_known_settings, settings_help
-from protocol.sockets import require_key
+from protocol.sockets import is_local, require_key
 from workers.addresses import AddressBook
 from workers.departure import STOP_SIGNALS, Departure, DrainLimits
 from workers.engine import Engine
@@ -120,7 +120,13 @@ def _system_server(settings: WorkerSettings, board: Board, controls: Controls) -
     """Running already, so that it can tell that the engine is loading; None where it is not wanted."""
     if settings.system_port < 0:
         return None
-    pages = SystemPages(board, controls, live_path=settings.system_live_path, health_path=settings.system_health_path)
+    pages = SystemPages(
+        board,
+        controls,
+        live_path=settings.system_live_path,
+        health_path=settings.system_health_path,
+        this_host_only=is_local(f"tcp://[{settings.system_host}]:0" if ":" in settings.system_host else f"tcp://{settings.system_host}:0"),
+    )
     server = SystemServer(pages, host=settings.system_host, port=settings.system_port)
     server.start()
     return server
