@@ -16,7 +16,7 @@ from protocol.sockets import OpenDealer
 
 log = logging.getLogger(__name__)
 
-COMPLAINTS_S = 1.0
+COMPLAINTS_S = 60.0
 """Between two log lines about malformed messages; all are counted."""
 
 OnRequest = Callable[["FrontendLink", ToWorker], None]
@@ -56,7 +56,7 @@ class FrontendLink:
         self._numbering = Numbering()
         self._introduced = False
         self._quiet_until = 0.0
-        self._refused_for = ""
+        self._refused_for: str = ""
         """What was logged as the reason; empty since it accepted us."""
         self._complained_at = -COMPLAINTS_S
         self._pump = open_dealer(self._on_message, self._flush)

@@ -25,7 +25,7 @@ class Strangers:
     """Watches the failed handshakes of a ROUTER.
 
     Args:
-        router: bound, not yet read by anybody.
+        router: bound, not yet read by anybody, and with no other monitor.
     """
 
     def __init__(self, router: Socket) -> None:
@@ -33,17 +33,21 @@ class Strangers:
         self._loop = asyncio.get_running_loop()
         self._said_at = -SAID_EVERY_S
         self._unsaid = 0
-        self._pump = SocketPump(router.get_monitor_socket(_EVENTS), self._on_failure)
+        self._pump = SocketPump(router.get_monitor_socket(_EVENTS), self._on_event)
 
     def close(self) -> None:
         """Watch no more. To be called before the ROUTER is closed."""
         self._router.disable_monitor()
         self._pump.close()
 
-    def _on_failure(self, frames: list[bytes]) -> None:
+    def note_failure(self, reason: int) -> None:
+        """A handshake failed; `reason` is the value of ZMQ's event."""
         self._unsaid += 1
         if self._loop.time() - self._said_at < SAID_EVERY_S:
             return
-        reason = _REASONS.get(int(parse_monitor_message(frames)["value"]), "it does not speak as a worker does")
-        log.warning("somebody tried to join the mesh and could not (%d times since this was last said): %s", self._unsaid, reason)
+        why = _REASONS.get(reason, "it does not speak as a worker does")
+        log.warning("somebody tried to join the mesh and could not (%d times since this was last said): %s", self._unsaid, why)
         self._said_at, self._unsaid = self._loop.time(), 0
+
+    def _on_event(self, frames: list[bytes]) -> None:
+        self.note_failure(int(parse_monitor_message(frames)["value"]))

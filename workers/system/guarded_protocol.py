@@ -1,7 +1,7 @@
 """HTTP for probes: one request a connection, within a time, so that whoever only holds connections takes no place from a probe."""
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -15,18 +15,19 @@ REQUEST_S_MAX: Final = 10.0
 class SystemProtocol(H11Protocol):
     """uvicorn's protocol on h11 with these bounds. What is asked of a worker (controls.py) may take its time."""
 
+    accepted_at: float = 0.0
     _late: asyncio.TimerHandle | None = None
-    _accepted_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
-        self._accepted_at = self.loop.time()
+        self.accepted_at = self.loop.time()
         self._late = self.loop.call_later(REQUEST_S_MAX, self._judge)
         # What was aborted in this turn of the loop is still among the connections.
-        here = [each for each in self.connections if isinstance(each, SystemProtocol) and not each.transport.is_closing()]
+        connections = cast("set[SystemProtocol]", self.connections)
+        here = [each for each in connections if not each.transport.is_closing()]
         if len(here) > CONNECTIONS_MAX:
             min(
-                (each for each in here if not each.works), key=lambda each: each._accepted_at
+                (each for each in here if not each.works), key=lambda each: each.accepted_at
             ).transport.abort()  # ourselves, if all others work
 
     def connection_lost(self, exc: Exception | None) -> None:
