@@ -161,7 +161,9 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
 
         return SimEngine.from_argv(argv, kv_events=settings.kv_events)
     check_model_path(_model_options(argv).model_path or "")
-    _require_sglang()
+    # A host that was set up for frontends alone has neither SGLang nor what our modules for it import.
+    if find_spec("sglang") is None:
+        raise StartError("SGLang is not installed here, only what a frontend needs: pip install '.[sglang]', or make setup on a CPU host")
     from workers.sglang_engine import SglangEngine  # noqa: PLC0415 - imports torch
 
     # SGLang has flags for these, and with the same words; one flag sets both.
@@ -174,18 +176,13 @@ def _engine(settings: WorkerSettings, argv: Sequence[str]) -> Engine:
     return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events, tokenizes=settings.use_sglang_tokenizer)
 
 
-def _require_sglang() -> None:
-    """A host that was set up for frontends alone has neither SGLang nor what our modules for it import."""
-    if find_spec("sglang") is None:
-        raise StartError("SGLang is not installed here, only what a frontend needs: pip install '.[sglang]', or make setup on a CPU host")
-
-
 def _engine_help(kind: str) -> str:
     if kind == "sim":
         from workers.sim.settings import help_text  # noqa: PLC0415
 
         return help_text()
-    _require_sglang()
+    if find_spec("sglang") is None:
+        return "SGLang's own arguments are told where it is installed."
     from workers.sglang_arguments import sglang_help  # noqa: PLC0415 - imports SGLang
 
     return sglang_help()

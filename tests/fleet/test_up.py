@@ -253,6 +253,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("--no-such-flag",), 3, "kvmesh worker cannot start: the sim engine does not know: --no-such-flag"),
         (("--log-level", "loud"), 2, "--log-level"),
+        (("--kvmesh-config", __file__), 2, f'in "{__file__}", line 1'),
     ],
 )
 def test_a_worker_that_cannot_start_ends_it_with_the_workers_line(fleet: Fleet, arguments: tuple[str, ...], code: int, why: str) -> None:
