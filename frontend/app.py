@@ -24,8 +24,8 @@ from frontend.drain import Drain
 from frontend.http.cors import with_cors
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
 from frontend.http.listener import listen
-from frontend.http.open_files import raise_open_files, too_few
 from frontend.http.server import Server
+from frontend.mesh.failed_handshakes import FailedHandshakes
 from frontend.mesh.files import FileCache
 from frontend.mesh.mesh import Mesh
 from frontend.models import ModelLoader
@@ -45,6 +45,8 @@ from kv_events.subscriber import KvSubscriber
 from protocol.curve import MeshKey
 from protocol.door import Door
 from protocol.errors import StartError
+from protocol.log_floods import quieten_http_server
+from protocol.open_files import raise_open_files, too_few
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
 from protocol.sockets import Socket, SocketPump, bound_router
@@ -64,11 +66,12 @@ async def serve(settings: FrontendSettings) -> None:
         StartError: a port is taken, or the mesh address or key cannot be used.
     """
     open_files = raise_open_files()
+    quieten_http_server()
     listener = listen(settings.http_host, settings.http_port)
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()
     router = _mesh_socket(context, settings.mesh_bind, key)
-    door = Door(router)
+    door = Door(router, on_failure=FailedHandshakes(time.monotonic).note)
     metrics = FrontendMetrics()
     budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
@@ -104,7 +107,7 @@ async def serve(settings: FrontendSettings) -> None:
     runner = Runner(mesh, recovery, weights=settings.router_weights)
     drain = Drain[Exchange](grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
     server = Server(
-        _http(with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin)),
+        _http(with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin), settings.http_keep_alive),
         drain,
         Connections(on_slow_reader=metrics.answers.slow_readers.inc),
     )
@@ -132,13 +135,13 @@ def _mesh_socket(context: "zmq.Context[Socket]", address: str, key: MeshKey | No
     try:
         router = bound_router(context, address, key)
     except zmq.ZMQError as error:
-        raise StartError(f"cannot bind the mesh to {address}: {error}") from None
+        raise StartError(f"cannot bind the mesh to {address}: {error.strerror}; another address is given by --mesh-bind") from None
     if key is None and not address.startswith("ipc://"):
         log.warning("any user of this host may join the mesh at %s: give it a key, or an ipc:// address", address)
     return router
 
 
-def _http(application: ASGIApp) -> uvicorn.Config:
+def _http(application: ASGIApp, keep_alive_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         http=GuardedHttpToolsProtocol,
@@ -148,6 +151,7 @@ def _http(application: ASGIApp) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=keep_alive_s,
     )
 
 

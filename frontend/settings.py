@@ -43,8 +43,8 @@ _NOT_NEGATIVE = (
 class FrontendSettings:
     """What `python -m frontend` takes."""
 
-    http_host: str = setting("127.0.0.1", "address to serve HTTP on", env="KVMESH_HTTP_HOST")
-    http_port: int = setting(8000, "port to serve HTTP on", env="KVMESH_HTTP_PORT")
+    http_host: str = setting("127.0.0.1", "address to serve HTTP on", env="KVMESH_HTTP_HOST", also_env="DYN_HTTP_HOST")
+    http_port: int = setting(8000, "port to serve HTTP on", env="KVMESH_HTTP_PORT", also_env="DYN_HTTP_PORT")
     mesh_bind: str = setting(
         OWN_MESH, "address that workers connect to: ipc://PATH for those of this host, tcp://HOST:PORT for others", env="KVMESH_MESH_BIND"
     )
@@ -135,6 +135,9 @@ class FrontendSettings:
     http_graceful_shutdown_timeout_secs: int = setting(
         30, "longest wait for open requests after that", env="DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
     )
+    http_keep_alive: int = setting(
+        75, "seconds that an idle connection is kept open, longer than load balancers keep theirs", env="KVMESH_HTTP_KEEP_ALIVE"
+    )
     http_svc_health_path: str = setting("/health", "path of the health page", env="DYN_HTTP_SVC_HEALTH_PATH")
     http_svc_live_path: str = setting("/live", "path of the liveness page", env="DYN_HTTP_SVC_LIVE_PATH")
     body_limit_mb: int = setting(45, "largest request body, in MB", env="DYN_HTTP_BODY_LIMIT_MB")
@@ -166,7 +169,7 @@ class FrontendSettings:
         Raises:
             StartError: naming the setting.
         """
-        for name in ("request_timeout", "queue_memory_mb", "shed_load_share", "shed_load_wait_secs", "body_limit_mb"):
+        for name in ("request_timeout", "queue_memory_mb", "shed_load_share", "shed_load_wait_secs", "body_limit_mb", "http_keep_alive"):
             if getattr(self, name) <= 0:
                 raise StartError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
         for name in _NOT_NEGATIVE:

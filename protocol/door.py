@@ -10,7 +10,8 @@ import os
 import resource
 import socket as sockets
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import zmq
@@ -28,18 +29,31 @@ SILENT_S_MAX: Final = 10.0
 
 _COMPLAINTS_S: Final = 30.0
 
+_COMINGS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+_FAILURES: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
 log = logging.getLogger(__name__)
 
 
 class Door:
     """Closes connections of `socket`, a bound ROUTER: the first to come of too many newcomers, and who is one for too long.
 
-    A socket with a path in place of a port is none of its business: only this user reaches it.
+    Of a socket with a path in place of a port nothing is closed: only this user reaches it.
 
     Give `receive` to the SocketPump, and close both.
+
+    Args:
+        on_failure: is told ZMQ's number of why somebody could not prove the key.
     """
 
-    def __init__(self, socket: Socket, *, newcomers_max: int = NEWCOMERS_MAX, silent_s_max: float = SILENT_S_MAX) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        *,
+        on_failure: Callable[[int], None] | None = None,
+        newcomers_max: int = NEWCOMERS_MAX,
+        silent_s_max: float = SILENT_S_MAX,
+    ) -> None:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._newcomers_max = newcomers_max if descriptors < 0 else min(newcomers_max, descriptors // _SHARE_OF_DESCRIPTORS)
         self._silent_s_max = silent_s_max
@@ -52,12 +66,11 @@ class Door:
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
         self._complained_at = -_COMPLAINTS_S
-        self._events: SocketPump | None = None
-        if self._port is None:
-            return
+        self._on_failure = on_failure
         address = f"inproc://door-{id(self)}"
-        socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-        events = socket.context.socket(zmq.PAIR)
+        socket.monitor(address, _FAILURES if self._port is None else _FAILURES | _COMINGS)
+        context = cast("zmq.Context[Socket]", socket.context)
+        events = context.socket(zmq.PAIR)
         events.setsockopt(zmq.RCVHWM, 0)  # or ZMQ's thread waits for us; what waits here is bounded by what it can accept meanwhile
         events.connect(address)
         self._events = SocketPump(events, self._on_event)
@@ -77,12 +90,15 @@ class Door:
         """Watch no longer; before the socket is closed."""
         if self._tick is not None:
             self._tick.cancel()
-        if self._events is not None:
-            self._socket.disable_monitor()
-            self._events.close()
+        self._socket.disable_monitor()
+        self._events.close()
 
     def _on_event(self, frames: list[bytes]) -> None:
         event, descriptor = struct.unpack("=Hi", frames[0])
+        if event & _FAILURES:
+            if self._on_failure is not None:
+                self._on_failure(descriptor)  # in its place stands the reason
+            return
         self._newcomers.pop(descriptor, None)
         if event == zmq.EVENT_ACCEPTED:
             self._newcomers[descriptor] = self._loop.time()

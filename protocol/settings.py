@@ -9,22 +9,29 @@ file, default. ConfigArgParse does the merging; this file only derives its argum
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import configargparse
+
+from protocol.packaging import VERSION
 
 Settings = TypeVar("Settings")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-def setting(default: Any, help_text: str, *, env: str, flag: str | None = None, choices: Sequence[str] | None = None) -> Any:
+def setting(
+    default: Any, help_text: str, *, env: str, also_env: str | None = None, flag: str | None = None, choices: Sequence[str] | None = None
+) -> Any:
     """A dataclass field that is also a command-line setting.
 
-    A tuple default means a repeatable flag; the choices of a Literal type need not be given again.
+    A tuple default means a repeatable flag; the choices of a Literal type need not be given again. `also_env` is read where `env` is
+    not set: the reference product's name of what has one of ours.
     """
-    return dataclasses.field(default=default, metadata={"help": help_text, "env": env, "flag": flag, "choices": choices})
+    metadata = {"help": help_text, "env": env, "also_env": also_env, "flag": flag, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def parse_settings(cls: type[Settings], argv: Sequence[str], *, prog: str, config_flag: str = "--config") -> Settings:
@@ -59,17 +66,23 @@ def _parser(cls: type[Any], prog: str, config_flag: str, *, add_help: bool = Tru
         config_arg_help_message="YAML file with these settings; keys are the flags without dashes in front",
         formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"kvmesh {VERSION}", help="print the version and exit")
     hints = get_type_hints(cls)
     for field in _fields(cls):
         flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
         parser.add_argument(
             flag,
             dest=field.name,
-            env_var=field.metadata["env"],
+            env_var=_variable(field),
             help=field.metadata["help"],
             **_argument_kind(hints[field.name], field),
         )
     return parser
+
+
+def _variable(field: "dataclasses.Field[Any]") -> str:
+    own, other = field.metadata["env"], field.metadata["also_env"]
+    return other if other is not None and other in os.environ and own not in os.environ else own
 
 
 def _argument_kind(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any]:

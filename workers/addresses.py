@@ -24,6 +24,8 @@ class AddressBook:
     def __init__(self, addresses: Sequence[str]) -> None:
         self.known: set[str] = set()
         """What the last resolution gave."""
+        self.unresolved: set[str] = set()
+        """The given addresses that it found nothing behind."""
         self.given = list(dict.fromkeys(addresses))
         for address in self.given:
             parts = urlsplit(address)
@@ -33,8 +35,12 @@ class AddressBook:
     async def resolve(self) -> list[str]:
         """Every address to dial now. A name that does not resolve (yet) stands for nothing."""
         found: list[str] = []
+        self.unresolved.clear()
         for address in self.given:
-            found += await self._expand(address)
+            expanded = await self._expand(address)
+            if not expanded:
+                self.unresolved.add(address)
+            found += expanded
         self.known = set(found[:ADDRESSES_MAX])
         return found[:ADDRESSES_MAX]
 

@@ -16,7 +16,7 @@ from protocol.sockets import OpenDealer
 
 log = logging.getLogger(__name__)
 
-COMPLAINTS_S = 1.0
+COMPLAINTS_S = 60.0
 """Between two log lines about malformed messages; all are counted."""
 
 OnRequest = Callable[["FrontendLink", ToWorker], None]
@@ -56,6 +56,8 @@ class FrontendLink:
         self._numbering = Numbering()
         self._introduced = False
         self._quiet_until = 0.0
+        self._refused_for: str = ""
+        """What was logged as the reason; empty since it accepted us."""
         self._complained_at = -COMPLAINTS_S
         self._pump = open_dealer(self._on_message, self._flush)
 
@@ -151,9 +153,12 @@ class FrontendLink:
                 if message.heard_session in (0, self._numbering.session):
                     self._begin_anew()
             case Welcome():
+                self._refused_for = ""
                 log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
             case Refused():
-                log.error("frontend %s refuses us: %s", self.address, message.reason)
+                if message.reason != self._refused_for:  # it says so again with every try
+                    self._refused_for = message.reason
+                    log.error("frontend %s refuses us, and is asked again until it does not: %s", self.address, message.reason)
                 self._quiet_until = self._loop.time() + message.pause_s
                 self._introduced = False
             case _:

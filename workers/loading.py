@@ -16,15 +16,19 @@ from protocol.curve import MeshKey
 from protocol.errors import StartError
 from protocol.membership import Loading
 from protocol.sockets import Socket, connected_dealer
+from workers.unheard import Unheard
 
 _INTERVAL_S = 1.0
 
 
 class LoadingNotice:
-    """While entered, sends Loading to each address once a second."""
+    """While entered, sends Loading to each address once a second, and says which of them, and of those unresolved, are not there."""
 
-    def __init__(self, addresses: Sequence[str], *, worker_id: str, model: str, key: MeshKey | None) -> None:
+    def __init__(
+        self, addresses: Sequence[str], unresolved: Sequence[str] = (), *, worker_id: str, model: str, key: MeshKey | None
+    ) -> None:
         self._addresses = addresses
+        self._unresolved = unresolved
         self._worker_id = worker_id
         self._model = model
         self._key = key
@@ -58,10 +62,13 @@ class LoadingNotice:
 
     def _run(self) -> None:
         started_at = time.monotonic()
+        unheard = Unheard(keyed=self._key is not None)
         while not self._done.wait(_INTERVAL_S):
             notice = encode(Loading(self._worker_id, self._model, "loading", time.monotonic() - started_at))
-            for socket in self._sockets:
+            silent = list(self._unresolved)
+            for address, socket in zip(self._addresses, self._sockets, strict=True):
                 try:
                     socket.send_multipart(notice, zmq.DONTWAIT)
                 except zmq.Again:
-                    continue  # that frontend is not up yet
+                    silent.append(address)  # that frontend is not up yet
+            unheard.look(silent, time.monotonic())

@@ -10,20 +10,23 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import uvloop
 
 from protocol.curve import MeshKey
 from protocol.errors import EXIT_CANNOT_START, StartError
+from protocol.open_files import raise_open_files
 from protocol.packaging import require_own_packages
 from protocol.settings import parse_known_settings, settings_help
-from protocol.sockets import require_key
+from protocol.sockets import is_local, require_key
 from workers.addresses import AddressBook
 from workers.departure import STOP_SIGNALS, Departure, DrainLimits
 from workers.engine import Engine
 from workers.health.canaries import read_canary_fields
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
+from workers.model_path import check_model_path
 from workers.serve import KvSettings, WorkerServer
 from workers.settings import WorkerSettings
 from workers.system.board import Board
@@ -58,10 +61,11 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
     require_own_packages()
+    raise_open_files()
     # While the engine blocks this thread no handler of the loop could run; a signal ends the process there and then, and
     # the kernel ends the engine's children with it.
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, _end_now if os.getpid() == 1 else signal.SIG_DFL)
     board = Board(settings.worker_id or _default_worker_id(engine_argv), time.monotonic)
     controls = Controls()
     system = _system_server(settings, board, controls)
@@ -70,6 +74,11 @@ def _run(argv: Sequence[str]) -> int:
     finally:
         if system is not None:
             system.stop()
+
+
+def _end_now(number: int, _frame: object) -> None:
+    """In place of SIG_DFL for the first process of a container, which the kernel spares those signals that it has no handler for."""
+    os._exit(128 + number)
 
 
 async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Board, controls: Controls) -> int:
@@ -111,7 +120,13 @@ def _system_server(settings: WorkerSettings, board: Board, controls: Controls) -
     """Running already, so that it can tell that the engine is loading; None where it is not wanted."""
     if settings.system_port < 0:
         return None
-    pages = SystemPages(board, controls, live_path=settings.system_live_path, health_path=settings.system_health_path)
+    pages = SystemPages(
+        board,
+        controls,
+        live_path=settings.system_live_path,
+        health_path=settings.system_health_path,
+        this_host_only=is_local(f"tcp://[{settings.system_host}]:0" if ":" in settings.system_host else f"tcp://{settings.system_host}:0"),
+    )
     server = SystemServer(pages, host=settings.system_host, port=settings.system_port)
     server.start()
     return server
@@ -145,6 +160,10 @@ def _engine(settings: WorkerSettings, argv: Sequence[str], key: MeshKey | None =
         from workers.sim.engine import SimEngine  # noqa: PLC0415
 
         return SimEngine.from_argv(argv, kv_events=settings.kv_events)
+    check_model_path(_model_options(argv).model_path or "")
+    # A host that was set up for frontends alone has neither SGLang nor what our modules for it import.
+    if find_spec("sglang") is None:
+        raise StartError("SGLang is not installed here, only what a frontend needs: pip install '.[sglang]', or make setup on a CPU host")
     from workers.sglang_engine import SglangEngine  # noqa: PLC0415 - imports torch
 
     # SGLang has flags for these, and with the same words; one flag sets both.
@@ -162,6 +181,8 @@ def _engine_help(kind: str) -> str:
         from workers.sim.settings import help_text  # noqa: PLC0415
 
         return help_text()
+    if find_spec("sglang") is None:
+        return "SGLang's own arguments are told where it is installed."
     from workers.sglang_arguments import sglang_help  # noqa: PLC0415 - imports SGLang
 
     return sglang_help()
@@ -169,11 +190,15 @@ def _engine_help(kind: str) -> str:
 
 def _model_named_in(engine_argv: Sequence[str]) -> str:
     """What people will recognise while the engine has not told the model's name yet."""
+    named = _model_options(engine_argv)
+    return named.served_model_name or (named.model_path or "").rstrip("/").rpartition("/")[2]
+
+
+def _model_options(engine_argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--served-model-name", nargs="?")
     parser.add_argument("--model-path", "--model", nargs="?", default="")
-    named, _ = parser.parse_known_args(list(engine_argv))
-    return named.served_model_name or (named.model_path or "").rstrip("/").rpartition("/")[2]
+    return parser.parse_known_args(list(engine_argv))[0]
 
 
 def _first(group: BaseExceptionGroup[StartError]) -> BaseException:

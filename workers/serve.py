@@ -32,6 +32,7 @@ from workers.loading import LoadingNotice
 from workers.system.board import Board, Phase, WorkerState
 from workers.system.controls import Control, Controls
 from workers.tokenizing import Tokenizing
+from workers.unheard import Unheard
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,9 @@ class WorkerServer:
             StartError: the engine cannot start, or a frontend is on another host and there is no key.
         """
         try:
-            with LoadingNotice(await self._addresses.resolve(), worker_id=self._worker_id, model=model, key=self._key):
+            found = await self._addresses.resolve()
+            unresolved = tuple(self._addresses.unresolved)
+            with LoadingNotice(found, unresolved, worker_id=self._worker_id, model=model, key=self._key):
                 facts = await self._engine.start(self._intake.deliver, self._departure.note_death)
             page_size = facts.page_size_tokens if isinstance(facts, FollowerFacts) else facts.capacity.page_size_tokens
             # Whole pages make a block, so that one page never belongs to two.
@@ -235,6 +238,7 @@ class WorkerServer:
         self._board.show(state)
 
     async def _dial_forever(self) -> None:
+        unheard = Unheard(keyed=self._key is not None)
         while True:
             for address in await self._addresses.resolve():
                 if address not in self._links:
@@ -247,6 +251,8 @@ class WorkerServer:
                 link = self._links.pop(address)
                 self._untold.discard(link)
                 link.close()
+            silent = [address for address, link in self._links.items() if link.frontend_heard_at is None]
+            unheard.look([*silent, *self._addresses.unresolved], time.monotonic())
             await asyncio.sleep(RESOLVE_EVERY_S)
 
     def _dial(self, address: str) -> FrontendLink:

@@ -2,15 +2,19 @@
 
 import argparse
 import difflib
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from protocol.errors import StartError
 from workers.demo_model import DEMO_REASONING_PARSER, DEMO_TOOL_CALL_PARSER, demo_model_dir
+from workers.failure_note import one_line
 from workers.kv_events_config import with_events
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_encoders import is_encoder, pooling_of
+
+log = logging.getLogger(__name__)
 
 PAGE_SIZE_TOKENS: Final = 16
 """SGLang's default of 1 on most backends would make a KV event and a hash of every token."""
@@ -76,7 +80,9 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
         flag = "--radix-eviction-policy"
         namespace._radix_eviction_policy_explicitly_set = any(item == flag or item.startswith(flag + "=") for item in merged)
         if namespace.skip_tokenizer_init:
-            raise StartError("--skip-tokenizer-init is not for kvmesh: SGLang then loses stop tokens, min_tokens and grammars")
+            # As scripts for other frontends have it, whose engines get token ids too.
+            log.info("--skip-tokenizer-init has no effect: without its tokenizer SGLang loses stop tokens, min_tokens and grammars")
+            namespace.skip_tokenizer_init = False
         _bind_threads(namespace, cpu=cpu)
         if namespace.constrained_json_max_whitespace_cnt is None and namespace.constrained_json_whitespace_pattern is None:
             namespace.constrained_json_disable_any_whitespace = True  # small models fill all of their tokens with it
@@ -92,12 +98,6 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
 def sglang_help(argv: Sequence[str] = ()) -> str:
     """SGLang's --help text, to be shown after the worker's own. Takes seconds: it imports SGLang."""
     return _sglang_parser(cpu=activate_if_cpu_host(argv)).format_help()
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's text that says something, for the terminal and for clients."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 class _Parser(argparse.ArgumentParser):

@@ -9,8 +9,12 @@ The functions are named in place of SGLang's, so a spawned process imports this 
 
 import multiprocessing
 import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
+from workers.failure_note import leave_failure_note
 from workers.process_exit import leave_process
 from workers.sglang_encoders import pool_as, pooling_of
 from workers.sglang_sockets import meet_as_controller, meet_as_scheduler
@@ -21,25 +25,27 @@ CONTROLLER_NAP_MS: Final = 1_000
 
 def run_scheduler(*arguments: Any, **named: Any) -> None:
     """SGLang's scheduler process. When it returns, SGLang has let go of GPU memory and peers, so that nothing is left to wait for."""
-    from sglang.srt.managers.scheduler import run_scheduler_process  # noqa: PLC0415  # the importing process may not need it
+    from sglang.srt.managers import scheduler  # noqa: PLC0415  # the importing process may not need it
 
     from workers.sglang_grammars.scheduler import change_grammars  # noqa: PLC0415
 
-    server_args = named["server_args"] if "server_args" in named else arguments[0]
-    meet_as_scheduler(server_args, named["port_args"] if "port_args" in named else arguments[1])
-    pooling = pooling_of(server_args.model_path, server_args.revision)
-    if pooling is not None:
-        pool_as(pooling)
-    change_grammars()
-    run_scheduler_process(*arguments, **named)
+    with _failure_noted(scheduler):
+        server_args = named["server_args"] if "server_args" in named else arguments[0]
+        meet_as_scheduler(server_args, named["port_args"] if "port_args" in named else arguments[1])
+        pooling = pooling_of(server_args.model_path, server_args.revision)
+        if pooling is not None:
+            pool_as(pooling)
+        change_grammars()
+        scheduler.run_scheduler_process(*arguments, **named)
     leave_process(0)
 
 
 def run_detokenizer(*arguments: Any, **named: Any) -> None:
     """SGLang's detokenizer process."""
-    from sglang.srt.managers.detokenizer_manager import run_detokenizer_process  # noqa: PLC0415
+    from sglang.srt.managers import detokenizer_manager  # noqa: PLC0415
 
-    run_detokenizer_process(*arguments, **named)
+    with _failure_noted(detokenizer_manager):
+        detokenizer_manager.run_detokenizer_process(*arguments, **named)
 
 
 def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: Any) -> None:
@@ -48,7 +54,27 @@ def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: A
 
     meet_as_controller(server_args, port_args)
     data_parallel_controller.DataParallelController.event_loop = _hand_on
-    data_parallel_controller.run_data_parallel_controller_process(server_args, port_args, *arguments, **named)
+    with _failure_noted(data_parallel_controller):
+        data_parallel_controller.run_data_parallel_controller_process(server_args, port_args, *arguments, **named)
+
+
+@contextmanager
+def _failure_noted(module: Any) -> Generator[None]:
+    """Note what a process fails of. SGLang's functions catch it themselves, ask for its traceback, log that and return."""
+    plain = module.get_exception_traceback
+
+    def noted() -> str:
+        error = sys.exception()
+        if error is not None:
+            leave_failure_note(error)
+        return plain()
+
+    module.get_exception_traceback = noted
+    try:
+        yield
+    except Exception as error:
+        leave_failure_note(error)
+        raise
 
 
 def _hand_on(controller: Any) -> None:

@@ -1,7 +1,6 @@
 """The real engine: SGLang in this process and its children, behind `workers.engine.Engine`.
 
-SGLang is imported when an engine is made, not when this module is: the import takes seconds, and on a CPU host the stand-ins
-of `workers.sglang_cpu` must come first.
+SGLang is imported when an engine is made: that takes seconds, and on a CPU host the stand-ins of `workers.sglang_cpu` must come first.
 """
 
 import asyncio
@@ -23,7 +22,8 @@ from protocol.tokens import count_tokens
 from workers.deferred_signals import DeferredHandlers
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, OnDeath
 from workers.engine_nodes import admit_nodes
-from workers.sglang_arguments import one_line, parse_server_args
+from workers.failure_note import FailureNote, one_line
+from workers.sglang_arguments import parse_server_args
 from workers.sglang_cpu import activate_if_cpu_host
 from workers.sglang_processes import SglangProcesses, kill_children, reap_children
 from workers.sglang_requests import embedded, rank_load
@@ -53,6 +53,7 @@ class SglangEngine:
         self._processes: SglangProcesses | None = None
         self._death: asyncio.Future[str] | None = None
         self._deferred = DeferredHandlers()
+        self._failure_note = FailureNote()
         self._runs: dict[str, Run] = {}
         self._canaries: dict[str, Run] = {}
         """Those of `_runs` that are canaries, in the order of submission. Bounded by the ranks: each has at most one."""
@@ -74,7 +75,6 @@ class SglangEngine:
             kv_events: have the engine publish them, where only this user reaches them unless the arguments say where.
             tokenizes: have frontends ask for the tokens of prompts.
             key: the mesh's, by which the nodes of an engine know each other (workers.engine_nodes).
-
         Raises:
             StartError: an argument is wrong, or SGLang is not installed.
         """
@@ -106,7 +106,7 @@ class SglangEngine:
         except Exception as error:
             log.debug("SGLang could not start", exc_info=True)
             await self._abandon()
-            raise StartError(f"SGLang could not start: {one_line(error)}") from error
+            raise StartError(f"SGLang could not start: {self._failure_note.read() or one_line(error)}") from error
         assert self._death is not None
         self._death.add_done_callback(lambda death: None if death.cancelled() else on_death(death.result()))
         return facts
@@ -148,7 +148,7 @@ class SglangEngine:
 
         assert self._loop is not None
         follower = self._manager is None
-        self._processes = SglangProcesses(self._engine, exit_is_death=not follower, on_death=self._note_death)
+        self._processes = SglangProcesses(self._engine, self._failure_note, exit_is_death=not follower, on_death=self._note_death)
         await self._processes.watch()
         if follower:
             self._tasks.add(self._loop.create_task(self._end_with_schedulers()))

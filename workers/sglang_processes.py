@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import psutil
 
+from protocol.limits import MESSAGE_CHARS_MAX
 from workers.engine import OnDeath
+from workers.failure_note import FailureNote
 from workers.process_watch import ProcessWatch, in_words
 
 log = logging.getLogger(__name__)
@@ -26,14 +28,16 @@ class SglangProcesses:
 
     Args:
         engine: SGLang's Engine, started.
+        note: where its processes say what they fail of.
         exit_is_death: False on a node that takes no requests, whose schedulers also end when those of the first node do.
         on_death: see `workers.engine.OnDeath`.
     """
 
-    def __init__(self, engine: Any, *, exit_is_death: bool, on_death: OnDeath) -> None:
+    def __init__(self, engine: Any, note: FailureNote, *, exit_is_death: bool, on_death: OnDeath) -> None:
         self._engine = engine
         self._exit_is_death = exit_is_death
         self._on_death = on_death
+        self._note = note
         self._reported = False
         self._watch = ProcessWatch(self._on_exit)
 
@@ -65,12 +69,13 @@ class SglangProcesses:
             self._report(f"SGLang's {name} {in_words(code)}")
 
     def _on_sigquit(self) -> None:
-        self._report("a process of SGLang failed; its own message is in the log")
+        self._report("a process of SGLang failed")
 
     def _report(self, reason: str) -> None:
         if not self._reported:
             self._reported = True
-            self._on_death(reason)
+            why = self._note.read()
+            self._on_death(f"{reason}: {why}"[:MESSAGE_CHARS_MAX] if why else reason)
 
 
 async def kill_children() -> None:

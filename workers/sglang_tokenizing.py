@@ -16,7 +16,7 @@ from protocol.errors import InvalidRequest
 from protocol.instructions import InstructionPlaces, place_instructions
 from protocol.pieces import PIECES_FILE
 from protocol.tokens import pack_tokens, unpack_tokens
-from workers.sglang_arguments import one_line
+from workers.failure_note import one_line
 from workers.sglang_pieces import piece_table
 
 

@@ -29,6 +29,7 @@ from frontend.api.tokenizing import detokenize, tokenize
 from frontend.drain import Drain, refusal
 from frontend.mesh.mesh import Mesh
 from frontend.observe.metrics import FrontendMetrics
+from frontend.observe.request_log import log_request
 from frontend.settings import FrontendSettings
 from protocol.errors import MethodNotAllowed
 
@@ -71,6 +72,7 @@ class Application:
     """Makes an Exchange of every request on a hot path, and counts how it ended."""
 
     def __init__(self, mesh: Mesh, runner: Runner, metrics: FrontendMetrics, settings: FrontendSettings, drain: Drain[Exchange]) -> None:
+        self._now = asyncio.get_running_loop().time
         self._runner = runner
         self._registry = mesh.registry
         self._answers = metrics.answers
@@ -110,6 +112,7 @@ class Application:
             ignored=Ignored(self._unknown_fields),
         )
         exchange.errors = ERROR_FORMS.get(path, OPENAI_ERRORS)
+        began_at = self._now()
         self._drain.enter(exchange)
         self._answers.inflight.inc()
         try:
@@ -119,7 +122,9 @@ class Application:
             self._drain.leave(exchange)
         if exchange.ignored.names:
             self._ignored_log.note(exchange.ignored, path)
-        self._answers.count(path, error, model=self._known(exchange.model) if error else "", streams=exchange.streams)
+        model = self._known(exchange.model)
+        self._answers.count(path, error, model=model if error else "", streams=exchange.streams)
+        log_request(exchange.told_id, path, model, exchange.generation, error, began_at=began_at, ended_at=self._now())
 
     async def _run(self, handler: Handler, exchange: Exchange) -> None:
         await handler(exchange, self._runner)

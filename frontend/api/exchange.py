@@ -15,6 +15,7 @@ from frontend.api.body_forms import ACCEPTED, BYTE_ORDER_MARK, as_utf8, codec_of
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.ignored import Ignored
 from frontend.api.nvext import HEADER_FIELDS
+from frontend.generation import Generation
 from protocol.error_answers import error_status
 from protocol.errors import (
     BodyTooLarge,
@@ -71,7 +72,10 @@ class Exchange:
         errors: how the endpoint says that something went wrong.
         rids: the client's own names of what is generated.
         abort_work: ends what is generated with what there is; returns False where it cannot.
+        generation: what runs for it, or ran; for the log.
     """
+
+    generation: Generation | None = None
 
     def __init__(
         self,
@@ -136,6 +140,11 @@ class Exchange:
             else:
                 self._note_form(name, value)
         self.deadline_unix_ms = int((now_unix_s + self.timeout_s) * 1000)
+
+    @property
+    def told_id(self) -> str:
+        """The id that its client is told: its own, or that in the mesh."""
+        return self._echoed_id.decode("latin-1")
 
     async def read_body(self) -> bytes:
         """The whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
@@ -274,7 +283,7 @@ class Exchange:
 
     def goes_by(self, rid: str) -> bool:
         """Whether a client may mean this one by `rid`: the id in its answer, its own x-request-id, or the rid that it gave."""
-        return self.request_id in rid or rid == self._echoed_id.decode("latin-1") or rid in self.rids
+        return self.request_id in rid or rid == self.told_id or rid in self.rids
 
     def abort(self) -> None:
         """End with what there is so far, or with an error where nothing can be shown."""

@@ -19,7 +19,9 @@ ExtraField = Literal["worker_id", "timing", "cached_tokens"]
 
 HEADER_FIELDS: Final = {
     b"x-worker-instance-id": "backend_instance_id",
+    b"x-dynamo-worker-instance-id": "backend_instance_id",
     b"x-dp-rank": "dp_rank",
+    b"x-dynamo-dp-rank": "dp_rank",
     b"x-data-parallel-rank": "dp_rank",
     b"x-dynamo-session-id": "session_id",
 }

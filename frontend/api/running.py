@@ -163,7 +163,7 @@ class Runner:
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
         generation = Generation(self._mesh, entry, self._recovery)
-        exchange.abort_work = generation.abort
+        exchange.abort_work, exchange.generation = generation.abort, generation
         try:
             await generation.start(requests, rules or output_rules(request))
         except BaseException:

@@ -4,9 +4,13 @@ import argparse
 import json
 import urllib.error
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from frontend.cli.direct_http import UNREACHABLE, get_json, open_url
+
+with suppress(ImportError):  # not every Python has it
+    import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  # gives input() its line editing and history
 
 SILENCE_S_MAX = 600.0
 """Between two pieces of an answer, the first one's queueing and prefill included: the frontend's own default limit of a request."""

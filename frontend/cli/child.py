@@ -83,8 +83,15 @@ class Child:
         return "\n".join(f"  [{self.name}] {line}" for line in list(self._lines)[-lines:])
 
     def why_it_cannot_start(self) -> str:
-        """The one line that a process prints which exits with EXIT_CANNOT_START; libraries may add to it on the way out."""
-        return next((line for line in reversed(self._lines) if "cannot start" in line), self._lines[-1] if self._lines else self.name)
+        """What a process says at last that exits with EXIT_CANNOT_START, or argparse's error, in one line. Libraries may say more on the
+        way out."""
+        lines = list(self._lines)
+        for index in reversed(range(len(lines))):
+            if "cannot start" in lines[index]:
+                return lines[index]
+            if ": error: " in lines[index]:
+                return " ".join(" ".join(lines[index:]).split())
+        return lines[-1] if lines else self.name
 
     async def stop(self, wait_s_max: float) -> None:
         """SIGTERM, wait, and kill whatever is left of its session."""

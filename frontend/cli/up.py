@@ -14,8 +14,9 @@ from frontend.cli.addresses import http_url, mesh_address_to_dial
 from frontend.cli.child import Child
 from frontend.cli.direct_http import UNREACHABLE, get_json
 from frontend.cli.progress import Progress, complain, how_to_join, how_to_talk, say
-from protocol.errors import EXIT_CANNOT_START
-from protocol.own_directory import OWN_MESH
+from frontend.settings import FrontendSettings
+from protocol.errors import EXIT_CANNOT_START, StartError
+from protocol.settings import parse_settings
 
 STOP_S_MAX = 10
 """How long children may take to finish what runs after Ctrl-C; then they are killed."""
@@ -26,6 +27,9 @@ RESTARTS_MAX = 5
 RESTART_PAUSE_S = 2.0
 POLL_S = 0.5
 
+FRONTEND_FLAGS = ("--http-host", "--http-port", "--mesh-bind", "--mesh-key-file", "--router-mode")
+"""Settings of the frontend that may also be said in front of `--`."""
+
 EXIT_USAGE = 2
 """argparse's exit code; as with EXIT_CANNOT_START, starting again would not help."""
 
@@ -35,17 +39,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-path", help="a Hugging Face model directory or hub id; without it the demo model is served")
     parser.add_argument("--workers", type=_positive, default=1, help="worker processes, each with an engine of its own (default 1)")
     parser.add_argument("--engine", choices=("sglang", "sim"), default="sglang", help="sim needs neither GPU nor model")
-    parser.add_argument("--http-host", default="127.0.0.1")
-    parser.add_argument("--http-port", type=_port, default=8000)
-    parser.add_argument("--mesh-bind", default=OWN_MESH, help=f"address that further workers may connect to (default {OWN_MESH})")
-    parser.add_argument("--mesh-key-file", help="file with 64 hex digits; needed as soon as the mesh leaves this host")
-    parser.add_argument("--router-mode", help="see python -m frontend --help")
+    for flag in FRONTEND_FLAGS:
+        parser.add_argument(flag, help="as of python -m frontend, environment variable included")
     parser.add_argument("--verbose", action="store_true", help="show everything that frontend and workers log")
 
 
 def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
     """Run until Ctrl-C; returns the exit code: 0 after Ctrl-C, that of the part that could not start otherwise."""
-    return asyncio.run(_Host(options, engine_argv).run())
+    given = {flag: getattr(options, flag.removeprefix("--").replace("-", "_")) for flag in FRONTEND_FLAGS}
+    frontend_argv = [item for flag, value in given.items() if value is not None for item in (flag, value)]
+    try:
+        settings = parse_settings(FrontendSettings, frontend_argv, prog="kvmesh up")
+        if not settings.http_port:
+            raise StartError("--http-port must be 1 to 65535 here, so that it is known where the frontend serves")
+    except StartError as error:
+        complain(f"kvmesh up cannot start: {error}")
+        return EXIT_CANNOT_START
+    return asyncio.run(_Host(options, settings, engine_argv).run())
+
+
+def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """`--system-port` for each worker, counted up from that of `engine_argv` or DYN_SYSTEM_PORT, and the other arguments.
+
+    A port is one worker's; 0 and -1 are good for all.
+    """
+    parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
+    parser.add_argument("--system-port", default=os.environ.get("DYN_SYSTEM_PORT"))
+    named, rest = parser.parse_known_args(engine_argv)
+    if named.system_port is None:
+        return [[] for _ in range(count)], rest
+    text: str = named.system_port
+    first = int(text) if text.isdecimal() else 0
+    return [["--system-port", str(first + number) if first else text] for number in range(count)], rest
 
 
 def worker_names(count: int, engine_argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -59,19 +84,21 @@ def worker_names(count: int, engine_argv: Sequence[str]) -> tuple[list[str], lis
 class _Host:
     """The processes of one host and what the person at the terminal is told of them."""
 
-    def __init__(self, options: argparse.Namespace, engine_argv: Sequence[str]) -> None:
-        self._url = http_url(options.http_host, options.http_port)
-        key = ["--mesh-key-file", options.mesh_key_file] if options.mesh_key_file else []
-        router = ["--router-mode", options.router_mode] if options.router_mode else []
+    def __init__(self, options: argparse.Namespace, settings: FrontendSettings, engine_argv: Sequence[str]) -> None:
+        self._url = http_url(settings.http_host, settings.http_port)
+        self._health_url = self._url + settings.http_svc_health_path
+        key = ["--mesh-key-file", settings.mesh_key_file] if settings.mesh_key_file else []
         model = ["--model-path", options.model_path] if options.model_path else []
         names, engine_argv = worker_names(options.workers, engine_argv)
-        dialled = ["--frontend", mesh_address_to_dial(options.mesh_bind), *key]
+        ports, engine_argv = system_ports(options.workers, engine_argv)
+        dialled = ["--frontend", mesh_address_to_dial(settings.mesh_bind), *key]
         self._how_to_join = how_to_join(dialled)
         self._frontend = Child(
             "frontend",
             [
-                *("-m", "frontend", "--http-host", options.http_host, "--http-port", str(options.http_port)),
-                *("--mesh-bind", options.mesh_bind, "--http-graceful-shutdown-timeout-secs", str(STOP_S_MAX - 3), *key, *router),
+                *("-m", "frontend", "--http-host", settings.http_host, "--http-port", str(settings.http_port)),
+                *("--mesh-bind", settings.mesh_bind, "--router-mode", settings.router_mode, *key),
+                *("--http-graceful-shutdown-timeout-secs", str(STOP_S_MAX - 3)),
                 *("--graceful-shutdown-grace-period-secs", "0"),  # no load balancer is to notice a Ctrl-C
             ],
             verbose=options.verbose,
@@ -81,11 +108,11 @@ class _Host:
                 f"worker-{number}",
                 [
                     *("-m", "workers", "--engine", options.engine, *dialled),
-                    *("--worker-id", name, "--graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *model, *engine_argv),
+                    *("--worker-id", name, "--graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *model, *port, *engine_argv),
                 ],
                 verbose=options.verbose,
             )
-            for number, name in enumerate(names)
+            for number, (name, port) in enumerate(zip(names, ports, strict=True))
         }
         self._served: set[str] = set()
         """Workers that the frontend called ready since their last start."""
@@ -154,7 +181,7 @@ class _Host:
         started_at = time.monotonic()
         announced = False
         while True:
-            ready = [worker for worker in await asyncio.to_thread(_ready_workers, self._url) if worker["worker_id"] in self._workers]
+            ready = [worker for worker in await asyncio.to_thread(_ready_workers, self._health_url) if worker["worker_id"] in self._workers]
             self._served.update(worker["worker_id"] for worker in ready)
             elapsed_s = time.monotonic() - started_at
             if not announced and len(self._served) == len(self._workers):
@@ -167,10 +194,10 @@ class _Host:
             await asyncio.sleep(POLL_S)
 
 
-def _ready_workers(url: str) -> list[dict[str, Any]]:
+def _ready_workers(health_url: str) -> list[dict[str, Any]]:
     """The ready workers as the frontend lists them, none while it is not up."""
     try:
-        health = get_json(url + os.environ.get("DYN_HTTP_SVC_HEALTH_PATH", "/health"), timeout_s=2, also_errors=True)
+        health = get_json(health_url, timeout_s=2, also_errors=True)
         return [worker for worker in health["workers"] if worker["ready"]]
     except (*UNREACHABLE, LookupError, TypeError):
         return []
@@ -180,11 +207,4 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 65_535:
-        raise argparse.ArgumentTypeError("must be 1 to 65535")
     return number

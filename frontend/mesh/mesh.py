@@ -283,7 +283,9 @@ class Mesh:
         if namesake is not None:
             same = namesake.hello.epoch == hello.epoch
             if not same and self._loop.time() - namesake.heard_at <= WORKER_SILENT_S_MAX:
-                log.error("two workers go by the name %s; the second is sent away", hello.worker_id)
+                if not namesake.has_double:
+                    log.error("two workers go by the name %s; the second is sent away as long as the first is here", hello.worker_id)
+                    namesake.has_double = True
                 self._wire.tell(identity, Refused(f"another worker goes by the name {hello.worker_id!r}", pause_s=DUPLICATE_PAUSE_S))
                 return
             self._lose(namesake, "restarted" if same else "died", "a newer connection took its place")

@@ -16,7 +16,7 @@ from protocol.sockets import OpenRouter
 
 log = logging.getLogger(__name__)
 
-COMPLAINTS_S: Final = 1.0
+COMPLAINTS_S: Final = 60.0
 """Between two log lines about malformed messages; all are counted."""
 
 

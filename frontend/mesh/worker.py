@@ -56,6 +56,8 @@ class Worker:
         self.subscriptions: list[Subscription] = []
         """Its KV events, one of each node of its engine; none if it publishes none, or none are wanted."""
         self.relay = RelayCounts()
+        self.has_double = False
+        """It was said that another worker goes by its name; that one asks again every few seconds."""
 
     @property
     def worker_id(self) -> str:

@@ -1,11 +1,15 @@
 """How a worker leaves: in peace, in time, in a hurry, or because its engine died. Seen by a frontend written by hand."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 
-from protocol.membership import Draining, Goodbye, Heartbeat
+from protocol.membership import Draining, Goodbye, Heartbeat, Loading
 from protocol.replies import Failed, Finished, StepBatch
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import worker_with_pages
@@ -115,3 +119,22 @@ def test_a_signal_while_the_engine_loads_ends_it_there_and_then(fleet: Fleet) ->
     fleet.wait_until(lambda: pages.status("/live") == 200, "it loads")
     worker.popen.send_signal(signal.SIGTERM)
     assert worker.popen.wait(30) == -signal.SIGTERM
+
+
+CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+"""A process id namespace, as a container has: the kernel spares its first process every signal that it has no handler for."""
+
+
+@pytest.mark.skipif(subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode != 0, reason="no namespaces here")
+def test_the_first_process_of_a_container_ends_while_it_loads(fleet: Fleet, peer: FrontendPeer) -> None:
+    arguments = ("--engine", "sim", "--frontend", fleet.mesh, "--sim-startup-s", "600")
+    container = subprocess.Popen([*CONTAINER, sys.executable, "-m", "workers", *arguments], start_new_session=True)
+    try:
+        peer.wait_for(Loading)
+        (worker,) = psutil.Process(container.pid).children()
+        worker.send_signal(signal.SIGTERM)
+        assert container.wait(30) == 128 + signal.SIGTERM
+    finally:
+        if container.poll() is None:
+            os.killpg(container.pid, signal.SIGKILL)
+            container.wait()

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import resource
 import socket
 import zlib
@@ -257,3 +258,21 @@ def test_a_frozen_engine_fails_the_probe_and_open_files_are_as_many_as_allowed(f
     limits = Path(f"/proc/{frontend.popen.pid}/limits").read_text()
     assert next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5] == [str(hard), str(hard)]
     assert "open files" not in frontend.output()
+
+
+def test_a_request_leaves_one_line_when_it_has_ended(shared: Fleet, http: httpx.Client) -> None:
+    def lines(request_id: str) -> list[str]:
+        return [line for line in shared.processes[0].output().splitlines() if f" {request_id} " in line]
+
+    asked = CHAT | {"n": 2, "stream": True}
+    http.post("/v1/chat/completions", json=asked, headers={"x-request-id": "my-own"}).raise_for_status()
+    http.post("/v1/chat/completions", json=CHAT | {"model": "a b\nc"}, headers={"x-request-id": "nobody"})
+    shared.wait_until(lambda: bool(lines("nobody")), "both are logged")
+    (line,) = lines("my-own")
+    assert re.search(
+        r"I frontend\.requests: my-own /v1/chat/completions model=demo worker=\S+/0(,\S+/0)? prompt=\d+ cached=\d+ completion=8 moves=0"
+        r" queued=0\.\d{3} first=\d\.\d{3} took=\d\.\d{3} length$",
+        line,
+    ), line
+    (line,) = lines("nobody")
+    assert re.search(r" nobody /v1/chat/completions model=- took=\d\.\d{3} model_not_found$", line), line

@@ -10,6 +10,7 @@ import openai
 import pytest
 import zmq
 
+from frontend.mesh.mesh import DUPLICATE_PAUSE_S
 from protocol.codec import decode_to_worker, encode
 from protocol.membership import Capacity, Goodbye, Heartbeat, Hello
 from protocol.replies import FileChunk
@@ -163,14 +164,18 @@ def test_a_mesh_with_a_key_admits_only_its_holders(fleet: Fleet, tmp_path: Path)
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text("ab" * 32)
     wrong.write_text("cd" * 32)
-    fleet.frontend("--mesh-key-file", str(right))
-    fleet.worker(*SIM, "--worker-id", "stranger")
-    fleet.worker(*SIM, "--worker-id", "impostor", "--mesh-key-file", str(wrong))
+    frontend = fleet.frontend("--mesh-key-file", str(right))
+    stranger = fleet.worker(*SIM, "--worker-id", "stranger")
+    impostor = fleet.worker(*SIM, "--worker-id", "impostor", "--mesh-key-file", str(wrong))
     fleet.worker(*SIM, "--worker-id", "friend", "--mesh-key-file", str(right))
     fleet.wait_for_workers(1)
     with fleet.client() as client:
         assert client.completions.create(model="demo", prompt="hi").choices[0].text
     assert [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"]] == ["friend"]
+    # Either side says what keeps the others out.
+    assert "somebody tried to join the mesh and could not" in frontend.output()
+    for worker, why in ((stranger, "it has a mesh key and this worker none"), (impostor, "it has another mesh key")):
+        fleet.wait_until(lambda worker=worker, why=why: why in worker.output(), f"it says {why}")
 
 
 def _requests(fleet: Fleet) -> int:
@@ -260,15 +265,20 @@ def test_where_load_is_shed_a_request_that_every_worker_refuses_is_refused(fleet
         assert (raised.value.status_code, raised.value.code) == (503, "overloaded")
 
 
-def test_two_workers_of_one_name_do_not_displace_each_other(fleet: Fleet) -> None:
-    fleet.frontend()
-    fleet.worker(*SIM, "--worker-id", "twin")
+def test_two_workers_of_one_name_do_not_displace_each_other_and_the_second_takes_over(fleet: Fleet) -> None:
+    frontend = fleet.frontend()
+    first = fleet.worker(*SIM, "--worker-id", "twin")
     fleet.wait_for_workers(1)
     second = fleet.worker(*SIM, "--worker-id", "twin")
     fleet.wait_until(lambda: "refuses us" in second.output(), "the second twin is told")
     with fleet.client() as client:
         for _ in range(5):
             assert client.completions.create(model="demo", prompt="hi").choices[0].text
+    time.sleep(2 * DUPLICATE_PAUSE_S)  # it asks again, and is refused again
+    first.stop()
+    fleet.wait_until(lambda: "accepted us" in second.output(), "the second twin is taken")
+    assert second.output().count("refuses us") == 1
+    assert frontend.output().count("two workers go by the name twin") == 1
 
 
 def test_a_worker_that_leaves_while_it_joins_leaves_nothing_behind(fleet: Fleet) -> None:

@@ -18,8 +18,10 @@ import pytest
 
 from frontend.cli.addresses import http_url, mesh_address_to_dial
 from frontend.cli.child import LINE_BYTES_MAX, Child
+from frontend.cli.main import main
 from frontend.cli.progress import how_to_talk
-from frontend.cli.up import worker_names
+from frontend.cli.up import system_ports, worker_names
+from protocol.packaging import VERSION
 from tests.fleet.processes import Fleet, Process, free_port
 
 SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")
@@ -54,6 +56,12 @@ def alive(sessions: list[int]) -> list[str]:
     return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
 
 
+def only_line(up: Process) -> str:
+    """What it said, beside how far it was on a busy machine."""
+    (line,) = [line for line in up.output().splitlines() if "workers ready" not in line]
+    return line
+
+
 def wait_until(condition: Callable[[], bool], what: str, *, wait_s_max: float = GONE_S_MAX) -> None:
     deadline = time.monotonic() + wait_s_max
     while not condition():
@@ -80,12 +88,22 @@ def chat(*arguments: str, say: str = "", env: dict[str, str] | None = None) -> "
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Process]]:
-    """Two workers, whatever proxy the environment names."""
+    """Two workers, whatever proxy the environment names, and all else by the environment."""
     fleet = Fleet(tmp_path_factory.mktemp("up"))
-    up = start_up(fleet, "--workers", "2", env={**DEAD_PROXY, "KVMESH_WORKER_ID": "here"})
+    addresses = {"KVMESH_HTTP_PORT": str(fleet.http_port), "KVMESH_MESH_BIND": fleet.mesh, "DYN_SYSTEM_PORT": str(system_port_pair())}
+    command = ["-c", MAIN, "up", "--engine", "sim", "--workers", "2", "--", *SIM]
+    up = fleet.launch("up", command, env={**DEAD_PROXY, **addresses, "KVMESH_WORKER_ID": "here"})
     fleet.wait_until(lambda: "curl" in up.output(), "it says how to talk to it")
     yield fleet, up
     fleet.stop()
+
+
+def system_port_pair() -> int:
+    """A free port with a free one behind it; they are handed out from the highest down."""
+    upper = free_port()
+    while (lower := free_port()) != upper - 1:
+        upper = lower
+    return lower
 
 
 def test_up_serves_and_says_how_to_talk_to_it(served: tuple[Fleet, Process]) -> None:
@@ -204,9 +222,30 @@ def test_a_taken_port_is_one_line_and_exit_code_3(fleet: Fleet) -> None:
     with socket.create_server(("127.0.0.1", fleet.http_port)):
         up = start_up(fleet, "--workers", "2")
         assert up.popen.wait(60) == 3
-    (line,) = up.output().splitlines()
+    line = only_line(up)
     assert line.startswith(f"kvmesh frontend cannot start: cannot serve HTTP on 127.0.0.1:{fleet.http_port}: Address already in use")
     assert up.children_left() == []
+
+
+def test_a_taken_mesh_is_one_line_and_says_what_to_do(served: tuple[Fleet, Process], fleet: Fleet) -> None:
+    up = fleet.launch("up", ["-c", MAIN, "up", "--engine", "sim", "--http-port", str(fleet.http_port), "--mesh-bind", served[0].mesh])
+    assert up.popen.wait(60) == 3
+    line = only_line(up)
+    assert line.startswith(f"kvmesh frontend cannot start: cannot bind the mesh to {served[0].mesh}: Address already in use")
+    assert line.endswith("another address is given by --mesh-bind")
+
+
+def test_what_is_for_the_engines_is_told_to_go_behind_the_dashes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["up", "--workers", "2", "--tp", "2"])
+    assert ended.value.code == 2
+    assert "what is for the engines goes behind --: kvmesh up -- --tp 2" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"kvmesh {VERSION}\n")
 
 
 @pytest.mark.parametrize(
@@ -214,12 +253,13 @@ def test_a_taken_port_is_one_line_and_exit_code_3(fleet: Fleet) -> None:
     [
         (("--no-such-flag",), 3, "kvmesh worker cannot start: the sim engine does not know: --no-such-flag"),
         (("--log-level", "loud"), 2, "--log-level"),
+        (("--kvmesh-config", __file__), 2, f'in "{__file__}", line 1'),
     ],
 )
 def test_a_worker_that_cannot_start_ends_it_with_the_workers_line(fleet: Fleet, arguments: tuple[str, ...], code: int, why: str) -> None:
     up = start_up(fleet, worker_arguments=arguments)
     assert up.popen.wait(60) == code
-    (line,) = up.output().splitlines()
+    line = only_line(up)
     assert why in line
 
 
@@ -257,7 +297,7 @@ def test_a_mesh_open_to_other_hosts_is_served_on_this_one(fleet: Fleet, tmp_path
 def test_an_open_mesh_without_a_key_is_one_line(fleet: Fleet) -> None:
     up = start_up(fleet, "--mesh-bind", "tcp://0.0.0.0:5550")
     assert up.popen.wait(60) == 3
-    (line,) = up.output().splitlines()
+    line = only_line(up)
     assert "--mesh-key-file" in line
 
 
@@ -359,6 +399,15 @@ def test_worker_names_come_from_the_flag_then_the_environment(monkeypatch: pytes
     assert worker_names(2, ["--worker-id=flag", "--tp", "2"]) == (["flag-0", "flag-1"], ["--tp", "2"])
     monkeypatch.delenv("KVMESH_WORKER_ID")
     assert worker_names(2, [])[0] != worker_names(2, [])[0]
+
+
+def test_each_worker_has_a_system_port_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DYN_SYSTEM_PORT", raising=False)
+    assert system_ports(2, ["--tp", "2"]) == ([[], []], ["--tp", "2"])
+    monkeypatch.setenv("DYN_SYSTEM_PORT", "9090")
+    assert system_ports(2, []) == ([["--system-port", "9090"], ["--system-port", "9091"]], [])
+    for same in ("0", "-1", "nonsense"):
+        assert system_ports(2, [f"--system-port={same}"]) == ([["--system-port", same]] * 2, [])
 
 
 def test_the_commands_survive_names_that_a_shell_would_read() -> None:

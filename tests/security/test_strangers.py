@@ -26,8 +26,8 @@ SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", 
 MAIN = "from frontend.cli.main import main; raise SystemExit(main())"
 NOBODY = 65_534
 DESCRIPTORS = 1_024
-SERVED_S_MAX = 5.0
-"""For a chat of two tokens, beside an attack, on a machine that does other things as well."""
+SERVED_S_MAX = 20.0
+"""For a chat of two tokens, beside an attack, on a machine that does much else. An attack that works takes what it takes for good."""
 
 GREETING = b"\xff" + b"\0" * 8 + b"\x7f" + b"\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\0" + b"\0" * 31
 LONG_FRAME = b"\x02" + (64 * 2**20 - 16).to_bytes(8, "big")

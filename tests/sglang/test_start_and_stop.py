@@ -49,14 +49,16 @@ cpu = activate_if_cpu_host([])
 print(parse_server_args(["--dp-size", "2"], cpu=cpu, kv_events=True).kv_events_config)
 print(parse_server_args(["--disable-radix-cache"], cpu=cpu, kv_events=True).kv_events_config)
 print(parse_server_args([], cpu=cpu, kv_events=False).kv_events_config)
-print(parse_server_args([], cpu=cpu, kv_events=False).model_path)
+demo = parse_server_args(["--skip-tokenizer-init"], cpu=cpu, kv_events=False)
+print(demo.skip_tokenizer_init)
+print(demo.model_path)
 """
 
 
 def test_without_arguments_the_demo_model_is_served_and_tells_its_kv_events(python):
     done = python("-c", _DEFAULTS)
-    two_ranks, without_cache, unwanted, model = done.stdout.splitlines()[-4:]
-    assert model == str(demo_model_dir())
+    two_ranks, without_cache, unwanted, skips_tokenizer, model = done.stdout.splitlines()[-5:]
+    assert (skips_tokenizer, model) == ("False", str(demo_model_dir()))
     assert (without_cache, unwanted) == ("None", "None")
     config = json.loads(two_ranks)
     assert (config["publisher"], config["bind"]) == ("zmq", True)
@@ -97,7 +99,6 @@ BAD = {
     "unknown flag": (["--model-path", "x", "--no-such-flag"], "no-such-flag"),
     "wrong type": (["--page-size", "many"], "page-size"),
     "no such file": (["--config", "nowhere.yaml"], "nowhere.yaml"),
-    "skip tokenizer": (["--model-path", "x", "--skip-tokenizer-init"], "skip-tokenizer-init"),
 }
 
 _PARSE = """
@@ -122,11 +123,13 @@ def test_a_bad_argument_is_said_in_one_line(python):
     assert "usage" not in done.stderr
 
 
-def test_a_model_that_cannot_be_loaded_is_a_start_error(python, tmp_path):
-    (tmp_path / "config.json").write_text('{"architectures": ["NoSuchModel"], "model_type": "qwen3"}')
+def test_what_a_scheduler_cannot_load_is_said_in_its_own_words(python, tmp_path):
+    for file in demo_model_dir().glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
     done = python(str(__file__).replace("test_start_and_stop", "engine_process"), "ipc:///dev/null", "--model-path", str(tmp_path))
     assert done.returncode == 3, done.stderr[-3000:]
-    assert sum(line.startswith("StartError: SGLang could not start: ") for line in done.stderr.splitlines()) == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("StartError: ")]
+    assert line.startswith(f"StartError: SGLang could not start: RuntimeError: Cannot find any model weights with `{tmp_path}`")
 
 
 def test_help_has_every_argument_of_sglang(python):

@@ -3,12 +3,24 @@
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict
+from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from protocol.error_answers import error_body, error_status
-from protocol.errors import BodyTooLarge, InternalFault, MeshError, MethodNotAllowed, RouteNotFound, UnsupportedMediaType
+from protocol.errors import (
+    BodyTooLarge,
+    ClientGone,
+    InternalFault,
+    InvalidRequest,
+    MeshError,
+    MethodNotAllowed,
+    Overloaded,
+    RouteNotFound,
+    UnsupportedMediaType,
+)
 from workers.system.board import Board
 from workers.system.controls import Controls
 from workers.system.exposition import CONTENT_TYPE, exposition
@@ -24,6 +36,9 @@ CONTROLS_PATH: Final = "/engine/"
 CONTROL_BYTES_MAX: Final = 64 * 1024
 """Body of a control: some names and paths."""
 
+CONTROLS_ASKED_MAX: Final = 16
+"""At once. They are done one after the other, and hold their connections meanwhile: the rest is for probes."""
+
 _JSON: Final = b"application/json"
 _Page = Callable[[], tuple[int, bytes, bytes]]
 """Status, content type, body."""
@@ -36,10 +51,22 @@ class SystemPages:
 
     Args:
         live_path, health_path: where /live and /health are, for probes configured elsewhere.
+        this_host_only: nobody else reaches the server, so that whoever asks under a name is a web page whose name was made to stand for
+            this host (DNS rebinding).
     """
 
-    def __init__(self, board: Board, controls: Controls, *, live_path: str = "/live", health_path: str = "/health") -> None:
+    def __init__(
+        self,
+        board: Board,
+        controls: Controls,
+        *,
+        live_path: str = "/live",
+        health_path: str = "/health",
+        this_host_only: bool = True,
+    ) -> None:
         self._board = board
+        self._this_host_only = this_host_only
+        self._controls_asked = 0
         self._controls = controls
         self._pages: dict[str, _Page] = {live_path: self._live, "/ready": self._ready, health_path: self._health, "/metrics": self._metrics}
 
@@ -47,11 +74,13 @@ class SystemPages:
         """One request. Only a control's body is read."""
         if scope["type"] != "http":
             return
-        if scope["path"].startswith(CONTROLS_PATH):
+        if self._this_host_only and not _names_this_host(_header(scope, b"host")):
+            status, content_type, body = 403, _JSON, error_body(InvalidRequest("The Host header must be an IP address or localhost."))
+        elif scope["path"].startswith(CONTROLS_PATH):
             status, content_type, body = await self._control(scope, receive)
         else:
             status, content_type, body = self._answer(scope["method"], scope["path"])
-        headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+        headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
@@ -64,14 +93,23 @@ class SystemPages:
         return page()
 
     async def _control(self, scope: Message, receive: Receive) -> tuple[int, bytes, bytes]:
-        """JSON in, JSON out. Its media type is required, since a web page of a stranger cannot send it to this host unasked."""
+        """JSON in, JSON out, and not for web pages: a browser says where a POST comes from, and cannot send this media type unasked."""
+        if _header(scope, b"origin"):
+            return 403, _JSON, error_body(InvalidRequest(f"{CONTROLS_PATH} is not for web pages."))
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{CONTROLS_PATH} takes POST.")
-            media_type = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
+            media_type = _header(scope, b"content-type").split(b";")[0].strip().lower()
             if media_type != _JSON:
                 raise UnsupportedMediaType("The body must be JSON, and content-type: application/json say so.")
-            answer = await self._controls.ask(scope["path"].removeprefix(CONTROLS_PATH), await _body(receive))
+            body = await _body(receive)
+            if self._controls_asked >= CONTROLS_ASKED_MAX:
+                raise Overloaded(f"{self._controls_asked} others ask something of this worker.")
+            self._controls_asked += 1
+            try:
+                answer = await self._controls.ask(scope["path"].removeprefix(CONTROLS_PATH), body)
+            finally:
+                self._controls_asked -= 1
             return 200, _JSON, _encode(answer)
         except MeshError as error:
             return _error(error)
@@ -118,11 +156,26 @@ async def _body(receive: Receive) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("The client left.")
         body += message.get("body", b"")
         if len(body) > CONTROL_BYTES_MAX:
             raise BodyTooLarge(f"The body may have at most {CONTROL_BYTES_MAX} bytes.")
         if not message.get("more_body"):
             return bytes(body)
+
+
+def _header(scope: Message, name: bytes) -> bytes:
+    return dict(scope["headers"]).get(name, b"")
+
+
+def _names_this_host(host: bytes) -> bool:
+    """Whether a Host header could be that of a request from this host; HTTP/1.0 has none."""
+    try:
+        name = urlsplit(f"//{host.decode('latin-1')}").hostname or ""
+        return name in ("", "localhost") or bool(ip_address(name))
+    except ValueError:
+        return False
 
 
 def _error(error: MeshError) -> tuple[int, bytes, bytes]:

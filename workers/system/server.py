@@ -9,15 +9,14 @@ from typing import Final
 import uvicorn
 
 from protocol.errors import StartError
+from protocol.log_floods import quieten_http_server
+from workers.system.guarded_protocol import SystemProtocol
 from workers.system.pages import SystemPages
 
 log = logging.getLogger(__name__)
 
 _STOP_S_MAX: Final = 2.0
 """uvicorn looks ten times a second whether it should stop; a client that hangs on is not waited for."""
-
-_CONNECTIONS_MAX: Final = 64
-"""Open at once: a few probes and scrapers. More are answered 503."""
 
 
 class SystemServer:
@@ -39,14 +38,12 @@ class SystemServer:
         config = uvicorn.Config(
             pages,
             loop="asyncio",
-            http="h11",
+            http=SystemProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=_CONNECTIONS_MAX,
-            timeout_keep_alive=5,
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
@@ -61,6 +58,7 @@ class SystemServer:
         """Begin to answer."""
         host, port = self._socket.getsockname()[:2]
         log.info("system server on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        quieten_http_server()
         self._thread.start()
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from frontend.drain import CUT_S_MAX
 from frontend.settings import FrontendSettings
 from workers.settings import WorkerSettings
 
@@ -48,3 +49,47 @@ def test_secrets_named_by_services_are_declared() -> None:
     compose = _compose("docker-compose.yml")
     for service in compose["services"].values():
         assert set(service.get("secrets", [])) <= set(compose["secrets"])
+
+
+def _dockerfiles() -> list[str]:
+    return [file.read_text() for file in sorted((ROOT / "deploy").glob("Dockerfile.*"))]
+
+
+def test_what_is_copied_is_not_ignored_and_nothing_else_is_sent() -> None:
+    first, *rest = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert first == "*"
+    sent = {line.removeprefix("!") for line in rest if line.startswith("!")}
+    copied = {source for text in _dockerfiles() for found in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for source in found.split()}
+    assert copied == sent
+
+
+def test_a_change_of_the_sources_installs_none_of_their_needs_again() -> None:
+    for text in _dockerfiles():
+        needs, sources = text.index("/tmp/needs.txt &&"), text.index("COPY protocol")
+        assert needs < sources
+        assert "pip install --no-deps ." in text[sources:].replace("--no-cache-dir ", "")
+
+
+def test_the_user_of_the_images_owns_what_is_mounted_into_their_home() -> None:
+    for text in _dockerfiles():
+        assert "useradd --create-home --uid 1000 kvmesh" in text
+    services = _compose("docker-compose.yml")["services"]
+    homes = [mount for mount in services["frontend"]["tmpfs"] if mount.startswith("/home/kvmesh")]
+    assert homes == ["/home/kvmesh:uid=1000,gid=1000,mode=0700"]  # without options it is root's, and so is a volume on what is not there
+    assert services["worker-0"]["volumes"] == ["cache:/home/kvmesh/.cache"]
+    assert "install -d -o kvmesh -g kvmesh /home/kvmesh/.cache" in _dockerfiles()[1]
+
+
+def test_every_service_is_reaped_for_and_has_the_time_to_drain() -> None:
+    services = _compose("docker-compose.yml")["services"]
+    assert all(service["init"] is True for service in services.values())
+    assert services["frontend"]["stop_grace_period"] == "45s"
+    assert FrontendSettings().http_graceful_shutdown_timeout_secs < 45 - CUT_S_MAX
+    assert services["worker-0"]["stop_grace_period"] == "16m"
+    assert WorkerSettings().graceful_shutdown_timeout_secs < 16 * 60
+
+
+def test_the_health_check_asks_no_proxy() -> None:
+    text = _dockerfiles()[0]
+    assert "http.client" in text[text.index("HEALTHCHECK") :]
+    assert "urllib" not in text

@@ -27,6 +27,13 @@ def test_the_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_pat
     assert parse_settings(Sample, ["--config", str(file), "--port", "4"], prog="x").port == 4
 
 
+def test_the_reference_products_variable_counts_where_ours_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYN_HTTP_PORT", "9001")
+    assert parse_settings(FrontendSettings, [], prog="x").http_port == 9001
+    monkeypatch.setenv("KVMESH_HTTP_PORT", "9002")
+    assert parse_settings(FrontendSettings, [], prog="x").http_port == 9002
+
+
 def test_repeated_flags_replace_the_default() -> None:
     assert parse_settings(Sample, ["--peers", "b", "--peers", "c", "--fast"], prog="x") == Sample(peers=("b", "c"), fast=True)
 

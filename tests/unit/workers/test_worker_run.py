@@ -63,6 +63,14 @@ def test_a_defect_is_not_taken_for_a_start_error(monkeypatch: pytest.MonkeyPatch
         subject.run(["--engine", "sim", "--frontend", "tcp://127.0.0.1:1"])
 
 
+def test_a_host_for_frontends_says_in_one_line_what_it_lacks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(subject, "find_spec", lambda _: None)
+    assert subject.run(["--frontend", "tcp://127.0.0.1:1"]) == EXIT_CANNOT_START
+    assert capsys.readouterr().err.startswith("kvmesh worker cannot start: SGLang is not installed here, only what a frontend needs: pip")
+    assert subject.run(["--help"]) == 0
+    assert "--worker-id" in capsys.readouterr().out
+
+
 def test_sglang_logs_at_the_level_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
     engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv, **_: seen.append(list(argv))))

@@ -1,0 +1,40 @@
+"""Says that somebody cannot join the mesh for want of the key, who would otherwise try for ever and nobody know why it does not come."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import zmq
+
+log = logging.getLogger(__name__)
+
+SAID_EVERY_S: Final = 60.0
+"""A worker tries every two seconds, a scanner more often."""
+
+_REASONS: Final[dict[int, str]] = {
+    zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "one side has a mesh key and the other none",
+    zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "it has another mesh key",
+}
+
+
+class FailedHandshakes:
+    """Counts them and says so in the log, now and then.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said_at = -SAID_EVERY_S
+        self._unsaid = 0
+
+    def note(self, reason: int) -> None:
+        """A handshake failed; `reason` is the value of ZMQ's event."""
+        self._unsaid += 1
+        now = self._clock()
+        if now - self._said_at < SAID_EVERY_S:
+            return
+        why = _REASONS.get(reason, "it does not speak as a worker does")
+        log.warning("somebody tried to join the mesh and could not (%d times since this was last said): %s", self._unsaid, why)
+        self._said_at, self._unsaid = now, 0

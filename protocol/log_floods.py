@@ -1,0 +1,40 @@
+"""Keeps what strangers can cause as often as they like from filling the log: one line of a kind a minute, with their number."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+SAID_EVERY_S: Final = 60.0
+
+HTTP_SERVER_LOGGER: Final = "uvicorn.error"
+"""Warns of every request that is none, with some few constant texts."""
+
+
+class OnceAMinute(logging.Filter):
+    """For a logger whose warnings are constant texts: lets the first of each pass, and then one a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seen: dict[str, tuple[float, int]] = {}
+        """Text → when it was last said, and how often it came since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is said; how many were not is added to it."""
+        if record.levelno != logging.WARNING:
+            return True
+        text, now = str(record.msg), self._clock()
+        said_at, unsaid = self._seen.get(text, (now - SAID_EVERY_S, 0))
+        if now - said_at < SAID_EVERY_S:
+            self._seen[text] = said_at, unsaid + 1
+            return False
+        self._seen[text] = now, 0
+        if unsaid:
+            record.msg = f"{text} ({unsaid} more since this was last said)"
+        return True
+
+
+def quieten_http_server() -> None:
+    """To be called once in a process that runs an HTTP server."""
+    logging.getLogger(HTTP_SERVER_LOGGER).addFilter(OnceAMinute())

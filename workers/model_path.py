@@ -1,0 +1,38 @@
+"""What is wrong with a model's path, found before SGLang is imported for it: SGLang would take it for a name on the hub."""
+
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import StartError
+
+_LOCAL: Final = ("/", "./", "../", "~")
+"""How a path begins that can be no name on the hub."""
+
+_CONFIGURATIONS: Final = ("config.json", "params.json")
+"""Hugging Face's and Mistral's; without either no directory is a model."""
+
+
+def check_model_path(given: str) -> None:
+    """Refuse a path where there is no model. A name on the hub, or an address, is SGLang's to judge.
+
+    Raises:
+        StartError: nothing is there, or no model.
+    """
+    path = Path(given)
+    if not given:
+        return
+    if not path.exists():
+        if given.startswith(_LOCAL):
+            raise StartError(f"--model-path {given}: there is nothing at this path{_unexpanded(given)}")
+        return
+    if path.is_dir() and not any((path / name).is_file() for name in _CONFIGURATIONS):
+        raise StartError(f"--model-path {given}: the directory is no model, as it has no config.json{_single_file(path)}")
+
+
+def _unexpanded(given: str) -> str:
+    return " (no shell has expanded the ~)" if given.startswith("~") else ""
+
+
+def _single_file(path: Path) -> str:
+    name = min((file.name for file in path.glob("*.gguf")), default=None)
+    return "" if name is None else f"; a GGUF model is named by its file: {path / name}"

@@ -1,0 +1,48 @@
+"""HTTP for probes: one request a connection, within a time, so that whoever only holds connections takes no place from a probe."""
+
+import asyncio
+from typing import Final, cast
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+CONNECTIONS_MAX: Final = 64
+"""Open at once: a few probes and scrapers. A newcomer takes the place of the oldest that has yet to ask something."""
+
+REQUEST_S_MAX: Final = 10.0
+"""From a connection's start to the end of its request, and again for its answer to be taken: within a host or a cluster."""
+
+
+class SystemProtocol(H11Protocol):
+    """uvicorn's protocol on h11 with these bounds. What is asked of a worker (controls.py) may take its time."""
+
+    accepted_at: float = 0.0
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        self.accepted_at = self.loop.time()
+        self._late = self.loop.call_later(REQUEST_S_MAX, self._judge)
+        # What was aborted in this turn of the loop is still among the connections.
+        connections = cast("set[SystemProtocol]", self.connections)
+        here = [each for each in connections if not each.transport.is_closing()]
+        if len(here) > CONNECTIONS_MAX:
+            min(
+                (each for each in here if not each.works), key=lambda each: each.accepted_at
+            ).transport.abort()  # ourselves, if all others work
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+    @property
+    def works(self) -> bool:
+        """Whether a whole request is here and its answer is being made."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.more_body and not cycle.response_started  # pyright: ignore[reportUnnecessaryComparison]
+
+    def _judge(self) -> None:
+        if self.works:
+            self._late = self.loop.call_later(REQUEST_S_MAX, self._judge)
+        else:
+            self.transport.abort()
