@@ -39,7 +39,9 @@ class Door:
     Give `receive` to the SocketPump, and close both.
     """
 
-    def __init__(self, socket: Socket, *, newcomers_max: int = NEWCOMERS_MAX, silent_s_max: float = SILENT_S_MAX) -> None:
+    def __init__(
+        self, context: "zmq.Context[Socket]", socket: Socket, *, newcomers_max: int = NEWCOMERS_MAX, silent_s_max: float = SILENT_S_MAX
+    ) -> None:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._newcomers_max = newcomers_max if descriptors < 0 else min(newcomers_max, descriptors // _SHARE_OF_DESCRIPTORS)
         self._silent_s_max = silent_s_max
@@ -57,7 +59,7 @@ class Door:
             return
         address = f"inproc://door-{id(self)}"
         socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-        events = socket.context.socket(zmq.PAIR)
+        events = context.socket(zmq.PAIR)
         events.setsockopt(zmq.RCVHWM, 0)  # or ZMQ's thread waits for us; what waits here is bounded by what it can accept meanwhile
         events.connect(address)
         self._events = SocketPump(events, self._on_event)
