@@ -69,7 +69,7 @@ def meet_as_scheduler(server_args: Any, port_args: Any) -> None:
 
 def stays_on_one_node(server_args: Any) -> bool:
     """Whether all ranks are on this node, and none from others can join while it runs (SGLang's elastic expert parallelism)."""
-    return server_args.nnodes == 1 and server_args.elastic_ep_backend is None
+    return server_args.nnodes == 1 and server_args.elastic_ep_backend in (None, "none")
 
 
 def directory_of(port_args: Any) -> Path | None:
