@@ -71,7 +71,7 @@ async def serve(settings: FrontendSettings) -> None:
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()
     router = _mesh_socket(context, settings.mesh_bind, key)
-    door = Door(router, on_failure=FailedHandshakes(time.monotonic).note)
+    door = Door(context, router, on_failure=FailedHandshakes(time.monotonic).note)
     metrics = FrontendMetrics()
     budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None

@@ -11,7 +11,7 @@ import resource
 import socket as sockets
 import struct
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 import zmq
@@ -48,6 +48,7 @@ class Door:
 
     def __init__(
         self,
+        context: "zmq.Context[Socket]",
         socket: Socket,
         *,
         on_failure: Callable[[int], None] | None = None,
@@ -69,7 +70,6 @@ class Door:
         self._on_failure = on_failure
         address = f"inproc://door-{id(self)}"
         socket.monitor(address, _FAILURES if self._port is None else _FAILURES | _COMINGS)
-        context = cast("zmq.Context[Socket]", socket.context)
         events = context.socket(zmq.PAIR)
         events.setsockopt(zmq.RCVHWM, 0)  # or ZMQ's thread waits for us; what waits here is bounded by what it can accept meanwhile
         events.connect(address)

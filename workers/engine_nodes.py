@@ -26,6 +26,11 @@ MEET_S_MAX: Final = 600.0
 
 _AGAIN_S: Final = 0.5
 
+_HERE: Final = b"H"
+"""What a node begins with, its rank behind it, until it hears _HEARD, which it says back with its rank."""
+
+_HEARD: Final = b"h"
+
 log = logging.getLogger(__name__)
 
 
@@ -62,25 +67,30 @@ def gather(address: str, nodes: int, key: MeshKey | None, *, within_s: float = M
     host, _, port = address.removeprefix("tcp://").rpartition(":")
     own = str(socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)[0][4][0])
     found: dict[bytes, str] = {}
+    answered: set[bytes] = set()
+    """Ranks that know that they were found: ZMQ throws away what a peer has not read when we close."""
     context: zmq.Context[Socket] = zmq.Context()
     try:
         router = bound_router(context, f"tcp://[{own}]:{port}" if ":" in own else f"tcp://{own}:{port}", key)
         log.info("waiting at %s for the other %d nodes of the engine", address, nodes - 1)
         deadline = time.monotonic() + within_s
-        while len(found) < nodes - 1:
+        while len(answered) < nodes - 1:
             if not router.poll(max(0, int(1_000 * (deadline - time.monotonic())))):
-                raise StartError(f"only {len(found) + 1} of the engine's {nodes} nodes were at {address} within {within_s:g} s")
+                raise StartError(f"only {len(answered) + 1} of the engine's {nodes} nodes were at {address} within {within_s:g} s")
             identity, *told = router.recv_multipart(copy=False)
-            if len(told) != 1 or not told[0].bytes.isdigit():  # a worker that takes this for a frontend
-                continue
-            found[told[0].bytes] = _plain(str(told[0].get("Peer-Address")))
-            router.send_multipart([identity.bytes, b""])
+            word, rank = told[0].bytes[:1], told[0].bytes[1:]
+            if word == _HERE:
+                found[rank] = _plain(str(told[0].get("Peer-Address")))
+                router.send_multipart([identity.bytes, _HEARD])
+            elif word == _HEARD and rank in found:
+                answered.add(rank)
+            # Anything else is a worker that takes this for a frontend.
         log.info("the engine's nodes: %s", ", ".join([own, *found.values()]))
         return list(dict.fromkeys([own, *found.values()]))
     finally:
         if key is not None:
             key.close()  # its thread belongs to this context, and the next ones want one of theirs
-        context.destroy()  # what was answered leaves within the linger time
+        context.destroy(linger=0)
 
 
 def announce(address: str, node_rank: int, key: MeshKey | None, *, within_s: float = MEET_S_MAX) -> None:
@@ -95,12 +105,13 @@ def announce(address: str, node_rank: int, key: MeshKey | None, *, within_s: flo
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             if dealer.poll(int(1_000 * _AGAIN_S), zmq.POLLOUT):
-                dealer.send(b"%d" % node_rank, zmq.DONTWAIT)
+                dealer.send(_HERE + b"%d" % node_rank, zmq.DONTWAIT)
                 if dealer.poll(int(1_000 * _AGAIN_S)):
+                    dealer.send(_HEARD + b"%d" % node_rank, zmq.DONTWAIT)
                     return
         raise StartError(f"the engine's first node did not answer at {address} within {within_s:g} s")
     finally:
-        context.destroy(linger=0)
+        context.destroy()  # the last word leaves within the linger time
 
 
 def _plain(address: str) -> str:

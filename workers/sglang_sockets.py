@@ -46,7 +46,7 @@ def meet_as_controller(server_args: Any, port_args: Any) -> None:
     from sglang.srt.managers import data_parallel_controller  # noqa: PLC0415
 
     meet_in(directory)
-    if server_args.nnodes == 1:
+    if stays_on_one_node(server_args):
         data_parallel_controller.get_zmq_socket_on_host = partial(_bound_in, directory)
         data_parallel_controller.DataParallelController._broadcast_worker_ports = _told_to_nobody
 
@@ -57,7 +57,7 @@ def meet_as_scheduler(server_args: Any, port_args: Any) -> None:
 
     ZmqEventPublisher.offset_endpoint_port = staticmethod(partial(_of_rank, ZmqEventPublisher.offset_endpoint_port))
     directory = directory_of(port_args)
-    if server_args.nnodes != 1 or directory is None:
+    if directory is None or not stays_on_one_node(server_args):
         return
     # One port a world, and with it one file; SGLang names shared memory after the port, where there is one.
     world = str(port_args.nccl_port)
@@ -65,6 +65,11 @@ def meet_as_scheduler(server_args: Any, port_args: Any) -> None:
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", world)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK_INTERFACE)
+
+
+def stays_on_one_node(server_args: Any) -> bool:
+    """Whether all ranks are on this node, and none from others can join while it runs (SGLang's elastic expert parallelism)."""
+    return server_args.nnodes == 1 and server_args.elastic_ep_backend in (None, "none")
 
 
 def directory_of(port_args: Any) -> Path | None:
@@ -80,7 +85,7 @@ def _ports(make: Callable[..., Any], directory: Path, server_args: Any, dp_rank:
 
     if server_args.node_rank:  # SGLang has these nodes make sure that the first one's ports are free here, which they never bind
         module.wait_port_available = _as_it_is
-    if server_args.nnodes != 1 or not module.attn_dp_enabled_of(module.resolving_view(server_args)):
+    if not stays_on_one_node(server_args) or not module.attn_dp_enabled_of(module.resolving_view(server_args)):
         with _temporary_files_in(directory):
             return make(server_args, dp_rank, worker_ports)
     return module.PortArgs(

@@ -29,7 +29,7 @@ from workers.sglang_sockets import check_sockets_seam, meet_in
 
 meet_in(Path("/nowhere"))
 check_sockets_seam()
-PortArgs.init_new = changed
+PortArgs.init_new = staticmethod(check_seam)
 try:
     check_sockets_seam()
 except StartError as error:

@@ -33,7 +33,7 @@ class Guarded:
     def __post_init__(self) -> None:
         router = bound_router(self.context, "tcp://127.0.0.1:0", None)
         self.address = router.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.door = Door(router, newcomers_max=self.newcomers_max, silent_s_max=self.silent_s_max)
+        self.door = Door(self.context, router, newcomers_max=self.newcomers_max, silent_s_max=self.silent_s_max)
         self.pump = SocketPump(router, lambda frames: self.heard.put_nowait(frames[1]), receive=self.door.receive)
 
     async def come(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -122,7 +122,7 @@ async def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(three_at
 
 async def test_a_path_has_no_door(context: "zmq.Context[Socket]", tmp_path: object) -> None:
     router = bound_router(context, f"ipc://{tmp_path}/s", None)
-    door, heard = Door(router), asyncio.Queue[bytes]()
+    door, heard = Door(context, router), asyncio.Queue[bytes]()
     pump = SocketPump(router, lambda frames: heard.put_nowait(frames[1]), receive=door.receive)
     dealer = connected_dealer(context, f"ipc://{tmp_path}/s", None)
     await asyncio.to_thread(dealer.send, b"x")
