@@ -74,10 +74,15 @@ def _parser(cls: type[Any], prog: str, config_flag: str, *, add_help: bool = Tru
             flag,
             dest=field.name,
             env_var=_variable(field),
-            help=field.metadata["help"],
+            help=_help(field),
             **_argument_kind(hints[field.name], field),
         )
     return parser
+
+
+def _help(field: "dataclasses.Field[Any]") -> str:
+    text, also = field.metadata["help"], field.metadata["also_env"]
+    return f"{text}; {also} counts where the variable is not set" if also else text
 
 
 def _variable(field: "dataclasses.Field[Any]") -> str:

@@ -53,7 +53,7 @@ class SglangEngine:
         self._processes: SglangProcesses | None = None
         self._death: asyncio.Future[str] | None = None
         self._deferred = DeferredHandlers()
-        self._failure_note = FailureNote()
+        self._note = FailureNote()
         self._runs: dict[str, Run] = {}
         self._canaries: dict[str, Run] = {}
         """Those of `_runs` that are canaries, in the order of submission. Bounded by the ranks: each has at most one."""
@@ -106,7 +106,7 @@ class SglangEngine:
         except Exception as error:
             log.debug("SGLang could not start", exc_info=True)
             await self._abandon()
-            raise StartError(f"SGLang could not start: {self._failure_note.read() or one_line(error)}") from error
+            raise StartError(f"SGLang cannot start with {self._server_args.model_path}: {self._note.read() or one_line(error)}") from error
         assert self._death is not None
         self._death.add_done_callback(lambda death: None if death.cancelled() else on_death(death.result()))
         return facts
@@ -148,7 +148,7 @@ class SglangEngine:
 
         assert self._loop is not None
         follower = self._manager is None
-        self._processes = SglangProcesses(self._engine, self._failure_note, exit_is_death=not follower, on_death=self._note_death)
+        self._processes = SglangProcesses(self._engine, self._note, exit_is_death=not follower, on_death=self._note_death)
         await self._processes.watch()
         if follower:
             self._tasks.add(self._loop.create_task(self._end_with_schedulers()))

@@ -161,7 +161,7 @@ def test_an_embedding_endpoint_has_its_short_names(http: httpx.Client) -> None:
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A fleet whose tokens take their time, whose streams are never silent for long, and which a page may call."""
     fleet = Fleet(tmp_path_factory.mktemp("slow"))
-    fleet.frontend("--sse-keep-alive", "0.05", "--cors-origin", "https://chat.example", "--allow-abort-all")
+    fleet.frontend("--sse-keep-alive", "0.05", "--http-keep-alive", "2", "--cors-origin", "https://chat.example", "--allow-abort-all")
     fleet.worker("--served-model-name", "demo", "--sim-speedup", "0.04")
     fleet.wait_for_workers(1)
     yield fleet
@@ -184,6 +184,16 @@ def test_a_silent_stream_gets_comments_that_clients_skip(slow: Fleet) -> None:
         ("/v1/responses", {"model": "demo", "input": "x", "stream": True, "max_output_tokens": 2}),
     ):
         assert httpx.post(slow.url + path, json=other, timeout=60).text.startswith(": keep-alive\n\n")
+
+
+def test_an_idle_connection_is_kept_for_as_long_as_it_was_set(slow: Fleet) -> None:
+    with socket.create_connection(("127.0.0.1", slow.http_port), timeout=30) as connection:
+        connection.sendall(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
+        answer = bytearray()
+        while piece := connection.recv(4096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" not in answer
 
 
 def test_an_error_behind_a_comment_is_an_event(slow: Fleet) -> None:

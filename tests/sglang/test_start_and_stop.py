@@ -129,7 +129,7 @@ def test_what_a_scheduler_cannot_load_is_said_in_its_own_words(python, tmp_path)
     done = python(str(__file__).replace("test_start_and_stop", "engine_process"), "ipc:///dev/null", "--model-path", str(tmp_path))
     assert done.returncode == 3, done.stderr[-3000:]
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("StartError: ")]
-    assert line.startswith(f"StartError: SGLang could not start: RuntimeError: Cannot find any model weights with `{tmp_path}`")
+    assert line.startswith(f"StartError: SGLang cannot start with {tmp_path}: RuntimeError: Cannot find any model weights")
 
 
 def test_help_has_every_argument_of_sglang(python):

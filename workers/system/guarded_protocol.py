@@ -23,12 +23,10 @@ class SystemProtocol(H11Protocol):
         self.accepted_at = self.loop.time()
         self._late = self.loop.call_later(REQUEST_S_MAX, self._judge)
         # What was aborted in this turn of the loop is still among the connections.
-        connections = cast("set[SystemProtocol]", self.connections)
-        here = [each for each in connections if not each.transport.is_closing()]
+        here = [each for each in cast("set[SystemProtocol]", self.connections) if not each.transport.is_closing()]
         if len(here) > CONNECTIONS_MAX:
-            min(
-                (each for each in here if not each.works), key=lambda each: each.accepted_at
-            ).transport.abort()  # ourselves, if all others work
+            idle = [each for each in here if not each.works]  # ourselves at least
+            min(idle, key=lambda each: each.accepted_at).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._late is not None:
