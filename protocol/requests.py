@@ -185,8 +185,14 @@ class Refused(Struct, frozen=True, tag="refused", omit_defaults=True):
     """By default long: preparing a model again costs a frontend seconds."""
 
 
+class AnotherWay(Struct, frozen=True, tag="another_way", omit_defaults=True):
+    """Hello came over a second connection of a worker whose first one serves. Say it again after `pause_s`: the first may have ended."""
+
+    pause_s: Annotated[float, Meta(ge=0, le=3_600)] = 1.0
+
+
 class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat"):
     """The frontend's loop lives. Its silence makes the worker abort its requests."""
 
 
-ToWorker = Generate | Embed | Tokenize | Abort | FetchFile | HelloWanted | Welcome | Refused | FrontendHeartbeat
+ToWorker = Generate | Embed | Tokenize | Abort | FetchFile | HelloWanted | Welcome | Refused | AnotherWay | FrontendHeartbeat

@@ -10,7 +10,7 @@ from protocol.limits import FRONTEND_SILENT_S_MAX
 from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.numbering import Arrival, Numbering, numbers_of
 from protocol.replies import Delta, StepBatch, joined
-from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
+from protocol.requests import Abort, AnotherWay, FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
 from protocol.salvage import encodable, refused
 from protocol.sockets import OpenDealer
 
@@ -48,6 +48,10 @@ class FrontendLink:
         self.frontend_heard_at: float | None = None
         self.requests = 0
         """Unfinished requests of this frontend that it has not aborted."""
+        self.accepted = False
+        """The frontend took us in over this connection."""
+        self.refusal = ""
+        """Why it did not, in its words."""
         self._hello = hello
         self._on_request = on_request
         self._on_forgotten = on_forgotten
@@ -111,7 +115,7 @@ class FrontendLink:
         self._introduce()
 
     def _forgotten(self) -> None:
-        self._introduced = False
+        self._introduced = self.accepted = False
         self._held.clear()
         self._on_forgotten(self)
 
@@ -152,12 +156,21 @@ class FrontendLink:
                     self._begin_anew()
             case Welcome():
                 log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
+                self.accepted, self.refusal = True, ""
             case Refused():
                 log.error("frontend %s refuses us: %s", self.address, message.reason)
-                self._quiet_until = self._loop.time() + message.pause_s
-                self._introduced = False
+                self.refusal = message.reason
+                self._keep_quiet(message.pause_s)
+            case AnotherWay():
+                log.debug("the frontend at %s has us over another connection", self.address)
+                self.refusal = ""
+                self._keep_quiet(message.pause_s)
             case _:
                 self._on_request(self, message)
+
+    def _keep_quiet(self, pause_s: float) -> None:
+        self._quiet_until = self._loop.time() + pause_s
+        self._introduced = self.accepted = False
 
     def _on_malformed(self, frames: list[bytes], violation: ProtocolViolation) -> None:
         """Drop a message, whose missing number is then a gap. A request is told instead: it would come again, wherever it moves."""

@@ -12,6 +12,7 @@ from kv_events.subscriber import KvSubscriber, Subscription
 from protocol.errors import StartError
 from protocol.limits import WORKER_SILENT_S_MAX
 from protocol.membership import Heartbeat, KvSource, RelayHello
+from protocol.requests import AnotherWay, Refused
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +63,20 @@ class KvSources:
         for rank in worker.ranks:
             rank.blocks.clear()
 
-    def relay_hello(self, identity: bytes, hello: RelayHello, now: float) -> bool:
-        """A node introduced itself; False when there are too many."""
+    def relay_hello(self, identity: bytes, hello: RelayHello, now: float) -> Refused | AnotherWay | None:
+        """A node introduced itself; what to tell it if it is not followed."""
+        if any(_is_another_way(relay, hello, now) for known, relay in self._relays.items() if known != identity):
+            return AnotherWay()
         # The same node under another connection, or its successor: its old subscription would feed the same ranks.
         for known in [known for known, relay in self._relays.items() if known == identity or _same_ranks(relay.hello, hello)]:
             self.relay_left(known)
         if len(self._relays) >= RELAYS_MAX:
-            return False
+            return Refused("this frontend follows too many nodes already")
         relay = self._relays[identity] = _Relay(hello, now)
         worker = self._worker_named(hello.worker_id)
         if worker is not None:
             self._attach(relay, worker)
-        return True
+        return None
 
     def relay_beat(self, identity: bytes, heartbeat: Heartbeat, now: float) -> bool:
         """A node lives, and tells the numbers of its streams; False when it has not introduced itself."""
@@ -124,6 +127,12 @@ class KvSources:
     def _unfollow(self, subscription: Subscription) -> None:
         if self._subscriber is not None:
             self._subscriber.unsubscribe(subscription)
+
+
+def _is_another_way(known: _Relay, hello: RelayHello, now: float) -> bool:
+    """Whether a node that is heard said Hello once more, over another of its connections."""
+    same = (known.hello.worker_id, known.hello.epoch) == (hello.worker_id, hello.epoch)
+    return same and hello.way not in (0, known.hello.way) and now - known.heard_at <= WORKER_SILENT_S_MAX
 
 
 def _same_ranks(one: RelayHello, other: RelayHello) -> bool:

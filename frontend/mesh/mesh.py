@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from frontend.mesh.bystanders import bystanders
+from frontend.mesh.introductions import turned_away
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.offer import Offer
@@ -37,16 +38,10 @@ from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.numbering import Arrival, Numbering
 from protocol.replies import Delta, FileChunk, StepBatch, Tokenized
-from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Refused, Welcome
+from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Welcome
 from protocol.sockets import OpenRouter
 
 log = logging.getLogger(__name__)
-
-WORKERS_MAX: Final = 4_096
-"""Connections that may say Hello; more is a mistake or an attack."""
-
-DUPLICATE_PAUSE_S: Final = 2.0
-"""A second worker of one name is sent away this long: the first is either alive, or noticed as dead by then."""
 
 
 class Mesh:
@@ -276,16 +271,13 @@ class Mesh:
             if session <= worker.numbering.session and (session or worker.phase is Phase.JOINING):
                 return  # repeated, late, or an answer to a HelloWanted that crossed with it
             self._lose(worker, "restarted", "it introduced itself anew: it had given us up")
-        if len(self.registry.workers) >= WORKERS_MAX:
-            self._wire.tell(identity, Refused(f"this frontend has {WORKERS_MAX} workers already"))
+        refusal = turned_away(self.registry, identity, hello, self._loop.time())
+        if refusal is not None:
+            self._wire.tell(identity, refusal)
             return
         namesake = self.registry.namesake(hello.worker_id)
         if namesake is not None:
             same = namesake.hello.epoch == hello.epoch
-            if not same and self._loop.time() - namesake.heard_at <= WORKER_SILENT_S_MAX:
-                log.error("two workers go by the name %s; the second is sent away", hello.worker_id)
-                self._wire.tell(identity, Refused(f"another worker goes by the name {hello.worker_id!r}", pause_s=DUPLICATE_PAUSE_S))
-                return
             self._lose(namesake, "restarted" if same else "died", "a newer connection took its place")
         worker = Worker(identity, hello, self._loop.time(), self._budget, Numbering(session, received=1))
         self.registry.connect(worker)
@@ -296,10 +288,8 @@ class Mesh:
             self.registry.set_adapters(worker, adapters.names)
 
     def _on_relay_hello(self, identity: bytes, _: Worker | None, hello: RelayHello, __: int) -> None:
-        if self._kv_sources.relay_hello(identity, hello, self._loop.time()):
-            self._wire.tell(identity, Welcome(self._frontend_id))
-        else:
-            self._wire.tell(identity, Refused("this frontend follows too many nodes already"))
+        refusal = self._kv_sources.relay_hello(identity, hello, self._loop.time())
+        self._wire.tell(identity, refusal or Welcome(self._frontend_id))
 
     def _on_loading(self, _: bytes, __: Worker | None, loading: Loading, ___: int) -> None:
         self.registry.note_loading(loading, self._loop.time())
@@ -328,10 +318,12 @@ class Mesh:
     def _on_gone(self, identity: bytes) -> None:
         """ZMQ has no connection of this identity any more: a process that dies closes it, and the next beat finds out."""
         worker = self.registry.workers.get(identity)
-        if worker is not None:
-            self._lose(worker, "died", "its connection is gone")
-        else:
+        if worker is None:
             self.registry.missed.gone(identity)
+        elif any(self._wire.tell(way, HelloWanted()) for way in worker.other_ways):
+            self._lose(worker, "out_of_step", "its connection is gone, and it has another one")
+        else:
+            self._lose(worker, "died", "its connection is gone")
 
     def _on_beat(self) -> None:
         now = self._loop.time()

@@ -81,8 +81,8 @@ class Scene:
         self.sources.worker_left(worker)  # as the mesh does: first this, then the registry forgets it
         return self.workers.pop(worker_id)
 
-    def relay(self, identity: bytes, kv: KvSource, worker_id: str = "w") -> bool:
-        return self.sources.relay_hello(identity, RelayHello(worker_id, 1, kv), self.now)
+    def relay(self, identity: bytes, kv: KvSource, worker_id: str = "w", way: int = 0) -> bool:
+        return self.sources.relay_hello(identity, RelayHello(worker_id, 1, kv, way), self.now) is None
 
     def beat(self, identity: bytes, *numbers: tuple[int, int]) -> bool:
         loads = [RankLoad(rank, 0, 0, 0, kv_number=number) for rank, number in numbers]
@@ -302,6 +302,19 @@ def test_a_node_that_reconnects_is_followed_when_its_old_connection_is_dropped(h
         scene.sources.relay_left(b"old")
     else:
         scene.fall_silent(b"new")
+    assert (scene.followed(), scene.telling()) == ({20: [0]}, [0])
+
+
+def test_a_node_with_two_ways_is_followed_over_one_and_then_over_the_other() -> None:
+    scene = Scene()
+    scene.join()
+    assert scene.relay(b"first", source(20), way=1)
+    assert not scene.relay(b"second", source(20), way=2)
+    assert scene.beat(b"first")
+    assert scene.relay(b"reconnected", source(20), way=1)
+    assert not scene.relay(b"second", source(20), way=2)
+    scene.fall_silent()
+    assert scene.relay(b"second", source(20), way=2)
     assert (scene.followed(), scene.telling()) == ({20: [0]}, [0])
 
 
