@@ -39,6 +39,7 @@ class Worker:
     def __init__(self, identity: bytes, hello: Hello, now: float, budget: BlockBudget, numbering: Numbering | None = None) -> None:
         self.identity = identity
         self.hello = hello
+        self.digest = hello.card.digest
         self.numbering = numbering or Numbering()
         self.phase = Phase.JOINING
         self.unhealthy = ""
