@@ -101,7 +101,7 @@ class WorkerServer:
         self._hello: Hello | None = None
         self._tokenizing = Tokenizing(None, unix_ms=_unix_ms)
         self._sending: set[asyncio.Task[None]] = set()
-        self._intake = Intake(self._engine, unix_ms=lambda: time.time() * 1000, on_idle=departure.note_idle, offers=self._offers)
+        self._intake = Intake(self._engine, unix_ms=_unix_ms, on_idle=departure.note_idle, offers=self._offers)
 
     async def start(self, model: str) -> None:
         """Bring the engine up, telling the frontends meanwhile that `model` is loading.
@@ -259,6 +259,7 @@ class WorkerServer:
             hello=partial(self._hello_to, address, next(self._ways)),
             on_request=self._on_request,
             on_forgotten=self._intake.abort_all_of,
+            unix_ms=_unix_ms,
         )
 
     def _close_key(self) -> None:

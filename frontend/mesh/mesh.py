@@ -245,7 +245,7 @@ class Mesh:
 
     def _on_heartbeat(self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat, session: int) -> None:
         if worker is None and self._kv_sources.relay_beat(identity, heartbeat, self._loop.time()):
-            self._wire.tell(identity, FrontendHeartbeat())
+            self._wire.tell(identity, self._heartbeat())
         elif worker is None or worker.hello.epoch != heartbeat.epoch:
             self._wire.tell(identity, HelloWanted(session))
         else:
@@ -281,6 +281,7 @@ class Mesh:
             self._lose(namesake, "restarted" if same else "died", "a newer connection took its place")
         worker = Worker(identity, hello, self._loop.time(), self._budget, Numbering(session, received=1))
         self.registry.connect(worker)
+        self._wire.send(worker, self._heartbeat())  # it must know our clock before the first deadline
         self._joining.begin(worker)
 
     def _on_adapters(self, _: bytes, worker: Worker | None, adapters: AdapterList, __: int) -> None:
@@ -330,7 +331,7 @@ class Mesh:
         # A beat that comes late means that this loop stood still: what the workers said meanwhile is still unread.
         stalled = now - self._beat.when() > HEARTBEAT_INTERVAL_S
         self._beat = self._loop.call_at(now + HEARTBEAT_INTERVAL_S, self._on_beat)
-        beat = FrontendHeartbeat()
+        beat = self._heartbeat()
         for worker in list(self.registry.workers.values()):
             try:
                 self._beat_for(worker, beat, now, stalled=stalled)
@@ -344,6 +345,9 @@ class Mesh:
             hoping, self._hoping = self._hoping, set()
             for entry in hoping:
                 entry.queue.room()
+
+    def _heartbeat(self) -> FrontendHeartbeat:
+        return FrontendHeartbeat(int(1000 * self.unix_s()))
 
     def _beat_for(self, worker: Worker, beat: FrontendHeartbeat, now: float, *, stalled: bool) -> None:
         for request_id in sorted(worker.aborts_owed):

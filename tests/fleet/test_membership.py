@@ -130,6 +130,23 @@ def test_an_update_of_the_settings_is_served_beside_what_it_replaces(fleet: Flee
         assert client.completions.create(model="demo", prompt=[5] * 1500, max_tokens=2).choices[0].text
 
 
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
+def test_a_worker_whose_clock_is_wrong_keeps_deadlines(fleet: Fleet, ahead_s: int) -> None:
+    fleet.frontend()
+    skewed = f"import time; right = time.time; time.time = lambda: right() + {ahead_s}; time.time_ns = lambda: int(1e9 * time.time())"
+    options = ("--engine", "sim", "--frontend", fleet.mesh, *SIM, "--sim-speedup", "1", "--max-running-requests", "1")
+    fleet.launch("skewed", ["-c", f"{skewed}; from workers.run import run; raise SystemExit(run())", *options])
+    fleet.wait_for_workers(1)
+    with fleet.client() as client:
+        stream = client.completions.create(model="demo", prompt="hi", max_tokens=2000, stream=True)
+        next(iter(stream))
+        with pytest.raises(openai.InternalServerError) as raised:  # it stands in the engine's queue
+            client.completions.create(model="demo", prompt="hi", extra_headers={"x-request-timeout-ms": "1500"})
+        assert raised.value.code == "deadline_exceeded"
+        stream.close()
+        assert client.completions.create(model="demo", prompt="hi", max_tokens=2).choices[0].text
+
+
 def test_model_files_travel_over_the_mesh_and_are_kept_by_hash(fleet: Fleet) -> None:
     fleet.frontend()
     fleet.worker(*SIM)

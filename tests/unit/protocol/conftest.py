@@ -102,6 +102,7 @@ TO_WORKER: dict[str, ToWorker] = {
     "refused": Refused("other files"),
     "another_way": AnotherWay(),
     "frontend_heartbeat": FrontendHeartbeat(),
+    "frontend_heartbeat_with_clock": FrontendHeartbeat(1_700_000_000_000),
 }
 
 TO_FRONTEND: dict[str, ToFrontend] = {
