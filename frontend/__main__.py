@@ -1,6 +1,5 @@
 """`python -m frontend`: one frontend, serving HTTP and taking workers."""
 
-import logging
 import sys
 
 import uvloop
@@ -8,6 +7,7 @@ import uvloop
 from frontend.app import serve
 from frontend.settings import FrontendSettings
 from protocol.errors import EXIT_CANNOT_START, StartError
+from protocol.one_line_logs import log_to_stderr
 from protocol.packaging import require_own_packages
 from protocol.settings import parse_settings
 
@@ -16,7 +16,7 @@ def main() -> int:
     """Run a frontend until it is told to stop."""
     try:
         settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
-        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
+        log_to_stderr(settings.log_level)
         require_own_packages()
         uvloop.run(serve(settings))
     except StartError as error:

@@ -82,17 +82,18 @@ def subscriber(context: "zmq.Context[Socket]", key: MeshKey | None, *, messages_
     return socket
 
 
-def asking_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
-    """A DEALER for one question, which may be asked before the connection stands.
+def asking_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None, *, answers_held_max: int = 0) -> Socket:
+    """A DEALER for questions, which may be asked before the connection stands.
 
+    Args:
+        answers_held_max: messages kept here unread; 0 for any number, where a ROUTER that is not ours would drop what finds no room.
     Raises:
         StartError: the address is on another host and there is no key.
         zmq.ZMQError: the address is malformed.
     """
     require_key(address, key)
     socket = _client(context, zmq.DEALER, key)
-    # An answer of many messages must not be cut short: a ROUTER drops what its peer has no room for.
-    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, answers_held_max)
     socket.setsockopt(zmq.LINGER, 0)
     return _attached(socket, socket.connect, address)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from frontend.mesh.allowance import Allowance
 from frontend.mesh.bystanders import bystanders
 from frontend.mesh.introductions import turned_away
 from frontend.mesh.joining import Joining, PrepareModel
@@ -170,7 +171,8 @@ class Mesh:
             request = msgspec.structs.replace(request, routed_dp_rank=placement.rank.dp_rank)
         if not self._wire.send(worker, request):
             return None
-        stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time())
+        allowance = Allowance(request)
+        stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time(), allowance=allowance)
         uncached_tokens = offer.route.prompt_tokens - placement.cached_tokens
         worker.book(stream, placement.rank, uncached_tokens, priority=request.priority, suspect=offer.alone)
         self._placed[request.request_id] = worker
