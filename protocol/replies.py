@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from protocol.limits import MESSAGE_CHARS_MAX, STOP_CHARS_MAX, STOPS_MAX
 from protocol.requests import Count, RequestId
 
-PARTS_MAX: Final = 2**18
+PARTS_MAX: Final = 2**16
 """Of one delta: a whole answer that is told at its end has one for every few characters."""
 
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from time import monotonic
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -20,6 +21,9 @@ from protocol.limits import FRAME_BYTES_MAX, MESSAGES_PER_TURN_MAX, MESSAGES_QUE
 
 _LINGER_MS = 500
 """How long closing waits for messages to leave (Goodbye); more would delay an exit that nobody listens to."""
+
+TURN_S_MAX = 0.005
+"""After this long a pump lets the loop's other work go first: large messages take milliseconds each."""
 
 _RECONNECT_MS = 100
 _RECONNECT_MS_MAX = 2_000
@@ -253,20 +257,10 @@ class SocketPump:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        socket = self._socket
-        for _ in range(MESSAGES_PER_TURN_MAX):
-            try:
-                frames = socket.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                break
-            try:
-                self._on_message(frames)
-            except Exception:
-                log.exception("defect while handling a message")  # the messages behind it must still be read
-            if socket.closed:
-                return
-        else:
+        if self._take_messages():
             self._turn_soon()
+        if self._socket.closed:
+            return
         if self._blocked and self._ready() & _POLLOUT:
             self._blocked = False
             try:
@@ -275,8 +269,26 @@ class SocketPump:
             except Exception:
                 log.exception("defect while sending what waited for room")  # as above
         # Asking for POLLOUT, and sending, may have taken the edge of a message that came meanwhile.
-        if not socket.closed and self._ready() & _POLLIN:
+        if not self._socket.closed and self._ready() & _POLLIN:
             self._turn_soon()
+
+    def _take_messages(self) -> bool:
+        """Hand on what arrived; whether there may be more that has to wait for its turn."""
+        until_s = monotonic() + TURN_S_MAX
+        for _ in range(MESSAGES_PER_TURN_MAX):
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return False
+            try:
+                self._on_message(frames)
+            except Exception:
+                log.exception("defect while handling a message")  # the messages behind it must still be read
+            if self._socket.closed:
+                return False
+            if monotonic() > until_s:
+                return True
+        return True
 
     def _ready(self) -> int:
         return int(cast("int", self._socket.getsockopt(zmq.EVENTS)))

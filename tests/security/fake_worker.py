@@ -8,7 +8,7 @@ from typing import Any
 import zmq
 
 from protocol.codec import ToFrontend, decode_to_worker, encode
-from protocol.membership import CardFile, Goodbye, Heartbeat, Hello, ModelCard
+from protocol.membership import Capacity, CardFile, Goodbye, Heartbeat, Hello, ModelCard
 from protocol.numbering import Numbering
 from protocol.replies import FileChunk
 from protocol.requests import FetchFile, Generate, Refused, Welcome
@@ -79,8 +79,6 @@ class FakeWorker:
         self._context.destroy(linger=500)
 
     def _usual_fields(self) -> dict[str, Any]:
-        from protocol.membership import Capacity  # noqa: PLC0415
-
         capacity = Capacity(dp_size=1, page_size_tokens=16, kv_tokens=1_000_000, requests_running_max=64)
         return {
             "worker_id": f"fake-{self.card.name}",

@@ -83,7 +83,7 @@ def _parts(request: Generate, _: int) -> Delta:
 
 
 def _many_parts(request: Generate, _: int) -> Delta:
-    return Delta(request.request_id, 0, b"", None, Extras([Content("")] * 200_000))
+    return Delta(request.request_id, 0, b"", None, Extras([Content("")] * 65_000))
 
 
 def _vector(request: Generate, _: int) -> Delta:
@@ -98,10 +98,10 @@ def test_what_a_worker_sends_is_held_to_what_was_asked(fleet: Frontend, flood: C
         for number in range(40):
             fake.send(StepBatch([flood(request, number)]))
 
-    with others_are_served(fleet), FakeWorker(fleet.mesh, "evil", on_generate=answer) as fake, fleet.client() as client:
+    with others_are_served(fleet), FakeWorker(fleet.mesh, "evil", on_generate=answer) as fake:
         assert not fake.refusal
         with pytest.raises(openai.InternalServerError) as raised:
-            client.chat.completions.create(model="evil", messages=[{"role": "user", "content": "hi"}], max_tokens=1)
+            _chat(fleet, "evil", "hi")
         assert raised.value.code == "engine_fault"
 
 
@@ -125,6 +125,36 @@ def test_a_name_that_an_alias_squats_on_is_its_models(fleet: Frontend) -> None:
             assert (status, model["id"]) == (200, "later")
 
 
-def _chat(fleet: Frontend, model: str, **options: Any) -> Any:
+_ON_A_WORD = "{%% if messages[0].content == 'now' %%}%s{%% endif %%}{%% for m in messages %%}{{ m.content }}{%% endfor %%}"
+"""A template that is harmless while it is loaded."""
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(x='a' * 9999) %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{% set ns = namespace(x=[1, 1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
+        "{{ 'a'.center(messages | length * 300000000) }}",
+    ],
+)
+def test_a_template_keeps_nobody_waiting_and_fills_no_memory(fleet: Frontend, attack: str) -> None:
+    with others_are_served(fleet), FakeWorker(fleet.mesh, "evil", template=_ON_A_WORD % attack) as fake:
+        assert not fake.refusal
+        for _ in range(3):
+            with pytest.raises(openai.BadRequestError, match="chat template"):
+                _chat(fleet, "evil", "now")
+
+
+def test_a_template_that_hangs_is_none(fleet: Frontend) -> None:
+    """Found out when it is loaded: the model is served without chats."""
+    template = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    with others_are_served(fleet), FakeWorker(fleet.mesh, "evil", template=template) as fake:
+        assert not fake.refusal
+        with pytest.raises(openai.BadRequestError, match="no chat template"):
+            _chat(fleet, "evil", "hi")
+
+
+def _chat(fleet: Frontend, model: str, content: str) -> Any:
     with fleet.client() as client:
-        return client.chat.completions.create(model=model, messages=[{"role": "user", "content": "hi"}], max_tokens=1, **options)
+        return client.chat.completions.create(model=model, messages=[{"role": "user", "content": content}], max_tokens=1)
