@@ -77,6 +77,8 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
         namespace._radix_eviction_policy_explicitly_set = any(item == flag or item.startswith(flag + "=") for item in merged)
         if namespace.skip_tokenizer_init:
             raise StartError("--skip-tokenizer-init is not for kvmesh: SGLang then loses stop tokens, min_tokens and grammars")
+        if namespace.tokenizer_worker_num > 1:
+            raise StartError("--tokenizer-worker-num is for SGLang's own HTTP server: here frontends tokenize, each in its own process")
         _bind_threads(namespace, cpu=cpu)
         if namespace.constrained_json_max_whitespace_cnt is None and namespace.constrained_json_whitespace_pattern is None:
             namespace.constrained_json_disable_any_whitespace = True  # small models fill all of their tokens with it
