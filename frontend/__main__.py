@@ -1,6 +1,5 @@
 """`python -m frontend`: one frontend, serving HTTP and taking workers."""
 
-import logging
 import sys
 
 import uvloop
@@ -9,6 +8,7 @@ from frontend.app import serve
 from frontend.observe.request_log import make_logging_lean
 from frontend.settings import FrontendSettings
 from protocol.errors import EXIT_CANNOT_START, StartError
+from protocol.one_line_logs import log_to_stderr
 from protocol.packaging import require_own_packages
 from protocol.settings import parse_settings
 
@@ -17,7 +17,7 @@ def main() -> int:
     """Run a frontend until it is told to stop."""
     try:
         settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
-        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
+        log_to_stderr(settings.log_level)
         make_logging_lean()
         require_own_packages()
         uvloop.run(serve(settings))

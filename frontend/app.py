@@ -78,8 +78,8 @@ async def serve(settings: FrontendSettings) -> None:
     memory = WaitingMemory(settings.queue_memory_mb * 2**20)
     segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
 
-    async def ask(query: Tokenize) -> Tokenized:
-        return await mesh.queries.ask(query)
+    async def ask(digest: str, query: Tokenize) -> Tokenized:
+        return await mesh.queries.ask(digest, query)
 
     loader = ModelLoader(
         FileCache(settings.cache_dir),

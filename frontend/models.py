@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -15,11 +16,13 @@ from frontend.text.segment_cache import SegmentCache
 from frontend.text.template import ChatTemplate
 from frontend.text.text_pairs import PairEncoder
 from frontend.text.tokenizer import Backend, Tokenizer
-from frontend.text.worker_tokenizer import Ask, WorkerTokenizer
+from frontend.text.worker_tokenizer import WorkerTokenizer
 from protocol.detokenizer import Detokenizer
 from protocol.errors import InvalidRequest
 from protocol.membership import CardFile, Hello, ModelCard
 from protocol.pieces import PIECES_FILE
+from protocol.replies import Tokenized
+from protocol.requests import Tokenize
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +86,23 @@ class ServedModel:
 
 
 class ModelLoader:
-    """Makes models servable and remembers the last few by digest."""
+    """Makes models servable and remembers the last few by digest.
+
+    Args:
+        ask: puts a question to a worker whose card has the digest that comes first.
+    """
 
     MODELS_KEPT_MAX = 32
     """A tokenizer with 150k tokens takes about 100 MB; a frontend that serves more models than this loads some again."""
 
     def __init__(
-        self, cache: FileCache, *, tokenizer_backend: Backend, segments: SegmentCache, ask: Ask, new_query_id: Callable[[], str]
+        self,
+        cache: FileCache,
+        *,
+        tokenizer_backend: Backend,
+        segments: SegmentCache,
+        ask: Callable[[str, Tokenize], Awaitable[Tokenized]],
+        new_query_id: Callable[[], str],
     ) -> None:
         self._cache = cache
         self._segments = segments
@@ -150,7 +163,7 @@ class ModelLoader:
         if PIECES_FILE not in paths:
             raise CannotServe(f"the worker of {card.name!r} brings no {PIECES_FILE}")
         try:
-            tokenizer = WorkerTokenizer.load(card.name, paths[PIECES_FILE], self._ask, self._new_query_id)
+            tokenizer = WorkerTokenizer.load(card.name, paths[PIECES_FILE], partial(self._ask, card.digest), self._new_query_id)
         except TokenizerUnusable as error:
             raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
         log.info("loaded %s: its workers tokenize", card.name)

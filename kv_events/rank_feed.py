@@ -63,6 +63,11 @@ class RankFeed:
     def current(self) -> bool:
         return self._asked_at is None and not self._paused_until
 
+    @property
+    def asks(self) -> bool:
+        """Whether it waits for a snapshot."""
+        return self._asked_at is not None
+
     def on_batch(self, batch: BlockBatch, now: float) -> None:
         """Apply a live batch, or hold it until a snapshot has come."""
         if self._paused_until:

@@ -20,6 +20,9 @@ from protocol.sockets import Socket, SocketPump, asking_dealer, require_key, sub
 
 log = logging.getLogger(__name__)
 
+SNAPSHOTS_HELD_MAX: Final = 2
+"""Snapshots kept unread, of a frame's largest size each; the others wait in the worker that sends them."""
+
 TICK_S: Final = 0.25
 """How often feeds are told the time: as often as heartbeats come."""
 
@@ -122,7 +125,7 @@ class KvSubscriber:
         source = subscription.source
         if subscription.dealer is None:
             try:
-                dealer = asking_dealer(self._context, source.snapshots, self._key)
+                dealer = asking_dealer(self._context, source.snapshots, self._key, answers_held_max=SNAPSHOTS_HELD_MAX)
             except zmq.ZMQError as error:
                 log.warning("cannot ask %s for a snapshot: %s", source.snapshots, error)
                 return
@@ -130,13 +133,18 @@ class KvSubscriber:
         subscription.dealer.send(encode_message(SnapshotRequest(source.stream_id, dp_rank)))
 
     def _on_snapshot(self, subscription: Subscription, frames: list[bytes]) -> None:
+        """An answer. One that nobody asked for, or that is none, is the last: who sends such ones would send more."""
         try:
             snapshot = decode_snapshot(frames)
             feed = subscription.feeds.get(snapshot.dp_rank)
-            if snapshot.stream_id == subscription.source.stream_id and feed is not None:
+            asked = snapshot.stream_id == subscription.source.stream_id and feed is not None and feed.asks
+            if feed is not None and asked:
                 feed.on_snapshot(snapshot, self._loop.time())
         except ProtocolViolation as violation:
+            asked = False
             self._complain(violation)
+        if not asked:
+            _hang_up(subscription)  # a feed that still has none asks again, in a while
 
     def _on_tick(self) -> None:
         now = self._loop.time()

@@ -150,6 +150,8 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """None: no KV events come from here, and a frontend goes by its own decisions."""
     adapters: AdapterNames = []
     """LoRA adapters that requests may name."""
+    way: Count = 0
+    """Which of the worker's connections this is, from 1: it may reach one frontend over several. 0: it does not say."""
 
 
 class AdapterList(Struct, frozen=True, tag="adapters"):
@@ -158,7 +160,7 @@ class AdapterList(Struct, frozen=True, tag="adapters"):
     names: AdapterNames
 
 
-class RelayHello(Struct, frozen=True, tag="relay_hello"):
+class RelayHello(Struct, frozen=True, tag="relay_hello", omit_defaults=True):
     """First message of a node that runs some ranks of an engine whose requests another node takes. Heartbeats follow, with the numbers
     of its ranks' streams and no load."""
 
@@ -166,6 +168,8 @@ class RelayHello(Struct, frozen=True, tag="relay_hello"):
     """Of the worker on the node that takes the requests."""
     epoch: int
     source: KvSource
+    way: Count = 0
+    """As in Hello."""
 
 
 class RelayCounts(Struct, frozen=True, array_like=True, omit_defaults=True):

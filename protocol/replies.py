@@ -1,11 +1,14 @@
 """Worker → frontend, about requests and files. Add-only."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from protocol.limits import MESSAGE_CHARS_MAX, STOP_CHARS_MAX, STOPS_MAX
 from protocol.requests import Count, RequestId
+
+PARTS_MAX: Final = 2**16
+"""Of one delta: a whole answer that is told at its end has one for every few characters."""
 
 
 class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):
@@ -85,7 +88,7 @@ class Logprobs(Struct, frozen=True, array_like=True, omit_defaults=True):
 class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
     """What comes beside the tokens where it was asked for."""
 
-    parts: list[Part] = []
+    parts: Annotated[list[Part], Meta(max_length=PARTS_MAX)] = []
     """What a Reading made of these tokens and those before them: all that has come of them so far."""
     logprobs: Logprobs | None = None
     """Of the Delta's tokens."""

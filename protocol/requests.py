@@ -100,8 +100,8 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
     """The prompt, little-endian u32."""
     sampling: Sampling
     deadline_unix_ms: int
-    """Absolute. A worker drops what has no token by then; who asks sees to the end, and may say an earlier time here that leaves room for
-    the rest of the answer."""
+    """Absolute, by the frontend's clock. A worker drops what has no token by then; who asks sees to the end, and may say an earlier time
+    here that leaves room for the rest of the answer."""
     stream: bool = True
     """False: tokens may be held back and sent together, since no one reads them one by one."""
     priority: int = 0
@@ -185,8 +185,17 @@ class Refused(Struct, frozen=True, tag="refused", omit_defaults=True):
     """By default long: preparing a model again costs a frontend seconds."""
 
 
-class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat"):
+class AnotherWay(Struct, frozen=True, tag="another_way", omit_defaults=True):
+    """Hello came over a second connection of a worker whose first one serves. Say it again after `pause_s`: the first may have ended."""
+
+    pause_s: Annotated[float, Meta(ge=0, le=3_600)] = 1.0
+
+
+class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat", omit_defaults=True):
     """The frontend's loop lives. Its silence makes the worker abort its requests."""
 
+    unix_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    """Its clock, by which it means deadlines; 0: it does not say."""
 
-ToWorker = Generate | Embed | Tokenize | Abort | FetchFile | HelloWanted | Welcome | Refused | FrontendHeartbeat
+
+ToWorker = Generate | Embed | Tokenize | Abort | FetchFile | HelloWanted | Welcome | Refused | AnotherWay | FrontendHeartbeat

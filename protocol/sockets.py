@@ -10,6 +10,7 @@ import logging
 import socket as sockets
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from time import monotonic
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -22,6 +23,9 @@ from protocol.own_directory import OWN_DIRECTORY, own_directory
 
 _LINGER_MS = 500
 """How long closing waits for messages to leave (Goodbye); more would delay an exit that nobody listens to."""
+
+TURN_S_MAX = 0.005
+"""After this long a pump lets the loop's other work go first: large messages take milliseconds each."""
 
 _RECONNECT_MS = 100
 _RECONNECT_MS_MAX = 2_000
@@ -89,17 +93,18 @@ def subscriber(context: "zmq.Context[Socket]", key: MeshKey | None, *, messages_
     return socket
 
 
-def asking_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
-    """A DEALER for one question, which may be asked before the connection stands.
+def asking_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None, *, answers_held_max: int = 0) -> Socket:
+    """A DEALER for questions, which may be asked before the connection stands.
 
+    Args:
+        answers_held_max: messages kept here unread; 0 for any number, where a ROUTER that is not ours would drop what finds no room.
     Raises:
         StartError: the address is on another host and there is no key.
         zmq.ZMQError: the address is malformed.
     """
     require_key(address, key)
     socket = _client(context, zmq.DEALER, key)
-    # An answer of many messages must not be cut short: a ROUTER drops what its peer has no room for.
-    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, answers_held_max)
     socket.setsockopt(zmq.LINGER, 0)
     return _attached(socket, socket.connect, address)
 
@@ -282,20 +287,10 @@ class SocketPump:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        socket = self._socket
-        for _ in range(MESSAGES_PER_TURN_MAX):
-            try:
-                frames = self._receive(zmq.DONTWAIT)
-            except zmq.Again:
-                break
-            try:
-                self._on_message(frames)
-            except Exception:
-                log.exception("defect while handling a message")  # the messages behind it must still be read
-            if socket.closed:
-                return
-        else:
+        if self._take_messages():
             self._turn_soon()
+        if self._socket.closed:
+            return
         if self._blocked and self._ready() & _POLLOUT:
             self._blocked = False
             try:
@@ -304,8 +299,26 @@ class SocketPump:
             except Exception:
                 log.exception("defect while sending what waited for room")  # as above
         # Asking for POLLOUT, and sending, may have taken the edge of a message that came meanwhile.
-        if not socket.closed and self._ready() & _POLLIN:
+        if not self._socket.closed and self._ready() & _POLLIN:
             self._turn_soon()
+
+    def _take_messages(self) -> bool:
+        """Hand on what arrived; whether there may be more that has to wait for its turn."""
+        until_s = monotonic() + TURN_S_MAX
+        for _ in range(MESSAGES_PER_TURN_MAX):
+            try:
+                frames = self._receive(zmq.DONTWAIT)
+            except zmq.Again:
+                return False
+            try:
+                self._on_message(frames)
+            except Exception:
+                log.exception("defect while handling a message")  # the messages behind it must still be read
+            if self._socket.closed:
+                return False
+            if monotonic() > until_s:
+                return True
+        return True
 
     def _ready(self) -> int:
         return int(cast("int", self._socket.getsockopt(zmq.EVENTS)))

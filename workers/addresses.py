@@ -46,7 +46,7 @@ class AddressBook:
 
     async def _expand(self, address: str) -> list[str]:
         parts = urlsplit(address)
-        if parts.scheme != "tcp" or parts.hostname is None or _is_literal(parts.hostname) or parts.hostname == "localhost":
+        if parts.scheme != "tcp" or parts.hostname is None or _is_literal(parts.hostname):
             return [address]
         loop = asyncio.get_running_loop()
         try:

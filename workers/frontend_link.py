@@ -4,15 +4,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from protocol.codec import ToFrontend, decode_to_worker, encode
 from protocol.errors import ProtocolViolation
 from protocol.limits import FRONTEND_SILENT_S_MAX
 from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.numbering import Arrival, Numbering, numbers_of
 from protocol.replies import Delta, StepBatch, joined
-from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Refused, ToWorker, Welcome
+from protocol.requests import Abort, AnotherWay, Embed, FrontendHeartbeat, Generate, HelloWanted, Refused, Tokenize, ToWorker, Welcome
 from protocol.salvage import encodable, refused
 from protocol.sockets import OpenDealer
+from workers.clock_skew import ClockSkew
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +34,9 @@ class FrontendLink:
     Args:
         open_dealer: connects.
         hello: our introduction; None while we drain, for then nobody new should count on us.
-        on_request: gets Generate, Abort and FetchFile.
+        on_request: gets Generate, Abort and FetchFile; deadlines are by our clock.
         on_forgotten: the frontend knows nothing of us, hence of none of our requests for it.
+        unix_ms: our clock.
     """
 
     def __init__(
@@ -43,21 +47,26 @@ class FrontendLink:
         hello: Callable[[], Hello | RelayHello | None],
         on_request: OnRequest,
         on_forgotten: "Callable[[FrontendLink], None]",
+        unix_ms: Callable[[], float],
     ) -> None:
         self.address = address
         self.frontend_heard_at: float | None = None
         self.requests = 0
         """Unfinished requests of this frontend that it has not aborted."""
+        self.accepted = False
+        """The frontend took us in over this connection."""
+        self.refusal = ""
+        """Why it did not, in its words."""
         self._hello = hello
         self._on_request = on_request
         self._on_forgotten = on_forgotten
+        self._unix_ms = unix_ms
+        self._skew = ClockSkew()
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Delta] = {}
         self._numbering = Numbering()
         self._introduced = False
         self._quiet_until = 0.0
-        self._refused_for: str = ""
-        """What was logged as the reason; empty since it accepted us."""
         self._complained_at = -COMPLAINTS_S
         self._pump = open_dealer(self._on_message, self._flush)
 
@@ -113,7 +122,7 @@ class FrontendLink:
         self._introduce()
 
     def _forgotten(self) -> None:
-        self._introduced = False
+        self._introduced = self.accepted = False
         self._held.clear()
         self._on_forgotten(self)
 
@@ -148,21 +157,34 @@ class FrontendLink:
             return
         match message:
             case FrontendHeartbeat():
-                pass
+                if message.unix_ms:
+                    self._skew.note(message.unix_ms, self._unix_ms())
             case HelloWanted():
                 if message.heard_session in (0, self._numbering.session):
                     self._begin_anew()
             case Welcome():
-                self._refused_for = ""
                 log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
-            case Refused():
-                if message.reason != self._refused_for:  # it says so again with every try
-                    self._refused_for = message.reason
-                    log.error("frontend %s refuses us, and is asked again until it does not: %s", self.address, message.reason)
-                self._quiet_until = self._loop.time() + message.pause_s
-                self._introduced = False
+                self.accepted, self.refusal = True, ""
+            case Refused() | AnotherWay():
+                self._keep_quiet(message)
             case _:
-                self._on_request(self, message)
+                self._on_request(self, self._in_our_time(message))
+
+    def _in_our_time(self, message: ToWorker) -> ToWorker:
+        if self._skew.ahead_ms and isinstance(message, Generate | Embed | Tokenize):
+            return replace(message, deadline_unix_ms=message.deadline_unix_ms + self._skew.ahead_ms)
+        return message
+
+    def _keep_quiet(self, message: Refused | AnotherWay) -> None:
+        """We are not taken in over this connection: do not ask again for as long as that says."""
+        reason = message.reason if isinstance(message, Refused) else ""
+        if reason and reason != self.refusal:  # it says so again with every try
+            log.error("frontend %s refuses us, and is asked again until it does not: %s", self.address, reason)
+        elif not reason:
+            log.debug("the frontend at %s has us over another connection", self.address)
+        self.refusal = reason
+        self._quiet_until = self._loop.time() + message.pause_s
+        self._introduced = self.accepted = False
 
     def _on_malformed(self, frames: list[bytes], violation: ProtocolViolation) -> None:
         """Drop a message, whose missing number is then a gap. A request is told instead: it would come again, wherever it moves."""

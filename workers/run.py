@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import secrets
 import signal
@@ -16,6 +15,7 @@ import uvloop
 
 from protocol.curve import MeshKey
 from protocol.errors import EXIT_CANNOT_START, StartError
+from protocol.one_line_logs import log_to_stderr
 from protocol.open_files import raise_open_files
 from protocol.packaging import require_own_packages
 from protocol.settings import parse_known_settings, settings_help
@@ -59,7 +59,7 @@ def _run(argv: Sequence[str]) -> int:
     if {"-h", "--help"}.intersection(engine_argv):
         print(settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG), _engine_help(settings.engine), sep="\n")  # noqa: T201
         return 0
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr(settings.log_level)
     require_own_packages()
     raise_open_files()
     # While the engine blocks this thread no handler of the loop could run; a signal ends the process there and then, and

@@ -1,6 +1,7 @@
 """A worker's life: engine up, frontends dialled, beating, drained, gone. What requests go through is `intake`."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -96,11 +97,12 @@ class WorkerServer:
         self._kv: KvPlane | None = None
         self._context: zmq.Context[Socket] = zmq.Context()
         self._links: dict[str, FrontendLink] = {}
+        self._ways = itertools.count(1)
         self._card_files: dict[str, Path] = {}
         self._hello: Hello | None = None
         self._tokenizing = Tokenizing(None, unix_ms=_unix_ms)
         self._sending: set[asyncio.Task[None]] = set()
-        self._intake = Intake(self._engine, unix_ms=lambda: time.time() * 1000, on_idle=departure.note_idle, offers=self._offers)
+        self._intake = Intake(self._engine, unix_ms=_unix_ms, on_idle=departure.note_idle, offers=self._offers)
 
     async def start(self, model: str) -> None:
         """Bring the engine up, telling the frontends meanwhile that `model` is loading.
@@ -231,7 +233,8 @@ class WorkerServer:
             phase=phase,
             unhealthy=self._engine.reason,
             requests_running=len(self._intake),
-            frontends_connected=sum(link.frontend_heard_at is not None for link in self._links.values()),
+            frontends_connected=sum(link.accepted for link in self._links.values()),
+            refusal=next((link.refusal for link in self._links.values() if link.refusal), ""),
             takes_requests=self._hello is not None,
             ranks=self._engine.states(),
         )
@@ -259,9 +262,10 @@ class WorkerServer:
         return FrontendLink(
             address,
             partial(SocketPump, connected_dealer(self._context, address, self._key)),
-            hello=partial(self._hello_to, address),
+            hello=partial(self._hello_to, address, next(self._ways)),
             on_request=self._on_request,
             on_forgotten=self._intake.abort_all_of,
+            unix_ms=_unix_ms,
         )
 
     def _close_key(self) -> None:
@@ -283,7 +287,7 @@ class WorkerServer:
             key=self._key,
         )
 
-    def _hello_to(self, address: str) -> Hello | RelayHello | None:
+    def _hello_to(self, address: str, way: int) -> Hello | RelayHello | None:
         if self._draining:
             return None
         try:
@@ -292,9 +296,9 @@ class WorkerServer:
             log.warning("no way to the frontend at %s: %s", address, error.strerror)
             return None  # the next beat tries again
         if self._hello is not None:
-            return replace(self._hello, kv=source, adapters=self._adapters.names)
+            return replace(self._hello, kv=source, adapters=self._adapters.names, way=way)
         # A follower: its leader introduces the engine.
-        return None if source is None else RelayHello(self._worker_id, self._epoch, source)
+        return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
 
     def _introduction(self, facts: EngineFacts, capacity: Capacity) -> Hello:
         # What runs and as much again: when all that runs ends in one step, the next batch is there.

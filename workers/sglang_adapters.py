@@ -13,6 +13,7 @@ class SglangAdapters:
 
     What it relies on, as of SGLang 0.5.23: `lora_ref_cache` holds what was ever loaded, by name. An adapter that had to make room for
     another (--max-loaded-loras) stays there and is loaded again when it is asked for; one that was unloaded would be too, so it is removed.
+    `lora_registry` has those that are in memory, and SGLang unloads no others but `pending_lora_unloads`, which it did not finish.
     """
 
     def __init__(self, manager: Any) -> None:
@@ -39,9 +40,11 @@ class SglangAdapters:
         Raises:
             InvalidRequest: SGLang refuses.
         """
+        self._manager.lora_ref_cache.pop(name, None)
+        if name not in self._manager.lora_registry.get_all_adapters() and name not in self._manager.pending_lora_unloads:
+            return  # it made room for another already
         from sglang.srt.managers.io_struct import UnloadLoRAAdapterReqInput  # noqa: PLC0415
 
-        self._manager.lora_ref_cache.pop(name, None)
         await self._ask(self._manager.unload_lora_adapter, UnloadLoRAAdapterReqInput(lora_name=name), "")
 
     async def _ask(self, change: Callable[[Any], Awaitable[Any]], wanted: Any, path: str) -> None:

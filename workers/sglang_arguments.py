@@ -83,6 +83,8 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
             # As scripts for other frontends have it, whose engines get token ids too.
             log.info("--skip-tokenizer-init has no effect: without its tokenizer SGLang loses stop tokens, min_tokens and grammars")
             namespace.skip_tokenizer_init = False
+        if namespace.tokenizer_worker_num > 1:
+            raise StartError("--tokenizer-worker-num is for SGLang's own HTTP server: here frontends tokenize, each in its own process")
         _bind_threads(namespace, cpu=cpu)
         if namespace.constrained_json_max_whitespace_cnt is None and namespace.constrained_json_whitespace_pattern is None:
             namespace.constrained_json_disable_any_whitespace = True  # small models fill all of their tokens with it

@@ -115,9 +115,7 @@ class SglangEngine:
         """Answer some requests of our own, and leave nothing of them in the cache."""
         warm_up = WarmUp(facts)
         deliver, self._deliver = self._deliver, warm_up.take
-        for request in warm_up.requests:
-            self.submit(request)
-        await warm_up.ended()
+        await warm_up.run(self.submit)
         await self._manager.flush_cache(timeout_s=FLUSH_S_MAX)
         self._deliver = deliver
 

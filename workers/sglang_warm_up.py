@@ -5,7 +5,7 @@ A GPU compiles kernels for the first batches of each shape: 3 to 10 s on an H100
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from protocol.errors import StartError
@@ -28,17 +28,25 @@ _TOKEN_ID: Final = 1
 
 
 class WarmUp:
-    """Requests for every rank, and the wait for their ends."""
+    """Requests for every rank, and the wait for their ends.
+
+    Attributes:
+        waves: what to submit together: as many for each rank as its queue takes.
+    """
 
     def __init__(self, facts: EngineFacts) -> None:
         capacity = facts.capacity
         tokens_max = max(1, min(facts.card.context_length, capacity.kv_tokens) // 4)
-        self.requests = [
-            _request(facts, min(tokens, tokens_max), rank if capacity.dp_size > 1 else None)
-            for rank in range(capacity.dp_size)
-            for tokens in _PROMPTS_TOKENS
+        together = min(len(_PROMPTS_TOKENS), capacity.requests_queued_max or len(_PROMPTS_TOKENS))
+        self.waves = [
+            [
+                _request(facts, min(tokens, tokens_max), rank if capacity.dp_size > 1 else None)
+                for rank in range(capacity.dp_size)
+                for tokens in _PROMPTS_TOKENS[first : first + together]
+            ]
+            for first in range(0, len(_PROMPTS_TOKENS), together)
         ]
-        self._unfinished = len(self.requests)
+        self._unfinished = 0
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take(self, deltas: Sequence[Delta]) -> None:
@@ -50,15 +58,19 @@ class WarmUp:
         if not self._unfinished and not self._ended.done():
             self._ended.set_result(None)
 
-    async def ended(self) -> None:
-        """Wait until every rank has answered.
+    async def run(self, submit: Callable[[Work], None]) -> None:
+        """Submit everything, and wait until every rank has answered.
 
         Raises:
             StartError: a request failed, or they took too long.
         """
         try:
             async with asyncio.timeout(WARM_UP_S_MAX):
-                await self._ended
+                for wave in self.waves:
+                    self._unfinished, self._ended = len(wave), asyncio.get_running_loop().create_future()
+                    for request in wave:
+                        submit(request)
+                    await self._ended
         except TimeoutError:
             raise StartError(f"the engine has not answered its first requests within {WARM_UP_S_MAX:.0f} s") from None
 

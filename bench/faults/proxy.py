@@ -32,8 +32,13 @@ class TcpProxy:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection, and accept none any more."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(10)
 
     def stop_forwarding(self) -> None:
         """From here on bytes are neither forwarded nor refused, in both directions."""

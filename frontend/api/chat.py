@@ -86,7 +86,7 @@ async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletion
         MeshError: it cannot be run.
     """
     check_chat(request, exchange.ignored)
-    entry = runner.model(request.model)
+    entry = runner.model_for(exchange, request)
     prompt, template_stops = await _prompt_and_stops(entry.served, request)
     if template_stops:
         request = replace(request, stop=list(dict.fromkeys([*stop_strings(request), *template_stops]))[:STOPS_MAX])

@@ -36,7 +36,7 @@ async def completions(exchange: Exchange, runner: Runner) -> None:
 
 async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest) -> None:
     refuse_unsupported_completion(request)
-    entry = runner.model(request.model)
+    entry = runner.model_for(exchange, request)
     asked = listed_prompts(request)
     special = request.add_special_tokens is not False
     prompts = [await prompt_tokens(prompt, entry.served, add_special_tokens=special) for prompt in asked]

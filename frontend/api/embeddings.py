@@ -12,6 +12,7 @@ import orjson
 from frontend.api.exchange import Exchange
 from frontend.api.parsing import BodyParser
 from frontend.api.running import Runner
+from frontend.api.sampling import priority_of
 from frontend.api.texts import Vector, tokenize, vectors_of
 from frontend.api.vector_schemas import INPUTS_MAX, EmbeddingRequest
 from protocol.errors import InvalidRequest
@@ -32,7 +33,7 @@ async def embeddings(exchange: Exchange, runner: Runner) -> None:
 
 
 async def _answer(exchange: Exchange, runner: Runner, request: EmbeddingRequest) -> None:
-    entry = runner.model(request.model, "embedding")
+    entry = runner.model(request.model, "embedding", priority=priority_of(request.priority))
     _check_dimensions(request, entry.served.card)
     texts = await tokenize(request, entry.served, _inputs(request), "input")
     vectors, tokens = await vectors_of(exchange, runner, entry, request, texts)

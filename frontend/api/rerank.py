@@ -11,6 +11,7 @@ import numpy as np
 from frontend.api.exchange import Exchange
 from frontend.api.parsing import BodyParser
 from frontend.api.running import Runner
+from frontend.api.sampling import priority_of
 from frontend.api.texts import Vector, tokenize, tokenize_pairs, vectors_of
 from frontend.api.vector_schemas import Document, RerankRequest, ScoreRequest
 from frontend.mesh.registry import ModelEntry
@@ -36,7 +37,7 @@ async def score(exchange: Exchange, runner: Runner) -> None:
 
 
 async def _answer_rerank(exchange: Exchange, runner: Runner, request: RerankRequest) -> None:
-    entry = runner.model(request.model, "embedding")
+    entry = runner.model(request.model, "embedding", priority=priority_of(request.priority))
     documents = [document.text if isinstance(document, Document) else document for document in request.documents]
     scores, tokens = await _scores(exchange, runner, entry, request, first=([request.query], "query"), second=(documents, "documents"))
     # Equal ones stay in the client's order.
@@ -54,7 +55,7 @@ def _result(index: int, relevance: float, document: str | None) -> dict[str, Any
 
 
 async def _answer_score(exchange: Exchange, runner: Runner, request: ScoreRequest) -> None:
-    entry = runner.model(request.model, "embedding")
+    entry = runner.model(request.model, "embedding", priority=priority_of(request.priority))
     first = [request.text_1] if isinstance(request.text_1, str) else request.text_1
     second = [request.text_2] if isinstance(request.text_2, str) else request.text_2
     if len(first) not in (1, len(second)):

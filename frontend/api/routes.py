@@ -39,9 +39,9 @@ def build_routes(
     @app.get("/metrics", response_class=Response)
     async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
         metrics.workers.clear()
-        for entry in mesh.registry.models.values():
-            metrics.workers.labels(entry.served.card.name).set(len(entry.worker_of))
-        metrics.queued_requests.set(sum(len(entry.queue) for entry in mesh.registry.models.values()))
+        for entry in mesh.registry.entries():
+            metrics.workers.labels(entry.served.card.name).inc(len(entry.worker_of))
+        metrics.queued_requests.set(sum(len(entry.queue) for entry in mesh.registry.entries()))
         metrics.answers.draining.set(drain.begun)
         metrics.answers.read_tasks()
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")

@@ -46,7 +46,16 @@ class Runner:
         self._recovery = recovery
         self._weights = weights
 
-    def model(self, name: str, role: Role = "decode") -> ModelEntry:
+    def model_for(self, exchange: Exchange, request: ChatCompletionRequest | CompletionRequest) -> ModelEntry:
+        """The model that a request names; of several generations the one of the worker that it wishes.
+
+        Raises:
+            MeshError: as `model`, or a header's value is not one.
+        """
+        wished = wishes(request.nvext, exchange.routing_headers).backend_instance_id
+        return self.model(request.model, priority=priority_of(request.priority), worker_id=wished)
+
+    def model(self, name: str, role: Role = "decode", *, priority: int = 0, worker_id: str | None = None) -> ModelEntry:
         """The model of that name, which must be served for `role`.
 
         Raises:
@@ -56,11 +65,11 @@ class Runner:
             Overloaded: so many wait for it that nothing need be done to know the answer.
         """
         registry = self._mesh.registry
-        entry = registry.entry(name)
+        entry = registry.entry(name, worker_id)
         if entry is not None and (entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())):
             if entry.role != role:
                 raise InvalidRequest(f"The model {name!r} {_DOES[entry.role]}.", param="model")
-            entry.queue.turn_away()
+            entry.queue.turn_away(priority)
             return entry
         if entry is not None or not registry.available():
             raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.")

@@ -1,6 +1,7 @@
 """The listening socket, with the bounds that the kernel keeps for every connection it accepts."""
 
 import socket
+from ipaddress import ip_address
 from typing import Final
 
 from protocol.errors import StartError
@@ -21,16 +22,18 @@ PROBE_S: Final = 10
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; what it accepts inherits its options.
+    """A listening TCP socket; what it accepts inherits its options. "::" stands for every address of the host, those of IPv4 too.
 
     Raises:
         StartError: the address cannot be listened on.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG_CONNECTIONS)
-    except OSError as error:
-        raise StartError(f"cannot serve HTTP on {host}:{port}: {error.strerror or error}") from None
+        both = family == socket.AF_INET6 and ip_address(host).is_unspecified and socket.has_dualstack_ipv6()
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=both)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise StartError(f"cannot serve HTTP on {host}:{port}: {reason}") from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # By name, since other systems than Linux lack some of them.
     for option, value in (

@@ -12,6 +12,7 @@ from kv_events.subscriber import KvSubscriber, Subscription
 from protocol.errors import StartError
 from protocol.limits import WORKER_SILENT_S_MAX
 from protocol.membership import Heartbeat, KvSource, RelayHello
+from protocol.requests import AnotherWay, Refused
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +63,23 @@ class KvSources:
         for rank in worker.ranks:
             rank.blocks.clear()
 
-    def relay_hello(self, identity: bytes, hello: RelayHello, now: float) -> bool:
-        """A node introduced itself; False when there are too many."""
+    def relay_hello(self, identity: bytes, hello: RelayHello, now: float) -> Refused | AnotherWay | None:
+        """A node introduced itself; what to tell it if it is not followed."""
+        heard = [relay for known, relay in self._relays.items() if known != identity and now - relay.heard_at <= WORKER_SILENT_S_MAX]
+        if any(_is_another_way(relay.hello, hello) for relay in heard):
+            return AnotherWay()
+        if any(_same_ranks(relay.hello, hello) and relay.hello.epoch != hello.epoch for relay in heard):
+            return Refused(f"another node tells of these ranks of worker {hello.worker_id!r}", pause_s=WORKER_SILENT_S_MAX)
         # The same node under another connection, or its successor: its old subscription would feed the same ranks.
         for known in [known for known, relay in self._relays.items() if known == identity or _same_ranks(relay.hello, hello)]:
             self.relay_left(known)
         if len(self._relays) >= RELAYS_MAX:
-            return False
+            return Refused("this frontend follows too many nodes already")
         relay = self._relays[identity] = _Relay(hello, now)
         worker = self._worker_named(hello.worker_id)
         if worker is not None:
             self._attach(relay, worker)
-        return True
+        return None
 
     def relay_beat(self, identity: bytes, heartbeat: Heartbeat, now: float) -> bool:
         """A node lives, and tells the numbers of its streams; False when it has not introduced itself."""
@@ -101,7 +107,11 @@ class KvSources:
             self.relay_left(identity)
 
     def _attach(self, relay: _Relay, worker: Worker) -> None:
-        relay.worker, relay.subscription = worker, self._follow(worker, relay.hello.source)
+        own, told = worker.hello.kv, relay.hello.source
+        if own is not None and not _apart(own, told):
+            log.warning("a node tells of ranks of worker %s that it tells of itself, and is not followed", worker.worker_id)
+            return
+        relay.worker, relay.subscription = worker, self._follow(worker, told)
 
     def _follow(self, worker: Worker, source: KvSource) -> Subscription | None:
         """Subscribe. Without events a rank is routed to by load and by our own decisions."""
@@ -126,10 +136,15 @@ class KvSources:
             self._subscriber.unsubscribe(subscription)
 
 
+def _is_another_way(known: RelayHello, hello: RelayHello) -> bool:
+    """Whether both are of one node, over two of its connections."""
+    return (known.worker_id, known.epoch) == (hello.worker_id, hello.epoch) and hello.way not in (0, known.way)
+
+
 def _same_ranks(one: RelayHello, other: RelayHello) -> bool:
     """Whether both tell of the same ranks of one engine, or are one stream."""
-    mine, theirs = one.source, other.source
-    if mine.stream_id == theirs.stream_id:
-        return True
-    apart = mine.first_rank + mine.rank_count <= theirs.first_rank or theirs.first_rank + theirs.rank_count <= mine.first_rank
-    return one.worker_id == other.worker_id and not apart
+    return one.source.stream_id == other.source.stream_id or (one.worker_id == other.worker_id and not _apart(one.source, other.source))
+
+
+def _apart(one: KvSource, other: KvSource) -> bool:
+    return one.first_rank + one.rank_count <= other.first_rank or other.first_rank + other.rank_count <= one.first_rank

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from frontend.mesh.allowance import Allowance
 from frontend.mesh.bystanders import bystanders
+from frontend.mesh.introductions import turned_away
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.offer import Offer
@@ -37,16 +39,10 @@ from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
 from protocol.numbering import Arrival, Numbering
 from protocol.replies import Delta, FileChunk, StepBatch, Tokenized
-from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Refused, Welcome
+from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Welcome
 from protocol.sockets import OpenRouter
 
 log = logging.getLogger(__name__)
-
-WORKERS_MAX: Final = 4_096
-"""Connections that may say Hello; more is a mistake or an attack."""
-
-DUPLICATE_PAUSE_S: Final = 2.0
-"""A second worker of one name is sent away this long: the first is either alive, or noticed as dead by then."""
 
 
 class Mesh:
@@ -175,7 +171,8 @@ class Mesh:
             request = msgspec.structs.replace(request, routed_dp_rank=placement.rank.dp_rank)
         if not self._wire.send(worker, request):
             return None
-        stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time())
+        allowance = Allowance(request)
+        stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time(), allowance=allowance)
         uncached_tokens = offer.route.prompt_tokens - placement.cached_tokens
         worker.book(stream, placement.rank, uncached_tokens, priority=request.priority, suspect=offer.alone)
         self._placed[request.request_id] = worker
@@ -250,7 +247,7 @@ class Mesh:
 
     def _on_heartbeat(self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat, session: int) -> None:
         if worker is None and self._kv_sources.relay_beat(identity, heartbeat, self._loop.time()):
-            self._wire.tell(identity, FrontendHeartbeat())
+            self._wire.tell(identity, self._heartbeat())
         elif worker is None or worker.hello.epoch != heartbeat.epoch:
             self._wire.tell(identity, HelloWanted(session))
         else:
@@ -276,21 +273,17 @@ class Mesh:
             if session <= worker.numbering.session and (session or worker.phase is Phase.JOINING):
                 return  # repeated, late, or an answer to a HelloWanted that crossed with it
             self._lose(worker, "restarted", "it introduced itself anew: it had given us up")
-        if len(self.registry.workers) >= WORKERS_MAX:
-            self._wire.tell(identity, Refused(f"this frontend has {WORKERS_MAX} workers already"))
+        refusal = turned_away(self.registry, identity, hello, self._loop.time())
+        if refusal is not None:
+            self._wire.tell(identity, refusal)
             return
         namesake = self.registry.namesake(hello.worker_id)
         if namesake is not None:
             same = namesake.hello.epoch == hello.epoch
-            if not same and self._loop.time() - namesake.heard_at <= WORKER_SILENT_S_MAX:
-                if not namesake.has_double:
-                    log.error("two workers go by the name %s; the second is sent away as long as the first is here", hello.worker_id)
-                    namesake.has_double = True
-                self._wire.tell(identity, Refused(f"another worker goes by the name {hello.worker_id!r}", pause_s=DUPLICATE_PAUSE_S))
-                return
             self._lose(namesake, "restarted" if same else "died", "a newer connection took its place")
         worker = Worker(identity, hello, self._loop.time(), self._budget, Numbering(session, received=1))
         self.registry.connect(worker)
+        self._wire.send(worker, self._heartbeat())  # it must know our clock before the first deadline
         self._joining.begin(worker)
 
     def _on_adapters(self, _: bytes, worker: Worker | None, adapters: AdapterList, __: int) -> None:
@@ -298,10 +291,8 @@ class Mesh:
             self.registry.set_adapters(worker, adapters.names)
 
     def _on_relay_hello(self, identity: bytes, _: Worker | None, hello: RelayHello, __: int) -> None:
-        if self._kv_sources.relay_hello(identity, hello, self._loop.time()):
-            self._wire.tell(identity, Welcome(self._frontend_id))
-        else:
-            self._wire.tell(identity, Refused("this frontend follows too many nodes already"))
+        refusal = self._kv_sources.relay_hello(identity, hello, self._loop.time())
+        self._wire.tell(identity, refusal or Welcome(self._frontend_id))
 
     def _on_loading(self, _: bytes, __: Worker | None, loading: Loading, ___: int) -> None:
         self.registry.note_loading(loading, self._loop.time())
@@ -330,17 +321,19 @@ class Mesh:
     def _on_gone(self, identity: bytes) -> None:
         """ZMQ has no connection of this identity any more: a process that dies closes it, and the next beat finds out."""
         worker = self.registry.workers.get(identity)
-        if worker is not None:
-            self._lose(worker, "died", "its connection is gone")
-        else:
+        if worker is None:
             self.registry.missed.gone(identity)
+        elif any(self._wire.tell(way, HelloWanted()) for way in worker.other_ways):
+            self._lose(worker, "out_of_step", "its connection is gone, and it has another one")
+        else:
+            self._lose(worker, "died", "its connection is gone")
 
     def _on_beat(self) -> None:
         now = self._loop.time()
         # A beat that comes late means that this loop stood still: what the workers said meanwhile is still unread.
         stalled = now - self._beat.when() > HEARTBEAT_INTERVAL_S
         self._beat = self._loop.call_at(now + HEARTBEAT_INTERVAL_S, self._on_beat)
-        beat = FrontendHeartbeat()
+        beat = self._heartbeat()
         for worker in list(self.registry.workers.values()):
             try:
                 self._beat_for(worker, beat, now, stalled=stalled)
@@ -354,6 +347,9 @@ class Mesh:
             hoping, self._hoping = self._hoping, set()
             for entry in hoping:
                 entry.queue.room()
+
+    def _heartbeat(self) -> FrontendHeartbeat:
+        return FrontendHeartbeat(int(1000 * self.unix_s()))
 
     def _beat_for(self, worker: Worker, beat: FrontendHeartbeat, now: float, *, stalled: bool) -> None:
         for request_id in sorted(worker.aborts_owed):

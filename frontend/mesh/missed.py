@@ -28,7 +28,8 @@ class Missed:
 
     identity: bytes
     worker_id: str
-    model: str
+    digest: str
+    """Of the card that it served."""
     adapters: frozenset[str]
     session: int
     since: float
@@ -47,7 +48,7 @@ class MissedWorkers:
         """A worker was lost. One that drains would not come back."""
         if cause in _MAY_LIVE and worker.phase is not Phase.DRAINING and len(self._missed) < MISSED_MAX:
             self._missed[worker.identity] = Missed(
-                worker.identity, worker.worker_id, worker.hello.card.name, worker.adapters, worker.numbering.session, now
+                worker.identity, worker.worker_id, worker.digest, worker.adapters, worker.numbering.session, now
             )
 
     def found(self, worker_id: str) -> None:

@@ -50,10 +50,10 @@ class Queries:
         self._counts: Counter[str] = Counter()
         """Unanswered prompts of each worker, by its id."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """Model → questions without a worker that has room; their texts are bodies, of which there are as many as their budget allows."""
+        """Card → questions without a worker that has room; their texts are bodies, of which there are as many as their budget allows."""
 
-    async def ask(self, query: Tokenize) -> Tokenized:
-        """The answer to a question, from whichever worker of its model.
+    async def ask(self, digest: str, query: Tokenize) -> Tokenized:
+        """The answer to a question, from whichever worker whose card has this digest.
 
         Raises:
             NoWorker: nobody serves the model, or whoever did was lost.
@@ -61,9 +61,9 @@ class Queries:
             InvalidRequest, EngineFault: the worker says that no tokens can be made of it.
         """
         try:
-            return await self._ask(query)
+            return await self._ask(digest, query)
         finally:
-            self._call_next(query.model)  # also if there is no worker any more: the others must hear it too
+            self._call_next(digest)  # also if there is no worker any more: the others must hear it too
 
     def take(self, worker: Worker | None, answer: Tokenized) -> None:
         """An answer arrived; one that nobody waits for any more is ignored."""
@@ -77,19 +77,19 @@ class Queries:
             if asked is worker and not future.done():
                 future.set_exception(WorkerLost("The worker that was to tokenize this prompt was lost.", cause="died"))
 
-    async def _ask(self, query: Tokenize) -> Tokenized:
+    async def _ask(self, digest: str, query: Tokenize) -> Tokenized:
         tried: set[str] = set()
         crowded = called = False
         while True:
-            worker = self._choose(query.model, tried)
+            worker = self._choose(digest, tried)
             if worker is None and crowded:
                 await asyncio.sleep(REFUSED_PAUSE_S)
                 tried.clear()
                 crowded = False
             elif worker is None:
                 raise NoWorker(f"No worker can make tokens of prompts for the model {query.model!r} at the moment.")
-            elif self._counts[worker.worker_id] >= ASKED_MAX or (self._waiting.get(query.model) and not called):
-                await self._turn(query.model, first=called)
+            elif self._counts[worker.worker_id] >= ASKED_MAX or (self._waiting.get(digest) and not called):
+                await self._turn(digest, first=called)
                 called = True
             else:
                 tried.add(worker.worker_id)
@@ -103,27 +103,27 @@ class Queries:
                 if answer.failed.code not in _ELSEWHERE:
                     raise error_from_code(answer.failed.code, answer.failed.message, answer.failed.param)
 
-    def _choose(self, model: str, tried: set[str]) -> Worker | None:
-        entry = self._registry.entry(model)
+    def _choose(self, digest: str, tried: set[str]) -> Worker | None:
+        entry = self._registry.generation(digest)
         workers = [] if entry is None else [worker for worker in entry.worker_of.values() if worker.worker_id not in tried]
         return min(workers, key=lambda worker: self._counts[worker.worker_id], default=None)
 
-    async def _turn(self, model: str, *, first: bool) -> None:
+    async def _turn(self, digest: str, *, first: bool) -> None:
         """Wait until there may be room; `first` of all, if it has waited before and there was none."""
         turn: asyncio.Future[None] = self._loop.create_future()
-        turns = self._waiting.setdefault(model, deque())
+        turns = self._waiting.setdefault(digest, deque())
         (turns.appendleft if first else turns.append)(turn)
         await turn
 
-    def _call_next(self, model: str) -> None:
-        turns = self._waiting.get(model)
+    def _call_next(self, digest: str) -> None:
+        turns = self._waiting.get(digest)
         while turns:
             turn = turns.popleft()
             if not turn.done():
                 turn.set_result(None)
                 break
         if turns is not None and not turns:
-            del self._waiting[model]
+            del self._waiting[digest]
 
     async def _answer(self, worker: Worker, query: Tokenize) -> Tokenized:
         query = msgspec.structs.replace(query, deadline_unix_ms=int((self._unix_s() + ANSWER_S_MAX) * 1000))

@@ -1,5 +1,6 @@
 """Who is connected and what each model can run on. Synchronous; the mesh tells it what happened."""
 
+import logging
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
@@ -12,8 +13,13 @@ from frontend.routing.admission import AdmissionQueue
 from frontend.routing.answer_times import AnswerTimes
 from protocol.membership import Loading, Role
 
+log = logging.getLogger(__name__)
+
 MODELS_REMEMBERED_MAX = 256
 """Names whose last worker left are remembered up to this many, to answer 503 (come back) instead of 404 (never heard of)."""
+
+GENERATIONS_MAX = 4
+"""Of one model: an update that begins before the last one is through, and room for a mistake."""
 
 LOADING_REMEMBERED_S = 5.0
 """A worker that is loading says so every second; after this long without a word it is taken for dead."""
@@ -23,10 +29,15 @@ LOADING_MAX = 4_096
 
 
 class ModelEntry:
-    """One model name with the workers that serve it and the requests that wait for them."""
+    """One generation of a model: its files and settings, the workers that serve it, and the requests that wait for them.
+
+    While an update replaces one worker after the other there are two of one name, of which each request goes to one and stays there: its
+    tokens mean nothing to the other.
+    """
 
     def __init__(self, served: ServedModel, role: Role, queue: AdmissionQueue) -> None:
         self.served = served
+        self.digest = served.card.digest
         self.role: Role = role
         """What its workers are for."""
         self.queue = queue
@@ -38,6 +49,12 @@ class ModelEntry:
         """Ranks that may get new work, in order of joining."""
         self.adapters: frozenset[str] = frozenset()
         """LoRA adapters of its workers, whether or not those may get new work; of the last ones, when all have left."""
+
+    @property
+    def busyness(self) -> tuple[bool, float]:
+        """To compare generations by: whether nobody takes work, and requests per place to run one."""
+        places = sum(rank.requests_max for rank in self.ranks)
+        return not self.ranks, (len(self.queue) + sum(rank.requests for rank in self.ranks)) / max(1, places)
 
     def refresh(self) -> None:
         """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
@@ -53,33 +70,57 @@ class Registry:
 
     def __init__(self, new_queue: Callable[[], AdmissionQueue]) -> None:
         self.workers: dict[bytes, Worker] = {}
-        self.models: dict[str, ModelEntry] = {}
         self.missed = MissedWorkers()
         self._new_queue = new_queue
+        self._models: dict[str, list[ModelEntry]] = {}
+        """Name → its generations, oldest first; none is empty."""
         self._aliases: dict[str, str] = {}
         self._loading: dict[str, tuple[Loading, float]] = {}
 
-    def entry(self, name: str) -> ModelEntry | None:
-        """The model of that name or alias, or under the LoRA adapter of that name, whether or not a worker serves it now."""
-        return self.find(name)[0]
+    def entry(self, name: str, worker_id: str | None = None) -> ModelEntry | None:
+        """The model of that name or alias, or under the LoRA adapter of that name, whether or not a worker serves it now.
 
-    def find(self, name: str) -> tuple[ModelEntry | None, str | None]:
+        Args:
+            worker_id: a worker that is wished: of several generations the one that it serves.
+        """
+        return self.find(name, worker_id)[0]
+
+    def find(self, name: str, worker_id: str | None = None) -> tuple[ModelEntry | None, str | None]:
         """The model that a name stands for, and the LoRA adapter.
 
         `name` is that of a model, its alias, an adapter, or "MODEL:ADAPTER", in this order; of several models that have the adapter the
         first that came.
         """
-        entry = self.models.get(self._aliases.get(name, name))
+        entry = self._current(name, worker_id)
         if entry is not None:
             return entry, None
-        for entry in self.models.values():
-            if name in entry.adapters:
+        for model in self._models:
+            entry = self._current(model, worker_id, adapter=name)
+            if entry is not None:
                 return entry, name
         for colon in [at for at, char in enumerate(name) if char == ":"]:
-            entry = self.models.get(self._aliases.get(name[:colon], name[:colon]))
-            if entry is not None and name[colon + 1 :] in entry.adapters:
+            entry = self._current(name[:colon], worker_id, adapter=name[colon + 1 :])
+            if entry is not None:
                 return entry, name[colon + 1 :]
         return None, None
+
+    def _current(self, name: str, worker_id: str | None, adapter: str | None = None) -> ModelEntry | None:
+        """Of a model's generations, of those with the adapter if one is named, the least busy one and then the newest."""
+        generations = self._models.get(self._aliases.get(name, name), [])
+        if adapter is not None:
+            generations = [entry for entry in generations if adapter in entry.adapters]
+        if len(generations) > 1:
+            wished = [entry for entry in generations if worker_id in entry.worker_of]
+            return min(reversed(wished or generations), key=lambda entry: entry.busyness)
+        return generations[0] if generations else None
+
+    def generation(self, digest: str) -> ModelEntry | None:
+        """What cards with this digest are served as."""
+        return next((entry for entry in self.entries() if entry.digest == digest), None)
+
+    def entries(self) -> list[ModelEntry]:
+        """All generations of all models."""
+        return [entry for generations in self._models.values() for entry in generations]
 
     def set_adapters(self, worker: Worker, names: Iterable[str]) -> None:
         """A worker has other adapters from here on."""
@@ -88,12 +129,15 @@ class Registry:
 
     def entry_of(self, worker: Worker) -> ModelEntry | None:
         """The model that a worker serves; None while it is joining."""
-        entry = self.models.get(worker.hello.card.name)
-        return entry if entry is not None and worker in entry.workers else None
+        for entry in self._models.get(worker.hello.card.name, ()):
+            if worker in entry.workers:
+                return entry
+        return None
 
     def available(self) -> list[ModelEntry]:
-        """Models that some worker serves now."""
-        return [entry for entry in self.models.values() if entry.workers]
+        """Models that some worker serves now, each as its least busy generation."""
+        current = [self._current(name, None) for name in self._models]
+        return [entry for entry in current if entry is not None and entry.workers]
 
     def namesake(self, worker_id: str) -> Worker | None:
         """The connection that goes by this worker id."""
@@ -112,39 +156,50 @@ class Registry:
 
     def conflict(self, worker: Worker) -> str | None:
         """Why this worker cannot serve its model name beside those that do; None when it can."""
-        card = worker.hello.card
-        if card.name in self._aliases:
-            return f"the name {card.name!r} is an alias of another model here"
-        entry = self.models.get(card.name)
-        if entry is not None and entry.workers and entry.role != worker.hello.role:
-            return f"model {card.name!r} is served here by {entry.role} workers, and this one is for {worker.hello.role}"
-        if entry is None or not entry.workers or entry.served.card.digest == card.digest:
-            return None
-        return f"model {card.name!r} is served here with other files or settings (context length, template, tokenizer)"
+        name, role = worker.hello.card.name, worker.hello.role
+        others = [entry for entry in self._models.get(name, ()) if entry.workers]
+        if any(entry.role != role for entry in others):
+            return f"model {name!r} is served here by {others[0].role} workers, and this one is for {role}"
+        if len(others) >= GENERATIONS_MAX and all(entry.digest != worker.digest for entry in others):
+            return f"model {name!r} is served here with {len(others)} sets of files and settings already, and this one has another"
+        return None
 
     def serve(self, worker: Worker, served: ServedModel) -> None:
         """The worker's model is prepared: let it take requests, unless it drains already. Check `conflict` just before."""
-        name, role = worker.hello.card.name, worker.hello.role
-        entry = self.models.get(name)
-        if entry is not None and not entry.workers and (entry.role, entry.served.card.digest) != (role, served.card.digest):
-            del self.models[name]  # the tokens of whoever waits there mean nothing to the model that has the name now
-            entry.queue.room()
-            entry = None
+        name, role = served.card.name, worker.hello.role
+        known = self._models.get(name, [])
+        gone = [entry for entry in known if not entry.workers and (entry.role, entry.digest) != (role, worker.digest)]
+        generations = [entry for entry in known if entry not in gone]
+        entry = next((entry for entry in generations if entry.digest == worker.digest), None)
         if entry is None:
-            self._forget_oldest_idle()
-            entry = self.models[name] = ModelEntry(served, role, self._new_queue())
+            if not known:
+                self._forget_oldest_idle()
+            if generations:
+                log.warning("%s is served with other files or settings too: requests go to either until one of them is gone", name)
+            entry = ModelEntry(served, role, self._new_queue())
+            generations.append(entry)
         elif not entry.workers:
             entry.served = served
+        self._models[name] = generations
+        for other in gone:
+            other.queue.room()  # the tokens of whoever waits there mean nothing to the generations that have the name now
         entry.workers.append(worker)
-        self._aliases = {
-            alias: other.served.card.name
-            for other in self.models.values()
-            for alias in other.served.card.aliases
-            if alias not in self.models
-        }
+        self._name_aliases()
         if worker.phase is Phase.JOINING:
             worker.phase = Phase.READY
         entry.refresh()
+
+    def _name_aliases(self) -> None:
+        """A model's own name comes before another's alias, and who is served before who is not; then who came first."""
+        self._aliases = {}
+        names: set[str] = set()
+        entries = self.entries()
+        for some in ([entry for entry in entries if entry.workers], [entry for entry in entries if not entry.workers]):
+            names.update(entry.served.card.name for entry in some)
+            for entry in some:
+                for alias in entry.served.card.aliases:
+                    if alias not in names:
+                        self._aliases.setdefault(alias, entry.served.card.name)
 
     def drain(self, worker: Worker) -> None:
         """Give the worker nothing new."""
@@ -164,6 +219,8 @@ class Registry:
         entry = self.entry_of(worker)
         if entry is not None:
             entry.workers.remove(worker)
+            if not entry.workers:
+                self._name_aliases()
             entry.refresh()
 
     def may_come(self, entry: ModelEntry, offer: Offer, now: float) -> bool:
@@ -174,9 +231,10 @@ class Registry:
         """
         hopes = self._absent(entry, now, patient=offer.admitted)
         wanted, adapter = offer.route.worker_id, offer.request.lora_name
-        if offer.admitted and self.models.get(entry.served.card.name) is entry:
+        name = entry.served.card.name
+        if offer.admitted and entry in self._models.get(name, ())[-1:]:
             # Nobody knows what adapters the engine will have.
-            found = [loading for loading in self.loading(now) if loading.model == entry.served.card.name]
+            found = [loading for loading in self.loading(now) if loading.model == name]
             hopes += [(loading.worker_id, frozenset((adapter,))) for loading in found]
         return any(
             worker_id not in offer.avoid and wanted in (None, worker_id) and (adapter is None or adapter in adapters)
@@ -189,12 +247,11 @@ class Registry:
 
     def _absent(self, entry: ModelEntry, now: float, *, patient: bool) -> list[tuple[str, AbstractSet[str | None]]]:
         """Names and adapters of the model's workers that take nothing now, and may before long."""
-        name = entry.served.card.name
-        if self.models.get(name) is not entry:
+        if entry not in self._models.get(entry.served.card.name, ()):
             return []
-        workers = [worker for worker in self.workers.values() if worker.hello.card.name == name]
+        workers = [worker for worker in self.workers.values() if worker.digest == entry.digest]
         present = [worker for worker in workers if worker.phase is Phase.JOINING or worker.is_silent_for_a_moment(now, patient=patient)]
-        missed = [missed for missed in self.missed if missed.model == name]
+        missed = [missed for missed in self.missed if missed.digest == entry.digest]
         return [(absent.worker_id, absent.adapters) for absent in (*present, *missed)]
 
     def note_loading(self, loading: Loading, now: float) -> None:
@@ -208,6 +265,6 @@ class Registry:
         return [loading for loading, at in self._loading.values() if now - at <= LOADING_REMEMBERED_S]
 
     def _forget_oldest_idle(self) -> None:
-        idle = [name for name, entry in self.models.items() if not entry.workers]
-        for name in idle[: max(0, len(self.models) - MODELS_REMEMBERED_MAX + 1)]:
-            del self.models[name]
+        idle = [name for name, generations in self._models.items() if not any(entry.workers for entry in generations)]
+        for name in idle[: max(0, len(self._models) - MODELS_REMEMBERED_MAX + 1)]:
+            del self._models[name]

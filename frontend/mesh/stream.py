@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from frontend.mesh.allowance import Allowance
 from frontend.routing.route import Placement
 from protocol.errors import EngineFault, MeshError, error_from_code
 from protocol.replies import Delta, Embedded, Extras, Failed, Finished
@@ -42,9 +43,10 @@ class Wakeup:
 
 
 class RequestStream:
-    """Output of one request. Bounded by its max_new_tokens: four bytes a token, and what was asked for beside it."""
+    """Output of one request, bounded by its allowance."""
 
     __slots__ = (
+        "_allowance",
         "_extras",
         "_packed",
         "_wakeup",
@@ -59,8 +61,17 @@ class RequestStream:
         "tokens_received",
     )
 
-    def __init__(self, request_id: str, wakeup: Wakeup, placement: "Placement[Rank]", *, sent_at: float = 0.0) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        wakeup: Wakeup,
+        placement: "Placement[Rank]",
+        *,
+        sent_at: float = 0.0,
+        allowance: Allowance | None = None,
+    ) -> None:
         self.request_id = request_id
+        self._allowance = allowance
         self.placement = placement
         self.sent_at = sent_at
         self.begun_at = 0.0
@@ -87,13 +98,20 @@ class RequestStream:
         return self.finished is not None or self.error is not None or self.embedded is not None
 
     def push(self, delta: Delta) -> None:
-        """Add what one engine step gave. A delta that does not continue the output fails the request: a token was lost."""
+        """Add what one engine step gave.
+
+        A delta that does not continue the output fails the request, since a token was lost; so does more than it asked for.
+        """
         packed, end = delta.token_ids, delta.end
         if delta.start != self.tokens_received:
             self.fail(EngineFault("The worker skipped or repeated tokens."))
             return
+        tokens_received = self.tokens_received + count_tokens(packed)
+        if self._allowance is not None and self._allowance.exceeded(delta, tokens_received):
+            self.fail(EngineFault("The worker sent something else or more than it was asked for."))
+            return
         self._packed = self._packed + packed if self._packed else packed
-        self.tokens_received += count_tokens(packed)
+        self.tokens_received = tokens_received
         if delta.extras is not None:
             self._extras.append(delta.extras)
         if end is not None:

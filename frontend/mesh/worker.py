@@ -15,6 +15,8 @@ CLEARED_AFTER_TOKENS = 4
 """Tokens of one leg after which a request is no suspect: what kills an engine does so when it is computed, and a moved request is computed
 anew up to where it stood."""
 
+OTHER_WAYS_MAX = 8
+"""Connections kept beside the one that serves: addresses that one host has, for which one or two is much."""
 
 BUSY_S_MAX = 10.0
 """An engine that has not answered for so long, beyond what its worker tolerates, is more than busy: new clients are told."""
@@ -37,6 +39,7 @@ class Worker:
     def __init__(self, identity: bytes, hello: Hello, now: float, budget: BlockBudget, numbering: Numbering | None = None) -> None:
         self.identity = identity
         self.hello = hello
+        self.digest = hello.card.digest
         self.numbering = numbering or Numbering()
         self.phase = Phase.JOINING
         self.unhealthy = ""
@@ -58,6 +61,8 @@ class Worker:
         self.relay = RelayCounts()
         self.has_double = False
         """It was said that another worker goes by its name; that one asks again every few seconds."""
+        self.other_ways: list[bytes] = []
+        """Its further connections, the last few that said Hello."""
 
     @property
     def worker_id(self) -> str:
@@ -71,6 +76,11 @@ class Worker:
     def is_silent_for_a_moment(self, now: float, *, patient: bool) -> bool:
         """Whether its engine does not answer and may be only busy; to who is `patient`, for however long it has been so."""
         return self.phase is Phase.READY and bool(self.unhealthy) and (patient or now - self.unhealthy_since <= BUSY_S_MAX)
+
+    def note_other_way(self, identity: bytes) -> None:
+        """The same process is connected once more."""
+        if identity not in self.other_ways:
+            self.other_ways = [*self.other_ways[1 - OTHER_WAYS_MAX :], identity]
 
     def has_room(self, *, alone: bool) -> bool:
         """Whether the worker granted us room for one more request, which is not to meet others of its kind if it goes `alone`."""

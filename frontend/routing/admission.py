@@ -4,7 +4,7 @@ import asyncio
 from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, merge
 from typing import Any, Final, Generic, TypeVar
 
 from frontend.routing.departures import Departures
@@ -35,12 +35,13 @@ class Shedding:
 class _Turn(Generic[T]):
     """One waiter's place: who is being served already, then higher priorities, then who came first."""
 
-    __slots__ = ("attempt", "lane", "placed", "rank")
+    __slots__ = ("attempt", "lane", "placed", "rank", "size_bytes")
 
-    def __init__(self, attempt: Callable[[], T | None], rank: tuple[bool, int, int], lane: Hashable) -> None:
+    def __init__(self, attempt: Callable[[], T | None], rank: tuple[bool, int, int], lane: Hashable, size_bytes: int) -> None:
         self.attempt = attempt
         self.rank = rank
         self.lane = lane
+        self.size_bytes = size_bytes
         self.placed: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def __lt__(self, other: "_Turn[T]") -> bool:
@@ -77,7 +78,7 @@ class AdmissionQueue:
         """Whether load is shed: then what cannot run at once is to wait here, where it is counted."""
         return self._shedding is not None
 
-    def turn_away(self) -> None:
+    def turn_away(self, priority: int = 0) -> None:
         """A request came: refuse what `admit` would refuse, before anything is done for it.
 
         Raises:
@@ -86,7 +87,7 @@ class AdmissionQueue:
         if self._shedding is not None:
             self._shedding.patience.note_arrival(self._now())
         if self._waiting:
-            self._refuse_if_full(0)
+            self._whom_to_displace(0, priority)
 
     def note_sent(self) -> None:
         """A request was sent to a worker."""
@@ -116,23 +117,22 @@ class AdmissionQueue:
             admitted: it is being served already and comes before all who are not; it is refused by nothing but its deadline.
             size_bytes: what it takes while it waits.
         Raises:
-            Overloaded: the queue is full, or load is shed and there was no room in time.
+            Overloaded: the queue is full, one of a higher priority needed the place, or load is shed and there was no room in time.
             Whatever `attempt` raises: then there is nothing to wait for.
         """
         self._arrivals += 1
-        turn = _Turn(attempt, (not admitted, -priority, self._arrivals), lane)
+        # What runs bounds those that were admitted.
+        turn = _Turn(attempt, (not admitted, -priority, self._arrivals), lane, 0 if admitted else size_bytes)
         called = self._pumping is not None  # there may be room, which is for those who wait
         if not (called or self._comes_behind(turn, lane) or self._comes_behind(turn, None)):
             result = attempt()
             if result is not None:
                 return result
-        if admitted:  # those are bounded by what runs
-            size_bytes = 0
-        else:
-            self._refuse_if_full(size_bytes)
-        insort(self._lanes.setdefault(lane, []), turn)
-        self._waiting += 1
-        self._memory.take(size_bytes)
+        if not admitted:
+            for last in self._whom_to_displace(size_bytes, priority):
+                last.placed.set_exception(self._overloaded("One of a higher priority took the place of this request."))
+                self._leave(last)
+        self._enter(turn)
         try:
             async with asyncio.timeout(None if self._shedding is None else self._shedding.wait_s_max):
                 return await turn.placed
@@ -143,7 +143,6 @@ class AdmissionQueue:
                 raise self._overloaded("All workers stayed busy.") from None
             raise
         finally:
-            self._memory.give(size_bytes)
             self._leave(turn)
             self.room()
 
@@ -187,6 +186,11 @@ class AdmissionQueue:
         turns = self._lanes.get(lane)
         return turns is not None and turns[0].rank < turn.rank
 
+    def _enter(self, turn: _Turn[Any]) -> None:
+        insort(self._lanes.setdefault(turn.lane, []), turn)
+        self._waiting += 1
+        self._memory.take(turn.size_bytes)
+
     def _leave(self, turn: _Turn[Any]) -> None:
         turns = self._lanes.get(turn.lane, [])
         at = bisect_left(turns, turn)
@@ -194,14 +198,43 @@ class AdmissionQueue:
             return  # placed, and gone since
         del turns[at]
         self._waiting -= 1
+        self._memory.give(turn.size_bytes)
         if not turns:
             del self._lanes[turn.lane]
 
-    def _refuse_if_full(self, size_bytes: int) -> None:
-        if not self._memory.has_room(size_bytes):
-            raise self._overloaded("The memory for waiting requests is full.")
-        if self._shedding is not None and self._waiting >= self._shedding.patience.waiting_max(self._now()):
-            raise self._overloaded("All workers are busy and the queue is full.")
+    def _whom_to_displace(self, size_bytes: int, priority: int) -> list[_Turn[Any]]:
+        """Who must give their places to a newcomer: nobody while there is room, then the last of those with the lowest priorities.
+
+        Raises:
+            Overloaded: there would be no room without all whose priority is lower either.
+        """
+        displaced: list[_Turn[Any]] = []
+        full = self._full(size_bytes)
+        if full:
+            freed_bytes = 0
+            for turn in merge(*(reversed(turns) for turns in self._lanes.values()), reverse=True):
+                if not full or turn.rank[:2] <= (True, -priority):
+                    break
+                if not turn.placed.done():  # whose client left a moment ago, leaves by itself
+                    displaced.append(turn)
+                    freed_bytes += turn.size_bytes
+                    full = self._full(size_bytes, freed_bytes, takes_a_place=False)
+        if full:
+            raise self._overloaded(full)
+        return displaced
+
+    def _full(self, size_bytes: int, freed_bytes: int = 0, *, takes_a_place: bool = True) -> str:
+        """Why a newcomer cannot wait; empty if it can.
+
+        Args:
+            freed_bytes: memory that others give back for it.
+            takes_a_place: it is one more, and not in the place of another.
+        """
+        if not self._memory.has_room(size_bytes, freed_bytes):
+            return "The memory for waiting requests is full."
+        if takes_a_place and self._shedding is not None and self._waiting >= self._shedding.patience.waiting_max(self._now()):
+            return "All workers are busy and the queue is full."
+        return ""
 
     def _overloaded(self, what: str) -> Overloaded:
         return Overloaded(f"{what} Please retry later.", retry_after_s=self._departures.seconds_for(self._waiting + 1, self._now()))

@@ -15,9 +15,9 @@ class WaitingMemory:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_left = bytes_max
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Whether a request of this size may wait."""
-        return 0 < self._bytes_left >= size_bytes
+    def has_room(self, size_bytes: int, freed_bytes: int = 0) -> bool:
+        """Whether a request of this size may wait, once so much is free again."""
+        return 0 < self._bytes_left + freed_bytes >= size_bytes
 
     def take(self, size_bytes: int) -> None:
         """A request waits from here on."""

@@ -12,6 +12,7 @@ from jinja2.runtime import new_context
 from frontend.text.habits import habits_of
 from frontend.text.messages import ContentForm, normalize_messages
 from frontend.text.sandbox import RENDERED_CHARS_MAX, ChatEnvironment, TemplateRefusal, chat_environment
+from frontend.text.template_budget import TemplateTooCostly
 from protocol.errors import InvalidRequest
 
 ERROR_CHARS_MAX: Final = 500
@@ -35,7 +36,7 @@ class ChatTemplate:
         special_tokens: bos_token, eos_token … as templates name them; a request's own values go before them.
         now: local time, for `strftime_now`.
     Raises:
-        ValueError: the source is no template; the message names the line.
+        ValueError: the source is no template, and the message names the line; or it takes too much for a few words.
 
     Attributes:
         content_form: "openai" if the template loops over the parts of a message's content, else "string".
@@ -90,19 +91,28 @@ class ChatTemplate:
         names: dict[str, Any] = {**self._special_tokens, **template_kwargs}
         names |= {"documents": documents, "add_generation_prompt": add_generation_prompt}
         render = self._render_open if continue_final_message else self._render_names
-        if not tools:
-            return _clear_errors(lambda: render(names | {"messages": chat, "tools": tools}))
         try:
-            return render(names | {"messages": chat, "tools": tools})
-        except _TEMPLATE_FAULTS:
-            functions = [tool.get("function", tool) for tool in tools]
-            return _clear_errors(lambda: render(names | {"messages": chat, "tools": functions}))
+            if not tools:
+                return _clear_errors(lambda: render(names | {"messages": chat, "tools": tools}))
+            try:
+                return render(names | {"messages": chat, "tools": tools})
+            except _TEMPLATE_FAULTS:
+                functions = [tool.get("function", tool) for tool in tools]
+                return _clear_errors(lambda: render(names | {"messages": chat, "tools": functions}))
+        except TemplateTooCostly as error:
+            raise InvalidRequest(f"the model's chat template needs too much {error} for these messages", param="messages") from None
 
     def _try(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str | None:
-        """The text of messages that are as the template wants them; None if it does not take them."""
+        """The text of messages that are as the template wants them; None if it does not take them.
+
+        Raises:
+            ValueError: it takes too much for a few words.
+        """
         names = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": True}
         try:
             return self._render_names(self._special_tokens | names)
+        except TemplateTooCostly as error:
+            raise ValueError(f"it takes too much {error} for a few words") from None
         except (InvalidRequest, *_TEMPLATE_FAULTS):
             return None
 

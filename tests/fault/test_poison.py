@@ -65,3 +65,13 @@ async def test_a_request_that_was_aboard_twice_by_accident_is_served(fleet: Flee
 
     assert await tell_all(fleet, fault, count=2, max_tokens=600) == undisturbed
     assert metric(fleet, "kvmesh_frontend_poison_requests_total") == 0
+
+
+async def test_a_prompt_that_takes_long_is_no_poison(fleet: Fleet) -> None:
+    """Each step takes six times as long as an engine may be silent with nothing to compute."""
+    fleet.frontend()
+    start_workers(fleet, 3, "--sim-fault", "slow=40", "--health-check-request-timeout", "0.3")
+    with fleet.client() as client:
+        for first in (5, 6):  # as long as nobody knows how fast the engine is, and then
+            assert client.completions.create(model="demo", prompt=[first] * 2_000, max_tokens=1).usage
+    assert metric(fleet, "kvmesh_frontend_migrations_total") == 0

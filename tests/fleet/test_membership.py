@@ -108,13 +108,44 @@ def test_one_frontend_serves_several_models(fleet: Fleet) -> None:
     assert texts[0] != texts[1]
 
 
-def test_a_worker_of_the_same_name_with_other_settings_is_refused(fleet: Fleet) -> None:
+def test_an_update_of_the_settings_is_served_beside_what_it_replaces(fleet: Fleet) -> None:
+    """A longer context, as any change of template or tokenizer: never a moment without an answer, and none of a mixture."""
     fleet.frontend()
-    fleet.worker(*SIM, "--context-length", "1000")
+    old = fleet.worker(*SIM, "--context-length", "1000", "--worker-id", "old")
     fleet.wait_for_workers(1)
-    second = fleet.worker(*SIM, "--context-length", "2000")
-    fleet.wait_until(lambda: "refuses us" in second.output(), "the second worker is told why")
-    assert len(fleet.get("/health")[1]["workers"]) == 1
+    with fleet.client() as client:
+        fleet.worker(*SIM, "--context-length", "2000", "--worker-id", "new")
+        while len(fleet.get("/health")[1]["workers"]) < 2 or not all(worker["ready"] for worker in fleet.get("/health")[1]["workers"]):
+            assert client.completions.create(model="demo", prompt="hi").choices[0].text
+        for worker_id in ("old", "new"):
+            wished = {"nvext": {"backend_instance_id": worker_id, "extra_fields": ["worker_id"]}}
+            answer = client.completions.create(model="demo", prompt="hi", extra_body=wished)
+            assert answer.model_extra is not None
+            assert answer.model_extra["nvext"]["worker_id"]["decode_worker_id"] == worker_id
+        assert _models(fleet) == ["demo"]
+        old.popen.send_signal(signal.SIGTERM)
+        while old.popen.poll() is None:
+            assert client.completions.create(model="demo", prompt="hi").choices[0].text
+        (model,) = fleet.get("/v1/models")[1]["data"]
+        assert model["max_model_len"] == 2000
+        assert client.completions.create(model="demo", prompt=[5] * 1500, max_tokens=2).choices[0].text
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
+def test_a_worker_whose_clock_is_wrong_keeps_deadlines(fleet: Fleet, ahead_s: int) -> None:
+    fleet.frontend()
+    skewed = f"import time; right = time.time; time.time = lambda: right() + {ahead_s}; time.time_ns = lambda: int(1e9 * time.time())"
+    options = ("--engine", "sim", "--frontend", fleet.mesh, *SIM, "--sim-speedup", "1", "--max-running-requests", "1")
+    fleet.launch("skewed", ["-c", f"{skewed}; from workers.run import run; raise SystemExit(run())", *options])
+    fleet.wait_for_workers(1)
+    with fleet.client() as client:
+        stream = client.completions.create(model="demo", prompt="hi", max_tokens=2000, stream=True)
+        next(iter(stream))
+        with pytest.raises(openai.InternalServerError) as raised:  # it stands in the engine's queue
+            client.completions.create(model="demo", prompt="hi", extra_headers={"x-request-timeout-ms": "1500"})
+        assert raised.value.code == "deadline_exceeded"
+        stream.close()
+        assert client.completions.create(model="demo", prompt="hi", max_tokens=2).choices[0].text
 
 
 def test_model_files_travel_over_the_mesh_and_are_kept_by_hash(fleet: Fleet) -> None:

@@ -46,7 +46,7 @@ def check_frontend(frontend: SimulatedFrontend, clients: Mapping[int, Client]) -
     for request_id in booked:
         number = frontend.asked_by[request_id]
         hold(number is not None and not clients[number].outcome.ended, f"{name} has booked {request_id}, though its request has ended")
-    for entry in mesh.registry.models.values():
+    for entry in mesh.registry.entries():
         waiting = sum(map(len, entry.queue._lanes.values()))
         hold(len(entry.queue) == waiting, f"{name}: {len(entry.queue)} are said to wait, and {waiting} do")
         shedding = entry.queue._shedding
@@ -198,7 +198,7 @@ def _unsettled_frontend(frontend: SimulatedFrontend, expected: list[str]) -> str
     serving = sorted(worker.worker_id for worker in registry.workers.values() if worker.takes_work)
     if serving != expected:
         return f"serves by {serving}, not {expected}"
-    for entry in registry.models.values():
+    for entry in registry.entries():
         running = 0 if entry.queue._shedding is None else entry.queue._shedding.patience._running
         if len(entry.queue) or running:
             return f"{len(entry.queue)} wait in its queue, {running} count as running"

@@ -200,6 +200,7 @@ class SimulatedWorker:
             hello=lambda: None if self.draining_since is not None else self._hello,
             on_request=self._on_request,
             on_forgotten=self.intake.abort_all_of,
+            unix_ms=lambda: self.loop.time() * 1000,
         )
 
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:

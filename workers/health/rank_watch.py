@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from workers.health.prefill_pace import PrefillPace
 from workers.health.tolerance import Tolerance
 
 BUSY_SILENCE_S: Final = 1.0
@@ -42,19 +43,26 @@ class RankWatch:
     """One rank: when it was heard of, what it was asked, and the verdict.
 
     Traffic that puts out tokens proves life, so that a canary is due only in silence. A canary without an answer in time is an alarm;
-    others follow it, one a timeout, and the first sign of life ends the alarm.
+    others follow it, one a timeout, and the first sign of life ends the alarm. As long as the prompts that the rank has to compute explain
+    its silence there is none: moved elsewhere, they would silence one rank after the other.
 
+    Args:
+        step_tokens: prompt tokens that the rank computes in one step at most.
     Attributes:
         unfinished: requests that the rank has not ended.
+        waiting_tokens: prompt tokens of those that have no output yet.
     """
 
-    def __init__(self, limits: HealthLimits) -> None:
+    def __init__(self, limits: HealthLimits, step_tokens: int) -> None:
         self.unfinished = 0
+        self.waiting_tokens = 0
         self._ok = self._timeout = self._failed = 0
         self._latency_s_sum = 0.0
         self._latency_s_last: float | None = None
         self._limits = limits
         self._tolerance = Tolerance(limits.answer_s)
+        self._prefills = PrefillPace(step_tokens)
+        self._waiting_since = 0.0
         self._heard_at = -math.inf  # the first canary is due at once
         self._sent_at: float | None = None
         """When the canary without an answer was sent, the last one if there were several."""
@@ -72,9 +80,16 @@ class RankWatch:
         """How long nothing has been heard; infinite before the first sign of life."""
         return now - self._heard_at
 
+    def note_prompt(self, tokens: int, now: float) -> None:
+        """The rank was given a prompt."""
+        if not self.waiting_tokens:
+            self._waiting_since = now
+        self.waiting_tokens += tokens
+
     def judge(self, now: float) -> None:
         """Raise the alarm if a canary has waited for its answer for too long."""
-        if self._asked_at is not None and now - self._asked_at >= self._tolerance.at(now):
+        tolerated_s = max(self._tolerance.at(now), self._prefills.explains_s(self.waiting_tokens, now))
+        if self._asked_at is not None and now - self._asked_at >= tolerated_s:
             self._alarmed = True
 
     def due(self, now: float) -> bool:
@@ -98,6 +113,8 @@ class RankWatch:
         """The rank put out tokens: it lives, whatever was concluded before."""
         if self._alarmed and self._asked_at is not None:
             self._tolerance.learn(now - self._asked_at, now)
+        if self.waiting_tokens:
+            self._prefills.learn(now - max(self._heard_at, self._waiting_since), self.waiting_tokens, now)
         self._heard_at = now
         self._failure = ""
         self._asked_at = None

@@ -12,6 +12,7 @@ from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Embedded, Failed
 from protocol.requests import Work
+from protocol.tokens import count_tokens
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
 from workers.health.canaries import CanaryFields, MakeCanary, canary_maker
 from workers.health.rank_watch import HealthLimits, RankState, RankWatch
@@ -50,10 +51,12 @@ class WatchedEngine:
         self._engine = engine
         self._settings = settings
         self._clock = clock
-        self._elsewhere = RankWatch(settings.limits)
+        self._elsewhere = RankWatch(settings.limits, step_tokens=1)
         """Stands for the rank of a request that was routed to none of several: whichever it is, canaries watch it."""
         self._watch_of: dict[str, RankWatch] = {}
         """Request → its rank. Bounded by the credit granted to frontends."""
+        self._prompt_tokens: dict[str, int] = {}
+        """Of those without any output yet."""
         self._canaries: dict[str, RankWatch] = {}
         """Canaries without an answer, at most one a rank."""
         self._checked_at: float | None = None
@@ -70,7 +73,8 @@ class WatchedEngine:
         facts = await self._engine.start(self._take, on_death)
         if isinstance(facts, EngineFacts) and self._settings.enabled:
             self._make_canary = canary_maker(facts, self._settings.canary)
-            self.ranks = [RankWatch(self._settings.limits) for _ in range(facts.capacity.dp_size)]
+            capacity = facts.capacity
+            self.ranks = [RankWatch(self._settings.limits, capacity.prefill_step_tokens) for _ in range(capacity.dp_size)]
         return facts
 
     def submit(self, request: Work) -> None:
@@ -79,6 +83,8 @@ class WatchedEngine:
             watch = self._rank(request.routed_dp_rank)
             watch.unfinished += 1
             self._watch_of[request.request_id] = watch
+            tokens = self._prompt_tokens[request.request_id] = count_tokens(request.token_ids)
+            watch.note_prompt(tokens, self._clock())
         self._submit(request)
 
     def abort(self, request_id: str) -> None:
@@ -175,6 +181,8 @@ class WatchedEngine:
                 continue
             if delta.token_ids or isinstance(delta.end, Embedded):  # a refusal, an expiry or an abort need not come from the rank
                 watch.note_output(now)
+            if not delta.start or delta.end is not None:
+                watch.waiting_tokens -= self._prompt_tokens.pop(delta.request_id, 0)
             if delta.end is not None:
                 del watch_of[delta.request_id]
                 watch.unfinished -= 1

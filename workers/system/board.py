@@ -22,6 +22,9 @@ class WorkerState:
     """Why the engine gets no work, in words."""
     requests_running: int = 0
     frontends_connected: int = 0
+    """Those that took the worker in."""
+    refusal: str = ""
+    """Why one of the others did not, in its words."""
     takes_requests: bool = True
     """False on a node whose requests another node takes."""
     ranks: Sequence[RankState] = ()
@@ -79,5 +82,5 @@ class Board:
         if state.phase in ("draining", "leaving"):
             reasons.append(state.phase)
         if state.phase == "serving" and not state.frontends_connected:
-            reasons.append("no frontend is connected")
+            reasons.append(f"no frontend took the worker in: {state.refusal}" if state.refusal else "no frontend is connected")
         return reasons

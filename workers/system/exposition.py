@@ -37,7 +37,7 @@ def own_metrics(board: Board) -> str:
             ),
             _family("kvmesh_worker_healthy", "gauge", "Whether every rank answers", [({}, float(not state.unhealthy))]),
             _family("kvmesh_worker_requests_running", "gauge", "Unfinished requests of all frontends", [({}, running)]),
-            _family("kvmesh_worker_frontends_connected", "gauge", "Frontends that are heard", [({}, connected)]),
+            _family("kvmesh_worker_frontends_connected", "gauge", "Frontends that took the worker in", [({}, connected)]),
             _family("kvmesh_worker_loop_stalled_seconds", "gauge", "How long the loop has hung; 0 if it turns", [({}, board.stalled_s())]),
             _family("kvmesh_worker_engine_silence_seconds", "gauge", "Since a rank's last sign of life", silences),
             _family("kvmesh_worker_canaries_total", "counter", "Health checks, by rank and result", results),

@@ -35,7 +35,7 @@ async def generate(exchange: Exchange, runner: Runner) -> None:
 async def _answer(exchange: Exchange, runner: Runner, request: GenerateRequest) -> None:
     started_s = time.monotonic()
     completion = completion_of(request, exchange.model)
-    entry = runner.model(exchange.model)
+    entry = runner.model_for(exchange, completion)
     served = entry.served
     with params_named({**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}):
         prompts = [await prompt_tokens(prompt, served) for prompt in listed_prompts(completion)]

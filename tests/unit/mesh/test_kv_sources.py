@@ -81,8 +81,8 @@ class Scene:
         self.sources.worker_left(worker)  # as the mesh does: first this, then the registry forgets it
         return self.workers.pop(worker_id)
 
-    def relay(self, identity: bytes, kv: KvSource, worker_id: str = "w") -> bool:
-        return self.sources.relay_hello(identity, RelayHello(worker_id, 1, kv), self.now)
+    def relay(self, identity: bytes, kv: KvSource, worker_id: str = "w", way: int = 0, epoch: int = 1) -> bool:
+        return self.sources.relay_hello(identity, RelayHello(worker_id, epoch, kv, way), self.now) is None
 
     def beat(self, identity: bytes, *numbers: tuple[int, int]) -> bool:
         loads = [RankLoad(rank, 0, 0, 0, kv_number=number) for rank, number in numbers]
@@ -303,6 +303,41 @@ def test_a_node_that_reconnects_is_followed_when_its_old_connection_is_dropped(h
     else:
         scene.fall_silent(b"new")
     assert (scene.followed(), scene.telling()) == ({20: [0]}, [0])
+
+
+def test_a_node_with_two_ways_is_followed_over_one_and_then_over_the_other() -> None:
+    scene = Scene()
+    scene.join()
+    assert scene.relay(b"first", source(20), way=1)
+    assert not scene.relay(b"second", source(20), way=2)
+    assert scene.beat(b"first")
+    assert scene.relay(b"reconnected", source(20), way=1)
+    assert not scene.relay(b"second", source(20), way=2)
+    scene.fall_silent()
+    assert scene.relay(b"second", source(20), way=2)
+    assert (scene.followed(), scene.telling()) == ({20: [0]}, [0])
+
+
+def test_nobody_tells_of_ranks_that_a_worker_tells_of_itself() -> None:
+    scene = Scene()
+    scene.join(kv=source(10, 0, 2))
+    scene.relay(b"stranger", source(20, 1, 2))
+    assert (scene.followed(), scene.telling()) == ({10: [0, 1]}, [0, 1])
+    assert scene.beat(b"stranger", (1, 7))  # nor does it tell what numbers they have come to
+    feed = scene.workers["w"].feed(1)
+    assert feed is not None
+    assert feed._awaited is None
+
+
+def test_nobody_takes_the_place_of_a_node_that_is_heard() -> None:
+    scene = Scene()
+    scene.join(kv=source(10))
+    scene.relay(b"node", source(20, 1))
+    assert not scene.relay(b"stranger", source(30, 1), epoch=2)
+    assert scene.followed() == {10: [0], 20: [1]}
+    scene.fall_silent()
+    assert scene.relay(b"restarted", source(30, 1), epoch=2)
+    assert scene.followed() == {10: [0], 30: [1]}
 
 
 def test_a_node_that_restarts_keeps_its_blocks_when_its_old_connection_is_dropped() -> None:

@@ -126,9 +126,11 @@ def test_only_one_that_would_do_is_waited_for(bench: Bench) -> None:
     assert bench.hope(avoid="first")
 
 
-def test_tokens_of_one_model_never_go_to_another_of_its_name(bench: Bench) -> None:
+def test_tokens_of_one_generation_never_go_to_another(bench: Bench) -> None:
     bench.lose(bench.first, "silent")
     bench.called.clear()
+    bench.hello("joining", context_length=16)
+    assert bench.hope()  # for the first one
     bench.join("upgraded", context_length=16)
     assert bench.called[0] == "room"  # whoever waits for the first one hears that it is in vain
     assert not bench.hope()

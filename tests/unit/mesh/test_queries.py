@@ -19,7 +19,7 @@ class Workers:
         self.sent: list[tuple[str, Tokenize]] = []
         self.deaf: set[str] = set()
         self.of = {name: cast("Any", SimpleNamespace(worker_id=name)) for name in names}
-        registry = SimpleNamespace(entry=lambda name: SimpleNamespace(worker_of=self.of) if name == "m" else None)
+        registry = SimpleNamespace(generation=lambda digest: SimpleNamespace(worker_of=self.of) if digest == "m" else None)
         self.queries = Queries(cast("Any", registry), self._send, lambda: 1.0)
 
     def _send(self, worker: Any, message: Any) -> bool:
@@ -31,12 +31,12 @@ class Workers:
         self.queries.take(self.of[name], Tokenized(query.query_id, **content))
 
 
-def query(number: int = 0, model: str = "m") -> Tokenize:
-    return Tokenize(f"{number:032x}", model, 0, "text")
+def query(number: int = 0) -> Tokenize:
+    return Tokenize(f"{number:032x}", "m", 0, "text")
 
 
 async def asked(workers: Workers, *queries: Tokenize) -> list["asyncio.Task[Tokenized]"]:
-    tasks = [asyncio.ensure_future(workers.queries.ask(each)) for each in queries]
+    tasks = [asyncio.ensure_future(workers.queries.ask("m", each)) for each in queries]
     await asyncio.sleep(0)
     return tasks
 
@@ -128,11 +128,11 @@ async def test_when_every_worker_has_its_fill_of_others_they_are_asked_again(mon
 
 async def test_a_model_that_nobody_serves_has_nobody_to_ask() -> None:
     with pytest.raises(NoWorker):
-        await Workers("a").queries.ask(query(model="unknown"))
+        await Workers("a").queries.ask("unknown", query())
 
 
 async def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frontend.mesh.queries.ANSWER_S_MAX", 0)
     with pytest.raises(DeadlineExceeded):
-        await Workers("a").queries.ask(query())
+        await Workers("a").queries.ask("m", query())
     assert ANSWER_S_MAX > 1

@@ -35,6 +35,7 @@ from protocol.replies import (
 )
 from protocol.requests import (
     Abort,
+    AnotherWay,
     Embed,
     FetchFile,
     FrontendHeartbeat,
@@ -99,7 +100,9 @@ TO_WORKER: dict[str, ToWorker] = {
     "hello_wanted": HelloWanted(),
     "welcome": Welcome("frontend-1"),
     "refused": Refused("other files"),
+    "another_way": AnotherWay(),
     "frontend_heartbeat": FrontendHeartbeat(),
+    "frontend_heartbeat_with_clock": FrontendHeartbeat(1_700_000_000_000),
 }
 
 TO_FRONTEND: dict[str, ToFrontend] = {
@@ -171,6 +174,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         kv=KvSource(2**63 - 1, "tcp://127.0.0.1:20000", "tcp://127.0.0.1:20001", 0, 2),
     ),
     "relay_hello": RelayHello("w-1", 43, KvSource(5, "tcp://10.0.0.2:20000", "tcp://10.0.0.2:20001", 8, 8)),
+    "relay_hello_of_a_way": RelayHello("w-1", 43, KvSource(5, "tcp://10.0.0.2:20000", "tcp://10.0.0.2:20001", 8, 8), 2),
     "heartbeat": Heartbeat("w-1", 42, [RankLoad(0, 1, 2, 300, 40, 17), RankLoad(1, 0, 0, 0)]),
     "heartbeat_with_relay": Heartbeat("w-1", 42, [], RelayCounts(1, 2, 3, 4, 5, 6)),
     "loading": Loading("w-1", "demo", "loading", 2.5),

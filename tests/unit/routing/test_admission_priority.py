@@ -61,13 +61,13 @@ class Line:
         self.queue = queue(**bounds)
         self.tasks: dict[str, asyncio.Task[str]] = {}
 
-    def arrive(self, name: str, priority: int = 0, only: Sequence[int] | None = None) -> None:
+    def arrive(self, name: str, priority: int = 0, only: Sequence[int] | None = None, size_bytes: int = 1) -> None:
         admission = self.queue.admit(
             self.fleet.attempt(name, only),
             undo=self.fleet.undo,
             priority=priority,
             lane=None if only is None else tuple(only),
-            size_bytes=1,
+            size_bytes=size_bytes,
         )
         self.tasks[name] = asyncio.create_task(admission)
 
@@ -197,14 +197,50 @@ async def test_when_the_head_leaves_its_turn_goes_to_the_next_priority() -> None
     await line.close()
 
 
-async def test_a_full_queue_refuses_any_priority_but_one_that_finds_room_at_once() -> None:
-    line = Line(waiting_max=1)
-    line.arrive("a")
+async def test_in_a_full_queue_a_newcomer_takes_the_place_of_the_last_of_the_lowest() -> None:
+    line = Line(waiting_max=3)
+    for name, priority, only in (("a", 0, None), ("low", -1, (1,)), ("lower", -1, None)):
+        line.arrive(name, priority, only)
     await line.settle()
+    for name, displaced in (("b", "lower"), ("c", "low")):
+        line.queue.turn_away(0)
+        line.arrive(name)
+        await line.settle()
+        assert isinstance(line.tasks[displaced].exception(), Overloaded)
     with pytest.raises(Overloaded, match="full"):
-        await line.queue.admit(line.fleet.attempt("b", None), undo=line.fleet.undo, priority=9, size_bytes=1)
-    line.fleet.places[0] = 1
-    assert await line.queue.admit(line.fleet.attempt("c", None), undo=line.fleet.undo, priority=9, size_bytes=1) == "c"
+        line.queue.turn_away(0)  # those who wait are as high
+    line.arrive("d")
+    line.arrive("urgent", 9)
+    await line.settle()
+    assert isinstance(line.tasks["d"].exception(), Overloaded)
+    assert isinstance(line.tasks["c"].exception(), Overloaded)
+    assert len(line.queue) == 3
+    line.free(places=3)
+    await line.settle()
+    assert line.fleet.names == ["urgent", "a", "b"]
+    await line.close()
+
+
+async def test_nobody_is_displaced_in_vain() -> None:
+    line = Line(waiting_max=10)
+    for name in ("a", "b"):
+        line.arrive(name, size_bytes=5)
+    line.arrive("c", size_bytes=5)
+    await line.settle()
+    assert isinstance(line.tasks["c"].exception(), Overloaded)
+    line.arrive("large", 1, size_bytes=11)
+    await line.settle()
+    assert isinstance(line.tasks["large"].exception(), Overloaded)
+    assert len(line.queue) == 2
+    line.arrive("as large as both", 1, size_bytes=10)
+    await line.settle()
+    assert len(line.queue) == 1
+    line.free()
+    await line.settle()
+    assert line.fleet.names == ["as large as both"]
+    line.arrive("d", size_bytes=10)  # all that was taken has been given back
+    await line.settle()
+    assert len(line.queue) == 1
     await line.close()
 
 

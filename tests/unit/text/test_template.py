@@ -365,7 +365,7 @@ def test_the_sandbox_refuses_known_ways_out(source: str) -> None:
     ],
 )
 def test_work_without_bound_is_refused(source: str) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises((InvalidRequest, ValueError)):  # with the messages, or when the template is loaded
         ChatTemplate(source, SPECIAL).render([{"role": "user", "content": "x"}])
     assert RENDERED_CHARS_MAX < 60_000_000
 

@@ -17,20 +17,23 @@ def test_a_malformed_address_is_refused(address: str) -> None:
         AddressBook([address])
 
 
-async def test_literal_and_local_addresses_stand_for_themselves() -> None:
-    given = ["tcp://127.0.0.1:5550", "tcp://[::1]:5550", "tcp://localhost:5550", "ipc:///tmp/mesh"]
+async def test_literal_addresses_stand_for_themselves() -> None:
+    given = ["tcp://127.0.0.1:5550", "tcp://[::1]:5550", "ipc:///tmp/mesh"]
     book = AddressBook([*given, given[0]])
     assert await book.resolve() == given
     assert book.known == set(given)
 
 
-async def test_a_name_stands_for_every_address_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["frontends", "localhost"])
+async def test_a_name_stands_for_every_address_behind_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """So does localhost: a frontend that listens on 127.0.0.1 is found where the hosts file names ::1 first."""
+
     async def answer(host: str, port: int, **_: Any) -> list[Any]:
-        assert host == "frontends"
+        assert host == name
         return [(socket.AF_INET, 0, 0, "", ("10.0.0.1", port)), (socket.AF_INET6, 0, 0, "", ("fd00::1", port, 0, 0))]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", answer)
-    assert await AddressBook(["tcp://frontends:5550"]).resolve() == ["tcp://10.0.0.1:5550", "tcp://[fd00::1]:5550"]
+    assert await AddressBook([f"tcp://{name}:5550"]).resolve() == ["tcp://10.0.0.1:5550", "tcp://[fd00::1]:5550"]
 
 
 async def test_a_name_server_that_never_answers_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,7 @@ class Line:
             hello=lambda: None,
             on_request=lambda _, message: self.asked.append(message),
             on_forgotten=lambda _: self.asked.append("forgotten"),
+            unix_ms=lambda: 1_000_000.0,
         )
         self.link._numbering = Numbering(1)
         self._frontend = Numbering(1)

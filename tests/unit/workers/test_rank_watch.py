@@ -8,12 +8,13 @@ from workers.health.rank_watch import HealthLimits, RankWatch
 from workers.health.tolerance import TOLERATED_S_MAX, Tolerance
 
 DEFAULTS = HealthLimits(idle_silence_s=10.0, answer_s=3.0)
+STEP_TOKENS = 8_192
 
 
 @pytest.fixture
 def watch() -> RankWatch:
     """A rank that was heard at 100."""
-    watch = RankWatch(DEFAULTS)
+    watch = RankWatch(DEFAULTS, STEP_TOKENS)
     watch.note_output(100.0)
     return watch
 
@@ -24,7 +25,7 @@ def _asked(watch: RankWatch, now: float) -> None:
 
 
 def test_the_first_canary_is_due_at_once_and_the_rank_is_healthy_meanwhile() -> None:
-    watch = RankWatch(DEFAULTS)
+    watch = RankWatch(DEFAULTS, STEP_TOKENS)
     _asked(watch, 5.0)
     watch.judge(7.0)
     assert (watch.complaint(7.0), watch.state(7.0).silence_s) == ("", None)
@@ -59,7 +60,7 @@ def test_a_freeze_in_mid_stream_is_an_alarm_after_four_seconds(watch: RankWatch)
 
 
 def test_a_shorter_timeout_asks_sooner() -> None:
-    watch = RankWatch(HealthLimits(idle_silence_s=10.0, answer_s=0.5))
+    watch = RankWatch(HealthLimits(idle_silence_s=10.0, answer_s=0.5), STEP_TOKENS)
     watch.note_output(0.0)
     watch.unfinished = 1
     _asked(watch, 0.5)
@@ -142,7 +143,7 @@ def test_tolerance_stays_within_its_bounds_and_covers_what_was_just_learnt(lesso
 @given(st.lists(st.sampled_from(["wait", "output", "begin", "end", "answer", "fail"]), max_size=200))
 def test_a_rank_that_answers_is_healthy_and_a_silent_one_is_found_out(moves: list[str]) -> None:
     """Whatever happened before, the verdict is right within a bounded time of silence, and with the next sign of life."""
-    watch, now = RankWatch(DEFAULTS), 0.0
+    watch, now = RankWatch(DEFAULTS, STEP_TOKENS), 0.0
     for move in moves:
         now += 0.25
         watch.judge(now)
@@ -170,3 +171,44 @@ def test_a_rank_that_answers_is_healthy_and_a_silent_one_is_found_out(moves: lis
             watch.note_sent(now)
     watch.note_output(now)
     assert watch.complaint(now) == ""
+
+
+def _silent_for(watch: RankWatch, since: float, seconds: float) -> str:
+    """The complaint after that, of a rank that is looked at four times a second and asked whenever it is due."""
+    for quarter in range(int(seconds * 4) + 1):
+        now = since + quarter / 4
+        watch.judge(now)
+        if watch.due(now):
+            watch.note_sent(now)
+    return watch.complaint(since + seconds)
+
+
+def test_silence_is_no_alarm_while_the_prompts_to_compute_explain_it(watch: RankWatch) -> None:
+    watch.unfinished = 1
+    watch.note_prompt(100_000, 100.0)
+    assert not _silent_for(watch, 100.0, 12.0)  # nobody knows yet how fast it is
+    watch.note_answer(112.0)
+    assert not _silent_for(watch, 112.0, 24.0)  # twice as long as the last step
+    assert _silent_for(watch, 136.0, 2.0)
+    watch.note_answer(138.0)
+    watch.waiting_tokens = 0
+    watch.note_output(139.0)
+    assert _silent_for(watch, 139.0, 100.0)
+
+
+def test_a_fast_rank_is_found_out_as_fast_with_long_prompts_as_without(watch: RankWatch) -> None:
+    watch.unfinished = 1
+    watch.note_prompt(100_000, 500.0)  # after a long time of nothing to do
+    watch.note_output(500.5)
+    assert not _silent_for(watch, 500.5, 3.75)
+    assert _silent_for(watch, 504.25, 0.5)
+
+
+def test_a_few_tokens_explain_nothing_and_nothing_explains_more_than_a_minute(watch: RankWatch) -> None:
+    watch.unfinished, watch.waiting_tokens = 1, 1_000
+    assert _silent_for(watch, 100.0, 4.5)
+    slow = RankWatch(DEFAULTS, 10**6)
+    slow.note_output(100.0)
+    slow.unfinished, slow.waiting_tokens = 1, 10**6
+    assert not _silent_for(slow, 100.0, 60.0)
+    assert _silent_for(slow, 160.0, 2.0)

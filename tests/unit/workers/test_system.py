@@ -63,6 +63,8 @@ def test_a_worker_that_loads_is_live_and_no_more_however_long_it_takes(board: Bo
     [
         ({}, (200, 200, 200), []),
         ({"frontends_connected": 0}, (200, 503, 200), ["no frontend is connected"]),
+        ({"frontends_connected": 0, "refusal": "no"}, (200, 503, 200), ["no frontend took the worker in: no"]),
+        ({"refusal": "no"}, (200, 200, 200), []),
         ({"unhealthy": "rank 1 has not answered for 3.1 s"}, (200, 503, 503), ["rank 1 has not answered for 3.1 s"]),
         ({"phase": "draining"}, (200, 503, 200), ["draining"]),
         ({"phase": "leaving"}, (200, 503, 200), ["leaving"]),

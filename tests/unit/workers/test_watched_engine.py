@@ -218,9 +218,13 @@ async def test_nothing_is_kept_of_what_has_ended(bench: Any) -> None:
     await rig.answered()
     for number in range(100):
         rig.watched.submit(_request(number))
+        if number % 2:
+            rig.engine.token(f"{number:032x}")
+        assert bool(rig.watched.ranks[0].waiting_tokens) is not bool(number % 2)
         rig.engine.end(f"{number:032x}", Finished("stop", 2, 1))
-    assert rig.watched.states()[0].unfinished == 0
+    assert (rig.watched.states()[0].unfinished, rig.watched.ranks[0].waiting_tokens) == (0, 0)
     assert not rig.watched._watch_of
+    assert not rig.watched._prompt_tokens
     assert not rig.watched._canaries
 
 
