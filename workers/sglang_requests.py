@@ -76,8 +76,6 @@ def sampling_params(sampling: Sampling, grammar: Grammar | None, vocab_size: int
         params["sampling_seed"] = sampling.seed & (2**63 - 1)
     if sampling.logit_bias:
         params["logit_bias"] = _logit_bias(sampling.logit_bias)
-    if sampling.stop_regex:
-        params["stop_regex"] = sampling.stop_regex
     custom = {name: value for name, value in sampling.custom_params.items() if name != REPLAYED_TOKENS}
     if grammar is not None:
         if sampling.min_new_tokens:  # no token would be left where the grammar allows the end alone

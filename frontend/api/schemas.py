@@ -10,8 +10,8 @@ from msgspec import Meta, Struct
 
 from frontend.api.grammars import GrammarFields
 from frontend.api.nvext import ExtraField, Label, NvExt
-from frontend.api.stop_patterns import PATTERN_BYTES_MAX
 from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
+from protocol.stop_patterns import PATTERN_BYTES_MAX
 
 TOKENS_MAX = 2**31 - 1
 """Far above any context; keeps the number inside an i32 everywhere."""

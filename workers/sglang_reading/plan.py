@@ -153,11 +153,13 @@ class Readings:
         skip_special_tokens: bool,
         one_call: bool = False,
     ) -> Reader:
+        patterns = request.sampling.stop_regex
         return Reader(
             self._texts.new(skip_special_tokens=skip_special_tokens),
             message,
             stops=stops,
-            answering=message.answer_search() if stops and isinstance(message, Parsed) else None,
+            patterns=patterns,
+            answering=message.answer_search() if (stops or patterns) and isinstance(message, Parsed) else None,
             include_stop=reading.include_stop,
             hidden_stop_ids=self._texts.special_ids if reading.skip_special_tokens and not skip_special_tokens else frozenset(),
             min_tokens=request.sampling.min_new_tokens,
