@@ -30,6 +30,9 @@ REPLAYED_TOKENS: Final = "kvmesh_replayed_tokens"
 GRAMMAR_DEAD_END: Final = "it led to a point where nothing may follow"
 """In the end of a request whose grammar led there."""
 
+GRAMMAR_TOO_SLOW: Final = "finding out what may come next takes too long"
+"""In the end of a request whose grammar held up the engine."""
+
 _REASONS: Final = {"stop": "stop", "length": "length", "abort": "abort"}
 
 
@@ -110,7 +113,7 @@ def outcome(meta_info: Mapping[str, Any], *, prompt_tokens: int, completion_toke
     status = reason.get("status_code")
     if reason["type"] == "abort" and status is not None and 400 <= status < 600:
         message = str(reason.get("message") or "SGLang gave no reason")
-        if GRAMMAR_DEAD_END in message:
+        if GRAMMAR_DEAD_END in message or GRAMMAR_TOO_SLOW in message:
             status = 400
         return failure(int(status), message)
     matched = reason.get("matched")
