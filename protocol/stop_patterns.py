@@ -7,14 +7,15 @@ automaton (Glushkov, 1961; Navarro & Raffinot, 1999, for its states as the bits 
 import importlib
 import re
 import warnings
-from collections.abc import Callable
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final
 
 from msgspec import Struct
 
 from protocol.errors import InvalidRequest
 from protocol.limits import STOPS_MAX
+from protocol.pattern_chars import Chars, anchor_holds, chars_of
 
 PATTERN_BYTES_MAX: Final = 256
 """SGLang's own bound of one pattern."""
@@ -44,6 +45,9 @@ _parser: Any = importlib.import_module("re._parser")
 """What takes patterns apart for `re`. It has no types and no public name since Python 3.11."""
 
 _TOO_LARGE: Final = "takes too many states, with the others of this request; use fewer repetitions and alternatives"
+
+_warnings_are_ours: Final = Lock()
+"""What becomes of warnings is the same for all threads."""
 
 _REPEATS: Final = ("MAX_REPEAT", "MIN_REPEAT")
 """Greedy or not, it is a match; where it ends is where the shortest one does."""
@@ -143,7 +147,7 @@ class PatternAutomaton:
         """States gone to → states that they are gone to from."""
         self._states = self._parts = 0
         self._literals: dict[str, int] = {}
-        self._classes: dict[_Chars, int] = {}
+        self._classes: dict[Chars, int] = {}
         self._anchored: dict[tuple[str, bool, bool], int] = {}
         self._known: dict[str, int] = {}
 
@@ -172,7 +176,7 @@ class PatternAutomaton:
         """The state with the anchors that hold between two characters (None: the text's end) and are next."""
         holding = 0
         for (kind, ascii_only, multiline), states in self._anchored.items():
-            if _holds(kind, before, after, is_last=is_last, ascii_only=ascii_only, multiline=multiline):
+            if anchor_holds(kind, before, after, is_last=is_last, ascii_only=ascii_only, multiline=multiline):
                 holding |= states
         while more := self.follow(state) & holding & ~state:
             state |= more
@@ -191,12 +195,12 @@ class PatternAutomaton:
         if _size_bytes(pattern) > PATTERN_BYTES_MAX:
             raise _RefusedError(f"is longer than {PATTERN_BYTES_MAX} bytes")
         try:
-            with warnings.catch_warnings():
+            with _warnings_are_ours, warnings.catch_warnings():
                 warnings.simplefilter("error", FutureWarning)  # what the next Python will read otherwise
                 parsed = _parser.parse(pattern)
             begun = self._states
             whole = self._sequence(parsed, parsed.state.flags)
-        except (re.error, RecursionError, OverflowError, FutureWarning) as error:
+        except (re.error, RecursionError, OverflowError, ValueError, FutureWarning) as error:
             raise _RefusedError(f"is no regular expression: {error}") from None
         if self._states - begun == (self.anchors >> begun).bit_count():
             raise _RefusedError("can match nothing at all")
@@ -221,7 +225,7 @@ class PatternAutomaton:
 
     def _part(self, kind: str, value: Any, flags: int) -> _Fragment:
         if kind in ("LITERAL", "NOT_LITERAL", "IN", "ANY"):
-            return self._char(_chars_of(kind, value, flags))
+            return self._char(chars_of(kind, value, flags))
         if kind == "AT":
             return self._anchor(str(value), flags)
         if kind == "SUBPATTERN":
@@ -257,7 +261,7 @@ class PatternAutomaton:
         self._states += 1
         return 1 << (self._states - 1)
 
-    def _char(self, chars: "_Chars") -> _Fragment:
+    def _char(self, chars: "Chars") -> _Fragment:
         state = self._state()
         if chars.is_literal:
             self._literals[chars.singles] = self._literals.get(chars.singles, 0) | state
@@ -283,87 +287,3 @@ class PatternAutomaton:
         self._jumps[targets] = self._jumps.get(targets, 0) | sources
         if len(self._jumps) > JUMPS_MAX:
             raise _RefusedError(_TOO_LARGE)
-
-
-class _Chars(Struct, frozen=True):
-    """What one character may be."""
-
-    singles: str = ""
-    ranges: tuple[tuple[int, int], ...] = ()
-    categories: tuple[str, ...] = ()
-    negated: bool = False
-    ascii_only: bool = False
-    ignore_case: bool = False
-
-    @property
-    def is_literal(self) -> bool:
-        return len(self.singles) == 1 and not (self.ranges or self.categories or self.negated or self.ignore_case)
-
-    def has(self, char: str) -> bool:
-        return any(map(self._has, _cases(char) if self.ignore_case else (char,))) != self.negated
-
-    def _has(self, char: str) -> bool:
-        code = ord(char)
-        return (
-            char in self.singles
-            or any(low <= code <= high for low, high in self.ranges)
-            or any(_is_of(char, category, ascii_only=self.ascii_only) for category in self.categories)
-        )
-
-
-def _chars_of(kind: str, value: Any, flags: int) -> _Chars:
-    """One node of the parser's that stands for a character."""
-    if kind == "ANY":
-        return _Chars("" if flags & re.DOTALL else "\n", negated=True)
-    singles: list[str] = []
-    ranges: list[tuple[int, int]] = []
-    categories: list[str] = []
-    items: list[tuple[Any, Any]] = value if kind == "IN" else [("LITERAL", value)]
-    for op, item in items:
-        match str(op):
-            case "LITERAL":
-                singles.append(chr(item))
-            case "RANGE":
-                ranges.append(item)
-            case "CATEGORY":
-                categories.append(str(item))
-            case _:
-                pass  # NEGATE, which comes first
-    negated = kind == "NOT_LITERAL" or str(items[0][0]) == "NEGATE"
-    bound_to_ascii, ignore_case = bool(flags & re.ASCII), bool(flags & re.IGNORECASE)
-    return _Chars("".join(sorted(set(singles))), tuple(ranges), tuple(categories), negated, bound_to_ascii, ignore_case)
-
-
-def _cases(char: str) -> set[str]:
-    """A character in each of its cases, as far as these are one character."""
-    cases = {char, char.lower(), char.upper()}
-    return {case for each in tuple(cases) for case in (each, each.lower(), each.upper()) if len(case) == 1}
-
-
-_CATEGORIES: Final[dict[str, Callable[[str], bool]]] = {
-    "DIGIT": str.isdecimal,
-    "SPACE": str.isspace,
-    "WORD": lambda char: char.isalnum() or char == "_",
-}
-
-
-def _is_of(char: str, category: str, *, ascii_only: bool) -> bool:
-    r"""Whether it is of the parser's CATEGORY_DIGIT (`\d`), CATEGORY_NOT_DIGIT (`\D`) and so on."""
-    name = category.removeprefix("CATEGORY_").removeprefix("NOT_")
-    return (_CATEGORIES[name](char) and (not ascii_only or char.isascii())) != category.startswith("CATEGORY_NOT_")
-
-
-def _holds(kind: str, before: str | None, after: str | None, *, is_last: bool, ascii_only: bool, multiline: bool) -> bool:
-    """Whether an anchor holds between two characters; `is_last`: behind the second the text ends."""
-    match kind:
-        case "AT_BEGINNING_STRING":
-            return before is None
-        case "AT_BEGINNING":
-            return before is None or (multiline and before == "\n")
-        case "AT_END_STRING":
-            return after is None
-        case "AT_END":
-            return after is None or (after == "\n" and (multiline or is_last))
-        case _:
-            words = [char is not None and _is_of(char, "CATEGORY_WORD", ascii_only=ascii_only) for char in (before, after)]
-            return (words[0] != words[1]) == (kind == "AT_BOUNDARY")

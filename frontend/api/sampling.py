@@ -105,7 +105,8 @@ def stop_patterns(request: ChatCompletionRequest | CompletionRequest) -> list[st
         InvalidRequest: one is no regular expression, or they are too large.
     """
     patterns = [pattern for pattern in _listed(request.stop_regex) if not is_plain(pattern)]
-    pattern_automaton(tuple(patterns))  # the choices find it made
+    if patterns:
+        pattern_automaton(tuple(patterns))  # the choices find it made
     return patterns
 
 
