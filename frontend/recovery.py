@@ -102,7 +102,7 @@ class Recovery:
         error = lost.error
         if isinstance(error, WorkerLost):
             self._lose(lost, error, trail)
-        elif isinstance(error, Overloaded) and not lost.leg and not entry.queue.sheds:
+        elif isinstance(error, Overloaded) and error.param is None and not lost.leg and not entry.queue.sheds:
             await self._let_pass(entry, lost.stream.worker_id, trail)
         elif error.retryable and not lost.leg and len(trail.refused_by) < REFUSALS_MAX:
             trail.refused_by.add(lost.stream.worker_id)

@@ -53,7 +53,10 @@ STOPS_MAX: Final = 32
 """Stop strings of one request: SGLang's own limit; OpenAI allows 4."""
 
 STOP_CHARS_MAX: Final = 1_024
-"""Length of one stop string. It bounds the text held back, and the automaton at 32k states (about 8 MiB at worst)."""
+"""Length of one stop string. It bounds the text held back."""
+
+STOPS_CHARS_MAX: Final = 4_096
+"""Characters of all stop strings of a request: a step of the search shifts as many bits, and each distinct one takes half a kilobyte."""
 
 TOP_LOGPROBS_MAX: Final = 20
 """Alternatives told of each token; OpenAI's bound."""

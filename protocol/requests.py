@@ -45,7 +45,7 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     logit_bias: Annotated[dict[str, float], Meta(max_length=LOGIT_BIAS_MAX)] = {}
     """Token id in decimal digits → bias, as SGLang takes it."""
     stop_regex: Annotated[list[str], Meta(max_length=STOPS_MAX)] = []
-    """Watched for by the engine, on its own text."""
+    """Watched for where text is made, as stop strings are."""
     custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] = {}
     """Handed to the engine as they are."""
 

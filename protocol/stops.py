@@ -1,4 +1,4 @@
-"""Stop strings found in a stream of text, however the text is cut into chunks.
+"""Stop strings and patterns found in a stream of text, however the text is cut into chunks.
 
 Of several stops, the one that is complete first wins, for that is where a generation ends; of stops complete at the same
 character, the one listed first, as SGLang does (`Req._check_str_based_finish`, srt/managers/schedule_batch.py). SGLang
@@ -6,18 +6,20 @@ looks once per step, so when one token completes two stops its answer is the fir
 """
 
 import re
-from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from protocol.errors import InvalidRequest
-from protocol.limits import STOP_CHARS_MAX, STOPS_MAX
+from protocol.limits import STOP_CHARS_MAX, STOPS_CHARS_MAX, STOPS_MAX
+from protocol.stop_patterns import PatternWatch, pattern_automaton
 
-_NO_STOP: Final = STOPS_MAX
+STOPS_KEPT: Final = 16
+"""What was made of stops: the choices of a request share it. At worst a megabyte each."""
 
 
 class StopMatcher:
-    """An Aho-Corasick automaton (Aho & Corasick, 1975) and the text that may still turn into a stop.
+    """Looks for all stops at once (Shift-And: Baeza-Yates & Gonnet, 1992), and holds the text that may still turn into one.
 
     Held back is only the longest suffix that begins some stop. Cost: linear in the text; where nothing is held,
     a search for the stops' first characters skips ahead at C speed. Callers without stops need no matcher.
@@ -25,22 +27,18 @@ class StopMatcher:
     Args:
         stops: what ends the text; empty strings are ignored.
         include_stop: emit the stop itself too (SGLang's `no_stop_trim`).
+        patterns: regular expressions that end the text behind the chunk in which they match first. A stop of the same chunk is before them.
     Raises:
-        InvalidRequest: more than STOPS_MAX stops, or one longer than STOP_CHARS_MAX.
+        InvalidRequest: more than STOPS_MAX stops, one longer than STOP_CHARS_MAX, more than STOPS_CHARS_MAX together, or a pattern that
+            is refused.
     """
 
-    __slots__ = ("_automaton", "_first", "_held", "_include_stop", "_matched", "_state", "_stops")
+    __slots__ = ("_held", "_include_stop", "_matched", "_patterns", "_state", "_stops")
 
-    def __init__(self, stops: Sequence[str], include_stop: bool = False) -> None:
-        self._stops = [stop for stop in stops if stop]
-        if len(self._stops) > STOPS_MAX:
-            raise InvalidRequest(f"at most {STOPS_MAX} stop sequences are supported, got {len(self._stops)}", param="stop")
-        if any(len(stop) > STOP_CHARS_MAX for stop in self._stops):
-            raise InvalidRequest(f"a stop sequence may have at most {STOP_CHARS_MAX} characters", param="stop")
+    def __init__(self, stops: Sequence[str], include_stop: bool = False, patterns: Sequence[str] = ()) -> None:
+        self._stops = _stops_of(tuple(stops))
+        self._patterns = PatternWatch(pattern_automaton(tuple(patterns))) if patterns else None
         self._include_stop = include_stop
-        self._automaton = _Automaton(self._stops)
-        first_chars = "".join(sorted({re.escape(stop[0]) for stop in self._stops}))
-        self._first = re.compile(f"[{first_chars}]") if first_chars else None
         self._state = 0
         self._held = ""
         self._matched: str | None = None
@@ -49,17 +47,14 @@ class StopMatcher:
         """Take more text.
 
         Returns:
-            The text that is safe to emit, and the stop that ended it or None. After a stop all text is dropped.
+            The text that is safe to emit, and the stop or pattern that ended it or None. After a stop all text is dropped.
         """
         if self._matched is not None:
             return "", self._matched
-        if self._first is None or not (self._state or self._first.search(text)):
-            return text, None
-        end = self._advance(text)
-        if end is None:
-            return self._emit(text, held_chars=self._automaton.depth[self._state]), None
-        stop = self._matched = self._stops[self._automaton.stop_at[self._state]]
-        return self._emit(text[:end], held_chars=0 if self._include_stop else len(stop)), stop
+        safe, self._matched = self._look_for_stops(text)
+        if self._matched is None and self._patterns is not None and (pattern := self._patterns.feed(text)) is not None:
+            safe, self._matched = safe + self.flush(), pattern
+        return safe, self._matched
 
     def flush(self) -> str:
         """The text still held back: it did not become a stop. For the end of the stream."""
@@ -67,27 +62,24 @@ class StopMatcher:
         self._held, self._state = "", 0
         return held
 
-    def _advance(self, text: str) -> int | None:
-        """Run the automaton over `text` until a stop is complete; where it ends, or None."""
-        goto, fail, stop_at = self._automaton.goto, self._automaton.fail, self._automaton.stop_at
-        find_first = self._first.search if self._first else re.compile("").search
-        state, position, length = self._state, 0, len(text)
-        while position < length:
+    def _look_for_stops(self, text: str) -> tuple[str, str | None]:
+        stops, state, position = self._stops, self._state, 0
+        find_first, begins, ends, fitting = stops.find_first, stops.begins, stops.ends, stops.places.get
+        while position < len(text):
             if not state:
                 found = find_first(text, position)
                 if found is None:
                     break
                 position = found.start()
-            char = text[position]
-            while state and char not in goto[state]:
-                state = fail[state]
-            state = goto[state].get(char, 0)
+            state = (state << 1 | begins) & fitting(text[position], 0)
             position += 1
-            if stop_at[state] != _NO_STOP:
-                self._state = state
-                return position
+            if state & ends:
+                stop = stops.ended_by(state)
+                return self._emit(text[:position], held_chars=0 if self._include_stop else len(stop)), stop
+        if not state and not self._held:
+            return text, None
         self._state = state
-        return None
+        return self._emit(text, held_chars=stops.begun_chars(state)), None
 
     def _emit(self, text: str, held_chars: int) -> str:
         whole = self._held + text if self._held else text
@@ -96,47 +88,48 @@ class StopMatcher:
         return whole[:cut]
 
 
-class _Automaton:
-    """States of the trie of all stops; state 0 is the root.
+class _Stops:
+    """Stops behind each other, with a bit for each of their characters. In a matcher's state those are set up to which some stop has come.
 
     Attributes:
-        goto: state → {char: next state}, shape [states].
-        fail: state → the state of its longest proper suffix.
-        depth: state → characters matched so far.
-        stop_at: state → index of the first listed stop that ends here, or _NO_STOP.
+        begins, ends: the bits of first and of last characters.
+        places: character → the bits of where it stands.
+        find_first: finds the next first character in a text, from a position on.
     """
 
-    __slots__ = ("depth", "fail", "goto", "stop_at")
+    __slots__ = ("_spans", "begins", "ends", "find_first", "places")
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self.goto: list[dict[str, int]] = [{}]
-        self.depth, self.fail, self.stop_at = [0], [0], [_NO_STOP]
-        for index, stop in enumerate(stops):
-            state = self._insert(stop)
-            self.stop_at[state] = min(self.stop_at[state], index)
-        self._link()
+        self.begins = self.ends = 0
+        self.places: dict[str, int] = {}
+        self._spans: list[tuple[str, int, int]] = []
+        bit = 1
+        for stop in stops:
+            self._spans.append((stop, bit.bit_length() - 1, (1 << len(stop)) - 1))
+            self.begins |= bit
+            for char in stop:
+                self.places[char] = self.places.get(char, 0) | bit
+                bit <<= 1
+            self.ends |= bit >> 1
+        first_chars = "".join(sorted({re.escape(stop[0]) for stop in stops}))
+        self.find_first = re.compile(f"[{first_chars}]" if first_chars else r"(?!)").search
 
-    def _insert(self, stop: str) -> int:
-        state = 0
-        for char in stop:
-            following = self.goto[state].get(char)
-            if following is None:
-                following = self.goto[state][char] = len(self.goto)
-                self.goto.append({})
-                self.depth.append(self.depth[state] + 1)
-                self.fail.append(0)
-                self.stop_at.append(_NO_STOP)
-            state = following
-        return state
+    def ended_by(self, state: int) -> str:
+        """The first listed stop that is complete."""
+        return next(stop for stop, begins_at, _ in self._spans if state >> begins_at + len(stop) - 1 & 1)
 
-    def _link(self) -> None:
-        queue = deque(self.goto[0].values())
-        while queue:
-            state = queue.popleft()
-            for char, child in self.goto[state].items():
-                suffix = self.fail[state]
-                while suffix and char not in self.goto[suffix]:
-                    suffix = self.fail[suffix]
-                self.fail[child] = self.goto[suffix].get(char, 0)
-                self.stop_at[child] = min(self.stop_at[child], self.stop_at[self.fail[child]])
-                queue.append(child)
+    def begun_chars(self, state: int) -> int:
+        """How long the longest beginning of a stop is."""
+        return max(((state >> begins_at & span).bit_length() for _, begins_at, span in self._spans), default=0) if state else 0
+
+
+@lru_cache(maxsize=STOPS_KEPT)
+def _stops_of(listed: tuple[str, ...]) -> _Stops:
+    stops = [stop for stop in listed if stop]
+    if len(stops) > STOPS_MAX:
+        raise InvalidRequest(f"at most {STOPS_MAX} stop sequences are supported, got {len(stops)}", param="stop")
+    if any(len(stop) > STOP_CHARS_MAX for stop in stops):
+        raise InvalidRequest(f"a stop sequence may have at most {STOP_CHARS_MAX} characters", param="stop")
+    if sum(map(len, stops)) > STOPS_CHARS_MAX:
+        raise InvalidRequest(f"all stop sequences together may have at most {STOPS_CHARS_MAX} characters", param="stop")
+    return _Stops(stops)

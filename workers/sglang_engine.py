@@ -202,7 +202,7 @@ class SglangEngine:
         request, plan = run.request, None
         assert isinstance(request, Generate)
         if request.reading is not None:
-            plan = self._readings.plan(request)
+            plan = await self._readings.ready(request)
             run.reader = plan.reader
         log_metrics = request.request_id not in self._canaries
         grammar = grammar_of(request, plan)

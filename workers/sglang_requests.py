@@ -30,6 +30,9 @@ REPLAYED_TOKENS: Final = "kvmesh_replayed_tokens"
 GRAMMAR_DEAD_END: Final = "it led to a point where nothing may follow"
 """In the end of a request whose grammar led there."""
 
+GRAMMAR_TOO_SLOW: Final = "finding out what may come next takes too long"
+"""In the end of a request whose grammar held up the engine."""
+
 _REASONS: Final = {"stop": "stop", "length": "length", "abort": "abort"}
 
 
@@ -76,8 +79,6 @@ def sampling_params(sampling: Sampling, grammar: Grammar | None, vocab_size: int
         params["sampling_seed"] = sampling.seed & (2**63 - 1)
     if sampling.logit_bias:
         params["logit_bias"] = _logit_bias(sampling.logit_bias)
-    if sampling.stop_regex:
-        params["stop_regex"] = sampling.stop_regex
     custom = {name: value for name, value in sampling.custom_params.items() if name != REPLAYED_TOKENS}
     if grammar is not None:
         if sampling.min_new_tokens:  # no token would be left where the grammar allows the end alone
@@ -112,7 +113,7 @@ def outcome(meta_info: Mapping[str, Any], *, prompt_tokens: int, completion_toke
     status = reason.get("status_code")
     if reason["type"] == "abort" and status is not None and 400 <= status < 600:
         message = str(reason.get("message") or "SGLang gave no reason")
-        if GRAMMAR_DEAD_END in message:
+        if GRAMMAR_DEAD_END in message or GRAMMAR_TOO_SLOW in message:
             status = 400
         return failure(int(status), message)
     matched = reason.get("matched")

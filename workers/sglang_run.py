@@ -10,16 +10,16 @@ from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, WorkerLost
+from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, MeshError, WorkerLost
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.replies import Delta, Extras, Failed, Finished, Part
 from protocol.requests import Generate, Work
 from protocol.tokens import unpack_tokens
-from workers.sglang_requests import GRAMMAR_DEAD_END, failure
+from workers.sglang_requests import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, failure
 
 log = logging.getLogger(__name__)
 
-_AGAINST_GRAMMAR: Final = re.compile(rf"^(Failed to compile \w+ grammar: |.*(?={GRAMMAR_DEAD_END}))")
+_AGAINST_GRAMMAR: Final = re.compile(rf"^(Failed to compile \w+ grammar: |.*(?={GRAMMAR_DEAD_END}|{GRAMMAR_TOO_SLOW}))")
 """How SGLang's GrammarManager, and our change of it, begin to say it."""
 
 
@@ -125,7 +125,7 @@ def in_the_clients_words(request: Work, end: Failed) -> Failed:
 
 def failed(error: BaseException | None) -> Failed:
     """The failure that an exception of `generate_request` stands for."""
-    if isinstance(error, InvalidRequest):
+    if isinstance(error, MeshError):
         return Failed(code=error.code, message=error.message[:MESSAGE_CHARS_MAX], param=error.param)
     if isinstance(error, ValueError | TypeError):  # SGLang's validation; an unknown or ill-typed parameter is a TypeError
         return Failed(code=InvalidRequest.code, message=str(error)[:MESSAGE_CHARS_MAX])

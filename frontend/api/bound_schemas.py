@@ -10,11 +10,17 @@ from collections.abc import Iterator
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
-from frontend.api.schema_values import FAMILIES, family_of, fitting_values, may_overlap, types_of, value_types
+from frontend.api.schema_values import FAMILIES, ONE_OF_MAX, KnownValues, family_of, fitting_values, may_overlap, types_of
 from protocol.errors import InvalidRequest
 
 DEPTH_MAX: Final = 128
 """Objects and arrays within each other in a schema. OpenAI allows 10 levels of properties; at 600 compiling takes 5 s, at 1,800 minutes."""
+
+NODES_MAX: Final = 10_000
+"""Schemas within a schema, each as often as an anyOf is spread over what is beside it: within each other these multiply."""
+
+COMPARED_MAX: Final = 20_000
+"""Pairs of schemas in all the oneOf of a schema."""
 
 SPREAD_MAX: Final = 16
 """Branches of an anyOf that each get a copy of what is beside it."""
@@ -29,6 +35,9 @@ _COMBINING: Final = ("$ref", "allOf", "anyOf", "oneOf")
 _GENERAL: Final = frozenset({"type", "enum", "const", *_COMBINING})
 _PLAIN: Final = frozenset({"type", "description", "title", "default"})
 """Most schemas of a schema have no other keywords, and nothing of them is to be looked at."""
+
+_UNKNOWN: Final[Schema] = {}
+"""What a boolean says of values."""
 
 _DEFINING: Final = ("$defs", "definitions")
 _WITH_A_SCHEMA: Final = ("items", "additionalProperties", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
@@ -73,6 +82,10 @@ class _Binding:
         self._names: dict[int, str] = {}
         """By the identity of what is referred to, which has several pointers."""
         self._taken: set[str] = set()
+        self._targets: dict[str, Any] = {}
+        """By pointer: thousands of branches may refer to one schema, or to each other in a row."""
+        self._known = KnownValues()
+        self._nodes = self._compared = 0
         self._left: list[tuple[str, Any]] = []
         """Definitions still to be bound, so that how references chain costs no stack."""
 
@@ -92,8 +105,7 @@ class _Binding:
             return schema
         if not isinstance(schema, dict):
             raise self._refused(f"a schema must be an object or a boolean, not {str(schema)[:100]}")
-        if depth > DEPTH_MAX:
-            raise InvalidRequest(f"{self._field} has more than {DEPTH_MAX} levels of objects and arrays.", param=self._param)
+        self._count(depth)
         given = cast("Schema", schema)
         if _PLAIN.issuperset(given) and isinstance(given.get("type"), str):
             return given
@@ -112,6 +124,13 @@ class _Binding:
             return self._of_values(schema)
         return self._of_types(schema, depth)
 
+    def _count(self, depth: int) -> None:
+        self._nodes += 1
+        if depth > DEPTH_MAX:
+            raise InvalidRequest(f"{self._field} has more than {DEPTH_MAX} levels of objects and arrays.", param=self._param)
+        if self._nodes > NODES_MAX:
+            raise self._refused(f"it has more than {NODES_MAX} schemas, or comes to so many")
+
     def _combined(self, schema: Schema, keyword: str, depth: int) -> Any:
         siblings = [each for each in schema if each not in (keyword, "type") and (each in _GENERAL or family_of(each))]
         siblings += ["type"] if "type" in schema else []
@@ -128,7 +147,11 @@ class _Binding:
                 raise self._refused("'allOf' of several schemas is not enforced here; put what they say into one")
         elif not self._says_types_again(schema, siblings, branches):
             self._alone(keyword, siblings)
-        if keyword == "oneOf" and may_overlap([self._behind(branch) for branch in branches], self._behind):
+        if keyword == "oneOf":
+            self._compared += len(branches) * (len(branches) - 1) // 2
+            if len(branches) > ONE_OF_MAX or self._compared > COMPARED_MAX:
+                raise self._refused("it has 'oneOf' of too many schemas, each of which is compared with each")
+        if keyword == "oneOf" and may_overlap([self._behind(branch) for branch in branches], self._behind, self._known):
             raise self._refused(
                 "'oneOf' is not enforced here where an answer may fit several of its schemas; "
                 "use anyOf, or give each another type or another constant in one required property"
@@ -150,7 +173,7 @@ class _Binding:
     def _types_behind(self, schema: Any) -> frozenset[str] | None:
         """The types of what the bound schema will allow; None if that is not plain to see."""
         found = self._behind(schema)
-        types = value_types(found)
+        types = self._known.types(found)
         return frozenset(_about(found)) or None if types is None else types
 
     def _behind(self, schema: Any) -> Schema:
@@ -159,7 +182,7 @@ class _Binding:
             if not isinstance(schema, dict) or "$ref" not in schema:
                 break
             schema = self._target(cast("Schema", schema)["$ref"])
-        return cast("Schema", schema) if isinstance(schema, dict) else {}
+        return cast("Schema", schema) if isinstance(schema, dict) else _UNKNOWN
 
     def _of_values(self, schema: Schema) -> Schema:
         try:
@@ -254,6 +277,8 @@ class _Binding:
         return f"#/$defs/{self._names[id(target)]}"
 
     def _target(self, pointer: Any) -> Any:
+        if isinstance(pointer, str) and pointer in self._targets:
+            return self._targets[pointer]
         if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
             raise self._refused(f"it refers to {str(pointer)[:100]!r}; only references into itself ('#/…') are followed")
         found: Any = self._root
@@ -262,6 +287,7 @@ class _Binding:
                 found = cast("list[Any]", found)[int(step)] if isinstance(found, list) else found[step]
         except (LookupError, TypeError, ValueError):
             raise self._refused(f"it refers to {pointer[:100]!r}, which is not there") from None
+        self._targets[pointer] = found
         return found
 
 
@@ -292,8 +318,9 @@ def _about(schema: Schema) -> list[str]:
     return [family for family, keywords in FAMILIES.items() if not keywords.isdisjoint(schema)]
 
 
-_NEGATED_CLASSES: Final = re.compile(r"(?<!\\)((?:\\\\)*)\[\^(?:\\.|[^\]\\])+\]", re.DOTALL)
-_CLASSES_AND_ESCAPES: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]", re.DOTALL)
+_NEGATED_CLASSES: Final = re.compile(r"(?<!\\)((?:\\\\)*)\[\^(?:\\.|[^\]\\])+(?:\]|\\?\Z)", re.DOTALL)
+"""One that is not closed reaches to the end, so that a thousand of them are not searched a thousand times."""
+_CLASSES_AND_ESCAPES: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*(?:\]|\\?\Z)", re.DOTALL)
 _ESCAPED_IN_JSON: Final = re.compile(r'["\x00-\x1f]|\\(?:[\\nrtfv0]|x[01]|x22|x5c|u00[01]|u0022|u005c)', re.IGNORECASE)
 _ANCHORS_INSIDE: Final = re.compile(r"[^(|:^]\^|\$[^)|$]")
 

@@ -13,7 +13,7 @@ from frontend.api.logprobs import logprobs_wanted
 from frontend.api.nvext import NvExt, told, wishes
 from frontend.api.readings import answer_grammar, reading_of
 from frontend.api.request_id import new_request_id
-from frontend.api.sampling import output_rules, priority_of, sampling_for, sampling_of_choice, stop_strings
+from frontend.api.sampling import output_rules, priority_of, sampling_for, sampling_of_choice
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.embeddings import Embeddings
 from frontend.generation import Choice, Generation
@@ -154,7 +154,7 @@ class Runner:
             sampling=Sampling(0),
             deadline_unix_ms=exchange.deadline_unix_ms,
             # Whoever watches for stop strings must see the tokens as they are made.
-            stream=bool(request.stream or stop_strings(request)),
+            stream=bool(request.stream or request.stop or request.stop_regex),
             priority=priority_of(request.priority),
             lora_name=adapter,
             cache_salt=salt,

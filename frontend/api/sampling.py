@@ -6,12 +6,13 @@ import msgspec
 from msgspec.structs import replace
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.api.stop_patterns import check_stop_patterns, is_plain
+from frontend.api.stop_patterns import is_plain
 from frontend.text.output import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
-from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX, STOPS_MAX
+from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX, STOPS_CHARS_MAX, STOPS_MAX
 from protocol.membership import ModelCard
 from protocol.requests import Sampling
+from protocol.stop_patterns import pattern_automaton
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
         ignore_eos=request.ignore_eos or False,
         stop_token_ids=_in_vocabulary(request.stop_token_ids, card),
         logit_bias=_logit_bias(request.logit_bias, card),
-        stop_regex=_stop_patterns(request),
+        stop_regex=stop_patterns(request),
         custom_params=_custom_params(request.custom_params or {}),
     )
 
@@ -75,6 +76,7 @@ def output_rules(request: ChatCompletionRequest | CompletionRequest) -> OutputRu
     """What the frontend makes of the tokens."""
     return OutputRules(
         stops=stop_strings(request),
+        patterns=tuple(stop_patterns(request)),
         include_stop=request.shows_stop,
         skip_special_tokens=request.skip_special_tokens is not False,
         min_tokens=request.min_tokens or 0,
@@ -86,12 +88,26 @@ def stop_strings(request: ChatCompletionRequest | CompletionRequest) -> tuple[st
     """The stop strings of a request, with those patterns that are none.
 
     Raises:
-        InvalidRequest: they are too many together.
+        InvalidRequest: they are too many or too long together.
     """
     stops = (*_listed(request.stop), *filter(is_plain, _listed(request.stop_regex)))
     if len(stops) > STOPS_MAX:
         raise InvalidRequest(f"At most {STOPS_MAX} stop sequences are supported, got {len(stops)}.", param="stop_regex")
+    if sum(map(len, stops)) > STOPS_CHARS_MAX:
+        raise InvalidRequest(f"All stop sequences together may have at most {STOPS_CHARS_MAX} characters.", param="stop")
     return stops
+
+
+def stop_patterns(request: ChatCompletionRequest | CompletionRequest) -> list[str]:
+    """The patterns of a request that are no stop strings.
+
+    Raises:
+        InvalidRequest: one is no regular expression, or they are too large.
+    """
+    patterns = [pattern for pattern in _listed(request.stop_regex) if not is_plain(pattern)]
+    if patterns:
+        pattern_automaton(tuple(patterns))  # the choices find it made
+    return patterns
 
 
 def _listed(stop: str | list[str] | None) -> list[str]:
@@ -135,12 +151,6 @@ def _logit_bias(bias: dict[str, float] | None, card: ModelCard) -> dict[str, flo
         if not is_number or int(token_id) >= card.vocab_size:
             raise InvalidRequest(f"{token_id[:20]!r} is no token id of this model.", param="logit_bias")
     return bias
-
-
-def _stop_patterns(request: ChatCompletionRequest | CompletionRequest) -> list[str]:
-    patterns = [pattern for pattern in _listed(request.stop_regex) if not is_plain(pattern)]
-    check_stop_patterns(patterns)
-    return patterns
 
 
 def _custom_params(params: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import Any, Final, cast
 
-from protocol.errors import InvalidRequest
-
 ONE_OF_MAX: Final = 128
 """Schemas in one oneOf: each is compared with each."""
 
@@ -83,31 +81,49 @@ def fitting_values(schema: dict[str, Any]) -> list[Any]:
     return values
 
 
-def may_overlap(schemas: list[dict[str, Any]], behind: Callable[[Any], dict[str, Any]]) -> bool:
+def may_overlap(schemas: list[dict[str, Any]], behind: Callable[[Any], dict[str, Any]], known: "KnownValues") -> bool:
     """Whether a value may fit two of the schemas, as far as can be told by types, constants, and constants of required properties.
 
     Args:
         behind: follows a schema's reference.
-    Raises:
-        InvalidRequest: there are too many.
     """
-    if len(schemas) > ONE_OF_MAX:
-        raise InvalidRequest(f"A schema has a oneOf of more than {ONE_OF_MAX} schemas.")
-    marks = [_Marks(schema, behind) for schema in schemas]
+    if len({id(schema) for schema in schemas}) < len(schemas):
+        return True
+    marks = [_Marks(schema, behind, known) for schema in schemas]
     return any(not one.differs_from(other) for one, other in combinations(marks, 2))
+
+
+class KnownValues:
+    """What schemas say of values, found out once for each: many may refer to one that lists thousands. They must live as long as this."""
+
+    def __init__(self) -> None:
+        self._types: dict[int, frozenset[str] | None] = {}
+        self._encoded: dict[int, set[str] | None] = {}
+
+    def types(self, schema: dict[str, Any]) -> frozenset[str] | None:
+        """As `value_types`."""
+        if id(schema) not in self._types:
+            self._types[id(schema)] = value_types(schema)
+        return self._types[id(schema)]
+
+    def encoded(self, schema: dict[str, Any]) -> set[str] | None:
+        """Its values in a form that tells 1 from true; 1.0 and 1 are one. None if it lists none."""
+        if id(schema) not in self._encoded:
+            self._encoded[id(schema)] = _encoded(schema)
+        return self._encoded[id(schema)]
 
 
 class _Marks:
     """What a schema's values are told apart by."""
 
-    def __init__(self, schema: dict[str, Any], behind: Callable[[Any], dict[str, Any]]) -> None:
-        self.types = value_types(schema)
-        self.values = _encoded(schema)
+    def __init__(self, schema: dict[str, Any], behind: Callable[[Any], dict[str, Any]], known: KnownValues) -> None:
+        self.types = known.types(schema)
+        self.values = known.encoded(schema)
         self.properties: dict[str, set[str]] = {}
         properties, required = schema.get("properties"), schema.get("required")
         if isinstance(properties, dict) and isinstance(required, list):
             for name in cast("list[Any]", required):
-                values = _encoded(behind(cast("dict[str, Any]", properties).get(name))) if isinstance(name, str) else None
+                values = known.encoded(behind(cast("dict[str, Any]", properties).get(name))) if isinstance(name, str) else None
                 if values is not None:
                     self.properties[name] = values
 
@@ -132,11 +148,11 @@ def _values(schema: dict[str, Any]) -> list[Any] | None:
     const = schema["const"]
     if not isinstance(enum, list):
         return [const]
-    return [value for value in cast("list[Any]", enum) if _encode(value) == _encode(const)]
+    wanted = _encode(const)
+    return [value for value in cast("list[Any]", enum) if _encode(value) == wanted]
 
 
 def _encoded(schema: dict[str, Any]) -> set[str] | None:
-    """Its values in a form that tells 1 from true; 1.0 and 1 are one."""
     values = _values(schema)
     if values is None:
         return None

@@ -10,8 +10,8 @@ from msgspec import Meta, Struct
 
 from frontend.api.grammars import GrammarFields
 from frontend.api.nvext import ExtraField, Label, NvExt
-from frontend.api.stop_patterns import PATTERN_BYTES_MAX
 from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
+from protocol.stop_patterns import PATTERN_BYTES_MAX
 
 TOKENS_MAX = 2**31 - 1
 """Far above any context; keeps the number inside an i32 everywhere."""
@@ -30,7 +30,10 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "
 StopPattern = Annotated[str, Meta(min_length=1, max_length=PATTERN_BYTES_MAX)]
 MetadataKey = Annotated[str, Meta(max_length=64)]
 MetadataValue = Annotated[str, Meta(max_length=512)]
-TemplateKwargs = Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)]
+KwargName = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+KwargText = Annotated[str, Meta(max_length=8_192)]
+TemplateKwargs = Annotated[dict[KwargName, KwargText | int | float | bool | None], Meta(max_length=32)]
+"""What a template is told beside the messages. It goes to the worker too, whose parsers go by it, with each choice."""
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=2)]
 """Logits are divided by it; by numbers near zero they become infinite, and an engine dies of that."""

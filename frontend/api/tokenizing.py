@@ -12,7 +12,16 @@ from frontend.api.exchange import Exchange
 from frontend.api.ignored import Ignored
 from frontend.api.parsing import BodyParser
 from frontend.api.running import Runner
-from frontend.api.schemas import MESSAGES_MAX, PROMPTS_MAX, TOOLS_MAX, ChatCompletionRequest, Model, ReasoningEffort, TokenId
+from frontend.api.schemas import (
+    MESSAGES_MAX,
+    PROMPTS_MAX,
+    TOOLS_MAX,
+    ChatCompletionRequest,
+    Model,
+    ReasoningEffort,
+    TemplateKwargs,
+    TokenId,
+)
 from frontend.models import ServedModel
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.tokens import unpack_tokens
@@ -36,7 +45,7 @@ class TokenizeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tools: Annotated[list[dict[str, Any]], Meta(max_length=TOOLS_MAX)] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     reasoning_effort: ReasoningEffort | None = None
-    chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
+    chat_template_kwargs: TemplateKwargs | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+import msgspec
+
 from frontend.api.bound_schemas import bound_schema
 from frontend.api.schema_values import types_of
 from frontend.api.schemas import ChatCompletionRequest
@@ -10,6 +12,11 @@ from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.limits import NAME_CHARS_MAX
 
 Tools = Sequence[dict[str, Any]]
+
+TOOLS_BYTES_MAX: Final = 512 * 1024
+"""They travel to the worker with each choice, and its parsers read them there. Two hundred large tools take half of it."""
+
+_encode = msgspec.json.Encoder().encode
 
 _MODES: Final = ("auto", "required")
 _ANY_OBJECT: Final = {"type": "object"}
@@ -22,6 +29,8 @@ def check_tools(request: ChatCompletionRequest) -> None:
     Raises:
         InvalidRequest, UnsupportedParameter: naming the field.
     """
+    if request.tools and len(_encode(request.tools)) > TOOLS_BYTES_MAX:
+        raise InvalidRequest(f"tools may take {TOOLS_BYTES_MAX} bytes of JSON.", param="tools")
     for index, tool in enumerate(request.tools or ()):
         if tool.get("type", "function") != "function":
             raise UnsupportedParameter("A tool must be a function: nothing else is called here.", param=f"tools[{index}].type")

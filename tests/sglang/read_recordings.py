@@ -97,7 +97,10 @@ class World:
             json.dumps({"model": "m", **chat}).encode(), whole=whole, replayed_tokens=len(replayed), first_request_id="a" * 32
         )
         prompt = pack_tokens([*self._prompt, *replayed])
-        return self._readings.plan(Generate(request_id, "m", prompt, Sampling(100), 4_000_000_000_000, reading=reading)).reader
+        plan = self._readings.plan(Generate(request_id, "m", prompt, Sampling(100), 4_000_000_000_000, reading=reading))
+        for _ in plan.replay():
+            pass
+        return plan.reader
 
     def read(self, text: str, chat: dict[str, Any], cuts: Sequence[int] = (), *, reason: str = "stop") -> Message:
         """The message of `text`, handed over in chunks as its parser would get them."""

@@ -34,7 +34,7 @@ class Asking:
 
     def plan(self, parsers: dict[str, str], chat: dict[str, Any] | None, *, request_id: str = "a" * 32, **fields: Any) -> Any:
         world = World(self._tokenizer, self._server_args, **parsers)
-        sampling = Sampling(100, min_new_tokens=fields.pop("min_new_tokens", 0))
+        sampling = Sampling(100, min_new_tokens=fields.pop("min_new_tokens", 0), stop_regex=fields.pop("stop_regex", []))
         grammar = fields.pop("grammar", None)
         reading = Reading(b"" if chat is None else json.dumps({"model": "m", **chat}).encode(), **fields)
         return world._readings.plan(
@@ -314,6 +314,27 @@ def what_is_wrong_is_named(ask: Asking) -> None:
         with pytest.raises(InvalidRequest) as refusal:
             ask.plan(QWEN, chat)
         assert refusal.value.param == param, refusal.value.message
+
+
+def a_pattern_ends_the_answer_and_not_the_thinking(ask: Asking) -> None:
+    plan = ask.plan(QWEN, {"tools": TOOLS}, stop_regex=["H.|lo{2}k"])
+    thinking, content, calls = ask.read(plan, THOUGHT)
+    assert (thinking, content.rstrip("."), calls) == ("Hm.", "I will look", [])
+    assert plan.reader.matched_stop == "H.|lo{2}k"
+
+
+def choices_share_what_sglang_made_of_their_chat(ask: Asking) -> None:
+    readings = World(ask._tokenizer, ask._server_args, **QWEN)._readings
+    reading = Reading(json.dumps({"model": "m", "tools": TOOLS}).encode())
+    first, second, other = (
+        readings.plan(Generate(letter * 32, "m", pack_tokens(prompt), Sampling(100), 4_000_000_000_000, reading=reading))
+        for letter, prompt in (("a", [1, 2]), ("b", [1, 2]), ("c", [1]))
+    )
+    assert first.prepared is second.prepared
+    assert first.prepared is not other.prepared
+    assert first.reader is not second.reader
+    del first, second, other
+    assert not readings._known
 
 
 def text_without_calls_is_streamed(ask: Asking) -> None:

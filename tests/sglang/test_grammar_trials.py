@@ -18,7 +18,7 @@ import pytest_asyncio
 from protocol.errors import InvalidRequest, Overloaded
 from protocol.limits import GRAMMAR_BYTES_MAX
 from protocol.requests import Grammar
-from workers.sglang_grammars.guard import TRIALS_MAX, GrammarGuard
+from workers.sglang_grammars.guard import SLOW_MAX, TRIALS_MAX, GrammarGuard
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
@@ -107,10 +107,8 @@ def _guard() -> GrammarGuard:
 
 
 async def _end(guard: GrammarGuard) -> None:
-    reader = guard._reader
     guard.close()
-    if reader is not None:
-        await reader
+    await guard.ended()
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -155,6 +153,26 @@ async def test_many_at_once_share_one_trial_and_too_many_are_refused() -> None:
     results = await asyncio.gather(*same, *others, return_exceptions=True)
     refused = [result for result in results if result is not None]
     assert [type(result) for result in refused] == [Overloaded]
+    await _end(guard)
+
+
+async def test_slow_ones_hold_up_no_others_and_are_forgotten_when_nobody_waits() -> None:
+    guard = _guard()
+    await guard.check(Grammar("regex", "first"))
+    slow = [
+        asyncio.create_task(guard.check(Grammar("regex", f"{n}" + "x?" * 4_000 + "x" * 4_000, field="regex"))) for n in range(SLOW_MAX + 4)
+    ]
+    while sum(task.done() for task in slow) < 3:  # the slow lane has no room for them
+        await asyncio.wait([task for task in slow if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+    assert {type(task.exception()) for task in slow if task.done()} == {Overloaded}
+    assert {task.exception().param for task in slow if task.done()} == {"regex"}  # type: ignore[union-attr]
+    await guard.check(Grammar("regex", "another user's"))
+    for task in slow:
+        task.cancel()
+    await asyncio.wait(slow)
+    await asyncio.sleep(0)
+    assert len(guard._trials) <= 1
+    await guard.check(Grammar("regex", "and one more"))
     await _end(guard)
 
 

@@ -26,6 +26,8 @@ class Trial(Struct, frozen=True):
 
     number: int
     grammar: Grammar
+    cpu_s: float
+    """How long it may take, all threads together."""
 
 
 class Verdict(Struct, frozen=True):
@@ -35,6 +37,8 @@ class Verdict(Struct, frozen=True):
     refused: str | None
     """Why it must not go to the engine; None if it may."""
     cpu_s: float
+    out_of_time: bool = False
+    """It was given too little time to tell."""
 
 
 def framed(message: Struct) -> bytes:

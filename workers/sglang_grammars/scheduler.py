@@ -3,7 +3,7 @@
 SGLang 0.5.23 keeps every grammar that it ever compiled, up to 140 MB each; here the cache has a bound. A grammar may lead to where no
 token is allowed (a schema that refers to nothing but itself); SGLang then samples from logits of minus infinity, of which a sampler on a
 GPU need not make a token of the vocabulary. And a request that lost its worker goes on with its output as a part of its prompt; its grammar
-must go on too, instead of beginning again.
+must go on too, instead of beginning again. And a grammar that takes long to say what may come next holds up every request of the engine.
 
 What is relied on, checked by `check_grammar_seam`:
     GrammarManager._apply_request_reasoning_config(req)  is called once `req.grammar` is what the request will decode with, and after
@@ -11,11 +11,13 @@ What is relied on, checked by `check_grammar_seam`:
     BaseGrammarBackend                                   keeps a mapping `cache`, written by `set_cache`
     XGrammarGrammar.fill_vocab_mask(vocab_mask, idx)     sets the bits of the tokens that may come next
     XGrammarGrammar.accept_token(token)                  raises ValueError for one that may not, whose text becomes the request's end
+    XGrammarGrammar.copy()                               makes what one more request goes through
 """
 
 import inspect
 from collections import OrderedDict
 from functools import partial
+from time import thread_time
 from typing import Any, Final
 
 import torch
@@ -25,10 +27,16 @@ from sglang.srt.constrained.grammar_manager import GrammarManager
 from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
 
 from protocol.errors import StartError
-from workers.sglang_requests import GRAMMAR_DEAD_END, REPLAYED_TOKENS
+from workers.sglang_requests import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, REPLAYED_TOKENS
 
 CACHED_BYTES_MAX: Final = 256 * 1024 * 1024
 """Of SGLang's cache and of xgrammar's each. A usual schema takes some 100 kB with a vocabulary of 150k."""
+
+STEP_COST_S: Final = 0.003
+"""What a grammar may take of a step on average. It is less than a millisecond as a rule; all requests wait for it."""
+
+COST_S: Final = 0.3
+"""And beside that, until it is told that it takes too much."""
 
 CACHED_MAX: Final = 4_096
 """Those whose size is not known, as that of a grammar that could not be compiled, count by their number."""
@@ -86,22 +94,60 @@ def _bound_caches() -> None:
 
 
 def _end_dead_ends() -> None:
-    """Where nothing may come next, let anything come, and refuse it."""
-    fill, accept = XGrammarGrammar.fill_vocab_mask, XGrammarGrammar.accept_token
+    """Where nothing may come next, or finding it out has taken too long, let anything come, and refuse it."""
+    fill, accept, copy = XGrammarGrammar.fill_vocab_mask, XGrammarGrammar.accept_token, XGrammarGrammar.copy
 
     def filled(self: Any, vocab_mask: torch.Tensor, idx: int) -> None:
-        fill(self, vocab_mask, idx)
+        cost, begun_s = _cost_of(self), thread_time()
         row = vocab_mask[idx]
-        self.is_stuck = not row.any().item()
-        if self.is_stuck:
+        self.ends = None
+        if cost.is_too_much:
+            self.ends = GRAMMAR_TOO_SLOW
+        else:
+            fill(self, vocab_mask, idx)
+            if not row.any().item():
+                self.ends = GRAMMAR_DEAD_END
+        if self.ends:
             row.fill_(-1)
+        cost.add(thread_time() - begun_s)
 
     def accepted(self: Any, token: int) -> None:
-        if getattr(self, "is_stuck", False):
-            raise ValueError(GRAMMAR_DEAD_END)
+        if getattr(self, "ends", None):
+            raise ValueError(self.ends)
+        begun_s = thread_time()
         accept(self, token)
+        _cost_of(self).spent_s += thread_time() - begun_s
 
-    XGrammarGrammar.fill_vocab_mask, XGrammarGrammar.accept_token = filled, accepted
+    def copied(self: Any) -> Any:
+        another = copy(self)
+        another.cost = _cost_of(self)
+        return another
+
+    XGrammarGrammar.fill_vocab_mask, XGrammarGrammar.accept_token, XGrammarGrammar.copy = filled, accepted, copied
+
+
+class _Cost:
+    """CPU time that one grammar has taken of this scheduler, for all requests together. A trial sees its first tokens alone."""
+
+    __slots__ = ("spent_s", "steps")
+
+    def __init__(self) -> None:
+        self.spent_s, self.steps = 0.0, 0
+
+    @property
+    def is_too_much(self) -> bool:
+        return self.spent_s > COST_S + self.steps * STEP_COST_S
+
+    def add(self, seconds: float) -> None:
+        self.spent_s += seconds
+        self.steps += 1
+
+
+def _cost_of(grammar: Any) -> _Cost:
+    cost = getattr(grammar, "cost", None)
+    if cost is None:
+        cost = grammar.cost = _Cost()
+    return cost
 
 
 def _go_on_behind_replayed_output() -> None:
@@ -135,6 +181,7 @@ def check_grammar_seam() -> None:
         BaseGrammarBackend.get_cached_or_future_value: "self.cache.get(key)",
         XGrammarGrammar.fill_vocab_mask: "self.matcher.fill_next_token_bitmask(vocab_mask, idx)",
         XGrammarGrammar.accept_token: "raise ValueError(",
+        XGrammarGrammar.copy: "return XGrammarGrammar(",
     }
     for method, line in wanted.items():
         if line not in inspect.getsource(method):

@@ -9,6 +9,7 @@ of is content (`lost`).
 
 import logging
 import re
+from time import thread_time
 from typing import Any, Final
 
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, ToolChoice
@@ -19,14 +20,22 @@ from sglang.srt.parser.response_template import grammar_holds_calls
 
 from protocol.replies import Content, Finished, Part
 from workers.sglang_reading.calls import CallIds
-from workers.sglang_reading.families import Pieces, bite_chars, pieces_for
+from workers.sglang_reading.families import Pieces, bite_chars, is_too_dear, pieces_for
 from workers.sglang_reading.lost import Unseen
 from workers.sglang_reading.shown import Shown, WholeCall, WholeMessage
 
 log = logging.getLogger(__name__)
 
+BUDGET_S: Final = 0.25
+BUDGET_S_PER_CHAR: Final = 40e-6
+"""CPU time that the parsers of streams may take of an answer, on the loop that all share: ten times what they usually need. What a model
+can be made to say, as ten thousand opening brackets, takes some of them seconds."""
+
 _MAY_BEGIN_CALL: Final = re.compile(r"[\[{]|<(?!/?think>)")
 """The first character of a call in every format."""
+
+
+_OF_A_MARK: Final = re.compile(r"[<\[{|｜(]")  # noqa: RUF001 - DeepSeek's own
 
 
 class Plain:
@@ -59,6 +68,8 @@ class Parsed:
         parsed_as_it_comes = self._parsers.call_active or not whole
         self._stream = _Stream(self._parsers, self._shown, self._unseen) if parsed_as_it_comes else None
         self._waits = whole
+        self._budget_s = BUDGET_S
+        self._gave_up = False
 
     def answer_search(self) -> "AnswerSearch | None":
         """What finds the beginning of the answer; None where it is that of the text."""
@@ -85,18 +96,34 @@ class Parsed:
         return parts + self._shown.lost(text, self._unseen, finished)
 
     def _show(self, text: str, *, last: bool) -> list[Part]:
+        if self._gave_up:
+            self._unseen.take(text, "", called=False)
         if self._stream is None or (self._waits and _MAY_BEGIN_CALL.search(text) is None):
             return []
         texts = self._text if self._waits else [text]  # cut as it came, on which the parser of streams depends
         self._waits = False
+        begun_s = thread_time()
+        parts: list[Part] = []
         try:
-            parts = [part for each in texts[:-1] for part in self._stream.take(each, last=False)]
-            return parts + self._stream.take(texts[-1], last=last)
+            for each in texts[:-1]:
+                parts += self._stream.take(each, last=False)
+            parts += self._stream.take(texts[-1], last=last)
         except Exception:
             # Written for what models mean to say, these parsers may fail on what they do say; the whole text is parsed at the end.
             log.exception("SGLang's parsers failed on a stream, whose rest comes at its end")
-            self._stream = None
-            return []
+            self._give_up(self._stream)
+            return parts
+        self._budget_s += sum(map(len, texts)) * BUDGET_S_PER_CHAR - (thread_time() - begun_s)
+        if self._budget_s < 0 and not last:
+            log.info("an answer takes so long to parse as it comes that its rest is parsed at its end")
+            self._give_up(self._stream)
+        return parts
+
+    def _give_up(self, stream: "_Stream") -> None:
+        """The parsers of streams get no more: what they have not taken is unseen, unless it is still thinking, which has no calls."""
+        self._stream, self._gave_up = None, stream.in_answer
+        if stream.in_answer:
+            self._unseen.take("".join(self._text)[stream.taken_chars :], "", called=False)
 
 
 class Parsers:
@@ -154,6 +181,12 @@ class Parsers:
         parser.detector._get_tool_indices = _any_name
         return parser
 
+    def _marks(self) -> list[str]:
+        """What the detector of this format keeps of its marks."""
+        parser = self._native_calls()
+        values = [] if parser is None else vars(parser.detector).values()
+        return [value for value in values if isinstance(value, str) and len(value) > 1 and _OF_A_MARK.search(value)]
+
     def _constrained(self) -> bool:
         return grammar_holds_calls(self._chat._response_parser_tool_grammar, self._chat._response_parser_grammar_start)
 
@@ -171,6 +204,9 @@ class Parsers:
             parsed, rest = thinking.parse_non_stream(text)
             reasoning, text = parsed or "", rest or ""
         if not self.call_active or self.answer_started(thinking):
+            return WholeMessage(reasoning, text, [])
+        if is_too_dear(text, self._marks(), self.tool_call_parser):
+            log.info("an answer has so many beginnings of calls, or so much white space, that it is not parsed as a whole")
             return WholeMessage(reasoning, text, [])
         calls, text, _ = self._serving._process_tool_calls(
             text,
@@ -204,7 +240,12 @@ class AnswerSearch:
 
 
 class _Stream:
-    """The parsers of streams in a row: thinking, then calls in what is left of the text."""
+    """The parsers of streams in a row: thinking, then calls in what is left of the text.
+
+    Attributes:
+        taken_chars: of the text, those that they have got.
+        in_answer: the thinking is over, or there was none.
+    """
 
     def __init__(self, parsers: Parsers, shown: Shown, unseen: Unseen) -> None:
         self._parsers = parsers
@@ -215,20 +256,31 @@ class _Stream:
         self._pieces = parsers.pieces()
         self._call_format = parsers.tool_call_parser if self._calls is not None and self._calls.native else None
         self._gathered = ""
+        self._silent_chars = 0
+        self.taken_chars = 0
+        self.in_answer = self._thinking is None
 
     def take(self, text: str, *, last: bool) -> list[Part]:
         """What the parsers make of more text; with the last, also what they hold back."""
         parts: list[Part] = []
         for piece in self._pieces.feed(text, last=last):
             self._gathered += piece
-            if len(self._gathered) >= bite_chars(self._call_format, self._shown.call_chars):
-                parts += self._parse(self._gathered, last=False)
+            if len(self._gathered) >= bite_chars(self._call_format, self._shown.call_chars, self._silent_chars):
+                gained = self._parse(self._gathered, last=False)
+                self._silent_chars = 0 if gained else self._silent_chars + len(self._gathered)
                 self._gathered = ""
+                parts += gained
         return parts + self._parse(self._gathered, last=False) + self._parse("", last=True) if last else parts
 
     def _parse(self, text: str, *, last: bool) -> list[Part]:
+        parts = self._read(text, last=last)
+        self.taken_chars += len(text)
+        return parts
+
+    def _read(self, text: str, *, last: bool) -> list[Part]:
         reasoning, text = self._think(text, last=last)
         parts = self._shown.reasoning(reasoning) if reasoning else []
+        self.in_answer = self.in_answer or bool(text)
         if self._calls is not None and not self._parsers.answer_started(self._thinking):
             content, calls = self._calls.take(text, last=last)
             between = self._unseen.take(text, content, called=bool(calls))

@@ -1,9 +1,12 @@
 """What SGLang's own chat serving makes of a request: its `OpenAIServingChat` is asked, for a prompt that is rendered already."""
 
+import asyncio
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import msgspec
 from pydantic import ValidationError
@@ -13,7 +16,7 @@ from sglang.srt.parser.response_template import tool_close_token_ids
 
 from protocol.errors import InvalidRequest
 from protocol.requests import Generate, Reading
-from protocol.tokens import unpack_tokens
+from protocol.tokens import TOKEN_ID_BYTES, unpack_tokens
 from workers.sglang_reading.answer_or_call import answer_or_call
 from workers.sglang_reading.calls import CallIds
 from workers.sglang_reading.message import Parsed, Plain
@@ -25,6 +28,9 @@ from workers.sglang_texts import TokenTexts
 _GRAMMARS: Final = ("json_schema", "regex", "ebnf", "structural_tag")
 _BESIDE_GRAMMAR: Final = ("ebnf_full_assistant", "custom_params")
 """Sampling parameters that say how SGLang's scheduler applies the constraint."""
+
+REPLAYED_AT_ONCE: Final = 64
+"""Tokens of an answer that goes on here, between two turns of the loop."""
 
 _NO_TOKENS: Final = [0]
 """In place of the prompt, which only response templates look at; anything that is there means that nothing is to be rendered."""
@@ -43,7 +49,9 @@ class Plan:
         beside_grammar: further sampling parameters that belong to it.
         require_reasoning: the grammar begins behind the thinking.
         skip_special_tokens: leave special tokens out of the text; parsers may need them in.
-        reader: reads this request's tokens, those that were shown already included.
+        reader: reads this request's tokens, from the first one on: `replay` is for those that were shown already.
+        shown: these tokens, packed u32.
+        prepared: kept as long as the request runs, for its other choices.
     """
 
     grammar: tuple[str, str] | None
@@ -51,6 +59,25 @@ class Plan:
     require_reasoning: bool
     skip_special_tokens: bool
     reader: Reader
+    shown: bytes = b""
+    prepared: "_Prepared | None" = None
+
+    def replay(self) -> Iterator[None]:
+        """Have the reader take what was shown already, a portion with each step: all of a long answer takes a second."""
+        for start in range(0, len(self.shown), REPLAYED_AT_ONCE * TOKEN_ID_BYTES):
+            self.reader.replay(unpack_tokens(self.shown[start : start + REPLAYED_AT_ONCE * TOKEN_ID_BYTES]))
+            yield
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class _Prepared:
+    """What SGLang's chat serving made of a chat, for the plans of all choices. Nobody changes it."""
+
+    chat: ChatCompletionRequest
+    params: Mapping[str, Any]
+    grammar: tuple[str, str] | None
+    beside_grammar: Mapping[str, Any]
+    require_reasoning: bool
 
 
 class Readings:
@@ -69,9 +96,21 @@ class Readings:
         self._serving = _Serving(manager, templates)
         self._texts = TokenTexts(manager.tokenizer)
         self._whitespace_max: int | None = manager.server_args.constrained_json_max_whitespace_cnt
+        self._known: WeakValueDictionary[bytes, _Prepared] = WeakValueDictionary()
         self._kept_stop_ids = frozenset(tool_close_token_ids(self._serving.tool_call_parser, manager.tokenizer)) | _kept_by_gpt_oss(
             self._serving.tool_call_parser
         )
+
+    async def ready(self, request: Generate) -> Plan:
+        """The plan, with its reader behind what was shown already. The loop turns meanwhile.
+
+        Raises:
+            InvalidRequest: as `plan`.
+        """
+        plan = self.plan(request)
+        for _ in plan.replay():
+            await asyncio.sleep(0)
+        return plan
 
     def plan(self, request: Generate) -> Plan:
         """Decide how `request`, whose `reading` is set, is generated and read.
@@ -81,23 +120,48 @@ class Readings:
         """
         reading = request.reading
         assert reading is not None
-        prompt = unpack_tokens(request.token_ids)
-        shown = prompt[len(prompt) - reading.replayed_tokens :] if reading.replayed_tokens else ()
-        rendered = prompt[: len(prompt) - len(shown)]
-        plan = self._chat(request, reading, list(rendered)) if reading.chat else self._plain(request, reading)
-        plan.reader.replay(shown)
-        return plan
+        rendered = request.token_ids[: len(request.token_ids) - reading.replayed_tokens * TOKEN_ID_BYTES]
+        plan = self._chat(request, reading, rendered) if reading.chat else self._plain(request, reading)
+        return replace(plan, shown=request.token_ids[len(rendered) :])
 
     def _plain(self, request: Generate, reading: Reading) -> Plan:
         skip = reading.skip_special_tokens
         reader = self._reader(request, reading, Plain(), reading.stops, skip_special_tokens=skip)
         return Plan(None, {}, require_reasoning=False, skip_special_tokens=skip, reader=reader)
 
-    def _chat(self, request: Generate, reading: Reading, prompt: list[int]) -> Plan:
+    def _chat(self, request: Generate, reading: Reading, rendered: bytes) -> Plan:
+        prepared = self._prepared(request, reading, rendered)
+        chat, params = prepared.chat, prepared.params
+        ids = CallIds(self._serving, reading.first_request_id or request.request_id, reading.calls_before)
+        parsed = Parsed(self._serving, chat, ids, whole=reading.whole)
+        skip = bool(params["skip_special_tokens"])
+        return Plan(
+            grammar=prepared.grammar,
+            beside_grammar=prepared.beside_grammar,
+            require_reasoning=prepared.require_reasoning,
+            skip_special_tokens=skip,
+            # SGLang adds what ends a call in formats where the model does not stop by itself.
+            reader=self._reader(
+                request, reading, parsed, [*reading.stops, *params["stop"]], skip_special_tokens=skip, one_call=_wants_one_call(chat)
+            ),
+            prepared=prepared,
+        )
+
+    def _prepared(self, request: Generate, reading: Reading, rendered: bytes) -> "_Prepared":
+        """What SGLang makes of the chat: once for all choices of a request, which come one by one."""
+        key = blake2b(repr((len(reading.chat), len(rendered), reading.skip_special_tokens, request.grammar)).encode())
+        key.update(reading.chat)
+        key.update(rendered)
+        prepared = self._known.get(key.digest())
+        if prepared is None:
+            prepared = self._known[key.digest()] = self._prepare(request, reading, rendered)
+        return prepared
+
+    def _prepare(self, request: Generate, reading: Reading, rendered: bytes) -> "_Prepared":
         chat = _chat_of(reading)
         serving = self._serving
         either = self._either(request, chat)
-        chat.input_ids = prompt if serving.reads_prompt(chat) else _NO_TOKENS
+        chat.input_ids = list(unpack_tokens(rendered)) if serving.reads_prompt(chat) else _NO_TOKENS
         try:
             refusal = serving._validate_request(chat)
             if refusal is not None:
@@ -106,19 +170,13 @@ class Readings:
         except (ValueError, TypeError) as error:  # SGLang's validation, xgrammar's and Pydantic's among it
             raise InvalidRequest(str(error), param="tools") from error
         params = adapted.sampling_params
-        ids = CallIds(serving, reading.first_request_id or request.request_id, reading.calls_before)
-        parsed = Parsed(serving, chat, ids, whole=reading.whole)
-        skip = bool(params["skip_special_tokens"])
         kind = next((kind for kind in _GRAMMARS if params.get(kind)), None)
-        return Plan(
+        return _Prepared(
+            chat,
+            params,
             grammar=self._bounded(either or (None if kind is None else (kind, params[kind]))),
             beside_grammar={} if either else {name: params[name] for name in _BESIDE_GRAMMAR if params.get(name)},
             require_reasoning=bool(adapted.require_reasoning),
-            skip_special_tokens=skip,
-            # SGLang adds what ends a call in formats where the model does not stop by itself.
-            reader=self._reader(
-                request, reading, parsed, [*reading.stops, *params["stop"]], skip_special_tokens=skip, one_call=_wants_one_call(chat)
-            ),
         )
 
     def _bounded(self, grammar: tuple[str, str] | None) -> tuple[str, str] | None:
@@ -153,11 +211,13 @@ class Readings:
         skip_special_tokens: bool,
         one_call: bool = False,
     ) -> Reader:
+        patterns = request.sampling.stop_regex
         return Reader(
             self._texts.new(skip_special_tokens=skip_special_tokens),
             message,
             stops=stops,
-            answering=message.answer_search() if stops and isinstance(message, Parsed) else None,
+            patterns=patterns,
+            answering=message.answer_search() if (stops or patterns) and isinstance(message, Parsed) else None,
             include_stop=reading.include_stop,
             hidden_stop_ids=self._texts.special_ids if reading.skip_special_tokens and not skip_special_tokens else frozenset(),
             min_tokens=request.sampling.min_new_tokens,

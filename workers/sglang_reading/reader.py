@@ -40,6 +40,7 @@ class Reader:
         text: of the tokens.
         message: what the text is made into.
         stops: strings that end the answer.
+        patterns: regular expressions that end it behind the token in which they match.
         answering: where the answer begins, for stop strings mean nothing in hidden thinking; None: with the first token.
         include_stop: show what ended the answer, string or token.
         min_tokens: stop strings count only in the text of the tokens behind this many.
@@ -50,12 +51,12 @@ class Reader:
     Attributes:
         stopped_after_tokens: tokens up to and including the one that completed a stop string, or began a call too many, without those
             that were replayed; None while none did.
-        matched_stop: that string.
+        matched_stop: that string, or the pattern that matched.
     """
 
     __slots__ = (
         "_answering", "_held", "_hidden_stop_ids", "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_one_call",
-        "_stops", "_text", "_tokens_seen", "matched_stop", "stopped_after_tokens",
+        "_patterns", "_stops", "_text", "_tokens_seen", "matched_stop", "stopped_after_tokens",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class Reader:
         message: Message,
         *,
         stops: Sequence[str],
+        patterns: Sequence[str] = (),
         include_stop: bool,
         min_tokens: int,
         kept_stop_ids: frozenset[int],
@@ -76,7 +78,7 @@ class Reader:
         self.matched_stop: str | None = None
         self._text = text
         self._message = message
-        self._stops, self._include_stop = stops, include_stop
+        self._stops, self._patterns, self._include_stop = stops, patterns, include_stop
         self._matcher = self._new_matcher()
         self._min_tokens = min_tokens
         self._kept_stop_ids = kept_stop_ids
@@ -154,7 +156,7 @@ class Reader:
         return [part for part in parts if not _calls_again([part])] if self._one_call else parts
 
     def _new_matcher(self) -> StopMatcher | None:
-        return StopMatcher(self._stops, self._include_stop) if self._stops else None
+        return StopMatcher(self._stops, self._include_stop, self._patterns) if self._stops or self._patterns else None
 
     def _watch(self, text: str) -> tuple[str, Finished | None]:
         """The text before a stop string or what may become one, and the end that it makes."""

@@ -19,6 +19,10 @@ _BEFORE_A_CALL: Final = re.compile(rf"[^<\[{{]{{1,{PIECE_CHARS}}}(?=[<\[{{]|\Z)"
 """Text before the mark of a call, in one piece with which the stream's parser passed over it."""
 
 
+PASSED_OVER_MAX: Final = 8
+"""Calls in a row that the parser of streams found and the one of whole texts did not. Each is compared with the next one found."""
+
+
 class WholeCall(Struct, frozen=True):
     """A tool call with its arguments in JSON."""
 
@@ -110,7 +114,8 @@ class Shown:
         streamed, next_one = list(self._calls), 0
         for read in calls:
             call = WholeCall(read.name, _whole_characters(read.arguments))
-            same = next((at for at in range(next_one, len(streamed)) if streamed[at].may_be(call)), None)
+            near = range(next_one, min(len(streamed), next_one + PASSED_OVER_MAX))
+            same = next((at for at in near if streamed[at].may_be(call)), None)
             if same is None and next_one < len(streamed) and streamed[next_one].name == call.name:
                 same = next_one  # read otherwise
             if same is not None:

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Raw, Struct
 
 from frontend.api.nvext import Label, NvExt
-from frontend.api.schemas import MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, Model, Penalty, RepetitionPenalty, StopString, TokenCount
+from frontend.api.schemas import (
+    MESSAGES_MAX,
+    TOKENS_MAX,
+    TOOLS_MAX,
+    Model,
+    Penalty,
+    RepetitionPenalty,
+    StopString,
+    TemplateKwargs,
+    TokenCount,
+)
 from protocol.limits import STOPS_MAX
 
 BLOCKS_MAX = 10_000
@@ -178,7 +188,7 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
     lora_path: Label | None = None
     cache_salt: Label | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
-    chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
+    chat_template_kwargs: TemplateKwargs | None = None
     nvext: NvExt | None = None
 
 

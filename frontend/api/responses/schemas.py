@@ -20,6 +20,7 @@ from frontend.api.schemas import (
     RepetitionPenalty,
     StopString,
     StreamOptions,
+    TemplateKwargs,
     TokenCount,
 )
 from protocol.limits import STOPS_MAX
@@ -112,7 +113,7 @@ class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
     ignore_eos: bool | None = None
-    chat_template_kwargs: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=32)] | None = None
+    chat_template_kwargs: TemplateKwargs | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     lora_path: Label | None = None
     cache_salt: Label | None = None

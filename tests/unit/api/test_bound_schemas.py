@@ -202,3 +202,32 @@ def test_what_is_taken_accepts_nothing_that_a_validator_does_not(acceptor: Gramm
     validator = Draft202012Validator(schema)
     with suppress(RecursionError):
         assert [value for value, fits in zip(values, accepted, strict=True) if fits and not validator.is_valid(value)] == []
+
+
+NUMBERS = list(range(8_000))
+
+
+def spread(depth: int) -> dict[str, Any]:
+    """Each level is bound 16 times for each time that the one above it is."""
+    if not depth:
+        return {"type": "string"}
+    return {"type": "object", "properties": {"a": spread(depth - 1)}, "anyOf": [{"required": ["a"]}] * 16}
+
+
+@pytest.mark.timeout(30)  # each of them took minutes
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "[^" * 30_000},
+        {"type": "string", "pattern": "[" * 60_000 + "\\"},
+        spread(6),
+        {"oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}] * 60, "$defs": {"a": {"enum": NUMBERS}, "b": {"enum": NUMBERS}}},
+        {"type": "integer", "anyOf": [{"$ref": "#/$defs/a"}] * 9_000, "$defs": {"a": {"enum": NUMBERS}}},
+        {"const": "x" * 100_000, "enum": ["y"] * 30_000},
+        {"properties": {str(number): {"oneOf": [{"const": each} for each in range(100)]} for number in range(60)}},
+    ],
+    ids=["negated classes", "classes", "spread in each other", "oneOf to enums", "anyOf to enums", "const beside enum", "many oneOf"],
+)
+def test_no_schema_takes_more_than_its_share_of_time(schema: dict[str, Any]) -> None:
+    with suppress(InvalidRequest):
+        bound_schema(schema, "schema")

@@ -1,0 +1,54 @@
+"""Stop strings and patterns that took seconds of the frontend's loop or of an engine's scheduler, or an automaton for each choice."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from protocol.limits import STOPS_CHARS_MAX
+from tests.fleet.processes import Fleet, Process
+from tests.security.another_user import AnotherUser, post
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Process]]:
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    frontend = fleet.frontend()
+    fleet.worker("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")
+    fleet.wait_for_workers(1)
+    yield fleet, frontend
+    fleet.stop()
+
+
+def long_stops(count: int, chars: int) -> list[str]:
+    return ["".join(chr(33 + (i * 7 + j * 13 + j * j % 31) % 90) for j in range(chars - 1)) + chr(200 + i) for i in range(count)]
+
+
+REFUSED = {
+    "classes of all of Unicode": {"stop_regex": ["(?i)" + "[\x01-\uffff]" * 30 + f"{number:02}" for number in range(32)]},
+    "a thousand empty repetitions": {"stop_regex": "(?:(?:(?:){9999}){9999}){9999}a"},
+    "too many states": {"stop_regex": "((a{100}){100}){100}"},
+    "34 KB of stop strings": {"stop": long_stops(32, 1024), "n": 128},
+}
+TAKEN = {
+    "many ways": {"stop_regex": [f"(?:a?){{12}}[b{chr(100 + number)}]" for number in range(31)], "n": 16},
+    "a long match": {"stop_regex": ["(?:a?){12}b", "[^b]{511}c", "(.*)*(x+x+)+y"], "n": 16},
+    "classes": {"stop_regex": "(?i)" + "[\x01-\u07ff]" * 40 + "#", "n": 16},
+    "as long stop strings as may be": {"stop": long_stops(32, STOPS_CHARS_MAX // 32), "n": 128},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_too_large_is_refused_at_once(fleet: tuple[Fleet, Process], name: str) -> None:
+    with AnotherUser(*fleet):
+        for _ in range(3):
+            status, answer = post(fleet[0], "/v1/completions", {"model": "demo", "prompt": "x", "max_tokens": 1, **REFUSED[name]})
+            assert status == 400, answer[:300]
+            assert b'"stop' in answer
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_is_taken_costs_others_nothing(fleet: tuple[Fleet, Process], name: str) -> None:
+    with AnotherUser(*fleet):
+        asked = {"model": "demo", "prompt": "x", "max_tokens": 200, "ignore_eos": True, **TAKEN[name]}
+        status, answer = post(fleet[0], "/v1/completions", asked)
+        assert status == 200, answer[:300]
