@@ -36,7 +36,7 @@ CASES: Final = (
     Case("n", 129, "too many"),
     Case("temperature", 2, "another text", effects.another_text, {**_ANY_TOKEN, "seed": 1}),
     Case("temperature", 2.1, "too hot"),
-    Case("top_p", 0.000001, "only the likeliest token", effects.greedy_text, {"temperature": 2}),
+    Case("top_p", 0, "only the likeliest token", effects.greedy_text, {"temperature": 2}),
     Case("frequency_penalty", 2, "another text", effects.another_text, {"max_tokens": 64, "ignore_eos": True}),
     Case("presence_penalty", 2, "another text", effects.another_text, {"max_tokens": 64, "ignore_eos": True}),
     Case("seed", 7, SEED_SAYS),
