@@ -48,7 +48,7 @@ CASES: Final = (
     Case("stream_options", {"include_usage": True}, "usage in the last chunk", effects.usage_at_the_end, {"stream": True}),
     Case("stream_options", {"include_obfuscation": True}, "padding", None, {"stream": True}),
     Case("tools", TOOLS, "in the prompt", effects.longer_prompt),
-    Case("tools", [{"type": "custom", "custom": {"name": "grep"}}], "custom tools"),
+    Case("tools", [{"type": "custom", "custom": {"name": "grep"}}], "custom ones too", effects.longer_prompt),
     Case("tool_choice", "none", "no call", effects.no_call, _CALLING),
     Case("tool_choice", "required", "a call", effects.calls_only("book_trip", "tell_time"), _CALLING),
     Case("tool_choice", _NAMED, "a call of this one", effects.calls_only("book_trip"), _CALLING),
