@@ -131,6 +131,8 @@ class SglangEngine:
         for diagnosis in ("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"):
             os.environ.setdefault(diagnosis, "0")
         set_grammar_patience()
+        # Under --enable-strict-thinking. Without any bound SGLang keeps to no request's either, in most formats.
+        os.environ.setdefault("SGLANG_MAX_THINK_TOKENS", str(2**31 - 1))
         self._engine = StepEngine(server_args=self._server_args)
         self._manager = self._engine.tokenizer_manager
         if self._manager is not None:

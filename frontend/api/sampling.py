@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.stop_patterns import check_stop_patterns, is_plain
+from frontend.api.thinking import thinking_budget
 from frontend.text.output import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX, STOPS_MAX
@@ -58,7 +59,7 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
         stop_token_ids=_in_vocabulary(request.stop_token_ids, card),
         logit_bias=_logit_bias(request.logit_bias, card),
         stop_regex=_stop_patterns(request),
-        custom_params=_custom_params(request.custom_params or {}),
+        custom_params=_custom_params(request.custom_params or {}) | thinking_budget(request, card),
     )
 
 

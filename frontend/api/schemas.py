@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from frontend.api.grammars import GrammarFields
-from frontend.api.nvext import ExtraField, Label, NvExt
+from frontend.api.nvext import ExtraField, Label, NvExt, ThinkingTokens
 from frontend.api.stop_patterns import PATTERN_BYTES_MAX
 from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
 
@@ -145,6 +145,10 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     separate_reasoning: bool | None = None
     """False leaves the thinking in the content."""
     stream_reasoning: bool | None = None
+    thinking_token_budget: ThinkingTokens | None = None
+    """Tokens of thinking at most (vLLM), where workers can bound it (thinking.py)."""
+    max_thinking_tokens: ThinkingTokens | None = None
+    """SGLang's name of the same; nvext.max_thinking_tokens is Dynamo's."""
     include_reasoning: bool | None = None
     """False leaves the thinking out of the answer (vLLM)."""
     chat_template_kwargs: TemplateKwargs | None = None
