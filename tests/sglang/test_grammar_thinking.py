@@ -55,7 +55,7 @@ def test_thinking_ends_where_its_budget_does(thinker: Any, make_request: Any, re
     prompt = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json")).encode(PROMPT).ids
     free = replace(make_request(prompt, max_new_tokens=100), reading=Reading(chat=CHAT))
     [deltas] = thinker.run(free)
-    assert read.finish(deltas).reasoning_tokens > 20
+    assert read.finish(deltas).reasoning_tokens > 10
     for budget in (0, 5):
         bound = make_request(prompt, max_new_tokens=100)
         [deltas] = thinker.run(
