@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from conformance.outcomes import Outcome, read_junit, summary
@@ -34,22 +34,21 @@ def main(argv: Sequence[str]) -> int:
         directory = Path(tempfile.mkdtemp(prefix="kvmesh-conformance-"))
         started_at = time.monotonic()
         try:
-            url = options.url or stack.enter_context(_started(directory, chosen))
+            own = None if options.url else stack.enter_context(started(directory, embedding_model=_embedding_model()))
         except StackFailed as failure:
             print(f"conformance: the stack did not start: {failure}", file=sys.stderr)
             return 1
+        url = options.url if own is None else own.url
         print(f"conformance: stack at {url} after {time.monotonic() - started_at:.0f} s, logs in {directory}", flush=True)
         environment = {"KVMESH_URL": url, "KVMESH_CHAT_MODEL": options.model, "KVMESH_EMBEDDING_MODEL": options.embedding_model}
         environment["KVMESH_AGENT_MODEL"] = AGENT_MODEL
         environment["KVMESH_WRITE"] = "1" if options.write else "0"
-        outcomes = [_run(suite, environment, directory, options.rest) for suite in chosen]
+        outcomes: list[Outcome] = []
+        for suite in chosen:
+            with nullcontext() if own is None or suite.name != "agents" else own.agent_model():
+                outcomes.append(_run(suite, environment, directory, options.rest))
     print(summary(outcomes))
     return 0 if all(outcome.good for outcome in outcomes) else 1
-
-
-def _started(directory: Path, chosen: Sequence[Suite]) -> AbstractContextManager[str]:
-    with_agent_model = any(suite.name == "agents" for suite in chosen)
-    return started(directory, embedding_model=_embedding_model(), with_agent_model=with_agent_model)
 
 
 def _run(suite: Suite, environment: dict[str, str], directory: Path, rest: Sequence[str]) -> Outcome:

@@ -20,6 +20,9 @@ EMBEDDING_MODEL: Final = "all-minilm-l6-v2"
 AGENT_MODEL: Final = "kvmesh-agent"
 """The demo model, told what to say (conformance/agents)."""
 
+_MODELS: Final = frozenset({CHAT_MODEL, EMBEDDING_MODEL})
+_BIN: Final = ROOT / ".venv" / "bin"
+
 READY_S_MAX: Final = 240.0
 """Two engines that start at once on two cores, from a cold disk."""
 
@@ -46,35 +49,56 @@ class Part:
         return self.log.read_text(errors="replace")[-4000:]
 
 
+@dataclass(frozen=True)
+class Stack:
+    """What runs.
+
+    Attributes:
+        url: the base, without `/v1`.
+        mesh: the address that workers connect to.
+    """
+
+    url: str
+    mesh: str
+    logs: Path
+    parts: list[Part]
+
+    @contextmanager
+    def agent_model(self) -> Iterator[None]:
+        """Serves what agents can work with; a third model would make a difference to the suites that name none.
+
+        Raises:
+            StackFailed: it did not come up.
+        """
+        scripted = [_BIN / "python", "-m", "conformance.agents.scripted_worker", "--frontend", self.mesh, *PARSERS]
+        part = _start(self.logs, "agent", [*scripted, "--served-model-name", AGENT_MODEL])
+        try:
+            _wait_until_ready(self.url, [*self.parts, part], _MODELS | {AGENT_MODEL})
+            yield
+        finally:
+            _stop(part)
+
+
 @contextmanager
-def started(logs: Path, *, embedding_model: Path, with_agent_model: bool) -> Iterator[str]:
-    """The stack's base URL without `/v1`, once every worker is ready; all of it is stopped in the end.
+def started(logs: Path, *, embedding_model: Path) -> Iterator[Stack]:
+    """The stack, once every worker is ready; all of it is stopped in the end.
 
     Args:
         logs: an existing directory for the parts' logs.
         embedding_model: directory of a sentence-transformers model.
-        with_agent_model: also a worker that agents can work with.
     Raises:
         StackFailed: it did not come up.
     """
     port = reserve_ports(2)
     mesh = f"tcp://127.0.0.1:{port + 1}"
-    bin_dir = ROOT / ".venv" / "bin"
     parts: list[Part] = []
     try:
-        parts.append(
-            _start(logs, "chat", [bin_dir / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", *PARSERS])
-        )
-        embedding = [bin_dir / "python", "-m", "workers", "--frontend", mesh, "--embedding-worker"]
+        parts.append(_start(logs, "chat", [_BIN / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", *PARSERS]))
+        embedding = [_BIN / "python", "-m", "workers", "--frontend", mesh, "--embedding-worker"]
         parts.append(_start(logs, "embedding", [*embedding, "--model-path", embedding_model, "--served-model-name", EMBEDDING_MODEL]))
-        models = {CHAT_MODEL, EMBEDDING_MODEL}
-        if with_agent_model:
-            models.add(AGENT_MODEL)
-            scripted = [bin_dir / "python", "-m", "conformance.agents.scripted_worker", "--frontend", mesh, *PARSERS]
-            parts.append(_start(logs, "agent", [*scripted, "--served-model-name", AGENT_MODEL]))
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(url, parts, models)
-        yield url
+        stack = Stack(f"http://127.0.0.1:{port}", mesh, logs, parts)
+        _wait_until_ready(stack.url, parts, _MODELS)
+        yield stack
     finally:
         for part in reversed(parts):
             _stop(part)
@@ -95,7 +119,7 @@ def _start(logs: Path, name: str, command: Sequence[object]) -> Part:
     return Part(name, popen, log)
 
 
-def _wait_until_ready(url: str, parts: Sequence[Part], models: set[str]) -> None:
+def _wait_until_ready(url: str, parts: Sequence[Part], models: frozenset[str]) -> None:
     deadline = time.monotonic() + READY_S_MAX
     while _models(url) != models:
         for part in parts:

@@ -20,6 +20,7 @@ from frontend.api.exchange import Exchange
 from frontend.api.request_id import new_request_id
 from frontend.api.running import Runner
 from frontend.api.stream_keep_alive import keep_streams_alive
+from frontend.conforming.validator import Validator
 from frontend.drain import Drain
 from frontend.http.cors import with_cors
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
@@ -65,6 +66,7 @@ async def serve(settings: FrontendSettings) -> None:
     Raises:
         StartError: a port is taken, or the mesh address or key cannot be used.
     """
+    loop = asyncio.get_running_loop()
     open_files = raise_open_files()
     quieten_http_server()
     listener = listen(settings.http_host, settings.http_port)
@@ -101,17 +103,15 @@ async def serve(settings: FrontendSettings) -> None:
     )
     metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))
     metrics.router.also_read(partial(tokenizer_readings, segments))
-    recovery = Recovery(
-        mesh, metrics.losses, moves_max=settings.migration_limit, new_request_id=new_request_id, now=asyncio.get_running_loop().time
-    )
-    runner = Runner(mesh, recovery, weights=settings.router_weights)
+    recovery = Recovery(mesh, metrics.losses, moves_max=settings.migration_limit, new_request_id=new_request_id, now=loop.time)
+    validator = Validator()
+    runner = Runner(mesh, recovery, validator, weights=settings.router_weights)
     drain = Drain[Exchange](grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
     server = Server(
         _http(with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin), settings.http_keep_alive),
         drain,
         Connections(on_slow_reader=metrics.answers.slow_readers.inc),
     )
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: drain.on_signal(loop.time()))
     log.info("serving http://%s:%d, workers connect to %s%s", *listener.getsockname()[:2], settings.mesh_bind, too_few(open_files))
@@ -123,6 +123,7 @@ async def serve(settings: FrontendSettings) -> None:
     finally:
         keeping_alive.cancel()
         door.close()
+        await validator.close()
         await mesh.close()
         if subscriber is not None:
             subscriber.close()

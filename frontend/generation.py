@@ -2,9 +2,9 @@
 
 import asyncio
 from bisect import insort
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from msgspec.structs import replace
 
@@ -177,15 +177,28 @@ def siblings(requests: Sequence[tuple[Generate, Route]]) -> list[list[Sibling]]:
     return list(families.values())
 
 
-class Generation:
-    """Runs several choices at once. `close` must be called; it aborts what still runs."""
+class Follower(Protocol):
+    """Holds choices to what was promised of them."""
 
-    def __init__(self, mesh: Mesh, entry: ModelEntry, recovery: Recovery) -> None:
+    async def follow(self, moved: Iterable[tuple[Choice, Gain]]) -> None:
+        """Take what choices have gained, before anybody else does; raises a MeshError to have the request fail."""
+        ...
+
+
+class Generation:
+    """Runs several choices at once. `close` must be called; it aborts what still runs.
+
+    Args:
+        promise: None where nothing was promised.
+    """
+
+    def __init__(self, mesh: Mesh, entry: ModelEntry, recovery: Recovery, promise: Follower | None = None) -> None:
         self.choices: list[Choice] = []
         """Those that are on a worker, or were, by index."""
         self._mesh = mesh
         self._entry = entry
         self._recovery = recovery
+        self._promise = promise
         self._live: list[Choice] = []
         self._loop = asyncio.get_running_loop()
         self._wakeup = Wakeup(self._loop)
@@ -236,6 +249,8 @@ class Generation:
             if any(choice.finish_reason for choice, _ in moved):
                 self._retire()
             if moved:
+                if self._promise is not None:
+                    await self._promise.follow(moved)
                 return moved
         raise self._failure
 

@@ -19,6 +19,7 @@
     ├── WorkerLost                the worker died, fell silent or left; cause
     ├── PoisonRequest             engines died of this request, or of its twin
     ├── EngineFault               the engine refused or broke
+    ├── NotConforming             the answer is not what its schema says
     ├── InternalFault             a defect of the frontend itself
     └── ProtocolViolation         a peer sent bytes that are no message; never reaches a client as such
 
@@ -165,6 +166,10 @@ class EngineFault(MeshError):
     code = "engine_fault"
 
 
+class NotConforming(MeshError):
+    code = "answer_not_conforming"
+
+
 class InternalFault(MeshError):
     code = "internal_error"
 
@@ -192,6 +197,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     WorkerLost: (502, "server_error"),
     PoisonRequest: (500, "server_error"),
     EngineFault: (500, "server_error"),
+    NotConforming: (500, "server_error"),
     InternalFault: (500, "server_error"),
     ProtocolViolation: (500, "server_error"),
 }

@@ -69,6 +69,8 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     """Of the vectors that the model makes; 0 where it makes none."""
     cross_encoder: bool = False
     """The model reads two texts together and says how well they match: its vectors have that one number."""
+    bounds_thinking: bool = False
+    """Requests may say how many tokens of thinking there may be, in `Sampling.custom_params`."""
 
     @property
     def digest(self) -> str:

@@ -120,7 +120,7 @@ class SglangEngine:
         self._deliver = deliver
 
     def _launch(self) -> None:
-        from workers.sglang_grammars.guard import GrammarGuard, set_grammar_patience  # noqa: PLC0415
+        from workers.sglang_grammars.guard import GrammarGuard, set_grammar_defaults  # noqa: PLC0415
         from workers.sglang_reading import Readings  # noqa: PLC0415
         from workers.sglang_steps import StepEngine  # noqa: PLC0415
 
@@ -129,7 +129,7 @@ class SglangEngine:
         # By default SGLang spends 65 s on these before a dead engine's process ends; somebody waits to restart it.
         for diagnosis in ("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"):
             os.environ.setdefault(diagnosis, "0")
-        set_grammar_patience()
+        set_grammar_defaults()
         self._engine = StepEngine(server_args=self._server_args)
         self._manager = self._engine.tokenizer_manager
         if self._manager is not None:

@@ -52,6 +52,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         card,
         tool_call_parser=manager.config_value("tool_call_parser") or "",
         reasoning_parser=manager.config_value("reasoning_parser") or "",
+        bounds_thinking=bool(manager.config_value("enable_strict_thinking") and manager.config_value("reasoning_parser")),
     )
     if role == "embedding":
         pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())

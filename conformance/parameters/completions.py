@@ -18,7 +18,7 @@ CASES: Final = (
     Case("echo", True, "the prompt first", lambda answer, ask: answer.text == "kvmesh is" + ask().text),
     Case("suffix", "the end", "nothing is inserted into a text"),
     Case("temperature", 2, "another text", effects.another_text, {"seed": 1, "top_p": 1, "top_k": -1}),
-    Case("top_p", 0.000001, "only the likeliest token", effects.greedy_text, {"temperature": 2}),
+    Case("top_p", 0, "only the likeliest token", effects.greedy_text, {"temperature": 2}),
     Case("frequency_penalty", 2, "another text", effects.another_text, {"max_tokens": 64, "ignore_eos": True}),
     Case("presence_penalty", 2, "another text", effects.another_text, {"max_tokens": 64, "ignore_eos": True}),
     Case("seed", 7, SEED_SAYS),

@@ -25,7 +25,7 @@ CASES: Final = (
     Case("instructions", "Be brief.", "in the prompt", effects.longer_prompt),
     Case("max_output_tokens", 5, "so many tokens", effects.tokens_made(5)),
     Case("temperature", 2, "another text", effects.another_text, {"top_p": 1, "top_k": -1}),
-    Case("top_p", 0.000001, "only the likeliest token", effects.greedy_text, {"temperature": 2}),
+    Case("top_p", 0, "only the likeliest token", effects.greedy_text, {"temperature": 2}),
     Case("top_logprobs", 2, "of so many at each", None, {"include": ["message.output_text.logprobs"]}),
     Case("include", ["reasoning.encrypted_content"], "no reasoning is encrypted"),
     Case("include", ["file_search_call.results"], "no files are searched"),

@@ -1,7 +1,7 @@
 """POST /v1/chat/completions."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from frontend.api.chat_wishes import change, echoed_text, under_our_names
 from frontend.api.chunks import ChunkWriter
+from frontend.api.custom_tools import CallStream, call_delta, told_call, with_functions
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
 from frontend.api.ignored import REFUSING, Ignored
@@ -30,7 +31,6 @@ from frontend.models import ServedModel
 from frontend.text.gain import Answer, Gain
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.limits import STOPS_MAX
-from protocol.replies import ToolCall
 from protocol.tokens import count_tokens
 
 _parser = BodyParser(ChatCompletionRequest)
@@ -45,16 +45,18 @@ async def chat_completions(exchange: Exchange, runner: Runner) -> None:
     """Answer one chat request, as a whole or streamed."""
     request = under_our_names(_parser.parse(await exchange.read_body(), ignored=exchange.ignored))
     exchange.model, exchange.streams = request.model, bool(request.stream)
-    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+    request, custom = with_functions(request, exchange.ignored)
+    await exchange.run_until_client_leaves(_answer(exchange, runner, request, custom))
 
 
-async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionRequest) -> None:
+async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionRequest, custom: frozenset[str]) -> None:
+    """`custom` are the names of custom tools."""
     run = await start_chat(exchange, runner, request)
     try:
         if request.stream:
-            await _stream(exchange, request, run)
+            await _stream(exchange, request, run, custom)
         else:
-            await _whole(exchange, request, run)
+            await _whole(exchange, request, run, custom)
     finally:
         run.generation.close()
 
@@ -144,12 +146,13 @@ def _render(served: ServedModel, request: ChatCompletionRequest, kwargs: Mapping
     )
 
 
-async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun) -> None:
+async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]) -> None:
     writer = ChunkWriter(
         _head(exchange, request, "chat.completion.chunk"), around_text=(b'"delta":{"content":', b"}"), with_usage=request.wants_usage
     )
     texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
     begun: set[int] = set()
+    calls = CallStream(custom) if custom else None
     ids = StreamedIds() if request.return_token_ids else None
     changed = bool(request.echo) or request.include_reasoning is False or ids is not None
 
@@ -160,8 +163,9 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
         if changed:
             change(gain, request, first=first)
             logprobs += b"" if ids is None else ids.fragment(choice)
-        if first or gain.reasoning or gain.calls or not gain.text:
-            told = writer.delta(choice.index, _encode(delta_of(gain, first=first)), last, logprobs)
+        if first or gain.reasoning or gain.calls or not gain.text or (calls is not None and last is not None):
+            deltas = None if calls is None else calls.deltas(choice.index, gain.calls, ended=last is not None)
+            told = writer.delta(choice.index, _encode(delta_of(gain, deltas, first=first)), last, logprobs)
             told = with_prompt_ids(told, run.prompt) if ids is not None and not begun else told
             begun.add(choice.index)
             return told
@@ -171,32 +175,25 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
     await stream_chunks(exchange, run.generation, writer, chunk, usage, counting=request.wants_usage_always)
 
 
-def delta_of(gain: Gain, *, first: bool) -> dict[str, Any]:
-    """OpenAI's delta object; the first one of a choice bears the role."""
+def delta_of(gain: Gain, calls: Sequence[dict[str, Any]] | None = None, *, first: bool) -> dict[str, Any]:
+    """OpenAI's delta object; the first one of a choice bears the role. `calls` are told instead of the gain's own, unless None."""
     delta: dict[str, Any] = {"role": "assistant", "content": None if gain.reasoning or gain.calls else ""} if first else {}
     if gain.reasoning:
         delta["reasoning_content"] = gain.reasoning
     if gain.text:
         delta["content"] = gain.text
-    if gain.calls:
-        delta["tool_calls"] = [_call_delta(call) for call in gain.calls]
+    if told := [call_delta(call) for call in gain.calls] if calls is None else calls:
+        delta["tool_calls"] = told
     return delta
 
 
-def _call_delta(call: ToolCall) -> dict[str, Any]:
-    if not call.name:
-        return {"index": call.index, "function": {"arguments": call.arguments}}
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"index": call.index, "id": call.call_id, "type": "function", "function": function}
-
-
-async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun) -> None:
+async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]) -> None:
     answers = await run.generation.finish()
     texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
     choices = [
         {
             "index": choice.index,
-            "message": _as_asked(message_of(answer), request),
+            "message": _as_asked(message_of(answer, custom), request),
             "logprobs": chat_logprobs(texts, answer.scored, request.top_logprobs or 0) if request.logprobs else None,
             "finish_reason": choice.finish_reason,
             **ended_by(choice),
@@ -218,16 +215,14 @@ def _as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[s
     return message
 
 
-def message_of(answer: Answer) -> dict[str, Any]:
-    """OpenAI's message object. What calls tools and says nothing has no content."""
+def message_of(answer: Answer, custom: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """OpenAI's message object. What calls tools, some of them `custom`, and says nothing has no content."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
     if calls := answer.calls:
         message["content"] = answer.text or None
-        message["tool_calls"] = [
-            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in calls
-        ]
+        message["tool_calls"] = [told_call(call, custom) for call in calls]
     return message
 
 

@@ -26,7 +26,8 @@ PATTERN_CHARS_MAX: Final = 16_384
 CHOICES_MAX: Final = 1_024
 CHOICE_CHARS_MAX: Final = 1_024
 
-_ANY_OBJECT: Final = '{"type":"object"}'
+ANY_OBJECT: Final = '{"type":"object"}'
+"""The schema of response_format json_object."""
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
@@ -110,19 +111,27 @@ def grammar_of(request: GrammarFields) -> Grammar | None:
     Raises:
         InvalidRequest: two fields say it, or what they say is malformed or beyond a bound.
     """
+    grammar = said_of(request)
+    return None if grammar is None else _checked(grammar)
+
+
+def said_of(request: GrammarFields) -> Grammar | None:
+    """What the answer must look like in the client's own words, which may be malformed.
+
+    Raises:
+        InvalidRequest: two fields say it.
+    """
     found = [grammar for read in _READERS if (grammar := read(request)) is not None]
     if len(found) > 1:
         one, other = found[0].field, found[1].field
         raise InvalidRequest(f"{one} and {other} both say what the answer must look like; only one may.", param=other)
-    if not found:
-        return None
-    return _checked(found[0])
+    return found[0] if found else None
 
 
 def _response_format(request: GrammarFields) -> Grammar | None:
     match request.response_format:
         case JsonObjectFormat():
-            return Grammar("json_schema", _ANY_OBJECT, field="response_format")
+            return Grammar("json_schema", ANY_OBJECT, field="response_format")
         case JsonSchemaFormat(json_schema=named):
             text = _text_of(named.schema)
             if text is None:
@@ -176,7 +185,7 @@ def _structured_outputs(request: GrammarFields) -> Grammar | None:
     asked = request.structured_outputs
     if asked is None:
         return None
-    grammar = grammar_of(
+    grammar = said_of(
         GrammarFields(
             response_format=JsonObjectFormat() if asked.json_object else None,
             guided_json=asked.json,

@@ -12,6 +12,7 @@ from protocol.errors import InvalidRequest
 from protocol.limits import DP_RANKS_MAX, NAME_CHARS_MAX
 
 Label = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+ThinkingTokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -57,6 +58,8 @@ class NvExt(Struct, frozen=True, forbid_unknown_fields=True):
     """Stay on the rank of this session's last request while it has room."""
     cache_salt: Label | None = None
     router: RouterOverride | None = None
+    max_thinking_tokens: ThinkingTokens | None = None
+    """Of chats, as there."""
 
 
 NO_WISHES: Final = NvExt()

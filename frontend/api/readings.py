@@ -7,7 +7,7 @@ import msgspec
 from frontend.api.grammars import grammar_of
 from frontend.api.sampling import stop_strings
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.api.tools import callable_tools
+from frontend.api.tools import callable_tools, is_forced
 from protocol.errors import InvalidRequest
 from protocol.membership import ModelCard
 from protocol.requests import Grammar, Reading
@@ -28,7 +28,7 @@ def answer_grammar(request: ChatCompletionRequest | CompletionRequest) -> Gramma
     grammar = grammar_of(request)
     if grammar is None or not _is_response_format(grammar) or not isinstance(request, ChatCompletionRequest):
         return grammar
-    return None if request.tools and _forced(request.tool_choice) else grammar
+    return None if request.tools and is_forced(request.tool_choice) else grammar
 
 
 def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, grammar: Grammar | None) -> Reading | None:
@@ -76,7 +76,7 @@ def _calls(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | N
     calls begin with marks; other JSON of the client's own schema is no call."""
     if not request.tools or request.tool_choice == "none":
         return False
-    forced = _forced(request.tool_choice)
+    forced = is_forced(request.tool_choice)
     if grammar is not None and forced:
         raise InvalidRequest(
             f"tool_choice forces a tool call, and {grammar.field} says what the answer must look like; both cannot be held.",
@@ -84,13 +84,6 @@ def _calls(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | N
         )
     free = grammar is None or grammar.kind != "json_schema" or _is_response_format(grammar)
     return forced or (bool(card.tool_call_parser) and free)
-
-
-def _forced(choice: Any) -> bool:
-    if isinstance(choice, dict) and cast("dict[str, Any]", choice).get("type") == "allowed_tools":
-        allowed = cast("dict[str, Any]", choice).get("allowed_tools")
-        return isinstance(allowed, dict) and cast("dict[str, Any]", allowed).get("mode") == "required"
-    return choice not in (None, "none", "auto")
 
 
 def _is_response_format(grammar: Grammar) -> bool:

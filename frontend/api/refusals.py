@@ -17,7 +17,6 @@ _MEDIA: Final = "media belong into the messages, and the models served here read
 _RANKS: Final = "use nvext.dp_rank or the header x-dp-rank"
 _SEARCH: Final = "there is no beam search here"
 VERBOSITY_FIXED: Final = "it can only be 'medium' with the models served here"
-THINKING_UNBOUNDED: Final = "the length of the thinking cannot be bounded; max_tokens bounds thinking and answer together"
 
 REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -31,8 +30,6 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         # SGLang
         "rid": _OWN_ID,
         "token_ids_logprob": "ask for top_logprobs",
-        "max_thinking_tokens": THINKING_UNBOUNDED,
-        "nvext.max_thinking_tokens": THINKING_UNBOUNDED,
         "custom_logit_processor": _OWN_FILES,
         "chat_template": "a template is code; the operator sets it with --custom-jinja-template",
         "lora_id": "name the adapter in lora_path or model",
@@ -62,7 +59,6 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "documents": "put them into the messages",
         "mm_processor_kwargs": _MEDIA,
         "kv_transfer_params": _LEGS,
-        "thinking_token_budget": THINKING_UNBOUNDED,
     }
 )
 """Field → why not, or what does it here. Unless it asks for nothing or is harmless, each is refused, whatever --unknown-fields says."""

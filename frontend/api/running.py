@@ -11,10 +11,12 @@ from frontend.api.chunks import ChunkWriter, Last, Usage
 from frontend.api.exchange import Exchange
 from frontend.api.logprobs import logprobs_wanted
 from frontend.api.nvext import NvExt, told, wishes
+from frontend.api.promises import promise_of
 from frontend.api.readings import answer_grammar, reading_of
 from frontend.api.request_id import new_request_id
 from frontend.api.sampling import output_rules, priority_of, sampling_for, sampling_of_choice
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.conforming.validator import Validator
 from frontend.embeddings import Embeddings
 from frontend.generation import Choice, Generation
 from frontend.mesh.mesh import Mesh
@@ -41,9 +43,10 @@ _DOES: Final[dict[Role, str]] = {
 class Runner:
     """Starts generations for the HTTP handlers."""
 
-    def __init__(self, mesh: Mesh, recovery: Recovery, *, weights: Weights) -> None:
+    def __init__(self, mesh: Mesh, recovery: Recovery, validator: Validator, *, weights: Weights) -> None:
         self._mesh = mesh
         self._recovery = recovery
+        self._validator = validator
         self._weights = weights
 
     def model_for(self, exchange: Exchange, request: ChatCompletionRequest | CompletionRequest) -> ModelEntry:
@@ -171,7 +174,8 @@ class Runner:
                 (replace(plain, request_id=request_id, token_ids=prompt, sampling=sampling_of_choice(sampling, index)), route)
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
-        generation = Generation(self._mesh, entry, self._recovery)
+        promise = promise_of(request, grammar, self._validator, exchange.request_id)
+        generation = Generation(self._mesh, entry, self._recovery, promise)
         exchange.abort_work, exchange.generation = generation.abort, generation
         try:
             await generation.start(requests, rules or output_rules(request))

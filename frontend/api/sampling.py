@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.stop_patterns import is_plain
+from frontend.api.thinking import thinking_budget
 from frontend.text.output import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX, STOPS_CHARS_MAX, STOPS_MAX
@@ -39,6 +40,7 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
         InvalidRequest: a token id outside the vocabulary, or more tokens wanted at least than at most.
     """
     defaults = card.defaults
+    top_p = _first(request.top_p, defaults.top_p, 1.0)
     max_new_tokens = _max_new_tokens(request, card, prompt_tokens)
     min_new_tokens = request.min_tokens or 0
     if min_new_tokens > max_new_tokens:
@@ -47,8 +49,8 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
         max_new_tokens=max(max_new_tokens, 1),  # an engine makes one at least; `output_rules` shows nothing of it
         min_new_tokens=min_new_tokens,
         temperature=_first(request.temperature, defaults.temperature, 1.0),
-        top_p=_first(request.top_p, defaults.top_p, 1.0),
-        top_k=_top_k(request.top_k, defaults.top_k),
+        top_p=top_p or 1.0,
+        top_k=_top_k(request.top_k, defaults.top_k) if top_p else 1,  # no engine takes a top_p of 0
         min_p=_first(request.min_p, defaults.min_p, 0.0),
         frequency_penalty=request.frequency_penalty or 0.0,
         presence_penalty=request.presence_penalty or 0.0,
@@ -58,7 +60,7 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
         stop_token_ids=_in_vocabulary(request.stop_token_ids, card),
         logit_bias=_logit_bias(request.logit_bias, card),
         stop_regex=stop_patterns(request),
-        custom_params=_custom_params(request.custom_params or {}),
+        custom_params=_custom_params(request.custom_params or {}) | thinking_budget(request, card),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from frontend.api.grammars import GrammarFields
-from frontend.api.nvext import ExtraField, Label, NvExt
+from frontend.api.nvext import ExtraField, Label, NvExt, ThinkingTokens
 from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
 from protocol.stop_patterns import PATTERN_BYTES_MAX
 
@@ -55,7 +55,8 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """0 leaves the likeliest token alone, as with OpenAI."""
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -147,6 +148,10 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     separate_reasoning: bool | None = None
     """False leaves the thinking in the content."""
     stream_reasoning: bool | None = None
+    thinking_token_budget: ThinkingTokens | None = None
+    """Tokens of thinking at most (vLLM), where workers can bound it (thinking.py)."""
+    max_thinking_tokens: ThinkingTokens | None = None
+    """SGLang's name of the same; nvext.max_thinking_tokens is Dynamo's."""
     include_reasoning: bool | None = None
     """False leaves the thinking out of the answer (vLLM)."""
     chat_template_kwargs: TemplateKwargs | None = None

@@ -48,6 +48,22 @@ def check_tools(request: ChatCompletionRequest) -> None:
     callable_tools(request)
 
 
+def is_forced(choice: Any) -> bool:
+    """Whether a tool_choice that was checked wants a call."""
+    if isinstance(choice, dict) and cast("dict[str, Any]", choice).get("type") == "allowed_tools":
+        return _get(cast("dict[str, Any]", choice).get("allowed_tools"), "mode") == "required"
+    return choice not in (None, "none", "auto")
+
+
+def held_schemas(request: ChatCompletionRequest) -> dict[str, Any]:
+    """Function → the client's schema of its arguments, where those of a call are bound to it."""
+    if request.tool_choice == "none":
+        return {}
+    forced = is_forced(request.tool_choice)
+    functions = [tool["function"] for tool in request.tools or () if forced or tool["function"].get("strict")]
+    return {function["name"]: schema for function in functions if isinstance(schema := function.get("parameters"), dict)}
+
+
 def told_tools(request: ChatCompletionRequest) -> list[dict[str, Any]] | None:
     """The tools that the prompt begins with: all but the deferred ones, of which a later message tells."""
     return [tool for tool in request.tools or () if not tool.get("defer_loading")] or None

@@ -197,3 +197,21 @@ def test_a_tool_that_must_be_called_is_called_whatever_shape_the_text_was_to_hav
     answer = client.chat.completions.create(**ASK, tools=[tool], tool_choice="required", response_format=STRICT)  # pyright: ignore[reportArgumentType]
     [call] = answer.choices[0].message.tool_calls or []
     assert (call.function.name, answer.choices[0].finish_reason) == ("look", "tool_calls")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_custom_tool_is_called_with_text_and_goes_on_from_its_result(client: openai.OpenAI) -> None:
+    named: Any = {"type": "custom", "custom": {"name": "grep"}}
+    asked: Any = ASK | {"tools": [named], "tool_choice": named}
+    message = client.chat.completions.create(**asked).choices[0].message
+    [call] = message.tool_calls or []
+    assert call.type == "custom"
+    assert call.custom.name == "grep"
+    told: list[dict[str, Any]] = []
+    for chunk in client.chat.completions.create(**asked, stream=True):
+        told += [call.model_dump(exclude_unset=True) for call in chunk.choices[0].delta.tool_calls or []]
+    assert [delta.get("type") for delta in told] == ["custom", None]
+    assert "".join(delta["custom"]["input"] for delta in told) == call.custom.input
+    answered: Any = {"role": "tool", "tool_call_id": call.id, "content": "nothing"}
+    after = client.chat.completions.create(**asked | {"messages": [*ASK["messages"], message, answered], "tool_choice": "none"})
+    assert after.usage is not None
+    assert after.usage.prompt_tokens > 0

@@ -54,10 +54,10 @@ def test_prompt_logprobs_are_told_beside_those_of_the_answer(client: openai.Open
     assert all(choice["logprobs"] is None for choice in completion)
 
 
-@pytest.mark.parametrize("field", ["logprob_token_ids", "token_ids_logprob", "thinking_token_budget"])
-def test_what_cannot_be_told_or_bound_is_refused_by_name(client: openai.OpenAI, field: str) -> None:
+@pytest.mark.parametrize(("field", "value"), [("logprob_token_ids", [1]), ("token_ids_logprob", [1]), ("thinking_token_budget", 9)])
+def test_what_cannot_be_told_or_bound_is_refused_by_name(client: openai.OpenAI, field: str, value: Any) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
-        client.chat.completions.create(**CHAT, extra_body={field: [1]})
+        client.chat.completions.create(**CHAT, extra_body={field: value})
     assert raised.value.param == field
     with pytest.raises(openai.BadRequestError) as raised:
         client.chat.completions.create(**CHAT, extra_body={"nvext": {"max_thinking_tokens": 9}})

@@ -227,12 +227,35 @@ def check_spoilt(world: World, text: str, chat: dict[str, Any]) -> None:
         assert streamed == whole, how
 
 
+LOSING = frozenset({"apertus2509", "cohere_command4", "lfm2", "deepseekv31"})
+"""Formats whose calls are the items of one list, of which SGLang's parsers leave out what they cannot read; and one whose parser writes
+the next call into the arguments, over and over."""
+
+
+def check_spoilt_first(world: World, name: str, text: str, chat: dict[str, Any]) -> None:
+    """A call that cannot be read is not lost when a good one follows, and who does not stream gets the same."""
+    spoilt = {
+        "malformed": text.replace("3", "", 1).replace("days", 'da"ys', 1),
+        "cut off": text.replace('rich", "days": ', "").replace("rich', days", ""),
+        "without a name": text.replace("get_weather", "", 1),
+    }
+    for how, answer in spoilt.items():
+        shown = world.read(answer, chat, list(range(0, len(answer), 3)))
+        streamed, whole = (world.read_tokens(answer, chat, whole=whole) for whole in (False, True))
+        assert streamed == whole, how
+        if name not in LOSING:
+            assert _missing(answer, shown) == [], (how, shown)
+
+
 _WORDS = (BEFORE, "get_weather", "nope_tool", "search", "Zürich", "say", "東京", "And that is all.")
 
 
 def _missing(text: str, message: Message) -> list[str]:
     """Words that the text has and the message has not."""
-    shown = [message[1], *(name + json.dumps(arguments, ensure_ascii=False) for _, name, arguments in message[2])]
+    calls = [
+        name + (arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)) for _, name, arguments in message[2]
+    ]
+    shown = [message[1], *calls, *(call + message[1].removeprefix(BEFORE) for call in calls)]
     return [word for word in _WORDS if word in text and not any(word in each for each in shown)]
 
 
@@ -240,7 +263,7 @@ def _examples(check: Callable[..., None]) -> Callable[..., None]:
     return seed(5)(settings(max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate])(check))
 
 
-def check_calls(world: World, recorded: dict[str, Any]) -> int:
+def check_calls(world: World, recorded: dict[str, Any], name: str) -> int:
     chat = {"tools": TOOLS}
     before = recorded.get("content", BEFORE)
     texts = [(recorded["one call"], CALLS[:1]), (recorded["two calls"], recorded.get("calls", CALLS))]
@@ -252,10 +275,11 @@ def check_calls(world: World, recorded: dict[str, Any]) -> int:
         check_tokens(world, text, chat)
     check_cut_off(world, recorded["two calls"], chat)
     check_spoilt(world, recorded["one call"], chat)
+    check_spoilt_first(world, name, recorded["two calls"], chat)
     return len(texts)
 
 
-def check_thinking(world: World, recorded: dict[str, Any]) -> int:
+def check_thinking(world: World, recorded: dict[str, Any], _: str) -> int:
     text, chat = recorded["text"], recorded.get("chat", {})
     whole = world.read(text, chat)
     assert (whole[0], whole[1].strip()) == (recorded.get("thinking", THINKING), recorded.get("answer", ANSWER)), whole
@@ -276,7 +300,7 @@ def main() -> None:
             recorded = yaml.safe_load(file.read_text())
             for name in recorded["parsers"]:
                 try:
-                    results[kind][name] = check(World(tokenizer, server_args, **{kind: name}), recorded), None
+                    results[kind][name] = check(World(tokenizer, server_args, **{kind: name}), recorded, name), None
                 except Exception as error:  # noqa: BLE001 - a check's failure is its result
                     results[kind][name] = 0, f"{type(error).__name__}: {error}"[:1500]
     json.dump(results, sys.stdout)

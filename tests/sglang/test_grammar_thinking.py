@@ -21,7 +21,7 @@ CHAT = json.dumps({"model": "m", "chat_template_kwargs": {"enable_thinking": Tru
 
 @pytest.fixture(scope="module")
 def thinker(start_engine: Any) -> Any:
-    return start_engine("--max-total-tokens", "4096", "--reasoning-parser", "qwen3", "--log-level", "warning")
+    return start_engine("--max-total-tokens", "4096", "--reasoning-parser", "qwen3", "--enable-strict-thinking", "--log-level", "warning")
 
 
 def _parts(deltas: Sequence[Any], kind: type) -> str:
@@ -49,3 +49,17 @@ def test_a_grammar_holds_the_answer_and_not_the_thinking_wherever_it_is_resumed(
         assert output[:cut] + read.tokens(rest) == output
         assert thinking.endswith(_parts(rest, Reasoning))
         assert answer.endswith(_parts(rest, Content))
+
+
+def test_thinking_ends_where_its_budget_does(thinker: Any, make_request: Any, read: Any) -> None:
+    prompt = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json")).encode(PROMPT).ids
+    free = replace(make_request(prompt, max_new_tokens=100), reading=Reading(chat=CHAT))
+    [deltas] = thinker.run(free)
+    assert read.finish(deltas).reasoning_tokens > 10
+    for budget in (0, 5):
+        bound = make_request(prompt, max_new_tokens=100)
+        [deltas] = thinker.run(
+            replace(bound, reading=free.reading, sampling=replace(bound.sampling, custom_params={"thinking_budget": budget}))
+        )
+        assert read.finish(deltas).reasoning_tokens <= budget + 2  # the marks around it
+        assert _parts(deltas, Content)

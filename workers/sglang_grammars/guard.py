@@ -39,14 +39,16 @@ _FIRST: Final = Grammar("json_schema", '{"type":"object"}')
 """What response_format json_object comes to."""
 
 
-def set_grammar_patience() -> None:
-    """Say how SGLang's scheduler waits for a grammar, unless the user said it.
+def set_grammar_defaults() -> None:
+    """Say how SGLang's scheduler waits for a grammar and bounds thinking, unless the user said it.
 
     Each of its steps waits a poll for grammars that are not compiled yet, and with it all that run: by default 5 ms, which doubles a step.
-    What passed its trial is ready long before the last poll.
+    What passed its trial is ready long before the last poll. And without any bound on thinking it keeps to no request's either, in most
+    formats (--enable-strict-thinking).
     """
     os.environ.setdefault("SGLANG_GRAMMAR_POLL_INTERVAL", str(_POLL_S))
     os.environ.setdefault("SGLANG_GRAMMAR_MAX_POLL_ITERATIONS", str(_POLLS_MAX))
+    os.environ.setdefault("SGLANG_MAX_THINK_TOKENS", str(2**31 - 1))
 
 
 class _Lane:

@@ -12,6 +12,7 @@ What is relied on, checked by `check_grammar_seam`:
     XGrammarGrammar.fill_vocab_mask(vocab_mask, idx)     sets the bits of the tokens that may come next
     XGrammarGrammar.accept_token(token)                  raises ValueError for one that may not, whose text becomes the request's end
     XGrammarGrammar.copy()                               makes what one more request goes through
+    XGrammarGrammar.apply_vocab_mask(logits, vocab_mask) uses nothing of its `self`, and knows CPUs
 """
 
 import inspect
@@ -24,7 +25,7 @@ import torch
 from sglang.srt.constrained import xgrammar_backend
 from sglang.srt.constrained.base_grammar_backend import BaseGrammarBackend, InvalidGrammarObject
 from sglang.srt.constrained.grammar_manager import GrammarManager
-from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
+from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar, XGrammarGrammarBackend
 
 from protocol.errors import StartError
 from workers.sglang_requests import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, REPLAYED_TOKENS
@@ -80,6 +81,7 @@ def change_grammars() -> None:
     _bound_caches()
     _end_dead_ends()
     _go_on_behind_replayed_output()
+    _filter_thinking_on_cpus()
 
 
 def _bound_caches() -> None:
@@ -167,6 +169,11 @@ def _go_on_behind_replayed_output() -> None:
     GrammarManager._apply_request_reasoning_config = prepared
 
 
+def _filter_thinking_on_cpus() -> None:
+    """Where thinking is bounded without a grammar behind it, the backend's own method is asked, which knows no CPUs."""
+    XGrammarGrammarBackend.apply_vocab_mask = staticmethod(partial(XGrammarGrammar.apply_vocab_mask, None))  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def check_grammar_seam() -> None:
     """Check that the installed SGLang still has what this file relies on.
 
@@ -182,6 +189,7 @@ def check_grammar_seam() -> None:
         XGrammarGrammar.fill_vocab_mask: "self.matcher.fill_next_token_bitmask(vocab_mask, idx)",
         XGrammarGrammar.accept_token: "raise ValueError(",
         XGrammarGrammar.copy: "return XGrammarGrammar(",
+        XGrammarGrammar.apply_vocab_mask: 'apply_token_bitmask_inplace(logits, vocab_mask, backend="cpu")',
     }
     for method, line in wanted.items():
         if line not in inspect.getsource(method):

@@ -4,6 +4,7 @@ SGLang's parsers drop such text, once they have seen a mark that begins a call. 
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 LAG_CHARS_MAX: Final = 32
@@ -25,6 +26,9 @@ _CLOSING: Final = re.compile(_MARKS + r"|\W|_")
 _BETWEEN: Final = re.compile(r"[^\w<]{0,60}(?:</[^<>]{0,60}>\s{0,60}){1,3}([^<\[{]*)<")
 """Text behind the end of one call and before the mark of the next."""
 
+_OPENING: Final = re.compile(r"<\|open\|>\w{1,60}|<\]\w{1,60}\[>\[<[^<>/\s]{1,60}|<(?!\|(?:sep|close)\|)[^<>/\s]{1,60}(?:\s\w{1,60})?")
+"""What may begin a call: in Kimi K3's and MiniMax M3's formats a mark stands before every tag."""
+
 _ARGUMENTS: Final = re.compile(r"(?:[^{<>]|<[|｜][^<>]{0,60}[|｜]>){0,80}\{")  # noqa: RUF001
 """What stands between a call's name and its arguments in JSON, and their first character."""
 
@@ -41,19 +45,23 @@ class Unseen:
         self._before = ""
         self._texts: list[str] = []
 
-    def take(self, text: str, content: str, *, called: bool) -> str:
-        """More text, the content that a parser made of it and of what was unseen, and whether it made a part of a call of it.
+    def take(self, text: str, content: str, *, called: bool, name: str) -> str:
+        """More text, and what a parser made of it and of what was unseen: content, and whether that is a part of a call.
 
+        Args:
+            name: of the call, if it begins one.
         Returns:
-            Text between two calls, which it passed over.
+            What the parser passed over before the call: text, or calls that it could not read.
         """
         self._texts.append(text)
         if called:
             unseen = "".join(self._texts)
             between = _BETWEEN.match(unseen)
             self._seen(unseen, len(unseen))
+            if name and (passed_over := _begun_before(unseen, name)):
+                return passed_over
             return between[1] if between and between[1].strip() else ""
-        if content:
+        if content.strip():  # white space is found anywhere
             unseen = "".join(self._texts)
             at = unseen.rfind(content)
             self._seen(unseen, len(unseen) if at < 0 else at + len(content))
@@ -92,6 +100,38 @@ class Unseen:
                 return True
             end = mark.end()
         return end < begins + len(unseen)
+
+
+def _begun_before(unseen: str, name: str) -> str:
+    """The text before a call's own beginning, if another one begins there: with the same mark."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for mark in _OPENING.finditer(unseen, 0, max(0, unseen.rfind(name))):
+        first.setdefault(mark[0], mark.start())
+        last[mark[0]] = mark.start()
+    return next((unseen[: last[mark]] for mark in first if last[mark] > first[mark]), "")
+
+
+def unread_calls(text: str, names: Sequence[str], shown: str) -> str:
+    """Of a whole text, the calls that none of those found can be: they begin as these do, and have not their names.
+
+    Args:
+        names: of the calls that were found, in order.
+        shown: the content.
+    """
+    if not names or names[0] not in text:
+        return ""
+    begins = _OPENING.findall(text, 0, text.index(names[0]))
+    mark = next((mark for mark in begins if text.count(mark) > len(names)), None)
+    if mark is None:
+        return ""
+    left, unread = list(names), ""
+    for call in text.split(mark)[1:]:
+        if left and left[0] in call:
+            left.pop(0)
+        elif call.strip() not in shown:
+            unread += mark + call
+    return unread
 
 
 def rest_of_call(text: str, name: str, arguments: str) -> tuple[str, str] | None:

@@ -283,7 +283,8 @@ class _Stream:
         self.in_answer = self.in_answer or bool(text)
         if self._calls is not None and not self._parsers.answer_started(self._thinking):
             content, calls = self._calls.take(text, last=last)
-            between = self._unseen.take(text, content, called=bool(calls))
+            name = next((call.name for call in calls if call.name), "")
+            between = self._unseen.take(text, content, called=any(map(self._shown.is_of_a_call, calls)), name=name)
             if content := between + content:
                 parts += self._shown.content(content)
             for call in calls:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from itertools import pairwise
 from typing import Any, Final
 
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec import Struct
 from protocol.replies import Content, Finished, Part, Reasoning, ToolCall
 from workers.sglang_reading.calls import CallIds
 from workers.sglang_reading.families import PIECE_CHARS
-from workers.sglang_reading.lost import Unseen, is_more_than_an_end, rest_of_call, without_end
+from workers.sglang_reading.lost import Unseen, is_more_than_an_end, rest_of_call, unread_calls, without_end
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,10 @@ class Shown:
         shown = self._content.take(text)
         return [Content(shown)] if shown else []
 
+    def is_of_a_call(self, item: Any) -> bool:
+        """Whether a `ToolCallItem` begins a call or goes on with one. SGLang has others too, of calls without a name."""
+        return bool(item.name) or item.tool_index in self._by_tool_index
+
     def call(self, item: Any) -> list[Part]:
         """A piece of a call, SGLang's `ToolCallItem`."""
         arguments = _whole_characters(item.parameters or "")
@@ -121,6 +126,7 @@ class Shown:
             if same is not None:
                 next_one = same + 1
                 if rest := streamed[same].rest(call):
+                    streamed[same].arguments.append(rest)
                     parts.append(ToolCall(streamed[same].index, arguments=rest))
                 continue
             index = len(self._calls)
@@ -132,16 +138,29 @@ class Shown:
     def lost(self, text: str, unseen: Unseen, finished: Finished) -> list[Part]:
         """Behind what settled: what neither parser made anything of. Of a call that is not complete it goes on with its arguments
         where the text has them in JSON too, and is content where it has not."""
+        left = "".join(_rest_of_broken(text, call, before) for call, before in pairwise(self._calls))
         if self._passed_over:  # the stream's parser did not follow, so what it saw is not known
-            return []
+            left += unread_calls(text, [call.name for call in self._calls], self._content.text)
+            return [Content(left)] if left else []
         call = self._calls[-1] if self._calls and not self._calls[-1].is_complete else None
         if call is not None and (found := rest_of_call(text, call.name, "".join(call.arguments))) is not None:
             rest, behind = found
             parts: list[Part] = [ToolCall(call.index, arguments=rest)] if rest else []
-            return [*parts, Content(behind)] if is_more_than_an_end(behind) else parts
-        cut_off = call is not None and (finished.reason == "length" or finished.matched_stop is not None)
-        left = unseen.lost(behind_call=bool(self._calls), cut_off=cut_off, shown=self._content.text)
-        return [Content(left)] if left else []
+            left += behind if is_more_than_an_end(behind) else ""
+        else:
+            cut_off = call is not None and (finished.reason == "length" or finished.matched_stop is not None)
+            parts = []
+            left += unseen.lost(behind_call=bool(self._calls), cut_off=cut_off, shown=self._content.text)
+        return [*parts, Content(left)] if left else parts
+
+
+def _rest_of_broken(text: str, call: "_ShownCall", following: "_ShownCall") -> str:
+    """Of a call that was given up for the one following, what its text has behind the arguments that were shown."""
+    arguments = "".join(call.arguments)
+    if call.is_complete or not arguments:
+        return ""
+    found = rest_of_call(text[: max(0, text.rfind(following.name))], call.name, arguments)
+    return found[0] if found is not None and is_more_than_an_end(found[0]) else ""
 
 
 class _Prose:

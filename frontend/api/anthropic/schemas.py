@@ -175,7 +175,7 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
     stream: bool | None = None
     stop_sequences: Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None

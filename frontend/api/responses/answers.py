@@ -4,8 +4,9 @@ from typing import Any, Final
 
 from frontend.api.blocks import Block
 from frontend.api.chunks import Usage
+from frontend.api.custom_tools import custom_input
 from frontend.api.responses.schemas import ResponsesRequest
-from frontend.api.responses.tools import OfferedTools, custom_input
+from frontend.api.responses.tools import OfferedTools
 from frontend.generation import Choice
 from protocol.errors import MeshError
 from protocol.replies import ToolCall

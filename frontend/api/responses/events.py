@@ -4,8 +4,8 @@ from typing import Any
 
 from frontend.api.blocks import Block, BlockSequence, Closed, Move, Opened
 from frontend.api.chunks import Usage
+from frontend.api.custom_tools import custom_input
 from frontend.api.responses.answers import Items, failed_fields, finished_fields, part_of, status_of
-from frontend.api.responses.tools import custom_input
 from frontend.api.sse import named_event
 from frontend.generation import Choice
 from frontend.text.gain import Gain

@@ -1,7 +1,7 @@
 """The tools of a request → functions, and their calls back under the names and types that the client knows.
 
-A custom tool is a function with one string; a namespace's tools bear its name before their own. What runs on OpenAI's servers is left out,
-since a model that has none answers too, unless it must be called, or a client has named files, code or servers of its own for it.
+A custom tool is a function (custom_tools.py); a namespace's tools bear its name before their own. What runs on OpenAI's servers is left
+out, since a model that has none answers too, unless it must be called, or a client has named files, code or servers of its own for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
+from frontend.api.custom_tools import PARAMETERS, custom_description
 from frontend.api.ignored import Ignored
 from frontend.api.responses.schemas import OfferedTool
 from protocol.errors import InvalidRequest, UnsupportedParameter
@@ -21,17 +22,8 @@ _REFUSED: Final[Mapping[str, str]] = {
 }
 """Type → why it cannot be offered. Whoever sends one of these counts on it."""
 
-_INPUT: Final = "input"
-_CUSTOM_PARAMETERS: Final = {
-    "type": "object",
-    "properties": {_INPUT: {"type": "string", "description": "The whole input of the tool, as plain text."}},
-    "required": [_INPUT],
-    "additionalProperties": False,
-}
 _FIELDS: Final = frozenset((*OfferedTool.__struct_fields__, "defer_loading"))
 """`defer_loading` waits for a search; nothing is searched here, so that every tool is told from the beginning."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class ToolName(NamedTuple):
@@ -128,17 +120,13 @@ class OfferedTools:
     def _function(self, tool: OfferedTool, name: str) -> dict[str, Any]:
         fields: dict[str, Any] = {"name": name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
         if tool.type == "custom":
-            fields |= {"description": self._custom_description(tool), "parameters": _CUSTOM_PARAMETERS}
+            fields |= {"description": self._custom_description(tool), "parameters": PARAMETERS}
         return {name: value for name, value in fields.items() if value is not None}
 
     def _custom_description(self, tool: OfferedTool) -> str | None:
-        """With the grammar of its input, which the model is told and not held to."""
         given = tool.format or {}
-        syntax, definition = given.get("syntax"), given.get("definition")
-        if given.get("type") != "grammar" or not isinstance(definition, str):
-            return tool.description
-        self._ignored.add("tools.format", "inputs of custom tools are not held to a grammar")
-        return f"{tool.description or ''}\n\nThe input must follow this grammar ({syntax}):\n{definition}".strip()
+        definition = given.get("definition") if given.get("type") == "grammar" else None
+        return custom_description(tool.description, given.get("syntax"), definition, self._ignored)
 
 
 def flat_name(namespace: Any, name: Any) -> str:
@@ -146,16 +134,3 @@ def flat_name(namespace: Any, name: Any) -> str:
     if not namespace:
         return str(name)
     return f"{namespace}{name}" if str(namespace).endswith("__") else f"{namespace}__{name}"
-
-
-def custom_arguments(text: str) -> str:
-    """The arguments of the function that a custom tool is, of its input."""
-    return _encode({_INPUT: text}).decode()
-
-
-def custom_input(arguments: str) -> str:
-    """The input, of those arguments; whatever else a model wrote is the input itself."""
-    try:
-        return msgspec.json.decode(arguments, type=dict[str, str])[_INPUT]
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError, KeyError):
-        return arguments

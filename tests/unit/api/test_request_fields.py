@@ -8,6 +8,7 @@ import pytest
 from frontend.api.anthropic.schemas import MessagesRequest
 from frontend.api.messages import check_messages
 from frontend.api.native.schemas import SamplingParams
+from frontend.api.parsing import BodyParser
 from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.sampling import sampling_for, sampling_of_choice
 from frontend.api.schemas import CompletionRequest
@@ -23,6 +24,10 @@ def nested(depth: int) -> list[Any]:
     for _ in range(depth):
         made = [made]
     return made
+
+
+def parsed(**fields: Any) -> CompletionRequest:
+    return BodyParser(CompletionRequest).parse(msgspec.json.encode({"model": "m", "prompt": "x", **fields}))
 
 
 @pytest.mark.parametrize("role", [[], {}, None, 7, "king", "k" * 10_000, nested(5_000)])
@@ -49,6 +54,18 @@ def test_a_logit_bias_key_that_is_no_token_is_refused(card: ModelCard, key: str)
 
 def test_a_logit_bias_key_within_the_vocabulary_is_taken(card: ModelCard) -> None:
     assert sampling_for(CompletionRequest(model="m", prompt="x", logit_bias={"99": 1.0}), card, 1).logit_bias == {"99": 1.0}
+
+
+def test_top_p_0_is_the_likeliest_token(card: ModelCard) -> None:
+    sampling = sampling_for(parsed(top_p=0, top_k=40, max_tokens=1), card, 1)
+    assert (sampling.top_p, sampling.top_k) == (1.0, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"max_tokens": -1}, {"top_p": -0.1}, {"top_p": 1.1}])
+def test_numbers_that_mean_nothing_to_openai_are_refused_by_name(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        parsed(**wrong)
+    assert [raised.value.param] == [*wrong]
 
 
 def test_template_kwargs_may_bear_the_names_of_our_own_parameters(card: ModelCard) -> None:

@@ -33,7 +33,9 @@ _LAST_QUERY = """{%- set ns = namespace(last=messages|length - 1, searching=true
 {%- endfor %}
 """
 
-_BEGINS_ANSWER = "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+_BEGINS_ANSWER = """{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
+{%- endif %}"""
 
 SHAPES: dict[str, str] = {
     # Leaves every role out that it has no branch for.
@@ -65,7 +67,10 @@ SHAPES: dict[str, str] = {
     # Any role in a header of its own; trims; of a message with calls only the one call.
     "llama3": """{{- bos_token }}
 {%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content']|trim %}{%- set messages = messages[1:] %}{%- else %}{%- set system_message = "" %}{%- endif %}
-{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" + "Cutting Knowledge Date: December 2023\\n\\n" + system_message + "<|eot_id|>" }}
+{%- if not date_string is defined %}{%- if strftime_now is defined %}{%- set date_string = strftime_now("%d %b %Y") %}{%- else %}{%- set date_string = "26 Jul 2024" %}{%- endif %}{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" + "Cutting Knowledge Date: December 2023\\nToday Date: " + date_string + "\\n\\n" }}
+{%- if tools %}{%- for t in tools %}{{- t | tojson(indent=4) }}{{- "\\n\\n" }}{%- endfor %}{%- endif %}
+{{- system_message + "<|eot_id|>" }}
 {%- for message in messages %}
     {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
         {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}

@@ -1,0 +1,1 @@
+"""Whole answers against the schemas that they were asked to conform to."""
