@@ -52,7 +52,8 @@ async def chat_completions(exchange: Exchange, runner: Runner) -> None:
 async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionRequest) -> None:
     run = await start_chat(exchange, runner, request)
     try:
-        await exchange.keep_only(request, [] if request.echo else request.messages)
+        if exchange.is_large:
+            await exchange.keep_only(request, [] if request.echo else request.messages)
         if request.stream:
             await _stream(exchange, request, run)
         else:
@@ -90,7 +91,10 @@ async def start_chat(
     Raises:
         MeshError: it cannot be run.
     """
-    await exchange.in_proportion(partial(check_chat, request, exchange.ignored))
+    if exchange.is_large:
+        await exchange.in_proportion(partial(check_chat, request, exchange.ignored))
+    else:
+        check_chat(request, exchange.ignored)
     entry = runner.model(request.model)
     prompt, template_stops = await _prompt_and_stops(exchange, entry.served, request)
     if template_stops:
@@ -136,7 +140,8 @@ async def _prompt_and_stops(exchange: Exchange, served: ServedModel, request: Ch
         tokenized = await served.tokenized_by_workers.encode_chat(chat)
         return tokenized.token_ids, tokenized.stops
     special = request.add_special_tokens or False
-    text = await exchange.in_proportion(partial(_render, served, request, kwargs))
+    render = partial(_render, served, request, kwargs)
+    text = await exchange.in_proportion(render) if exchange.is_large else render()
     return await encode_prompt(served, text, add_special_tokens=special, param="messages"), []
 
 

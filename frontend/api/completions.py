@@ -50,7 +50,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest
     generation = await runner.start(exchange, entry, request, prompts)
     usage = partial(usage_of, generation, sum(count_tokens(prompt) for prompt in prompts), request.n or 1)
     try:
-        await exchange.keep_only(request)
+        if exchange.is_large:
+            await exchange.keep_only(request)
         if request.stream:
             await _stream(exchange, request, generation, showings, usage)
         else:

@@ -78,6 +78,7 @@ class Exchange:
     Attributes:
         timeout_s: after which the request is ended.
         deadline_unix_ms: the same as a time, for the worker.
+        is_large: work on the body, which was read, would stop the loop.
         model: the name that the client asked for, empty before it is known; any text.
         streams: whether it wants events.
         takes_comments: whether its streams may have comments.
@@ -116,6 +117,7 @@ class Exchange:
         self._limit: asyncio.Timeout | None = None
         self.ignored = ignored
         self.timeout_s = timeout_s
+        self.is_large = False
         self.model = ""
         self.streams = False
         self.takes_comments = True
@@ -142,15 +144,13 @@ class Exchange:
 
     async def read_body(self) -> bytes | bytearray:
         """The whole body, as IncomingBody.read."""
-        return await self._body.read()
-
-    @property
-    def is_large(self) -> bool:
-        """Whether work on the body would stop the loop."""
-        return self._body.size_bytes > LARGE_BYTES
+        body = await self._body.read()
+        self.is_large = self._body.size_bytes > LARGE_BYTES
+        return body
 
     async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
-        """The result of `work`, which takes time in proportion to the body: called here, or in a thread if that is large.
+        """The result of `work`, which takes time in proportion to the body: called here, or in a thread if that is large. What every
+        request passes asks `is_large` first, since to await costs a microsecond.
 
         Raises:
             Overloaded: too many large bodies are being worked on.
@@ -158,18 +158,17 @@ class Exchange:
         return await self._budget.large.run(work) if self.is_large else work()
 
     async def keep_only(self, request: Struct, *done: list[Any]) -> None:
-        """Empty the lists of a large body's request that nobody needs while the answer is made, and count what is left of it.
+        """Empty the lists of a request that nobody needs while the answer is made, and count what is left of it. For large bodies.
 
         An answer takes minutes, and what was made of a body is up to 20 times its size; nor should its place in the budget of all be taken
         for so long.
         """
-        if not self.is_large:
-            return
         for each in done:
             each.clear()
         with suppress(UnicodeEncodeError):  # it has a lone surrogate, which cannot be encoded: the whole remains counted
             left = await self.in_proportion(partial(_encode, request))
             self._body.give_back(all_but_bytes=len(left))
+            self.is_large = len(left) > LARGE_BYTES
 
     async def run_until_client_leaves(self, work: Awaitable[None]) -> None:
         """Await `work`, cancelling it as soon as the client disconnects. To be called after the body was read.

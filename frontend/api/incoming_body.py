@@ -29,6 +29,18 @@ class IncomingBody:
         broken_off: the rest of it is not worth reading.
     """
 
+    # What most bodies have stands here, since every request makes one of these.
+    refused: MeshError | None = None
+    size_bytes = 0
+    moved_at = 0.0
+    broken_off = False
+    _typed = False
+    """The client says what it is."""
+    _codec: str | None = None
+    """Of the body, if it is not UTF-8."""
+    _coding: str | None = None
+    """What it is compressed with."""
+
     def __init__(
         self,
         headers: Sequence[tuple[bytes, bytes]],
@@ -38,21 +50,11 @@ class IncomingBody:
         budget: BodyBudget,
         on_give_up: Callable[[MeshError], None],
     ) -> None:
-        self.refused: MeshError | None = None
-        self.size_bytes = 0
-        self.moved_at = 0.0
-        self.broken_off = False
         self._headers = headers
         self._receive = receive
         self._bytes_max = bytes_max
         self._budget = budget
         self._on_give_up = on_give_up
-        self._typed = False
-        """The client says what it is."""
-        self._codec: str | None = None
-        """Of the body, if it is not UTF-8."""
-        self._coding: str | None = None
-        """What it is compressed with."""
 
     def note(self, name: bytes, value: bytes) -> None:
         """One of the headers content-length, content-type and content-encoding."""

@@ -136,7 +136,8 @@ class Runner:
             PoisonRequest, NoWorker, Overloaded: as Generation.start.
         """
         adapter = self.adapter(request.model, request.lora_path, entry)
-        requests = await exchange.in_proportion(partial(self._requests, exchange, entry, adapter, request, prompts))
+        make = partial(self._requests, exchange, entry, adapter, request, prompts)
+        requests = await exchange.in_proportion(make) if exchange.is_large else make()
         check_price([each for each, _ in requests], repeats=repeats)
         generation = Generation(self._mesh, entry, self._recovery)
         exchange.abort_work = generation.abort

@@ -62,7 +62,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) 
         manages_context=request.context_management is not None,
     )
     try:
-        await exchange.keep_only(request, chat.messages, request.messages)
+        if exchange.is_large:
+            await exchange.keep_only(request, chat.messages, request.messages)
         if request.stream:
             await _stream(exchange, writer, run)
         else:

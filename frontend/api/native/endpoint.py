@@ -55,7 +55,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: GenerateRequest) 
     ]
     is_batch = len(writers) > 1 or isinstance(request.text, list) or any(isinstance(part, list) for part in request.input_ids or ())
     try:
-        await exchange.keep_only(request)
+        if exchange.is_large:
+            await exchange.keep_only(request)
         if request.stream:
             await _stream(exchange, generation, writers, is_batch=is_batch)
         else:

@@ -43,7 +43,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest)
         chat = await exchange.in_proportion(partial(chat_of, request, offered, exchange.ignored))
         run = await start_chat(exchange, runner, chat, repeats=writer is not None)
     try:
-        await exchange.keep_only(request, chat.messages, [] if isinstance(request.input, str) else request.input)
+        if exchange.is_large:
+            await exchange.keep_only(request, chat.messages, [] if isinstance(request.input, str) else request.input)
         if writer is not None:
             await _stream(exchange, writer, run)
         else:
