@@ -7,7 +7,7 @@ WORKERS ?= 1
 MODEL ?=
 ARGS ?=
 
-.PHONY: setup up test check bench conformance clean
+.PHONY: setup up test check bench fuzz conformance clean
 
 setup: $(VENV)/.ready
 
@@ -40,6 +40,10 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m bench.run --table standard --name local/standard
+
+# Looks for requests that stop the frontend's loop or take memory: make fuzz SECONDS=600 SEED=1
+fuzz: setup
+	$(BIN)/python -m tests.security.fuzz $(or $(SECONDS),600) $(SEED)
 
 # Clients' own packages stay out of kvmesh's environment.
 conformance: setup .venv-conformance/.ready conformance/vercel/node_modules/.ready conformance/agents/node_modules/.ready

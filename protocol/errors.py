@@ -108,6 +108,10 @@ class BodyTooLarge(MeshError):
     code = "body_too_large"
 
 
+class BodyTooSlow(MeshError):
+    code = "body_timeout"
+
+
 class NoWorker(MeshError):
     code = "no_worker"
     retryable = True
@@ -188,6 +192,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     MethodNotAllowed: (405, "invalid_request_error"),
     UnsupportedMediaType: (415, "invalid_request_error"),
     BodyTooLarge: (413, "invalid_request_error"),
+    BodyTooSlow: (408, "invalid_request_error"),
     NoWorker: (503, "service_unavailable_error"),
     Overloaded: (503, "service_unavailable_error"),
     ShuttingDown: (503, "service_unavailable_error"),

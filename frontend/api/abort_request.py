@@ -38,7 +38,7 @@ class Aborter:
 
     async def __call__(self, exchange: Exchange, _: Runner) -> None:
         """Abort what goes by that name; that there is nothing of the name is no error, since it may just have ended."""
-        request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+        request = await _parser.read(exchange)
         if request.abort_all and not self._allow_all:
             raise UnsupportedParameter(
                 "abort_all would end the requests of other clients too; name one by rid, or start the frontend with --allow-abort-all.",

@@ -79,7 +79,7 @@ def coding_of(content_encoding: bytes) -> str | None:
     return name
 
 
-def unpacked(packed: bytes, coding: str) -> Iterator[bytes]:
+def unpacked(packed: bytes | bytearray, coding: str) -> Iterator[bytes]:
     """The body, in pieces of at most PIECE_BYTES, each made when it is asked for: whoever stops asking at a bound is safe from bombs.
 
     Raises:
@@ -103,7 +103,7 @@ def unpacked(packed: bytes, coding: str) -> Iterator[bytes]:
         raise InvalidRequest(f"The body ends before its {coding} stream does.", param="content-encoding")
 
 
-def as_utf8(body: bytes, codec: str) -> bytes:
+def as_utf8(body: bytes | bytearray, codec: str) -> bytes:
     """The same text in UTF-8, without a mark.
 
     Raises:

@@ -10,22 +10,23 @@ import msgspec
 from msgspec.structs import replace
 
 from frontend.api.chat_wishes import change, echoed_text, under_our_names
-from frontend.api.chunks import ChunkWriter
+from frontend.api.chunks import ChunkWriter, Last
 from frontend.api.custom_tools import CallStream, call_delta, told_call, with_functions
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
 from frontend.api.ignored import REFUSING, Ignored
-from frontend.api.logprobs import TokenTexts, chat_logprobs
+from frontend.api.json_pieces import Rows, send_in_pieces
+from frontend.api.logprobs import TokenTexts, chat_logprobs, chat_rows
 from frontend.api.messages import check_messages
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_chat
-from frontend.api.running import Runner, ended_by, last_of, stream_chunks, usage_of, whole
+from frontend.api.running import Runner, ended_by, stream_chunks, usage_of, whole
 from frontend.api.sampling import stop_strings
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.api.thinking import template_kwargs
 from frontend.api.token_fields import StreamedIds, choice_fields, prompt_fields, with_prompt_ids
 from frontend.api.tools import told_tools
-from frontend.api.worker_chats import ask_for_chat
+from frontend.api.worker_chats import chat_for_worker
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from frontend.text.gain import Answer, Gain
@@ -43,7 +44,7 @@ _RESERVED_TEMPLATE_KWARGS = frozenset(
 
 async def chat_completions(exchange: Exchange, runner: Runner) -> None:
     """Answer one chat request, as a whole or streamed."""
-    request = under_our_names(_parser.parse(await exchange.read_body(), ignored=exchange.ignored))
+    request = under_our_names(await _parser.read(exchange))
     exchange.model, exchange.streams = request.model, bool(request.stream)
     request, custom = with_functions(request, exchange.ignored)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request, custom))
@@ -53,6 +54,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionReq
     """`custom` are the names of custom tools."""
     run = await start_chat(exchange, runner, request)
     try:
+        if exchange.is_large:
+            await exchange.keep_only(request, [] if request.echo else request.messages)
         if request.stream:
             await _stream(exchange, request, run, custom)
         else:
@@ -79,23 +82,29 @@ class ChatRun:
         return count_tokens(self.prompt)
 
 
-async def start_chat(exchange: Exchange, runner: Runner, request: ChatCompletionRequest, *, cut_to_room: bool = False) -> ChatRun:
+async def start_chat(
+    exchange: Exchange, runner: Runner, request: ChatCompletionRequest, *, cut_to_room: bool = False, repeats: bool = False
+) -> ChatRun:
     """Check, render, tokenize and dispatch a chat, whichever endpoint it came by.
 
     Args:
+        repeats: as `check_price`.
         cut_to_room: the context ends an answer that may have more tokens than there is room for; otherwise that is an error.
     Raises:
         MeshError: it cannot be run.
     """
-    check_chat(request, exchange.ignored)
+    if exchange.is_large:
+        await exchange.in_proportion(partial(check_chat, request, exchange.ignored))
+    else:
+        check_chat(request, exchange.ignored)
     entry = runner.model_for(exchange, request)
-    prompt, template_stops = await _prompt_and_stops(entry.served, request)
+    prompt, template_stops = await _prompt_and_stops(exchange, entry.served, request)
     if template_stops:
         request = replace(request, stop=list(dict.fromkeys([*stop_strings(request), *template_stops]))[:STOPS_MAX])
     room = entry.served.card.context_length - count_tokens(prompt)
     if cut_to_room and request.max_tokens is not None and room > 0:
         request = replace(request, max_tokens=min(request.max_tokens, room))
-    return ChatRun(await runner.start(exchange, entry, request, [prompt]), prompt, entry.served)
+    return ChatRun(await runner.start(exchange, entry, request, [prompt], repeats=repeats), prompt, entry.served)
 
 
 def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> None:
@@ -110,18 +119,18 @@ def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> N
     check_messages(request.messages)
 
 
-async def chat_prompt(served: ServedModel, request: ChatCompletionRequest) -> bytes:
+async def chat_prompt(exchange: Exchange, served: ServedModel, request: ChatCompletionRequest) -> bytes:
     """The prompt of a chat that was checked, packed u32.
 
     Raises:
         InvalidRequest: the template refuses the messages.
         ContextOverflow, Overloaded: as `encode_prompt`.
     """
-    prompt, _ = await _prompt_and_stops(served, request)
+    prompt, _ = await _prompt_and_stops(exchange, served, request)
     return prompt
 
 
-async def _prompt_and_stops(served: ServedModel, request: ChatCompletionRequest) -> tuple[bytes, list[str]]:
+async def _prompt_and_stops(exchange: Exchange, served: ServedModel, request: ChatCompletionRequest) -> tuple[bytes, list[str]]:
     """The prompt, and strings at which an engine's own template wants the answer to end."""
     kwargs = template_kwargs(request)
     if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
@@ -129,10 +138,13 @@ async def _prompt_and_stops(served: ServedModel, request: ChatCompletionRequest)
     if served.tokenized_by_workers is not None:
         if request.add_special_tokens:
             raise UnsupportedParameter("The chat template writes the special tokens of messages.", param="add_special_tokens")
-        tokenized = await ask_for_chat(served.tokenized_by_workers, served.card, request)
+        chat = await exchange.in_proportion(partial(chat_for_worker, served.card, request))
+        tokenized = await served.tokenized_by_workers.encode_chat(chat)
         return tokenized.token_ids, tokenized.stops
     special = request.add_special_tokens or False
-    return await encode_prompt(served, _render(served, request, kwargs), add_special_tokens=special, param="messages"), []
+    render = partial(_render, served, request, kwargs)
+    text = await exchange.in_proportion(render) if exchange.is_large else render()
+    return await encode_prompt(served, text, add_special_tokens=special, param="messages"), []
 
 
 def _render(served: ServedModel, request: ChatCompletionRequest, kwargs: Mapping[str, Any]) -> str:
@@ -156,8 +168,8 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
     ids = StreamedIds() if request.return_token_ids else None
     changed = bool(request.echo) or request.include_reasoning is False or ids is not None
 
-    def chunk(choice: Choice, gain: Gain) -> bytes:
-        last, logprobs, first = last_of(choice, request), b"null", choice.index not in begun
+    def chunk(choice: Choice, gain: Gain, last: Last | None) -> bytes:
+        logprobs, first = b"null", choice.index not in begun
         if gain.token_ids or (last is not None and request.logprobs):
             logprobs = _encode(chat_logprobs(texts, [(gain.token_ids, gain.logprobs)]))
         if changed:
@@ -172,7 +184,7 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
         return writer.text(choice.index, gain.text, last, logprobs)
 
     usage = partial(usage_of, run.generation, run.prompt_tokens, request.n or 1)
-    await stream_chunks(exchange, run.generation, writer, chunk, usage, counting=request.wants_usage_always)
+    await stream_chunks(exchange, run.generation, writer, chunk, usage, request=request)
 
 
 def delta_of(gain: Gain, calls: Sequence[dict[str, Any]] | None = None, *, first: bool) -> dict[str, Any]:
@@ -194,7 +206,7 @@ async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRu
         {
             "index": choice.index,
             "message": _as_asked(message_of(answer, custom), request),
-            "logprobs": chat_logprobs(texts, answer.scored, request.top_logprobs or 0) if request.logprobs else None,
+            "logprobs": _rows(texts, answer, request) if request.logprobs else None,
             "finish_reason": choice.finish_reason,
             **ended_by(choice),
             **choice_fields(request, choice),
@@ -203,7 +215,15 @@ async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRu
     ]
     usage = usage_of(run.generation, run.prompt_tokens, request.n or 1).as_json()
     head = _head(exchange, request, "chat.completion") | prompt_fields(request, run.prompt, answers[0].prompt_logprobs, texts)
-    await exchange.send_json(200, _encode(head | whole(choices, usage, request, run.generation)))
+    body = head | whole(choices, usage, request, run.generation)
+    if request.logprobs or request.prompt_logprobs is not None:
+        await send_in_pieces(exchange, body)
+    else:
+        await exchange.send_json(200, _encode(body))
+
+
+def _rows(texts: TokenTexts, answer: Answer, request: ChatCompletionRequest) -> dict[str, Any]:
+    return {"content": Rows(partial(chat_rows, texts, answer.scored, request.top_logprobs or 0)), "refusal": None}
 
 
 def _as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[str, Any]:

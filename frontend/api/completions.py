@@ -1,35 +1,37 @@
 """POST /v1/completions: one prompt or several, as text or token ids."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 import msgspec
 
-from frontend.api.chunks import ChunkWriter, Usage
+from frontend.api.body_counts import TOKEN_IDS_MAX
+from frontend.api.chunks import ChunkWriter, Last, Usage
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
-from frontend.api.logprobs import CompletionLogprobs, TokenTexts, joined
+from frontend.api.json_pieces import Rows, send_in_pieces
+from frontend.api.logprobs import CompletionLogprobs, Scored, TokenTexts, joined
 from frontend.api.parsing import BodyParser
 from frontend.api.refusals import refuse_unsupported_completion
-from frontend.api.running import Runner, ended_by, last_of, stream_chunks, usage_of, whole
+from frontend.api.running import Runner, ended_by, stream_chunks, usage_of, whole
 from frontend.api.schemas import PROMPTS_MAX, CompletionRequest
 from frontend.api.token_fields import StreamedIds, choice_fields, prompt_fields
 from frontend.generation import Choice, Generation
 from frontend.models import ServedModel
 from frontend.text.gain import Gain
-from protocol.errors import InvalidRequest
+from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.replies import Logprobs
 from protocol.tokens import count_tokens, pack_tokens
 
-_parser = BodyParser(CompletionRequest)
+_parser = BodyParser(CompletionRequest, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
 
 
 async def completions(exchange: Exchange, runner: Runner) -> None:
     """Answer one completions request, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
@@ -37,7 +39,7 @@ async def completions(exchange: Exchange, runner: Runner) -> None:
 async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest) -> None:
     refuse_unsupported_completion(request)
     entry = runner.model_for(exchange, request)
-    asked = listed_prompts(request)
+    asked = await exchange.in_proportion(partial(listed_prompts, request))
     special = request.add_special_tokens is not False
     prompts = [await prompt_tokens(prompt, entry.served, add_special_tokens=special) for prompt in asked]
     showings = [
@@ -48,6 +50,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest
     generation = await runner.start(exchange, entry, request, prompts)
     usage = partial(usage_of, generation, sum(count_tokens(prompt) for prompt in prompts), request.n or 1)
     try:
+        if exchange.is_large:
+            await exchange.keep_only(request)
         if request.stream:
             await _stream(exchange, request, generation, showings, usage)
         else:
@@ -76,9 +80,13 @@ class _Showing:
         echo, self._echo = self._echo, ""
         return echo + gained
 
-    def logprobs(
-        self, pieces: Sequence[tuple[bytes, Sequence[Logprobs]]], of_prompt: Logprobs | None, *, last: bool
-    ) -> dict[str, Any] | None:
+    def columns(self, scored: Scored, of_prompt: Logprobs | None) -> dict[str, Rows] | None:
+        """Those of a whole answer, to be asked for before `text`; None where none are told."""
+        if self._logprobs is None:
+            return None
+        return self._logprobs.columns(self._echo, None if of_prompt is None else (self.prompt, [of_prompt]), scored)
+
+    def logprobs(self, pieces: Scored, of_prompt: Logprobs | None, *, last: bool) -> dict[str, Any] | None:
         """Those of the next piece, which must not have been taken by `text` yet; None if there is nothing to tell before the last one."""
         if self._logprobs is None or (of_prompt is None and not last and not any(packed for packed, _ in pieces)):
             return None
@@ -120,6 +128,8 @@ async def prompt_tokens(prompt: str | list[int], served: ServedModel, *, add_spe
         if not packed:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         return packed
+    if len(prompt) > served.card.context_length:
+        raise ContextOverflow.of(prompt_tokens=len(prompt), max_tokens=1, context_length=served.card.context_length, param="prompt")
     if max(prompt) >= served.card.vocab_size:
         raise InvalidRequest(f"Token id {max(prompt)} is outside the vocabulary of {served.card.vocab_size}.", param="prompt")
     return pack_tokens(prompt)
@@ -137,16 +147,15 @@ async def _stream(
 
     ids = StreamedIds([showing.prompt for showing in showings]) if request.return_token_ids else None
 
-    def chunk(choice: Choice, gain: Gain) -> bytes:
+    def chunk(choice: Choice, gain: Gain, last: Last | None) -> bytes:
         showing = showings[choice.index]
-        last = last_of(choice, request)
         of_prompt = gain.prompt_logprobs if request.echo else None
         logprobs = _encode(showing.logprobs([(gain.token_ids, gain.logprobs)], of_prompt, last=last is not None))
         if ids is not None:
             logprobs += ids.fragment(choice)
         return writer.text(choice.index, showing.text(gain.text), last, logprobs)
 
-    await stream_chunks(exchange, generation, writer, chunk, usage, counting=request.wants_usage_always)
+    await stream_chunks(exchange, generation, writer, chunk, usage, request=request)
 
 
 async def _whole(
@@ -156,7 +165,7 @@ async def _whole(
     choices = [
         {
             "index": choice.index,
-            "logprobs": showing.logprobs(answer.scored, answer.prompt_logprobs if request.echo else None, last=True),
+            "logprobs": showing.columns(answer.scored, answer.prompt_logprobs if request.echo else None),
             "text": showing.text(answer.text),
             "finish_reason": choice.finish_reason,
             **ended_by(choice),
@@ -165,7 +174,11 @@ async def _whole(
         }
         for choice, showing, answer in zip(generation.choices, showings, answers, strict=True)
     ]
-    await exchange.send_json(200, _encode(_head(exchange, request) | whole(choices, usage().as_json(), request, generation)))
+    body = _head(exchange, request) | whole(choices, usage().as_json(), request, generation)
+    if request.logprobs is not None or request.prompt_logprobs is not None:
+        await send_in_pieces(exchange, body)
+    else:
+        await exchange.send_json(200, _encode(body))
 
 
 def _head(exchange: Exchange, request: CompletionRequest) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import orjson
 
+from frontend.api.body_counts import TOKEN_IDS_MAX
 from frontend.api.exchange import Exchange
 from frontend.api.parsing import BodyParser
 from frontend.api.running import Runner
@@ -18,7 +19,7 @@ from frontend.api.vector_schemas import INPUTS_MAX, EmbeddingRequest
 from protocol.errors import InvalidRequest
 from protocol.membership import ModelCard
 
-_parser = BodyParser(EmbeddingRequest)
+_parser = BodyParser(EmbeddingRequest, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
 
 PIECE_NUMBERS: Final = 32_768
@@ -27,7 +28,7 @@ PIECE_NUMBERS: Final = 32_768
 
 async def embeddings(exchange: Exchange, runner: Runner) -> None:
     """Answer one embeddings request."""
-    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _parser.read(exchange)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 

@@ -5,15 +5,21 @@ Raw ASGI: FastAPI's request and response objects cost more than the rest of a sh
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from frontend.api import request_id
 from frontend.api.asgi import Receive, Scope, Send
 from frontend.api.body_budget import BodyBudget
-from frontend.api.body_forms import ACCEPTED, BYTE_ORDER_MARK, as_utf8, codec_of, coding_of, unpacked
+from frontend.api.body_forms import ACCEPTED
 from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.api.ignored import Ignored
+from frontend.api.incoming_body import IncomingBody
 from frontend.api.nvext import HEADER_FIELDS
 from frontend.generation import Generation
 from protocol.error_answers import error_status
@@ -31,6 +37,13 @@ from protocol.errors import (
 )
 
 log = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+_encode = msgspec.json.Encoder().encode
+
+LARGE_BYTES: Final = 128 * 1024
+"""From here on the work on a body leaves the loop: 32k tokens of text, or 40,000 empty lists, take some milliseconds."""
 
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 """How long a client is willing to wait. It can only shorten what --request-timeout allows."""
@@ -66,6 +79,7 @@ class Exchange:
     Attributes:
         timeout_s: after which the request is ended.
         deadline_unix_ms: the same as a time, for the worker.
+        is_large: work on the body, which was read, would stop the loop.
         model: the name that the client asked for, empty before it is known; any text.
         streams: whether it wants events.
         takes_comments: whether its streams may have comments.
@@ -91,9 +105,8 @@ class Exchange:
     ) -> None:
         self._receive = receive
         self._send = send
-        self._body_bytes_max = body_bytes_max
         self._budget = budget
-        self._body_bytes = 0
+        self._body = IncomingBody(scope["headers"], receive, bytes_max=body_bytes_max, budget=budget, on_give_up=self.cut_off)
         self._started = False
         """The start of an answer has gone out: there is no other."""
         self._streaming = False
@@ -104,17 +117,11 @@ class Exchange:
         self.routing_headers: dict[str, str] = {}
         """Field of `nvext` → what a header says of it."""
         self._echoed_id = self.request_id.encode()
-        self._announced_too_large = False
-        self._refused: MeshError | None = None
-        """What the headers alone are answered with."""
         self._cut_off_with: MeshError | None = None
-        self._codec: str | None = None
-        """Of the body, if it is not UTF-8."""
-        self._coding: str | None = None
-        """What it is compressed with."""
         self._limit: asyncio.Timeout | None = None
         self.ignored = ignored
         self.timeout_s = timeout_s
+        self.is_large = False
         self.model = ""
         self.streams = False
         self.takes_comments = True
@@ -133,12 +140,10 @@ class Exchange:
             elif name == b"traceparent":
                 if len(value) <= 64:
                     self.traceparent = value.decode("latin-1")
-            elif name == b"content-length":
-                self._announced_too_large = int(value) > body_bytes_max
             elif name == TIMEOUT_HEADER:
                 self._limit_by(value)
             else:
-                self._note_form(name, value)
+                self._body.note(name, value)
         self.deadline_unix_ms = int((now_unix_s + self.timeout_s) * 1000)
 
     @property
@@ -146,56 +151,33 @@ class Exchange:
         """The id that its client is told: its own, or that in the mesh."""
         return self._echoed_id.decode("latin-1")
 
-    async def read_body(self) -> bytes:
-        """The whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
+    async def read_body(self) -> bytes | bytearray:
+        """The whole body, as IncomingBody.read."""
+        body = await self._body.read()
+        self.is_large = self._body.size_bytes > LARGE_BYTES
+        return body
+
+    async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
+        """The result of `work`, which takes time in proportion to the body: called here, or in a thread if that is large. What every
+        request passes asks `is_large` first, since to await costs a microsecond.
 
         Raises:
-            UnsupportedMediaType: it is said to be something else than JSON, of an unknown charset or compression.
-            InvalidRequest: a header makes no sense, or the body is not what its headers say.
-            BodyTooLarge: more than the cap, before it is unpacked or then; what is above it is never kept.
-            Overloaded: the bodies of all clients together are more than the budget.
-            ClientGone: the client left before the end.
+            Overloaded: too many large bodies are being worked on.
         """
-        if self._refused is not None:
-            raise self._refused
-        if self._announced_too_large:
-            raise self._too_large()
-        message = await self._receive()
-        if not message.get("more_body") and message["type"] == "http.request":
-            body = message.get("body", b"")
-            self._count(len(body))
-        else:
-            body = await self._collected(message)
-        if self._coding is not None:
-            body = await self._unpacked(body, self._coding)
-        if self._codec is not None:
-            text = as_utf8(body, self._codec)
-            self._count(len(text) - len(body))
-            return text
-        return body.removeprefix(BYTE_ORDER_MARK)
+        return await self._budget.large.run(work) if self.is_large else work()
 
-    async def _collected(self, message: MutableMapping[str, Any]) -> bytes:
-        """The body that begins with this message."""
-        parts = bytearray()
-        while True:
-            if message["type"] == "http.disconnect":
-                raise ClientGone("The client left.")
-            part = message.get("body", b"")
-            self._count(len(part))
-            parts += part
-            if not message.get("more_body"):
-                return bytes(parts)
-            message = await self._receive()
+    async def keep_only(self, request: Struct, *done: list[Any]) -> None:
+        """Empty the lists of a request that nobody needs while the answer is made, and count what is left of it. For large bodies.
 
-    async def _unpacked(self, packed: bytes, coding: str) -> bytes:
-        """What the body is when unpacked, which alone counts from now on."""
-        self._count(-len(packed))
-        parts = bytearray()
-        for piece in unpacked(packed, coding):
-            self._count(len(piece))
-            parts += piece
-            await asyncio.sleep(0)
-        return bytes(parts)
+        An answer takes minutes, and what was made of a body is up to 20 times its size; nor should its place in the budget of all be taken
+        for so long.
+        """
+        for each in done:
+            each.clear()
+        with suppress(UnicodeEncodeError):  # it has a lone surrogate, which cannot be encoded: the whole remains counted
+            left = await self.in_proportion(partial(_encode, request))
+            self._body.give_back(all_but_bytes=len(left))
+            self.is_large = len(left) > LARGE_BYTES
 
     async def run_until_client_leaves(self, work: Awaitable[None]) -> None:
         """Await `work`, cancelling it as soon as the client disconnects. To be called after the body was read.
@@ -226,7 +208,7 @@ class Exchange:
         finally:
             watcher.cancel()
 
-    async def send_json(self, status: int, body: bytes, *, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    async def send_json(self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         """Answer with one JSON body."""
         length = (b"content-length", str(len(body)).encode())
         await self._start(status, [_JSON, length, *headers])
@@ -310,7 +292,9 @@ class Exchange:
             return None
         finally:
             self._limit = None
-            self._budget.give(self._body_bytes)
+            self._body.give_back()
+        # The frames of a traceback hold the error that holds them, and with it the whole request, until garbage is collected.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         try:
             async with asyncio.timeout(ERROR_SEND_S_MAX):
                 await self._send_error(error)
@@ -324,7 +308,7 @@ class Exchange:
         if self._streaming:
             await self.end_events(self.errors.events(error))
         elif not self._started:
-            await self.send_json(error_status(error), self.errors.body(error), headers=_headers_of(error))
+            await self.send_json(error_status(error), self.errors.body(error), headers=_headers_of(error, closing=self._body.broken_off))
 
     async def _start_events(self) -> None:
         if not self._streaming:
@@ -339,37 +323,18 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         self._started = True
 
-    def _count(self, size_bytes: int) -> None:
-        if self._body_bytes + size_bytes > self._body_bytes_max:
-            raise self._too_large()
-        self._budget.take(size_bytes)
-        self._body_bytes += size_bytes
-
-    def _note_form(self, name: bytes, value: bytes) -> None:
-        """A header that says what the body is."""
-        try:
-            if name == b"content-type":
-                self._codec = codec_of(value)
-            else:
-                self._coding = coding_of(value)
-        except UnsupportedMediaType as refusal:
-            self._refused = refusal
-
     def _limit_by(self, value: bytes) -> None:
         milliseconds = int(value) if value.isdigit() and len(value) <= _TIMEOUT_DIGITS_MAX else 0
         if milliseconds:
             self.timeout_s = min(self.timeout_s, milliseconds / 1000)
         else:
-            self._refused = InvalidRequest(
+            self._body.refused = InvalidRequest(
                 f"The header {TIMEOUT_HEADER.decode()} must be a positive number of milliseconds, got {value[:100].decode('latin-1')!r}.",
                 param=TIMEOUT_HEADER.decode(),
             )
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"The request body is larger than {self._body_bytes_max} bytes.")
 
-
-def _headers_of(error: MeshError) -> tuple[tuple[bytes, bytes], ...]:
+def _headers_of(error: MeshError, *, closing: bool) -> tuple[tuple[bytes, bytes], ...]:
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
@@ -377,6 +342,7 @@ def _headers_of(error: MeshError) -> tuple[tuple[bytes, bytes], ...]:
         headers.append((b"allow", error.allow.encode()))
     if isinstance(error, UnsupportedMediaType):
         headers += ACCEPTED
-    if isinstance(error, BodyTooLarge | ShuttingDown):  # the rest of the body is not worth reading; the connection must go to another
+    if closing or isinstance(error, BodyTooLarge | ShuttingDown):
+        # The rest of the body is not worth reading; the connection must go to another.
         headers.append((b"connection", b"close"))
     return tuple(headers)

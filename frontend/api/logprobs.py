@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from frontend.api.json_pieces import Rows
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.text_offsets import TextOffsets
 from frontend.models import ServedModel
@@ -18,6 +19,9 @@ from protocol.tokens import unpack_tokens
 
 LOGPROB_MIN: Final = -9999.0
 """Stands for minus infinity, which JSON does not have; OpenAI's own stand-in."""
+
+ENTRIES_MAX: Final = 4_096
+"""Tokens whose text one answer remembers; more are remembered anew."""
 
 
 def logprobs_wanted(request: ChatCompletionRequest | CompletionRequest) -> LogprobsWanted | None:
@@ -53,6 +57,16 @@ def scores(packed: bytes, parts: Sequence[Logprobs]) -> Iterator[Score]:
             yield Score(token_id, logprob, [(other, max(at, LOGPROB_MIN)) for other, at in top if not math.isnan(at)])
 
 
+Scored = Sequence[tuple[bytes, Sequence[Logprobs]]]
+"""Pieces of tokens, packed u32, with their log probabilities."""
+
+
+def each_score(scored: Scored) -> Iterator[Score]:
+    """The scores of all pieces."""
+    for packed, parts in scored:
+        yield from scores(packed, parts)
+
+
 class TokenTexts:
     """What single tokens look like to the client.
 
@@ -63,6 +77,8 @@ class TokenTexts:
     def __init__(self, served: ServedModel, *, as_ids: bool) -> None:
         self._served = served
         self._as_ids = as_ids
+        self._entries: dict[int, tuple[str, list[int]]] = {}
+        """Text and bytes of tokens that were told, since the likeliest ones come again and again."""
 
     def text(self, token_id: int) -> str:
         """The token by itself."""
@@ -70,21 +86,28 @@ class TokenTexts:
 
     def chat_entry(self, token_id: int, logprob: float | None) -> dict[str, Any]:
         """As chat tells a token."""
-        return {"token": self.text(token_id), "logprob": logprob, "bytes": list(self._served.token_bytes(token_id))}
+        entry = self._entries.get(token_id)
+        if entry is None:
+            if len(self._entries) >= ENTRIES_MAX:
+                self._entries.clear()
+            entry = self._entries[token_id] = (self.text(token_id), list(self._served.token_bytes(token_id)))
+        return {"token": entry[0], "logprob": logprob, "bytes": entry[1]}
 
 
-def chat_logprobs(texts: TokenTexts, told: Sequence[tuple[bytes, Sequence[Logprobs]]], top: int | None = None) -> dict[str, Any]:
+def chat_rows(texts: TokenTexts, told: Scored, top: int | None = None) -> Iterator[dict[str, Any]]:
+    """The tokens of a `logprobs` object one by one; arguments as `chat_logprobs`."""
+    for score in each_score(told):
+        others = [texts.chat_entry(*other) for other in score.top[:top]]
+        yield {**texts.chat_entry(score.token_id, score.logprob), "top_logprobs": others}
+
+
+def chat_logprobs(texts: TokenTexts, told: Scored, top: int | None = None) -> dict[str, Any]:
     """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their log probabilities.
 
     Args:
         top: how many of the likeliest tokens are told, where the engine was asked for more; None: all.
     """
-    content = [
-        texts.chat_entry(score.token_id, score.logprob) | {"top_logprobs": [texts.chat_entry(*other) for other in score.top[:top]]}
-        for packed, parts in told
-        for score in scores(packed, parts)
-    ]
-    return {"content": content, "refusal": None}
+    return {"content": list(chat_rows(texts, told, top)), "refusal": None}
 
 
 class CompletionLogprobs:
@@ -106,19 +129,40 @@ class CompletionLogprobs:
         self._offsets.begin_at(len(text))
         return told
 
-    def told(self, pieces: Sequence[tuple[bytes, Sequence[Logprobs]]]) -> dict[str, Any]:
+    def told(self, pieces: Scored) -> dict[str, Any]:
         """Of the next tokens."""
         offsets: list[int] = []
         tokens: list[str] = []
         values: list[float | None] = []
         tops: list[dict[str, float] | None] = []
-        for packed, parts in pieces:
-            for score in scores(packed, parts):
-                offsets.append(self._offsets.of_next(score.token_id))
-                tokens.append(self._texts.text(score.token_id))
-                values.append(score.logprob)
-                tops.append(self._top(score))
+        for score in each_score(pieces):
+            offsets.append(self._offsets.of_next(score.token_id))
+            tokens.append(self._texts.text(score.token_id))
+            values.append(score.logprob)
+            tops.append(self._top(score))
         return {"text_offset": offsets, "tokens": tokens, "token_logprobs": values, "top_logprobs": tops}
+
+    def columns(self, shown: str, prompt: tuple[bytes, Sequence[Logprobs]] | None, output: Scored) -> dict[str, Rows]:
+        """Of a whole answer, made column by column while it is sent.
+
+        Args:
+            shown: the text that the prompt is echoed as.
+            prompt: its tokens with their log probabilities, if those are told.
+        """
+        every = [*([] if prompt is None else [prompt]), *output]
+
+        def offsets() -> Iterator[int]:
+            if prompt is not None:
+                yield from (self._offsets.of_next(score.token_id) for score in each_score([prompt]))
+                self._offsets.begin_at(len(shown))
+            yield from (self._offsets.of_next(score.token_id) for score in each_score(output))
+
+        return {
+            "text_offset": Rows(offsets),
+            "tokens": Rows(lambda: (self._texts.text(score.token_id) for score in each_score(every))),
+            "token_logprobs": Rows(lambda: (score.logprob for score in each_score(every))),
+            "top_logprobs": Rows(lambda: (self._top(score) for score in each_score(every))),
+        }
 
     def _top(self, score: Score) -> dict[str, float] | None:
         """By text, as OpenAI has it: of two tokens that look the same the likelier. The token itself is always there."""

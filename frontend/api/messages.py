@@ -8,6 +8,12 @@ from protocol.errors import InvalidRequest, UnsupportedParameter
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
+PARTS_MAX: Final = 10_000
+"""Parts of one message's content."""
+
+CALLS_MAX: Final = 1_024
+"""Calls of one message. An answer has some tens at most; templates take 20 µs and more for each."""
+
 _TEXT_PARTS: Final[Mapping[str, str]] = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """Type of a content part → its field that holds the text. All but the first come from answers, and from /v1/responses."""
 
@@ -51,6 +57,8 @@ def _role(role: Any, param: str) -> str:
 
 
 def _check_parts(parts: list[Any], role: str, param: str) -> None:
+    if len(parts) > PARTS_MAX:
+        raise InvalidRequest(f"A message has at most {PARTS_MAX} content parts, got {len(parts)}.", param=param)
     for at, part in enumerate(parts):
         if not isinstance(part, dict):
             raise InvalidRequest("A content part must be an object.", param=f"{param}[{at}]")
@@ -66,6 +74,11 @@ def _check_parts(parts: list[Any], role: str, param: str) -> None:
 
 
 def _check_assistant(message: dict[str, Any], param: str) -> None:
+    calls = message.get("tool_calls")
+    if isinstance(calls, list) and len(cast("list[Any]", calls)) > CALLS_MAX:
+        raise InvalidRequest(
+            f"A message has at most {CALLS_MAX} tool calls, got {len(cast('list[Any]', calls))}.", param=f"{param}.tool_calls"
+        )
     if message.get("audio") is not None:
         raise UnsupportedParameter("No audio is kept here; send its transcript as content.", param=f"{param}.audio")
     if (thinking := _text_of(message, "reasoning", param)) and not message.get("reasoning_content"):  # vLLM's name, and OpenRouter's

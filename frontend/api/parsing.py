@@ -3,12 +3,14 @@
 import difflib
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec.inspect import Type, type_info
 
+from frontend.api.body_counts import ITEMS_MAX, check_counts
+from frontend.api.exchange import Exchange
 from frontend.api.ignored import REFUSING, Ignored
 from frontend.api.refusals import HARMLESS, REFUSED_FIELDS, asks_for_nothing
 from frontend.api.unknown_fields import Unknown, unknown_fields
@@ -17,7 +19,13 @@ from protocol.errors import InvalidJson, InvalidRequest, UnsupportedParameter
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 
 _AT: Final = re.compile(r" - at `\$\.?(.*)`$")
+_TEXT_CHARS_MAX: Final = 300
+"""Kept of the beginning and of the end of a decoder's error."""
+
 _UNKNOWN: Final = "Object contains unknown field `"
+
+SHOWN_CHARS_MAX: Final = 100
+"""Of a client's own names, in what it is told; no field of ours has a longer one."""
 
 
 class BodyParser(Generic[RequestT]):
@@ -25,14 +33,31 @@ class BodyParser(Generic[RequestT]):
 
     Args:
         refused: fields that are known and not honoured, with the reason.
+        items_max: as `check_counts`.
     """
 
-    def __init__(self, kind: type[RequestT], refused: Mapping[str, str] = REFUSED_FIELDS) -> None:
+    def __init__(self, kind: type[RequestT], refused: Mapping[str, str] = REFUSED_FIELDS, *, items_max: int = ITEMS_MAX) -> None:
         self._kind = kind
+        self._items_max = items_max
         self._decoder = msgspec.json.Decoder(kind)
         self._refused = refused
 
-    def parse(self, body: bytes, *, ignored: Ignored = REFUSING) -> RequestT:
+    async def read(self, exchange: Exchange) -> RequestT:
+        """The request that an exchange brings; a large one is counted and parsed in a thread.
+
+        Raises:
+            MeshError: as `Exchange.read_body`, `check_counts` and `parse`.
+        """
+        body = await exchange.read_body()
+        if not exchange.is_large:
+            return self.parse(body, ignored=exchange.ignored)
+        return await exchange.in_proportion(partial(self._parse_large, body, exchange.ignored))
+
+    def _parse_large(self, body: bytes | bytearray, ignored: Ignored) -> RequestT:
+        check_counts(body, self._items_max)
+        return self.parse(body, ignored=ignored)
+
+    def parse(self, body: bytes | bytearray, *, ignored: Ignored = REFUSING) -> RequestT:
         """The request in `body`.
 
         Args:
@@ -57,7 +82,7 @@ class BodyParser(Generic[RequestT]):
     def _info(self) -> Type:
         return type_info(self._kind)
 
-    def _without_unknown(self, body: bytes, ignored: Ignored) -> RequestT:
+    def _without_unknown(self, body: bytes | bytearray, ignored: Ignored) -> RequestT:
         """The request less its unknown fields."""
         raw: Any = msgspec.json.decode(body)
         for unknown in unknown_fields(raw, self._info):
@@ -74,18 +99,20 @@ class BodyParser(Generic[RequestT]):
         Raises:
             UnsupportedParameter: it is known and refused, or nothing is ignored.
         """
-        why, value = self._refused.get(unknown.path), unknown.holder[unknown.name]
+        why, value, param = self._refused.get(unknown.path), unknown.holder[unknown.name], unknown.param[:SHOWN_CHARS_MAX]
         if why is not None and asks_for_nothing(unknown.path, value):
             return
         if why is not None and not (unknown.path in HARMLESS and not ignored.refuses):
-            raise UnsupportedParameter(f"{unknown.param} is not supported: {why}.", param=unknown.param)
+            raise UnsupportedParameter(f"{param} is not supported: {why}.", param=param)
         if ignored.refuses:
-            near = difflib.get_close_matches(unknown.name, unknown.known, n=1)
+            near = difflib.get_close_matches(unknown.name[:SHOWN_CHARS_MAX], unknown.known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UnsupportedParameter(f"Unknown parameter: {unknown.param!r}.{hint}", param=unknown.param)
+            raise UnsupportedParameter(f"Unknown parameter: {param!r}.{hint}", param=param)
         ignored.add(unknown.path, "it is unknown")
 
     def _explained(self, text: str) -> InvalidRequest:
+        if len(text) > 2 * _TEXT_CHARS_MAX:  # it quotes what the client sent
+            text = text[:_TEXT_CHARS_MAX] + "…" + text[-_TEXT_CHARS_MAX:]
         at = _AT.search(text)
         param = at.group(1) if at else None
         reason = _AT.sub("", text)

@@ -8,7 +8,6 @@ from frontend.api.ignored import REFUSING, Ignored
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.tools import check_tools
 from protocol.errors import InvalidRequest, UnsupportedParameter
-from protocol.limits import NAME_CHARS_MAX
 
 _OWN_ID: Final = "request ids are made here; send the header x-request-id to name one in logs"
 _OWN_FILES: Final = "files and code on the server are its operator's matter"
@@ -130,5 +129,4 @@ def _refuse_common(request: ChatCompletionRequest | CompletionRequest) -> None:
             raise UnsupportedParameter("Chunks are not padded here.", param="stream_options.include_obfuscation")
     if request.prompt_logprobs is not None and request.stream:
         raise InvalidRequest("prompt_logprobs are told in whole answers, not in streams.", param="prompt_logprobs")
-    if len(request.salt or "") > NAME_CHARS_MAX:
-        raise InvalidRequest(f"cache_salt and extra_key together have at most {NAME_CHARS_MAX} characters.", param="extra_key")
+    _ = request.salt  # raises what is wrong with it

@@ -17,21 +17,21 @@ from frontend.api.vector_schemas import Document, RerankRequest, ScoreRequest
 from frontend.mesh.registry import ModelEntry
 from protocol.errors import InvalidRequest
 
-_parse_rerank = BodyParser(RerankRequest).parse
-_parse_score = BodyParser(ScoreRequest).parse
+_rerank_parser = BodyParser(RerankRequest)
+_score_parser = BodyParser(ScoreRequest)
 _encode = msgspec.json.Encoder().encode
 
 
 async def rerank(exchange: Exchange, runner: Runner) -> None:
     """Answer one rerank request: the documents, best first."""
-    request = _parse_rerank(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _rerank_parser.read(exchange)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer_rerank(exchange, runner, request))
 
 
 async def score(exchange: Exchange, runner: Runner) -> None:
     """Answer one score request: a number for each pair, in order."""
-    request = _parse_score(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _score_parser.read(exchange)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer_score(exchange, runner, request))
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from frontend.api.chunks import ChunkWriter, Last, Usage
 from frontend.api.exchange import Exchange
+from frontend.api.json_pieces import PIECE_BYTES
 from frontend.api.logprobs import logprobs_wanted
 from frontend.api.nvext import NvExt, told, wishes
+from frontend.api.price import check_price
 from frontend.api.promises import promise_of
 from frontend.api.readings import answer_grammar, reading_of
 from frontend.api.request_id import new_request_id
@@ -132,23 +135,49 @@ class Runner:
         request: ChatCompletionRequest | CompletionRequest,
         prompts: Sequence[bytes],
         rules: OutputRules | None = None,
+        *,
+        repeats: bool = False,
     ) -> Generation:
         """Dispatch n choices of every prompt (packed u32), prompt after prompt; a request's seed is that of the first choice of each.
 
         Args:
             rules: instead of those that the request implies.
+            repeats: as `check_price`.
         Raises:
-            InvalidRequest: too many choices, or the sampling fields do not fit the prompt.
+            InvalidRequest: too many choices, too dear, or the sampling fields do not fit the prompt.
             PoisonRequest, NoWorker, Overloaded: as Generation.start.
         """
+        adapter = self.adapter(request.model, request.lora_path, entry)
+        make = partial(self._requests, exchange, entry, adapter, request, prompts)
+        requests = await exchange.in_proportion(make) if exchange.is_large else make()
+        check_price([each for each, _ in requests], repeats=repeats)
+        promise = promise_of(request, requests[0][0].grammar, self._validator, exchange.request_id)
+        generation = Generation(self._mesh, entry, self._recovery, promise)
+        exchange.abort_work, exchange.generation = generation.abort, generation
+        try:
+            await generation.start(requests, rules or output_rules(request))
+        except BaseException:
+            generation.close()
+            raise
+        return generation
+
+    def _requests(
+        self,
+        exchange: Exchange,
+        entry: ModelEntry,
+        adapter: str | None,
+        request: ChatCompletionRequest | CompletionRequest,
+        prompts: Sequence[bytes],
+    ) -> list[tuple[Generate, Route]]:
+        """One for each choice. May be called in a thread: nothing of the mesh that changes is looked at."""
         n = request.n or 1
         if n * len(prompts) > CHOICES_MAX:
             raise InvalidRequest(f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_MAX} is allowed.", param="n")
         # The first request of an exchange bears its id, so that one name finds a plain request in every log.
         request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
         asked = wishes(request.nvext, exchange.routing_headers)
-        salt = request.salt or asked.cache_salt
-        card, adapter = entry.served.card, self.adapter(request.model, request.lora_path, entry)
+        salt = request.salt
+        card = entry.served.card
         grammar = answer_grammar(request)
         plain = Generate(
             request_id=exchange.request_id,
@@ -174,15 +203,7 @@ class Runner:
                 (replace(plain, request_id=request_id, token_ids=prompt, sampling=sampling_of_choice(sampling, index)), route)
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
-        promise = promise_of(request, grammar, self._validator, exchange.request_id)
-        generation = Generation(self._mesh, entry, self._recovery, promise)
-        exchange.abort_work, exchange.generation = generation.abort, generation
-        try:
-            await generation.start(requests, rules or output_rules(request))
-        except BaseException:
-            generation.close()
-            raise
-        return generation
+        return requests
 
     def _route(self, prompt: bytes, lora_name: str | None, cache_salt: str | None, asked: NvExt) -> Route:
         return Route(
@@ -200,25 +221,46 @@ async def stream_chunks(
     exchange: Exchange,
     generation: Generation,
     writer: ChunkWriter,
-    chunk: Callable[[Choice, Gain], bytes],
+    chunk: Callable[[Choice, Gain, Last | None], bytes],
     usage: Callable[[], Usage],
     *,
-    counting: bool,
+    request: ChatCompletionRequest | CompletionRequest,
 ) -> None:
     """Send what every turn of the generation gained as one write, then the end. Nothing is sent before the first token.
 
     Args:
-        counting: every chunk tells the tokens of all choices so far.
+        chunk: one chunk of a choice, and what it says if it is the last one.
     """
+    counting = request.wants_usage_always
     while True:
         moved = await generation.advance()
         if counting:
             writer.count(usage())
-        chunks = b"".join([chunk(choice, gain) for choice, gain in moved])
+        if moved[0][1].token_ids:
+            chunks = await _portioned(exchange, ((choice, part) for choice, gain in moved for part in gain.portions()), chunk, request)
+        else:
+            chunks = b"".join([chunk(choice, gain, last_of(choice, request)) for choice, gain in moved])
         if not generation.running:
             await exchange.end_events(chunks + writer.last(usage()))
             return
         await exchange.send_events(chunks)
+
+
+async def _portioned(
+    exchange: Exchange,
+    gains: Iterable[tuple[Choice, Gain]],
+    chunk: Callable[[Choice, Gain, Last | None], bytes],
+    request: ChatCompletionRequest | CompletionRequest,
+) -> bytes:
+    """Chunks with log probabilities, of which a choice may have gained many: sent as soon as they are large. Returns the rest."""
+    chunks = bytearray()
+    for choice, gain in gains:
+        chunks += chunk(choice, gain, None if gain.more else last_of(choice, request))
+        if len(chunks) >= PIECE_BYTES:
+            await exchange.send_events(bytes(chunks))
+            chunks.clear()
+            await asyncio.sleep(0)
+    return bytes(chunks)
 
 
 def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) -> Last | None:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from frontend.api.grammars import GrammarFields
 from frontend.api.nvext import ExtraField, Label, NvExt, ThinkingTokens
+from frontend.api.salts import one_salt
 from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
 from protocol.stop_patterns import PATTERN_BYTES_MAX
 
@@ -94,7 +95,7 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     cache_salt: Label | None = None
     """Requests with different salts share no KV cache."""
     extra_key: Label | None = None
-    """SGLang's name of the same; both together are one salt."""
+    """SGLang's name of the same; whoever sets both, or nvext's too, is apart from those who set one (salts.py)."""
     nvext: NvExt | None = None
 
     @property
@@ -104,8 +105,14 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def salt(self) -> str | None:
-        """What keeps the request's KV cache apart."""
-        return (self.cache_salt or "") + (self.extra_key or "") or None
+        """What keeps the request's KV cache apart.
+
+        Raises:
+            InvalidRequest: as `one_salt`.
+        """
+        if self.cache_salt is None and self.extra_key is None and self.nvext is None:
+            return None
+        return one_salt(None if self.nvext is None else self.nvext.cache_salt, self.cache_salt, self.extra_key)
 
     @property
     def wants_told(self) -> list[ExtraField] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from frontend.api.encoding import CHARS_PER_TOKEN_MAX
+from frontend.api.encoding import CHARS_PER_TOKEN_MAX, overflowing_beginning
 from frontend.api.exchange import Exchange
 from frontend.api.nvext import NO_WISHES, wishes
 from frontend.api.request_id import new_request_id
@@ -147,6 +147,12 @@ class TextLength:
             if not self._cuts:
                 raise self._too_long(f"at least {-(-len(text) // CHARS_PER_TOKEN_MAX)}", name)
             text = text[:chars_max]
+        beginning = await overflowing_beginning(self._served, text, self.tokens_max)
+        if beginning is not None:
+            chars, tokens = beginning
+            if not self._cuts:
+                raise self._too_long(f"more than {tokens}", name)
+            text = text[:chars]
         packed = await self._served.encode_off_loop(text, add_special_tokens=True)
         if count_tokens(packed) > self.tokens_max:
             if not self._cuts:
@@ -173,12 +179,13 @@ class TextLength:
 
     def take(self, token_ids: list[int], name: str) -> bytes:
         """Token ids that the client made."""
+        if len(token_ids) > self.tokens_max and not self._cuts:
+            raise self._too_long(str(len(token_ids)), name)
+        token_ids = token_ids[: self.tokens_max]
         vocab_size = self._served.card.vocab_size
         if max(token_ids) >= vocab_size:
             raise InvalidRequest(f"Token id {max(token_ids)} is outside the vocabulary of {vocab_size}.", param=name)
-        if len(token_ids) > self.tokens_max and not self._cuts:
-            raise self._too_long(str(len(token_ids)), name)
-        return pack_tokens(token_ids[: self.tokens_max])
+        return pack_tokens(token_ids)
 
     def _cut(self, packed: bytes, plain: bytes) -> bytes:
         """Keep the beginning of the text and the special tokens around it."""

@@ -1,10 +1,12 @@
 """vLLM's fields of an answer that speak of tokens: return_token_ids and prompt_logprobs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from frontend.api.json_pieces import Rows
 from frontend.api.logprobs import TokenTexts, scores
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.generation import Choice
@@ -22,7 +24,7 @@ def prompt_fields(
     if request.return_token_ids:
         fields["prompt_token_ids"] = list(unpack_tokens(prompt))
     if request.prompt_logprobs is not None and of_prompt is not None:
-        fields["prompt_logprobs"] = _prompt_logprobs(prompt, of_prompt, texts, request.prompt_logprobs)
+        fields["prompt_logprobs"] = Rows(partial(_prompt_rows, prompt, of_prompt, texts, request.prompt_logprobs))
     return fields
 
 
@@ -60,19 +62,15 @@ def _ids(packed: bytes) -> bytes:
     return _encode(list(unpack_tokens(packed)))
 
 
-def _prompt_logprobs(prompt: bytes, of_prompt: Logprobs, texts: TokenTexts, top: int) -> list[dict[str, Any] | None]:
+def _prompt_rows(prompt: bytes, of_prompt: Logprobs, texts: TokenTexts, top: int) -> Iterator[dict[str, Any] | None]:
     """Token by token, by id: the `top` likeliest and the prompt's own, whose rank is only known if it is one of these."""
-    told: list[dict[str, Any] | None] = []
     for score in scores(prompt, [of_prompt]):
         if score.logprob is None:
-            told.append(None)
+            yield None
             continue
         ranked = {token_id: (rank, logprob) for rank, (token_id, logprob) in enumerate(score.top[:top], start=1)}
         ranked.setdefault(score.token_id, (None, score.logprob))  # pyright: ignore[reportArgumentType]
-        told.append(
-            {
-                str(token_id): {"logprob": logprob, "rank": rank, "decoded_token": texts.text(token_id)}
-                for token_id, (rank, logprob) in ranked.items()
-            }
-        )
-    return told
+        yield {
+            str(token_id): {"logprob": logprob, "rank": rank, "decoded_token": texts.text(token_id)}
+            for token_id, (rank, logprob) in ranked.items()
+        }

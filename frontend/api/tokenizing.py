@@ -1,15 +1,17 @@
 """POST /tokenize and /detokenize, for clients of vLLM and of SGLang: both names of whatever they call differently."""
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from frontend.api.body_counts import TOKEN_IDS_MAX
 from frontend.api.chat import chat_prompt, check_chat
 from frontend.api.encoding import encode_prompt
 from frontend.api.exchange import Exchange
-from frontend.api.ignored import Ignored
+from frontend.api.json_pieces import Rows, send_in_pieces
 from frontend.api.parsing import BodyParser
 from frontend.api.running import Runner
 from frontend.api.schemas import (
@@ -24,7 +26,7 @@ from frontend.api.schemas import (
 )
 from frontend.models import ServedModel
 from protocol.errors import ContextOverflow, InvalidRequest
-from protocol.tokens import unpack_tokens
+from protocol.tokens import count_tokens, unpack_tokens
 
 _TURN_TEXTS: Final = 16
 """Texts that are handled in one turn of the loop."""
@@ -58,18 +60,18 @@ class DetokenizeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 _tokenize_parser = BodyParser(TokenizeRequest, {"mm_processor_kwargs": "the models served here read text"})
-_detokenize_parser = BodyParser(DetokenizeRequest, {})
+_detokenize_parser = BodyParser(DetokenizeRequest, {}, items_max=TOKEN_IDS_MAX)
 
 
 async def tokenize(exchange: Exchange, runner: Runner) -> None:
     """Answer with the tokens that a prompt or a chat would have."""
-    request = _tokenize_parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _tokenize_parser.read(exchange)
     await exchange.run_until_client_leaves(_tokenize(exchange, runner, request))
 
 
 async def detokenize(exchange: Exchange, runner: Runner) -> None:
     """Answer with the text of tokens."""
-    request = _detokenize_parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _detokenize_parser.read(exchange)
     await exchange.run_until_client_leaves(_detokenize(exchange, runner, request))
 
 
@@ -78,17 +80,26 @@ async def _tokenize(exchange: Exchange, runner: Runner, request: TokenizeRequest
     if (request.prompt is None) == (request.messages is None):
         raise InvalidRequest("Either prompt or messages must be given.", param="prompt")
     if isinstance(request.prompt, list):
-        lists = [list(unpack_tokens(await _encode_turn(served, at, text, request))) for at, text in enumerate(request.prompt)]
-        answer: dict[str, Any] = {"count": [len(ids) for ids in lists], "tokens": lists}
-        strings: Any = [[served.vocabulary_entry(id_) for id_ in ids] for ids in lists] if request.return_token_strs else None
+        packed = [await _encode_turn(served, at, text, request) for at, text in enumerate(request.prompt)]
+        counts: Any = [count_tokens(each) for each in packed]
+        tokens, strings = Rows(partial(map, _ids, packed)), Rows(partial(map, partial(_strings, served), packed))
     else:
-        ids = list(unpack_tokens(await _encode_one(served, request, exchange.ignored)))
-        answer = {"count": len(ids), "tokens": ids}
-        strings = [served.vocabulary_entry(id_) for id_ in ids] if request.return_token_strs else None
-    await exchange.send_json(200, _encode({**answer, "max_model_len": served.card.context_length, "token_strs": strings}))
+        one = await _encode_one(exchange, served, request)
+        counts, tokens = count_tokens(one), Rows(partial(unpack_tokens, one))
+        strings = Rows(lambda: map(served.vocabulary_entry, unpack_tokens(one)))
+    answer = {"count": counts, "tokens": tokens, "max_model_len": served.card.context_length}
+    await send_in_pieces(exchange, answer | {"token_strs": strings if request.return_token_strs else None})
 
 
-async def _encode_one(served: ServedModel, request: TokenizeRequest, ignored: Ignored) -> bytes:
+def _ids(packed: bytes) -> list[int]:
+    return list(unpack_tokens(packed))
+
+
+def _strings(served: ServedModel, packed: bytes) -> list[str]:
+    return [served.vocabulary_entry(token_id) for token_id in unpack_tokens(packed)]
+
+
+async def _encode_one(exchange: Exchange, served: ServedModel, request: TokenizeRequest) -> bytes:
     if isinstance(request.prompt, str):
         return await encode_prompt(served, request.prompt, add_special_tokens=request.add_special_tokens is not False, param="prompt")
     if request.add_special_tokens:
@@ -103,8 +114,8 @@ async def _encode_one(served: ServedModel, request: TokenizeRequest, ignored: Ig
         add_generation_prompt=request.add_generation_prompt,
         continue_final_message=request.continue_final_message,
     )
-    check_chat(chat, ignored)
-    return await chat_prompt(served, chat)
+    await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
+    return await chat_prompt(exchange, served, chat)
 
 
 async def _encode_turn(served: ServedModel, at: int, text: str, request: TokenizeRequest) -> bytes:
@@ -126,7 +137,7 @@ async def _detokenize(exchange: Exchange, runner: Runner, request: DetokenizeReq
             raise ContextOverflow(f"This model's maximum context length is {served.card.context_length} tokens.", param="tokens")
         if at % _TURN_TEXTS == _TURN_TEXTS - 1:
             await asyncio.sleep(0)
-        texts.append(served.decode(ids, skip_special_tokens=request.skip_special_tokens))
+        texts.append(await exchange.in_proportion(partial(served.decode, ids, skip_special_tokens=request.skip_special_tokens)))
     text = texts if several else texts[0]
     await exchange.send_json(200, _encode({"prompt": text, "text": text}))
 

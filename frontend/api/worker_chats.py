@@ -8,10 +8,8 @@ from frontend.api.encoding import CHARS_PER_TOKEN_MAX
 from frontend.api.schemas import ChatCompletionRequest
 from frontend.api.tools import told_tools
 from frontend.text.messages import with_arguments
-from frontend.text.worker_tokenizer import WorkerTokenizer
 from protocol.errors import ContextOverflow
 from protocol.membership import ModelCard
-from protocol.replies import Tokenized
 
 _RENDERED_BY: Final = (
     "messages",
@@ -29,12 +27,11 @@ _JSON_BYTES_PER_CHAR_MAX: Final = 12
 _encode = msgspec.json.Encoder().encode
 
 
-async def ask_for_chat(tokenizer: WorkerTokenizer, card: ModelCard, request: ChatCompletionRequest) -> Tokenized:
-    """The prompt of a chat, made by a worker.
+def chat_for_worker(card: ModelCard, request: ChatCompletionRequest) -> bytes:
+    """What a worker needs of a chat to make its prompt, in JSON.
 
     Raises:
         ContextOverflow: it is so long that it cannot fit.
-        InvalidRequest, NoWorker, Overloaded, DeadlineExceeded: as the worker says, or nobody does.
     """
     fields = {name: value for name in _RENDERED_BY if (value := getattr(request, name)) is not None}
     fields["messages"] = [_readable(message) for message in request.messages]
@@ -47,7 +44,7 @@ async def ask_for_chat(tokenizer: WorkerTokenizer, card: ModelCard, request: Cha
             " Please reduce the length of the messages.",
             param="messages",
         )
-    return await tokenizer.encode_chat(chat)
+    return chat
 
 
 def _readable(message: dict[str, Any]) -> dict[str, Any]:

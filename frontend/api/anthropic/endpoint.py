@@ -1,5 +1,6 @@
 """POST /v1/messages and /v1/messages/count_tokens."""
 
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -28,28 +29,28 @@ _NAMES: Final = {
 
 async def messages(exchange: Exchange, runner: Runner) -> None:
     """Answer one request for a message, as a whole or streamed."""
-    request = _messages_parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _messages_parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
 
 async def count_message_tokens(exchange: Exchange, runner: Runner) -> None:
     """Say how many tokens a message's prompt has: those of the rendered chat, exactly."""
-    request = _count_parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _count_parser.read(exchange)
     exchange.model = request.model
 
     async def count() -> None:
-        chat = chat_of(request, exchange.ignored)
-        check_chat(chat, exchange.ignored)
+        chat = await exchange.in_proportion(partial(chat_of, request, exchange.ignored))
+        await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
         with params_named(_NAMES):
-            prompt = await chat_prompt(runner.model(request.model).served, chat)
+            prompt = await chat_prompt(exchange, runner.model(request.model).served, chat)
         await exchange.send_json(200, _encode({"input_tokens": count_tokens(prompt)}))
 
     await exchange.run_until_client_leaves(count())
 
 
 async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) -> None:
-    chat = generating_chat_of(request, exchange.ignored)
+    chat = await exchange.in_proportion(partial(generating_chat_of, request, exchange.ignored))
     with params_named(_NAMES):
         run = await start_chat(exchange, runner, chat, cut_to_room=True)
     shown = request.thinking is None or request.thinking.display != "omitted"
@@ -61,6 +62,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) 
         manages_context=request.context_management is not None,
     )
     try:
+        if exchange.is_large:
+            await exchange.keep_only(request, chat.messages, request.messages)
         if request.stream:
             await _stream(exchange, writer, run)
         else:

@@ -1,13 +1,17 @@
 """POST /generate."""
 
+import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from frontend.api.body_counts import TOKEN_IDS_MAX
 from frontend.api.completions import listed_prompts, prompt_tokens
 from frontend.api.exchange import Exchange
+from frontend.api.json_pieces import PIECE_BYTES, send_in_pieces
 from frontend.api.logprobs import TokenTexts
 from frontend.api.native.conversion import PARAM_NAMES, completion_of, new_tokens_of, sampling_of
 from frontend.api.native.outputs import OutputWriter
@@ -19,13 +23,13 @@ from frontend.api.sampling import output_rules
 from frontend.generation import Choice, Generation
 from protocol.errors import InvalidRequest
 
-_parser = BodyParser(GenerateRequest, REFUSED_FIELDS)
+_parser = BodyParser(GenerateRequest, REFUSED_FIELDS, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
 
 
 async def generate(exchange: Exchange, runner: Runner) -> None:
     """Answer one request, a batch or not, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _parser.read(exchange)
     exchange.model, exchange.streams = request.model or runner.only_model(), request.stream
     exchange.takes_comments = False  # SGLang's own tools take every line of a stream for JSON
     exchange.rids = [request.rid] if isinstance(request.rid, str) else request.rid or ()
@@ -38,12 +42,12 @@ async def _answer(exchange: Exchange, runner: Runner, request: GenerateRequest) 
     entry = runner.model_for(exchange, completion)
     served = entry.served
     with params_named({**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}):
-        prompts = [await prompt_tokens(prompt, served) for prompt in listed_prompts(completion)]
+        prompts = [await prompt_tokens(prompt, served) for prompt in await exchange.in_proportion(partial(listed_prompts, completion))]
         completion = replace(completion, max_tokens=new_tokens_of(sampling_of(request), served.card.context_length, prompts))
         n = completion.n or 1
         rids = _rids(request, len(prompts) * n)
         rules = replace(output_rules(completion), scores_stop=True)
-        generation = await runner.start(exchange, entry, completion, prompts, rules)
+        generation = await runner.start(exchange, entry, completion, prompts, rules, repeats=request.stream)
     texts = TokenTexts(served, as_ids=False) if request.return_text_in_logprobs else None
     writers = [
         OutputWriter(request, rids[at] if rids else exchange.request_id + (f"_{at}" if at else ""), prompts[at // n], texts, started_s)
@@ -51,6 +55,8 @@ async def _answer(exchange: Exchange, runner: Runner, request: GenerateRequest) 
     ]
     is_batch = len(writers) > 1 or isinstance(request.text, list) or any(isinstance(part, list) for part in request.input_ids or ())
     try:
+        if exchange.is_large:
+            await exchange.keep_only(request)
         if request.stream:
             await _stream(exchange, generation, writers, is_batch=is_batch)
         else:
@@ -79,20 +85,27 @@ async def _whole(exchange: Exchange, generation: Generation, writers: list[Outpu
         for choice, gain in await generation.advance():
             writers[choice.index].add(gain)
     outputs = [writer.output(choice) for writer, choice in zip(writers, generation.choices, strict=True)]
-    await exchange.send_json(200, _encode(outputs if is_batch else outputs[0]))
+    await send_in_pieces(exchange, outputs if is_batch else outputs[0])
 
 
 async def _stream(exchange: Exchange, generation: Generation, writers: list[OutputWriter], *, is_batch: bool) -> None:
+    """Each event repeats all so far, so that a turn's events may be too large to be made together."""
+
     def event(choice: Choice) -> bytes:
         output: dict[str, Any] = writers[choice.index].output(choice, choice.index if is_batch else None)
         return b"data: " + _encode(output) + b"\n\n"
 
     while True:
         moved = await generation.advance()
+        events = bytearray()
         for choice, gain in moved:
+            if len(events) >= PIECE_BYTES:
+                await exchange.send_events(bytes(events))
+                events.clear()
+                await asyncio.sleep(0)
             writers[choice.index].add(gain)
-        events = b"".join([event(choice) for choice, _ in moved])
+            events += event(choice)
         if not generation.running:
-            await exchange.end_events(events + b"data: [DONE]\n\n")
+            await exchange.end_events(bytes(events) + b"data: [DONE]\n\n")
             return
-        await exchange.send_events(events)
+        await exchange.send_events(bytes(events))

@@ -1,13 +1,17 @@
 """What a choice gains → SGLang's output object: all of it so far, each time."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
-from frontend.api.logprobs import Score, TokenTexts, scores
+from frontend.api.json_pieces import Rows
+from frontend.api.logprobs import Score, Scored, TokenTexts, each_score
 from frontend.api.native.schemas import GenerateRequest
 from frontend.generation import Choice
 from frontend.text.gain import Gain
+from protocol.replies import Logprobs
 from protocol.tokens import count_tokens, unpack_tokens
 
 
@@ -26,20 +30,20 @@ class OutputWriter:
         self._texts = texts
         self._started_s = started_s
         self._text = ""
+        self._scored: dict[str, list[tuple[bytes, Sequence[Logprobs]]]] = {}
+        """Of a whole answer: by side, tokens (packed u32) with their log probabilities, which become rows when they are sent."""
         self._told: dict[str, list[Any]] = {}
-        """Log probabilities so far, under SGLang's names; kept, since each output repeats them all."""
-        if request.return_logprob:
-            self._tell("output", ())
+        """Of a stream: rows so far, under SGLang's names; kept, since each output repeats them all."""
+        self._start = -1 if request.logprob_start_len is None else request.logprob_start_len
 
     def add(self, gain: Gain) -> None:
         """Take what came next."""
         self._text += gain.text
         if not self._request.return_logprob:
             return
-        start = self._request.logprob_start_len
-        if gain.prompt_logprobs is not None and start is not None and start >= 0:
-            self._tell("input", list(scores(self._prompt, [gain.prompt_logprobs]))[start:])
-        self._tell("output", scores(gain.token_ids, gain.logprobs))
+        if gain.prompt_logprobs is not None and self._start >= 0:
+            self._add("input", [(self._prompt, [gain.prompt_logprobs])])
+        self._add("output", [(gain.token_ids, gain.logprobs)])
 
     def output(self, choice: Choice, index: int | None = None) -> dict[str, Any]:
         """The output so far.
@@ -62,14 +66,33 @@ class OutputWriter:
         }
         if choice.finish_reason is not None:
             info["e2e_latency"] = time.monotonic() - self._started_s
-        return info | self._told
+        if self._request.stream:
+            return info | self._told
+        for side, scored in self._scored.items():
+            info |= {name: Rows(partial(make, side, scored)) for name, make in self._columns(side).items()}
+        return info
 
-    def _tell(self, side: str, of: Iterable[Score]) -> None:
-        tokens = self._told.setdefault(f"{side}_token_logprobs", [])
-        tops = self._told.setdefault(f"{side}_top_logprobs", []) if self._request.top_logprobs_num else []
-        for score in of:
-            tokens.append(self._entry(score.token_id, score.logprob))
-            tops.append(None if score.logprob is None else [self._entry(token_id, logprob) for token_id, logprob in score.top])
+    def _add(self, side: str, scored: Scored) -> None:
+        if not self._request.stream:
+            self._scored.setdefault(side, []).extend(scored)
+            return
+        for name, make in self._columns(side).items():
+            self._told.setdefault(name, []).extend(make(side, scored))
+
+    def _columns(self, side: str) -> dict[str, Callable[[str, Scored], Iterator[Any]]]:
+        """What is told of a side, under SGLang's names."""
+        columns: dict[str, Callable[[str, Scored], Iterator[Any]]] = {f"{side}_token_logprobs": self._tokens}
+        return columns | {f"{side}_top_logprobs": self._tops} if self._request.top_logprobs_num else columns
+
+    def _tokens(self, side: str, scored: Scored) -> Iterator[list[Any]]:
+        return (self._entry(score.token_id, score.logprob) for score in self._asked(side, scored))
+
+    def _tops(self, side: str, scored: Scored) -> Iterator[list[list[Any]] | None]:
+        for score in self._asked(side, scored):
+            yield None if score.logprob is None else [self._entry(token_id, logprob) for token_id, logprob in score.top]
+
+    def _asked(self, side: str, scored: Scored) -> Iterator[Score]:
+        return islice(each_score(scored), self._start if side == "input" else 0, None)
 
     def _entry(self, token_id: int, logprob: float | None) -> list[Any]:
         return [logprob, token_id, None if self._texts is None else self._texts.text(token_id)]

@@ -5,6 +5,7 @@ from typing import Any, Final
 from frontend.api.blocks import Block
 from frontend.api.chunks import Usage
 from frontend.api.custom_tools import custom_input
+from frontend.api.json_pieces import Rows
 from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
 from frontend.generation import Choice
@@ -85,7 +86,7 @@ class Items:
         """Whether it is a call of a custom tool."""
         return block.call is not None and self._offered.name_of(block.call.name).kind == "custom"
 
-    def item(self, block: Block, status: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+    def item(self, block: Block, status: str, logprobs: list[dict[str, Any]] | Rows) -> dict[str, Any]:
         """A block as an output item.
 
         Args:
@@ -108,7 +109,7 @@ class Items:
         return {"type": "function_call", **head, **known_as, "arguments": arguments}
 
 
-def part_of(block: Block, text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+def part_of(block: Block, text: str, logprobs: list[dict[str, Any]] | Rows) -> dict[str, Any]:
     """The one content part of a text or thinking."""
     if block.kind == "text":
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}

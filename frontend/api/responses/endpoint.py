@@ -1,6 +1,7 @@
 """POST /v1/responses, without a store."""
 
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -8,7 +9,8 @@ import msgspec
 from frontend.api.blocks import blocks_of
 from frontend.api.chat import ChatRun, start_chat
 from frontend.api.exchange import Exchange
-from frontend.api.logprobs import TokenTexts, chat_logprobs
+from frontend.api.json_pieces import Rows, send_in_pieces
+from frontend.api.logprobs import TokenTexts, chat_logprobs, chat_rows
 from frontend.api.param_names import params_named
 from frontend.api.parsing import BodyParser
 from frontend.api.responses.answers import Items, finished_fields, head_of, status_of
@@ -25,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def responses(exchange: Exchange, runner: Runner) -> None:
     """Answer one request for a response, as a whole or streamed."""
-    request = _parser.parse(await exchange.read_body(), ignored=exchange.ignored)
+    request = await _parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, runner, request))
 
@@ -33,13 +35,16 @@ async def responses(exchange: Exchange, runner: Runner) -> None:
 async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest) -> None:
     writer: ResponseStream | None = None
     with params_named(PARAM_NAMES):
-        offered = OfferedTools(request.tools or (), exchange.ignored)
+        offered = await exchange.in_proportion(partial(OfferedTools, request.tools or (), exchange.ignored))
         if request.stream:
             head = head_of(request, exchange.request_id, int(time.time()))
             # A comment may begin the stream before a worker is found.
             exchange.errors = writer = ResponseStream(head, Items(exchange.request_id, offered))
-        run = await start_chat(exchange, runner, chat_of(request, offered, exchange.ignored))
+        chat = await exchange.in_proportion(partial(chat_of, request, offered, exchange.ignored))
+        run = await start_chat(exchange, runner, chat, repeats=writer is not None)
     try:
+        if exchange.is_large:
+            await exchange.keep_only(request, chat.messages, [] if isinstance(request.input, str) else request.input)
         if writer is not None:
             await _stream(exchange, writer, run)
         else:
@@ -51,15 +56,19 @@ async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest)
 async def _whole(exchange: Exchange, request: ResponsesRequest, run: ChatRun, offered: OfferedTools) -> None:
     (answer,) = await run.generation.finish()
     choice = run.generation.choices[0]
-    told: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] | Rows = []
     if wants_logprobs(request):
-        told = chat_logprobs(TokenTexts(run.served, as_ids=False), answer.scored)["content"]
+        told = Rows(partial(chat_rows, TokenTexts(run.served, as_ids=False), answer.scored))
     status = "completed" if status_of(choice) == "completed" else "incomplete"
     blocks = blocks_of(answer.reasoning, answer.text, answer.calls)
     items = Items(exchange.request_id, offered)
     output = [items.item(block, status if block is blocks[-1] else "completed", told) for block in blocks]
     head = head_of(request, exchange.request_id, int(time.time()))
-    await exchange.send_json(200, _encode(head | finished_fields(choice, output, usage_of(run.generation, run.prompt_tokens, 1))))
+    body = head | finished_fields(choice, output, usage_of(run.generation, run.prompt_tokens, 1))
+    if told:
+        await send_in_pieces(exchange, body)
+    else:
+        await exchange.send_json(200, await exchange.in_proportion(partial(_encode, body)))
 
 
 async def _stream(exchange: Exchange, writer: ResponseStream, run: ChatRun) -> None:
@@ -69,13 +78,17 @@ async def _stream(exchange: Exchange, writer: ResponseStream, run: ChatRun) -> N
     def logprobs(gain: Gain) -> list[dict[str, Any]]:
         return chat_logprobs(texts, [(gain.token_ids, gain.logprobs)])["content"] if gain.token_ids else []
 
-    events = b""
+    events, begun = b"", False
     while True:
         moved = await run.generation.advance()
-        events += writer.begin() + b"".join([writer.gained(gain, logprobs(gain)) for _, gain in moved])
+        # The first and last events repeat the request's instructions and tools.
+        events += await exchange.in_proportion(writer.begin) if not begun else b""
+        events += b"".join([writer.gained(gain, logprobs(gain)) for _, gain in moved])
+        begun = True
         if not run.generation.running:
             usage = usage_of(run.generation, run.prompt_tokens, 1)
-            await exchange.end_events(events + writer.end(run.generation.choices[0], usage))
+            end = await exchange.in_proportion(partial(writer.end, run.generation.choices[0], usage))
+            await exchange.end_events(events + end)
             return
         if events:
             await exchange.send_events(events)

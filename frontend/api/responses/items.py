@@ -75,17 +75,25 @@ def messages_of(instructions: str | None, given: str | Sequence[dict[str, Any]],
         UnsupportedParameter: an item or a part of it is of a type that is not served, named with its place.
         InvalidRequest: an item is malformed.
     """
-    messages: list[dict[str, Any]] = []
-    if instructions:
-        messages.append({"role": "system", "content": instructions})
     if isinstance(given, str):
-        return [*messages, {"role": "user", "content": given}]
+        return [*_instructing([instructions or ""]), {"role": "user", "content": given}]
+    leading = [instructions or ""]
+    messages: list[dict[str, Any]] = []
     for at, raw in enumerate(given):
         if raw.get("type") in _LEFT_OUT:
             ignored.add(f"input.{raw['type']}", "no such tool runs here", param=f"input[{at}].type")
             continue
-        _add(messages, _item(raw, f"input[{at}]"), f"input[{at}]", instructed=bool(instructions))
-    return messages
+        item = _item(raw, f"input[{at}]")
+        if instructions and not messages and isinstance(item, _Message) and item.role in ("system", "developer"):
+            leading.append(_text(item.content, f"input[{at}].content"))
+        else:
+            _add(messages, item, f"input[{at}]")
+    return [*_instructing(leading), *messages]
+
+
+def _instructing(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The system's message, if there is one."""
+    return [{"role": "system", "content": "\n\n".join(texts)}] if texts[0] else []
 
 
 def _item(raw: dict[str, Any], param: str) -> _Item:
@@ -99,7 +107,7 @@ def _item(raw: dict[str, Any], param: str) -> _Item:
         raise InvalidRequest(f"Invalid input item: {reason}.", param=param + at) from None
 
 
-def _add(messages: list[dict[str, Any]], item: _Item, param: str, *, instructed: bool) -> None:
+def _add(messages: list[dict[str, Any]], item: _Item, param: str) -> None:
     if isinstance(item, _FunctionCallOutput):
         messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _text(item.output, f"{param}.output")})
     elif isinstance(item, _FunctionCall | _CustomToolCall):
@@ -114,11 +122,7 @@ def _add(messages: list[dict[str, Any]], item: _Item, param: str, *, instructed:
     elif item.role == "assistant":
         _turn(messages, past=("content", "tool_calls"))["content"] = _text(item.content, f"{param}.content")
     else:
-        text = _text(item.content, f"{param}.content")
-        if instructed and len(messages) == 1 and item.role in ("system", "developer"):
-            messages[0]["content"] += "\n\n" + text
-        else:
-            messages.append({"role": item.role, "content": text})
+        messages.append({"role": item.role, "content": _text(item.content, f"{param}.content")})
 
 
 def _turn(messages: list[dict[str, Any]], *, past: Sequence[str]) -> dict[str, Any]:

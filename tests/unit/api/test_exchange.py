@@ -1,19 +1,26 @@
 """One exchange against an ASGI server made of lists and events."""
 
 import asyncio
+import gc
 import gzip
 import json
+import threading
+import time
+import weakref
 from collections.abc import Awaitable, Callable, Container, MutableMapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from frontend.api import exchange as subject
+from frontend.api import incoming_body
 from frontend.api.body_budget import BodyBudget
 from frontend.api.exchange import Exchange
 from frontend.api.ignored import Ignored
 from protocol.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     ClientGone,
     DeadlineExceeded,
     InternalFault,
@@ -362,3 +369,87 @@ async def test_what_has_ended_cannot_be_cut_off() -> None:
     assert await server.answer(read_and_answer) is None
     server.exchange.cut_off(ShuttingDown("bye"))
     assert server.starts == [200]
+
+
+class Slow:
+    """A body that is arriving, into whose place others come."""
+
+    def __init__(self, budget: BodyBudget, size_bytes: int, moved_at: float) -> None:
+        self.size_bytes, self.moved_at = size_bytes, moved_at
+        self.budget = budget
+        budget.take(size_bytes)
+        budget.arriving.add(self)
+
+    def give_up(self) -> None:
+        self.budget.arriving.discard(self)
+        self.budget.give(self.size_bytes)
+        self.size_bytes = 0
+
+
+def test_who_holds_most_for_the_longest_silence_makes_room() -> None:
+    budget = BodyBudget(1_000)
+    large, small, recent = Slow(budget, 500, 0.0), Slow(budget, 10, 0.0), Slow(budget, 490, time.monotonic())
+    budget.take(400)
+    assert (large.size_bytes, small.size_bytes, recent.size_bytes) == (0, 10, 490)
+    budget.take(100, recent)
+    with pytest.raises(Overloaded):  # nobody but itself is left
+        budget.take(600, recent)
+    assert small.size_bytes == 0
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming_body, "PROGRESS_S_MAX", 0.02)
+    server = Server([b"{"])
+    server._messages[0]["more_body"] = True
+    error = await server.answer(read_and_answer)
+    assert (type(error), server.starts) == (BodyTooSlow, [408])
+    assert (b"connection", b"close") in server.sent[0]["headers"]
+    assert server.all_given_back()
+
+
+async def test_an_error_keeps_nothing_of_its_request() -> None:
+    server = Server([b"{}"])
+
+    class Held:
+        pass
+
+    held: list[weakref.ref[Held]] = []
+
+    async def fail(exchange: Exchange) -> None:
+        request = Held()
+        held.append(weakref.ref(request))
+        try:
+            raise ValueError
+        except ValueError as cause:
+            raise InvalidRequest("no") from cause
+
+    gc.disable()
+    try:
+        error = await server.answer(fail)
+        assert isinstance(error, InvalidRequest)
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+async def test_what_is_done_with_a_large_body_leaves_its_place_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "LARGE_BYTES", 10)
+    messages = [{"role": "user"}]
+
+    class Request(msgspec.Struct):
+        messages: list[dict[str, str]]
+
+    server = Server([b" " * 90], budget_bytes=100)
+
+    async def work(exchange: Exchange) -> None:
+        await exchange.read_body()
+        thread = await exchange.in_proportion(threading.get_ident)
+        assert thread != threading.get_ident()
+        await exchange.keep_only(Request(messages), messages)
+        server.budget.take(80)
+        server.budget.give(80)
+        await exchange.send_json(200, b"{}")
+
+    assert await server.answer(work) is None
+    assert not messages
+    assert server.all_given_back()

@@ -11,10 +11,9 @@ from frontend.api.chat import check_chat
 from frontend.api.ignored import REFUSING
 from frontend.api.messages import check_messages
 from frontend.api.schemas import ChatCompletionRequest
-from frontend.api.worker_chats import ask_for_chat
+from frontend.api.worker_chats import chat_for_worker
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.membership import ModelCard
-from protocol.replies import Tokenized
 
 USER = {"role": "user", "content": "hi"}
 
@@ -117,16 +116,10 @@ def test_an_empty_message_of_the_assistant_at_the_end_is_where_the_answer_begins
 
 
 @pytest.mark.parametrize("arguments", ["{", "null", None, '{"a": 1}'])
-async def test_workers_are_told_arguments_as_objects(arguments: str | None) -> None:
-    class Worker:
-        async def encode_chat(self, chat: bytes) -> Tokenized:
-            self.chat = msgspec.json.decode(chat)
-            return Tokenized("q", b"")
-
-    worker = Worker()
+def test_workers_are_told_arguments_as_objects(arguments: str | None) -> None:
     messages = [dict(USER), said(tool_calls=[{"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}])]
     card = ModelCard(name="m", context_length=64, vocab_size=8, eos_token_ids=[0], files=[], tokenizes=True)
-    await ask_for_chat(worker, card, ChatCompletionRequest(model="m", messages=messages))  # pyright: ignore[reportArgumentType]
-    assert worker.chat["messages"][0] == USER
-    (call,) = worker.chat["messages"][1]["tool_calls"]
+    told = msgspec.json.decode(chat_for_worker(card, ChatCompletionRequest(model="m", messages=messages)))
+    assert told["messages"][0] == USER
+    (call,) = told["messages"][1]["tool_calls"]
     assert call["function"]["arguments"] == ({"a": 1} if arguments == '{"a": 1}' else {})

@@ -22,6 +22,13 @@ CARD = ModelCard(name="m", context_length=64, vocab_size=8, eos_token_ids=[0], f
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
+class Small:
+    """An exchange whose body is small."""
+
+    async def in_proportion(self, work):
+        return work()
+
+
 class Worker:
     """Answers every question with three tokens and a stop."""
 
@@ -46,7 +53,7 @@ async def test_a_chat_is_asked_for_with_all_that_says_something_of_its_prompt() 
     worker = Worker()
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     request = chat(tools=tools, tool_choice="auto", chat_template_kwargs={"enable_thinking": False}, temperature=0.5, stop=["x"])
-    assert await chat_prompt(served(worker), request) == pack_tokens([1, 2, 3])
+    assert await chat_prompt(Small(), served(worker), request) == pack_tokens([1, 2, 3])
     (asked,) = worker.asked
     assert (asked.model, asked.text) == ("m", "")
     assert msgspec.json.decode(asked.chat) == {
@@ -60,9 +67,9 @@ async def test_a_chat_is_asked_for_with_all_that_says_something_of_its_prompt() 
 async def test_what_is_refused_without_the_worker_is_not_asked() -> None:
     worker = Worker()
     with pytest.raises(InvalidRequest, match="must not set 'messages'"):
-        await chat_prompt(served(worker), chat(chat_template_kwargs={"messages": "x"}))
+        await chat_prompt(Small(), served(worker), chat(chat_template_kwargs={"messages": "x"}))
     with pytest.raises(ContextOverflow):
-        await chat_prompt(served(worker), chat(messages=[{"role": "user", "content": "x" * 500_000}]))
+        await chat_prompt(Small(), served(worker), chat(messages=[{"role": "user", "content": "x" * 500_000}]))
     with pytest.raises(InvalidRequest):
         check_chat(chat(messages=[{"role": "user"}]))
     assert not worker.asked
