@@ -29,7 +29,9 @@ def turned_away(registry: Registry, identity: bytes, hello: Hello, now: float) -
     if known is None or now - known.heard_at > WORKER_SILENT_S_MAX:
         return None
     if known.hello.epoch != hello.epoch:
-        log.error("two workers go by the name %s; the second is sent away", hello.worker_id)
+        if not known.has_double:
+            log.error("two workers go by the name %s; the second is sent away as long as the first is here", hello.worker_id)
+            known.has_double = True
         return Refused(f"another worker goes by the name {hello.worker_id!r}", pause_s=DUPLICATE_PAUSE_S)
     if hello.way in (0, known.hello.way):
         return None

@@ -59,6 +59,8 @@ class Worker:
         self.subscriptions: list[Subscription] = []
         """Its KV events, one of each node of its engine; none if it publishes none, or none are wanted."""
         self.relay = RelayCounts()
+        self.has_double = False
+        """It was said that another worker goes by its name; that one asks again every few seconds."""
         self.other_ways: list[bytes] = []
         """Its further connections, the last few that said Hello."""
 
