@@ -177,12 +177,12 @@ class FrontendLink:
 
     def _keep_quiet(self, message: Refused | AnotherWay) -> None:
         """We are not taken in over this connection: do not ask again for as long as that says."""
-        reason = message.reason if isinstance(message, Refused) else ""
-        if reason and reason != self.refusal:  # it says so again with every try
-            log.error("frontend %s refuses us, and is asked again until it does not: %s", self.address, reason)
-        elif not reason:
+        refusal = message.reason if isinstance(message, Refused) else ""
+        if not refusal:
             log.debug("the frontend at %s has us over another connection", self.address)
-        self.refusal = reason
+        elif refusal != self.refusal:  # it says so again with every try
+            log.error("frontend %s refuses us, and is asked again until it does not: %s", self.address, refusal)
+        self.refusal = refusal
         self._quiet_until = self._loop.time() + message.pause_s
         self._introduced = self.accepted = False
 
