@@ -49,7 +49,7 @@ def set_grammar_patience() -> None:
     os.environ.setdefault("SGLANG_GRAMMAR_MAX_POLL_ITERATIONS", str(_POLLS_MAX))
 
 
-class _Lane:
+class Lane:
     """Grammars that are given the same time.
 
     Args:
@@ -114,8 +114,8 @@ class GrammarGuard:
         self._process = TrialProcess(manager)
         self._verdicts: OrderedDict[_Key, Verdict] = OrderedDict()
         self._trials: dict[_Key, _Trial] = {}
-        self._quick = _Lane(QUICK_CPU_S, at_once=2, inside_max=TRIALS_MAX)
-        self._slow = _Lane(SLOW_CPU_S, at_once=1, inside_max=SLOW_MAX)
+        self._quick = Lane(QUICK_CPU_S, at_once=2, inside_max=TRIALS_MAX)
+        self._slow = Lane(SLOW_CPU_S, at_once=1, inside_max=SLOW_MAX)
 
     def warm_up(self) -> None:
         """Have the process ready by the time that somebody has a grammar."""
