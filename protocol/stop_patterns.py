@@ -238,7 +238,8 @@ class PatternAutomaton:
                 first, last = first | branch.first, last | branch.last
             return _Fragment(first, last, any(branch.optional for branch in branches))
         if kind in _REPEATS:
-            return self._repeat(*value, flags)
+            least, most, inner = value
+            return self._repeat(least, most, inner, flags)
         raise _RefusedError("refers to other matches or looks around, which is not allowed here")
 
     def _repeat(self, least: int, most: int, inner: Any, flags: int) -> _Fragment:

@@ -51,7 +51,7 @@ def set_grammar_defaults() -> None:
     os.environ.setdefault("SGLANG_MAX_THINK_TOKENS", str(2**31 - 1))
 
 
-class _Lane:
+class Lane:
     """Grammars that are given the same time.
 
     Args:
@@ -116,8 +116,8 @@ class GrammarGuard:
         self._process = TrialProcess(manager)
         self._verdicts: OrderedDict[_Key, Verdict] = OrderedDict()
         self._trials: dict[_Key, _Trial] = {}
-        self._quick = _Lane(QUICK_CPU_S, at_once=2, inside_max=TRIALS_MAX)
-        self._slow = _Lane(SLOW_CPU_S, at_once=1, inside_max=SLOW_MAX)
+        self._quick = Lane(QUICK_CPU_S, at_once=2, inside_max=TRIALS_MAX)
+        self._slow = Lane(SLOW_CPU_S, at_once=1, inside_max=SLOW_MAX)
 
     def warm_up(self) -> None:
         """Have the process ready by the time that somebody has a grammar."""
