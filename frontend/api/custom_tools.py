@@ -106,8 +106,9 @@ def _choice(choice: Any) -> Any:
         return {"type": "function", "function": choice.get("custom")}
     allowed: Any = cast("dict[str, Any]", choice).get("allowed_tools") if isinstance(choice, dict) else None
     if not isinstance(allowed, dict) or not isinstance(tools := cast("dict[str, Any]", allowed).get("tools"), list):
-        return choice
-    return {**choice, "allowed_tools": {**allowed, "tools": [_choice(tool) for tool in cast("list[Any]", tools)]}}
+        return cast("Any", choice)
+    told: dict[str, Any] = {**allowed, "tools": [_choice(tool) for tool in cast("list[Any]", tools)]}
+    return cast("dict[str, Any]", choice) | {"allowed_tools": told}
 
 
 def told_call(call: ToolCall, names: frozenset[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jinja2 import pass_context
 from jinja2.exceptions import SecurityError
@@ -120,7 +120,7 @@ def _weigh(context: BudgetedContext, operands: Iterable[Any]) -> None:
 def _counted(context: BudgetedContext, values: Any) -> Any:
     """The values, or what an iterator gives, taken turn by turn: nobody knows how much that is."""
     if isinstance(values, list | tuple | dict | set | str | bytes):
-        return values
+        return cast("Any", values)
     found: list[Any] = []
     for value in values:
         context.budget.turn()

@@ -79,7 +79,7 @@ class Budget:
         weight, waiting = 0, [value]
         while waiting:
             one = waiting.pop()
-            kind = type(one)
+            kind = cast("type[Any]", type(one))
             weight += 1
             if kind is str:
                 weight += len(one) // CHARS_PER_WEIGHT
@@ -121,10 +121,10 @@ class BudgetedContext(Context):
     def added(self, left: Any, right: Any) -> Any:
         """What + gives."""
         if isinstance(left, str):
-            self.budget.make(len(left) + len(cast("str", right)) if isinstance(right, str) else 0)
+            self.budget.make(len(left) + len(right) if isinstance(right, str) else 0)
         elif isinstance(left, list | tuple):
             self.budget.make(POINTER_BYTES * (len(cast("list[Any]", left)) + len(right)))
-        return left + right
+        return cast("Any", left) + right
 
     def joined(self, values: tuple[Any, ...]) -> str:
         """What ~ gives."""
