@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.security.bystander import Bystander
+from tests.security.another_user import AnotherUser
 from tests.security.inflated import Attack, attack
 from tests.security.probed_fleet import HELD_FLOOR_BYTES, HELD_SIZES_MAX, ProbedFleet
 
@@ -55,7 +55,7 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_nobody_waits_for_it(probed: ProbedFleet, name: str) -> None:
-    with Bystander(probed):
+    with AnotherUser(probed.fleet):
         measured = probed.send(BODIES[name])
     assert measured.status in (200, 400), measured
     assert measured.own_pause_s < OWN_PAUSE_S_MAX, measured
@@ -63,7 +63,7 @@ def test_nobody_waits_for_it(probed: ProbedFleet, name: str) -> None:
 
 
 def test_requests_of_the_fuzzer_do_neither(probed: ProbedFleet) -> None:
-    with Bystander(probed):
+    with AnotherUser(probed.fleet):
         for seed in range(40):
             one = attack(seed, bytes_max=8_000_000)
             measured = probed.send(one)

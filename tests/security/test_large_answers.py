@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.security.bystander import Bystander
+from tests.security.another_user import AnotherUser
 from tests.security.probed_fleet import ProbedFleet
 
 OWN_PAUSE_S_MAX = 0.5
@@ -20,7 +20,7 @@ def chat(**fields: Any) -> bytes:
 
 
 def test_many_log_probabilities_stop_nobody(probed: ProbedFleet) -> None:
-    with Bystander(probed):
+    with AnotherUser(probed.fleet):
         probed.begin()
         status, answer = probed.post("/v1/chat/completions", chat(n=32))
         measured = probed.measured()
@@ -73,15 +73,16 @@ def test_generate_tells_whole_answers_in_pieces(probed: ProbedFleet) -> None:
     ],
 )  # fmt: skip
 def test_what_would_be_too_much_is_refused_before_any_work(probed: ProbedFleet, path: str, asked: dict[str, Any]) -> None:
-    with Bystander(probed):
+    with AnotherUser(probed.fleet):
         status, answer = probed.post(path, json.dumps(asked).encode())
     assert status == 400
     assert b"log probabilities" in answer
 
 
 def test_copies_of_what_all_choices_share_are_counted(probed: ProbedFleet) -> None:
-    tool = {"type": "function", "function": {"name": "f", "description": "x" * 700_000, "parameters": {"type": "object"}}}
-    asked = {**CHAT, "n": 128, "max_tokens": 1, "tools": [{**tool, "defer_loading": True}], "tool_choice": "required"}
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * 523_000, "parameters": {"type": "object"}}}
+    messages = [{"role": "user", "content": "hello " * 1_000}]
+    asked = {**CHAT, "messages": messages, "n": 128, "max_tokens": 1, "tools": [{**tool, "defer_loading": True}], "tool_choice": "required"}
     status, answer = probed.post("/v1/chat/completions", json.dumps(asked).encode())
     assert status == 400
     assert json.loads(answer)["error"]["param"] == "n"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.security.bystander import Bystander
+from tests.security.another_user import AnotherUser
 from tests.security.probed_fleet import ProbedFleet
 
 BUDGET_BYTES = 8_000_000
@@ -47,7 +47,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def test_bodies_without_their_last_byte_make_room_and_are_given_up(probed: ProbedFleet) -> None:
-    with Bystander(probed) as other:
+    with AnotherUser(probed.fleet) as other:
         held = [unended(probed, HELD_BYTES, HELD_BYTES + 1) for _ in range(12)]
         other.wait_for_another()
         # Larger than all that is left: those that still arrive make room.
@@ -56,7 +56,7 @@ def test_bodies_without_their_last_byte_make_room_and_are_given_up(probed: Probe
         answers = [answer(connection) for connection in held]
     assert {said.split(b" ")[1] for said in answers} == {b"503", b"408"}
     assert all(b"connection: close" in said for said in answers)
-    with Bystander(probed) as other:  # everything was given back
+    with AnotherUser(probed.fleet) as other:  # everything was given back
         assert probed.post("/v1/chat/completions", json.dumps(chat).encode() + b" " * (BUDGET_BYTES - 100_000))[0] == 200
 
 
@@ -76,7 +76,7 @@ def test_a_long_answer_does_not_hold_the_room_of_its_body(probed: ProbedFleet) -
     for connection in connections:
         connection.sendall(streaming + b" " * 3_500_000)
         assert b"HTTP/1.1 200" in connection.recv(1_000)  # it streams, which frees its room for the next
-    with Bystander(probed):
+    with AnotherUser(probed.fleet):
         pass
     for connection in connections:
         connection.close()

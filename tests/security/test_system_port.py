@@ -25,6 +25,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, in
     fleet.frontend()
     worker = fleet.worker(*SIM, "--system-port", str(port))
     fleet.wait_for_workers(1)
+    fleet.wait_until(lambda: _ask(port, "/ready")[0] == 200, "the worker knows that it was taken in")
     yield fleet, port, worker.popen.pid
     fleet.stop()
 

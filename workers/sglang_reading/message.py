@@ -97,7 +97,7 @@ class Parsed:
 
     def _show(self, text: str, *, last: bool) -> list[Part]:
         if self._gave_up:
-            self._unseen.take(text, "", called=False)
+            self._unseen.take(text, "", called=False, name="")
         if self._stream is None or (self._waits and _MAY_BEGIN_CALL.search(text) is None):
             return []
         texts = self._text if self._waits else [text]  # cut as it came, on which the parser of streams depends
@@ -123,7 +123,7 @@ class Parsed:
         """The parsers of streams get no more: what they have not taken is unseen, unless it is still thinking, which has no calls."""
         self._stream, self._gave_up = None, stream.in_answer
         if stream.in_answer:
-            self._unseen.take("".join(self._text)[stream.taken_chars :], "", called=False)
+            self._unseen.take("".join(self._text)[stream.taken_chars :], "", called=False, name="")
 
 
 class Parsers:
