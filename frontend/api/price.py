@@ -17,37 +17,46 @@ COPIES_BYTES_MAX: Final = 64 * 1024 * 1024
 """Prompts, tools and grammars of all choices: each choice is a request with its own copy. 128 times a prompt of 128k tokens."""
 
 
-def check_price(requests: Sequence[Generate], *, repeats: bool) -> None:
+def check_price(requests: Sequence[Generate], *, open_ended: bool, repeats: bool) -> int | None:
     """Refuse what would hold or make too much.
 
     Args:
         requests: one for each choice.
+        open_ended: the client leaves it to us how long an answer may be.
         repeats: the answer tells log probabilities again and again.
+    Returns:
+        How many new tokens a choice may have at most, if fewer than it says.
     Raises:
         InvalidRequest: naming what can be made smaller.
     """
-    first = requests[0]
     if len(requests) > 1:
-        copied = sum(len(request.token_ids) for request in requests)
-        each = 0 if first.reading is None else len(first.reading.chat)
-        each += 0 if first.grammar is None else len(first.grammar.text)
-        copied += each * len(requests)
-        if copied > COPIES_BYTES_MAX:
-            raise InvalidRequest(
-                f"The {len(requests)} choices of this request take {copied} bytes, each with its own copy of prompt and tools;"
-                f" at most {COPIES_BYTES_MAX} are allowed. Ask for fewer at once.",
-                param="n",
-            )
-    wanted = first.logprobs
+        _check_copies(requests)
+    wanted = requests[0].logprobs
     if wanted is None:
-        return
-    tokens = sum(request.sampling.max_new_tokens for request in requests)
-    if wanted.of_prompt:
-        tokens += sum(count_tokens(request.token_ids) for request in requests)
-    scores, most = tokens * (wanted.top + 1), REPEATED_SCORES_MAX if repeats else SCORES_MAX
-    if scores > most:
+        return None
+    most = (REPEATED_SCORES_MAX if repeats else SCORES_MAX) // (wanted.top + 1)
+    of_prompts = sum(count_tokens(request.token_ids) for request in requests) if wanted.of_prompt else 0
+    tokens = sum(request.sampling.max_new_tokens for request in requests) + of_prompts
+    if tokens <= most:
+        return None
+    each = (most - of_prompts) // len(requests)
+    if open_ended and each > 0:
+        return each
+    raise InvalidRequest(
+        f"This request asks for up to {tokens * (wanted.top + 1)} log probabilities ({tokens} tokens, {wanted.top} alternatives beside"
+        f" each); {'this form of stream' if repeats else 'one answer'} tells those of {most} tokens. Lower max_tokens, or ask for fewer.",
+        param="logprobs",
+    )
+
+
+def _check_copies(requests: Sequence[Generate]) -> None:
+    first = requests[0]
+    shared = 0 if first.reading is None else len(first.reading.chat)
+    shared += 0 if first.grammar is None else len(first.grammar.text)
+    copied = sum(len(request.token_ids) for request in requests) + shared * len(requests)
+    if copied > COPIES_BYTES_MAX:
         raise InvalidRequest(
-            f"This request asks for up to {scores} log probabilities ({tokens} tokens, {wanted.top} alternatives beside each);"
-            f" at most {most} are told in {'this form of stream' if repeats else 'one answer'}. Set or lower max_tokens, or ask for fewer.",
-            param="logprobs",
+            f"The {len(requests)} choices of this request take {copied} bytes, each with its own copy of prompt and tools;"
+            f" at most {COPIES_BYTES_MAX} are allowed. Ask for fewer at once.",
+            param="n",
         )

@@ -17,7 +17,7 @@ from frontend.api.price import check_price
 from frontend.api.promises import promise_of
 from frontend.api.readings import answer_grammar, reading_of
 from frontend.api.request_id import new_request_id
-from frontend.api.sampling import output_rules, priority_of, sampling_for, sampling_of_choice
+from frontend.api.sampling import output_rules, priority_of, sampling_for, sampling_of_choice, shortened, tokens_asked
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.conforming.validator import Validator
 from frontend.embeddings import Embeddings
@@ -150,7 +150,9 @@ class Runner:
         adapter = self.adapter(request.model, request.lora_path, entry)
         make = partial(self._requests, exchange, entry, adapter, request, prompts)
         requests = await exchange.in_proportion(make) if exchange.is_large else make()
-        check_price([each for each, _ in requests], repeats=repeats)
+        most = check_price([each for each, _ in requests], open_ended=tokens_asked(request) is None, repeats=repeats)
+        if most is not None:
+            requests = [(shortened(each, most), route) for each, route in requests]
         promise = promise_of(request, requests[0][0].grammar, self._validator, exchange.request_id)
         generation = Generation(self._mesh, entry, self._recovery, promise)
         exchange.abort_work, exchange.generation = generation.abort, generation

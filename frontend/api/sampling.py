@@ -12,7 +12,7 @@ from frontend.text.output import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX, STOPS_CHARS_MAX, STOPS_MAX
 from protocol.membership import ModelCard
-from protocol.requests import Sampling
+from protocol.requests import Generate, Sampling
 from protocol.stop_patterns import pattern_automaton
 
 T = TypeVar("T")
@@ -118,11 +118,21 @@ def _listed(stop: str | list[str] | None) -> list[str]:
     return [stop] if isinstance(stop, str) else stop
 
 
+def shortened(request: Generate, new_tokens_max: int) -> Generate:
+    """The request with no more new tokens than that."""
+    sampling = request.sampling
+    most = min(sampling.max_new_tokens, new_tokens_max)
+    return replace(request, sampling=replace(sampling, max_new_tokens=most, min_new_tokens=min(sampling.min_new_tokens, most)))
+
+
+def tokens_asked(request: ChatCompletionRequest | CompletionRequest) -> int | None:
+    """What the client says of the length of an answer, under whichever name."""
+    return request.max_completion_tokens or request.max_tokens if isinstance(request, ChatCompletionRequest) else request.max_tokens
+
+
 def _max_new_tokens(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int) -> int:
-    if isinstance(request, ChatCompletionRequest):
-        asked, default, param = request.max_completion_tokens or request.max_tokens, None, "messages"
-    else:
-        asked, default, param = request.max_tokens, COMPLETION_TOKENS_DEFAULT, "prompt"
+    asked = tokens_asked(request)
+    default, param = (None, "messages") if isinstance(request, ChatCompletionRequest) else (COMPLETION_TOKENS_DEFAULT, "prompt")
     room = card.context_length - prompt_tokens
     if room < 1 or (asked is not None and asked > room):
         raise ContextOverflow.of(

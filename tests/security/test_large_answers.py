@@ -15,6 +15,9 @@ HELD_BYTES_MAX = 150_000_000
 CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "ignore_eos": True}
 
 
+REPEATING = {"model": "demo", "input": "x", "stream": True, "include": ["message.output_text.logprobs"], "top_logprobs": 20}
+
+
 def chat(**fields: Any) -> bytes:
     return json.dumps({**CHAT, "max_tokens": 200, "min_tokens": 200, "logprobs": True, "top_logprobs": 20, **fields}).encode()
 
@@ -64,10 +67,10 @@ def test_generate_tells_whole_answers_in_pieces(probed: ProbedFleet) -> None:
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
-        ("/v1/chat/completions", {**CHAT, "n": 128, "logprobs": True, "top_logprobs": 20}),
+        ("/v1/chat/completions", {**CHAT, "n": 128, "max_tokens": 1_489, "logprobs": True, "top_logprobs": 20}),
         ("/v1/completions", {"model": "demo", "prompt": [[1]] * 1_000, "max_tokens": 4_001, "logprobs": 0}),
         ("/v1/completions", {"model": "demo", "prompt": [1] * 32_000, "n": 128, "max_tokens": 1, "echo": True, "logprobs": 1}),
-        ("/v1/responses", {"model": "demo", "input": "x", "stream": True, "include": ["message.output_text.logprobs"], "top_logprobs": 20}),
+        ("/v1/responses", {**REPEATING, "max_output_tokens": 2_858}),
         ("/generate", {"model": "demo", "text": "x", "stream": True, "return_logprob": True, "top_logprobs_num": 20,
                        "sampling_params": {"max_new_tokens": 30_000}}),
     ],
@@ -77,6 +80,14 @@ def test_what_would_be_too_much_is_refused_before_any_work(probed: ProbedFleet, 
         status, answer = probed.post(path, json.dumps(asked).encode())
     assert status == 400
     assert b"log probabilities" in answer
+
+
+def test_an_answer_of_any_length_is_cut_where_it_would_be_too_much(probed: ProbedFleet) -> None:
+    with AnotherUser(probed.fleet):
+        status, answer = probed.post("/v1/responses", json.dumps(REPEATING).encode())
+    assert status == 200
+    (ended,) = [json.loads(line[6:]) for line in answer.splitlines() if line.startswith(b'data: {"type":"response.incomplete"')]
+    assert ended["response"]["usage"]["output_tokens"] == 2_857
 
 
 def test_copies_of_what_all_choices_share_are_counted(probed: ProbedFleet) -> None:
