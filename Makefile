@@ -30,7 +30,7 @@ up: setup
 
 # Two at a time, since most tests wait for processes. Those processes start a third sooner from compiled modules.
 test: check
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

@@ -11,16 +11,9 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share fixtures stay in one process, and what runs real SGLang begins first: so two processes end together.
-
-    A file is one group; `tests/sglang` is one whole, since its files share an engine.
-    """
+    """What runs real SGLang begins first, so that two processes end together."""
     items.sort(key=lambda item: item.get_closest_marker("sglang") is None)
-    for item in items:
-        shared = item.path.parent if item.path.parent.name == "sglang" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(item.config.rootpath))))
 
 
 @pytest.fixture(autouse=True, scope="module")
