@@ -2,7 +2,7 @@
 
 from frontend.api.grammars import ANY_OBJECT, said_of
 from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.api.tools import held_schemas
+from frontend.api.tools import held_schemas, is_forced
 from frontend.conforming.promise import Promise
 from frontend.conforming.validator import Validator
 from protocol.requests import Grammar
@@ -20,7 +20,8 @@ def promise_of(
     schema = None if grammar is None else _schema(request, grammar)
     if schema is None and not calls:
         return None
-    return Promise(validator, schema=schema, calls=calls, streams=bool(request.stream), request_id=request_id)
+    forced = isinstance(request, ChatCompletionRequest) and is_forced(request.tool_choice)
+    return Promise(validator, schema=schema, calls=calls, forced=forced, streams=bool(request.stream), request_id=request_id)
 
 
 def _schema(request: ChatCompletionRequest | CompletionRequest, grammar: Grammar) -> str | None:

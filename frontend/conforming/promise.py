@@ -22,13 +22,18 @@ class Promise:
     Args:
         schema: JSON text, of what is said without a call; None: anything.
         calls: function → schema of its arguments; those of others may be anything.
+        forced: a call had to come, so that a grammar bound its arguments. Formats of calls that may come are not all bound, and whoever
+            runs a call answers wrong arguments: those are only logged.
         streams: what does not conform was shown already, and is only logged.
     """
 
-    def __init__(self, validator: Validator, *, schema: str | None, calls: Mapping[str, Any], streams: bool, request_id: str) -> None:
+    def __init__(
+        self, validator: Validator, *, schema: str | None, calls: Mapping[str, Any], forced: bool, streams: bool, request_id: str
+    ) -> None:
         self._validator = validator
         self._schema = schema
         self._calls = calls
+        self._forced = forced
         self._streams = streams
         self._request_id = request_id
         self._answers: dict[int, Answer] = {}
@@ -56,7 +61,7 @@ class Promise:
             if breach is None:
                 continue
             log.warning("request %s: the answer does not conform to its schema: %s %s", self._request_id, what, breach)
-            if not self._streams:
+            if not self._streams and (self._forced or not answer.calls):
                 raise NotConforming(f"The model's answer does not conform to its schema: {what} {breach}.")
 
     def _held(self, answer: Answer) -> list[tuple[str, str, str]]:
