@@ -20,7 +20,8 @@ def test_a_client_that_does_not_read_is_cut_off_and_others_read_on(fleet: Fleet)
     frontend = fleet.frontend()
     fleet.worker("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192")
     fleet.wait_for_workers(1)
-    with connected(fleet, receive_bytes=16_384) as stalled, asked(fleet, FLOOD | {"n": 1, "max_tokens": 500}) as healthy:
+    short = FLOOD | {"n": 1, "max_tokens": 500}
+    with connected(fleet, receive_bytes=16_384) as stalled, asked(fleet, short, "connection: close") as healthy:
         assert healthy.recv(10)
         before_bytes = _resident_bytes(frontend)
         stalled.sendall(request_bytes(FLOOD))

@@ -10,7 +10,7 @@ import openai
 import pytest
 import zmq
 
-from frontend.mesh.mesh import DUPLICATE_PAUSE_S
+from frontend.mesh.introductions import DUPLICATE_PAUSE_S
 from protocol.codec import decode_to_worker, encode
 from protocol.membership import Capacity, Goodbye, Heartbeat, Hello
 from protocol.replies import FileChunk
