@@ -1,7 +1,6 @@
 """Schemas, tools and template arguments that stood the loop still for minutes, or went to a worker 128 times."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,16 +9,6 @@ from tests.fleet.processes import Fleet, Process
 from tests.security.another_user import AnotherUser, post
 
 TOOL = {"type": "function", "function": {"name": "f"}}
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Process]]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    frontend = fleet.frontend()
-    fleet.worker("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")
-    fleet.wait_for_workers(1)
-    yield fleet, frontend
-    fleet.stop()
 
 
 def spread(depth: int) -> dict[str, Any]:

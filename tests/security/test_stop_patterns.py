@@ -1,22 +1,10 @@
 """Stop strings and patterns that took seconds of the frontend's loop or of an engine's scheduler, or an automaton for each choice."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from protocol.limits import STOPS_CHARS_MAX
 from tests.fleet.processes import Fleet, Process
 from tests.security.another_user import AnotherUser, post
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Process]]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    frontend = fleet.frontend()
-    fleet.worker("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")
-    fleet.wait_for_workers(1)
-    yield fleet, frontend
-    fleet.stop()
 
 
 def long_stops(count: int, chars: int) -> list[str]:

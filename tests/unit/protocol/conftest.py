@@ -1,6 +1,9 @@
-"""One specimen of every message, for golden bytes and round trips."""
+"""One specimen of every message, for golden bytes and round trips; and a ZMQ context for tests of sockets."""
+
+from collections.abc import Iterator
 
 import pytest
+import zmq
 
 from protocol.codec import ToFrontend
 from protocol.membership import (
@@ -50,6 +53,7 @@ from protocol.requests import (
     ToWorker,
     Welcome,
 )
+from protocol.sockets import Socket
 from protocol.tokens import pack_tokens
 
 REQUEST_ID = "0123456789abcdef0123456789abcdef"
@@ -196,3 +200,10 @@ def to_worker() -> dict[str, ToWorker]:
 def to_frontend() -> dict[str, ToFrontend]:
     """Messages that a worker sends, by name."""
     return TO_FRONTEND
+
+
+@pytest.fixture
+def context() -> Iterator["zmq.Context[Socket]"]:
+    context: zmq.Context[Socket] = zmq.Context()
+    yield context
+    context.destroy(linger=0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,13 +12,6 @@ from protocol.door import Door
 from protocol.sockets import Socket, SocketPump, bound_router, connected_dealer
 
 WAIT_S_MAX = 10.0
-
-
-@pytest.fixture
-def context() -> Iterator["zmq.Context[Socket]"]:
-    context: zmq.Context[Socket] = zmq.Context()
-    yield context
-    context.destroy(linger=0)
 
 
 @dataclass

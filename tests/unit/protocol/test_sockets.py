@@ -1,7 +1,6 @@
 """The pump: nothing that arrived stays unread, whatever sends fail meanwhile."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 import zmq
@@ -11,13 +10,6 @@ from protocol.errors import StartError
 from protocol.sockets import Socket, SocketPump, bound_router, connected_dealer, is_local
 
 WAIT_S_MAX = 10.0
-
-
-@pytest.fixture
-def context() -> Iterator["zmq.Context[Socket]"]:
-    context: zmq.Context[Socket] = zmq.Context()
-    yield context
-    context.destroy(linger=0)
 
 
 async def test_messages_are_read_although_sends_to_nobody_fail(context: "zmq.Context[Socket]") -> None:
