@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
+from protocol.log_floods import Complaint
 from protocol.sockets import Socket, SocketPump
 
 NEWCOMERS_MAX: Final = 1_024
@@ -66,7 +67,7 @@ class Door:
         """When each came, by descriptor, in the order in which they came."""
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
-        self._complained_at = -_COMPLAINTS_S
+        self._complaint = Complaint(self._loop.time, _COMPLAINTS_S)
         self._on_failure = on_failure
         address = f"inproc://door-{id(self)}"
         socket.monitor(address, _FAILURES if self._port is None else _FAILURES | _COMINGS)
@@ -125,6 +126,5 @@ class Door:
                     connection.shutdown(sockets.SHUT_RDWR)
         except OSError:
             return
-        if self._loop.time() - self._complained_at >= _COMPLAINTS_S:
-            self._complained_at = self._loop.time()
+        if self._complaint.due():
             log.warning("connections to the mesh at port %d that say nothing are closed", self._port)

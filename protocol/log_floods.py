@@ -11,6 +11,29 @@ HTTP_SERVER_LOGGER: Final = "uvicorn.error"
 """Warns of every request that is none, with some few constant texts."""
 
 
+class Complaint:
+    """One thing that is said at most once in a while, however often it comes.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float], every_s: float = SAID_EVERY_S) -> None:
+        self._clock = clock
+        self._every_s = every_s
+        self._said_at = -every_s
+        self._times = 0
+
+    def due(self) -> int:
+        """How often it came since it was last said, with this time; 0 if it is not to be said yet."""
+        self._times += 1
+        now = self._clock()
+        if now - self._said_at < self._every_s:
+            return 0
+        times, self._said_at, self._times = self._times, now, 0
+        return times
+
+
 class OnceAMinute(logging.Filter):
     """For a logger whose warnings are constant texts: lets the first of each pass, and then one a minute."""
 

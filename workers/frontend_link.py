@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from protocol.codec import ToFrontend, decode_to_worker, encode
 from protocol.errors import ProtocolViolation
 from protocol.limits import FRONTEND_SILENT_S_MAX
+from protocol.log_floods import Complaint
 from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.numbering import Arrival, Numbering, numbers_of
 from protocol.replies import Delta, StepBatch, joined
@@ -18,9 +19,6 @@ from protocol.sockets import OpenDealer
 from workers.clock_skew import ClockSkew
 
 log = logging.getLogger(__name__)
-
-COMPLAINTS_S = 60.0
-"""Between two log lines about malformed messages; all are counted."""
 
 OnRequest = Callable[["FrontendLink", ToWorker], None]
 
@@ -67,7 +65,7 @@ class FrontendLink:
         self._numbering = Numbering()
         self._introduced = False
         self._quiet_until = 0.0
-        self._complained_at = -COMPLAINTS_S
+        self._complaint = Complaint(self._loop.time)
         self._pump = open_dealer(self._on_message, self._flush)
 
     def send(self, message: ToFrontend) -> bool:
@@ -188,8 +186,7 @@ class FrontendLink:
 
     def _on_malformed(self, frames: list[bytes], violation: ProtocolViolation) -> None:
         """Drop a message, whose missing number is then a gap. A request is told instead: it would come again, wherever it moves."""
-        if self._loop.time() - self._complained_at >= COMPLAINTS_S:
-            self._complained_at = self._loop.time()
+        if self._complaint.due():
             log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
         answer = refused(frames, violation.message)
         if answer is not None and self._numbering.arrived(*numbers_of(frames[0])) is Arrival.NEXT:

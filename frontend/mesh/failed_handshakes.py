@@ -6,10 +6,9 @@ from typing import Final
 
 import zmq
 
-log = logging.getLogger(__name__)
+from protocol.log_floods import Complaint
 
-SAID_EVERY_S: Final = 60.0
-"""A worker tries every two seconds, a scanner more often."""
+log = logging.getLogger(__name__)
 
 _REASONS: Final[dict[int, str]] = {
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "one side has a mesh key and the other none",
@@ -25,16 +24,11 @@ class FailedHandshakes:
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._said_at = -SAID_EVERY_S
-        self._unsaid = 0
+        self._complaint = Complaint(clock)
 
     def note(self, reason: int) -> None:
         """A handshake failed; `reason` is the value of ZMQ's event."""
-        self._unsaid += 1
-        now = self._clock()
-        if now - self._said_at < SAID_EVERY_S:
-            return
-        why = _REASONS.get(reason, "it does not speak as a worker does")
-        log.warning("somebody tried to join the mesh and could not (%d times since this was last said): %s", self._unsaid, why)
-        self._said_at, self._unsaid = now, 0
+        times = self._complaint.due()
+        if times:
+            why = _REASONS.get(reason, "it does not speak as a worker does")
+            log.warning("somebody tried to join the mesh and could not (%d times since this was last said): %s", times, why)

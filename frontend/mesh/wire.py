@@ -3,21 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from frontend.mesh.worker import Worker
 from protocol.codec import ToFrontend, decode_to_frontend, encode
 from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
+from protocol.log_floods import Complaint
 from protocol.numbering import numbers_of
 from protocol.requests import ToWorker
 from protocol.salvage import step_in
 from protocol.sockets import OpenRouter
 
 log = logging.getLogger(__name__)
-
-COMPLAINTS_S: Final = 60.0
-"""Between two log lines about malformed messages; all are counted."""
 
 
 class MeshWire:
@@ -39,8 +36,7 @@ class MeshWire:
     ) -> None:
         self._on_message = on_message
         self._on_malformed = on_malformed
-        self._loop = asyncio.get_running_loop()
-        self._complained_at = -COMPLAINTS_S
+        self._complaint = Complaint(asyncio.get_running_loop().time)
         self._pump = open_router(self._on_frames, on_gone)
 
     def send(self, worker: Worker, message: ToWorker) -> bool:
@@ -73,6 +69,5 @@ class MeshWire:
 
     def _complain(self, violation: ProtocolViolation) -> None:
         self._on_malformed()
-        if self._loop.time() - self._complained_at >= COMPLAINTS_S:
-            self._complained_at = self._loop.time()
+        if self._complaint.due():
             log.warning("dropped a malformed message: %s", violation.message[:200])
