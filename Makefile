@@ -39,7 +39,7 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python -m bench.run --table standard --name local/standard
+	$(BIN)/python -m bench.compare.run --table standard --name local/standard
 
 # Looks for requests that stop the frontend's loop or take memory: make fuzz SECONDS=600 SEED=1
 fuzz: setup

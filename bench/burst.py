@@ -12,9 +12,9 @@ from random import Random
 from typing import Any
 
 from bench.faults.fleet import MODEL, Fleet, FleetShape
-from bench.load import run_load
-from bench.processes import REPO, peak_rss_mib, reset_peak_rss, rss_mib
-from bench.workloads import LOCAL
+from bench.kit.load import run_load
+from bench.kit.processes import REPO, peak_rss_mib, reset_peak_rss, rss_mib
+from bench.kit.workloads import LOCAL
 from frontend.routing.waiting_memory import waiting_bytes
 
 CASES = ((10_000, 20), (1_000, 2_000))

@@ -16,41 +16,41 @@ import zmq
 from starlette.types import ASGIApp
 
 from frontend.api.application import Application
-from frontend.api.exchange import Exchange
-from frontend.api.request_id import new_request_id
-from frontend.api.running import Runner
-from frontend.api.stream_keep_alive import keep_streams_alive
+from frontend.api.launching import Runner
 from frontend.conforming.validator import Validator
 from frontend.drain import Drain
 from frontend.http.cors import with_cors
+from frontend.http.exchange import Exchange
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
 from frontend.http.listener import listen
+from frontend.http.request_id import new_request_id
 from frontend.http.server import Server
+from frontend.http.stream_keep_alive import keep_streams_alive
+from frontend.inflight.recovery import Recovery
 from frontend.mesh.failed_handshakes import FailedHandshakes
-from frontend.mesh.files import FileCache
-from frontend.mesh.mesh import Mesh
-from frontend.models import ModelLoader
+from frontend.mesh.membership import Mesh
+from frontend.models.files import FileCache
+from frontend.models.loader import ModelLoader
 from frontend.observe.metrics import FrontendMetrics
-from frontend.observe.router_readings import router_readings
 from frontend.observe.tokenizer_readings import tokenizer_readings
-from frontend.recovery import Recovery
+from frontend.readings import router_readings
 from frontend.routing.admission import AdmissionQueue, Shedding
-from frontend.routing.modes import policy_of
 from frontend.routing.patience import Patience
+from frontend.routing.policies.modes import policy_of
 from frontend.routing.router import Lifetimes, Router
 from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
-from frontend.text.segment_cache import SegmentCache
+from frontend.text.tokenizing.segment_cache import SegmentCache
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
-from protocol.curve import MeshKey
-from protocol.door import Door
 from protocol.errors import StartError
-from protocol.log_floods import quieten_http_server
-from protocol.open_files import raise_open_files, too_few
+from protocol.process.log_floods import quieten_http_server
+from protocol.process.open_files import raise_open_files, too_few
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
-from protocol.sockets import Socket, SocketPump, bound_router
+from protocol.transport.curve import MeshKey
+from protocol.transport.door import Door
+from protocol.transport.sockets import Socket, SocketPump, bound_router
 
 GC_THRESHOLDS: Final = (10_000, 5, 2)
 """New objects until young garbage is looked for, and how many such searches until the next older generation is. With Python's 700 a queue

@@ -13,7 +13,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from protocol.errors import MeshError, ShuttingDown
 
 CUT_S_MAX: Final = 2.0
-"""For the errors that end what is open: twice what a client gets to take one (frontend/api/exchange.py)."""
+"""For the errors that end what is open: twice what a client gets to take one (frontend/http/exchange.py)."""
 
 
 class Stage(IntEnum):

@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass
 
-from frontend.api.ignored import UnknownFields
+from frontend.api.fields.ignored import UnknownFields
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
-from frontend.text.tokenizer import Backend
+from frontend.text.tokenizing.tokenizer import Backend
 from protocol.errors import StartError
 from protocol.limits import PORT_MAX
-from protocol.own_directory import OWN_MESH
-from protocol.settings import LogLevel, setting
+from protocol.process.own_directory import OWN_MESH
+from protocol.process.settings import LogLevel, setting
 
 _WEIGHTS = Weights()
 

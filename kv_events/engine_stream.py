@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from kv_events.sglang_wire import FRAMES, REPLAY_END, Event, EventBatch, decode_batch, decode_sequence, encode_sequence
 from protocol.errors import ProtocolViolation
-from protocol.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
+from protocol.transport.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
 
 log = logging.getLogger(__name__)
 

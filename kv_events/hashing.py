@@ -36,7 +36,7 @@ def chain_hashes(packed_tokens: bytes, block_size_tokens: int, root: int) -> lis
 
     Args:
         packed_tokens: little-endian u32.
-    Cost: 0.11 µs a block of 64 tokens (bench/kv_index.py).
+    Cost: 0.11 µs a block of 64 tokens (bench/kv/index.py).
     """
     step = block_size_tokens * TOKEN_ID_BYTES
     hashes: list[int] = []

@@ -6,7 +6,7 @@ since what many ranks hold of a prompt is mostly the same (a system prompt), eac
 before it held. Nothing else is promised: predictions stay when an event takes a block before them, and a slower medium may keep a
 block from the middle. What lies behind the part in GPU memory is therefore walked block by block up to the first hole.
 
-Chosen by bench/kv_index.py against tables of rank bitmasks (faster to ask, slower to drop, pauses of 0.05 to 0.25 s when one big dict
+Chosen by bench/kv/index.py against tables of rank bitmasks (faster to ask, slower to drop, pauses of 0.05 to 0.25 s when one big dict
 grows) and a tree of nodes (five times the memory).
 """
 
@@ -214,7 +214,7 @@ class RankBlocks:
 def overlaps(ranks: Sequence[RankBlocks], hashes: Sequence[int]) -> list[Overlap]:
     """How much of a prompt, by its blocks' hashes, each rank holds from the first block on.
 
-    Cost: 0.1 to 0.4 µs a rank; 4 µs for one that holds a length of its own (bench/kv_index.py), and 0.1 µs a block that is walked.
+    Cost: 0.1 to 0.4 µs a rank; 4 µs for one that holds a length of its own (bench/kv/index.py), and 0.1 µs a block that is walked.
     """
     if not hashes:
         return [NO_OVERLAP] * len(ranks)

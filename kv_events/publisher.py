@@ -10,11 +10,11 @@ import zmq
 
 from kv_events.block_table import BlockTable
 from kv_events.sglang_wire import Event
-from protocol.curve import MeshKey
 from protocol.errors import ProtocolViolation
 from protocol.kv_stream import BlockBatch, Change, Snapshot, decode_request, encode_batch, encode_message
 from protocol.membership import KvSource
-from protocol.sockets import Socket, SocketPump, bound_publisher, bound_router
+from protocol.transport.curve import MeshKey
+from protocol.transport.sockets import Socket, SocketPump, bound_publisher, bound_router
 
 log = logging.getLogger(__name__)
 

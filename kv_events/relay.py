@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from kv_events.engine_stream import EngineStream, StreamAddress, StreamCounts
 from kv_events.publisher import KvPublisher
-from protocol.curve import MeshKey
 from protocol.membership import KvSource, RankLoad, RelayCounts
-from protocol.sockets import Socket
+from protocol.transport.curve import MeshKey
+from protocol.transport.sockets import Socket
 
 
 class KvRelay:

@@ -12,11 +12,11 @@ import zmq
 
 from kv_events.index import RankBlocks
 from kv_events.rank_feed import FeedCounts, RankFeed
-from protocol.curve import MeshKey
 from protocol.errors import ProtocolViolation
 from protocol.kv_stream import BlockBatch, SnapshotRequest, decode_batch, decode_snapshot, encode_message
 from protocol.membership import KvSource
-from protocol.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
+from protocol.transport.curve import MeshKey
+from protocol.transport.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """`python -m workers`: one engine, serving every frontend it is told of."""
 
-from workers.process_exit import leave_process
-from workers.run import run
+from workers.app import run
+from workers.process.exit import leave_process
 
 if __name__ == "__main__":
     leave_process(run())

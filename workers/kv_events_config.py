@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
 from protocol.limits import PORT_MAX
-from protocol.own_directory import process_directory
-from protocol.sockets import is_local
+from protocol.process.own_directory import process_directory
+from protocol.transport.sockets import is_local
 
 _LOOPBACK: Final = "127.0.0.1"
 _IPC: Final = "ipc://"

@@ -8,9 +8,9 @@ from typing import Literal
 
 from protocol.errors import StartError
 from protocol.limits import PORT_MAX
-from protocol.own_directory import OWN_MESH
-from protocol.settings import LogLevel, setting
-from workers.endpoint import check_endpoint
+from protocol.process.own_directory import OWN_MESH
+from protocol.process.settings import LogLevel, setting
+from workers.mesh.endpoint import check_endpoint
 
 KV_BLOCK_TOKENS_MAX = 4_096
 """Larger blocks would match hardly any prefix."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.compare.systems import machine
 from bench.faults import clients, deaths, leaving, overload
 from bench.faults.row import MAX_TOKENS, STREAMS, Bench, Outcome, Row
-from bench.processes import REPO
-from bench.systems import machine
+from bench.kit.processes import REPO
 
 ROWS: Sequence[Row] = [*deaths.ROWS, *leaving.ROWS, *clients.ROWS, *overload.ROWS]
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.faults.proxy import TcpProxy
-from bench.processes import Process, http_json, http_metric
-from bench.workloads import LOCAL
+from bench.kit.processes import Process, http_json, http_metric
+from bench.kit.workloads import LOCAL
 from tests.free_ports import SLOT_PORTS, reserve_ports
 
 MODEL = "faults"

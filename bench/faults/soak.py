@@ -20,12 +20,12 @@ from typing import Any
 
 import uvloop
 
+from bench.compare.systems import machine
 from bench.faults.arrivals import Lateness, offer
 from bench.faults.client import Answer, Body, ask, call
 from bench.faults.crowd import body_of, percentile, sleep_until
 from bench.faults.fleet import Fleet, FleetShape, thaw
-from bench.processes import REPO, descendants, pss_mib, rss_mib
-from bench.systems import machine
+from bench.kit.processes import REPO, descendants, pss_mib, rss_mib
 
 WORKERS = 4
 LOAD_SHARE = 0.7

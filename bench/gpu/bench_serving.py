@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.gpu.running import Running
 from bench.gpu.sglang_program import BENCHMARK, sglang_program
-from bench.processes import REPO
-from bench.workloads import MODEL_NAME
+from bench.kit.processes import REPO
+from bench.kit.workloads import MODEL_NAME
 
 BACKENDS = ("sglang-oai-chat", "sglang-oai")
 SECONDS_MAX = 180.0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.workloads import Corpus, Shape, fresh, shared_prefix
+from bench.kit.workloads import Corpus, Shape, fresh, shared_prefix
 
 WARM_UP_REQUESTS_MAX = 256
 WARM_UP_OUTPUT_TOKENS = 16

@@ -5,8 +5,8 @@ from typing import Any
 
 from bench.gpu.cases import Case
 from bench.gpu.running import Running
-from bench.load import run_load
-from bench.processes import TICKS_PER_S, descendants
+from bench.kit.load import run_load
+from bench.kit.processes import TICKS_PER_S, descendants
 
 REQUEST_S_MAX = 120.0
 SCHEDULER_TITLES = ("sglang::scheduler",)
@@ -35,7 +35,7 @@ def cpu_s(running: Running) -> tuple[float, float]:
 
 
 def measure(running: Running, case: Case, bodies: Path) -> dict[str, Any]:
-    """One round. Raises bench.load.LoadFailed where the load generator itself cannot go on."""
+    """One round. Raises bench.kit.load.LoadFailed where the load generator itself cannot go on."""
     before = cpu_s(running)
     result = run_load(
         running.port, bodies, concurrency=case.concurrency, requests=case.requests, timeout_s=REQUEST_S_MAX, errors_allowed=True

@@ -11,8 +11,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.processes import REPO, Process, wait_until
-from bench.workloads import MODEL_NAME
+from bench.kit.processes import REPO, Process, wait_until
+from bench.kit.workloads import MODEL_NAME
 
 TAIL_LINES = 25
 FIRST_CHAT_S_MAX = 60.0

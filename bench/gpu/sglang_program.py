@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
 
-from workers.sglang_cpu import activate_if_cpu_host, is_cpu_host
+from workers.sglang.cpu import activate_if_cpu_host, is_cpu_host
 
 BENCHMARK = "sglang.bench_serving"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.gpu.running import Running, Starting, chat_ok
 from bench.gpu.sglang_program import sglang_program
-from bench.processes import REPO, Process, free_port, http_json, http_ok
-from bench.workloads import MODEL_NAME
+from bench.kit.processes import REPO, Process, free_port, http_json, http_ok
+from bench.kit.workloads import MODEL_NAME
 
 ENGINE_ARGS = (
     "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 --max-total-tokens 160000 --log-level warning"

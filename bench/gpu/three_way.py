@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
+from bench.compare.systems import machine
 from bench.gpu.bench_serving import BACKENDS, bench_serving
 from bench.gpu.cases import cases_named
 from bench.gpu.model import make_model_dir
@@ -26,9 +27,8 @@ from bench.gpu.running import Running, Starting, end_all, note, noted
 from bench.gpu.systems import ENGINE_ARGS, MEMORY_FRACTIONS, Setup, default_systems, starter_of
 from bench.gpu.turns import Report, Turns
 from bench.gpu.verdict import medians, table
-from bench.loadgen.build import build
-from bench.systems import machine
-from bench.workloads import LOCAL, Corpus
+from bench.kit.loadgen.build import build
+from bench.kit.workloads import LOCAL, Corpus
 
 SCRATCH = LOCAL / "gpu"
 STILL_RUNNING = SCRATCH / "running.json"

@@ -10,8 +10,8 @@ from typing import Any
 from bench.gpu.cases import Case
 from bench.gpu.measure import measure, warm_up
 from bench.gpu.running import Running
-from bench.load import LoadFailed
-from bench.workloads import Corpus, write_bodies
+from bench.kit.load import LoadFailed
+from bench.kit.workloads import Corpus, write_bodies
 
 WARM_UP_SEED = 999_983
 

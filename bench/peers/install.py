@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.processes import REPO
+from bench.kit.processes import REPO
 
 FOLDER = Path(__file__).resolve().parent
 NO_DEPS = ("ai-dynamo==", "ai-dynamo-runtime==")

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.routing.fleet import Asked, Fleet
 from bench.routing.workloads import WORKLOADS
-from frontend.routing.modes import policy_of
+from frontend.routing.policies.modes import policy_of
 from frontend.routing.route import Weights
 from frontend.routing.router import Lifetimes, RouterMode
 

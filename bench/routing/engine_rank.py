@@ -11,10 +11,10 @@ from protocol.kv_stream import Change
 from protocol.membership import RankLoad
 from protocol.replies import Delta
 from protocol.requests import Generate
-from workers.sim.namespace import Namespace
-from workers.sim.radix_cache import RadixCache
-from workers.sim.scheduler import Scheduler, SchedulerLimits, Step
-from workers.sim.sequence import RequestLimits, new_sequence
+from workers.sim.scheduling.namespace import Namespace
+from workers.sim.scheduling.radix_cache import RadixCache
+from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits, Step
+from workers.sim.scheduling.sequence import RequestLimits, new_sequence
 from workers.sim.text import TextModel
 from workers.sim.timing import TimingModel
 
@@ -37,7 +37,7 @@ class PageEvents:
         self._steps = 0
 
     def stored(self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace) -> None:
-        """See workers.sim.radix_cache.CacheListener."""
+        """See workers.sim.scheduling.radix_cache.CacheListener."""
         del namespace  # one model, no adapters
         self._pending.append(BlockStored(list(ids), parent, list(array("I", pages)), PAGE_TOKENS, medium="GPU"))
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
-from frontend.mesh.rank import Booking, Rank
-from frontend.routing.policy import Policy
+from frontend.fleet.rank import Booking, Rank
+from frontend.routing.policies.policy import Policy
 from frontend.routing.route import Route
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from kv_events.index import BlockBudget
@@ -38,7 +38,7 @@ class FrontendSide:
         self.bookings: dict[str, Booking] = {}
 
     def place(self, request_id: str, prompt: bytes, now: float) -> tuple[int, int]:
-        """Choose and book a rank as frontend.mesh.mesh does. Returns its index and the prompt tokens expected in its cache."""
+        """Choose and book a rank as frontend.mesh.membership does. Returns its index and the prompt tokens expected in its cache."""
         route = Route(prompt)
         placement = self._router.choose(self.ranks, route, now)
         rank = placement.rank

@@ -14,9 +14,9 @@ from tokenizers import Tokenizer
 from conformance.agents.script import said
 from protocol.requests import Generate, Grammar, Sampling, Work
 from protocol.tokens import unpack_tokens
+from workers.app import run
 from workers.demo_model import demo_model_dir
-from workers.run import run
-from workers.sglang_engine import SglangEngine
+from workers.sglang.engine import SglangEngine
 
 _MODEL: Final = (
     *("--model-path", str(demo_model_dir()), "--load-format", "dummy"),

@@ -6,28 +6,28 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from frontend.api.abort_request import Aborter
 from frontend.api.anthropic.endpoint import count_message_tokens, messages
 from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
-from frontend.api.asgi import Receive, Scope, Send
-from frontend.api.body_budget import BodyBudget
-from frontend.api.chat import chat_completions
-from frontend.api.completions import completions
-from frontend.api.embeddings import embeddings
-from frontend.api.error_forms import OPENAI_ERRORS, ErrorForm
-from frontend.api.exchange import Exchange
-from frontend.api.health_generate import health_generate
-from frontend.api.ignored import Ignored, IgnoredLog, UnknownFields
+from frontend.api.fields.ignored import Ignored, IgnoredLog, UnknownFields
+from frontend.api.launching import Runner
+from frontend.api.native.abort_request import Aborter
 from frontend.api.native.endpoint import generate
-from frontend.api.request_id import with_request_id
-from frontend.api.rerank import rerank, score
+from frontend.api.native.health_generate import health_generate
+from frontend.api.native.tokenizing import detokenize, tokenize
+from frontend.api.openai.chat import chat_completions
+from frontend.api.openai.completions import completions
+from frontend.api.pages.app import build_routes
 from frontend.api.responses.endpoint import responses
-from frontend.api.routes import build_routes
-from frontend.api.running import Runner
-from frontend.api.tidy_paths import tidied
-from frontend.api.tokenizing import detokenize, tokenize
+from frontend.api.vectors.embeddings import embeddings
+from frontend.api.vectors.rerank import rerank, score
 from frontend.drain import Drain, refusal
-from frontend.mesh.mesh import Mesh
+from frontend.http.asgi import Receive, Scope, Send
+from frontend.http.body_budget import BodyBudget
+from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
+from frontend.http.exchange import Exchange
+from frontend.http.request_id import with_request_id
+from frontend.http.tidy_paths import tidied
+from frontend.mesh.membership import Mesh
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.request_log import log_request
 from frontend.settings import FrontendSettings

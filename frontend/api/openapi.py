@@ -7,13 +7,13 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from frontend.api.abort_request import AbortRequest
 from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
+from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.native.abort_request import AbortRequest
 from frontend.api.native.schemas import GenerateRequest
+from frontend.api.native.tokenizing import DetokenizeRequest, TokenizeRequest
 from frontend.api.responses.schemas import ResponsesRequest
-from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.api.tokenizing import DetokenizeRequest, TokenizeRequest
-from frontend.api.vector_schemas import EmbeddingRequest, RerankRequest, ScoreRequest
+from frontend.api.vectors.schemas import EmbeddingRequest, RerankRequest, ScoreRequest
 
 
 class _Path(NamedTuple):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from frontend.cli import chat, up
-from protocol.packaging import VERSION
+from protocol.process.packaging import VERSION
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from frontend.cli.direct_http import UNREACHABLE, get_json
 from frontend.cli.progress import Progress, complain, how_to_join, how_to_talk, say
 from frontend.settings import FrontendSettings
 from protocol.errors import EXIT_CANNOT_START, StartError
-from protocol.settings import parse_settings
+from protocol.process.settings import parse_settings
 
 STOP_S_MAX = 10
 """How long children may take to finish what runs after Ctrl-C; then they are killed."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from frontend.conforming.validator import Validator
-from frontend.generation import Choice
-from frontend.text.gain import Answer, Gain
+from frontend.inflight.generation import Choice
+from frontend.text.output.gain import Answer, Gain
 from protocol.errors import NotConforming
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
 
-from frontend.mesh.rank import Booking
+from frontend.fleet.rank import Booking
 
 SUSPECT_STEPS: Final = 3
 """Prefill steps' worth of prompts at the head of a rank's queue that count as begun: the step under way, the next one, which may be in

@@ -6,7 +6,7 @@ from typing import Final
 
 import zmq
 
-from protocol.log_floods import Complaint
+from protocol.process.log_floods import Complaint
 
 log = logging.getLogger(__name__)
 

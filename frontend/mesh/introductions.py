@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from frontend.mesh.registry import Registry
+from frontend.fleet.registry import Registry
 from protocol.limits import WORKER_SILENT_S_MAX
 from protocol.membership import Hello
 from protocol.requests import AnotherWay, Refused

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from frontend.mesh.files import CannotServe, FileFetch
-from frontend.mesh.registry import Registry
+from frontend.fleet.registry import Registry
+from frontend.fleet.worker import Worker
 from frontend.mesh.wire import MeshWire
-from frontend.mesh.worker import Worker
-from frontend.models import ServedModel
+from frontend.models.files import CannotServe, FileFetch
+from frontend.models.loader import ServedModel
 from protocol.membership import CardFile, Hello
 from protocol.replies import FileChunk
 from protocol.requests import FetchFile, Refused, Welcome

@@ -7,7 +7,7 @@ from typing import Final
 
 import zmq
 
-from frontend.mesh.worker import Worker
+from frontend.fleet.worker import Worker
 from kv_events.subscriber import KvSubscriber, Subscription
 from protocol.errors import StartError
 from protocol.limits import WORKER_SILENT_S_MAX

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from frontend.mesh.worker import Phase, Worker
+from frontend.fleet.worker import Phase, Worker
 from protocol.errors import LossCause
 
 MISSED_S_MAX: Final = 10.0

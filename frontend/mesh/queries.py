@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from frontend.mesh.registry import Registry
-from frontend.mesh.worker import Worker
+from frontend.fleet.registry import Registry
+from frontend.fleet.worker import Worker
 from protocol.errors import DeadlineExceeded, NoWorker, Overloaded, WorkerLost, error_from_code
 from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.replies import Tokenized

@@ -4,15 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from frontend.mesh.worker import Worker
+from frontend.fleet.worker import Worker
 from protocol.codec import ToFrontend, decode_to_frontend, encode
 from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
-from protocol.log_floods import Complaint
 from protocol.numbering import numbers_of
+from protocol.process.log_floods import Complaint
 from protocol.requests import ToWorker
-from protocol.salvage import step_in
-from protocol.sockets import OpenRouter
+from protocol.transport.salvage import step_in
+from protocol.transport.sockets import OpenRouter
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from frontend.generation import Choice, Generation
+from frontend.inflight.generation import Choice, Generation
 from protocol.errors import MeshError
 
 log = logging.getLogger("frontend.requests")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from frontend.observe.router_metrics import Reading
-from frontend.text.segment_cache import SegmentCache
+from frontend.text.tokenizing.segment_cache import SegmentCache
 
 
 def tokenizer_readings(cache: SegmentCache) -> Iterator[Reading]:

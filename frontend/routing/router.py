@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from frontend.routing.policy import Policy, RankView
+from frontend.routing.policies.policy import Policy, RankView
 from frontend.routing.route import Placement, Route
 from frontend.routing.sessions import RankKey, Sessions
 from protocol.errors import InvalidRequest

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.processes import http_metric
+from bench.kit.processes import http_metric
 from tests.fleet.processes import Fleet
 
 COMPLETIONS = "/v1/completions"

@@ -23,7 +23,7 @@ from tests.fault.raw_http import asked, metric
 from tests.fault.streams import lost_workers, moved, on_each_worker
 from tests.fleet.processes import Fleet, Process
 from workers.demo_model import demo_model_dir
-from workers.departure import EXIT_ENGINE_DIED
+from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 

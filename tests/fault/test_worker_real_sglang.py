@@ -12,7 +12,7 @@ from protocol.replies import Finished, StepBatch
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import SystemPages
 from tests.fleet.processes import Fleet, Process, free_port
-from workers.departure import EXIT_ENGINE_DIED
+from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 

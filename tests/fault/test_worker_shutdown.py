@@ -14,7 +14,7 @@ from protocol.replies import Failed, Finished, StepBatch
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import worker_with_pages
 from tests.fleet.processes import Fleet
-from workers.departure import EXIT_ENGINE_DIED
+from workers.process.departure import EXIT_ENGINE_DIED
 
 SOME_SECONDS = 200
 MINUTES = 20_000

@@ -3,7 +3,7 @@
 import sys
 
 from protocol.replies import Failed
-from workers.run import run
+from workers.app import run
 from workers.sim import engine
 
 

@@ -14,7 +14,7 @@ from protocol.tokens import pack_tokens
 from tests.fault.raw_http import connected, request_bytes
 from tests.fleet.processes import Fleet
 from workers.demo_model import demo_model_dir
-from workers.sim.embedder import SimEmbedder
+from workers.sim.embedding import SimEmbedder
 
 MODEL = "vectors"
 WORKER = ("--served-model-name", MODEL, "--embedding-worker", "--sim-embedding-dimensions", "32")

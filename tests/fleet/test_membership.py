@@ -17,7 +17,7 @@ from protocol.replies import FileChunk
 from protocol.requests import FetchFile, Welcome
 from tests.fleet.processes import Fleet
 from workers.demo_model import demo_model_dir
-from workers.model_card import build_card
+from workers.mesh.model_card import build_card
 
 SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "8192")
 
@@ -136,7 +136,7 @@ def test_a_worker_whose_clock_is_wrong_keeps_deadlines(fleet: Fleet, ahead_s: in
     fleet.frontend()
     skewed = f"import time; right = time.time; time.time = lambda: right() + {ahead_s}; time.time_ns = lambda: int(1e9 * time.time())"
     options = ("--engine", "sim", "--frontend", fleet.mesh, *SIM, "--sim-speedup", "1", "--max-running-requests", "1")
-    fleet.launch("skewed", ["-c", f"{skewed}; from workers.run import run; raise SystemExit(run())", *options])
+    fleet.launch("skewed", ["-c", f"{skewed}; from workers.app import run; raise SystemExit(run())", *options])
     fleet.wait_for_workers(1)
     with fleet.client() as client:
         stream = client.completions.create(model="demo", prompt="hi", max_tokens=2000, stream=True)

@@ -21,7 +21,7 @@ from frontend.cli.child import LINE_BYTES_MAX, Child
 from frontend.cli.main import main
 from frontend.cli.progress import how_to_talk
 from frontend.cli.up import system_ports, worker_names
-from protocol.packaging import VERSION
+from protocol.process.packaging import VERSION
 from tests.fleet.processes import Fleet, Process, free_port
 
 SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")

@@ -13,7 +13,7 @@ from protocol.numbering import Numbering
 from protocol.replies import FileChunk
 from protocol.requests import FetchFile, Generate, Refused, Welcome
 from workers.demo_model import demo_model_dir
-from workers.model_card import build_card
+from workers.mesh.model_card import build_card
 
 BEAT_MS = 200
 

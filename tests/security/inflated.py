@@ -10,11 +10,11 @@ import msgspec
 from msgspec import inspect
 
 from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
+from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.native.schemas import GenerateRequest
+from frontend.api.native.tokenizing import DetokenizeRequest, TokenizeRequest
 from frontend.api.responses.schemas import ResponsesRequest
-from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.api.tokenizing import DetokenizeRequest, TokenizeRequest
-from frontend.api.vector_schemas import EmbeddingRequest, RerankRequest, ScoreRequest
+from frontend.api.vectors.schemas import EmbeddingRequest, RerankRequest, ScoreRequest
 
 ENDPOINTS: Final[dict[str, type[msgspec.Struct]]] = {
     "/v1/chat/completions": ChatCompletionRequest,

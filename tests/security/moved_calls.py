@@ -20,7 +20,7 @@ from protocol.replies import Content, Finished, Part, ToolCall
 from protocol.requests import Generate, Reading, Sampling
 from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
-from workers.sglang_arguments import parse_server_args
+from workers.sglang.arguments import parse_server_args
 
 CHARS = 24_000
 PROMPT = [1, 2]

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from frontend import app
-from frontend.api import application, body_budget, incoming_body
+from frontend.api import application
+from frontend.http import body_budget, incoming_body
 
 TICK_S: Final = 0.005
 FORM: Final = struct.Struct("<3d")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from workers.sglang_cpu import activate_if_cpu_host
+from workers.sglang.cpu import activate_if_cpu_host
 
 activate_if_cpu_host()  # transformers imports torchvision, which does not import without the stand-ins
 

@@ -18,7 +18,7 @@ import zmq.asyncio
 from protocol.errors import StartError
 from protocol.replies import Delta
 from protocol.requests import Abort, Generate
-from workers.sglang_engine import SglangEngine
+from workers.sglang.engine import SglangEngine
 
 
 class Loads(msgspec.Struct, tag="loads"):

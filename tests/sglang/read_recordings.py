@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from workers.sglang_cpu import activate_if_cpu_host
+from workers.sglang.cpu import activate_if_cpu_host
 
 activate_if_cpu_host()
 
@@ -28,9 +28,9 @@ from protocol.replies import Content, Finished, Part, Reasoning  # noqa: E402
 from protocol.requests import Generate, Reading, Sampling  # noqa: E402
 from protocol.tokens import pack_tokens  # noqa: E402
 from workers.demo_model import demo_model_dir  # noqa: E402
-from workers.sglang_arguments import parse_server_args  # noqa: E402
-from workers.sglang_reading import Readings, check_reading_seam  # noqa: E402
-from workers.sglang_reading.lost import LAG_CHARS_MAX  # noqa: E402
+from workers.sglang.arguments import parse_server_args  # noqa: E402
+from workers.sglang.reading import Readings, check_reading_seam  # noqa: E402
+from workers.sglang.reading.lost import LAG_CHARS_MAX  # noqa: E402
 
 RECORDED = Path(__file__).parent / "recorded"
 EXAMPLES = 6

@@ -18,7 +18,7 @@ from protocol.replies import Content, Finished, Reasoning
 from protocol.requests import Generate, Grammar, Reading, Sampling
 from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
-from workers.sglang_arguments import parse_server_args
+from workers.sglang.arguments import parse_server_args
 
 TEXT = 'I will look.\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Zürich", "days": 3}}\n</tool_call>'
 THOUGHT = f"<think>Hm.</think>{TEXT}"

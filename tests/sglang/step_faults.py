@@ -7,13 +7,13 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-from workers.sglang_cpu import activate_if_cpu_host
+from workers.sglang.cpu import activate_if_cpu_host
 
 activate_if_cpu_host()
 
 from protocol.replies import Delta, Failed, Finished  # noqa: E402
 from protocol.tokens import pack_tokens  # noqa: E402
-from workers.sglang_steps import StepTokenizerManager  # noqa: E402
+from workers.sglang.seam.steps import StepTokenizerManager  # noqa: E402
 
 WELL, SICK = "1" * 32, "2" * 32
 

@@ -18,7 +18,7 @@ import pytest_asyncio
 from protocol.errors import InvalidRequest, Overloaded
 from protocol.limits import GRAMMAR_BYTES_MAX
 from protocol.requests import Grammar
-from workers.sglang_grammars.guard import SLOW_CPU_S, TRIALS_MAX, GrammarGuard, Lane
+from workers.sglang.grammars.guard import SLOW_CPU_S, TRIALS_MAX, GrammarGuard, Lane
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
@@ -178,7 +178,7 @@ async def test_slow_ones_hold_up_no_others_and_are_forgotten_when_nobody_waits()
 
 async def test_a_killed_process_is_replaced(guard: GrammarGuard) -> None:
     await guard.check(Grammar("regex", "before"))
-    (process,) = [child for child in psutil.Process().children() if "workers.sglang_grammars.trial" in child.cmdline()]
+    (process,) = [child for child in psutil.Process().children() if "workers.sglang.grammars.trial" in child.cmdline()]
     os.kill(process.pid, signal.SIGKILL)
     await asyncio.to_thread(process.wait, 30)
     await guard.check(Grammar("regex", "behind"))

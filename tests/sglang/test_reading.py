@@ -15,7 +15,7 @@ from sglang.srt.function_call.parser_names import TOOL_CALL_PARSER_NAMES
 from sglang.srt.parser.reasoning_parser_names import REASONING_PARSER_NAMES
 print(json.dumps({"tool_calls": TOOL_CALL_PARSER_NAMES, "thinking": REASONING_PARSER_NAMES}))
 """
-_PREPARED = "from workers.sglang_cpu import activate_if_cpu_host; activate_if_cpu_host()\n"
+_PREPARED = "from workers.sglang.cpu import activate_if_cpu_host; activate_if_cpu_host()\n"
 
 
 def recorded_names(kind: str) -> list[str]:

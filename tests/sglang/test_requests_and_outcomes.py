@@ -8,7 +8,7 @@ from protocol.errors import InvalidRequest
 from protocol.replies import Failed, Finished
 from protocol.requests import Sampling
 from protocol.tokens import pack_tokens
-from workers.sglang_requests import input_ids, outcome, sampling_params
+from workers.sglang.translation import input_ids, outcome, sampling_params
 
 
 @given(st.lists(st.integers(0, 999), min_size=1))

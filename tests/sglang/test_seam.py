@@ -5,11 +5,11 @@ import pytest
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
 _CHECK = """
-from workers.sglang_cpu import activate_if_cpu_host
+from workers.sglang.cpu import activate_if_cpu_host
 activate_if_cpu_host()
 from sglang.srt.managers.tokenizer_manager import TokenizerManager
 from protocol.errors import StartError
-from workers.sglang_steps import check_seam
+from workers.sglang.seam.steps import check_seam
 
 check_seam()
 print("as expected")
@@ -25,7 +25,7 @@ except StartError as error:
 
 from pathlib import Path
 from sglang.srt.server_args import PortArgs
-from workers.sglang_sockets import check_sockets_seam, meet_in
+from workers.sglang.sockets import check_sockets_seam, meet_in
 
 meet_in(Path("/nowhere"))
 check_sockets_seam()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from protocol.own_directory import OWN_DIRECTORY
+from protocol.process.own_directory import OWN_DIRECTORY
 from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
@@ -43,8 +43,8 @@ def test_the_config_file_is_read_and_the_command_line_wins(two_ranks, model_dir)
 
 
 _DEFAULTS = """
-from workers.sglang_arguments import parse_server_args
-from workers.sglang_cpu import activate_if_cpu_host
+from workers.sglang.arguments import parse_server_args
+from workers.sglang.cpu import activate_if_cpu_host
 cpu = activate_if_cpu_host([])
 print(parse_server_args(["--dp-size", "2"], cpu=cpu, kv_events=True).kv_events_config)
 print(parse_server_args(["--disable-radix-cache"], cpu=cpu, kv_events=True).kv_events_config)
@@ -104,7 +104,7 @@ BAD = {
 _PARSE = """
 import sys
 from protocol.errors import StartError
-from workers.sglang_engine import SglangEngine
+from workers.sglang.engine import SglangEngine
 for argv in eval(sys.argv[1]):
     try:
         SglangEngine.from_argv(argv)
@@ -133,6 +133,6 @@ def test_what_a_scheduler_cannot_load_is_said_in_its_own_words(python, tmp_path)
 
 
 def test_help_has_every_argument_of_sglang(python):
-    done = python("-c", "from workers.sglang_arguments import sglang_help; print(sglang_help())")
+    done = python("-c", "from workers.sglang.arguments import sglang_help; print(sglang_help())")
     assert done.returncode == 0, done.stderr
     assert {"--model-path", "--tp-size", "--kv-events-config", "--config"} <= set(done.stdout.replace("=", " ").split())

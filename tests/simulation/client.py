@@ -1,17 +1,17 @@
 """A client with one request: what it asks, when it leaves, and what it got.
 
-The way through the frontend is that of frontend/api/running.py, without HTTP.
+The way through the frontend is that of frontend/api/launching.py, without HTTP.
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from frontend.api.sampling import sampling_of_choice
-from frontend.generation import Generation
-from frontend.mesh.worker import Phase
+from frontend.api.fields.sampling import sampling_of_choice
+from frontend.fleet.worker import Phase
+from frontend.inflight.generation import Generation
 from frontend.routing.route import Route
-from frontend.text.output import ChoiceText
+from frontend.text.output.choice_text import ChoiceText
 from protocol.errors import DeadlineExceeded, MeshError, NoWorker
 from protocol.requests import Generate, Sampling
 from tests.simulation.frontend import SimulatedFrontend, asking

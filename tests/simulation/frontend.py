@@ -7,12 +7,12 @@ from functools import lru_cache
 from itertools import count
 from random import Random
 
-from frontend.mesh.mesh import Mesh
+from frontend.inflight.recovery import Recovery
+from frontend.mesh.membership import Mesh
 from frontend.observe.metrics import FrontendMetrics
-from frontend.recovery import Recovery
 from frontend.routing.admission import AdmissionQueue, Shedding
-from frontend.routing.modes import policy_of
 from frontend.routing.patience import Patience
+from frontend.routing.policies.modes import policy_of
 from frontend.routing.route import Weights
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from frontend.routing.waiting_memory import WaitingMemory

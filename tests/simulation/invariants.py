@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from frontend.mesh.worker import Worker
+from frontend.fleet.worker import Worker
 from frontend.routing.answer_times import SHARE_MAX
 from protocol.errors import DeadlineExceeded, EngineFault, NoWorker, Overloaded, PoisonRequest, WorkerLost
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
@@ -70,7 +70,7 @@ def _check_bookings(worker: Worker, name: str) -> None:
 
 def check_noticed(frontend: SimulatedFrontend, workers: Sequence[SimulatedWorker], now: float) -> None:
     """Whoever is gone, stands still, hangs or drains is known to, soon enough. Where nothing is lost on the way."""
-    known = {worker.hello.epoch: worker for worker in frontend.mesh.registry.workers.values()}
+    known = {worker.hello.epoch: worker for worker in frontend.fleet.registry.workers.values()}
     for worker in workers:
         seen = known.get(worker.epoch)
         if seen is None:
@@ -194,7 +194,7 @@ def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[Simulate
 
 
 def _unsettled_frontend(frontend: SimulatedFrontend, expected: list[str]) -> str:
-    registry = frontend.mesh.registry
+    registry = frontend.fleet.registry
     serving = sorted(worker.worker_id for worker in registry.workers.values() if worker.takes_work)
     if serving != expected:
         return f"serves by {serving}, not {expected}"

@@ -5,17 +5,17 @@ from typing import Final
 
 from msgspec import field, structs
 
-from frontend.models import ServedModel
-from frontend.text.output import ChoiceText, OutputRules
-from frontend.text.tokenizer import Tokenizer
+from frontend.models.loader import ServedModel
+from frontend.text.output.choice_text import ChoiceText, OutputRules
+from frontend.text.tokenizing.tokenizer import Tokenizer
 from protocol.replies import Finished
 from protocol.requests import Generate
 from workers.demo_model import demo_model_dir
 from workers.engine import EngineFacts
 from workers.sim import engine as sim_engine
-from workers.sim.radix_cache import RadixCache
-from workers.sim.scheduler import Scheduler, SchedulerLimits
-from workers.sim.sequence import RequestLimits, Sequence, new_sequence
+from workers.sim.scheduling.radix_cache import RadixCache
+from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits
+from workers.sim.scheduling.sequence import RequestLimits, Sequence, new_sequence
 from workers.sim.settings import SimSettings
 from workers.sim.text import TextModel
 from workers.sim.timing import TimingModel

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from protocol.sockets import OnFrames, OpenDealer, OpenRouter, Pump
+from protocol.transport.sockets import OnFrames, OpenDealer, OpenRouter, Pump
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.trace import Trace
 
 HEARTBEAT_TIMEOUT_S: Final = 3.0
-"""ZMQ breaks a connection that is silent for so long (protocol.sockets)."""
+"""ZMQ breaks a connection that is silent for so long (protocol.transport.sockets)."""
 
 _RECONNECT_S: Final = (0.1, 0.4)
 

@@ -1,6 +1,6 @@
 """A worker process of the simulation: links, intake, health, departure and the simulated engine are the real ones.
 
-Its life is that of workers/serve.py, with neither ZMQ nor model files.
+Its life is that of workers/server.py, with neither ZMQ nor model files.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from protocol.membership import Draining, Goodbye, Heartbeat, Hello
 from protocol.requests import Abort, Generate, ToWorker
 from tests.simulation.loop import Process, ProcessEnded, VirtualLoop
 from tests.simulation.network import Network
-from workers.departure import Departure, DrainLimits
 from workers.engine import EngineFacts
-from workers.frontend_link import FrontendLink
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings, WatchedEngine
-from workers.intake import Intake
+from workers.mesh.frontend_link import FrontendLink
+from workers.mesh.intake import Intake
+from workers.process.departure import Departure, DrainLimits
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
 from workers.sim.settings import SimSettings

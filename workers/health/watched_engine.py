@@ -14,7 +14,7 @@ from protocol.replies import Delta, Embedded, Failed
 from protocol.requests import Work
 from protocol.tokens import count_tokens
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
-from workers.health.canaries import CanaryFields, MakeCanary, canary_maker
+from workers.health.canary import CanaryFields, MakeCanary, canary_maker
 from workers.health.rank_watch import HealthLimits, RankState, RankWatch
 
 log = logging.getLogger(__name__)

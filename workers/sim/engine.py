@@ -16,21 +16,21 @@ from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, RankLoad, Role
 from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Embed, Generate, Work
-from protocol.sockets import Socket
 from protocol.tokens import count_tokens
+from protocol.transport.sockets import Socket
 from workers.demo_model import demo_model_dir
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
-from workers.model_card import build_card
+from workers.mesh.model_card import build_card
 from workers.sim.adapters import SimAdapters
-from workers.sim.embedder import SimEmbedder
+from workers.sim.embedding import SimEmbedder
 from workers.sim.faults import Faults, read_faults, simulated_error
-from workers.sim.kv_outlet import KvOutlet
-from workers.sim.radix_cache import CacheListener, RadixCache
 from workers.sim.runner import RankRunner
-from workers.sim.scheduler import Scheduler, SchedulerLimits
+from workers.sim.scheduling.kv_outlet import KvOutlet
+from workers.sim.scheduling.radix_cache import CacheListener, RadixCache
+from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits
+from workers.sim.scheduling.sequence import RequestLimits, new_sequence
 from workers.sim.scores import SimScores
-from workers.sim.sequence import RequestLimits, new_sequence
 from workers.sim.settings import SimSettings, read_settings
 from workers.sim.text import TextModel
 from workers.sim.timing import TimingModel

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from protocol.replies import Delta, Finished
 from workers.engine import Deliver
 from workers.sim.faults import Faults
-from workers.sim.kv_outlet import KvOutlet
-from workers.sim.scheduler import Scheduler, Step
+from workers.sim.scheduling.kv_outlet import KvOutlet
+from workers.sim.scheduling.scheduler import Scheduler, Step
 
 LAG_S_MAX = 0.1
 """A loop that was late makes up for this much, so that timers' coarseness does not add up; a longer stall is not caught up with,

@@ -6,7 +6,7 @@ from typing import Any
 
 from protocol.errors import StartError
 from protocol.limits import DP_RANKS_MAX
-from protocol.settings import parse_known_settings, setting, settings_help
+from protocol.process.settings import parse_known_settings, setting, settings_help
 
 _PROG = "python -m workers --engine sim"
 _CONFIG_FLAG = "--sim-config"

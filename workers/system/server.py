@@ -9,7 +9,7 @@ from typing import Final
 import uvicorn
 
 from protocol.errors import StartError
-from protocol.log_floods import quieten_http_server
+from protocol.process.log_floods import quieten_http_server
 from workers.system.guarded_protocol import SystemProtocol
 from workers.system.pages import SystemPages
 

@@ -4,12 +4,12 @@ from typing import Any, Final
 
 import msgspec
 
+from frontend.api.answers.blocks import Block, BlockSequence, Closed, Move, Opened, blocks_of
+from frontend.api.answers.chunks import Usage
 from frontend.api.anthropic.conversion import TOOL_ID_PREFIX
-from frontend.api.blocks import Block, BlockSequence, Closed, Move, Opened, blocks_of
-from frontend.api.chunks import Usage
-from frontend.api.sse import named_event
-from frontend.generation import Choice
-from frontend.text.gain import Answer, Gain
+from frontend.http.sse import named_event
+from frontend.inflight.generation import Choice
+from frontend.text.output.gain import Answer, Gain
 
 _STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "abort": "end_turn"}
 

@@ -8,11 +8,11 @@ import msgspec
 from frontend.api.anthropic.answers import MessageWriter
 from frontend.api.anthropic.conversion import chat_of, generating_chat_of
 from frontend.api.anthropic.schemas import REFUSED_FIELDS, CountTokensRequest, MessagesRequest
-from frontend.api.chat import ChatRun, chat_prompt, check_chat, start_chat
-from frontend.api.exchange import Exchange
-from frontend.api.param_names import params_named
-from frontend.api.parsing import BodyParser
-from frontend.api.running import Runner, usage_of
+from frontend.api.fields.param_names import params_named
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.launching import Runner, usage_of
+from frontend.api.openai.chat import ChatRun, chat_prompt, check_chat, start_chat
+from frontend.http.exchange import Exchange
 from protocol.tokens import count_tokens
 
 _messages_parser = BodyParser(MessagesRequest, REFUSED_FIELDS)

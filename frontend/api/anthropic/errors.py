@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from frontend.api.sse import named_event
+from frontend.http.sse import named_event
 from protocol.error_answers import error_status
 from protocol.errors import MeshError
 

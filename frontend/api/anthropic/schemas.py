@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from frontend.api.nvext import Label, NvExt
-from frontend.api.schemas import (
+from frontend.api.fields.nvext import Label, NvExt
+from frontend.api.fields.schemas import (
     MESSAGES_MAX,
     TOKENS_MAX,
     TOOLS_MAX,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from frontend.api.anthropic.schemas import CountTokensRequest, Tool, ToolReferenceBlock, ToolResultBlock
-from frontend.api.ignored import Ignored
+from frontend.api.fields.ignored import Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 _RUN_BY_CLIENTS: Final = ("bash_", "computer_", "memory_", "text_editor_")

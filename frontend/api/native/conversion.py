@@ -5,9 +5,9 @@ from typing import Any, Final, TypeVar
 
 from msgspec import UnsetType
 
+from frontend.api.fields.nvext import NvExt
+from frontend.api.fields.schemas import CompletionRequest
 from frontend.api.native.schemas import NEW_TOKENS_DEFAULT, OFF_ONLY, GenerateRequest, SamplingParams
-from frontend.api.nvext import NvExt
-from frontend.api.schemas import CompletionRequest
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.tokens import count_tokens
 

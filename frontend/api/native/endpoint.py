@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from frontend.api.body_counts import TOKEN_IDS_MAX
-from frontend.api.completions import listed_prompts, prompt_tokens
-from frontend.api.exchange import Exchange
-from frontend.api.json_pieces import PIECE_BYTES, send_in_pieces
-from frontend.api.logprobs import TokenTexts
+from frontend.api.answers.logprobs import TokenTexts
+from frontend.api.fields.param_names import params_named
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.fields.sampling import output_rules
+from frontend.api.launching import Runner
 from frontend.api.native.conversion import PARAM_NAMES, completion_of, new_tokens_of, sampling_of
 from frontend.api.native.outputs import OutputWriter
 from frontend.api.native.schemas import REFUSED_FIELDS, GenerateRequest
-from frontend.api.param_names import params_named
-from frontend.api.parsing import BodyParser
-from frontend.api.running import Runner
-from frontend.api.sampling import output_rules
-from frontend.generation import Choice, Generation
+from frontend.api.openai.completions import listed_prompts, prompt_tokens
+from frontend.http.body_counts import TOKEN_IDS_MAX
+from frontend.http.exchange import Exchange
+from frontend.http.json_pieces import PIECE_BYTES, send_in_pieces
+from frontend.inflight.generation import Choice, Generation
 from protocol.errors import InvalidRequest
 
 _parser = BodyParser(GenerateRequest, REFUSED_FIELDS, items_max=TOKEN_IDS_MAX)

@@ -6,11 +6,11 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from frontend.api.json_pieces import Rows
-from frontend.api.logprobs import Score, Scored, TokenTexts, each_score
+from frontend.api.answers.logprobs import Score, Scored, TokenTexts, each_score
 from frontend.api.native.schemas import GenerateRequest
-from frontend.generation import Choice
-from frontend.text.gain import Gain
+from frontend.http.json_pieces import Rows
+from frontend.inflight.generation import Choice
+from frontend.text.output.gain import Gain
 from protocol.replies import Logprobs
 from protocol.tokens import count_tokens, unpack_tokens
 

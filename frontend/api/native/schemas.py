@@ -6,10 +6,20 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from frontend.api.grammars import GrammarText, Pattern
-from frontend.api.nvext import Label
-from frontend.api.refusals import REFUSED_FIELDS as REFUSED_EVERYWHERE
-from frontend.api.schemas import CHOICES_MAX, PROMPTS_MAX, TOKENS_MAX, Model, Penalty, RepetitionPenalty, StopPattern, StopString, TokenId
+from frontend.api.fields.grammars import GrammarText, Pattern
+from frontend.api.fields.nvext import Label
+from frontend.api.fields.refusals import REFUSED_FIELDS as REFUSED_EVERYWHERE
+from frontend.api.fields.schemas import (
+    CHOICES_MAX,
+    PROMPTS_MAX,
+    TOKENS_MAX,
+    Model,
+    Penalty,
+    RepetitionPenalty,
+    StopPattern,
+    StopString,
+    TokenId,
+)
 from protocol.limits import CUSTOM_PARAMS_MAX, DP_RANKS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
 
 NEW_TOKENS_DEFAULT: Final = 128

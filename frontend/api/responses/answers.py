@@ -2,13 +2,13 @@
 
 from typing import Any, Final
 
-from frontend.api.blocks import Block
-from frontend.api.chunks import Usage
-from frontend.api.custom_tools import custom_input
-from frontend.api.json_pieces import Rows
+from frontend.api.answers.blocks import Block
+from frontend.api.answers.chunks import Usage
+from frontend.api.fields.custom_tools import custom_input
 from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
-from frontend.generation import Choice
+from frontend.http.json_pieces import Rows
+from frontend.inflight.generation import Choice
 from protocol.errors import MeshError
 from protocol.replies import ToolCall
 

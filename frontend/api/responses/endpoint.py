@@ -6,20 +6,20 @@ from typing import Any
 
 import msgspec
 
-from frontend.api.blocks import blocks_of
-from frontend.api.chat import ChatRun, start_chat
-from frontend.api.exchange import Exchange
-from frontend.api.json_pieces import Rows, send_in_pieces
-from frontend.api.logprobs import TokenTexts, chat_logprobs, chat_rows
-from frontend.api.param_names import params_named
-from frontend.api.parsing import BodyParser
+from frontend.api.answers.blocks import blocks_of
+from frontend.api.answers.logprobs import TokenTexts, chat_logprobs, chat_rows
+from frontend.api.fields.param_names import params_named
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.launching import Runner, usage_of
+from frontend.api.openai.chat import ChatRun, start_chat
 from frontend.api.responses.answers import Items, finished_fields, head_of, status_of
 from frontend.api.responses.conversion import PARAM_NAMES, chat_of, wants_logprobs
 from frontend.api.responses.events import ResponseStream
 from frontend.api.responses.schemas import REFUSED_FIELDS, ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
-from frontend.api.running import Runner, usage_of
-from frontend.text.gain import Gain
+from frontend.http.exchange import Exchange
+from frontend.http.json_pieces import Rows, send_in_pieces
+from frontend.text.output.gain import Gain
 
 _parser = BodyParser(ResponsesRequest, REFUSED_FIELDS)
 _encode = msgspec.json.Encoder().encode

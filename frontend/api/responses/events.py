@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from frontend.api.blocks import Block, BlockSequence, Closed, Move, Opened
-from frontend.api.chunks import Usage
-from frontend.api.custom_tools import custom_input
+from frontend.api.answers.blocks import Block, BlockSequence, Closed, Move, Opened
+from frontend.api.answers.chunks import Usage
+from frontend.api.fields.custom_tools import custom_input
 from frontend.api.responses.answers import Items, failed_fields, finished_fields, part_of, status_of
-from frontend.api.sse import named_event
-from frontend.generation import Choice
-from frontend.text.gain import Gain
+from frontend.http.sse import named_event
+from frontend.inflight.generation import Choice
+from frontend.text.output.gain import Gain
 from protocol.error_answers import error_body
 from protocol.errors import MeshError
 

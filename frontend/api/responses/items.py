@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from frontend.api.custom_tools import custom_arguments
-from frontend.api.ignored import REFUSING, Ignored
+from frontend.api.fields.custom_tools import custom_arguments
+from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.responses.tools import flat_name
 from protocol.errors import InvalidRequest, UnsupportedParameter
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from frontend.api.grammars import JsonObjectFormat, TextFormat
-from frontend.api.nvext import Label, NvExt
-from frontend.api.schemas import (
+from frontend.api.fields.grammars import JsonObjectFormat, TextFormat
+from frontend.api.fields.nvext import Label, NvExt
+from frontend.api.fields.schemas import (
     MESSAGES_MAX,
     TOKENS_MAX,
     TOOLS_MAX,

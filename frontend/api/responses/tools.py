@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
-from frontend.api.custom_tools import PARAMETERS, custom_description
-from frontend.api.ignored import Ignored
+from frontend.api.fields.custom_tools import PARAMETERS, custom_description
+from frontend.api.fields.ignored import Ignored
 from frontend.api.responses.schemas import OfferedTool
 from protocol.errors import InvalidRequest, UnsupportedParameter
 

@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frontend.api.answers.blocks import BlockSequence, Closed, Grown, Opened, blocks_of
 from frontend.api.anthropic.answers import MessageWriter
-from frontend.api.blocks import BlockSequence, Closed, Grown, Opened, blocks_of
-from frontend.text.gain import Gain
+from frontend.text.output.gain import Gain
 from protocol.replies import ToolCall
 
 ARGUMENTS = '{"city": "Bern"}'

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from frontend.api.bound_schemas import DEPTH_MAX, bound_schema
+from frontend.api.fields.bound_schemas import DEPTH_MAX, bound_schema
 from protocol.errors import InvalidRequest
 from tests.unit.api.grammar_acceptor import GrammarAcceptor
 

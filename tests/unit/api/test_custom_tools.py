@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 
-from frontend.api.chat import message_of
-from frontend.api.custom_tools import PARAMETERS, CallStream, custom_arguments, with_functions
-from frontend.api.ignored import Ignored
-from frontend.api.schemas import ChatCompletionRequest
-from frontend.api.tools import check_tools
-from frontend.text.gain import Answer, Gain
+from frontend.api.fields.custom_tools import PARAMETERS, CallStream, custom_arguments, with_functions
+from frontend.api.fields.ignored import Ignored
+from frontend.api.fields.schemas import ChatCompletionRequest
+from frontend.api.fields.tools import check_tools
+from frontend.api.openai.chat import message_of
+from frontend.text.output.gain import Answer, Gain
 from protocol.errors import InvalidRequest
 from protocol.replies import ToolCall
 

@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import pytest
 
-from frontend.api.encoding import CHARS_PER_TOKEN_MAX, encode_prompt
-from frontend.models import ServedModel
+from frontend.api.prompts.encoding import CHARS_PER_TOKEN_MAX, encode_prompt
+from frontend.models.loader import ServedModel
 from protocol.errors import ContextOverflow
 from protocol.membership import ModelCard
 

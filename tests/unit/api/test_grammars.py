@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.api.grammars import CHOICES_MAX, DEPTH_MAX, PATTERN_CHARS_MAX, grammar_of
-from frontend.api.parsing import BodyParser
-from frontend.api.readings import answer_grammar, reading_of
-from frontend.api.schemas import ChatCompletionRequest
+from frontend.api.fields.grammars import CHOICES_MAX, DEPTH_MAX, PATTERN_CHARS_MAX, grammar_of
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.fields.reading import answer_grammar, reading_of
+from frontend.api.fields.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest
 from protocol.limits import GRAMMAR_BYTES_MAX
 from protocol.membership import ModelCard

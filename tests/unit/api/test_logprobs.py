@@ -13,21 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from frontend.api.logprobs import CompletionLogprobs, TokenTexts, chat_logprobs, joined, logprobs_wanted, scores
-from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.generation import Choice
-from frontend.mesh.rank import Rank
-from frontend.mesh.stream import RequestStream, Wakeup
-from frontend.models import ServedModel
+from frontend.api.answers.logprobs import CompletionLogprobs, TokenTexts, chat_logprobs, joined, logprobs_wanted, scores
+from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.fleet.rank import Rank
+from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.inflight.generation import Choice
+from frontend.models.loader import ServedModel
 from frontend.routing.route import Placement, Route
-from frontend.text.gain import Answer
-from frontend.text.output import ChoiceText, OutputRules
+from frontend.text.output.choice_text import ChoiceText, OutputRules
+from frontend.text.output.gain import Answer
 from kv_events.index import BlockBudget
-from protocol.detokenizer import Detokenizing
 from protocol.membership import Capacity, Hello, ModelCard
-from protocol.pieces import PieceTable
 from protocol.replies import Delta, Extras, Finished, Logprobs
 from protocol.requests import Generate, LogprobsWanted, Sampling
+from protocol.text.detokenizer import Detokenizing
+from protocol.text.pieces import PieceTable
 from protocol.tokens import pack_tokens
 
 PIECES = [b"<s>", b"He", b"llo", b" \xf0\x9f", b"\xa6\x9c", b"!", b"a", b"b", b"ab", b"\xe9"]

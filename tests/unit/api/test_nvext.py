@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frontend.api.nvext import HEADER_FIELDS, ExtraField, NvExt, RouterOverride, told, wishes
-from frontend.generation import Choice
-from frontend.mesh.rank import Rank
-from frontend.mesh.stream import RequestStream, Wakeup
+from frontend.api.fields.nvext import HEADER_FIELDS, ExtraField, NvExt, RouterOverride, told, wishes
+from frontend.fleet.rank import Rank
+from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.inflight.generation import Choice
 from frontend.routing.route import Placement, Route, Weights
-from frontend.text.output import ChoiceText, OutputRules
+from frontend.text.output.choice_text import ChoiceText, OutputRules
 from kv_events.index import BlockBudget
 from protocol.errors import InvalidRequest
 from protocol.limits import DP_RANKS_MAX, NAME_CHARS_MAX

@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from frontend.api.anthropic.schemas import MessagesRequest
-from frontend.api.messages import check_messages
+from frontend.api.fields.messages import check_messages
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.fields.sampling import sampling_for, sampling_of_choice
+from frontend.api.fields.schemas import CompletionRequest
 from frontend.api.native.schemas import SamplingParams
-from frontend.api.parsing import BodyParser
 from frontend.api.responses.schemas import ResponsesRequest
-from frontend.api.sampling import sampling_for, sampling_of_choice
-from frontend.api.schemas import CompletionRequest
-from frontend.models import ServedModel
-from frontend.text.template import ChatTemplate
+from frontend.models.loader import ServedModel
+from frontend.text.templates.template import ChatTemplate
 from protocol.errors import InvalidRequest
 from protocol.membership import ModelCard
 from protocol.requests import Sampling

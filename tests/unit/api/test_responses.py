@@ -6,7 +6,7 @@ import msgspec
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from frontend.api.ignored import Ignored
+from frontend.api.fields.ignored import Ignored
 from frontend.api.responses.answers import Items, head_of
 from frontend.api.responses.events import ResponseStream
 from frontend.api.responses.items import messages_of

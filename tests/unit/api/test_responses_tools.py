@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.api.blocks import blocks_of
-from frontend.api.custom_tools import custom_arguments, custom_input
-from frontend.api.ignored import REFUSING, Ignored
+from frontend.api.answers.blocks import blocks_of
+from frontend.api.fields.custom_tools import custom_arguments, custom_input
+from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.responses.answers import Items
 from frontend.api.responses.items import messages_of
 from frontend.api.responses.tools import OfferedTools
-from frontend.text.gain import Gain
+from frontend.text.output.gain import Gain
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.replies import ToolCall
 from tests.unit.api.test_blocks import events_of

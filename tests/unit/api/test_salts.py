@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from frontend.api.salts import one_salt
+from frontend.api.fields.salts import one_salt
 from protocol.errors import InvalidRequest
 from protocol.limits import NAME_CHARS_MAX
 

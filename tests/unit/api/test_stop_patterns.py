@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.api.sampling import output_rules, sampling_for, stop_strings
-from frontend.api.schemas import CompletionRequest
-from frontend.api.stop_patterns import is_plain
+from frontend.api.fields.sampling import output_rules, sampling_for, stop_strings
+from frontend.api.fields.schemas import CompletionRequest
+from frontend.api.fields.stop_patterns import is_plain
 from protocol.errors import InvalidRequest
 from protocol.limits import STOPS_CHARS_MAX
 from protocol.membership import ModelCard

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from frontend.api.nvext import NvExt
-from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.api.thinking import template_kwargs, thinking_budget
+from frontend.api.fields.nvext import NvExt
+from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.fields.thinking import template_kwargs, thinking_budget
 from protocol.errors import UnsupportedParameter
 from protocol.membership import ModelCard
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from frontend.api.schemas import ChatCompletionRequest
-from frontend.api.tools import callable_tools, check_tools, told_tools
+from frontend.api.fields.schemas import ChatCompletionRequest
+from frontend.api.fields.tools import callable_tools, check_tools, told_tools
 from protocol.errors import InvalidRequest
 
 

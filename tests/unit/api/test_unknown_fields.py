@@ -13,10 +13,10 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as CompletionParams
 
 from frontend.api.anthropic.schemas import MessagesRequest
-from frontend.api.ignored import NAMES_MAX, REFUSING, Ignored, IgnoredLog
-from frontend.api.parsing import BodyParser
-from frontend.api.refusals import HARMLESS, REFUSED_FIELDS, refuse_unsupported_chat, refuse_unsupported_completion
-from frontend.api.schemas import ChatCompletionRequest, CompletionRequest, StreamOptions
+from frontend.api.fields.ignored import NAMES_MAX, REFUSING, Ignored, IgnoredLog
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.fields.refusals import HARMLESS, REFUSED_FIELDS, refuse_unsupported_chat, refuse_unsupported_completion
+from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest, StreamOptions
 from protocol.errors import InvalidJson, InvalidRequest, UnsupportedParameter
 
 CHAT, COMPLETION = BodyParser(ChatCompletionRequest), BodyParser(CompletionRequest)

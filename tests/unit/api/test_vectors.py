@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.api.embeddings import PIECE_NUMBERS, list_pieces, shortened
-from frontend.api.rerank import cosine
-from frontend.api.texts import TextLength
+from frontend.api.vectors.embeddings import PIECE_NUMBERS, list_pieces, shortened
+from frontend.api.vectors.inputs import TextLength
+from frontend.api.vectors.rerank import cosine
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.membership import ModelCard
 from protocol.tokens import pack_tokens, unpack_tokens

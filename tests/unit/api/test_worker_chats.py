@@ -5,17 +5,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from frontend.api.chat import chat_prompt, check_chat
-from frontend.api.readings import reading_of
-from frontend.api.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.models import ServedModel
-from frontend.text.inspection import TokenizerUnusable
-from frontend.text.worker_tokenizer import WorkerTokenizer
+from frontend.api.fields.reading import reading_of
+from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.openai.chat import chat_prompt, check_chat
+from frontend.models.loader import ServedModel
+from frontend.text.tokenizing.inspection import TokenizerUnusable
+from frontend.text.tokenizing.worker_tokenizer import WorkerTokenizer
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.membership import ModelCard
-from protocol.pieces import PieceTable, table_of
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
+from protocol.text.pieces import PieceTable, table_of
 from protocol.tokens import pack_tokens
 
 CARD = ModelCard(name="m", context_length=64, vocab_size=8, eos_token_ids=[0], files=[], tokenizes=True)

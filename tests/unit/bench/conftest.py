@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.loadgen.build import build
-from bench.processes import Process, free_port, port_open
+from bench.kit.loadgen.build import build
+from bench.kit.processes import Process, free_port, port_open
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def scripted_server() -> Iterator[Callable[[list[bytes]], int]]:
 
 @pytest.fixture
 def c_program(tmp_path: Path) -> Callable[[str, str], str]:
-    """Compiles a small C program against bench/loadgen's headers and gives what it prints for some input."""
+    """Compiles a small C program against bench/kit/loadgen's headers and gives what it prints for some input."""
 
     def run(source: str, text: str) -> str:
         (tmp_path / "program.c").write_text(source)

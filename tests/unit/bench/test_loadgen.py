@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import processes
-from bench.load import LoadFailed, run_load
-from bench.loadgen.build import build
-from bench.processes import free_port
+from bench.kit import processes
+from bench.kit.load import LoadFailed, run_load
+from bench.kit.loadgen.build import build
+from bench.kit.processes import free_port
 
 CHAT = {"messages": [], "max_tokens": 3}
 STREAM = {**CHAT, "max_tokens": 20, "stream": True}

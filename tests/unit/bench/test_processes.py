@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from bench import processes
-from bench.processes import Process
+from bench.kit import processes
+from bench.kit.processes import Process
 
 BURN = "import signal, time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nsignal.pause()"
 PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BURN!r}])"

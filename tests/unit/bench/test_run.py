@@ -2,11 +2,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from bench.plot import plot
-from bench.run import markdown, medians, run_rows
-from bench.systems import SYSTEMS, EngineSpec, peers_named
-from bench.tables import STANDARD, TABLES, FleetShape, Row
-from bench.workloads import Corpus, Shape, corpus_lines, ensure_model_dir
+from bench.compare.run import markdown, medians, run_rows
+from bench.compare.systems import SYSTEMS, EngineSpec, peers_named
+from bench.compare.tables import STANDARD, TABLES, FleetShape, Row
+from bench.kit.plot import plot
+from bench.kit.workloads import Corpus, Shape, corpus_lines, ensure_model_dir
 
 
 def test_medians_leave_out_rounds_without_the_measure():

@@ -3,7 +3,7 @@ import json
 import pytest
 from tokenizers import Tokenizer
 
-from bench.workloads import Corpus, Shape, conversations, corpus_lines, ensure_model_dir, fresh, shared_prefix, write_bodies
+from bench.kit.workloads import Corpus, Shape, conversations, corpus_lines, ensure_model_dir, fresh, shared_prefix, write_bodies
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from frontend.api.grammars import grammar_of
-from frontend.api.parsing import BodyParser
-from frontend.api.promises import promise_of
-from frontend.api.schemas import ChatCompletionRequest
+from frontend.api.fields.grammars import grammar_of
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.fields.promises import promise_of
+from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.conforming import validator as validators
 from frontend.conforming.promise import Promise
 from frontend.conforming.validator import Validator
-from frontend.generation import Choice
-from frontend.text.gain import Gain
+from frontend.inflight.generation import Choice
+from frontend.text.output.gain import Gain
 from protocol.errors import NotConforming
 from protocol.replies import Finished, ToolCall
 

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from protocol.packaging import VERSION
+from protocol.process.packaging import VERSION
 
 
 def test_the_version_that_is_told_is_the_projects() -> None:

@@ -5,9 +5,9 @@ from typing import cast
 
 import pytest
 
-from frontend.mesh.registry import Registry
-from frontend.mesh.worker import Phase, Worker
-from frontend.models import ServedModel
+from frontend.fleet.registry import Registry
+from frontend.fleet.worker import Phase, Worker
+from frontend.models.loader import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from kv_events.index import BlockBudget
 from protocol.membership import Capacity, Hello, ModelCard

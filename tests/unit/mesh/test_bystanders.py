@@ -5,9 +5,9 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frontend.fleet.rank import Booking, Rank
+from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.mesh.bystanders import READ_S, SUSPECT_STEPS, bystanders
-from frontend.mesh.rank import Booking, Rank
-from frontend.mesh.stream import RequestStream, Wakeup
 from frontend.routing.route import Placement
 from kv_events.index import BlockBudget
 from protocol.membership import Capacity, Hello, ModelCard

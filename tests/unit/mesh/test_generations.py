@@ -4,9 +4,9 @@ from typing import Any, cast
 
 import pytest
 
-from frontend.mesh.registry import GENERATIONS_MAX, ModelEntry, Registry
-from frontend.mesh.worker import Worker
-from frontend.models import ServedModel
+from frontend.fleet.registry import GENERATIONS_MAX, ModelEntry, Registry
+from frontend.fleet.worker import Worker
+from frontend.models.loader import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from kv_events.index import BlockBudget
 from protocol.membership import Capacity, Hello, ModelCard, Role

@@ -5,10 +5,10 @@ from typing import cast
 
 import pytest
 
+from frontend.fleet.registry import Registry
+from frontend.fleet.worker import OTHER_WAYS_MAX, Worker
 from frontend.mesh import introductions
 from frontend.mesh.introductions import turned_away
-from frontend.mesh.registry import Registry
-from frontend.mesh.worker import OTHER_WAYS_MAX, Worker
 from frontend.routing.admission import AdmissionQueue
 from kv_events.index import BlockBudget
 from protocol.limits import WORKER_SILENT_S_MAX

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from frontend.fleet.worker import Worker
 from frontend.mesh import kv_sources
 from frontend.mesh.kv_sources import KvSources
-from frontend.mesh.worker import Worker
 from kv_events.index import BlockBudget, RankBlocks
 from kv_events.rank_feed import FeedCounts, RankFeed
 from kv_events.subscriber import Subscription

@@ -5,11 +5,11 @@ from typing import cast
 
 import pytest
 
+from frontend.fleet.registry import LOADING_REMEMBERED_S, ModelEntry, Registry
+from frontend.fleet.worker import Phase, Worker
 from frontend.mesh.missed import MISSED_S_MAX
 from frontend.mesh.offer import Offer
-from frontend.mesh.registry import LOADING_REMEMBERED_S, ModelEntry, Registry
-from frontend.mesh.worker import Phase, Worker
-from frontend.models import ServedModel
+from frontend.models.loader import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.route import Route
 from kv_events.index import BlockBudget

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from frontend.mesh.mesh import Mesh
-from frontend.mesh.rank import Booking
-from frontend.mesh.stream import RequestStream, Wakeup
-from frontend.mesh.worker import Worker
+from frontend.fleet.rank import Booking
+from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.worker import Worker
+from frontend.mesh.membership import Mesh
 from kv_events.index import BlockBudget
 from protocol.codec import encode
 from protocol.errors import InternalFault

@@ -53,8 +53,8 @@ from protocol.requests import (
     ToWorker,
     Welcome,
 )
-from protocol.sockets import Socket
 from protocol.tokens import pack_tokens
+from protocol.transport.sockets import Socket
 
 REQUEST_ID = "0123456789abcdef0123456789abcdef"
 SHA256 = "ab" * 32

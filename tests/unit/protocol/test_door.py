@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 import zmq
 
-from protocol.door import Door
-from protocol.sockets import Socket, SocketPump, bound_router, connected_dealer
+from protocol.transport.door import Door
+from protocol.transport.sockets import Socket, SocketPump, bound_router, connected_dealer
 
 WAIT_S_MAX = 10.0
 

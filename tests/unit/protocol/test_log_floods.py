@@ -2,7 +2,7 @@
 
 import logging
 
-from protocol.log_floods import SAID_EVERY_S, Complaint, OnceAMinute
+from protocol.process.log_floods import SAID_EVERY_S, Complaint, OnceAMinute
 
 
 def test_a_warning_is_said_once_a_minute_and_then_how_often_it_came() -> None:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from protocol.one_line_logs import OneLine
+from protocol.process.one_line_logs import OneLine
 
 
 @pytest.mark.parametrize(

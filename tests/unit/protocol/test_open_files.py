@@ -7,7 +7,7 @@ import pytest
 
 SHOW = """
 import resource
-from protocol.open_files import raise_open_files, too_few
+from protocol.process.open_files import raise_open_files, too_few
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 print(raise_open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[0], too_few(raise_open_files()))
 """

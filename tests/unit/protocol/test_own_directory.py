@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from protocol import own_directory as subject
-from protocol import sockets
 from protocol.errors import StartError
+from protocol.process import own_directory as subject
+from protocol.transport import sockets
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_place_that_cannot_be_made_is_an_error_with_its_name(monkeypatch: pyte
 def test_a_process_has_one_of_its_own_until_it_ends_and_not_until_its_child_does() -> None:
     program = """
 import os, sys
-from protocol.own_directory import process_directory
+from protocol.process.own_directory import process_directory
 print(process_directory(), process_directory())
 sys.stdout.flush()
 if os.fork() == 0:
@@ -84,7 +84,7 @@ print(process_directory().stat().st_mode & 0o777 == 0o700)
 def test_a_deep_directory_for_temporary_files_leaves_room_for_a_sockets_name(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 60)
     deep.mkdir()
-    program = "from protocol.own_directory import OWN_DIRECTORY; print(OWN_DIRECTORY)"
+    program = "from protocol.process.own_directory import OWN_DIRECTORY; print(OWN_DIRECTORY)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ | {"TMPDIR": str(deep)}
     )

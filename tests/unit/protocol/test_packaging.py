@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import StartError
-from protocol.packaging import foreign_owners, require_own_packages
+from protocol.process.packaging import foreign_owners, require_own_packages
 
 
 def test_no_other_distribution_installs_our_packages() -> None:

@@ -8,7 +8,7 @@ from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
 from protocol.replies import Content, Delta, Extras, Failed, Finished, StepBatch, Tokenized
 from protocol.requests import Embed, Generate, Sampling, Tokenize
-from protocol.salvage import encodable, refused, step_in
+from protocol.transport.salvage import encodable, refused, step_in
 
 ONE, TWO = "1" * 32, "2" * 32
 WELL = Delta(ONE, 3, b"\1\0\0\0")

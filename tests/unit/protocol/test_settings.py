@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from frontend.settings import FrontendSettings
-from protocol.settings import parse_known_settings, parse_settings, setting
+from protocol.process.settings import parse_known_settings, parse_settings, setting
 from workers.settings import WorkerSettings
 
 

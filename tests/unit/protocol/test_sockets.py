@@ -5,9 +5,9 @@ import asyncio
 import pytest
 import zmq
 
-from protocol.curve import MeshKey
 from protocol.errors import StartError
-from protocol.sockets import Socket, SocketPump, bound_router, connected_dealer, is_local
+from protocol.transport.curve import MeshKey
+from protocol.transport.sockets import Socket, SocketPump, bound_router, connected_dealer, is_local
 
 WAIT_S_MAX = 10.0
 

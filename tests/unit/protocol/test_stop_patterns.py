@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.stop_patterns import ANCHORS_MAX, JUMPS_MAX, STATES_MAX, PatternWatch, pattern_automaton
+from protocol.text.stop_patterns import ANCHORS_MAX, JUMPS_MAX, STATES_MAX, PatternWatch, pattern_automaton
 
 ATOMS = ["a", "b", "A", ".", "[ab]", "[^a]", r"\d", r"\W", r"[^\d]", r"[\sb]", "k", "\n", r"\b", r"\B", "^", "$", r"\A", r"\Z"]
 REPEATS = ["?", "*", "+", "??", "*?", "{0}", "{2}", "{0,2}", "{1,3}", "{2,}"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
 from protocol.limits import STOP_CHARS_MAX, STOPS_MAX
-from protocol.stops import StopMatcher
+from protocol.text.stops import StopMatcher
 
 LETTERS = st.text(alphabet="ab🎉", min_size=0, max_size=40)
 STOPS = st.lists(st.text(alphabet="ab🎉", min_size=1, max_size=6), min_size=1, max_size=5)

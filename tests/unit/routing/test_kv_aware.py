@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frontend.routing.kv_aware import KvAware
+from frontend.routing.policies.kv_aware import KvAware
 from frontend.routing.route import BLOCK_TOKENS, Route, Weights
 from protocol.tokens import pack_tokens
 from tests.unit.routing.ranks import FakeRank, cost_of, fleet, prompt, worth_of

@@ -8,13 +8,13 @@ from typing import Any, get_args
 import pytest
 
 from frontend.routing import sessions
-from frontend.routing.kv_aware import KvAware
-from frontend.routing.least_loaded import LeastLoaded
-from frontend.routing.modes import policy_of
-from frontend.routing.policy import Policy
-from frontend.routing.power_of_two import PowerOfTwo
-from frontend.routing.random_choice import RandomChoice
-from frontend.routing.round_robin import RoundRobin
+from frontend.routing.policies.kv_aware import KvAware
+from frontend.routing.policies.least_loaded import LeastLoaded
+from frontend.routing.policies.modes import policy_of
+from frontend.routing.policies.policy import Policy
+from frontend.routing.policies.power_of_two import PowerOfTwo
+from frontend.routing.policies.random_choice import RandomChoice
+from frontend.routing.policies.round_robin import RoundRobin
 from frontend.routing.route import BLOCK_TOKENS, Placement, Route, Weights
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from frontend.routing.sessions import Sessions

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from protocol.replies import Delta, Embedded, Failed, Finished
 from protocol.requests import Embed
 from protocol.tokens import pack_tokens
-from workers.sim.embedder import SimEmbedder
+from workers.sim.embedding import SimEmbedder
 
 texts = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50)
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from kv_events.hashing import chain_hashes, root_hash
 from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, decode_batch
 from protocol.replies import Finished
-from protocol.sockets import Socket
 from protocol.tokens import pack_tokens
+from protocol.transport.sockets import Socket
 from tests.free_ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, with_events
 from workers.sim.faults import Faults
-from workers.sim.kv_outlet import KvOutlet
-from workers.sim.namespace import PLAIN, Namespace
-from workers.sim.radix_cache import RadixCache
+from workers.sim.scheduling.kv_outlet import KvOutlet
+from workers.sim.scheduling.namespace import PLAIN, Namespace
+from workers.sim.scheduling.radix_cache import RadixCache
 
 PAGE = 4
 PAGE_BYTES = PAGE * 4

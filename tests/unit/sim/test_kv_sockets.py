@@ -11,13 +11,13 @@ import zmq
 
 from kv_events.sglang_wire import REPLAY_END, AllBlocksCleared, BlockStored, EventBatch, decode_batch
 from protocol.errors import StartError
-from protocol.sockets import Socket
+from protocol.transport.sockets import Socket
 from tests.free_ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
-from workers.sim.kv_outlet import KvOutlet
-from workers.sim.namespace import PLAIN
+from workers.sim.scheduling.kv_outlet import KvOutlet
+from workers.sim.scheduling.namespace import PLAIN
 from workers.sim.settings import read_settings
 
 Requests = Callable[..., Any]

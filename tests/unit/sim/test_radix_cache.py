@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocol.tokens import pack_tokens
-from workers.sim.namespace import PLAIN, Namespace
-from workers.sim.radix_cache import Node, RadixCache
+from workers.sim.scheduling.namespace import PLAIN, Namespace
+from workers.sim.scheduling.radix_cache import Node, RadixCache
 
 PAGE = 2
 Path = tuple[tuple[Any, ...], ...]

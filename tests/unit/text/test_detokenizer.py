@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as HfTokenizer
 
-from frontend.text.inspection import inspect_tokenizer
-from protocol.detokenizer import BYTE_RUN_MAX, Detokenizer, Detokenizing
+from frontend.text.tokenizing.inspection import inspect_tokenizer
+from protocol.text.detokenizer import BYTE_RUN_MAX, Detokenizer, Detokenizing
 
 KINDS = {"byte_level": "byte_level", "llama": "sentencepiece", "gemma": "sentencepiece", "word_piece": "window"}
 TEXTS = [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from frontend.text.inspection import TokenizerUnusable
-from frontend.text.model_files import ModelFiles, read_model_files
+from frontend.text.templates.model_files import ModelFiles, read_model_files
+from frontend.text.tokenizing.inspection import TokenizerUnusable
 
 
 def write(folder: Path, **contents: Any) -> dict[str, Path]:

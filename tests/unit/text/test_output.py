@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as HfTokenizer
 
-from frontend.text.inspection import inspect_tokenizer
-from frontend.text.output import ChoiceText, OutputRules
-from protocol.detokenizer import Detokenizing
+from frontend.text.output.choice_text import ChoiceText, OutputRules
+from frontend.text.tokenizing.inspection import inspect_tokenizer
 from protocol.replies import Finished
+from protocol.text.detokenizer import Detokenizing
 from protocol.tokens import pack_tokens
 
 KINDS = ["byte_level", "llama", "word_piece"]

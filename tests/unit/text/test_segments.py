@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from frontend.text.encoders import Encoder, FastokensEncoder, HfEncoder
-from frontend.text.hard_texts import FRAGMENTS
-from frontend.text.inspection import inspect_tokenizer
-from frontend.text.segment_cache import SegmentCache
-from frontend.text.segments import MARKS_MAX, SEGMENT_CHARS_MIN, cut, cuts_agree, join, marks_in, safe_marks
+from frontend.text.tokenizing.backends import Encoder, FastokensEncoder, HfEncoder
+from frontend.text.tokenizing.hard_texts import FRAGMENTS
+from frontend.text.tokenizing.inspection import inspect_tokenizer
+from frontend.text.tokenizing.segment_cache import SegmentCache
+from frontend.text.tokenizing.segments import MARKS_MAX, SEGMENT_CHARS_MIN, cut, cuts_agree, join, marks_in, safe_marks
 from workers.demo_model import demo_model_dir
 
 MARKS = ["<|im_end|>", "</s>", "<s>"]

@@ -12,9 +12,9 @@ from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import models
 from transformers import PreTrainedTokenizerFast
 
-from frontend.text.messages import normalize_messages
-from frontend.text.sandbox import RENDERED_CHARS_MAX
-from frontend.text.template import ERROR_CHARS_MAX, ChatTemplate
+from frontend.text.templates.messages import normalize_messages
+from frontend.text.templates.sandbox import RENDERED_CHARS_MAX
+from frontend.text.templates.template import ERROR_CHARS_MAX, ChatTemplate
 from protocol.errors import InvalidRequest
 from tests.unit.text.template_shapes import SHAPES
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from frontend.text import template_budget
-from frontend.text.template import ChatTemplate
+from frontend.text.templates import budget as template_budget
+from frontend.text.templates.template import ChatTemplate
 from protocol.errors import InvalidRequest
 
 DOUBLED = "{% set ns = namespace(x='aaaaaaaaaa') %}{% for i in range(40) %}{% set ns.x = WHAT %}{% endfor %}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from frontend.text.template import ChatTemplate
+from frontend.text.templates.template import ChatTemplate
 from protocol.errors import InvalidRequest
 from tests.unit.text.template_shapes import SHAPES
 from workers.demo_model import demo_model_dir

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from frontend.text.text_pairs import INLINE_CHARS_MAX, EncodedPair, PairEncoder
+from frontend.text.tokenizing.pairs import INLINE_CHARS_MAX, EncodedPair, PairEncoder
 from protocol.errors import InvalidRequest
 
 CLS, SEP = 26, 27

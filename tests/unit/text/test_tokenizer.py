@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer as HfTokenizer
 
-from frontend.text.encode_pool import QUEUED_MAX, EncodePool
-from frontend.text.encoders import Encoder, FastokensEncoder, HfEncoder
-from frontend.text.hard_texts import FRAGMENTS
-from frontend.text.inspection import Inspection, TokenizerUnusable, inspect_in_child, inspect_tokenizer
-from frontend.text.segment_cache import SegmentCache
-from frontend.text.tokenizer import Tokenizer
+from frontend.text.tokenizing.backends import Encoder, FastokensEncoder, HfEncoder
+from frontend.text.tokenizing.hard_texts import FRAGMENTS
+from frontend.text.tokenizing.inspection import Inspection, TokenizerUnusable, inspect_in_child, inspect_tokenizer
+from frontend.text.tokenizing.pool import QUEUED_MAX, EncodePool
+from frontend.text.tokenizing.segment_cache import SegmentCache
+from frontend.text.tokenizing.tokenizer import Tokenizer
 from protocol.errors import InvalidRequest, Overloaded
 from protocol.tokens import pack_tokens, unpack_tokens
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import DeadlineExceeded, InvalidRequest, MeshError, ModelNotFound, NoWorker, Overloaded, RouteNotFound
-from workers import adapters as adapters_module
-from workers.adapters import WAITING_MAX, Adapters, LoadAdapter, UnloadAdapter
+from workers.system import adapters as adapters_module
+from workers.system.adapters import WAITING_MAX, Adapters, LoadAdapter, UnloadAdapter
 from workers.system.controls import Control, Controls
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from protocol.errors import StartError
-from workers import addresses
-from workers.addresses import AddressBook
+from workers.mesh import addresses
+from workers.mesh.addresses import AddressBook
 
 
 @pytest.mark.parametrize("address", ["nonsense", "http://host:1", "tcp://host", "tcp://host:port", "tcp://:5550"])

@@ -4,7 +4,7 @@ import pytest
 
 from protocol.requests import Abort, Embed, FrontendHeartbeat, Generate, Sampling, Tokenize
 from tests.unit.workers.test_one_sick_request import Line
-from workers.clock_skew import NOTED_FROM_MS, TOLD_MAX, ClockSkew
+from workers.mesh.clock_skew import NOTED_FROM_MS, TOLD_MAX, ClockSkew
 
 
 @pytest.mark.parametrize("ahead_ms", [-7_200_000, -100, 100, 7_200_000])

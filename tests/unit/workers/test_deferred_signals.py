@@ -7,7 +7,7 @@ import signal
 import pytest
 import uvloop
 
-from workers.deferred_signals import DeferredHandlers
+from workers.process.deferred_signals import DeferredHandlers
 
 
 class Library:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from workers.departure import EXIT_ENGINE_DIED, Departure, DrainLimits
+from workers.process.departure import EXIT_ENGINE_DIED, Departure, DrainLimits
 
 
 def _departure(timeout_s: float = 100.0, grace_s: float = 0.0) -> Departure:

@@ -9,13 +9,13 @@ import pytest
 import zmq
 
 from protocol.codec import encode
-from protocol.curve import MeshKey
 from protocol.errors import StartError
 from protocol.membership import Loading
-from protocol.sockets import Socket, connected_dealer
+from protocol.transport.curve import MeshKey
+from protocol.transport.sockets import Socket, connected_dealer
 from tests.free_ports import reserve_ports
-from workers import engine_nodes as subject
-from workers.engine_nodes import ALLOWED_PEERS, admit_nodes, announce, gather
+from workers.sglang import nodes as subject
+from workers.sglang.nodes import ALLOWED_PEERS, admit_nodes, announce, gather
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from workers.failure_note import NOTE_CHARS_MAX, FailureNote, leave_failure_note, one_line
+from workers.process.failure_note import NOTE_CHARS_MAX, FailureNote, leave_failure_note, one_line
 
 FAIL = """
 import subprocess, sys
-from workers.failure_note import leave_failure_note
+from workers.process.failure_note import leave_failure_note
 if len(sys.argv) > 2:  # what a grandchild fails of
     subprocess.run([sys.executable, "-c", open("/proc/self/cmdline").read().split("\\0")[2], sys.argv[2]], check=True)
 leave_failure_note(KeyError(sys.argv[1]))

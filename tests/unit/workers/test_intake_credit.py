@@ -8,8 +8,8 @@ import pytest
 
 from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Generate, Sampling
-from workers import intake as intake_module
-from workers.intake import Intake
+from workers.mesh import intake as intake_module
+from workers.mesh.intake import Intake
 
 
 class Frontend:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import StartError
-from protocol.own_directory import process_directory
+from protocol.process.own_directory import process_directory
 from workers.kv_events_config import PORT_MAX, REPLAY_BATCHES, KvEventsConfig, of_rank, read_config, stream_addresses, with_events
 
 SGLANGS_FIELDS: dict[str, Any] = {

@@ -8,7 +8,7 @@ import zmq
 from protocol.codec import decode_to_frontend
 from protocol.errors import StartError
 from protocol.membership import Loading
-from workers.loading import LoadingNotice
+from workers.mesh.loading import LoadingNotice
 
 
 def test_a_frontend_hears_that_a_worker_is_loading() -> None:

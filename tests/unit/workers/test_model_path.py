@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import StartError
-from workers import run
-from workers.model_path import check_model_path
+from workers import app as run
+from workers.process.model_path import check_model_path
 
 
 def test_what_is_a_model_or_may_be_one_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ from protocol.numbering import Numbering
 from protocol.replies import Content, Delta, Extras, Failed, Finished, StepBatch
 from protocol.requests import Abort, FrontendHeartbeat, Generate, Sampling
 from protocol.tokens import pack_tokens
-from workers import sglang_engine
 from workers.engine import BROKEN
-from workers.frontend_link import FrontendLink
 from workers.health.watched_engine import HealthSettings, WatchedEngine
-from workers.intake import Intake
-from workers.sglang_engine import SglangEngine
-from workers.sglang_run import Run
+from workers.mesh.frontend_link import FrontendLink
+from workers.mesh.intake import Intake
+from workers.sglang import engine as sglang_engine
+from workers.sglang.engine import SglangEngine
+from workers.sglang.requests.run import Run
 
 WELL, SICK = "1" * 32, "2" * 32
 TOKEN = pack_tokens([7])

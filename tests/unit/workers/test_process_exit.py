@@ -5,7 +5,7 @@ import sys
 
 _CODE = """
 import atexit, threading
-from workers.process_exit import leave_process
+from workers.process.exit import leave_process
 atexit.register(print, "registered")
 threading.Thread(target=threading.Event().wait).start()  # an ordinary end would wait for it
 print("unflushed", end=" ")

@@ -7,7 +7,7 @@ import sys
 
 import uvloop
 
-from workers.process_watch import ProcessWatch, in_words
+from workers.process.watch import ProcessWatch, in_words
 
 SLEEP = [sys.executable, "-c", "input()"]
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from workers.sglang_adapters import SglangAdapters
+from workers.sglang.adapters import SglangAdapters
 
 
 class Manager:

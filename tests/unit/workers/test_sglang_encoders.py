@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import StartError
-from workers.sglang_encoders import pooling_of
+from workers.sglang.pooling import pooling_of
 
 MODULES = [
     {"type": "sentence_transformers.models.Transformer", "path": ""},

@@ -6,10 +6,10 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from protocol.detokenizer import Detokenizing
+from protocol.text.detokenizer import Detokenizing
 from tests.unit.text.conftest import BUILDERS
 from workers.demo_model import demo_model_dir
-from workers.sglang_pieces import piece_table
+from workers.sglang.pieces import piece_table
 
 TEXT = "The lazy dog: Größe café 中文 🎉 12345\n\n\tdef x"
 

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from protocol.detokenizer import BYTE_RUN_MAX
-from protocol.window_text import WINDOW_TOKENS_MAX
+from protocol.text.detokenizer import BYTE_RUN_MAX
+from protocol.text.window import WINDOW_TOKENS_MAX
 from tests.unit.text.conftest import BUILDERS
-from workers.sglang_texts import TokenTexts
+from workers.sglang.texts import TokenTexts
 
 
 class Model:

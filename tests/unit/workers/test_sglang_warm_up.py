@@ -8,7 +8,7 @@ from protocol.membership import Capacity, ModelCard
 from protocol.replies import Delta, Finished
 from protocol.requests import Work
 from workers.engine import EngineFacts
-from workers.sglang_warm_up import WarmUp
+from workers.sglang.warm_up import WarmUp
 
 
 @pytest.mark.parametrize(("queued_max", "waves"), [(None, [6]), (3, [6]), (2, [4, 2]), (1, [2, 2, 2])])

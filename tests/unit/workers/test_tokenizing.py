@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import InvalidRequest, StartError
-from protocol.pieces import PIECES_FILE
 from protocol.replies import Failed, Tokenized
 from protocol.requests import Tokenize
+from protocol.text.pieces import PIECES_FILE
 from protocol.tokens import pack_tokens
-from workers.model_card import build_card
-from workers.tokenizing import UNANSWERED_MAX, Tokenizing
+from workers.mesh.model_card import build_card
+from workers.mesh.tokenizing import UNANSWERED_MAX, Tokenizing
 
 NOW_MS = 1_000.0
 

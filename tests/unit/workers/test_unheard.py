@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import zmq
 
-from protocol.curve import MeshKey
-from protocol.sockets import bound_router
+from protocol.transport.curve import MeshKey
+from protocol.transport.sockets import bound_router
 from tests.fleet.processes import free_port
-from workers import unheard as subject
-from workers.unheard import SAID_AFTER_S, SAID_AGAIN_S, Unheard, why_unheard
+from workers.mesh import unheard as subject
+from workers.mesh.unheard import SAID_AFTER_S, SAID_AGAIN_S, Unheard, why_unheard
 
 KEY = MeshKey(b"k" * 32)
 

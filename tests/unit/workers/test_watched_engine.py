@@ -14,7 +14,7 @@ from protocol.replies import Delta, Failed, Finished
 from protocol.requests import Generate, Sampling
 from protocol.tokens import pack_tokens, unpack_tokens
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
-from workers.health.canaries import CANARIES, CanaryFields, canary_maker, read_canary_fields
+from workers.health.canary import CANARIES, CanaryFields, canary_maker, read_canary_fields
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings, WatchedEngine
 

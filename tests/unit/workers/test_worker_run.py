@@ -10,8 +10,8 @@ import pytest
 
 from protocol.errors import EXIT_CANNOT_START, StartError
 from protocol.membership import Role
-from workers import run as subject
-from workers.endpoint import endpoint_of
+from workers import app as subject
+from workers.mesh.endpoint import endpoint_of
 from workers.settings import WorkerSettings
 
 
@@ -74,7 +74,7 @@ def test_a_host_for_frontends_says_in_one_line_what_it_lacks(monkeypatch: pytest
 def test_sglang_logs_at_the_level_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
     engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv, **_: seen.append(list(argv))))
-    monkeypatch.setitem(sys.modules, "workers.sglang_engine", engine)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "workers.sglang.engine", engine)  # type: ignore[arg-type]
     subject._engine(WorkerSettings(log_level="warning"), ["--tp", "2"])
     assert seen == [["--tp", "2", "--log-level", "warning"]]
 
@@ -123,7 +123,7 @@ def test_a_custom_template_is_the_engines_whoever_runs_it(tmp_path: Path, monkey
     template.write_text("{{ messages }}")
     seen: list[list[str]] = []
     engine = SimpleNamespace(SglangEngine=SimpleNamespace(from_argv=lambda argv, **_: seen.append(list(argv))))
-    monkeypatch.setitem(sys.modules, "workers.sglang_engine", engine)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "workers.sglang.engine", engine)  # type: ignore[arg-type]
     monkeypatch.setenv("TEMPLATES", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     for written in ("$TEMPLATES/mine.jinja", "~/mine.jinja", str(template)):

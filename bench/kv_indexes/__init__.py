@@ -1,1 +1,0 @@
-"""Candidates for the router's prefix index, and what bench.kv_index does with them."""

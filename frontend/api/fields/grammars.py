@@ -1,0 +1,267 @@
+"""What an answer must look like: the fields that say so, and the grammar that they come to.
+
+Five families of names mean the same: OpenAI's `response_format`, vLLM's `structured_outputs`, its and Dynamo's `guided_*`, and SGLang's own
+`json_schema`, `regex`, `ebnf` and `structural_tag`. At most one of them may be set. The bounds here are those that a frontend can check;
+what they let through and still takes too long or too much memory is found out by the worker (workers/sglang/grammars.py).
+
+`strict: false` of a JSON schema is no weaker than true, as in SGLang: the output always conforms.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final, cast
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import replace
+
+from frontend.api.fields.bound_schemas import DEPTH_MAX, bound_schema
+from protocol.errors import InvalidRequest
+from protocol.limits import GRAMMAR_BYTES_MAX
+from protocol.requests import Grammar, GrammarKind
+
+PATTERN_CHARS_MAX: Final = 16_384
+"""Of a regular expression. Compiling is quadratic in its length."""
+
+CHOICES_MAX: Final = 1_024
+CHOICE_CHARS_MAX: Final = 1_024
+
+ANY_OBJECT: Final = '{"type":"object"}'
+"""The schema of response_format json_object."""
+
+_decode = msgspec.json.decode
+_encode = msgspec.json.encode
+
+Pattern = Annotated[str, Meta(min_length=1, max_length=PATTERN_CHARS_MAX)]
+GrammarText = Annotated[str, Meta(min_length=1, max_length=GRAMMAR_BYTES_MAX)]
+GuidedChoice = Annotated[str, Meta(min_length=1, max_length=CHOICE_CHARS_MAX)]
+
+
+class NamedSchema(Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenAI's name, description and strictness are read and change nothing."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    schema: Raw
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextFormat(Struct, frozen=True, tag="text", tag_field="type", forbid_unknown_fields=True):
+    """Any text."""
+
+
+class JsonObjectFormat(Struct, frozen=True, tag="json_object", tag_field="type", forbid_unknown_fields=True):
+    """Any JSON object."""
+
+
+class JsonSchemaFormat(Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True):
+    """JSON of one schema."""
+
+    json_schema: NamedSchema
+
+
+class StructuralTagFormat(Struct, frozen=True, tag="structural_tag", tag_field="type", forbid_unknown_fields=True):
+    """SGLang's: text of which some parts conform. Either `format`, or the older `structures` and `triggers`."""
+
+    format: dict[str, Any] | None = None
+    structures: list[dict[str, Any]] | None = None
+    triggers: list[str] | None = None
+    at_least_one: bool | None = None
+
+
+ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat | StructuralTagFormat
+
+
+class StructuredOutputs(Struct, frozen=True, forbid_unknown_fields=True):
+    """vLLM's newer form of what is called guided_* below; at most one of these says something."""
+
+    json: Raw | UnsetType = UNSET
+    """A schema, or its text."""
+    regex: Pattern | None = None
+    choice: Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None = None
+    grammar: GrammarText | None = None
+    json_object: bool | None = None
+    structural_tag: GrammarText | None = None
+
+
+class GrammarFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The part of a request that says what its answer must look like."""
+
+    response_format: ResponseFormat | None = None
+    # Extensions: vLLM's and Dynamo's
+    guided_json: Raw | UnsetType = UNSET
+    """A schema, or its text."""
+    guided_regex: Pattern | None = None
+    guided_choice: Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None = None
+    guided_grammar: GrammarText | None = None
+    """EBNF."""
+    structured_outputs: StructuredOutputs | None = None
+    # Extensions: SGLang's
+    json_schema: GrammarText | None = None
+    """The schema's text."""
+    regex: Pattern | None = None
+    ebnf: GrammarText | None = None
+    structural_tag: GrammarText | None = None
+    """The tag's JSON text."""
+
+
+def grammar_of(request: GrammarFields) -> Grammar | None:
+    """What the answer must look like; None if it may be any text.
+
+    Raises:
+        InvalidRequest: two fields say it, or what they say is malformed or beyond a bound.
+    """
+    grammar = said_of(request)
+    return None if grammar is None else _checked(grammar)
+
+
+def said_of(request: GrammarFields) -> Grammar | None:
+    """What the answer must look like in the client's own words, which may be malformed.
+
+    Raises:
+        InvalidRequest: two fields say it.
+    """
+    found = [grammar for read in _READERS if (grammar := read(request)) is not None]
+    if len(found) > 1:
+        one, other = found[0].field, found[1].field
+        raise InvalidRequest(f"{one} and {other} both say what the answer must look like; only one may.", param=other)
+    return found[0] if found else None
+
+
+def _response_format(request: GrammarFields) -> Grammar | None:
+    match request.response_format:
+        case JsonObjectFormat():
+            return Grammar("json_schema", ANY_OBJECT, field="response_format")
+        case JsonSchemaFormat(json_schema=named):
+            text = _text_of(named.schema)
+            if text is None:
+                raise InvalidRequest("response_format has no schema.", param="response_format.json_schema.schema")
+            return Grammar("json_schema", text, field="response_format.json_schema.schema")
+        case StructuralTagFormat() as tag:
+            return Grammar("structural_tag", _tag_text(tag), field="response_format")
+        case _:
+            return None
+
+
+def _tag_text(tag: StructuralTagFormat) -> str:
+    if tag.format is not None and tag.structures is None and tag.triggers is None:
+        return _encode({"type": "structural_tag", "format": tag.format}).decode()
+    if tag.format is None and tag.structures is not None and tag.triggers is not None:
+        older = {"structures": tag.structures, "triggers": tag.triggers, "at_least_one": bool(tag.at_least_one)}
+        return _encode({"type": "structural_tag"} | older).decode()
+    raise InvalidRequest("A structural_tag has either format, or structures and triggers.", param="response_format")
+
+
+def _guided_json(request: GrammarFields) -> Grammar | None:
+    text = None if isinstance(request.guided_json, UnsetType) else _text_of(request.guided_json)
+    if text is not None and text.startswith('"'):
+        text = _decode(text, type=str)
+    return None if text is None else Grammar("json_schema", text, field="guided_json")
+
+
+def _guided_choice(request: GrammarFields) -> Grammar | None:
+    if request.guided_choice is None:
+        return None
+    return Grammar("regex", "(" + "|".join(map(_escaped, request.guided_choice)) + ")", field="guided_choice")
+
+
+def _escaped(text: str) -> str:
+    """As a regular expression that matches just this. Only what means something is escaped, control characters by their number."""
+    return re.sub(r"[\\^$.|?*+()\[\]{}/-]", r"\\\g<0>", text).translate(_CONTROL)
+
+
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in range(1, 32)}
+
+
+def _of_field(field: str, kind: GrammarKind) -> Callable[[GrammarFields], Grammar | None]:
+    def read(request: GrammarFields) -> Grammar | None:
+        text = getattr(request, field)
+        return None if text is None else Grammar(kind, text, field=field)
+
+    return read
+
+
+def _structured_outputs(request: GrammarFields) -> Grammar | None:
+    asked = request.structured_outputs
+    if asked is None:
+        return None
+    grammar = said_of(
+        GrammarFields(
+            response_format=JsonObjectFormat() if asked.json_object else None,
+            guided_json=asked.json,
+            guided_regex=asked.regex,
+            guided_choice=asked.choice,
+            guided_grammar=asked.grammar,
+            structural_tag=asked.structural_tag,
+        )
+    )
+    return None if grammar is None else replace(grammar, field="structured_outputs")
+
+
+_READERS: Final[tuple[Callable[[GrammarFields], Grammar | None], ...]] = (
+    _response_format,
+    _guided_json,
+    _of_field("guided_regex", "regex"),
+    _guided_choice,
+    _of_field("guided_grammar", "ebnf"),
+    _of_field("json_schema", "json_schema"),
+    _of_field("regex", "regex"),
+    _of_field("ebnf", "ebnf"),
+    _of_field("structural_tag", "structural_tag"),
+    _structured_outputs,
+)
+
+
+def _text_of(raw: Raw) -> str | None:
+    """The JSON as the client wrote it, so that nothing of it changes on the way; None for null."""
+    text = bytes(raw).decode()
+    return None if text == "null" else text
+
+
+def _checked(grammar: Grammar) -> Grammar:
+    if len(grammar.text.encode()) > GRAMMAR_BYTES_MAX:
+        raise InvalidRequest(f"{grammar.field} has more than {GRAMMAR_BYTES_MAX} bytes.", param=grammar.field)
+    if "\0" in grammar.text:  # ends xgrammar
+        raise InvalidRequest(f"{grammar.field} must not contain NUL characters.", param=grammar.field)
+    return _bound(grammar) if grammar.kind in ("json_schema", "structural_tag") else grammar
+
+
+def _bound(grammar: Grammar) -> Grammar:
+    """With its schemas as grammars take them, and the client's own text if that is how they are."""
+    field = grammar.field
+    try:
+        root = _decode(grammar.text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"{field} is no JSON: {error}.", param=field) from None
+    if not isinstance(root, dict) and not (grammar.kind == "json_schema" and isinstance(root, bool)):
+        raise InvalidRequest(f"{field} must be a JSON object.", param=field)
+    _check_values(root, field)
+    bound = bound_schema(root, field) if grammar.kind == "json_schema" else _bound_tag(root, field)
+    return grammar if bound == root else replace(grammar, text=_encode(bound).decode())
+
+
+def _bound_tag(value: Any, field: str) -> Any:
+    """A structural tag's JSON with its schemas bound: `json_schema` of the new form, `schema` of the older one's structures."""
+    if isinstance(value, list):
+        return [_bound_tag(each, field) for each in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: bound_schema(each, field) if key in ("json_schema", "schema") and isinstance(each, dict | bool) else _bound_tag(each, field)
+        for key, each in cast("dict[str, Any]", value).items()
+    }
+
+
+def _check_values(root: Any, field: str) -> None:
+    left: list[tuple[int, Any]] = [(1, root)]
+    while left:
+        depth, value = left.pop()
+        if depth > DEPTH_MAX:
+            raise InvalidRequest(f"{field} has more than {DEPTH_MAX} levels of objects and arrays.", param=field)
+        if isinstance(value, str) and "\0" in value:
+            raise InvalidRequest(f"{field} must not contain NUL characters.", param=field)
+        if isinstance(value, dict):
+            left.extend((depth, key) for key in cast("dict[str, Any]", value))
+            left.extend((depth + 1, child) for child in cast("dict[str, Any]", value).values())
+        elif isinstance(value, list):
+            left.extend((depth + 1, child) for child in cast("list[Any]", value))

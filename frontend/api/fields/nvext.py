@@ -1,0 +1,109 @@
+"""`nvext`: what a client may ask of the router and be told by it. The names are the reference product's, as are the headers."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from frontend.inflight.generation import Choice
+from frontend.routing.route import Weights
+from protocol.errors import InvalidRequest
+from protocol.limits import DP_RANKS_MAX, NAME_CHARS_MAX
+
+Label = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+ThinkingTokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Weight = Annotated[float, Meta(ge=0, le=1e6)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+ExtraField = Literal["worker_id", "timing", "cached_tokens"]
+
+HEADER_FIELDS: Final = {
+    b"x-worker-instance-id": "backend_instance_id",
+    b"x-dynamo-worker-instance-id": "backend_instance_id",
+    b"x-dp-rank": "dp_rank",
+    b"x-dynamo-dp-rank": "dp_rank",
+    b"x-data-parallel-rank": "dp_rank",
+    b"x-dynamo-session-id": "session_id",
+}
+"""Header → field that it stands for; a header wins over the body."""
+
+
+class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
+    """Weights for this request instead of the frontend's (kv mode)."""
+
+    prefill_weight: Weight | None = None
+    idle_share: Share | None = None
+    waiting_weight: Weight | None = None
+    request_weight: Weight | None = None
+    host_weight: Share | None = None
+    disk_weight: Share | None = None
+    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
+
+    def over(self, weights: Weights) -> Weights:
+        """`weights` with what is set here."""
+        asked = {name.removesuffix("_weight").removesuffix("_share"): getattr(self, name) for name in self.__struct_fields__}
+        return replace(weights, **{name: value for name, value in asked.items() if value is not None})
+
+
+class NvExt(Struct, frozen=True, forbid_unknown_fields=True):
+    """Routing wishes of one request."""
+
+    extra_fields: Annotated[list[ExtraField], Meta(max_length=8)] | None = None
+    """What the answer's `nvext` is to tell."""
+    backend_instance_id: Label | None = None
+    """Worker id: only there."""
+    dp_rank: Annotated[int, Meta(ge=0, lt=DP_RANKS_MAX)] | None = None
+    session_id: Label | None = None
+    """Stay on the rank of this session's last request while it has room."""
+    cache_salt: Label | None = None
+    router: RouterOverride | None = None
+    max_thinking_tokens: ThinkingTokens | None = None
+    """Of chats, as there."""
+
+
+NO_WISHES: Final = NvExt()
+
+
+def wishes(body: NvExt | None, headers: Mapping[str, str]) -> NvExt:
+    """What body and headers ask together.
+
+    Raises:
+        InvalidRequest: a header's value is not one of its field.
+    """
+    asked = body or NO_WISHES
+    if not headers:
+        return asked
+    fields: dict[str, Any] = {name: getattr(asked, name) for name in NvExt.__struct_fields__}
+    for name, value in headers.items():
+        if name == "dp_rank":
+            if not (value.isascii() and value.isdigit() and len(value) <= 4 and int(value) < DP_RANKS_MAX):
+                raise InvalidRequest(f"{value[:20]!r} is no data-parallel rank.", param="x-dp-rank")
+            fields[name] = int(value)
+        elif not 0 < len(value) <= NAME_CHARS_MAX:
+            raise InvalidRequest(f"A header for {name} has 1 to {NAME_CHARS_MAX} characters.", param=name)
+        else:
+            fields[name] = value
+    return NvExt(**fields)
+
+
+def told(asked: list[ExtraField] | None, choice: Choice) -> dict[str, Any] | None:
+    """The answer's `nvext` about one choice; None when nothing was asked."""
+    if not asked:
+        return None
+    stream = choice.stream
+    answer: dict[str, Any] = {}
+    if "worker_id" in asked:
+        worker_id, dp_rank = stream.placement.rank.key
+        # One engine does both: the reference names prefill and decode apart.
+        answer["worker_id"] = {
+            "prefill_worker_id": worker_id,
+            "prefill_dp_rank": dp_rank,
+            "decode_worker_id": worker_id,
+            "decode_dp_rank": dp_rank,
+        }
+    if "timing" in asked:
+        answer["timing"] = {"queue_time_ms": round(stream.queue_s * 1000, 3)}
+    if "cached_tokens" in asked:
+        answer["cached_tokens"] = {"predicted": stream.placement.cached_tokens, "actual": choice.cached_tokens}
+    return answer

@@ -1,0 +1,181 @@
+"""The bodies that clients send. Field names are OpenAI's; those below a comment are the extensions that SGLang, vLLM and Dynamo share.
+
+Bounds are here so that the OpenAPI document shows them. Whatever is declared is honoured or refused: `refusals.py` names what a
+later version will honour.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from frontend.api.fields.grammars import GrammarFields
+from frontend.api.fields.nvext import ExtraField, Label, NvExt, ThinkingTokens
+from frontend.api.fields.salts import one_salt
+from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
+from protocol.text.stop_patterns import PATTERN_BYTES_MAX
+
+TOKENS_MAX = 2**31 - 1
+"""Far above any context; keeps the number inside an i32 everywhere."""
+
+CHOICES_MAX = 128
+MESSAGES_MAX = 10_000
+TOOLS_MAX = 512
+PROMPTS_MAX = 1_024
+"""Prompts of one completions request."""
+
+Model = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+TokenCount = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
+TokenId = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+StopString = Annotated[str, Meta(min_length=1, max_length=STOP_CHARS_MAX)]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+StopPattern = Annotated[str, Meta(min_length=1, max_length=PATTERN_BYTES_MAX)]
+MetadataKey = Annotated[str, Meta(max_length=64)]
+MetadataValue = Annotated[str, Meta(max_length=512)]
+KwargName = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+KwargText = Annotated[str, Meta(max_length=8_192)]
+TemplateKwargs = Annotated[dict[KwargName, KwargText | int | float | bool | None], Meta(max_length=32)]
+"""What a template is told beside the messages. It goes to the worker too, whose parsers go by it, with each choice."""
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=2)]
+"""Logits are divided by it; by numbers near zero they become infinite, and an engine dies of that."""
+
+
+class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+    """With include_usage: every chunk tells the counts so far, of all choices together."""
+    include_obfuscation: bool | None = None
+    """Padding against those who watch the lengths of encrypted chunks: refused if wanted."""
+
+
+class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What chat and completions have in common."""
+
+    model: Model
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """0 leaves the likeliest token alone, as with OpenAI."""
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    user: Annotated[str, Meta(max_length=1_024)] | None = None
+    # Extensions
+    top_k: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=STOP_TOKEN_IDS_MAX)] | None = None
+    include_stop_str_in_output: bool | None = None
+    no_stop_trim: bool | None = None
+    """SGLang's name of include_stop_str_in_output."""
+    stop_regex: StopPattern | Annotated[list[StopPattern], Meta(max_length=STOPS_MAX)] | None = None
+    """Ends the text behind a match, which is shown (stop_patterns)."""
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+    """Makes no difference with tokenizers of the tokenizers library, the only ones served here."""
+    custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] | None = None
+    """For an engine that was extended: handed on as they are."""
+    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    lora_path: Label | None = None
+    """LoRA adapter, by the name it was loaded under."""
+    return_tokens_as_token_ids: bool | None = None
+    """Log probabilities name tokens as `token_id:ID`."""
+    return_token_ids: bool | None = None
+    """The answer has `prompt_token_ids`, and its choices `token_ids` (vLLM)."""
+    prompt_logprobs: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
+    """Of whole answers: the log probabilities of the prompt's tokens and of so many likeliest ones beside each (vLLM)."""
+    add_special_tokens: bool | None = None
+    """By default true for a prompt and false for messages, whose template writes them."""
+    cache_salt: Label | None = None
+    """Requests with different salts share no KV cache."""
+    extra_key: Label | None = None
+    """SGLang's name of the same; whoever sets both, or nvext's too, is apart from those who set one (salts.py)."""
+    nvext: NvExt | None = None
+
+    @property
+    def shows_stop(self) -> bool:
+        """Whether the stop string that ends the text is shown."""
+        return bool(self.include_stop_str_in_output or self.no_stop_trim)
+
+    @property
+    def salt(self) -> str | None:
+        """What keeps the request's KV cache apart.
+
+        Raises:
+            InvalidRequest: as `one_salt`.
+        """
+        if self.cache_salt is None and self.extra_key is None and self.nvext is None:
+            return None
+        return one_salt(None if self.nvext is None else self.nvext.cache_salt, self.cache_salt, self.extra_key)
+
+    @property
+    def wants_told(self) -> list[ExtraField] | None:
+        """What the answer's `nvext` is to tell."""
+        return None if self.nvext is None else self.nvext.extra_fields
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with the token counts."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def wants_usage_always(self) -> bool:
+        """Whether every chunk of a stream is to tell the token counts so far."""
+        return self.wants_usage and self.stream_options is not None and bool(self.stream_options.continuous_usage_stats)
+
+
+class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    messages: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)]
+    max_tokens: TokenCount | None = None
+    max_completion_tokens: TokenCount | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=TOOLS_MAX)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)] | None = None
+    store: bool | None = None
+    """Accepted and without effect, as user, metadata, safety_identifier and the cache keys are: nothing is kept here, and routing goes by
+    the prompt itself."""
+    safety_identifier: Annotated[str, Meta(max_length=1_024)] | None = None
+    prompt_cache_key: Annotated[str, Meta(max_length=1_024)] | None = None
+    prompt_cache_retention: Literal["in-memory", "in_memory", "24h"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    """There is one tier, and the answer says so: "default"."""
+    modalities: Annotated[list[Literal["text", "audio"]], Meta(max_length=2)] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    # Extensions
+    separate_reasoning: bool | None = None
+    """False leaves the thinking in the content."""
+    stream_reasoning: bool | None = None
+    thinking_token_budget: ThinkingTokens | None = None
+    """Tokens of thinking at most (vLLM), where workers can bound it (thinking.py)."""
+    max_thinking_tokens: ThinkingTokens | None = None
+    """SGLang's name of the same; nvext.max_thinking_tokens is Dynamo's."""
+    include_reasoning: bool | None = None
+    """False leaves the thinking out of the answer (vLLM)."""
+    chat_template_kwargs: TemplateKwargs | None = None
+    chat_template_args: TemplateKwargs | None = None
+    """Dynamo's name of the same; what both set is as chat_template_kwargs says."""
+    echo: bool | None = None
+    """An answer that goes on from the assistant's last message begins with it (vLLM)."""
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+
+class CompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    prompt: str | list[str | TokenId | Annotated[list[TokenId], Meta(min_length=1)]]
+    """One prompt or several, as text or as token ids; a list mixes no kinds."""
+    max_tokens: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
+    """0 generates nothing: what is asked is the prompt's log probabilities."""
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None

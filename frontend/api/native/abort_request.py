@@ -1,0 +1,52 @@
+"""POST /abort_request, as SGLang has it: end a request by its name."""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+from msgspec import Struct
+
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.launching import Runner
+from frontend.api.native.schemas import Label
+from frontend.http.exchange import Exchange
+from protocol.errors import InvalidRequest, UnsupportedParameter
+
+
+class AbortRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Either `rid` or `abort_all`."""
+
+    rid: Label | None = None
+    """The id in an answer, an x-request-id or a rid of /generate, as its client gave it."""
+    abort_all: bool = False
+
+
+_parser = BodyParser(AbortRequest, {})
+_encode = msgspec.json.Encoder().encode
+
+
+class Aborter:
+    """The handler.
+
+    Args:
+        exchanges: those that are being answered.
+        allow_all: whether one client may end the requests of all.
+    """
+
+    def __init__(self, exchanges: Callable[[], Iterable[Exchange]], *, allow_all: bool) -> None:
+        self._exchanges = exchanges
+        self._allow_all = allow_all
+
+    async def __call__(self, exchange: Exchange, _: Runner) -> None:
+        """Abort what goes by that name; that there is nothing of the name is no error, since it may just have ended."""
+        request = await _parser.read(exchange)
+        if request.abort_all and not self._allow_all:
+            raise UnsupportedParameter(
+                "abort_all would end the requests of other clients too; name one by rid, or start the frontend with --allow-abort-all.",
+                param="abort_all",
+            )
+        if not request.abort_all and not request.rid:
+            raise InvalidRequest("The rid of the request to abort must be given.", param="rid")
+        named = [other for other in self._exchanges() if other is not exchange and (request.abort_all or other.goes_by(request.rid or ""))]
+        for other in named:
+            other.abort()
+        await exchange.send_json(200, _encode({"aborted": len(named)}))

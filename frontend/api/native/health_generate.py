@@ -1,0 +1,61 @@
+"""GET /health_generate, as SGLang has it: healthy is who makes a token now."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from frontend.api.fields.schemas import CompletionRequest
+from frontend.api.launching import Runner
+from frontend.fleet.registry import ModelEntry
+from frontend.http.exchange import Exchange
+from frontend.routing.route import Route
+from protocol.errors import NoWorker
+from protocol.requests import Embed
+from protocol.tokens import pack_tokens
+
+ANSWER_S_MAX: Final = 20.0
+"""SGLang's own."""
+
+_PROMPT: Final = pack_tokens([0])
+_encode = msgspec.json.Encoder().encode
+
+
+async def health_generate(exchange: Exchange, runner: Runner) -> None:
+    """Have each model that is idle answer a prompt of one token.
+
+    One at work is asked nothing: a rank that makes no token for a second while it has requests is found out by its worker, and gets none.
+
+    Raises:
+        NoWorker: nothing is served, or a model did not answer in time.
+        MeshError: what else it was answered.
+    """
+    await exchange.read_body()
+    await exchange.run_until_client_leaves(_probe(exchange, runner))
+
+
+async def _probe(exchange: Exchange, runner: Runner) -> None:
+    entries = runner.serving()
+    if not entries:
+        raise NoWorker("No worker serves a model at the moment.")
+    for entry in entries:
+        if not any(rank.requests for rank in entry.ranks):
+            try:
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    await _one_token(exchange, runner, entry)
+            except TimeoutError:
+                raise NoWorker(f"The model {entry.served.card.name!r} gave no token within {ANSWER_S_MAX:g} seconds.") from None
+    await exchange.send_json(200, _encode({"status": "healthy", "models": [entry.served.card.name for entry in entries]}))
+
+
+async def _one_token(exchange: Exchange, runner: Runner, entry: ModelEntry) -> None:
+    name = entry.served.card.name
+    if entry.role == "embedding":
+        text = Embed(exchange.request_id, name, _PROMPT, exchange.deadline_unix_ms)
+        await runner.embeddings(entry).run([(text, Route(_PROMPT, cacheable=False))])
+        return
+    generation = await runner.start(exchange, entry, CompletionRequest(model=name, prompt=[0], max_tokens=1), [_PROMPT])
+    try:
+        await generation.finish()
+    finally:
+        generation.close()

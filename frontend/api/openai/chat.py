@@ -1,0 +1,251 @@
+"""POST /v1/chat/completions."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from frontend.api.answers.chunks import ChunkWriter, Last
+from frontend.api.answers.logprobs import TokenTexts, chat_logprobs, chat_rows
+from frontend.api.answers.token_fields import StreamedIds, choice_fields, prompt_fields, with_prompt_ids
+from frontend.api.fields.chat_wishes import change, echoed_text, under_our_names
+from frontend.api.fields.custom_tools import CallStream, call_delta, told_call, with_functions
+from frontend.api.fields.ignored import REFUSING, Ignored
+from frontend.api.fields.messages import check_messages
+from frontend.api.fields.parsing import BodyParser
+from frontend.api.fields.refusals import refuse_unsupported_chat
+from frontend.api.fields.sampling import stop_strings
+from frontend.api.fields.schemas import ChatCompletionRequest
+from frontend.api.fields.thinking import template_kwargs
+from frontend.api.fields.tools import told_tools
+from frontend.api.launching import Runner, ended_by, stream_chunks, usage_of, whole
+from frontend.api.prompts.encoding import encode_prompt
+from frontend.api.prompts.worker_chats import chat_for_worker
+from frontend.http.exchange import Exchange
+from frontend.http.json_pieces import Rows, send_in_pieces
+from frontend.inflight.generation import Choice, Generation
+from frontend.models.loader import ServedModel
+from frontend.text.output.gain import Answer, Gain
+from protocol.errors import InvalidRequest, UnsupportedParameter
+from protocol.limits import STOPS_MAX
+from protocol.tokens import count_tokens
+
+_parser = BodyParser(ChatCompletionRequest)
+_encode = msgspec.json.Encoder().encode
+
+_RESERVED_TEMPLATE_KWARGS = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template"}
+)
+
+
+async def chat_completions(exchange: Exchange, runner: Runner) -> None:
+    """Answer one chat request, as a whole or streamed."""
+    request = under_our_names(await _parser.read(exchange))
+    exchange.model, exchange.streams = request.model, bool(request.stream)
+    request, custom = with_functions(request, exchange.ignored)
+    await exchange.run_until_client_leaves(_answer(exchange, runner, request, custom))
+
+
+async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionRequest, custom: frozenset[str]) -> None:
+    """`custom` are the names of custom tools."""
+    run = await start_chat(exchange, runner, request)
+    try:
+        if exchange.is_large:
+            await exchange.keep_only(request, [] if request.echo else request.messages)
+        if request.stream:
+            await _stream(exchange, request, run, custom)
+        else:
+            await _whole(exchange, request, run, custom)
+    finally:
+        run.generation.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRun:
+    """A chat that runs. Whoever started it must close the generation.
+
+    Attributes:
+        prompt: the rendered messages, packed u32.
+    """
+
+    generation: Generation
+    prompt: bytes
+    served: ServedModel
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many the prompt has."""
+        return count_tokens(self.prompt)
+
+
+async def start_chat(
+    exchange: Exchange, runner: Runner, request: ChatCompletionRequest, *, cut_to_room: bool = False, repeats: bool = False
+) -> ChatRun:
+    """Check, render, tokenize and dispatch a chat, whichever endpoint it came by.
+
+    Args:
+        repeats: as `check_price`.
+        cut_to_room: the context ends an answer that may have more tokens than there is room for; otherwise that is an error.
+    Raises:
+        MeshError: it cannot be run.
+    """
+    if exchange.is_large:
+        await exchange.in_proportion(partial(check_chat, request, exchange.ignored))
+    else:
+        check_chat(request, exchange.ignored)
+    entry = runner.model_for(exchange, request)
+    prompt, template_stops = await _prompt_and_stops(exchange, entry.served, request)
+    if template_stops:
+        request = replace(request, stop=list(dict.fromkeys([*stop_strings(request), *template_stops]))[:STOPS_MAX])
+    room = entry.served.card.context_length - count_tokens(prompt)
+    if cut_to_room and request.max_tokens is not None and room > 0:
+        request = replace(request, max_tokens=min(request.max_tokens, room))
+    return ChatRun(await runner.start(exchange, entry, request, [prompt], repeats=repeats), prompt, entry.served)
+
+
+def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> None:
+    """Check what can be checked without the model.
+
+    Args:
+        ignored: takes what has no effect.
+    Raises:
+        InvalidRequest, UnsupportedParameter: naming the field.
+    """
+    refuse_unsupported_chat(request, ignored)
+    check_messages(request.messages)
+
+
+async def chat_prompt(exchange: Exchange, served: ServedModel, request: ChatCompletionRequest) -> bytes:
+    """The prompt of a chat that was checked, packed u32.
+
+    Raises:
+        InvalidRequest: the template refuses the messages.
+        ContextOverflow, Overloaded: as `encode_prompt`.
+    """
+    prompt, _ = await _prompt_and_stops(exchange, served, request)
+    return prompt
+
+
+async def _prompt_and_stops(exchange: Exchange, served: ServedModel, request: ChatCompletionRequest) -> tuple[bytes, list[str]]:
+    """The prompt, and strings at which an engine's own template wants the answer to end."""
+    kwargs = template_kwargs(request)
+    if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
+        raise InvalidRequest(f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.", param="chat_template_kwargs")
+    if served.tokenized_by_workers is not None:
+        if request.add_special_tokens:
+            raise UnsupportedParameter("The chat template writes the special tokens of messages.", param="add_special_tokens")
+        chat = await exchange.in_proportion(partial(chat_for_worker, served.card, request))
+        tokenized = await served.tokenized_by_workers.encode_chat(chat)
+        return tokenized.token_ids, tokenized.stops
+    special = request.add_special_tokens or False
+    render = partial(_render, served, request, kwargs)
+    text = await exchange.in_proportion(render) if exchange.is_large else render()
+    return await encode_prompt(served, text, add_special_tokens=special, param="messages"), []
+
+
+def _render(served: ServedModel, request: ChatCompletionRequest, kwargs: Mapping[str, Any]) -> str:
+    continued = request.continue_final_message or False
+    return served.render(
+        request.messages,
+        tools=None if request.tool_choice == "none" else told_tools(request),
+        add_generation_prompt=not continued if request.add_generation_prompt is None else request.add_generation_prompt,
+        continue_final_message=continued,
+        **kwargs,
+    )
+
+
+async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]) -> None:
+    writer = ChunkWriter(
+        _head(exchange, request, "chat.completion.chunk"), around_text=(b'"delta":{"content":', b"}"), with_usage=request.wants_usage
+    )
+    texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
+    begun: set[int] = set()
+    calls = CallStream(custom) if custom else None
+    ids = StreamedIds() if request.return_token_ids else None
+    changed = bool(request.echo) or request.include_reasoning is False or ids is not None
+
+    def chunk(choice: Choice, gain: Gain, last: Last | None) -> bytes:
+        logprobs, first = b"null", choice.index not in begun
+        if gain.token_ids or (last is not None and request.logprobs):
+            logprobs = _encode(chat_logprobs(texts, [(gain.token_ids, gain.logprobs)]))
+        if changed:
+            change(gain, request, first=first)
+            logprobs += b"" if ids is None else ids.fragment(choice)
+        if first or gain.reasoning or gain.calls or not gain.text or (calls is not None and last is not None):
+            deltas = None if calls is None else calls.deltas(choice.index, gain.calls, ended=last is not None)
+            told = writer.delta(choice.index, _encode(delta_of(gain, deltas, first=first)), last, logprobs)
+            told = with_prompt_ids(told, run.prompt) if ids is not None and not begun else told
+            begun.add(choice.index)
+            return told
+        return writer.text(choice.index, gain.text, last, logprobs)
+
+    usage = partial(usage_of, run.generation, run.prompt_tokens, request.n or 1)
+    await stream_chunks(exchange, run.generation, writer, chunk, usage, request=request)
+
+
+def delta_of(gain: Gain, calls: Sequence[dict[str, Any]] | None = None, *, first: bool) -> dict[str, Any]:
+    """OpenAI's delta object; the first one of a choice bears the role. `calls` are told instead of the gain's own, unless None."""
+    delta: dict[str, Any] = {"role": "assistant", "content": None if gain.reasoning or gain.calls else ""} if first else {}
+    if gain.reasoning:
+        delta["reasoning_content"] = gain.reasoning
+    if gain.text:
+        delta["content"] = gain.text
+    if told := [call_delta(call) for call in gain.calls] if calls is None else calls:
+        delta["tool_calls"] = told
+    return delta
+
+
+async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]) -> None:
+    answers = await run.generation.finish()
+    texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
+    choices = [
+        {
+            "index": choice.index,
+            "message": _as_asked(message_of(answer, custom), request),
+            "logprobs": _rows(texts, answer, request) if request.logprobs else None,
+            "finish_reason": choice.finish_reason,
+            **ended_by(choice),
+            **choice_fields(request, choice),
+        }
+        for choice, answer in zip(run.generation.choices, answers, strict=True)
+    ]
+    usage = usage_of(run.generation, run.prompt_tokens, request.n or 1).as_json()
+    head = _head(exchange, request, "chat.completion") | prompt_fields(request, run.prompt, answers[0].prompt_logprobs, texts)
+    body = head | whole(choices, usage, request, run.generation)
+    if request.logprobs or request.prompt_logprobs is not None:
+        await send_in_pieces(exchange, body)
+    else:
+        await exchange.send_json(200, _encode(body))
+
+
+def _rows(texts: TokenTexts, answer: Answer, request: ChatCompletionRequest) -> dict[str, Any]:
+    return {"content": Rows(partial(chat_rows, texts, answer.scored, request.top_logprobs or 0)), "refusal": None}
+
+
+def _as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[str, Any]:
+    """The message with the text that it goes on from, or without its thinking, where a client wants that."""
+    if request.echo and (before := echoed_text(request)):
+        message["content"] = before + (message["content"] or "")
+    if request.include_reasoning is False:
+        message.pop("reasoning_content", None)
+    return message
+
+
+def message_of(answer: Answer, custom: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """OpenAI's message object. What calls tools, some of them `custom`, and says nothing has no content."""
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if calls := answer.calls:
+        message["content"] = answer.text or None
+        message["tool_calls"] = [told_call(call, custom) for call in calls]
+    return message
+
+
+def _head(exchange: Exchange, request: ChatCompletionRequest, kind: str) -> dict[str, Any]:
+    head: dict[str, Any] = {"id": "chatcmpl-" + exchange.request_id, "object": kind, "created": int(time.time()), "model": request.model}
+    return head if request.service_tier is None else head | {"service_tier": "default"}

@@ -1,0 +1,184 @@
+"""Everything that is not a hot path, as FastAPI routes: models, health, metrics, and the OpenAPI page."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from frontend.api.native.tokenizer_info import tokenizer_info
+from frontend.api.openapi import document
+from frontend.api.pages.health import health_page, ready_page
+from frontend.api.pages.native import add_native_pages
+from frontend.drain import Drain
+from frontend.fleet.registry import ModelEntry, Registry
+from frontend.http.exchange import Exchange
+from frontend.mesh.membership import Mesh
+from frontend.observe.metrics import FrontendMetrics
+from frontend.settings import FrontendSettings
+from protocol.error_answers import error_body, error_status
+from protocol.errors import InternalFault, MeshError, MethodNotAllowed, ModelNotFound, RouteNotFound
+from protocol.process.packaging import VERSION
+
+
+def build_routes(
+    mesh: Mesh, metrics: FrontendMetrics, drain: Drain[Exchange], settings: FrontendSettings, *, hot_paths: Iterable[str]
+) -> FastAPI:
+    """The FastAPI application behind the hot paths."""
+    app = FastAPI(title="kvmesh", version=VERSION, redoc_url=None, redirect_slashes=False)
+    app.openapi = lambda: document(app, hot_paths)  # type: ignore[method-assign]
+    _add_error_handlers(app)
+    _add_models(app, mesh, drain)
+    _add_unstored(app)
+    _add_about(app, mesh)
+    add_native_pages(app, mesh)
+    _add_health(app, mesh, drain, settings)
+
+    @app.get("/metrics", response_class=Response)
+    async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
+        metrics.workers.clear()
+        for entry in mesh.registry.entries():
+            metrics.workers.labels(entry.served.card.name).inc(len(entry.worker_of))
+        metrics.queued_requests.set(sum(len(entry.queue) for entry in mesh.registry.entries()))
+        metrics.answers.draining.set(drain.begun)
+        metrics.answers.read_tasks()
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+    return app
+
+
+def _add_models(app: FastAPI, mesh: Mesh, drain: Drain[Exchange]) -> None:
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        return {"object": "list", "data": [listed for entry in mesh.registry.available() for listed in _listed(mesh.registry, entry)]}
+
+    @app.get("/v1/models/{model_id:path}/ready")
+    async def model_ready(model_id: str) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        entry, _ = mesh.registry.find(model_id)
+        if entry is None:
+            raise ModelNotFound(f"The model {model_id[:256]!r} does not exist or is not served here.", param="model")
+        ready = bool(entry.ranks) and not drain.begun
+        return JSONResponse({"id": model_id, "object": "model", "ready": ready}, status_code=200 if ready else 503)
+
+    @app.get("/v1/models/{model_id:path}")
+    async def model(model_id: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        entry, adapter = mesh.registry.find(model_id)
+        if entry is None or not entry.workers:
+            raise ModelNotFound(f"The model {model_id[:256]!r} does not exist or is not served here.", param="model")
+        return _model(entry) if adapter is None else _adapter(entry, adapter, model_id)
+
+    async def load_adapter() -> None:
+        raise RouteNotFound(
+            "Adapters are loaded by the operator, on a worker's system port: POST /engine/load_lora_adapter and"
+            " /engine/unload_lora_adapter. Clients name no files here."
+        )
+
+    for path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
+        app.post(path, include_in_schema=False)(load_adapter)
+
+
+def _add_unstored(app: FastAPI) -> None:
+    async def no_response(response_id: str) -> None:
+        raise RouteNotFound(f"Response with id {response_id[:256]!r} not found: nothing is stored here.", param="response_id")
+
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
+        app.add_api_route("/v1/responses/{response_id}" + path, no_response, methods=[method])
+
+
+def _add_about(app: FastAPI, mesh: Mesh) -> None:
+    @app.get("/version")
+    async def version() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        return {"version": VERSION}
+
+    @app.get("/tokenizer_info")
+    async def about_tokenizer(model: str = "") -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        """Of the model of that name, without one of the first that is served."""
+        entry = mesh.registry.entry(model) if model else next(iter(mesh.registry.available()), None)
+        if entry is None:
+            raise ModelNotFound(f"The model {model[:256]!r} does not exist or is not served here.", param="model")
+        return tokenizer_info(entry.served)
+
+
+def _model(entry: ModelEntry) -> dict[str, Any]:
+    card = entry.served.card
+    vectors = {"embedding_dimensions": card.embedding_dimensions} if entry.role == "embedding" else {}
+    return vectors | {
+        "id": card.name,
+        "object": "model",
+        "created": card.created_unix_s,
+        "owned_by": "kvmesh",
+        "max_model_len": card.context_length,
+        "root": card.name,
+        "parent": None,
+        "aliases": card.aliases,
+    }
+
+
+def _listed(registry: Registry, entry: ModelEntry) -> list[dict[str, Any]]:
+    """A model and its LoRA adapters; an adapter whose name means something else goes by that of its model too."""
+    models = [_model(entry)]
+    for adapter in sorted(entry.adapters):
+        is_plain = registry.find(adapter) == (entry, adapter)
+        models.append(_adapter(entry, adapter, adapter if is_plain else f"{entry.served.card.name}:{adapter}"))
+    return models
+
+
+def _adapter(entry: ModelEntry, adapter: str, model_id: str) -> dict[str, Any]:
+    return _model(entry) | {"id": model_id, "root": adapter, "parent": entry.served.card.name, "aliases": []}
+
+
+def _add_health(app: FastAPI, mesh: Mesh, drain: Drain[Exchange], settings: FrontendSettings) -> None:
+    @app.get(settings.http_svc_live_path)
+    async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        return {"status": "live"}
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        status, page = ready_page(mesh.registry, draining=drain.begun, now=_now())
+        return JSONResponse(page, status_code=status)
+
+    @app.get(settings.http_svc_health_path)
+    async def health() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        status, page = health_page(mesh.registry, draining=drain.begun, now=_now())
+        return JSONResponse(page, status_code=status)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(MeshError)
+    async def mesh_error(_: Request, error: MeshError) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return _error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]
+        headers = _allowing(dict(error.headers or {}))
+        if error.status_code == 405 and request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        known = {
+            404: RouteNotFound(f"Unknown request URL: {request.method} {request.url.path[:200]}."),
+            405: MethodNotAllowed(f"Not allowed to {request.method} on {request.url.path[:200]}."),
+        }
+        answer = _error_response(known.get(error.status_code) or InternalFault("The server had an error while processing your request."))
+        answer.headers.update(headers)
+        return answer
+
+    @app.exception_handler(Exception)
+    async def defect(_: Request, __: Exception) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return _error_response(InternalFault("The server had an error while processing your request."))
+
+
+def _allowing(headers: dict[str, str]) -> dict[str, str]:
+    """The Allow of a 405, with the methods that every route has."""
+    if "Allow" in headers:
+        methods = {method.strip() for method in headers["Allow"].split(",")} | {"OPTIONS"}
+        headers["Allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    return headers
+
+
+def _error_response(error: MeshError) -> Response:
+    return Response(error_body(error), status_code=error_status(error), media_type="application/json")

@@ -1,0 +1,52 @@
+"""Chats of models whose workers render and tokenize: what they are told of a request."""
+
+from typing import Any, Final
+
+import msgspec
+
+from frontend.api.fields.schemas import ChatCompletionRequest
+from frontend.api.fields.tools import told_tools
+from frontend.api.prompts.encoding import CHARS_PER_TOKEN_MAX
+from frontend.text.templates.messages import with_arguments
+from protocol.errors import ContextOverflow
+from protocol.membership import ModelCard
+
+_RENDERED_BY: Final = (
+    "messages",
+    "tool_choice",
+    "chat_template_kwargs",
+    "reasoning_effort",
+    "add_generation_prompt",
+    "continue_final_message",
+)
+"""Fields that say something of the prompt."""
+
+_JSON_BYTES_PER_CHAR_MAX: Final = 12
+"""A character beyond the basic plane, written as two escapes."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def chat_for_worker(card: ModelCard, request: ChatCompletionRequest) -> bytes:
+    """What a worker needs of a chat to make its prompt, in JSON.
+
+    Raises:
+        ContextOverflow: it is so long that it cannot fit.
+    """
+    fields = {name: value for name in _RENDERED_BY if (value := getattr(request, name)) is not None}
+    fields["messages"] = [_readable(message) for message in request.messages]
+    if tools := told_tools(request):
+        fields["tools"] = tools
+    chat = _encode({"model": card.name, **fields})
+    if len(chat) > card.context_length * CHARS_PER_TOKEN_MAX * _JSON_BYTES_PER_CHAR_MAX:
+        raise ContextOverflow(
+            f"This model's maximum context length is {card.context_length} tokens. However, your messages have {len(chat)} bytes."
+            " Please reduce the length of the messages.",
+            param="messages",
+        )
+    return chat
+
+
+def _readable(message: dict[str, Any]) -> dict[str, Any]:
+    """With calls whose arguments are objects: SGLang refuses others."""
+    return message | {"tool_calls": with_arguments(message["tool_calls"])} if message.get("tool_calls") else message

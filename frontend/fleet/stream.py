@@ -1,0 +1,142 @@
+"""Where a request's tokens land between the mesh, which delivers them, and the HTTP handler, which takes them."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from frontend.mesh.allowance import Allowance
+from frontend.routing.route import Placement
+from protocol.errors import EngineFault, MeshError, error_from_code
+from protocol.replies import Delta, Embedded, Extras, Failed, Finished
+from protocol.tokens import count_tokens
+
+if TYPE_CHECKING:
+    from frontend.fleet.rank import Rank  # holds streams itself
+
+
+class Wakeup:
+    """One handler waits here for any of its requests to move.
+
+    Several deliveries before the handler runs wake it once: that is what merges tokens under load.
+    """
+
+    __slots__ = ("_loop", "_raised", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._raised = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def notify(self) -> None:
+        """Something arrived."""
+        self._raised = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return once something arrived since the last call."""
+        if not self._raised:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+            self._waiter = None
+        self._raised = False
+
+
+class RequestStream:
+    """Output of one request, bounded by its allowance."""
+
+    __slots__ = (
+        "_allowance",
+        "_extras",
+        "_packed",
+        "_wakeup",
+        "begun_at",
+        "embedded",
+        "error",
+        "finished",
+        "placement",
+        "queue_s",
+        "request_id",
+        "sent_at",
+        "tokens_received",
+    )
+
+    def __init__(
+        self,
+        request_id: str,
+        wakeup: Wakeup,
+        placement: "Placement[Rank]",
+        *,
+        sent_at: float = 0.0,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self.request_id = request_id
+        self._allowance = allowance
+        self.placement = placement
+        self.sent_at = sent_at
+        self.begun_at = 0.0
+        """When its first token came, on the loop's clock; 0 while none has."""
+        self.queue_s = 0.0
+        """What it waited for a rank with room."""
+        self.tokens_received = 0
+        """Also the position that the next delta must start at."""
+        self.finished: Finished | None = None
+        self.embedded: Embedded | None = None
+        self.error: MeshError | None = None
+        self._packed = b""
+        self._extras: list[Extras] = []
+        self._wakeup = wakeup
+
+    @property
+    def worker_id(self) -> str:
+        """Where it runs."""
+        return self.placement.rank.worker_id
+
+    @property
+    def ended(self) -> bool:
+        """No more tokens will come."""
+        return self.finished is not None or self.error is not None or self.embedded is not None
+
+    def push(self, delta: Delta) -> None:
+        """Add what one engine step gave.
+
+        A delta that does not continue the output fails the request, since a token was lost; so does more than it asked for.
+        """
+        packed, end = delta.token_ids, delta.end
+        if delta.start != self.tokens_received:
+            self.fail(EngineFault("The worker skipped or repeated tokens."))
+            return
+        tokens_received = self.tokens_received + count_tokens(packed)
+        if self._allowance is not None and self._allowance.exceeded(delta, tokens_received):
+            self.fail(EngineFault("The worker sent something else or more than it was asked for."))
+            return
+        self._packed = self._packed + packed if self._packed else packed
+        self.tokens_received = tokens_received
+        if delta.extras is not None:
+            self._extras.append(delta.extras)
+        if end is not None:
+            if isinstance(end, Failed):
+                self.error = error_from_code(end.code, end.message, end.param)
+            elif isinstance(end, Embedded):
+                self.embedded = end
+            else:
+                self.finished = end
+        self._wakeup.notify()
+
+    def fail(self, error: MeshError) -> None:
+        """End the request from our side: its worker is lost."""
+        if not self.ended:
+            self.error = error
+            self._wakeup.notify()
+
+    def take(self) -> bytes:
+        """The tokens that arrived since the last call, as packed u32."""
+        packed, self._packed = self._packed, b""
+        return packed
+
+    def take_extras(self) -> list[Extras]:
+        """What came beside them, by delta."""
+        if not self._extras:
+            return self._extras
+        extras, self._extras = self._extras, []
+        return extras

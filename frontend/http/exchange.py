@@ -1,0 +1,348 @@
+"""One HTTP exchange on the hot path: the body within its cap, the answer or the event stream, the client's leaving, the error.
+
+Raw ASGI: FastAPI's request and response objects cost more than the rest of a short chat.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from frontend.api.fields.ignored import Ignored
+from frontend.api.fields.nvext import HEADER_FIELDS
+from frontend.http import request_id
+from frontend.http.asgi import Receive, Scope, Send
+from frontend.http.body_budget import BodyBudget
+from frontend.http.body_forms import ACCEPTED
+from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
+from frontend.http.incoming_body import IncomingBody
+from frontend.inflight.generation import Generation
+from protocol.error_answers import error_status
+from protocol.errors import (
+    BodyTooLarge,
+    ClientGone,
+    DeadlineExceeded,
+    InternalFault,
+    InvalidRequest,
+    MeshError,
+    MethodNotAllowed,
+    RequestAborted,
+    ShuttingDown,
+    UnsupportedMediaType,
+)
+
+log = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+_encode = msgspec.json.Encoder().encode
+
+LARGE_BYTES: Final = 128 * 1024
+"""From here on the work on a body leaves the loop: 32k tokens of text, or 40,000 empty lists, take some milliseconds."""
+
+TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
+"""How long a client is willing to wait. It can only shorten what --request-timeout allows."""
+
+_TIMEOUT_DIGITS_MAX: Final = 12
+"""Thirty years; int() takes its time over thousands of digits."""
+
+ERROR_SEND_S_MAX: Final = 1.0
+"""For the error itself. It is a few hundred bytes: a client that has not made room for them by then reads nothing any more."""
+
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+"""A comment, as the standard of server-sent events has it: clients skip it."""
+
+_SENDING: Final = -1
+"""In place of a number of ticks: a send is under way, or none may come any more."""
+
+_JSON: Final = (b"content-type", b"application/json")
+_READ_HEADERS: Final = frozenset(
+    {request_id.HEADER, b"traceparent", b"content-length", b"content-type", b"content-encoding", TIMEOUT_HEADER, *HEADER_FIELDS}
+)
+"""Most headers of most clients are none of these."""
+
+_EVENTS: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+class Exchange:
+    """A request being answered. Exactly one of `send_json`, an event stream, or an error leaves.
+
+    Args:
+        timeout_s: of the server; a header may shorten it.
+        now_unix_s: when the request came.
+        ignored: what of the request is left aside, which the answer's header names.
+    Attributes:
+        timeout_s: after which the request is ended.
+        deadline_unix_ms: the same as a time, for the worker.
+        is_large: work on the body, which was read, would stop the loop.
+        model: the name that the client asked for, empty before it is known; any text.
+        streams: whether it wants events.
+        takes_comments: whether its streams may have comments.
+        errors: how the endpoint says that something went wrong.
+        rids: the client's own names of what is generated.
+        abort_work: ends what is generated with what there is; returns False where it cannot.
+        generation: what runs for it, or ran; for the log.
+    """
+
+    generation: Generation | None = None
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        body_bytes_max: int,
+        budget: BodyBudget,
+        timeout_s: float,
+        now_unix_s: float,
+        ignored: Ignored,
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._budget = budget
+        self._body = IncomingBody(scope["headers"], receive, bytes_max=body_bytes_max, budget=budget, on_give_up=self.cut_off)
+        self._started = False
+        """The start of an answer has gone out: there is no other."""
+        self._streaming = False
+        """The answer is a stream of events that has not ended."""
+        self.request_id = request_id.new_request_id()
+        """32 hex digits: the name of the request in the mesh."""
+        self.traceparent: str | None = None
+        self.routing_headers: dict[str, str] = {}
+        """Field of `nvext` → what a header says of it."""
+        self._echoed_id = self.request_id.encode()
+        self._cut_off_with: MeshError | None = None
+        self._limit: asyncio.Timeout | None = None
+        self.ignored = ignored
+        self.timeout_s = timeout_s
+        self.is_large = False
+        self.model = ""
+        self.streams = False
+        self.takes_comments = True
+        self._silent_ticks = 0
+        self.rids: Sequence[str] = ()
+        self.abort_work: Callable[[], bool] | None = None
+        self.errors: ErrorForm = OPENAI_ERRORS
+        for name, value in scope["headers"]:
+            if name not in _READ_HEADERS:
+                continue
+            if name == request_id.HEADER:
+                if request_id.is_echoable(value):
+                    self._echoed_id = value
+            elif name in HEADER_FIELDS:
+                self.routing_headers[HEADER_FIELDS[name]] = value.decode("latin-1")
+            elif name == b"traceparent":
+                if len(value) <= 64:
+                    self.traceparent = value.decode("latin-1")
+            elif name == TIMEOUT_HEADER:
+                self._limit_by(value)
+            else:
+                self._body.note(name, value)
+        self.deadline_unix_ms = int((now_unix_s + self.timeout_s) * 1000)
+
+    @property
+    def told_id(self) -> str:
+        """The id that its client is told: its own, or that in the mesh."""
+        return self._echoed_id.decode("latin-1")
+
+    async def read_body(self) -> bytes | bytearray:
+        """The whole body, as IncomingBody.read."""
+        body = await self._body.read()
+        self.is_large = self._body.size_bytes > LARGE_BYTES
+        return body
+
+    async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
+        """The result of `work`, which takes time in proportion to the body: called here, or in a thread if that is large. What every
+        request passes asks `is_large` first, since to await costs a microsecond.
+
+        Raises:
+            Overloaded: too many large bodies are being worked on.
+        """
+        return await self._budget.large.run(work) if self.is_large else work()
+
+    async def keep_only(self, request: Struct, *done: list[Any]) -> None:
+        """Empty the lists of a request that nobody needs while the answer is made, and count what is left of it. For large bodies.
+
+        An answer takes minutes, and what was made of a body is up to 20 times its size; nor should its place in the budget of all be taken
+        for so long.
+        """
+        for each in done:
+            each.clear()
+        with suppress(UnicodeEncodeError):  # it has a lone surrogate, which cannot be encoded: the whole remains counted
+            left = await self.in_proportion(partial(_encode, request))
+            self._body.give_back(all_but_bytes=len(left))
+            self.is_large = len(left) > LARGE_BYTES
+
+    async def run_until_client_leaves(self, work: Awaitable[None]) -> None:
+        """Await `work`, cancelling it as soon as the client disconnects. To be called after the body was read.
+
+        No ASGI server cancels a handler that is not sending; a client that only closes its sending half counts as gone.
+
+        Raises:
+            ClientGone: the client left first.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        left = False
+
+        async def watch() -> None:
+            nonlocal left
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            left = True
+            task.cancel()
+
+        watcher = asyncio.get_running_loop().create_task(watch())
+        try:
+            await work
+        except asyncio.CancelledError:
+            if left and task.uncancel() == 0:
+                raise ClientGone("The client left.") from None
+            raise
+        finally:
+            watcher.cancel()
+
+    async def send_json(self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        """Answer with one JSON body."""
+        length = (b"content-length", str(len(body)).encode())
+        await self._start(status, [_JSON, length, *headers])
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def send_nothing(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Answer 204 with these headers."""
+        await self._start(204, headers)
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def send_json_piece(self, piece: bytes, *, more: bool = True) -> None:
+        """Send a part of a JSON body that is too large to be made in one turn of the loop; waits for who reads slowly."""
+        if not self._started:
+            await self._start(200, [_JSON])
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    async def send_events(self, events: bytes) -> None:
+        """Send one or more complete SSE events; the first call starts the 200."""
+        self._silent_ticks = _SENDING
+        await self._start_events()
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        self._silent_ticks = 0
+
+    async def end_events(self, events: bytes) -> None:
+        """Send the last events and end the stream."""
+        self._silent_ticks = _SENDING
+        await self._start_events()
+        await self._send({"type": "http.response.body", "body": events})
+        self._streaming = False
+
+    def tick(self) -> None:
+        """To be called at equal times. A stream that was silent between two of them gets a comment, which starts its 200 if need be."""
+        if not (self.streams and self.takes_comments) or self._silent_ticks == _SENDING:
+            return
+        self._silent_ticks += 1
+        if self._silent_ticks < 2:
+            return
+        # A server's send waits only while the client's buffer is full, and before it writes anything. Who does not read needs no
+        # comment, so that is no reason to wait; and what does not wait cannot come between the two halves of another send.
+        sending = self.send_events(KEEP_ALIVE)
+        try:
+            sending.send(None)
+        except StopIteration:
+            self._silent_ticks = 1
+        else:
+            sending.close()
+            self._silent_ticks = 0
+
+    def cut_off(self, error: MeshError) -> None:
+        """End with this error as soon as the loop turns; not at all if the exchange is ending anyway."""
+        if self._limit is not None and not self._limit.expired():
+            self._cut_off_with = error
+            self._limit.reschedule(0.0)
+
+    def goes_by(self, rid: str) -> bool:
+        """Whether a client may mean this one by `rid`: the id in its answer, its own x-request-id, or the rid that it gave."""
+        return self.request_id in rid or rid == self.told_id or rid in self.rids
+
+    def abort(self) -> None:
+        """End with what there is so far, or with an error where nothing can be shown."""
+        if self.abort_work is None or not self.abort_work():
+            self.cut_off(RequestAborted("The request was aborted by /abort_request."))
+
+    async def answer(self, work: Callable[["Exchange"], Awaitable[None]]) -> MeshError | None:
+        """Run a handler; whatever it raises becomes the one error that the client sees.
+
+        Returns:
+            The error, for the metrics; None when the exchange was answered.
+        """
+        try:
+            async with asyncio.timeout(self.timeout_s) as self._limit:
+                await work(self)
+        except TimeoutError:
+            error: MeshError = self._cut_off_with or DeadlineExceeded(f"The request was not finished within {self.timeout_s:g} seconds.")
+        except MeshError as raised:
+            error = raised
+        except Exception:
+            log.exception("defect while answering request %s", self.request_id)
+            error = InternalFault("The server had an error while processing your request.")
+        else:
+            return None
+        finally:
+            self._limit = None
+            self._body.give_back()
+        # The frames of a traceback hold the error that holds them, and with it the whole request, until garbage is collected.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+        try:
+            async with asyncio.timeout(ERROR_SEND_S_MAX):
+                await self._send_error(error)
+        except TimeoutError:
+            log.info("request %s: the client does not read, so its error was not sent", self.request_id)
+        return error
+
+    async def _send_error(self, error: MeshError) -> None:
+        if isinstance(error, ClientGone):
+            return
+        if self._streaming:
+            await self.end_events(self.errors.events(error))
+        elif not self._started:
+            await self.send_json(error_status(error), self.errors.body(error), headers=_headers_of(error, closing=self._body.broken_off))
+
+    async def _start_events(self) -> None:
+        if not self._streaming:
+            await self._start(200, _EVENTS)
+            self._streaming = True
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self._silent_ticks = _SENDING
+        headers = [*headers, (request_id.HEADER, self._echoed_id)]
+        if self.ignored.names:
+            headers.append(self.ignored.header)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self._started = True
+
+    def _limit_by(self, value: bytes) -> None:
+        milliseconds = int(value) if value.isdigit() and len(value) <= _TIMEOUT_DIGITS_MAX else 0
+        if milliseconds:
+            self.timeout_s = min(self.timeout_s, milliseconds / 1000)
+        else:
+            self._body.refused = InvalidRequest(
+                f"The header {TIMEOUT_HEADER.decode()} must be a positive number of milliseconds, got {value[:100].decode('latin-1')!r}.",
+                param=TIMEOUT_HEADER.decode(),
+            )
+
+
+def _headers_of(error: MeshError, *, closing: bool) -> tuple[tuple[bytes, bytes], ...]:
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(error.retry_after_s).encode()))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, UnsupportedMediaType):
+        headers += ACCEPTED
+    if closing or isinstance(error, BodyTooLarge | ShuttingDown):
+        # The rest of the body is not worth reading; the connection must go to another.
+        headers.append((b"connection", b"close"))
+    return tuple(headers)

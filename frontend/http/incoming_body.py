@@ -1,0 +1,167 @@
+"""One request's body: read within its cap, no slower than it may come, counted in the budget of all."""
+
+import asyncio
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from frontend.http.asgi import Receive
+from frontend.http.body_budget import BodyBudget
+from frontend.http.body_forms import BYTE_ORDER_MARK, as_utf8, codec_of, coding_of, unpacked
+from frontend.http.cross_site import sent_by_page
+from protocol.errors import BodyTooLarge, BodyTooSlow, ClientGone, MeshError, Overloaded, UnsupportedMediaType
+
+PROGRESS_BYTES: Final = 64 * 1024
+PROGRESS_S_MAX: Final = 10.0
+"""So much of a body, or its end, arrives in that time, or it is given up: 6.5 KB/s, a third of what the slowest mobile networks carry.
+Every such piece begins the time anew."""
+
+
+class IncomingBody:
+    """Reads one body. What it took of the budget it keeps until `give_back`.
+
+    Args:
+        on_give_up: called with the error when the body must make room for others.
+    Attributes:
+        refused: what the headers alone are answered with.
+        size_bytes, moved_at: as `Arriving`.
+        broken_off: the rest of it is not worth reading.
+    """
+
+    # What most bodies have stands here, since every request makes one of these.
+    refused: MeshError | None = None
+    size_bytes = 0
+    moved_at = 0.0
+    broken_off = False
+    _typed = False
+    """The client says what it is."""
+    _codec: str | None = None
+    """Of the body, if it is not UTF-8."""
+    _coding: str | None = None
+    """What it is compressed with."""
+
+    def __init__(
+        self,
+        headers: Sequence[tuple[bytes, bytes]],
+        receive: Receive,
+        *,
+        bytes_max: int,
+        budget: BodyBudget,
+        on_give_up: Callable[[MeshError], None],
+    ) -> None:
+        self._headers = headers
+        self._receive = receive
+        self._bytes_max = bytes_max
+        self._budget = budget
+        self._on_give_up = on_give_up
+
+    def note(self, name: bytes, value: bytes) -> None:
+        """One of the headers content-length, content-type and content-encoding."""
+        try:
+            if name == b"content-length":
+                if int(value) > self._bytes_max:
+                    self.refused = self._too_large()
+            elif name == b"content-type":
+                self._typed = bool(value)
+                self._codec = codec_of(value)
+            else:
+                self._coding = coding_of(value)
+        except UnsupportedMediaType as refusal:
+            self.refused = refusal
+
+    async def read(self) -> bytes | bytearray:
+        """The whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
+
+        Raises:
+            UnsupportedMediaType: it is said to be something else than JSON, of an unknown charset or compression; or a web page
+                sends it and does not say what it is.
+            InvalidRequest: a header makes no sense, or the body is not what its headers say.
+            BodyTooLarge: more than the cap, before it is unpacked or then; what is above it is never kept.
+            BodyTooSlow: it does not arrive.
+            Overloaded: the bodies of all clients together are more than the budget.
+            ClientGone: the client left before the end.
+        """
+        if self.refused is not None:
+            raise self.refused
+        message = await self._receive()
+        if not message.get("more_body") and message["type"] == "http.request":
+            body: bytes | bytearray = message.get("body", b"")
+            self._count(len(body))
+        else:
+            body = await self._arrived(message)
+        if body and not self._typed and sent_by_page(self._headers):
+            raise UnsupportedMediaType("A web page must send its body with the content-type application/json.")
+        if self._coding is not None:
+            body = await self._unpacked(body, self._coding)
+        if self._codec is not None:
+            text = await self._budget.large.run(partial(as_utf8, body, self._codec))
+            self._count(len(text) - len(body))
+            return text
+        return body[len(BYTE_ORDER_MARK) :] if body.startswith(BYTE_ORDER_MARK) else body
+
+    def give_up(self) -> None:
+        """As `Arriving`."""
+        self._budget.arriving.discard(self)
+        self.broken_off = True
+        self.give_back()
+        self._on_give_up(self._no_room())
+
+    def give_back(self, *, all_but_bytes: int = 0) -> None:
+        """No more than so much is held of the body any more."""
+        kept = min(self.size_bytes, all_but_bytes)
+        self._budget.give(self.size_bytes - kept)
+        self.size_bytes = kept
+
+    async def _arrived(self, message: MutableMapping[str, Any]) -> bytearray:
+        self._budget.arriving.add(self)
+        try:
+            return await self._collected(message)
+        except TimeoutError:
+            self.broken_off = True
+            raise BodyTooSlow(f"Less than {PROGRESS_BYTES} bytes of the request body arrived within {PROGRESS_S_MAX:g} seconds.") from None
+        finally:
+            self._budget.arriving.discard(self)
+
+    async def _collected(self, message: MutableMapping[str, Any]) -> bytearray:
+        """The body that begins with this message; not as bytes, which would be a copy of it."""
+        now = asyncio.get_running_loop().time
+        parts, seen = bytearray(), 0
+        async with asyncio.timeout(PROGRESS_S_MAX) as progress:
+            while True:
+                if message["type"] == "http.disconnect":
+                    raise ClientGone("The client left.")
+                part = message.get("body", b"")
+                self.moved_at = time.monotonic()
+                self._count(len(part))
+                parts += part
+                if not message.get("more_body"):
+                    return parts
+                if len(parts) - seen >= PROGRESS_BYTES:
+                    seen = len(parts)
+                    progress.reschedule(now() + PROGRESS_S_MAX)
+                message = await self._receive()
+
+    async def _unpacked(self, packed: bytes | bytearray, coding: str) -> bytearray:
+        """What the body is when unpacked, which alone counts from now on."""
+        self._count(-len(packed))
+        parts = bytearray()
+        for piece in unpacked(packed, coding):
+            self._count(len(piece))
+            parts += piece
+            await asyncio.sleep(0)
+        return parts
+
+    def _count(self, size_bytes: int) -> None:
+        if self.broken_off:
+            raise self._no_room()
+        if self.size_bytes + size_bytes > self._bytes_max:
+            raise self._too_large()
+        self._budget.take(size_bytes, self)
+        self.size_bytes += size_bytes
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request body is larger than {self._bytes_max} bytes.")
+
+    def _no_room(self) -> Overloaded:
+        return Overloaded("Slow request bodies make room for others. Please retry shortly.")

@@ -1,0 +1,72 @@
+"""Answers that are too large to be made in one turn of the loop: sent while they are made."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final, cast
+
+import msgspec
+
+from frontend.http.exchange import Exchange
+
+PIECE_BYTES: Final = 64 * 1024
+"""What is made and sent in one turn, one to three milliseconds of log probabilities."""
+
+_ROWS: Final = 16
+"""Rows that are made and encoded together."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Rows:
+    """A list of an answer whose members are made when they are sent.
+
+    Args:
+        make: makes them, anew each time.
+    """
+
+    def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
+        self.make = make
+
+
+async def send_in_pieces(exchange: Exchange, answer: Any) -> None:
+    """Answer 200 with JSON that may have Rows in its objects and lists of objects; in one piece if it is small."""
+    piece, sent = bytearray(), False
+    for part in json_parts(answer):
+        piece += part
+        if len(piece) >= PIECE_BYTES:
+            await exchange.send_json_piece(bytes(piece))
+            piece.clear()
+            sent = True
+            await asyncio.sleep(0)
+    if sent:
+        await exchange.send_json_piece(bytes(piece), more=False)
+    else:
+        await exchange.send_json(200, bytes(piece))
+
+
+def json_parts(value: Any) -> Iterator[bytes]:
+    """The value's JSON, put together."""
+    if isinstance(value, Rows):
+        yield b"["
+        rows, between = iter(value.make()), b""
+        while some := list(islice(rows, _ROWS)):
+            yield between + _encode(some)[1:-1]
+            between = b","
+        yield b"]"
+    elif isinstance(value, dict) and value:
+        before = b"{"
+        for name, inner in cast("dict[str, Any]", value).items():
+            yield before + _encode(name) + b":"
+            yield from json_parts(inner)
+            before = b","
+        yield b"}"
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        before = b"["
+        for inner in cast("list[Any]", value):
+            yield before
+            yield from json_parts(inner)
+            before = b","
+        yield b"]"
+    else:
+        yield _encode(value)

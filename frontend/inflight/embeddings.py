@@ -1,0 +1,122 @@
+"""One HTTP request's texts: sent to workers, so many at once, moved when those are lost, their vectors put back in order."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from frontend.fleet.registry import ModelEntry
+from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.inflight.migration import Trail
+from frontend.inflight.recovery import Lost, Recovery
+from frontend.mesh.membership import Mesh
+from frontend.mesh.offer import Offer
+from frontend.routing.route import Route
+from protocol.errors import EngineFault, MeshError
+from protocol.replies import Embedded
+from protocol.requests import Embed
+
+PER_RANK = 32
+"""Texts of one request that a rank is given at once: enough for full batches, and others find room beside them."""
+
+IN_FLIGHT_MAX = 256
+"""Texts of one request under way at once, however many ranks there are; each is a task and a request to a worker."""
+
+
+class Embeddings:
+    """Runs a batch of texts of one model."""
+
+    def __init__(self, mesh: Mesh, entry: ModelEntry, recovery: Recovery) -> None:
+        self._mesh = mesh
+        self._entry = entry
+        self._recovery = recovery
+        self._loop = asyncio.get_running_loop()
+        self._moving = 0
+        """Texts that lost their worker and have no vector yet."""
+        self._settled = asyncio.Event()
+        """None does. A worker may have died of one of them, so they go one by one (frontend.inflight.migration); each would wait for a whole
+        batch of others if new ones were sent meanwhile."""
+        self._settled.set()
+
+    async def run(self, requests: Sequence[tuple[Embed, Route]]) -> list[Embedded]:
+        """The vector of each text, in the order of `requests`. Cancelled or failed, it aborts what still runs.
+
+        Raises:
+            PoisonRequest: workers died of one of them, or of its like.
+            NoWorker, Overloaded: the first found no worker.
+            MeshError: one failed, and with it all.
+        """
+        for request, _ in requests:
+            self._recovery.check(request)
+        vectors: list[Embedded | None] = [None] * len(requests)
+        waiting = iter(enumerate(requests))
+        lanes = min(len(requests), PER_RANK * max(1, len(self._entry.ranks)), IN_FLIGHT_MAX)
+        failures: BaseExceptionGroup[Exception] | None = None
+        index, first = next(waiting)
+        # Once the first is admitted the batch is: the others wait for room, and are not refused for want of it.
+        stream, wakeup = await self._dispatch(*first, admitted=False)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._lane((index, first, stream, wakeup), waiting, vectors))
+                for _ in range(lanes - 1):
+                    tasks.create_task(self._lane(None, waiting, vectors))
+        except* Exception as group:  # noqa: BLE001 - told below
+            failures = group
+        finally:
+            self._mesh.abort(stream)
+        if failures is not None:
+            raise _first(failures)
+        return [vector for vector in vectors if vector is not None]
+
+    async def _lane(
+        self,
+        begun: tuple[int, tuple[Embed, Route], RequestStream, Wakeup] | None,
+        waiting: Iterator[tuple[int, tuple[Embed, Route]]],
+        vectors: list[Embedded | None],
+    ) -> None:
+        """One text after the other, until none waits."""
+        if begun is not None:
+            index, text, stream, wakeup = begun
+            vectors[index] = await self._vector(*text, stream, wakeup)
+        for index, text in waiting:
+            await self._settled.wait()
+            stream, wakeup = await self._dispatch(*text, admitted=True)
+            vectors[index] = await self._vector(*text, stream, wakeup)
+
+    async def _dispatch(self, request: Embed, route: Route, *, admitted: bool) -> tuple[RequestStream, Wakeup]:
+        wakeup = Wakeup(self._loop)
+        return await self._mesh.dispatch(self._entry, Offer(request, route, admitted=admitted), wakeup), wakeup
+
+    async def _vector(self, request: Embed, route: Route, stream: RequestStream, wakeup: Wakeup) -> Embedded:
+        trail, moving = Trail(), False
+        try:
+            while stream.embedded is None:
+                if stream.error is not None:
+                    if not moving:
+                        moving = True
+                        self._note_moving(1)
+                    lost = Lost(request, route, stream, b"", stream.error)
+                    moved = await self._recovery.move(self._entry, lost, trail, wakeup)
+                    assert moved is not None, "a text is never done before its vector is there"
+                    stream = moved
+                elif stream.finished is not None:
+                    raise EngineFault("The engine gave up a text without saying why.")
+                else:
+                    await wakeup.wait()
+            return stream.embedded
+        finally:
+            self._mesh.abort(stream)
+            if moving:
+                self._note_moving(-1)
+
+    def _note_moving(self, change: int) -> None:
+        self._moving += change
+        if self._moving:
+            self._settled.clear()
+        else:
+            self._settled.set()
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    """What a client is told of several failures: a defect, if one is among them."""
+    defects = [error for error in group.exceptions if not isinstance(error, MeshError)]
+    error = (defects or group.exceptions)[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

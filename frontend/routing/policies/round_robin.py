@@ -1,0 +1,17 @@
+"""Every rank in turn."""
+
+from collections.abc import Sequence
+
+from frontend.routing.policies.policy import RankT
+from frontend.routing.route import Placement, Route
+
+
+class RoundRobin:
+    """Ignores load: the plain reference that other policies are compared with."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:  # noqa: ARG002 - a Policy
+        self._turn += 1
+        return Placement(ranks[self._turn % len(ranks)])

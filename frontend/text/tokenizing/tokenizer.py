@@ -1,0 +1,190 @@
+"""One model's tokenizer: text → packed ids, ids → text. HF `tokenizers` is the reference, `fastokens` serves where it agrees."""
+
+import ctypes
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+from frontend.text.tokenizing.backends import Encoder, HfEncoder, first_disagreement, open_fastokens, open_hf_encoder
+from frontend.text.tokenizing.inspection import Inspection, TokenizerUnusable, inspect_in_child, open_hf
+from frontend.text.tokenizing.pool import EncodePool
+from frontend.text.tokenizing.segment_cache import SegmentCache
+from frontend.text.tokenizing.segments import cut, cuts_agree, join, marks_in
+from protocol.errors import InvalidRequest
+from protocol.text.detokenizer import Detokenizer, Detokenizing
+
+Backend = Literal["auto", "hf", "fastokens"]
+
+_LONE_SURROGATE: Final = "the text is not valid Unicode: it holds a lone surrogate"
+
+_log = logging.getLogger(__name__)
+
+
+class Tokenizer:
+    """Made by `load`. Encoding is safe from any thread; `encode_off_loop` belongs to one event loop.
+
+    Attributes:
+        backend_name: "hf" or "fastokens", whichever encodes.
+        vocab_size: one more than the largest id that the tokenizer knows (the model may have more rows).
+        marks: where texts are cut to find tokens of earlier ones; empty if nowhere.
+    """
+
+    def __init__(
+        self, encoder: Encoder, inspection: Inspection, detokenizing: Detokenizing, *, cache: SegmentCache, marks: Sequence[str]
+    ) -> None:
+        self.backend_name = encoder.name
+        self.vocab_size = inspection.vocab_size
+        self.marks = marks
+        self._adds_tokens = inspection.adds_tokens
+        self._cache = cache
+        self._owner = cache.new_owner()
+        self._encoder = encoder
+        self._detokenizing = detokenizing
+        self._pool = EncodePool(encoder.threads_max)
+
+    @classmethod
+    def load(
+        cls,
+        tokenizer_json: Path,
+        backend: str = "auto",
+        *,
+        cache: SegmentCache | None = None,
+        templates: str = "",
+        open_fast: Callable[[Path], Encoder] = open_fastokens,
+        inspect: Callable[[Path], Inspection] = inspect_in_child,
+    ) -> "Tokenizer":
+        """Load a tokenizer.json. Blocks for 1 to 4 s without holding the interpreter: call it in a thread.
+
+        Args:
+            tokenizer_json: the file.
+            backend: "fastokens" must agree with the reference on every hard text; "auto" falls back to "hf" where it does not.
+            cache: where tokens of earlier texts are kept; None: nowhere.
+            templates: what chat templates write, to find the marks at which chats are cut.
+            open_fast: what opens the file with fastokens.
+            inspect: what asks the reference library.
+        Raises:
+            TokenizerUnusable: no library reads the file, or "fastokens" was demanded and disagrees.
+            ValueError: `backend` is none of the three.
+        """
+        if backend not in ("auto", "hf", "fastokens"):
+            raise ValueError(f"tokenizer backend {backend!r} is none of auto, hf, fastokens")
+        inspection = inspect(tokenizer_json)
+        encoder = _choose_encoder(tokenizer_json, backend, inspection, open_fast)
+        detokenizing = Detokenizing(inspection.pieces, _reference_decode(tokenizer_json, encoder, inspection))
+        marks = marks_in(templates, inspection.marks)
+        if marks and not cuts_agree(encoder, marks):
+            _log.warning("every chat is tokenized from its beginning: cut at %s, texts have other tokens than whole", ", ".join(marks))
+            marks = []
+        _return_free_memory()
+        return cls(encoder, inspection, detokenizing, cache=cache or SegmentCache(0), marks=marks)
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
+        """Ids as u32 little-endian. Special tokens are wanted for a plain prompt; a rendered chat brings its own.
+
+        Raises:
+            InvalidRequest: the text holds a lone surrogate.
+        """
+        try:
+            return self._encoder.encode(text, add_special_tokens=add_special_tokens)
+        except UnicodeEncodeError:
+            raise InvalidRequest(_LONE_SURROGATE) from None
+
+    async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
+        """`encode`, in the pool if what is new of the text is long.
+
+        Raises:
+            InvalidRequest: the text holds a lone surrogate.
+            Overloaded: too many long texts are waiting.
+        """
+        if len(text) <= self._encoder.inline_chars_max:
+            return self.encode(text, add_special_tokens=add_special_tokens)
+        if self.marks and self._cache.takes(text) and not (add_special_tokens and self._adds_tokens):
+            return await self._encode_new_pieces(text)
+        return await self._pool.run(partial(self.encode, text, add_special_tokens=add_special_tokens))
+
+    async def _encode_new_pieces(self, text: str) -> bytes:
+        pieces = cut(text, self.marks)
+        found = self._cache.find(self._owner, pieces)
+        new = [piece for piece, ids in zip(pieces, found, strict=True) if ids is None]
+        if sum(map(len, new)) <= self._encoder.inline_chars_max:
+            encoded = self._encode_each(new)
+        else:
+            encoded = await self._pool.run(partial(self._encode_each, new))
+        for piece, ids in zip(new[:-1], encoded, strict=False):  # the last piece of a chat will be longer next time
+            self._cache.keep(self._owner, piece, ids)
+        rest = iter(encoded)
+        tokens = join([next(rest) if ids is None else ids for ids in found])
+        cached = max(0, sum(len(ids) // 4 - 1 for ids in found if ids is not None))
+        self._cache.count(cached_tokens=cached, uncached_tokens=len(tokens) // 4 - cached)
+        return tokens
+
+    def _encode_each(self, texts: Sequence[str]) -> list[bytes]:
+        try:
+            return self._encoder.encode_each(texts)
+        except UnicodeEncodeError:
+            raise InvalidRequest(_LONE_SURROGATE) from None
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of ids, shape [n]; unknown ids are skipped."""
+        return self._detokenizing.decode(token_ids, skip_special_tokens=skip_special_tokens)
+
+    def new_detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
+        """An incremental detokenizer for one stream."""
+        return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Bytes of one token, for logprobs; b"" for an unknown id."""
+        return self._detokenizing.token_bytes(token_id)
+
+    def token_id(self, token: str) -> int | None:
+        """Id of a token by its exact content, or None."""
+        return self._encoder.token_id(token)
+
+    def token(self, token_id: int) -> str | None:
+        """A token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
+        return self._encoder.token(token_id)
+
+    def close(self) -> None:
+        """End the pool's threads."""
+        self._pool.close()
+
+
+def _choose_encoder(path: Path, backend: Backend, inspection: Inspection, open_fast: Callable[[Path], Encoder]) -> Encoder:
+    if backend == "hf":
+        return open_hf_encoder(path)
+    try:
+        encoder = open_fast(path)
+        with ThreadPoolExecutor(1) as passing:  # fastokens keeps 17 MiB and more for each thread that has encoded, until the thread ends
+            text = passing.submit(first_disagreement, encoder, inspection).result()
+        if text is None:
+            return encoder
+        reason = f"fastokens disagrees with the reference on {text}"
+    except TokenizerUnusable as error:
+        reason = str(error)
+    if backend == "fastokens":
+        raise TokenizerUnusable(reason)
+    _log.warning("tokenizing with Hugging Face's library instead: %s", reason)
+    return open_hf_encoder(path)
+
+
+def _reference_decode(path: Path, encoder: Encoder, inspection: Inspection) -> Callable[[list[int], bool], str]:
+    """The library's decode, where ids have no table of their own; the reference then stays loaded beside a faster encoder."""
+    if inspection.pieces.kind != "window":
+        return _no_decode
+    tokenizer = encoder.tokenizer if isinstance(encoder, HfEncoder) else open_hf(path)
+    return lambda ids, skip: tokenizer.decode(ids, skip_special_tokens=skip)
+
+
+def _no_decode(_ids: list[int], _skip: bool) -> str:
+    raise AssertionError("a table decodes these ids")
+
+
+def _return_free_memory() -> None:
+    """glibc keeps what a load needed for a moment: 70 MiB of 164 with a 151k vocabulary."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return

@@ -1,0 +1,51 @@
+"""What a body is made of is counted as a parser would find it, wherever its pieces end."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend.http import body_counts
+from frontend.http.body_counts import check_counts
+from protocol.errors import InvalidRequest
+
+TEXT = st.text(alphabet='ab"\\,[]{}:é\n', max_size=8)
+JSON = st.recursive(
+    TEXT | st.integers() | st.none(), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=20
+)
+
+
+def counted(value: Any) -> tuple[int, int, int]:
+    """Objects and lists, names, and commas."""
+    if not isinstance(value, dict | list):
+        return 0, 0, 0
+    inner = [counted(each) for each in (value.values() if isinstance(value, dict) else value)]
+    opened, members, items = (sum(each[at] for each in inner) for at in range(3))
+    return opened + 1, members + (len(value) if isinstance(value, dict) else 0), items + max(0, len(value) - 1)
+
+
+@given(JSON, st.booleans(), st.sampled_from([1, 2, 3, 7, 1 << 20]))
+def test_counts_are_those_of_the_values(value: Any, ascii_only: bool, piece_bytes: int) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(body_counts, "_PIECE_BYTES", piece_bytes)
+        assert body_counts._counted(body, outside_text=True) == counted(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        ("[]", body_counts.OPENED_MAX - 1),
+        ("null", body_counts.ITEMS_MAX + 1),
+    ],
+)
+def test_bounds_are_met_and_not_passed(value: str, allowed: int) -> None:
+    check_counts(b"[" + b",".join([value.encode()] * allowed) + b"]")
+    with pytest.raises(InvalidRequest, match="at most"):
+        check_counts(b"[" + b",".join([value.encode()] * (allowed + 1)) + b"]")
+
+
+def test_text_is_no_structure() -> None:
+    check_counts(json.dumps('[{"a":1},' * 200_000).encode())

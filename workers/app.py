@@ -1,0 +1,206 @@
+"""Composition root of a worker process: settings, engine, server, signals."""
+
+import argparse
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import uvloop
+
+from protocol.errors import EXIT_CANNOT_START, StartError
+from protocol.process.one_line_logs import log_to_stderr
+from protocol.process.open_files import raise_open_files
+from protocol.process.packaging import require_own_packages
+from protocol.process.settings import parse_known_settings, settings_help
+from protocol.transport.curve import MeshKey
+from protocol.transport.sockets import is_local, require_key
+from workers.engine import Engine
+from workers.health.canary import read_canary_fields
+from workers.health.rank_watch import HealthLimits
+from workers.health.watched_engine import HealthSettings
+from workers.mesh.addresses import AddressBook
+from workers.process.departure import STOP_SIGNALS, Departure, DrainLimits
+from workers.process.model_path import check_model_path
+from workers.server import KvSettings, WorkerServer
+from workers.settings import WorkerSettings
+from workers.system.board import Board
+from workers.system.controls import Controls
+from workers.system.pages import SystemPages
+from workers.system.server import SystemServer
+
+_PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
+
+_IS_EMBEDDING = "--is-embedding"
+"""SGLang's flag, and the sim engine's."""
+
+_CHAT_TEMPLATE = "--chat-template"
+"""The same."""
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a worker until SIGTERM or SIGINT, or until its engine dies; returns the exit code."""
+    failures: BaseExceptionGroup[StartError]
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except* StartError as group:  # alone, or out of a TaskGroup
+        failures = group
+    print(f"kvmesh worker cannot start: {_first(failures)}", file=sys.stderr)  # noqa: T201 - the one line for the person at the terminal
+    return EXIT_CANNOT_START
+
+
+def _run(argv: Sequence[str]) -> int:
+    settings, engine_argv = parse_known_settings(WorkerSettings, argv, prog=_PROG, config_flag=_CONFIG_FLAG, add_help=False)
+    if {"-h", "--help"}.intersection(engine_argv):
+        print(settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG), _engine_help(settings.engine), sep="\n")  # noqa: T201
+        return 0
+    log_to_stderr(settings.log_level)
+    require_own_packages()
+    raise_open_files()
+    # While the engine blocks this thread no handler of the loop could run; a signal ends the process there and then, and
+    # the kernel ends the engine's children with it.
+    for number in STOP_SIGNALS:
+        signal.signal(number, _end_now if os.getpid() == 1 else signal.SIG_DFL)
+    board = Board(settings.worker_id or _default_worker_id(engine_argv), time.monotonic)
+    controls = Controls()
+    system = _system_server(settings, board, controls)
+    try:
+        return uvloop.run(_serve(settings, engine_argv, board, controls))
+    finally:
+        if system is not None:
+            system.stop()
+
+
+def _end_now(number: int, _frame: object) -> None:
+    """In place of SIG_DFL for the first process of a container, which the kernel spares those signals that it has no handler for."""
+    os._exit(128 + number)
+
+
+async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Board, controls: Controls) -> int:
+    health = _health_settings(settings)
+    addresses, key = AddressBook(settings.frontend), MeshKey.from_file(settings.mesh_key_file)
+    for address in settings.frontend:
+        require_key(address, key)  # now, and not when an engine has been loading for ten minutes
+    departure = Departure(
+        DrainLimits(timeout_s=settings.graceful_shutdown_timeout_secs, grace_s=settings.graceful_shutdown_grace_period_secs)
+    )
+    server = WorkerServer(
+        _engine(settings, engine_argv, key),
+        worker_id=board.worker_id,
+        epoch=secrets.randbits(63),
+        addresses=addresses,
+        endpoint=settings.endpoint,
+        key=key,
+        kv=KvSettings(block_size_tokens=settings.kv_block_size, host=settings.kv_host, port=settings.kv_port),
+        health=health,
+        departure=departure,
+        board=board,
+        controls=controls,
+    )
+    await server.start(_model_named_in(engine_argv))
+    departure.listen(asyncio.get_running_loop())
+    await server.serve()
+    return departure.exit_code
+
+
+def _health_settings(settings: WorkerSettings) -> HealthSettings:
+    return HealthSettings(
+        enabled=settings.health_check_enabled,
+        limits=HealthLimits(idle_silence_s=settings.canary_wait_time, answer_s=settings.health_check_request_timeout),
+        canary=read_canary_fields(settings.health_check_payload),
+    )
+
+
+def _system_server(settings: WorkerSettings, board: Board, controls: Controls) -> SystemServer | None:
+    """Running already, so that it can tell that the engine is loading; None where it is not wanted."""
+    if settings.system_port < 0:
+        return None
+    pages = SystemPages(
+        board,
+        controls,
+        live_path=settings.system_live_path,
+        health_path=settings.system_health_path,
+        this_host_only=is_local(f"tcp://[{settings.system_host}]:0" if ":" in settings.system_host else f"tcp://{settings.system_host}:0"),
+    )
+    server = SystemServer(pages, host=settings.system_host, port=settings.system_port)
+    server.start()
+    return server
+
+
+def _default_worker_id(engine_argv: Sequence[str]) -> str:
+    """Containers may share a host name and a process id; the rest tells them apart.
+
+    The nodes of one engine all find the same name: that of the address where they meet.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--dist-init-addr", "--nccl-init-addr", nargs="?")
+    parser.add_argument("--nnodes", nargs="?", default="1")
+    named, _ = parser.parse_known_args(list(engine_argv))
+    if named.dist_init_addr and named.nnodes != "1":
+        return f"engine-{named.dist_init_addr}"
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def _engine(settings: WorkerSettings, argv: Sequence[str], key: MeshKey | None = None) -> Engine:
+    if settings.embedding_worker and _IS_EMBEDDING not in argv:
+        argv = [*argv, _IS_EMBEDDING]
+    template = settings.chat_template()
+    if template is not None:
+        argv = [*argv, _CHAT_TEMPLATE, str(template)]
+    if settings.engine == "sim":
+        if settings.use_sglang_tokenizer:
+            raise StartError("--use-sglang-tokenizer is for SGLang: the simulated engine has no tokenizer")
+        if settings.dyn_tool_call_parser or settings.dyn_reasoning_parser:
+            raise StartError("the simulated engine has no parsers: leave --dyn-tool-call-parser and --dyn-reasoning-parser out")
+        from workers.sim.engine import SimEngine  # noqa: PLC0415
+
+        return SimEngine.from_argv(argv, kv_events=settings.kv_events)
+    check_model_path(_model_options(argv).model_path or "")
+    # A host that was set up for frontends alone has neither SGLang nor what our modules for it import.
+    if find_spec("sglang") is None:
+        raise StartError("SGLang is not installed here, only what a frontend needs: pip install '.[sglang]', or make setup on a CPU host")
+    from workers.sglang.engine import SglangEngine  # noqa: PLC0415 - imports torch
+
+    # SGLang has flags for these, and with the same words; one flag sets both.
+    ours = {
+        "--log-level": settings.log_level,
+        "--tool-call-parser": settings.dyn_tool_call_parser,
+        "--reasoning-parser": settings.dyn_reasoning_parser,
+    }
+    flags = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
+    return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events, tokenizes=settings.use_sglang_tokenizer, key=key)
+
+
+def _engine_help(kind: str) -> str:
+    if kind == "sim":
+        from workers.sim.settings import help_text  # noqa: PLC0415
+
+        return help_text()
+    if find_spec("sglang") is None:
+        return "SGLang's own arguments are told where it is installed."
+    from workers.sglang.arguments import sglang_help  # noqa: PLC0415 - imports SGLang
+
+    return sglang_help()
+
+
+def _model_named_in(engine_argv: Sequence[str]) -> str:
+    """What people will recognise while the engine has not told the model's name yet."""
+    named = _model_options(engine_argv)
+    return named.served_model_name or (named.model_path or "").rstrip("/").rpartition("/")[2]
+
+
+def _model_options(engine_argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--served-model-name", nargs="?")
+    parser.add_argument("--model-path", "--model", nargs="?", default="")
+    return parser.parse_known_args(list(engine_argv))[0]
+
+
+def _first(group: BaseExceptionGroup[StartError]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

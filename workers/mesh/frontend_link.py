@@ -1,0 +1,197 @@
+"""One connection to one frontend: says Hello, beats, hands over what arrives, and holds tokens back while the frontend is slow."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from protocol.codec import ToFrontend, decode_to_worker, encode
+from protocol.errors import ProtocolViolation
+from protocol.limits import FRONTEND_SILENT_S_MAX
+from protocol.membership import Heartbeat, Hello, RelayHello
+from protocol.numbering import Arrival, Numbering, numbers_of
+from protocol.process.log_floods import Complaint
+from protocol.replies import Delta, StepBatch, joined
+from protocol.requests import Abort, AnotherWay, Embed, FrontendHeartbeat, Generate, HelloWanted, Refused, Tokenize, ToWorker, Welcome
+from protocol.transport.salvage import encodable, refused
+from protocol.transport.sockets import OpenDealer
+from workers.mesh.clock_skew import ClockSkew
+
+log = logging.getLogger(__name__)
+
+OnRequest = Callable[["FrontendLink", ToWorker], None]
+
+
+class FrontendLink:
+    """The DEALER to one frontend.
+
+    Deltas that ZMQ has no room for wait here, joined per request, so that what waits is bounded by the max_new_tokens of the
+    requests in flight, and those by the credit we granted.
+
+    Args:
+        open_dealer: connects.
+        hello: our introduction; None while we drain, for then nobody new should count on us.
+        on_request: gets Generate, Abort and FetchFile; deadlines are by our clock.
+        on_forgotten: the frontend knows nothing of us, hence of none of our requests for it.
+        unix_ms: our clock.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        open_dealer: OpenDealer,
+        *,
+        hello: Callable[[], Hello | RelayHello | None],
+        on_request: OnRequest,
+        on_forgotten: "Callable[[FrontendLink], None]",
+        unix_ms: Callable[[], float],
+    ) -> None:
+        self.address = address
+        self.frontend_heard_at: float | None = None
+        self.requests = 0
+        """Unfinished requests of this frontend that it has not aborted."""
+        self.accepted = False
+        """The frontend took us in over this connection."""
+        self.refusal = ""
+        """Why it did not, in its words."""
+        self._hello = hello
+        self._on_request = on_request
+        self._on_forgotten = on_forgotten
+        self._unix_ms = unix_ms
+        self._skew = ClockSkew()
+        self._loop = asyncio.get_running_loop()
+        self._held: dict[str, Delta] = {}
+        self._numbering = Numbering()
+        self._introduced = False
+        self._quiet_until = 0.0
+        self._complaint = Complaint(self._loop.time)
+        self._pump = open_dealer(self._on_message, self._flush)
+
+    def send(self, message: ToFrontend) -> bool:
+        """Send one message; False when there is no room or nobody there."""
+        sent = self._pump.send(encode(message, self._numbering.head()))
+        if sent:
+            self._numbering.note_sent()
+        return sent
+
+    def send_deltas(self, deltas: Sequence[Delta]) -> None:
+        """Send a step's deltas in one message, or hold them until there is room."""
+        if not self._held and self._send_step(deltas):
+            return
+        for delta in deltas:
+            held = self._held.get(delta.request_id)
+            self._held[delta.request_id] = delta if held is None else joined(held, delta)
+        self._flush()
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Say that we live; introduce ourselves first if we have not. Silent for a while after a refusal."""
+        if self._loop.time() < self._quiet_until:
+            return
+        if not self._introduced:
+            self._introduce()
+            return
+        self.send(heartbeat)
+        self._flush()
+
+    def give_up_if_silent(self) -> bool:
+        """Whether the frontend has just been silent for too long; its requests are given up then."""
+        heard_at = self.frontend_heard_at
+        if heard_at is None or self._loop.time() - heard_at <= FRONTEND_SILENT_S_MAX:
+            return False
+        log.warning("frontend %s fell silent", self.address)
+        self.frontend_heard_at = None
+        self._forgotten()
+        return True
+
+    def close(self) -> None:
+        """Close the socket; what was sent leaves within the linger time."""
+        self._pump.close()
+
+    def _introduce(self) -> None:
+        """Say Hello, the first message of a session. Nodes that only relay KV events have none."""
+        hello = self._hello()
+        if isinstance(hello, Hello):
+            self._numbering = Numbering(self._numbering.session + 1)
+        self._introduced = hello is not None and self.send(hello)
+
+    def _begin_anew(self) -> None:
+        self._forgotten()
+        self._introduce()
+
+    def _forgotten(self) -> None:
+        self._introduced = self.accepted = False
+        self._held.clear()
+        self._on_forgotten(self)
+
+    def _flush(self) -> None:
+        if self._held and self._send_step(list(self._held.values())):
+            self._held.clear()
+
+    def _send_step(self, deltas: Sequence[Delta]) -> bool:
+        try:
+            return self.send(StepBatch(list(deltas)))
+        except Exception:
+            log.exception("an output cannot be sent: its request ends")
+            told = encodable(deltas)
+            for delta, before in zip(told, deltas, strict=True):
+                if delta is not before and before.end is None:
+                    self._on_request(self, Abort(delta.request_id))
+            return self.send(StepBatch(told))
+
+    def _on_message(self, frames: list[bytes]) -> None:
+        try:
+            message = decode_to_worker(frames)
+            arrival = self._numbering.arrived(*numbers_of(frames[0]))
+        except ProtocolViolation as violation:
+            self._on_malformed(frames, violation)
+            return
+        if arrival is Arrival.STALE:
+            return
+        self.frontend_heard_at = self._loop.time()
+        if arrival is Arrival.GAP:
+            log.warning("messages of frontend %s were lost: introducing ourselves anew", self.address)
+            self._begin_anew()
+            return
+        match message:
+            case FrontendHeartbeat():
+                if message.unix_ms:
+                    self._skew.note(message.unix_ms, self._unix_ms())
+            case HelloWanted():
+                if message.heard_session in (0, self._numbering.session):
+                    self._begin_anew()
+            case Welcome():
+                log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
+                self.accepted, self.refusal = True, ""
+            case Refused() | AnotherWay():
+                self._keep_quiet(message)
+            case _:
+                self._on_request(self, self._in_our_time(message))
+
+    def _in_our_time(self, message: ToWorker) -> ToWorker:
+        if self._skew.ahead_ms and isinstance(message, Generate | Embed | Tokenize):
+            return replace(message, deadline_unix_ms=message.deadline_unix_ms + self._skew.ahead_ms)
+        return message
+
+    def _keep_quiet(self, message: Refused | AnotherWay) -> None:
+        """We are not taken in over this connection: do not ask again for as long as that says."""
+        refusal = message.reason if isinstance(message, Refused) else ""
+        if not refusal:
+            log.debug("the frontend at %s has us over another connection", self.address)
+        elif refusal != self.refusal:  # it says so again with every try
+            log.error("frontend %s refuses us, and is asked again until it does not: %s", self.address, refusal)
+        self.refusal = refusal
+        self._quiet_until = self._loop.time() + message.pause_s
+        self._introduced = self.accepted = False
+
+    def _on_malformed(self, frames: list[bytes], violation: ProtocolViolation) -> None:
+        """Drop a message, whose missing number is then a gap. A request is told instead: it would come again, wherever it moves."""
+        if self._complaint.due():
+            log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
+        answer = refused(frames, violation.message)
+        if answer is not None and self._numbering.arrived(*numbers_of(frames[0])) is Arrival.NEXT:
+            self.frontend_heard_at = self._loop.time()
+            if isinstance(answer, StepBatch):
+                self.send_deltas(answer.deltas)
+            else:
+                self.send(answer)

@@ -1,0 +1,91 @@
+"""A worker's part in the KV plane: the relay next to its engine, and the address under which each frontend finds it."""
+
+import secrets
+import socket
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import zmq
+
+from kv_events.engine_stream import StreamAddress
+from kv_events.relay import KvRelay
+from protocol.errors import StartError
+from protocol.membership import KvSource, RankLoad, RelayCounts
+from protocol.process.own_directory import process_directory
+from protocol.transport.curve import MeshKey
+from protocol.transport.sockets import Socket, is_local
+
+_LOOPBACK: Final = "127.0.0.1"
+
+
+class KvPlane:
+    """The relay of this process's ranks.
+
+    Args:
+        streams: where the engine publishes, one a local rank; at least one.
+        frontends: the addresses that the worker dials. If all are on this host, so are our sockets; if all are paths, so are ours.
+        host: what frontends on other hosts are told; found out per frontend if not given.
+        port: of the events, snapshots on the next one; 0 for any.
+    Raises:
+        StartError: the port is taken, or frontends are on other hosts and there is no key.
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[Socket]",
+        streams: Sequence[StreamAddress],
+        *,
+        block_size_tokens: int,
+        frontends: Sequence[str],
+        host: str | None,
+        port: int,
+        key: MeshKey | None,
+    ) -> None:
+        self._host = host
+        if not port and all(address.startswith("ipc://") for address in frontends):
+            bind = f"ipc://{process_directory()}/kv"
+        else:
+            local = all(is_local(address) for address in frontends)
+            bind = f"tcp://{_LOOPBACK if local else '*'}:{port or '*'}"
+        try:
+            self._relay = KvRelay(context, streams, block_size_tokens=block_size_tokens, bind=bind, key=key, stream_id=secrets.randbits(63))
+        except zmq.ZMQError as error:
+            raise StartError(f"cannot publish KV events on {bind}: {error}") from None
+
+    def source_for(self, frontend: str) -> KvSource:
+        """What the Hello to one frontend says.
+
+        Raises:
+            OSError: there is no way to the frontend at the moment, and no host was given.
+        """
+        if is_local(frontend):
+            return self._relay.source_at(_LOOPBACK)
+        return self._relay.source_at(self._host or _own_host_towards(frontend))
+
+    def numbered(self, loads: Sequence[RankLoad]) -> list[RankLoad]:
+        """Loads with the latest number of each rank's stream."""
+        return [self._relay.numbered(load) for load in loads]
+
+    def numbers(self) -> list[RankLoad]:
+        """The latest number of each of our ranks, without loads."""
+        return self._relay.numbers()
+
+    def counts(self) -> RelayCounts:
+        """What befell the events so far."""
+        return self._relay.counts()
+
+    def close(self) -> None:
+        """Close every socket."""
+        self._relay.close()
+
+
+def _own_host_towards(frontend: str) -> str:
+    """The address of the interface by which this host reaches a frontend. Connecting a UDP socket sends nothing."""
+    parts = urlsplit(frontend)
+    assert parts.hostname is not None
+    family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((parts.hostname, parts.port or 1))
+        host = str(probe.getsockname()[0])
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,174 @@
+"""What a started SGLang engine turned out to be, for the worker's Hello."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import sglang
+from msgspec.structs import replace
+
+from kv_events.engine_stream import StreamAddress
+from protocol.errors import StartError
+from protocol.membership import Capacity, Role
+from workers.engine import EngineFacts, FollowerFacts
+from workers.kv_events_config import read_config, stream_addresses
+from workers.mesh.model_card import build_card
+from workers.sglang.adapters import SglangAdapters
+from workers.sglang.pooling import CROSS_ENCODERS
+from workers.sglang.prompts import SglangPrompts
+
+_HICACHE_RATIO: Final = 2.0
+"""Host memory over GPU memory, where SGLang was not told (srt/mem_cache/kv_cache_builder.py)."""
+
+_SLOW_RATIO_MAX: Final = 16
+"""Of a disk cache whose size nobody knows, as much is remembered as sixteen times the GPU's."""
+
+
+async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
+    """Read names, limits and files from the engine that has just started.
+
+    Args:
+        tokenizes: the worker is to make tokens of prompts.
+
+    Raises:
+        StartError: the model's files cannot be found or served.
+    """
+    manager = engine.tokenizer_manager
+    config = manager.model_config
+    states = await manager.get_internal_state()  # also the proof that every scheduler answers
+    name, *aliases = _served_names(str(manager.served_model_name))
+    role: Role = "decode" if manager.is_generation else "embedding"
+    prompts = SglangPrompts(manager, engine.template_manager) if tokenizes else None
+    card, card_files = build_card(
+        _model_dir(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
+        name=name,
+        aliases=aliases,
+        context_length=int(manager.context_len),
+        vocab_size=int(config.vocab_size),
+        eos_token_ids=_eos_token_ids(config, manager.tokenizer),
+        chat_template=None if prompts is not None else _template_file(manager.config_value("chat_template")),
+        pieces=None if prompts is None else prompts.pieces_file(int(config.vocab_size)),
+    )
+    card = replace(
+        card,
+        tool_call_parser=manager.config_value("tool_call_parser") or "",
+        reasoning_parser=manager.config_value("reasoning_parser") or "",
+        bounds_thinking=bool(manager.config_value("enable_strict_thinking") and manager.config_value("reasoning_parser")),
+    )
+    if role == "embedding":
+        pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
+        if pairs and tokenizes:
+            raise StartError("--use-sglang-tokenizer is not for cross-encoders: the frontend makes tokens of their pairs")
+        card = replace(card, embedding_dimensions=1 if pairs else int(config.hidden_size), cross_encoder=pairs)
+    kv_tokens = int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"])
+    capacity = Capacity(
+        dp_size=len(states),
+        # Under decode context parallelism a page is told once for the ranks that share it.
+        page_size_tokens=int(manager.config_value("page_size")) * int(manager.config_value("dcp_size") or 1),
+        kv_tokens=kv_tokens,
+        slow_kv_tokens=_slow_kv_tokens(manager, kv_tokens),
+        requests_running_max=min(int(state["effective_max_running_requests_per_dp"]) for state in states),
+        prefill_step_tokens=_prefill_step_tokens(manager),
+        requests_queued_max=manager.config_value("max_queued_requests"),
+        orders_by_priority=_orders_by_priority(manager),
+    )
+    version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
+    streams = _kv_streams(manager, len(states))
+    return EngineFacts(
+        card=card,
+        card_files=card_files,
+        capacity=capacity,
+        version=version,
+        kv_streams=streams,
+        role=role,
+        prompts=prompts,
+        adapters=SglangAdapters(manager) if manager.enable_lora else None,
+    )
+
+
+def _prefill_step_tokens(manager: Any) -> int:
+    """New tokens of one prefill batch at most; without chunks of them SGLang takes whole prompts up to the other bound."""
+    chunk = int(manager.config_value("chunked_prefill_size") or 0)
+    most = int(manager.config_value("max_prefill_tokens"))
+    return min(chunk, most) if chunk > 0 else most
+
+
+def _orders_by_priority(manager: Any) -> bool:
+    """Whether SGLang's waiting queue is in the order of priorities, the higher value first, and of arrival among equal ones."""
+    return (
+        bool(manager.config_value("enable_priority_scheduling"))
+        and manager.config_value("schedule_policy") == "fcfs"
+        and not manager.config_value("schedule_low_priority_values_first")
+    )
+
+
+def _slow_kv_tokens(manager: Any, kv_tokens: int) -> int:
+    """What a hierarchical cache holds outside GPU memory, an upper bound where SGLang counts it in gigabytes or not at all."""
+    if not manager.config_value("enable_hierarchical_cache"):
+        return 0
+    if manager.config_value("hicache_storage_backend") or manager.config_value("hicache_size"):
+        return _SLOW_RATIO_MAX * kv_tokens
+    return int((manager.config_value("hicache_ratio") or _HICACHE_RATIO) * kv_tokens)
+
+
+def read_follower_facts(server_args: Any) -> FollowerFacts:
+    """What a node has whose schedulers serve the requests of another."""
+    dp_ranks, nodes = server_args.dp_size * (server_args.attn_dp_size or 1), server_args.nnodes
+    share = dp_ranks // nodes  # none: its schedulers hold parts of ranks that begin on another node
+    ranks = range(server_args.node_rank * share, (server_args.node_rank + 1) * share)
+    config = server_args.kv_events_config
+    return FollowerFacts(
+        page_size_tokens=int(server_args.page_size or 1) * int(server_args.dcp_size or 1),
+        kv_streams=stream_addresses(read_config(config), ranks) if config else [],
+        version=f"sglang {sglang.__version__}, node {server_args.node_rank} of {nodes}",
+    )
+
+
+def _kv_streams(manager: Any, dp_ranks: int) -> list[StreamAddress]:
+    """Where the ranks of this node publish. Each of several nodes runs an equal share of them, in order."""
+    config = manager.config_value("kv_events_config")
+    if not config:
+        return []
+    return stream_addresses(read_config(config), range(max(1, dp_ranks // int(manager.config_value("nnodes")))))
+
+
+def _served_names(served: str) -> list[str]:
+    """SGLang takes one name; several are written with commas between them, as its users do, and the first one counts.
+
+    Without a name SGLang serves a local model under its path; clients get the directory's name, since paths are nobody's business.
+    """
+    if Path(served).is_dir():
+        return [Path(served).resolve().name]
+    names = [name.strip() for name in served.split(",") if name.strip()]
+    return list(dict.fromkeys(names)) or [served]
+
+
+def _model_dir(model: str, revision: str | None) -> Path:
+    """The directory of a local model, or the snapshot that SGLang has just downloaded."""
+    if Path(model).is_dir():
+        return Path(model).resolve()
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415  # only for models from the hub
+
+    for file in ("tokenizer.json", "config.json"):
+        cached = try_to_load_from_cache(model, file, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached).parent
+    raise StartError(f"{model} is neither a directory nor in the Hugging Face cache")
+
+
+def _eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
+    """The ids that end a request in SGLang's scheduler: those of the model's configuration and those of its tokenizer."""
+    ids = set(config.hf_eos_token_id or ())
+    ids |= set(getattr(tokenizer, "additional_stop_token_ids", None) or ())
+    if getattr(tokenizer, "eos_token_id", None) is not None:
+        ids.add(tokenizer.eos_token_id)
+    return sorted(int(token_id) for token_id in ids)
+
+
+def _template_file(chat_template: str | None) -> Path | None:
+    """SGLang also takes the name of one of its own conversation templates, which the frontend cannot render."""
+    if chat_template is None:
+        return None
+    path = Path(chat_template)
+    if not path.is_file():
+        raise StartError(f"--chat-template {chat_template}: no such file (kvmesh renders Jinja files, not SGLang's named templates)")
+    return path.resolve()

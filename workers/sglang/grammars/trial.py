@@ -1,0 +1,181 @@
+"""Run as a program: compiles grammars, each in a process of its own that may run out of time or memory, or crash.
+
+In, on stdin, each with its length before it (u32, little-endian): one `Setup`, then `Trial`s. Out, on stdout: a `Verdict` for each, in the
+order of their ends. It ends with its stdin. Imports torch, because xgrammar does, but neither SGLang nor the model.
+
+What compiling costs depends on more than the size of the text: a character class with 10k members, 2,000 optional letters or schemas nested
+900 deep take xgrammar 0.2.7 from 10 s to minutes on all cores, and nothing can end its threads but the end of their process.
+"""
+
+import os
+import random
+import re
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+from xgrammar import (
+    CompiledGrammar,
+    GrammarCompiler,
+    GrammarMatcher,
+    StructuralTag,
+    StructuralTagItem,
+    TokenizerInfo,
+    allocate_token_bitmask,
+)
+
+from protocol.requests import Grammar
+from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
+from workers.sglang.translation import GRAMMAR_TOO_SLOW
+
+WALL_S_MAX: Final = 20
+"""For a process that waits for its turn on a busy host."""
+
+MEMORY_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
+"""More than the process had before it began. A hundred times what a large grammar takes."""
+
+COMPILED_BYTES_MAX: Final = 200 * 1024 * 1024
+"""Of a compiled grammar, which SGLang keeps."""
+
+WALK_CPU_S: Final = 0.05
+"""What the first tokens may take, beside their own time: pages of memory are copied for this process then."""
+
+STEP_CPU_S: Final = 0.003
+"""Taking a token and finding those that may come next is done between two steps of the engine, which all of its requests wait for. It is
+less than a millisecond as a rule; 5,000 optional properties take 0.2 s, 8,000 values of an enum 0.02. The scheduler holds to it too."""
+
+STEPS: Final = 24
+"""Tokens that are tried: enough to come from the first brackets into the values."""
+
+THREADS_MAX: Final = 8
+"""As many as SGLang gives the compiler."""
+
+REASON_CHARS_MAX: Final = 600
+"""A verdict must fit into one write to a pipe (4 KiB)."""
+
+_REFUSALS: Final = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, MemoryError)
+"""The compiler's many kinds of saying that the text is no grammar."""
+
+_NOT_FOR_CLIENTS: Final = re.compile(r"\[[\d:]+\] \S+:\d+: |Check failed: \(.*?\) is false: | The JSON string is:.*", re.DOTALL)
+"""Lines of the compiler's source, and the text itself again."""
+
+
+def _receive(stream: BinaryIO, kind: Any) -> Any:
+    """The next message; None at the end of the stream."""
+    head = stream.read(LENGTH.size)
+    return msgspec.msgpack.decode(stream.read(*LENGTH.unpack(head)), type=kind) if len(head) == LENGTH.size else None
+
+
+def main() -> None:
+    """Fork for each trial a process that watches over it, so that this one is always ready to read the next."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the worker has requests to finish then
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the watching processes
+    setup = _receive(sys.stdin.buffer, Setup)
+    if setup is None:
+        return
+    tokenizer = TokenizerInfo.deserialize_json(setup.tokenizer)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # the compiler's warnings about what clients send
+    while (trial := _receive(sys.stdin.buffer, Trial)) is not None:
+        if os.fork() == 0:
+            _watch(setup, tokenizer, trial)
+
+
+def _watch(setup: Setup, tokenizer: TokenizerInfo, trial: Trial) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    reading, writing = os.pipe()
+    before_s = _children_cpu_s()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _confine(trial.cpu_s)
+        refused = _refusal(setup, tokenizer, trial.grammar)
+        os.write(writing, msgspec.msgpack.encode(refused and refused[:REASON_CHARS_MAX]))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        told = answer.read()
+    _, status = os.waitpid(child, 0)
+    out_of_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGALRM, signal.SIGKILL)
+    failed = f"it takes more than {trial.cpu_s:g} s to compile" if out_of_time else "the compiler fails on it, or it needs too much memory"
+    refused = msgspec.msgpack.decode(told) if told else failed
+    verdict = Verdict(trial.number, refused, round(_children_cpu_s() - before_s, 3), out_of_time and not told)
+    os.write(sys.stdout.fileno(), framed(verdict))
+    os._exit(0)
+
+
+def _confine(cpu_s: float) -> None:
+    signal.alarm(WALL_S_MAX)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)  # of all threads; the limit of the kernel's own is in whole seconds
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES_MAX,) * 2)
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _refusal(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> str | None:
+    """Compile it and generate some tokens by it, as the engine would."""
+    try:
+        compiled = _compiled(setup, tokenizer, grammar)
+    except _REFUSALS as error:
+        if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+            return "it needs too much memory to compile"
+        told = isinstance(error, RuntimeError | ValueError)
+        return (
+            " ".join(_NOT_FOR_CLIENTS.sub("", str(error)).split()).rstrip(".")
+            if told
+            else f"it is malformed ({type(error).__name__}: {error})"
+        )
+    if compiled.memory_size_bytes > COMPILED_BYTES_MAX:
+        return f"it takes more than {COMPILED_BYTES_MAX >> 20} MiB when compiled"
+    return _walk(GrammarMatcher(compiled), setup.vocab_size)
+
+
+def _compiled(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> CompiledGrammar:
+    """As SGLang's XGrammarGrammarBackend compiles it."""
+    compiler = GrammarCompiler(tokenizer, max_threads=min(THREADS_MAX, os.cpu_count() or 1), cache_enabled=False)
+    text = grammar.text
+    if grammar.kind == "json_schema":
+        return compiler.compile_json_schema(text, any_whitespace=setup.any_whitespace, max_whitespace_cnt=setup.max_whitespace_cnt)
+    if grammar.kind == "regex":
+        return compiler.compile_regex(text)
+    if grammar.kind == "ebnf":
+        return compiler.compile_grammar(text)
+    tag = msgspec.json.decode(text)
+    if tag.get("structures") is None:
+        return compiler.compile_structural_tag(text)
+    items = [
+        StructuralTagItem(begin=one["begin"], schema=msgspec.json.encode(one.get("schema") or {}).decode(), end=one["end"])
+        for one in tag["structures"]
+    ]
+    return compiler.compile_structural_tag(StructuralTag.from_legacy_structural_tag(items, tag["triggers"]))
+
+
+def _walk(matcher: GrammarMatcher, vocab_size: int) -> str | None:
+    mask = allocate_token_bitmask(1, vocab_size)
+    dice = random.Random(0)  # noqa: S311
+    begun_s = time.thread_time()
+    for step in range(STEPS):
+        if matcher.is_terminated():
+            return None
+        matcher.fill_next_token_bitmask(mask)
+        words = [(place, word & 0xFFFFFFFF) for place, word in enumerate(mask[0].tolist()) if word]
+        if not words:  # further on it may be the dice that led here
+            return "nothing can be generated by it" if step == 0 else None
+        place, word = dice.choice(words)
+        matcher.accept_token(place * 32 + dice.choice([bit for bit in range(32) if word >> bit & 1]))
+        if time.thread_time() - begun_s > WALK_CPU_S + (step + 1) * STEP_CPU_S:
+            return GRAMMAR_TOO_SLOW
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The process that tries grammars (trial.py), as the worker sees it: started with the first question, and again if it has ended."""
+
+import asyncio
+import itertools
+import logging
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+
+from protocol.errors import EngineFault
+from protocol.requests import Grammar
+from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
+
+log = logging.getLogger(__name__)
+
+START_S_MAX: Final = 120.0
+"""Until the first verdict. The process imports torch, for seconds on an idle host."""
+
+VERDICT_S_MAX: Final = 60.0
+"""A trial ends itself long before."""
+
+
+class TrialProcess:
+    """Asks for trials.
+
+    Args:
+        manager: SGLang's TokenizerManager, started.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self._numbers = itertools.count()
+        self._process: Process | None = None
+        self._starting = asyncio.Lock()
+        self._answers: dict[int, asyncio.Future[Verdict]] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    async def answer(self, grammar: Grammar, cpu_s: float) -> Verdict:
+        """Ask the process; a second time if it has ended meanwhile, which is not the grammar's doing.
+
+        Args:
+            cpu_s: how long it may take.
+        Raises:
+            EngineFault: grammars cannot be tried.
+        """
+        try:
+            return await self._ask(grammar, cpu_s)
+        except (EOFError, OSError):  # a time-out is an OSError too
+            self.kill()
+        try:
+            return await self._ask(grammar, cpu_s)
+        except (EOFError, OSError) as error:
+            log.error("grammars cannot be tried: %r", error)
+            self.kill()
+            raise EngineFault("The schema or grammar could not be checked.") from error
+
+    async def ended(self) -> None:
+        """Return when what was killed is gone."""
+        if self._reader is not None:
+            await self._reader
+
+    async def _ask(self, grammar: Grammar, cpu_s: float) -> Verdict:
+        process, begins = await self._running()
+        assert process.stdin is not None
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            process.stdin.write(framed(Trial(number, grammar, cpu_s)))
+            return await asyncio.wait_for(answer, START_S_MAX if begins else VERDICT_S_MAX)
+        finally:
+            del self._answers[number]
+
+    async def _running(self) -> tuple[Process, bool]:
+        """The process that tries grammars, and whether it has only begun."""
+        async with self._starting:
+            if self._process is not None and self._process.returncode is None:
+                return self._process, False
+            setup = await asyncio.to_thread(_setup_of, self._manager)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "workers.sglang.grammars.trial", stdin=PIPE, stdout=PIPE, env=os.environ | {"PYTHONPATH": _path()}
+            )
+            assert process.stdin is not None
+            process.stdin.write(framed(setup))
+            self._process = process
+            self._reader = asyncio.get_running_loop().create_task(self._read(process))
+            return process, True
+
+    async def _read(self, process: Process) -> None:
+        assert process.stdout is not None
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+                verdict = msgspec.msgpack.decode(await process.stdout.readexactly(length), type=Verdict)
+                answer = self._answers.get(verdict.number)
+                if answer is not None and not answer.done():
+                    answer.set_result(verdict)
+        await process.wait()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(EOFError("the process that tries grammars has ended"))
+
+    def kill(self) -> None:
+        """The next grammar starts another one."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        self._process = None
+
+
+def _path() -> str:
+    """Where this process finds its modules."""
+    return os.pathsep.join(filter(None, sys.path)) or os.curdir
+
+
+def _setup_of(manager: Any) -> Setup:
+    """As SGLang's create_grammar_backend and XGrammarGrammarBackend set themselves up."""
+    tokenizer, model, server_args = manager.tokenizer, manager.model_config, manager.server_args
+    if hasattr(tokenizer, "init_xgrammar"):
+        info, _ = tokenizer.init_xgrammar()
+    else:
+        from xgrammar import TokenizerInfo  # noqa: PLC0415  # with the first grammar
+
+        eos = list(model.hf_eos_token_id) if model.hf_eos_token_id else None
+        info = TokenizerInfo.from_huggingface(tokenizer, vocab_size=model.vocab_size, stop_token_ids=eos)
+    return Setup(
+        tokenizer=info.serialize_json(),
+        vocab_size=model.vocab_size,
+        any_whitespace=not server_args.constrained_json_disable_any_whitespace,
+        max_whitespace_cnt=server_args.constrained_json_max_whitespace_cnt,
+    )

@@ -1,0 +1,110 @@
+"""The processes of a started SGLang engine: schedulers, data-parallel controller, detokenizer. Watched, waited for, killed."""
+
+import asyncio
+import logging
+import multiprocessing
+import signal
+import time
+from typing import Any, Final
+
+import psutil
+
+from protocol.limits import MESSAGE_CHARS_MAX
+from workers.engine import OnDeath
+from workers.process.failure_note import FailureNote
+from workers.process.watch import ProcessWatch, in_words
+
+log = logging.getLogger(__name__)
+
+_REAPED_S_MAX: Final = 5.0
+"""A killed process is gone at once, unless the kernel is still freeing its GPU memory."""
+
+
+class SglangProcesses:
+    """Reports the first process that ends without having been asked to.
+
+    SGLang would notice by a poll once a second, or by SIGQUIT from a scheduler that raised, and answer both by killing this process
+    at once. Here pidfds notice in milliseconds, and this process lives on to tell the frontends.
+
+    Args:
+        engine: SGLang's Engine, started.
+        note: where its processes say what they fail of.
+        exit_is_death: False on a node that takes no requests, whose schedulers also end when those of the first node do.
+        on_death: see `workers.engine.OnDeath`.
+    """
+
+    def __init__(self, engine: Any, note: FailureNote, *, exit_is_death: bool, on_death: OnDeath) -> None:
+        self._engine = engine
+        self._exit_is_death = exit_is_death
+        self._on_death = on_death
+        self._note = note
+        self._reported = False
+        self._watch = ProcessWatch(self._on_exit)
+
+    async def watch(self) -> None:
+        """Begin to watch, in place of SGLang's own watchdog."""
+        manager = self._engine.tokenizer_manager
+        watchdog = None if manager is None else manager._subprocess_watchdog
+        if watchdog is not None:
+            # In a thread: it waits for a poll to end. With it running, a stop would be taken for a crash.
+            await asyncio.to_thread(watchdog.stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._on_sigquit)
+        self._watch.add({pid: _name(pid) for pid in self._engine.get_all_child_pids()})
+
+    def expect_exits(self) -> None:
+        """From here on processes end because they are asked to."""
+        self._reported = True
+        self._watch.close()
+
+    async def schedulers_gone(self, within_s: float, *, poll_s: float = 0.05) -> None:
+        """Wait until no scheduler is left, but no longer than `within_s`."""
+        from sglang.srt.utils.cudacore_pyspy_dump_utils import collect_scheduler_processes  # noqa: PLC0415
+
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline and collect_scheduler_processes():  # noqa: ASYNC110  # a controller's children cannot be awaited
+            await asyncio.sleep(poll_s)
+
+    def _on_exit(self, name: str, code: int | None) -> None:
+        if self._exit_is_death or (code is not None and code < 0):
+            self._report(f"SGLang's {name} {in_words(code)}")
+
+    def _on_sigquit(self) -> None:
+        self._report("a process of SGLang failed")
+
+    def _report(self, reason: str) -> None:
+        if not self._reported:
+            self._reported = True
+            why = self._note.read()
+            self._on_death(f"{reason}: {why}"[:MESSAGE_CHARS_MAX] if why else reason)
+
+
+async def kill_children() -> None:
+    """Kill and reap every process that descends from this one."""
+    await asyncio.to_thread(_kill_children)
+
+
+def _kill_children() -> None:
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    reap_children()
+
+
+def reap_children() -> None:
+    """Wait for the killed children, which SGLang counts as gone once they are zombies."""
+    multiprocessing.active_children()  # reaps what multiprocessing started, and tells it so
+    for child in psutil.Process().children():
+        try:
+            child.wait(timeout=_REAPED_S_MAX)
+        except psutil.Error as error:
+            log.warning("process %d of the engine is not gone: %s", child.pid, error)
+
+
+def _name(pid: int) -> str:
+    """What SGLang calls the process: "scheduler_DP0_TP0"."""
+    try:
+        return psutil.Process(pid).name().removeprefix("sglang::")
+    except psutil.NoSuchProcess:
+        return f"process {pid}"

@@ -1,0 +1,89 @@
+"""kvmesh's requests as SGLang takes them. Import it after `workers.sglang.cpu.activate_if_cpu_host`: it imports SGLang."""
+
+from typing import Any, Final, cast
+
+from protocol.requests import Embed, Generate, Grammar, GrammarKind, Work
+from protocol.tokens import count_tokens
+from workers.sglang.pooling import CROSS_ENCODERS
+from workers.sglang.reading import Plan
+from workers.sglang.seam.steps import Output, SteppedInput, TextInput
+from workers.sglang.translation import input_ids, sampling_params
+
+UNREAD_INTERVAL_TOKENS: Final = 50
+"""Of an answer that nobody reads as it comes. Its first token comes at once nevertheless, since whoever sent it must know when its prompt
+is computed, and then so many at a time, for it to go on from if this worker is lost (SGLang's own SGLANG_FORCE_STREAM_INTERVAL)."""
+
+
+def generate_input(
+    request: Generate, grammar: Grammar | None, output: Output, plan: Plan | None, manager: Any, *, vocab_size: int, log_metrics: bool
+) -> Any:
+    """A generation whose output goes to `output`.
+
+    Args:
+        grammar: that of `grammar_of`.
+        plan: what the engine's parsers need of it; None where nothing is parsed.
+    Raises:
+        InvalidRequest: something that would end the scheduler.
+    """
+    params = sampling_params(request.sampling, grammar, vocab_size)
+    if plan is not None and request.grammar is None:
+        beside = dict(plan.beside_grammar)
+        custom = {**params.get("custom_params", {}), **beside.pop("custom_params", {})}
+        params |= beside | ({"custom_params": custom} if custom else {})
+    if not request.stream:
+        params["stream_interval"] = UNREAD_INTERVAL_TOKENS
+    wanted = request.logprobs
+    obj = SteppedInput(
+        **_common(request, manager, vocab_size),
+        routed_dp_rank=request.routed_dp_rank,
+        sampling_params=params,
+        stream=True,
+        cache_salt=request.cache_salt,
+        return_logprob=wanted is not None,
+        top_logprobs_num=wanted.top if wanted is not None else 0,
+        logprob_start_len=0 if wanted is not None and wanted.of_prompt else -1,
+        require_reasoning=plan is not None and plan.require_reasoning,
+        log_metrics=log_metrics,
+    )
+    obj.output = output
+    return obj
+
+
+def grammar_of(request: Generate, plan: Plan | None) -> Grammar | None:
+    """What the output must conform to: the client's grammar, or that of its tools, which has the client's in it where both are allowed."""
+    if plan is None or plan.grammar is None or (request.grammar is not None and request.grammar.kind != "json_schema"):
+        return request.grammar
+    kind, text = plan.grammar
+    assert request.reading is not None
+    field = "tools" if request.grammar is None else request.grammar.field
+    return Grammar(cast("GrammarKind", kind), text, field=field, replayed_tokens=request.reading.replayed_tokens)
+
+
+def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
+    """An embedding of one text.
+
+    Raises:
+        InvalidRequest: as above.
+    """
+    obj = TextInput(**_common(request, manager, vocab_size), dimensions=request.dimensions, log_metrics=log_metrics)
+    obj.routed_dp_rank = request.routed_dp_rank
+    obj.token_type_ids = _token_types(request) if not CROSS_ENCODERS.isdisjoint(manager.model_config.hf_config.architectures) else None
+    return obj
+
+
+def _token_types(request: Embed) -> list[int]:
+    """BERT's mark on the tokens of a second text. A batch in which only some requests have any ends SGLang's scheduler: all get them."""
+    tokens = count_tokens(request.token_ids)
+    first = min(request.second_text_at or tokens, tokens)
+    return [0] * first + [1] * (tokens - first)
+
+
+def _common(request: Work, manager: Any, vocab_size: int) -> dict[str, Any]:
+    return {
+        "rid": request.request_id,
+        "input_ids": input_ids(request.token_ids, vocab_size),
+        # Without priority scheduling SGLang ignores a priority or, if so configured, refuses the request for it.
+        "priority": request.priority if manager.enable_priority_scheduling else None,
+        "lora_path": request.lora_name,
+        "external_trace_header": {"traceparent": request.traceparent} if request.traceparent else None,
+    }

@@ -1,0 +1,40 @@
+"""The KV cache of one rank as a number of pages: those of requests, those of the prefix cache, the free ones."""
+
+from workers.sim.scheduling.radix_cache import RadixCache
+
+
+class KvPool:
+    """Page accounting. `request_pages + cache.page_count <= page_count` always.
+
+    Attributes:
+        request_pages: pages that requests hold outside the prefix cache.
+    """
+
+    def __init__(self, page_count: int, cache: RadixCache) -> None:
+        self.page_count = page_count
+        self.request_pages = 0
+        self._cache = cache
+
+    @property
+    def available_pages(self) -> int:
+        """Free pages and those that eviction would free."""
+        return self.page_count - self.request_pages - self._cache.page_count + self._cache.evictable_count
+
+    @property
+    def used_pages(self) -> int:
+        """Pages that running requests need: their own, and what they have locked in the cache."""
+        return self.page_count - self.available_pages
+
+    def allocate(self, pages: int) -> bool:
+        """Give a request `pages` pages, evicting cached ones as needed. False, and no change, if that cannot be done."""
+        short = pages - (self.page_count - self.request_pages - self._cache.page_count)
+        if short > 0:
+            if short > self._cache.evictable_count:
+                return False
+            self._cache.evict(short)
+        self.request_pages += pages
+        return True
+
+    def release(self, pages: int) -> None:
+        """Take `pages` pages back from a request: they are free, or the prefix cache's from now on."""
+        self.request_pages -= pages

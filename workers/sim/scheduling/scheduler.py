@@ -1,0 +1,345 @@
+"""One rank's scheduler: continuous batching with SGLang's shape, pure and synchronous.
+
+A step is a prefill batch if anything can be admitted, else a decode batch. A prompt longer than the chunk size is computed over
+several steps, before anything else; requests that waited longest come first; when decoding runs out of KV pages, the requests
+with the least output go back to the queue (retraction) and are computed again later.
+
+Source: scheduling loop, PrefillAdder and retract_decode of SGLang 0.5.23 (srt/managers/scheduler.py, schedule_policy.py,
+schedule_batch.py), without overlap, mixed chunks, LoRA and grammar. One simplification: a prompt's pages are taken when it is
+admitted, not chunk by chunk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from protocol.membership import RankLoad
+from protocol.replies import Delta, Failed
+from workers.sim.scheduling.kv_pool import KvPool
+from workers.sim.scheduling.radix_cache import RadixCache
+from workers.sim.scheduling.sequence import Sequence
+from workers.sim.scheduling.waiting_queue import WaitingQueue
+from workers.sim.text import TextModel, advance
+from workers.sim.timing import TimingModel
+
+RESERVED_TOKENS_MAX: Final = 4_096
+"""Future output that admission reserves for, at most (SGLang: CLIP_MAX_NEW_TOKENS)."""
+
+_RATIO_INITIAL: Final = 0.7
+_RATIO_FLOOR: Final = 0.14
+_RATIO_DECAY_STEPS: Final = 600
+_RETRACT_STEPS: Final = 20
+"""SGLANG_INIT_NEW_TOKEN_RATIO, SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR, SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS, SGLANG_RETRACT_DECODE_STEPS."""
+
+_LPM_QUEUE_MAX: Final = 128
+"""Longer queues are served first come, first served even under lpm, as in SGLang: matching all of them costs too much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerLimits:
+    """Bounds of one rank. `chunk_tokens` bounds the new tokens of a prefill step."""
+
+    page_size_tokens: int
+    kv_pages: int
+    requests_running_max: int
+    requests_waiting_max: int
+    chunk_tokens: int
+    policy: Literal["fcfs", "lpm"] = "fcfs"
+    conservativeness: float = 1.0
+    prefix_cache: bool = True
+
+
+@dataclass(slots=True)
+class Step:
+    """What one step did: how long the GPU would have been at it, and what it told."""
+
+    duration_ms: float
+    deltas: list[Delta]
+    new_tokens: int
+    """Tokens generated, told or held back."""
+    prefill: bool = False
+
+
+class Scheduler:
+    """Runs sequences to their end, a step at a time. Every one that `submit` took ends with one delta that has `end` set.
+
+    Attributes:
+        retractions: sequences that had to be taken back, ever.
+    """
+
+    def __init__(self, limits: SchedulerLimits, cache: RadixCache, text: TextModel, timing: TimingModel, *, dp_rank: int = 0) -> None:
+        self._limits = limits
+        self._page = limits.page_size_tokens
+        self._cache = cache
+        self._pool = KvPool(limits.kv_pages, cache)
+        self._text = text
+        self._timing = timing
+        self._dp_rank = dp_rank
+        self._waiting = WaitingQueue()
+        self._running: list[Sequence] = []
+        self._chunked: Sequence | None = None
+        self._by_id: dict[str, Sequence] = {}
+        self._outbox: list[Delta] = []
+        self._kv_full = False
+        """The head of the queue did not fit; nothing is tried before something ends (SGLang: batch_is_full)."""
+        self._ratio_initial = min(1.0, _RATIO_INITIAL * limits.conservativeness)
+        self._ratio = self._ratio_initial
+        self.retractions = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do something."""
+        return bool(self._by_id or self._outbox)
+
+    def flush_cache(self) -> bool:
+        """Forget what is cached; False, and no change, while anything runs or waits."""
+        if self._by_id:
+            return False
+        self._cache.clear()
+        return True
+
+    def holds(self, request_id: str) -> bool:
+        """Whether a request is here and unfinished."""
+        return request_id in self._by_id
+
+    def load(self) -> RankLoad:
+        """The rank's load, as SGLang counts it: a chunked prefill runs."""
+        chunked = self._chunked
+        return RankLoad(
+            dp_rank=self._dp_rank,
+            requests_running=len(self._running) + (chunked is not None),
+            requests_waiting=len(self._waiting),
+            kv_tokens_used=self._pool.used_pages * self._page,
+            waiting_uncached_tokens=self._waiting.uncached_tokens + (chunked.length - chunked.kv_tokens if chunked else 0),
+        )
+
+    def submit(self, sequence: Sequence) -> Failed | None:
+        """Queue a sequence, or say why not."""
+        if len(self._waiting) >= self._limits.requests_waiting_max:
+            return Failed("overloaded", f"{len(self._waiting)} requests wait already")
+        if sequence.request_id in self._by_id:
+            return Failed("invalid_value", "a request with this id is running", "request_id")
+        self._by_id[sequence.request_id] = sequence
+        self._waiting.add(sequence)
+        return None
+
+    def abort(self, request_id: str) -> Delta | None:
+        """End a request. Its last delta is returned if nothing of it can be under way, else the next step brings it."""
+        sequence = self._by_id.get(request_id)
+        if sequence is None:
+            return None
+        untold = not sequence.output
+        self._take_out(sequence)
+        delta = sequence.take_delta(sequence.finished("abort"))
+        if untold:
+            return delta
+        self._outbox.append(delta)
+        return None
+
+    def fail_all(self, failure: Failed) -> list[Delta]:
+        """End every request with `failure`."""
+        deltas, self._outbox = self._outbox, []
+        for sequence in list(self._by_id.values()):
+            self._take_out(sequence)
+            deltas.append(sequence.take_delta(failure))
+        return deltas
+
+    def step(self, now_unix_ms: int) -> Step:
+        """Compute one batch; an idle scheduler returns a step of no duration."""
+        deltas, self._outbox = self._outbox, []
+        self._drop_expired(now_unix_ms, deltas)
+        batch = self._next_prefill()
+        if batch:
+            return self._prefill(batch, deltas)
+        if self._running:
+            return self._decode(deltas)
+        self._ratio = self._ratio_initial
+        return Step(0.0, deltas, 0)
+
+    def _drop_expired(self, now_unix_ms: int, deltas: list[Delta]) -> None:
+        """Only from the queue's head: what stands behind cannot be prefilled before it gets there."""
+        head = self._waiting.head()
+        while head is not None and head.deadline_unix_ms <= now_unix_ms:
+            self._take_out(head)
+            deltas.append(head.take_delta(Failed("deadline_exceeded", "The deadline passed before the request was run.")))
+            head = self._waiting.head()
+
+    def _next_prefill(self) -> list[tuple[Sequence, int]]:
+        """Sequences to prefill in this step, admitted, each with its number of new tokens."""
+        batch: list[tuple[Sequence, int]] = []
+        budget = self._limits.chunk_tokens
+        if self._chunked is not None:
+            budget -= self._add_chunk(self._chunked, budget, batch)
+        slots = self._limits.requests_running_max - len(self._running) - len(batch)
+        if self._chunked is not None or slots <= 0 or self._kv_full or not len(self._waiting):
+            return batch
+        reserved_tokens = int(sum([_remaining(sequence) for sequence in self._running]) * self._ratio)
+        for sequence in self._in_order(slots):
+            if budget <= 0 or self._chunked is not None:
+                break
+            if not self._admit(sequence, reserved_tokens, idle=not (batch or self._running)):
+                self._kv_full = True
+                break
+            reserved_tokens += _remaining(sequence)
+            budget -= self._add_chunk(sequence, budget, batch)
+        return batch
+
+    def _in_order(self, count: int) -> Iterator[Sequence]:
+        """Up to `count` sequences of the queue in the policy's order; taken before any is admitted."""
+        lpm = self._limits.policy == "lpm" and len(self._waiting) <= _LPM_QUEUE_MAX
+        if not lpm:
+            return iter(self._waiting.first(count))
+        by_match = sorted(self._waiting, key=lambda sequence: -self._cached_pages(sequence))
+        return iter(by_match[:count])
+
+    def _cached_pages(self, sequence: Sequence) -> int:
+        return self._cache.cached_pages(sequence.tokens, sequence.length // self._page, sequence.namespace)
+
+    def _admit(self, sequence: Sequence, reserved_tokens: int, *, idle: bool) -> bool:
+        """Find a sequence's prefix and take the pages for the rest; False, and no change, if the cache is too full."""
+        length = sequence.length
+        node, matched = self._cache.root, 0
+        if self._limits.prefix_cache:
+            # One token at least is computed: the last one's logits are what the step is for.
+            node, matched = self._cache.match(sequence.tokens, (length - 1) // self._page, sequence.namespace)
+        self._cache.lock(node)
+        pages = -(-length // self._page) - matched
+        future = -(-(reserved_tokens + _remaining(sequence)) // self._page)
+        # An idle rank takes its head whatever the reserve says: nothing else would ever make room.
+        if (not idle and pages + future > self._pool.available_pages) or not self._pool.allocate(pages):
+            self._cache.unlock(node)
+            return False
+        sequence.node, sequence.node_pages, sequence.own_pages = node, matched, pages
+        sequence.kv_tokens = matched * self._page
+        self._waiting.remove(sequence)
+        if sequence.cached_tokens is None:
+            sequence.cached_tokens = sequence.kv_tokens
+            self._waiting.note_hit(length, sequence.kv_tokens)
+        return True
+
+    def _add_chunk(self, sequence: Sequence, budget: int, batch: list[tuple[Sequence, int]]) -> int:
+        """Plan as much of a sequence's prefill as the budget allows; what is left makes it the chunked one."""
+        wanted = sequence.length - sequence.kv_tokens
+        taken = wanted if wanted <= budget else budget // self._page * self._page
+        self._chunked = sequence if taken < wanted else None
+        if taken:
+            batch.append((sequence, taken))
+        return taken
+
+    def _prefill(self, batch: list[tuple[Sequence, int]], deltas: list[Delta]) -> Step:
+        tokens = generated = 0
+        for sequence, taken in batch:
+            tokens += taken
+            sequence.kv_tokens += taken
+            self._cache_computed(sequence)
+            if sequence.kv_tokens == sequence.length:
+                generated += 1
+                if not self._generate(sequence, deltas):
+                    self._running.append(sequence)
+        return Step(self._timing.prefill_ms(tokens), deltas, generated, prefill=True)
+
+    def _decode(self, deltas: list[Delta]) -> Step:
+        page = self._page
+        needed = [sequence for sequence in self._running if not sequence.kv_tokens % page]
+        while needed and not self._pool.allocate(len(needed)):
+            self._retract()
+            needed = [sequence for sequence in self._running if not sequence.kv_tokens % page]
+        for sequence in needed:
+            sequence.own_pages += 1
+        self._ratio = max(_RATIO_FLOOR * self._ratio_initial, self._ratio - self._ratio_initial * (1 - _RATIO_FLOOR) / _RATIO_DECAY_STEPS)
+        duration_ms = self._timing.decode_ms(self._pool.used_pages / self._pool.page_count)
+        running, generate = self._running, self._generate
+        count, ended = len(running), False
+        for sequence in running:
+            sequence.kv_tokens += 1
+            ended |= generate(sequence, deltas)
+        if ended:
+            self._running = [sequence for sequence in running if sequence.request_id in self._by_id]
+        return Step(duration_ms, deltas, count)
+
+    def _generate(self, sequence: Sequence, deltas: list[Delta]) -> bool:
+        """Append the next token, tell it if it is time, and say whether it was the last."""
+        output = sequence.output
+        if sequence.max_new_tokens == 0:
+            return self._finish(sequence, "length", None, deltas)
+        may_end = len(output) >= sequence.may_end_at
+        token_id = self._text.pick(sequence.state, sequence.salt, may_end)
+        if not may_end and token_id in sequence.banned_ids:
+            token_id = self._text.pick_except(sequence.state, sequence.salt, sequence.banned_ids)
+        sequence.state = advance(sequence.state, token_id)
+        packed = token_id.to_bytes(4, "little")
+        output.append(packed)
+        count = len(output)
+        if may_end and token_id in sequence.stop_ids:
+            return self._finish(sequence, "stop", token_id, deltas)
+        if count >= sequence.max_new_tokens:
+            return self._finish(sequence, "length", None, deltas)
+        if sequence.interval_tokens == 1 and count > 1:
+            sequence.sent_tokens = count
+            deltas.append(Delta(sequence.request_id, count - 1, packed))
+        elif sequence.interval_tokens == 1 or _is_due(sequence, count):
+            deltas.append(sequence.take_delta())
+        return False
+
+    def _finish(self, sequence: Sequence, reason: Literal["stop", "length"], matched: int | None, deltas: list[Delta]) -> bool:
+        deltas.append(sequence.take_delta(sequence.finished(reason, matched)))
+        del self._by_id[sequence.request_id]
+        self._cache_computed(sequence)
+        self._free(sequence)
+        return True
+
+    def _take_out(self, sequence: Sequence) -> None:
+        """Forget a sequence wherever it is. What it computed stays cached."""
+        del self._by_id[sequence.request_id]
+        if sequence.request_id in self._waiting:
+            self._waiting.remove(sequence)
+            self._kv_full = False
+            return
+        if sequence is self._chunked:
+            self._chunked = None
+        else:
+            self._running.remove(sequence)
+        self._cache_computed(sequence)
+        self._free(sequence)
+
+    def _cache_computed(self, sequence: Sequence) -> None:
+        """Give the whole pages that were computed to the prefix cache; pages it has already are freed."""
+        pages = sequence.kv_tokens // self._page
+        moved = pages - sequence.node_pages
+        if moved <= 0 or not self._limits.prefix_cache:
+            return
+        assert sequence.node is not None
+        node = self._cache.insert(sequence.tokens, pages, sequence.namespace)
+        self._cache.lock(node)
+        self._cache.unlock(sequence.node)
+        self._pool.release(moved)
+        sequence.own_pages -= moved
+        sequence.node, sequence.node_pages = node, pages
+
+    def _free(self, sequence: Sequence) -> None:
+        assert sequence.node is not None
+        self._cache.unlock(sequence.node)
+        self._pool.release(sequence.own_pages)
+        sequence.node, sequence.node_pages, sequence.own_pages, sequence.kv_tokens = None, 0, 0, 0
+        self._kv_full = False
+
+    def _retract(self) -> None:
+        """Send the running sequence with the least output, then the longest prompt, back to the queue's end."""
+        victim = min(self._running, key=lambda sequence: (len(sequence.output), -sequence.prompt_tokens))
+        assert len(self._running) > 1, "one sequence alone always fits: RequestLimits.kv_tokens_max"
+        self._running.remove(victim)
+        self._free(victim)
+        self._waiting.add(victim)
+        self.retractions += 1
+        generated = sum(len(sequence.output) for sequence in self._running)
+        allowed = sum(sequence.max_new_tokens for sequence in self._running)
+        self._ratio = min(1.0, (generated + _RETRACT_STEPS * len(self._running)) / (allowed + 1))
+
+
+def _remaining(sequence: Sequence) -> int:
+    return min(sequence.max_new_tokens - len(sequence.output), RESERVED_TOKENS_MAX)
+
+
+def _is_due(sequence: Sequence, count: int) -> bool:
+    """Whether held-back tokens are to be told: the first at once, then every interval."""
+    return count == 1 or count - sequence.sent_tokens >= sequence.interval_tokens

@@ -1,0 +1,69 @@
+"""Requests that wait for prefill, by priority and then in order of arrival, removable from anywhere."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from heapq import nsmallest
+from itertools import islice
+from typing import Final
+
+from workers.sim.scheduling.sequence import Sequence
+
+_HIT_RATE_WINDOW_TOKENS: Final = 1 << 20
+"""Counts are halved when they reach this, so that the hit rate follows the last million prompt tokens."""
+
+
+class WaitingQueue:
+    """A FIFO by request id, which also estimates how many of its tokens are uncached."""
+
+    def __init__(self) -> None:
+        self._by_id: OrderedDict[str, Sequence] = OrderedDict()
+        self._tokens = 0
+        self._urgencies = 0
+        """Sequences whose priority is not 0: while there is none, the order of arrival is the order."""
+        self._admitted_tokens = 0
+        self._hit_tokens = 0
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return iter(self._by_id.values())
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._by_id
+
+    @property
+    def uncached_tokens(self) -> int:
+        """Tokens to compute, if they hit the cache as often as the latest did (how SGLang estimates it under fcfs)."""
+        miss_rate = 1.0 - self._hit_tokens / self._admitted_tokens if self._admitted_tokens else 1.0
+        return int(self._tokens * miss_rate)
+
+    def add(self, sequence: Sequence) -> None:
+        """Put a sequence at the end."""
+        self._by_id[sequence.request_id] = sequence
+        self._urgencies += bool(sequence.priority)
+        self._tokens += sequence.length
+
+    def first(self, count: int) -> list[Sequence]:
+        """Up to `count` sequences in the order of their turns."""
+        if not self._urgencies:
+            return list(islice(self, count))
+        return nsmallest(count, self, key=lambda sequence: -sequence.priority)  # stable, as SGLang's sort
+
+    def head(self) -> Sequence | None:
+        """The sequence that has waited longest."""
+        return next(iter(self._by_id.values()), None)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out, wherever it stands."""
+        del self._by_id[sequence.request_id]
+        self._urgencies -= bool(sequence.priority)
+        self._tokens -= sequence.length
+
+    def note_hit(self, prompt_tokens: int, cached_tokens: int) -> None:
+        """A sequence was admitted with this much of it cached."""
+        self._admitted_tokens += prompt_tokens
+        self._hit_tokens += cached_tokens
+        if self._admitted_tokens >= _HIT_RATE_WINDOW_TOKENS:
+            self._admitted_tokens //= 2
+            self._hit_tokens //= 2
