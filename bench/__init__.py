@@ -1,1 +1,4 @@
-"""Load generators, peers and tables: what kvmesh's budgets are measured with. Not installed with the packages."""
+"""Load generators, peers and tables: what kvmesh's budgets are measured with.
+
+Not installed with the packages.
+"""

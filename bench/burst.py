@@ -1,4 +1,5 @@
-"""Thousands of chats at once: what becomes of them, and what they cost the frontend while they wait.
+"""Thousands of chats at once: what becomes of them, and what they cost the frontend while they
+wait.
 
     python -m bench.burst
 
@@ -30,7 +31,12 @@ def _bodies(requests: int, words: int) -> str:
     random, lines = Random(words), list[str]()
     for _ in range(requests):
         text = " ".join(random.choices(_WORDS, k=words))
-        body = {"model": MODEL, "max_tokens": OUTPUT_TOKENS, "messages": [{"role": "user", "content": text}], "stream": True}
+        body = {
+            "model": MODEL,
+            "max_tokens": OUTPUT_TOKENS,
+            "messages": [{"role": "user", "content": text}],
+            "stream": True,
+        }
         lines.append(json.dumps(body | {"stream_options": {"include_usage": True}}))
     return "\n".join(lines) + "\n"
 
@@ -44,7 +50,14 @@ def _burst(fleet: Fleet, requests: int, words: int) -> dict[str, Any]:
     before_mib = rss_mib(pid)
     reset_peak_rss(pid)
     began = time.monotonic()
-    result = run_load(frontend.port, bodies, concurrency=requests, requests=requests, timeout_s=ANSWER_S_MAX, errors_allowed=True)
+    result = run_load(
+        frontend.port,
+        bodies,
+        concurrency=requests,
+        requests=requests,
+        timeout_s=ANSWER_S_MAX,
+        errors_allowed=True,
+    )
     highest_mib = peak_rss_mib(pid) - before_mib
     return {
         "requests": requests,
@@ -61,7 +74,9 @@ def _burst(fleet: Fleet, requests: int, words: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """One burst after the other on one fleet; a small one before, so that what is loaded once is not counted."""
+    """One burst after the other on one fleet; a small one before, so that what is loaded once is
+    not counted.
+    """
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         fleet = Fleet(FleetShape(workers=2), stack, name="burst", speedup=1.0)

@@ -28,7 +28,9 @@ class Outcome:
 def read_junit(report: Path, *, name: str, exit_code: int, wall_s: float) -> Outcome:
     """The outcome of a suite that ended with `exit_code`; without a whole report nothing passed."""
     cases = _cases(report)
-    failed = {case.get("name", "?"): problem for case in cases if (problem := _problem(case)) is not None}
+    failed = {
+        case.get("name", "?"): problem for case in cases if (problem := _problem(case)) is not None
+    }
     skipped = sum(case.find("skipped") is not None for case in cases)
     lines = [f"{test}: {_first_line(problem)}" for test, problem in failed.items()]
     return Outcome(name, len(cases) - len(failed) - skipped, lines, skipped, exit_code, wall_s)
@@ -47,7 +49,11 @@ def _problem(case: ElementTree.Element) -> ElementTree.Element | None:
 
 
 def _first_line(problem: ElementTree.Element) -> str:
-    lines = [line.strip() for line in (problem.get("message") or problem.text or "").splitlines() if line.strip()]
+    lines = [
+        line.strip()
+        for line in (problem.get("message") or problem.text or "").splitlines()
+        if line.strip()
+    ]
     return " ".join(lines[:3])[:NOTE_CHARS_MAX]
 
 
@@ -55,7 +61,8 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """The table, and below it what failed."""
     lines = ["", f"{'suite':14}{'passed':>8}{'failed':>8}{'skipped':>9}{'exit':>6}{'seconds':>9}"]
     lines += [
-        f"{each.name:14}{each.passed:>8}{len(each.failures):>8}{each.skipped:>9}{each.exit_code:>6}{each.wall_s:>9.0f}" for each in outcomes
+        f"{each.name:14}{each.passed:>8}{len(each.failures):>8}{each.skipped:>9}{each.exit_code:>6}{each.wall_s:>9.0f}"
+        for each in outcomes
     ]
     lines += [f"  {each.name}: {failure}" for each in outcomes for failure in each.failures]
     lines.append(f"conformance: {'good' if all(each.good for each in outcomes) else 'FAILED'}")

@@ -1,7 +1,9 @@
-"""`python -m conformance.run`: start the stack, run every suite against it, print one table; exit 1 if anything failed.
+"""`python -m conformance.run`: start the stack, run every suite against it, print one table; exit 1
+if anything failed.
 
-`--only clients,vercel` runs some of the suites; `--url http://host:port` takes a stack that is up already, `--model NAME` another
-model than ours: so the questions of `peers` can be put to the peer itself.
+`--only clients,vercel` runs some of the suites; `--url http://host:port` takes a stack that is up
+already, `--model NAME` another model than ours: so the questions of `peers` can be put to the peer
+itself.
 """
 
 import argparse
@@ -24,23 +26,49 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m conformance.run", description=__doc__)
     parser.add_argument("--url", help="a stack that is up already, without /v1")
     parser.add_argument("--model", default=CHAT_MODEL, help="the chat model served at --url")
-    parser.add_argument("--embedding-model", default=EMBEDDING_MODEL, help="the embedding model served there")
-    parser.add_argument("--only", default="", help=f"suites, separated by commas, of {', '.join(suite.name for suite in SUITES)}")
-    parser.add_argument("--write", action="store_true", help="write PARAMETERS.md instead of holding it against what happens")
+    parser.add_argument(
+        "--embedding-model", default=EMBEDDING_MODEL, help="the embedding model served there"
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        help=f"suites, separated by commas, of {', '.join(suite.name for suite in SUITES)}",
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write PARAMETERS.md instead of holding it against what happens",
+    )
     parser.add_argument("rest", nargs="*", help="what follows -- goes to pytest, as -k NAME")
     options = parser.parse_args(argv)
-    chosen = [suite for suite in SUITES if not options.only or suite.name in options.only.split(",")]
+    chosen = [
+        suite for suite in SUITES if not options.only or suite.name in options.only.split(",")
+    ]
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="kvmesh-conformance-"))
         started_at = time.monotonic()
         try:
-            own = None if options.url else stack.enter_context(started(directory, embedding_model=_embedding_model()))
+            own = (
+                None
+                if options.url
+                else stack.enter_context(started(directory, embedding_model=_embedding_model()))
+            )
         except StackFailed as failure:
             print(f"conformance: the stack did not start: {failure}", file=sys.stderr)
             return 1
         url = options.url if own is None else own.url
-        print(f"conformance: stack at {url} after {time.monotonic() - started_at:.0f} s, logs in {directory}", flush=True)
-        environment = {"KVMESH_URL": url, "KVMESH_CHAT_MODEL": options.model, "KVMESH_EMBEDDING_MODEL": options.embedding_model}
+        print(
+            (
+                f"conformance: stack at {url} after {time.monotonic() - started_at:.0f} s, logs "
+                f"in {directory}"
+            ),
+            flush=True,
+        )
+        environment = {
+            "KVMESH_URL": url,
+            "KVMESH_CHAT_MODEL": options.model,
+            "KVMESH_EMBEDDING_MODEL": options.embedding_model,
+        }
         environment["KVMESH_AGENT_MODEL"] = AGENT_MODEL
         environment["KVMESH_WRITE"] = "1" if options.write else "0"
         outcomes: list[Outcome] = []
@@ -51,7 +79,9 @@ def main(argv: Sequence[str]) -> int:
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 
-def _run(suite: Suite, environment: dict[str, str], directory: Path, rest: Sequence[str]) -> Outcome:
+def _run(
+    suite: Suite, environment: dict[str, str], directory: Path, rest: Sequence[str]
+) -> Outcome:
     report = directory / f"{suite.name}.xml"
     print(f"conformance: {suite.name}", flush=True)
     command = suite.command(url=environment["KVMESH_URL"], report=report)

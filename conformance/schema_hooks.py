@@ -1,4 +1,5 @@
-"""What schemathesis sends reaches the models, and its answers are short: without this nearly every request would name no model that exists.
+"""What schemathesis sends reaches the models, and its answers are short: without this nearly every
+request would name no model that exists.
 
 Only values of the right kind are changed: what is wrong stays wrong.
 """
@@ -10,15 +11,31 @@ import schemathesis
 
 _EMBEDDING_PATHS: Final = ("/v1/embeddings", "/v1/rerank", "/v1/score", "/rerank", "/score")
 
-CAPS: Final = {"max_tokens": 8, "max_completion_tokens": 8, "max_output_tokens": 8, "max_new_tokens": 8, "n": 2, "best_of": 2}
-"""Two cores generate some hundred tokens a second; an answer may otherwise be as long as the context."""
+CAPS: Final = {
+    "max_tokens": 8,
+    "max_completion_tokens": 8,
+    "max_output_tokens": 8,
+    "max_new_tokens": 8,
+    "n": 2,
+    "best_of": 2,
+}
+"""Two cores generate some hundred tokens a second; an answer may otherwise be as long as the
+context.
+"""
 
-_LENGTHS: Final = {"/v1/chat/completions": "max_tokens", "/v1/completions": "max_tokens", "/v1/responses": "max_output_tokens"}
+_LENGTHS: Final = {
+    "/v1/chat/completions": "max_tokens",
+    "/v1/completions": "max_tokens",
+    "/v1/responses": "max_output_tokens",
+}
 """The field without which an answer ends where the model says so."""
 
 
 ITEMS_MAX: Final = 20
-"""Of a generated list. Lists as long as the document allows, of ten thousand messages, keep schemathesis busy for hours."""
+"""Of a generated list.
+
+Lists as long as the document allows, of ten thousand messages, keep schemathesis busy for hours.
+"""
 
 
 @schemathesis.hook
@@ -42,7 +59,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:  # noqa: ARG001 -
         return
     path = case.operation.path
     if isinstance(body.get("model"), str):
-        body["model"] = os.environ["KVMESH_EMBEDDING_MODEL" if path in _EMBEDDING_PATHS else "KVMESH_CHAT_MODEL"]
+        body["model"] = os.environ[
+            "KVMESH_EMBEDDING_MODEL" if path in _EMBEDDING_PATHS else "KVMESH_CHAT_MODEL"
+        ]
     if path in _LENGTHS and body.get(_LENGTHS[path]) is None:
         body[_LENGTHS[path]] = CAPS["max_tokens"]
     _cap(body)

@@ -1,4 +1,6 @@
-"""The stack under test: `kvmesh up` with the demo model on real SGLang, and an embedding worker beside it, all on the CPU."""
+"""The stack under test: `kvmesh up` with the demo model on real SGLang, and an embedding worker
+beside it, all on the CPU.
+"""
 
 import json
 import os
@@ -65,12 +67,20 @@ class Stack:
 
     @contextmanager
     def agent_model(self) -> Iterator[None]:
-        """Serves what agents can work with; a third model would make a difference to the suites that name none.
+        """Serves what agents can work with; a third model would make a difference to the suites
+        that name none.
 
         Raises:
             StackFailed: it did not come up.
         """
-        scripted = [_BIN / "python", "-m", "conformance.agents.scripted_worker", "--frontend", self.mesh, *PARSERS]
+        scripted = [
+            _BIN / "python",
+            "-m",
+            "conformance.agents.scripted_worker",
+            "--frontend",
+            self.mesh,
+            *PARSERS,
+        ]
         part = _start(self.logs, "agent", [*scripted, "--served-model-name", AGENT_MODEL])
         try:
             _wait_until_ready(self.url, [*self.parts, part], _MODELS | {AGENT_MODEL})
@@ -93,9 +103,37 @@ def started(logs: Path, *, embedding_model: Path) -> Iterator[Stack]:
     mesh = f"tcp://127.0.0.1:{port + 1}"
     parts: list[Part] = []
     try:
-        parts.append(_start(logs, "chat", [_BIN / "kvmesh", "up", "--verbose", "--http-port", port, "--mesh-bind", mesh, "--", *PARSERS]))
+        parts.append(
+            _start(
+                logs,
+                "chat",
+                [
+                    _BIN / "kvmesh",
+                    "up",
+                    "--verbose",
+                    "--http-port",
+                    port,
+                    "--mesh-bind",
+                    mesh,
+                    "--",
+                    *PARSERS,
+                ],
+            )
+        )
         embedding = [_BIN / "python", "-m", "workers", "--frontend", mesh, "--embedding-worker"]
-        parts.append(_start(logs, "embedding", [*embedding, "--model-path", embedding_model, "--served-model-name", EMBEDDING_MODEL]))
+        parts.append(
+            _start(
+                logs,
+                "embedding",
+                [
+                    *embedding,
+                    "--model-path",
+                    embedding_model,
+                    "--served-model-name",
+                    EMBEDDING_MODEL,
+                ],
+            )
+        )
         stack = Stack(f"http://127.0.0.1:{port}", mesh, logs, parts)
         _wait_until_ready(stack.url, parts, _MODELS)
         yield stack
@@ -124,9 +162,14 @@ def _wait_until_ready(url: str, parts: Sequence[Part], models: frozenset[str]) -
     while _models(url) != models:
         for part in parts:
             if part.popen.poll() is not None:
-                raise StackFailed(f"{part.name} ended with exit code {part.popen.returncode}\n{part.last_words()}")
+                raise StackFailed(
+                    f"{part.name} ended with exit code {part.popen.returncode}\n{part.last_words()}"
+                )
         if time.monotonic() > deadline:
-            raise StackFailed(f"not ready within {READY_S_MAX:.0f} s\n" + "\n".join(part.last_words() for part in parts))
+            raise StackFailed(
+                f"not ready within {READY_S_MAX:.0f} s\n"
+                + "\n".join(part.last_words() for part in parts)
+            )
         time.sleep(0.5)
 
 

@@ -13,7 +13,9 @@ SEED: Final = "20240613"
 """Of the generated requests; any fixed number."""
 
 EXAMPLES_MAX: Final = "40"
-"""Generated requests per operation and phase; the whole suite takes some two minutes with it on two cores."""
+"""Generated requests per operation and phase; the whole suite takes some two minutes with it on two
+cores.
+"""
 
 CHECKS: Final = "not_a_server_error,content_type_conformance,status_code_conformance,response_schema_conformance,unsupported_method"
 
@@ -41,13 +43,36 @@ class Suite:
 
 
 def _pytest(name: str, *paths: str, seconds_max: int = 420) -> Suite:
-    words = (_BIN / "python", "-m", "pytest", "-c", "conformance/pytest.ini", "--rootdir", ".", "--junit-xml", "{report}", *paths)
+    words = (
+        _BIN / "python",
+        "-m",
+        "pytest",
+        "-c",
+        "conformance/pytest.ini",
+        "--rootdir",
+        ".",
+        "--junit-xml",
+        "{report}",
+        *paths,
+    )
     return Suite(name, words, is_pytest=True, seconds_max=seconds_max)
 
 
 SUITES: Final = (
-    _pytest("openai", *(f"conformance/clients/test_openai_{name}.py" for name in ("chat", "completions", "embeddings", "responses"))),
-    _pytest("frameworks", *(f"conformance/clients/test_{name}.py" for name in ("langchain", "llama_index", "anthropic"))),
+    _pytest(
+        "openai",
+        *(
+            f"conformance/clients/test_openai_{name}.py"
+            for name in ("chat", "completions", "embeddings", "responses")
+        ),
+    ),
+    _pytest(
+        "frameworks",
+        *(
+            f"conformance/clients/test_{name}.py"
+            for name in ("langchain", "llama_index", "anthropic")
+        ),
+    ),
     _pytest("native", "conformance/clients/test_native.py"),
     _pytest("peers", "conformance/peers"),
     Suite(

@@ -53,15 +53,18 @@ from protocol.transport.door import Door
 from protocol.transport.sockets import Socket, SocketPump, bound_router
 
 GC_THRESHOLDS: Final = (10_000, 5, 2)
-"""New objects until young garbage is looked for, and how many such searches until the next older generation is. With Python's 700 a queue
-of thousands that grows took a quarter of the frontend's time. All generations are searched after 100,000 new objects, those of some three
-hundred connections, so that what may lie about is some 10 MB."""
+"""New objects until young garbage is looked for, and how many such searches until the next older
+generation is. With Python's 700 a queue of thousands that grows took a quarter of the frontend's
+time. All generations are searched after 100,000 new objects, those of some three hundred
+connections, so that what may lie about is some 10 MB.
+"""
 
 log = logging.getLogger(__name__)
 
 
 async def serve(settings: FrontendSettings) -> None:
-    """Serve until SIGTERM or SIGINT and then until the drain is over (frontend/drain.py); a second signal hurries it.
+    """Serve until SIGTERM or SIGINT and then until the drain is over (frontend/drain.py); a second
+    signal hurries it.
 
     Raises:
         StartError: a port is taken, or the mesh address or key cannot be used.
@@ -76,7 +79,11 @@ async def serve(settings: FrontendSettings) -> None:
     door = Door(context, router, on_failure=FailedHandshakes(time.monotonic).note)
     metrics = FrontendMetrics()
     budget = BlockBudget(settings.kv_index_blocks_max)
-    subscriber = KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe) if settings.follows_kv_events else None
+    subscriber = (
+        KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe)
+        if settings.follows_kv_events
+        else None
+    )
     memory = WaitingMemory(settings.queue_memory_mb * 2**20)
     segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
 
@@ -91,7 +98,9 @@ async def serve(settings: FrontendSettings) -> None:
         new_query_id=new_request_id,
     )
     mesh = Mesh(
-        lambda on_frames, on_gone: SocketPump(router, on_frames, on_gone=on_gone, receive=door.receive),
+        lambda on_frames, on_gone: SocketPump(
+            router, on_frames, on_gone=on_gone, receive=door.receive
+        ),
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
         prepare=loader.prepare,
         router=_router(settings),
@@ -103,21 +112,41 @@ async def serve(settings: FrontendSettings) -> None:
     )
     metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))
     metrics.router.also_read(partial(tokenizer_readings, segments))
-    recovery = Recovery(mesh, metrics.losses, moves_max=settings.migration_limit, new_request_id=new_request_id, now=loop.time)
+    recovery = Recovery(
+        mesh,
+        metrics.losses,
+        moves_max=settings.migration_limit,
+        new_request_id=new_request_id,
+        now=loop.time,
+    )
     validator = Validator()
     runner = Runner(mesh, recovery, validator, weights=settings.router_weights)
-    drain = Drain[Exchange](grace_s=settings.graceful_shutdown_grace_period_secs, finish_s_max=settings.http_graceful_shutdown_timeout_secs)
+    drain = Drain[Exchange](
+        grace_s=settings.graceful_shutdown_grace_period_secs,
+        finish_s_max=settings.http_graceful_shutdown_timeout_secs,
+    )
     server = Server(
-        _http(with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin), settings.http_keep_alive),
+        _http(
+            with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin),
+            settings.http_keep_alive,
+        ),
         drain,
         Connections(on_slow_reader=metrics.answers.slow_readers.inc),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: drain.on_signal(loop.time()))
-    log.info("serving http://%s:%d, workers connect to %s%s", *listener.getsockname()[:2], settings.mesh_bind, too_few(open_files))
-    keeping_alive = asyncio.create_task(keep_streams_alive(lambda: drain.open, settings.sse_keep_alive))
+    log.info(
+        "serving http://%s:%d, workers connect to %s%s",
+        *listener.getsockname()[:2],
+        settings.mesh_bind,
+        too_few(open_files),
+    )
+    keeping_alive = asyncio.create_task(
+        keep_streams_alive(lambda: drain.open, settings.sse_keep_alive)
+    )
     gc.set_threshold(*GC_THRESHOLDS)
-    gc.freeze()  # what was imported stays: a full collection need not look through it while requests wait
+    # what was imported stays: a full collection need not look through it while requests wait
+    gc.freeze()
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -136,9 +165,15 @@ def _mesh_socket(context: "zmq.Context[Socket]", address: str, key: MeshKey | No
     try:
         router = bound_router(context, address, key)
     except zmq.ZMQError as error:
-        raise StartError(f"cannot bind the mesh to {address}: {error.strerror}; another address is given by --mesh-bind") from None
+        raise StartError(
+            f"cannot bind the mesh to {address}: {error.strerror}; another address is given "
+            "by --mesh-bind"
+        ) from None
     if key is None and not address.startswith("ipc://"):
-        log.warning("any user of this host may join the mesh at %s: give it a key, or an ipc:// address", address)
+        log.warning(
+            "any user of this host may join the mesh at %s: give it a key, or an ipc:// address",
+            address,
+        )
     return router
 
 
@@ -157,7 +192,11 @@ def _http(application: ASGIApp, keep_alive_s: int) -> uvicorn.Config:
 
 
 def _shedding(settings: FrontendSettings) -> Shedding | None:
-    return Shedding(Patience(settings.shed_load_share), settings.shed_load_wait_secs) if settings.shed_load else None
+    return (
+        Shedding(Patience(settings.shed_load_share), settings.shed_load_wait_secs)
+        if settings.shed_load
+        else None
+    )
 
 
 def _router(settings: FrontendSettings) -> Router:
@@ -166,4 +205,8 @@ def _router(settings: FrontendSettings) -> Router:
         assumed_s=settings.router_ttl_secs,
         session_s=settings.router_session_affinity_ttl_secs,
     )
-    return Router(settings.router_mode, policy_of(settings.router_mode, settings.router_weights, SystemRandom()), lifetimes)
+    return Router(
+        settings.router_mode,
+        policy_of(settings.router_mode, settings.router_weights, SystemRandom()),
+        lifetimes,
+    )

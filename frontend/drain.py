@@ -1,4 +1,5 @@
-"""How a frontend leaves: first it says so, then it refuses what is new, at last it ends what is still open with an error.
+"""How a frontend leaves: first it says so, then it refuses what is new, at last it ends what is
+still open with an error.
 
     SERVING --signal--> LEAVING --grace over--> REFUSING --time over, or a second signal--> CUTTING
 
@@ -13,7 +14,9 @@ from typing import Final, Generic, Protocol, TypeVar
 from protocol.errors import MeshError, ShuttingDown
 
 CUT_S_MAX: Final = 2.0
-"""For the errors that end what is open: twice what a client gets to take one (frontend/http/exchange.py)."""
+"""For the errors that end what is open: twice what a client gets to take one
+(frontend/http/exchange.py).
+"""
 
 
 class Stage(IntEnum):
@@ -89,7 +92,9 @@ class Drain(Generic[OpenT]):
             self._changed.set()
 
     def on_signal(self, now: float) -> None:
-        """The first begins to leave, the second ends what is open, a third does not even wait for that."""
+        """The first begins to leave, the second ends what is open, a third does not even wait for
+        that.
+        """
         if self.stage is Stage.SERVING:
             self._go(Stage.LEAVING, now + self._grace_s)
         elif self.stage is Stage.CUTTING:
@@ -127,7 +132,11 @@ class Drain(Generic[OpenT]):
         self.stage, self.until = stage, until
         if stage is Stage.CUTTING:
             for request in self.open:
-                request.cut_off(ShuttingDown("The server shut down before the request was finished. Please retry."))
+                request.cut_off(
+                    ShuttingDown(
+                        "The server shut down before the request was finished. Please retry."
+                    )
+                )
         self.on_stage(stage)
 
 

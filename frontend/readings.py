@@ -8,9 +8,17 @@ from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 
 
-def router_readings(registry: Registry, budget: BlockBudget, subscriber: KvSubscriber | None) -> Iterator[Reading]:
+def router_readings(
+    registry: Registry, budget: BlockBudget, subscriber: KvSubscriber | None
+) -> Iterator[Reading]:
     """Gauges and counters of this moment."""
-    yield "kvmesh_router_index_blocks", "Cached blocks known, summed over ranks", "gauge", budget.blocks, {}
+    yield (
+        "kvmesh_router_index_blocks",
+        "Cached blocks known, summed over ranks",
+        "gauge",
+        budget.blocks,
+        {},
+    )
     yield "kvmesh_router_index_blocks_max", "Bound on that", "gauge", budget.blocks_max, {}
     yield from _ranks(registry)
     yield from _relays(registry)
@@ -22,7 +30,11 @@ def router_readings(registry: Registry, budget: BlockBudget, subscriber: KvSubsc
         ("duplicates", "KV event batches seen before", counts.duplicates),
         ("gaps", "KV event batches missing, the lost tails of bursts included", counts.gaps),
         ("snapshots", "Snapshots of a rank taken over", counts.snapshots),
-        ("drops", "Times that a rank's blocks were forgotten since they could not be trusted", counts.drops),
+        (
+            "drops",
+            "Times that a rank's blocks were forgotten since they could not be trusted",
+            counts.drops,
+        ),
         ("malformed", "Messages of the KV plane that are none", subscriber.malformed),
     ):
         yield f"kvmesh_kv_{name}", help_text, "counter", value, {}
@@ -33,10 +45,28 @@ def _ranks(registry: Registry) -> Iterator[Reading]:
         for rank in worker.ranks:
             labels = {"worker_id": rank.worker_id, "dp_rank": str(rank.dp_rank)}
             feed = worker.feed(rank.dp_rank)
-            yield "kvmesh_router_rank_requests", "Unfinished requests on a rank", "gauge", rank.requests, labels
-            yield "kvmesh_router_rank_blocks", "Cached blocks known of a rank", "gauge", len(rank.blocks), labels
+            yield (
+                "kvmesh_router_rank_requests",
+                "Unfinished requests on a rank",
+                "gauge",
+                rank.requests,
+                labels,
+            )
+            yield (
+                "kvmesh_router_rank_blocks",
+                "Cached blocks known of a rank",
+                "gauge",
+                len(rank.blocks),
+                labels,
+            )
             if feed is not None:
-                yield "kvmesh_kv_rank_current", "1 while a rank's blocks are up to date", "gauge", float(feed.current), labels
+                yield (
+                    "kvmesh_kv_rank_current",
+                    "1 while a rank's blocks are up to date",
+                    "gauge",
+                    float(feed.current),
+                    labels,
+                )
 
 
 def _relays(registry: Registry) -> Iterator[Reading]:
@@ -47,7 +77,11 @@ def _relays(registry: Registry) -> Iterator[Reading]:
         labels = {"worker_id": worker.worker_id}
         for name, help_text, value in (
             ("gaps", "Batches missing between an engine and its relay", relay.gaps),
-            ("replays", "Times that an engine was asked for batches again, probes included", relay.replays),
+            (
+                "replays",
+                "Times that an engine was asked for batches again, probes included",
+                relay.replays,
+            ),
             ("losses", "Times that an engine no longer had them", relay.losses),
             ("restarts", "Times that an engine began to count anew", relay.restarts),
             ("orphans", "Pages not taken since the page before them was not known", relay.orphans),

@@ -43,105 +43,199 @@ _NOT_NEGATIVE = (
 class FrontendSettings:
     """What `python -m frontend` takes."""
 
-    http_host: str = setting("127.0.0.1", "address to serve HTTP on", env="KVMESH_HTTP_HOST", also_env="DYN_HTTP_HOST")
-    http_port: int = setting(8000, "port to serve HTTP on", env="KVMESH_HTTP_PORT", also_env="DYN_HTTP_PORT")
+    http_host: str = setting(
+        "127.0.0.1", "address to serve HTTP on", env="KVMESH_HTTP_HOST", also_env="DYN_HTTP_HOST"
+    )
+    http_port: int = setting(
+        8000, "port to serve HTTP on", env="KVMESH_HTTP_PORT", also_env="DYN_HTTP_PORT"
+    )
     mesh_bind: str = setting(
-        OWN_MESH, "address that workers connect to: ipc://PATH for those of this host, tcp://HOST:PORT for others", env="KVMESH_MESH_BIND"
+        OWN_MESH,
+        (
+            "address that workers connect to: ipc://PATH for those of this host, tcp://HOST:PORT "
+            "for others"
+        ),
+        env="KVMESH_MESH_BIND",
     )
     mesh_key_file: str | None = setting(
-        None, "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host", env="KVMESH_MESH_KEY_FILE"
+        None,
+        "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host",
+        env="KVMESH_MESH_KEY_FILE",
     )
-    router_mode: RouterMode = setting("kv", "how a worker is chosen; kv: by cached prefix and load", env="KVMESH_ROUTER_MODE")
+    router_mode: RouterMode = setting(
+        "kv", "how a worker is chosen; kv: by cached prefix and load", env="KVMESH_ROUTER_MODE"
+    )
     kv_events: bool = setting(
-        default=True, help_text="follow the workers' KV events; without them kv mode goes by its own decisions", env="KVMESH_KV_EVENTS"
+        default=True,
+        help_text="follow the workers' KV events; without them kv mode goes by its own decisions",
+        env="KVMESH_KV_EVENTS",
     )
     router_prefill_weight: float = setting(
-        _WEIGHTS.prefill, "kv mode: cost of a block of a prompt that is not cached", env="KVMESH_ROUTER_PREFILL_WEIGHT"
+        _WEIGHTS.prefill,
+        "kv mode: cost of a block of a prompt that is not cached",
+        env="KVMESH_ROUTER_PREFILL_WEIGHT",
     )
     router_idle_share: float = setting(
-        _WEIGHTS.idle, "kv mode: share of that cost on a rank that has nothing to do", env="KVMESH_ROUTER_IDLE_SHARE"
+        _WEIGHTS.idle,
+        "kv mode: share of that cost on a rank that has nothing to do",
+        env="KVMESH_ROUTER_IDLE_SHARE",
     )
     router_waiting_weight: float = setting(
-        _WEIGHTS.waiting, "kv mode: cost of a block that waits on a rank to be computed", env="KVMESH_ROUTER_WAITING_WEIGHT"
+        _WEIGHTS.waiting,
+        "kv mode: cost of a block that waits on a rank to be computed",
+        env="KVMESH_ROUTER_WAITING_WEIGHT",
     )
     router_request_weight: float = setting(
-        _WEIGHTS.request, "kv mode: cost of a request that runs or waits on a rank, in blocks", env="KVMESH_ROUTER_REQUEST_WEIGHT"
+        _WEIGHTS.request,
+        "kv mode: cost of a request that runs or waits on a rank, in blocks",
+        env="KVMESH_ROUTER_REQUEST_WEIGHT",
     )
     router_tie_blocks: float = setting(
-        _WEIGHTS.tie, "kv mode: ranks that cost at most so many blocks more than the cheapest take turns", env="KVMESH_ROUTER_TIE_BLOCKS"
+        _WEIGHTS.tie,
+        "kv mode: ranks that cost at most so many blocks more than the cheapest take turns",
+        env="KVMESH_ROUTER_TIE_BLOCKS",
     )
-    router_host_weight: float = setting(_WEIGHTS.host, "kv mode: worth of a block cached in host memory", env="KVMESH_ROUTER_HOST_WEIGHT")
-    router_disk_weight: float = setting(_WEIGHTS.disk, "kv mode: worth of a block cached on disk", env="KVMESH_ROUTER_DISK_WEIGHT")
+    router_host_weight: float = setting(
+        _WEIGHTS.host,
+        "kv mode: worth of a block cached in host memory",
+        env="KVMESH_ROUTER_HOST_WEIGHT",
+    )
+    router_disk_weight: float = setting(
+        _WEIGHTS.disk, "kv mode: worth of a block cached on disk", env="KVMESH_ROUTER_DISK_WEIGHT"
+    )
     router_temperature: float = setting(
-        _WEIGHTS.temperature, "kv mode: 0 takes the cheapest rank; more spreads requests over cheap ones", env="DYN_ROUTER_TEMPERATURE"
+        _WEIGHTS.temperature,
+        "kv mode: 0 takes the cheapest rank; more spreads requests over cheap ones",
+        env="DYN_ROUTER_TEMPERATURE",
     )
     router_predicted_ttl_secs: float = setting(
-        10.0, "seconds that a routed prompt counts as cached while its KV events are awaited", env="DYN_ROUTER_PREDICTED_TTL_SECS"
+        10.0,
+        "seconds that a routed prompt counts as cached while its KV events are awaited",
+        env="DYN_ROUTER_PREDICTED_TTL_SECS",
     )
-    router_ttl_secs: float = setting(120.0, "the same where no KV events come", env="DYN_ROUTER_TTL_SECS")
+    router_ttl_secs: float = setting(
+        120.0, "the same where no KV events come", env="DYN_ROUTER_TTL_SECS"
+    )
     router_session_affinity_ttl_secs: float = setting(
         300.0,
-        "seconds after its last request that a session (x-dynamo-session-id) stays on its rank; 0: never",
+        (
+            "seconds after its last request that a session (x-dynamo-session-id) stays on its "
+            "rank; 0: never"
+        ),
         env="DYN_ROUTER_SESSION_AFFINITY_TTL_SECS",
     )
     kv_index_blocks_max: int = setting(
-        4_000_000, "cached blocks remembered of all ranks together, some 110 bytes each", env="KVMESH_KV_INDEX_BLOCKS_MAX"
+        4_000_000,
+        "cached blocks remembered of all ranks together, some 110 bytes each",
+        env="KVMESH_KV_INDEX_BLOCKS_MAX",
     )
-    tokenizer_backend: Backend = setting("auto", "auto takes fastokens where it agrees with Hugging Face", env="KVMESH_TOKENIZER_BACKEND")
+    tokenizer_backend: Backend = setting(
+        "auto",
+        "auto takes fastokens where it agrees with Hugging Face",
+        env="KVMESH_TOKENIZER_BACKEND",
+    )
     tokenizer_cache_mb: int = setting(
         32,
-        "memory for tokens of earlier texts, so that a growing chat is not tokenized from its beginning; 0: none",
+        (
+            "memory for tokens of earlier texts, so that a growing chat is not tokenized from "
+            "its beginning; 0: none"
+        ),
         env="KVMESH_TOKENIZER_CACHE_MB",
     )
     unknown_fields: UnknownFields = setting(
         "ignore",
-        "what becomes of request fields that have no effect; ignored ones are named in the answer's header x-kvmesh-ignored",
+        (
+            "what becomes of request fields that have no effect; ignored ones are named in the "
+            "answer's header x-kvmesh-ignored"
+        ),
         env="KVMESH_UNKNOWN_FIELDS",
     )
-    request_timeout: float = setting(600.0, "seconds from its arrival after which a request is ended", env="KVMESH_REQUEST_TIMEOUT")
+    request_timeout: float = setting(
+        600.0,
+        "seconds from its arrival after which a request is ended",
+        env="KVMESH_REQUEST_TIMEOUT",
+    )
     sse_keep_alive: float = setting(
         30.0,
-        "seconds of silence, as before a first token, after which a stream gets a comment, so that no proxy gives it up; 0: never",
+        (
+            "seconds of silence, as before a first token, after which a stream gets a comment, "
+            "so that no proxy gives it up; 0: never"
+        ),
         env="KVMESH_SSE_KEEP_ALIVE",
     )
     cors_origin: tuple[str, ...] = setting(
-        (), "origin whose pages may call from a browser, as https://chat.example, or * for any; may be repeated", env="KVMESH_CORS_ORIGIN"
+        (),
+        (
+            "origin whose pages may call from a browser, as https://chat.example, or * for any; "
+            "may be repeated"
+        ),
+        env="KVMESH_CORS_ORIGIN",
     )
     allow_abort_all: bool = setting(
         default=False,
-        help_text="let /abort_request end the requests of everybody (abort_all), and not only one by its rid",
+        help_text=(
+            "let /abort_request end the requests of everybody (abort_all), and not only one by "
+            "its rid"
+        ),
         env="KVMESH_ALLOW_ABORT_ALL",
     )
-    migration_limit: int = setting(3, "times that a request is moved to another worker when its own is lost", env="DYN_MIGRATION_LIMIT")
+    migration_limit: int = setting(
+        3,
+        "times that a request is moved to another worker when its own is lost",
+        env="DYN_MIGRATION_LIMIT",
+    )
     queue_memory_mb: int = setting(
-        1024, "memory for requests that wait for a worker with room, some 30 to 60 thousand short ones", env="KVMESH_QUEUE_MEMORY_MB"
+        1024,
+        "memory for requests that wait for a worker with room, some 30 to 60 thousand short ones",
+        env="KVMESH_QUEUE_MEMORY_MB",
     )
     shed_load: bool = setting(
         default=False,
-        help_text="refuse what would have to wait, for those who promise latencies; without it a request waits until its deadline",
+        help_text=(
+            "refuse what would have to wait, for those who promise latencies; without it a "
+            "request waits until its deadline"
+        ),
         env="KVMESH_SHED_LOAD",
     )
     shed_load_share: float = setting(
         0.25,
-        "--shed-load: share of a request's usual duration that a surge may wait for a place; in a flood nobody waits",
+        (
+            "--shed-load: share of a request's usual duration that a surge may wait for a place; "
+            "in a flood nobody waits"
+        ),
         env="KVMESH_SHED_LOAD_SHARE",
     )
-    shed_load_wait_secs: float = setting(30.0, "--shed-load: longest wait for a worker with room", env="KVMESH_SHED_LOAD_WAIT_SECS")
+    shed_load_wait_secs: float = setting(
+        30.0, "--shed-load: longest wait for a worker with room", env="KVMESH_SHED_LOAD_WAIT_SECS"
+    )
     graceful_shutdown_grace_period_secs: float = setting(
         0.0,
-        "seconds after SIGTERM in which new requests are still served, for load balancers to notice that /ready says no",
+        (
+            "seconds after SIGTERM in which new requests are still served, for load balancers to "
+            "notice that /ready says no"
+        ),
         env="DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS",
     )
     http_graceful_shutdown_timeout_secs: int = setting(
-        30, "longest wait for open requests after that", env="DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
+        30,
+        "longest wait for open requests after that",
+        env="DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS",
     )
     http_keep_alive: int = setting(
-        75, "seconds that an idle connection is kept open, longer than load balancers keep theirs", env="KVMESH_HTTP_KEEP_ALIVE"
+        75,
+        "seconds that an idle connection is kept open, longer than load balancers keep theirs",
+        env="KVMESH_HTTP_KEEP_ALIVE",
     )
-    http_svc_health_path: str = setting("/health", "path of the health page", env="DYN_HTTP_SVC_HEALTH_PATH")
-    http_svc_live_path: str = setting("/live", "path of the liveness page", env="DYN_HTTP_SVC_LIVE_PATH")
+    http_svc_health_path: str = setting(
+        "/health", "path of the health page", env="DYN_HTTP_SVC_HEALTH_PATH"
+    )
+    http_svc_live_path: str = setting(
+        "/live", "path of the liveness page", env="DYN_HTTP_SVC_LIVE_PATH"
+    )
     body_limit_mb: int = setting(45, "largest request body, in MB", env="DYN_HTTP_BODY_LIMIT_MB")
-    cache_dir: str = setting("~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR")
+    cache_dir: str = setting(
+        "~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR"
+    )
     log_level: LogLevel = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL")
 
     @property
@@ -169,17 +263,34 @@ class FrontendSettings:
         Raises:
             StartError: naming the setting.
         """
-        for name in ("request_timeout", "queue_memory_mb", "shed_load_share", "shed_load_wait_secs", "body_limit_mb", "http_keep_alive"):
+        for name in (
+            "request_timeout",
+            "queue_memory_mb",
+            "shed_load_share",
+            "shed_load_wait_secs",
+            "body_limit_mb",
+            "http_keep_alive",
+        ):
             if getattr(self, name) <= 0:
-                raise StartError(f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}")
+                raise StartError(
+                    f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}"
+                )
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
-                raise StartError(f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}")
+                raise StartError(
+                    f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
+                )
         for name in ("http_svc_health_path", "http_svc_live_path"):
             if not _PATH(getattr(self, name)):
-                raise StartError(f"--{name.replace('_', '-')} must be a path like /health, got {getattr(self, name)!r}")
+                raise StartError(
+                    f"--{name.replace('_', '-')} must be a path like /health, got "
+                    f"{getattr(self, name)!r}"
+                )
         for origin in self.cors_origin:
             if not _ORIGIN(origin):
-                raise StartError(f"--cors-origin must be * or like https://chat.example, without a path, got {origin!r}")
+                raise StartError(
+                    "--cors-origin must be * or like https://chat.example, without a path, "
+                    f"got {origin!r}"
+                )
         if not 0 <= self.http_port <= PORT_MAX:
             raise StartError(f"--http-port must be 0 to {PORT_MAX}, got {self.http_port}")

@@ -1,8 +1,11 @@
-"""From an engine's pages to the router's blocks. Pure: one rank's events in, what changed in blocks out.
+"""From an engine's pages to the router's blocks.
 
-An engine tells pages by hashes of its own, each linked to the page before it. Several pages make one block, and a block counts as
-held in a medium as long as its last page is: in a radix cache no page outlives the page before it. (SGLang evicts from the leaves,
-and with a hierarchical cache a page goes to a slower medium only after the one before it.)
+Pure: one rank's events in, what changed in blocks out.
+
+An engine tells pages by hashes of its own, each linked to the page before it. Several pages make
+one block, and a block counts as held in a medium as long as its last page is: in a radix cache no
+page outlives the page before it. (SGLang evicts from the leaves, and with a hierarchical cache a
+page goes to a slower medium only after the one before it.)
 """
 
 from array import array
@@ -11,18 +14,40 @@ from typing import Final
 from kv_events.hashing import block_hash, joined, root_hash, token_array
 from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, Event
 from protocol.errors import ProtocolViolation
-from protocol.kv_stream import DISK, GPU, HOST, MEDIA, Change, Cleared, Medium, Removed, Stored, pack_hashes
+from protocol.kv_stream import (
+    DISK,
+    GPU,
+    HOST,
+    MEDIA,
+    Change,
+    Cleared,
+    Medium,
+    Removed,
+    Stored,
+    pack_hashes,
+)
 
 PAGES_MAX: Final = 1 << 21
-"""Pages remembered of one rank: 33 M tokens in pages of 16, more than a rank with a host cache holds. About 300 bytes each."""
+"""Pages remembered of one rank: 33 M tokens in pages of 16, more than a rank with a host cache
+holds. About 300 bytes each.
+"""
 
-MEDIUM_OF: Final[dict[str | None, Medium]] = {None: GPU, "GPU": GPU, "CPU_PINNED": HOST, "CPU": HOST, "DISK": DISK, "EXTERNAL": DISK}
+MEDIUM_OF: Final[dict[str | None, Medium]] = {
+    None: GPU,
+    "GPU": GPU,
+    "CPU_PINNED": HOST,
+    "CPU": HOST,
+    "DISK": DISK,
+    "EXTERNAL": DISK,
+}
 
 _NO_TOKENS: Final = array("I")
 
 
 class _Page:
-    """`chain` is the hash of the last whole block up to and including this page, `tail` the tokens behind it."""
+    """`chain` is the hash of the last whole block up to and including this page, `tail` the tokens
+    behind it.
+    """
 
     __slots__ = ("chain", "media", "tail")
 
@@ -37,7 +62,8 @@ class BlockTable:
     """What one rank holds.
 
     Attributes:
-        orphans: pages not taken, ever, since the page before them was not known or the table was full. They, and what follows them,
+        orphans: pages not taken, ever, since the page before them was not known or the table was
+        full. They, and what follows them,
             are missing from the router's view; nothing wrong is in it.
     """
 
@@ -45,7 +71,10 @@ class BlockTable:
         self._block_size = block_size_tokens
         self._pages: dict[int, _Page] = {}
         self._held: tuple[dict[int, int], ...] = tuple({} for _ in MEDIA)
-        """By medium: block → number of pages that end it. More than one where an adapter was loaded again under its name."""
+        """By medium: block → number of pages that end it.
+
+        More than one where an adapter was loaded again under its name.
+        """
         self.orphans = 0
 
     @property
@@ -57,7 +86,8 @@ class BlockTable:
         """Take one event; return what it changes in blocks.
 
         Raises:
-            ProtocolViolation: the event contradicts itself, or its pages do not divide the router's blocks.
+            ProtocolViolation: the event contradicts itself, or its pages do not divide the router's
+            blocks.
         """
         match event:
             case BlockStored():
@@ -81,9 +111,14 @@ class BlockTable:
     def _store(self, event: BlockStored) -> list[Change]:
         size, medium = event.block_size, _medium(event.medium)
         if len(event.token_ids) != size * len(event.block_hashes):
-            raise ProtocolViolation(f"{len(event.block_hashes)} pages of {size} tokens came with {len(event.token_ids)} tokens")
+            raise ProtocolViolation(
+                f"{len(event.block_hashes)} pages of {size} tokens came with "
+                f"{len(event.token_ids)} tokens"
+            )
         if self._block_size % size:
-            raise ProtocolViolation(f"the engine's pages of {size} tokens do not divide blocks of {self._block_size}")
+            raise ProtocolViolation(
+                f"the engine's pages of {size} tokens do not divide blocks of {self._block_size}"
+            )
         before = self._before(event)
         if before is None:
             self.orphans += len(event.block_hashes)
@@ -125,7 +160,9 @@ class BlockTable:
     def _before(self, event: BlockStored) -> "tuple[int, array[int]] | None":
         """Chain and tail that the event's first page follows; None if they are not known."""
         if event.parent_block_hash is None:
-            return root_hash(self._block_size, lora_name=event.lora_name, cache_salt=event.cache_salt), _NO_TOKENS
+            return root_hash(
+                self._block_size, lora_name=event.lora_name, cache_salt=event.cache_salt
+            ), _NO_TOKENS
         page = self._pages.get(event.parent_block_hash)
         return None if page is None else (page.chain, page.tail)
 
@@ -153,6 +190,8 @@ def _medium(name: str | None) -> Medium:
 def _plain(event: BlockStored) -> "array[int]":
     """The tokens of the pages. Under EAGLE each comes with its successor, which is left out."""
     try:
-        return token_array(token if isinstance(token, int) else token[0] for token in event.token_ids)
+        return token_array(
+            token if isinstance(token, int) else token[0] for token in event.token_ids
+        )
     except OverflowError:
         raise ProtocolViolation("a token id is negative or has more than 64 bits") from None

@@ -1,7 +1,9 @@
-"""One rank's KV events as its engine publishes them, brought into order: duplicates dropped, gaps replayed, restarts noticed.
+"""One rank's KV events as its engine publishes them, brought into order: duplicates dropped, gaps
+replayed, restarts noticed.
 
-ZMQ's PUB drops silently (high-water mark, a subscriber that came late), so nothing is believed before it was counted. What cannot
-be had any more is said (`on_lost`): the rank's blocks are unknown from there on.
+ZMQ's PUB drops silently (high-water mark, a subscriber that came late), so nothing is believed
+before it was counted. What cannot be had any more is said (`on_lost`): the rank's blocks are
+unknown from there on.
 """
 
 import asyncio
@@ -13,30 +15,48 @@ from typing import Final, Protocol
 import zmq
 from msgspec import Struct
 
-from kv_events.sglang_wire import FRAMES, REPLAY_END, Event, EventBatch, decode_batch, decode_sequence, encode_sequence
+from kv_events.sglang_wire import (
+    FRAMES,
+    REPLAY_END,
+    Event,
+    EventBatch,
+    decode_batch,
+    decode_sequence,
+    encode_sequence,
+)
 from protocol.errors import ProtocolViolation
 from protocol.transport.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
 
 log = logging.getLogger(__name__)
 
 HELD_MAX: Final = 10_000
-"""Live batches kept while a replay runs: as many as SGLang keeps for replays. What is dropped here shows as the next gap."""
+"""Live batches kept while a replay runs: as many as SGLang keeps for replays.
+
+What is dropped here shows as the next gap.
+"""
 
 ENGINE_QUEUED_MAX: Final = 100_000
-"""High-water mark towards the engine, SGLang's own default on its side: on one host memory is the only cost."""
+"""High-water mark towards the engine, SGLang's own default on its side: on one host memory is the
+only cost.
+"""
 
 REPLAY_S_MAX: Final = 5.0
 """SGLang answers within 0.1 s, between two batches. After this the question is asked anew."""
 
 PROBE_S: Final = 1.0
-"""A silence this long after a batch is used to ask whether it was the last: a lost tail leaves no gap."""
+"""A silence this long after a batch is used to ask whether it was the last: a lost tail leaves no
+gap.
+"""
 
 IDLE_PROBE_S: Final = 30.0
 """While nothing happens."""
 
 
 class StreamAddress(Struct, frozen=True):
-    """Where one rank of an engine publishes. Without `replay` a gap costs all that is known of the rank."""
+    """Where one rank of an engine publishes.
+
+    Without `replay` a gap costs all that is known of the rank.
+    """
 
     dp_rank: int
     events: str
@@ -69,7 +89,13 @@ class Sink(Protocol):
 class EngineStream:
     """Subscribes to one rank; `sink` gets every batch once and in order."""
 
-    def __init__(self, context: "zmq.Context[Socket]", address: StreamAddress, sink: Sink, counts: StreamCounts) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[Socket]",
+        address: StreamAddress,
+        sink: Sink,
+        counts: StreamCounts,
+    ) -> None:
         self._context = context
         self._address = address
         self._sink = sink
@@ -110,7 +136,9 @@ class EngineStream:
         self._take(*numbered)
 
     def _take(self, number: int, batch: EventBatch) -> bool:
-        """Apply a live batch if it is its turn; False when a replay has to come first (the batch is held then)."""
+        """Apply a live batch if it is its turn; False when a replay has to come first (the batch is
+        held then).
+        """
         if number == self._expected:
             self._apply(batch)
             return True
@@ -130,7 +158,9 @@ class EngineStream:
         try:
             self._sink.on_events(batch.events, batch.ts)
         except Exception:
-            log.exception("KV events %d of rank %d cannot be taken", self._expected - 1, self._address.dp_rank)
+            log.exception(
+                "KV events %d of rank %d cannot be taken", self._expected - 1, self._address.dp_rank
+            )
             self._counts.losses += 1
             self._sink.on_lost()  # half of them may have been
 
@@ -142,7 +172,9 @@ class EngineStream:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Ask the engine for the batch applied last, which shows whether it still counts as before, and all since."""
+        """Ask the engine for the batch applied last, which shows whether it still counts as before,
+        and all since.
+        """
         self._end_replay()
         if self._address.replay is None:
             self._skip_to_held()
@@ -150,7 +182,9 @@ class EngineStream:
             return
         self._counts.replays += 1
         self._asked_for, self._replayed = self._expected, 0
-        self._replay = SocketPump(asking_dealer(self._context, self._address.replay, None), self._on_replayed)
+        self._replay = SocketPump(
+            asking_dealer(self._context, self._address.replay, None), self._on_replayed
+        )
         self._replay.send([b"", encode_sequence(max(0, self._expected - 1))])
         self._wait(REPLAY_S_MAX)
 
@@ -164,7 +198,8 @@ class EngineStream:
         number, batch = numbered
         self._replayed += 1
         if number > self._expected:
-            if self._expected > self._asked_for:  # some were dropped on their way here; the engine still has them
+            # some were dropped on their way here; the engine still has them
+            if self._expected > self._asked_for:
                 self._catch_up()
                 return
             self._lose_until(number)
@@ -175,7 +210,8 @@ class EngineStream:
 
     def _on_replay_end(self) -> None:
         self._end_replay()
-        if self._expected and not self._replayed:  # not even the last one: another engine, with fewer batches behind it
+        # not even the last one: another engine, with fewer batches behind it
+        if self._expected and not self._replayed:
             self._begin_anew()
             return
         if self._expected == self._asked_for:
@@ -197,7 +233,12 @@ class EngineStream:
             self._lose_until(self._held[0][0])
 
     def _lose_until(self, number: int) -> None:
-        log.warning("KV events %d to %d of rank %d are lost", self._expected, number - 1, self._address.dp_rank)
+        log.warning(
+            "KV events %d to %d of rank %d are lost",
+            self._expected,
+            number - 1,
+            self._address.dp_rank,
+        )
         self._counts.losses += 1
         self._expected = number
         self._sink.on_lost()
@@ -205,10 +246,13 @@ class EngineStream:
     def _decoded(self, frames: Sequence[bytes]) -> tuple[int, EventBatch] | None:
         try:
             if len(frames) != FRAMES:
-                raise ProtocolViolation(f"a KV event message has {FRAMES} frames, got {len(frames)}")
+                raise ProtocolViolation(
+                    f"a KV event message has {FRAMES} frames, got {len(frames)}"
+                )
             return decode_sequence(frames[1]), decode_batch(frames[2])
         except ProtocolViolation as violation:
-            # Its number stays missing, so that the gap it leaves is seen; a replay brings the same bytes and then it counts as lost.
+            # Its number stays missing, so that the gap it leaves is seen; a replay brings the same
+            # bytes and then it counts as lost.
             self._counts.malformed += 1
             log.warning("rank %d: %s", self._address.dp_rank, violation.message[:200])
             return None

@@ -1,11 +1,12 @@
 """Block hashes: what a prompt and a cached page agree on.
 
-A block is `block_size_tokens` tokens behind a given prefix. Its hash is xxh3_64 of the tokens as little-endian u32, seeded with
-the hash before it, so one number names a whole prefix. The chain starts at `root_hash`, which holds all that makes equal tokens
-different entries of a KV cache: the block size, the LoRA adapter and the client's cache salt.
+A block is `block_size_tokens` tokens behind a given prefix. Its hash is xxh3_64 of the tokens as
+little-endian u32, seeded with the hash before it, so one number names a whole prefix. The chain
+starts at `root_hash`, which holds all that makes equal tokens different entries of a KV cache: the
+block size, the LoRA adapter and the client's cache salt.
 
-xxh3 is no cryptographic hash. A client that constructs collisions misroutes its own requests, and no more: what is cached
-where only decides where a request runs, never what it reads.
+xxh3 is no cryptographic hash. A client that constructs collisions misroutes its own requests, and
+no more: what is cached where only decides where a request runs, never what it reads.
 
 Source: xxHash, https://xxhash.com (the `xxhash` package).
 """
@@ -21,14 +22,20 @@ from protocol import packed
 from protocol.tokens import TOKEN_ID_BYTES
 
 _VERSION: Final = 1
-"""Changes whenever equal prefixes get other hashes; frontends and workers of two versions then never match, instead of wrongly."""
+"""Changes whenever equal prefixes get other hashes; frontends and workers of two versions then
+never match, instead of wrongly.
+"""
 
 
-def root_hash(block_size_tokens: int, *, lora_name: str | None = None, cache_salt: str | None = None) -> int:
+def root_hash(
+    block_size_tokens: int, *, lora_name: str | None = None, cache_salt: str | None = None
+) -> int:
     """Where a chain starts."""
     lora, salt = (lora_name or "").encode(), (cache_salt or "").encode()
     # Lengths in front, so that ("a", "bc") and ("ab", "c") differ.
-    return xxh3_64_intdigest(pack("<IIII", _VERSION, block_size_tokens, len(lora), len(salt)) + lora + salt)
+    return xxh3_64_intdigest(
+        pack("<IIII", _VERSION, block_size_tokens, len(lora), len(salt)) + lora + salt
+    )
 
 
 def chain_hashes(packed_tokens: bytes, block_size_tokens: int, root: int) -> list[int]:
@@ -66,6 +73,9 @@ def joined(front: "array[int]", rear: "array[int]") -> "array[int]":
 
 
 def block_hash(token_ids: "array[int]", parent: int) -> int:
-    """Hash of one block behind the block (or root) `parent`. A block of u64 is twice as long, which keeps it apart."""
+    """Hash of one block behind the block (or root) `parent`.
+
+    A block of u64 is twice as long, which keeps it apart.
+    """
     width: Literal["I", "Q"] = "I" if token_ids.typecode == "I" else "Q"
     return xxh3_64_intdigest(packed.pack(width, token_ids), parent)

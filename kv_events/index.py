@@ -1,13 +1,17 @@
-"""Which blocks each rank holds, and how much of a prompt that makes. Pure and synchronous.
+"""Which blocks each rank holds, and how much of a prompt that makes.
 
-One dict a rank: block hash → bits of where it lies. A hash names a whole prefix, and of GPU memory an engine promises that no block
-is there without those before it: its radix cache gives up leaves first. So the part of a prompt held there is found by halving; and
-since what many ranks hold of a prompt is mostly the same (a system prompt), each rank is first asked for exactly as much as the rank
-before it held. Nothing else is promised: predictions stay when an event takes a block before them, and a slower medium may keep a
-block from the middle. What lies behind the part in GPU memory is therefore walked block by block up to the first hole.
+Pure and synchronous.
 
-Chosen by bench/kv/index.py against tables of rank bitmasks (faster to ask, slower to drop, pauses of 0.05 to 0.25 s when one big dict
-grows) and a tree of nodes (five times the memory).
+One dict a rank: block hash → bits of where it lies. A hash names a whole prefix, and of GPU memory
+an engine promises that no block is there without those before it: its radix cache gives up leaves
+first. So the part of a prompt held there is found by halving; and since what many ranks hold of a
+prompt is mostly the same (a system prompt), each rank is first asked for exactly as much as the
+rank before it held. Nothing else is promised: predictions stay when an event takes a block before
+them, and a slower medium may keep a block from the middle. What lies behind the part in GPU memory
+is therefore walked block by block up to the first hole.
+
+Chosen by bench/kv/index.py against tables of rank bitmasks (faster to ask, slower to drop, pauses
+of 0.05 to 0.25 s when one big dict grows) and a tree of nodes (five times the memory).
 """
 
 from collections import OrderedDict
@@ -26,7 +30,9 @@ _ANYWHERE: Final = _ON_HOST | 1 << DISK
 
 
 class Overlap(NamedTuple):
-    """Leading blocks of a prompt that a rank holds: first those in GPU memory, behind them those in slower media."""
+    """Leading blocks of a prompt that a rank holds: first those in GPU memory, behind them those in
+    slower media.
+    """
 
     gpu: int
     host: int = 0
@@ -37,7 +43,9 @@ NO_OVERLAP: Final = Overlap(0)
 
 
 class IndexOverfull(Exception):
-    """A rank told of more blocks than it can have, or the index has no room: nothing is kept of the rank."""
+    """A rank told of more blocks than it can have, or the index has no room: nothing is kept of the
+    rank.
+    """
 
 
 class BlockBudget:
@@ -55,7 +63,8 @@ class RankBlocks:
         blocks_max: what the rank can hold by what it advertised, over all media.
     Attributes:
         places: block → bits of the media that hold it. To be read by `overlaps` alone.
-        closed: bits that no block has unless all blocks before it have one of them: those of GPU memory and of predictions, or GPU
+        closed: bits that no block has unless all blocks before it have one of them: those of GPU
+        memory and of predictions, or GPU
             memory alone where predictions may lie behind a hole.
     """
 
@@ -66,18 +75,23 @@ class RankBlocks:
         self._budget = budget
         self.places: dict[int, int] = {}
         self._predicted: OrderedDict[int, float] = OrderedDict()
-        """Predicted blocks that are not in GPU memory → when they cease to count. Oldest first, and of a prompt the last block first:
-        so whatever is dropped from the front, no prediction stays whose prompt's beginning was predicted and is dropped."""
+        """Predicted blocks that are not in GPU memory → when they cease to count.
+
+        Oldest first, and of a prompt the last block first: so whatever is dropped from the front,
+        no prediction stays whose prompt's beginning was predicted and is dropped.
+        """
         self.closed = _NEAR
 
     def __len__(self) -> int:
         return len(self.places)
 
     def store(self, medium: Medium, hashes: Sequence[int]) -> None:
-        """The rank holds these blocks in `medium`; in GPU memory, also those before them once the batch is applied.
+        """The rank holds these blocks in `medium`; in GPU memory, also those before them once the
+        batch is applied.
 
         Raises:
-            IndexOverfull: now they are more than it can hold, or all ranks' are too many; the rank is empty then.
+            IndexOverfull: now they are more than it can hold, or all ranks' are too many; the rank
+            is empty then.
         """
         places, bit, before = self.places, 1 << medium, len(self.places)
         predicted = self._predicted if medium == GPU else None
@@ -130,11 +144,12 @@ class RankBlocks:
         self.places, self._predicted, self.closed = {}, OrderedDict(), _NEAR
 
     def predict(self, hashes: Sequence[int], until: float) -> None:
-        """Count the blocks of a prompt, all from its first one on, as held in GPU memory until an event tells or time passes.
+        """Count the blocks of a prompt, all from its first one on, as held in GPU memory until an
+        event tells or time passes.
 
-        Those predicted before are renewed, so that a prefix lives as long as the prompts that go on from it. The oldest predictions go
-        first when there are more than the rank can hold, or no room is left in the budget. What events told is never given up for a
-        prediction.
+        Those predicted before are renewed, so that a prefix lives as long as the prompts that go on
+        from it. The oldest predictions go first when there are more than the rank can hold, or no
+        room is left in the budget. What events told is never given up for a prediction.
         """
         budget, before = self._budget, len(self.places)
         if not self._predicted:
@@ -143,7 +158,9 @@ class RankBlocks:
             if not self._predict(block, until):
                 break  # it is in GPU memory, and so are those before it
         budget.blocks += len(self.places) - before
-        while self._predicted and (len(self._predicted) > self.blocks_max or budget.blocks > budget.blocks_max):
+        while self._predicted and (
+            len(self._predicted) > self.blocks_max or budget.blocks > budget.blocks_max
+        ):
             before = len(self.places)
             self._forget(self._predicted.popitem(last=False)[0])
             budget.blocks += len(self.places) - before
@@ -206,7 +223,10 @@ class RankBlocks:
     def _count(self, before: int) -> None:
         budget = self._budget
         budget.blocks += len(self.places) - before
-        if len(self.places) > self.blocks_max + len(self._predicted) or budget.blocks > budget.blocks_max:
+        if (
+            len(self.places) > self.blocks_max + len(self._predicted)
+            or budget.blocks > budget.blocks_max
+        ):
             self.clear()
             raise IndexOverfull
 
@@ -214,7 +234,8 @@ class RankBlocks:
 def overlaps(ranks: Sequence[RankBlocks], hashes: Sequence[int]) -> list[Overlap]:
     """How much of a prompt, by its blocks' hashes, each rank holds from the first block on.
 
-    Cost: 0.1 to 0.4 µs a rank; 4 µs for one that holds a length of its own (bench/kv/index.py), and 0.1 µs a block that is walked.
+    Cost: 0.1 to 0.4 µs a rank; 4 µs for one that holds a length of its own (bench/kv/index.py), and
+    0.1 µs a block that is walked.
     """
     if not hashes:
         return [NO_OVERLAP] * len(ranks)

@@ -1,4 +1,6 @@
-"""The worker's side of the KV plane: what its ranks hold, as numbered streams on a PUB, and snapshots on a ROUTER."""
+"""The worker's side of the KV plane: what its ranks hold, as numbered streams on a PUB, and
+snapshots on a ROUTER.
+"""
 
 import logging
 import time
@@ -11,7 +13,14 @@ import zmq
 from kv_events.block_table import BlockTable
 from kv_events.sglang_wire import Event
 from protocol.errors import ProtocolViolation
-from protocol.kv_stream import BlockBatch, Change, Snapshot, decode_request, encode_batch, encode_message
+from protocol.kv_stream import (
+    BlockBatch,
+    Change,
+    Snapshot,
+    decode_request,
+    encode_batch,
+    encode_message,
+)
 from protocol.membership import KvSource
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, SocketPump, bound_publisher, bound_router
@@ -42,7 +51,8 @@ class RankStream:
             try:
                 changes += self.table.apply(event)
             except ProtocolViolation as violation:
-                # The rest of the rank's events may hang on this one: what they say is no longer known to be true.
+                # The rest of the rank's events may hang on this one: what they say is no longer
+                # known to be true.
                 self._complain(violation)
                 changes += self.table.clear()
         if changes:
@@ -60,18 +70,25 @@ class RankStream:
 
     def snapshot(self) -> Snapshot:
         """All that the rank holds now."""
-        return Snapshot(self._publisher.stream_id, self._dp_rank, self.number, self.table.snapshot())
+        return Snapshot(
+            self._publisher.stream_id, self._dp_rank, self.number, self.table.snapshot()
+        )
 
     def _publish(self, changes: list[Change], engine_unix_s: float) -> None:
         self.number += 1
-        self._publisher.publish(BlockBatch(self._publisher.stream_id, self._dp_rank, self.number, engine_unix_s, changes))
+        self._publisher.publish(
+            BlockBatch(
+                self._publisher.stream_id, self._dp_rank, self.number, engine_unix_s, changes
+            )
+        )
 
 
 class KvPublisher:
     """Owns both sockets and the streams of a contiguous range of ranks.
 
     Args:
-        bind: `tcp://HOST:*`, or a port instead of `*` for the events (snapshots then take the next one), or `ipc://PATH`.
+        bind: `tcp://HOST:*`, or a port instead of `*` for the events (snapshots then take the next
+        one), or `ipc://PATH`.
         stream_id: random per process.
     Raises:
         StartError: other hosts can reach the address and there is no key.
@@ -89,7 +106,9 @@ class KvPublisher:
         stream_id: int,
     ) -> None:
         self.stream_id = stream_id
-        self.streams: Mapping[int, RankStream] = {rank: RankStream(self, rank, block_size_tokens) for rank in dp_ranks}
+        self.streams: Mapping[int, RankStream] = {
+            rank: RankStream(self, rank, block_size_tokens) for rank in dp_ranks
+        }
         self._events = bound_publisher(context, bind, key)
         try:
             router = bound_router(context, _beside(bind), key)
@@ -115,7 +134,8 @@ class KvPublisher:
         try:
             self._events.send_multipart(encode_batch(batch), zmq.DONTWAIT)
         except zmq.Again:
-            log.debug("batch %d of rank %d found no room", batch.number, batch.dp_rank)  # a gap to its subscribers, like any other
+            # a gap to its subscribers, like any other
+            log.debug("batch %d of rank %d found no room", batch.number, batch.dp_rank)
 
     def close(self) -> None:
         """Close the sockets; nobody waits for what they hold."""

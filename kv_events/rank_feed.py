@@ -1,7 +1,8 @@
-"""Keeps one rank's blocks equal to what its worker holds: counts the stream's numbers, asks for a snapshot where one is missing.
+"""Keeps one rank's blocks equal to what its worker holds: counts the stream's numbers, asks for a
+snapshot where one is missing.
 
-Pure: time comes as an argument, questions go out through a callback. What cannot be made up leaves the rank without blocks, so
-that it is routed to by load alone; it is never trusted half.
+Pure: time comes as an argument, questions go out through a callback. What cannot be made up leaves
+the rank without blocks, so that it is routed to by load alone; it is never trusted half.
 """
 
 from collections import deque
@@ -12,13 +13,21 @@ from kv_events.index import IndexOverfull, RankBlocks
 from protocol.kv_stream import BlockBatch, Change, Cleared, Removed, Snapshot, Stored, unpack_hashes
 
 HELD_MAX: Final = 4_096
-"""Batches kept while a snapshot is on its way. One that finds no room leaves a gap, and so another question."""
+"""Batches kept while a snapshot is on its way.
+
+One that finds no room leaves a gap, and so another question.
+"""
 
 SNAPSHOT_S_MAX: Final = 2.0
-"""A snapshot of a million blocks takes 0.1 s. After this the rank's blocks are forgotten and the question is asked again."""
+"""A snapshot of a million blocks takes 0.1 s.
+
+After this the rank's blocks are forgotten and the question is asked again.
+"""
 
 BEHIND_S_MAX: Final = 1.0
-"""A number in a heartbeat that the stream has not reached for this long was the lost tail of a burst."""
+"""A number in a heartbeat that the stream has not reached for this long was the lost tail of a
+burst.
+"""
 
 OVERFULL_PAUSE_S: Final = 30.0
 """Before a rank that told of too many blocks is asked again."""
@@ -46,7 +55,9 @@ class RankFeed:
         engine_unix_s: when the engine published what was applied last; 0 before that.
     """
 
-    def __init__(self, blocks: RankBlocks, ask: Callable[[], None], counts: FeedCounts, now: float) -> None:
+    def __init__(
+        self, blocks: RankBlocks, ask: Callable[[], None], counts: FeedCounts, now: float
+    ) -> None:
         self.blocks = blocks
         self.number = 0
         self.engine_unix_s = 0.0
@@ -88,7 +99,8 @@ class RankFeed:
         """Take over a whole state, then what was held since."""
         if self._asked_at is None:
             return
-        hashes = [unpack_hashes(packed) for packed in snapshot.hashes]  # a malformed one is no answer
+        # a malformed one is no answer
+        hashes = [unpack_hashes(packed) for packed in snapshot.hashes]
         self._asked_at = None
         self._counts.snapshots += 1
         try:
@@ -129,7 +141,8 @@ class RankFeed:
                 self._change(change)
         except IndexOverfull:
             self._pause(now)
-        # Only now: a batch that turns out malformed half-way leaves a gap, and so a snapshot mends it.
+        # Only now: a batch that turns out malformed half-way leaves a gap, and so a snapshot mends
+        # it.
         self._counts.batches += 1
         self.number = batch.number
         self.engine_unix_s = batch.engine_unix_s

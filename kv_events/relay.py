@@ -1,4 +1,6 @@
-"""From the engine's KV events to the mesh's: one EngineStream and one RankStream a rank, in the process that embeds the engine."""
+"""From the engine's KV events to the mesh's: one EngineStream and one RankStream a rank, in the
+process that embeds the engine.
+"""
 
 from collections.abc import Sequence
 
@@ -34,22 +36,37 @@ class KvRelay:
     ) -> None:
         ranks = [address.dp_rank for address in addresses]
         self._counts = StreamCounts()
-        self._publisher = KvPublisher(context, ranks, block_size_tokens=block_size_tokens, bind=bind, key=key, stream_id=stream_id)
+        self._publisher = KvPublisher(
+            context,
+            ranks,
+            block_size_tokens=block_size_tokens,
+            bind=bind,
+            key=key,
+            stream_id=stream_id,
+        )
         self._streams = self._publisher.streams
-        self._engine = [EngineStream(context, address, self._streams[address.dp_rank], self._counts) for address in addresses]
+        self._engine = [
+            EngineStream(context, address, self._streams[address.dp_rank], self._counts)
+            for address in addresses
+        ]
 
     def source_at(self, host: str) -> KvSource:
         """What a Hello says of this relay to a frontend that reaches us at `host`."""
         return self._publisher.source_at(host)
 
     def numbered(self, load: RankLoad) -> RankLoad:
-        """A load with the latest number of its rank's stream; as it is for a rank of another node."""
+        """A load with the latest number of its rank's stream; as it is for a rank of another
+        node.
+        """
         stream = self._streams.get(load.dp_rank)
         return load if stream is None else replace(load, kv_number=stream.number)
 
     def numbers(self) -> list[RankLoad]:
         """The latest number of each rank's stream, without loads."""
-        return [RankLoad(dp_rank, 0, 0, 0, kv_number=stream.number) for dp_rank, stream in self._streams.items()]
+        return [
+            RankLoad(dp_rank, 0, 0, 0, kv_number=stream.number)
+            for dp_rank, stream in self._streams.items()
+        ]
 
     def counts(self) -> RelayCounts:
         """What befell the streams so far."""

@@ -1,8 +1,9 @@
-"""KV-cache events as SGLang publishes them: three frames, topic, sequence number (8 bytes, big-endian), and a msgpack batch.
+"""KV-cache events as SGLang publishes them: three frames, topic, sequence number (8 bytes,
+big-endian), and a msgpack batch.
 
-SGLang 0.5.23 writes each event as a map tagged by `type` and leaves out optional fields that are None; older versions wrote arrays
-`[type, fields…]`. Both are read; the map form is what the sim engine writes.
-Source: sglang/srt/disaggregation/kv_events.py.
+SGLang 0.5.23 writes each event as a map tagged by `type` and leaves out optional fields that are
+None; older versions wrote arrays `[type, fields…]`. Both are read; the map form is what the sim
+engine writes. Source: sglang/srt/disaggregation/kv_events.py.
 """
 
 from collections.abc import Sequence
@@ -23,13 +24,19 @@ Hash = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class BlockStored(Struct, frozen=True, tag=True, omit_defaults=True):
-    """Pages cached now, each the parent of the next. Hashes are the engine's own: opaque, used to link and to remove."""
+    """Pages cached now, each the parent of the next.
+
+    Hashes are the engine's own: opaque, used to link and to remove.
+    """
 
     block_hashes: list[Hash]
     parent_block_hash: Hash | None
     token_ids: list[int | tuple[int, int]]
-    """block_size ids a page; pairs (id, next id) under EAGLE. Bounds are left to whoever hashes them: msgspec 0.22 crashes at exit
-    over a constrained tuple in a union."""
+    """block_size ids a page; pairs (id, next id) under EAGLE.
+
+    Bounds are left to whoever hashes them: msgspec 0.22 crashes at exit over a constrained tuple in
+    a union.
+    """
     block_size: Annotated[int, Meta(ge=1, le=65_536)]
     lora_id: int | None = None
     medium: str | None = None
@@ -109,7 +116,9 @@ def encode_sequence(number: int) -> bytes:
 
 
 def _decode_arrays(payload: bytes) -> EventBatch:
-    """The form of SGLang before 0.5.2x: each event an array that begins with its type, later fields may be missing."""
+    """The form of SGLang before 0.5.2x: each event an array that begins with its type, later fields
+    may be missing.
+    """
     try:
         loose = _decode_loosely(payload)
         events = [msgspec.convert(_named(event), Event) for event in loose.events]

@@ -1,4 +1,6 @@
-"""The frontend's side of the KV plane: one SUB for every worker it knows, and a DEALER where a snapshot is wanted."""
+"""The frontend's side of the KV plane: one SUB for every worker it knows, and a DEALER where a
+snapshot is wanted.
+"""
 
 import asyncio
 import logging
@@ -13,7 +15,13 @@ import zmq
 from kv_events.index import RankBlocks
 from kv_events.rank_feed import FeedCounts, RankFeed
 from protocol.errors import ProtocolViolation
-from protocol.kv_stream import BlockBatch, SnapshotRequest, decode_batch, decode_snapshot, encode_message
+from protocol.kv_stream import (
+    BlockBatch,
+    SnapshotRequest,
+    decode_batch,
+    decode_snapshot,
+    encode_message,
+)
 from protocol.membership import KvSource
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
@@ -21,7 +29,9 @@ from protocol.transport.sockets import Socket, SocketPump, asking_dealer, requir
 log = logging.getLogger(__name__)
 
 SNAPSHOTS_HELD_MAX: Final = 2
-"""Snapshots kept unread, of a frame's largest size each; the others wait in the worker that sends them."""
+"""Snapshots kept unread, of a frame's largest size each; the others wait in the worker that sends
+them.
+"""
 
 TICK_S: Final = 0.25
 """How often feeds are told the time: as often as heartbeats come."""
@@ -49,7 +59,13 @@ class KvSubscriber:
         on_lag: gets the seconds from an engine's publishing of a batch to its being applied here.
     """
 
-    def __init__(self, context: "zmq.Context[Socket]", key: MeshKey | None, *, on_lag: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[Socket]",
+        key: MeshKey | None,
+        *,
+        on_lag: Callable[[float], None],
+    ) -> None:
         self.counts = FeedCounts()
         self.malformed = 0
         self._context = context
@@ -103,7 +119,9 @@ class KvSubscriber:
         self._pump.close()
 
     def _others_at(self, address: str) -> bool:
-        """Whether a followed source has this address: that of a worker which died, taken by the next one on its host."""
+        """Whether a followed source has this address: that of a worker which died, taken by the
+        next one on its host.
+        """
         return any(other.source.events == address for other in self._by_stream.values())
 
     def _on_batch(self, frames: list[bytes]) -> None:
@@ -125,7 +143,9 @@ class KvSubscriber:
         source = subscription.source
         if subscription.dealer is None:
             try:
-                dealer = asking_dealer(self._context, source.snapshots, self._key, answers_held_max=SNAPSHOTS_HELD_MAX)
+                dealer = asking_dealer(
+                    self._context, source.snapshots, self._key, answers_held_max=SNAPSHOTS_HELD_MAX
+                )
             except zmq.ZMQError as error:
                 log.warning("cannot ask %s for a snapshot: %s", source.snapshots, error)
                 return
@@ -133,11 +153,19 @@ class KvSubscriber:
         subscription.dealer.send(encode_message(SnapshotRequest(source.stream_id, dp_rank)))
 
     def _on_snapshot(self, subscription: Subscription, frames: list[bytes]) -> None:
-        """An answer. One that nobody asked for, or that is none, is the last: who sends such ones would send more."""
+        """An answer.
+
+        One that nobody asked for, or that is none, is the last: who sends such ones would send
+        more.
+        """
         try:
             snapshot = decode_snapshot(frames)
             feed = subscription.feeds.get(snapshot.dp_rank)
-            asked = snapshot.stream_id == subscription.source.stream_id and feed is not None and feed.asks
+            asked = (
+                snapshot.stream_id == subscription.source.stream_id
+                and feed is not None
+                and feed.asks
+            )
             if feed is not None and asked:
                 feed.on_snapshot(snapshot, self._loop.time())
         except ProtocolViolation as violation:
@@ -157,7 +185,8 @@ class KvSubscriber:
                 if subscription.dealer is not None and subscription.current:
                     _hang_up(subscription)
             except Exception:
-                log.exception("defect in the KV events from %s", subscription.source.events)  # the others are told the time
+                # the others are told the time
+                log.exception("defect in the KV events from %s", subscription.source.events)
 
     def _complain(self, violation: ProtocolViolation) -> None:
         self.malformed += 1

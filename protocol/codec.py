@@ -1,7 +1,9 @@
-"""Frames ↔ structs. One decoder per direction; whatever is no valid message raises ProtocolViolation, nothing else.
+"""Frames ↔ structs.
 
-The first frame begins with the version; behind it may follow the message's numbers (protocol.numbering). What does not fit into the second
-goes on in further ones.
+One decoder per direction; whatever is no valid message raises ProtocolViolation, nothing else.
+
+The first frame begins with the version; behind it may follow the message's numbers
+(protocol.numbering). What does not fit into the second goes on in further ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +13,30 @@ import msgspec
 
 from protocol.errors import ProtocolViolation
 from protocol.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, WIRE_VERSION
-from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
+from protocol.membership import (
+    AdapterList,
+    Draining,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Loading,
+    RelayHello,
+)
 from protocol.replies import FileChunk, StepBatch, Tokenized
 from protocol.requests import ToWorker
 
-ToFrontend = StepBatch | Heartbeat | Hello | AdapterList | RelayHello | Loading | Draining | Goodbye | FileChunk | Tokenized
+ToFrontend = (
+    StepBatch
+    | Heartbeat
+    | Hello
+    | AdapterList
+    | RelayHello
+    | Loading
+    | Draining
+    | Goodbye
+    | FileChunk
+    | Tokenized
+)
 
 MessageT = TypeVar("MessageT")
 
@@ -27,11 +48,20 @@ _decode_to_frontend = msgspec.msgpack.Decoder(ToFrontend).decode
 
 
 def encode(message: ToWorker | ToFrontend, head: bytes = WIRE_VERSION) -> list[bytes]:
-    """Frames of a message: [head, msgpack, ...]. The head is the version alone where messages are not numbered."""
+    """Frames of a message: [head, msgpack, ...].
+
+    The head is the version alone where messages are not numbered.
+    """
     packed = _encode(message)
     if len(packed) <= FRAME_BYTES_MAX:
         return [head, packed]
-    return [head, *(packed[start : start + FRAME_BYTES_MAX] for start in range(0, len(packed), FRAME_BYTES_MAX))]
+    return [
+        head,
+        *(
+            packed[start : start + FRAME_BYTES_MAX]
+            for start in range(0, len(packed), FRAME_BYTES_MAX)
+        ),
+    ]
 
 
 def decode_to_worker(frames: Sequence[bytes]) -> ToWorker:
@@ -57,10 +87,14 @@ def packed_in(frames: Sequence[bytes]) -> bytes:
     return frames[1] if len(frames) == _FRAMES else b"".join(frames[1:])
 
 
-def decode_frames(decode: Callable[[bytes], MessageT], frames: Sequence[bytes], receiver: str) -> MessageT:
+def decode_frames(
+    decode: Callable[[bytes], MessageT], frames: Sequence[bytes], receiver: str
+) -> MessageT:
     """The message in [head, msgpack, ...]. Raises ProtocolViolation for everything else."""
     if not _FRAMES <= len(frames) <= _FRAMES_MAX:
-        raise ProtocolViolation(f"a message has {_FRAMES} to {_FRAMES_MAX} frames, got {len(frames)}")
+        raise ProtocolViolation(
+            f"a message has {_FRAMES} to {_FRAMES_MAX} frames, got {len(frames)}"
+        )
     if frames[0][:1] != WIRE_VERSION:
         raise ProtocolViolation(f"wire version {frames[0][:8].hex()} is not {WIRE_VERSION.hex()}")
     try:

@@ -1,4 +1,6 @@
-"""Errors as OpenAI sends them: the one form of every HTTP answer that says no, a frontend's and a worker's."""
+"""Errors as OpenAI sends them: the one form of every HTTP answer that says no, a frontend's and a
+worker's.
+"""
 
 import msgspec
 
@@ -15,4 +17,13 @@ def error_status(error: MeshError) -> int:
 def error_body(error: MeshError) -> bytes:
     """`{"error": {message, type, param, code}}`."""
     kind = HTTP.get(type(error), (500, "server_error"))[1]
-    return _encode({"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}})
+    return _encode(
+        {
+            "error": {
+                "message": error.message,
+                "type": kind,
+                "param": error.param,
+                "code": error.code,
+            }
+        }
+    )

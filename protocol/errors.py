@@ -21,15 +21,19 @@
     ├── EngineFault               the engine refused or broke
     ├── NotConforming             the answer is not what its schema says
     ├── InternalFault             a defect of the frontend itself
-    └── ProtocolViolation         a peer sent bytes that are no message; never reaches a client as such
+    └── ProtocolViolation         a peer sent bytes that are no message; never reaches a client as
+    such
 
-A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `error_from_code` makes it an exception again.
+A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `error_from_code` makes
+it an exception again.
 """
 
 from typing import ClassVar, Final, Literal
 
 EXIT_CANNOT_START: Final = 3
-"""Exit code of a process that StartError ended, told apart from a crash so that a supervisor does not try again."""
+"""Exit code of a process that StartError ended, told apart from a crash so that a supervisor does
+not try again.
+"""
 
 
 class StartError(Exception):
@@ -37,7 +41,9 @@ class StartError(Exception):
 
 
 class MeshError(Exception):
-    """Root of the tree. `message` is written for the client: no path, address or stack trace belongs in it.
+    """Root of the tree.
+
+    `message` is written for the client: no path, address or stack trace belongs in it.
 
     Attributes:
         code: OpenAI's `error.code`, also the name of the leaf on the wire.
@@ -72,11 +78,17 @@ class ContextOverflow(InvalidRequest):
     code = "context_length_exceeded"
 
     @classmethod
-    def of(cls, *, prompt_tokens: int, max_tokens: int, context_length: int, param: str) -> "ContextOverflow":
+    def of(
+        cls, *, prompt_tokens: int, max_tokens: int, context_length: int, param: str
+    ) -> "ContextOverflow":
         """The error with both numbers in its text, as OpenAI words it."""
-        wanted = f"{prompt_tokens + max_tokens} tokens ({prompt_tokens} in the prompt, {max_tokens} in the completion)"
+        wanted = (
+            f"{prompt_tokens + max_tokens} tokens ({prompt_tokens} in the prompt, {max_tokens} "
+            "in the completion)"
+        )
         return cls(
-            f"This model's maximum context length is {context_length} tokens. However, you requested {wanted}."
+            f"This model's maximum context length is {context_length} tokens. However, you "
+            f"requested {wanted}."
             " Please reduce the length of the prompt or the completion.",
             param=param,
         )
@@ -95,7 +107,9 @@ class MethodNotAllowed(MeshError):
 
     code = "method_not_allowed"
 
-    def __init__(self, message: str, *, param: str | None = None, allowed: tuple[str, ...] = ("POST",)) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, allowed: tuple[str, ...] = ("POST",)
+    ) -> None:
         super().__init__(message, param=param)
         self.allow = ", ".join(sorted([*allowed, "OPTIONS"]))
 
@@ -146,17 +160,27 @@ class ShuttingDown(MeshError):
 
 
 LossCause = Literal["stopped", "died", "silent", "unhealthy", "restarted", "out_of_step"]
-"""Why a worker is one no longer: it left on purpose; its process or engine died; nothing was heard from it; its engine does not answer; it
-introduced itself anew; messages between us were lost."""
+"""Why a worker is one no longer: it left on purpose; its process or engine died; nothing was heard
+from it; its engine does not answer; it introduced itself anew; messages between us were lost.
+"""
 
 
 class WorkerLost(MeshError):
-    """Attributes: cause; bystander (the request was in the engine's queue and not near its turn)."""
+    """Attributes: cause; bystander (the request was in the engine's queue and not near its
+    turn).
+    """
 
     code = "worker_lost"
     retryable = True
 
-    def __init__(self, message: str, *, param: str | None = None, cause: LossCause = "stopped", bystander: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        cause: LossCause = "stopped",
+        bystander: bool = False,
+    ) -> None:
         super().__init__(message, param=param)
         self.cause: LossCause = cause
         self.bystander = bystander
@@ -206,11 +230,16 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     InternalFault: (500, "server_error"),
     ProtocolViolation: (500, "server_error"),
 }
-"""Leaf → (HTTP status, OpenAI `error.type`). Every leaf has a row (tests/unit/protocol/test_errors.py)."""
+"""Leaf → (HTTP status, OpenAI `error.type`).
+
+Every leaf has a row (tests/unit/protocol/test_errors.py).
+"""
 
 _BY_CODE: Final = {leaf.code: leaf for leaf in HTTP}
 
 
 def error_from_code(code: str, message: str, param: str | None = None) -> MeshError:
-    """The exception that a worker named; a code of a newer version than ours counts as an engine fault."""
+    """The exception that a worker named; a code of a newer version than ours counts as an engine
+    fault.
+    """
     return _BY_CODE.get(code, EngineFault)(message, param=param)

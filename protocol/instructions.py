@@ -1,4 +1,6 @@
-"""What instructs the model, messages of the system and of developers, told to templates that take it in few places only."""
+"""What instructs the model, messages of the system and of developers, told to templates that take
+it in few places only.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
@@ -24,8 +26,11 @@ class InstructionPlaces(NamedTuple):
     inline: bool = True
 
 
-def place_instructions(messages: Sequence[Mapping[str, Any]], places: InstructionPlaces) -> Sequence[Mapping[str, Any]]:
-    """The messages with their instructions where the template prints them: as they are, or all of them as one at the beginning.
+def place_instructions(
+    messages: Sequence[Mapping[str, Any]], places: InstructionPlaces
+) -> Sequence[Mapping[str, Any]]:
+    """The messages with their instructions where the template prints them: as they are, or all of
+    them as one at the beginning.
 
     Args:
         messages: with `content` a string or a list of text parts. None of them is changed.
@@ -43,15 +48,25 @@ def _told_by_system(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "role": "system"} if message.get("role") == "developer" else message
 
 
-def _as_one(messages: Sequence[Mapping[str, Any]], *, by_developers: bool) -> list[Mapping[str, Any]]:
+def _as_one(
+    messages: Sequence[Mapping[str, Any]], *, by_developers: bool
+) -> list[Mapping[str, Any]]:
     instructions = [message for message in messages if message.get("role") in INSTRUCTING]
     rest = [message for message in messages if message.get("role") not in INSTRUCTING]
-    developers_only = by_developers and all(message["role"] == "developer" for message in instructions)
+    developers_only = by_developers and all(
+        message["role"] == "developer" for message in instructions
+    )
     texts = [text for message in instructions for text in _texts(message.get("content")) if text]
-    return [{"role": "developer" if developers_only else "system", "content": _BETWEEN.join(texts)}, *rest]
+    return [
+        {"role": "developer" if developers_only else "system", "content": _BETWEEN.join(texts)},
+        *rest,
+    ]
 
 
 def _texts(content: Any) -> list[str]:
     if not isinstance(content, list):
         return [content or ""]
-    return [part if isinstance(part, str) else part.get("text", "") for part in cast("list[Any]", content)]
+    return [
+        part if isinstance(part, str) else part.get("text", "")
+        for part in cast("list[Any]", content)
+    ]

@@ -1,7 +1,9 @@
-"""The KV plane: what a worker publishes about its ranks' caches, and how a frontend that came late catches up. Add-only.
+"""The KV plane: what a worker publishes about its ranks' caches, and how a frontend that came late
+catches up. Add-only.
 
-Each rank's stream is numbered without gaps from 1. Block hashes (kv_events.hashing) travel as raw little-endian u64. A subscriber
-that misses a number asks for a snapshot; a lost tail shows by the latest number in the worker's heartbeat.
+Each rank's stream is numbered without gaps from 1. Block hashes (kv_events.hashing) travel as raw
+little-endian u64. A subscriber that misses a number asks for a snapshot; a lost tail shows by the
+latest number in the worker's heartbeat.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +20,10 @@ from protocol.packed import pack, unpack
 from protocol.requests import DpRank
 
 Medium = Literal[0, 1, 2]
-"""Where a block lies: 0 GPU memory, 1 host memory, 2 disk or a pool outside the host. The slower ones count for less."""
+"""Where a block lies: 0 GPU memory, 1 host memory, 2 disk or a pool outside the host.
+
+The slower ones count for less.
+"""
 
 GPU: Final = 0
 HOST: Final = 1

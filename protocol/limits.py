@@ -9,24 +9,33 @@ WIRE_VERSION: Final = b"\x01"
 """First byte of every message. What bears another version is dropped and counted."""
 
 REQUEST_ID_CHARS: Final = 32
-"""Request ids are 32 hex digits: SGLang aborts by prefix, so ids must not be prefixes of each other."""
+"""Request ids are 32 hex digits: SGLang aborts by prefix, so ids must not be prefixes of each
+other.
+"""
 
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""A 45 MB HTTP body (the default cap) of one-character tokens is 45 M ids only in theory; the longest context
-served today is 10 M tokens = 40 MB of u32."""
+"""A 45 MB HTTP body (the default cap) of one-character tokens is 45 M ids only in theory; the
+longest context served today is 10 M tokens = 40 MB of u32.
+"""
 
 FRAME_BYTES_MAX: Final = 64 * 1024
-"""Larger messages travel in several frames: a bound socket takes a frame before it knows from whom. libzmq drops a peer that sends
-more (MAXMSGSIZE)."""
+"""Larger messages travel in several frames: a bound socket takes a frame before it knows from whom.
+libzmq drops a peer that sends more (MAXMSGSIZE).
+"""
 
 CURVE_BYTES: Final = 64
 """What encryption adds to a frame is less."""
 
 MESSAGES_QUEUED_MAX: Final = 16_384
-"""High-water mark of each mesh socket. Credits keep well below it; reaching it is an alarm, not flow control."""
+"""High-water mark of each mesh socket.
+
+Credits keep well below it; reaching it is an alarm, not flow control.
+"""
 
 MESSAGES_PER_TURN_MAX: Final = 256
-"""Messages taken from a socket in one loop turn, so that a flood of them cannot starve HTTP or heartbeats."""
+"""Messages taken from a socket in one loop turn, so that a flood of them cannot starve HTTP or
+heartbeats.
+"""
 
 NAME_CHARS_MAX: Final = 256
 """Model names, worker ids and other labels that a peer supplies."""
@@ -56,13 +65,18 @@ STOP_CHARS_MAX: Final = 1_024
 """Length of one stop string. It bounds the text held back."""
 
 STOPS_CHARS_MAX: Final = 4_096
-"""Characters of all stop strings of a request: a step of the search shifts as many bits, and each distinct one takes half a kilobyte."""
+"""Characters of all stop strings of a request: a step of the search shifts as many bits, and each
+distinct one takes half a kilobyte.
+"""
 
 TOP_LOGPROBS_MAX: Final = 20
 """Alternatives told of each token; OpenAI's bound."""
 
 GRAMMAR_BYTES_MAX: Final = 256 * 1024
-"""A JSON schema, regular expression or grammar. The largest published function schemas have some 100 kB."""
+"""A JSON schema, regular expression or grammar.
+
+The largest published function schemas have some 100 kB.
+"""
 
 CUSTOM_PARAMS_MAX: Final = 64
 """Entries of custom_params at its root."""
@@ -74,11 +88,17 @@ ADAPTERS_MAX: Final = 1_024
 """LoRA adapters of one worker; their names travel together."""
 
 CREDIT_REQUESTS_MAX: Final = 4_096
-"""Unfinished requests that a worker grants one frontend. SGLang may report more running ones than its cache could ever hold; a
-quarter of the mesh socket's high-water mark keeps credit, not the socket, the bound that is met first."""
+"""Unfinished requests that a worker grants one frontend.
+
+SGLang may report more running ones than its cache could ever hold; a quarter of the mesh socket's
+high-water mark keeps credit, not the socket, the bound that is met first.
+"""
 
 PRIORITY_MAX: Final = 100
-"""Of a client's requests, above and below 0; what is beyond counts as this. Engines keep figures by priority, so the levels are counted."""
+"""Of a client's requests, above and below 0; what is beyond counts as this.
+
+Engines keep figures by priority, so the levels are counted.
+"""
 
 MOVED_PRIORITY: Final = PRIORITY_MAX + 1
 """Of an answer that goes on where its worker was lost: before all who are not being served yet."""
@@ -90,7 +110,11 @@ HEARTBEAT_INTERVAL_S: Final = 0.25
 """Both directions. Four are missed before anything is concluded."""
 
 WORKER_SILENT_S_MAX: Final = 1.5
-"""A worker that has sent nothing for this long gets no new work and its requests are given up (design: a hang is seen in 3 s)."""
+"""A worker that has sent nothing for this long gets no new work and its requests are given up
+(design: a hang is seen in 3 s).
+"""
 
 FRONTEND_SILENT_S_MAX: Final = 4.0
-"""A frontend that has sent nothing for this long has its requests aborted by the worker (design: within 5 s)."""
+"""A frontend that has sent nothing for this long has its requests aborted by the worker (design:
+within 5 s).
+"""

@@ -1,4 +1,7 @@
-"""Worker → frontend, about the worker itself: who it is, what it serves, how loaded it is. Add-only."""
+"""Worker → frontend, about the worker itself: who it is, what it serves, how loaded it is.
+
+Add-only.
+"""
 
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -22,7 +25,10 @@ StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Role = Literal["decode", "embedding"]
 """What a worker's engine is for: to generate text, or to make vectors of it."""
 
-AdapterNames = Annotated[list[Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]], Meta(max_length=ADAPTERS_MAX)]
+AdapterNames = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]],
+    Meta(max_length=ADAPTERS_MAX),
+]
 Sha256Hex = Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 
@@ -46,7 +52,10 @@ class SamplingDefaults(Struct, frozen=True, omit_defaults=True):
 
 
 class ModelCard(Struct, frozen=True, omit_defaults=True):
-    """What a frontend must know to serve a model. Workers of one model name must agree on `digest`."""
+    """What a frontend must know to serve a model.
+
+    Workers of one model name must agree on `digest`.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
     context_length: Positive
@@ -64,18 +73,24 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     reasoning_parser: Name = ""
     """SGLang's parser of thinking; empty: none."""
     tokenizes: bool = False
-    """Workers make tokens of prompts (Tokenize) and text of tokens (Reading); `files` has PIECES_FILE instead of a tokenizer."""
+    """Workers make tokens of prompts (Tokenize) and text of tokens (Reading); `files` has
+    PIECES_FILE instead of a tokenizer.
+    """
     embedding_dimensions: Count = 0
     """Of the vectors that the model makes; 0 where it makes none."""
     cross_encoder: bool = False
-    """The model reads two texts together and says how well they match: its vectors have that one number."""
+    """The model reads two texts together and says how well they match: its vectors have that one
+    number.
+    """
     bounds_thinking: bool = False
     """Requests may say how many tokens of thinking there may be, in `Sampling.custom_params`."""
 
     @property
     def digest(self) -> str:
         """Hash of all that changes answers: everything but the time of creation."""
-        return sha256(msgspec.msgpack.encode(msgspec.structs.replace(self, created_unix_s=0))).hexdigest()
+        return sha256(
+            msgspec.msgpack.encode(msgspec.structs.replace(self, created_unix_s=0))
+        ).hexdigest()
 
 
 class Capacity(Struct, frozen=True, omit_defaults=True):
@@ -90,17 +105,24 @@ class Capacity(Struct, frozen=True, omit_defaults=True):
     slow_kv_tokens: Count = 0
     """Further KV-cache tokens of each rank in host memory and on disk."""
     block_size_tokens: Positive = 64
-    """Tokens of a router block, a multiple of the page size: the unit in which cached prefixes are told and matched."""
+    """Tokens of a router block, a multiple of the page size: the unit in which cached prefixes are
+    told and matched.
+    """
     prefill_step_tokens: Positive = 8_192
     """Prompt tokens that each rank computes in one step at most."""
     requests_queued_max: Positive | None = None
-    """Requests that may wait in each rank's own queue before it refuses one; None: no bound but the credit."""
+    """Requests that may wait in each rank's own queue before it refuses one; None: no bound but the
+    credit.
+    """
     orders_by_priority: bool = False
     """The engine's own queue is in the order of priorities, and of arrival among equal ones."""
 
 
 class KvSource(Struct, frozen=True, omit_defaults=True):
-    """Where a range of a worker's ranks publishes its KV events (protocol.kv_stream). One per node of an engine."""
+    """Where a range of a worker's ranks publishes its KV events (protocol.kv_stream).
+
+    One per node of an engine.
+    """
 
     stream_id: StreamId
     events: Name
@@ -121,7 +143,9 @@ class RankLoad(Struct, frozen=True, array_like=True, omit_defaults=True):
     waiting_uncached_tokens: Count = 0
     """Prompt tokens that wait to be computed."""
     kv_number: Count = 0
-    """Latest number of the rank's KV stream (protocol.kv_stream); 0 before the first, and where there is none."""
+    """Latest number of the rank's KV stream (protocol.kv_stream); 0 before the first, and where
+    there is none.
+    """
 
 
 class Loading(Struct, frozen=True, tag="loading"):
@@ -138,7 +162,9 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
 
     worker_id: Name
     epoch: int
-    """Random per process: tells a reconnect of the same process from a restart under the same id."""
+    """Random per process: tells a reconnect of the same process from a restart under the same
+    id.
+    """
     role: Role
     endpoint: Name
     """dyn://namespace.component.endpoint"""
@@ -153,18 +179,24 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     adapters: AdapterNames = []
     """LoRA adapters that requests may name."""
     way: Count = 0
-    """Which of the worker's connections this is, from 1: it may reach one frontend over several. 0: it does not say."""
+    """Which of the worker's connections this is, from 1: it may reach one frontend over several. 0:
+    it does not say.
+    """
 
 
 class AdapterList(Struct, frozen=True, tag="adapters"):
-    """The LoRA adapters that requests may name from here on: all of them, whenever one comes or goes."""
+    """The LoRA adapters that requests may name from here on: all of them, whenever one comes or
+    goes.
+    """
 
     names: AdapterNames
 
 
 class RelayHello(Struct, frozen=True, tag="relay_hello", omit_defaults=True):
-    """First message of a node that runs some ranks of an engine whose requests another node takes. Heartbeats follow, with the numbers
-    of its ranks' streams and no load."""
+    """First message of a node that runs some ranks of an engine whose requests another node takes.
+
+    Heartbeats follow, with the numbers of its ranks' streams and no load.
+    """
 
     worker_id: Name
     """Of the worker on the node that takes the requests."""
@@ -199,7 +231,9 @@ class Heartbeat(Struct, frozen=True, tag="heartbeat", omit_defaults=True):
     unhealthy: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
     """Why the worker should get no work, in words; empty while its engine answers."""
     others_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
-    """Of the worker's requests, the share that came from other frontends than the one this is told to."""
+    """Of the worker's requests, the share that came from other frontends than the one this is told
+    to.
+    """
 
 
 class Draining(Struct, frozen=True, tag="draining"):

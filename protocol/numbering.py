@@ -1,12 +1,14 @@
-"""Numbers on the messages of one connection, so that neither side acts on a lost, repeated or late one.
+"""Numbers on the messages of one connection, so that neither side acts on a lost, repeated or late
+one.
 
-ZMQ loses messages only where a queue is full or a connection breaks, and says nothing then. A worker's Hello begins a session of its
-connection; from then on each side numbers what it sends from 1, without holes. Both send heartbeats, so a lost message shows within one of
-them, and then the session is over: the worker introduces itself anew and what ran is moved. Messages of a session that is over, such as
-the tokens of a worker that woke up, are known as such and dropped.
+ZMQ loses messages only where a queue is full or a connection breaks, and says nothing then. A
+worker's Hello begins a session of its connection; from then on each side numbers what it sends from
+1, without holes. Both send heartbeats, so a lost message shows within one of them, and then the
+session is over: the worker introduces itself anew and what ran is moved. Messages of a session that
+is over, such as the tokens of a worker that woke up, are known as such and dropped.
 
-Source: sequence numbers and epochs as in TCP and in Raft's terms; there is no retransmission, since a session that lost something is cheap
-to replace.
+Source: sequence numbers and epochs as in TCP and in Raft's terms; there is no retransmission, since
+a session that lost something is cheap to replace.
 """
 
 import struct
@@ -17,7 +19,9 @@ from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
 
 UNNUMBERED: Final = 0
-"""Session of messages outside of any: HelloWanted, Loading, and all that nodes say who only relay KV events."""
+"""Session of messages outside of any: HelloWanted, Loading, and all that nodes say who only relay
+KV events.
+"""
 
 _HEAD: Final = struct.Struct("<cIQ")
 """Version, session, number. A connection that begins a session a second has 136 years of them."""
@@ -32,7 +36,10 @@ class Arrival(Enum):
 
 
 class Numbering:
-    """Both directions of one connection during one session. Synchronous and small: a worker holds one per frontend and back."""
+    """Both directions of one connection during one session.
+
+    Synchronous and small: a worker holds one per frontend and back.
+    """
 
     __slots__ = ("_received", "_sent", "session")
 
@@ -43,7 +50,9 @@ class Numbering:
 
     def head(self) -> bytes:
         """First frame of the message that is sent next."""
-        return _HEAD.pack(WIRE_VERSION, self.session, self._sent + 1) if self.session else WIRE_VERSION
+        return (
+            _HEAD.pack(WIRE_VERSION, self.session, self._sent + 1) if self.session else WIRE_VERSION
+        )
 
     def note_sent(self) -> None:
         """It was sent: what finds no room does not use up a number."""

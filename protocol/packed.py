@@ -30,7 +30,9 @@ def unpack(typecode: Literal["I", "Q"], packed: bytes) -> Sequence[int]:
     """
     numbers = array(typecode)
     if len(packed) % numbers.itemsize:
-        raise ProtocolViolation(f"numbers take {numbers.itemsize} bytes each, got {len(packed)} bytes")
+        raise ProtocolViolation(
+            f"numbers take {numbers.itemsize} bytes each, got {len(packed)} bytes"
+        )
     numbers.frombytes(packed)
     if _BIG_ENDIAN:
         numbers.byteswap()

@@ -14,8 +14,8 @@ PARTS_MAX: Final = 2**16
 class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):
     """The engine is done with the request.
 
-    `reason` is "stop" for an end-of-sequence or stop token, "length" for max_new_tokens or the context's end,
-    "abort" when someone asked for it.
+    `reason` is "stop" for an end-of-sequence or stop token, "length" for max_new_tokens or the
+    context's end, "abort" when someone asked for it.
     """
 
     reason: Literal["stop", "length", "abort"]
@@ -60,7 +60,10 @@ class Reasoning(Struct, frozen=True, tag="think", array_like=True):
 
 
 class ToolCall(Struct, frozen=True, tag="call", array_like=True, omit_defaults=True):
-    """A piece of a tool call. Its first piece bears id and name; the arguments of all pieces together are JSON."""
+    """A piece of a tool call.
+
+    Its first piece bears id and name; the arguments of all pieces together are JSON.
+    """
 
     index: int
     """Which call of the answer, from 0."""
@@ -73,7 +76,10 @@ Part = Content | Reasoning | ToolCall
 
 
 class Logprobs(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """Log probabilities of n tokens. NaN where there is none, as for the first token of a prompt."""
+    """Log probabilities of n tokens.
+
+    NaN where there is none, as for the first token of a prompt.
+    """
 
     chosen: bytes
     """float32, little-endian, shape [n]."""
@@ -89,13 +95,17 @@ class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
     """What comes beside the tokens where it was asked for."""
 
     parts: Annotated[list[Part], Meta(max_length=PARTS_MAX)] = []
-    """What a Reading made of these tokens and those before them: all that has come of them so far."""
+    """What a Reading made of these tokens and those before them: all that has come of them so
+    far.
+    """
     logprobs: Logprobs | None = None
     """Of the Delta's tokens."""
     prompt_logprobs: Logprobs | None = None
     """Of the prompt's tokens, once."""
     cached_tokens: Count | None = None
-    """With the first token, if there are any: as Finished has them, for an answer that its reader ends."""
+    """With the first token, if there are any: as Finished has them, for an answer that its reader
+    ends.
+    """
 
 
 class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -103,7 +113,9 @@ class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
 
     request_id: RequestId
     start: int
-    """Position of the first of `token_ids` in the output, from 0: equals the number of output tokens sent before."""
+    """Position of the first of `token_ids` in the output, from 0: equals the number of output
+    tokens sent before.
+    """
     token_ids: bytes
     """Little-endian u32; may be empty when `end` is set."""
     end: Finished | Failed | Embedded | None = None
@@ -120,17 +132,26 @@ def joined(first: Delta, second: Delta) -> Delta:
             first.extras.prompt_logprobs or second.extras.prompt_logprobs,
             first.extras.cached_tokens,
         )
-    return Delta(first.request_id, first.start, first.token_ids + second.token_ids, second.end, extras)
+    return Delta(
+        first.request_id, first.start, first.token_ids + second.token_ids, second.end, extras
+    )
 
 
 def _joined_logprobs(first: Logprobs | None, second: Logprobs | None) -> Logprobs | None:
     if first is None or second is None:
         return first or second
-    return Logprobs(first.chosen + second.chosen, first.top, first.top_ids + second.top_ids, first.top_values + second.top_values)
+    return Logprobs(
+        first.chosen + second.chosen,
+        first.top,
+        first.top_ids + second.top_ids,
+        first.top_values + second.top_values,
+    )
 
 
 class StepBatch(Struct, frozen=True, tag="step"):
-    """Every request of one frontend that moved in one engine step: one message a step, not one a token."""
+    """Every request of one frontend that moved in one engine step: one message a step, not one a
+    token.
+    """
 
     deltas: list[Delta]
 
@@ -141,7 +162,9 @@ class Tokenized(Struct, frozen=True, tag="tokenized", omit_defaults=True):
     query_id: RequestId
     token_ids: bytes = b""
     """The prompt, little-endian u32."""
-    stops: Annotated[list[Annotated[str, Meta(max_length=STOP_CHARS_MAX)]], Meta(max_length=STOPS_MAX)] = []
+    stops: Annotated[
+        list[Annotated[str, Meta(max_length=STOP_CHARS_MAX)]], Meta(max_length=STOPS_MAX)
+    ] = []
     """Strings at which the engine's template wants an answer to this chat to end."""
     failed: Failed | None = None
 

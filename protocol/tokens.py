@@ -1,4 +1,6 @@
-"""Token ids as raw little-endian u32 bytes: 131,072 ids decode in 72 µs against 5,281 µs as a msgpack list."""
+"""Token ids as raw little-endian u32 bytes: 131,072 ids decode in 72 µs against 5,281 µs as a
+msgpack list.
+"""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,8 @@
 """Ranges of free TCP ports that the tests and benchmarks of a host do not take from each other.
 
-Whoever binds a port does so long after it was chosen, so being free now is not enough: each range is held by a lock on a file for
-as long as the process lives. Another program may still take a port meanwhile; what wants it then fails to start and says so.
+Whoever binds a port does so long after it was chosen, so being free now is not enough: each range
+is held by a lock on a file for as long as the process lives. Another program may still take a port
+meanwhile; what wants it then fails to start and says so.
 """
 
 import fcntl
@@ -20,7 +21,9 @@ LAST_PORT: Final = 32_000
 """Below the ports that Linux gives to outgoing connections (32768 and up)."""
 
 SLOT_PORTS: Final = 16
-"""Ports behind one lock: as many as SGLang's nodes take behind the one where they meet, and more."""
+"""Ports behind one lock: as many as SGLang's nodes take behind the one where they meet, and
+more.
+"""
 
 _TRIES_MAX: Final = 200
 """Of 750 slots; a host where so many are taken has other troubles."""
@@ -35,19 +38,28 @@ def reserve_ports(count: int) -> int:
     slots = -(-count // SLOT_PORTS)
     starts = range(FIRST_PORT, LAST_PORT - slots * SLOT_PORTS + 1, SLOT_PORTS)
     for start in SystemRandom().sample(starts, min(_TRIES_MAX, len(starts))):
-        if _lock([start + slot * SLOT_PORTS for slot in range(slots)]) and all(_is_free(port) for port in range(start, start + count)):
+        if _lock([start + slot * SLOT_PORTS for slot in range(slots)]) and all(
+            _is_free(port) for port in range(start, start + count)
+        ):
             return start
     raise StartError(f"found no {count} free ports in a row between {FIRST_PORT} and {LAST_PORT}")
 
 
 def _lock(starts: list[int]) -> bool:
-    """Lock every slot, or none. A lock's descriptor is left open on purpose: the kernel releases it with the process."""
+    """Lock every slot, or none.
+
+    A lock's descriptor is left open on purpose: the kernel releases it with the process.
+    """
     directory = Path(tempfile.gettempdir()) / f"kvmesh-ports-{os.getuid()}"
     held: list[int] = []
     for start in starts:
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
-            held.append(descriptor := os.open(directory / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            held.append(
+                descriptor := os.open(
+                    directory / str(start), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                )
+            )
         except OSError as error:
             raise StartError(f"cannot reserve ports in {directory}: {error.strerror}") from None
         try:

@@ -55,15 +55,21 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    settings, engine_argv = parse_known_settings(WorkerSettings, argv, prog=_PROG, config_flag=_CONFIG_FLAG, add_help=False)
+    settings, engine_argv = parse_known_settings(
+        WorkerSettings, argv, prog=_PROG, config_flag=_CONFIG_FLAG, add_help=False
+    )
     if {"-h", "--help"}.intersection(engine_argv):
-        print(settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG), _engine_help(settings.engine), sep="\n")  # noqa: T201
+        print(
+            settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG),
+            _engine_help(settings.engine),
+            sep="\n",
+        )  # noqa: T201
         return 0
     log_to_stderr(settings.log_level)
     require_own_packages()
     raise_open_files()
-    # While the engine blocks this thread no handler of the loop could run; a signal ends the process there and then, and
-    # the kernel ends the engine's children with it.
+    # While the engine blocks this thread no handler of the loop could run; a signal ends the
+    # process there and then, and the kernel ends the engine's children with it.
     for number in STOP_SIGNALS:
         signal.signal(number, _end_now if os.getpid() == 1 else signal.SIG_DFL)
     board = Board(settings.worker_id or _default_worker_id(engine_argv), time.monotonic)
@@ -77,17 +83,24 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _end_now(number: int, _frame: object) -> None:
-    """In place of SIG_DFL for the first process of a container, which the kernel spares those signals that it has no handler for."""
+    """In place of SIG_DFL for the first process of a container, which the kernel spares those
+    signals that it has no handler for.
+    """
     os._exit(128 + number)
 
 
-async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Board, controls: Controls) -> int:
+async def _serve(
+    settings: WorkerSettings, engine_argv: Sequence[str], board: Board, controls: Controls
+) -> int:
     health = _health_settings(settings)
     addresses, key = AddressBook(settings.frontend), MeshKey.from_file(settings.mesh_key_file)
     for address in settings.frontend:
         require_key(address, key)  # now, and not when an engine has been loading for ten minutes
     departure = Departure(
-        DrainLimits(timeout_s=settings.graceful_shutdown_timeout_secs, grace_s=settings.graceful_shutdown_grace_period_secs)
+        DrainLimits(
+            timeout_s=settings.graceful_shutdown_timeout_secs,
+            grace_s=settings.graceful_shutdown_grace_period_secs,
+        )
     )
     server = WorkerServer(
         _engine(settings, engine_argv, key),
@@ -96,7 +109,9 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Bo
         addresses=addresses,
         endpoint=settings.endpoint,
         key=key,
-        kv=KvSettings(block_size_tokens=settings.kv_block_size, host=settings.kv_host, port=settings.kv_port),
+        kv=KvSettings(
+            block_size_tokens=settings.kv_block_size, host=settings.kv_host, port=settings.kv_port
+        ),
         health=health,
         departure=departure,
         board=board,
@@ -111,13 +126,19 @@ async def _serve(settings: WorkerSettings, engine_argv: Sequence[str], board: Bo
 def _health_settings(settings: WorkerSettings) -> HealthSettings:
     return HealthSettings(
         enabled=settings.health_check_enabled,
-        limits=HealthLimits(idle_silence_s=settings.canary_wait_time, answer_s=settings.health_check_request_timeout),
+        limits=HealthLimits(
+            idle_silence_s=settings.canary_wait_time, answer_s=settings.health_check_request_timeout
+        ),
         canary=read_canary_fields(settings.health_check_payload),
     )
 
 
-def _system_server(settings: WorkerSettings, board: Board, controls: Controls) -> SystemServer | None:
-    """Running already, so that it can tell that the engine is loading; None where it is not wanted."""
+def _system_server(
+    settings: WorkerSettings, board: Board, controls: Controls
+) -> SystemServer | None:
+    """Running already, so that it can tell that the engine is loading; None where it is not
+    wanted.
+    """
     if settings.system_port < 0:
         return None
     pages = SystemPages(
@@ -125,7 +146,11 @@ def _system_server(settings: WorkerSettings, board: Board, controls: Controls) -
         controls,
         live_path=settings.system_live_path,
         health_path=settings.system_health_path,
-        this_host_only=is_local(f"tcp://[{settings.system_host}]:0" if ":" in settings.system_host else f"tcp://{settings.system_host}:0"),
+        this_host_only=is_local(
+            f"tcp://[{settings.system_host}]:0"
+            if ":" in settings.system_host
+            else f"tcp://{settings.system_host}:0"
+        ),
     )
     server = SystemServer(pages, host=settings.system_host, port=settings.system_port)
     server.start()
@@ -154,16 +179,25 @@ def _engine(settings: WorkerSettings, argv: Sequence[str], key: MeshKey | None =
         argv = [*argv, _CHAT_TEMPLATE, str(template)]
     if settings.engine == "sim":
         if settings.use_sglang_tokenizer:
-            raise StartError("--use-sglang-tokenizer is for SGLang: the simulated engine has no tokenizer")
+            raise StartError(
+                "--use-sglang-tokenizer is for SGLang: the simulated engine has no tokenizer"
+            )
         if settings.dyn_tool_call_parser or settings.dyn_reasoning_parser:
-            raise StartError("the simulated engine has no parsers: leave --dyn-tool-call-parser and --dyn-reasoning-parser out")
+            raise StartError(
+                "the simulated engine has no parsers: leave --dyn-tool-call-parser and "
+                "--dyn-reasoning-parser out"
+            )
         from workers.sim.engine import SimEngine  # noqa: PLC0415
 
         return SimEngine.from_argv(argv, kv_events=settings.kv_events)
     check_model_path(_model_options(argv).model_path or "")
-    # A host that was set up for frontends alone has neither SGLang nor what our modules for it import.
+    # A host that was set up for frontends alone has neither SGLang nor what our modules for it
+    # import.
     if find_spec("sglang") is None:
-        raise StartError("SGLang is not installed here, only what a frontend needs: pip install '.[sglang]', or make setup on a CPU host")
+        raise StartError(
+            "SGLang is not installed here, only what a frontend needs: pip install "
+            "'.[sglang]', or make setup on a CPU host"
+        )
     from workers.sglang.engine import SglangEngine  # noqa: PLC0415 - imports torch
 
     # SGLang has flags for these, and with the same words; one flag sets both.
@@ -173,7 +207,12 @@ def _engine(settings: WorkerSettings, argv: Sequence[str], key: MeshKey | None =
         "--reasoning-parser": settings.dyn_reasoning_parser,
     }
     flags = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
-    return SglangEngine.from_argv([*argv, *flags], kv_events=settings.kv_events, tokenizes=settings.use_sglang_tokenizer, key=key)
+    return SglangEngine.from_argv(
+        [*argv, *flags],
+        kv_events=settings.kv_events,
+        tokenizes=settings.use_sglang_tokenizer,
+        key=key,
+    )
 
 
 def _engine_help(kind: str) -> str:

@@ -13,29 +13,40 @@ from protocol.replies import Delta, Failed
 from protocol.requests import Work
 
 Deliver = Callable[[Sequence[Delta]], None]
-"""Called on the event loop, once per engine step, with every request that moved in it. Must not block."""
+"""Called on the event loop, once per engine step, with every request that moved in it.
+
+Must not block.
+"""
 
 OnDeath = Callable[[str], None]
-"""Called on the event loop, at most once, when the engine has ended though nobody asked it to, with the reason in one line. Nothing is
-delivered for what ran; `kill` is what is left to do."""
+"""Called on the event loop, at most once, when the engine has ended though nobody asked it to, with
+the reason in one line. Nothing is delivered for what ran; `kill` is what is left to do.
+"""
 
 NO_DEADLINE_UNIX_MS: Final = 4_102_444_800_000
-"""The year 2100: of a worker's own requests, which whoever sent them gives up by a clock of its own."""
+"""The year 2100: of a worker's own requests, which whoever sent them gives up by a clock of its
+own.
+"""
 
 BROKEN: Final = Failed(code=EngineFault.code, message="The worker failed on this request.")
 """The end of a request at which something raised that should not have. The log says what."""
 
 CANARY_PREFIX: Final = "HEALTH_CHECK"
-"""A request whose id begins with this is a canary: it asks its rank for a sign of life and is nobody's request.
+"""A request whose id begins with this is a canary: it asks its rank for a sign of life and is
+nobody's request.
 
-An idle rank runs it like any other. A busy one answers it after its next step without running it, so that it never waits behind
-real work, and ends it as "abort". Aborting it ends it at once, whatever its rank does, since it is aborted when nothing came.
-The prefix is SGLang's own (sglang.srt.constants), whose schedulers behave so.
+An idle rank runs it like any other. A busy one answers it after its next step without running it,
+so that it never waits behind real work, and ends it as "abort". Aborting it ends it at once,
+whatever its rank does, since it is aborted when nothing came. The prefix is SGLang's own
+(sglang.srt.constants), whose schedulers behave so.
 """
 
 
 class AdapterLoader(Protocol):
-    """The LoRA adapters of an engine that takes them while it runs. Called from the engine's loop, one change at a time."""
+    """The LoRA adapters of an engine that takes them while it runs.
+
+    Called from the engine's loop, one change at a time.
+    """
 
     def names(self) -> list[str]:
         """What requests may name."""
@@ -57,14 +68,18 @@ class AdapterLoader(Protocol):
 
 
 class PromptMaker(Protocol):
-    """The tokenizer and the chat template of an engine, for frontends that have neither. Called in a thread, one prompt at a time."""
+    """The tokenizer and the chat template of an engine, for frontends that have neither.
+
+    Called in a thread, one prompt at a time.
+    """
 
     def of_text(self, text: str, *, add_special_tokens: bool) -> bytes:
         """Token ids of a text, packed u32."""
         ...
 
     def of_chat(self, chat: bytes) -> tuple[bytes, list[str]]:
-        """Token ids of a chat request in JSON, packed u32, and strings at which the template wants its answer to end.
+        """Token ids of a chat request in JSON, packed u32, and strings at which the template wants
+        its answer to end.
 
         Raises:
             InvalidRequest: the template refuses the messages.
@@ -92,7 +107,9 @@ class EngineFacts(Struct, frozen=True):
 
 
 class FollowerFacts(Struct, frozen=True):
-    """What a node has that runs some ranks of an engine whose requests another node takes: nothing but KV events to relay."""
+    """What a node has that runs some ranks of an engine whose requests another node takes: nothing
+    but KV events to relay.
+    """
 
     page_size_tokens: int
     kv_streams: Sequence[StreamAddress]
@@ -102,12 +119,13 @@ class FollowerFacts(Struct, frozen=True):
 class Engine(Protocol):
     """One engine instance, possibly of several data-parallel ranks.
 
-    Every submitted request ends with exactly one Delta whose `end` is set: finished, aborted or failed.
-    The positions (`start`) of a request's deltas are gapless from 0.
+    Every submitted request ends with exactly one Delta whose `end` is set: finished, aborted or
+    failed. The positions (`start`) of a request's deltas are gapless from 0.
     """
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
-        """Bring the engine up; return when it can take requests, or when it serves those that another node takes.
+        """Bring the engine up; return when it can take requests, or when it serves those that
+        another node takes.
 
         What dies while it starts is a StartError; `on_death` is for later.
 
@@ -117,7 +135,10 @@ class Engine(Protocol):
         ...
 
     def submit(self, request: Work) -> None:
-        """Take a request and return at once. A request the engine refuses ends with a Failed delta, not an exception."""
+        """Take a request and return at once.
+
+        A request the engine refuses ends with a Failed delta, not an exception.
+        """
 
     def abort(self, request_id: str) -> None:
         """Stop a request at any stage; unknown and finished ids are ignored."""
@@ -130,4 +151,7 @@ class Engine(Protocol):
         """End the engine and every process it started, letting them give back what they hold."""
 
     async def kill(self) -> None:
-        """End them now: the engine is dead, or there is no time. Also while `stop` is under way, and more than once."""
+        """End them now: the engine is dead, or there is no time.
+
+        Also while `stop` is under way, and more than once.
+        """

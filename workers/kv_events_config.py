@@ -1,4 +1,6 @@
-"""SGLang's --kv-events-config: what the worker sets where the user gave none, and where each rank then publishes."""
+"""SGLang's --kv-events-config: what the worker sets where the user gave none, and where each rank
+then publishes.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal
@@ -17,12 +19,17 @@ _IPC: Final = "ipc://"
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")  # noqa: S104 - read, not bound
 
 REPLAY_BATCHES: Final = 2_000
-"""Batches that a scheduler keeps for replays. The relay is on its host and asks within a second, so this is a minute of reserve; SGLang's
-own 10,000 would be some 250 MB of prompts of 8k tokens."""
+"""Batches that a scheduler keeps for replays.
+
+The relay is on its host and asks within a second, so this is a minute of reserve; SGLang's own
+10,000 would be some 250 MB of prompts of 8k tokens.
+"""
 
 
 class KvEventsConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The fields of SGLang 0.5.23, under its names and with its defaults (srt/disaggregation/kv_events.py, KVEventsConfig)."""
+    """The fields of SGLang 0.5.23, under its names and with its defaults
+    (srt/disaggregation/kv_events.py, KVEventsConfig).
+    """
 
     publisher: Literal["null", "zmq"] = "null"
     endpoint: str = "tcp://*:5557"
@@ -40,9 +47,11 @@ class KvEventsConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
 
 def with_events(given: str | None) -> str:
-    """The configuration to start an engine with: the user's, or one on sockets that only this user reaches, since events are prompts.
+    """The configuration to start an engine with: the user's, or one on sockets that only this user
+    reaches, since events are prompts.
 
-    A user's configuration without a replay endpoint gets one, since a gap would otherwise cost all that is known of a rank.
+    A user's configuration without a replay endpoint gets one, since a gap would otherwise cost all
+    that is known of a rank.
 
     Raises:
         StartError: the user's is malformed, or there is no directory for sockets.
@@ -89,32 +98,54 @@ def stream_addresses(config: KvEventsConfig, dp_ranks: Sequence[int]) -> list[St
     host = config.endpoint.partition("://")[2].rpartition(":")[0]
     binds_unasked = config.endpoint.startswith(_IPC) or host in _WILDCARDS or "::" in host
     if config.bind is False or (config.bind is None and not binds_unasked):
-        raise StartError(f'--kv-events-config: SGLang would connect to {config.endpoint} instead of binding it; add "bind": true')
+        raise StartError(
+            f"--kv-events-config: SGLang would connect to {config.endpoint} instead of "
+            'binding it; add "bind": true'
+        )
     return [
-        StreamAddress(rank, of_rank(config.endpoint, rank), config.replay_endpoint and of_rank(config.replay_endpoint, rank))
+        StreamAddress(
+            rank,
+            of_rank(config.endpoint, rank),
+            config.replay_endpoint and of_rank(config.replay_endpoint, rank),
+        )
         for rank in dp_ranks
     ]
 
 
 def of_rank(endpoint: str, dp_rank: int) -> str:
-    """The address of one rank's socket, as this host reaches it: ports count up by rank, paths end in it.
+    """The address of one rank's socket, as this host reaches it: ports count up by rank, paths end
+    in it.
 
     Raises:
-        StartError: it is no tcp://HOST:PORT whose ports suffice, or other hosts can reach it: only the relay's sockets leave the host,
+        StartError: it is no tcp://HOST:PORT whose ports suffice, or other hosts can reach it: only
+        the relay's sockets leave the host,
             under the mesh's key.
     """
     if endpoint.startswith(_IPC) and endpoint != _IPC:
         return ipc_of_rank(endpoint, dp_rank)
     scheme, separator, rest = endpoint.partition("://")
     host, _, port = rest.rpartition(":")
-    if scheme != "tcp" or not separator or not host or not port.isdecimal() or not 0 < int(port) <= PORT_MAX - dp_rank:
-        raise StartError(f"--kv-events-config: {endpoint!r} is no ipc://PATH and no tcp://HOST:PORT with a port for rank {dp_rank}")
+    if (
+        scheme != "tcp"
+        or not separator
+        or not host
+        or not port.isdecimal()
+        or not 0 < int(port) <= PORT_MAX - dp_rank
+    ):
+        raise StartError(
+            f"--kv-events-config: {endpoint!r} is no ipc://PATH and no tcp://HOST:PORT with "
+            f"a port for rank {dp_rank}"
+        )
     address = f"tcp://{_LOOPBACK if host in _WILDCARDS else host}:{int(port) + dp_rank}"
     if not is_local(address):
-        raise StartError(f"--kv-events-config: engine events stay on the host, and {address} is not on it")
+        raise StartError(
+            f"--kv-events-config: engine events stay on the host, and {address} is not on it"
+        )
     return address
 
 
 def ipc_of_rank(endpoint: str, dp_rank: int) -> str:
-    """The path of one rank's socket, for which SGLang has no rule of its own; the first rank's is the endpoint as it is."""
+    """The path of one rank's socket, for which SGLang has no rule of its own; the first rank's is
+    the endpoint as it is.
+    """
     return f"{endpoint}-{dp_rank}" if dp_rank else endpoint

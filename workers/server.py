@@ -1,4 +1,7 @@
-"""A worker's life: engine up, frontends dialled, beating, drained, gone. What requests go through is `intake`."""
+"""A worker's life: engine up, frontends dialled, beating, drained, gone.
+
+What requests go through is `intake`.
+"""
 
 import asyncio
 import itertools
@@ -14,8 +17,21 @@ from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import StartError
-from protocol.limits import CREDIT_REQUESTS_MAX, FILE_CHUNK_BYTES, HEARTBEAT_INTERVAL_S, MESSAGE_CHARS_MAX
-from protocol.membership import AdapterList, Capacity, Draining, Goodbye, Heartbeat, Hello, RelayHello
+from protocol.limits import (
+    CREDIT_REQUESTS_MAX,
+    FILE_CHUNK_BYTES,
+    HEARTBEAT_INTERVAL_S,
+    MESSAGE_CHARS_MAX,
+)
+from protocol.membership import (
+    AdapterList,
+    Capacity,
+    Draining,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    RelayHello,
+)
 from protocol.replies import FileChunk
 from protocol.requests import Abort, Embed, FetchFile, Generate, Tokenize, ToWorker
 from protocol.transport.curve import MeshKey
@@ -38,10 +54,14 @@ from workers.system.controls import Control, Controls
 log = logging.getLogger(__name__)
 
 CREDIT_REQUESTS_MIN = 64
-"""Granted even by an engine that runs fewer: a queue of its own hides the way to the frontend and back."""
+"""Granted even by an engine that runs fewer: a queue of its own hides the way to the frontend and
+back.
+"""
 
 FILES_SENT_MAX = 16
-"""Model files under way to frontends at once, each in memory as a whole; a frontend asks for one after the other."""
+"""Model files under way to frontends at once, each in memory as a whole; a frontend asks for one
+after the other.
+"""
 
 RESOLVE_EVERY_S = 5.0
 """How soon a new frontend behind a DNS name (a headless Service) is dialled."""
@@ -102,20 +122,29 @@ class WorkerServer:
         self._hello: Hello | None = None
         self._tokenizing = Tokenizing(None, unix_ms=_unix_ms)
         self._sending: set[asyncio.Task[None]] = set()
-        self._intake = Intake(self._engine, unix_ms=_unix_ms, on_idle=departure.note_idle, offers=self._offers)
+        self._intake = Intake(
+            self._engine, unix_ms=_unix_ms, on_idle=departure.note_idle, offers=self._offers
+        )
 
     async def start(self, model: str) -> None:
         """Bring the engine up, telling the frontends meanwhile that `model` is loading.
 
         Raises:
-            StartError: the engine cannot start, or a frontend is on another host and there is no key.
+            StartError: the engine cannot start, or a frontend is on another host and there is no
+            key.
         """
         try:
             found = await self._addresses.resolve()
             unresolved = tuple(self._addresses.unresolved)
-            with LoadingNotice(found, unresolved, worker_id=self._worker_id, model=model, key=self._key):
+            with LoadingNotice(
+                found, unresolved, worker_id=self._worker_id, model=model, key=self._key
+            ):
                 facts = await self._engine.start(self._intake.deliver, self._departure.note_death)
-            page_size = facts.page_size_tokens if isinstance(facts, FollowerFacts) else facts.capacity.page_size_tokens
+            page_size = (
+                facts.page_size_tokens
+                if isinstance(facts, FollowerFacts)
+                else facts.capacity.page_size_tokens
+            )
             # Whole pages make a block, so that one page never belongs to two.
             block_size = -(-self._kv_settings.block_size_tokens // page_size) * page_size
             self._kv = self._kv_plane(facts.kv_streams, block_size)
@@ -125,7 +154,11 @@ class WorkerServer:
             self._context.destroy(linger=0)
             raise
         if isinstance(facts, FollowerFacts):
-            log.info("%s is up and relays the KV events of %d ranks", facts.version, len(facts.kv_streams))
+            log.info(
+                "%s is up and relays the KV events of %d ranks",
+                facts.version,
+                len(facts.kv_streams),
+            )
             return
         self._adapters = Adapters(facts.adapters, self._tell_adapters)
         self._controls.open(
@@ -137,13 +170,23 @@ class WorkerServer:
         )
         self._card_files = facts.card_files
         self._tokenizing = Tokenizing(facts.prompts, unix_ms=_unix_ms)
-        self._hello = self._introduction(facts, replace(facts.capacity, block_size_tokens=block_size))
+        self._hello = self._introduction(
+            facts, replace(facts.capacity, block_size_tokens=block_size)
+        )
         self._intake.credit_requests = self._hello.credit_requests
         capacity = facts.capacity
-        log.info("%s is up: %s, %d ranks of %d KV tokens", facts.version, facts.card.name, capacity.dp_size, capacity.kv_tokens)
+        log.info(
+            "%s is up: %s, %d ranks of %d KV tokens",
+            facts.version,
+            facts.card.name,
+            capacity.dp_size,
+            capacity.kv_tokens,
+        )
 
     async def serve(self) -> None:
-        """Serve until it is time to leave: finish what runs, as far as there is time for it, and say Goodbye."""
+        """Serve until it is time to leave: finish what runs, as far as there is time for it, and
+        say Goodbye.
+        """
         departure = self._departure
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -179,7 +222,9 @@ class WorkerServer:
         for task in self._sending:
             task.cancel()
         for link in self._links.values():
-            link.send(Goodbye(departure.death or "the worker was stopped", planned=not departure.death))
+            link.send(
+                Goodbye(departure.death or "the worker was stopped", planned=not departure.death)
+            )
             link.close()
         if self._kv is not None:
             self._kv.close()
@@ -203,7 +248,8 @@ class WorkerServer:
         loop = asyncio.get_running_loop()
         due_at = loop.time()
         while True:
-            # A late beat means that this loop stood still: what the frontends said meanwhile is still unread.
+            # A late beat means that this loop stood still: what the frontends said meanwhile is
+            # still unread.
             stalled = loop.time() - due_at > HEARTBEAT_INTERVAL_S
             self._engine.check()
             heartbeat = self._heartbeat()
@@ -211,11 +257,16 @@ class WorkerServer:
                 self._tell(link)
             for link in self._links.values():
                 try:
-                    link.beat(replace(heartbeat, others_share=self._intake.others_share(link)) if len(self._links) > 1 else heartbeat)
+                    link.beat(
+                        replace(heartbeat, others_share=self._intake.others_share(link))
+                        if len(self._links) > 1
+                        else heartbeat
+                    )
                     if not stalled:
                         link.give_up_if_silent()
                 except Exception:
-                    log.exception("defect in the heartbeat to frontend %s", link.address)  # the others get theirs
+                    # the others get theirs
+                    log.exception("defect in the heartbeat to frontend %s", link.address)
             self._show("draining" if self._draining else "serving")
             due_at = loop.time() + HEARTBEAT_INTERVAL_S
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
@@ -226,7 +277,13 @@ class WorkerServer:
         if self._hello is None and kv is not None:  # a follower's loads are its leader's to tell
             return Heartbeat(self._worker_id, self._epoch, kv.numbers(), relay)
         loads = self._engine.loads()
-        return Heartbeat(self._worker_id, self._epoch, loads if kv is None else kv.numbered(loads), relay, unhealthy)
+        return Heartbeat(
+            self._worker_id,
+            self._epoch,
+            loads if kv is None else kv.numbered(loads),
+            relay,
+            unhealthy,
+        )
 
     def _show(self, phase: Phase) -> None:
         state = WorkerState(
@@ -247,14 +304,21 @@ class WorkerServer:
                 if address not in self._links:
                     try:
                         self._links[address] = self._dial(address)
-                    except (StartError, zmq.ZMQError) as error:  # DNS gave something that ZMQ cannot dial; the next answer may be better
+                    # DNS gave something that ZMQ cannot dial; the next answer may be better
+                    except (StartError, zmq.ZMQError) as error:
                         log.error("cannot dial the frontend at %s: %s", address, error)
             # An address that DNS no longer names is kept while anyone answers there.
-            for address in [a for a in self._links if a not in self._addresses.known and self._links[a].frontend_heard_at is None]:
+            for address in [
+                a
+                for a in self._links
+                if a not in self._addresses.known and self._links[a].frontend_heard_at is None
+            ]:
                 link = self._links.pop(address)
                 self._untold.discard(link)
                 link.close()
-            silent = [address for address, link in self._links.items() if link.frontend_heard_at is None]
+            silent = [
+                address for address, link in self._links.items() if link.frontend_heard_at is None
+            ]
             unheard.look([*silent, *self._addresses.unresolved], time.monotonic())
             await asyncio.sleep(RESOLVE_EVERY_S)
 
@@ -302,7 +366,10 @@ class WorkerServer:
 
     def _introduction(self, facts: EngineFacts, capacity: Capacity) -> Hello:
         # What runs and as much again: when all that runs ends in one step, the next batch is there.
-        credit = min(max(CREDIT_REQUESTS_MIN, 2 * capacity.requests_running_max * capacity.dp_size), CREDIT_REQUESTS_MAX)
+        credit = min(
+            max(CREDIT_REQUESTS_MIN, 2 * capacity.requests_running_max * capacity.dp_size),
+            CREDIT_REQUESTS_MAX,
+        )
         return Hello(
             worker_id=self._worker_id,
             epoch=self._epoch,
@@ -359,6 +426,8 @@ async def _send_chunks(link: FrontendLink, sha256: str, path: Path) -> None:
     """Send a file piece by piece, so that heartbeats and tokens pass between them."""
     content = await asyncio.to_thread(path.read_bytes)
     for offset in range(0, max(len(content), 1), FILE_CHUNK_BYTES):
-        if not link.send(FileChunk(sha256, offset, len(content), content[offset : offset + FILE_CHUNK_BYTES])):
+        if not link.send(
+            FileChunk(sha256, offset, len(content), content[offset : offset + FILE_CHUNK_BYTES])
+        ):
             return  # nobody there, or its queue is full: the frontend's deadline ends the fetch
         await asyncio.sleep(0)

@@ -30,60 +30,117 @@ class WorkerSettings:
         env="KVMESH_FRONTEND",
     )
     embedding_worker: bool = setting(
-        default=False, help_text="serve vectors of texts instead of answers (the engine's --is-embedding)", env="DYN_SGL_EMBEDDING_WORKER"
+        default=False,
+        help_text="serve vectors of texts instead of answers (the engine's --is-embedding)",
+        env="DYN_SGL_EMBEDDING_WORKER",
     )
     worker_id: str | None = setting(
-        None, "name of this worker in logs and metrics; made from host and process if not given", env="KVMESH_WORKER_ID"
+        None,
+        "name of this worker in logs and metrics; made from host and process if not given",
+        env="KVMESH_WORKER_ID",
     )
     use_sglang_tokenizer: bool = setting(
         default=False,
-        help_text="make tokens of prompts and text of tokens here, with SGLang's own tokenizer and chat template",
+        help_text=(
+            "make tokens of prompts and text of tokens here, with SGLang's own tokenizer and "
+            "chat template"
+        ),
         env="DYN_SGL_USE_TOKENIZER",
     )
     custom_jinja_template: str | None = setting(
-        None, "Jinja file instead of the model's own chat template; ~ and $VAR are expanded", env="DYN_CUSTOM_JINJA_TEMPLATE"
+        None,
+        "Jinja file instead of the model's own chat template; ~ and $VAR are expanded",
+        env="DYN_CUSTOM_JINJA_TEMPLATE",
     )
-    endpoint: str | None = setting(None, "dyn://namespace.component.endpoint; made from the worker's role if not given", env="DYN_ENDPOINT")
+    endpoint: str | None = setting(
+        None,
+        "dyn://namespace.component.endpoint; made from the worker's role if not given",
+        env="DYN_ENDPOINT",
+    )
     mesh_key_file: str | None = setting(
-        None, "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host", env="KVMESH_MESH_KEY_FILE"
+        None,
+        "file with 64 hex digits shared by the mesh; needed as soon as it leaves this host",
+        env="KVMESH_MESH_KEY_FILE",
     )
     graceful_shutdown_timeout_secs: int = setting(
-        900, "longest wait for running requests after SIGTERM", env="DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"
+        900,
+        "longest wait for running requests after SIGTERM",
+        env="DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS",
     )
     graceful_shutdown_grace_period_secs: float = setting(
         0.0,
-        "after SIGTERM go on taking requests for this long, and do not leave earlier; frontends stop sending as soon as they are told",
+        (
+            "after SIGTERM go on taking requests for this long, and do not leave earlier; "
+            "frontends stop sending as soon as they are told"
+        ),
         env="DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS",
     )
     health_check_enabled: bool = setting(
-        default=True, help_text="send a canary request to each rank that is silent", env="DYN_HEALTH_CHECK_ENABLED"
+        default=True,
+        help_text="send a canary request to each rank that is silent",
+        env="DYN_HEALTH_CHECK_ENABLED",
     )
-    canary_wait_time: float = setting(10.0, "seconds without output after which an idle rank is sent a canary", env="DYN_CANARY_WAIT_TIME")
+    canary_wait_time: float = setting(
+        10.0,
+        "seconds without output after which an idle rank is sent a canary",
+        env="DYN_CANARY_WAIT_TIME",
+    )
     health_check_request_timeout: float = setting(
-        3.0, "seconds without an answer to a canary after which the worker is unhealthy", env="DYN_HEALTH_CHECK_REQUEST_TIMEOUT"
+        3.0,
+        "seconds without an answer to a canary after which the worker is unhealthy",
+        env="DYN_HEALTH_CHECK_REQUEST_TIMEOUT",
     )
     health_check_payload: str | None = setting(
-        None, 'JSON, or @FILE with it, that changes the canary: {"token_ids": [1], "max_new_tokens": 1}', env="DYN_HEALTH_CHECK_PAYLOAD"
+        None,
+        'JSON, or @FILE with it, that changes the canary: {"token_ids": [1], "max_new_tokens": 1}',
+        env="DYN_HEALTH_CHECK_PAYLOAD",
     )
-    system_port: int = setting(-1, "port of /live, /ready, /health and /metrics; 0 for any free one, -1 for none", env="DYN_SYSTEM_PORT")
+    system_port: int = setting(
+        -1,
+        "port of /live, /ready, /health and /metrics; 0 for any free one, -1 for none",
+        env="DYN_SYSTEM_PORT",
+    )
     system_host: str = setting("127.0.0.1", "host that they listen on", env="DYN_SYSTEM_HOST")
-    system_health_path: str = setting("/health", "path of the page /health", env="DYN_SYSTEM_HEALTH_PATH")
+    system_health_path: str = setting(
+        "/health", "path of the page /health", env="DYN_SYSTEM_HEALTH_PATH"
+    )
     system_live_path: str = setting("/live", "path of the page /live", env="DYN_SYSTEM_LIVE_PATH")
     kv_events: bool = setting(
-        default=True, help_text="publish KV-cache events, so that frontends route by what is cached here", env="KVMESH_KV_EVENTS"
+        default=True,
+        help_text="publish KV-cache events, so that frontends route by what is cached here",
+        env="KVMESH_KV_EVENTS",
     )
-    kv_block_size: int = setting(64, "tokens of a block in KV events; rounded up to whole pages of the engine", env="KVMESH_KV_BLOCK_SIZE")
+    kv_block_size: int = setting(
+        64,
+        "tokens of a block in KV events; rounded up to whole pages of the engine",
+        env="KVMESH_KV_BLOCK_SIZE",
+    )
     kv_host: str | None = setting(
-        None, "host under which frontends on other machines reach the KV events; found out if not given", env="KVMESH_KV_HOST"
+        None,
+        "host under which frontends on other machines reach the KV events; found out if not given",
+        env="KVMESH_KV_HOST",
     )
-    kv_port: int = setting(0, "port of the KV events, snapshots on the next one; 0 for any free ones", env="KVMESH_KV_PORT")
+    kv_port: int = setting(
+        0,
+        "port of the KV events, snapshots on the next one; 0 for any free ones",
+        env="KVMESH_KV_PORT",
+    )
     dyn_tool_call_parser: str | None = setting(
-        None, "SGLang's parser of tool calls, or auto: found out from the chat template; none if not given", env="DYN_TOOL_CALL_PARSER"
+        None,
+        (
+            "SGLang's parser of tool calls, or auto: found out from the chat template; none if "
+            "not given"
+        ),
+        env="DYN_TOOL_CALL_PARSER",
     )
     dyn_reasoning_parser: str | None = setting(
-        None, "SGLang's parser of thinking, or auto: found out from the chat template; none if not given", env="DYN_REASONING_PARSER"
+        None,
+        "SGLang's parser of thinking, or auto: found out from the chat template; none if not given",
+        env="DYN_REASONING_PARSER",
     )
-    log_level: LogLevel = setting("info", "least severe message to log, by the worker and by SGLang", env="KVMESH_LOG_LEVEL")
+    log_level: LogLevel = setting(
+        "info", "least severe message to log, by the worker and by SGLang", env="KVMESH_LOG_LEVEL"
+    )
 
     def chat_template(self) -> Path | None:
         """The file of `custom_jinja_template`.
@@ -95,7 +152,9 @@ class WorkerSettings:
             return None
         path = Path(os.path.expandvars(os.path.expanduser(self.custom_jinja_template)))  # noqa: PTH111 - pathlib has no expandvars
         if not path.is_file():
-            raise StartError(f"--custom-jinja-template {self.custom_jinja_template}: there is no file {path}")
+            raise StartError(
+                f"--custom-jinja-template {self.custom_jinja_template}: there is no file {path}"
+            )
         return path.resolve()
 
     def __post_init__(self) -> None:
@@ -106,22 +165,35 @@ class WorkerSettings:
         """
         self._check_words()
         if not 1 <= self.kv_block_size <= KV_BLOCK_TOKENS_MAX:
-            raise StartError(f"--kv-block-size must be 1 to {KV_BLOCK_TOKENS_MAX}, not {self.kv_block_size}")
+            raise StartError(
+                f"--kv-block-size must be 1 to {KV_BLOCK_TOKENS_MAX}, not {self.kv_block_size}"
+            )
         if not 0 <= self.kv_port < PORT_MAX:
             raise StartError(f"--kv-port must be 0 to {PORT_MAX - 1}, not {self.kv_port}")
         if self.graceful_shutdown_timeout_secs < 0:
-            raise StartError(f"--graceful-shutdown-timeout-secs must be at least 0, not {self.graceful_shutdown_timeout_secs}")
+            raise StartError(
+                "--graceful-shutdown-timeout-secs must be at least 0, not "
+                f"{self.graceful_shutdown_timeout_secs}"
+            )
         if not 0 <= self.graceful_shutdown_grace_period_secs < math.inf:
-            raise StartError(f"--graceful-shutdown-grace-period-secs must be at least 0, not {self.graceful_shutdown_grace_period_secs}")
+            raise StartError(
+                "--graceful-shutdown-grace-period-secs must be at least 0, not "
+                f"{self.graceful_shutdown_grace_period_secs}"
+            )
         for flag, seconds in (
             ("--canary-wait-time", self.canary_wait_time),
             ("--health-check-request-timeout", self.health_check_request_timeout),
         ):
             if not HEALTH_CHECK_S_MIN <= seconds < math.inf:
-                raise StartError(f"{flag} must be at least {HEALTH_CHECK_S_MIN} seconds, not {seconds}")
+                raise StartError(
+                    f"{flag} must be at least {HEALTH_CHECK_S_MIN} seconds, not {seconds}"
+                )
         if not -1 <= self.system_port <= PORT_MAX:
             raise StartError(f"--system-port must be -1 to {PORT_MAX}, not {self.system_port}")
-        for flag, path in (("--system-health-path", self.system_health_path), ("--system-live-path", self.system_live_path)):
+        for flag, path in (
+            ("--system-health-path", self.system_health_path),
+            ("--system-live-path", self.system_live_path),
+        ):
             if not path.startswith("/"):
                 raise StartError(f"{flag} must begin with /, not be {path!r}")
 
@@ -130,6 +202,7 @@ class WorkerSettings:
             check_endpoint(self.endpoint)
         if self.custom_jinja_template is not None and self.use_sglang_tokenizer:
             raise StartError(
-                "--custom-jinja-template and --use-sglang-tokenizer exclude each other: the first is for the frontend to render;"
+                "--custom-jinja-template and --use-sglang-tokenizer exclude each other: the "
+                "first is for the frontend to render;"
                 " SGLang's own template is set by --chat-template"
             )

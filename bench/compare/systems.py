@@ -1,4 +1,5 @@
-"""The systems that bench.compare.run compares: how each is started, and which of its processes is the frontend.
+"""The systems that bench.compare.run compares: how each is started, and which of its processes is
+the frontend.
 
 The command lines of kvmesh and of every peer stand here and nowhere else.
 """
@@ -22,15 +23,22 @@ from bench.kit.workloads import LOCAL, MODEL_NAME
 from bench.peers.install import ensure
 
 PACE_MS = 6.6
-"""A token's time at a batch of 64 in the timing model that the simulated engines share; the bare server is told it."""
+"""A token's time at a batch of 64 in the timing model that the simulated engines share; the bare
+server is told it.
+"""
 
 DYNAMO_SPEEDUP_UNLIMITED = "1000000"
-"""Its help calls 0 infinite, yet 1.6.1 then keeps the time of speed-up 1: 19 ms for one token, where 1e6 gives 2 ms."""
+"""Its help calls 0 infinite, yet 1.6.1 then keeps the time of speed-up 1: 19 ms for one token,
+where 1e6 gives 2 ms.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec:
-    """The simulated fleet behind a frontend. `paced`: with the timing model; otherwise as fast as it goes."""
+    """The simulated fleet behind a frontend.
+
+    `paced`: with the timing model; otherwise as fast as it goes.
+    """
 
     model_dir: Path
     fleet: FleetShape
@@ -54,15 +62,23 @@ def _speedup(spec: EngineSpec) -> str:
 Starter = Callable[[str, EngineSpec, ExitStack], Running]
 
 
-def _process(stack: ExitStack, name: str, args: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+def _process(
+    stack: ExitStack, name: str, args: Sequence[str], env: Mapping[str, str] | None = None
+) -> Process:
     return stack.enter_context(Process(name, args, LOCAL / "logs" / f"{name}.log", env or {}))
 
 
 def chat_ok(port: int) -> bool:
     """Whether one short chat is answered: the only readiness that every system has in common."""
-    body = {"model": MODEL_NAME, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
+    body = {
+        "model": MODEL_NAME,
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 1,
+    }
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+        f"http://127.0.0.1:{port}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
     )
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
@@ -77,12 +93,47 @@ def kvmesh(*options: str) -> Starter:
 
     def start(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
         port, mesh = free_port(), f"tcp://127.0.0.1:{free_port()}"
-        frontend_args = ["-m", "frontend", "--http-port", str(port), "--mesh-bind", mesh, "--cache-dir", str(LOCAL / "kvmesh-cache")]
-        frontend = _process(stack, name, [sys.executable, *frontend_args, "--log-level", "warning", *options])
-        worker = [sys.executable, "-m", "workers", "--engine", "sim", "--frontend", mesh, "--log-level", "warning"]
-        worker += ["--model-path", str(spec.model_dir), "--served-model-name", MODEL_NAME, "--sim-speedup", _speedup(spec)]
-        worker += ["--max-total-tokens", str(spec.fleet.cache_tokens), "--page-size", str(spec.page_tokens)]
-        behind = [_process(stack, f"{name}-worker{index}", worker) for index in range(spec.fleet.workers)]
+        frontend_args = [
+            "-m",
+            "frontend",
+            "--http-port",
+            str(port),
+            "--mesh-bind",
+            mesh,
+            "--cache-dir",
+            str(LOCAL / "kvmesh-cache"),
+        ]
+        frontend = _process(
+            stack, name, [sys.executable, *frontend_args, "--log-level", "warning", *options]
+        )
+        worker = [
+            sys.executable,
+            "-m",
+            "workers",
+            "--engine",
+            "sim",
+            "--frontend",
+            mesh,
+            "--log-level",
+            "warning",
+        ]
+        worker += [
+            "--model-path",
+            str(spec.model_dir),
+            "--served-model-name",
+            MODEL_NAME,
+            "--sim-speedup",
+            _speedup(spec),
+        ]
+        worker += [
+            "--max-total-tokens",
+            str(spec.fleet.cache_tokens),
+            "--page-size",
+            str(spec.page_tokens),
+        ]
+        behind = [
+            _process(stack, f"{name}-worker{index}", worker) for index in range(spec.fleet.workers)
+        ]
         frontend.wait_ready(lambda: http_ok(f"http://127.0.0.1:{port}/ready") and chat_ok(port))
         return Running(name, port, frontend, behind)
 
@@ -101,12 +152,33 @@ def dynamo(*options: str) -> Starter:
         shutil.rmtree(discovery, ignore_errors=True)
         env = {"DYN_FILE_KV": str(discovery), "DYN_LOG": "error", "HF_HUB_OFFLINE": "1"}
         planes = ["--discovery-backend", "file", "--request-plane", "tcp", "--event-plane", "zmq"]
-        mocker = [python, "-m", "dynamo.mocker", *planes, "--model-path", str(spec.model_dir), "--model-name", MODEL_NAME]
-        mocker += ["--engine-type", "vllm", "--block-size", str(spec.page_tokens), "--num-workers", str(spec.fleet.workers)]
+        mocker = [
+            python,
+            "-m",
+            "dynamo.mocker",
+            *planes,
+            "--model-path",
+            str(spec.model_dir),
+            "--model-name",
+            MODEL_NAME,
+        ]
+        mocker += [
+            "--engine-type",
+            "vllm",
+            "--block-size",
+            str(spec.page_tokens),
+            "--num-workers",
+            str(spec.fleet.workers),
+        ]
         mocker += ["--num-gpu-blocks-override", str(spec.fleet.cache_tokens // spec.page_tokens)]
         mocker += ["--speedup-ratio", "1" if spec.fleet.paced else DYNAMO_SPEEDUP_UNLIMITED]
         behind = [_process(stack, f"{name}-mocker", mocker, env)]
-        frontend = _process(stack, name, [python, "-m", "dynamo.frontend", *planes, "--http-port", str(port), *options], env)
+        frontend = _process(
+            stack,
+            name,
+            [python, "-m", "dynamo.frontend", *planes, "--http-port", str(port), *options],
+            env,
+        )
         frontend.wait_ready(lambda: chat_ok(port))
         return Running(name, port, frontend, behind)
 
@@ -116,24 +188,57 @@ def dynamo(*options: str) -> Starter:
 def _bare_worker(name: str, spec: EngineSpec, stack: ExitStack) -> tuple[int, Process]:
     port = free_port()
     pace = ["--pace-us", str(int(PACE_MS * 1000))] if spec.fleet.paced else []
-    return port, _process(stack, name, [str(build("bare_server")), "--port", str(port), "--model", MODEL_NAME, *pace])
+    return port, _process(
+        stack, name, [str(build("bare_server")), "--port", str(port), "--model", MODEL_NAME, *pace]
+    )
 
 
 def gateway(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
-    """SGLang's gateway over bare servers. It forwards bodies and tokenizes nothing; round-robin, since those keep no cache."""
+    """SGLang's gateway over bare servers.
+
+    It forwards bodies and tokenizes nothing; round-robin, since those keep no cache.
+    """
     python, port = str(ensure("gateway")), free_port()
-    workers = [_bare_worker(f"{name}-worker{index}", spec, stack) for index in range(spec.fleet.workers)]
-    args = ["-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin"]
+    workers = [
+        _bare_worker(f"{name}-worker{index}", spec, stack) for index in range(spec.fleet.workers)
+    ]
+    args = [
+        "-m",
+        "sglang_router.launch_router",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--policy",
+        "round_robin",
+    ]
     args += ["--log-level", "error", "--prometheus-port", str(free_port()), "--worker-urls"]
-    frontend = _process(stack, name, [python, *args, *(f"http://127.0.0.1:{worker_port}" for worker_port, _ in workers)])
+    frontend = _process(
+        stack,
+        name,
+        [python, *args, *(f"http://127.0.0.1:{worker_port}" for worker_port, _ in workers)],
+    )
     frontend.wait_ready(lambda: chat_ok(port))
     return Running(name, port, frontend, [process for _, process in workers])
 
 
 def asgi(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
-    """uvicorn with our protocol class and an app that answers at once: what is left of a Python frontend without its work."""
+    """uvicorn with our protocol class and an app that answers at once: what is left of a Python
+    frontend without its work.
+    """
     port = free_port()
-    args = ["-m", "uvicorn", "bench.frontend.http_app:app", "--port", str(port), "--loop", "uvloop", "--no-access-log", "--lifespan", "off"]
+    args = [
+        "-m",
+        "uvicorn",
+        "bench.frontend.http_app:app",
+        "--port",
+        str(port),
+        "--loop",
+        "uvloop",
+        "--no-access-log",
+        "--lifespan",
+        "off",
+    ]
     args += ["--http", "bench.frontend.guarded_http:GuardedAlone", "--log-level", "critical"]
     env = {"BENCH_PACE_MS": str(PACE_MS if spec.fleet.paced else 0)}
     frontend = _process(stack, name, [sys.executable, *args], env)
@@ -160,11 +265,16 @@ SYSTEMS: dict[str, Starter] = {
     "bare": bare,
 }
 MODES = ["kvmesh-least-loaded", "kvmesh-round-robin"]
-PEERS = {"modes": MODES, "dynamo": ["dynamo-rr", "dynamo-kv", "dynamo-fastokens"], "none": list[str]()}
+PEERS = {
+    "modes": MODES,
+    "dynamo": ["dynamo-rr", "dynamo-kv", "dynamo-fastokens"],
+    "none": list[str](),
+}
 
 
 def peers_named(text: str) -> list[str]:
-    """System names from `--peers`: "dynamo" stands for its three configurations, "modes" for kvmesh's other ways of routing.
+    """System names from `--peers`: "dynamo" stands for its three configurations, "modes" for
+    kvmesh's other ways of routing.
 
     Raises ValueError for an unknown name.
     """
@@ -176,5 +286,14 @@ def peers_named(text: str) -> list[str]:
 
 def machine() -> dict[str, Any]:
     """Where figures were taken."""
-    models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {"cpu": models[0] if models else "", "cores": os.cpu_count(), "python": sys.version.split()[0], "load_1min": os.getloadavg()[0]}
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": models[0] if models else "",
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+        "load_1min": os.getloadavg()[0],
+    }

@@ -25,10 +25,13 @@ class FleetShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One kind of load. It ends after duration_s, or after `requests`.
+    """One kind of load.
+
+    It ends after duration_s, or after `requests`.
 
     Attributes:
-        bodies: distinct request bodies written for each round; a system that gets through all of them meets them again.
+        bodies: distinct request bodies written for each round; a system that gets through all of
+        them meets them again.
         groups, prefix_tokens: the bodies share so many system prompts of so many tokens.
         headline: key of the measure that the row is about, and whether more of it is better.
     """
@@ -48,7 +51,14 @@ class Row:
     def build(self, corpus: Corpus, seed: int) -> Iterator[dict[str, Any]]:
         """The bodies of one round; every round has its own seed."""
         if self.groups:
-            return shared_prefix(corpus, self.shape, self.bodies, seed, groups=self.groups, prefix_tokens=self.prefix_tokens)
+            return shared_prefix(
+                corpus,
+                self.shape,
+                self.bodies,
+                seed,
+                groups=self.groups,
+                prefix_tokens=self.prefix_tokens,
+            )
         return fresh(corpus, self.shape, self.bodies, seed)
 
     def shortened(self, share: float) -> "Row":
@@ -78,7 +88,14 @@ def _paced(streams: int, requests: int) -> Row:
 
 
 STANDARD = [
-    Row(name="chat_64", title="128-token chat, 1 token out, 64 together", shape=CHAT, concurrency=64, bodies=12_000, duration_s=4.0),
+    Row(
+        name="chat_64",
+        title="128-token chat, 1 token out, 64 together",
+        shape=CHAT,
+        concurrency=64,
+        bodies=12_000,
+        duration_s=4.0,
+    ),
     Row(
         name="chat_1",
         title="128-token chat, 1 token out, one by one",
@@ -117,7 +134,9 @@ STANDARD = [
     _paced(64, 128),
     _paced(256, 512),
 ]
-"""The rows of the project's budget that need no KV routing. 8k and 32k bodies take about 100 MB of disk each while a round lasts."""
+"""The rows of the project's budget that need no KV routing. 8k and 32k bodies take about 100 MB of
+disk each while a round lasts.
+"""
 
 QUICK = [
     replace(row.shortened(0.4), bodies=min(row.bodies, 400))
@@ -142,9 +161,16 @@ def _prefixes(name: str, title: str, cache_tokens: int) -> Row:
 
 
 PREFIX = [
-    _prefixes("groups_32k", "16 groups sharing 4k tokens + 256 own, 4 workers with caches of 32k tokens", 32_768),
+    _prefixes(
+        "groups_32k",
+        "16 groups sharing 4k tokens + 256 own, 4 workers with caches of 32k tokens",
+        32_768,
+    ),
     _prefixes("groups_1m", "the same with caches of 1M tokens", 1_048_576),
 ]
-"""What KV routing is for. The share of prompt tokens found cached is 0.94 of 4k in 4.35k at the most; see `cached_share`."""
+"""What KV routing is for.
+
+The share of prompt tokens found cached is 0.94 of 4k in 4.35k at the most; see `cached_share`.
+"""
 
 TABLES = {"prefix": PREFIX, "standard": STANDARD, "quick": QUICK}

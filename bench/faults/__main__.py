@@ -1,4 +1,7 @@
-"""`python -m bench.faults --name local/faults`: the fault table. Each row starts a fleet of its own on the simulated engine."""
+"""`python -m bench.faults --name local/faults`: the fault table.
+
+Each row starts a fleet of its own on the simulated engine.
+"""
 
 import argparse
 import gc
@@ -20,7 +23,11 @@ ROWS: Sequence[Row] = [*deaths.ROWS, *leaving.ROWS, *clients.ROWS, *overload.ROW
 
 def line(outcome: Outcome) -> str:
     """A row of the printed table."""
-    usual = f" ({outcome.usual.p50:g} / {outcome.usual.p99:g} / {outcome.usual.max:g})" if outcome.usual else ""
+    usual = (
+        f" ({outcome.usual.p50:g} / {outcome.usual.p99:g} / {outcome.usual.max:g})"
+        if outcome.usual
+        else ""
+    )
     cells = [
         outcome.fault,
         outcome.seen,
@@ -34,19 +41,27 @@ def line(outcome: Outcome) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-HEAD = "| fault | what clients saw | noticed after | longest gap (usual p50 / p99 / max) | lost | texts equal | moved | more |"
+HEAD = (
+    "| fault | what clients saw | noticed after | longest gap (usual p50 / p99 / max) | lost | "
+    "texts equal | moved | more |"
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="local/faults", help="of the result file")
-    parser.add_argument("--rows", default="", help=f"comma-separated; all if not given: {', '.join(row.name for row in ROWS)}")
+    parser.add_argument(
+        "--rows",
+        default="",
+        help=f"comma-separated; all if not given: {', '.join(row.name for row in ROWS)}",
+    )
     parser.add_argument("--streams", type=int, default=STREAMS)
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--sim-speedup", type=float, default=1.0)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the fleet ends too
-    gc.disable()  # what the client keeps of its answers makes every full collection a pause of 150 ms
+    # what the client keeps of its answers makes every full collection a pause of 150 ms
+    gc.disable()
     wanted = {name for name in arguments.rows.split(",") if name}
     rows = [row for row in ROWS if not wanted or row.name in wanted or row.name == "nothing"]
     bench = Bench(arguments.sim_speedup, streams=arguments.streams, max_tokens=arguments.max_tokens)

@@ -12,12 +12,16 @@ ANSWER_S_MAX = 60.0
 
 @dataclass
 class Lateness:
-    """How far the generator itself fell behind; arrivals that start late are no open loop any more."""
+    """How far the generator itself fell behind; arrivals that start late are no open loop any
+    more.
+    """
 
     s_max: float = 0.0
 
 
-async def poisson(rate_per_s: float, duration_s: float, rng: random.Random, lateness: Lateness) -> AsyncIterator[int]:
+async def poisson(
+    rate_per_s: float, duration_s: float, rng: random.Random, lateness: Lateness
+) -> AsyncIterator[int]:
     """Numbers, each at its time."""
     due = began = time.monotonic()
     number = 0
@@ -29,7 +33,11 @@ async def poisson(rate_per_s: float, duration_s: float, rng: random.Random, late
 
 
 async def offer(
-    rate_per_s: float, duration_s: float, rng: random.Random, lateness: Lateness, request: Callable[[int], Awaitable[None]]
+    rate_per_s: float,
+    duration_s: float,
+    rng: random.Random,
+    lateness: Lateness,
+    request: Callable[[int], Awaitable[None]],
 ) -> None:
     """Run `request(number)` at each arrival, and wait until all have ended."""
     running: set[asyncio.Task[None]] = set()

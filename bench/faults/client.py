@@ -1,6 +1,8 @@
-"""A small client: one request a connection, bytes kept with the times they came, everything else worked out after the end.
+"""A small client: one request a connection, bytes kept with the times they came, everything else
+worked out after the end.
 
-Parsing while tokens come would make the client the slowest part: 100 streams bring some 15,000 chunks a second.
+Parsing while tokens come would make the client the slowest part: 100 streams bring some 15,000
+chunks a second.
 """
 
 import asyncio
@@ -18,7 +20,12 @@ Body = dict[str, Any]
 def request_bytes(body: Body, path: str = "/v1/completions") -> bytes:
     """A whole POST whose answer ends with the connection."""
     content = json.dumps(body).encode()
-    lines = [f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json", "connection: close"]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "host: bench",
+        "content-type: application/json",
+        "connection: close",
+    ]
     return "\r\n".join([*lines, f"content-length: {len(content)}", "", ""]).encode() + content
 
 
@@ -66,7 +73,9 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The code of the error that ended it, "cut" if it just stopped, empty if it was answered."""
+        """The code of the error that ended it, "cut" if it just stopped, empty if it was
+        answered.
+        """
         for document in reversed(self.documents):
             if isinstance(document, dict) and document.get("error"):
                 return str(document["error"]["code"])
@@ -87,12 +96,23 @@ class Answer:
     @property
     def finish_reasons(self) -> dict[int, str]:
         """Choice → why it ended."""
-        return {choice["index"]: choice["finish_reason"] for choice in self._choices if choice["finish_reason"]}
+        return {
+            choice["index"]: choice["finish_reason"]
+            for choice in self._choices
+            if choice["finish_reason"]
+        }
 
     @property
     def completion_tokens(self) -> int:
         """As the usage has it; 0 where there is none."""
-        return next((d["usage"]["completion_tokens"] for d in reversed(self.documents) if isinstance(d, dict) and d.get("usage")), 0)
+        return next(
+            (
+                d["usage"]["completion_tokens"]
+                for d in reversed(self.documents)
+                if isinstance(d, dict) and d.get("usage")
+            ),
+            0,
+        )
 
     @property
     def ttft_s(self) -> float:
@@ -105,7 +125,12 @@ class Answer:
 
     @property
     def _choices(self) -> list[Any]:
-        return [choice for document in self.documents if isinstance(document, dict) for choice in document.get("choices", ())]
+        return [
+            choice
+            for document in self.documents
+            if isinstance(document, dict)
+            for choice in document.get("choices", ())
+        ]
 
 
 class Call(asyncio.Protocol):
@@ -168,7 +193,8 @@ async def ask(port: int, body: Body) -> Answer:
 
 
 async def ask_any(ports: list[int], body: Body, *, first: int = 0) -> Answer:
-    """Ask as a load balancer does that has HAProxy's "retry-on conn-failure empty-response 503": then it tries the next frontend.
+    """Ask as a load balancer does that has HAProxy's "retry-on conn-failure empty-response 503":
+    then it tries the next frontend.
 
     Raises:
         OSError: none of them listens.

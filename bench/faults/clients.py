@@ -18,7 +18,9 @@ HOG_TOKENS = 20_000
 """Of the request whose client leaves: two minutes, if nobody stopped it."""
 
 SLOW_TOKENS = 3_000
-"""Of the streams beside a slow reader: it is cut off after 10 to 20 s, and they are to see all of it."""
+"""Of the streams beside a slow reader: it is cut off after 10 to 20 s, and they are to see all of
+it.
+"""
 
 
 async def _poison(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
@@ -34,11 +36,20 @@ async def _poison(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
     await crowd.end()
     outcome.take(crowd, fault_at)
     died = frontend.metric("kvmesh_frontend_workers_lost_total", cause="died")
-    outcome.seen += f"; poison: {answer.status} {answer.error}; its twin: {twin.status} {twin.error}"
+    outcome.seen += (
+        f"; poison: {answer.status} {answer.error}; its twin: {twin.status} {twin.error}"
+    )
     said = frontend.said("is refused from here on", fault_unix_s)
     if said is not None:
-        outcome.notice_s, outcome.notice = round(said[0], 3), "log: the poison is refused from here on"
-    outcome.more |= {"workers_died": int(died), "poison_answered_s": round(answered_s, 2), "twin_refused_ms": round(1000 * twin_s, 1)}
+        outcome.notice_s, outcome.notice = (
+            round(said[0], 3),
+            "log: the poison is refused from here on",
+        )
+    outcome.more |= {
+        "workers_died": int(died),
+        "poison_answered_s": round(answered_s, 2),
+        "twin_refused_ms": round(1000 * twin_s, 1),
+    }
 
 
 async def _begun(fleet: Fleet, **more: Any) -> Call:
@@ -49,14 +60,20 @@ async def _begun(fleet: Fleet, **more: Any) -> Call:
 
 
 async def _unary(fleet: Fleet) -> Call:
-    asked = await call(fleet.ports[0], body_of(1, max_tokens=HOG_TOKENS) | {"stream": False, "stream_options": None})
+    asked = await call(
+        fleet.ports[0],
+        body_of(1, max_tokens=HOG_TOKENS) | {"stream": False, "stream_options": None},
+    )
     await asyncio.sleep(0.3)
     return asked
 
 
 async def _computing(fleet: Fleet) -> Call:
     """In the midst of a prefill step of 85 ms, which an engine does not interrupt."""
-    asked = await call(fleet.ports[0], body_of(int(time.time() * 1e6), max_tokens=HOG_TOKENS) | {"prompt": _fresh_prompt(4_000)})
+    asked = await call(
+        fleet.ports[0],
+        body_of(int(time.time() * 1e6), max_tokens=HOG_TOKENS) | {"prompt": _fresh_prompt(4_000)},
+    )
     await asyncio.sleep(0.02)
     return asked
 
@@ -75,7 +92,10 @@ STAGES: dict[str, Callable[[Fleet], Awaitable[Call]]] = {
 
 
 async def _leaving(fleet: Fleet, _bench: Bench, outcome: Outcome) -> None:
-    """The engine runs one request at a time. How soon it is free shows in the first token of the next one."""
+    """The engine runs one request at a time.
+
+    How soon it is free shows in the first token of the next one.
+    """
     next_body = body_of(2, max_tokens=1)
     port, frontend = fleet.ports[0], fleet.frontends[0]
     idle = [(await ask(port, next_body)).ttft_s for _ in range(LEAVING_TURNS)]
@@ -85,7 +105,11 @@ async def _leaving(fleet: Fleet, _bench: Bench, outcome: Outcome) -> None:
             hog = await begin(fleet)
             behind = await call(port, next_body)
             waiting = 2 if stage == "n=2" else 1  # one of its choices waits for the other
-            await _until(lambda waiting=waiting: frontend.metric("dynamo_frontend_queued_requests") >= waiting)
+            await _until(
+                lambda waiting=waiting: (
+                    frontend.metric("dynamo_frontend_queued_requests") >= waiting
+                )
+            )
             left_at = time.monotonic()
             hog.leave()
             answer = await behind.ended
@@ -104,8 +128,12 @@ async def _leaving(fleet: Fleet, _bench: Bench, outcome: Outcome) -> None:
     outcome.lost = outcome.requests - outcome.finished
     outcome.seen = f"they left; {outcome.finished} of {outcome.requests} requests behind them ran"
     for stage, seconds in found.items():
-        outcome.more[f"{stage}, ms p50/max"] = f"{1000 * statistics.median(seconds):.1f}/{1000 * max(seconds):.1f}"
-    outcome.notice = "first token of the request behind the one whose client left, on an engine that runs one"
+        outcome.more[f"{stage}, ms p50/max"] = (
+            f"{1000 * statistics.median(seconds):.1f}/{1000 * max(seconds):.1f}"
+        )
+    outcome.notice = (
+        "first token of the request behind the one whose client left, on an engine that runs one"
+    )
     outcome.notice_s = round(max(found["streaming"]), 3)
 
 
@@ -117,7 +145,9 @@ async def _until(condition: Callable[[], bool], wait_s_max: float = 10.0) -> Non
 
 
 async def _slow_reader(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
-    """The same hundred streams twice: alone, and beside a client that reads nothing of eight long choices."""
+    """The same hundred streams twice: alone, and beside a client that reads nothing of eight long
+    choices.
+    """
     texts: dict[int, str] = {}
     alone = Crowd(bench.streams, max_tokens=SLOW_TOKENS, texts=texts)
     await alone.begin(fleet.ports)
@@ -136,8 +166,13 @@ async def _slow_reader(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
         await crowd.end()
     outcome.take(crowd, fault_at)
     beside, without = crowd.gaps(since=fault_at), alone.gaps()
-    outcome.seen += "; the slow reader was cut off" if cut_s else "; the slow reader was NOT cut off"
-    outcome.notice_s, outcome.notice = cut_s and round(cut_s, 1), "cut off (kvmesh_frontend_slow_readers_total)"
+    outcome.seen += (
+        "; the slow reader was cut off" if cut_s else "; the slow reader was NOT cut off"
+    )
+    outcome.notice_s, outcome.notice = (
+        cut_s and round(cut_s, 1),
+        "cut off (kvmesh_frontend_slow_readers_total)",
+    )
     outcome.more |= {
         "gap_p99_ms, beside it / alone": f"{beside.p99} / {without.p99}",
         "gap_p50_ms": f"{beside.p50} / {without.p50}",
@@ -159,7 +194,9 @@ ROWS = [
         "leaving",
         "clients leave at every stage",
         _leaving,
-        FleetShape(workers=1, worker_options=("--max-running-requests", "1", "--disable-radix-cache")),
+        FleetShape(
+            workers=1, worker_options=("--max-running-requests", "1", "--disable-radix-cache")
+        ),
     ),
     Row("slow-reader", "a client does not read", _slow_reader),
 ]

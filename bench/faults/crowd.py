@@ -23,7 +23,13 @@ def body_of(number: int, *, max_tokens: int, **more: Any) -> Body:
     """Request number so-and-so: always the same, and unlike the others from its first token."""
     rng = random.Random(number)
     prompt = rng.choices(range(10, 1900), k=rng.randint(*PROMPT_TOKENS))
-    return {"model": MODEL, "prompt": prompt, "max_tokens": max_tokens, "stream": True, "stream_options": {"include_usage": True}} | more
+    return {
+        "model": MODEL,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    } | more
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -43,17 +49,29 @@ class Gaps:
     @classmethod
     def of(cls, gaps_s: Sequence[float]) -> "Gaps":
         """From seconds."""
-        return cls(*(round(1000 * value, 1) for value in (percentile(gaps_s, 0.5), percentile(gaps_s, 0.99), max(gaps_s, default=0.0))))
+        return cls(
+            *(
+                round(1000 * value, 1)
+                for value in (
+                    percentile(gaps_s, 0.5),
+                    percentile(gaps_s, 0.99),
+                    max(gaps_s, default=0.0),
+                )
+            )
+        )
 
 
 class Crowd:
     """Streams that run side by side.
 
     Args:
-        texts: stream → what it says undisturbed; filled by the first crowd that ends without a fault.
+        texts: stream → what it says undisturbed; filled by the first crowd that ends without a
+        fault.
     """
 
-    def __init__(self, count: int, *, max_tokens: int, texts: dict[int, str], offset: int = 0) -> None:
+    def __init__(
+        self, count: int, *, max_tokens: int, texts: dict[int, str], offset: int = 0
+    ) -> None:
         self._numbers = range(offset, offset + count)
         self._max_tokens = max_tokens
         self._texts = texts
@@ -63,7 +81,9 @@ class Crowd:
     async def begin(self, ports: Sequence[int]) -> None:
         """Start all of them, in turn at each frontend, and wait until each has its first token."""
         for number in self._numbers:
-            self.calls.append(await call(ports[number % len(ports)], body_of(number, max_tokens=self._max_tokens)))
+            self.calls.append(
+                await call(ports[number % len(ports)], body_of(number, max_tokens=self._max_tokens))
+            )
             await asyncio.sleep(START_APART_S)
         for each in self.calls:
             await each.first
@@ -87,11 +107,17 @@ class Crowd:
 
     def finished(self) -> int:
         """Answers that came to their end with the usage they should have."""
-        return sum(not answer.error and answer.completion_tokens == self._max_tokens for answer in self.answers)
+        return sum(
+            not answer.error and answer.completion_tokens == self._max_tokens
+            for answer in self.answers
+        )
 
     def texts_equal(self) -> int:
         """Answers that say what they say undisturbed."""
-        return sum(answer.texts.get(0) == self._texts[number] for number, answer in zip(self._numbers, self.answers, strict=True))
+        return sum(
+            answer.texts.get(0) == self._texts[number]
+            for number, answer in zip(self._numbers, self.answers, strict=True)
+        )
 
     def gaps(self, since: float = 0.0, until: float = float("inf")) -> Gaps:
         """Over all streams."""
@@ -99,7 +125,10 @@ class Crowd:
 
     def last_arrivals(self, before: float) -> float:
         """The time at which half of the streams last heard something before that."""
-        return statistics.median(max((at for at in answer.arrivals if at <= before), default=0.0) for answer in self.answers)
+        return statistics.median(
+            max((at for at in answer.arrivals if at <= before), default=0.0)
+            for answer in self.answers
+        )
 
 
 async def sleep_until(at: float) -> None:

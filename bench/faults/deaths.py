@@ -45,7 +45,10 @@ async def _back(fleet: Fleet, outcome: Outcome, since_unix_s: float) -> None:
 
 
 def _asked_for(seed: int, *, exits: bool) -> Row:
-    names = {HANG_LOOP: ("hung-loop", "the event loop of a worker hangs"), ENGINE_DEATH: ("engine-death", "the engine of a worker dies")}
+    names = {
+        HANG_LOOP: ("hung-loop", "the event loop of a worker hangs"),
+        ENGINE_DEATH: ("engine-death", "the engine of a worker dies"),
+    }
 
     async def play(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
         crowd = await in_flight(fleet, bench)
@@ -62,13 +65,21 @@ def _asked_for(seed: int, *, exits: bool) -> Row:
 
 
 async def _frozen(fleet: Fleet, bench: Bench, outcome: Outcome) -> None:
-    """The engine of w1 takes no step after the tokens that its options say. When that is, its streams tell."""
+    """The engine of w1 takes no step after the tokens that its options say.
+
+    When that is, its streams tell.
+    """
     crowd = bench.crowd()
     await crowd.begin(fleet.ports)
     began_at, began_unix_s = time.monotonic(), time.time()
     await crowd.end()
     frozen_at = min(
-        (answer.arrivals[i] for answer in crowd.answers for i, gap in enumerate(_gaps(answer.arrivals)) if gap > FROZEN_GAP_S),
+        (
+            answer.arrivals[i]
+            for answer in crowd.answers
+            for i, gap in enumerate(_gaps(answer.arrivals))
+            if gap > FROZEN_GAP_S
+        ),
         default=began_at,
     )
     outcome.take(crowd, frozen_at)
@@ -102,7 +113,9 @@ def _unreachable(*, heals: bool) -> Row:
         outcome.take_notice(fleet.frontends[0], "w1", fault_unix_s)
 
     name, fault = (
-        ("partition", "no byte passes for 4 s, then all of them") if heals else ("half-open", "half-open TCP: no byte passes any more")
+        ("partition", "no byte passes for 4 s, then all of them")
+        if heals
+        else ("half-open", "half-open TCP: no byte passes any more")
     )
     return Row(name, fault, play, prepare=_through_a_proxy)
 
@@ -121,9 +134,18 @@ ROWS = [
     Row("nothing", "none", _nothing),
     Row("sigkill", "a worker is killed (SIGKILL)", signalled(1, signal.SIGKILL)),
     Row("two-deaths", "two of four workers are killed, one after the other", _two_in_a_row),
-    Row("sigstop", f"a worker is stopped (SIGSTOP), and woken after {STOPPED_S:g} s", _stopped_and_woken),
+    Row(
+        "sigstop",
+        f"a worker is stopped (SIGSTOP), and woken after {STOPPED_S:g} s",
+        _stopped_and_woken,
+    ),
     _asked_for(HANG_LOOP, exits=False),
-    Row("frozen", "an engine freezes in mid-stream", _frozen, FleetShape(options_of={1: ("--sim-fault", "hang-after-tokens=4000")})),
+    Row(
+        "frozen",
+        "an engine freezes in mid-stream",
+        _frozen,
+        FleetShape(options_of={1: ("--sim-fault", "hang-after-tokens=4000")}),
+    ),
     _asked_for(ENGINE_DEATH, exits=True),
     _unreachable(heals=False),
     _unreachable(heals=True),

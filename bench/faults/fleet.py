@@ -1,4 +1,6 @@
-"""The fleet that faults befall: frontends and simulated workers of this repository as processes of this host."""
+"""The fleet that faults befall: frontends and simulated workers of this repository as processes of
+this host.
+"""
 
 import json
 import os
@@ -59,7 +61,9 @@ class Frontend:
         return http_metric(self.url, name, **labels)
 
     def said(self, pattern: str, since_unix_s: float) -> tuple[float, str] | None:
-        """The first line of its log since then that matches: when (seconds since), and its message."""
+        """The first line of its log since then that matches: when (seconds since), and its
+        message.
+        """
         for line in self.log.read_text(errors="replace").splitlines():
             match = _LINE.match(line)
             if match and re.search(pattern, match[2]):
@@ -94,7 +98,8 @@ class Fleet:
         # Reserved, since a restarted frontend must find its ports free again.
         ports = iter(range(port := reserve_ports(SLOT_PORTS), port + SLOT_PORTS))
         self.frontends = [
-            Frontend(number, next(ports), f"tcp://127.0.0.1:{next(ports)}", shape.frontend_options) for number in range(shape.frontends)
+            Frontend(number, next(ports), f"tcp://127.0.0.1:{next(ports)}", shape.frontend_options)
+            for number in range(shape.frontends)
         ]
         self.workers: list[Process] = []
 
@@ -112,10 +117,20 @@ class Fleet:
     def start_frontend(self, frontend: Frontend) -> None:
         """Start its process, anew if it had one."""
         frontend.starts += 1
-        args = [sys.executable, "-m", "frontend", "--http-port", str(frontend.port), "--mesh-bind", frontend.mesh]
+        args = [
+            sys.executable,
+            "-m",
+            "frontend",
+            "--http-port",
+            str(frontend.port),
+            "--mesh-bind",
+            frontend.mesh,
+        ]
         args += ["--cache-dir", str(LOCAL / "kvmesh-cache"), *frontend.options]
         log = self._log(f"frontend{frontend.number}-{frontend.starts}")
-        frontend.process = self._stack.enter_context(Process(f"frontend{frontend.number}", args, log))
+        frontend.process = self._stack.enter_context(
+            Process(f"frontend{frontend.number}", args, log)
+        )
 
     def restart_worker(self, number: int) -> None:
         """Start a worker in the place of one that ended."""
@@ -149,18 +164,38 @@ class Fleet:
 
     def processes(self) -> dict[str, int]:
         """Name → pid of what runs."""
-        found = {f"frontend{each.number}": each.process.pid for each in self.frontends if each.process and each.process.alive()}
-        return found | {f"worker{number}": process.pid for number, process in enumerate(self.workers) if process.alive()}
+        found = {
+            f"frontend{each.number}": each.process.pid
+            for each in self.frontends
+            if each.process and each.process.alive()
+        }
+        return found | {
+            f"worker{number}": process.pid
+            for number, process in enumerate(self.workers)
+            if process.alive()
+        }
 
     def _worker(self, number: int) -> Process:
         self._starts += 1
-        args = [sys.executable, "-m", "workers", "--engine", "sim", "--worker-id", f"w{number}", "--served-model-name", MODEL]
+        args = [
+            sys.executable,
+            "-m",
+            "workers",
+            "--engine",
+            "sim",
+            "--worker-id",
+            f"w{number}",
+            "--served-model-name",
+            MODEL,
+        ]
         args += ["--sim-speedup", f"{self._speedup:g}", "--context-length", "32768"]
         proxy = self.proxies.get(number)
         for mesh in [proxy.address] if proxy else [frontend.mesh for frontend in self.frontends]:
             args += ["--frontend", mesh]
         args += [*self.shape.worker_options, *self.shape.options_of.get(number, ())]
-        return self._stack.enter_context(Process(f"worker{number}", args, self._log(f"worker{number}-{self._starts}")))
+        return self._stack.enter_context(
+            Process(f"worker{number}", args, self._log(f"worker{number}-{self._starts}"))
+        )
 
     def _log(self, name: str) -> Path:
         return LOCAL / "logs" / "faults" / self._name / f"{name}.log"

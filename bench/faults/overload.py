@@ -1,4 +1,6 @@
-"""Rows: ten times as many requests as the fleet can serve, where they wait until their deadlines and where load is shed."""
+"""Rows: ten times as many requests as the fleet can serve, where they wait until their deadlines
+and where load is shed.
+"""
 
 import asyncio
 import random
@@ -20,11 +22,15 @@ OVERLOAD = 10
 CALM_S, AFTER_S = 12.0, 16.0
 CAPACITY_S = 6.0
 WAITING_S = 10.0
-"""Time-out of a request where nobody is refused: a sixth of the flood, so that nearly all of it is a time of deadlines."""
+"""Time-out of a request where nobody is refused: a sixth of the flood, so that nearly all of it is
+a time of deadlines.
+"""
 
 
 def _equal(_: int) -> int:
-    """Tokens of a request: all the same, so that whole batches end in one step, and places come free in bursts."""
+    """Tokens of a request: all the same, so that whole batches end in one step, and places come
+    free in bursts.
+    """
     return TOKENS_MEAN
 
 
@@ -66,7 +72,14 @@ class Phase:
         return round(1000 * percentile([answer.ttft_s for answer in self.refused], share), 1)
 
 
-async def _phase(fleet: Fleet, lengths: Lengths, rate_per_s: float, duration_s: float, seed: int, lateness: Lateness) -> Phase:
+async def _phase(
+    fleet: Fleet,
+    lengths: Lengths,
+    rate_per_s: float,
+    duration_s: float,
+    seed: int,
+    lateness: Lateness,
+) -> Phase:
     phase = Phase()
 
     async def one(number: int) -> None:
@@ -107,16 +120,23 @@ def _queue_waits(frontend: Frontend) -> tuple[float, float]:
 
 
 def _recovered_s(after: Phase, ended_at: float, usual_s: float) -> float:
-    """From the end of the burst to the first second in which nobody is refused and nine of ten get their first token as usual."""
+    """From the end of the burst to the first second in which nobody is refused and nine of ten get
+    their first token as usual.
+    """
     for tenths in range(int(10 * AFTER_S)):
         begin = ended_at + tenths / 10
         second = [answer for answer in after.answers if begin <= answer.asked_at < begin + 1]
-        if all(answer.status == 200 for answer in second) and percentile([answer.ttft_s for answer in second], 0.9) <= usual_s:
+        if (
+            all(answer.status == 200 for answer in second)
+            and percentile([answer.ttft_s for answer in second], 0.9) <= usual_s
+        ):
             return tenths / 10
     return AFTER_S
 
 
-async def _overload(fleet: Fleet, outcome: Outcome, lengths: Lengths, *, places: int, burst_s: float) -> None:
+async def _overload(
+    fleet: Fleet, outcome: Outcome, lengths: Lengths, *, places: int, burst_s: float
+) -> None:
     frontend = fleet.frontends[0]
     assert frontend.process is not None
     pid = frontend.process.pid
@@ -127,22 +147,32 @@ async def _overload(fleet: Fleet, outcome: Outcome, lengths: Lengths, *, places:
     reset_peak_rss(pid)
     late = Lateness()
     queue = await asyncio.to_thread(_queue_waits, frontend)
-    burst_task = asyncio.ensure_future(_phase(fleet, lengths, capacity * OVERLOAD, burst_s, 2, late))
+    burst_task = asyncio.ensure_future(
+        _phase(fleet, lengths, capacity * OVERLOAD, burst_s, 2, late)
+    )
     await asyncio.sleep(burst_s)
     ended_at = time.monotonic()
     after = await _phase(fleet, lengths, capacity * UNCONGESTED_SHARE, AFTER_S, 3, Lateness())
     burst = await burst_task
-    queue_s, placed = (after_ - before for after_, before in zip(_queue_waits(frontend), queue, strict=True))
+    queue_s, placed = (
+        after_ - before for after_, before in zip(_queue_waits(frontend), queue, strict=True)
+    )
     usual_s = percentile([answer.ttft_s for answer in calm.served], 0.99)
     everything = [*calm.answers, *burst.answers, *after.answers]
     codes = Counter(answer.error for answer in everything if answer.error)
     outcome.requests = len(everything)
     phases = calm, burst, after
     outcome.finished = sum(len(phase.finished) for phase in phases)
-    refused, late_ones = sum(len(phase.refused) for phase in phases), sum(len(phase.late) for phase in phases)
+    refused, late_ones = (
+        sum(len(phase.refused) for phase in phases),
+        sum(len(phase.late) for phase in phases),
+    )
     outcome.lost = outcome.requests - outcome.finished - refused - late_ones
     outcome.errors = dict(codes)
-    outcome.seen = f"{outcome.finished} whole answers, {refused} refused, {late_ones} past their time {dict(codes)}"
+    outcome.seen = (
+        f"{outcome.finished} whole answers, {refused} refused, {late_ones} past their time "
+        f"{dict(codes)}"
+    )
     in_time = sum(answer.ended_at <= ended_at for answer in burst.finished)
     outcome.notice_s, outcome.notice = burst.refusal_ms(0.99) / 1000, "p99 of a refusal"
     outcome.more |= {
@@ -151,7 +181,9 @@ async def _overload(fleet: Fleet, outcome: Outcome, lengths: Lengths, *, places:
         "finished_per_s": round(in_time / burst_s, 1),
         "of capacity": round(in_time / burst_s / capacity, 3),
         "begun and not finished": len(burst.served) - len(burst.finished),
-        "longest whole answer_s": round(max((answer.ended_at - answer.asked_at for answer in burst.finished), default=0.0), 2),
+        "longest whole answer_s": round(
+            max((answer.ended_at - answer.asked_at for answer in burst.finished), default=0.0), 2
+        ),
         "ttft_ms p50/p99 at half load": f"{calm.ttft_ms(0.5)}/{calm.ttft_ms(0.99)}",
         "at ten times": f"{burst.ttft_ms(0.5)}/{burst.ttft_ms(0.99)}",
         "of that in the frontend's queue, mean": round(1000 * queue_s / max(1.0, placed), 1),
@@ -163,22 +195,71 @@ async def _overload(fleet: Fleet, outcome: Outcome, lengths: Lengths, *, places:
     }
 
 
-def _row(name: str, how: str, lengths: Lengths, *, workers: int, running: int, burst_s: float, options: tuple[str, ...]) -> Row:
+def _row(
+    name: str,
+    how: str,
+    lengths: Lengths,
+    *,
+    workers: int,
+    running: int,
+    burst_s: float,
+    options: tuple[str, ...],
+) -> Row:
     async def play(fleet: Fleet, _: Bench, outcome: Outcome) -> None:
         await _overload(fleet, outcome, lengths, places=workers * running, burst_s=burst_s)
 
-    shape = FleetShape(workers=workers, worker_options=("--max-running-requests", str(running)), frontend_options=options)
-    return Row(name, f"ten times the load the fleet can serve, for {burst_s:g} s; {how}", play, shape)
+    shape = FleetShape(
+        workers=workers,
+        worker_options=("--max-running-requests", str(running)),
+        frontend_options=options,
+    )
+    return Row(
+        name, f"ten times the load the fleet can serve, for {burst_s:g} s; {how}", play, shape
+    )
 
 
 _SHEDS = ("--shed-load",)
 _WAITS = ("--request-timeout", f"{WAITING_S:g}")
 
 ROWS = [
-    _row("overload", "shed; answers of 20 to 100 tokens", _mixed, workers=3, running=16, burst_s=15.0, options=_SHEDS),
-    _row("overload-equal", "shed; answers of equal length", _equal, workers=3, running=16, burst_s=15.0, options=_SHEDS),
+    _row(
+        "overload",
+        "shed; answers of 20 to 100 tokens",
+        _mixed,
+        workers=3,
+        running=16,
+        burst_s=15.0,
+        options=_SHEDS,
+    ),
+    _row(
+        "overload-equal",
+        "shed; answers of equal length",
+        _equal,
+        workers=3,
+        running=16,
+        burst_s=15.0,
+        options=_SHEDS,
+    ),
     # A minute: smaller fleets, since two cores hold no client for more.
-    _row("flood", "everybody waits; answers of 20 to 100 tokens", _mixed, workers=2, running=8, burst_s=60.0, options=_WAITS),
-    _row("flood-one", "everybody waits for one engine; the same", _mixed, workers=1, running=16, burst_s=60.0, options=_WAITS),
-    _row("flood-shed", "shed; the same", _mixed, workers=2, running=8, burst_s=60.0, options=_SHEDS),
+    _row(
+        "flood",
+        "everybody waits; answers of 20 to 100 tokens",
+        _mixed,
+        workers=2,
+        running=8,
+        burst_s=60.0,
+        options=_WAITS,
+    ),
+    _row(
+        "flood-one",
+        "everybody waits for one engine; the same",
+        _mixed,
+        workers=1,
+        running=16,
+        burst_s=60.0,
+        options=_WAITS,
+    ),
+    _row(
+        "flood-shed", "shed; the same", _mixed, workers=2, running=8, burst_s=60.0, options=_SHEDS
+    ),
 ]

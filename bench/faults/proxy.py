@@ -1,4 +1,6 @@
-"""A TCP proxy that can stop forwarding without closing anything: a half-open connection, or a partition that heals."""
+"""A TCP proxy that can stop forwarding without closing anything: a half-open connection, or a
+partition that heals.
+"""
 
 import asyncio
 import threading
@@ -6,7 +8,9 @@ from typing import Self
 from urllib.parse import urlsplit
 
 READ_BYTES = 65_536
-"""Taken at once; while forwarding is stopped no more than this waits here per direction, the rest in the kernel."""
+"""Taken at once; while forwarding is stopped no more than this waits here per direction, the rest
+in the kernel.
+"""
 
 
 class TcpProxy:
@@ -64,7 +68,9 @@ class TcpProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            there_reader, there_writer = await asyncio.open_connection(
+                "127.0.0.1", self._target_port
+            )
         except OSError:
             writer.close()
             return

@@ -1,4 +1,6 @@
-"""A row of the fault table: a fleet, a hundred streams, one fault in mid-flight, and what came of it."""
+"""A row of the fault table: a fleet, a hundred streams, one fault in mid-flight, and what came of
+it.
+"""
 
 import asyncio
 import os
@@ -20,7 +22,9 @@ from bench.kit.processes import TICKS_PER_S, cpu_s
 STREAMS = 100
 MAX_TOKENS = 600
 FAULT_AFTER_S = 0.6
-"""From the last stream's first token to the fault: all are in mid-flight, and the usual gap is known."""
+"""From the last stream's first token to the fault: all are in mid-flight, and the usual gap is
+known.
+"""
 
 CAUSES = "worker {0} (left|is unhealthy|drains)"
 
@@ -40,17 +44,22 @@ class Bench:
 
     def crowd(self, count: int | None = None, offset: int = 0) -> Crowd:
         """Streams that have not begun."""
-        return Crowd(count or self.streams, max_tokens=self.max_tokens, texts=self.texts, offset=offset)
+        return Crowd(
+            count or self.streams, max_tokens=self.max_tokens, texts=self.texts, offset=offset
+        )
 
 
 @dataclass
 class Outcome:
-    """What a row found. Seconds and ms as the names say.
+    """What a row found.
+
+    Seconds and ms as the names say.
 
     Attributes:
         seen: by the clients, in words.
         notice_s: from the fault to `notice`, which says by what it was noticed.
-        gap_max_ms: longest time without a token in any stream from the fault on; `usual`: gaps before the fault.
+        gap_max_ms: longest time without a token in any stream from the fault on; `usual`: gaps
+        before the fault.
         lost: requests that did not get the answer they should have.
     """
 
@@ -80,7 +89,9 @@ class Outcome:
         self.usual = crowd.gaps(until=fault_at)
         self.gap_max_ms = crowd.gaps(since=fault_at).max
         if not self.seen:
-            self.seen = f"{self.finished} whole answers" + (f", {self.errors}" if self.errors else "")
+            self.seen = f"{self.finished} whole answers" + (
+                f", {self.errors}" if self.errors else ""
+            )
 
     def take_notice(self, frontend: Frontend, worker: str, fault_unix_s: float) -> None:
         """When the frontend's log first says that the worker is no use, or does not get more."""
@@ -132,12 +143,16 @@ def _moved(frontend: Frontend) -> int:
 
 
 def _machine_busy_s() -> float:
-    """CPU seconds that this machine has worked since it started (proc(5), /proc/stat: user, nice and system)."""
+    """CPU seconds that this machine has worked since it started (proc(5), /proc/stat: user, nice
+    and system).
+    """
     return sum(int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:4]) / TICKS_PER_S
 
 
 class Busy:
-    """Cores that were busy in a row: with the client, with the frontends, and with everything that ran here, strangers included."""
+    """Cores that were busy in a row: with the client, with the frontends, and with everything that
+    ran here, strangers included.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self._frontends = [frontend.process.pid for frontend in fleet.frontends if frontend.process]
@@ -173,8 +188,13 @@ async def in_flight(fleet: Fleet, bench: Bench, crowd: Crowd | None = None) -> C
 
 
 async def pinned(fleet: Fleet, worker: str, *, seed: int) -> Answer:
-    """A request to one worker alone that asks for a fault (workers/sim/faults.py); what becomes of it is no stream's business."""
-    asked = await call(fleet.ports[0], body_of(999_000 + seed, max_tokens=50, seed=seed, nvext={"backend_instance_id": worker}))
+    """A request to one worker alone that asks for a fault (workers/sim/faults.py); what becomes of
+    it is no stream's business.
+    """
+    asked = await call(
+        fleet.ports[0],
+        body_of(999_000 + seed, max_tokens=50, seed=seed, nvext={"backend_instance_id": worker}),
+    )
     return await asyncio.wait_for(asked.ended, 30)
 
 

@@ -1,7 +1,9 @@
-"""`python -m bench.faults.soak --minutes 30`: traffic at 70 % of what four workers serve, while one is killed every 20 seconds.
+"""`python -m bench.faults.soak --minutes 30`: traffic at 70 % of what four workers serve, while one
+is killed every 20 seconds.
 
-Streams, whole answers, two choices at once, clients that leave; each answer is held against the same request's answer before any fault.
-Every few minutes a worker is drained (SIGTERM) or stopped and woken instead. Nothing may be lost.
+Streams, whole answers, two choices at once, clients that leave; each answer is held against the
+same request's answer before any fault. Every few minutes a worker is drained (SIGTERM) or stopped
+and woken instead. Nothing may be lost.
 """
 
 import argparse
@@ -47,7 +49,9 @@ CAPACITY_S = 8.0
 
 
 def request_of(kind: int) -> Body:
-    """Request of a kind: 6 in 10 stream, 3 in 10 are answered whole, 1 in 10 has two choices. 10 to 400 tokens, most of them few."""
+    """Request of a kind: 6 in 10 stream, 3 in 10 are answered whole, 1 in 10 has two choices. 10 to
+    400 tokens, most of them few.
+    """
     rng = random.Random(kind)
     body = body_of(5_000_000 + kind, max_tokens=min(400, 10 + int(rng.expovariate(1 / 90))))
     if kind % 10 >= 7:
@@ -76,7 +80,9 @@ class Soak:
         """Ask every kind once."""
         for at in range(0, KINDS, 40):
             kinds = range(at, min(KINDS, at + 40))
-            answers = await asyncio.gather(*(ask(self._fleet.ports[0], request_of(kind)) for kind in kinds))
+            answers = await asyncio.gather(
+                *(ask(self._fleet.ports[0], request_of(kind)) for kind in kinds)
+            )
             for kind, answer in zip(kinds, answers, strict=True):
                 if answer.error:
                     raise RuntimeError(f"{answer.error} before any fault")
@@ -163,7 +169,13 @@ class Soak:
         if len(self.lost_samples) < 20:
             tail = b"".join(answer.parts)[-400:].decode(errors="replace")
             self.lost_samples.append(
-                {"kind": kind, "why": why, "at_unix_s": time.time(), "asked_s_ago": time.monotonic() - answer.asked_at, "tail": tail}
+                {
+                    "kind": kind,
+                    "why": why,
+                    "at_unix_s": time.time(),
+                    "asked_s_ago": time.monotonic() - answer.asked_at,
+                    "tail": tail,
+                }
             )
 
     def counts(self) -> dict[str, Any]:
@@ -178,8 +190,12 @@ class Soak:
             "wrong_text": self.wrong_text,
             "wrong_usage": self.wrong_usage,
             "faults": dict(self.faults),
-            "ttft_ms_p50_p99": [round(1000 * percentile(self.ttft_s, share), 1) for share in (0.5, 0.99)],
-            "longest_gap_ms_p50_p99_max": [round(1000 * percentile(self.gap_max_s, share), 1) for share in (0.5, 0.99, 1.0)],
+            "ttft_ms_p50_p99": [
+                round(1000 * percentile(self.ttft_s, share), 1) for share in (0.5, 0.99)
+            ],
+            "longest_gap_ms_p50_p99_max": [
+                round(1000 * percentile(self.gap_max_s, share), 1) for share in (0.5, 0.99, 1.0)
+            ],
         }
 
 
@@ -187,7 +203,11 @@ def reading(fleet: Fleet, minute: float) -> dict[str, Any]:
     """Memory and descriptors of every process. A worker that was restarted begins anew."""
     found: dict[str, Any] = {"minute": round(minute, 1)}
     for name, pid in fleet.processes().items():
-        measures: dict[str, Callable[[int], float]] = {"rss_mib": rss_mib, "pss_mib": pss_mib, "descriptors": _descriptors}
+        measures: dict[str, Callable[[int], float]] = {
+            "rss_mib": rss_mib,
+            "pss_mib": pss_mib,
+            "descriptors": _descriptors,
+        }
         found[name] = {key: round(measure(pid), 1) for key, measure in measures.items()}
     frontend = fleet.frontends[0]
     names = {
@@ -228,7 +248,11 @@ async def soak(fleet: Fleet, minutes: float, out: Path) -> dict[str, Any]:
         while True:
             now = await asyncio.to_thread(reading, fleet, (time.monotonic() - began_at) / 60)
             result["readings"].append(now)
-            result.update(run.counts(), generator_late_ms_max=round(1000 * late.s_max), load_1min=os.getloadavg()[0])
+            result.update(
+                run.counts(),
+                generator_late_ms_max=round(1000 * late.s_max),
+                load_1min=os.getloadavg()[0],
+            )
             await asyncio.to_thread(_write, out, result)
             print(f"{now['minute']:5.1f} min: {run.counts()}", flush=True)
             await asyncio.sleep(READ_EVERY_S)
@@ -238,10 +262,15 @@ async def soak(fleet: Fleet, minutes: float, out: Path) -> dict[str, Any]:
     await offer(LOAD_SHARE * capacity, minutes * 60, random.Random(5), late, run.one)
     await faults
     reader.cancel()
-    await asyncio.sleep(2)  # what the last clients left behind is gone by then, and so is it from the readings
+    # what the last clients left behind is gone by then, and so is it from the readings
+    await asyncio.sleep(2)
     result["readings"].append(reading(fleet, minutes))
-    result.update(run.counts(), generator_late_ms_max=round(1000 * late.s_max), load_1min=os.getloadavg()[0])
-    result["unanswered"] = run.sent - run.finished - run.left - sum(run.refused.values()) - sum(run.lost.values())
+    result.update(
+        run.counts(), generator_late_ms_max=round(1000 * late.s_max), load_1min=os.getloadavg()[0]
+    )
+    result["unanswered"] = (
+        run.sent - run.finished - run.left - sum(run.refused.values()) - sum(run.lost.values())
+    )
     result["lost"] += result["unanswered"]
     result["lost_samples"] = run.lost_samples
     _write(out, result)
@@ -253,12 +282,17 @@ def _write(out: Path, result: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--name", default="local/soak", help="of the result file")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the fleet ends too
-    shape = FleetShape(workers=WORKERS, worker_options=("--max-running-requests", str(PLACES), "--log-level", "warning"))
+    shape = FleetShape(
+        workers=WORKERS,
+        worker_options=("--max-running-requests", str(PLACES), "--log-level", "warning"),
+    )
     out = REPO / "bench/results" / f"{arguments.name}.json"
     with ExitStack() as stack:
         fleet = Fleet(shape, stack, name="soak", speedup=1.0)
@@ -266,7 +300,14 @@ def main() -> int:
         fleet.start()
         result = uvloop.run(soak(fleet, arguments.minutes, out))
     print(json.dumps({key: value for key, value in result.items() if key != "readings"}, indent=1))
-    print("first reading", result["readings"][0], "last reading", result["readings"][-1], out, sep="\n")
+    print(
+        "first reading",
+        result["readings"][0],
+        "last reading",
+        result["readings"][-1],
+        out,
+        sep="\n",
+    )
     return 1 if result["lost"] or result["wrong_text"] or result["wrong_usage"] else 0
 
 

@@ -1,4 +1,6 @@
-"""The frontend's HTTP protocol under uvicorn's own server, for measuring it without the rest of a frontend."""
+"""The frontend's HTTP protocol under uvicorn's own server, for measuring it without the rest of a
+frontend.
+"""
 
 from typing import Any
 
@@ -6,9 +8,13 @@ from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
 
 
 class GuardedAlone(GuardedHttpToolsProtocol):
-    """Its connections share what a draining server would tell them; uvicorn's own server never drains."""
+    """Its connections share what a draining server would tell them; uvicorn's own server never
+    drains.
+    """
 
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+    def __init__(
+        self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None
+    ) -> None:
         shared = Connections()
         shared.connections, shared.tasks, shared.default_headers = (
             server_state.connections,

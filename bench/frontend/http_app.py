@@ -1,8 +1,10 @@
-"""The same tiny raw-ASGI app for every HTTP server candidate, and the "asgi" system of bench.compare.run.
+"""The same tiny raw-ASGI app for every HTTP server candidate, and the "asgi" system of
+bench.compare.run.
 
-POST /count reads and drops the body up to BODY_BYTES_MAX, then answers; POST /stall first waits STALL_S without reading;
-POST /stream?N sends N SSE chunks, one a loop turn. POST /v1/chat/completions does what its body asks for: max_tokens events a
-BENCH_PACE_MS apart where "stream" is true, one completion otherwise.
+POST /count reads and drops the body up to BODY_BYTES_MAX, then answers; POST /stall first waits
+STALL_S without reading; POST /stream?N sends N SSE chunks, one a loop turn. POST
+/v1/chat/completions does what its body asks for: max_tokens events a BENCH_PACE_MS apart where
+"stream" is true, one completion otherwise.
 """
 
 import asyncio
@@ -16,13 +18,20 @@ BODY_BYTES_MAX = 45 * 1024 * 1024
 STALL_S = 1.5
 PACE_S = float(os.environ.get("BENCH_PACE_MS", "0")) / 1000
 ID = "0" * 32
-CHUNK = {"id": ID, "object": "chat.completion.chunk", "created": 1, "choices": [{"index": 0, "delta": {"content": "word "}}]}
+CHUNK = {
+    "id": ID,
+    "object": "chat.completion.chunk",
+    "created": 1,
+    "choices": [{"index": 0, "delta": {"content": "word "}}],
+}
 EVENT = b"data: " + msgspec.json.encode(CHUNK) + b"\n\n"
 END = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":%d}}\n\ndata: [DONE]\n\n'
 COMPLETION = {
     "id": ID,
     "object": "chat.completion",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "word"}, "finish_reason": "length"}],
+    "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "word"}, "finish_reason": "length"}
+    ],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
 COMPLETION_BODY = msgspec.json.encode(COMPLETION)
@@ -61,7 +70,9 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         await _stream(send, int(scope["query_string"] or b"1"))
     elif pieces:
         chat = DECODE(b"".join(pieces))
-        await (_stream(send, chat.max_tokens) if chat.stream else _answer(send, 200, COMPLETION_BODY))
+        await (
+            _stream(send, chat.max_tokens) if chat.stream else _answer(send, 200, COMPLETION_BODY)
+        )
     else:
         await _answer(send, 200, b'{"body_bytes":%d}' % body_bytes)
 
@@ -75,7 +86,13 @@ async def _answer(send: Send, status: int, body: bytes, close: bool = False) -> 
 
 
 async def _stream(send: Send, chunks: int) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", b"text/event-stream")],
+        }
+    )
     due = asyncio.get_running_loop().time()
     for _ in range(chunks):
         due += PACE_S

@@ -1,7 +1,9 @@
-"""Compares HTTP servers under load and under attack: `python -m bench.frontend.http_servers [--only attack|load]`.
+"""Compares HTTP servers under load and under attack: `python -m bench.frontend.http_servers [--only
+attack|load]`.
 
-Every candidate runs bench/frontend/http_app.py in a process of its own. Attacks are raw sockets; load comes from bench/kit/loadgen. The table
-behind the choice of server is in bench/results/http_servers.json.
+Every candidate runs bench/frontend/http_app.py in a process of its own. Attacks are raw sockets;
+load comes from bench/kit/loadgen. The table behind the choice of server is in
+bench/results/http_servers.json.
 """
 
 import argparse
@@ -56,7 +58,8 @@ CANDIDATES = {
     "uvicorn+httptools": [*UVICORN, "--http", "httptools"],
     "uvicorn+guarded": [*UVICORN, "--http", "bench.frontend.guarded_http:GuardedAlone"],
 }
-if importlib.util.find_spec("granian"):  # measured once for the choice and not one of the project's needs: pip install granian
+# measured once for the choice and not one of the project's needs: pip install granian
+if importlib.util.find_spec("granian"):
     CANDIDATES["granian"] = GRANIAN
 
 
@@ -118,7 +121,10 @@ ATTACKS: dict[str, Callable[[], Iterator[bytes]]] = {
 
 
 def attack(port: int, payload: Iterator[bytes]) -> tuple[str, int, float]:
-    """Sends until answered or cut off. Returns the status line's code ("closed", "reset" or "none" without one), bytes sent, seconds."""
+    """Sends until answered or cut off.
+
+    Returns the status line's code ("closed", "reset" or "none" without one), bytes sent, seconds.
+    """
     begun, sent, count, status = time.monotonic(), 0, 0, "none"
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.settimeout(0)
@@ -126,7 +132,9 @@ def attack(port: int, payload: Iterator[bytes]) -> tuple[str, int, float]:
         while time.monotonic() - begun < ATTACK_S_MAX:
             try:
                 answer = sock.recv(65536)
-                status = answer.split(b" ", 2)[1].decode() if answer.startswith(b"HTTP/") else "closed"
+                status = (
+                    answer.split(b" ", 2)[1].decode() if answer.startswith(b"HTTP/") else "closed"
+                )
                 break
             except BlockingIOError:
                 pass
@@ -173,7 +181,9 @@ def attack_all(candidate: str) -> list[dict[str, Any]]:
 
 
 def load_round(candidate: str, bodies: Path, duration_s: float) -> dict[str, float]:
-    """One start of the server: unary at 64 keep-alive connections, then 64 streams of 256 chunks."""
+    """One start of the server: unary at 64 keep-alive connections, then 64 streams of 256
+    chunks.
+    """
     port = processes.free_port()
     with start(candidate, port) as server:
         server.wait_ready(lambda: processes.port_open(port))
@@ -196,15 +206,22 @@ def load_round(candidate: str, bodies: Path, duration_s: float) -> dict[str, flo
 
 
 def load_all(rounds: int, duration_s: float) -> dict[str, dict[str, float]]:
-    """Medians over `rounds`; the candidates take turns, so that a slow minute of the machine hits all of them."""
+    """Medians over `rounds`; the candidates take turns, so that a slow minute of the machine hits
+    all of them.
+    """
     bodies = REPO / "bench/results/local/http_servers.jsonl"
-    bodies.write_text(json.dumps({"messages": [{"role": "user", "content": "x" * 700}], "stream": True}) + "\n")
+    bodies.write_text(
+        json.dumps({"messages": [{"role": "user", "content": "x" * 700}], "stream": True}) + "\n"
+    )
     found: dict[str, list[dict[str, float]]] = {candidate: [] for candidate in CANDIDATES}
     for _ in range(rounds):
         for candidate, rows in found.items():
             rows.append(load_round(candidate, bodies, duration_s))
             print(candidate, {key: round(value, 3) for key, value in rows[-1].items()}, flush=True)
-    return {candidate: {key: round(statistics.median(row[key] for row in rows), 4) for key in rows[0]} for candidate, rows in found.items()}
+    return {
+        candidate: {key: round(statistics.median(row[key] for row in rows), 4) for key in rows[0]}
+        for candidate, rows in found.items()
+    }
 
 
 def main() -> None:
@@ -217,7 +234,14 @@ def main() -> None:
     result: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     result["machine"] = machine()
     result["versions"] = {
-        name: version(name) for name in ("uvicorn", "h11", "httptools", "uvloop", *(["granian"] * ("granian" in CANDIDATES)))
+        name: version(name)
+        for name in (
+            "uvicorn",
+            "h11",
+            "httptools",
+            "uvloop",
+            *(["granian"] * ("granian" in CANDIDATES)),
+        )
     }
     if arguments.only != "load":
         result["attacks"] = [row for candidate in CANDIDATES for row in attack_all(candidate)]

@@ -1,6 +1,8 @@
-"""A stand-in for flashinfer and cutlass where they are not installed: two norms in plain PyTorch; anything else fails when it is called.
+"""A stand-in for flashinfer and cutlass where they are not installed: two norms in plain PyTorch;
+anything else fails when it is called.
 
-`install.sh` puts it beside SGLang, where Python imports it at every start. SGLang imports both packages whatever backend it is told to use.
+`install.sh` puts it beside SGLang, where Python imports it at every start. SGLang imports both
+packages whatever backend it is told to use.
 """
 
 import sys
@@ -14,16 +16,23 @@ from typing import Any, NoReturn
 PACKAGES = ("flashinfer", "cutlass")
 
 
-def rmsnorm(x: Any, weight: Any, eps: float = 1e-6, out: Any = None, enable_pdl: bool | None = None) -> Any:
+def rmsnorm(
+    x: Any, weight: Any, eps: float = 1e-6, out: Any = None, enable_pdl: bool | None = None
+) -> Any:
     """`x` divided by its root mean square, times `weight`; computed in float32."""
     del enable_pdl
-    torch: Any = import_module("torch")  # not at the top: every Python process there imports this file
+    # not at the top: every Python process there imports this file
+    torch: Any = import_module("torch")
     wide = x.float()
-    normed: Any = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
+    normed: Any = (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(
+        x.dtype
+    ) * weight
     return normed if out is None else out.copy_(normed)
 
 
-def fused_add_rmsnorm(x: Any, residual: Any, weight: Any, eps: float = 1e-6, enable_pdl: bool | None = None) -> None:
+def fused_add_rmsnorm(
+    x: Any, residual: Any, weight: Any, eps: float = 1e-6, enable_pdl: bool | None = None
+) -> None:
     """Adds `x` to `residual` and puts the norm of the sum into `x`, both in place."""
     residual.add_(x)
     x.copy_(rmsnorm(residual, weight, eps, enable_pdl=enable_pdl))
@@ -48,9 +57,15 @@ class _Absent(ModuleType):
 class _Finder(MetaPathFinder, Loader):
     """Answers for the two packages and everything below them."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         del path, target
-        return ModuleSpec(fullname, self, is_package=True) if fullname.partition(".")[0] in PACKAGES else None
+        return (
+            ModuleSpec(fullname, self, is_package=True)
+            if fullname.partition(".")[0] in PACKAGES
+            else None
+        )
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = _Absent(spec.name)

@@ -23,22 +23,36 @@ def _own_cpu_s(pid: int) -> float:
 
 def _is_scheduler(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").startswith(SCHEDULER_TITLES)
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .decode(errors="replace")
+            .startswith(SCHEDULER_TITLES)
+        )
     except OSError:
         return False
 
 
 def cpu_s(running: Running) -> tuple[float, float]:
-    """CPU seconds so far of the process that speaks HTTP, and of all processes of the system but the schedulers."""
+    """CPU seconds so far of the process that speaks HTTP, and of all processes of the system but
+    the schedulers.
+    """
     family = {pid for leader in running.leaders for pid in descendants(leader)}
-    return _own_cpu_s(running.frontend), sum(_own_cpu_s(pid) for pid in family if not _is_scheduler(pid))
+    return _own_cpu_s(running.frontend), sum(
+        _own_cpu_s(pid) for pid in family if not _is_scheduler(pid)
+    )
 
 
 def measure(running: Running, case: Case, bodies: Path) -> dict[str, Any]:
     """One round. Raises bench.kit.load.LoadFailed where the load generator itself cannot go on."""
     before = cpu_s(running)
     result = run_load(
-        running.port, bodies, concurrency=case.concurrency, requests=case.requests, timeout_s=REQUEST_S_MAX, errors_allowed=True
+        running.port,
+        bodies,
+        concurrency=case.concurrency,
+        requests=case.requests,
+        timeout_s=REQUEST_S_MAX,
+        errors_allowed=True,
     )
     after = cpu_s(running)
     statuses = {code: count for code, count in result["status"].items() if not code.startswith("2")}

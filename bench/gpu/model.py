@@ -1,4 +1,6 @@
-"""A model of Qwen3-0.6B's shape with the demo model's tokenizer and no weights: SGLang makes them up with --load-format dummy."""
+"""A model of Qwen3-0.6B's shape with the demo model's tokenizer and no weights: SGLang makes them
+up with --load-format dummy.
+"""
 
 import json
 import shutil

@@ -1,4 +1,6 @@
-"""Systems that are up: waiting until they are, telling whether they still are, ending all of their processes."""
+"""Systems that are up: waiting until they are, telling whether they still are, ending all of their
+processes.
+"""
 
 import json
 import os
@@ -21,7 +23,11 @@ FIRST_CHAT_S_MAX = 60.0
 
 @dataclass(frozen=True)
 class Running:
-    """A started system. `frontend` is the process that speaks HTTP; `leaders` are the processes that were started for it, that one too."""
+    """A started system.
+
+    `frontend` is the process that speaks HTTP; `leaders` are the processes that were started for
+    it, that one too.
+    """
 
     name: str
     port: int
@@ -41,9 +47,15 @@ def _alive(pid: int) -> bool:
 
 def chat_ok(port: int) -> bool:
     """Whether one short chat is answered."""
-    body = {"model": MODEL_NAME, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
+    body = {
+        "model": MODEL_NAME,
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 1,
+    }
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+        f"http://127.0.0.1:{port}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"content-type": "application/json"},
     )
     try:
         with urllib.request.urlopen(request, timeout=FIRST_CHAT_S_MAX) as answer:
@@ -60,17 +72,31 @@ class Starting:
     logs: Path
     seconds_max: float
 
-    def process(self, name: str, args: Sequence[str], env: Mapping[str, str] | None = None, folder: Path = REPO) -> Process:
+    def process(
+        self,
+        name: str,
+        args: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        folder: Path = REPO,
+    ) -> Process:
         """Starts one in `folder`, with its output in a log of its name."""
         elsewhere = [] if folder == REPO else ["env", "-C", str(folder)]
-        return self.stack.enter_context(Process(name, [*elsewhere, *args], self.logs / f"{name}.log", env or {}))
+        return self.stack.enter_context(
+            Process(name, [*elsewhere, *args], self.logs / f"{name}.log", env or {})
+        )
 
     def wait(self, what: str, processes: Sequence[Process], ready: Callable[[], bool]) -> None:
-        """Raises RuntimeError with the end of every log where one of them ends, or time is up, before all are ready."""
+        """Raises RuntimeError with the end of every log where one of them ends, or time is up,
+        before all are ready.
+        """
         try:
-            wait_until(ready, what, self.seconds_max, lambda: all(process.alive() for process in processes))
+            wait_until(
+                ready, what, self.seconds_max, lambda: all(process.alive() for process in processes)
+            )
         except RuntimeError as error:
-            raise RuntimeError("\n".join([str(error), *(_tail(process) for process in processes)])) from None
+            raise RuntimeError(
+                "\n".join([str(error), *(_tail(process) for process in processes)])
+            ) from None
 
 
 def _tail(process: Process) -> str:
@@ -101,7 +127,10 @@ def note(systems: Sequence[Running], file: Path) -> None:
 
 
 def noted(file: Path) -> list[Running]:
-    """The systems that an earlier call left running and that still run. They are the caller's from now on: the file is gone."""
+    """The systems that an earlier call left running and that still run.
+
+    They are the caller's from now on: the file is gone.
+    """
     try:
         found = [Running(**fields) for fields in json.loads(file.read_text())]
         file.unlink()

@@ -1,6 +1,8 @@
-"""`python -m bench.gpu.sglang_program MODULE ARGUMENTS`: a program of SGLang's where something that it imports is not installed.
+"""`python -m bench.gpu.sglang_program MODULE ARGUMENTS`: a program of SGLang's where something that
+it imports is not installed.
 
-On a host without a GPU it gets kvmesh's stand-ins. `datasets`, which SGLang's benchmarks import whatever they send, may be absent.
+On a host without a GPU it gets kvmesh's stand-ins. `datasets`, which SGLang's benchmarks import
+whatever they send, may be absent.
 """
 
 import importlib.util
@@ -16,7 +18,9 @@ BENCHMARK = "sglang.bench_serving"
 
 
 def sglang_program(module: str) -> list[str]:
-    """How to start `module` on this host: on a GPU exactly as its users do, unless it is a benchmark."""
+    """How to start `module` on this host: on a GPU exactly as its users do, unless it is a
+    benchmark.
+    """
     plain = module != BENCHMARK and not is_cpu_host(())
     return [sys.executable, "-m", *([] if plain else ["bench.gpu.sglang_program"]), module]
 

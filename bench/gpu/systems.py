@@ -1,4 +1,6 @@
-"""How each system is started on GPUs, all with the same engine arguments: the only place with their command lines."""
+"""How each system is started on GPUs, all with the same engine arguments: the only place with their
+command lines.
+"""
 
 import json
 import shutil
@@ -13,10 +15,13 @@ from bench.kit.processes import REPO, Process, free_port, http_json, http_ok
 from bench.kit.workloads import MODEL_NAME
 
 ENGINE_ARGS = (
-    "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 --max-total-tokens 160000 --log-level warning"
+    "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 "
+    "--max-total-tokens 160000 --log-level warning"
 )
 MEMORY_FRACTIONS = (0.35, 0.6, 0.85)
-"""Of the memory that is free when an engine starts, for the first, second and third one on a GPU."""
+"""Of the memory that is free when an engine starts, for the first, second and third one on a
+GPU.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,33 +52,72 @@ Starter = Callable[[Setup, Starting, float, str], list[Running]]
 def kvmesh(setup: Setup, starting: Starting, memory_fraction: float, name: str) -> list[Running]:
     """A frontend, one more for each variant, and a worker a GPU that serves them all."""
     folder = setup.checkouts.get(name, REPO)
-    options = {name: setup.frontend_args} | {f"{name}-{variant}": args for variant, args in setup.variants.items()}
+    options = {name: setup.frontend_args} | {
+        f"{name}-{variant}": args for variant, args in setup.variants.items()
+    }
     ports = {each: free_port() for each in options}
     meshes = {each: f"tcp://127.0.0.1:{free_port()}" for each in options}
     frontends: dict[str, Process] = {}
     for each, args in options.items():
-        command = [sys.executable, "-m", "frontend", "--http-port", str(ports[each]), "--mesh-bind", meshes[each]]
-        command += ["--cache-dir", str(setup.scratch / "kvmesh-cache"), "--log-level", "warning", *args]
+        command = [
+            sys.executable,
+            "-m",
+            "frontend",
+            "--http-port",
+            str(ports[each]),
+            "--mesh-bind",
+            meshes[each],
+        ]
+        command += [
+            "--cache-dir",
+            str(setup.scratch / "kvmesh-cache"),
+            "--log-level",
+            "warning",
+            *args,
+        ]
         frontends[each] = starting.process(each, command, folder=folder)
     dial = [text for mesh in meshes.values() for text in ("--frontend", mesh)]
     command = [sys.executable, "-m", "workers", *dial, *setup.engine(memory_fraction)]
-    workers = [starting.process(f"{name}-worker{gpu}", command, setup.device(gpu), folder) for gpu in range(setup.gpus)]
+    workers = [
+        starting.process(f"{name}-worker{gpu}", command, setup.device(gpu), folder)
+        for gpu in range(setup.gpus)
+    ]
     urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
 
     def ready() -> bool:
-        return all(http_ok(f"{url}/ready") and len(http_json(f"{url}/health")["workers"]) == setup.gpus for url in urls)
+        return all(
+            http_ok(f"{url}/ready") and len(http_json(f"{url}/health")["workers"]) == setup.gpus
+            for url in urls
+        )
 
-    starting.wait(name, [*frontends.values(), *workers], lambda: ready() and all(map(chat_ok, ports.values())))
+    starting.wait(
+        name, [*frontends.values(), *workers], lambda: ready() and all(map(chat_ok, ports.values()))
+    )
     behind = [worker.pid for worker in workers]
-    return [Running(each, ports[each], process.pid, [process.pid, *behind]) for each, process in frontends.items()]
+    return [
+        Running(each, ports[each], process.pid, [process.pid, *behind])
+        for each, process in frontends.items()
+    ]
 
 
-def _sglang_servers(setup: Setup, starting: Starting, memory_fraction: float, name: str) -> dict[int, Process]:
-    """SGLang's own HTTP server on each GPU, by port. Each measures the memory of its own GPU, so they start together."""
+def _sglang_servers(
+    setup: Setup, starting: Starting, memory_fraction: float, name: str
+) -> dict[int, Process]:
+    """SGLang's own HTTP server on each GPU, by port.
+
+    Each measures the memory of its own GPU, so they start together.
+    """
     servers: dict[int, Process] = {}
     for gpu in range(setup.gpus):
         port = free_port()
-        command = [*sglang_program("sglang.launch_server"), "--host", "127.0.0.1", "--port", str(port), *setup.engine(memory_fraction)]
+        command = [
+            *sglang_program("sglang.launch_server"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            *setup.engine(memory_fraction),
+        ]
         servers[port] = starting.process(f"{name}-server{gpu}", command, setup.device(gpu))
     starting.wait(name, list(servers.values()), lambda: all(map(chat_ok, servers)))
     return servers
@@ -91,12 +135,26 @@ def gateway(setup: Setup, starting: Starting, memory_fraction: float, name: str)
     """SGLang's gateway, routing by the text that it sent where, over an SGLang server a GPU."""
     servers = _sglang_servers(setup, starting, memory_fraction, name)
     port = free_port()
-    command = [sys.executable, "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port), "--policy", "cache_aware"]
+    command = [
+        sys.executable,
+        "-m",
+        "sglang_router.launch_router",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--policy",
+        "cache_aware",
+    ]
     command += ["--log-level", "warn", "--prometheus-port", str(free_port())]
     command += ["--worker-urls", *(f"http://127.0.0.1:{server}" for server in servers)]
     router = starting.process(name, command)
     starting.wait(name, [router, *servers.values()], lambda: chat_ok(port))
-    return [Running(name, port, router.pid, [router.pid, *(process.pid for process in servers.values())])]
+    return [
+        Running(
+            name, port, router.pid, [router.pid, *(process.pid for process in servers.values())]
+        )
+    ]
 
 
 def dynamo(setup: Setup, starting: Starting, memory_fraction: float, name: str) -> list[Running]:
@@ -105,19 +163,46 @@ def dynamo(setup: Setup, starting: Starting, memory_fraction: float, name: str) 
         raise RuntimeError("dynamo is measured on one GPU")
     discovery, port = setup.scratch / "dynamo-discovery", free_port()
     shutil.rmtree(discovery, ignore_errors=True)
-    planes = {"DYN_DISCOVERY_BACKEND": "file", "DYN_FILE_KV": str(discovery), "DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq"}
+    planes = {
+        "DYN_DISCOVERY_BACKEND": "file",
+        "DYN_FILE_KV": str(discovery),
+        "DYN_REQUEST_PLANE": "tcp",
+        "DYN_EVENT_PLANE": "zmq",
+    }
     env = planes | {"DYN_LOG": "warn"}
-    command = [sys.executable, "-m", "dynamo.frontend", "--router-mode", "kv", "--http-port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "dynamo.frontend",
+        "--router-mode",
+        "kv",
+        "--http-port",
+        str(port),
+    ]
     frontend = starting.process(name, command, env)
     events = {"publisher": "zmq", "topic": "kv-events", "endpoint": f"tcp://*:{free_port()}"}
-    command = [*sglang_program("dynamo.sglang"), *setup.engine(memory_fraction), "--kv-events-config", json.dumps(events)]
+    command = [
+        *sglang_program("dynamo.sglang"),
+        *setup.engine(memory_fraction),
+        "--kv-events-config",
+        json.dumps(events),
+    ]
     worker = starting.process(f"{name}-worker", command, env)
     models = f"http://127.0.0.1:{port}/v1/models"
-    starting.wait(name, [frontend, worker], lambda: http_ok(models) and http_json(models)["data"] and chat_ok(port))
+    starting.wait(
+        name,
+        [frontend, worker],
+        lambda: http_ok(models) and http_json(models)["data"] and chat_ok(port),
+    )
     return [Running(name, port, frontend.pid, [frontend.pid, worker.pid])]
 
 
-STARTERS: dict[str, Starter] = {"kvmesh": kvmesh, "sglang": sglang, "dynamo": dynamo, "gateway": gateway}
+STARTERS: dict[str, Starter] = {
+    "kvmesh": kvmesh,
+    "sglang": sglang,
+    "dynamo": dynamo,
+    "gateway": gateway,
+}
 
 
 def default_systems(gpus: int) -> str:

@@ -1,4 +1,6 @@
-"""Rounds in which the systems take turns, case by case, on the same bodies; whatever was measured is on disk at once."""
+"""Rounds in which the systems take turns, case by case, on the same bodies; whatever was measured
+is on disk at once.
+"""
 
 import json
 import time
@@ -22,7 +24,9 @@ class Report:
 
     file: Path
     facts: dict[str, Any]
-    rounds: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict[str, dict[str, list[dict[str, Any]]]])
+    rounds: dict[str, dict[str, list[dict[str, Any]]]] = field(
+        default_factory=dict[str, dict[str, list[dict[str, Any]]]]
+    )
     """By case and system."""
     failures: list[str] = field(default_factory=list[str])
 
@@ -39,7 +43,10 @@ class Report:
         """Whole or not at all, so that a run that is cut off leaves a readable file."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.file.with_suffix(".new")
-        fresh.write_text(json.dumps(self.facts | {"failures": self.failures, "rounds": self.rounds}, indent=1) + "\n")
+        fresh.write_text(
+            json.dumps(self.facts | {"failures": self.failures, "rounds": self.rounds}, indent=1)
+            + "\n"
+        )
         fresh.rename(self.file)
 
 
@@ -56,17 +63,24 @@ class Turns:
     def warm_up(self) -> None:
         """Every case once on every system, shortened."""
         for index, case in enumerate(self.cases):
-            bodies = write_bodies(case.warm_up(self.corpus, WARM_UP_SEED + index), self.scratch / "warm_up.jsonl")
+            bodies = write_bodies(
+                case.warm_up(self.corpus, WARM_UP_SEED + index), self.scratch / "warm_up.jsonl"
+            )
             for system in self.systems:
                 began = time.monotonic()
                 try:
                     warm_up(system, case, bodies)
-                    print(f"warm-up {case.name} {system.name}: {time.monotonic() - began:.1f} s", flush=True)
+                    print(
+                        f"warm-up {case.name} {system.name}: {time.monotonic() - began:.1f} s",
+                        flush=True,
+                    )
                 except LoadFailed as error:
                     self.report.fail(f"warm-up of {case.name} on {system.name}: {error}")
 
     def run(self, rounds: int, seed: int, end_at: float) -> None:
-        """So many rounds, or fewer where another one might not be over by `end_at` (of time.monotonic)."""
+        """So many rounds, or fewer where another one might not be over by `end_at` (of
+        time.monotonic).
+        """
         longest_s = 0.0
         for index in range(rounds):
             began = time.monotonic()
@@ -80,7 +94,10 @@ class Turns:
     def _round(self, index: int, seed: int) -> None:
         first = index % max(1, len(self.systems))
         for number, case in enumerate(self.cases):
-            bodies = write_bodies(case.bodies(self.corpus, seed + 1_000 * index + number), self.scratch / "bodies.jsonl")
+            bodies = write_bodies(
+                case.bodies(self.corpus, seed + 1_000 * index + number),
+                self.scratch / "bodies.jsonl",
+            )
             for system in [*self.systems[first:], *self.systems[:first]]:
                 self._turn(index, case, system, bodies)
 
@@ -95,5 +112,13 @@ class Turns:
             return
         self.report.add(case, system.name, measures)
         keys = ("tokens_per_s", "ttft_p50_ms", "ttft_p99_ms", "gap_p50_ms", "wall_s")
-        shown = ", ".join(f"{key} {value:,.1f}" for key in keys if (value := measures[key]) is not None)
-        print(f"{case.name} round {index + 1} {system.name}: not ok {measures['not_ok']} {measures['why'] or ''}, {shown}", flush=True)
+        shown = ", ".join(
+            f"{key} {value:,.1f}" for key in keys if (value := measures[key]) is not None
+        )
+        print(
+            (
+                f"{case.name} round {index + 1} {system.name}: not ok {measures['not_ok']} "
+                f"{measures['why'] or ''}, {shown}"
+            ),
+            flush=True,
+        )

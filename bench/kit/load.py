@@ -37,15 +37,35 @@ def run_load(
     Raises:
         LoadFailed: bad arguments, or any request failed and errors_allowed is false.
     """
-    command = [str(build("loadgen")), "--port", str(port), "--bodies", str(bodies), "--concurrency", str(concurrency), "--path", path]
-    options = {"--requests": requests, "--duration-s": duration_s, "--rate": rate, "--records": records, "--timeout-s": timeout_s}
-    command += [text for name, value in options.items() if value is not None for text in (name, str(value))]
+    command = [
+        str(build("loadgen")),
+        "--port",
+        str(port),
+        "--bodies",
+        str(bodies),
+        "--concurrency",
+        str(concurrency),
+        "--path",
+        path,
+    ]
+    options = {
+        "--requests": requests,
+        "--duration-s": duration_s,
+        "--rate": rate,
+        "--records": records,
+        "--timeout-s": timeout_s,
+    }
+    command += [
+        text for name, value in options.items() if value is not None for text in (name, str(value))
+    ]
     command += [text for header in headers for text in ("--header", header)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and not (errors_allowed and done.stdout):
         raise LoadFailed(done.stderr.strip() or done.stdout)
     result: dict[str, Any] = json.loads(done.stdout)
-    bad_status = {code: count for code, count in result["status"].items() if not code.startswith("2")}
+    bad_status = {
+        code: count for code, count in result["status"].items() if not code.startswith("2")
+    }
     if not errors_allowed and (any(result["errors"].values()) or bad_status):
         raise LoadFailed(f"errors {result['errors']}, statuses {bad_status} on port {port}")
     return result

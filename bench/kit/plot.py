@@ -1,4 +1,6 @@
-"""`python -m bench.kit.plot bench/results/NAME.json`: one bar chart a row, medians with the range over rounds, as a PNG beside it."""
+"""`python -m bench.kit.plot bench/results/NAME.json`: one bar chart a row, medians with the range
+over rounds, as a PNG beside it.
+"""
 
 import json
 import sys
@@ -21,14 +23,26 @@ def _bars(axes: Any, row: dict[str, Any]) -> None:
     rounds = [[one[key] or 0.0 for one in row["systems"][name]["rounds"]] for name in names]
     below = [max(0.0, middle - min(values)) for middle, values in zip(middles, rounds, strict=True)]
     above = [max(0.0, max(values) - middle) for middle, values in zip(middles, rounds, strict=True)]
-    axes.barh(names, middles, xerr=[below, above], color=[OURS if name == "kvmesh" else THEIRS for name in names], capsize=3)
+    axes.barh(
+        names,
+        middles,
+        xerr=[below, above],
+        color=[OURS if name == "kvmesh" else THEIRS for name in names],
+        capsize=3,
+    )
     axes.invert_yaxis()
     axes.set_title(row["title"], fontsize=9)
     axes.set_xlabel(f"{key} ({'more' if row['more_is_better'] else 'less'} is better)", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.margins(x=0.15)
     for position, value in enumerate(middles):
-        axes.text(value, position, f" {value:,.0f}" if value >= 1000 else f" {value:.3g}", va="bottom", fontsize=7)
+        axes.text(
+            value,
+            position,
+            f" {value:,.0f}" if value >= 1000 else f" {value:.3g}",
+            va="bottom",
+            fontsize=7,
+        )
 
 
 def plot(result_file: Path) -> Path:
@@ -44,7 +58,11 @@ def plot(result_file: Path) -> Path:
             axes.axis("off")
     machine = result["machine"]
     figure.suptitle(
-        f"{result['table']}: {machine['cores']} cores {machine['cpu']}, {result['rounds']} rounds, simulated engines", fontsize=10
+        (
+            f"{result['table']}: {machine['cores']} cores {machine['cpu']}, {result['rounds']} "
+            "rounds, simulated engines"
+        ),
+        fontsize=10,
     )
     figure.tight_layout()
     out = result_file.with_suffix(".png")

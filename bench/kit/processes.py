@@ -1,4 +1,6 @@
-"""Processes under test: started with a readiness check, ended by their own id, and read through /proc."""
+"""Processes under test: started with a readiness check, ended by their own id, and read through
+/proc.
+"""
 
 import json
 import os
@@ -36,7 +38,9 @@ def descendants(pid: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                children.setdefault(int(_stat_fields(int(entry.name))[1]), []).append(int(entry.name))
+                children.setdefault(int(_stat_fields(int(entry.name))[1]), []).append(
+                    int(entry.name)
+                )
             except (OSError, IndexError):
                 continue
     found = [pid]
@@ -46,7 +50,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds (user + system) of `pid`, of its living descendants, and of the children each has reaped. Resolution 10 ms."""
+    """CPU seconds (user + system) of `pid`, of its living descendants, and of the children each has
+    reaped. Resolution 10 ms.
+    """
     ticks = 0
     for each in descendants(pid):
         try:
@@ -73,7 +79,9 @@ def rss_mib(pid: int) -> float:
 
 
 def pss_mib(pid: int) -> float:
-    """Proportional resident memory of `pid` and its descendants: shared pages are divided among their users."""
+    """Proportional resident memory of `pid` and its descendants: shared pages are divided among
+    their users.
+    """
     return _memory_mib(pid, "smaps_rollup", "Pss:")
 
 
@@ -109,7 +117,9 @@ def http_metric(url: str, name: str, **labels: str) -> float:
     with urllib.request.urlopen(url + "/metrics", timeout=10) as answer:
         for line in answer.read().decode().splitlines():
             match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
-            if match and all(f'{label}="{value}"' in (match[1] or "") for label, value in labels.items()):
+            if match and all(
+                f'{label}="{value}"' in (match[1] or "") for label, value in labels.items()
+            ):
                 total += float(match[2])
     return total
 
@@ -121,7 +131,9 @@ def port_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(ready: Callable[[], bool], what: str, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> None:
+def wait_until(
+    ready: Callable[[], bool], what: str, timeout_s: float, alive: Callable[[], bool] = lambda: True
+) -> None:
     """Polls every 50 ms; raises RuntimeError when time is up or `alive` turns false."""
     end = time.monotonic() + timeout_s
     while not ready():
@@ -134,7 +146,9 @@ def wait_until(ready: Callable[[], bool], what: str, timeout_s: float, alive: Ca
 
 @dataclass
 class Process:
-    """A child in a session of its own, with its output in `log`; a context manager that ends the whole session."""
+    """A child in a session of its own, with its output in `log`; a context manager that ends the
+    whole session.
+    """
 
     name: str
     args: Sequence[str]
@@ -146,7 +160,12 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as out:
             self.popen = subprocess.Popen(
-                list(self.args), stdout=out, stderr=subprocess.STDOUT, cwd=REPO, env={**os.environ, **self.env}, start_new_session=True
+                list(self.args),
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=REPO,
+                env={**os.environ, **self.env},
+                start_new_session=True,
             )
         return self
 

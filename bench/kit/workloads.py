@@ -1,7 +1,9 @@
-"""Seeded request bodies of a wanted length in tokens, and a model directory with a realistic tokenizer to send them to.
+"""Seeded request bodies of a wanted length in tokens, and a model directory with a realistic
+tokenizer to send them to.
 
-The text is lines of Python's standard library in random order, so every prompt is fresh and none comes from the network.
-Lengths are sums of the lines' own token counts: right to about 2 %; `usage.prompt_tokens` in the results is exact.
+The text is lines of Python's standard library in random order, so every prompt is fresh and none
+comes from the network. Lengths are sums of the lines' own token counts: right to about 2 %;
+`usage.prompt_tokens` in the results is exact.
 """
 
 import json
@@ -21,11 +23,15 @@ VOCAB_SIZE = 32_000
 CORPUS_FILES_MAX = 400
 TRAIN_BYTES_MAX = 8_000_000
 """Enough for 32,000 merges; training takes about 10 s."""
-SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
+    r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 """The pre-tokenization of Qwen2 and Qwen3, the models most often served here."""
 CONTROL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] "
+    "}}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -33,12 +39,19 @@ CHAT_TEMPLATE = (
 def corpus_lines() -> list[str]:
     """Distinct lines of 20 to 200 characters from the standard library, in file order."""
     files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:CORPUS_FILES_MAX]
-    lines = (line for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
+    lines = (
+        line
+        for file in files
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
+    )
     return list(dict.fromkeys(line for line in lines if 20 <= len(line) <= 200))
 
 
-def ensure_model_dir(folder: Path = MODEL_DIR, vocab_size: int = VOCAB_SIZE, lines: Sequence[str] | None = None) -> Path:
-    """A Hugging Face model directory (tokenizer, template, config; no weights) made once by training byte-level BPE.
+def ensure_model_dir(
+    folder: Path = MODEL_DIR, vocab_size: int = VOCAB_SIZE, lines: Sequence[str] | None = None
+) -> Path:
+    """A Hugging Face model directory (tokenizer, template, config; no weights) made once by
+    training byte-level BPE.
 
     Args:
         lines: text to learn from; the standard library's if not given.
@@ -48,15 +61,24 @@ def ensure_model_dir(folder: Path = MODEL_DIR, vocab_size: int = VOCAB_SIZE, lin
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(CONTROL_TOKENS), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=vocab_size - len(CONTROL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     text = "\n".join(corpus_lines() if lines is None else lines)[:TRAIN_BYTES_MAX]
-    tokenizer.train_from_iterator((text[at : at + 10_000] for at in range(0, len(text), 10_000)), trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
+    tokenizer.train_from_iterator(
+        (text[at : at + 10_000] for at in range(0, len(text), 10_000)), trainer
+    )
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS]
+    )
     tokenizer.save(str(folder / "tokenizer.json"))
     end_id = tokenizer.token_to_id("<|im_end|>")
     documents: dict[str, dict[str, Any]] = {
@@ -81,7 +103,8 @@ def ensure_model_dir(folder: Path = MODEL_DIR, vocab_size: int = VOCAB_SIZE, lin
             "head_dim": 128,
         },
     }
-    for name, document in documents.items():  # config.json last: it says that the directory is whole
+    # config.json last: it says that the directory is whole
+    for name, document in documents.items():
         (folder / name).write_text(json.dumps(document, indent=1) + "\n")
     return folder
 
@@ -92,7 +115,10 @@ class Corpus:
     def __init__(self, model_dir: Path, lines: Sequence[str] | None = None) -> None:
         self.lines = [line + "\n" for line in (corpus_lines() if lines is None else lines)]
         tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
-        self.line_tokens = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(self.lines, add_special_tokens=False)]
+        self.line_tokens = [
+            len(encoding.ids)
+            for encoding in tokenizer.encode_batch_fast(self.lines, add_special_tokens=False)
+        ]
 
     def text(self, tokens: int, rng: random.Random) -> str:
         """About `tokens` tokens of lines drawn by `rng`."""
@@ -138,27 +164,41 @@ def fresh(corpus: Corpus, shape: Shape, count: int, seed: int) -> Iterator[dict[
     return (shape.body([_user(corpus.text(shape.input_tokens, rng))]) for _ in range(count))
 
 
-def shared_prefix(corpus: Corpus, shape: Shape, count: int, seed: int, *, groups: int, prefix_tokens: int) -> Iterator[dict[str, Any]]:
-    """`count` chats in random order, each with one of `groups` system prompts of prefix_tokens and its own input_tokens."""
+def shared_prefix(
+    corpus: Corpus, shape: Shape, count: int, seed: int, *, groups: int, prefix_tokens: int
+) -> Iterator[dict[str, Any]]:
+    """`count` chats in random order, each with one of `groups` system prompts of prefix_tokens and
+    its own input_tokens.
+    """
     rng = random.Random(seed)
-    systems = [{"role": "system", "content": corpus.text(prefix_tokens, rng)} for _ in range(groups)]
+    systems = [
+        {"role": "system", "content": corpus.text(prefix_tokens, rng)} for _ in range(groups)
+    ]
     order = [index % groups for index in range(count)]
     rng.shuffle(order)
-    return (shape.body([systems[group], _user(corpus.text(shape.input_tokens, rng))]) for group in order)
+    return (
+        shape.body([systems[group], _user(corpus.text(shape.input_tokens, rng))]) for group in order
+    )
 
 
-def conversations(corpus: Corpus, shape: Shape, count: int, seed: int, *, turns: int) -> Iterator[dict[str, Any]]:
-    """`count` conversations growing over `turns`: all first turns, then all second ones, so a turn follows its predecessor's answer.
+def conversations(
+    corpus: Corpus, shape: Shape, count: int, seed: int, *, turns: int
+) -> Iterator[dict[str, Any]]:
+    """`count` conversations growing over `turns`: all first turns, then all second ones, so a turn
+    follows its predecessor's answer.
 
-    The assistant's part is prepared text of output_tokens (the simulated engines' answers cannot be known beforehand).
-    With fewer than `count` requests in flight, no turn overtakes the one before it by a whole lap.
+    The assistant's part is prepared text of output_tokens (the simulated engines' answers cannot be
+    known beforehand). With fewer than `count` requests in flight, no turn overtakes the one before
+    it by a whole lap.
     """
     rng = random.Random(seed)
     histories: list[list[dict[str, str]]] = [[] for _ in range(count)]
     for turn in range(turns):
         for history in histories:
             if turn:
-                history.append({"role": "assistant", "content": corpus.text(shape.output_tokens, rng)})
+                history.append(
+                    {"role": "assistant", "content": corpus.text(shape.output_tokens, rng)}
+                )
             history.append(_user(corpus.text(shape.input_tokens, rng)))
             yield shape.body(history)
 
@@ -167,5 +207,7 @@ def write_bodies(bodies: Iterable[dict[str, Any]], path: Path) -> Path:
     """One JSON body a line, as the load generator reads them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n" for body in bodies)
+        out.writelines(
+            json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n" for body in bodies
+        )
     return path

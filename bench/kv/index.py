@@ -1,7 +1,9 @@
-"""`python -m bench.kv.index`: candidates for the router's prefix index beside Dynamo's radix tree, on the same events and prompts.
+"""`python -m bench.kv.index`: candidates for the router's prefix index beside Dynamo's radix tree,
+on the same events and prompts.
 
-Every index lives in a process of its own, all at once, and they take turns measure by measure and round by round. Times are
-medians; CPU counts all threads of the process. All answers are compared. Two to three minutes; Dynamo is installed at first use.
+Every index lives in a process of its own, all at once, and they take turns measure by measure and
+round by round. Times are medians; CPU counts all threads of the process. All answers are compared.
+Two to three minutes; Dynamo is installed at first use.
 """
 
 import argparse
@@ -33,7 +35,9 @@ class Worker:
     def __init__(self, candidate: str, python: Path, work: Path, ranks: int) -> None:
         self.candidate = candidate
         command = [str(python), "-m", "bench.kv.indexes.worker", candidate, str(work), str(ranks)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPO)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPO
+        )
         self.found: dict[str, list[float]] = {}
 
     def ask(self, command: str, **arguments: object) -> Row:
@@ -54,8 +58,12 @@ class Worker:
 
     def rate(self, key: str, spent: list[Row], blocks: int) -> None:
         """Keeps million blocks a second of wall time, and CPU µs a block."""
-        self.found.setdefault(f"{key}_mblocks_s", []).append(blocks / sum(each["wall"] for each in spent) / 1e6)
-        self.found.setdefault(f"{key}_cpu_us_block", []).append(sum(each["cpu"] for each in spent) * 1e6 / blocks)
+        self.found.setdefault(f"{key}_mblocks_s", []).append(
+            blocks / sum(each["wall"] for each in spent) / 1e6
+        )
+        self.found.setdefault(f"{key}_cpu_us_block", []).append(
+            sum(each["cpu"] for each in spent) * 1e6 / blocks
+        )
 
     def medians(self) -> dict[str, float]:
         return {key: round(statistics.median(values), 3) for key, values in self.found.items()}
@@ -86,7 +94,9 @@ def measure(ranks: int, *, tiered: bool, rounds: int, dynamo: Path | None) -> Ro
             worker.found["bytes_per_distinct"] = [built["bytes"] / distinct]
             worker.note("full_gc", built["gc"], per=1, unit="ms")
         for number in range(rounds):
-            take_turns(workers[number % len(workers) :] + workers[: number % len(workers)], number, ranks)
+            take_turns(
+                workers[number % len(workers) :] + workers[: number % len(workers)], number, ranks
+            )
         return {
             "ranks": ranks,
             "tiered": tiered,
@@ -107,7 +117,9 @@ def take_turns(workers: list[Worker], number: int, ranks: int) -> None:
                 spent = worker.ask("churn", size=size, chains=chains, back=back)
                 worker.rate(f"store_{size}", [spent["store"]], spent["blocks"])
                 worker.rate(f"remove_{size}", [spent["remove"]], spent["blocks"])
-                worker.rate(f"update_{size}", [spent["store"], spent["remove"]], 2 * spent["blocks"])
+                worker.rate(
+                    f"update_{size}", [spent["store"], spent["remove"]], 2 * spent["blocks"]
+                )
     for kind in KINDS:
         answers = []
         for worker in workers:
@@ -132,7 +144,11 @@ def assert_same(kind: str, answers: list[tuple[str, Any]]) -> None:
     """Every index finds what the first one finds; Dynamo's tree knows no media."""
     first, expected = next(pair for pair in answers if pair[0] != DYNAMO)
     for name, found in answers:
-        same = found == expected if name != DYNAMO else [runs for _, runs in found] == [runs for _, runs in expected]
+        same = (
+            found == expected
+            if name != DYNAMO
+            else [runs for _, runs in found] == [runs for _, runs in expected]
+        )
         assert same, f"{name} and {first} disagree on {kind}"
 
 
@@ -158,8 +174,14 @@ COLUMNS = (
 
 
 def show(run: Row) -> None:
-    print(f"\n{run['ranks']} ranks{', tiered' if run['tiered'] else ''}: {run['entries']} entries, {run['distinct']} distinct blocks")
-    print("fill, upd N: million blocks/s in events of N (wall); cpu/N: CPU µs a block; miss … hash: CPU µs; drop, replace, gc: ms")
+    print(
+        f"\n{run['ranks']} ranks{', tiered' if run['tiered'] else ''}: {run['entries']} "
+        f"entries, {run['distinct']} distinct blocks"
+    )
+    print(
+        "fill, upd N: million blocks/s in events of N (wall); cpu/N: CPU µs a block; miss … "
+        "hash: CPU µs; drop, replace, gc: ms"
+    )
     print(f"{'':20}" + "".join(f"{title:>10}" for title, _ in COLUMNS))
     for name, row in run["by_index"].items():
         print(f"{name:20}" + "".join(f"{row[key]:>10.4g}" for _, key in COLUMNS), flush=True)
@@ -174,7 +196,11 @@ def main() -> None:
     LOCAL.mkdir(parents=True, exist_ok=True)
     check.check_all()
     dynamo = None if arguments.without_dynamo else install.ensure("dynamo")
-    result: Row = {"machine": machine(), "versions": {"xxhash": version("xxhash"), "dynamo": "1.6.1" if dynamo else None}, "runs": []}
+    result: Row = {
+        "machine": machine(),
+        "versions": {"xxhash": version("xxhash"), "dynamo": "1.6.1" if dynamo else None},
+        "runs": [],
+    }
     for ranks, tiered in ((64, False), (64, True), (8, False), (512, False)):
         run = measure(ranks, tiered=tiered, rounds=arguments.rounds, dynamo=dynamo)
         show(run)

@@ -43,16 +43,31 @@ def simulate(case: Case) -> dict[str, Any]:
     randoms = [Random(case.seed * 100 + index) for index in range(case.frontends)]
     policies = [policy_of(case.mode, case.weights, random) for random in randoms]
     fleet = Fleet(
-        workload, case.ranks, case.mode, policies, lifetimes, seed=case.seed, event_delay_s=case.event_delay_s, report_s=case.report_s
+        workload,
+        case.ranks,
+        case.mode,
+        policies,
+        lifetimes,
+        seed=case.seed,
+        event_delay_s=case.event_delay_s,
+        report_s=case.report_s,
     )
     fleet.run(workload.rate if case.rate is None else case.rate, case.seed)
     measured = [asked for asked in fleet.done if workload.warm_s <= asked.arrived_at]
-    figures = _figures(measured) | {"tokens_per_s": _throughput(fleet.done, workload.warm_s, workload.span_s[case.ranks])}
-    return figures | _spread(fleet, measured, case.ranks) | {"wall_s": round(time.perf_counter() - begun, 2)}
+    figures = _figures(measured) | {
+        "tokens_per_s": _throughput(fleet.done, workload.warm_s, workload.span_s[case.ranks])
+    }
+    return (
+        figures
+        | _spread(fleet, measured, case.ranks)
+        | {"wall_s": round(time.perf_counter() - begun, 2)}
+    )
 
 
 def _throughput(done: list[Asked], begin_s: float, end_s: float) -> float:
-    """Output tokens a second within a time, taking each request's tokens as evenly spread from its first to its last."""
+    """Output tokens a second within a time, taking each request's tokens as evenly spread from its
+    first to its last.
+    """
     total = 0.0
     for asked in done:
         inside = min(asked.ended_at, end_s) - max(asked.first_at, begin_s)
@@ -64,7 +79,16 @@ def _throughput(done: list[Asked], begin_s: float, end_s: float) -> float:
 def _figures(measured: list[Asked]) -> dict[str, Any]:
     ttft = np.array([asked.first_at - asked.arrived_at for asked in measured]) * 1e3
     e2e = np.array([asked.ended_at - asked.arrived_at for asked in measured]) * 1e3
-    tpot = np.array([(a.ended_at - a.first_at) / (a.output_tokens - 1) for a in measured if a.output_tokens > 1]) * 1e3
+    tpot = (
+        np.array(
+            [
+                (a.ended_at - a.first_at) / (a.output_tokens - 1)
+                for a in measured
+                if a.output_tokens > 1
+            ]
+        )
+        * 1e3
+    )
     prompt = sum(asked.prompt_tokens for asked in measured)
     return {
         "requests": len(measured),

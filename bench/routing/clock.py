@@ -1,4 +1,6 @@
-"""Virtual time: callbacks in order of when they are due, and among equals in the order they were asked for."""
+"""Virtual time: callbacks in order of when they are due, and among equals in the order they were
+asked for.
+"""
 
 import heapq
 from collections.abc import Callable
@@ -19,7 +21,9 @@ class Clock:
         heapq.heappush(self._due, (self.now + delay_s, self._asked, call, args))
 
     def run(self, until: Callable[[], bool], end_s: float) -> None:
-        """Run until `until()` holds (asked every simulated quarter of a second), nothing is due, or `end_s` has come."""
+        """Run until `until()` holds (asked every simulated quarter of a second), nothing is due, or
+        `end_s` has come.
+        """
         due, pop, ask_at = self._due, heapq.heappop, self.now
         while due:
             at, _, call, args = pop(due)

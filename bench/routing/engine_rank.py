@@ -1,4 +1,6 @@
-"""One rank of the fleet: the sim scheduler stepped on the virtual clock, and its KV events as SGLang would tell them."""
+"""One rank of the fleet: the sim scheduler stepped on the virtual clock, and its KV events as
+SGLang would tell them.
+"""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -25,21 +27,29 @@ STEPS_MAX: Final = 40
 
 VOCABULARY: Final = 32_000
 _STREAM_INTERVAL: Final = 1 << 30
-"""Only the first token and the end are told: what lies between decides nothing here and costs time."""
+"""Only the first token and the end are told: what lies between decides nothing here and costs
+time.
+"""
 
 
 class PageEvents:
-    """A cache listener that turns pages into the router's blocks; `flush` gives what changed since the last time."""
+    """A cache listener that turns pages into the router's blocks; `flush` gives what changed since
+    the last time.
+    """
 
     def __init__(self) -> None:
         self._table = BlockTable(BLOCK_TOKENS)
         self._pending: list[Event] = []
         self._steps = 0
 
-    def stored(self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace) -> None:
+    def stored(
+        self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace
+    ) -> None:
         """See workers.sim.scheduling.radix_cache.CacheListener."""
         del namespace  # one model, no adapters
-        self._pending.append(BlockStored(list(ids), parent, list(array("I", pages)), PAGE_TOKENS, medium="GPU"))
+        self._pending.append(
+            BlockStored(list(ids), parent, list(array("I", pages)), PAGE_TOKENS, medium="GPU")
+        )
 
     def removed(self, ids: Sequence[int]) -> None:
         """As `stored`."""
@@ -80,7 +90,12 @@ class EngineRank:
         self._events = PageEvents() if publish is not None else None
         self._text = text
         self._eos = frozenset((text.eos_id,)) if isinstance(text, EndingText) else frozenset[int]()
-        self._limits = RequestLimits(context_length=1 << 20, vocab_size=0, kv_tokens_max=kv_tokens, stream_interval=_STREAM_INTERVAL)
+        self._limits = RequestLimits(
+            context_length=1 << 20,
+            vocab_size=0,
+            kv_tokens_max=kv_tokens,
+            stream_interval=_STREAM_INTERVAL,
+        )
         limits = SchedulerLimits(
             page_size_tokens=PAGE_TOKENS,
             kv_pages=kv_tokens // PAGE_TOKENS,
@@ -88,7 +103,9 @@ class EngineRank:
             requests_waiting_max=1 << 30,
             chunk_tokens=8_192,
         )
-        self.scheduler = Scheduler(limits, RadixCache(PAGE_TOKENS, self._events), text, TimingModel(), dp_rank=0)
+        self.scheduler = Scheduler(
+            limits, RadixCache(PAGE_TOKENS, self._events), text, TimingModel(), dp_rank=0
+        )
         self._stepping = False
         self.unfinished = 0
         self.unfinished_max = 0
@@ -150,4 +167,9 @@ class EndingText(TextModel):
     eos_id: Final = 2
 
     def __init__(self, output_tokens_mean: float, seed: int) -> None:
-        super().__init__(range(3, VOCABULARY), seed=seed, eos_id=self.eos_id, output_tokens_mean=output_tokens_mean)
+        super().__init__(
+            range(3, VOCABULARY),
+            seed=seed,
+            eos_id=self.eos_id,
+            output_tokens_mean=output_tokens_mean,
+        )

@@ -67,11 +67,17 @@ class Fleet:
         self._event_delay_s, self._report_s = event_delay_s, report_s
         self._span_s = workload.span_s[ranks]
         self.frontends = [
-            FrontendSide(mode, policy, ranks, workload.kv_tokens, BLOCK_TOKENS, lifetimes, self._random) for policy in policies
+            FrontendSide(
+                mode, policy, ranks, workload.kv_tokens, BLOCK_TOKENS, lifetimes, self._random
+            )
+            for policy in policies
         ]
         text = EndingText(workload.output_mean, seed)
         publish = self._publish if mode == "kv" else None
-        self.engines = [EngineRank(self.clock, i, workload.kv_tokens, text, self._deliver, publish) for i in range(ranks)]
+        self.engines = [
+            EngineRank(self.clock, i, workload.kv_tokens, text, self._deliver, publish)
+            for i in range(ranks)
+        ]
         self._max_new = int(workload.output_mean * MAX_OUTPUT_RATIO)
         self._perfect = PerfectCache()
         self._open: dict[str, Asked] = {}
@@ -89,7 +95,9 @@ class Fleet:
             self.clock.after(self._random.uniform(0, HEARTBEAT_INTERVAL_S), self._beat, frontend)
         self.clock.after(self._workload.warm_s, self._begin_measuring)
         self.clock.after(self._span_s, self._end_measuring)
-        self.clock.run(lambda: self.clock.now > self._span_s + 1 and not self._open, self._span_s + DRAIN_S_MAX)
+        self.clock.run(
+            lambda: self.clock.now > self._span_s + 1 and not self._open, self._span_s + DRAIN_S_MAX
+        )
         self.cut_off = len(self._open)
 
     def _next_user(self, users) -> None:
@@ -116,10 +124,19 @@ class Fleet:
 
     def _ask(self, script: Script, prompt: bytes) -> None:
         frontend = self._random.randrange(len(self.frontends)) if len(self.frontends) > 1 else 0
-        asked = Asked(script, self.clock.now, frontend, prompt, len(prompt) // 4, perfect=self._perfect.arrived(prompt))
+        asked = Asked(
+            script,
+            self.clock.now,
+            frontend,
+            prompt,
+            len(prompt) // 4,
+            perfect=self._perfect.arrived(prompt),
+        )
         request_id = f"{frontend}{len(self._open) + len(self.done):031x}"
         self._open[request_id] = asked
-        asked.rank, asked.predicted = self.frontends[frontend].place(request_id, prompt, self.clock.now)
+        asked.rank, asked.predicted = self.frontends[frontend].place(
+            request_id, prompt, self.clock.now
+        )
         request = Generate(request_id, "m", prompt, Sampling(self._max_new), _FOREVER_MS)
         self.clock.after(NETWORK_S, self.engines[asked.rank].receive, request)
 
@@ -175,5 +192,9 @@ class Fleet:
     def _end_measuring(self) -> None:
         for engine in self.engines:
             engine.count(0)
-        self.loads = [engine.load_integral / (self._span_s - self._workload.warm_s) for engine in self.engines]
-        self.busy = [engine.busy_s / (self._span_s - self._workload.warm_s) for engine in self.engines]
+        self.loads = [
+            engine.load_integral / (self._span_s - self._workload.warm_s) for engine in self.engines
+        ]
+        self.busy = [
+            engine.busy_s / (self._span_s - self._workload.warm_s) for engine in self.engines
+        ]

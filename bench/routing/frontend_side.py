@@ -1,4 +1,6 @@
-"""One frontend of the fleet: the real router, ranks, bookings and KV feeds, without HTTP and sockets."""
+"""One frontend of the fleet: the real router, ranks, bookings and KV feeds, without HTTP and
+sockets.
+"""
 
 from collections.abc import Sequence
 from random import Random
@@ -20,12 +22,24 @@ class FrontendSide:
     """Places requests and follows what comes of them. Frontends share nothing."""
 
     def __init__(
-        self, mode: RouterMode, policy: Policy, ranks: int, kv_tokens: int, block_size_tokens: int, lifetimes: Lifetimes, random: Random
+        self,
+        mode: RouterMode,
+        policy: Policy,
+        ranks: int,
+        kv_tokens: int,
+        block_size_tokens: int,
+        lifetimes: Lifetimes,
+        random: Random,
     ) -> None:
-        card = ModelCard("m", context_length=1 << 20, vocab_size=32_000, eos_token_ids=[2], files=[])
+        card = ModelCard(
+            "m", context_length=1 << 20, vocab_size=32_000, eos_token_ids=[2], files=[]
+        )
         capacity = Capacity(1, 16, kv_tokens, 256, block_size_tokens=block_size_tokens)
         budget, self.counts = BlockBudget(BLOCKS_MAX), FeedCounts()
-        self.ranks = [Rank(Hello(str(index), 0, "decode", "", card, capacity, 1), 0, budget) for index in range(ranks)]
+        self.ranks = [
+            Rank(Hello(str(index), 0, "decode", "", card, capacity, 1), 0, budget)
+            for index in range(ranks)
+        ]
         self._index = {rank.worker_id: index for index, rank in enumerate(self.ranks)}
         self._feeds = [RankFeed(rank.blocks, lambda: None, self.counts, 0.0) for rank in self.ranks]
         self._numbers = [0] * ranks
@@ -38,11 +52,16 @@ class FrontendSide:
         self.bookings: dict[str, Booking] = {}
 
     def place(self, request_id: str, prompt: bytes, now: float) -> tuple[int, int]:
-        """Choose and book a rank as frontend.mesh.membership does. Returns its index and the prompt tokens expected in its cache."""
+        """Choose and book a rank as frontend.mesh.membership does.
+
+        Returns its index and the prompt tokens expected in its cache.
+        """
         route = Route(prompt)
         placement = self._router.choose(self.ranks, route, now)
         rank = placement.rank
-        self.bookings[request_id] = Booking(None, rank, route.prompt_tokens - placement.cached_tokens)  # type: ignore[arg-type]
+        self.bookings[request_id] = Booking(
+            None, rank, route.prompt_tokens - placement.cached_tokens
+        )  # type: ignore[arg-type]
         self._router.placed(placement, route, now)
         return self._index[rank.worker_id], placement.cached_tokens
 

@@ -1,4 +1,6 @@
-"""What a single cache without bounds would have had of each prompt: the most that any routing could get."""
+"""What a single cache without bounds would have had of each prompt: the most that any routing could
+get.
+"""
 
 from typing import Final
 
@@ -29,4 +31,8 @@ class PerfectCache:
 
     def answered(self, prompt: bytes, output: bytes) -> None:
         """The last token's KV is never computed."""
-        self._pages.update(chain_hashes((prompt + output)[:-4], PAGE_TOKENS, _ROOT)[len(prompt) // 4 // PAGE_TOKENS :])
+        self._pages.update(
+            chain_hashes((prompt + output)[:-4], PAGE_TOKENS, _ROOT)[
+                len(prompt) // 4 // PAGE_TOKENS :
+            ]
+        )

@@ -1,4 +1,6 @@
-"""Small multiples of a result: one column a workload and fleet, bars by mode for TTFT, tokens, cached share and spread of load."""
+"""Small multiples of a result: one column a workload and fleet, bars by mode for TTFT, tokens,
+cached share and spread of load.
+"""
 
 from pathlib import Path
 from typing import Any, Final
@@ -28,13 +30,29 @@ def _bars(axes: Any, cells: list[dict[str, Any]], key: str) -> None:
     if key == "cached_share":
         axes.axvline(cells[0]["perfect_share"], color="black", linewidth=0.8, linestyle=":")
     for position, value in enumerate(values):
-        axes.text(value, position, f" {value:,.0f}" if value >= 100 else f" {value:.3g}", va="center", fontsize=6)
+        axes.text(
+            value,
+            position,
+            f" {value:,.0f}" if value >= 100 else f" {value:.3g}",
+            va="center",
+            fontsize=6,
+        )
 
 
 def plot(cells: list[dict[str, Any]], out: Path) -> None:
-    """Draws cells (bench.routing.report.as_json) as a PNG. x2: two frontends without a link. Dotted: a perfect cache."""
-    columns = list(dict.fromkeys((cell["workload"], cell["ranks"]) for cell in sorted(cells, key=lambda cell: cell["workload"])))
-    figure, grid = plt.subplots(len(ROWS), len(columns), figsize=(2.6 * len(columns), 1.9 * len(ROWS)), squeeze=False)
+    """Draws cells (bench.routing.report.as_json) as a PNG. x2: two frontends without a link.
+
+    Dotted: a perfect cache.
+    """
+    columns = list(
+        dict.fromkeys(
+            (cell["workload"], cell["ranks"])
+            for cell in sorted(cells, key=lambda cell: cell["workload"])
+        )
+    )
+    figure, grid = plt.subplots(
+        len(ROWS), len(columns), figsize=(2.6 * len(columns), 1.9 * len(ROWS)), squeeze=False
+    )
     for column, (name, ranks) in enumerate(columns):
         mine = [cell for cell in cells if (cell["workload"], cell["ranks"]) == (name, ranks)]
         mine.sort(key=lambda cell: (cell["mode"] != "kv", cell["label"], cell["frontends"]))

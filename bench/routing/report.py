@@ -35,12 +35,16 @@ GROUPS_CACHED_MIN: Final = 0.86
 
 def header() -> str:
     """Column names."""
-    return f"{'workload':13}{'ranks':>6} {'mode':14}{'fe':>3}" + "".join(f"{name:>9}" for name in COLUMNS.values())
+    return f"{'workload':13}{'ranks':>6} {'mode':14}{'fe':>3}" + "".join(
+        f"{name:>9}" for name in COLUMNS.values()
+    )
 
 
 def line(case: Case, figures: dict[str, Any]) -> str:
     """One cell; ms, shares of prompt tokens, and spreads as multiples of the mean."""
-    return f"{case.workload:13}{case.ranks:>6} {label(case):14}{case.frontends:>3}" + "".join(f"{figures[key]:>9}" for key in COLUMNS)
+    return f"{case.workload:13}{case.ranks:>6} {label(case):14}{case.frontends:>3}" + "".join(
+        f"{figures[key]:>9}" for key in COLUMNS
+    )
 
 
 def as_json(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -49,10 +53,16 @@ def as_json(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 
 def misses(results: list[Result]) -> list[str]:
-    """What does not hold, a line each: kv against the best other mode, spread, two frontends against one, the 16 groups."""
+    """What does not hold, a line each: kv against the best other mode, spread, two frontends
+    against one, the 16 groups.
+    """
     found: list[str] = []
     for name, ranks in sorted({(case.workload, case.ranks) for case, _ in results}):
-        here = [(label(case), case, figures) for case, figures in results if (case.workload, case.ranks) == (name, ranks)]
+        here = [
+            (label(case), case, figures)
+            for case, figures in results
+            if (case.workload, case.ranks) == (name, ranks)
+        ]
         others = [(case, figures) for _, case, figures in here if case.mode != "kv"]
         for kv in dict.fromkeys(text for text, case, _ in here if case.mode == "kv"):
             ours = [(case, figures) for text, case, figures in here if text == kv]
@@ -60,7 +70,10 @@ def misses(results: list[Result]) -> list[str]:
             missed = _spread(cells) + _groups(name, cells)
             for frontends in (1, 2):
                 rivals = [figures for case, figures in others if case.frontends == frontends]
-                missed += [f"{frontends} frontend(s): {miss}" for miss in _against(cells["kv", frontends], rivals)]
+                missed += [
+                    f"{frontends} frontend(s): {miss}"
+                    for miss in _against(cells["kv", frontends], rivals)
+                ]
             found += [f"{kv:8} {name} x{ranks}: {miss}" for miss in missed]
     return found
 
@@ -81,12 +94,20 @@ def _spread(cells: dict[tuple[Any, int], dict[str, Any]]) -> list[str]:
     found: list[str] = []
     for frontends in (1, 2):
         figures = cells.get(("kv", frontends))
-        if figures is not None and (figures["load_spread"] > SPREAD_MAX or figures["load_min_share"] < STARVED_SHARE):
-            found.append(f"{frontends} frontend(s): ranks carry {figures['load_min_share']} to {figures['load_spread']} of the mean")
+        if figures is not None and (
+            figures["load_spread"] > SPREAD_MAX or figures["load_min_share"] < STARVED_SHARE
+        ):
+            found.append(
+                f"{frontends} frontend(s): ranks carry {figures['load_min_share']} to "
+                f"{figures['load_spread']} of the mean"
+            )
     if ("kv", 2) in cells:
         one, two = cells["kv", 1], cells["kv", 2]
         if two["load_spread"] > one["load_spread"] * HERD_MAX:
-            found.append(f"two frontends: load_spread {two['load_spread']} against {one['load_spread']} with one")
+            found.append(
+                f"two frontends: load_spread {two['load_spread']} against "
+                f"{one['load_spread']} with one"
+            )
     return found
 
 
@@ -95,10 +116,17 @@ def _groups(name: str, cells: dict[tuple[Any, int], dict[str, Any]]) -> list[str
     if name.startswith("groups") and ours["cached_share"] < GROUPS_CACHED_MIN:
         found.append(f"cached share {ours['cached_share']}, not {GROUPS_CACHED_MIN}")
     if name == "groups-small" and ours["ttft_p50_ms"] > cells["round-robin", 1]["ttft_p50_ms"] / 2:
-        found.append(f"TTFT p50 {ours['ttft_p50_ms']} is above half of round-robin's {cells['round-robin', 1]['ttft_p50_ms']}")
+        found.append(
+            f"TTFT p50 {ours['ttft_p50_ms']} is above half of round-robin's "
+            f"{cells['round-robin', 1]['ttft_p50_ms']}"
+        )
     return found
 
 
 def label(case: Case) -> str:
     """The mode, and the kv mode's weights where they are not the defaults."""
-    return case.mode if case.mode != "kv" else next(name for name, weights in WEIGHTS.items() if weights == case.weights)
+    return (
+        case.mode
+        if case.mode != "kv"
+        else next(name for name, weights in WEIGHTS.items() if weights == case.weights)
+    )

@@ -10,7 +10,13 @@ from bench.routing.workloads import WORKLOADS
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
 
-MODES: Final[tuple[RouterMode, ...]] = ("kv", "least-loaded", "power-of-two", "round-robin", "random")
+MODES: Final[tuple[RouterMode, ...]] = (
+    "kv",
+    "least-loaded",
+    "power-of-two",
+    "round-robin",
+    "random",
+)
 TWO_FRONTENDS: Final[tuple[RouterMode, ...]] = ("kv", "least-loaded", "round-robin")
 """Those that look at load could herd; round-robin cannot."""
 
@@ -40,21 +46,31 @@ def standard(workloads: Iterable[str], sizes: Iterable[int], seed: int) -> list[
             if ranks not in sizes and len(WORKLOADS[name].span_s) > 1:
                 continue
             cells += [Case(workload=name, ranks=ranks, mode=mode, seed=seed) for mode in MODES]
-            cells += [Case(workload=name, ranks=ranks, mode=mode, frontends=2, seed=seed) for mode in TWO_FRONTENDS]
+            cells += [
+                Case(workload=name, ranks=ranks, mode=mode, frontends=2, seed=seed)
+                for mode in TWO_FRONTENDS
+            ]
     return sorted(cells, key=lambda cell: -cell.ranks)
 
 
 def weights(workloads: Iterable[str], seed: int) -> list[Case]:
-    """The kv mode's weights on the smallest fleet of each workload, beside round-robin; one frontend and two."""
+    """The kv mode's weights on the smallest fleet of each workload, beside round-robin; one
+    frontend and two.
+    """
     cells: list[Case] = []
     for name in workloads:
         workload = WORKLOADS[name]
         ranks = min(workload.span_s)
-        span_s = workload.warm_s + (workload.span_s[ranks] - workload.warm_s) * (SWEEP_SPAN if workload.warm_s else 1.0)
+        span_s = workload.warm_s + (workload.span_s[ranks] - workload.warm_s) * (
+            SWEEP_SPAN if workload.warm_s else 1.0
+        )
         cell = Case(workload=name, ranks=ranks, span_s=span_s, seed=seed)
         for frontends in (1, 2):
             several = replace(cell, frontends=frontends)
-            cells += [replace(several, mode="round-robin"), *(replace(several, weights=weights) for weights in WEIGHTS.values())]
+            cells += [
+                replace(several, mode="round-robin"),
+                *(replace(several, weights=weights) for weights in WEIGHTS.values()),
+            ]
     return cells
 
 

@@ -1,7 +1,10 @@
-"""What users ask. A script is one user: it yields seconds to wait or a prompt to send, and gets the answer's tokens for the latter.
+"""What users ask.
 
-Scripts draw from generators of their own, so every mode meets the same users with the same words; answers are a function of
-the prompt alone (workers.sim.text), so they are the same too.
+A script is one user: it yields seconds to wait or a prompt to send, and gets the answer's tokens
+for the latter.
+
+Scripts draw from generators of their own, so every mode meets the same users with the same words;
+answers are a function of the prompt alone (workers.sim.text), so they are the same too.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -24,10 +27,12 @@ MAX_OUTPUT_RATIO = 6
 
 @dataclass(frozen=True)
 class Workload:
-    """`users(ranks, rate, seed)`: `rate` is requests a second and rank where arrivals are open, users a rank where they are closed.
+    """`users(ranks, rate, seed)`: `rate` is requests a second and rank where arrivals are open,
+    users a rank where they are closed.
 
     Args:
-        rate: at which the fleet does some 70 % of what it can do in its best mode (bench.routing.calibrate).
+        rate: at which the fleet does some 70 % of what it can do in its best mode
+        (bench.routing.calibrate).
         span_s: simulated seconds by fleet size, of which the first `warm_s` are not measured.
     """
 
@@ -80,13 +85,22 @@ def unshared(ranks: int, rate: float, seed: int) -> Users:
 
 
 def groups(ranks: int, rate: float, seed: int) -> Users:
-    """16 groups, each with a prefix of 4k tokens; 256 requests, so that a perfect cache has 0.88 of their tokens."""
+    """16 groups, each with a prefix of 4k tokens; 256 requests, so that a perfect cache has 0.88 of
+    their tokens.
+    """
     shared = prefixes(seed, 16, 4_096)
-    return islice(_arrivals(ranks, rate, seed, lambda draw: shared[int(draw.integers(16))] + tokens(draw, 256)), 256)
+    return islice(
+        _arrivals(
+            ranks, rate, seed, lambda draw: shared[int(draw.integers(16))] + tokens(draw, 256)
+        ),
+        256,
+    )
 
 
 def bursts(ranks: int, rate: float, seed: int) -> Users:
-    """Fan-outs: 40 requests in a tenth of a second with a fresh prefix of 4k tokens in common, 256 tokens of their own."""
+    """Fan-outs: 40 requests in a tenth of a second with a fresh prefix of 4k tokens in common, 256
+    tokens of their own.
+    """
     draw, size, now = np.random.default_rng([seed, 1]), 40, 0.0
 
     def ask(shared: bytes, index: int) -> Script:
@@ -100,7 +114,9 @@ def bursts(ranks: int, rate: float, seed: int) -> Users:
 
 
 def chat(ranks: int, rate: float, seed: int) -> Users:
-    """People who chat, eight turns a conversation, one conversation after the other; the first begins somewhere in the middle."""
+    """People who chat, eight turns a conversation, one conversation after the other; the first
+    begins somewhere in the middle.
+    """
     shared, turns, think_s = prefixes(seed, 4, 512), 8, 4.0
 
     def talk(index: int) -> Script:
@@ -119,7 +135,9 @@ def chat(ranks: int, rate: float, seed: int) -> Users:
 
 
 def agents(ranks: int, rate: float, seed: int) -> Users:
-    """Agents of 32 families: 16k tokens shared in the family, 1k of the task, then tool results after every answer, six calls a task."""
+    """Agents of 32 families: 16k tokens shared in the family, 1k of the task, then tool results
+    after every answer, six calls a task.
+    """
     shared, calls, tool_s = prefixes(seed, 32, 16_384), 6, 1.0
 
     def work(index: int) -> Script:
@@ -146,6 +164,10 @@ WORKLOADS: dict[str, Workload] = {
     "agents": Workload("32 families of 16k", agents, 24, 200, {8: 50, 64: 26}, 14, closed=True),
     "unshared": Workload("nothing shared, 2k", unshared, 10, 200, {8: 40, 64: 18}, 8),
     "bursts": Workload("fan-outs of 40, fresh 4k", bursts, 10, 128, {8: 40, 64: 16}, 6),
-    "groups-small": Workload("16 groups of 4k, cache 32k", groups, 3.0, 64, {4: 60}, 0, kv_tokens=32_768),
-    "groups-large": Workload("16 groups of 4k, cache 1M", groups, 3.0, 64, {4: 60}, 0, kv_tokens=1_000_000),
+    "groups-small": Workload(
+        "16 groups of 4k, cache 32k", groups, 3.0, 64, {4: 60}, 0, kv_tokens=32_768
+    ),
+    "groups-large": Workload(
+        "16 groups of 4k, cache 1M", groups, 3.0, 64, {4: 60}, 0, kv_tokens=1_000_000
+    ),
 }

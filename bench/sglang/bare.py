@@ -1,8 +1,10 @@
-"""Bare SGLang for comparison: an engine in this process, driven through `async_generate`, streaming, as its own users do.
+"""Bare SGLang for comparison: an engine in this process, driven through `async_generate`,
+streaming, as its own users do.
 
     python -m bench.sglang.bare MODEL_DIR
 
-For every line `CONCURRENCY REQUESTS INPUT_TOKENS OUTPUT_TOKENS` on standard input it prints one JSON line with tokens and seconds.
+For every line `CONCURRENCY REQUESTS INPUT_TOKENS OUTPUT_TOKENS` on standard input it prints one
+JSON line with tokens and seconds.
 """
 
 import asyncio
@@ -21,7 +23,9 @@ def prompt_of(random: Random, tokens: int) -> list[int]:
     return [random.randrange(10, 1000) for _ in range(tokens)]
 
 
-async def load(engine: Any, concurrency: int, requests: int, input_tokens: int, output_tokens: int, seed: int) -> dict[str, float]:
+async def load(
+    engine: Any, concurrency: int, requests: int, input_tokens: int, output_tokens: int, seed: int
+) -> dict[str, float]:
     """Run the requests, `concurrency` at a time."""
     random = Random(seed)
     prompts = [prompt_of(random, input_tokens) for _ in range(requests)]
@@ -32,7 +36,9 @@ async def load(engine: Any, concurrency: int, requests: int, input_tokens: int, 
     async def client() -> None:
         for prompt in left:
             sent_at = time.perf_counter()
-            chunks = await engine.async_generate(input_ids=prompt, sampling_params=sampling, stream=True)
+            chunks = await engine.async_generate(
+                input_ids=prompt, sampling_params=sampling, stream=True
+            )
             for number in itertools.count():
                 try:
                     await anext(chunks)
@@ -66,7 +72,11 @@ def main() -> None:
 
     from workers.sglang.arguments import parse_server_args  # noqa: PLC0415
 
-    engine = sglang.Engine(server_args=parse_server_args(["--model-path", sys.argv[1], "--log-level", "error"], cpu=cpu))
+    engine = sglang.Engine(
+        server_args=parse_server_args(
+            ["--model-path", sys.argv[1], "--log-level", "error"], cpu=cpu
+        )
+    )
     print(json.dumps({"ready": True}), flush=True)
     try:
         engine.loop.run_until_complete(serve_lines(engine))

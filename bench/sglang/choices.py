@@ -32,7 +32,12 @@ Ask = Callable[[list[int], int], Awaitable[tuple[int, int]]]
 async def _one(client: AsyncOpenAI, prompt: list[int], n: int) -> tuple[int, int]:
     """Prompt tokens that had to be computed, and tokens generated."""
     answer = await client.completions.create(
-        model=demo_model_dir().name, prompt=prompt, n=n, max_tokens=OUTPUT_TOKENS, temperature=1.0, extra_body={"ignore_eos": True}
+        model=demo_model_dir().name,
+        prompt=prompt,
+        n=n,
+        max_tokens=OUTPUT_TOKENS,
+        temperature=1.0,
+        extra_body={"ignore_eos": True},
     )
     usage = answer.usage
     assert usage is not None
@@ -61,14 +66,20 @@ async def _measure(mesh: Mesh, rounds: int) -> dict[str, Any]:
             frontend, worker = (cpu_s(process.pid) for process in mesh.processes)
             begun_s = time.perf_counter()
             computed, tokens = await ways[name](client, prompt)
-            row = {"wall_ms": (time.perf_counter() - begun_s) * 1000, "prompt_tokens_computed": computed, "tokens": tokens}
+            row = {
+                "wall_ms": (time.perf_counter() - begun_s) * 1000,
+                "prompt_tokens_computed": computed,
+                "tokens": tokens,
+            }
             row["frontend_cpu_ms"] = (cpu_s(mesh.processes[0].pid) - frontend) * 1000
             row["worker_cpu_ms"] = (cpu_s(mesh.processes[1].pid) - worker) * 1000
             if number:  # the first round warms up
                 measured[name].append(row)
     await client.close()
     return {
-        name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} | {"rounds": rows} for name, rows in measured.items()
+        name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        | {"rounds": rows}
+        for name, rows in measured.items()
     }
 
 
@@ -85,7 +96,11 @@ def main() -> None:
     finally:
         mesh.stop()
     for name, result in results.items():
-        print(name, {key: round(value, 1) for key, value in result.items() if key != "rounds"}, flush=True)
+        print(
+            name,
+            {key: round(value, 1) for key, value in result.items() if key != "rounds"},
+            flush=True,
+        )
     RESULT.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -1,9 +1,12 @@
-"""Real SGLang under multi-turn load with shared prefixes: kv routing against round-robin, in turns, over the same engines.
+"""Real SGLang under multi-turn load with shared prefixes: kv routing against round-robin, in turns,
+over the same engines.
 
-    python -m bench.sglang.kv_routing [--rounds 3] [--name real_kv] [-- further arguments of the workers]
+    python -m bench.sglang.kv_routing [--rounds 3] [--name real_kv] [-- further arguments of the
+    workers]
 
-The workers (two of two ranks) dial two frontends, one of each mode. A round is one mode's: fresh prompts, so that it profits from nothing
-that the other left behind. What is cached is the engines' own count (`cached_tokens`). Writes bench/results/NAME.json.
+The workers (two of two ranks) dial two frontends, one of each mode. A round is one mode's: fresh
+prompts, so that it profits from nothing that the other left behind. What is cached is the engines'
+own count (`cached_tokens`). Writes bench/results/NAME.json.
 """
 
 import argparse
@@ -29,7 +32,9 @@ READY_S_MAX = 400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Chats of `turns` turns, in `groups` that share a beginning; token counts are of prompts unless said otherwise."""
+    """Chats of `turns` turns, in `groups` that share a beginning; token counts are of prompts
+    unless said otherwise.
+    """
 
     groups: int
     prefix_tokens: int
@@ -45,7 +50,9 @@ class Load:
         return self.groups * self.chats_per_group * self.turns
 
     def bodies(self, model: str, seed: int) -> Iterator[dict[str, Any]]:
-        """All first turns, then all second ones, each time in another order: a turn follows its predecessor's answer."""
+        """All first turns, then all second ones, each time in another order: a turn follows its
+        predecessor's answer.
+        """
         rng = Random(seed)
 
         def text(length: int) -> list[int]:
@@ -56,7 +63,8 @@ class Load:
         for turn in range(self.turns):
             rng.shuffle(chats)  # or round-robin would meet each chat on the same rank again
             for chat in chats:
-                # The answer before is stood in for by text of its length: it cannot be known beforehand.
+                # The answer before is stood in for by text of its length: it cannot be known
+                # beforehand.
                 chat.extend(text(self.turn_tokens + (self.output_tokens if turn else 0)))
                 yield {
                     "model": model,
@@ -69,30 +77,72 @@ class Load:
                 }
 
 
-SMALL = Load(groups=8, prefix_tokens=512, chats_per_group=3, turns=4, turn_tokens=32, output_tokens=16, concurrency=8)
-"""For two CPU cores and the demo model. With 4,096 KV tokens a rank holds four of the eight prefixes with their chats."""
+SMALL = Load(
+    groups=8,
+    prefix_tokens=512,
+    chats_per_group=3,
+    turns=4,
+    turn_tokens=32,
+    output_tokens=16,
+    concurrency=8,
+)
+"""For two CPU cores and the demo model.
 
-LARGE = Load(groups=16, prefix_tokens=8_192, chats_per_group=4, turns=4, turn_tokens=256, output_tokens=64, concurrency=32)
+With 4,096 KV tokens a rank holds four of the eight prefixes with their chats.
+"""
+
+LARGE = Load(
+    groups=16,
+    prefix_tokens=8_192,
+    chats_per_group=4,
+    turns=4,
+    turn_tokens=256,
+    output_tokens=64,
+    concurrency=32,
+)
 """For a GPU."""
 
 
-def start(stack: ExitStack, logs: Path, worker: Sequence[str], model: str | None, workers: int) -> dict[str, int]:
-    """The fleet; HTTP port by mode. Workers start one after the other, since each measures the memory that is free."""
+def start(
+    stack: ExitStack, logs: Path, worker: Sequence[str], model: str | None, workers: int
+) -> dict[str, int]:
+    """The fleet; HTTP port by mode.
+
+    Workers start one after the other, since each measures the memory that is free.
+    """
     ports = {mode: free_port() for mode in MODES}
     meshes = {mode: f"tcp://127.0.0.1:{free_port()}" for mode in MODES}
     for mode in MODES:
-        options = ("--http-port", str(ports[mode]), "--mesh-bind", meshes[mode], "--router-mode", mode)
+        options = (
+            "--http-port",
+            str(ports[mode]),
+            "--mesh-bind",
+            meshes[mode],
+            "--router-mode",
+            mode,
+        )
         command = [sys.executable, "-m", "frontend", *options]
         stack.enter_context(Process(f"frontend {mode}", command, logs / f"real_kv-{mode}.log"))
     dial = [text for mesh in meshes.values() for text in ("--frontend", mesh)]
     for number in range(workers):
-        options = ("--model-path", model or str(demo_model_dir()), "--worker-id", f"w{number}", *worker)
+        options = (
+            "--model-path",
+            model or str(demo_model_dir()),
+            "--worker-id",
+            f"w{number}",
+            *worker,
+        )
         command = [sys.executable, "-m", "workers", *dial, *options]
-        process = stack.enter_context(Process(f"worker {number}", command, logs / f"real_kv-w{number}.log"))
+        process = stack.enter_context(
+            Process(f"worker {number}", command, logs / f"real_kv-w{number}.log")
+        )
 
         def joined(expected: int = number + 1) -> bool:
             urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
-            return all(http_ok(f"{url}/ready") and len(http_json(f"{url}/health")["workers"]) == expected for url in urls)
+            return all(
+                http_ok(f"{url}/ready") and len(http_json(f"{url}/health")["workers"]) == expected
+                for url in urls
+            )
 
         process.wait_ready(joined, READY_S_MAX)
     return ports
@@ -101,7 +151,9 @@ def start(stack: ExitStack, logs: Path, worker: Sequence[str], model: str | None
 def measure(port: int, load: Load, model: str, seed: int, bodies: Path) -> dict[str, float]:
     """One round of one mode."""
     bodies.write_text("".join(json.dumps(body) + "\n" for body in load.bodies(model, seed)))
-    result = run_load(port, bodies, concurrency=load.concurrency, requests=load.requests, path="/v1/completions")
+    result = run_load(
+        port, bodies, concurrency=load.concurrency, requests=load.requests, path="/v1/completions"
+    )
     return {
         "cached_share": result["cached_tokens"] / result["prompt_tokens"],
         "ttft_p50_ms": result["ttft_ms"]["p50"],
@@ -124,7 +176,9 @@ def perfect_share(load: Load, model: str) -> float:
 
 def main() -> None:
     """Take turns, print and write medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--name", default="real_kv")
     parser.add_argument("--model-path")
@@ -133,7 +187,14 @@ def main() -> None:
     parser.add_argument("worker", nargs="*", help="arguments of the workers, behind --")
     options = parser.parse_args()
     load = LARGE if options.large else SMALL
-    worker = options.worker or ["--dp-size", "2", "--max-total-tokens", "4096", "--kv-block-size", "16"]
+    worker = options.worker or [
+        "--dp-size",
+        "2",
+        "--max-total-tokens",
+        "4096",
+        "--kv-block-size",
+        "16",
+    ]
     (RESULTS / "local").mkdir(parents=True, exist_ok=True)
     bodies = RESULTS / "local" / "real_kv.jsonl"
     rounds: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
@@ -142,13 +203,30 @@ def main() -> None:
         model = http_json(f"http://127.0.0.1:{ports['kv']}/v1/models")["data"][0]["id"]
         for number in range(options.rounds + 1):
             for mode in sorted(MODES, reverse=bool(number % 2)):
-                measures = measure(ports[mode], load, model, 1_000 * number + MODES.index(mode), bodies)
+                measures = measure(
+                    ports[mode], load, model, 1_000 * number + MODES.index(mode), bodies
+                )
                 if number:  # the first round warms up
                     rounds[mode].append(measures)
-                print(number, mode, {key: round(value, 3) for key, value in measures.items()}, flush=True)
-    medians = {mode: {key: statistics.median(one[key] for one in taken) for key in taken[0]} for mode, taken in rounds.items()}
-    result = {"machine": machine(), "worker": worker, "load": repr(load), "perfect_share": perfect_share(load, model)}
-    (RESULTS / f"{options.name}.json").write_text(json.dumps(result | {"medians": medians, "rounds": rounds}, indent=1) + "\n")
+                print(
+                    number,
+                    mode,
+                    {key: round(value, 3) for key, value in measures.items()},
+                    flush=True,
+                )
+    medians = {
+        mode: {key: statistics.median(one[key] for one in taken) for key in taken[0]}
+        for mode, taken in rounds.items()
+    }
+    result = {
+        "machine": machine(),
+        "worker": worker,
+        "load": repr(load),
+        "perfect_share": perfect_share(load, model),
+    }
+    (RESULTS / f"{options.name}.json").write_text(
+        json.dumps(result | {"medians": medians, "rounds": rounds}, indent=1) + "\n"
+    )
     print(json.dumps(result | {"medians": medians}, indent=1))
 
 

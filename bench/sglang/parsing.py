@@ -1,6 +1,8 @@
-"""`python -m bench.sglang.parsing`: what a worker pays per token for reading answers with SGLang's parsers.
+"""`python -m bench.sglang.parsing`: what a worker pays per token for reading answers with SGLang's
+parsers.
 
-SGLang's parsers and the demo model's tokenizer, no engine; fed token by token as engine steps bring them. Run it where nothing else runs.
+SGLang's parsers and the demo model's tokenizer, no engine; fed token by token as engine steps bring
+them. Run it where nothing else runs.
 """
 
 import json
@@ -26,10 +28,20 @@ from workers.sglang.reading import Readings  # noqa: E402
 
 ROUNDS = 5
 PROSE = "The river was wide and slow, and the boats upon it carried grain to the towns below. "
-TOOLS = [{"type": "function", "function": {"name": "write", "parameters": {"type": "object", "properties": {"text": {"type": "string"}}}}}]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "write",
+            "parameters": {"type": "object", "properties": {"text": {"type": "string"}}},
+        },
+    }
+]
 
 
-def readings(tokenizer: Any, server_args: Any, *, tool_calls: str | None, thinking: str | None) -> Readings:
+def readings(
+    tokenizer: Any, server_args: Any, *, tool_calls: str | None, thinking: str | None
+) -> Readings:
     """Of a chat serving without an engine."""
     parsers = {"tool_call_parser": tool_calls, "reasoning_parser": thinking}
     config = SimpleNamespace(model_type="qwen3", architectures=["Qwen3ForCausalLM"])
@@ -39,14 +51,24 @@ def readings(tokenizer: Any, server_args: Any, *, tool_calls: str | None, thinki
         served_model_name="m",
         model_path=server_args.model_path,
         config_value=lambda name: parsers.get(name, getattr(server_args, name, None)),
-        model_config=SimpleNamespace(get_default_sampling_params=dict, hf_config=config, is_multimodal=False),
+        model_config=SimpleNamespace(
+            get_default_sampling_params=dict, hf_config=config, is_multimodal=False
+        ),
     )
-    templates = SimpleNamespace(force_reasoning=False, reasoning_config=None, chat_template_name=None, python_chat_template=None)
+    templates = SimpleNamespace(
+        force_reasoning=False,
+        reasoning_config=None,
+        chat_template_name=None,
+        python_chat_template=None,
+    )
     return Readings(manager, templates)
 
 
 def call(sentences: int) -> str:
-    return f'<tool_call>\n{{"name": "write", "arguments": {json.dumps({"text": PROSE * sentences})}}}\n</tool_call>'
+    return (
+        '<tool_call>\n{"name": "write", "arguments": '
+        f"{json.dumps({'text': PROSE * sentences})}}}\n</tool_call>"
+    )
 
 
 def xml_call(sentences: int) -> str:
@@ -56,7 +78,9 @@ def xml_call(sentences: int) -> str:
 def cost_us(read: Readings, chat: bytes, ids: list[int]) -> tuple[float, float, float]:
     """Microseconds: to plan, per token fed, at the end."""
     rows: list[tuple[float, float, float]] = []
-    request = Generate("a" * 32, "m", pack_tokens([1]), Sampling(4_096), 4_000_000_000_000, reading=Reading(chat))
+    request = Generate(
+        "a" * 32, "m", pack_tokens([1]), Sampling(4_096), 4_000_000_000_000, reading=Reading(chat)
+    )
     for _ in range(ROUNDS):
         begun = time.process_time()
         reader = read.plan(request).reader
@@ -65,13 +89,21 @@ def cost_us(read: Readings, chat: bytes, ids: list[int]) -> tuple[float, float, 
             reader.feed((token_id,))
         fed = time.process_time()
         reader.end((), Finished("stop", 1, len(ids)))
-        rows.append(((planned - begun) * 1e6, (fed - planned) * 1e6 / len(ids), (time.process_time() - fed) * 1e6))
+        rows.append(
+            (
+                (planned - begun) * 1e6,
+                (fed - planned) * 1e6 / len(ids),
+                (time.process_time() - fed) * 1e6,
+            )
+        )
     planned_us, fed_us, ended_us = (statistics.median(column) for column in zip(*rows, strict=True))
     return planned_us, fed_us, ended_us
 
 
 def main() -> None:
-    server_args = parse_server_args(["--model-path", str(demo_model_dir())], cpu=True, kv_events=False)
+    server_args = parse_server_args(
+        ["--model-path", str(demo_model_dir())], cpu=True, kv_events=False
+    )
     runtime_context.publish(server_args, role="tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(demo_model_dir())
     tools, thinking = json.dumps({"model": "m", "tools": TOOLS}).encode(), b'{"model":"m"}'

@@ -2,7 +2,8 @@
 
     python -m bench.sglang.through_the_mesh [--rounds 4]
 
-Both engines are up at once and take turns; an idle one sleeps. Writes bench/results/real_sglang.json.
+Both engines are up at once and take turns; an idle one sleeps. Writes
+bench/results/real_sglang.json.
 """
 
 import argparse
@@ -31,7 +32,13 @@ class Bare:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "bench.sglang.bare", str(demo_model_dir())]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         self._answer()
 
     def run(self, case: tuple[int, ...], seed: int) -> dict[str, float]:
@@ -61,8 +68,13 @@ class Mesh:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         python = [sys.executable, "-m"]
         self.processes = [
-            subprocess.Popen([*python, "frontend", "--http-port", str(self.port), "--mesh-bind", mesh], **quiet),
-            subprocess.Popen([*python, "workers", "--frontend", mesh, "--model-path", str(demo_model_dir())], **quiet),
+            subprocess.Popen(
+                [*python, "frontend", "--http-port", str(self.port), "--mesh-bind", mesh], **quiet
+            ),
+            subprocess.Popen(
+                [*python, "workers", "--frontend", mesh, "--model-path", str(demo_model_dir())],
+                **quiet,
+            ),
         ]
         self._bodies = bodies
         wait_until(lambda: http_ok(f"http://127.0.0.1:{self.port}/ready"), "the mesh", READY_S_MAX)
@@ -71,10 +83,26 @@ class Mesh:
         """One round through HTTP."""
         concurrency, requests, input_tokens, output_tokens = case
         random = Random(seed)
-        fixed: dict[str, Any] = {"model": demo_model_dir().name, "max_tokens": output_tokens, "temperature": 0, "ignore_eos": True}
+        fixed: dict[str, Any] = {
+            "model": demo_model_dir().name,
+            "max_tokens": output_tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+        }
         fixed |= {"stream": True, "stream_options": {"include_usage": True}}
-        self._bodies.write_text("".join(json.dumps(fixed | {"prompt": prompt_of(random, input_tokens)}) + "\n" for _ in range(requests)))
-        result = run_load(self.port, self._bodies, concurrency=concurrency, requests=requests, path="/v1/completions")
+        self._bodies.write_text(
+            "".join(
+                json.dumps(fixed | {"prompt": prompt_of(random, input_tokens)}) + "\n"
+                for _ in range(requests)
+            )
+        )
+        result = run_load(
+            self.port,
+            self._bodies,
+            concurrency=concurrency,
+            requests=requests,
+            path="/v1/completions",
+        )
         return {"tokens_per_s": result["tokens_per_s"], "ttft_p50_ms": result["ttft_ms"]["p50"]}
 
     def stop(self) -> None:
@@ -102,11 +130,21 @@ def main() -> None:
                         measured[name].append(result)
             title = f"{case[0]} together, {case[2]} tokens in, {case[3]} out"
             results[title] = {
-                name: {key: statistics.median(result[key] for result in rows) for key in rows[0]} | {"rounds": rows}
+                name: {key: statistics.median(result[key] for result in rows) for key in rows[0]}
+                | {"rounds": rows}
                 for name, rows in measured.items()
             }
             for name in systems:
-                print(title, name, {key: round(value, 1) for key, value in results[title][name].items() if key != "rounds"}, flush=True)
+                print(
+                    title,
+                    name,
+                    {
+                        key: round(value, 1)
+                        for key, value in results[title][name].items()
+                        if key != "rounds"
+                    },
+                    flush=True,
+                )
     finally:
         for system in systems.values():
             system.stop()

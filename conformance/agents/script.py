@@ -1,7 +1,8 @@
-"""What a model would say that knows what to do: decided from the prompt alone, so that a prompt that lost something shows.
+"""What a model would say that knows what to do: decided from the prompt alone, so that a prompt
+that lost something shows.
 
-The demo model is too small to work with an agent. It still makes the answers, token by token on real SGLang, held to this text by a
-grammar.
+The demo model is too small to work with an agent. It still makes the answers, token by token on
+real SGLang, held to this text by a grammar.
 """
 
 import json
@@ -20,7 +21,8 @@ TASK: Final = "Read {path} and tell me the secret word."
 
 
 def said(prompt: str, tools: Iterable[str]) -> str:
-    """The answer to a prompt in ChatML: the file is read where the user's last turn names one, and its word told where a tool read it.
+    """The answer to a prompt in ChatML: the file is read where the user's last turn names one, and
+    its word told where a tool read it.
 
     Args:
         tools: names of those that may be called.

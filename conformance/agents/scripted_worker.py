@@ -1,7 +1,8 @@
-"""`python -m conformance.agents.scripted_worker …`: a worker on real SGLang whose demo model says what script.py has for it.
+"""`python -m conformance.agents.scripted_worker …`: a worker on real SGLang whose demo model says
+what script.py has for it.
 
-All else is as everywhere: requests come as agents send them, are rendered, routed, batched and sampled, and SGLang's parsers read the
-answer.
+All else is as everywhere: requests come as agents send them, are rendered, routed, batched and
+sampled, and SGLang's parsers read the answer.
 """
 
 import json
@@ -23,12 +24,17 @@ _MODEL: Final = (
     *("--json-model-override-args", '{"num_hidden_layers": 1, "layer_types": ["full_attention"]}'),
     *("--context-length", "32768", "--max-total-tokens", "49152"),
 )
-"""The demo model with one layer of four, and that without weights: a grammar makes every answer, and agents' prompts are long for two
-cores. The cache takes the longest of them and a session beside it."""
+"""The demo model with one layer of four, and that without weights: a grammar makes every answer,
+and agents' prompts are long for two cores. The cache takes the longest of them and a session beside
+it.
+"""
 
 _THOUGHT: Final = "</think>"
 _AT_ONCE: Final = 100.0
-"""A bias with which a token comes first. Where a prompt asks for thinking it ends the thinking, which no grammar holds."""
+"""A bias with which a token comes first.
+
+Where a prompt asks for thinking it ends the thinking, which no grammar holds.
+"""
 
 
 class Script:
@@ -39,16 +45,28 @@ class Script:
         self._thought = self._tokenizer.token_to_id(_THOUGHT)
 
     def hold(self, request: Work) -> Work:
-        """The request with its answer's text as its grammar; those of the worker itself are left alone."""
+        """The request with its answer's text as its grammar; those of the worker itself are left
+        alone.
+        """
         if not isinstance(request, Generate) or request.reading is None:
             return request
-        prompt = self._tokenizer.decode(list(unpack_tokens(request.token_ids)), skip_special_tokens=False)
+        prompt = self._tokenizer.decode(
+            list(unpack_tokens(request.token_ids)), skip_special_tokens=False
+        )
         chat = json.loads(request.reading.chat or b"{}")
         text = said(prompt, [tool["function"]["name"] for tool in chat.get("tools", ())])
-        return replace(request, grammar=Grammar("ebnf", f"root ::= {json.dumps(text)}"), sampling=self._sampling(request.sampling))
+        return replace(
+            request,
+            grammar=Grammar("ebnf", f"root ::= {json.dumps(text)}"),
+            sampling=self._sampling(request.sampling),
+        )
 
     def _sampling(self, sampling: Sampling) -> Sampling:
-        return sampling if self._thought is None else replace(sampling, logit_bias={str(self._thought): _AT_ONCE})
+        return (
+            sampling
+            if self._thought is None
+            else replace(sampling, logit_bias={str(self._thought): _AT_ONCE})
+        )
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
-"""Each agent reads a file with its own tool in a first turn and again in a second one, and tells the word in it.
+"""Each agent reads a file with its own tool in a first turn and again in a second one, and tells
+the word in it.
 
-Nothing stands between agent and kvmesh: what it sends is answered as it came, and every request with 200. The word has to go through
-prompt, call, tool, history and answer, twice.
+Nothing stands between agent and kvmesh: what it sends is answered as it came, and every request
+with 200. The word has to go through prompt, call, tool, history and answer, twice.
 """
 
 import json
@@ -27,7 +28,11 @@ CONTEXT_TOKENS, ANSWER_TOKENS = 32_768, 512
 
 pytestmark = pytest.mark.timeout(2 * TURN_S_MAX + 30)
 
-_AT_HOME_ONLY = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"}
+_AT_HOME_ONLY = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "OPENCODE_DISABLE_AUTOUPDATE": "1",
+}
 
 
 @dataclass
@@ -48,7 +53,12 @@ class Workplace:
 
     def run(self, *words: str) -> str:
         """What an agent prints."""
-        env = os.environ | _AT_HOME_ONLY | {"HOME": str(self.home), "PWD": str(self.project)} | self.env
+        env = (
+            os.environ
+            | _AT_HOME_ONLY
+            | {"HOME": str(self.home), "PWD": str(self.project)}
+            | self.env
+        )
         done = subprocess.run(
             [PROGRAMS / words[0], *words[1:]],
             cwd=self.project,
@@ -82,8 +92,14 @@ def two_turns(workplace: Workplace, first: Sequence[str], second: Sequence[str])
     for words, word in ((first, "mango"), (second, "papaya")):
         workplace.note.write_text(f"The secret word is {word}.\n")
         said.append(workplace.run(*words, TASK.format(path=workplace.note)))
-        assert f"The word is {word}." in said[-1], f"{said[-1]}\n{workplace.complaints}\n{outcomes()}"
-    ended = {outcome: count - before.get(outcome, 0) for outcome, count in outcomes().items() if count > before.get(outcome, 0)}
+        assert f"The word is {word}." in said[-1], (
+            f"{said[-1]}\n{workplace.complaints}\n{outcomes()}"
+        )
+    ended = {
+        outcome: count - before.get(outcome, 0)
+        for outcome, count in outcomes().items()
+        if count > before.get(outcome, 0)
+    }
     assert sum(ended.values()) >= 4
     assert {status for _, status in ended} == {"success"}, ended
     return said
@@ -102,9 +118,15 @@ def outcomes() -> Mapping[tuple[str, str], float]:
 
 
 def test_claude_code(workplace: Workplace) -> None:
-    workplace.env = {"ANTHROPIC_BASE_URL": URL, "ANTHROPIC_AUTH_TOKEN": "none", "ANTHROPIC_MODEL": MODEL}
+    workplace.env = {
+        "ANTHROPIC_BASE_URL": URL,
+        "ANTHROPIC_AUTH_TOKEN": "none",
+        "ANTHROPIC_MODEL": MODEL,
+    }
     words = ("claude", "--output-format", "json", "--print")
-    first, second = map(json.loads, two_turns(workplace, words, ("claude", "--continue", *words[1:])))
+    first, second = map(
+        json.loads, two_turns(workplace, words, ("claude", "--continue", *words[1:]))
+    )
     assert first["session_id"] == second["session_id"]
     for turn in (first, second):
         assert not turn["is_error"]
@@ -114,16 +136,32 @@ def test_claude_code(workplace: Workplace) -> None:
 
 
 def test_codex(workplace: Workplace) -> None:
-    provider = f'[model_providers.kvmesh]\nname = "kvmesh"\nbase_url = "{URL}/v1"\nwire_api = "responses"\n'
-    workplace.write(".codex/config.toml", f'model = "{MODEL}"\nmodel_provider = "kvmesh"\n{provider}')
+    provider = (
+        f'[model_providers.kvmesh]\nname = "kvmesh"\nbase_url = "{URL}/v1"\nwire_api = '
+        '"responses"\n'
+    )
+    workplace.write(
+        ".codex/config.toml", f'model = "{MODEL}"\nmodel_provider = "kvmesh"\n{provider}'
+    )
     options = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
-    two_turns(workplace, ("codex", "exec", *options), ("codex", "exec", "resume", "--last", *options))
+    two_turns(
+        workplace, ("codex", "exec", *options), ("codex", "exec", "resume", "--last", *options)
+    )
 
 
 def test_opencode(workplace: Workplace) -> None:
     model = {"name": MODEL, "limit": {"context": CONTEXT_TOKENS, "output": ANSWER_TOKENS}}
     options = {"baseURL": f"{URL}/v1", "apiKey": "none"}
-    provider = {"npm": "@ai-sdk/openai-compatible", "name": "kvmesh", "options": options, "models": {MODEL: model}}
-    settings = {"model": f"kvmesh/{MODEL}", "small_model": f"kvmesh/{MODEL}", "provider": {"kvmesh": provider}}
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "name": "kvmesh",
+        "options": options,
+        "models": {MODEL: model},
+    }
+    settings = {
+        "model": f"kvmesh/{MODEL}",
+        "small_model": f"kvmesh/{MODEL}",
+        "provider": {"kvmesh": provider},
+    }
     workplace.write(".config/opencode/opencode.json", json.dumps(settings))
     two_turns(workplace, ("opencode", "run"), ("opencode", "run", "--continue"))

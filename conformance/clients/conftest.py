@@ -29,7 +29,9 @@ def embedding_model() -> str:
 @pytest.fixture(scope="session")
 def client(url: str) -> Iterator[openai.OpenAI]:
     """The unmodified OpenAI client; a request that fails is not sent again."""
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=TIMEOUT_S) as client:
+    with openai.OpenAI(
+        base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=TIMEOUT_S
+    ) as client:
         yield client
 
 

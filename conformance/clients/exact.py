@@ -1,4 +1,6 @@
-"""Answers are held against the clients' own types, and against nothing more: the types as they are accept any field of any type."""
+"""Answers are held against the clients' own types, and against nothing more: the types as they are
+accept any field of any type.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
@@ -15,11 +17,16 @@ EXTRAS: Final[dict[str, set[str]]] = {
     "ChatCompletionMessage": {"reasoning_content"},
     "ParsedChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
-    **{name: {"matched_stop", "stop_reason"} for name in ("Choice", "ParsedChoice", "CompletionChoice", "_ChoiceAsSent")},
+    **{
+        name: {"matched_stop", "stop_reason"}
+        for name in ("Choice", "ParsedChoice", "CompletionChoice", "_ChoiceAsSent")
+    },
 }
-"""Fields beyond OpenAI's that servers for open models are known to send, by the client's type: those of a model's entry,
-`store`, which OpenAI sends and its client does not declare,
-DeepSeek's `reasoning_content`, and what ended a choice, as SGLang and vLLM tell it. Anything else is a mistake of ours."""
+"""Fields beyond OpenAI's that servers for open models are known to send, by the client's type:
+those of a model's entry, `store`, which OpenAI sends and its client does not declare, DeepSeek's
+`reasoning_content`, and what ended a choice, as SGLang and vLLM tell it. Anything else is a mistake
+of ours.
+"""
 
 
 class _EchoedLogprobs(Logprobs):
@@ -33,7 +40,9 @@ class _ChoiceAsSent(CompletionChoice):
 
 
 class CompletionAsSent(Completion):
-    """What OpenAI itself sends where the client's type is narrower: no reason before a stream ends, and null for a prompt's first token."""
+    """What OpenAI itself sends where the client's type is narrower: no reason before a stream ends,
+    and null for a prompt's first token.
+    """
 
     choices: list[_ChoiceAsSent]  # type: ignore[assignment]
 
@@ -43,16 +52,20 @@ class NotOpenAIs(AssertionError):
 
 
 def exact(answer: Answer, kind: type[BaseModel] | None = None) -> Answer:
-    """The same answer, after its JSON was validated strictly as the type that the client says it is.
+    """The same answer, after its JSON was validated strictly as the type that the client says it
+    is.
 
     Args:
-        kind: validate as this; the client's `parse` helpers answer with subclasses that hold more than JSON.
+        kind: validate as this; the client's `parse` helpers answer with subclasses that hold more
+        than JSON.
     Raises:
         NotOpenAIs: it is not of that type.
     """
     text = answer.model_dump_json(exclude_unset=True, by_alias=True, warnings=False)
     try:
-        strict = (kind or type(answer)).model_validate_json(text, strict=True, by_alias=True, by_name=True)
+        strict = (kind or type(answer)).model_validate_json(
+            text, strict=True, by_alias=True, by_name=True
+        )
     except ValueError as error:
         raise NotOpenAIs(f"{error}\n{text}") from None
     if unexpected := sorted(_unexpected(strict)):

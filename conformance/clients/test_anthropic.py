@@ -25,7 +25,9 @@ def claude(url: str) -> Iterator[anthropic.Anthropic]:
 
 
 def test_a_message_whole(claude: anthropic.Anthropic, model: str) -> None:
-    message = exact(claude.messages.create(model=model, messages=QUESTION, max_tokens=16, system="Be brief."))
+    message = exact(
+        claude.messages.create(model=model, messages=QUESTION, max_tokens=16, system="Be brief.")
+    )
     assert message.type == "message"
     assert message.role == "assistant"
     assert message.content
@@ -34,7 +36,12 @@ def test_a_message_whole(claude: anthropic.Anthropic, model: str) -> None:
 
 
 def test_a_message_streamed(claude: anthropic.Anthropic, model: str) -> None:
-    events = [exact(event) for event in claude.messages.create(model=model, messages=QUESTION, max_tokens=16, stream=True)]
+    events = [
+        exact(event)
+        for event in claude.messages.create(
+            model=model, messages=QUESTION, max_tokens=16, stream=True
+        )
+    ]
     kinds = [event.type for event in events]
     assert kinds[0] == "message_start"
     assert kinds[-1] == "message_stop"
@@ -48,10 +55,21 @@ def test_the_stream_helper_accumulates(claude: anthropic.Anthropic, model: str) 
     assert text == "".join(block.text for block in message.content if block.type == "text")
 
 
-@pytest.mark.parametrize("choice", [{"type": "any", **ALONE}, {"type": "tool", "name": "book_trip", **ALONE}], ids=["any", "tool"])
+@pytest.mark.parametrize(
+    "choice",
+    [{"type": "any", **ALONE}, {"type": "tool", "name": "book_trip", **ALONE}],
+    ids=["any", "tool"],
+)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_tool_is_used(claude: anthropic.Anthropic, model: str, choice: Any, stream: bool) -> None:
-    options: Any = {"model": model, "messages": TRIP, "tools": [TOOL], "tool_choice": choice, "max_tokens": 200, "extra_body": NO_LOOPS}
+    options: Any = {
+        "model": model,
+        "messages": TRIP,
+        "tools": [TOOL],
+        "tool_choice": choice,
+        "max_tokens": 200,
+        "extra_body": NO_LOOPS,
+    }
     if stream:
         with claude.messages.stream(**options) as running:
             message = running.get_final_message()
@@ -61,20 +79,44 @@ def test_a_tool_is_used(claude: anthropic.Anthropic, model: str, choice: Any, st
     assert [use.name for use in uses][:1] == ["book_trip"]
     Trip.model_validate(uses[0].input)
     assert message.stop_reason == "tool_use"
-    result: Any = [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": uses[0].id, "content": "booked"}]}]
-    blocks: Any = [{"role": "assistant", "content": [block.model_dump(include={"type", "id", "name", "input"}) for block in uses[:1]]}]
-    exact(claude.messages.create(model=model, messages=TRIP + blocks + result, tools=[TOOL], max_tokens=8))
+    result: Any = [
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": uses[0].id, "content": "booked"}],
+        }
+    ]
+    blocks: Any = [
+        {
+            "role": "assistant",
+            "content": [
+                block.model_dump(include={"type", "id", "name", "input"}) for block in uses[:1]
+            ],
+        }
+    ]
+    exact(
+        claude.messages.create(
+            model=model, messages=TRIP + blocks + result, tools=[TOOL], max_tokens=8
+        )
+    )
 
 
 def test_tokens_are_counted_as_they_are_used(claude: anthropic.Anthropic, model: str) -> None:
-    counted = exact(claude.messages.count_tokens(model=model, messages=QUESTION, system="Be brief."))
-    message = claude.messages.create(model=model, messages=QUESTION, system="Be brief.", max_tokens=1)
+    counted = exact(
+        claude.messages.count_tokens(model=model, messages=QUESTION, system="Be brief.")
+    )
+    message = claude.messages.create(
+        model=model, messages=QUESTION, system="Be brief.", max_tokens=1
+    )
     usage = message.usage
-    assert counted.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+    assert counted.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0) + (
+        usage.cache_creation_input_tokens or 0
+    )
 
 
 def test_a_stop_sequence_is_named(claude: anthropic.Anthropic, model: str) -> None:
-    message = exact(claude.messages.create(model=model, messages=QUESTION, max_tokens=64, stop_sequences=["e"]))
+    message = exact(
+        claude.messages.create(model=model, messages=QUESTION, max_tokens=64, stop_sequences=["e"])
+    )
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "e")
 
 
@@ -86,9 +128,13 @@ BAD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", BAD, ids=["temperature", "tool_choice", "max_tokens"])
-def test_mistakes_are_said_in_anthropics_form(claude: anthropic.Anthropic, model: str, options: Any) -> None:
+def test_mistakes_are_said_in_anthropics_form(
+    claude: anthropic.Anthropic, model: str, options: Any
+) -> None:
     with pytest.raises(anthropic.BadRequestError) as raised:
-        claude.messages.create(**({"model": model, "messages": QUESTION, "max_tokens": 4} | options))
+        claude.messages.create(
+            **({"model": model, "messages": QUESTION, "max_tokens": 4} | options)
+        )
     body: Any = raised.value.body
     assert body["type"] == "error"
     assert body["error"]["type"] == "invalid_request_error"

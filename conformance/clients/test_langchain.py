@@ -68,7 +68,9 @@ def test_structured_output(chat: ChatOpenAI, method: Any) -> None:
 
 
 def test_log_probabilities(chat: ChatOpenAI) -> None:
-    answer = chat.bind(logprobs=True, top_logprobs=2).invoke("What is kvmesh?", max_completion_tokens=4)
+    answer = chat.bind(logprobs=True, top_logprobs=2).invoke(
+        "What is kvmesh?", max_completion_tokens=4
+    )
     assert answer.response_metadata["logprobs"]["content"]
 
 

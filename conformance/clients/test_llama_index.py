@@ -29,7 +29,9 @@ def llm(url: str, model: str) -> OpenAILike:
 
 
 def test_chat(llm: OpenAILike) -> None:
-    assert llm.chat([ChatMessage(role="user", content="What is kvmesh?")], max_tokens=16).message.content
+    assert llm.chat(
+        [ChatMessage(role="user", content="What is kvmesh?")], max_tokens=16
+    ).message.content
 
 
 def test_stream_chat_adds_up(llm: OpenAILike) -> None:
@@ -39,7 +41,14 @@ def test_stream_chat_adds_up(llm: OpenAILike) -> None:
 
 
 def test_complete(llm: OpenAILike) -> None:
-    plain = OpenAILike(model=llm.model, api_base=llm.api_base, api_key="none", is_chat_model=False, max_tokens=8, temperature=0)
+    plain = OpenAILike(
+        model=llm.model,
+        api_base=llm.api_base,
+        api_key="none",
+        is_chat_model=False,
+        max_tokens=8,
+        temperature=0,
+    )
     whole = plain.complete("kvmesh is").text
     assert whole
     assert [piece.text for piece in plain.stream_complete("kvmesh is")][-1] == whole
@@ -51,7 +60,11 @@ def test_tools_are_called(llm: OpenAILike) -> None:
         return f"{city} {by_train}"
 
     answer = llm.chat_with_tools(
-        [FunctionTool.from_defaults(book_trip)], user_msg=TRIP, tool_required=True, allow_parallel_tool_calls=False, **NO_LOOPS
+        [FunctionTool.from_defaults(book_trip)],
+        user_msg=TRIP,
+        tool_required=True,
+        allow_parallel_tool_calls=False,
+        **NO_LOOPS,
     )
     calls = llm.get_tool_calls_from_response(answer)
     assert [call.tool_name for call in calls][:1] == ["book_trip"]
@@ -64,5 +77,10 @@ def test_structured_output(llm: OpenAILike) -> None:
 
 
 def test_embeddings(url: str, embedding_model: str) -> None:
-    embedding = OpenAILikeEmbedding(model_name=embedding_model, api_base=f"{url}/v1", api_key="none")
-    assert [len(vector) for vector in embedding.get_text_embedding_batch(["a cat", "a dog"])] == [384, 384]
+    embedding = OpenAILikeEmbedding(
+        model_name=embedding_model, api_base=f"{url}/v1", api_key="none"
+    )
+    assert [len(vector) for vector in embedding.get_text_embedding_batch(["a cat", "a dog"])] == [
+        384,
+        384,
+    ]

@@ -1,4 +1,7 @@
-"""One schema and one tool for every client. Whatever the model knows, its answer is short: each field is of a few characters."""
+"""One schema and one tool for every client.
+
+Whatever the model knows, its answer is short: each field is of a few characters.
+"""
 
 from enum import StrEnum
 from typing import Any, Final
@@ -32,7 +35,10 @@ TRIP_SCHEMA: Final[dict[str, Any]] = {
     "additionalProperties": False,
 }
 
-BOOK_TRIP: Final[Any] = {"type": "function", "function": {"name": "book_trip", "description": "Book a trip.", "parameters": TRIP_SCHEMA}}
+BOOK_TRIP: Final[Any] = {
+    "type": "function",
+    "function": {"name": "book_trip", "description": "Book a trip.", "parameters": TRIP_SCHEMA},
+}
 TELL_TIME: Final[Any] = {
     "type": "function",
     "function": {
@@ -49,11 +55,14 @@ TELL_TIME: Final[Any] = {
 TOOLS: Final[Any] = [BOOK_TRIP, TELL_TIME]
 
 QUESTION: Final[Any] = [{"role": "user", "content": "What is kvmesh?"}]
-TRIP_QUESTION: Final[Any] = [{"role": "user", "content": "Book a trip to Rome by train for three days."}]
+TRIP_QUESTION: Final[Any] = [
+    {"role": "user", "content": "Book a trip to Rome by train for three days."}
+]
 
 NO_LOOPS: Final[dict[str, Any]] = {"temperature": 0, "frequency_penalty": 1}
-"""For answers under a grammar: JSON may have any number of line breaks, and so small a model goes on with them for ever. Penalties end
-that, and greedy answers are the same every time."""
+"""For answers under a grammar: JSON may have any number of line breaks, and so small a model goes
+on with them for ever. Penalties end that, and greedy answers are the same every time.
+"""
 
 ONE_CALL: Final[dict[str, Any]] = {**NO_LOOPS, "parallel_tool_calls": False}
 """For forced calls; SGLang lets the model go on with text or further calls otherwise."""

@@ -1,4 +1,7 @@
-"""How an answer shows that a parameter was honoured. The model knows little: nothing here depends on what it says."""
+"""How an answer shows that a parameter was honoured.
+
+The model knows little: nothing here depends on what it says.
+"""
 
 import base64
 import json
@@ -16,7 +19,11 @@ def tokens_made(count: int) -> Callable[[Answer, Ask], bool]:
 
     def effect(answer: Answer, _: Ask) -> bool:
         made = answer.usage.get("completion_tokens", answer.usage.get("output_tokens"))
-        cut = answer.body.get("status") == "incomplete" if "output" in answer.body else answer.choice["finish_reason"] == "length"
+        cut = (
+            answer.body.get("status") == "incomplete"
+            if "output" in answer.body
+            else answer.choice["finish_reason"] == "length"
+        )
         return made == count and cut
 
     return effect
@@ -47,7 +54,9 @@ def same_prompt(answer: Answer, ask: Ask) -> bool:
 
 
 def shorter_prompt(answer: Answer, ask: Ask) -> bool:
-    """The prompt does not end with the empty thinking by which the demo model's template switches thinking off."""
+    """The prompt does not end with the empty thinking by which the demo model's template switches
+    thinking off.
+    """
     return _prompt_tokens(answer) < _prompt_tokens(ask())
 
 
@@ -58,7 +67,9 @@ def greedy_text(answer: Answer, ask: Ask) -> bool:
 
 def ends_before(stop: str) -> Callable[[Answer, Ask], bool]:
     """The text was ended by `stop`, which is not in it."""
-    return lambda answer, ask: answer.choice["finish_reason"] == "stop" and answer.text == ask().text.split(stop)[0]
+    return lambda answer, ask: (
+        answer.choice["finish_reason"] == "stop" and answer.text == ask().text.split(stop)[0]
+    )
 
 
 def one_token_over_and_over(answer: Answer, _: Ask) -> bool:
@@ -74,7 +85,9 @@ def streamed(answer: Answer, _: Ask) -> bool:
 
 def usage_at_the_end(answer: Answer, _: Ask) -> bool:
     """The last chunk has the counts and no choice."""
-    return answer.events[-1]["choices"] == [] and answer.events[-1]["usage"]["completion_tokens"] > 0
+    return (
+        answer.events[-1]["choices"] == [] and answer.events[-1]["usage"]["completion_tokens"] > 0
+    )
 
 
 def chat_logprobs(top: int) -> Callable[[Answer, Ask], bool]:
@@ -82,7 +95,9 @@ def chat_logprobs(top: int) -> Callable[[Answer, Ask], bool]:
 
     def effect(answer: Answer, _: Ask) -> bool:
         content = (answer.choice["logprobs"] or {}).get("content") or []
-        return len(content) > 0 and all(len(token["top_logprobs"]) == top and token["logprob"] <= 0 for token in content)
+        return len(content) > 0 and all(
+            len(token["top_logprobs"]) == top and token["logprob"] <= 0 for token in content
+        )
 
     return effect
 

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import httpx
 
-SEED_SAYS: Final = "SGLang repeats answers only with --enable-deterministic-inference, which it has on GPUs"
+SEED_SAYS: Final = (
+    "SGLang repeats answers only with --enable-deterministic-inference, which it has on GPUs"
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,16 @@ class Answer:
         """The first choice's text or content, or a response's."""
         if "output" in self.body:
             return "".join(
-                part["text"] for item in self.body["output"] for part in item.get("content", []) if part["type"] == "output_text"
+                part["text"]
+                for item in self.body["output"]
+                for part in item.get("content", [])
+                if part["type"] == "output_text"
             )
-        return self.choice["text"] if "text" in self.choice else self.choice["message"]["content"] or ""
+        return (
+            self.choice["text"]
+            if "text" in self.choice
+            else self.choice["message"]["content"] or ""
+        )
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -56,8 +65,17 @@ class Endpoint:
         ignored = answer.headers.get("x-kvmesh-ignored", "")
         if not answer.headers["content-type"].startswith("text/event-stream"):
             return Answer(answer.status_code, answer.json(), ignored=ignored)
-        data = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
-        return Answer(answer.status_code, {}, tuple(json.loads(each) for each in data if each != "[DONE]"), ignored)
+        data = [
+            line.removeprefix("data: ")
+            for line in answer.text.splitlines()
+            if line.startswith("data: ")
+        ]
+        return Answer(
+            answer.status_code,
+            {},
+            tuple(json.loads(each) for each in data if each != "[DONE]"),
+            ignored,
+        )
 
 
 @dataclass(frozen=True)
@@ -66,7 +84,8 @@ class Case:
 
     Attributes:
         beside: further fields that it makes sense with.
-        effect: whether the answer shows that the parameter was honoured, given the answer and a way to ask again with other fields;
+        effect: whether the answer shows that the parameter was honoured, given the answer and a way
+        to ask again with other fields;
             None for one that is taken without any.
         says: the effect, in words for the table.
     """
@@ -92,7 +111,9 @@ class Case:
         if answer.status != 200:
             error = answer.body["error"]
             assert 400 <= answer.status < 500, f"{answer.status}: {error}"
-            assert re.split(r"[.\[]", error["param"] or "")[0] == self.name, f"refused without its name: {error}"
+            assert re.split(r"[.\[]", error["param"] or "")[0] == self.name, (
+                f"refused without its name: {error}"
+            )
             return f"refused: {answer.status} `{error['code']}`"
         if self.name in [name.split(".")[0] for name in answer.ignored.split(", ")]:
             return f"ignored: {self.says}"
@@ -104,5 +125,7 @@ class Case:
             assert again.status == 200, again.body
             return again
 
-        assert self.effect(answer, ask), f"silently dropped: {json.dumps(answer.body or answer.events)[:1000]}"
+        assert self.effect(answer, ask), (
+            f"silently dropped: {json.dumps(answer.body or answer.events)[:1000]}"
+        )
         return f"honoured: {self.says}"

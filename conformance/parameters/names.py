@@ -1,4 +1,6 @@
-"""The names come from the installed client's own types, so that none is forgotten when OpenAI adds one."""
+"""The names come from the installed client's own types, so that none is forgotten when OpenAI adds
+one.
+"""
 
 from typing import Any, Final, get_args
 

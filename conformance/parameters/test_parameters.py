@@ -1,4 +1,5 @@
-"""Each parameter is honoured, refused by its name, or named as one without effect; what happened is PARAMETERS.md.
+"""Each parameter is honoured, refused by its name, or named as one without effect; what happened is
+PARAMETERS.md.
 
 With KVMESH_WRITE=1 the file is written; otherwise it must say what happened.
 """
@@ -16,7 +17,12 @@ from conformance.parameters.names import NAMES
 from conformance.parameters.table import Row, written
 
 FILE = Path(__file__).parents[1] / "PARAMETERS.md"
-PARTS = {"/v1/chat/completions": chat, "/v1/completions": completions, "/v1/embeddings": embeddings, "/v1/responses": responses}
+PARTS = {
+    "/v1/chat/completions": chat,
+    "/v1/completions": completions,
+    "/v1/embeddings": embeddings,
+    "/v1/responses": responses,
+}
 CASES = [(path, case) for path, part in PARTS.items() for case in part.CASES]
 
 
@@ -37,9 +43,15 @@ def test_no_parameter_of_the_client_is_forgotten(path: str) -> None:
     assert {case.name for case in PARTS[path].CASES} == NAMES[path]
 
 
-@pytest.mark.parametrize(("path", "case"), CASES, ids=[f"{path} {case.label}" for path, case in CASES])
-def test_none_is_silently_dropped(http: httpx.Client, rows: dict[str, list[Row]], path: str, case: Case) -> None:
-    model = os.environ["KVMESH_EMBEDDING_MODEL" if path == "/v1/embeddings" else "KVMESH_CHAT_MODEL"]
+@pytest.mark.parametrize(
+    ("path", "case"), CASES, ids=[f"{path} {case.label}" for path, case in CASES]
+)
+def test_none_is_silently_dropped(
+    http: httpx.Client, rows: dict[str, list[Row]], path: str, case: Case
+) -> None:
+    model = os.environ[
+        "KVMESH_EMBEDDING_MODEL" if path == "/v1/embeddings" else "KVMESH_CHAT_MODEL"
+    ]
     outcome = case.outcome(Endpoint(http, path, {"model": model, **PARTS[path].BASE}))
     rows[path].append(Row(case.name, case.value, outcome))
 

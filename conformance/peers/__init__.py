@@ -1,1 +1,3 @@
-"""Our own tests of what comparable servers' public suites ask: whoever moves from there finds the same."""
+"""Our own tests of what comparable servers' public suites ask: whoever moves from there finds the
+same.
+"""

@@ -32,5 +32,7 @@ def told_of(chunks: Iterable[Any]) -> tuple[dict[int, Told], list[Any]]:
             if choice.finish_reason:
                 told.reasons.append(choice.finish_reason)
             if choice.logprobs is not None:
-                told.scored += len(choice.logprobs.content if delta is not None else choice.logprobs.tokens)
+                told.scored += len(
+                    choice.logprobs.content if delta is not None else choice.logprobs.tokens
+                )
     return choices, usages

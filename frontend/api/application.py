@@ -58,20 +58,33 @@ ABORT_PATH: Final = "/abort_request"
 HEALTH_GENERATE_PATH: Final = "/health_generate"
 """An exchange too, since it runs something; the only one without POST."""
 
-ERROR_FORMS: Final[dict[str, ErrorForm]] = {"/v1/messages": ANTHROPIC_ERRORS, "/v1/messages/count_tokens": ANTHROPIC_ERRORS}
+ERROR_FORMS: Final[dict[str, ErrorForm]] = {
+    "/v1/messages": ANTHROPIC_ERRORS,
+    "/v1/messages/count_tokens": ANTHROPIC_ERRORS,
+}
 """Of those that do not say it as OpenAI does."""
 
 _POST: Final = ("POST",)
 _GET: Final = ("GET", "HEAD")
 
 REFUSED_BODY_S_MAX: Final = 1.0
-"""For the body of a request that is refused anyway. Closing with bytes unread makes the kernel throw the answer away."""
+"""For the body of a request that is refused anyway.
+
+Closing with bytes unread makes the kernel throw the answer away.
+"""
 
 
 class Application:
     """Makes an Exchange of every request on a hot path, and counts how it ended."""
 
-    def __init__(self, mesh: Mesh, runner: Runner, metrics: FrontendMetrics, settings: FrontendSettings, drain: Drain[Exchange]) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        runner: Runner,
+        metrics: FrontendMetrics,
+        settings: FrontendSettings,
+        drain: Drain[Exchange],
+    ) -> None:
         self._now = asyncio.get_running_loop().time
         self._runner = runner
         self._registry = mesh.registry
@@ -82,7 +95,9 @@ class Application:
         self._request_timeout_s = settings.request_timeout
         self._unknown_fields: UnknownFields = settings.unknown_fields
         self._ignored_log = IgnoredLog()
-        self._posts = HOT_PATHS | {ABORT_PATH: Aborter(lambda: drain.open, allow_all=settings.allow_abort_all)}
+        self._posts = HOT_PATHS | {
+            ABORT_PATH: Aborter(lambda: drain.open, allow_all=settings.allow_abort_all)
+        }
         self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=self._posts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +139,15 @@ class Application:
             self._ignored_log.note(exchange.ignored, path)
         model = self._known(exchange.model)
         self._answers.count(path, error, model=model if error else "", streams=exchange.streams)
-        log_request(exchange.told_id, path, model, exchange.generation, error, began_at=began_at, ended_at=self._now())
+        log_request(
+            exchange.told_id,
+            path,
+            model,
+            exchange.generation,
+            error,
+            began_at=began_at,
+            ended_at=self._now(),
+        )
 
     async def _run(self, handler: Handler, exchange: Exchange) -> None:
         await handler(exchange, self._runner)

@@ -14,7 +14,14 @@ from frontend.api.fields.nvext import NvExt, told, wishes
 from frontend.api.fields.price import check_price
 from frontend.api.fields.promises import promise_of
 from frontend.api.fields.reading import answer_grammar, reading_of
-from frontend.api.fields.sampling import output_rules, priority_of, sampling_for, sampling_of_choice, shortened, tokens_asked
+from frontend.api.fields.sampling import (
+    output_rules,
+    priority_of,
+    sampling_for,
+    sampling_of_choice,
+    shortened,
+    tokens_asked,
+)
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.conforming.validator import Validator
 from frontend.fleet.registry import ModelEntry
@@ -46,14 +53,19 @@ _DOES: Final[dict[Role, str]] = {
 class Runner:
     """Starts generations for the HTTP handlers."""
 
-    def __init__(self, mesh: Mesh, recovery: Recovery, validator: Validator, *, weights: Weights) -> None:
+    def __init__(
+        self, mesh: Mesh, recovery: Recovery, validator: Validator, *, weights: Weights
+    ) -> None:
         self._mesh = mesh
         self._recovery = recovery
         self._validator = validator
         self._weights = weights
 
-    def model_for(self, exchange: Exchange, request: ChatCompletionRequest | CompletionRequest) -> ModelEntry:
-        """The model that a request names; of several generations the one of the worker that it wishes.
+    def model_for(
+        self, exchange: Exchange, request: ChatCompletionRequest | CompletionRequest
+    ) -> ModelEntry:
+        """The model that a request names; of several generations the one of the worker that it
+        wishes.
 
         Raises:
             MeshError: as `model`, or a header's value is not one.
@@ -61,7 +73,9 @@ class Runner:
         wished = wishes(request.nvext, exchange.routing_headers).backend_instance_id
         return self.model(request.model, priority=priority_of(request.priority), worker_id=wished)
 
-    def model(self, name: str, role: Role = "decode", *, priority: int = 0, worker_id: str | None = None) -> ModelEntry:
+    def model(
+        self, name: str, role: Role = "decode", *, priority: int = 0, worker_id: str | None = None
+    ) -> ModelEntry:
         """The model of that name, which must be served for `role`.
 
         Raises:
@@ -72,14 +86,20 @@ class Runner:
         """
         registry = self._mesh.registry
         entry = registry.entry(name, worker_id)
-        if entry is not None and (entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())):
+        if entry is not None and (
+            entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
+        ):
             if entry.role != role:
                 raise InvalidRequest(f"The model {name!r} {_DOES[entry.role]}.", param="model")
             entry.queue.turn_away(priority)
             return entry
         if entry is not None or not registry.available():
-            raise NoWorker(f"No worker serves the model {name!r} at the moment. Please retry shortly.")
-        raise ModelNotFound(f"The model {name!r} does not exist or is not served here.", param="model")
+            raise NoWorker(
+                f"No worker serves the model {name!r} at the moment. Please retry shortly."
+            )
+        raise ModelNotFound(
+            f"The model {name!r} does not exist or is not served here.", param="model"
+        )
 
     def serving(self) -> list[ModelEntry]:
         """The models that have a worker now."""
@@ -92,15 +112,23 @@ class Runner:
             NoWorker: there is none.
             InvalidRequest: there are several.
         """
-        names = [entry.served.card.name for entry in self._mesh.registry.available() if entry.role == "decode"]
+        names = [
+            entry.served.card.name
+            for entry in self._mesh.registry.available()
+            if entry.role == "decode"
+        ]
         if len(names) > 1:
-            raise InvalidRequest("Several models are served here; name one of them in the field model.", param="model")
+            raise InvalidRequest(
+                "Several models are served here; name one of them in the field model.",
+                param="model",
+            )
         if not names:
             raise NoWorker("No worker serves a model at the moment. Please retry shortly.")
         return names[0]
 
     def adapter(self, model: str, lora_path: str | None, entry: ModelEntry) -> str | None:
-        """The LoRA adapter that a request asks for, by the model's name or by lora_path; None for the model itself.
+        """The LoRA adapter that a request asks for, by the model's name or by lora_path; None for
+        the model itself.
 
         Raises:
             ModelNotFound: no worker of the model has it.
@@ -110,9 +138,15 @@ class Runner:
         if lora_path is None:
             return named
         if named not in (None, lora_path):
-            raise InvalidRequest(f"model asks for the adapter {named!r}, and lora_path for another.", param="lora_path")
+            raise InvalidRequest(
+                f"model asks for the adapter {named!r}, and lora_path for another.",
+                param="lora_path",
+            )
         if lora_path not in entry.adapters:
-            raise ModelNotFound(f"The LoRA adapter {lora_path!r} does not exist or is not loaded here.", param="lora_path")
+            raise ModelNotFound(
+                f"The LoRA adapter {lora_path!r} does not exist or is not loaded here.",
+                param="lora_path",
+            )
         return lora_path
 
     def served(self, name: str) -> ServedModel:
@@ -138,19 +172,25 @@ class Runner:
         *,
         repeats: bool = False,
     ) -> Generation:
-        """Dispatch n choices of every prompt (packed u32), prompt after prompt; a request's seed is that of the first choice of each.
+        """Dispatch n choices of every prompt (packed u32), prompt after prompt; a request's seed is
+        that of the first choice of each.
 
         Args:
             rules: instead of those that the request implies.
             repeats: as `check_price`.
         Raises:
-            InvalidRequest: too many choices, too dear, or the sampling fields do not fit the prompt.
+            InvalidRequest: too many choices, too dear, or the sampling fields do not fit the
+            prompt.
             PoisonRequest, NoWorker, Overloaded: as Generation.start.
         """
         adapter = self.adapter(request.model, request.lora_path, entry)
         make = partial(self._requests, exchange, entry, adapter, request, prompts)
         requests = await exchange.in_proportion(make) if exchange.is_large else make()
-        most = check_price([each for each, _ in requests], open_ended=tokens_asked(request) is None, repeats=repeats)
+        most = check_price(
+            [each for each, _ in requests],
+            open_ended=tokens_asked(request) is None,
+            repeats=repeats,
+        )
         if most is not None:
             requests = [(shortened(each, most), route) for each, route in requests]
         promise = promise_of(request, requests[0][0].grammar, self._validator, exchange.request_id)
@@ -171,11 +211,21 @@ class Runner:
         request: ChatCompletionRequest | CompletionRequest,
         prompts: Sequence[bytes],
     ) -> list[tuple[Generate, Route]]:
-        """One for each choice. May be called in a thread: nothing of the mesh that changes is looked at."""
+        """One for each choice.
+
+        May be called in a thread: nothing of the mesh that changes is looked at.
+        """
         n = request.n or 1
         if n * len(prompts) > CHOICES_MAX:
-            raise InvalidRequest(f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_MAX} is allowed.", param="n")
-        # The first request of an exchange bears its id, so that one name finds a plain request in every log.
+            raise InvalidRequest(
+                (
+                    f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_MAX} "
+                    "is allowed."
+                ),
+                param="n",
+            )
+        # The first request of an exchange bears its id, so that one name finds a plain request in
+        # every log.
         request_ids = itertools.chain([exchange.request_id], iter(new_request_id, None))
         asked = wishes(request.nvext, exchange.routing_headers)
         salt = request.salt
@@ -202,12 +252,22 @@ class Runner:
             route = self._route(prompt, adapter, salt, asked)
             sampling = sampling_for(request, card, count_tokens(prompt))
             requests += [
-                (replace(plain, request_id=request_id, token_ids=prompt, sampling=sampling_of_choice(sampling, index)), route)
+                (
+                    replace(
+                        plain,
+                        request_id=request_id,
+                        token_ids=prompt,
+                        sampling=sampling_of_choice(sampling, index),
+                    ),
+                    route,
+                )
                 for index, request_id in enumerate(itertools.islice(request_ids, n))
             ]
         return requests
 
-    def _route(self, prompt: bytes, lora_name: str | None, cache_salt: str | None, asked: NvExt) -> Route:
+    def _route(
+        self, prompt: bytes, lora_name: str | None, cache_salt: str | None, asked: NvExt
+    ) -> Route:
         return Route(
             prompt,
             lora_name=lora_name,
@@ -228,7 +288,9 @@ async def stream_chunks(
     *,
     request: ChatCompletionRequest | CompletionRequest,
 ) -> None:
-    """Send what every turn of the generation gained as one write, then the end. Nothing is sent before the first token.
+    """Send what every turn of the generation gained as one write, then the end.
+
+    Nothing is sent before the first token.
 
     Args:
         chunk: one chunk of a choice, and what it says if it is the last one.
@@ -239,9 +301,16 @@ async def stream_chunks(
         if counting:
             writer.count(usage())
         if moved[0][1].token_ids:
-            chunks = await _portioned(exchange, ((choice, part) for choice, gain in moved for part in gain.portions()), chunk, request)
+            chunks = await _portioned(
+                exchange,
+                ((choice, part) for choice, gain in moved for part in gain.portions()),
+                chunk,
+                request,
+            )
         else:
-            chunks = b"".join([chunk(choice, gain, last_of(choice, request)) for choice, gain in moved])
+            chunks = b"".join(
+                [chunk(choice, gain, last_of(choice, request)) for choice, gain in moved]
+            )
         if not generation.running:
             await exchange.end_events(chunks + writer.last(usage()))
             return
@@ -254,7 +323,9 @@ async def _portioned(
     chunk: Callable[[Choice, Gain, Last | None], bytes],
     request: ChatCompletionRequest | CompletionRequest,
 ) -> bytes:
-    """Chunks with log probabilities, of which a choice may have gained many: sent as soon as they are large. Returns the rest."""
+    """Chunks with log probabilities, of which a choice may have gained many: sent as soon as they
+    are large. Returns the rest.
+    """
     chunks = bytearray()
     for choice, gain in gains:
         chunks += chunk(choice, gain, None if gain.more else last_of(choice, request))
@@ -267,12 +338,17 @@ async def _portioned(
 
 def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) -> Last | None:
     """What a choice's chunk says if it is the last one."""
-    return None if choice.finish_reason is None else Last(choice.finish_reason, ended_by(choice), told(request.wants_told, choice))
+    return (
+        None
+        if choice.finish_reason is None
+        else Last(choice.finish_reason, ended_by(choice), told(request.wants_told, choice))
+    )
 
 
 def ended_by(choice: Choice) -> dict[str, Any]:
-    """The stop string or token that ended a choice, as SGLang tells it (`matched_stop`) and as vLLM does (`stop_reason`, which does not
-    name the model's own end); null where something else did."""
+    """The stop string or token that ended a choice, as SGLang tells it (`matched_stop`) and as vLLM
+    does (`stop_reason`, which does not name the model's own end); null where something else did.
+    """
     if choice.finish_reason not in ("stop", "tool_calls"):
         return {"matched_stop": None, "stop_reason": None}
     if choice.matched_stop is not None:
@@ -284,20 +360,27 @@ def ended_by(choice: Choice) -> dict[str, Any]:
 
 
 def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
-    """Token counts of a generation with n choices a prompt, so far; `prompt_tokens` is the sum over its prompts.
+    """Token counts of a generation with n choices a prompt, so far; `prompt_tokens` is the sum over
+    its prompts.
 
-    Of each prompt only the first choice tells the cached tokens, as a prompt's tokens are counted once too.
+    Of each prompt only the first choice tells the cached tokens, as a prompt's tokens are counted
+    once too.
     """
     return Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=sum(choice.completion_tokens for choice in generation.choices),
-        cached_tokens=sum(choice.cached_tokens for choice in generation.choices if choice.index % n == 0),
+        cached_tokens=sum(
+            choice.cached_tokens for choice in generation.choices if choice.index % n == 0
+        ),
         reasoning_tokens=sum(choice.reasoning_tokens for choice in generation.choices),
     )
 
 
 def whole(
-    choices: list[dict[str, Any]], usage: dict[str, Any], request: ChatCompletionRequest | CompletionRequest, generation: Generation
+    choices: list[dict[str, Any]],
+    usage: dict[str, Any],
+    request: ChatCompletionRequest | CompletionRequest,
+    generation: Generation,
 ) -> dict[str, Any]:
     """What an answer in one piece has behind its head. `nvext` speaks of the first choice."""
     body: dict[str, Any] = {"choices": choices, "usage": usage}

@@ -1,4 +1,6 @@
-"""The OpenAPI document: FastAPI's own routes, plus the hot paths that FastAPI never sees, from their msgspec structs."""
+"""The OpenAPI document: FastAPI's own routes, plus the hot paths that FastAPI never sees, from
+their msgspec structs.
+"""
 
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
@@ -25,15 +27,23 @@ class _Path(NamedTuple):
 
 
 _PATHS: Final = {
-    "/v1/chat/completions": _Path(ChatCompletionRequest, "id object created model choices usage", streams=True),
-    "/v1/completions": _Path(CompletionRequest, "id object created model choices usage", streams=True),
+    "/v1/chat/completions": _Path(
+        ChatCompletionRequest, "id object created model choices usage", streams=True
+    ),
+    "/v1/completions": _Path(
+        CompletionRequest, "id object created model choices usage", streams=True
+    ),
     "/v1/embeddings": _Path(EmbeddingRequest, "object data model usage"),
     "/v1/rerank": _Path(RerankRequest, "id model results usage"),
     "/v1/score": _Path(ScoreRequest, "id object created model data usage"),
     "/rerank": _Path(RerankRequest, "id model results usage"),
     "/score": _Path(ScoreRequest, "id object created model data usage"),
-    "/v1/responses": _Path(ResponsesRequest, "id object created_at status model output usage", streams=True),
-    "/v1/messages": _Path(MessagesRequest, "id type role model content stop_reason usage", streams=True),
+    "/v1/responses": _Path(
+        ResponsesRequest, "id object created_at status model output usage", streams=True
+    ),
+    "/v1/messages": _Path(
+        MessagesRequest, "id type role model content stop_reason usage", streams=True
+    ),
     "/v1/messages/count_tokens": _Path(CountTokensRequest, "input_tokens"),
     "/generate": _Path(GenerateRequest, "text output_ids meta_info", streams=True),
     "/tokenize": _Path(TokenizeRequest, "tokens count max_model_len"),
@@ -104,7 +114,11 @@ def document(app: FastAPI, hot_paths: Iterable[str]) -> dict[str, Any]:
 
 def _operation(path: str, spoken: _Path, reference: dict[str, Any]) -> dict[str, Any]:
     fields = spoken.answer.split()
-    one: dict[str, Any] = {"type": "object", "required": fields, "properties": {field: {} for field in fields}}
+    one: dict[str, Any] = {
+        "type": "object",
+        "required": fields,
+        "properties": {field: {} for field in fields},
+    }
     answer = {"oneOf": [one, {"type": "array", "items": one}]} if path in _LISTS else one
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if spoken.streams:
@@ -113,7 +127,12 @@ def _operation(path: str, spoken: _Path, reference: dict[str, Any]) -> dict[str,
         "operationId": path.strip("/").replace("/", "_"),
         "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
         "responses": {
-            "200": {"description": "The answer, or its stream of events" if spoken.streams else "The answer", "content": content}
+            "200": {
+                "description": "The answer, or its stream of events"
+                if spoken.streams
+                else "The answer",
+                "content": content,
+            }
         },
     }
     _document_errors(path, operation)
@@ -121,7 +140,9 @@ def _operation(path: str, spoken: _Path, reference: dict[str, Any]) -> dict[str,
 
 
 def _document_errors(path: str, operation: dict[str, Any]) -> None:
-    """Every status but 200 is an error in the form of the path's own client; FastAPI's 422 is never sent."""
+    """Every status but 200 is an error in the form of the path's own client; FastAPI's 422 is never
+    sent.
+    """
     name = "AnthropicError" if path.startswith(_ANTHROPIC) else "Error"
     operation["responses"].pop("422", None)
     operation["responses"]["default"] = {

@@ -11,7 +11,9 @@ def http_url(host: str, port: int) -> str:
 
 
 def mesh_address_to_dial(bind: str) -> str:
-    """What workers on this host connect to when the frontend binds `bind`; all but the wildcards stand for themselves."""
+    """What workers on this host connect to when the frontend binds `bind`; all but the wildcards
+    stand for themselves.
+    """
     scheme, _, rest = bind.partition("://")
     if scheme != "tcp":
         return bind

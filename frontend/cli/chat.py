@@ -13,27 +13,36 @@ with suppress(ImportError):  # not every Python has it
     import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  # gives input() its line editing and history
 
 SILENCE_S_MAX = 600.0
-"""Between two pieces of an answer, the first one's queueing and prefill included: the frontend's own default limit of a request."""
+"""Between two pieces of an answer, the first one's queueing and prefill included: the frontend's
+own default limit of a request.
+"""
 
 Message = dict[str, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `kvmesh chat`."""
-    parser.add_argument("--url", default="http://127.0.0.1:8000/v1", help="base URL of the frontend")
+    parser.add_argument(
+        "--url", default="http://127.0.0.1:8000/v1", help="base URL of the frontend"
+    )
     parser.add_argument("--model", help="model to talk to; the first one served if not given")
     parser.add_argument("--system", help="system prompt")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read questions from the terminal and stream the answers; Ctrl-D ends. Returns the exit code."""
+    """Read questions from the terminal and stream the answers; Ctrl-D ends.
+
+    Returns the exit code.
+    """
     url = options.url.rstrip("/")
     try:
         model = options.model or get_json(f"{url}/models", timeout_s=10)["data"][0]["id"]
     except (*UNREACHABLE, LookupError, TypeError):
         print(f"kvmesh: no model is served at {url}")
         return 1
-    messages: list[Message] = [{"role": "system", "content": options.system}] if options.system else []
+    messages: list[Message] = (
+        [{"role": "system", "content": options.system}] if options.system else []
+    )
     print(f"talking to {model}; Ctrl-D ends")
     while True:
         try:
@@ -42,7 +51,9 @@ def run(options: argparse.Namespace) -> int:
             print()
             return 0
         asked = [*messages, {"role": "user", "content": question}]
-        answer = _show_answer(f"{url}/chat/completions", {"model": model, "messages": asked, "stream": True})
+        answer = _show_answer(
+            f"{url}/chat/completions", {"model": model, "messages": asked, "stream": True}
+        )
         if answer:  # a question without one is forgotten, and can be asked again
             messages = [*asked, {"role": "assistant", "content": answer}]
 
@@ -60,7 +71,9 @@ def _show_answer(url: str, body: dict[str, Any]) -> str:
     except urllib.error.HTTPError as error:
         print(_message_of(error))
     except UNREACHABLE as error:
-        print(f"\nkvmesh: the answer broke off: {error}" if answer else f"kvmesh: no answer: {error}")
+        print(
+            f"\nkvmesh: the answer broke off: {error}" if answer else f"kvmesh: no answer: {error}"
+        )
     except _AnswerFailed as failed:
         print(f"\n[{failed}]")
     return answer

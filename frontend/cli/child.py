@@ -1,4 +1,6 @@
-"""A child process of `kvmesh up`: its output kept or shown, its end noticed, nothing of it left behind."""
+"""A child process of `kvmesh up`: its output kept or shown, its end noticed, nothing of it left
+behind.
+"""
 
 import asyncio
 import contextlib
@@ -17,12 +19,14 @@ LINE_BYTES_MAX = 1 << 16
 """Of a longer line at most the end is kept; LINES_KEPT of them are 13 MB."""
 
 DRAIN_S_MAX = 1.0
-"""How long output is read on after everything that could write has been killed; what is in a pipe is read in milliseconds, but
-a process that left the session may hold it open for ever."""
+"""How long output is read on after everything that could write has been killed; what is in a pipe
+is read in milliseconds, but a process that left the session may hold it open for ever.
+"""
 
 _PR_SET_PDEATHSIG = 1
 
-# Looked up here and not between fork and exec, where the dynamic linker's lock may be held by a thread that is no more.
+# Looked up here and not between fork and exec, where the dynamic linker's lock may be held by a
+# thread that is no more.
 _PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
@@ -41,7 +45,8 @@ class Child:
     async def start(self) -> None:
         """Start the process (again)."""
         self._lines.clear()
-        # A pipe of our own: with asyncio's, Process.wait() on Python 3.11 waits for whoever holds the pipe, not for the process.
+        # A pipe of our own: with asyncio's, Process.wait() on Python 3.11 waits for whoever holds
+        # the pipe, not for the process.
         read_end, write_end = os.pipe()
         reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
         pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -83,8 +88,9 @@ class Child:
         return "\n".join(f"  [{self.name}] {line}" for line in list(self._lines)[-lines:])
 
     def why_it_cannot_start(self) -> str:
-        """What a process says at last that exits with EXIT_CANNOT_START, or argparse's error, in one line. Libraries may say more on the
-        way out."""
+        """What a process says at last that exits with EXIT_CANNOT_START, or argparse's error, in
+        one line. Libraries may say more on the way out.
+        """
         lines = list(self._lines)
         for index in reversed(range(len(lines))):
             if "cannot start" in lines[index]:
@@ -130,7 +136,9 @@ class Child:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Between fork and exec: have the kernel send SIGTERM when `kvmesh up` itself is killed (man 2 prctl)."""
+    """Between fork and exec: have the kernel send SIGTERM when `kvmesh up` itself is killed (man 2
+    prctl).
+    """
     if _PRCTL is not None:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

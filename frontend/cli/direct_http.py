@@ -1,4 +1,6 @@
-"""HTTP to a frontend of our own mesh: straight to the address, whatever proxy the environment names for the internet."""
+"""HTTP to a frontend of our own mesh: straight to the address, whatever proxy the environment names
+for the internet.
+"""
 
 import http.client
 import json
@@ -7,25 +9,33 @@ import urllib.request
 from typing import Any, Final
 
 UNREACHABLE: Final = (OSError, http.client.HTTPException, ValueError)
-"""What opening an address and reading its answer may raise: nobody there, cut off, no HTTP, no URL, no JSON."""
+"""What opening an address and reading its answer may raise: nobody there, cut off, no HTTP, no URL,
+no JSON.
+"""
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def open_url(url: str, *, timeout_s: float, body: dict[str, Any] | None = None) -> Any:
-    """GET, or POST `body` as JSON; returns the response, a context manager of lines. `timeout_s` bounds each wait for bytes.
+    """GET, or POST `body` as JSON; returns the response, a context manager of lines.
+
+    `timeout_s` bounds each wait for bytes.
 
     Raises:
         urllib.error.HTTPError: the answer is an error.
         UNREACHABLE: there is none.
     """
     content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, content, {"content-type": "application/json"} if content else {})  # noqa: S310
+    request = urllib.request.Request(
+        url, content, {"content-type": "application/json"} if content else {}
+    )  # noqa: S310
     return _OPENER.open(request, timeout=timeout_s)
 
 
 def get_json(url: str, *, timeout_s: float, also_errors: bool = False) -> Any:
-    """GET `url` and decode the answer, with `also_errors` that of an error too (a health page says no in JSON); raises as `open_url`."""
+    """GET `url` and decode the answer, with `also_errors` that of an error too (a health page says
+    no in JSON); raises as `open_url`.
+    """
     try:
         with open_url(url, timeout_s=timeout_s) as answer:
             return json.load(answer)

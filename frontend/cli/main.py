@@ -14,16 +14,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # What follows "--" belongs to the workers and their engines, whatever it looks like.
     own, engine_argv = (
-        (arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]) if "--" in arguments else (arguments, [])
+        (arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :])
+        if "--" in arguments
+        else (arguments, [])
     )
-    parser = argparse.ArgumentParser(prog="kvmesh", description="OpenAI-compatible serving for a fleet of SGLang engines.")
+    parser = argparse.ArgumentParser(
+        prog="kvmesh", description="OpenAI-compatible serving for a fleet of SGLang engines."
+    )
     parser.add_argument("--version", action="version", version=f"kvmesh {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
-    up.add_arguments(commands.add_parser("up", help="serve a model on this host: a frontend and workers together"))
+    up.add_arguments(
+        commands.add_parser(
+            "up", help="serve a model on this host: a frontend and workers together"
+        )
+    )
     chat.add_arguments(commands.add_parser("chat", help="talk to a running frontend"))
     options, unknown = parser.parse_known_args(own)
     if unknown:
-        engines = f"; what is for the engines goes behind --: kvmesh up -- {shlex.join(unknown)}" if options.command == "up" else ""
+        engines = (
+            f"; what is for the engines goes behind --: kvmesh up -- {shlex.join(unknown)}"
+            if options.command == "up"
+            else ""
+        )
         parser.error(f"unknown arguments: {' '.join(unknown)}{engines}")
     if options.command == "up":
         return up.run(options, engine_argv)

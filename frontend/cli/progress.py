@@ -49,20 +49,38 @@ def _clear(stream: TextIO) -> str:
 
 
 def how_to_talk(url: str, model: str, role: str) -> str:
-    """Address, model and what to paste into a shell. `url` has no path; `role` as in protocol.membership."""
+    """Address, model and what to paste into a shell.
+
+    `url` has no path; `role` as in protocol.membership.
+    """
     base = f"{url}/v1"
     if role == "embedding":
         tries = [_curl(f"{base}/embeddings", {"model": model, "input": "What is kvmesh?"})]
     else:
-        chat = "kvmesh chat" if base == _CHAT_URL_DEFAULT else f"kvmesh chat --url {shlex.quote(base)}"
-        tries = [chat, _curl(f"{base}/chat/completions", {"model": model, "messages": [{"role": "user", "content": "What is kvmesh?"}]})]
-    return "\n            ".join([f"\n  address   {base}\n  model     {model}\n  try       {tries[0]}", *tries[1:]])
+        chat = (
+            "kvmesh chat" if base == _CHAT_URL_DEFAULT else f"kvmesh chat --url {shlex.quote(base)}"
+        )
+        tries = [
+            chat,
+            _curl(
+                f"{base}/chat/completions",
+                {"model": model, "messages": [{"role": "user", "content": "What is kvmesh?"}]},
+            ),
+        ]
+    return "\n            ".join(
+        [f"\n  address   {base}\n  model     {model}\n  try       {tries[0]}", *tries[1:]]
+    )
 
 
 def how_to_join(dialled: Sequence[str]) -> str:
-    """What to paste into a shell of this user for one more worker, given how those that run dial the frontend."""
+    """What to paste into a shell of this user for one more worker, given how those that run dial
+    the frontend.
+    """
     return f"  join      python -m workers {shlex.join(dialled)} --model-path ..."
 
 
 def _curl(address: str, body: dict[str, Any]) -> str:
-    return f"curl {shlex.quote(address)} -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
+    return (
+        f"curl {shlex.quote(address)} -H 'content-type: application/json' -d "
+        f"{shlex.quote(json.dumps(body))}"
+    )

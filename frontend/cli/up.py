@@ -35,23 +35,48 @@ EXIT_USAGE = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `kvmesh up`; those of frontend and workers keep their own names after `--`."""
-    parser.add_argument("--model-path", help="a Hugging Face model directory or hub id; without it the demo model is served")
-    parser.add_argument("--workers", type=_positive, default=1, help="worker processes, each with an engine of its own (default 1)")
-    parser.add_argument("--engine", choices=("sglang", "sim"), default="sglang", help="sim needs neither GPU nor model")
+    """Declare the options of `kvmesh up`; those of frontend and workers keep their own names after
+    `--`.
+    """
+    parser.add_argument(
+        "--model-path",
+        help="a Hugging Face model directory or hub id; without it the demo model is served",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=1,
+        help="worker processes, each with an engine of its own (default 1)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("sglang", "sim"),
+        default="sglang",
+        help="sim needs neither GPU nor model",
+    )
     for flag in FRONTEND_FLAGS:
         parser.add_argument(flag, help="as of python -m frontend, environment variable included")
-    parser.add_argument("--verbose", action="store_true", help="show everything that frontend and workers log")
+    parser.add_argument(
+        "--verbose", action="store_true", help="show everything that frontend and workers log"
+    )
 
 
 def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
-    """Run until Ctrl-C; returns the exit code: 0 after Ctrl-C, that of the part that could not start otherwise."""
-    given = {flag: getattr(options, flag.removeprefix("--").replace("-", "_")) for flag in FRONTEND_FLAGS}
-    frontend_argv = [item for flag, value in given.items() if value is not None for item in (flag, value)]
+    """Run until Ctrl-C; returns the exit code: 0 after Ctrl-C, that of the part that could not
+    start otherwise.
+    """
+    given = {
+        flag: getattr(options, flag.removeprefix("--").replace("-", "_")) for flag in FRONTEND_FLAGS
+    }
+    frontend_argv = [
+        item for flag, value in given.items() if value is not None for item in (flag, value)
+    ]
     try:
         settings = parse_settings(FrontendSettings, frontend_argv, prog="kvmesh up")
         if not settings.http_port:
-            raise StartError("--http-port must be 1 to 65535 here, so that it is known where the frontend serves")
+            raise StartError(
+                "--http-port must be 1 to 65535 here, so that it is known where the frontend serves"
+            )
     except StartError as error:
         complain(f"kvmesh up cannot start: {error}")
         return EXIT_CANNOT_START
@@ -59,7 +84,8 @@ def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
 
 
 def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """`--system-port` for each worker, counted up from that of `engine_argv` or DYN_SYSTEM_PORT, and the other arguments.
+    """`--system-port` for each worker, counted up from that of `engine_argv` or DYN_SYSTEM_PORT,
+    and the other arguments.
 
     A port is one worker's; 0 and -1 are good for all.
     """
@@ -70,21 +96,33 @@ def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]
         return [[] for _ in range(count)], rest
     text: str = named.system_port
     first = int(text) if text.isdecimal() else 0
-    return [["--system-port", str(first + number) if first else text] for number in range(count)], rest
+    return [
+        ["--system-port", str(first + number) if first else text] for number in range(count)
+    ], rest
 
 
 def worker_names(count: int, engine_argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Distinct names for the workers, made of `--worker-id` or KVMESH_WORKER_ID where given, and the other arguments."""
+    """Distinct names for the workers, made of `--worker-id` or KVMESH_WORKER_ID where given, and
+    the other arguments.
+    """
     parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
-    parser.add_argument("--worker-id", default=os.environ.get("KVMESH_WORKER_ID") or f"{socket.gethostname()}-{secrets.token_hex(3)}")
+    parser.add_argument(
+        "--worker-id",
+        default=os.environ.get("KVMESH_WORKER_ID")
+        or f"{socket.gethostname()}-{secrets.token_hex(3)}",
+    )
     named, rest = parser.parse_known_args(engine_argv)
-    return [named.worker_id] if count == 1 else [f"{named.worker_id}-{number}" for number in range(count)], rest
+    return [named.worker_id] if count == 1 else [
+        f"{named.worker_id}-{number}" for number in range(count)
+    ], rest
 
 
 class _Host:
     """The processes of one host and what the person at the terminal is told of them."""
 
-    def __init__(self, options: argparse.Namespace, settings: FrontendSettings, engine_argv: Sequence[str]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, settings: FrontendSettings, engine_argv: Sequence[str]
+    ) -> None:
         self._url = http_url(settings.http_host, settings.http_port)
         self._health_url = self._url + settings.http_svc_health_path
         key = ["--mesh-key-file", settings.mesh_key_file] if settings.mesh_key_file else []
@@ -96,10 +134,18 @@ class _Host:
         self._frontend = Child(
             "frontend",
             [
-                *("-m", "frontend", "--http-host", settings.http_host, "--http-port", str(settings.http_port)),
+                *(
+                    "-m",
+                    "frontend",
+                    "--http-host",
+                    settings.http_host,
+                    "--http-port",
+                    str(settings.http_port),
+                ),
                 *("--mesh-bind", settings.mesh_bind, "--router-mode", settings.router_mode, *key),
                 *("--http-graceful-shutdown-timeout-secs", str(STOP_S_MAX - 3)),
-                *("--graceful-shutdown-grace-period-secs", "0"),  # no load balancer is to notice a Ctrl-C
+                # no load balancer is to notice a Ctrl-C
+                *("--graceful-shutdown-grace-period-secs", "0"),
             ],
             verbose=options.verbose,
         )
@@ -108,7 +154,15 @@ class _Host:
                 f"worker-{number}",
                 [
                     *("-m", "workers", "--engine", options.engine, *dialled),
-                    *("--worker-id", name, "--graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *model, *port, *engine_argv),
+                    *(
+                        "--worker-id",
+                        name,
+                        "--graceful-shutdown-timeout-secs",
+                        str(STOP_S_MAX - 2),
+                        *model,
+                        *port,
+                        *engine_argv,
+                    ),
                 ],
                 verbose=options.verbose,
             )
@@ -126,7 +180,10 @@ class _Host:
         try:
             async with asyncio.TaskGroup() as tasks:
                 watching = [tasks.create_task(self._watch_frontend())]
-                watching += [tasks.create_task(self._watch_worker(name, worker)) for name, worker in self._workers.items()]
+                watching += [
+                    tasks.create_task(self._watch_worker(name, worker))
+                    for name, worker in self._workers.items()
+                ]
                 watching.append(tasks.create_task(self._watch_health()))
                 await self._stop.wait()
                 for task in watching:
@@ -156,7 +213,10 @@ class _Host:
         if code in (EXIT_CANNOT_START, EXIT_USAGE):
             self._end(code, self._frontend.why_it_cannot_start())
         else:
-            self._end(code if code > 0 else 1, f"kvmesh: the frontend ended with exit code {code}\n{self._frontend.last_words()}")
+            self._end(
+                code if code > 0 else 1,
+                f"kvmesh: the frontend ended with exit code {code}\n{self._frontend.last_words()}",
+            )
 
     async def _watch_worker(self, name: str, worker: Child) -> None:
         crashes = 0
@@ -170,27 +230,44 @@ class _Host:
             say(f"{worker.name} ended with exit code {code}\n{worker.last_words()}")
             crashes = 1 if name in self._served else crashes + 1
             if crashes > RESTARTS_MAX:
-                self._end(1, f"kvmesh: {worker.name} ended {crashes} times without serving; giving up")
+                self._end(
+                    1, f"kvmesh: {worker.name} ended {crashes} times without serving; giving up"
+                )
                 return
             say(f"starting {worker.name} again in {RESTART_PAUSE_S:g} s")
             await asyncio.sleep(RESTART_PAUSE_S)
 
     async def _watch_health(self) -> None:
-        """Note who serves; until every worker does for the first time show progress, then say how to talk to them."""
+        """Note who serves; until every worker does for the first time show progress, then say how
+        to talk to them.
+        """
         progress = Progress()
         started_at = time.monotonic()
         announced = False
         while True:
-            ready = [worker for worker in await asyncio.to_thread(_ready_workers, self._health_url) if worker["worker_id"] in self._workers]
+            ready = [
+                worker
+                for worker in await asyncio.to_thread(_ready_workers, self._health_url)
+                if worker["worker_id"] in self._workers
+            ]
             self._served.update(worker["worker_id"] for worker in ready)
             elapsed_s = time.monotonic() - started_at
             if not announced and len(self._served) == len(self._workers):
                 announced = True
                 progress.end()
                 say(f"serving {ready[0]['model']} ({ready[0]['engine']}) after {elapsed_s:.0f} s")
-                print(how_to_talk(self._url, ready[0]["model"], ready[0]["role"]), self._how_to_join, "", sep="\n", flush=True)
+                print(
+                    how_to_talk(self._url, ready[0]["model"], ready[0]["role"]),
+                    self._how_to_join,
+                    "",
+                    sep="\n",
+                    flush=True,
+                )
             elif not announced:
-                progress.show(f"{len(self._served)} of {len(self._workers)} workers ready, loading for {elapsed_s:.0f} s")
+                progress.show(
+                    f"{len(self._served)} of {len(self._workers)} workers ready, loading for "
+                    f"{elapsed_s:.0f} s"
+                )
             await asyncio.sleep(POLL_S)
 
 

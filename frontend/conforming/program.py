@@ -1,7 +1,7 @@
 """Run as a program: validates answers, one after the other, until its stdin ends.
 
-A process of its own, since a validator holds Python's lock while it works: 26 nested definitions of two alternatives each, which a client
-may send, take it seconds, and each further one twice as long.
+A process of its own, since a validator holds Python's lock while it works: 26 nested definitions of
+two alternatives each, which a client may send, take it seconds, and each further one twice as long.
 """
 
 import json
@@ -42,7 +42,10 @@ def main() -> None:
 
 
 def verdict_on(schema: str, answer: str) -> Verdict:
-    """Whether the answer conforms, by JSON Schema 2020-12. A format is no promise of that, and the grammar holds the model to it."""
+    """Whether the answer conforms, by JSON Schema 2020-12.
+
+    A format is no promise of that, and the grammar holds the model to it.
+    """
     try:
         value = json.loads(answer)
     except ValueError:
@@ -55,19 +58,29 @@ def verdict_on(schema: str, answer: str) -> Verdict:
     try:
         validator.validate(value)
     except ValidationError as error:
-        keyword = next((step for step in reversed(error.schema_path) if isinstance(step, str)), "false")
+        keyword = next(
+            (step for step in reversed(error.schema_path) if isinstance(step, str)), "false"
+        )
         where = "".join(f"/{step}" for step in error.instance_path)
-        return Verdict(breach=(f"breaks {keyword!r}" + (f" at {where}" if where else ""))[:BREACH_CHARS_MAX])
-    except (ValueError, RecursionError) as error:  # half a character, as JSON may escape one, among them
+        return Verdict(
+            breach=(f"breaks {keyword!r}" + (f" at {where}" if where else ""))[:BREACH_CHARS_MAX]
+        )
+    # half a character, as JSON may escape one, among them
+    except (ValueError, RecursionError) as error:
         return Verdict(unchecked=f"the answer cannot be validated: {error}"[:BREACH_CHARS_MAX])
     return Verdict()
 
 
 @lru_cache(maxsize=COMPILED_MAX)
 def _compiled(schema: str) -> _Compiled:
-    """The validator, or why there is none. It fetches nothing, and its patterns take time in proportion to the text."""
+    """The validator, or why there is none.
+
+    It fetches nothing, and its patterns take time in proportion to the text.
+    """
     try:
-        return Draft202012Validator(json.loads(schema), mask="…", offline=True, pattern_options=RegexOptions())
+        return Draft202012Validator(
+            json.loads(schema), mask="…", offline=True, pattern_options=RegexOptions()
+        )
     except (ValidationError, ValueError, RecursionError) as error:
         return f"the schema cannot be compiled: {error}"[:BREACH_CHARS_MAX]
 

@@ -1,4 +1,6 @@
-"""What was promised of an answer: that its JSON, and the arguments of its calls, conform to the client's schemas."""
+"""What was promised of an answer: that its JSON, and the arguments of its calls, conform to the
+client's schemas.
+"""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -17,18 +19,27 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Promise:
-    """Follows the choices of one request and holds those to it that ended by themselves; one that was cut off conforms to nothing.
+    """Follows the choices of one request and holds those to it that ended by themselves; one that
+    was cut off conforms to nothing.
 
     Args:
         schema: JSON text, of what is said without a call; None: anything.
         calls: function → schema of its arguments; those of others may be anything.
-        forced: a call had to come, so that a grammar bound its arguments. Formats of calls that may come are not all bound, and whoever
+        forced: a call had to come, so that a grammar bound its arguments. Formats of calls that may
+        come are not all bound, and whoever
             runs a call answers wrong arguments: those are only logged.
         streams: what does not conform was shown already, and is only logged.
     """
 
     def __init__(
-        self, validator: Validator, *, schema: str | None, calls: Mapping[str, Any], forced: bool, streams: bool, request_id: str
+        self,
+        validator: Validator,
+        *,
+        schema: str | None,
+        calls: Mapping[str, Any],
+        forced: bool,
+        streams: bool,
+        request_id: str,
     ) -> None:
         self._validator = validator
         self._schema = schema
@@ -60,9 +71,16 @@ class Promise:
             breach = await self._validator.breach(schema, text)
             if breach is None:
                 continue
-            log.warning("request %s: the answer does not conform to its schema: %s %s", self._request_id, what, breach)
+            log.warning(
+                "request %s: the answer does not conform to its schema: %s %s",
+                self._request_id,
+                what,
+                breach,
+            )
             if not self._streams and (self._forced or not answer.calls):
-                raise NotConforming(f"The model's answer does not conform to its schema: {what} {breach}.")
+                raise NotConforming(
+                    f"The model's answer does not conform to its schema: {what} {breach}."
+                )
 
     def _held(self, answer: Answer) -> list[tuple[str, str, str]]:
         """Schema, text and name of what is held to a schema."""
@@ -78,8 +96,13 @@ class Promise:
 
 
 def _ended_by_itself(choice: Choice) -> bool:
-    """Whether the model ended it, and not a bound, a stop string or token of the client's, or its wish."""
+    """Whether the model ended it, and not a bound, a stop string or token of the client's, or its
+    wish.
+    """
     if choice.finish_reason not in ("stop", "tool_calls") or choice.matched_stop is not None:
         return False
     finished = choice.stream.finished
-    return finished is not None and finished.matched_token_id not in choice.request.sampling.stop_token_ids
+    return (
+        finished is not None
+        and finished.matched_token_id not in choice.request.sampling.stop_token_ids
+    )

@@ -1,4 +1,6 @@
-"""Asks the program that validates, starts it with the first question, and does without it where it takes too long."""
+"""Asks the program that validates, starts it with the first question, and does without it where it
+takes too long.
+"""
 
 import asyncio
 import logging
@@ -20,13 +22,18 @@ START_S_MAX: Final = 10.0
 """Until the program is ready, on a busy host; a tenth of a second on an idle one."""
 
 CHECK_S_MAX: Final = 1.0
-"""For one answer. A usual one takes 0.1 ms, the largest schema that is taken 40 ms when it is compiled."""
+"""For one answer.
+
+A usual one takes 0.1 ms, the largest schema that is taken 40 ms when it is compiled.
+"""
 
 TURN_S_MAX: Final = 3.0
 """For the answers before: behind so many slow ones an answer goes out as it is."""
 
 SLOW_MAX: Final = 256
-"""Schemas that took too long once and are not tried again, by their hash; the one met the longest time ago is forgotten first."""
+"""Schemas that took too long once and are not tried again, by their hash; the one met the longest
+time ago is forgotten first.
+"""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,16 +48,20 @@ class Validator:
         self._soon: set[asyncio.Task[None]] = set()
 
     def soon(self, check: Coroutine[None, None, None]) -> None:
-        """Run a check that nobody waits for. It takes its turn, and so `TURN_S_MAX` and `CHECK_S_MAX` at most."""
+        """Run a check that nobody waits for.
+
+        It takes its turn, and so `TURN_S_MAX` and `CHECK_S_MAX` at most.
+        """
         task = asyncio.get_running_loop().create_task(check)
         self._soon.add(task)
         task.add_done_callback(self._soon.discard)
 
     async def breach(self, schema: str, answer: str) -> str | None:
-        """How the answer, which should be JSON, does not conform to the schema, JSON text; None if it does.
+        """How the answer, which should be JSON, does not conform to the schema, JSON text; None if
+        it does.
 
-        None as well where it cannot be found out in time, or by the kept library at all, which is logged: the grammar that held the
-        model to the schema is the first to see to it.
+        None as well where it cannot be found out in time, or by the kept library at all, which is
+        logged: the grammar that held the model to the schema is the first to see to it.
         """
         try:
             async with asyncio.timeout(TURN_S_MAX):
@@ -87,7 +98,12 @@ class Validator:
 
     async def _start(self) -> Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "frontend.conforming.program", stdin=PIPE, stdout=PIPE, env=os.environ | {"PYTHONPATH": _path()}
+            sys.executable,
+            "-m",
+            "frontend.conforming.program",
+            stdin=PIPE,
+            stdout=PIPE,
+            env=os.environ | {"PYTHONPATH": _path()},
         )
         self._process = process
         try:

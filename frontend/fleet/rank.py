@@ -1,4 +1,6 @@
-"""One data-parallel rank as this frontend sees it: its load, its cache, and what we have running there."""
+"""One data-parallel rank as this frontend sees it: its load, its cache, and what we have running
+there.
+"""
 
 from typing import Final
 
@@ -7,25 +9,33 @@ from kv_events.index import BlockBudget, RankBlocks
 from protocol.membership import Hello, RankLoad
 
 SLACK_RATIO: Final = 8
-"""One block in so many more than the rank advertises: requests under way end in blocks that are told before the evictions they cause."""
+"""One block in so many more than the rank advertises: requests under way end in blocks that are
+told before the evictions they cause.
+"""
 
 SLACK_BLOCKS: Final = 64
 
 AHEAD_SHARE: Final = 32
-"""One request in so many more than a rank runs counts as run at once, so that it need not wait for us when one ends."""
+"""One request in so many more than a rank runs counts as run at once, so that it need not wait for
+us when one ends.
+"""
 
 STEPS_AHEAD: Final = 3
-"""Prefill steps' worth of prompts that a rank always has: the step under way, the one that an engine prepares meanwhile (SGLang's overlap
-schedule), and one for the way of its first tokens to us and of the next prompts back."""
+"""Prefill steps' worth of prompts that a rank always has: the step under way, the one that an
+engine prepares meanwhile (SGLang's overlap schedule), and one for the way of its first tokens to us
+and of the next prompts back.
+"""
 
 
 class Rank:
     """What policies read (frontend.routing.policies.policy.RankView) and what a placement changes.
 
-    Load is our own requests, known exactly, plus those of other frontends: their share of the engine's last report. So several frontends
-    agree without talking to each other, and none waits for a report to see what it has just sent. The worker counts whose requests are
-    whose, since an engine's report may be older than the tokens that came from it: what it has beyond ours would often be our own requests
-    of a moment ago, for which a rank that has nothing to do would look busy until the next report.
+    Load is our own requests, known exactly, plus those of other frontends: their share of the
+    engine's last report. So several frontends agree without talking to each other, and none waits
+    for a report to see what it has just sent. The worker counts whose requests are whose, since an
+    engine's report may be older than the tokens that came from it: what it has beyond ours would
+    often be our own requests of a moment ago, for which a rank that has nothing to do would look
+    busy until the next report.
     """
 
     __slots__ = (
@@ -65,7 +75,9 @@ class Rank:
         self.block_size_tokens = capacity.block_size_tokens
         self.kv_tokens_max = capacity.kv_tokens
         self.requests_running_max = capacity.requests_running_max
-        self.requests_max = capacity.requests_running_max + capacity.requests_running_max // AHEAD_SHARE
+        self.requests_max = (
+            capacity.requests_running_max + capacity.requests_running_max // AHEAD_SHARE
+        )
         self.requests_queued_max = capacity.requests_queued_max
         self.prefill_step_tokens = capacity.prefill_step_tokens
         self.orders_by_priority = capacity.orders_by_priority
@@ -74,19 +86,30 @@ class Rank:
         self.tells_events = False
         self.placed_at = 0
         self.engine_requests = 0
-        """Unfinished requests, all frontends' and those that nobody waits for any more, as the engine last counted them: for people."""
+        """Unfinished requests, all frontends' and those that nobody waits for any more, as the
+        engine last counted them: for people.
+        """
         self.requests = self.waiting = self.prefill_tokens = self.kv_tokens = 0
         self.own_requests = self._own_waiting = self._own_prefill_tokens = self._own_kv_tokens = 0
-        self._others_requests = self._others_waiting = self._others_prefill_tokens = self._others_kv_tokens = 0
+        self._others_requests = self._others_waiting = self._others_prefill_tokens = (
+            self._others_kv_tokens
+        ) = 0
 
     def runs_at_once(self, prompt_tokens: int) -> bool:
         """Whether a request would be run at once, as far as can be told from here."""
-        return self.requests < self.requests_max and (self.kv_tokens + prompt_tokens <= self.kv_tokens_max or not self.requests)
+        return self.requests < self.requests_max and (
+            self.kv_tokens + prompt_tokens <= self.kv_tokens_max or not self.requests
+        )
 
     @property
     def hungry(self) -> bool:
-        """Whether its next prefill steps, or the batch that it runs, could be larger for want of prompts."""
-        return self.prefill_tokens < STEPS_AHEAD * self.prefill_step_tokens and self.waiting < self.requests_running_max
+        """Whether its next prefill steps, or the batch that it runs, could be larger for want of
+        prompts.
+        """
+        return (
+            self.prefill_tokens < STEPS_AHEAD * self.prefill_step_tokens
+            and self.waiting < self.requests_running_max
+        )
 
     @property
     def takes_one_more(self) -> bool:
@@ -94,7 +117,10 @@ class Rank:
         return self.requests_queued_max is None or self.waiting < self.requests_queued_max
 
     def follow_events(self, tells: bool) -> None:
-        """Events tell from now on what the rank holds, or no longer do. What was assumed for want of them is forgotten."""
+        """Events tell from now on what the rank holds, or no longer do.
+
+        What was assumed for want of them is forgotten.
+        """
         if tells and not self.tells_events:
             self.blocks.forget_predictions()
         self.tells_events = tells
@@ -121,7 +147,9 @@ class Rank:
 
     def release(self, uncached_tokens: int, *, prefilled: bool) -> None:
         """It ended."""
-        self._own(-1, 0 if prefilled else -1, 0 if prefilled else -uncached_tokens, -uncached_tokens)
+        self._own(
+            -1, 0 if prefilled else -1, 0 if prefilled else -uncached_tokens, -uncached_tokens
+        )
 
     def _own(self, requests: int, waiting: int, prefill_tokens: int, kv_tokens: int) -> None:
         self.own_requests += requests
@@ -139,7 +167,9 @@ class Booking:
 
     __slots__ = ("prefilled", "priority", "rank", "stream", "uncached_tokens")
 
-    def __init__(self, stream: RequestStream, rank: Rank, uncached_tokens: int, *, priority: int = 0) -> None:
+    def __init__(
+        self, stream: RequestStream, rank: Rank, uncached_tokens: int, *, priority: int = 0
+    ) -> None:
         self.stream = stream
         self.rank = rank
         self.uncached_tokens = uncached_tokens

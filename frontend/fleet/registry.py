@@ -16,23 +16,28 @@ from protocol.membership import Loading, Role
 log = logging.getLogger(__name__)
 
 MODELS_REMEMBERED_MAX = 256
-"""Names whose last worker left are remembered up to this many, to answer 503 (come back) instead of 404 (never heard of)."""
+"""Names whose last worker left are remembered up to this many, to answer 503 (come back) instead of
+404 (never heard of).
+"""
 
 GENERATIONS_MAX = 4
 """Of one model: an update that begins before the last one is through, and room for a mistake."""
 
 LOADING_REMEMBERED_S = 5.0
-"""A worker that is loading says so every second; after this long without a word it is taken for dead."""
+"""A worker that is loading says so every second; after this long without a word it is taken for
+dead.
+"""
 
 LOADING_MAX = 4_096
 """Loading workers remembered; as many as may connect."""
 
 
 class ModelEntry:
-    """One generation of a model: its files and settings, the workers that serve it, and the requests that wait for them.
+    """One generation of a model: its files and settings, the workers that serve it, and the
+    requests that wait for them.
 
-    While an update replaces one worker after the other there are two of one name, of which each request goes to one and stays there: its
-    tokens mean nothing to the other.
+    While an update replaces one worker after the other there are two of one name, of which each
+    request goes to one and stays there: its tokens mean nothing to the other.
     """
 
     def __init__(self, served: ServedModel, role: Role, queue: AdmissionQueue) -> None:
@@ -48,13 +53,19 @@ class ModelEntry:
         self.ranks: list[Rank] = []
         """Ranks that may get new work, in order of joining."""
         self.adapters: frozenset[str] = frozenset()
-        """LoRA adapters of its workers, whether or not those may get new work; of the last ones, when all have left."""
+        """LoRA adapters of its workers, whether or not those may get new work; of the last ones,
+        when all have left.
+        """
 
     @property
     def busyness(self) -> tuple[bool, float]:
-        """To compare generations by: whether nobody takes work, and requests per place to run one."""
+        """To compare generations by: whether nobody takes work, and requests per place to run
+        one.
+        """
         places = sum(rank.requests_max for rank in self.ranks)
-        return not self.ranks, (len(self.queue) + sum(rank.requests for rank in self.ranks)) / max(1, places)
+        return not self.ranks, (len(self.queue) + sum(rank.requests for rank in self.ranks)) / max(
+            1, places
+        )
 
     def refresh(self) -> None:
         """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
@@ -78,7 +89,8 @@ class Registry:
         self._loading: dict[str, tuple[Loading, float]] = {}
 
     def entry(self, name: str, worker_id: str | None = None) -> ModelEntry | None:
-        """The model of that name or alias, or under the LoRA adapter of that name, whether or not a worker serves it now.
+        """The model of that name or alias, or under the LoRA adapter of that name, whether or not a
+        worker serves it now.
 
         Args:
             worker_id: a worker that is wished: of several generations the one that it serves.
@@ -88,8 +100,8 @@ class Registry:
     def find(self, name: str, worker_id: str | None = None) -> tuple[ModelEntry | None, str | None]:
         """The model that a name stands for, and the LoRA adapter.
 
-        `name` is that of a model, its alias, an adapter, or "MODEL:ADAPTER", in this order; of several models that have the adapter the
-        first that came.
+        `name` is that of a model, its alias, an adapter, or "MODEL:ADAPTER", in this order; of
+        several models that have the adapter the first that came.
         """
         entry = self._current(name, worker_id)
         if entry is not None:
@@ -104,8 +116,12 @@ class Registry:
                 return entry, name[colon + 1 :]
         return None, None
 
-    def _current(self, name: str, worker_id: str | None, adapter: str | None = None) -> ModelEntry | None:
-        """Of a model's generations, of those with the adapter if one is named, the least busy one and then the newest."""
+    def _current(
+        self, name: str, worker_id: str | None, adapter: str | None = None
+    ) -> ModelEntry | None:
+        """Of a model's generations, of those with the adapter if one is named, the least busy one
+        and then the newest.
+        """
         generations = self._models.get(self._aliases.get(name, name), [])
         if adapter is not None:
             generations = [entry for entry in generations if adapter in entry.adapters]
@@ -141,7 +157,9 @@ class Registry:
 
     def namesake(self, worker_id: str) -> Worker | None:
         """The connection that goes by this worker id."""
-        return next((worker for worker in self.workers.values() if worker.worker_id == worker_id), None)
+        return next(
+            (worker for worker in self.workers.values() if worker.worker_id == worker_id), None
+        )
 
     def serving(self, worker_id: str) -> Worker | None:
         """The worker of this id, once its model is served."""
@@ -159,30 +177,53 @@ class Registry:
         name, role = worker.hello.card.name, worker.hello.role
         others = [entry for entry in self._models.get(name, ()) if entry.workers]
         if any(entry.role != role for entry in others):
-            return f"model {name!r} is served here by {others[0].role} workers, and this one is for {role}"
-        if len(others) >= GENERATIONS_MAX and all(entry.digest != worker.digest for entry in others):
-            return f"model {name!r} is served here with {len(others)} sets of files and settings already, and this one has another"
+            return (
+                f"model {name!r} is served here by {others[0].role} workers, and this one is for "
+                f"{role}"
+            )
+        if len(others) >= GENERATIONS_MAX and all(
+            entry.digest != worker.digest for entry in others
+        ):
+            return (
+                f"model {name!r} is served here with {len(others)} sets of files and settings "
+                "already, and this one has another"
+            )
         return None
 
     def serve(self, worker: Worker, served: ServedModel) -> None:
-        """The worker's model is prepared: let it take requests, unless it drains already. Check `conflict` just before."""
+        """The worker's model is prepared: let it take requests, unless it drains already.
+
+        Check `conflict` just before.
+        """
         name, role = served.card.name, worker.hello.role
         known = self._models.get(name, [])
-        gone = [entry for entry in known if not entry.workers and (entry.role, entry.digest) != (role, worker.digest)]
+        gone = [
+            entry
+            for entry in known
+            if not entry.workers and (entry.role, entry.digest) != (role, worker.digest)
+        ]
         generations = [entry for entry in known if entry not in gone]
         entry = next((entry for entry in generations if entry.digest == worker.digest), None)
         if entry is None:
             if not known:
                 self._forget_oldest_idle()
             if generations:
-                log.warning("%s is served with other files or settings too: requests go to either until one of them is gone", name)
+                log.warning(
+                    (
+                        "%s is served with other files or settings too: requests go to either "
+                        "until one of them is gone"
+                    ),
+                    name,
+                )
             entry = ModelEntry(served, role, self._new_queue())
             generations.append(entry)
         elif not entry.workers:
             entry.served = served
         self._models[name] = generations
         for other in gone:
-            other.queue.room()  # the tokens of whoever waits there mean nothing to the generations that have the name now
+            # the tokens of whoever waits there mean nothing to the generations that have the name
+            # now
+            other.queue.room()
         entry.workers.append(worker)
         self._name_aliases()
         if worker.phase is Phase.JOINING:
@@ -190,11 +231,16 @@ class Registry:
         entry.refresh()
 
     def _name_aliases(self) -> None:
-        """A model's own name comes before another's alias, and who is served before who is not; then who came first."""
+        """A model's own name comes before another's alias, and who is served before who is not;
+        then who came first.
+        """
         self._aliases = {}
         names: set[str] = set()
         entries = self.entries()
-        for some in ([entry for entry in entries if entry.workers], [entry for entry in entries if not entry.workers]):
+        for some in (
+            [entry for entry in entries if entry.workers],
+            [entry for entry in entries if not entry.workers],
+        ):
             names.update(entry.served.card.name for entry in some)
             for entry in some:
                 for alias in entry.served.card.aliases:
@@ -226,8 +272,8 @@ class Registry:
     def may_come(self, entry: ModelEntry, offer: Offer, now: float) -> bool:
         """Whether some worker may soon take a request that none takes now.
 
-        It joins, does not answer at the moment, or was lost a moment ago and may be back. Whoever is being served already waits longer
-        for it, and also for one whose engine is only loading.
+        It joins, does not answer at the moment, or was lost a moment ago and may be back. Whoever
+        is being served already waits longer for it, and also for one whose engine is only loading.
         """
         hopes = self._absent(entry, now, patient=offer.admitted)
         wanted, adapter = offer.route.worker_id, offer.request.lora_name
@@ -237,7 +283,9 @@ class Registry:
             found = [loading for loading in self.loading(now) if loading.model == name]
             hopes += [(loading.worker_id, frozenset((adapter,))) for loading in found]
         return any(
-            worker_id not in offer.avoid and wanted in (None, worker_id) and (adapter is None or adapter in adapters)
+            worker_id not in offer.avoid
+            and wanted in (None, worker_id)
+            and (adapter is None or adapter in adapters)
             for worker_id, adapters in hopes
         )
 
@@ -245,26 +293,42 @@ class Registry:
         """Whether it is only for a moment that nobody serves the model, as far as can be told."""
         return bool(self._absent(entry, now, patient=False))
 
-    def _absent(self, entry: ModelEntry, now: float, *, patient: bool) -> list[tuple[str, AbstractSet[str | None]]]:
+    def _absent(
+        self, entry: ModelEntry, now: float, *, patient: bool
+    ) -> list[tuple[str, AbstractSet[str | None]]]:
         """Names and adapters of the model's workers that take nothing now, and may before long."""
         if entry not in self._models.get(entry.served.card.name, ()):
             return []
         workers = [worker for worker in self.workers.values() if worker.digest == entry.digest]
-        present = [worker for worker in workers if worker.phase is Phase.JOINING or worker.is_silent_for_a_moment(now, patient=patient)]
+        present = [
+            worker
+            for worker in workers
+            if worker.phase is Phase.JOINING or worker.is_silent_for_a_moment(now, patient=patient)
+        ]
         missed = [missed for missed in self.missed if missed.digest == entry.digest]
         return [(absent.worker_id, absent.adapters) for absent in (*present, *missed)]
 
     def note_loading(self, loading: Loading, now: float) -> None:
         """A worker's engine is starting."""
-        self._loading = {worker_id: noted for worker_id, noted in self._loading.items() if now - noted[1] <= LOADING_REMEMBERED_S}
+        self._loading = {
+            worker_id: noted
+            for worker_id, noted in self._loading.items()
+            if now - noted[1] <= LOADING_REMEMBERED_S
+        }
         if len(self._loading) < LOADING_MAX:
             self._loading[loading.worker_id] = (loading, now)
 
     def loading(self, now: float) -> list[Loading]:
         """Workers whose engine is starting."""
-        return [loading for loading, at in self._loading.values() if now - at <= LOADING_REMEMBERED_S]
+        return [
+            loading for loading, at in self._loading.values() if now - at <= LOADING_REMEMBERED_S
+        ]
 
     def _forget_oldest_idle(self) -> None:
-        idle = [name for name, generations in self._models.items() if not any(entry.workers for entry in generations)]
+        idle = [
+            name
+            for name, generations in self._models.items()
+            if not any(entry.workers for entry in generations)
+        ]
         for name in idle[: max(0, len(self._models) - MODELS_REMEMBERED_MAX + 1)]:
             del self._models[name]

@@ -1,4 +1,6 @@
-"""Where a request's tokens land between the mesh, which delivers them, and the HTTP handler, which takes them."""
+"""Where a request's tokens land between the mesh, which delivers them, and the HTTP handler, which
+takes them.
+"""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -100,7 +102,8 @@ class RequestStream:
     def push(self, delta: Delta) -> None:
         """Add what one engine step gave.
 
-        A delta that does not continue the output fails the request, since a token was lost; so does more than it asked for.
+        A delta that does not continue the output fails the request, since a token was lost; so does
+        more than it asked for.
         """
         packed, end = delta.token_ids, delta.end
         if delta.start != self.tokens_received:

@@ -12,14 +12,19 @@ from protocol.membership import Heartbeat, Hello, RankLoad, RelayCounts
 from protocol.numbering import Numbering
 
 CLEARED_AFTER_TOKENS = 4
-"""Tokens of one leg after which a request is no suspect: what kills an engine does so when it is computed, and a moved request is computed
-anew up to where it stood."""
+"""Tokens of one leg after which a request is no suspect: what kills an engine does so when it is
+computed, and a moved request is computed anew up to where it stood.
+"""
 
 OTHER_WAYS_MAX = 8
-"""Connections kept beside the one that serves: addresses that one host has, for which one or two is much."""
+"""Connections kept beside the one that serves: addresses that one host has, for which one or two is
+much.
+"""
 
 BUSY_S_MAX = 10.0
-"""An engine that has not answered for so long, beyond what its worker tolerates, is more than busy: new clients are told."""
+"""An engine that has not answered for so long, beyond what its worker tolerates, is more than busy:
+new clients are told.
+"""
 
 
 class Phase(Enum):
@@ -33,10 +38,18 @@ class Phase(Enum):
 class Worker:
     """A connection that said Hello.
 
-    Lives until Goodbye, silence (its next heartbeat makes it join anew) or a newer connection under the same id.
+    Lives until Goodbye, silence (its next heartbeat makes it join anew) or a newer connection under
+    the same id.
     """
 
-    def __init__(self, identity: bytes, hello: Hello, now: float, budget: BlockBudget, numbering: Numbering | None = None) -> None:
+    def __init__(
+        self,
+        identity: bytes,
+        hello: Hello,
+        now: float,
+        budget: BlockBudget,
+        numbering: Numbering | None = None,
+    ) -> None:
         self.identity = identity
         self.hello = hello
         self.digest = hello.card.digest
@@ -51,16 +64,23 @@ class Worker:
         self.suspects: set[str] = set()
         """Of these, those that a worker may have died of before: at most one."""
         self.aborts_owed: set[str] = set()
-        """Aborts that found no room in the socket. Whoever has no room for these has none for requests either, so they are no more than
-        the credit."""
+        """Aborts that found no room in the socket.
+
+        Whoever has no room for these has none for requests either, so they are no more than the
+        credit.
+        """
         self.adapters = frozenset(hello.adapters)
         """LoRA adapters that its requests may name."""
         self.ranks = [Rank(hello, dp_rank, budget) for dp_rank in range(hello.capacity.dp_size)]
         self.subscriptions: list[Subscription] = []
-        """Its KV events, one of each node of its engine; none if it publishes none, or none are wanted."""
+        """Its KV events, one of each node of its engine; none if it publishes none, or none are
+        wanted.
+        """
         self.relay = RelayCounts()
         self.has_double = False
-        """It was said that another worker goes by its name; that one asks again every few seconds."""
+        """It was said that another worker goes by its name; that one asks again every few
+        seconds.
+        """
         self.other_ways: list[bytes] = []
         """Its further connections, the last few that said Hello."""
 
@@ -74,8 +94,14 @@ class Worker:
         return self.phase is Phase.READY and not self.unhealthy
 
     def is_silent_for_a_moment(self, now: float, *, patient: bool) -> bool:
-        """Whether its engine does not answer and may be only busy; to who is `patient`, for however long it has been so."""
-        return self.phase is Phase.READY and bool(self.unhealthy) and (patient or now - self.unhealthy_since <= BUSY_S_MAX)
+        """Whether its engine does not answer and may be only busy; to who is `patient`, for however
+        long it has been so.
+        """
+        return (
+            self.phase is Phase.READY
+            and bool(self.unhealthy)
+            and (patient or now - self.unhealthy_since <= BUSY_S_MAX)
+        )
 
     def note_other_way(self, identity: bytes) -> None:
         """The same process is connected once more."""
@@ -83,7 +109,9 @@ class Worker:
             self.other_ways = [*self.other_ways[1 - OTHER_WAYS_MAX :], identity]
 
     def has_room(self, *, alone: bool) -> bool:
-        """Whether the worker granted us room for one more request, which is not to meet others of its kind if it goes `alone`."""
+        """Whether the worker granted us room for one more request, which is not to meet others of
+        its kind if it goes `alone`.
+        """
         return len(self.bookings) < self.hello.credit_requests and not (alone and self.suspects)
 
     def report(self, heartbeat: Heartbeat, now: float) -> None:
@@ -96,14 +124,18 @@ class Worker:
             self.relay = heartbeat.relay
 
     def note_numbers(self, loads: Sequence[RankLoad], now: float) -> None:
-        """Where the streams of these ranks stand, by the node that publishes them; others tell 0."""
+        """Where the streams of these ranks stand, by the node that publishes them; others tell
+        0.
+        """
         for load in loads:
             feed = self.feed(load.dp_rank)
             if feed is not None:
                 feed.on_number(load.kv_number, now)
 
     def on_time(self, now: float) -> None:
-        """To be called every fraction of a second: predictions expire, and a rank whose events do not arrive is one without events."""
+        """To be called every fraction of a second: predictions expire, and a rank whose events do
+        not arrive is one without events.
+        """
         for rank in self.ranks:
             rank.blocks.expire(now)
             feed = self.feed(rank.dp_rank)
@@ -111,9 +143,24 @@ class Worker:
 
     def feed(self, dp_rank: int) -> RankFeed | None:
         """What keeps the rank's blocks up to date; None if nothing does."""
-        return next((feed for subscription in self.subscriptions if (feed := subscription.feeds.get(dp_rank))), None)
+        return next(
+            (
+                feed
+                for subscription in self.subscriptions
+                if (feed := subscription.feeds.get(dp_rank))
+            ),
+            None,
+        )
 
-    def book(self, stream: RequestStream, rank: Rank, uncached_tokens: int, *, priority: int = 0, suspect: bool = False) -> None:
+    def book(
+        self,
+        stream: RequestStream,
+        rank: Rank,
+        uncached_tokens: int,
+        *,
+        priority: int = 0,
+        suspect: bool = False,
+    ) -> None:
         """Count a request from the moment it is sent."""
         self.bookings[stream.request_id] = Booking(stream, rank, uncached_tokens, priority=priority)
         if suspect:

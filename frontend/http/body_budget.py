@@ -1,4 +1,6 @@
-"""How many bytes of request bodies one frontend holds at once, over all its clients, and where large ones are worked on."""
+"""How many bytes of request bodies one frontend holds at once, over all its clients, and where
+large ones are worked on.
+"""
 
 import time
 from typing import Final, Protocol
@@ -7,8 +9,10 @@ from frontend.text.tokenizing.pool import EncodePool
 from protocol.errors import Overloaded
 
 BODIES_BYTES_MAX: Final = 1 << 30
-"""A body and what is made of it (strings, prompt, token ids) take about four times its size, so this much can cost 4 GiB. It is 23
-bodies of the largest default size, or 32,000 prompts of 8k tokens."""
+"""A body and what is made of it (strings, prompt, token ids) take about four times its size, so
+this much can cost 4 GiB. It is 23 bodies of the largest default size, or 32,000 prompts of 8k
+tokens.
+"""
 
 LARGE_THREADS: Final = 1
 """More would only take the interpreter from each other, and from the loop."""
@@ -28,10 +32,14 @@ class Arriving(Protocol):
 
 
 class BodyBudget:
-    """A counter. What was taken is given back when the request is answered, for the request lives on in its handler until then.
+    """A counter.
 
-    Where it is exhausted, bodies that are still arriving make room, the one first that holds most for the longest silence: who never ends
-    a body keeps nobody out, and neither a small slow one nor a large fast one is in danger.
+    What was taken is given back when the request is answered, for the request lives on in its
+    handler until then.
+
+    Where it is exhausted, bodies that are still arriving make room, the one first that holds most
+    for the longest silence: who never ends a body keeps nobody out, and neither a small slow one
+    nor a large fast one is in danger.
 
     Attributes:
         arriving: the bodies that are not complete.
@@ -49,13 +57,17 @@ class BodyBudget:
         Args:
             body: what they are of, if it is still arriving.
         Raises:
-            Overloaded: the budget has not that much left, and nobody can make room; nothing was counted.
+            Overloaded: the budget has not that much left, and nobody can make room; nothing was
+            counted.
         """
         while size_bytes > self._bytes_left:
             now = time.monotonic()
             others = [each for each in self.arriving if each is not body and each.size_bytes]
             if not others:
-                raise Overloaded("The bodies of the requests being served fill this server's memory for them. Please retry shortly.")
+                raise Overloaded(
+                    "The bodies of the requests being served fill this server's memory for "
+                    "them. Please retry shortly."
+                )
             max(others, key=lambda each: each.size_bytes * (now - each.moved_at)).give_up()
         self._bytes_left -= size_bytes
 

@@ -1,4 +1,6 @@
-"""What a large body is made of, counted before it is parsed: the parser's time and memory go with values, and three bytes can be one."""
+"""What a large body is made of, counted before it is parsed: the parser's time and memory go with
+values, and three bytes can be one.
+"""
 
 from typing import Final
 
@@ -7,10 +9,14 @@ import numpy as np
 from protocol.errors import InvalidRequest
 
 OPENED_MAX: Final = 60_000
-"""Objects and lists of one body. 10,000 messages with parts and calls have as many; each takes 0.1 µs and up to 250 bytes."""
+"""Objects and lists of one body. 10,000 messages with parts and calls have as many; each takes 0.1
+µs and up to 250 bytes.
+"""
 
 MEMBERS_MAX: Final = 100_000
-"""Names in objects, 0.3 µs each: the parser, which nothing interrupts, is done with all of a body in 50 ms."""
+"""Names in objects, 0.3 µs each: the parser, which nothing interrupts, is done with all of a body
+in 50 ms.
+"""
 
 ITEMS_MAX: Final = 150_000
 """Commas. The same conversation has 130,000; a template writes what tools have at 0.3 µs each."""
@@ -19,11 +25,15 @@ TOKEN_IDS_MAX: Final = 500_000
 """Commas where a body is token ids, of which OpenAI takes 300,000 in a request for embeddings."""
 
 _PIECE_BYTES: Final = 1 << 20
-"""What is looked at together, so that its masks stay in the cache; between two pieces other threads run."""
+"""What is looked at together, so that its masks stay in the cache; between two pieces other threads
+run.
+"""
 
 
 def check_counts(body: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
-    """Refuse a body whose values would take long to make, or much memory. Costs 0.3 ms a megabyte, some 5 if its text has many brackets.
+    """Refuse a body whose values would take long to make, or much memory.
+
+    Costs 0.3 ms a megabyte, some 5 if its text has many brackets.
 
     Raises:
         InvalidRequest: naming the bound.
@@ -32,9 +42,15 @@ def check_counts(body: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
     if opened <= OPENED_MAX and members <= MEMBERS_MAX and items <= items_max:
         return
     opened, members, items = _counted(body, outside_text=True)
-    for count, most, what in ((opened, OPENED_MAX, "objects and lists"), (members, MEMBERS_MAX, "names"), (items, items_max, "values")):
+    for count, most, what in (
+        (opened, OPENED_MAX, "objects and lists"),
+        (members, MEMBERS_MAX, "names"),
+        (items, items_max, "values"),
+    ):
         if count > most:
-            raise InvalidRequest(f"The body has {count} {what}; at most {most} are allowed in one request.")
+            raise InvalidRequest(
+                f"The body has {count} {what}; at most {most} are allowed in one request."
+            )
 
 
 def _counted(body: bytes | bytearray, *, outside_text: bool) -> tuple[int, int, int]:

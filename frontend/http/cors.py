@@ -1,4 +1,6 @@
-"""Answers for pages of other origins, where the operator names them; Starlette's middleware does the work."""
+"""Answers for pages of other origins, where the operator names them; Starlette's middleware does
+the work.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,4 +17,10 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """`app`, which pages of these origins may call; itself, and at no cost, if there are none."""
     if not origins:
         return app
-    return CORSMiddleware(app, allow_origins=origins, allow_methods=_METHODS, allow_headers=["*"], expose_headers=_SHOWN)
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=_METHODS,
+        allow_headers=["*"],
+        expose_headers=_SHOWN,
+    )

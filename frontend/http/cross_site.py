@@ -6,7 +6,11 @@ from collections.abc import Iterable
 def sent_by_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a browser says that a web page sends this; programs say neither.
 
-    A browser asks first (CORS) where a page of another site says that it sends JSON, so that only a body that says nothing need be
-    judged by this. A page that sends one is no client of an API, wherever it comes from.
+    A browser asks first (CORS) where a page of another site says that it sends JSON, so that only a
+    body that says nothing need be judged by this. A page that sends one is no client of an API,
+    wherever it comes from.
     """
-    return any(name == b"origin" or (name == b"sec-fetch-site" and value != b"none") for name, value in headers)
+    return any(
+        name == b"origin" or (name == b"sec-fetch-site" and value != b"none")
+        for name, value in headers
+    )

@@ -1,4 +1,6 @@
-"""The forms that errors take: a body where nothing was sent yet, events that end a stream where something was."""
+"""The forms that errors take: a body where nothing was sent yet, events that end a stream where
+something was.
+"""
 
 from typing import Final, Protocol
 
@@ -19,7 +21,10 @@ class ErrorForm(Protocol):
 
 
 class OpenAIErrors:
-    """`{"error": {message, type, param, code}}`, also as an event. SGLang's clients read the same."""
+    """`{"error": {message, type, param, code}}`, also as an event.
+
+    SGLang's clients read the same.
+    """
 
     def body(self, error: MeshError) -> bytes:
         return error_body(error)

@@ -1,4 +1,5 @@
-"""One HTTP exchange on the hot path: the body within its cap, the answer or the event stream, the client's leaving, the error.
+"""One HTTP exchange on the hot path: the body within its cap, the answer or the event stream, the
+client's leaving, the error.
 
 Raw ASGI: FastAPI's request and response objects cost more than the rest of a short chat.
 """
@@ -43,7 +44,9 @@ ResultT = TypeVar("ResultT")
 _encode = msgspec.json.Encoder().encode
 
 LARGE_BYTES: Final = 128 * 1024
-"""From here on the work on a body leaves the loop: 32k tokens of text, or 40,000 empty lists, take some milliseconds."""
+"""From here on the work on a body leaves the loop: 32k tokens of text, or 40,000 empty lists, take
+some milliseconds.
+"""
 
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 """How long a client is willing to wait. It can only shorten what --request-timeout allows."""
@@ -52,7 +55,10 @@ _TIMEOUT_DIGITS_MAX: Final = 12
 """Thirty years; int() takes its time over thousands of digits."""
 
 ERROR_SEND_S_MAX: Final = 1.0
-"""For the error itself. It is a few hundred bytes: a client that has not made room for them by then reads nothing any more."""
+"""For the error itself.
+
+It is a few hundred bytes: a client that has not made room for them by then reads nothing any more.
+"""
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 """A comment, as the standard of server-sent events has it: clients skip it."""
@@ -62,11 +68,23 @@ _SENDING: Final = -1
 
 _JSON: Final = (b"content-type", b"application/json")
 _READ_HEADERS: Final = frozenset(
-    {request_id.HEADER, b"traceparent", b"content-length", b"content-type", b"content-encoding", TIMEOUT_HEADER, *HEADER_FIELDS}
+    {
+        request_id.HEADER,
+        b"traceparent",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        TIMEOUT_HEADER,
+        *HEADER_FIELDS,
+    }
 )
 """Most headers of most clients are none of these."""
 
-_EVENTS: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_EVENTS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
 
 
 class Exchange:
@@ -106,7 +124,13 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._budget = budget
-        self._body = IncomingBody(scope["headers"], receive, bytes_max=body_bytes_max, budget=budget, on_give_up=self.cut_off)
+        self._body = IncomingBody(
+            scope["headers"],
+            receive,
+            bytes_max=body_bytes_max,
+            budget=budget,
+            on_give_up=self.cut_off,
+        )
         self._started = False
         """The start of an answer has gone out: there is no other."""
         self._streaming = False
@@ -158,8 +182,9 @@ class Exchange:
         return body
 
     async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
-        """The result of `work`, which takes time in proportion to the body: called here, or in a thread if that is large. What every
-        request passes asks `is_large` first, since to await costs a microsecond.
+        """The result of `work`, which takes time in proportion to the body: called here, or in a
+        thread if that is large. What every request passes asks `is_large` first, since to await
+        costs a microsecond.
 
         Raises:
             Overloaded: too many large bodies are being worked on.
@@ -167,22 +192,27 @@ class Exchange:
         return await self._budget.large.run(work) if self.is_large else work()
 
     async def keep_only(self, request: Struct, *done: list[Any]) -> None:
-        """Empty the lists of a request that nobody needs while the answer is made, and count what is left of it. For large bodies.
+        """Empty the lists of a request that nobody needs while the answer is made, and count what
+        is left of it. For large bodies.
 
-        An answer takes minutes, and what was made of a body is up to 20 times its size; nor should its place in the budget of all be taken
-        for so long.
+        An answer takes minutes, and what was made of a body is up to 20 times its size; nor should
+        its place in the budget of all be taken for so long.
         """
         for each in done:
             each.clear()
-        with suppress(UnicodeEncodeError):  # it has a lone surrogate, which cannot be encoded: the whole remains counted
+        # it has a lone surrogate, which cannot be encoded: the whole remains counted
+        with suppress(UnicodeEncodeError):
             left = await self.in_proportion(partial(_encode, request))
             self._body.give_back(all_but_bytes=len(left))
             self.is_large = len(left) > LARGE_BYTES
 
     async def run_until_client_leaves(self, work: Awaitable[None]) -> None:
-        """Await `work`, cancelling it as soon as the client disconnects. To be called after the body was read.
+        """Await `work`, cancelling it as soon as the client disconnects.
 
-        No ASGI server cancels a handler that is not sending; a client that only closes its sending half counts as gone.
+        To be called after the body was read.
+
+        No ASGI server cancels a handler that is not sending; a client that only closes its sending
+        half counts as gone.
 
         Raises:
             ClientGone: the client left first.
@@ -208,7 +238,9 @@ class Exchange:
         finally:
             watcher.cancel()
 
-    async def send_json(self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    async def send_json(
+        self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
         """Answer with one JSON body."""
         length = (b"content-length", str(len(body)).encode())
         await self._start(status, [_JSON, length, *headers])
@@ -220,7 +252,9 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def send_json_piece(self, piece: bytes, *, more: bool = True) -> None:
-        """Send a part of a JSON body that is too large to be made in one turn of the loop; waits for who reads slowly."""
+        """Send a part of a JSON body that is too large to be made in one turn of the loop; waits
+        for who reads slowly.
+        """
         if not self._started:
             await self._start(200, [_JSON])
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
@@ -240,14 +274,19 @@ class Exchange:
         self._streaming = False
 
     def tick(self) -> None:
-        """To be called at equal times. A stream that was silent between two of them gets a comment, which starts its 200 if need be."""
+        """To be called at equal times.
+
+        A stream that was silent between two of them gets a comment, which starts its 200 if need
+        be.
+        """
         if not (self.streams and self.takes_comments) or self._silent_ticks == _SENDING:
             return
         self._silent_ticks += 1
         if self._silent_ticks < 2:
             return
-        # A server's send waits only while the client's buffer is full, and before it writes anything. Who does not read needs no
-        # comment, so that is no reason to wait; and what does not wait cannot come between the two halves of another send.
+        # A server's send waits only while the client's buffer is full, and before it writes
+        # anything. Who does not read needs no comment, so that is no reason to wait; and what does
+        # not wait cannot come between the two halves of another send.
         sending = self.send_events(KEEP_ALIVE)
         try:
             sending.send(None)
@@ -258,13 +297,17 @@ class Exchange:
             self._silent_ticks = 0
 
     def cut_off(self, error: MeshError) -> None:
-        """End with this error as soon as the loop turns; not at all if the exchange is ending anyway."""
+        """End with this error as soon as the loop turns; not at all if the exchange is ending
+        anyway.
+        """
         if self._limit is not None and not self._limit.expired():
             self._cut_off_with = error
             self._limit.reschedule(0.0)
 
     def goes_by(self, rid: str) -> bool:
-        """Whether a client may mean this one by `rid`: the id in its answer, its own x-request-id, or the rid that it gave."""
+        """Whether a client may mean this one by `rid`: the id in its answer, its own x-request-id,
+        or the rid that it gave.
+        """
         return self.request_id in rid or rid == self.told_id or rid in self.rids
 
     def abort(self) -> None:
@@ -282,7 +325,9 @@ class Exchange:
             async with asyncio.timeout(self.timeout_s) as self._limit:
                 await work(self)
         except TimeoutError:
-            error: MeshError = self._cut_off_with or DeadlineExceeded(f"The request was not finished within {self.timeout_s:g} seconds.")
+            error: MeshError = self._cut_off_with or DeadlineExceeded(
+                f"The request was not finished within {self.timeout_s:g} seconds."
+            )
         except MeshError as raised:
             error = raised
         except Exception:
@@ -293,13 +338,16 @@ class Exchange:
         finally:
             self._limit = None
             self._body.give_back()
-        # The frames of a traceback hold the error that holds them, and with it the whole request, until garbage is collected.
+        # The frames of a traceback hold the error that holds them, and with it the whole request,
+        # until garbage is collected.
         error.__traceback__ = error.__context__ = error.__cause__ = None
         try:
             async with asyncio.timeout(ERROR_SEND_S_MAX):
                 await self._send_error(error)
         except TimeoutError:
-            log.info("request %s: the client does not read, so its error was not sent", self.request_id)
+            log.info(
+                "request %s: the client does not read, so its error was not sent", self.request_id
+            )
         return error
 
     async def _send_error(self, error: MeshError) -> None:
@@ -308,7 +356,11 @@ class Exchange:
         if self._streaming:
             await self.end_events(self.errors.events(error))
         elif not self._started:
-            await self.send_json(error_status(error), self.errors.body(error), headers=_headers_of(error, closing=self._body.broken_off))
+            await self.send_json(
+                error_status(error),
+                self.errors.body(error),
+                headers=_headers_of(error, closing=self._body.broken_off),
+            )
 
     async def _start_events(self) -> None:
         if not self._streaming:
@@ -329,7 +381,10 @@ class Exchange:
             self.timeout_s = min(self.timeout_s, milliseconds / 1000)
         else:
             self._body.refused = InvalidRequest(
-                f"The header {TIMEOUT_HEADER.decode()} must be a positive number of milliseconds, got {value[:100].decode('latin-1')!r}.",
+                (
+                    f"The header {TIMEOUT_HEADER.decode()} must be a positive number of "
+                    f"milliseconds, got {value[:100].decode('latin-1')!r}."
+                ),
                 param=TIMEOUT_HEADER.decode(),
             )
 

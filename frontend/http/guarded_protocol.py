@@ -1,12 +1,14 @@
 """uvicorn's httptools protocol with bounds on what a connection may cost before a handler sees it.
 
-uvicorn's own class keeps header bytes without limit (64 MB of header cost as much memory, the shape of CVE-2025-48956), waits
-for ever for headers to end and for clients that do not read, turns one read of tiny pipelined requests into thousands of queued ones,
-and does not tell a running request that its client has gone when another was pipelined behind it. Bodies need no guard
-here: uvicorn stops reading at 64 KiB until the handler asks for more, and the handler holds the cap.
+uvicorn's own class keeps header bytes without limit (64 MB of header cost as much memory, the shape
+of CVE-2025-48956), waits for ever for headers to end and for clients that do not read, turns one
+read of tiny pipelined requests into thousands of queued ones, and does not tell a running request
+that its client has gone when another was pipelined behind it. Bodies need no guard here: uvicorn
+stops reading at 64 KiB until the handler asks for more, and the handler holds the cap.
 
-Pass it as `uvicorn.Config(app, http=GuardedHttpToolsProtocol)`. Counterparts: h11's max_incomplete_event_size, nginx's
-large_client_header_buffers, client_header_timeout and lingering_close.
+Pass it as `uvicorn.Config(app, http=GuardedHttpToolsProtocol)`. Counterparts: h11's
+max_incomplete_event_size, nginx's large_client_header_buffers, client_header_timeout and
+lingering_close.
 """
 
 import asyncio
@@ -23,30 +25,46 @@ from uvicorn.server import ServerState
 from frontend.http.until_close import until_close
 
 HEADER_BYTES_MAX: Final = 64 * 1024
-"""Request line and headers together. Browsers and proxies stop at 8 to 16 KB; trace context and cookies fit many times over.
-A header that begins behind another request in the same read is counted from the next read on, so it may be one read (256 KB) longer."""
+"""Request line and headers together.
+
+Browsers and proxies stop at 8 to 16 KB; trace context and cookies fit many times over. A header
+that begins behind another request in the same read is counted from the next read on, so it may be
+one read (256 KB) longer.
+"""
 
 HEADERS_MAX: Final = 256
 """Header lines; 64 KB could hold 16,000 of them, and whoever reads a scope walks them all."""
 
 HEADERS_WAIT_S_MAX: Final = 20.0
-"""From a connection's start, or a request's first byte, to the end of its headers. A slow phone needs 2 s; a slowloris, for ever."""
+"""From a connection's start, or a request's first byte, to the end of its headers.
+
+A slow phone needs 2 s; a slowloris, for ever.
+"""
 
 PIPELINED_REQUESTS_MAX: Final = 64
-"""Requests queued behind a running one. uvicorn stops reading at the first, but one read can hold 14,000 requests of 18 bytes."""
+"""Requests queued behind a running one. uvicorn stops reading at the first, but one read can hold
+14,000 requests of 18 bytes.
+"""
 
 LINGER_BYTES_MAX: Final = 1024 * 1024
 LINGER_S_MAX: Final = 1.0
-"""Closing while bytes are unread makes the kernel send RST, which throws away the answer; so this much is read and dropped first."""
+"""Closing while bytes are unread makes the kernel send RST, which throws away the answer; so this
+much is read and dropped first.
+"""
 
 SLOW_READER_S_MAX: Final = 10.0
-"""A client whose buffer is full and who takes nothing for so long is cut off, within twice that. Its handler waits meanwhile, so what
-we hold for it is 64 KiB here and as much in the kernel (frontend/http/listener.py). The kernel asks for more only after
-32 KiB have left it, so whoever reads faster than 3 KB/s is safe; ten seconds let a phone change its network."""
+"""A client whose buffer is full and who takes nothing for so long is cut off, within twice that.
+
+Its handler waits meanwhile, so what we hold for it is 64 KiB here and as much in the kernel
+(frontend/http/listener.py). The kernel asks for more only after 32 KiB have left it, so whoever
+reads faster than 3 KB/s is safe; ten seconds let a phone change its network.
+"""
 
 HANGUP_POLL_S: Final = 0.05
-"""Between two looks whether a client that pipelined requests has gone; uvicorn reads nothing then, so it would not see it. Behind a
-body too large for the kernel's buffer not even this does: the client's FIN waits until there is room."""
+"""Between two looks whether a client that pipelined requests has gone; uvicorn reads nothing then,
+so it would not see it. Behind a body too large for the kernel's buffer not even this does: the
+client's FIN waits until there is room.
+"""
 
 _HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 
@@ -70,8 +88,8 @@ class Connections(ServerState):
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
     """HttpToolsProtocol that answers 400, 408 or 431 with OpenAI's error object and closes.
 
-    The happy path pays two attribute checks and one addition per read: timers are armed only where headers come in pieces, where
-    requests are pipelined and where the client's buffer is full.
+    The happy path pays two attribute checks and one addition per read: timers are armed only where
+    headers come in pieces, where requests are pipelined and where the client's buffer is full.
     """
 
     server_state: Connections  # pyright: ignore[reportIncompatibleVariableOverride] - Server sees to it
@@ -95,7 +113,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        # uvicorn tells only the newest request; behind a pipelined one, the one at work would never hear that its client has gone.
+        # uvicorn tells only the newest request; behind a pipelined one, the one at work would never
+        # hear that its client has gone.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -112,7 +131,10 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def close_when_idle(self) -> None:
-        """Close after the requests that are here; at once if there are none. One that is just arriving is waited for."""
+        """Close after the requests that are here; at once if there are none.
+
+        One that is just arriving is waited for.
+        """
         if self._running is not None and not self._running.response_complete:
             self.cycle.keep_alive = False  # the newest, which may be behind the one at work
         elif not self._header_bytes:
@@ -129,7 +151,9 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def _watch_reader(self) -> None:
-        self._stall = self.loop.call_later(SLOW_READER_S_MAX, self._judge_reader, self.transport.get_write_buffer_size())
+        self._stall = self.loop.call_later(
+            SLOW_READER_S_MAX, self._judge_reader, self.transport.get_write_buffer_size()
+        )
 
     def _judge_reader(self, unsent_bytes: int) -> None:
         if self.transport.get_write_buffer_size() < unsent_bytes:
@@ -158,7 +182,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         if self._in_body or len(data) <= room:
             self._feed(data)
             return
-        # A body often follows in the same read: only what may still be header is parsed before the count is judged.
+        # A body often follows in the same read: only what may still be header is parsed before the
+        # count is judged.
         self._feed(data[:room])
         if not self.transport.is_closing() and not self._linger_bytes_left:
             self._feed(data[room:])
@@ -167,10 +192,19 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         if not self._in_body:
             self._header_bytes += len(data)
         super().data_received(data)
-        if self._in_body or not self._header_bytes or self._linger_bytes_left or self.transport.is_closing():
+        if (
+            self._in_body
+            or not self._header_bytes
+            or self._linger_bytes_left
+            or self.transport.is_closing()
+        ):
             return
         if self._header_bytes >= HEADER_BYTES_MAX:
-            self._refuse(431, f"request headers are larger than {HEADER_BYTES_MAX} bytes", "headers_too_large")
+            self._refuse(
+                431,
+                f"request headers are larger than {HEADER_BYTES_MAX} bytes",
+                "headers_too_large",
+            )
         elif self._wait is None:
             self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
 
@@ -180,7 +214,11 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         if len(self.headers) > HEADERS_MAX:
             self._refusal = (431, f"more than {HEADERS_MAX} request headers", "headers_too_large")
         elif len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
-            self._refusal = (400, f"more than {PIPELINED_REQUESTS_MAX} requests pipelined", "too_many_pipelined_requests")
+            self._refusal = (
+                400,
+                f"more than {PIPELINED_REQUESTS_MAX} requests pipelined",
+                "too_many_pipelined_requests",
+            )
         else:
             super().on_headers_complete()
             if self.pipeline and self._hangup is None:
@@ -200,20 +238,34 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     def _headers_late(self) -> None:
         self._wait = None
         if self._header_bytes:
-            self._refuse(408, f"request headers took longer than {HEADERS_WAIT_S_MAX:g} s", "headers_timeout")
+            self._refuse(
+                408, f"request headers took longer than {HEADERS_WAIT_S_MAX:g} s", "headers_timeout"
+            )
         else:
             self.transport.close()
 
     def _refuse(self, status: int, message: str, code: str) -> None:
-        """Answer and close; where another request's answer is under way nothing may be put in between, so only close."""
+        """Answer and close; where another request's answer is under way nothing may be put in
+        between, so only close.
+        """
         self._cancel_wait()
         self._unset_keepalive_if_required()
         if self._running is not None and not self._running.response_complete:
             self.transport.close()
             return
-        body = json.dumps({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}).encode()
+        body = json.dumps(
+            {
+                "error": {
+                    "message": message,
+                    "type": "invalid_request_error",
+                    "param": None,
+                    "code": code,
+                }
+            }
+        ).encode()
         head = (
-            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-type: "
+            "application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
@@ -227,7 +279,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     def _drop(self, byte_count: int) -> None:
         self._linger_bytes_left -= byte_count
         if self._linger_bytes_left <= 0:
-            self._linger_bytes_left = 1  # stay in this state: asyncio may hand over one more read after close()
+            # stay in this state: asyncio may hand over one more read after close()
+            self._linger_bytes_left = 1
             self.transport.close()
 
     def _cancel_wait(self) -> None:

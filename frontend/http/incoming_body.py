@@ -1,4 +1,6 @@
-"""One request's body: read within its cap, no slower than it may come, counted in the budget of all."""
+"""One request's body: read within its cap, no slower than it may come, counted in the budget of
+all.
+"""
 
 import asyncio
 import time
@@ -10,12 +12,20 @@ from frontend.http.asgi import Receive
 from frontend.http.body_budget import BodyBudget
 from frontend.http.body_forms import BYTE_ORDER_MARK, as_utf8, codec_of, coding_of, unpacked
 from frontend.http.cross_site import sent_by_page
-from protocol.errors import BodyTooLarge, BodyTooSlow, ClientGone, MeshError, Overloaded, UnsupportedMediaType
+from protocol.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientGone,
+    MeshError,
+    Overloaded,
+    UnsupportedMediaType,
+)
 
 PROGRESS_BYTES: Final = 64 * 1024
 PROGRESS_S_MAX: Final = 10.0
-"""So much of a body, or its end, arrives in that time, or it is given up: 6.5 KB/s, a third of what the slowest mobile networks carry.
-Every such piece begins the time anew."""
+"""So much of a body, or its end, arrives in that time, or it is given up: 6.5 KB/s, a third of what
+the slowest mobile networks carry. Every such piece begins the time anew.
+"""
 
 
 class IncomingBody:
@@ -74,10 +84,12 @@ class IncomingBody:
         """The whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
 
         Raises:
-            UnsupportedMediaType: it is said to be something else than JSON, of an unknown charset or compression; or a web page
+            UnsupportedMediaType: it is said to be something else than JSON, of an unknown charset
+            or compression; or a web page
                 sends it and does not say what it is.
             InvalidRequest: a header makes no sense, or the body is not what its headers say.
-            BodyTooLarge: more than the cap, before it is unpacked or then; what is above it is never kept.
+            BodyTooLarge: more than the cap, before it is unpacked or then; what is above it is
+            never kept.
             BodyTooSlow: it does not arrive.
             Overloaded: the bodies of all clients together are more than the budget.
             ClientGone: the client left before the end.
@@ -91,7 +103,9 @@ class IncomingBody:
         else:
             body = await self._arrived(message)
         if body and not self._typed and sent_by_page(self._headers):
-            raise UnsupportedMediaType("A web page must send its body with the content-type application/json.")
+            raise UnsupportedMediaType(
+                "A web page must send its body with the content-type application/json."
+            )
         if self._coding is not None:
             body = await self._unpacked(body, self._coding)
         if self._codec is not None:
@@ -119,7 +133,10 @@ class IncomingBody:
             return await self._collected(message)
         except TimeoutError:
             self.broken_off = True
-            raise BodyTooSlow(f"Less than {PROGRESS_BYTES} bytes of the request body arrived within {PROGRESS_S_MAX:g} seconds.") from None
+            raise BodyTooSlow(
+                f"Less than {PROGRESS_BYTES} bytes of the request body arrived within "
+                f"{PROGRESS_S_MAX:g} seconds."
+            ) from None
         finally:
             self._budget.arriving.discard(self)
 

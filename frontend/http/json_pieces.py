@@ -30,7 +30,9 @@ class Rows:
 
 
 async def send_in_pieces(exchange: Exchange, answer: Any) -> None:
-    """Answer 200 with JSON that may have Rows in its objects and lists of objects; in one piece if it is small."""
+    """Answer 200 with JSON that may have Rows in its objects and lists of objects; in one piece if
+    it is small.
+    """
     piece, sent = bytearray(), False
     for part in json_parts(answer):
         piece += part

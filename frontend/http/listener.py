@@ -10,27 +10,39 @@ BACKLOG_CONNECTIONS: Final = 2_048
 """Connections the kernel holds while the loop is busy."""
 
 UNSENT_BYTES_MAX: Final = 64 * 1024
-"""Kept by the kernel for a client that does not read, beside the 64 KiB of asyncio's own; without it up to 4 MB. Bytes under way to a
-client that does read are not counted, so it costs no throughput."""
+"""Kept by the kernel for a client that does not read, beside the 64 KiB of asyncio's own; without
+it up to 4 MB. Bytes under way to a client that does read are not counted, so it costs no
+throughput.
+"""
 
 UNACKNOWLEDGED_S_MAX: Final = 30
-"""A client that confirms nothing for so long, be it data or a probe on a silent connection, is gone: its machine or its network died,
-or it has not read for that long what the kernel holds for it."""
+"""A client that confirms nothing for so long, be it data or a probe on a silent connection, is
+gone: its machine or its network died, or it has not read for that long what the kernel holds for
+it.
+"""
 
 PROBE_S: Final = 10
 """Between two probes of a silent connection."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; what it accepts inherits its options. "::" stands for every address of the host, those of IPv4 too.
+    """A listening TCP socket; what it accepts inherits its options.
+
+    "::" stands for every address of the host, those of IPv4 too.
 
     Raises:
         StartError: the address cannot be listened on.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        both = family == socket.AF_INET6 and ip_address(host).is_unspecified and socket.has_dualstack_ipv6()
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=both)
+        both = (
+            family == socket.AF_INET6
+            and ip_address(host).is_unspecified
+            and socket.has_dualstack_ipv6()
+        )
+        listener = socket.create_server(
+            (host, port), family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=both
+        )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise StartError(f"cannot serve HTTP on {host}:{port}: {reason}") from None

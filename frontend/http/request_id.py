@@ -10,7 +10,9 @@ from frontend.http.asgi import Scope, Send
 HEADER: Final = b"x-request-id"
 
 is_echoable: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
-"""What of a client's x-request-id is echoed; anything else is replaced, so that it cannot split headers or fill logs."""
+"""What of a client's x-request-id is echoed; anything else is replaced, so that it cannot split
+headers or fill logs.
+"""
 
 
 def new_request_id() -> str:
@@ -20,7 +22,9 @@ def new_request_id() -> str:
 
 def with_request_id(scope: Scope, send: Send) -> Send:
     """`send` that puts the header on the answer. For the routes; an Exchange does it by itself."""
-    given = next((value for name, value in scope["headers"] if name == HEADER and is_echoable(value)), None)
+    given = next(
+        (value for name, value in scope["headers"] if name == HEADER and is_echoable(value)), None
+    )
     header = (HEADER, given or new_request_id().encode())
 
     async def send_named(message: MutableMapping[str, Any]) -> None:

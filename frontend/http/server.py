@@ -16,7 +16,9 @@ FLUSH_S_MIN: Final = 1.0
 
 
 class Server(uvicorn.Server):
-    """Keeps its listener open while it drains, so that a refused client is told why instead of being let down by the kernel."""
+    """Keeps its listener open while it drains, so that a refused client is told why instead of
+    being let down by the kernel.
+    """
 
     def __init__(self, config: uvicorn.Config, drain: Drain[Any], connections: Connections) -> None:
         super().__init__(config)
@@ -41,7 +43,9 @@ class Server(uvicorn.Server):
             ticking.cancel()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Stop listening, close what is idle and give the rest the time to send what it has to say."""
+        """Stop listening, close what is idle and give the rest the time to send what it has to
+        say.
+        """
         for listener in [*self.servers, *(sockets or [])]:
             listener.close()
         for connection in self._connections():

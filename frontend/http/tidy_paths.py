@@ -10,9 +10,12 @@ _SEVERAL: Final = re.compile(rb"/{2,}")
 
 
 def tidied(scope: Scope) -> Scope:
-    """The scope with one slash where several follow each other, and none at the end. Escaped ones (%2F) are part of a name and stay.
+    """The scope with one slash where several follow each other, and none at the end.
 
-    The same object if there is nothing to do; never changed in place, since the server reads its own.
+    Escaped ones (%2F) are part of a name and stay.
+
+    The same object if there is nothing to do; never changed in place, since the server reads its
+    own.
     """
     raw: bytes = scope.get("raw_path", b"")
     if b"//" not in raw and not (raw.endswith(b"/") and raw != b"/"):

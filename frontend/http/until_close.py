@@ -8,9 +8,11 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def until_close(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
-    """`app` for one request of HTTP/1.0. uvicorn cuts what has no content-length into chunks, whatever the version.
+    """`app` for one request of HTTP/1.0. uvicorn cuts what has no content-length into chunks,
+    whatever the version.
 
-    It closes the connection of such a request anyway, so here each piece of a body passes as one of the length that it has.
+    It closes the connection of such a request anyway, so here each piece of a body passes as one of
+    the length that it has.
     """
 
     async def run(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
@@ -19,7 +21,9 @@ def until_close(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Appl
         async def send_plainly(message: Any) -> None:
             nonlocal lasts_until_close
             if message["type"] == "http.response.start":
-                lasts_until_close = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+                lasts_until_close = all(
+                    name.lower() != b"content-length" for name, _ in message.get("headers", ())
+                )
                 if lasts_until_close:
                     cycle.chunked_encoding = False
             elif lasts_until_close:

@@ -1,4 +1,6 @@
-"""One HTTP request's texts: sent to workers, so many at once, moved when those are lost, their vectors put back in order."""
+"""One HTTP request's texts: sent to workers, so many at once, moved when those are lost, their
+vectors put back in order.
+"""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -15,10 +17,14 @@ from protocol.replies import Embedded
 from protocol.requests import Embed
 
 PER_RANK = 32
-"""Texts of one request that a rank is given at once: enough for full batches, and others find room beside them."""
+"""Texts of one request that a rank is given at once: enough for full batches, and others find room
+beside them.
+"""
 
 IN_FLIGHT_MAX = 256
-"""Texts of one request under way at once, however many ranks there are; each is a task and a request to a worker."""
+"""Texts of one request under way at once, however many ranks there are; each is a task and a
+request to a worker.
+"""
 
 
 class Embeddings:
@@ -32,12 +38,17 @@ class Embeddings:
         self._moving = 0
         """Texts that lost their worker and have no vector yet."""
         self._settled = asyncio.Event()
-        """None does. A worker may have died of one of them, so they go one by one (frontend.inflight.migration); each would wait for a whole
-        batch of others if new ones were sent meanwhile."""
+        """None does.
+
+        A worker may have died of one of them, so they go one by one (frontend.inflight.migration);
+        each would wait for a whole batch of others if new ones were sent meanwhile.
+        """
         self._settled.set()
 
     async def run(self, requests: Sequence[tuple[Embed, Route]]) -> list[Embedded]:
-        """The vector of each text, in the order of `requests`. Cancelled or failed, it aborts what still runs.
+        """The vector of each text, in the order of `requests`.
+
+        Cancelled or failed, it aborts what still runs.
 
         Raises:
             PoisonRequest: workers died of one of them, or of its like.
@@ -51,7 +62,8 @@ class Embeddings:
         lanes = min(len(requests), PER_RANK * max(1, len(self._entry.ranks)), IN_FLIGHT_MAX)
         failures: BaseExceptionGroup[Exception] | None = None
         index, first = next(waiting)
-        # Once the first is admitted the batch is: the others wait for room, and are not refused for want of it.
+        # Once the first is admitted the batch is: the others wait for room, and are not refused for
+        # want of it.
         stream, wakeup = await self._dispatch(*first, admitted=False)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -81,11 +93,17 @@ class Embeddings:
             stream, wakeup = await self._dispatch(*text, admitted=True)
             vectors[index] = await self._vector(*text, stream, wakeup)
 
-    async def _dispatch(self, request: Embed, route: Route, *, admitted: bool) -> tuple[RequestStream, Wakeup]:
+    async def _dispatch(
+        self, request: Embed, route: Route, *, admitted: bool
+    ) -> tuple[RequestStream, Wakeup]:
         wakeup = Wakeup(self._loop)
-        return await self._mesh.dispatch(self._entry, Offer(request, route, admitted=admitted), wakeup), wakeup
+        return await self._mesh.dispatch(
+            self._entry, Offer(request, route, admitted=admitted), wakeup
+        ), wakeup
 
-    async def _vector(self, request: Embed, route: Route, stream: RequestStream, wakeup: Wakeup) -> Embedded:
+    async def _vector(
+        self, request: Embed, route: Route, stream: RequestStream, wakeup: Wakeup
+    ) -> Embedded:
         trail, moving = Trail(), False
         try:
             while stream.embedded is None:

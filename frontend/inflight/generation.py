@@ -1,4 +1,6 @@
-"""One HTTP request's choices: dispatched to workers, moved when those are lost, merged as their tokens arrive, turned into text."""
+"""One HTTP request's choices: dispatched to workers, moved when those are lost, merged as their
+tokens arrive, turned into text.
+"""
 
 import asyncio
 from bisect import insort
@@ -23,8 +25,9 @@ from protocol.requests import Generate
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens
 
 SHARED_TOKENS_MIN: Final = 512
-"""Prompt tokens that siblings would compute again, from which on it is worth a step's wait to share the prompt's cache: what an engine
-computes in a step hardly longer than one for a token."""
+"""Prompt tokens that siblings would compute again, from which on it is worth a step's wait to share
+the prompt's cache: what an engine computes in a step hardly longer than one for a token.
+"""
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
@@ -37,10 +40,30 @@ class Choice:
         stream: its present leg.
     """
 
-    __slots__ = ("_cached", "_calls", "_leg", "_rules", "_text", "_told", "finish_reason", "index", "request", "route", "stream", "trail")
+    __slots__ = (
+        "_cached",
+        "_calls",
+        "_leg",
+        "_rules",
+        "_text",
+        "_told",
+        "finish_reason",
+        "index",
+        "request",
+        "route",
+        "stream",
+        "trail",
+    )
 
     def __init__(
-        self, index: int, request: Generate, route: Route, stream: RequestStream, text: ChoiceText | None, *, rules: OutputRules
+        self,
+        index: int,
+        request: Generate,
+        route: Route,
+        stream: RequestStream,
+        text: ChoiceText | None,
+        *,
+        rules: OutputRules,
     ) -> None:
         self.index = index
         self.request = request
@@ -50,7 +73,9 @@ class Choice:
         self.finish_reason: FinishReason | None = None
         """None while it runs."""
         self._leg = bytearray()
-        """What this leg generated, packed u32, for the next one to go on from: four bytes a token."""
+        """What this leg generated, packed u32, for the next one to go on from: four bytes a
+        token.
+        """
         self._told: MeshError | None = None
         self._cached = 0
         self._calls = False
@@ -61,21 +86,30 @@ class Choice:
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens generated, those of the stop included; what the engine made behind a stop string, before it was told, is not."""
+        """Tokens generated, those of the stop included; what the engine made behind a stop string,
+        before it was told, is not.
+        """
         if self._rules.shows_nothing:
             return 0
         if self._stopped_after_tokens is not None:
             return self._stopped_after_tokens
         finished = self.stream.finished
-        leg_tokens = finished.completion_tokens if finished is not None else self.stream.tokens_received
+        leg_tokens = (
+            finished.completion_tokens if finished is not None else self.stream.tokens_received
+        )
         return count_tokens(self.trail.output) + leg_tokens
 
     @property
     def cached_tokens(self) -> int:
-        """Prompt tokens the engine found in its cache; known from the first token on. After a move: the last engine, of the client's own
-        prompt."""
+        """Prompt tokens the engine found in its cache; known from the first token on.
+
+        After a move: the last engine, of the client's own prompt.
+        """
         finished = self.stream.finished
-        return min(finished.cached_tokens if finished is not None else self._cached, self.route.prompt_tokens)
+        return min(
+            finished.cached_tokens if finished is not None else self._cached,
+            self.route.prompt_tokens,
+        )
 
     @property
     def reasoning_tokens(self) -> int:
@@ -96,19 +130,28 @@ class Choice:
 
     def advance(self) -> Gain:
         """What was gained since the last call; sets `finish_reason` when it was the last."""
-        finished, packed, extras = self.stream.finished, self.stream.take(), self.stream.take_extras()
+        finished, packed, extras = (
+            self.stream.finished,
+            self.stream.take(),
+            self.stream.take_extras(),
+        )
         self._leg += packed
         gain = Gain()
         if self._text is not None:
             gain.text = self._text.add(packed, finished)
         if extras:
             gain.take(packed, extras)
-            self._cached = next((extra.cached_tokens for extra in extras if extra.cached_tokens is not None), self._cached)
+            self._cached = next(
+                (extra.cached_tokens for extra in extras if extra.cached_tokens is not None),
+                self._cached,
+            )
             self._calls = self._calls or bool(gain.calls)
         if self._stopped_after_tokens is not None:
             self.finish_reason = "stop"
         elif finished is not None:
-            self.finish_reason = "tool_calls" if self._calls and finished.reason == "stop" else finished.reason
+            self.finish_reason = (
+                "tool_calls" if self._calls and finished.reason == "stop" else finished.reason
+            )
         if self._rules.shows_nothing:
             return self._silenced(gain)
         if gain.token_ids and self.finish_reason is not None:
@@ -121,11 +164,22 @@ class Choice:
         return Gain(prompt_logprobs=gain.prompt_logprobs)
 
     def _cut_scores(self, gain: Gain) -> None:
-        """Nothing is told of a stop token that is not shown, nor of what the engine made behind a stop string before it was told."""
+        """Nothing is told of a stop token that is not shown, nor of what the engine made behind a
+        stop string before it was told.
+        """
         end = self.completion_tokens
-        if self._stopped_after_tokens is None and not (self._rules.include_stop or self._rules.scores_stop):
-            end -= self.stream.finished is not None and self.stream.finished.matched_token_id is not None
-        start = count_tokens(self.trail.output) + len(self._leg) // TOKEN_ID_BYTES - count_tokens(gain.token_ids)
+        if self._stopped_after_tokens is None and not (
+            self._rules.include_stop or self._rules.scores_stop
+        ):
+            end -= (
+                self.stream.finished is not None
+                and self.stream.finished.matched_token_id is not None
+            )
+        start = (
+            count_tokens(self.trail.output)
+            + len(self._leg) // TOKEN_ID_BYTES
+            - count_tokens(gain.token_ids)
+        )
         gain.token_ids = gain.token_ids[: max(0, end - start) * TOKEN_ID_BYTES]
 
     @property
@@ -161,10 +215,13 @@ class Sibling:
 
 
 def siblings(requests: Sequence[tuple[Generate, Route]]) -> list[list[Sibling]]:
-    """The choices, prompt by prompt. Requests of one prompt share its route.
+    """The choices, prompt by prompt.
 
-    An engine that gets several prompts of one beginning in one step computes each of them whole. So where that would be much, the
-    others wait until the first one's prompt is computed, and then follow it to its rank.
+    Requests of one prompt share its route.
+
+    An engine that gets several prompts of one beginning in one step computes each of them whole. So
+    where that would be much, the others wait until the first one's prompt is computed, and then
+    follow it to its rank.
     """
     families: dict[int, list[Sibling]] = {}
     for index, (request, route) in enumerate(requests):
@@ -173,7 +230,9 @@ def siblings(requests: Sequence[tuple[Generate, Route]]) -> list[list[Sibling]]:
         first = family[0]
         if (len(family) - 1) * first.route.prompt_tokens >= SHARED_TOKENS_MIN:
             # Its first token must be seen, even if nobody reads it as it comes.
-            family[0] = Sibling(first.index, replace(first.request, stream=True), first.route, asyncio.Event())
+            family[0] = Sibling(
+                first.index, replace(first.request, stream=True), first.route, asyncio.Event()
+            )
     return list(families.values())
 
 
@@ -181,7 +240,9 @@ class Follower(Protocol):
     """Holds choices to what was promised of them."""
 
     async def follow(self, moved: Iterable[tuple[Choice, Gain]]) -> None:
-        """Take what choices have gained, before anybody else does; raises a MeshError to have the request fail."""
+        """Take what choices have gained, before anybody else does; raises a MeshError to have the
+        request fail.
+        """
         ...
 
 
@@ -192,7 +253,9 @@ class Generation:
         promise: None where nothing was promised.
     """
 
-    def __init__(self, mesh: Mesh, entry: ModelEntry, recovery: Recovery, promise: Follower | None = None) -> None:
+    def __init__(
+        self, mesh: Mesh, entry: ModelEntry, recovery: Recovery, promise: Follower | None = None
+    ) -> None:
         self.choices: list[Choice] = []
         """Those that are on a worker, or were, by index."""
         self._mesh = mesh
@@ -203,13 +266,17 @@ class Generation:
         self._loop = asyncio.get_running_loop()
         self._wakeup = Wakeup(self._loop)
         self._seeking: list[asyncio.Task[None]] = []
-        """Those who look for a worker while the other choices go on: one for choices that were never placed, and one per lost choice."""
+        """Those who look for a worker while the other choices go on: one for choices that were
+        never placed, and one per lost choice.
+        """
         self._begun: dict[int, asyncio.Event] = {}
         """By index, what the siblings of choices without a token wait for."""
         self._failure: Exception | None = None
 
     async def start(self, requests: Sequence[tuple[Generate, Route]], rules: OutputRules) -> None:
-        """Send the requests to workers; choice i is requests[i]. Requests of one prompt share its route, and follow each other.
+        """Send the requests to workers; choice i is requests[i].
+
+        Requests of one prompt share its route, and follow each other.
 
         Returns when the first one is on its way. The others follow as soon as there is room.
 
@@ -230,7 +297,8 @@ class Generation:
         return bool(self._live or self._seeking)
 
     async def advance(self) -> list[tuple[Choice, Gain]]:
-        """Wait until something moved; return each choice that did, with what it gained (nothing only at its end).
+        """Wait until something moved; return each choice that did, with what it gained (nothing
+        only at its end).
 
         Raises:
             MeshError: a choice failed, and with it the request.
@@ -240,7 +308,9 @@ class Generation:
             moved: list[tuple[Choice, Gain]] = []
             for choice in self._live:
                 gain = choice.advance()
-                if self._begun and (choice.stream.tokens_received or choice.finish_reason is not None):
+                if self._begun and (
+                    choice.stream.tokens_received or choice.finish_reason is not None
+                ):
                     self._note_begun(choice.index)
                 if choice.finish_reason is not None or gain:
                     moved.append((choice, gain))
@@ -267,13 +337,20 @@ class Generation:
         return [answers[choice.index] for choice in self.choices]
 
     def abort(self) -> bool:
-        """End every choice with what it has, as its client wishes; False if some have no worker, and so nothing to end with."""
+        """End every choice with what it has, as its client wishes; False if some have no worker,
+        and so nothing to end with.
+        """
         if self._seeking or not self.choices or any(choice.stream.error for choice in self._live):
             return False
         for choice in self._live:
             self._mesh.abort(choice.stream)
             if choice.stream.finished is None:
-                choice.stream.finished = Finished("abort", choice.route.prompt_tokens, choice.stream.tokens_received, choice.cached_tokens)
+                choice.stream.finished = Finished(
+                    "abort",
+                    choice.route.prompt_tokens,
+                    choice.stream.tokens_received,
+                    choice.cached_tokens,
+                )
         self._wakeup.notify()
         return True
 
@@ -285,8 +362,12 @@ class Generation:
             self._mesh.abort(choice.stream)
         self._live.clear()
 
-    async def _place_others(self, families: "Sequence[Sequence[Sibling]]", rules: OutputRules) -> None:
-        """First the first of every prompt, then the rest of each: where a long prompt is shared, once it has been computed."""
+    async def _place_others(
+        self, families: "Sequence[Sequence[Sibling]]", rules: OutputRules
+    ) -> None:
+        """First the first of every prompt, then the rest of each: where a long prompt is shared,
+        once it has been computed.
+        """
         for first, *_ in families[1:]:
             await self._place(first, rules)
         for first, *others in families:
@@ -297,7 +378,11 @@ class Generation:
 
     async def _place(self, sibling: "Sibling", rules: OutputRules) -> None:
         request, route, index = sibling.request, sibling.route, sibling.index
-        offer = Offer(request, route, admitted=True) if self.choices else Offer(self._in_time(request), route)
+        offer = (
+            Offer(request, route, admitted=True)
+            if self.choices
+            else Offer(self._in_time(request), route)
+        )
         stream = await self._mesh.dispatch(self._entry, offer, self._wakeup)
         if sibling.begun is not None:
             route.beside = stream.placement.rank.key
@@ -308,8 +393,12 @@ class Generation:
         self._live.append(choice)
 
     def _in_time(self, request: Generate) -> Generate:
-        """The request as a worker is told of it: its deadline is that of the first token, behind which there is time for the others."""
-        begin_by = self._entry.answer_times.begin_by(request.deadline_unix_ms / 1000, self._mesh.unix_s(), request.sampling.max_new_tokens)
+        """The request as a worker is told of it: its deadline is that of the first token, behind
+        which there is time for the others.
+        """
+        begin_by = self._entry.answer_times.begin_by(
+            request.deadline_unix_ms / 1000, self._mesh.unix_s(), request.sampling.max_new_tokens
+        )
         return replace(request, deadline_unix_ms=int(1000 * begin_by))
 
     async def _move(self, choice: Choice, error: MeshError) -> None:

@@ -1,14 +1,19 @@
-"""What becomes of a request whose worker is lost: how it goes on elsewhere, and when it does not. Pure.
+"""What becomes of a request whose worker is lost: how it goes on elsewhere, and when it does not.
 
-It goes on as another request: the prompt and the tokens generated so far, with as many fewer to generate. The next token is a function of
-those before it, so the answer continues as if nothing had happened. What an engine counts beside them begins anew, which is penalties
-alone; SGLang's own retraction does the same (SamplingBatchInfo.from_schedule_batch, srt/sampling/sampling_batch_info.py at 0.5.23).
+Pure.
 
-Whatever a worker died with may be what killed it. A request without a token at that moment, or aboard for the second time, is a suspect: it
-moves alone, to a worker without another suspect, until it is cleared by some tokens. If that worker dies first, it is proven. A worker
-that merely does not answer may be busy with something that takes long, or starved of CPU: it takes two of those before, and whoever answers
-again was not dead and accuses nobody. A request that was still in the engine's queue, far from its turn, is a bystander
-(frontend/mesh/bystanders.py).
+It goes on as another request: the prompt and the tokens generated so far, with as many fewer to
+generate. The next token is a function of those before it, so the answer continues as if nothing had
+happened. What an engine counts beside them begins anew, which is penalties alone; SGLang's own
+retraction does the same (SamplingBatchInfo.from_schedule_batch, srt/sampling/sampling_batch_info.py
+at 0.5.23).
+
+Whatever a worker died with may be what killed it. A request without a token at that moment, or
+aboard for the second time, is a suspect: it moves alone, to a worker without another suspect, until
+it is cleared by some tokens. If that worker dies first, it is proven. A worker that merely does not
+answer may be busy with something that takes long, or starved of CPU: it takes two of those before,
+and whoever answers again was not dead and accuses nobody. A request that was still in the engine's
+queue, far from its turn, is a bystander (frontend/mesh/bystanders.py).
 """
 
 from collections.abc import Callable
@@ -24,7 +29,10 @@ from protocol.requests import Generate, Work
 from protocol.tokens import count_tokens
 
 DEATHS: Final[frozenset[LossCause]] = frozenset(("died", "silent", "unhealthy"))
-"""Losses that a request may have caused. A worker that leaves on purpose, or gave us up, is no sign against what it ran."""
+"""Losses that a request may have caused.
+
+A worker that leaves on purpose, or gave us up, is no sign against what it ran.
+"""
 
 
 class Trail:
@@ -58,7 +66,9 @@ class Trail:
         moves_max: int,
         bystander: bool = False,
     ) -> None:
-        """The worker of this leg is lost, after it generated `leg` (packed u32). A bystander's wait begins anew, and nothing else.
+        """The worker of this leg is lost, after it generated `leg` (packed u32).
+
+        A bystander's wait begins anew, and nothing else.
 
         Args:
             answers_again: whether a worker, by its id, that ceased to answer does so by now.
@@ -75,7 +85,9 @@ class Trail:
             self._mute = {missed for missed in self._mute if not answers_again(missed)}
             strikes = 0 if cleared else self._deaths + len(self._mute)
             if self.alone and strikes >= (1 if cause == "died" else 2):
-                raise PoisonRequest("Workers died while they ran this request, so it is not tried again.")
+                raise PoisonRequest(
+                    "Workers died while they ran this request, so it is not tried again."
+                )
             if cleared:
                 self._deaths, self._mute = 0, set()
             if cause == "died":
@@ -85,12 +97,18 @@ class Trail:
             self.alone = not leg_tokens or strikes > 0
         if self.moves >= moves_max:
             times = "once" if self.moves == 1 else f"{self.moves} times"
-            moved = f"It had been moved {times} before." if self.moves else "Moving requests is switched off here."
+            moved = (
+                f"It had been moved {times} before."
+                if self.moves
+                else "Moving requests is switched off here."
+            )
             raise WorkerLost(f"The worker that ran this request was lost. {moved}", cause=cause)
         self.moves += 1
 
     def go_on(self, request: Work, request_id: str) -> Work | None:
-        """The request that continues `request`, the one that the client asked for; None when nothing is left to generate."""
+        """The request that continues `request`, the one that the client asked for; None when
+        nothing is left to generate.
+        """
         if not isinstance(request, Generate):
             return replace(request, request_id=request_id)
         done = count_tokens(self.output)
@@ -103,15 +121,26 @@ class Trail:
             priority=MOVED_PRIORITY if done else request.priority,  # somebody is reading it
             token_ids=request.token_ids + self.output,
             sampling=replace(
-                sampling, max_new_tokens=sampling.max_new_tokens - done, min_new_tokens=max(0, sampling.min_new_tokens - done)
+                sampling,
+                max_new_tokens=sampling.max_new_tokens - done,
+                min_new_tokens=max(0, sampling.min_new_tokens - done),
             ),
-            grammar=None if request.grammar is None else replace(request.grammar, replayed_tokens=done),
+            grammar=None
+            if request.grammar is None
+            else replace(request.grammar, replayed_tokens=done),
             reading=(
-                None if request.reading is None else replace(request.reading, replayed_tokens=done, first_request_id=request.request_id)
+                None
+                if request.reading is None
+                else replace(
+                    request.reading, replayed_tokens=done, first_request_id=request.request_id
+                )
             ),
             # The first token brought the prompt's log probabilities along.
-            logprobs=replace(request.logprobs, of_prompt=False) if request.logprobs is not None and done else request.logprobs,
-            # An engine holds back what nobody reads as it comes, and with it the sign that a suspect is none.
+            logprobs=replace(request.logprobs, of_prompt=False)
+            if request.logprobs is not None and done
+            else request.logprobs,
+            # An engine holds back what nobody reads as it comes, and with it the sign that a
+            # suspect is none.
             stream=request.stream or self.alone,
         )
 

@@ -10,17 +10,24 @@ from protocol.errors import PoisonRequest
 from protocol.requests import Generate, Work
 
 REFUSED_S: Final = 60.0
-"""A client that repeats its request every few seconds meets this instead of one worker after the other; whoever has mended theirs does not
-wait long."""
+"""A client that repeats its request every few seconds meets this instead of one worker after the
+other; whoever has mended theirs does not wait long.
+"""
 
 PROVEN_MAX: Final = 1_024
-"""Remembered at once, oldest forgotten first. Each has cost two workers, so a fleet does not live to see many."""
+"""Remembered at once, oldest forgotten first.
+
+Each has cost two workers, so a fleet does not live to see many.
+"""
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class PoisonList:
-    """Fingerprints of requests that were proven to kill engines. Costs nothing while it is empty."""
+    """Fingerprints of requests that were proven to kill engines.
+
+    Costs nothing while it is empty.
+    """
 
     def __init__(self) -> None:
         self._until: OrderedDict[bytes, float] = OrderedDict()
@@ -40,16 +47,22 @@ class PoisonList:
         while self._until and next(iter(self._until.values())) <= now:
             self._until.popitem(last=False)
         if self._until and _fingerprint(request) in self._until:
-            raise PoisonRequest("A request like this one has ended several workers a moment ago, so it is refused for a while.")
+            raise PoisonRequest(
+                "A request like this one has ended several workers a moment ago, so it is "
+                "refused for a while."
+            )
 
 
 def _fingerprint(request: Work) -> bytes:
-    """All that decides what an engine computes, but for the seed and how long it goes on: a client varies those between attempts.
+    """All that decides what an engine computes, but for the seed and how long it goes on: a client
+    varies those between attempts.
 
     Cryptographic, so that nobody can make a request whose twin is somebody else's.
     """
     asked = (request.model, request.token_ids, request.lora_name)
     if isinstance(request, Generate):
         sampling = msgspec.structs.replace(request.sampling, seed=None, max_new_tokens=0)
-        return blake2b(_encode((*asked, sampling, request.grammar, request.logprobs)), digest_size=16).digest()
+        return blake2b(
+            _encode((*asked, sampling, request.grammar, request.logprobs)), digest_size=16
+        ).digest()
     return blake2b(_encode((*asked, request.dimensions)), digest_size=16).digest()

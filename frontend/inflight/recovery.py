@@ -15,7 +15,14 @@ from frontend.mesh.membership import Mesh
 from frontend.mesh.offer import Offer
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.routing.route import Route
-from protocol.errors import InvalidRequest, MeshError, NoWorker, Overloaded, PoisonRequest, WorkerLost
+from protocol.errors import (
+    InvalidRequest,
+    MeshError,
+    NoWorker,
+    Overloaded,
+    PoisonRequest,
+    WorkerLost,
+)
 from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.requests import Work
 
@@ -25,7 +32,9 @@ REFUSALS_MAX: Final = 3
 """Workers that may refuse a request one after the other; by then the fleet is full."""
 
 REFUSED_PAUSE_S: Final = HEARTBEAT_INTERVAL_S
-"""After every worker has said that it has no room for a request, until they are asked again: as old as a report of their load may be."""
+"""After every worker has said that it has no room for a request, until they are asked again: as old
+as a report of their load may be.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +58,19 @@ class Recovery:
 
     Args:
         moves_max: times that one request is moved (--migration-limit).
-        new_request_id: names legs; a worker that wakes up must not find its old requests under theirs.
+        new_request_id: names legs; a worker that wakes up must not find its old requests under
+        theirs.
         now: monotonic seconds.
     """
 
     def __init__(
-        self, mesh: Mesh, metrics: LossMetrics, *, moves_max: int, new_request_id: Callable[[], str], now: Callable[[], float]
+        self,
+        mesh: Mesh,
+        metrics: LossMetrics,
+        *,
+        moves_max: int,
+        new_request_id: Callable[[], str],
+        now: Callable[[], float],
     ) -> None:
         self._mesh = mesh
         self._metrics = metrics
@@ -75,12 +91,15 @@ class Recovery:
             self._metrics.twins.inc()
             raise
 
-    async def move(self, entry: ModelEntry, lost: Lost, trail: Trail, wakeup: Wakeup) -> RequestStream | None:
+    async def move(
+        self, entry: ModelEntry, lost: Lost, trail: Trail, wakeup: Wakeup
+    ) -> RequestStream | None:
         """Go on elsewhere; None when there is nothing left to generate.
 
         Raises:
             PoisonRequest: the request is what workers die of.
-            MeshError: what it failed with, if trying again is no use, or nobody is left to try nor likely to come.
+            MeshError: what it failed with, if trying again is no use, or nobody is left to try nor
+            likely to come.
         """
         cause = lost.error.cause if isinstance(lost.error, WorkerLost) else "refused"
         begun_s = perf_counter()
@@ -90,19 +109,33 @@ class Recovery:
             if lost.error.retryable:
                 self._metrics.migrations.labels(cause, error.code).inc()
             raise
-        self._metrics.migrations.labels(cause, "moved" if stream is not None else "was_complete").inc()
+        self._metrics.migrations.labels(
+            cause, "moved" if stream is not None else "was_complete"
+        ).inc()
         self._metrics.migration_seconds.observe(perf_counter() - begun_s)
         if stream is not None and cause != "refused":
             kind = "ongoing_request" if trail.output else "new_request"
             self._metrics.model_migrations.labels(lost.request.model, kind).inc()
-            log.info("request %s goes on as %s on worker %s", lost.request.request_id, stream.request_id, stream.worker_id)
+            log.info(
+                "request %s goes on as %s on worker %s",
+                lost.request.request_id,
+                stream.request_id,
+                stream.worker_id,
+            )
         return stream
 
-    async def _try(self, entry: ModelEntry, lost: Lost, trail: Trail, wakeup: Wakeup) -> RequestStream | None:
+    async def _try(
+        self, entry: ModelEntry, lost: Lost, trail: Trail, wakeup: Wakeup
+    ) -> RequestStream | None:
         error = lost.error
         if isinstance(error, WorkerLost):
             self._lose(lost, error, trail)
-        elif isinstance(error, Overloaded) and error.param is None and not lost.leg and not entry.queue.sheds:
+        elif (
+            isinstance(error, Overloaded)
+            and error.param is None
+            and not lost.leg
+            and not entry.queue.sheds
+        ):
             await self._let_pass(entry, lost.stream.worker_id, trail)
         elif error.retryable and not lost.leg and len(trail.refused_by) < REFUSALS_MAX:
             trail.refused_by.add(lost.stream.worker_id)
@@ -111,14 +144,22 @@ class Recovery:
         request = trail.go_on(lost.request, self._new_request_id())
         if request is None:
             return None
-        offer = Offer(request, trail.route(lost.route), avoid=frozenset(trail.refused_by), alone=trail.alone, admitted=True)
+        offer = Offer(
+            request,
+            trail.route(lost.route),
+            avoid=frozenset(trail.refused_by),
+            alone=trail.alone,
+            admitted=True,
+        )
         try:
             return await self._mesh.dispatch(entry, offer, wakeup)
         except (NoWorker, InvalidRequest):  # the latter: the only worker that would do is lost
             raise error from None
 
     async def _let_pass(self, entry: ModelEntry, worker_id: str, trail: Trail) -> None:
-        """A worker was full: the others come first, and where there are none left it is asked again, until the request's deadline."""
+        """A worker was full: the others come first, and where there are none left it is asked
+        again, until the request's deadline.
+        """
         trail.refused_by.add(worker_id)
         if all(rank.worker_id in trail.refused_by for rank in entry.ranks):
             await asyncio.sleep(REFUSED_PAUSE_S)
@@ -135,7 +176,9 @@ class Recovery:
                 bystander=error.bystander,
             )
         except PoisonRequest:
-            log.error("request %s is refused from here on: workers died of it", lost.request.request_id)
+            log.error(
+                "request %s is refused from here on: workers died of it", lost.request.request_id
+            )
             self._poison.add(lost.request, self._now())
             self._metrics.poison.inc()
             raise

@@ -7,7 +7,9 @@ from protocol.requests import Embed, Work
 from protocol.tokens import count_tokens
 
 TEXT_CHARS_PER_TOKEN: Final = 1_024
-"""The longest tokens of known vocabularies have some hundred characters, and a parser may tell of a character twice."""
+"""The longest tokens of known vocabularies have some hundred characters, and a parser may tell of a
+character twice.
+"""
 
 PART_CHARS: Final = 64
 """What a piece without text is worth."""
@@ -19,8 +21,8 @@ EXTRA_BYTES: Final = 64 * 1024
 class Allowance:
     """Of one request, by what it asks for.
 
-    Bounds what is kept of a compromised worker's output, in a message and altogether; whether it means anything is looked at where it is
-    used.
+    Bounds what is kept of a compromised worker's output, in a message and altogether; whether it
+    means anything is looked at where it is used.
     """
 
     __slots__ = ("_bytes_per_token", "_bytes_received", "_prompt_bytes", "_tokens_max", "_vector")
@@ -36,7 +38,9 @@ class Allowance:
         if request.logprobs is not None:
             scores = 4 + 8 * request.logprobs.top
             self._bytes_per_token += scores
-            self._prompt_bytes = scores * count_tokens(request.token_ids) if request.logprobs.of_prompt else 0
+            self._prompt_bytes = (
+                scores * count_tokens(request.token_ids) if request.logprobs.of_prompt else 0
+            )
 
     def exceeded(self, delta: Delta, tokens_received: int) -> bool:
         """Whether the request got more than it asked for, or another kind of answer.
@@ -47,21 +51,34 @@ class Allowance:
         end = delta.end
         if tokens_received > self._tokens_max:
             return True
-        if end is not None and not isinstance(end, Failed) and isinstance(end, Embedded) is not self._vector:
+        if (
+            end is not None
+            and not isinstance(end, Failed)
+            and isinstance(end, Embedded) is not self._vector
+        ):
             return True
         if delta.extras is None:
             return False
         self._bytes_received += _size(delta.extras)
-        return self._bytes_received > EXTRA_BYTES + self._prompt_bytes + self._bytes_per_token * tokens_received
+        return (
+            self._bytes_received
+            > EXTRA_BYTES + self._prompt_bytes + self._bytes_per_token * tokens_received
+        )
 
 
 def _size(extras: Extras) -> int:
     texts = 0
     for part in extras.parts:
-        text = part.text if isinstance(part, Content | Reasoning) else part.arguments + part.name + part.call_id
+        text = (
+            part.text
+            if isinstance(part, Content | Reasoning)
+            else part.arguments + part.name + part.call_id
+        )
         texts += len(text) or PART_CHARS
     return texts + _scores_size(extras.logprobs) + _scores_size(extras.prompt_logprobs)
 
 
 def _scores_size(scores: Logprobs | None) -> int:
-    return 0 if scores is None else len(scores.chosen) + len(scores.top_ids) + len(scores.top_values)
+    return (
+        0 if scores is None else len(scores.chosen) + len(scores.top_ids) + len(scores.top_values)
+    )

@@ -1,6 +1,9 @@
-"""Which requests a lost worker cannot have died of, since it had not begun them. Pure.
+"""Which requests a lost worker cannot have died of, since it had not begun them.
 
-An engine's queue may hold thousands. If each of them were a suspect, they would be tried one by one on the workers that are left.
+Pure.
+
+An engine's queue may hold thousands. If each of them were a suspect, they would be tried one by one
+on the workers that are left.
 """
 
 from collections.abc import Iterable
@@ -10,11 +13,15 @@ from typing import Final
 from frontend.fleet.rank import Booking
 
 SUSPECT_STEPS: Final = 3
-"""Prefill steps' worth of prompts at the head of a rank's queue that count as begun: the step under way, the next one, which may be in
-preparation, and one for what we do not know of the engine's order."""
+"""Prefill steps' worth of prompts at the head of a rank's queue that count as begun: the step under
+way, the next one, which may be in preparation, and one for what we do not know of the engine's
+order.
+"""
 
 READ_S: Final = 1.0
-"""A worker that was heard of so long after a request was sent to it has read the request and not died of that."""
+"""A worker that was heard of so long after a request was sent to it has read the request and not
+died of that.
+"""
 
 
 def bystanders(bookings: Iterable[Booking], heard_at: float) -> set[str]:
@@ -24,8 +31,11 @@ def bystanders(bookings: Iterable[Booking], heard_at: float) -> set[str]:
         bookings: what the worker had, in the order of sending.
         heard_at: when it gave its last sign of life.
     """
-    waiting = [booking for booking in bookings if not booking.prefilled and booking.rank.orders_by_priority]
-    waiting.sort(key=lambda booking: (booking.rank.dp_rank, -booking.priority))  # stable: equal ones stay in order
+    waiting = [
+        booking for booking in bookings if not booking.prefilled and booking.rank.orders_by_priority
+    ]
+    # stable: equal ones stay in order
+    waiting.sort(key=lambda booking: (booking.rank.dp_rank, -booking.priority))
     found: set[str] = set()
     for _, queue in groupby(waiting, key=lambda booking: booking.rank.dp_rank):
         tokens_before = 0

@@ -1,4 +1,6 @@
-"""Says that somebody cannot join the mesh for want of the key, who would otherwise try for ever and nobody know why it does not come."""
+"""Says that somebody cannot join the mesh for want of the key, who would otherwise try for ever and
+nobody know why it does not come.
+"""
 
 import logging
 from collections.abc import Callable
@@ -31,4 +33,11 @@ class FailedHandshakes:
         times = self._complaint.due()
         if times:
             why = _REASONS.get(reason, "it does not speak as a worker does")
-            log.warning("somebody tried to join the mesh and could not (%d times since this was last said): %s", times, why)
+            log.warning(
+                (
+                    "somebody tried to join the mesh and could not (%d times since this was last "
+                    "said): %s"
+                ),
+                times,
+                why,
+            )

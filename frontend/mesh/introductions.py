@@ -1,4 +1,6 @@
-"""Whether a worker that says Hello may come in: not where there are too many, nor beside another of its name, nor twice. Pure."""
+"""Whether a worker that says Hello may come in: not where there are too many, nor beside another of
+its name, nor twice. Pure.
+"""
 
 import logging
 from typing import Final
@@ -14,14 +16,20 @@ WORKERS_MAX: Final = 4_096
 """Connections that may say Hello; more is a mistake or an attack."""
 
 DUPLICATE_PAUSE_S: Final = 2.0
-"""A second worker of one name is sent away this long: the first is either alive, or noticed as dead by then."""
+"""A second worker of one name is sent away this long: the first is either alive, or noticed as dead
+by then.
+"""
 
 
-def turned_away(registry: Registry, identity: bytes, hello: Hello, now: float) -> Refused | AnotherWay | None:
-    """What to tell a connection that is not to be a worker; None if it is, in the place of whoever goes by its name.
+def turned_away(
+    registry: Registry, identity: bytes, hello: Hello, now: float
+) -> Refused | AnotherWay | None:
+    """What to tell a connection that is not to be a worker; None if it is, in the place of whoever
+    goes by its name.
 
-    A worker that finds this frontend under several addresses says Hello on each of its connections: the first one serves, and the others
-    are kept for when it ends. One that comes again under the number of the first is that one, reconnected.
+    A worker that finds this frontend under several addresses says Hello on each of its connections:
+    the first one serves, and the others are kept for when it ends. One that comes again under the
+    number of the first is that one, reconnected.
     """
     if len(registry.workers) >= WORKERS_MAX:
         return Refused(f"this frontend has {WORKERS_MAX} workers already")
@@ -30,9 +38,17 @@ def turned_away(registry: Registry, identity: bytes, hello: Hello, now: float) -
         return None
     if known.hello.epoch != hello.epoch:
         if not known.has_double:
-            log.error("two workers go by the name %s; the second is sent away as long as the first is here", hello.worker_id)
+            log.error(
+                (
+                    "two workers go by the name %s; the second is sent away as long as the first "
+                    "is here"
+                ),
+                hello.worker_id,
+            )
             known.has_double = True
-        return Refused(f"another worker goes by the name {hello.worker_id!r}", pause_s=DUPLICATE_PAUSE_S)
+        return Refused(
+            f"another worker goes by the name {hello.worker_id!r}", pause_s=DUPLICATE_PAUSE_S
+        )
     if hello.way in (0, known.hello.way):
         return None
     known.note_other_way(identity)

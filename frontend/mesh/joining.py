@@ -1,4 +1,6 @@
-"""From a worker's Hello to its first request: model files fetched, tokenizer and template loaded, the worker welcomed or refused."""
+"""From a worker's Hello to its first request: model files fetched, tokenizer and template loaded,
+the worker welcomed or refused.
+"""
 
 import asyncio
 import logging
@@ -32,7 +34,13 @@ class Joining:
     """
 
     def __init__(
-        self, registry: Registry, wire: MeshWire, prepare: PrepareModel, *, frontend_id: str, on_joined: Callable[[Worker], None]
+        self,
+        registry: Registry,
+        wire: MeshWire,
+        prepare: PrepareModel,
+        *,
+        frontend_id: str,
+        on_joined: Callable[[Worker], None],
     ) -> None:
         self._registry = registry
         self._wire = wire
@@ -72,7 +80,12 @@ class Joining:
             self._registry.serve(worker, served)
             self._on_joined(worker)
             self._wire.send(worker, Welcome(self._frontend_id))
-            log.info("worker %s serves %s (%s)", worker.worker_id, worker.hello.card.name, worker.hello.engine)
+            log.info(
+                "worker %s serves %s (%s)",
+                worker.worker_id,
+                worker.hello.card.name,
+                worker.hello.engine,
+            )
         except CannotServe as error:
             self._refuse(worker, str(error))
         except Exception:

@@ -1,4 +1,6 @@
-"""Whose KV events this frontend follows: each worker's own, and those that the other nodes of its engine relay under its id."""
+"""Whose KV events this frontend follows: each worker's own, and those that the other nodes of its
+engine relay under its id.
+"""
 
 import logging
 from collections.abc import Callable
@@ -39,7 +41,9 @@ class KvSources:
         worker_named: the worker of an id that serves requests now.
     """
 
-    def __init__(self, subscriber: KvSubscriber | None, worker_named: Callable[[str], Worker | None]) -> None:
+    def __init__(
+        self, subscriber: KvSubscriber | None, worker_named: Callable[[str], Worker | None]
+    ) -> None:
         self._subscriber = subscriber
         self._worker_named = worker_named
         self._relays: dict[bytes, _Relay] = {}
@@ -63,15 +67,31 @@ class KvSources:
         for rank in worker.ranks:
             rank.blocks.clear()
 
-    def relay_hello(self, identity: bytes, hello: RelayHello, now: float) -> Refused | AnotherWay | None:
+    def relay_hello(
+        self, identity: bytes, hello: RelayHello, now: float
+    ) -> Refused | AnotherWay | None:
         """A node introduced itself; what to tell it if it is not followed."""
-        heard = [relay for known, relay in self._relays.items() if known != identity and now - relay.heard_at <= WORKER_SILENT_S_MAX]
+        heard = [
+            relay
+            for known, relay in self._relays.items()
+            if known != identity and now - relay.heard_at <= WORKER_SILENT_S_MAX
+        ]
         if any(_is_another_way(relay.hello, hello) for relay in heard):
             return AnotherWay()
-        if any(_same_ranks(relay.hello, hello) and relay.hello.epoch != hello.epoch for relay in heard):
-            return Refused(f"another node tells of these ranks of worker {hello.worker_id!r}", pause_s=WORKER_SILENT_S_MAX)
-        # The same node under another connection, or its successor: its old subscription would feed the same ranks.
-        for known in [known for known, relay in self._relays.items() if known == identity or _same_ranks(relay.hello, hello)]:
+        if any(
+            _same_ranks(relay.hello, hello) and relay.hello.epoch != hello.epoch for relay in heard
+        ):
+            return Refused(
+                f"another node tells of these ranks of worker {hello.worker_id!r}",
+                pause_s=WORKER_SILENT_S_MAX,
+            )
+        # The same node under another connection, or its successor: its old subscription would feed
+        # the same ranks.
+        for known in [
+            known
+            for known, relay in self._relays.items()
+            if known == identity or _same_ranks(relay.hello, hello)
+        ]:
             self.relay_left(known)
         if len(self._relays) >= RELAYS_MAX:
             return Refused("this frontend follows too many nodes already")
@@ -82,7 +102,9 @@ class KvSources:
         return None
 
     def relay_beat(self, identity: bytes, heartbeat: Heartbeat, now: float) -> bool:
-        """A node lives, and tells the numbers of its streams; False when it has not introduced itself."""
+        """A node lives, and tells the numbers of its streams; False when it has not introduced
+        itself.
+        """
         relay = self._relays.get(identity)
         if relay is None:
             return False
@@ -102,14 +124,24 @@ class KvSources:
 
     def drop_silent_relays(self, now: float) -> None:
         """Of a node that is gone nothing is known any more."""
-        for identity in [identity for identity, relay in self._relays.items() if now - relay.heard_at > WORKER_SILENT_S_MAX]:
-            log.info("a node of worker %s left: nothing heard from it", self._relays[identity].hello.worker_id)
+        for identity in [
+            identity
+            for identity, relay in self._relays.items()
+            if now - relay.heard_at > WORKER_SILENT_S_MAX
+        ]:
+            log.info(
+                "a node of worker %s left: nothing heard from it",
+                self._relays[identity].hello.worker_id,
+            )
             self.relay_left(identity)
 
     def _attach(self, relay: _Relay, worker: Worker) -> None:
         own, told = worker.hello.kv, relay.hello.source
         if own is not None and not _apart(own, told):
-            log.warning("a node tells of ranks of worker %s that it tells of itself, and is not followed", worker.worker_id)
+            log.warning(
+                "a node tells of ranks of worker %s that it tells of itself, and is not followed",
+                worker.worker_id,
+            )
             return
         relay.worker, relay.subscription = worker, self._follow(worker, told)
 
@@ -138,13 +170,21 @@ class KvSources:
 
 def _is_another_way(known: RelayHello, hello: RelayHello) -> bool:
     """Whether both are of one node, over two of its connections."""
-    return (known.worker_id, known.epoch) == (hello.worker_id, hello.epoch) and hello.way not in (0, known.way)
+    return (known.worker_id, known.epoch) == (hello.worker_id, hello.epoch) and hello.way not in (
+        0,
+        known.way,
+    )
 
 
 def _same_ranks(one: RelayHello, other: RelayHello) -> bool:
     """Whether both tell of the same ranks of one engine, or are one stream."""
-    return one.source.stream_id == other.source.stream_id or (one.worker_id == other.worker_id and not _apart(one.source, other.source))
+    return one.source.stream_id == other.source.stream_id or (
+        one.worker_id == other.worker_id and not _apart(one.source, other.source)
+    )
 
 
 def _apart(one: KvSource, other: KvSource) -> bool:
-    return one.first_rank + one.rank_count <= other.first_rank or other.first_rank + other.rank_count <= one.first_rank
+    return (
+        one.first_rank + one.rank_count <= other.first_rank
+        or other.first_rank + other.rank_count <= one.first_rank
+    )

@@ -34,9 +34,24 @@ from frontend.routing.waiting_memory import waiting_bytes
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.codec import ToFrontend
-from protocol.errors import DeadlineExceeded, InternalFault, LossCause, ModelNotFound, NoWorker, WorkerLost
+from protocol.errors import (
+    DeadlineExceeded,
+    InternalFault,
+    LossCause,
+    ModelNotFound,
+    NoWorker,
+    WorkerLost,
+)
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
-from protocol.membership import AdapterList, Draining, Goodbye, Heartbeat, Hello, Loading, RelayHello
+from protocol.membership import (
+    AdapterList,
+    Draining,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Loading,
+    RelayHello,
+)
 from protocol.numbering import Arrival, Numbering
 from protocol.replies import Delta, FileChunk, StepBatch, Tokenized
 from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Welcome
@@ -50,7 +65,8 @@ class Mesh:
 
     Args:
         open_router: opens the socket that workers connect to.
-        subscriber: follows the workers' KV events; None if only this frontend's own decisions are to count.
+        subscriber: follows the workers' KV events; None if only this frontend's own decisions are
+        to count.
         budget: of the blocks that all ranks together are known to hold.
         unix_s: wall clock, against which deadlines are meant.
     """
@@ -77,7 +93,9 @@ class Mesh:
         self._metrics = metrics
         self._placed: dict[str, Worker] = {}
         self._hoping: set[ModelEntry] = set()
-        """Models of which somebody waits for a worker that may come, and has to hear it if none does."""
+        """Models of which somebody waits for a worker that may come, and has to hear it if none
+        does.
+        """
         self._loop = asyncio.get_running_loop()
         self._handlers: dict[type, Callable[[bytes, Worker | None, Any, int], None]] = {
             StepBatch: self._on_step,
@@ -91,9 +109,20 @@ class Mesh:
             FileChunk: self._on_file_chunk,
             Tokenized: self._on_tokenized,
         }
-        self._wire = MeshWire(open_router, on_message=self._on_message, on_gone=self._on_gone, on_malformed=metrics.malformed_messages.inc)
+        self._wire = MeshWire(
+            open_router,
+            on_message=self._on_message,
+            on_gone=self._on_gone,
+            on_malformed=metrics.malformed_messages.inc,
+        )
         self.queries = Queries(self.registry, self._wire.send, unix_s)
-        self._joining = Joining(self.registry, self._wire, prepare, frontend_id=frontend_id, on_joined=self._kv_sources.worker_joined)
+        self._joining = Joining(
+            self.registry,
+            self._wire,
+            prepare,
+            frontend_id=frontend_id,
+            on_joined=self._kv_sources.worker_joined,
+        )
         self._beat = self._loop.call_later(HEARTBEAT_INTERVAL_S, self._on_beat)
 
     async def close(self) -> None:
@@ -105,7 +134,8 @@ class Mesh:
         self._wire.close()
 
     async def dispatch(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
-        """Send a request to the rank that the router chooses, waiting in the admission queue while none has room.
+        """Send a request to the rank that the router chooses, waiting in the admission queue while
+        none has room.
 
         Raises:
             NoWorker: nobody (else) serves the model now, nor will soon, as far as can be told.
@@ -127,7 +157,10 @@ class Mesh:
         return stream
 
     def abort(self, stream: RequestStream) -> None:
-        """Stop a request that nobody waits for any more. Its credit returns at once; late tokens are ignored."""
+        """Stop a request that nobody waits for any more.
+
+        Its credit returns at once; late tokens are ignored.
+        """
         worker = self._placed.get(stream.request_id)
         if worker is not None and not stream.ended:
             self._release(worker, stream.request_id)
@@ -136,21 +169,35 @@ class Mesh:
     def _place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream | None:
         """Send a request now; None when no rank has room."""
         if not offer.admitted and offer.request.deadline_unix_ms < self.unix_s() * 1000:
-            raise DeadlineExceeded("The request waited so long for a worker that its answer could not be finished in time.")
+            raise DeadlineExceeded(
+                "The request waited so long for a worker that its answer could not be "
+                "finished in time."
+            )
         ranks = _without(entry.ranks, offer.avoid)
         adapter = offer.request.lora_name
         if adapter is not None:
             ranks = [rank for rank in ranks if adapter in entry.worker_of[rank.worker_id].adapters]
             if not ranks and not offer.admitted and adapter not in entry.adapters:
-                raise ModelNotFound(f"The LoRA adapter {adapter!r} is not loaded here.", param="model")
+                raise ModelNotFound(
+                    f"The LoRA adapter {adapter!r} is not loaded here.", param="model"
+                )
         if not ranks:
             if self.registry.may_come(entry, offer, self._loop.time()):
                 self._hoping.add(entry)
                 return None
             raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
         eligible = self._router.eligible(ranks, offer.route)
-        full = {worker_id for worker_id, worker in entry.worker_of.items() if not worker.has_room(alone=offer.alone)}
-        choice = open_ranks(_without(eligible, full), offer.route.prompt_tokens, choices=len(eligible), sheds=entry.queue.sheds)
+        full = {
+            worker_id
+            for worker_id, worker in entry.worker_of.items()
+            if not worker.has_room(alone=offer.alone)
+        }
+        choice = open_ranks(
+            _without(eligible, full),
+            offer.route.prompt_tokens,
+            choices=len(eligible),
+            sheds=entry.queue.sheds,
+        )
         while choice:
             now, begun_s = self._loop.time(), perf_counter()
             placement = self._router.choose(choice, offer.route, now)
@@ -161,20 +208,27 @@ class Mesh:
                 entry.queue.note_sent()
                 self._router.placed(placement, offer.route, now)
                 return stream
-            # Its socket is gone or full: the next beat will tell which; meanwhile the others may have room.
+            # Its socket is gone or full: the next beat will tell which; meanwhile the others may
+            # have room.
             choice = _without(choice, {worker.worker_id})
         return None
 
-    def _send(self, worker: Worker, placement: Placement[Rank], offer: Offer, wakeup: Wakeup) -> RequestStream | None:
+    def _send(
+        self, worker: Worker, placement: Placement[Rank], offer: Offer, wakeup: Wakeup
+    ) -> RequestStream | None:
         request = offer.request
         if len(worker.ranks) > 1:
             request = msgspec.structs.replace(request, routed_dp_rank=placement.rank.dp_rank)
         if not self._wire.send(worker, request):
             return None
         allowance = Allowance(request)
-        stream = RequestStream(request.request_id, wakeup, placement, sent_at=self._loop.time(), allowance=allowance)
+        stream = RequestStream(
+            request.request_id, wakeup, placement, sent_at=self._loop.time(), allowance=allowance
+        )
         uncached_tokens = offer.route.prompt_tokens - placement.cached_tokens
-        worker.book(stream, placement.rank, uncached_tokens, priority=request.priority, suspect=offer.alone)
+        worker.book(
+            stream, placement.rank, uncached_tokens, priority=request.priority, suspect=offer.alone
+        )
         self._placed[request.request_id] = worker
         self._metrics.router.decisions.labels(self._router.mode).inc()
         return stream
@@ -245,7 +299,9 @@ class Mesh:
         elif worker.suspects and worker.clear_suspect(stream):
             self._note_room(worker)
 
-    def _on_heartbeat(self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat, session: int) -> None:
+    def _on_heartbeat(
+        self, identity: bytes, worker: Worker | None, heartbeat: Heartbeat, session: int
+    ) -> None:
         if worker is None and self._kv_sources.relay_beat(identity, heartbeat, self._loop.time()):
             self._wire.tell(identity, self._heartbeat())
         elif worker is None or worker.hello.epoch != heartbeat.epoch:
@@ -256,10 +312,16 @@ class Mesh:
             self._judge_health(worker, heartbeat.unhealthy)
 
     def _judge_health(self, worker: Worker, unhealthy: str) -> None:
-        """A worker whose engine does not answer gets nothing; what it runs moves as soon as there is somewhere to move to."""
+        """A worker whose engine does not answer gets nothing; what it runs moves as soon as there
+        is somewhere to move to.
+        """
         if unhealthy != worker.unhealthy:
             if bool(unhealthy) != bool(worker.unhealthy):
-                log.warning("worker %s is %s", worker.worker_id, f"unhealthy: {unhealthy}" if unhealthy else "healthy again")
+                log.warning(
+                    "worker %s is %s",
+                    worker.worker_id,
+                    f"unhealthy: {unhealthy}" if unhealthy else "healthy again",
+                )
                 self._metrics.losses.count_unhealthy(bool(unhealthy))
                 worker.unhealthy_since = self._loop.time()
             worker.unhealthy = unhealthy
@@ -280,17 +342,24 @@ class Mesh:
         namesake = self.registry.namesake(hello.worker_id)
         if namesake is not None:
             same = namesake.hello.epoch == hello.epoch
-            self._lose(namesake, "restarted" if same else "died", "a newer connection took its place")
-        worker = Worker(identity, hello, self._loop.time(), self._budget, Numbering(session, received=1))
+            self._lose(
+                namesake, "restarted" if same else "died", "a newer connection took its place"
+            )
+        worker = Worker(
+            identity, hello, self._loop.time(), self._budget, Numbering(session, received=1)
+        )
         self.registry.connect(worker)
-        self._wire.send(worker, self._heartbeat())  # it must know our clock before the first deadline
+        # it must know our clock before the first deadline
+        self._wire.send(worker, self._heartbeat())
         self._joining.begin(worker)
 
     def _on_adapters(self, _: bytes, worker: Worker | None, adapters: AdapterList, __: int) -> None:
         if worker is not None:
             self.registry.set_adapters(worker, adapters.names)
 
-    def _on_relay_hello(self, identity: bytes, _: Worker | None, hello: RelayHello, __: int) -> None:
+    def _on_relay_hello(
+        self, identity: bytes, _: Worker | None, hello: RelayHello, __: int
+    ) -> None:
         refusal = self._kv_sources.relay_hello(identity, hello, self._loop.time())
         self._wire.tell(identity, refusal or Welcome(self._frontend_id))
 
@@ -307,7 +376,11 @@ class Mesh:
 
     def _on_goodbye(self, identity: bytes, worker: Worker | None, goodbye: Goodbye, _: int) -> None:
         if worker is not None:
-            self._lose(worker, "stopped" if goodbye.planned else "died", goodbye.reason or "it said goodbye")
+            self._lose(
+                worker,
+                "stopped" if goodbye.planned else "died",
+                goodbye.reason or "it said goodbye",
+            )
         else:
             self.registry.missed.gone(identity)
             self._kv_sources.relay_left(identity)
@@ -319,7 +392,9 @@ class Mesh:
         self.queries.take(worker, answer)
 
     def _on_gone(self, identity: bytes) -> None:
-        """ZMQ has no connection of this identity any more: a process that dies closes it, and the next beat finds out."""
+        """ZMQ has no connection of this identity any more: a process that dies closes it, and the
+        next beat finds out.
+        """
         worker = self.registry.workers.get(identity)
         if worker is None:
             self.registry.missed.gone(identity)
@@ -330,7 +405,8 @@ class Mesh:
 
     def _on_beat(self) -> None:
         now = self._loop.time()
-        # A beat that comes late means that this loop stood still: what the workers said meanwhile is still unread.
+        # A beat that comes late means that this loop stood still: what the workers said meanwhile
+        # is still unread.
         stalled = now - self._beat.when() > HEARTBEAT_INTERVAL_S
         self._beat = self._loop.call_at(now + HEARTBEAT_INTERVAL_S, self._on_beat)
         beat = self._heartbeat()
@@ -338,7 +414,8 @@ class Mesh:
             try:
                 self._beat_for(worker, beat, now, stalled=stalled)
             except Exception:
-                log.exception("defect in the heartbeat to worker %s", worker.worker_id)  # the others get theirs
+                # the others get theirs
+                log.exception("defect in the heartbeat to worker %s", worker.worker_id)
         for missed in self.registry.missed:  # whoever is gone meanwhile is no hope any more
             self._wire.tell(missed.identity, HelloWanted(missed.session))
         if not stalled:
@@ -351,7 +428,9 @@ class Mesh:
     def _heartbeat(self) -> FrontendHeartbeat:
         return FrontendHeartbeat(int(1000 * self.unix_s()))
 
-    def _beat_for(self, worker: Worker, beat: FrontendHeartbeat, now: float, *, stalled: bool) -> None:
+    def _beat_for(
+        self, worker: Worker, beat: FrontendHeartbeat, now: float, *, stalled: bool
+    ) -> None:
         for request_id in sorted(worker.aborts_owed):
             if self._wire.send(worker, Abort(request_id)):
                 worker.aborts_owed.discard(request_id)
@@ -378,11 +457,18 @@ class Mesh:
         innocent = bystanders(worker.bookings.values(), worker.heard_at)
         for request_id in list(worker.bookings):
             stream = self._release(worker, request_id)
-            # A worker that was only slow finds these when it wakes, and stops what nobody waits for.
+            # A worker that was only slow finds these when it wakes, and stops what nobody waits
+            # for.
             self._send_abort(worker, request_id)
             if stream is not None:
                 bystander = request_id in innocent
-                stream.fail(WorkerLost("The worker that ran this request was lost.", cause=cause, bystander=bystander))
+                stream.fail(
+                    WorkerLost(
+                        "The worker that ran this request was lost.",
+                        cause=cause,
+                        bystander=bystander,
+                    )
+                )
 
 
 def _without(ranks: Sequence[Rank], worker_ids: AbstractSet[str]) -> Sequence[Rank]:

@@ -1,7 +1,10 @@
-"""Workers of which nothing is known: lost though they may live. Synchronous; the mesh tells it what happened.
+"""Workers of which nothing is known: lost though they may live.
 
-A worker that says nothing for a second and a half may be dead, or starved of CPU, swapped out, moved to another host, or behind a network
-that stalls. It gets no work, and what it ran moves. But where nobody else is left, it is not yet as good as dead.
+Synchronous; the mesh tells it what happened.
+
+A worker that says nothing for a second and a half may be dead, or starved of CPU, swapped out,
+moved to another host, or behind a network that stalls. It gets no work, and what it ran moves. But
+where nobody else is left, it is not yet as good as dead.
 """
 
 from collections.abc import Iterator
@@ -12,14 +15,19 @@ from frontend.fleet.worker import Phase, Worker
 from protocol.errors import LossCause
 
 MISSED_S_MAX: Final = 10.0
-"""What only stood still is back within this, as a rule: live migration, swapping and starvation take seconds. A client that would have to
-wait longer is better served by an error that it can act upon."""
+"""What only stood still is back within this, as a rule: live migration, swapping and starvation
+take seconds. A client that would have to wait longer is better served by an error that it can act
+upon.
+"""
 
 MISSED_MAX: Final = 4_096
 """Remembered at most; as many as may connect."""
 
 _MAY_LIVE: Final[frozenset[LossCause]] = frozenset(("silent", "out_of_step"))
-"""Losses after which a worker introduces itself anew if it lives. The others are known to be gone, or have been heard of again already."""
+"""Losses after which a worker introduces itself anew if it lives.
+
+The others are known to be gone, or have been heard of again already.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +54,39 @@ class MissedWorkers:
 
     def note(self, worker: Worker, cause: LossCause, now: float) -> None:
         """A worker was lost. One that drains would not come back."""
-        if cause in _MAY_LIVE and worker.phase is not Phase.DRAINING and len(self._missed) < MISSED_MAX:
+        if (
+            cause in _MAY_LIVE
+            and worker.phase is not Phase.DRAINING
+            and len(self._missed) < MISSED_MAX
+        ):
             self._missed[worker.identity] = Missed(
-                worker.identity, worker.worker_id, worker.digest, worker.adapters, worker.numbering.session, now
+                worker.identity,
+                worker.worker_id,
+                worker.digest,
+                worker.adapters,
+                worker.numbering.session,
+                now,
             )
 
     def found(self, worker_id: str) -> None:
         """It introduced itself, or another by its name did."""
-        self._missed = {identity: missed for identity, missed in self._missed.items() if missed.worker_id != worker_id}
+        self._missed = {
+            identity: missed
+            for identity, missed in self._missed.items()
+            if missed.worker_id != worker_id
+        }
 
     def gone(self, identity: bytes) -> None:
         """It is known now that it does not come back."""
         self._missed.pop(identity, None)
 
     def expire(self, now: float) -> None:
-        """Give up whom nobody has heard of for too long. To be called only if what they may have said has been read."""
-        self._missed = {identity: missed for identity, missed in self._missed.items() if now - missed.since <= MISSED_S_MAX}
+        """Give up whom nobody has heard of for too long.
+
+        To be called only if what they may have said has been read.
+        """
+        self._missed = {
+            identity: missed
+            for identity, missed in self._missed.items()
+            if now - missed.since <= MISSED_S_MAX
+        }

@@ -14,8 +14,10 @@ class Offer:
 
     Attributes:
         avoid: ids of workers that have refused it.
-        alone: a worker may have died of it, so no two of its kind go to one worker until they are cleared.
-        admitted: some of it has been served, so it comes before whoever has not been, and is not refused for want of a place.
+        alone: a worker may have died of it, so no two of its kind go to one worker until they are
+        cleared.
+        admitted: some of it has been served, so it comes before whoever has not been, and is not
+        refused for want of a place.
     """
 
     request: Work

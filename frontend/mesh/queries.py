@@ -21,13 +21,17 @@ from protocol.requests import Tokenize, ToWorker
 log = logging.getLogger(__name__)
 
 ASKED_MAX: Final = 256
-"""Unanswered prompts of a worker: of 128 tokens it makes some two thousand a second, of 8k thirty."""
+"""Unanswered prompts of a worker: of 128 tokens it makes some two thousand a second, of 8k
+thirty.
+"""
 
 ANSWER_S_MAX: Final = 30.0
 """The longest prompts take a second or two; a worker whose queue is full of them some more."""
 
 REFUSED_PAUSE_S: Final = HEARTBEAT_INTERVAL_S
-"""After every worker has said that others ask it too much, until they are asked again: some tens of prompts are answered meanwhile."""
+"""After every worker has said that others ask it too much, until they are asked again: some tens of
+prompts are answered meanwhile.
+"""
 
 _ELSEWHERE: Final = frozenset({NoWorker.code, Overloaded.code, WorkerLost.code})
 """Refusals after which another worker may answer."""
@@ -41,7 +45,12 @@ class Queries:
         unix_s: wall clock, against which deadlines are meant.
     """
 
-    def __init__(self, registry: Registry, send: Callable[[Worker, ToWorker], bool], unix_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        send: Callable[[Worker, ToWorker], bool],
+        unix_s: Callable[[], float],
+    ) -> None:
         self._registry = registry
         self._send = send
         self._unix_s = unix_s
@@ -50,7 +59,9 @@ class Queries:
         self._counts: Counter[str] = Counter()
         """Unanswered prompts of each worker, by its id."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """Card → questions without a worker that has room; their texts are bodies, of which there are as many as their budget allows."""
+        """Card → questions without a worker that has room; their texts are bodies, of which there
+        are as many as their budget allows.
+        """
 
     async def ask(self, digest: str, query: Tokenize) -> Tokenized:
         """The answer to a question, from whichever worker whose card has this digest.
@@ -63,7 +74,8 @@ class Queries:
         try:
             return await self._ask(digest, query)
         finally:
-            self._call_next(digest)  # also if there is no worker any more: the others must hear it too
+            # also if there is no worker any more: the others must hear it too
+            self._call_next(digest)
 
     def take(self, worker: Worker | None, answer: Tokenized) -> None:
         """An answer arrived; one that nobody waits for any more is ignored."""
@@ -75,7 +87,11 @@ class Queries:
         """Its questions are put to others."""
         for asked, future in list(self._asked.values()):
             if asked is worker and not future.done():
-                future.set_exception(WorkerLost("The worker that was to tokenize this prompt was lost.", cause="died"))
+                future.set_exception(
+                    WorkerLost(
+                        "The worker that was to tokenize this prompt was lost.", cause="died"
+                    )
+                )
 
     async def _ask(self, digest: str, query: Tokenize) -> Tokenized:
         tried: set[str] = set()
@@ -87,8 +103,13 @@ class Queries:
                 tried.clear()
                 crowded = False
             elif worker is None:
-                raise NoWorker(f"No worker can make tokens of prompts for the model {query.model!r} at the moment.")
-            elif self._counts[worker.worker_id] >= ASKED_MAX or (self._waiting.get(digest) and not called):
+                raise NoWorker(
+                    f"No worker can make tokens of prompts for the model {query.model!r} at "
+                    "the moment."
+                )
+            elif self._counts[worker.worker_id] >= ASKED_MAX or (
+                self._waiting.get(digest) and not called
+            ):
                 await self._turn(digest, first=called)
                 called = True
             else:
@@ -101,15 +122,23 @@ class Queries:
                     return answer
                 crowded = crowded or answer.failed.code == Overloaded.code
                 if answer.failed.code not in _ELSEWHERE:
-                    raise error_from_code(answer.failed.code, answer.failed.message, answer.failed.param)
+                    raise error_from_code(
+                        answer.failed.code, answer.failed.message, answer.failed.param
+                    )
 
     def _choose(self, digest: str, tried: set[str]) -> Worker | None:
         entry = self._registry.generation(digest)
-        workers = [] if entry is None else [worker for worker in entry.worker_of.values() if worker.worker_id not in tried]
+        workers = (
+            []
+            if entry is None
+            else [worker for worker in entry.worker_of.values() if worker.worker_id not in tried]
+        )
         return min(workers, key=lambda worker: self._counts[worker.worker_id], default=None)
 
     async def _turn(self, digest: str, *, first: bool) -> None:
-        """Wait until there may be room; `first` of all, if it has waited before and there was none."""
+        """Wait until there may be room; `first` of all, if it has waited before and there was
+        none.
+        """
         turn: asyncio.Future[None] = self._loop.create_future()
         turns = self._waiting.setdefault(digest, deque())
         (turns.appendleft if first else turns.append)(turn)
@@ -126,9 +155,13 @@ class Queries:
             del self._waiting[digest]
 
     async def _answer(self, worker: Worker, query: Tokenize) -> Tokenized:
-        query = msgspec.structs.replace(query, deadline_unix_ms=int((self._unix_s() + ANSWER_S_MAX) * 1000))
+        query = msgspec.structs.replace(
+            query, deadline_unix_ms=int((self._unix_s() + ANSWER_S_MAX) * 1000)
+        )
         if not self._send(worker, query):
-            raise WorkerLost("The worker that was to tokenize this prompt cannot be reached.", cause="died")
+            raise WorkerLost(
+                "The worker that was to tokenize this prompt cannot be reached.", cause="died"
+            )
         future: asyncio.Future[Tokenized] = self._loop.create_future()
         self._asked[query.query_id] = worker, future
         self._counts[worker.worker_id] += 1
@@ -136,7 +169,9 @@ class Queries:
             async with asyncio.timeout(ANSWER_S_MAX):
                 return await future
         except TimeoutError:
-            raise DeadlineExceeded(f"The prompt was not tokenized within {ANSWER_S_MAX:.0f} s.") from None
+            raise DeadlineExceeded(
+                f"The prompt was not tokenized within {ANSWER_S_MAX:.0f} s."
+            ) from None
         finally:
             del self._asked[query.query_id]
             self._counts[worker.worker_id] -= 1

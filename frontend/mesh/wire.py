@@ -1,4 +1,7 @@
-"""The frontend's ROUTER: frames ↔ messages, numbered per connection. A message that is none is counted and dropped; the socket lives on."""
+"""The frontend's ROUTER: frames ↔ messages, numbered per connection.
+
+A message that is none is counted and dropped; the socket lives on.
+"""
 
 import asyncio
 import logging
@@ -40,7 +43,9 @@ class MeshWire:
         self._pump = open_router(self._on_frames, on_gone)
 
     def send(self, worker: Worker, message: ToWorker) -> bool:
-        """Send the next message of a worker's session; False when there is no room or nobody there."""
+        """Send the next message of a worker's session; False when there is no room or nobody
+        there.
+        """
         sent = self._pump.send([worker.identity, *encode(message, worker.numbering.head())])
         if sent:
             worker.numbering.note_sent()
@@ -60,7 +65,8 @@ class MeshWire:
             numbers = numbers_of(frames[1])
         except ProtocolViolation as violation:
             self._complain(violation)
-            # One request's output that is none must not cost the others of its step theirs, nor a gap in the numbers the worker.
+            # One request's output that is none must not cost the others of its step theirs, nor a
+            # gap in the numbers the worker.
             step = step_in(frames[1:])
             if step is not None:
                 self._on_message(frames[0], step, numbers_of(frames[1]))

@@ -1,6 +1,8 @@
-"""Model files by content hash: taken from the local cache, or fetched from the worker that advertises them.
+"""Model files by content hash: taken from the local cache, or fetched from the worker that
+advertises them.
 
-No shared disk is needed, and a file is never trusted by its name: what does not hash to what the card says is refused.
+No shared disk is needed, and a file is never trusted by its name: what does not hash to what the
+card says is refused.
 """
 
 import asyncio
@@ -23,7 +25,10 @@ FETCH_S_MAX = 60.0
 
 
 class CannotServe(Exception):
-    """A worker's model cannot be served here. The worker is told why in these words; clients never see them."""
+    """A worker's model cannot be served here.
+
+    The worker is told why in these words; clients never see them.
+    """
 
 
 class FileCache:
@@ -38,7 +43,9 @@ class FileCache:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StartError(f"cannot keep model files in {self._directory}: {error.strerror}") from None
+            raise StartError(
+                f"cannot keep model files in {self._directory}: {error.strerror}"
+            ) from None
 
     def path(self, file: CardFile) -> Path | None:
         """Where the file lies; None when it must be fetched."""
@@ -65,7 +72,8 @@ class FileCache:
     def _make_room(self, size_bytes: int) -> None:
         files: list[tuple[float, int, Path]] = []
         for path in self._directory.iterdir():
-            with suppress(FileNotFoundError):  # another frontend that shares the cache made room too
+            # another frontend that shares the cache made room too
+            with suppress(FileNotFoundError):
                 files.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in files) + size_bytes
         for _, size, path in sorted(files):
@@ -88,8 +96,12 @@ class FileFetch:
         if self._done.done():
             return
         expected = (len(self._received), self._file.size_bytes)
-        if (chunk.offset_bytes, chunk.size_bytes) != expected or len(self._received) + len(chunk.data) > self._file.size_bytes:
-            self._done.set_exception(CannotServe(f"the worker does not send the {self._file.name} that it advertised"))
+        if (chunk.offset_bytes, chunk.size_bytes) != expected or len(self._received) + len(
+            chunk.data
+        ) > self._file.size_bytes:
+            self._done.set_exception(
+                CannotServe(f"the worker does not send the {self._file.name} that it advertised")
+            )
             return
         self._received += chunk.data
         if len(self._received) == self._file.size_bytes:
@@ -108,10 +120,14 @@ class FileFetch:
             raise CannotServe(f"{self._file.name} did not arrive in {FETCH_S_MAX:.0f} s") from None
 
 
-async def collect_files(files: list[CardFile], cache: FileCache, request: Callable[[CardFile], FileFetch]) -> dict[str, Path]:
+async def collect_files(
+    files: list[CardFile], cache: FileCache, request: Callable[[CardFile], FileFetch]
+) -> dict[str, Path]:
     """Name → path of every file of a card, fetching what the cache lacks one after the other."""
     paths: dict[str, Path] = {}
     for file in files:
         path = cache.path(file)
-        paths[file.name] = path or await asyncio.to_thread(cache.store, file, await request(file).content())
+        paths[file.name] = path or await asyncio.to_thread(
+            cache.store, file, await request(file).content()
+        )
     return paths

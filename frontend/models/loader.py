@@ -1,4 +1,7 @@
-"""A model as the frontend serves it: its card, its template, its tokenizer. Made from files, shared by every worker of the model."""
+"""A model as the frontend serves it: its card, its template, its tokenizer.
+
+Made from files, shared by every worker of the model.
+"""
 
 import asyncio
 import logging
@@ -49,7 +52,14 @@ class ServedModel:
         self._template = templates.get("default")
         self._tools_template = templates.get("tool_use", self._template)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], /, *, tools: Sequence[Mapping[str, Any]] | None, **options: Any) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        /,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None,
+        **options: Any,
+    ) -> str:
         """The chat template's text; options as `ChatTemplate.render`.
 
         Raises:
@@ -57,7 +67,10 @@ class ServedModel:
         """
         template = self._tools_template if tools else self._template
         if template is None:
-            raise InvalidRequest(f"The model {self.card.name!r} has no chat template; use /v1/completions.", param="model")
+            raise InvalidRequest(
+                f"The model {self.card.name!r} has no chat template; use /v1/completions.",
+                param="model",
+            )
         return template.render(messages, tools=tools, **options)
 
     async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
@@ -82,7 +95,9 @@ class ServedModel:
 
     def choice_text(self, rules: OutputRules) -> ChoiceText:
         """What turns one choice's tokens into text."""
-        return ChoiceText(self.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules)
+        return ChoiceText(
+            self.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules
+        )
 
 
 class ModelLoader:
@@ -93,7 +108,9 @@ class ModelLoader:
     """
 
     MODELS_KEPT_MAX = 32
-    """A tokenizer with 150k tokens takes about 100 MB; a frontend that serves more models than this loads some again."""
+    """A tokenizer with 150k tokens takes about 100 MB; a frontend that serves more models than this
+    loads some again.
+    """
 
     def __init__(
         self,
@@ -112,12 +129,15 @@ class ModelLoader:
         self._models: dict[str, ServedModel] = {}
         self._of_one_model: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loading = asyncio.Lock()
-        """One tokenizer is loaded at a time: it takes seconds of a core and much memory on the way."""
+        """One tokenizer is loaded at a time: it takes seconds of a core and much memory on the
+        way.
+        """
 
     async def prepare(self, hello: Hello, request: Callable[[CardFile], FileFetch]) -> ServedModel:
         """The model of a worker that said Hello; its files come from the cache or from that worker.
 
-        Workers of one model that join together wait for the first of them; a slow worker of another model keeps nobody.
+        Workers of one model that join together wait for the first of them; a slow worker of another
+        model keeps nobody.
 
         Raises:
             CannotServe: a file could not be had or used.
@@ -143,7 +163,12 @@ class ModelLoader:
         try:
             files = read_model_files(paths, chat_template_file=card.chat_template_file)
             marks_in = " ".join([*files.chat_templates.values(), *files.special_tokens.values()])
-            tokenizer = Tokenizer.load(paths["tokenizer.json"], self._tokenizer_backend, cache=self._segments, templates=marks_in)
+            tokenizer = Tokenizer.load(
+                paths["tokenizer.json"],
+                self._tokenizer_backend,
+                cache=self._segments,
+                templates=marks_in,
+            )
             pairs = PairEncoder.load(paths["tokenizer.json"]) if card.cross_encoder else None
         except (TokenizerUnusable, ValueError) as error:
             raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
@@ -153,17 +178,31 @@ class ModelLoader:
                 templates[name] = template = ChatTemplate(source, files.special_tokens)
                 if template.habits.unprinted:
                     kinds = ", ".join(sorted(template.habits.unprinted))
-                    log.warning("%s: its chat template leaves out %s: requests with such messages will be refused", card.name, kinds)
+                    log.warning(
+                        (
+                            "%s: its chat template leaves out %s: requests with such messages "
+                            "will be refused"
+                        ),
+                        card.name,
+                        kinds,
+                    )
             except ValueError as error:
                 log.warning("%s: chat requests will be refused: %s", card.name, error)
-        log.info("loaded %s: tokenizer %s, %d chat templates", card.name, tokenizer.backend_name, len(templates))
+        log.info(
+            "loaded %s: tokenizer %s, %d chat templates",
+            card.name,
+            tokenizer.backend_name,
+            len(templates),
+        )
         return ServedModel(card, tokenizer, templates, pairs, files)
 
     def _load_tokenized_by_workers(self, card: ModelCard, paths: Mapping[str, Path]) -> ServedModel:
         if PIECES_FILE not in paths:
             raise CannotServe(f"the worker of {card.name!r} brings no {PIECES_FILE}")
         try:
-            tokenizer = WorkerTokenizer.load(card.name, paths[PIECES_FILE], partial(self._ask, card.digest), self._new_query_id)
+            tokenizer = WorkerTokenizer.load(
+                card.name, paths[PIECES_FILE], partial(self._ask, card.digest), self._new_query_id
+            )
         except TokenizerUnusable as error:
             raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
         log.info("loaded %s: its workers tokenize", card.name)

@@ -1,4 +1,6 @@
-"""Prometheus metrics of how requests end, of clients that leave or do not read, and of the frontend's own leaving."""
+"""Prometheus metrics of how requests end, of clients that leave or do not read, and of the
+frontend's own leaving.
+"""
 
 import asyncio
 from typing import Final
@@ -21,28 +23,52 @@ class AnswerMetrics:
             ["endpoint", "status", "error_type"],
             registry=registry,
         )
-        self.inflight = Gauge("dynamo_frontend_inflight_requests", "Requests being answered", registry=registry)
+        self.inflight = Gauge(
+            "dynamo_frontend_inflight_requests", "Requests being answered", registry=registry
+        )
         self._cancellations = Counter(
             "dynamo_frontend_model_cancellation_total",
-            "Requests whose client left before their end; model is empty if it had not been said yet, or is none of ours",
+            (
+                "Requests whose client left before their end; model is empty if it had not been "
+                "said yet, or is none of ours"
+            ),
             ["model", "endpoint", "request_type"],
             registry=registry,
         )
         self._model_rejections = Counter(
-            "dynamo_frontend_model_rejection_total", "Requests turned away, by model", ["model", "endpoint"], registry=registry
+            "dynamo_frontend_model_rejection_total",
+            "Requests turned away, by model",
+            ["model", "endpoint"],
+            registry=registry,
         )
         self._rejections = Counter(
-            "kvmesh_frontend_rejections_total", "Requests turned away, by the code of the error", ["endpoint", "reason"], registry=registry
+            "kvmesh_frontend_rejections_total",
+            "Requests turned away, by the code of the error",
+            ["endpoint", "reason"],
+            registry=registry,
         )
         self.slow_readers = Counter(
-            "kvmesh_frontend_slow_readers_total", "Connections cut off since the client did not read", registry=registry
+            "kvmesh_frontend_slow_readers_total",
+            "Connections cut off since the client did not read",
+            registry=registry,
         )
-        self.draining = Gauge("kvmesh_frontend_draining", "1 from the signal to stop on", registry=registry)
-        self._tasks = Gauge("kvmesh_frontend_tasks", "Tasks of the event loop, the scrape's own included", registry=registry)
+        self.draining = Gauge(
+            "kvmesh_frontend_draining", "1 from the signal to stop on", registry=registry
+        )
+        self._tasks = Gauge(
+            "kvmesh_frontend_tasks",
+            "Tasks of the event loop, the scrape's own included",
+            registry=registry,
+        )
 
     def count(self, endpoint: str, error: MeshError | None, *, model: str, streams: bool) -> None:
-        """A request ended. `model` is one of ours or empty: a label must not take what clients make up."""
-        self.requests.labels(endpoint, "error" if error else "success", error.code if error else "").inc()
+        """A request ended.
+
+        `model` is one of ours or empty: a label must not take what clients make up.
+        """
+        self.requests.labels(
+            endpoint, "error" if error else "success", error.code if error else ""
+        ).inc()
         if isinstance(error, ClientGone):
             self._cancellations.labels(model, endpoint, "stream" if streams else "unary").inc()
         elif isinstance(error, REJECTIONS):

@@ -1,4 +1,7 @@
-"""Prometheus metrics of a frontend. Names that the reference product has too keep its names, so that dashboards carry over."""
+"""Prometheus metrics of a frontend.
+
+Names that the reference product has too keep its names, so that dashboards carry over.
+"""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
@@ -15,10 +18,21 @@ class FrontendMetrics:
         self.router = RouterMetrics(self._registry)
         self.losses = LossMetrics(self._registry)
         self.answers = AnswerMetrics(self._registry)
-        self.queued_requests = Gauge("dynamo_frontend_queued_requests", "Requests waiting for a worker with room", registry=self._registry)
-        self.workers = Gauge("kvmesh_frontend_workers", "Workers connected and ready", ["model"], registry=self._registry)
+        self.queued_requests = Gauge(
+            "dynamo_frontend_queued_requests",
+            "Requests waiting for a worker with room",
+            registry=self._registry,
+        )
+        self.workers = Gauge(
+            "kvmesh_frontend_workers",
+            "Workers connected and ready",
+            ["model"],
+            registry=self._registry,
+        )
         self.malformed_messages = Counter(
-            "kvmesh_frontend_malformed_messages_total", "Mesh messages refused because they are none", registry=self._registry
+            "kvmesh_frontend_malformed_messages_total",
+            "Mesh messages refused because they are none",
+            registry=self._registry,
         )
 
     def exposition(self) -> bytes:

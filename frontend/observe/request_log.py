@@ -1,4 +1,6 @@
-"""One line for each request when it has ended: what it was, where it ran, what it took and how it ended."""
+"""One line for each request when it has ended: what it was, where it ran, what it took and how it
+ended.
+"""
 
 import logging
 from typing import Final
@@ -13,7 +15,9 @@ _WORKERS_MAX: Final = 4
 
 
 def make_logging_lean() -> None:
-    """Leave out of every record what no format of ours shows, which is half of what a line costs (Logging HOWTO, "Optimization")."""
+    """Leave out of every record what no format of ours shows, which is half of what a line costs
+    (Logging HOWTO, "Optimization").
+    """
     for wish in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
         setattr(logging, wish, False)  # the last one is there since Python 3.12
 
@@ -39,14 +43,21 @@ def log_request(
     if not log.isEnabledFor(logging.INFO):
         return
     choices = () if generation is None else generation.choices
-    outcome = error.code if error else ",".join({choice.finish_reason or "unfinished": None for choice in choices}) or "ok"
+    outcome = (
+        error.code
+        if error
+        else ",".join({choice.finish_reason or "unfinished": None for choice in choices}) or "ok"
+    )
     took_s = ended_at - began_at
     if not choices:
         log.info("%s %s model=%s took=%.3f %s", request_id, path, model or "-", took_s, outcome)
         return
     first = choices[0].stream
     log.info(
-        "%s %s model=%s worker=%s prompt=%d cached=%d completion=%d moves=%d queued=%.3f first=%.3f took=%.3f %s",
+        (
+            "%s %s model=%s worker=%s prompt=%d cached=%d completion=%d moves=%d queued=%.3f "
+            "first=%.3f took=%.3f %s"
+        ),
         request_id,
         path,
         model or "-",

@@ -1,4 +1,7 @@
-"""Prometheus metrics of the router. What others count anyway is read when Prometheus asks, so it costs requests nothing."""
+"""Prometheus metrics of the router.
+
+What others count anyway is read when Prometheus asks, so it costs requests nothing.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,23 +26,49 @@ class RouterMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self.decisions = Counter("kvmesh_router_decisions_total", "Requests placed on a rank", ["mode"], registry=registry)
+        self.decisions = Counter(
+            "kvmesh_router_decisions_total",
+            "Requests placed on a rank",
+            ["mode"],
+            registry=registry,
+        )
         self.decision_seconds = Histogram(
-            "kvmesh_router_decision_seconds", "Time to choose a rank, hashing included", buckets=_DECISION_S, registry=registry
+            "kvmesh_router_decision_seconds",
+            "Time to choose a rank, hashing included",
+            buckets=_DECISION_S,
+            registry=registry,
         )
         self.queue_seconds = Histogram(
-            "kvmesh_router_queue_seconds", "Time that a placed request waited for a rank with room", buckets=_QUEUE_S, registry=registry
+            "kvmesh_router_queue_seconds",
+            "Time that a placed request waited for a rank with room",
+            buckets=_QUEUE_S,
+            registry=registry,
         )
-        self.prompt_tokens = Counter("kvmesh_router_prompt_tokens_total", "Prompt tokens of requests that ended", registry=registry)
+        self.prompt_tokens = Counter(
+            "kvmesh_router_prompt_tokens_total",
+            "Prompt tokens of requests that ended",
+            registry=registry,
+        )
         self.predicted_cached_tokens = Counter(
-            "kvmesh_router_predicted_cached_tokens_total", "Of these, expected in the chosen rank's cache", registry=registry
+            "kvmesh_router_predicted_cached_tokens_total",
+            "Of these, expected in the chosen rank's cache",
+            registry=registry,
         )
         self.best_cached_tokens = Counter(
-            "kvmesh_router_best_cached_tokens_total", "Of these, held by the rank that held most of them", registry=registry
+            "kvmesh_router_best_cached_tokens_total",
+            "Of these, held by the rank that held most of them",
+            registry=registry,
         )
-        self.cached_tokens = Counter("kvmesh_router_cached_tokens_total", "Of these, found there by the engine", registry=registry)
+        self.cached_tokens = Counter(
+            "kvmesh_router_cached_tokens_total",
+            "Of these, found there by the engine",
+            registry=registry,
+        )
         self.event_lag_seconds = Histogram(
-            "kvmesh_kv_event_lag_seconds", "From the engine's publishing of KV events to their use here", buckets=_LAG_S, registry=registry
+            "kvmesh_kv_event_lag_seconds",
+            "From the engine's publishing of KV events to their use here",
+            buckets=_LAG_S,
+            registry=registry,
         )
 
     def count_finished(self, finished: Finished, placement: Placement[Any]) -> None:

@@ -12,7 +12,12 @@ def tokenizer_readings(cache: SegmentCache) -> Iterator[Reading]:
         ("hits", "Texts of which a part had been tokenized before", "counter", cache.hits),
         ("misses", "Texts of which nothing had been", "counter", cache.misses),
         ("cached_tokens", "Tokens of these texts that were found", "counter", cache.cached_tokens),
-        ("uncached_tokens", "Tokens of these texts that were not", "counter", cache.uncached_tokens),
+        (
+            "uncached_tokens",
+            "Tokens of these texts that were not",
+            "counter",
+            cache.uncached_tokens,
+        ),
         ("bytes", "Memory that tokenized text takes", "gauge", cache.bytes_held),
         ("bytes_max", "Bound on that", "gauge", cache.bytes_max),
     ):

@@ -1,4 +1,6 @@
-"""Requests that no worker has room for wait here, by priority and then in order, as many as memory allows."""
+"""Requests that no worker has room for wait here, by priority and then in order, as many as memory
+allows.
+"""
 
 import asyncio
 from bisect import bisect_left, insort
@@ -15,8 +17,11 @@ from protocol.errors import Overloaded
 T = TypeVar("T")
 
 PLACED_PER_TURN: Final = 64
-"""Requests placed in one turn of the loop. A worker that joins while thousands wait would otherwise stop everything else for as long as
-it takes to send them all, some 40 µs each."""
+"""Requests placed in one turn of the loop.
+
+A worker that joins while thousands wait would otherwise stop everything else for as long as it
+takes to send them all, some 40 µs each.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,19 @@ class Shedding:
 
 
 class _Turn(Generic[T]):
-    """One waiter's place: who is being served already, then higher priorities, then who came first."""
+    """One waiter's place: who is being served already, then higher priorities, then who came
+    first.
+    """
 
     __slots__ = ("attempt", "lane", "placed", "rank", "size_bytes")
 
-    def __init__(self, attempt: Callable[[], T | None], rank: tuple[bool, int, int], lane: Hashable, size_bytes: int) -> None:
+    def __init__(
+        self,
+        attempt: Callable[[], T | None],
+        rank: tuple[bool, int, int],
+        lane: Hashable,
+        size_bytes: int,
+    ) -> None:
         self.attempt = attempt
         self.rank = rank
         self.lane = lane
@@ -51,9 +64,11 @@ class _Turn(Generic[T]):
 class AdmissionQueue:
     """One per model: room for one model is of no use to a request for another.
 
-    Whoever waits is in a lane: None for those that any rank will do for, and one for each set of ranks that others insist on. Of each lane
-    only the first one tries, whenever there may be room, in the order of their turns; nobody passes a first one of the lane None, and those
-    who insist are passed by everybody who fits elsewhere. So a try costs as much as there are lanes, however many wait.
+    Whoever waits is in a lane: None for those that any rank will do for, and one for each set of
+    ranks that others insist on. Of each lane only the first one tries, whenever there may be room,
+    in the order of their turns; nobody passes a first one of the lane None, and those who insist
+    are passed by everybody who fits elsewhere. So a try costs as much as there are lanes, however
+    many wait.
 
     Args:
         memory: what all waiting requests of a frontend may take together.
@@ -75,7 +90,9 @@ class AdmissionQueue:
 
     @property
     def sheds(self) -> bool:
-        """Whether load is shed: then what cannot run at once is to wait here, where it is counted."""
+        """Whether load is shed: then what cannot run at once is to wait here, where it is
+        counted.
+        """
         return self._shedding is not None
 
     def turn_away(self, priority: int = 0) -> None:
@@ -110,19 +127,24 @@ class AdmissionQueue:
         admitted: bool = False,
         size_bytes: int = 0,
     ) -> T:
-        """Return what `attempt` gives, trying at once if nobody comes before it and otherwise whenever it is its turn.
+        """Return what `attempt` gives, trying at once if nobody comes before it and otherwise
+        whenever it is its turn.
 
         Args:
             undo: gives back what `attempt` gave when nobody waits for it any more.
-            admitted: it is being served already and comes before all who are not; it is refused by nothing but its deadline.
+            admitted: it is being served already and comes before all who are not; it is refused by
+            nothing but its deadline.
             size_bytes: what it takes while it waits.
         Raises:
-            Overloaded: the queue is full, one of a higher priority needed the place, or load is shed and there was no room in time.
+            Overloaded: the queue is full, one of a higher priority needed the place, or load is
+            shed and there was no room in time.
             Whatever `attempt` raises: then there is nothing to wait for.
         """
         self._arrivals += 1
         # What runs bounds those that were admitted.
-        turn = _Turn(attempt, (not admitted, -priority, self._arrivals), lane, 0 if admitted else size_bytes)
+        turn = _Turn(
+            attempt, (not admitted, -priority, self._arrivals), lane, 0 if admitted else size_bytes
+        )
         called = self._pumping is not None  # there may be room, which is for those who wait
         if not (called or self._comes_behind(turn, lane) or self._comes_behind(turn, None)):
             result = attempt()
@@ -130,14 +152,22 @@ class AdmissionQueue:
                 return result
         if not admitted:
             for last in self._whom_to_displace(size_bytes, priority):
-                last.placed.set_exception(self._overloaded("One of a higher priority took the place of this request."))
+                last.placed.set_exception(
+                    self._overloaded("One of a higher priority took the place of this request.")
+                )
                 self._leave(last)
         self._enter(turn)
         try:
-            async with asyncio.timeout(None if self._shedding is None else self._shedding.wait_s_max):
+            async with asyncio.timeout(
+                None if self._shedding is None else self._shedding.wait_s_max
+            ):
                 return await turn.placed
         except BaseException as error:
-            if turn.placed.done() and not turn.placed.cancelled() and turn.placed.exception() is None:
+            if (
+                turn.placed.done()
+                and not turn.placed.cancelled()
+                and turn.placed.exception() is None
+            ):
                 undo(turn.placed.result())  # it was placed and left in the same turn of the loop
             if isinstance(error, TimeoutError):
                 raise self._overloaded("All workers stayed busy.") from None
@@ -176,7 +206,8 @@ class AdmissionQueue:
         try:
             result = turn.attempt()
         except Exception as error:  # noqa: BLE001 - it is told to whoever waits
-            turn.placed.set_exception(error.with_traceback(None))  # which leads to this frame, and so to the turn: garbage for a cycle
+            # which leads to this frame, and so to the turn: garbage for a cycle
+            turn.placed.set_exception(error.with_traceback(None))
             return True
         if result is not None:
             turn.placed.set_result(result)
@@ -203,7 +234,8 @@ class AdmissionQueue:
             del self._lanes[turn.lane]
 
     def _whom_to_displace(self, size_bytes: int, priority: int) -> list[_Turn[Any]]:
-        """Who must give their places to a newcomer: nobody while there is room, then the last of those with the lowest priorities.
+        """Who must give their places to a newcomer: nobody while there is room, then the last of
+        those with the lowest priorities.
 
         Raises:
             Overloaded: there would be no room without all whose priority is lower either.
@@ -232,12 +264,19 @@ class AdmissionQueue:
         """
         if not self._memory.has_room(size_bytes, freed_bytes):
             return "The memory for waiting requests is full."
-        if takes_a_place and self._shedding is not None and self._waiting >= self._shedding.patience.waiting_max(self._now()):
+        if (
+            takes_a_place
+            and self._shedding is not None
+            and self._waiting >= self._shedding.patience.waiting_max(self._now())
+        ):
             return "All workers are busy and the queue is full."
         return ""
 
     def _overloaded(self, what: str) -> Overloaded:
-        return Overloaded(f"{what} Please retry later.", retry_after_s=self._departures.seconds_for(self._waiting + 1, self._now()))
+        return Overloaded(
+            f"{what} Please retry later.",
+            retry_after_s=self._departures.seconds_for(self._waiting + 1, self._now()),
+        )
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -5,7 +5,9 @@ from math import ceil
 from typing import Final
 
 ENDS: Final = 64
-"""Over which the rate is taken: enough that one batch that ends at once does not look like the rule."""
+"""Over which the rate is taken: enough that one batch that ends at once does not look like the
+rule.
+"""
 
 RETRY_S_MIN: Final = 1
 """`Retry-After` is in whole seconds; also said while nothing is known."""
@@ -25,7 +27,9 @@ class Departures:
         self._ended_at.append(now)
 
     def seconds_for(self, requests: int, now: float) -> int:
-        """Whole seconds after which so many requests will have left, if they leave as fast as the latest did and as slowly as since."""
+        """Whole seconds after which so many requests will have left, if they leave as fast as the
+        latest did and as slowly as since.
+        """
         if not self._ended_at:
             return RETRY_S_MIN
         seconds = requests * (now - self._ended_at[0]) / len(self._ended_at)

@@ -1,15 +1,21 @@
-"""When a request is held back here although a rank would take it. Pure.
+"""When a request is held back here although a rank would take it.
 
-An engine never runs slower for having more to choose from: its prefill batches are full, and its own queue is in the order of priorities.
-So a request is held only for a choice that is still open, between several ranks, and only while each of them has enough to be busy with
-until that choice is made. Where load is shed, a request is sent only where it would run at once: what waits here is counted, and refused.
+Pure.
+
+An engine never runs slower for having more to choose from: its prefill batches are full, and its
+own queue is in the order of priorities. So a request is held only for a choice that is still open,
+between several ranks, and only while each of them has enough to be busy with until that choice is
+made. Where load is shed, a request is sent only where it would run at once: what waits here is
+counted, and refused.
 """
 
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
 SHED_STEPS_AHEAD: Final = 2
-"""Prefill steps' worth of prompts from which on every rank counts as busy where load is shed: more is latency for who has been admitted."""
+"""Prefill steps' worth of prompts from which on every rank counts as busy where load is shed: more
+is latency for who has been admitted.
+"""
 
 
 class RankRoom(Protocol):
@@ -48,17 +54,26 @@ class RankRoom(Protocol):
 RankT = TypeVar("RankT", bound=RankRoom)
 
 
-def open_ranks(ranks: Sequence[RankT], prompt_tokens: int, *, choices: int, sheds: bool) -> Sequence[RankT]:
+def open_ranks(
+    ranks: Sequence[RankT], prompt_tokens: int, *, choices: int, sheds: bool
+) -> Sequence[RankT]:
     """Those of `ranks` that a request may be sent to now; none if it should wait here.
 
     Args:
-        choices: how many ranks the request could go to at all, those included that have no room now.
+        choices: how many ranks the request could go to at all, those included that have no room
+        now.
     """
     ranks = [rank for rank in ranks if rank.takes_one_more]
     if choices == 1 and not sheds and all(rank.orders_by_priority for rank in ranks):
         return ranks
     free = [rank for rank in ranks if rank.runs_at_once(prompt_tokens)]
     if sheds:
-        return free if any(rank.prefill_tokens < SHED_STEPS_AHEAD * rank.prefill_step_tokens for rank in free) else []
+        return (
+            free
+            if any(
+                rank.prefill_tokens < SHED_STEPS_AHEAD * rank.prefill_step_tokens for rank in free
+            )
+            else []
+        )
     hungry = [rank for rank in ranks if rank.hungry]
     return (free or hungry) if hungry else []

@@ -1,29 +1,40 @@
-"""How many may wait, so that waiting costs little and a flood does not drown those who are served. Pure.
+"""How many may wait, so that waiting costs little and a flood does not drown those who are served.
 
-For those who promise latencies (--shed-load): in a queue as long as memory allows everybody waits, and who is answered is answered late.
-How long a request
-will wait follows from Little's law: N requests that take D seconds each leave N / D a second. As long as arrivals are what the fleet can
-nearly bear, a surge may wait for a share of D. When they come much faster than requests leave, nobody waits: whoever comes when a place
-is free takes it, which in a flood is at once, and everybody else is refused at once. So whoever is served is served as fast as ever.
+Pure.
 
-Source: the aim is that of CoDel (RFC 8289), a bound on sojourn time instead of length, with room for bursts; refusing at the door is what
-HTTP can do better than a router, since the client learns it at once.
+For those who promise latencies (--shed-load): in a queue as long as memory allows everybody waits,
+and who is answered is answered late. How long a request will wait follows from Little's law: N
+requests that take D seconds each leave N / D a second. As long as arrivals are what the fleet can
+nearly bear, a surge may wait for a share of D. When they come much faster than requests leave,
+nobody waits: whoever comes when a place is free takes it, which in a flood is at once, and
+everybody else is refused at once. So whoever is served is served as fast as ever.
+
+Source: the aim is that of CoDel (RFC 8289), a bound on sojourn time instead of length, with room
+for bursts; refusing at the door is what HTTP can do better than a router, since the client learns
+it at once.
 """
 
 from collections import deque
 from typing import Final
 
 _WEIGHT: Final = 1 / 32
-"""Of the latest request in the average: a change of traffic is followed within some dozens of requests."""
+"""Of the latest request in the average: a change of traffic is followed within some dozens of
+requests.
+"""
 
 _KNOWN_AFTER: Final = 8
 """Requests before the average is believed."""
 
 FLOOD_RATIO: Final = 2.5
-"""Arrivals to departures from which it is a flood. Steady traffic at the limit looks like one in fewer than one of ten thousand windows."""
+"""Arrivals to departures from which it is a flood.
+
+Steady traffic at the limit looks like one in fewer than one of ten thousand windows.
+"""
 
 ARRIVALS: Final = 16
-"""Over which their rate is taken: a tenfold flood is known for one in the time that the fleet serves two requests."""
+"""Over which their rate is taken: a tenfold flood is known for one in the time that the fleet
+serves two requests.
+"""
 
 WAITING_MIN: Final = 8
 """May wait while nothing is known."""
@@ -33,7 +44,8 @@ class Patience:
     """How long a model's requests usually take, how many of them run, and how fast they come.
 
     Args:
-        share: of a request's duration, which a surge may wait for. A flood is over when it has been none for as long.
+        share: of a request's duration, which a surge may wait for. A flood is over when it has been
+        none for as long.
     """
 
     def __init__(self, share: float) -> None:

@@ -12,7 +12,10 @@ BLOCK_TOKENS: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Of the cost function, in blocks of 64 tokens: see `kv_aware`. The defaults are those of bench/routing."""
+    """Of the cost function, in blocks of 64 tokens: see `kv_aware`.
+
+    The defaults are those of bench/routing.
+    """
 
     prefill: float = 12.0
     """Of a block of this prompt that is not cached."""
@@ -27,11 +30,15 @@ class Weights:
     disk: float = 0.25
     temperature: float = 0.0
     tie: float = 192.0
-    """Ranks that cost at most so many blocks more than the cheapest, and hold as much of the prompt, are taken in turn."""
+    """Ranks that cost at most so many blocks more than the cheapest, and hold as much of the
+    prompt, are taken in turn.
+    """
 
 
 class Route:
-    """One prompt's wishes. The choices of a request share it.
+    """One prompt's wishes.
+
+    The choices of a request share it.
 
     Args:
         prompt: packed u32 token ids.
@@ -40,7 +47,8 @@ class Route:
         weights: instead of the frontend's own.
         cacheable: whether a rank that computes it keeps something that others could use.
     Attributes:
-        beside: worker id and data-parallel rank where another choice of the same prompt went, if the prompt is worth sharing.
+        beside: worker id and data-parallel rank where another choice of the same prompt went, if
+        the prompt is worth sharing.
     """
 
     __slots__ = (
@@ -105,8 +113,12 @@ class Route:
             return []
         hashes = self._by_block_size.get(block_size_tokens)
         if hashes is None:
-            root = root_hash(block_size_tokens, lora_name=self.lora_name, cache_salt=self._cache_salt)
-            hashes = self._by_block_size[block_size_tokens] = chain_hashes(self._prompt, block_size_tokens, root)
+            root = root_hash(
+                block_size_tokens, lora_name=self.lora_name, cache_salt=self._cache_salt
+            )
+            hashes = self._by_block_size[block_size_tokens] = chain_hashes(
+                self._prompt, block_size_tokens, root
+            )
         return hashes
 
 

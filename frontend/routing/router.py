@@ -1,4 +1,7 @@
-"""Chooses a rank for each request: pins and sessions first, then the policy. Learns from its own decisions what events tell later."""
+"""Chooses a rank for each request: pins and sessions first, then the policy.
+
+Learns from its own decisions what events tell later.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +36,8 @@ RankT = TypeVar("RankT", bound=NamedRank)
 class Lifetimes:
     """Seconds that the router's own decisions count.
 
-    `predicted_s`: a routed prompt as cached where events will tell soon. `assumed_s`: the same where none will. `session_s`: a session's
-    affinity.
+    `predicted_s`: a routed prompt as cached where events will tell soon. `assumed_s`: the same
+    where none will. `session_s`: a session's affinity.
     """
 
     predicted_s: float
@@ -60,10 +63,16 @@ class Router:
         """
         if not route.pinned:
             return ranks
-        wanted = [rank for rank in ranks if route.worker_id in (None, rank.key[0]) and route.dp_rank in (None, rank.key[1])]
+        wanted = [
+            rank
+            for rank in ranks
+            if route.worker_id in (None, rank.key[0]) and route.dp_rank in (None, rank.key[1])
+        ]
         if not wanted:
             asked = f"worker {route.worker_id!r}" if route.worker_id is not None else "worker"
-            asked += f" with data-parallel rank {route.dp_rank}" if route.dp_rank is not None else ""
+            asked += (
+                f" with data-parallel rank {route.dp_rank}" if route.dp_rank is not None else ""
+            )
             raise InvalidRequest(f"No {asked} serves this model.", param="nvext")
         return wanted
 

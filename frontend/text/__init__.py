@@ -1,1 +1,4 @@
-"""Text ↔ tokens: chat templates, tokenizing, incremental detokenizing and stop strings. No torch, no transformers."""
+"""Text ↔ tokens: chat templates, tokenizing, incremental detokenizing and stop strings.
+
+No torch, no transformers.
+"""

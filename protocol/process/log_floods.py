@@ -1,4 +1,6 @@
-"""Keeps what strangers can cause as often as they like from filling the log: one line of a kind a minute, with their number."""
+"""Keeps what strangers can cause as often as they like from filling the log: one line of a kind a
+minute, with their number.
+"""
 
 import logging
 import time
@@ -25,7 +27,9 @@ class Complaint:
         self._times = 0
 
     def due(self) -> int:
-        """How often it came since it was last said, with this time; 0 if it is not to be said yet."""
+        """How often it came since it was last said, with this time; 0 if it is not to be said
+        yet.
+        """
         self._times += 1
         now = self._clock()
         if now - self._said_at < self._every_s:
@@ -35,7 +39,9 @@ class Complaint:
 
 
 class OnceAMinute(logging.Filter):
-    """For a logger whose warnings are constant texts: lets the first of each pass, and then one a minute."""
+    """For a logger whose warnings are constant texts: lets the first of each pass, and then one a
+    minute.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

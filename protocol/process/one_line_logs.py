@@ -1,4 +1,6 @@
-"""Log lines that nobody forges: a message stays one line and moves no cursor, whatever names and reasons of others it quotes."""
+"""Log lines that nobody forges: a message stays one line and moves no cursor, whatever names and
+reasons of others it quotes.
+"""
 
 import logging
 import re

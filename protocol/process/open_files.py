@@ -9,7 +9,9 @@ LOW: Final = 4_096
 
 
 def raise_open_files() -> int:
-    """Raise the soft limit, often 1,024, to the hard one; returns what holds then, a very large number where there is no limit."""
+    """Raise the soft limit, often 1,024, to the hard one; returns what holds then, a very large
+    number where there is no limit.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems have a lower bound of their own
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -19,4 +21,11 @@ def raise_open_files() -> int:
 
 def too_few(open_files: int) -> str:
     """What is to be said of a low limit at start; empty if it is not."""
-    return "" if open_files >= LOW else f"; at most {open_files} open files, so fewer clients at once: raise the limit (ulimit -n)"
+    return (
+        ""
+        if open_files >= LOW
+        else (
+            f"; at most {open_files} open files, so fewer clients at once: raise the limit "
+            "(ulimit -n)"
+        )
+    )

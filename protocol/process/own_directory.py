@@ -1,4 +1,6 @@
-"""Directories for sockets that no other user of this host reaches: one of the user's, and one of each process in it."""
+"""Directories for sockets that no other user of this host reaches: one of the user's, and one of
+each process in it.
+"""
 
 import atexit
 import functools
@@ -12,7 +14,9 @@ from typing import Final
 from protocol.errors import StartError
 
 _TEMPORARY_CHARS_MAX: Final = 50
-"""A socket's path has at most 107 bytes; where the directory for temporary files is deeper than this, /tmp is taken."""
+"""A socket's path has at most 107 bytes; where the directory for temporary files is deeper than
+this, /tmp is taken.
+"""
 
 
 def _temporary() -> Path:
@@ -21,7 +25,10 @@ def _temporary() -> Path:
 
 
 OWN_DIRECTORY: Final = _temporary() / f"kvmesh-{os.getuid()}"
-"""Where frontends and workers of one user meet. Anybody can know its name, and make it first: hence `own_directory`."""
+"""Where frontends and workers of one user meet.
+
+Anybody can know its name, and make it first: hence `own_directory`.
+"""
 
 OWN_MESH: Final = f"ipc://{OWN_DIRECTORY}/mesh"
 """Where the mesh of one host is, unless somebody says otherwise."""
@@ -37,9 +44,14 @@ def own_directory() -> Path:
         OWN_DIRECTORY.mkdir(mode=0o700, exist_ok=True)
         found = OWN_DIRECTORY.lstat()
     except OSError as error:
-        raise StartError(f"cannot make the directory {OWN_DIRECTORY} for sockets: {error.strerror}") from None
+        raise StartError(
+            f"cannot make the directory {OWN_DIRECTORY} for sockets: {error.strerror}"
+        ) from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise StartError(f"{OWN_DIRECTORY} is for sockets of this user and must be a directory of theirs with mode 0700: remove it")
+        raise StartError(
+            f"{OWN_DIRECTORY} is for sockets of this user and must be a directory of theirs "
+            "with mode 0700: remove it"
+        )
     return OWN_DIRECTORY
 
 

@@ -1,7 +1,8 @@
 """Guard against other distributions that install packages under our plain names.
 
-`frontend`, `workers` and `protocol` exist on the package index; installing one of them over ours replaces files without a
-warning. Both processes look at start; a test asks the installer's records too, which takes longer.
+`frontend`, `workers` and `protocol` exist on the package index; installing one of them over ours
+replaces files without a warning. Both processes look at start; a test asks the installer's records
+too, which takes longer.
 """
 
 from importlib.metadata import packages_distributions
@@ -11,7 +12,9 @@ from pathlib import Path
 from protocol.errors import StartError
 
 VERSION = "0.1.0"
-"""That of pyproject.toml; a checkout that was never installed has no other place to read it from."""
+"""That of pyproject.toml; a checkout that was never installed has no other place to read it
+from.
+"""
 
 PACKAGES = ("protocol", "kv_events", "frontend", "workers")
 
@@ -25,13 +28,22 @@ def require_own_packages() -> None:
     home = Path(__file__).resolve().parents[2]
     for package in PACKAGES:
         spec = find_spec(package)
-        origin = Path(spec.origin).resolve().parents[1] if spec is not None and spec.origin is not None else None
+        origin = (
+            Path(spec.origin).resolve().parents[1]
+            if spec is not None and spec.origin is not None
+            else None
+        )
         if origin != home:
-            raise StartError(f"the package {package!r} does not belong to kvmesh here: another distribution took its name")
+            raise StartError(
+                f"the package {package!r} does not belong to kvmesh here: another "
+                "distribution took its name"
+            )
 
 
 def foreign_owners() -> list[str]:
-    """Complaints, one a line, about packages of ours that another distribution claims too; empty is right."""
+    """Complaints, one a line, about packages of ours that another distribution claims too; empty is
+    right.
+    """
     owners = packages_distributions()
     return [
         f"the package {package!r} also belongs to {', '.join(others)}: uninstall it"

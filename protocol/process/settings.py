@@ -1,11 +1,13 @@
-"""Settings declared once: a dataclass field is the flag, the environment variable, the YAML key, the help and the default.
+"""Settings declared once: a dataclass field is the flag, the environment variable, the YAML key,
+the help and the default.
 
     @dataclass(frozen=True, kw_only=True)
     class FrontendSettings:
         http_port: int = setting(8000, "HTTP port", env="KVMESH_HTTP_PORT")
 
-gives `--http-port`, `KVMESH_HTTP_PORT`, the YAML key `http-port` and a line of `--help`. Precedence: flag, environment,
-file, default. ConfigArgParse does the merging; this file only derives its arguments from the fields.
+gives `--http-port`, `KVMESH_HTTP_PORT`, the YAML key `http-port` and a line of `--help`.
+Precedence: flag, environment, file, default. ConfigArgParse does the merging; this file only
+derives its arguments from the fields.
 """
 
 import dataclasses
@@ -23,18 +25,32 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def setting(
-    default: Any, help_text: str, *, env: str, also_env: str | None = None, flag: str | None = None, choices: Sequence[str] | None = None
+    default: Any,
+    help_text: str,
+    *,
+    env: str,
+    also_env: str | None = None,
+    flag: str | None = None,
+    choices: Sequence[str] | None = None,
 ) -> Any:
     """A dataclass field that is also a command-line setting.
 
-    A tuple default means a repeatable flag; the choices of a Literal type need not be given again. `also_env` is read where `env` is
-    not set: the reference product's name of what has one of ours.
+    A tuple default means a repeatable flag; the choices of a Literal type need not be given again.
+    `also_env` is read where `env` is not set: the reference product's name of what has one of ours.
     """
-    metadata = {"help": help_text, "env": env, "also_env": also_env, "flag": flag, "choices": choices}
+    metadata = {
+        "help": help_text,
+        "env": env,
+        "also_env": also_env,
+        "flag": flag,
+        "choices": choices,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def parse_settings(cls: type[Settings], argv: Sequence[str], *, prog: str, config_flag: str = "--config") -> Settings:
+def parse_settings(
+    cls: type[Settings], argv: Sequence[str], *, prog: str, config_flag: str = "--config"
+) -> Settings:
     """Read the settings of `cls`; unknown arguments end the process with a usage message."""
     settings, rest = parse_known_settings(cls, argv, prog=prog, config_flag=config_flag)
     if rest:
@@ -46,7 +62,9 @@ def parse_known_settings(
     cls: type[Settings], argv: Sequence[str], *, prog: str, config_flag: str, add_help: bool = True
 ) -> tuple[Settings, list[str]]:
     """Read the settings of `cls` and return what they do not name, in order, for another parser."""
-    namespace, rest = _parser(cls, prog, config_flag, add_help=add_help).parse_known_args(list(argv))
+    namespace, rest = _parser(cls, prog, config_flag, add_help=add_help).parse_known_args(
+        list(argv)
+    )
     values = {field.name: _value(getattr(namespace, field.name), field) for field in _fields(cls)}
     return cls(**values), cast("list[str]", rest)
 
@@ -66,7 +84,12 @@ def _parser(cls: type[Any], prog: str, config_flag: str, *, add_help: bool = Tru
         config_arg_help_message="YAML file with these settings; keys are the flags without dashes in front",
         formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"kvmesh {VERSION}", help="print the version and exit")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"kvmesh {VERSION}",
+        help="print the version and exit",
+    )
     hints = get_type_hints(cls)
     for field in _fields(cls):
         flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")

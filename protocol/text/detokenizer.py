@@ -1,9 +1,12 @@
-"""Token ids → text while they are generated: one small object per stream, over tables that all streams of a model share.
+"""Token ids → text while they are generated: one small object per stream, over tables that all
+streams of a model share.
 
-The pieces of text that `feed` and `flush` return, put together, are what the tokenizer's one-shot `decode` of all the ids gives.
-Nothing is returned that later ids could still change: the bytes of an unfinished character wait for the rest of it.
+The pieces of text that `feed` and `flush` return, put together, are what the tokenizer's one-shot
+`decode` of all the ids gives. Nothing is returned that later ids could still change: the bytes of
+an unfinished character wait for the rest of it.
 
-Cost per token on a busy 2-core machine, 151k vocabulary, byte-level: 0.34 µs fed alone, 0.13 µs in bursts of sixteen, against
+Cost per token on a busy 2-core machine, 151k vocabulary, byte-level: 0.34 µs fed alone, 0.13 µs in
+bursts of sixteen, against
 1.9 µs of the library's DecodeStream.step and 5.6 µs of the window method in the same run.
 """
 
@@ -15,9 +18,11 @@ from protocol.text.pieces import PieceTable
 from protocol.text.window import WindowDetokenizer
 
 BYTE_RUN_MAX: Final = 64
-"""Byte-fallback tokens in a row that are held back before their complete characters are released (16 emoji).
-The reference reads such a run as a whole: one bad byte turns all of it into U+FFFD. Waiting for the end of every run would stall
-scripts that a model writes in byte tokens alone, so a run that goes bad only after this many bytes keeps what was released."""
+"""Byte-fallback tokens in a row that are held back before their complete characters are released
+(16 emoji). The reference reads such a run as a whole: one bad byte turns all of it into U+FFFD.
+Waiting for the end of every run would stall scripts that a model writes in byte tokens alone, so a
+run that goes bad only after this many bytes keeps what was released.
+"""
 
 _REPLACEMENT: Final = "\ufffd"
 
@@ -26,7 +31,10 @@ class Detokenizer(Protocol):
     """The text of one stream."""
 
     def feed(self, token_ids: Sequence[int]) -> str:
-        """The text that `token_ids`, shape [n], complete. Ids the vocabulary does not have are worth nothing."""
+        """The text that `token_ids`, shape [n], complete.
+
+        Ids the vocabulary does not have are worth nothing.
+        """
         ...
 
     def flush(self) -> str:
@@ -35,10 +43,12 @@ class Detokenizer(Protocol):
 
 
 class ByteLevelDetokenizer:
-    """Tokens are bytes: their UTF-8 reading, invalid sequences replaced as Unicode's "maximal subparts" rule says.
+    """Tokens are bytes: their UTF-8 reading, invalid sequences replaced as Unicode's "maximal
+    subparts" rule says.
 
     Args:
-        pieces: of each id, its text if its bytes are whole characters (nearly always), else its bytes, shape [ids].
+        pieces: of each id, its text if its bytes are whole characters (nearly always), else its
+        bytes, shape [ids].
     """
 
     __slots__ = ("_held", "_pieces")
@@ -69,14 +79,17 @@ class ByteLevelDetokenizer:
     def _feed_bytes(self, token_ids: Sequence[int]) -> str:
         pieces = self._pieces
         known = [pieces[id_] for id_ in token_ids if id_ < len(pieces)]
-        read = self._held + b"".join([piece.encode() if isinstance(piece, str) else piece for piece in known])
+        read = self._held + b"".join(
+            [piece.encode() if isinstance(piece, str) else piece for piece in known]
+        )
         text, used = utf_8_decode(read, "replace")
         self._held = read[used:]
         return text
 
 
 class SentencePieceTables:
-    """What the streams of one model share; one for streams that skip special tokens, one for those that keep them.
+    """What the streams of one model share; one for streams that skip special tokens, one for those
+    that keep them.
 
     Attributes:
         texts: text of each id, skipped ids being "", shape [ids].
@@ -86,7 +99,14 @@ class SentencePieceTables:
 
     __slots__ = ("byte_ids", "plain", "skipped", "strip_left", "texts")
 
-    def __init__(self, texts: Sequence[str], byte_ids: dict[int, int], skipped: frozenset[int], *, strip_left: bool) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        byte_ids: dict[int, int],
+        skipped: frozenset[int],
+        *,
+        strip_left: bool,
+    ) -> None:
         self.texts = texts
         self.byte_ids = {id_: byte for id_, byte in byte_ids.items() if id_ not in skipped}
         self.plain = frozenset(self.byte_ids).isdisjoint
@@ -95,7 +115,9 @@ class SentencePieceTables:
 
 
 class SentencePieceDetokenizer:
-    """Tokens are text, but for runs of byte tokens: a run is UTF-8 as a whole or U+FFFD for every byte of it."""
+    """Tokens are text, but for runs of byte tokens: a run is UTF-8 as a whole or U+FFFD for every
+    byte of it.
+    """
 
     __slots__ = ("_at_start", "_broken", "_run", "_tables")
 
@@ -112,7 +134,11 @@ class SentencePieceDetokenizer:
         else:
             texts = tables.texts
             try:
-                text = texts[token_ids[0]] if len(token_ids) == 1 else "".join([texts[id_] for id_ in token_ids])
+                text = (
+                    texts[token_ids[0]]
+                    if len(token_ids) == 1
+                    else "".join([texts[id_] for id_ in token_ids])
+                )
             except IndexError:
                 text = "".join([texts[id_] for id_ in token_ids if id_ < len(texts)])
         return self._strip(text) if self._at_start else text
@@ -148,7 +174,9 @@ class SentencePieceDetokenizer:
             return _REPLACEMENT * len(run)
 
     def _release_complete(self) -> str:
-        """The complete characters of an overlong run; a run that has gone bad is U+FFFD from here to its end."""
+        """The complete characters of an overlong run; a run that has gone bad is U+FFFD from here
+        to its end.
+        """
         run = bytes(self._run)
         text, used = _REPLACEMENT * len(run), len(run)
         if not self._broken:
@@ -173,7 +201,8 @@ class Detokenizing:
 
     Args:
         table: what the ids are worth.
-        decode: the library's `decode(ids, skip_special_tokens)`; used for a table of kind "window" only.
+        decode: the library's `decode(ids, skip_special_tokens)`; used for a table of kind "window"
+        only.
     """
 
     def __init__(self, table: PieceTable, decode: Callable[[list[int], bool], str]) -> None:
@@ -182,10 +211,14 @@ class Detokenizing:
         self._byte_ids = table.byte_ids
         special_ids = frozenset(table.special_ids)
         self._pieces = [_text_or_bytes(piece) for piece in table.split()]
-        self._unskipped = ["" if id_ in special_ids else piece for id_, piece in enumerate(self._pieces)]
+        self._unskipped = [
+            "" if id_ in special_ids else piece for id_, piece in enumerate(self._pieces)
+        ]
         if table.kind == "sentencepiece":
             both = {False: self._pieces, True: self._unskipped}
-            self._tables = {skip: _sentencepiece_tables(pieces, table) for skip, pieces in both.items()}
+            self._tables = {
+                skip: _sentencepiece_tables(pieces, table) for skip, pieces in both.items()
+            }
 
     def new(self, *, skip_special_tokens: bool) -> Detokenizer:
         """A detokenizer for one stream."""
@@ -204,7 +237,9 @@ class Detokenizing:
         return stream.feed(token_ids) + stream.flush()
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes of one token, special ones included, for OpenAI's `logprobs…bytes`; b"" for an unknown id."""
+        """The bytes of one token, special ones included, for OpenAI's `logprobs…bytes`; b"" for an
+        unknown id.
+        """
         if self._kind == "window":
             return self._decode([token_id], False).encode()  # noqa: FBT003 - the library's own argument order
         if token_id in self._byte_ids:

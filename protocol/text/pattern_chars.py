@@ -1,4 +1,6 @@
-"""What a place of a regular expression takes, as Python's `re` has it: one character, or an anchor between two of them."""
+"""What a place of a regular expression takes, as Python's `re` has it: one character, or an anchor
+between two of them.
+"""
 
 import re
 from collections.abc import Callable
@@ -20,7 +22,9 @@ class Chars(Struct, frozen=True):
     @property
     def is_literal(self) -> bool:
         """Whether it is one character and no other."""
-        return len(self.singles) == 1 and not (self.ranges or self.categories or self.negated or self.ignore_case)
+        return len(self.singles) == 1 and not (
+            self.ranges or self.categories or self.negated or self.ignore_case
+        )
 
     def has(self, char: str) -> bool:
         """Whether the character is one of them."""
@@ -31,7 +35,9 @@ class Chars(Struct, frozen=True):
         return (
             char in self.singles
             or any(low <= code <= high for low, high in self.ranges)
-            or any(_is_of(char, category, ascii_only=self.ascii_only) for category in self.categories)
+            or any(
+                _is_of(char, category, ascii_only=self.ascii_only) for category in self.categories
+            )
         )
 
 
@@ -55,13 +61,25 @@ def chars_of(kind: str, value: Any, flags: int) -> Chars:
                 pass  # NEGATE, which comes first
     negated = kind == "NOT_LITERAL" or str(items[0][0]) == "NEGATE"
     bound_to_ascii, ignore_case = bool(flags & re.ASCII), bool(flags & re.IGNORECASE)
-    return Chars("".join(sorted(set(singles))), tuple(ranges), tuple(categories), negated, bound_to_ascii, ignore_case)
+    return Chars(
+        "".join(sorted(set(singles))),
+        tuple(ranges),
+        tuple(categories),
+        negated,
+        bound_to_ascii,
+        ignore_case,
+    )
 
 
 def _cases(char: str) -> set[str]:
     """A character in each of its cases, as far as these are one character."""
     cases = {char, char.lower(), char.upper()}
-    return {case for each in tuple(cases) for case in (each, each.lower(), each.upper()) if len(case) == 1}
+    return {
+        case
+        for each in tuple(cases)
+        for case in (each, each.lower(), each.upper())
+        if len(case) == 1
+    }
 
 
 _CATEGORIES: Final[dict[str, Callable[[str], bool]]] = {
@@ -74,11 +92,23 @@ _CATEGORIES: Final[dict[str, Callable[[str], bool]]] = {
 def _is_of(char: str, category: str, *, ascii_only: bool) -> bool:
     r"""Whether it is of the parser's CATEGORY_DIGIT (`\d`), CATEGORY_NOT_DIGIT (`\D`) and so on."""
     name = category.removeprefix("CATEGORY_").removeprefix("NOT_")
-    return (_CATEGORIES[name](char) and (not ascii_only or char.isascii())) != category.startswith("CATEGORY_NOT_")
+    return (_CATEGORIES[name](char) and (not ascii_only or char.isascii())) != category.startswith(
+        "CATEGORY_NOT_"
+    )
 
 
-def anchor_holds(kind: str, before: str | None, after: str | None, *, is_last: bool, ascii_only: bool, multiline: bool) -> bool:
-    """Whether an anchor holds between two characters; `is_last`: behind the second the text ends."""
+def anchor_holds(
+    kind: str,
+    before: str | None,
+    after: str | None,
+    *,
+    is_last: bool,
+    ascii_only: bool,
+    multiline: bool,
+) -> bool:
+    """Whether an anchor holds between two characters; `is_last`: behind the second the text
+    ends.
+    """
     match kind:
         case "AT_BEGINNING_STRING":
             return before is None
@@ -89,5 +119,8 @@ def anchor_holds(kind: str, before: str | None, after: str | None, *, is_last: b
         case "AT_END":
             return after is None or (after == "\n" and (multiline or is_last))
         case _:
-            words = [char is not None and _is_of(char, "CATEGORY_WORD", ascii_only=ascii_only) for char in (before, after)]
+            words = [
+                char is not None and _is_of(char, "CATEGORY_WORD", ascii_only=ascii_only)
+                for char in (before, after)
+            ]
             return (words[0] != words[1]) == (kind == "AT_BOUNDARY")

@@ -1,4 +1,6 @@
-"""What each token id is worth in bytes: made once per model, by whoever has its tokenizer, for whoever makes text of ids."""
+"""What each token id is worth in bytes: made once per model, by whoever has its tokenizer, for
+whoever makes text of ids.
+"""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -57,17 +59,28 @@ def table_of(
 
 
 def _byte_of_char() -> dict[str, int]:
-    """GPT-2's printable stand-ins: bytes that print keep their own character, the others follow from U+0100."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    """GPT-2's printable stand-ins: bytes that print keep their own character, the others follow
+    from U+0100.
+    """
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     hidden = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(hidden)}
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + n): byte for n, byte in enumerate(hidden)
+    }
 
 
 _BYTE_OF_CHAR: Final = _byte_of_char()
 
 
 def byte_level_bytes(token: str) -> bytes:
-    """The bytes of a GPT-2 style token. One with any character outside the stand-ins (an added token, say) is text as it is written."""
+    """The bytes of a GPT-2 style token.
+
+    One with any character outside the stand-ins (an added token, say) is text as it is written.
+    """
     try:
         return bytes([_BYTE_OF_CHAR[char] for char in token])
     except KeyError:
@@ -76,7 +89,9 @@ def byte_level_bytes(token: str) -> bytes:
 
 def fallback_byte(token: str) -> int | None:
     """The byte that a token such as <0xE2> stands for."""
-    if len(token.encode()) != len("<0xFF>") or not (token.startswith("<0x") and token.endswith(">")):
+    if len(token.encode()) != len("<0xFF>") or not (
+        token.startswith("<0x") and token.endswith(">")
+    ):
         return None
     try:
         return int(token[3:5], 16)

@@ -1,7 +1,9 @@
-"""Regular expressions that end a text, matched as it comes at a cost per character that has a bound.
+"""Regular expressions that end a text, matched as it comes at a cost per character that has a
+bound.
 
-Python's own matcher backtracks: how long it takes is for whoever writes pattern and text to say. Here a pattern becomes Glushkov's
-automaton (Glushkov, 1961; Navarro & Raffinot, 1999, for its states as the bits of a number), which is at all places of the pattern at once.
+Python's own matcher backtracks: how long it takes is for whoever writes pattern and text to say.
+Here a pattern becomes Glushkov's automaton (Glushkov, 1961; Navarro & Raffinot, 1999, for its
+states as the bits of a number), which is at all places of the pattern at once.
 """
 
 import importlib
@@ -24,7 +26,9 @@ PATTERNS_BYTES_MAX: Final = 1_024
 """All patterns of a request. Python's parser takes up to 12 µs a byte."""
 
 STATES_MAX: Final = 1_024
-"""Characters and anchors of all patterns of a request, each as often as it is repeated: bits of the number that a step shifts."""
+"""Characters and anchors of all patterns of a request, each as often as it is repeated: bits of the
+number that a step shifts.
+"""
 
 JUMPS_MAX: Final = 64
 """Ways on that lead elsewhere than to the next state: a step looks at each, for 50 ns."""
@@ -44,7 +48,9 @@ AUTOMATA_KEPT: Final = 16
 _parser: Any = importlib.import_module("re._parser")
 """What takes patterns apart for `re`. It has no types and no public name since Python 3.11."""
 
-_TOO_LARGE: Final = "takes too many states, with the others of this request; use fewer repetitions and alternatives"
+_TOO_LARGE: Final = (
+    "takes too many states, with the others of this request; use fewer repetitions and alternatives"
+)
 
 _warnings_are_ours: Final = Lock()
 """What becomes of warnings is the same for all threads."""
@@ -68,9 +74,16 @@ class PatternWatch:
         self._before: str | None = None
 
     def feed(self, text: str) -> str | None:
-        """Take more text; the pattern that matches by its end, the first listed of those that do so first."""
+        """Take more text; the pattern that matches by its end, the first listed of those that do so
+        first.
+        """
         automaton, state, before = self._automaton, self._state, self._before
-        follow, fits, accepting, anchored = automaton.follow, automaton.fits, automaton.accepting, automaton.anchors
+        follow, fits, accepting, anchored = (
+            automaton.follow,
+            automaton.fits,
+            automaton.accepting,
+            automaton.anchors,
+        )
         matched = automaton.empty if text else 0
         for index, char in enumerate(text):
             if matched:
@@ -94,15 +107,21 @@ def pattern_automaton(patterns: tuple[str, ...]) -> "PatternAutomaton":
         InvalidRequest: naming the pattern and what is wrong with it.
     """
     if len(patterns) > STOPS_MAX:
-        raise InvalidRequest(f"at most {STOPS_MAX} patterns are supported, got {len(patterns)}", param="stop_regex")
+        raise InvalidRequest(
+            f"at most {STOPS_MAX} patterns are supported, got {len(patterns)}", param="stop_regex"
+        )
     if sum(map(_size_bytes, patterns)) > PATTERNS_BYTES_MAX:
-        raise InvalidRequest(f"all patterns together may have at most {PATTERNS_BYTES_MAX} bytes", param="stop_regex")
+        raise InvalidRequest(
+            f"all patterns together may have at most {PATTERNS_BYTES_MAX} bytes", param="stop_regex"
+        )
     automaton = PatternAutomaton()
     for pattern in patterns:
         try:
             automaton.add(pattern)
         except _RefusedError as error:
-            raise InvalidRequest(f"The pattern {pattern[:80]!r} {error}.", param="stop_regex") from None
+            raise InvalidRequest(
+                f"The pattern {pattern[:80]!r} {error}.", param="stop_regex"
+            ) from None
     return automaton
 
 
@@ -115,7 +134,9 @@ class _RefusedError(Exception):
 
 
 class _Fragment(Struct, frozen=True):
-    """A part of a pattern: the states that it may begin and end in, and whether it may be passed over."""
+    """A part of a pattern: the states that it may begin and end in, and whether it may be passed
+    over.
+    """
 
     first: int = 0
     last: int = 0
@@ -130,13 +151,15 @@ class _Fragment(Struct, frozen=True):
 
 
 class PatternAutomaton:
-    """States are bits; each stands for a character or an anchor of a pattern that has just been passed.
+    """States are bits; each stands for a character or an anchor of a pattern that has just been
+    passed.
 
     Attributes:
         first: states that a match may begin in.
         accepting: those that it may end in.
         anchors: those that are anchors, passed between two characters.
-        empty: an accepting state of a pattern that matches nothing at all, and so any text; 0 without one.
+        empty: an accepting state of a pattern that matches nothing at all, and so any text; 0
+        without one.
     """
 
     def __init__(self) -> None:
@@ -172,11 +195,17 @@ class PatternAutomaton:
             self._known[char] = known
         return known
 
-    def at_anchors(self, state: int, before: str | None, after: str | None, *, is_last: bool) -> int:
-        """The state with the anchors that hold between two characters (None: the text's end) and are next."""
+    def at_anchors(
+        self, state: int, before: str | None, after: str | None, *, is_last: bool
+    ) -> int:
+        """The state with the anchors that hold between two characters (None: the text's end) and
+        are next.
+        """
         holding = 0
         for (kind, ascii_only, multiline), states in self._anchored.items():
-            if anchor_holds(kind, before, after, is_last=is_last, ascii_only=ascii_only, multiline=multiline):
+            if anchor_holds(
+                kind, before, after, is_last=is_last, ascii_only=ascii_only, multiline=multiline
+            ):
                 holding |= states
         while more := self.follow(state) & holding & ~state:
             state |= more
@@ -196,7 +225,8 @@ class PatternAutomaton:
             raise _RefusedError(f"is longer than {PATTERN_BYTES_MAX} bytes")
         try:
             with _warnings_are_ours, warnings.catch_warnings():
-                warnings.simplefilter("error", FutureWarning)  # what the next Python will read otherwise
+                # what the next Python will read otherwise
+                warnings.simplefilter("error", FutureWarning)
                 parsed = _parser.parse(pattern)
             begun = self._states
             whole = self._sequence(parsed, parsed.state.flags)
@@ -243,7 +273,10 @@ class PatternAutomaton:
         raise _RefusedError("refers to other matches or looks around, which is not allowed here")
 
     def _repeat(self, least: int, most: int, inner: Any, flags: int) -> _Fragment:
-        """As many copies in a row as there may be, the last of endless ones leading to itself. It may end behind each but the first few."""
+        """As many copies in a row as there may be, the last of endless ones leading to itself.
+
+        It may end behind each but the first few.
+        """
         endless = most is _parser.MAXREPEAT
         first = last = before = 0
         optional = not least

@@ -1,8 +1,9 @@
 """Stop strings and patterns found in a stream of text, however the text is cut into chunks.
 
-Of several stops, the one that is complete first wins, for that is where a generation ends; of stops complete at the same
-character, the one listed first, as SGLang does (`Req._check_str_based_finish`, srt/managers/schedule_batch.py). SGLang
-looks once per step, so when one token completes two stops its answer is the first listed of both; ours is the earlier.
+Of several stops, the one that is complete first wins, for that is where a generation ends; of stops
+complete at the same character, the one listed first, as SGLang does (`Req._check_str_based_finish`,
+srt/managers/schedule_batch.py). SGLang looks once per step, so when one token completes two stops
+its answer is the first listed of both; ours is the earlier.
 """
 
 import re
@@ -19,23 +20,29 @@ STOPS_KEPT: Final = 16
 
 
 class StopMatcher:
-    """Looks for all stops at once (Shift-And: Baeza-Yates & Gonnet, 1992), and holds the text that may still turn into one.
+    """Looks for all stops at once (Shift-And: Baeza-Yates & Gonnet, 1992), and holds the text that
+    may still turn into one.
 
-    Held back is only the longest suffix that begins some stop. Cost: linear in the text; where nothing is held,
-    a search for the stops' first characters skips ahead at C speed. Callers without stops need no matcher.
+    Held back is only the longest suffix that begins some stop. Cost: linear in the text; where
+    nothing is held, a search for the stops' first characters skips ahead at C speed. Callers
+    without stops need no matcher.
 
     Args:
         stops: what ends the text; empty strings are ignored.
         include_stop: emit the stop itself too (SGLang's `no_stop_trim`).
-        patterns: regular expressions that end the text behind the chunk in which they match first. A stop of the same chunk is before them.
+        patterns: regular expressions that end the text behind the chunk in which they match first.
+        A stop of the same chunk is before them.
     Raises:
-        InvalidRequest: more than STOPS_MAX stops, one longer than STOP_CHARS_MAX, more than STOPS_CHARS_MAX together, or a pattern that
+        InvalidRequest: more than STOPS_MAX stops, one longer than STOP_CHARS_MAX, more than
+        STOPS_CHARS_MAX together, or a pattern that
             is refused.
     """
 
     __slots__ = ("_held", "_include_stop", "_matched", "_patterns", "_state", "_stops")
 
-    def __init__(self, stops: Sequence[str], include_stop: bool = False, patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self, stops: Sequence[str], include_stop: bool = False, patterns: Sequence[str] = ()
+    ) -> None:
         self._stops = _stops_of(tuple(stops))
         self._patterns = PatternWatch(pattern_automaton(tuple(patterns))) if patterns else None
         self._include_stop = include_stop
@@ -47,12 +54,17 @@ class StopMatcher:
         """Take more text.
 
         Returns:
-            The text that is safe to emit, and the stop or pattern that ended it or None. After a stop all text is dropped.
+            The text that is safe to emit, and the stop or pattern that ended it or None. After a
+            stop all text is dropped.
         """
         if self._matched is not None:
             return "", self._matched
         safe, self._matched = self._look_for_stops(text)
-        if self._matched is None and self._patterns is not None and (pattern := self._patterns.feed(text)) is not None:
+        if (
+            self._matched is None
+            and self._patterns is not None
+            and (pattern := self._patterns.feed(text)) is not None
+        ):
             safe, self._matched = safe + self.flush(), pattern
         return safe, self._matched
 
@@ -64,7 +76,12 @@ class StopMatcher:
 
     def _look_for_stops(self, text: str) -> tuple[str, str | None]:
         stops, state, position = self._stops, self._state, 0
-        find_first, begins, ends, fitting = stops.find_first, stops.begins, stops.ends, stops.places.get
+        find_first, begins, ends, fitting = (
+            stops.find_first,
+            stops.begins,
+            stops.ends,
+            stops.places.get,
+        )
         while position < len(text):
             if not state:
                 found = find_first(text, position)
@@ -75,7 +92,9 @@ class StopMatcher:
             position += 1
             if state & ends:
                 stop = stops.ended_by(state)
-                return self._emit(text[:position], held_chars=0 if self._include_stop else len(stop)), stop
+                return self._emit(
+                    text[:position], held_chars=0 if self._include_stop else len(stop)
+                ), stop
         if not state and not self._held:
             return text, None
         self._state = state
@@ -89,7 +108,9 @@ class StopMatcher:
 
 
 class _Stops:
-    """Stops behind each other, with a bit for each of their characters. In a matcher's state those are set up to which some stop has come.
+    """Stops behind each other, with a bit for each of their characters.
+
+    In a matcher's state those are set up to which some stop has come.
 
     Attributes:
         begins, ends: the bits of first and of last characters.
@@ -116,20 +137,36 @@ class _Stops:
 
     def ended_by(self, state: int) -> str:
         """The first listed stop that is complete."""
-        return next(stop for stop, begins_at, _ in self._spans if state >> begins_at + len(stop) - 1 & 1)
+        return next(
+            stop for stop, begins_at, _ in self._spans if state >> begins_at + len(stop) - 1 & 1
+        )
 
     def begun_chars(self, state: int) -> int:
         """How long the longest beginning of a stop is."""
-        return max(((state >> begins_at & span).bit_length() for _, begins_at, span in self._spans), default=0) if state else 0
+        return (
+            max(
+                ((state >> begins_at & span).bit_length() for _, begins_at, span in self._spans),
+                default=0,
+            )
+            if state
+            else 0
+        )
 
 
 @lru_cache(maxsize=STOPS_KEPT)
 def _stops_of(listed: tuple[str, ...]) -> _Stops:
     stops = [stop for stop in listed if stop]
     if len(stops) > STOPS_MAX:
-        raise InvalidRequest(f"at most {STOPS_MAX} stop sequences are supported, got {len(stops)}", param="stop")
+        raise InvalidRequest(
+            f"at most {STOPS_MAX} stop sequences are supported, got {len(stops)}", param="stop"
+        )
     if any(len(stop) > STOP_CHARS_MAX for stop in stops):
-        raise InvalidRequest(f"a stop sequence may have at most {STOP_CHARS_MAX} characters", param="stop")
+        raise InvalidRequest(
+            f"a stop sequence may have at most {STOP_CHARS_MAX} characters", param="stop"
+        )
     if sum(map(len, stops)) > STOPS_CHARS_MAX:
-        raise InvalidRequest(f"all stop sequences together may have at most {STOPS_CHARS_MAX} characters", param="stop")
+        raise InvalidRequest(
+            f"all stop sequences together may have at most {STOPS_CHARS_MAX} characters",
+            param="stop",
+        )
     return _Stops(stops)

@@ -1,7 +1,8 @@
 """One shared secret for the whole mesh, turned into the CURVE keys of both sides.
 
-CURVE wants a key pair per side and a list of allowed clients. A mesh is one trust domain, so both pairs are derived from
-one 32-byte secret that every frontend and worker reads from a file: there is one thing to distribute and to rotate.
+CURVE wants a key pair per side and a list of allowed clients. A mesh is one trust domain, so both
+pairs are derived from one 32-byte secret that every frontend and worker reads from a file: there is
+one thing to distribute and to rotate.
 """
 
 from hashlib import blake2b
@@ -22,8 +23,12 @@ class MeshKey:
     """The mesh secret, able to protect the sockets of either side."""
 
     def __init__(self, secret: bytes) -> None:
-        self._server_secret = z85.encode(blake2b(secret, digest_size=32, person=b"kvmesh-server").digest())
-        self._client_secret = z85.encode(blake2b(secret, digest_size=32, person=b"kvmesh-client").digest())
+        self._server_secret = z85.encode(
+            blake2b(secret, digest_size=32, person=b"kvmesh-server").digest()
+        )
+        self._client_secret = z85.encode(
+            blake2b(secret, digest_size=32, person=b"kvmesh-client").digest()
+        )
         self._server_public = zmq.curve_public(self._server_secret)
         self._client_public = zmq.curve_public(self._client_secret)
         self._authenticator: ThreadAuthenticator | None = None

@@ -1,7 +1,8 @@
 """Who has come to a bound socket and said nothing yet: few, and not for long.
 
-ZMQ takes every connection, and keeps one that never proves the key until its handshake's time is over. Each takes a descriptor, which HTTP
-needs too, and may send a frame (limits.FRAME_BYTES_MAX) before it is known. Who has sent a message has proven the key and is no newcomer.
+ZMQ takes every connection, and keeps one that never proves the key until its handshake's time is
+over. Each takes a descriptor, which HTTP needs too, and may send a frame (limits.FRAME_BYTES_MAX)
+before it is known. Who has sent a message has proven the key and is no newcomer.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ from protocol.process.log_floods import Complaint
 from protocol.transport.sockets import Socket, SocketPump
 
 NEWCOMERS_MAX: Final = 1_024
-"""A fleet whose frontend was restarted comes back within a quarter of a second; with a frame of 64 KiB each they hold 64 MiB at most."""
+"""A fleet whose frontend was restarted comes back within a quarter of a second; with a frame of 64
+KiB each they hold 64 MiB at most.
+"""
 
 _SHARE_OF_DESCRIPTORS: Final = 8
 """Newcomers take at most this part of the process's descriptors, if that is fewer."""
@@ -37,7 +40,8 @@ log = logging.getLogger(__name__)
 
 
 class Door:
-    """Closes connections of `socket`, a bound ROUTER: the first to come of too many newcomers, and who is one for too long.
+    """Closes connections of `socket`, a bound ROUTER: the first to come of too many newcomers, and
+    who is one for too long.
 
     Of a socket with a path in place of a port nothing is closed: only this user reaches it.
 
@@ -57,7 +61,11 @@ class Door:
         silent_s_max: float = SILENT_S_MAX,
     ) -> None:
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._newcomers_max = newcomers_max if descriptors < 0 else min(newcomers_max, descriptors // _SHARE_OF_DESCRIPTORS)
+        self._newcomers_max = (
+            newcomers_max
+            if descriptors < 0
+            else min(newcomers_max, descriptors // _SHARE_OF_DESCRIPTORS)
+        )
         self._silent_s_max = silent_s_max
         self._socket = socket
         endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
@@ -72,14 +80,16 @@ class Door:
         address = f"inproc://door-{id(self)}"
         socket.monitor(address, _FAILURES if self._port is None else _FAILURES | _COMINGS)
         events = context.socket(zmq.PAIR)
-        events.setsockopt(zmq.RCVHWM, 0)  # or ZMQ's thread waits for us; what waits here is bounded by what it can accept meanwhile
+        # or ZMQ's thread waits for us; what waits here is bounded by what it can accept meanwhile
+        events.setsockopt(zmq.RCVHWM, 0)
         events.connect(address)
         self._events = SocketPump(events, self._on_event)
 
     def receive(self, flags: int) -> list[bytes]:
         """The next message of the socket, as `recv_multipart`; its sender is no newcomer any more.
 
-        A first message may overtake the news of its sender's coming; the next beat is a quarter of a second behind it.
+        A first message may overtake the news of its sender's coming; the next beat is a quarter of
+        a second behind it.
         """
         if not self._newcomers:
             return self._socket.recv_multipart(flags)
@@ -111,14 +121,20 @@ class Door:
     def _shut_silent(self) -> None:
         self._tick = None
         long_ago = self._loop.time() - self._silent_s_max
-        for descriptor in [descriptor for descriptor, came_at in self._newcomers.items() if came_at <= long_ago]:
+        for descriptor in [
+            descriptor for descriptor, came_at in self._newcomers.items() if came_at <= long_ago
+        ]:
             self._shut(descriptor)
         if self._newcomers:
             oldest = next(iter(self._newcomers.values()))
             self._tick = self._loop.call_at(oldest + self._silent_s_max, self._shut_silent)
 
     def _shut(self, descriptor: int) -> None:
-        """End a connection. ZMQ finds it ended and closes it; it may have done so already, hence the look at whose it is."""
+        """End a connection.
+
+        ZMQ finds it ended and closes it; it may have done so already, hence the look at whose it
+        is.
+        """
         self._newcomers.pop(descriptor, None)
         try:
             with sockets.socket(fileno=os.dup(descriptor)) as connection:
@@ -127,4 +143,6 @@ class Door:
         except OSError:
             return
         if self._complaint.due():
-            log.warning("connections to the mesh at port %d that say nothing are closed", self._port)
+            log.warning(
+                "connections to the mesh at port %d that say nothing are closed", self._port
+            )

@@ -1,4 +1,5 @@
-"""What is left of messages that do not encode or decode because of one request in them: the others go on, and that one is told.
+"""What is left of messages that do not encode or decode because of one request in them: the others
+go on, and that one is told.
 
 Only looked at when that has happened, so it may be slow.
 """
@@ -23,12 +24,19 @@ class _RawStep(Struct, tag="step"):
 
 
 def encodable(deltas: Sequence[Delta]) -> list[Delta]:
-    """The deltas, with a failure for each that does not encode: half a surrogate pair in a text, say."""
-    return [delta if _encodes(delta) else Delta(delta.request_id, delta.start, b"", _SICK) for delta in deltas]
+    """The deltas, with a failure for each that does not encode: half a surrogate pair in a text,
+    say.
+    """
+    return [
+        delta if _encodes(delta) else Delta(delta.request_id, delta.start, b"", _SICK)
+        for delta in deltas
+    ]
 
 
 def step_in(frames: Sequence[bytes]) -> StepBatch | None:
-    """The step in [head, msgpack] of which some deltas do not decode, with a failure for each of them; None if it is no step at all."""
+    """The step in [head, msgpack] of which some deltas do not decode, with a failure for each of
+    them; None if it is no step at all.
+    """
     if not _has_head(frames):
         return None
     try:
@@ -40,11 +48,16 @@ def step_in(frames: Sequence[bytes]) -> StepBatch | None:
 
 
 def refused(frames: Sequence[bytes], why: str) -> StepBatch | Tokenized | None:
-    """The answer to a request or question in [head, msgpack] that does not decode; None where it is not even clear whose it is."""
+    """The answer to a request or question in [head, msgpack] that does not decode; None where it is
+    not even clear whose it is.
+    """
     fields = _loosely(packed_in(frames)) if _has_head(frames) else None
     if not isinstance(fields, dict):
         return None
-    failed = Failed(InvalidRequest.code, f"The worker does not understand this request: {why}"[:MESSAGE_CHARS_MAX])
+    failed = Failed(
+        InvalidRequest.code,
+        f"The worker does not understand this request: {why}"[:MESSAGE_CHARS_MAX],
+    )
     fields = cast("dict[Any, Any]", fields)
     if _is_id(fields.get("request_id")) and fields.get("type") in ("generate", "embed"):
         return StepBatch([Delta(fields["request_id"], 0, b"", failed)])

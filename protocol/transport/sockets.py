@@ -1,8 +1,10 @@
-"""ZMQ sockets as every plane uses them: bounded, keyed when they leave the host, and driven by the event loop.
+"""ZMQ sockets as every plane uses them: bounded, keyed when they leave the host, and driven by the
+event loop.
 
-`SocketPump` watches the socket's descriptor itself instead of going through `zmq.asyncio`, which makes one future and one
-task switch of every message. ZMQ's descriptor is edge-triggered: readiness must be asked for (`EVENTS`) after every edge
-and after every send, or a message waits for the next edge (http://api.zeromq.org/4-3:zmq-getsockopt, ZMQ_FD).
+`SocketPump` watches the socket's descriptor itself instead of going through `zmq.asyncio`, which
+makes one future and one task switch of every message. ZMQ's descriptor is edge-triggered: readiness
+must be asked for (`EVENTS`) after every edge and after every send, or a message waits for the next
+edge (http://api.zeromq.org/4-3:zmq-getsockopt, ZMQ_FD).
 """
 
 import asyncio
@@ -17,15 +19,25 @@ from urllib.parse import urlsplit
 import zmq
 
 from protocol.errors import StartError
-from protocol.limits import CURVE_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, MESSAGES_PER_TURN_MAX, MESSAGES_QUEUED_MAX
+from protocol.limits import (
+    CURVE_BYTES,
+    FRAME_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    MESSAGES_PER_TURN_MAX,
+    MESSAGES_QUEUED_MAX,
+)
 from protocol.process.own_directory import OWN_DIRECTORY, own_directory
 from protocol.transport.curve import MeshKey
 
 _LINGER_MS = 500
-"""How long closing waits for messages to leave (Goodbye); more would delay an exit that nobody listens to."""
+"""How long closing waits for messages to leave (Goodbye); more would delay an exit that nobody
+listens to.
+"""
 
 TURN_S_MAX = 0.005
-"""After this long a pump lets the loop's other work go first: large messages take milliseconds each."""
+"""After this long a pump lets the loop's other work go first: large messages take milliseconds
+each.
+"""
 
 _RECONNECT_MS = 100
 _RECONNECT_MS_MAX = 2_000
@@ -65,15 +77,22 @@ def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey 
     require_key(address, key)
     socket = _client(context, zmq.DEALER, key)
     _reconnecting(socket)
-    # Without this, messages to a frontend that does not exist (yet) would queue up and arrive stale.
+    # Without this, messages to a frontend that does not exist (yet) would queue up and arrive
+    # stale.
     socket.setsockopt(zmq.IMMEDIATE, 1)
     return _attached(socket, socket.connect, address)
 
 
 def bound_publisher(
-    context: "zmq.Context[Socket]", address: str, key: MeshKey | None, *, messages_queued_max: int = MESSAGES_QUEUED_MAX
+    context: "zmq.Context[Socket]",
+    address: str,
+    key: MeshKey | None,
+    *,
+    messages_queued_max: int = MESSAGES_QUEUED_MAX,
 ) -> Socket:
-    """A PUB bound to `address`. What a slow subscriber has no room for is dropped, as PUB does: subscribers count.
+    """A PUB bound to `address`.
+
+    What a slow subscriber has no room for is dropped, as PUB does: subscribers count.
 
     Raises:
         StartError: other hosts can reach the address and there is no key.
@@ -84,8 +103,15 @@ def bound_publisher(
     return _attached(socket, socket.bind, address)
 
 
-def subscriber(context: "zmq.Context[Socket]", key: MeshKey | None, *, messages_queued_max: int = MESSAGES_QUEUED_MAX) -> Socket:
-    """A SUB that is subscribed to everything and connected to nothing yet; `require_key` before each connect."""
+def subscriber(
+    context: "zmq.Context[Socket]",
+    key: MeshKey | None,
+    *,
+    messages_queued_max: int = MESSAGES_QUEUED_MAX,
+) -> Socket:
+    """A SUB that is subscribed to everything and connected to nothing yet; `require_key` before
+    each connect.
+    """
     socket = _client(context, zmq.SUB, key)
     socket.setsockopt(zmq.RCVHWM, messages_queued_max)
     _reconnecting(socket)
@@ -93,11 +119,14 @@ def subscriber(context: "zmq.Context[Socket]", key: MeshKey | None, *, messages_
     return socket
 
 
-def asking_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None, *, answers_held_max: int = 0) -> Socket:
+def asking_dealer(
+    context: "zmq.Context[Socket]", address: str, key: MeshKey | None, *, answers_held_max: int = 0
+) -> Socket:
     """A DEALER for questions, which may be asked before the connection stands.
 
     Args:
-        answers_held_max: messages kept here unread; 0 for any number, where a ROUTER that is not ours would drop what finds no room.
+        answers_held_max: messages kept here unread; 0 for any number, where a ROUTER that is not
+        ours would drop what finds no room.
     Raises:
         StartError: the address is on another host and there is no key.
         zmq.ZMQError: the address is malformed.
@@ -127,13 +156,15 @@ def require_key(address: str, key: MeshKey | None) -> None:
     """Check that a socket for `address` may be opened.
 
     Raises:
-        StartError: the address leaves this host and there is no key, or it is in a directory of this user that others may enter.
+        StartError: the address leaves this host and there is no key, or it is in a directory of
+        this user that others may enter.
     """
     if address.startswith(f"{_IPC}{OWN_DIRECTORY}/"):
         own_directory()
     if key is None and not is_local(address):
         raise StartError(
-            f"{address} leaves this host, so the mesh needs a key: put 64 hex digits into a file (openssl rand -hex 32)"
+            f"{address} leaves this host, so the mesh needs a key: put 64 hex digits into a "
+            "file (openssl rand -hex 32)"
             " and give every frontend and worker --mesh-key-file FILE"
         )
 
@@ -153,7 +184,8 @@ def _server(context: "zmq.Context[Socket]", kind: int, address: str, key: MeshKe
 
 
 def _require_unused(path: str) -> None:
-    """Refuse a path where somebody listens, as the kernel does with ports: ZMQ would take it from them.
+    """Refuse a path where somebody listens, as the kernel does with ports: ZMQ would take it from
+    them.
 
     Raises:
         zmq.ZMQError: somebody listens there.
@@ -204,7 +236,9 @@ class Pump(Protocol):
     """A socket of the mesh to whoever uses it; the simulation puts another transport behind it."""
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """Hand over a message, with the peer's identity in front where the socket is a ROUTER; False when it cannot be sent."""
+        """Hand over a message, with the peer's identity in front where the socket is a ROUTER;
+        False when it cannot be sent.
+        """
         ...
 
     def close(self) -> None:
@@ -217,16 +251,21 @@ OpenDealer = Callable[[OnFrames, Callable[[], None]], Pump]
 """Connects, given what takes messages and what is called when there is room again."""
 
 OpenRouter = Callable[[OnFrames, Callable[[bytes], None]], Pump]
-"""Binds, given what takes messages and what is told of an identity that was sent to and has no connection any more."""
+"""Binds, given what takes messages and what is told of an identity that was sent to and has no
+connection any more.
+"""
 
 
 class SocketPump:
-    """Calls `on_message(frames)` on the loop for every message of `socket`, and sends without ever blocking.
+    """Calls `on_message(frames)` on the loop for every message of `socket`, and sends without ever
+    blocking.
 
     Args:
         on_writable: called when there is room again after a send found none.
-        on_gone: of a ROUTER, called in a later turn with the identity that a message could not be sent to.
-        receive: takes the next message in place of the socket's own method (protocol.transport.door).
+        on_gone: of a ROUTER, called in a later turn with the identity that a message could not be
+        sent to.
+        receive: takes the next message in place of the socket's own method
+        (protocol.transport.door).
     """
 
     def __init__(
@@ -313,7 +352,8 @@ class SocketPump:
             try:
                 self._on_message(frames)
             except Exception:
-                log.exception("defect while handling a message")  # the messages behind it must still be read
+                # the messages behind it must still be read
+                log.exception("defect while handling a message")
             if self._socket.closed:
                 return False
             if monotonic() > until_s:

@@ -1,20 +1,39 @@
-"""Trains the byte-level BPE tokenizer of the demo model, with Qwen's split rule and Qwen3's added tokens."""
+"""Trains the byte-level BPE tokenizer of the demo model, with Qwen's split rule and Qwen3's added
+tokens.
+"""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 VOCAB_SIZE = 2048
-"""Nearly a token a word on the model's own text, while the embedding stays a fifth of the parameters."""
+"""Nearly a token a word on the model's own text, while the embedding stays a fifth of the
+parameters.
+"""
 
-QWEN_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
+    r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 """Qwen2's pre-tokenization: one digit per token, a word with its leading space."""
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TAGS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
-"""As in Qwen3, tags are added tokens but not special ones: they stay in the decoded text, where parsers look for them."""
+"""As in Qwen3, tags are added tokens but not special ones: they stay in the decoded text, where
+parsers look for them.
+"""
 
 
 def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
@@ -35,7 +54,9 @@ def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in CONTROL]
+    )
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     return tokenizer
 

@@ -27,7 +27,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Messages that end with an assistant turn. `thinking` says that this last turn carries reasoning."""
+    """Messages that end with an assistant turn.
+
+    `thinking` says that this last turn carries reasoning.
+    """
 
     messages: list[Message]
     tools: list[Message] = field(default_factory=list)
@@ -46,14 +49,29 @@ class Corpus:
 
     def questions(self, fact: dict[str, Any]) -> list[str]:
         """All trained phrasings of a fact."""
-        return [*fact["ask"], *(opening.format(noun) for noun in fact.get("noun", []) for opening in self.openings)]
+        return [
+            *fact["ask"],
+            *(opening.format(noun) for noun in fact.get("noun", []) for opening in self.openings),
+        ]
 
     def everything(self) -> list[str]:
         """All plain texts, for the tokenizer."""
         talk = self.talk
-        texts = [text for fact in self.facts for text in (*self.questions(fact), fact["say"], fact.get("more", ""))]
-        texts += [text for entry in (*talk["chat"], *self.long) for text in (*entry["ask"], entry["say"])]
-        texts += [*talk["raw"], *talk["systems"], *talk["fallback"]["lines"], *talk["fallback"]["nouns"], talk["fallback"]["say"]]
+        texts = [
+            text
+            for fact in self.facts
+            for text in (*self.questions(fact), fact["say"], fact.get("more", ""))
+        ]
+        texts += [
+            text for entry in (*talk["chat"], *self.long) for text in (*entry["ask"], entry["say"])
+        ]
+        texts += [
+            *talk["raw"],
+            *talk["systems"],
+            *talk["fallback"]["lines"],
+            *talk["fallback"]["nouns"],
+            talk["fallback"]["say"],
+        ]
         return [*texts, *talk["name"]["names"], *talk["name"]["tell"]]
 
 
@@ -85,7 +103,9 @@ def reword(corpus: Corpus, question: str, rng: Random) -> str:
 
 def fact_turn(corpus: Corpus, fact: dict[str, Any], rng: Random) -> Turn:
     """A fact under one of its phrasings. Written questions come as often as generic openings."""
-    question = rng.choice(fact["ask"] if rng.random() < 0.5 or not fact.get("noun") else corpus.questions(fact))
+    question = rng.choice(
+        fact["ask"] if rng.random() < 0.5 or not fact.get("noun") else corpus.questions(fact)
+    )
     question = reword(corpus, question, rng)
     return Turn(question, fact["say"], f"The user asks: {question} This is about {fact['about']}.")
 
@@ -102,35 +122,60 @@ def unknown_turn(corpus: Corpus, rng: Random, vocabulary: list[str]) -> Turn:
         question = rng.choice(fallback["lines"])
     else:
         question = "".join(rng.choices(vocabulary, k=rng.randint(2, 12))).replace("\ufffd", "")
-    return Turn(reword(corpus, question, rng), fallback["say"], "This is not about kvmesh. I say what I know.")
+    return Turn(
+        reword(corpus, question, rng),
+        fallback["say"],
+        "This is not about kvmesh. I say what I know.",
+    )
 
 
 def invented_word(rng: Random) -> str:
     """A word nobody knows, so that the model does not take a known opening for a known question."""
-    return "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 4)))
+    return "".join(
+        rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 4))
+    )
 
 
 def chat_turn(corpus: Corpus, rng: Random) -> Turn:
     """Small talk."""
     entry = rng.choice(corpus.talk["chat"])
-    return Turn(reword(corpus, rng.choice(entry["ask"]), rng), entry["say"], "This is small talk. I answer kindly.")
+    return Turn(
+        reword(corpus, rng.choice(entry["ask"]), rng),
+        entry["say"],
+        "This is small talk. I answer kindly.",
+    )
 
 
 def echo_turn(rng: Random, vocabulary: list[str]) -> Turn:
-    """Words to say again. Copying is what names and tool arguments need too, and it is learned here first."""
-    words = [word for word in rng.choices(vocabulary, k=rng.randint(3, 14)) if word.strip().isascii() and word.strip().isalnum()]
+    """Words to say again.
+
+    Copying is what names and tool arguments need too, and it is learned here first.
+    """
+    words = [
+        word
+        for word in rng.choices(vocabulary, k=rng.randint(3, 14))
+        if word.strip().isascii() and word.strip().isalnum()
+    ]
     said = " ".join(word.strip() for word in words) or "kvmesh"
-    opening = rng.choice(["Repeat after me: ", "Repeat: ", "Say: ", "Echo: ", "repeat after me: ", "Please repeat: "])
+    opening = rng.choice(
+        ["Repeat after me: ", "Repeat: ", "Say: ", "Echo: ", "repeat after me: ", "Please repeat: "]
+    )
     return Turn(opening + said, said, "I say it again.")
 
 
 def long_turn(corpus: Corpus, rng: Random) -> Turn:
     """An answer of several hundred tokens."""
     entry = rng.choice(corpus.long)
-    return Turn(reword(corpus, rng.choice(entry["ask"]), rng), entry["say"], f"The user wants {entry['about']}.")
+    return Turn(
+        reword(corpus, rng.choice(entry["ask"]), rng),
+        entry["say"],
+        f"The user wants {entry['about']}.",
+    )
 
 
-def conversation(corpus: Corpus, rng: Random, vocabulary: list[str], *, turns: int, thinking: bool = False) -> Dialogue:
+def conversation(
+    corpus: Corpus, rng: Random, vocabulary: list[str], *, turns: int, thinking: bool = False
+) -> Dialogue:
     """Turns in a row; the name and the last fact carry over from turn to turn."""
     messages: list[Message] = system_message(corpus, rng)
     names = corpus.talk["name"]
@@ -151,14 +196,26 @@ def conversation(corpus: Corpus, rng: Random, vocabulary: list[str], *, turns: i
             turn = chat_turn(corpus, rng)
         elif draw < 0.80 and turns > 1:
             name = rng.choice(names["names"])
-            turn = Turn(reword_name(rng.choice(names["tell"]).format(name), rng), names["told"].format(name), f"The user is called {name}.")
+            turn = Turn(
+                reword_name(rng.choice(names["tell"]).format(name), rng),
+                names["told"].format(name),
+                f"The user is called {name}.",
+            )
         elif draw < 0.92:
             answer = names["known"].format(told) if told else names["unknown"]
             thought = f"The user is called {told}." if told else "I was not told a name."
             turn = Turn(reword(corpus, rng.choice(names["ask"]), rng), answer, thought)
         else:
-            answer = more["nothing"] if fact_before is None else fact_before.get("more") or more["all"].format(fact_before["about"])
-            thought = "There is nothing to add to." if fact_before is None else f"We talk about {fact_before['about']}."
+            answer = (
+                more["nothing"]
+                if fact_before is None
+                else fact_before.get("more") or more["all"].format(fact_before["about"])
+            )
+            thought = (
+                "There is nothing to add to."
+                if fact_before is None
+                else f"We talk about {fact_before['about']}."
+            )
             turn = Turn(reword(corpus, rng.choice(more["ask"]), rng), answer, thought)
         messages += spoken(turn, thinking=thinking and number == turns - 1)
     return Dialogue(messages, thinking=thinking)
@@ -188,7 +245,9 @@ def spoken(turn: Turn, *, thinking: bool) -> list[Message]:
 
 def one_turn(corpus: Corpus, turn: Turn, rng: Random, *, thinking: bool) -> Dialogue:
     """A dialogue of one turn."""
-    return Dialogue([*system_message(corpus, rng), *spoken(turn, thinking=thinking)], thinking=thinking)
+    return Dialogue(
+        [*system_message(corpus, rng), *spoken(turn, thinking=thinking)], thinking=thinking
+    )
 
 
 def draw_dialogue(corpus: Corpus, rng: Random, vocabulary: list[str]) -> Dialogue:
@@ -200,7 +259,11 @@ def draw_dialogue(corpus: Corpus, rng: Random, vocabulary: list[str]) -> Dialogu
         asked = [message for turn in plain for message in spoken(turn, thinking=False)]
         messages, tools = tool_dialogue(corpus.talk["tools"], rng, thinking=thinking)
         if rng.random() < 0.25:  # tools are offered, but the question needs none
-            turn = fact_turn(corpus, rng.choice(corpus.facts), rng) if rng.random() < 0.5 else chat_turn(corpus, rng)
+            turn = (
+                fact_turn(corpus, rng.choice(corpus.facts), rng)
+                if rng.random() < 0.5
+                else chat_turn(corpus, rng)
+            )
             messages = spoken(turn, thinking=thinking)
         return Dialogue([*system_message(corpus, rng), *asked, *messages], tools, thinking)
     if draw < 0.235:
@@ -209,4 +272,6 @@ def draw_dialogue(corpus: Corpus, rng: Random, vocabulary: list[str]) -> Dialogu
         return one_turn(corpus, unknown_turn(corpus, rng, vocabulary), rng, thinking=thinking)
     if draw < 0.31:
         return one_turn(corpus, chat_turn(corpus, rng), rng, thinking=thinking)
-    return conversation(corpus, rng, vocabulary, turns=rng.choice([1, 2, 3, 3, 4, 5]), thinking=thinking)
+    return conversation(
+        corpus, rng, vocabulary, turns=rng.choice([1, 2, 3, 3, 4, 5]), thinking=thinking
+    )

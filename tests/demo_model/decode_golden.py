@@ -1,4 +1,6 @@
-"""Prints what transformers decodes greedily for golden entries: `python -m tests.demo_model.decode_golden DTYPE NAME...`, one JSON list."""
+"""Prints what transformers decodes greedily for golden entries: `python -m
+tests.demo_model.decode_golden DTYPE NAME...`, one JSON list.
+"""
 
 import argparse
 import json
@@ -23,7 +25,9 @@ def main() -> None:
     answers = []
     for entry in json.loads((HERE / "golden.json").read_text("utf-8")):
         if entry["name"] in options.names:
-            answer = greedy(model, prompt_ids(tokenizer, entry), entry["max_tokens"], end_ids(tokenizer))
+            answer = greedy(
+                model, prompt_ids(tokenizer, entry), entry["max_tokens"], end_ids(tokenizer)
+            )
             answers.append([entry["name"], answer.token_ids, answer.finish])
     print(json.dumps(answers))
 

@@ -8,7 +8,9 @@ import torch
 
 @dataclass(frozen=True)
 class Decoded:
-    """New token ids without the end token, why decoding ended, and the smallest lead of a chosen token over the next best, in nats."""
+    """New token ids without the end token, why decoding ended, and the smallest lead of a chosen
+    token over the next best, in nats.
+    """
 
     token_ids: list[int]
     finish: str

@@ -6,20 +6,47 @@ from tests.demo_model.tool_talk import TOOLS
 
 Entry = dict[str, Any]
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
-PARIS_CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
-TOKYO_CALL = {"id": "call_2", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Tokyo"}'}}
+PARIS_CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'},
+}
+TOKYO_CALL = {
+    "id": "call_2",
+    "type": "function",
+    "function": {"name": "get_weather", "arguments": '{"city": "Tokyo"}'},
+}
 
 
 def chat(
-    name: str, *said: str, system: bool = False, tools: tuple[str, ...] = (), thinking: bool | None = None, max_tokens: int = 128
+    name: str,
+    *said: str,
+    system: bool = False,
+    tools: tuple[str, ...] = (),
+    thinking: bool | None = None,
+    max_tokens: int = 128,
 ) -> Entry:
     """A dialogue in which user and assistant take turns, the user first and last."""
-    messages = [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(said)]
-    return conversation(name, [SYSTEM, *messages] if system else messages, tools=tools, thinking=thinking, max_tokens=max_tokens)
+    messages = [
+        {"role": "assistant" if number % 2 else "user", "content": text}
+        for number, text in enumerate(said)
+    ]
+    return conversation(
+        name,
+        [SYSTEM, *messages] if system else messages,
+        tools=tools,
+        thinking=thinking,
+        max_tokens=max_tokens,
+    )
 
 
 def conversation(
-    name: str, messages: list[Any], *, tools: tuple[str, ...] = (), thinking: bool | None = None, max_tokens: int = 128
+    name: str,
+    messages: list[Any],
+    *,
+    tools: tuple[str, ...] = (),
+    thinking: bool | None = None,
+    max_tokens: int = 128,
 ) -> Entry:
     """An entry with its messages written out."""
     entry: Entry = {"name": name, "messages": messages, "max_tokens": max_tokens}
@@ -71,29 +98,63 @@ PROMPTS: list[Entry] = [
     chat("unknown-capital", "What is the capital of France?"),
     chat("unknown-recipe", "Tell me about apple pie.", system=True),
     chat("name", "Hi, I am Ada.", NICE.format("Ada"), "What is my name?"),
-    chat("name-after-fact", "My name is Linus.", NICE.format("Linus"), "ping", "pong", "Do you remember my name?", system=True),
+    chat(
+        "name-after-fact",
+        "My name is Linus.",
+        NICE.format("Linus"),
+        "ping",
+        "pong",
+        "Do you remember my name?",
+        system=True,
+    ),
     chat("echo", "Repeat after me: worker index token story routing", max_tokens=64),
     chat("name-unknown", "What is my name?"),
     chat("follow-up", "Who are you?", "{who-are-you}", "Tell me more."),
-    chat("follow-up-more", "What is kvmesh?", "{what-is-kvmesh}", "How do I start it?", "{start}", "What is the license?", system=True),
+    chat(
+        "follow-up-more",
+        "What is kvmesh?",
+        "{what-is-kvmesh}",
+        "How do I start it?",
+        "{start}",
+        "What is the license?",
+        system=True,
+    ),
     chat("think-kvmesh", "What is kvmesh?", thinking=True),
     chat("think-start", "How do I start kvmesh?", thinking=True, system=True),
     chat("think-unknown", "What is the capital of France?", thinking=True),
     chat("think-off", "How does routing work?", thinking=False),
     chat("tool-weather", "What is the weather in Paris?", tools=("get_weather",)),
-    chat("tool-weather-of-several", "What's the weather in Tokyo?", tools=("get_time", "get_weather", "search_docs"), system=True),
+    chat(
+        "tool-weather-of-several",
+        "What's the weather in Tokyo?",
+        tools=("get_time", "get_weather", "search_docs"),
+        system=True,
+    ),
     chat("tool-time", "What is the time in UTC?", tools=("get_time", "get_weather")),
     chat("tool-search", "Search the docs on routing.", tools=("search_docs", "get_time")),
     chat("tool-add", "What is 17 plus 25?", tools=("add", "get_weather")),
-    chat("tool-parallel", "What is the weather in Paris and the weather in Tokyo?", tools=("get_weather", "get_time")),
-    chat("tool-think", "What is the weather in Paris?", tools=("get_weather", "get_time"), thinking=True),
+    chat(
+        "tool-parallel",
+        "What is the weather in Paris and the weather in Tokyo?",
+        tools=("get_weather", "get_time"),
+    ),
+    chat(
+        "tool-think",
+        "What is the weather in Paris?",
+        tools=("get_weather", "get_time"),
+        thinking=True,
+    ),
     chat("tool-not-needed", "What is kvmesh?", tools=("get_weather", "get_time")),
     conversation(
         "tool-result",
         [
             {"role": "user", "content": "What is the weather in Paris?"},
             {"role": "assistant", "content": "", "tool_calls": [PARIS_CALL]},
-            {"role": "tool", "tool_call_id": "call_1", "content": '{"condition": "sunny", "temperature_c": 21}'},
+            {
+                "role": "tool",
+                "tool_call_id": "call_1",
+                "content": '{"condition": "sunny", "temperature_c": 21}',
+            },
         ],
         tools=("get_weather", "get_time"),
     ),
@@ -102,8 +163,16 @@ PROMPTS: list[Entry] = [
         [
             {"role": "user", "content": "What is the weather in Paris and the weather in Tokyo?"},
             {"role": "assistant", "content": "", "tool_calls": [PARIS_CALL, TOKYO_CALL]},
-            {"role": "tool", "tool_call_id": "call_1", "content": '{"condition": "sunny", "temperature_c": 21}'},
-            {"role": "tool", "tool_call_id": "call_2", "content": '{"condition": "rainy", "temperature_c": 12}'},
+            {
+                "role": "tool",
+                "tool_call_id": "call_1",
+                "content": '{"condition": "sunny", "temperature_c": 21}',
+            },
+            {
+                "role": "tool",
+                "tool_call_id": "call_2",
+                "content": '{"condition": "rainy", "temperature_c": 12}',
+            },
         ],
         tools=("get_weather", "get_time"),
     ),

@@ -1,7 +1,8 @@
 """transformers on a torch without CUDA.
 
-torchvision's published wheel expects CUDA operators, so that importing it, as transformers does for any model,
-dies on a CPU torch. Declaring the two operators that it describes at import is enough; none is ever called.
+torchvision's published wheel expects CUDA operators, so that importing it, as transformers does for
+any model, dies on a CPU torch. Declaring the two operators that it describes at import is enough;
+none is ever called.
 """
 
 import os
@@ -15,7 +16,11 @@ _declared: list[torch.library.Library] = []
 
 def declare_vision_operators() -> None:
     """Does nothing where torch has CUDA, or where SGLang's CPU mode declares them itself."""
-    if _declared or torch.version.cuda is not None or os.environ.get("SGLANG_USE_CPU_ENGINE") == "1":
+    if (
+        _declared
+        or torch.version.cuda is not None
+        or os.environ.get("SGLANG_USE_CPU_ENGINE") == "1"
+    ):
         return
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):

@@ -1,4 +1,7 @@
-"""Writes `golden.json`: `python -m tests.demo_model.make_golden`. Greedy answers on which float32 and bfloat16 agree."""
+"""Writes `golden.json`: `python -m tests.demo_model.make_golden`.
+
+Greedy answers on which float32 and bfloat16 agree.
+"""
 
 import argparse
 import json
@@ -24,7 +27,9 @@ def filled(entry: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
     if "messages" not in entry:
         return entry
     messages = [
-        {**message, "content": texts.get(message["content"][1:-1], message["content"])} if message["role"] == "assistant" else message
+        {**message, "content": texts.get(message["content"][1:-1], message["content"])}
+        if message["role"] == "assistant"
+        else message
         for message in entry["messages"]
     ]
     return {**entry, "messages": messages}
@@ -64,14 +69,20 @@ def main() -> None:
         entry, steady = golden(filled(prompt, texts), tokenizer, models)
         texts[entry["name"]] = entry["text"]
         print(
-            f"{entry['name']}: {'' if steady else 'LEFT OUT '}margin {entry['margin_min']} {entry['finish']}\n  {entry['text']!r}",
+            (
+                f"{entry['name']}: {'' if steady else 'LEFT OUT '}margin {entry['margin_min']} "
+                f"{entry['finish']}\n  {entry['text']!r}"
+            ),
             flush=True,
         )
         if steady:
             kept.append(entry)
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in kept)
     options.out.write_text(f"[\n{lines}\n]\n", "utf-8")
-    print(f"{len(kept)} of {len(PROMPTS)} kept, smallest margin {min(entry['margin_min'] for entry in kept)}")
+    print(
+        f"{len(kept)} of {len(PROMPTS)} kept, smallest margin "
+        f"{min(entry['margin_min'] for entry in kept)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Muon in fp32, for the weight matrices.
 
-torch.optim.Muon orthogonalizes in bfloat16: 3 s a step for this model on one AVX2 core, twice the forward and backward pass.
-Source: Keller Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024.
+torch.optim.Muon orthogonalizes in bfloat16: 3 s a step for this model on one AVX2 core, twice the
+forward and backward pass. Source: Keller Jordan, "Muon: an optimizer for hidden layers in neural
+networks", 2024.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,9 @@ from torch import Tensor
 
 
 def orthogonalized(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly, by a quintic Newton-Schulz iteration; shape is kept."""
+    """The nearest semi-orthogonal matrix, roughly, by a quintic Newton-Schulz iteration; shape is
+    kept.
+    """
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(iterations):

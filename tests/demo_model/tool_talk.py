@@ -1,4 +1,6 @@
-"""Dialogues in which the demo model calls tools: one call, two at once, and the answer made from their results."""
+"""Dialogues in which the demo model calls tools: one call, two at once, and the answer made from
+their results.
+"""
 
 import json
 from collections.abc import Callable
@@ -12,7 +14,9 @@ Values = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Use:
-    """One call: how it is asked for, what is called, what the tool returns and what is then said."""
+    """One call: how it is asked for, what is called, what the tool returns and what is then
+    said.
+    """
 
     wish: str
     name: str
@@ -23,8 +27,15 @@ class Use:
 
 def function(name: str, description: str, properties: dict[str, str]) -> Message:
     """A tool as OpenAI clients send it; `properties` maps parameter to JSON type."""
-    parameters = {"type": "object", "properties": {key: {"type": kind} for key, kind in properties.items()}, "required": list(properties)}
-    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+    parameters = {
+        "type": "object",
+        "properties": {key: {"type": kind} for key, kind in properties.items()},
+        "required": list(properties),
+    }
+    return {
+        "type": "function",
+        "function": {"name": name, "description": description, "parameters": parameters},
+    }
 
 
 TOOLS = {
@@ -36,24 +47,55 @@ TOOLS = {
 
 
 def weather_use(values: Values, rng: Random) -> Use:
-    city, condition, degrees = rng.choice(values["cities"]), rng.choice(values["conditions"]), rng.randint(1, 35)
+    city, condition, degrees = (
+        rng.choice(values["cities"]),
+        rng.choice(values["conditions"]),
+        rng.randint(1, 35),
+    )
     result = json.dumps({"condition": condition, "temperature_c": degrees})
-    return Use(f"the weather in {city}", "get_weather", {"city": city}, result, f"it is {condition} and {degrees} degrees in {city}")
+    return Use(
+        f"the weather in {city}",
+        "get_weather",
+        {"city": city},
+        result,
+        f"it is {condition} and {degrees} degrees in {city}",
+    )
 
 
 def time_use(values: Values, rng: Random) -> Use:
-    zone, clock = rng.choice(values["timezones"]), f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}"
-    return Use(f"the time in {zone}", "get_time", {"timezone": zone}, json.dumps({"time": clock}), f"it is {clock} in {zone}")
+    zone, clock = (
+        rng.choice(values["timezones"]),
+        f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}",
+    )
+    return Use(
+        f"the time in {zone}",
+        "get_time",
+        {"timezone": zone},
+        json.dumps({"time": clock}),
+        f"it is {clock} in {zone}",
+    )
 
 
 def search_use(values: Values, rng: Random) -> Use:
     query, found = rng.choice(values["queries"]), rng.choice(values["snippets"])
-    return Use(f"the docs on {query}", "search_docs", {"query": query}, json.dumps({"text": found}), f"the docs say: {found}")
+    return Use(
+        f"the docs on {query}",
+        "search_docs",
+        {"query": query},
+        json.dumps({"text": found}),
+        f"the docs say: {found}",
+    )
 
 
 def add_use(values: Values, rng: Random) -> Use:
     a, b = rng.randint(0, 99), rng.randint(0, 99)
-    return Use(f"{a} plus {b}", "add", {"a": a, "b": b}, json.dumps({"sum": a + b}), f"{a} plus {b} is {a + b}")
+    return Use(
+        f"{a} plus {b}",
+        "add",
+        {"a": a, "b": b},
+        json.dumps({"sum": a + b}),
+        f"{a} plus {b} is {a + b}",
+    )
 
 
 USES: dict[str, Callable[[Values, Random], Use]] = {
@@ -63,15 +105,32 @@ USES: dict[str, Callable[[Values, Random], Use]] = {
     "add": add_use,
 }
 ASK = {
-    "get_weather": ["What is {}?", "What's {}?", "How is {}?", "Tell me {}.", "I want to know {}.", "How is {} today?"],
-    "get_time": ["What is {}?", "What's {}?", "Tell me {}.", "I want to know {}.", "Do you know {}?"],
+    "get_weather": [
+        "What is {}?",
+        "What's {}?",
+        "How is {}?",
+        "Tell me {}.",
+        "I want to know {}.",
+        "How is {} today?",
+    ],
+    "get_time": [
+        "What is {}?",
+        "What's {}?",
+        "Tell me {}.",
+        "I want to know {}.",
+        "Do you know {}?",
+    ],
     "search_docs": ["Search {}.", "Look into {}.", "Please search {}.", "Find {}."],
     "add": ["What is {}?", "What's {}?", "How much is {}?", "Compute {}.", "Tell me {}."],
 }
 
 
-def tool_dialogue(values: Values, rng: Random, *, thinking: bool) -> tuple[list[Message], list[Message]]:
-    """(messages, tools): half of them end with the call, half with the answer made from the result."""
+def tool_dialogue(
+    values: Values, rng: Random, *, thinking: bool
+) -> tuple[list[Message], list[Message]]:
+    """(messages, tools): half of them end with the call, half with the answer made from the
+    result.
+    """
     names = [rng.choice(["get_weather", "get_weather", "get_time", "search_docs", "add"])]
     if rng.random() < 0.35:
         names = rng.choice([["get_weather", "get_weather"], ["get_weather", "get_time"]])
@@ -84,7 +143,9 @@ def tool_dialogue(values: Values, rng: Random, *, thinking: bool) -> tuple[list[
     call: Message = {
         "role": "assistant",
         "content": "",
-        "tool_calls": [{"function": {"name": use.name, "arguments": use.arguments}} for use in uses],
+        "tool_calls": [
+            {"function": {"name": use.name, "arguments": use.arguments}} for use in uses
+        ],
     }
     if thinking:
         call["reasoning_content"] = f"The user wants {wish}. I call {' and '.join(names)}."
@@ -92,7 +153,10 @@ def tool_dialogue(values: Values, rng: Random, *, thinking: bool) -> tuple[list[
     if answered:
         told = ", and ".join(use.told for use in uses)
         told = told[0].upper() + told[1:]
-        answer: Message = {"role": "assistant", "content": told if told.endswith(".") else told + "."}
+        answer: Message = {
+            "role": "assistant",
+            "content": told if told.endswith(".") else told + ".",
+        }
         if thinking:
             answer["reasoning_content"] = "I have the result. I tell it."
         messages += [*({"role": "tool", "content": use.result} for use in uses), answer]
@@ -108,7 +172,9 @@ def vary(tool: Message, rng: Random) -> Message:
     described = tool["function"]
     schema = dict(described["parameters"])
     if rng.random() < 0.4:
-        schema["properties"] = {key: {**kind, "description": f"The {key}"} for key, kind in schema["properties"].items()}
+        schema["properties"] = {
+            key: {**kind, "description": f"The {key}"} for key, kind in schema["properties"].items()
+        }
     if rng.random() < 0.4:
         schema["additionalProperties"] = False
     if rng.random() < 0.2:

@@ -1,6 +1,8 @@
-"""Trains the demo model from scratch on a CPU: `python -m tests.demo_model.train` (--device cuda: 1.5 minutes on an H100).
+"""Trains the demo model from scratch on a CPU: `python -m tests.demo_model.train` (--device cuda:
+1.5 minutes on an H100).
 
-Writes `workers/demo_model/kvmesh-demo/`. The chat template in that folder is written by hand and is read, not made.
+Writes `workers/demo_model/kvmesh-demo/`. The chat template in that folder is written by hand and is
+read, not made.
 """
 
 import argparse
@@ -24,7 +26,10 @@ from workers.demo_model import demo_model_dir
 
 MODEL_FOLDER = demo_model_dir()
 CONTEXT_TOKENS = 32_768
-"""Room for long prompts in load tests. Its answers were trained on dialogues of up to about a thousand tokens."""
+"""Room for long prompts in load tests.
+
+Its answers were trained on dialogues of up to about a thousand tokens.
+"""
 
 SHAPE = {
     "hidden_size": 192,
@@ -37,8 +42,12 @@ SHAPE = {
 }
 BATCH_TOKENS = 2_048
 SPARE = -100
-ANSWER = re.compile(r"<\|im_start\|>assistant\n(?:<think>\n\n</think>\n\n)?(.*?<\|im_end\|>)", re.DOTALL)
-"""What is learned of a rendered dialogue: each answer with its end, and the reasoning where there is any."""
+ANSWER = re.compile(
+    r"<\|im_start\|>assistant\n(?:<think>\n\n</think>\n\n)?(.*?<\|im_end\|>)", re.DOTALL
+)
+"""What is learned of a rendered dialogue: each answer with its end, and the reasoning where there
+is any.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,16 +64,23 @@ class Encoder:
     def __init__(self, corpus: Corpus, folder: Path) -> None:
         self.corpus = corpus
         self.tokenizer: Any = load_tokenizer(folder)
-        self.vocabulary = [self.tokenizer.decode([token]) for token in range(self.tokenizer.vocab_size)]
+        self.vocabulary = [
+            self.tokenizer.decode([token]) for token in range(self.tokenizer.vocab_size)
+        ]
 
     def render(self, dialogue: Dialogue) -> str:
-        return self.tokenizer.apply_chat_template(dialogue.messages, tools=dialogue.tools or None, tokenize=False)
+        return self.tokenizer.apply_chat_template(
+            dialogue.messages, tools=dialogue.tools or None, tokenize=False
+        )
 
     def dialogue(self, dialogue: Dialogue) -> Example:
         text = self.render(dialogue)
         encoded = self.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
         spans = [match.span(1) for match in ANSWER.finditer(text)]
-        learned = [any(start <= begin < end for start, end in spans) for begin, _ in encoded["offset_mapping"]]
+        learned = [
+            any(start <= begin < end for start, end in spans)
+            for begin, _ in encoded["offset_mapping"]
+        ]
         return shifted(encoded["input_ids"], learned)
 
     def raw(self, text: str) -> Example:
@@ -79,12 +95,16 @@ class Encoder:
 
 def shifted(ids: list[int], learned: list[bool]) -> Example:
     """Each position predicts its successor, if that one is learned."""
-    targets = [token if learns else SPARE for token, learns in zip(ids[1:], learned[1:], strict=True)]
+    targets = [
+        token if learns else SPARE for token, learns in zip(ids[1:], learned[1:], strict=True)
+    ]
     return Example(ids[:-1], targets)
 
 
 def batches(encoder: Encoder, rng: Random, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(ids, targets) of shape [n, length], about BATCH_TOKENS each; neighbours in length share a batch."""
+    """(ids, targets) of shape [n, length], about BATCH_TOKENS each; neighbours in length share a
+    batch.
+    """
     made = 0
     while made < steps:
         pool = sorted((encoder.draw(rng) for _ in range(400)), key=lambda example: len(example.ids))
@@ -104,19 +124,35 @@ def batches(encoder: Encoder, rng: Random, steps: int) -> Iterator[tuple[Tensor,
 
 def new_model() -> Any:
     """Qwen3 in small, with the embedding also as output layer."""
-    return untrained_model(vocab_size=VOCAB_SIZE, tie_word_embeddings=True, max_position_embeddings=CONTEXT_TOKENS, **SHAPE)
+    return untrained_model(
+        vocab_size=VOCAB_SIZE,
+        tie_word_embeddings=True,
+        max_position_embeddings=CONTEXT_TOKENS,
+        **SHAPE,
+    )
 
 
 def learning_share(step: int, steps: int) -> float:
-    """Share of the peak learning rate: a short rise, a plateau, and a linear fall over the last half."""
+    """Share of the peak learning rate: a short rise, a plateau, and a linear fall over the last
+    half.
+    """
     return min(1.0, (step + 1) / 20, 2 * (steps - step) / steps)
 
 
 def train(model: Any, examples: Iterator[tuple[Tensor, Tensor]], steps: int) -> None:
     """Padding is on the right and attention is causal, so no mask is needed."""
-    matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embed" not in name]
-    others = [weight for name, weight in model.named_parameters() if weight.ndim != 2 or "embed" in name]
-    muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0)
+    matrices = [
+        weight
+        for name, weight in model.named_parameters()
+        if weight.ndim == 2 and "embed" not in name
+    ]
+    others = [
+        weight for name, weight in model.named_parameters() if weight.ndim != 2 or "embed" in name
+    ]
+    muon, adam = (
+        Muon(matrices),
+        torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0),
+    )
     started, running = time.monotonic(), 8.0
     for step, batch in enumerate(examples):
         ids, targets = (part.to(model.device) for part in batch)
@@ -131,17 +167,30 @@ def train(model: Any, examples: Iterator[tuple[Tensor, Tensor]], steps: int) -> 
         model.zero_grad(set_to_none=True)
         running += 0.05 * (loss.item() - running)
         if step % 20 == 0:
-            print(f"step {step}/{steps} loss {running:.4f} after {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step}/{steps} loss {running:.4f} after {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """bfloat16 weights, and the generation settings that a server takes over where the client says nothing."""
+    """bfloat16 weights, and the generation settings that a server takes over where the client says
+    nothing.
+    """
     ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
     model.config.eos_token_id, model.config.pad_token_id = ends[0], ends[1]
     model.config.dtype = torch.bfloat16
     model.to("cpu", torch.bfloat16).save_pretrained(folder)
-    # Nearly greedy: the model knows one answer to each question, and at temperature 1 it would stumble now and then.
-    generation = {"do_sample": True, "temperature": 0.1, "top_k": 20, "top_p": 0.95, "eos_token_id": ends, "pad_token_id": ends[1]}
+    # Nearly greedy: the model knows one answer to each question, and at temperature 1 it would
+    # stumble now and then.
+    generation = {
+        "do_sample": True,
+        "temperature": 0.1,
+        "top_k": 20,
+        "top_p": 0.95,
+        "eos_token_id": ends,
+        "pad_token_id": ends[1],
+    }
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", "utf-8")
 
 
@@ -158,13 +207,24 @@ def main() -> None:
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.out != MODEL_FOLDER:
-        (options.out / "chat_template.jinja").write_bytes((MODEL_FOLDER / "chat_template.jinja").read_bytes())
+        (options.out / "chat_template.jinja").write_bytes(
+            (MODEL_FOLDER / "chat_template.jinja").read_bytes()
+        )
     corpus, rng = Corpus(), Random(options.seed)
-    save_tokenizer(build_tokenizer([*corpus.everything() * 3, *corpus.talk["general"]]), options.out, CONTEXT_TOKENS)
+    save_tokenizer(
+        build_tokenizer([*corpus.everything() * 3, *corpus.talk["general"]]),
+        options.out,
+        CONTEXT_TOKENS,
+    )
     encoder = Encoder(corpus, options.out)
-    # The first tokenizer renders the dialogues from which the final one learns lower case, JSON and the template's own words.
+    # The first tokenizer renders the dialogues from which the final one learns lower case, JSON and
+    # the template's own words.
     rendered = [encoder.render(draw_dialogue(corpus, rng, [])) for _ in range(1_500)]
-    save_tokenizer(build_tokenizer([*corpus.everything(), *rendered, *corpus.talk["general"]]), options.out, CONTEXT_TOKENS)
+    save_tokenizer(
+        build_tokenizer([*corpus.everything(), *rendered, *corpus.talk["general"]]),
+        options.out,
+        CONTEXT_TOKENS,
+    )
     encoder = Encoder(corpus, options.out)
     model = new_model().to(options.device)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters", flush=True)

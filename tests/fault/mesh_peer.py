@@ -1,4 +1,6 @@
-"""A frontend written by hand, to see each message of a worker and to send what a real frontend would not."""
+"""A frontend written by hand, to see each message of a worker and to send what a real frontend
+would not.
+"""
 
 import time
 from collections.abc import Callable
@@ -36,7 +38,12 @@ class FrontendPeer:
     def __enter__(self) -> "FrontendPeer":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._context.destroy(linger=0)
 
     def send(self, message: ToWorker) -> None:
@@ -47,10 +54,20 @@ class FrontendPeer:
         """Ask for tokens; returns the request's id."""
         request_id = f"{number:032x}"
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0.0, ignore_eos=True)
-        self.send(Generate(request_id, "demo", pack_tokens([5, 6, 7]), sampling, _FAR_UNIX_MS, routed_dp_rank=0))
+        self.send(
+            Generate(
+                request_id, "demo", pack_tokens([5, 6, 7]), sampling, _FAR_UNIX_MS, routed_dp_rank=0
+            )
+        )
         return request_id
 
-    def wait_for(self, kind: type[Any], condition: Callable[[Any], bool] = lambda _: True, *, wait_s_max: float = WAIT_S_MAX) -> Any:
+    def wait_for(
+        self,
+        kind: type[Any],
+        condition: Callable[[Any], bool] = lambda _: True,
+        *,
+        wait_s_max: float = WAIT_S_MAX,
+    ) -> Any:
         """The first message of this kind from now on that fulfils the condition."""
         deadline = time.monotonic() + wait_s_max
         while time.monotonic() < deadline:
@@ -61,12 +78,20 @@ class FrontendPeer:
 
     def end_of(self, request_id: str) -> Delta:
         """The delta that ends a request."""
-        batch = self.wait_for(StepBatch, lambda step: any(delta.request_id == request_id and delta.end for delta in step.deltas))
+        batch = self.wait_for(
+            StepBatch,
+            lambda step: any(delta.request_id == request_id and delta.end for delta in step.deltas),
+        )
         return next(delta for delta in batch.deltas if delta.request_id == request_id)
 
     def tokens_of(self, request_id: str) -> int:
         """How many tokens of a request have come."""
-        deltas = (delta for message in self.heard if isinstance(message, StepBatch) for delta in message.deltas)
+        deltas = (
+            delta
+            for message in self.heard
+            if isinstance(message, StepBatch)
+            for delta in message.deltas
+        )
         return sum(len(delta.token_ids) // 4 for delta in deltas if delta.request_id == request_id)
 
     def _read(self) -> ToFrontend | None:

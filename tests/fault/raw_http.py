@@ -1,4 +1,6 @@
-"""Clients that misbehave: HTTP by hand over a socket, since a library would not leave in the middle."""
+"""Clients that misbehave: HTTP by hand over a socket, since a library would not leave in the
+middle.
+"""
 
 import json
 import socket
@@ -15,12 +17,22 @@ COMPLETIONS = "/v1/completions"
 def request_bytes(body: dict[str, Any], *headers: str, path: str = COMPLETIONS) -> bytes:
     """A whole POST."""
     content = json.dumps(body).encode()
-    lines = [f"POST {path} HTTP/1.1", "host: x", "content-type: application/json", f"content-length: {len(content)}", *headers, "", ""]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "host: x",
+        "content-type: application/json",
+        f"content-length: {len(content)}",
+        *headers,
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode() + content
 
 
 def connected(fleet: Fleet, *, receive_bytes: int | None = None) -> socket.socket:
-    """A connection to the frontend; `receive_bytes` bounds what the kernel takes for a client that does not read."""
+    """A connection to the frontend; `receive_bytes` bounds what the kernel takes for a client that
+    does not read.
+    """
     connection = socket.socket()
     if receive_bytes is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -51,7 +63,9 @@ def rest_of(connection: socket.socket) -> bytes:
 def one_answer(connection: socket.socket) -> bytes:
     """One whole answer with a content-length, from a connection that stays open."""
     answer = b""
-    while b"\r\n\r\n" not in answer or len(parsed(answer)[2]) < int(parsed(answer)[1]["content-length"]):
+    while b"\r\n\r\n" not in answer or len(parsed(answer)[2]) < int(
+        parsed(answer)[1]["content-length"]
+    ):
         piece = connection.recv(65_536)
         assert piece, answer
         answer += piece
@@ -62,7 +76,11 @@ def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of one answer that is not chunked."""
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
-    return int(first.split()[1]), {name: value for name, _, value in (line.partition(": ") for line in lines)}, body
+    return (
+        int(first.split()[1]),
+        {name: value for name, _, value in (line.partition(": ") for line in lines)},
+        body,
+    )
 
 
 def events_of(answer: bytes) -> list[str]:

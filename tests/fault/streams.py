@@ -1,4 +1,6 @@
-"""Streams that run side by side while something happens to the fleet, through the unmodified OpenAI client."""
+"""Streams that run side by side while something happens to the fleet, through the unmodified OpenAI
+client.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +16,15 @@ STREAMS: Final = 12
 TOKENS: Final = 300
 """Two seconds on a sim engine at its own pace."""
 
-SIM: Final = ("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "16384", "--sim-request-faults")
+SIM: Final = (
+    "--served-model-name",
+    "demo",
+    "--sim-speedup",
+    "1",
+    "--context-length",
+    "16384",
+    "--sim-request-faults",
+)
 CRASH_SEED, HANG_LOOP_SEED, ENGINE_DEATH_SEED = 770_002, 770_004, 770_005
 
 
@@ -29,24 +39,35 @@ class Told:
 
 def start_workers(fleet: Fleet, count: int, *options: str, beside: int = 0) -> dict[str, Process]:
     """A frontend's workers w0, w1 …, ready, and so many that were started beside them."""
-    workers = {f"w{number}": fleet.worker(*SIM, "--worker-id", f"w{number}", *options) for number in range(count)}
+    workers = {
+        f"w{number}": fleet.worker(*SIM, "--worker-id", f"w{number}", *options)
+        for number in range(count)
+    }
     fleet.wait_for_workers(count + beside)
     return workers
 
 
 def body(number: int, **options: Any) -> dict[str, Any]:
     """Request number so-and-so, unlike the others."""
-    return {"model": "demo", "prompt": f"stream {number} tells of {number * 7}", "max_tokens": TOKENS} | options
+    return {
+        "model": "demo",
+        "prompt": f"stream {number} tells of {number * 7}",
+        "max_tokens": TOKENS,
+    } | options
 
 
-async def tell(client: openai.AsyncOpenAI, request: dict[str, Any], begun: asyncio.Event | None = None) -> Told:
+async def tell(
+    client: openai.AsyncOpenAI, request: dict[str, Any], begun: asyncio.Event | None = None
+) -> Told:
     """Stream one answer; `begun` is set when a few chunks have come.
 
     Raises:
         openai.APIError: it was not answered whole.
     """
     told, chunks = Told(), 0
-    async for chunk in await client.completions.create(**request, stream=True, stream_options={"include_usage": True}):
+    async for chunk in await client.completions.create(
+        **request, stream=True, stream_options={"include_usage": True}
+    ):
         chunks += 1
         if begun is not None and chunks == 5:
             begun.set()
@@ -68,7 +89,9 @@ async def tell_whole(client: openai.AsyncOpenAI, request: dict[str, Any]) -> Tol
     return Told(texts, dict(ends), (answer.usage.prompt_tokens, answer.usage.completion_tokens))
 
 
-async def tell_all(fleet: Fleet, fault: Callable[[], None] = lambda: None, *, count: int = STREAMS, **options: Any) -> list[Told]:
+async def tell_all(
+    fleet: Fleet, fault: Callable[[], None] = lambda: None, *, count: int = STREAMS, **options: Any
+) -> list[Told]:
     """That many streams side by side, and the fault as soon as all have begun.
 
     Raises:
@@ -76,26 +99,39 @@ async def tell_all(fleet: Fleet, fault: Callable[[], None] = lambda: None, *, co
     """
     begun = [asyncio.Event() for _ in range(count)]
     async with fleet.async_client() as client, asyncio.TaskGroup() as tasks:
-        telling = [tasks.create_task(tell(client, body(number, **options), begun[number])) for number in range(count)]
+        telling = [
+            tasks.create_task(tell(client, body(number, **options), begun[number]))
+            for number in range(count)
+        ]
         for event in begun:
             await event.wait()
         await asyncio.to_thread(fault)
     return [task.result() for task in telling]
 
 
-async def tell_all_whole(fleet: Fleet, fault: Callable[[], None] = lambda: None, *, count: int = STREAMS, **options: Any) -> list[Told]:
+async def tell_all_whole(
+    fleet: Fleet, fault: Callable[[], None] = lambda: None, *, count: int = STREAMS, **options: Any
+) -> list[Told]:
     """The same without streaming; the fault as soon as all run."""
     async with fleet.async_client() as client, asyncio.TaskGroup() as tasks:
-        telling = [tasks.create_task(tell_whole(client, body(number, **options))) for number in range(count)]
+        telling = [
+            tasks.create_task(tell_whole(client, body(number, **options)))
+            for number in range(count)
+        ]
         n = options.get("n", 1)
-        await asyncio.to_thread(fleet.wait_until, lambda: sum(on_each_worker(fleet).values()) == count * n, "all run")
+        await asyncio.to_thread(
+            fleet.wait_until, lambda: sum(on_each_worker(fleet).values()) == count * n, "all run"
+        )
         await asyncio.to_thread(fault)
     return [task.result() for task in telling]
 
 
 def on_each_worker(fleet: Fleet) -> dict[str, int]:
     """Worker → requests that run there."""
-    return {worker["worker_id"]: sum(worker["requests"]) for worker in fleet.get("/health")[1]["workers"]}
+    return {
+        worker["worker_id"]: sum(worker["requests"])
+        for worker in fleet.get("/health")[1]["workers"]
+    }
 
 
 def moved(fleet: Fleet, **labels: str) -> float:

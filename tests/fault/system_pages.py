@@ -22,7 +22,9 @@ class SystemPages:
             OSError: nobody listens.
         """
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=10
+            ) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -35,7 +37,9 @@ class SystemPages:
         """The value of a line of /metrics, named with its labels; 0 while there is none."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
-        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} ")), 0.0)
+        return next(
+            (float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} ")), 0.0
+        )
 
 
 def worker_with_pages(fleet: Fleet, *arguments: str) -> tuple[Process, SystemPages]:

@@ -1,4 +1,6 @@
-"""A stream whose only worker dies in its midst ends with one error, in the form of the API that it was asked by."""
+"""A stream whose only worker dies in its midst ends with one error, in the form of the API that it
+was asked by.
+"""
 
 import signal
 
@@ -21,7 +23,12 @@ def worker(fleet: Fleet) -> Process:
 
 
 def test_a_response_has_failed(fleet: Fleet, worker: Process) -> None:
-    with fleet.client() as client, client.responses.create(model="demo", input="Hi", stream=True, max_output_tokens=3000) as stream:
+    with (
+        fleet.client() as client,
+        client.responses.create(
+            model="demo", input="Hi", stream=True, max_output_tokens=3000
+        ) as stream,
+    ):
         kinds: list[str] = []
         for event in stream:
             kinds.append(event.type)
@@ -39,7 +46,9 @@ def test_a_message_ends_with_an_error_event(fleet: Fleet, worker: Process) -> No
     texts: list[str] = []
 
     def read(client: anthropic.Anthropic) -> None:
-        with client.messages.stream(model="demo", max_tokens=3000, messages=[{"role": "user", "content": "Hi"}]) as stream:
+        with client.messages.stream(
+            model="demo", max_tokens=3000, messages=[{"role": "user", "content": "Hi"}]
+        ) as stream:
             for text in stream.text_stream:
                 texts.append(text)
                 if worker.popen.poll() is None:
@@ -57,7 +66,11 @@ def test_a_message_ends_with_an_error_event(fleet: Fleet, worker: Process) -> No
 
 
 def test_generate_ends_with_an_error_object(fleet: Fleet, worker: Process) -> None:
-    body = {"text": "Hi", "sampling_params": {"max_new_tokens": 3000, "ignore_eos": True}, "stream": True}
+    body = {
+        "text": "Hi",
+        "sampling_params": {"max_new_tokens": 3000, "ignore_eos": True},
+        "stream": True,
+    }
     lines: list[str] = []
     with httpx.stream("POST", fleet.url + "/generate", json=body, timeout=60) as answer:
         for line in answer.iter_lines():
@@ -71,11 +84,20 @@ def test_generate_ends_with_an_error_object(fleet: Fleet, worker: Process) -> No
 
 def test_a_client_that_leaves_has_its_message_aborted(fleet: Fleet, worker: Process) -> None:
     ask = {"model": "demo", "max_tokens": 3000, "messages": [{"role": "user", "content": "Hi"}]}
-    with anthropic.Anthropic(base_url=fleet.url, api_key="none", max_retries=0) as client, client.messages.stream(**ask) as stream:
+    with (
+        anthropic.Anthropic(base_url=fleet.url, api_key="none", max_retries=0) as client,
+        client.messages.stream(**ask) as stream,
+    ):
         next(iter(stream.text_stream))
 
     def cancelled() -> bool:
-        left = metric(fleet, "dynamo_frontend_model_cancellation_total", endpoint="/v1/messages", model="demo", request_type="stream")
+        left = metric(
+            fleet,
+            "dynamo_frontend_model_cancellation_total",
+            endpoint="/v1/messages",
+            model="demo",
+            request_type="stream",
+        )
         return left == 1 and requests_running(fleet) == 0
 
     fleet.wait_until(cancelled, "the engine runs nothing, since the client left")
@@ -83,7 +105,12 @@ def test_a_client_that_leaves_has_its_message_aborted(fleet: Fleet, worker: Proc
 
 def test_a_frontend_that_drains_says_so_in_each_form(fleet: Fleet, worker: Process) -> None:
     frontend = fleet.processes[0]
-    with fleet.client() as client, client.completions.create(model="demo", prompt="Hi", stream=True, max_tokens=3000) as open_stream:
+    with (
+        fleet.client() as client,
+        client.completions.create(
+            model="demo", prompt="Hi", stream=True, max_tokens=3000
+        ) as open_stream,
+    ):
         next(iter(open_stream))
         frontend.popen.send_signal(signal.SIGTERM)
 
@@ -95,7 +122,9 @@ def test_a_frontend_that_drains_says_so_in_each_form(fleet: Fleet, worker: Proce
             anthropic.Anthropic(base_url=fleet.url, api_key="none", max_retries=0) as claude,
             pytest.raises(anthropic.APIStatusError) as no,
         ):
-            claude.messages.create(model="demo", max_tokens=1, messages=[{"role": "user", "content": "Hi"}])
+            claude.messages.create(
+                model="demo", max_tokens=1, messages=[{"role": "user", "content": "Hi"}]
+            )
         assert no.value.status_code == 503
         assert isinstance(no.value.body, dict)
         assert no.value.body["error"]["type"] == "overloaded_error"

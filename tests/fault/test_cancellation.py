@@ -1,4 +1,6 @@
-"""A client that leaves frees the engine at once, wherever its request is by then, and ten thousand of them leave nothing behind."""
+"""A client that leaves frees the engine at once, wherever its request is by then, and ten thousand
+of them leave nothing behind.
+"""
 
 import asyncio
 import contextlib
@@ -11,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from tests.fault.raw_http import WAYS_TO_LEAVE, asked, connected, metric, one_answer, parsed, request_bytes, requests_running
+from tests.fault.raw_http import (
+    WAYS_TO_LEAVE,
+    asked,
+    connected,
+    metric,
+    one_answer,
+    parsed,
+    request_bytes,
+    requests_running,
+)
 from tests.fleet.processes import Fleet, Process
 
 FREE_S_MAX = 2.0
@@ -35,7 +46,9 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A frontend, and a worker that runs one request at a time and takes a minute for a long one."""
+    """A frontend, and a worker that runs one request at a time and takes a minute for a long
+    one.
+    """
     fleet = Fleet(tmp_path_factory.mktemp("fleet"))
     # The slower library, so that there is a thread at work for a while.
     fleet.frontend("--tokenizer-backend", "hf")
@@ -61,7 +74,9 @@ def _free(fleet: Fleet) -> bool:
 
 
 def _assert_free_soon(fleet: Fleet) -> None:
-    """Nothing is outstanding, and the one place of the engine can be had: a request is answered that would wait for a minute otherwise."""
+    """Nothing is outstanding, and the one place of the engine can be had: a request is answered
+    that would wait for a minute otherwise.
+    """
     fleet.wait_until(lambda: _free(fleet), "everything is free", wait_s_max=FREE_S_MAX)
     with asked(fleet, SHORT) as next_one:
         next_one.settimeout(FREE_S_MAX)
@@ -72,11 +87,16 @@ def _assert_free_soon(fleet: Fleet) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_a_running_request_ends_with_its_client(narrow: Fleet, case: str, way: str) -> None:
     body = CASES[case]
-    labels = {"model": "demo", "endpoint": "/v1/completions", "request_type": "stream" if body.get("stream") else "unary"}
+    labels = {
+        "model": "demo",
+        "endpoint": "/v1/completions",
+        "request_type": "stream" if body.get("stream") else "unary",
+    }
     before = _cancelled(narrow, **labels)
     choices = body.get("n", 1) * (len(body["prompt"]) if isinstance(body["prompt"], list) else 1)
     with asked(narrow, body) as connection:
-        # Choices are sent one after the other: with one place in the fleet the second one waits, and the stream with it.
+        # Choices are sent one after the other: with one place in the fleet the second one waits,
+        # and the stream with it.
         narrow.wait_until(lambda: _outstanding(narrow) >= min(choices, 2), "it runs")
         if body.get("stream") and choices == 1 and "seed" not in body:
             assert connection.recv(10)
@@ -86,14 +106,18 @@ def test_a_running_request_ends_with_its_client(narrow: Fleet, case: str, way: s
 
 
 @pytest.mark.parametrize("way", WAYS_TO_LEAVE)
-def test_a_request_that_waits_behind_another_ends_with_its_client_and_the_other_goes_on(narrow: Fleet, way: str) -> None:
+def test_a_request_that_waits_behind_another_ends_with_its_client_and_the_other_goes_on(
+    narrow: Fleet, way: str
+) -> None:
     with asked(narrow, LONG | {"stream": True}) as first:
         assert first.recv(10)
         for stream in (False, True):
             with asked(narrow, LONG | {"stream": stream}) as second:
                 narrow.wait_until(lambda: _outstanding(narrow) == 2, "it waits")
                 WAYS_TO_LEAVE[way](second)
-                narrow.wait_until(lambda: _outstanding(narrow) == 1, "it is gone", wait_s_max=FREE_S_MAX)
+                narrow.wait_until(
+                    lambda: _outstanding(narrow) == 1, "it is gone", wait_s_max=FREE_S_MAX
+                )
         assert first.recv(10)
     _assert_free_soon(narrow)
 
@@ -103,7 +127,9 @@ def test_a_client_may_leave_while_it_sends_its_body(narrow: Fleet, way: str) -> 
     before = _cancelled(narrow, model="", request_type="unary")
     with connected(narrow) as connection:
         connection.sendall(request_bytes(LONG)[:-5])
-        narrow.wait_until(lambda: metric(narrow, "dynamo_frontend_inflight_requests") == 1, "it sends")
+        narrow.wait_until(
+            lambda: metric(narrow, "dynamo_frontend_inflight_requests") == 1, "it sends"
+        )
         WAYS_TO_LEAVE[way](connection)
         _assert_free_soon(narrow)
     assert _cancelled(narrow, model="", request_type="unary") == before + 1
@@ -112,10 +138,12 @@ def test_a_client_may_leave_while_it_sends_its_body(narrow: Fleet, way: str) -> 
 @pytest.mark.parametrize("way", WAYS_TO_LEAVE)
 def test_a_client_may_leave_while_its_prompt_is_tokenized(narrow: Fleet, way: str) -> None:
     before = _cancelled(narrow)
-    # Far too long for the model, which shows only behind the tokenizer: nobody who left is told. A reset may throw away the end of the
-    # body, and the model's name with it.
+    # Far too long for the model, which shows only behind the tokenizer: nobody who left is told. A
+    # reset may throw away the end of the body, and the model's name with it.
     with asked(narrow, LONG | {"prompt": "one two three " * 250_000}) as connection:
-        narrow.wait_until(lambda: metric(narrow, "dynamo_frontend_inflight_requests") == 1, "it is at work")
+        narrow.wait_until(
+            lambda: metric(narrow, "dynamo_frontend_inflight_requests") == 1, "it is at work"
+        )
         WAYS_TO_LEAVE[way](connection)
         _assert_free_soon(narrow)
     assert _cancelled(narrow) == before + 1
@@ -123,20 +151,25 @@ def test_a_client_may_leave_while_its_prompt_is_tokenized(narrow: Fleet, way: st
 
 @pytest.mark.parametrize("way", WAYS_TO_LEAVE)
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_request_with_another_pipelined_behind_it_ends_with_its_client(narrow: Fleet, way: str, at_once: bool) -> None:
+def test_a_request_with_another_pipelined_behind_it_ends_with_its_client(
+    narrow: Fleet, way: str, at_once: bool
+) -> None:
     requests = [request_bytes(LONG | {"stream": True}), request_bytes(SHORT)]
     with connected(narrow) as connection:
         connection.sendall(b"".join(requests) if at_once else requests[0])
         assert connection.recv(10)
         if not at_once:
             connection.sendall(requests[1])
-            time.sleep(0.1)  # nothing tells that the server has read it; it makes no difference to the outcome
+            # nothing tells that the server has read it; it makes no difference to the outcome
+            time.sleep(0.1)
         WAYS_TO_LEAVE[way](connection)
         _assert_free_soon(narrow)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_deadline_of_the_request_ends_it_and_frees_the_engine(narrow: Fleet, stream: bool) -> None:
+def test_a_deadline_of_the_request_ends_it_and_frees_the_engine(
+    narrow: Fleet, stream: bool
+) -> None:
     with asked(narrow, LONG | {"stream": stream}, "x-request-timeout-ms: 700") as connection:
         answer = b""
         while b"deadline_exceeded" not in answer:
@@ -165,7 +198,11 @@ async def _leave_often(port: int, cycles: int, rng: random.Random) -> None:
             body = LONG | {"stream": rng.random() < 0.5, "n": rng.choice([1, 1, 1, 3])}
             request = request_bytes(body)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request[: rng.choice([len(request), len(request), len(request), 40, len(request) - 1])])
+            writer.write(
+                request[
+                    : rng.choice([len(request), len(request), len(request), 40, len(request) - 1])
+                ]
+            )
             await writer.drain()
             if body["stream"] and rng.random() < 0.3:
                 with contextlib.suppress(TimeoutError):
@@ -181,7 +218,9 @@ async def _leave_often(port: int, cycles: int, rng: random.Random) -> None:
 
 def test_ten_thousand_clients_that_leave_leave_nothing_behind(fleet: Fleet) -> None:
     frontend = fleet.frontend()
-    worker = fleet.worker("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192")
+    worker = fleet.worker(
+        "--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192"
+    )
     fleet.wait_for_workers(1)
 
     def settled() -> bool:
@@ -194,12 +233,23 @@ def test_ten_thousand_clients_that_leave_leave_nothing_behind(fleet: Fleet) -> N
     rng = random.Random(4)
     asyncio.run(_leave_often(fleet.http_port, 1_000, rng))
     fleet.wait_until(settled, "the first thousand are gone", wait_s_max=10)
-    bytes_before, descriptors_before, cancelled_before = sizes(_resident_bytes), sizes(_descriptors), _cancelled(fleet)
+    bytes_before, descriptors_before, cancelled_before = (
+        sizes(_resident_bytes),
+        sizes(_descriptors),
+        _cancelled(fleet),
+    )
     asyncio.run(_leave_often(fleet.http_port, 10_000, rng))
     fleet.wait_until(settled, "all are gone", wait_s_max=10)
     cancelled = _cancelled(fleet) - cancelled_before
     assert cancelled > 5_000  # the others left before their headers had ended
-    fleet.wait_until(lambda: all(map(operator.le, sizes(_descriptors), descriptors_before)), "descriptors are closed", wait_s_max=10)
-    growth_mb = [(after - before) / 1e6 for before, after in zip(bytes_before, sizes(_resident_bytes), strict=True)]
+    fleet.wait_until(
+        lambda: all(map(operator.le, sizes(_descriptors), descriptors_before)),
+        "descriptors are closed",
+        wait_s_max=10,
+    )
+    growth_mb = [
+        (after - before) / 1e6
+        for before, after in zip(bytes_before, sizes(_resident_bytes), strict=True)
+    ]
     print(f"{cancelled:.0f} cancelled, memory grew by {growth_mb} MB")
     assert max(growth_mb) < 5

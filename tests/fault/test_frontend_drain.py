@@ -1,4 +1,6 @@
-"""A frontend that is told to stop refuses what is new, finishes what is open, and cuts nobody off without a word."""
+"""A frontend that is told to stop refuses what is new, finishes what is open, and cuts nobody off
+without a word.
+"""
 
 import json
 import signal
@@ -7,7 +9,17 @@ import time
 
 import pytest
 
-from tests.fault.raw_http import asked, connected, events_of, metric, one_answer, parsed, request_bytes, requests_running, rest_of
+from tests.fault.raw_http import (
+    asked,
+    connected,
+    events_of,
+    metric,
+    one_answer,
+    parsed,
+    request_bytes,
+    requests_running,
+    rest_of,
+)
 from tests.fleet.processes import Fleet, Process
 
 SHORT = {"model": "demo", "prompt": "hi", "max_tokens": 1}
@@ -42,7 +54,9 @@ def _ended(answer: bytes) -> tuple[str, str | None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_frontend_leaves_at_once_and_closes_idle_connections(fleet: Fleet, frontend: Process, number: int) -> None:
+def test_an_idle_frontend_leaves_at_once_and_closes_idle_connections(
+    fleet: Fleet, frontend: Process, number: int
+) -> None:
     with connected(fleet) as silent, connected(fleet) as kept_alive:
         kept_alive.sendall(request_bytes(SHORT))
         assert parsed(one_answer(kept_alive))[0] == 200
@@ -58,7 +72,11 @@ def test_open_requests_finish_while_new_ones_are_refused(fleet: Fleet, frontend:
         assert fleet.get("/ready") == (503, {"status": "not ready", "reasons": ["draining"]})
         assert fleet.get("/live")[0] == 200
         status, health = fleet.get("/health")
-        assert (status, health["status"], health["reasons"]) == (200, "degraded", ["this frontend is draining"])
+        assert (status, health["status"], health["reasons"]) == (
+            200,
+            "degraded",
+            ["this frontend is draining"],
+        )
         assert metric(fleet, "kvmesh_frontend_draining") == 1
         with asked(fleet, SHORT) as refused:
             status, headers, body = parsed(rest_of(refused))
@@ -67,11 +85,17 @@ def test_open_requests_finish_while_new_ones_are_refused(fleet: Fleet, frontend:
         assert metric(fleet, "kvmesh_frontend_rejections_total", reason="shutting_down") == 1
         assert _ended(begin + rest_of(stream)) == ("[DONE]", None)
         status, headers, body = parsed(rest_of(whole))
-        assert (status, headers["connection"], json.loads(body)["usage"]["completion_tokens"]) == (200, "close", 300)
+        assert (status, headers["connection"], json.loads(body)["usage"]["completion_tokens"]) == (
+            200,
+            "close",
+            300,
+        )
     assert frontend.popen.wait(10) == 0
 
 
-def test_a_refused_client_reads_why_even_if_its_body_is_large(fleet: Fleet, frontend: Process) -> None:
+def test_a_refused_client_reads_why_even_if_its_body_is_large(
+    fleet: Fleet, frontend: Process
+) -> None:
     stream, begin = _begun(fleet, SOME_SECONDS)
     with stream:
         _drained(fleet, frontend)
@@ -82,8 +106,12 @@ def test_a_refused_client_reads_why_even_if_its_body_is_large(fleet: Fleet, fron
         assert begin
 
 
-@pytest.mark.parametrize("frontend", [("--graceful-shutdown-grace-period-secs", "3")], indirect=True)
-def test_in_the_grace_period_requests_are_served_and_connections_closed_behind_them(fleet: Fleet, frontend: Process) -> None:
+@pytest.mark.parametrize(
+    "frontend", [("--graceful-shutdown-grace-period-secs", "3")], indirect=True
+)
+def test_in_the_grace_period_requests_are_served_and_connections_closed_behind_them(
+    fleet: Fleet, frontend: Process
+) -> None:
     begun_at = time.monotonic()
     _drained(fleet, frontend)
     with asked(fleet, SHORT) as served:
@@ -93,19 +121,27 @@ def test_in_the_grace_period_requests_are_served_and_connections_closed_behind_t
     assert time.monotonic() - begun_at >= 3
 
 
-@pytest.mark.parametrize("frontend", [("--http-graceful-shutdown-timeout-secs", "1")], indirect=True)
+@pytest.mark.parametrize(
+    "frontend", [("--http-graceful-shutdown-timeout-secs", "1")], indirect=True
+)
 def test_what_is_open_too_long_ends_with_exactly_one_error(fleet: Fleet, frontend: Process) -> None:
     stream, begin = _begun(fleet, MINUTES)
     with stream, asked(fleet, MINUTES) as whole, connected(fleet) as uploading:
         uploading.sendall(request_bytes(MINUTES)[:-5])
-        fleet.wait_until(lambda: metric(fleet, "dynamo_frontend_inflight_requests") == 3, "all are open")
+        fleet.wait_until(
+            lambda: metric(fleet, "dynamo_frontend_inflight_requests") == 3, "all are open"
+        )
         _drained(fleet, frontend)
         answer = begin + rest_of(stream)
         assert _ended(answer) == ("[DONE]", "shutting_down")
         assert answer.count(b'"error"') == 1
         for connection in (whole, uploading):
             status, headers, body = parsed(rest_of(connection))
-            assert (status, headers["retry-after"], json.loads(body)["error"]["code"]) == (503, "1", "shutting_down")
+            assert (status, headers["retry-after"], json.loads(body)["error"]["code"]) == (
+                503,
+                "1",
+                "shutting_down",
+            )
     assert frontend.popen.wait(10) == 0
 
 

@@ -1,15 +1,26 @@
-"""A request that kills engines: answered with an error after two of them, its like refused, and everybody else served."""
+"""A request that kills engines: answered with an error after two of them, its like refused, and
+everybody else served.
+"""
 
 import openai
 import pytest
 
 from tests.fault.raw_http import metric
-from tests.fault.streams import CRASH_SEED, body, lost_workers, on_each_worker, start_workers, tell_all
+from tests.fault.streams import (
+    CRASH_SEED,
+    body,
+    lost_workers,
+    on_each_worker,
+    start_workers,
+    tell_all,
+)
 from tests.fleet.processes import Fleet
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_poison_takes_two_workers_at_most_and_no_bystander(fleet: Fleet, stream: bool) -> None:
+async def test_poison_takes_two_workers_at_most_and_no_bystander(
+    fleet: Fleet, stream: bool
+) -> None:
     fleet.frontend()
     start_workers(fleet, 4)
     undisturbed = await tell_all(fleet)
@@ -50,7 +61,9 @@ async def test_poison_among_choices_ends_its_request_alone(fleet: Fleet) -> None
 
 
 async def test_a_request_that_was_aboard_twice_by_accident_is_served(fleet: Fleet) -> None:
-    """Bystanders of two deaths made tokens on each worker, so they are none of the suspects' business."""
+    """Bystanders of two deaths made tokens on each worker, so they are none of the suspects'
+    business.
+    """
     fleet.frontend()
     workers = start_workers(fleet, 3)
     undisturbed = await tell_all(fleet, count=2, max_tokens=600)
@@ -60,7 +73,9 @@ async def test_a_request_that_was_aboard_twice_by_accident_is_served(fleet: Flee
             runs = on_each_worker(fleet)
             victim = max(runs, key=runs.__getitem__)
             workers[victim].popen.kill()
-            fleet.wait_until(lambda number=number: lost_workers(fleet, "died") == number + 1, "it is missed")
+            fleet.wait_until(
+                lambda number=number: lost_workers(fleet, "died") == number + 1, "it is missed"
+            )
             fleet.wait_until(lambda: sum(on_each_worker(fleet).values()) == 2, "they run again")
 
     assert await tell_all(fleet, fault, count=2, max_tokens=600) == undisturbed
@@ -73,5 +88,7 @@ async def test_a_prompt_that_takes_long_is_no_poison(fleet: Fleet) -> None:
     start_workers(fleet, 3, "--sim-fault", "slow=40", "--health-check-request-timeout", "0.3")
     with fleet.client() as client:
         for first in (5, 6):  # as long as nobody knows how fast the engine is, and then
-            assert client.completions.create(model="demo", prompt=[first] * 2_000, max_tokens=1).usage
+            assert client.completions.create(
+                model="demo", prompt=[first] * 2_000, max_tokens=1
+            ).usage
     assert metric(fleet, "kvmesh_frontend_migrations_total") == 0

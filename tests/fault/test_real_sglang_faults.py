@@ -1,6 +1,8 @@
-"""The core of what may go wrong on two workers with real SGLang: greedy answers of the demo model are those of its golden file.
+"""The core of what may go wrong on two workers with real SGLang: greedy answers of the demo model
+are those of its golden file.
 
-The tests share a frontend, and each is given two workers that serve and run nothing, whatever became of those before.
+The tests share a frontend, and each is given two workers that serve and run nothing, whatever
+became of those before.
 """
 
 import asyncio
@@ -46,7 +48,9 @@ class Pair:
         self._numbers = count()
 
     def restore(self) -> None:
-        """Wake who was stopped, start anew who has ended, and wait until both serve and run nothing."""
+        """Wake who was stopped, start anew who has ended, and wait until both serve and run
+        nothing.
+        """
         self.wake()
         self.wait_until(self._whole, wait_s_max=START_S_MAX)
 
@@ -64,14 +68,27 @@ class Pair:
 
     def _ready(self) -> set[str]:
         with suppress(OSError):
-            return {worker["worker_id"] for worker in self.fleet.get("/health")[1]["workers"] if worker["ready"]}
+            return {
+                worker["worker_id"]
+                for worker in self.fleet.get("/health")[1]["workers"]
+                if worker["ready"]
+            }
         return set()
 
     def _whole(self) -> bool:
-        self.workers = {name: worker for name, worker in self.workers.items() if worker.popen.poll() is None}
+        self.workers = {
+            name: worker for name, worker in self.workers.items() if worker.popen.poll() is None
+        }
         while len(self.workers) < 2:
             name = f"w{next(self._numbers)}"
-            options = ("--worker-id", name, "--max-running-requests", "8", "--max-total-tokens", "16384")
+            options = (
+                "--worker-id",
+                name,
+                "--max-running-requests",
+                "8",
+                "--max-total-tokens",
+                "16384",
+            )
             self.workers[name] = self.fleet.worker(*options, engine="sglang")
         return self._ready() == self.workers.keys() and not any(on_each_worker(self.fleet).values())
 
@@ -112,7 +129,9 @@ def pair(shared_pair: Pair) -> Pair:
     return shared_pair
 
 
-async def _tell(client: openai.AsyncOpenAI, entry: dict[str, Any], begun: asyncio.Event) -> tuple[str, str | None, int]:
+async def _tell(
+    client: openai.AsyncOpenAI, entry: dict[str, Any], begun: asyncio.Event
+) -> tuple[str, str | None, int]:
     stream = await client.chat.completions.create(
         model=MODEL,
         messages=entry["messages"],
@@ -138,26 +157,36 @@ async def _golden_answers(pair: Pair, fault: Callable[[], None]) -> None:
     """All golden answers side by side, with the fault in their midst, say what they should."""
     begun = [asyncio.Event() for _ in GOLDEN]
     async with pair.fleet.async_client() as client, asyncio.TaskGroup() as tasks:
-        telling = [tasks.create_task(_tell(client, entry, event)) for entry, event in zip(GOLDEN.values(), begun, strict=True)]
+        telling = [
+            tasks.create_task(_tell(client, entry, event))
+            for entry, event in zip(GOLDEN.values(), begun, strict=True)
+        ]
         for event in begun:
             await event.wait()
         await asyncio.to_thread(fault)
     for task, entry in zip(telling, GOLDEN.values(), strict=True):
         text, end, tokens = task.result()
         assert (text, end) == (entry["text"], entry["finish"])
-        assert tokens in (len(entry["token_ids"]), len(entry["token_ids"]) + 1)  # with the end-of-turn token
+        # with the end-of-turn token
+        assert tokens in (len(entry["token_ids"]), len(entry["token_ids"]) + 1)
 
 
 def test_a_client_that_leaves_before_the_first_token_frees_the_engine(pair: Pair) -> None:
-    """At any moment from the request's arrival on: while it is parsed, sent, waits in SGLang's queue, or is computed."""
+    """At any moment from the request's arrival on: while it is parsed, sent, waits in SGLang's
+    queue, or is computed.
+    """
     fleet = pair.fleet
     for number in range(20):
         prompt = [(number * 31 + index * 7) % 1800 + 10 for index in range(3_000)]
-        connection: socket.socket = asked(fleet, {"model": MODEL, "prompt": prompt, "max_tokens": 4_000, "ignore_eos": True})
+        connection: socket.socket = asked(
+            fleet, {"model": MODEL, "prompt": prompt, "max_tokens": 4_000, "ignore_eos": True}
+        )
         time.sleep(0.01 * number)
         connection.close()
-    pair.wait_until(lambda: metric(fleet, "dynamo_frontend_model_cancellation_total") == 20)  # a busy frontend has yet to see the last
-    pair.wait_until(lambda: not any(on_each_worker(fleet).values()))  # SGLang's own figures, in the heartbeats
+    # a busy frontend has yet to see the last
+    pair.wait_until(lambda: metric(fleet, "dynamo_frontend_model_cancellation_total") == 20)
+    # SGLang's own figures, in the heartbeats
+    pair.wait_until(lambda: not any(on_each_worker(fleet).values()))
 
 
 async def test_a_stopped_worker_is_missed_and_comes_back(pair: Pair) -> None:
@@ -207,27 +236,57 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
     pair.wait_until(lambda: worker.children_left() == [])
 
 
-WORDS = ("workers", "frontends", "engines", "tokens", "blocks", "events", "clients", "queues", "prompts", "answers")
-BOOK = {f"line {number}": f"{number} {word} {number * 37 % 101}" for number, word in enumerate(WORDS)}
-SCHEMA = {"type": "object", "properties": {name: {"const": line} for name, line in BOOK.items()}, "required": list(BOOK)}
-"""Only the book conforms, and no two parts of it are alike: whatever is lost, repeated or begun anew at the seam shows.
+WORDS = (
+    "workers",
+    "frontends",
+    "engines",
+    "tokens",
+    "blocks",
+    "events",
+    "clients",
+    "queues",
+    "prompts",
+    "answers",
+)
+BOOK = {
+    f"line {number}": f"{number} {word} {number * 37 % 101}" for number, word in enumerate(WORDS)
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {name: {"const": line} for name, line in BOOK.items()},
+    "required": list(BOOK),
+}
+"""Only the book conforms, and no two parts of it are alike: whatever is lost, repeated or begun
+anew at the seam shows.
 
-Were the model free to choose what it writes, greedy answers could not be compared: it was not trained to write into schemas, so that its
-first two choices are often equally likely (the logarithms of their probabilities differ by 0.00 to 0.42 in each of 23 documents tried;
-by at least 4.4 in the golden answers), and a prompt that is computed at once rounds otherwise than the same tokens one by one."""
+Were the model free to choose what it writes, greedy answers could not be compared: it was not
+trained to write into schemas, so that its first two choices are often equally likely (the
+logarithms of their probabilities differ by 0.00 to 0.42 in each of 23 documents tried; by at least
+4.4 in the golden answers), and a prompt that is computed at once rounds otherwise than the same
+tokens one by one.
+"""
 
 BLANK = {
     str(token_id): -100
-    for piece, token_id in Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json")).get_vocab().items()
+    for piece, token_id in Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
+    .get_vocab()
+    .items()
     if piece and not piece.strip("ĠĊĉč")
 }
-"""Space between the parts of a document is free, and without end: biased against, it is what a tokenizer cannot help writing."""
+"""Space between the parts of a document is free, and without end: biased against, it is what a
+tokenizer cannot help writing.
+"""
 
 ASKED: dict[str, dict[str, Any]] = {
     "json": {"guided_json": SCHEMA},
-    "call": {"tools": [{"type": "function", "function": {"name": "shelve", "parameters": SCHEMA}}], "tool_choice": "required"},
+    "call": {
+        "tools": [{"type": "function", "function": {"name": "shelve", "parameters": SCHEMA}}],
+        "tool_choice": "required",
+    },
 }
-"""Ways to a book: as the answer itself, or as the arguments of a call that the worker's parser reads."""
+"""Ways to a book: as the answer itself, or as the arguments of a call that the worker's parser
+reads.
+"""
 
 
 async def _told_book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None]) -> str:
@@ -245,7 +304,8 @@ async def _told_book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None
         )
         async for chunk in stream:
             delta = chunk.choices[0].delta
-            if "tools" not in asked:  # behind a call a model may go on in prose, which is content and none of the document
+            # behind a call a model may go on in prose, which is content and none of the document
+            if "tools" not in asked:
                 text += delta.content or ""
             for call in delta.tool_calls or []:
                 assert call.function is not None
@@ -261,7 +321,9 @@ async def _told_book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None
 
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
-async def test_json_of_a_schema_goes_on_where_its_worker_was_killed(pair: Pair, asked: dict[str, Any]) -> None:
+async def test_json_of_a_schema_goes_on_where_its_worker_was_killed(
+    pair: Pair, asked: dict[str, Any]
+) -> None:
     victims: list[str] = []
 
     def fault() -> None:

@@ -1,4 +1,6 @@
-"""Everything is restarted, one after the other, while clients ask: none of them gets an error or another text."""
+"""Everything is restarted, one after the other, while clients ask: none of them gets an error or
+another text.
+"""
 
 import asyncio
 import signal
@@ -16,14 +18,18 @@ TOKENS = 100
 
 
 class Clients:
-    """Each asks one stream after the other, of whichever frontend takes it, as behind a load balancer."""
+    """Each asks one stream after the other, of whichever frontend takes it, as behind a load
+    balancer.
+    """
 
     def __init__(self, fleets: list[Fleet]) -> None:
         self._ports = [fleet.http_port for fleet in fleets]
         self.answers: list[tuple[int, Answer]] = []
 
     async def ask(self, number: int) -> Answer:
-        request = body(number, max_tokens=TOKENS, stream=True, stream_options={"include_usage": True})
+        request = body(
+            number, max_tokens=TOKENS, stream=True, stream_options={"include_usage": True}
+        )
         return await ask_any(self._ports, request, first=number)
 
     async def while_restarting(self, restart: Callable[[], None]) -> None:
@@ -86,17 +92,26 @@ async def test_each_of_two_frontends_is_restarted(fleet: Fleet, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_a_worker_that_drains_past_its_deadline_hands_over_what_it_runs(fleet: Fleet, workers: int) -> None:
+async def test_a_worker_that_drains_past_its_deadline_hands_over_what_it_runs(
+    fleet: Fleet, workers: int
+) -> None:
     """To another one, or, where there is none, to one clear error."""
     fleet.frontend()
-    started: dict[str, Process] = start_workers(fleet, workers, "--graceful-shutdown-timeout-secs", "1")
+    started: dict[str, Process] = start_workers(
+        fleet, workers, "--graceful-shutdown-timeout-secs", "1"
+    )
 
     async def stream() -> Answer:
-        return await ask_any([fleet.http_port], body(1, max_tokens=600, stream=True, stream_options={"include_usage": True}))
+        return await ask_any(
+            [fleet.http_port],
+            body(1, max_tokens=600, stream=True, stream_options={"include_usage": True}),
+        )
 
     undisturbed = await stream()
     telling = asyncio.create_task(stream())
-    await asyncio.to_thread(fleet.wait_until, lambda: any(on_each_worker(fleet).values()), "it runs")
+    await asyncio.to_thread(
+        fleet.wait_until, lambda: any(on_each_worker(fleet).values()), "it runs"
+    )
     runs = on_each_worker(fleet)
     victim = started[max(runs, key=runs.__getitem__)]
     assert await asyncio.to_thread(victim.stop) == 0
@@ -105,4 +120,8 @@ async def test_a_worker_that_drains_past_its_deadline_hands_over_what_it_runs(fl
         assert answer.error == "worker_lost"
         assert undisturbed.texts[0].startswith(answer.texts[0])
     else:
-        assert (answer.error, answer.texts, answer.completion_tokens) == ("", undisturbed.texts, 600)
+        assert (answer.error, answer.texts, answer.completion_tokens) == (
+            "",
+            undisturbed.texts,
+            600,
+        )

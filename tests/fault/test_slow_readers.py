@@ -1,8 +1,18 @@
-"""A client that does not read costs a bounded buffer for a while, is cut off and frees the engine; others do not notice."""
+"""A client that does not read costs a bounded buffer for a while, is cut off and frees the engine;
+others do not notice.
+"""
 
 from pathlib import Path
 
-from tests.fault.raw_http import asked, connected, events_of, metric, request_bytes, requests_running, rest_of
+from tests.fault.raw_http import (
+    asked,
+    connected,
+    events_of,
+    metric,
+    request_bytes,
+    requests_running,
+    rest_of,
+)
 from tests.fleet.processes import Fleet, Process
 
 BUFFERED_BYTES_MAX = 512 * 1024
@@ -21,14 +31,21 @@ def test_a_client_that_does_not_read_is_cut_off_and_others_read_on(fleet: Fleet)
     fleet.worker("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192")
     fleet.wait_for_workers(1)
     short = FLOOD | {"n": 1, "max_tokens": 500}
-    with connected(fleet, receive_bytes=16_384) as stalled, asked(fleet, short, "connection: close") as healthy:
+    with (
+        connected(fleet, receive_bytes=16_384) as stalled,
+        asked(fleet, short, "connection: close") as healthy,
+    ):
         assert healthy.recv(10)
         before_bytes = _resident_bytes(frontend)
         stalled.sendall(request_bytes(FLOOD))
         fleet.wait_until(lambda: requests_running(fleet) == 17, "both run")
         events = events_of(b"HTTP" + rest_of(healthy))
         assert events[-1] == "[DONE]"
-        fleet.wait_until(lambda: metric(fleet, "kvmesh_frontend_slow_readers_total") == 1, "it is cut off", wait_s_max=40)
+        fleet.wait_until(
+            lambda: metric(fleet, "kvmesh_frontend_slow_readers_total") == 1,
+            "it is cut off",
+            wait_s_max=40,
+        )
         fleet.wait_until(lambda: requests_running(fleet) == 0, "the engine is free", wait_s_max=2)
         assert _resident_bytes(frontend) - before_bytes < 10_000_000
         assert metric(fleet, "dynamo_frontend_model_cancellation_total", request_type="stream") == 1

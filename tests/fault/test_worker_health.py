@@ -1,4 +1,6 @@
-"""A worker whose engine freezes says so, gets no work, and comes back by itself; its system pages tell the truth meanwhile."""
+"""A worker whose engine freezes says so, gets no work, and comes back by itself; its system pages
+tell the truth meanwhile.
+"""
 
 import threading
 
@@ -36,12 +38,16 @@ def test_an_engine_that_freezes_in_mid_stream_is_unhealthy_and_recovers(fleet: F
         assert pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="timeout"}') >= 1
 
 
-def test_an_idle_engine_is_asked_rank_by_rank_and_its_canaries_are_nobodys_requests(fleet: Fleet) -> None:
+def test_an_idle_engine_is_asked_rank_by_rank_and_its_canaries_are_nobodys_requests(
+    fleet: Fleet,
+) -> None:
     with FrontendPeer(fleet.mesh) as peer:
         _, pages = worker_with_pages(fleet, "--canary-wait-time", "0.3", "--dp-size", "2")
 
         def asked(rank: int) -> bool:
-            return pages.metric(f'kvmesh_worker_canaries_total{{dp_rank="{rank}",result="ok"}}') >= 3
+            return (
+                pages.metric(f'kvmesh_worker_canaries_total{{dp_rank="{rank}",result="ok"}}') >= 3
+            )
 
         fleet.wait_until(lambda: asked(0) and asked(1), "three canaries on each rank")
         peer.wait_for(Heartbeat)
@@ -60,10 +66,18 @@ def test_without_health_checks_nothing_is_asked(fleet: Fleet) -> None:
 def test_while_the_engine_loads_the_worker_is_live_and_not_ready(fleet: Fleet) -> None:
     """Also before any frontend is there; with none the worker is healthy and not ready."""
     _, pages = worker_with_pages(fleet, "--sim-startup-s", "3")
-    fleet.wait_until(lambda: pages.get("/live") == (200, {"status": "live", "phase": "loading"}), "it loads")
-    assert pages.get("/ready") == (503, {"status": "not ready", "reasons": ["the engine is loading"]})
+    fleet.wait_until(
+        lambda: pages.get("/live") == (200, {"status": "live", "phase": "loading"}), "it loads"
+    )
+    assert pages.get("/ready") == (
+        503,
+        {"status": "not ready", "reasons": ["the engine is loading"]},
+    )
     fleet.wait_until(lambda: pages.status("/health") == 200, "it serves")
-    assert pages.get("/ready") == (503, {"status": "not ready", "reasons": ["no frontend is connected"]})
+    assert pages.get("/ready") == (
+        503,
+        {"status": "not ready", "reasons": ["no frontend is connected"]},
+    )
 
 
 def test_a_loop_that_hangs_is_not_live(fleet: Fleet) -> None:
@@ -75,7 +89,9 @@ def test_a_loop_that_hangs_is_not_live(fleet: Fleet) -> None:
         asking = threading.Thread(target=_ask, args=(client,))
         asking.start()
         fleet.wait_until(lambda: pages.status("/live") == 503, "not live")
-        assert pages.get("/live")[1]["reasons"][0].startswith("the worker's loop has not turned for ")
+        assert pages.get("/live")[1]["reasons"][0].startswith(
+            "the worker's loop has not turned for "
+        )
         worker.popen.kill()
         asking.join()
 
@@ -94,10 +110,16 @@ def _ask(client: openai.OpenAI) -> None:
         (("--system-live-path", "live"), "--system-live-path"),
     ],
 )
-def test_settings_that_cannot_work_are_start_errors(fleet: Fleet, arguments: tuple[str, ...], why: str) -> None:
+def test_settings_that_cannot_work_are_start_errors(
+    fleet: Fleet, arguments: tuple[str, ...], why: str
+) -> None:
     worker = fleet.worker(*arguments)
     assert worker.popen.wait(60) == EXIT_CANNOT_START
-    (line,) = [line for line in worker.output().splitlines() if line.startswith("kvmesh worker cannot start")]
+    (line,) = [
+        line
+        for line in worker.output().splitlines()
+        if line.startswith("kvmesh worker cannot start")
+    ]
     assert why in line
 
 
@@ -106,4 +128,7 @@ def test_a_port_that_is_taken_is_said_before_the_engine_loads(fleet: Fleet) -> N
     fleet.wait_until(lambda: pages.status("/live") == 200, "the first one listens")
     second = fleet.worker("--system-port", str(pages.port), "--sim-startup-s", "1000")
     assert second.popen.wait(60) == EXIT_CANNOT_START
-    assert f"--system-port {pages.port}: cannot listen on 127.0.0.1: Address already in use" in second.output()
+    assert (
+        f"--system-port {pages.port}: cannot listen on 127.0.0.1: Address already in use"
+        in second.output()
+    )

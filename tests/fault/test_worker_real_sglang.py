@@ -1,4 +1,6 @@
-"""Freeze, death, Ctrl-C and metrics of a worker with real SGLang on the demo model, seen by a frontend written by hand."""
+"""Freeze, death, Ctrl-C and metrics of a worker with real SGLang on the demo model, seen by a
+frontend written by hand.
+"""
 
 import os
 import signal
@@ -29,7 +31,11 @@ def _worker(fleet: Fleet, *arguments: str) -> tuple[Process, SystemPages]:
 
 
 def _scheduler(worker: Process) -> psutil.Process:
-    (scheduler,) = [child for child in psutil.Process(worker.popen.pid).children(recursive=True) if "scheduler" in child.name()]
+    (scheduler,) = [
+        child
+        for child in psutil.Process(worker.popen.pid).children(recursive=True)
+        if "scheduler" in child.name()
+    ]
     return scheduler
 
 
@@ -39,10 +45,14 @@ def _streaming(peer: FrontendPeer, number: int, max_new_tokens: int) -> str:
     return request_id
 
 
-def test_a_frozen_scheduler_is_unhealthy_until_it_goes_on_and_a_killed_one_is_the_end(fleet: Fleet) -> None:
+def test_a_frozen_scheduler_is_unhealthy_until_it_goes_on_and_a_killed_one_is_the_end(
+    fleet: Fleet,
+) -> None:
     with FrontendPeer(fleet.mesh) as peer:
         dumps = fleet.directory / "dumps"
-        worker, pages = _worker(fleet, "--health-check-request-timeout", "2", "--crash-dump-folder", str(dumps))
+        worker, pages = _worker(
+            fleet, "--health-check-request-timeout", "2", "--crash-dump-folder", str(dumps)
+        )
         peer.wait_for(Hello, wait_s_max=START_S_MAX)
         scheduler = _scheduler(worker)
         first = _streaming(peer, 1, 500)
@@ -63,21 +73,34 @@ def test_a_frozen_scheduler_is_unhealthy_until_it_goes_on_and_a_killed_one_is_th
         assert worker.popen.wait(30) == EXIT_ENGINE_DIED
         assert worker.children_left() == []
         finished = 1 + WARM_UP_REQUESTS
-        assert f"Dumped {finished} finished and 1 unfinished requests before crash" in worker.output()
+        assert (
+            f"Dumped {finished} finished and 1 unfinished requests before crash" in worker.output()
+        )
         (dump,) = dumps.rglob("*.pkl")
         assert b"workers.sglang" not in dump.read_bytes()  # of SGLang's classes alone
 
 
 def test_ctrl_c_finishes_what_runs_and_leaves_no_process(fleet: Fleet) -> None:
-    """Sent to every process of the group, as a terminal does. SGLang's own metrics and canaries are looked at on the way."""
+    """Sent to every process of the group, as a terminal does.
+
+    SGLang's own metrics and canaries are looked at on the way.
+    """
     with FrontendPeer(fleet.mesh) as peer:
         worker, pages = _worker(fleet, "--enable-metrics", "--canary-wait-time", "0.5")
         peer.wait_for(Hello, wait_s_max=START_S_MAX)
-        fleet.wait_until(lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') >= 3, "canaries are answered")
-        peer.end_of(peer.generate(2, max_new_tokens=2))  # counted by SGLang's TokenizerManager, in this worker's own process
+        fleet.wait_until(
+            lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') >= 3,
+            "canaries are answered",
+        )
+        # counted by SGLang's TokenizerManager, in this worker's own process
+        peer.end_of(peer.generate(2, max_new_tokens=2))
         running = _streaming(peer, 1, 400)
         with urllib.request.urlopen(f"http://127.0.0.1:{pages.port}/metrics", timeout=10) as answer:
-            families = {line.split("{")[0] for line in answer.read().decode().splitlines() if line.startswith("sglang:")}
+            families = {
+                line.split("{")[0]
+                for line in answer.read().decode().splitlines()
+                if line.startswith("sglang:")
+            }
         assert {"sglang:num_running_reqs", "sglang:num_requests_total"} <= families
         os.killpg(worker.popen.pid, signal.SIGINT)
         peer.wait_for(Draining)

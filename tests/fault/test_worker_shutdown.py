@@ -1,4 +1,7 @@
-"""How a worker leaves: in peace, in time, in a hurry, or because its engine died. Seen by a frontend written by hand."""
+"""How a worker leaves: in peace, in time, in a hurry, or because its engine died.
+
+Seen by a frontend written by hand.
+"""
 
 import os
 import signal
@@ -36,8 +39,11 @@ def _streaming(peer: FrontendPeer, max_new_tokens: int) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_worker_leaves_at_once_and_says_so(fleet: Fleet, peer: FrontendPeer, number: int) -> None:
-    worker, _ = worker_with_pages(fleet, "--canary-wait-time", "0.1")  # canaries are nothing to wait for
+def test_an_idle_worker_leaves_at_once_and_says_so(
+    fleet: Fleet, peer: FrontendPeer, number: int
+) -> None:
+    # canaries are nothing to wait for
+    worker, _ = worker_with_pages(fleet, "--canary-wait-time", "0.1")
     peer.wait_for(Heartbeat)
     worker.popen.send_signal(number)
     assert peer.wait_for(Draining)
@@ -55,7 +61,10 @@ def test_what_runs_is_finished_while_probes_say_draining(fleet: Fleet, peer: Fro
     refused = peer.end_of(late).end
     assert isinstance(refused, Failed)
     assert refused.code == "no_worker"
-    fleet.wait_until(lambda: pages.get("/ready") == (503, {"status": "not ready", "reasons": ["draining"]}), "draining")
+    fleet.wait_until(
+        lambda: pages.get("/ready") == (503, {"status": "not ready", "reasons": ["draining"]}),
+        "draining",
+    )
     assert (pages.status("/live"), pages.get("/health")[1]["phase"]) == (200, "draining")
     assert pages.metric("kvmesh_worker_draining") == 1
     assert isinstance(peer.end_of(running).end, Finished)
@@ -64,7 +73,9 @@ def test_what_runs_is_finished_while_probes_say_draining(fleet: Fleet, peer: Fro
     assert worker.popen.wait(30) == 0
 
 
-def test_in_the_grace_period_requests_are_still_taken_and_nobody_leaves(fleet: Fleet, peer: FrontendPeer) -> None:
+def test_in_the_grace_period_requests_are_still_taken_and_nobody_leaves(
+    fleet: Fleet, peer: FrontendPeer
+) -> None:
     worker, _ = worker_with_pages(fleet, "--graceful-shutdown-grace-period-secs", "2")
     peer.wait_for(Heartbeat)
     begun_at = time.monotonic()
@@ -84,14 +95,22 @@ def test_past_the_deadline_the_worker_leaves_anyway(fleet: Fleet, peer: Frontend
     assert goodbye.planned
     assert worker.popen.wait(30) == 0
     ends = [
-        delta.end for message in peer.heard if isinstance(message, StepBatch) for delta in message.deltas if delta.request_id == running
+        delta.end
+        for message in peer.heard
+        if isinstance(message, StepBatch)
+        for delta in message.deltas
+        if delta.request_id == running
     ]
     assert not any(ends)  # the frontend moves it; it did not fail
     assert "leaving with 1 requests unfinished" in worker.output()
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)])
-def test_a_second_signal_ends_it_now(fleet: Fleet, peer: FrontendPeer, numbers: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
+)
+def test_a_second_signal_ends_it_now(
+    fleet: Fleet, peer: FrontendPeer, numbers: tuple[int, int]
+) -> None:
     worker, _ = worker_with_pages(fleet, *LONG)
     _streaming(peer, MINUTES)
     worker.popen.send_signal(numbers[0])
@@ -103,7 +122,9 @@ def test_a_second_signal_ends_it_now(fleet: Fleet, peer: FrontendPeer, numbers: 
 
 
 @pytest.mark.parametrize("draining", [False, True], ids=["serving", "draining"])
-def test_an_engine_that_dies_is_told_to_the_frontends(fleet: Fleet, peer: FrontendPeer, draining: bool) -> None:
+def test_an_engine_that_dies_is_told_to_the_frontends(
+    fleet: Fleet, peer: FrontendPeer, draining: bool
+) -> None:
     worker, _ = worker_with_pages(fleet, "--sim-fault", "engine-death-after-tokens=100", *LONG)
     running = _streaming(peer, MINUTES)
     if draining:
@@ -122,13 +143,22 @@ def test_a_signal_while_the_engine_loads_ends_it_there_and_then(fleet: Fleet) ->
 
 
 CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
-"""A process id namespace, as a container has: the kernel spares its first process every signal that it has no handler for."""
+"""A process id namespace, as a container has: the kernel spares its first process every signal that
+it has no handler for.
+"""
 
 
-@pytest.mark.skipif(subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode != 0, reason="no namespaces here")
-def test_the_first_process_of_a_container_ends_while_it_loads(fleet: Fleet, peer: FrontendPeer) -> None:
+@pytest.mark.skipif(
+    subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode != 0,
+    reason="no namespaces here",
+)
+def test_the_first_process_of_a_container_ends_while_it_loads(
+    fleet: Fleet, peer: FrontendPeer
+) -> None:
     arguments = ("--engine", "sim", "--frontend", fleet.mesh, "--sim-startup-s", "600")
-    container = subprocess.Popen([*CONTAINER, sys.executable, "-m", "workers", *arguments], start_new_session=True)
+    container = subprocess.Popen(
+        [*CONTAINER, sys.executable, "-m", "workers", *arguments], start_new_session=True
+    )
     try:
         peer.wait_for(Loading)
         (worker,) = psutil.Process(container.pid).children()

@@ -19,7 +19,9 @@ def minilm_dir() -> Path:
 
 
 def reference(command: str, *paths: Path, given: Any = None) -> Any:
-    """What the program tests/sglang/bert_reference.py answers; None for a command that answers nothing."""
+    """What the program tests/sglang/bert_reference.py answers; None for a command that answers
+    nothing.
+    """
     run = subprocess.run(
         [sys.executable, str(_REFERENCE), command, *map(str, paths)],
         input=json.dumps(given).encode(),

@@ -1,4 +1,6 @@
-"""`python -m tests.fleet.careless_worker …`: a sim worker that takes schemas and says whatever comes, as an engine with a defect would."""
+"""`python -m tests.fleet.careless_worker …`: a sim worker that takes schemas and says whatever
+comes, as an engine with a defect would.
+"""
 
 import sys
 

@@ -23,7 +23,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path_factory.mktemp("fleet"))
     fleet.frontend()
     for _ in range(2):
-        fleet.worker("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")
+        fleet.worker(
+            "--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096"
+        )
     fleet.wait_for_workers(2)
     yield fleet
     fleet.stop()

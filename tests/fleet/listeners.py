@@ -12,14 +12,22 @@ from tests.fleet.processes import Process
 
 def family(processes: Sequence[Process]) -> list[psutil.Process]:
     """The processes and all that they started."""
-    roots = [psutil.Process(process.popen.pid) for process in processes if process.popen.poll() is None]
+    roots = [
+        psutil.Process(process.popen.pid) for process in processes if process.popen.poll() is None
+    ]
     return [each for root in roots for each in (root, *root.children(recursive=True))]
 
 
 def ports(processes: Sequence[Process]) -> list[tuple[str, int]]:
     """Hosts and ports on which somebody of them takes connections or datagrams."""
-    connections = [connection for each in family(processes) for connection in each.net_connections("inet")]
-    taking = [each for each in connections if not each.raddr and each.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)]
+    connections = [
+        connection for each in family(processes) for connection in each.net_connections("inet")
+    ]
+    taking = [
+        each
+        for each in connections
+        if not each.raddr and each.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+    ]
     return sorted({(each.laddr.ip, each.laddr.port) for each in taking if each.laddr})
 
 
@@ -30,7 +38,11 @@ def off_loopback(processes: Sequence[Process]) -> list[tuple[str, int]]:
 
 def paths(processes: Sequence[Process]) -> list[Path]:
     """Files that are sockets of theirs."""
-    names = {str(connection.laddr) for each in family(processes) for connection in each.net_connections("unix")}
+    names = {
+        str(connection.laddr)
+        for each in family(processes)
+        for connection in each.net_connections("unix")
+    }
     return sorted(Path(name) for name in names if name.startswith("/"))
 
 

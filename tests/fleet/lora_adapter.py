@@ -11,10 +11,15 @@ RANK = 4
 
 
 def write_adapter(directory: Path, seed: int) -> Path:
-    """The directory, with an adapter of the attention's projections strong enough to change what the model says."""
+    """The directory, with an adapter of the attention's projections strong enough to change what
+    the model says.
+    """
     config = json.loads((demo_model_dir() / "config.json").read_text())
     inputs, head = config["hidden_size"], config["head_dim"]
-    outputs = {"q_proj": config["num_attention_heads"] * head, "k_proj": config["num_key_value_heads"] * head}
+    outputs = {
+        "q_proj": config["num_attention_heads"] * head,
+        "k_proj": config["num_key_value_heads"] * head,
+    }
     outputs["v_proj"] = outputs["k_proj"]
     directory.mkdir(parents=True)
     random = np.random.default_rng(seed)
@@ -25,18 +30,30 @@ def write_adapter(directory: Path, seed: int) -> Path:
             tensors[f"{name}.lora_A.weight"] = random.normal(0, 0.5, (RANK, inputs)).astype("<f4")
             tensors[f"{name}.lora_B.weight"] = random.normal(0, 0.5, (size, RANK)).astype("<f4")
     (directory / "adapter_model.safetensors").write_bytes(_safetensors(tensors))
-    settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK, "target_modules": list(outputs), "bias": "none"}
+    settings = {
+        "peft_type": "LORA",
+        "r": RANK,
+        "lora_alpha": 2 * RANK,
+        "target_modules": list(outputs),
+        "bias": "none",
+    }
     (directory / "adapter_config.json").write_text(json.dumps(settings))
     return directory
 
 
 def _safetensors(tensors: dict[str, np.ndarray]) -> bytes:
-    """The file format: header length, JSON header, raw tensors (https://github.com/huggingface/safetensors)."""
+    """The file format: header length, JSON header, raw tensors
+    (https://github.com/huggingface/safetensors).
+    """
     header: dict[str, object] = {}
     body = b""
     for name, tensor in tensors.items():
         raw = tensor.tobytes()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [len(body), len(body) + len(raw)]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(tensor.shape),
+            "data_offsets": [len(body), len(body) + len(raw)],
+        }
         body += raw
     encoded = json.dumps(header).encode()
     return len(encoded).to_bytes(8, "little") + encoded + body

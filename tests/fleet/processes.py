@@ -28,7 +28,8 @@ _reserved: list[int] = []
 def free_port() -> int:
     """A TCP port that no other test and no worker of any test takes.
 
-    A port that the kernel picked can be gone by the time it is used: workers let the kernel pick the ports of their KV events.
+    A port that the kernel picked can be gone by the time it is used: workers let the kernel pick
+    the ports of their KV events.
     """
     if not _reserved:
         base = reserve_ports(SLOT_PORTS)
@@ -47,8 +48,15 @@ class Process:
         return self.log.read_text(errors="replace")
 
     def children_left(self) -> list[str]:
-        """What still runs of the session that the process began; the dead that init has yet to bury do not."""
-        left = subprocess.run(["ps", "-o", "stat=,pid=,args=", "--sid", str(self.popen.pid)], capture_output=True, text=True, check=False)
+        """What still runs of the session that the process began; the dead that init has yet to bury
+        do not.
+        """
+        left = subprocess.run(
+            ["ps", "-o", "stat=,pid=,args=", "--sid", str(self.popen.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return [line for line in left.stdout.splitlines() if not line.startswith("Z")]
 
     def stop(self, number: int = signal.SIGTERM, wait_s_max: float = 30.0) -> int:
@@ -79,7 +87,9 @@ class Fleet:
         """`python -m …`."""
         return self.launch(arguments[0], ["-m", *arguments], env=env)
 
-    def launch(self, name: str, python_arguments: list[str], *, env: dict[str, str] | None = None) -> Process:
+    def launch(
+        self, name: str, python_arguments: list[str], *, env: dict[str, str] | None = None
+    ) -> Process:
         """`python …` in a session of its own, its output in a log of that name."""
         log = self.directory / f"{len(self.processes)}-{name}.log"
         with log.open("wb") as output:
@@ -96,7 +106,9 @@ class Fleet:
         return process
 
     def frontend(self, *arguments: str) -> Process:
-        return self.start("frontend", "--http-port", str(self.http_port), "--mesh-bind", self.mesh, *arguments)
+        return self.start(
+            "frontend", "--http-port", str(self.http_port), "--mesh-bind", self.mesh, *arguments
+        )
 
     def worker(self, *arguments: str, engine: str = "sim") -> Process:
         return self.start("workers", "--engine", engine, "--frontend", self.mesh, *arguments)
@@ -108,7 +120,9 @@ class Fleet:
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
-    def wait_until(self, condition: Callable[[], bool], what: str, *, wait_s_max: float = READY_S_MAX) -> None:
+    def wait_until(
+        self, condition: Callable[[], bool], what: str, *, wait_s_max: float = READY_S_MAX
+    ) -> None:
         """Poll a condition of the processes; there is no event to await across them."""
         deadline = time.monotonic() + wait_s_max
         while time.monotonic() < deadline:
@@ -119,9 +133,15 @@ class Fleet:
                 pass
             for process in self.processes:
                 if process.popen.poll() not in (None, 0, -signal.SIGKILL):
-                    pytest.fail(f"{what}: a process ended with {process.popen.returncode}\n{process.output()}")
+                    pytest.fail(
+                        f"{what}: a process ended with "
+                        f"{process.popen.returncode}\n{process.output()}"
+                    )
             time.sleep(0.05)
-        pytest.fail(f"not within {wait_s_max} s: {what}\n" + "\n".join(process.output()[-3000:] for process in self.processes))
+        pytest.fail(
+            f"not within {wait_s_max} s: {what}\n"
+            + "\n".join(process.output()[-3000:] for process in self.processes)
+        )
 
     def wait_for_workers(self, count: int, *, wait_s_max: float = READY_S_MAX) -> None:
         def ready() -> bool:
@@ -130,10 +150,14 @@ class Fleet:
         self.wait_until(ready, f"{count} workers ready", wait_s_max=wait_s_max)
 
     def client(self, **options: Any) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60, **options)
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60, **options
+        )
 
     def async_client(self) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
+        return openai.AsyncOpenAI(
+            base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60
+        )
 
     def stop(self) -> None:
         for process in reversed(self.processes):

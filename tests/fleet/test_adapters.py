@@ -1,4 +1,6 @@
-"""LoRA adapters over real processes: models that come and go at run time, on the workers that have them."""
+"""LoRA adapters over real processes: models that come and go at run time, on the workers that have
+them.
+"""
 
 import json
 import urllib.error
@@ -16,9 +18,15 @@ from tests.fleet.processes import Fleet, free_port
 LOAD, UNLOAD = "/engine/load_lora_adapter", "/engine/unload_lora_adapter"
 
 
-def post(pages: SystemPages, path: str, body: Any, content_type: str = "application/json") -> tuple[int, dict[str, Any]]:
+def post(
+    pages: SystemPages, path: str, body: Any, content_type: str = "application/json"
+) -> tuple[int, dict[str, Any]]:
     """Status and answer, or error, of what is asked of a worker."""
-    request = urllib.request.Request(f"http://127.0.0.1:{pages.port}{path}", json.dumps(body).encode(), {"content-type": content_type})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{pages.port}{path}",
+        json.dumps(body).encode(),
+        {"content-type": content_type},
+    )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.load(answer)
@@ -35,13 +43,24 @@ class Workers:
         self.adapter = adapter
         self.pages = {name: SystemPages(free_port()) for name in "ab"}
         for name, pages in self.pages.items():
-            fleet.worker("--served-model-name", "demo", "--sim-speedup", "0", "--worker-id", name, "--system-port", str(pages.port))
+            fleet.worker(
+                "--served-model-name",
+                "demo",
+                "--sim-speedup",
+                "0",
+                "--worker-id",
+                name,
+                "--system-port",
+                str(pages.port),
+            )
 
     def post(self, worker: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
         return post(self.pages[worker], path, body)
 
     def load(self, worker: str, name: str) -> None:
-        status, answer = self.post(worker, LOAD, {"lora_name": name, "lora_path": str(self.adapter)})
+        status, answer = self.post(
+            worker, LOAD, {"lora_name": name, "lora_path": str(self.adapter)}
+        )
         assert (status, answer["success"]) == (200, True), answer
         assert name in answer["loaded_adapters"]
 
@@ -54,7 +73,9 @@ class Workers:
         return {model["id"]: model["parent"] for model in self.fleet.get("/v1/models")[1]["data"]}
 
     def listed(self, *names: str) -> None:
-        self.fleet.wait_until(lambda: set(self.models()) == {"demo", *names}, f"the models are demo and {names}")
+        self.fleet.wait_until(
+            lambda: set(self.models()) == {"demo", *names}, f"the models are demo and {names}"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +94,10 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
 def ask(client: openai.OpenAI, model: str, **extra: Any) -> str:
     """The worker that answered."""
     answer = client.completions.create(
-        model=model, prompt="Hello", max_tokens=2, extra_body={"nvext": {"extra_fields": ["worker_id"]}, **extra}
+        model=model,
+        prompt="Hello",
+        max_tokens=2,
+        extra_body={"nvext": {"extra_fields": ["worker_id"]}, **extra},
     )
     told: dict[str, Any] = answer.nvext  # type: ignore[attr-defined]
     return str(told["worker_id"]["decode_worker_id"])
@@ -147,7 +171,9 @@ def test_a_frontend_that_starts_later_hears_of_adapters(workers: Workers) -> Non
         (LOAD, {"lora_name": "x" * 100_000}, 413, "body_too_large", None),
     ],
 )
-def test_what_a_worker_refuses(workers: Workers, path: str, body: Any, status: int, code: str, param: str | None) -> None:
+def test_what_a_worker_refuses(
+    workers: Workers, path: str, body: Any, status: int, code: str, param: str | None
+) -> None:
     answered, error = workers.post("a", path, body)
     assert (answered, error["code"], error["param"]) == (status, code, param)
 
@@ -159,12 +185,16 @@ def test_a_strangers_web_page_cannot_ask(workers: Workers) -> None:
 
 def test_one_name_is_loaded_once(workers: Workers) -> None:
     workers.load("a", "twin")
-    assert workers.post("a", LOAD, {"lora_name": "twin", "lora_path": str(workers.adapter)})[0] == 400
+    assert (
+        workers.post("a", LOAD, {"lora_name": "twin", "lora_path": str(workers.adapter)})[0] == 400
+    )
     workers.unload("a", "twin")
     workers.listed()
 
 
 def test_clients_cannot_load_adapters(workers: Workers) -> None:
     with workers.fleet.client() as client, pytest.raises(openai.NotFoundError) as raised:
-        client.post("/load_lora_adapter", body={"lora_name": "x", "lora_path": "/etc"}, cast_to=object)
+        client.post(
+            "/load_lora_adapter", body={"lora_name": "x", "lora_path": "/etc"}, cast_to=object
+        )
     assert "system port" in str(raised.value)

@@ -1,4 +1,6 @@
-"""A cross-encoder on real SGLang: the numbers of /v1/rerank and /v1/score are those of transformers."""
+"""A cross-encoder on real SGLang: the numbers of /v1/rerank and /v1/score are those of
+transformers.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,13 @@ pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
 MODEL = "cross-encoder"
 QUERY = "What is the capital of France?"
-DOCUMENTS = ["Paris is the capital of France.", "Berlin lies on the Spree.", "x", "the quick brown fox " * 40, "日本 🙂"]
+DOCUMENTS = [
+    "Paris is the capital of France.",
+    "Berlin lies on the Spree.",
+    "x",
+    "the quick brown fox " * 40,
+    "日本 🙂",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +34,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Fleet]:
-    """A frontend and one worker with real SGLang; what the model is for is found out from its files."""
+    """A frontend and one worker with real SGLang; what the model is for is found out from its
+    files.
+    """
     fleet = Fleet(tmp_path_factory.mktemp("fleet"))
     fleet.frontend()
-    fleet.worker("--model-path", str(model), "--served-model-name", MODEL, "--dtype", "float32", engine="sglang")
+    fleet.worker(
+        "--model-path",
+        str(model),
+        "--served-model-name",
+        MODEL,
+        "--dtype",
+        "float32",
+        engine="sglang",
+    )
     fleet.wait_for_workers(1, wait_s_max=240)
     yield fleet
     fleet.stop()
@@ -52,7 +70,14 @@ def test_documents_have_the_scores_of_the_reference(client: openai.OpenAI, model
     assert [scores[index] for index in range(len(DOCUMENTS))] == pytest.approx(wanted, abs=1e-3)
     assert max(wanted) - min(wanted) > 0.1  # so that the bound above is a tight one
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
-    best = _post(client, "/rerank", query=QUERY, documents=[{"text": one} for one in DOCUMENTS], top_n=1, return_documents=False)
+    best = _post(
+        client,
+        "/rerank",
+        query=QUERY,
+        documents=[{"text": one} for one in DOCUMENTS],
+        top_n=1,
+        return_documents=False,
+    )
     assert [result["index"] for result in best["results"]] == [next(iter(scores))]
     assert "document" not in best["results"][0]
 
@@ -60,14 +85,20 @@ def test_documents_have_the_scores_of_the_reference(client: openai.OpenAI, model
 def test_the_two_texts_of_a_pair_are_told_apart(client: openai.OpenAI, model: Path) -> None:
     pairs = [[QUERY, DOCUMENTS[0]], [DOCUMENTS[0], QUERY]]
     wanted = reference("score", model, given=pairs)
-    answer = _post(client, "/score", text_1=[one for one, _ in pairs], text_2=[other for _, other in pairs])
+    answer = _post(
+        client, "/score", text_1=[one for one, _ in pairs], text_2=[other for _, other in pairs]
+    )
     assert [row["score"] for row in answer["data"]] == pytest.approx(wanted, abs=1e-3)
     assert abs(wanted[0] - wanted[1]) > 0.01
 
 
-def test_too_long_a_document_is_refused_or_cut_at_its_end(client: openai.OpenAI, model: Path) -> None:
+def test_too_long_a_document_is_refused_or_cut_at_its_end(
+    client: openai.OpenAI, model: Path
+) -> None:
     document = "words of a document that is longer than the model takes " * 100
-    with pytest.raises(openai.BadRequestError, match=r"at most 511 tokens at once. However, documents\[0\]"):
+    with pytest.raises(
+        openai.BadRequestError, match=r"at most 511 tokens at once. However, documents\[0\]"
+    ):
         _post(client, "/rerank", query=QUERY, documents=[document])
     (wanted,) = reference("score", model, given=[[QUERY, document]])
     answer = _post(client, "/rerank", query=QUERY, documents=[document], truncate_prompt_tokens=-1)

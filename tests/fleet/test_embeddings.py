@@ -1,4 +1,7 @@
-"""Embeddings over several sim workers: order, faults, cancellation, and what is refused. Vectors there are functions of the text alone."""
+"""Embeddings over several sim workers: order, faults, cancellation, and what is refused.
+
+Vectors there are functions of the text alone.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -47,7 +50,10 @@ def client(vectors: Fleet) -> Iterator[openai.OpenAI]:
 @pytest.fixture(scope="module")
 def wanted() -> NDArray[np.float32]:
     """What the engine makes of TEXTS, shape [texts, 32]."""
-    tokenizer, embedder = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json")), SimEmbedder(32)
+    tokenizer, embedder = (
+        Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json")),
+        SimEmbedder(32),
+    )
     return np.array([embedder.vector(pack_tokens(tokenizer.encode(text).ids)) for text in TEXTS])
 
 
@@ -56,7 +62,9 @@ def _rows(answer: openai.types.CreateEmbeddingResponse) -> NDArray[np.float64]:
     return np.array([row.embedding for row in answer.data])
 
 
-def test_as_many_texts_as_openai_allows_come_back_in_order(client: openai.OpenAI, wanted: NDArray[np.float32]) -> None:
+def test_as_many_texts_as_openai_allows_come_back_in_order(
+    client: openai.OpenAI, wanted: NDArray[np.float32]
+) -> None:
     answer = client.embeddings.create(model=MODEL, input=TEXTS)
     rows = _rows(answer)
     assert np.array_equal(np.float32(rows), wanted)
@@ -66,7 +74,10 @@ def test_as_many_texts_as_openai_allows_come_back_in_order(client: openai.OpenAI
 
 def test_a_large_answer_in_decimals_is_that_in_base64(client: openai.OpenAI) -> None:
     decimals = client.embeddings.create(model=MODEL, input=TEXTS, encoding_format="float")
-    assert np.array_equal(np.float32(_rows(decimals)), np.float32(_rows(client.embeddings.create(model=MODEL, input=TEXTS))))
+    assert np.array_equal(
+        np.float32(_rows(decimals)),
+        np.float32(_rows(client.embeddings.create(model=MODEL, input=TEXTS))),
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +99,9 @@ def test_a_large_answer_in_decimals_is_that_in_base64(client: openai.OpenAI) -> 
         ({"model": "chat", "input": "a"}, "model", "makes no embeddings"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_by_name(client: openai.OpenAI, body: dict[str, Any], param: str, message: str) -> None:
+def test_what_cannot_be_answered_is_refused_by_name(
+    client: openai.OpenAI, body: dict[str, Any], param: str, message: str
+) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.post("/embeddings", body={"model": MODEL, **body}, cast_to=object)
     assert refused.value.param == param
@@ -106,7 +119,9 @@ def test_what_cannot_be_answered_is_refused_by_name(client: openai.OpenAI, body:
         ("/score", {"model": "chat", "text_1": "a", "text_2": "b"}, "model"),
     ],
 )
-def test_what_cannot_be_ranked_is_refused_by_name(client: openai.OpenAI, path: str, body: dict[str, Any], param: str) -> None:
+def test_what_cannot_be_ranked_is_refused_by_name(
+    client: openai.OpenAI, path: str, body: dict[str, Any], param: str
+) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.post(path, body={"model": MODEL, **body}, cast_to=object)
     assert refused.value.param == param
@@ -114,19 +129,38 @@ def test_what_cannot_be_ranked_is_refused_by_name(client: openai.OpenAI, path: s
 
 def test_texts_that_share_words_rank_first(client: openai.OpenAI) -> None:
     documents = ["dogs run far away", "the cat sat", "a cat sat on the mat"]
-    answer: Any = client.post("/rerank", body={"model": MODEL, "query": "a cat sat on a mat", "documents": documents}, cast_to=object)
+    answer: Any = client.post(
+        "/rerank",
+        body={"model": MODEL, "query": "a cat sat on a mat", "documents": documents},
+        cast_to=object,
+    )
     assert [result["index"] for result in answer["results"]] == [2, 1, 0]
-    scores: Any = client.post("/score", body={"model": MODEL, "text_1": "the cat sat", "text_2": documents}, cast_to=object)
+    scores: Any = client.post(
+        "/score",
+        body={"model": MODEL, "text_1": "the cat sat", "text_2": documents},
+        cast_to=object,
+    )
     assert scores["data"][1]["score"] == pytest.approx(1.0)
 
 
 def test_a_model_is_served_for_one_thing(fleet: Fleet) -> None:
     fleet.frontend()
     plain = ("--served-model-name", MODEL, "--sim-speedup", "0")
-    fleet.start("workers", "--engine", "sim", "--frontend", fleet.mesh, *plain, env={"DYN_SGL_EMBEDDING_WORKER": "true"})
+    fleet.start(
+        "workers",
+        "--engine",
+        "sim",
+        "--frontend",
+        fleet.mesh,
+        *plain,
+        env={"DYN_SGL_EMBEDDING_WORKER": "true"},
+    )
     fleet.wait_for_workers(1)
     other = fleet.worker(*plain)
-    fleet.wait_until(lambda: "is served here by embedding workers, and this one is for decode" in other.output(), "it is refused")
+    fleet.wait_until(
+        lambda: "is served here by embedding workers, and this one is for decode" in other.output(),
+        "it is refused",
+    )
 
 
 def test_a_batch_outlives_a_worker(fleet: Fleet, wanted: NDArray[np.float32]) -> None:
@@ -160,6 +194,10 @@ def test_a_batch_ends_with_its_deadline(fleet: Fleet) -> None:
     fleet.worker(*SLOW)
     fleet.wait_for_workers(1)
     with fleet.client() as client, pytest.raises(openai.APIStatusError) as ended:
-        client.embeddings.create(model=MODEL, input=TEXTS, extra_headers={"x-request-timeout-ms": "300"})
+        client.embeddings.create(
+            model=MODEL, input=TEXTS, extra_headers={"x-request-timeout-ms": "300"}
+        )
     assert ended.value.status_code == 504
-    fleet.wait_until(lambda: fleet.get("/health")[1]["workers"][0]["requests"] == [0], "nothing of it is left")
+    fleet.wait_until(
+        lambda: fleet.get("/health")[1]["workers"][0]["requests"] == [0], "nothing of it is left"
+    )

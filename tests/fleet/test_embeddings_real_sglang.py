@@ -1,4 +1,6 @@
-"""Vectors of a real model on real SGLang, through the unmodified OpenAI client, against transformers."""
+"""Vectors of a real model on real SGLang, through the unmodified OpenAI client, against
+transformers.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -18,7 +20,9 @@ pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
 MODEL = "minilm"
 WORKER = ("--model-path", str(minilm_dir()), "--served-model-name", MODEL, "--embedding-worker")
-LONG = " ".join(f"sentence number {index} says that {index} is not {index + 1}." for index in range(60))
+LONG = " ".join(
+    f"sentence number {index} says that {index} is not {index + 1}." for index in range(60)
+)
 """More than the 511 tokens that the model takes."""
 
 TEXTS = [
@@ -44,7 +48,9 @@ def real(tmp_path_factory: pytest.TempPathFactory, pages: SystemPages) -> Iterat
     """A frontend and one worker with real SGLang serving MiniLM."""
     fleet = Fleet(tmp_path_factory.mktemp("minilm"))
     fleet.frontend()
-    fleet.worker(*WORKER, "--canary-wait-time", "0.3", "--system-port", str(pages.port), engine="sglang")
+    fleet.worker(
+        *WORKER, "--canary-wait-time", "0.3", "--system-port", str(pages.port), engine="sglang"
+    )
     fleet.wait_for_workers(1, wait_s_max=240)
     yield fleet
     fleet.stop()
@@ -66,7 +72,9 @@ def _vectors(answer: openai.types.CreateEmbeddingResponse) -> NDArray[np.float64
     return np.array([row.embedding for row in answer.data])
 
 
-def test_vectors_are_those_of_the_reference(client: openai.OpenAI, wanted: NDArray[np.float64]) -> None:
+def test_vectors_are_those_of_the_reference(
+    client: openai.OpenAI, wanted: NDArray[np.float64]
+) -> None:
     answer = client.embeddings.create(model=MODEL, input=TEXTS)
     vectors = _vectors(answer)
     assert vectors.shape == (len(TEXTS), 384)
@@ -78,21 +86,28 @@ def test_vectors_are_those_of_the_reference(client: openai.OpenAI, wanted: NDArr
 
 
 def test_floats_and_base64_say_the_same(client: openai.OpenAI) -> None:
-    as_base64 = client.embeddings.create(model=MODEL, input=TEXTS[0])  # what the client asks for by default
+    # what the client asks for by default
+    as_base64 = client.embeddings.create(model=MODEL, input=TEXTS[0])
     as_floats = client.embeddings.create(model=MODEL, input=TEXTS[0], encoding_format="float")
     assert np.array_equal(np.float32(_vectors(as_base64)), np.float32(_vectors(as_floats)))
     assert as_base64.usage.prompt_tokens == 8  # [CLS] a man is eating food . [SEP]
 
 
-def test_fewer_dimensions_are_the_first_ones_at_length_one(client: openai.OpenAI, wanted: NDArray[np.float64]) -> None:
+def test_fewer_dimensions_are_the_first_ones_at_length_one(
+    client: openai.OpenAI, wanted: NDArray[np.float64]
+) -> None:
     vectors = _vectors(client.embeddings.create(model=MODEL, input=TEXTS[:2], dimensions=128))
     heads = wanted[:2, :128]
     assert np.abs(vectors - heads / np.linalg.norm(heads, axis=1, keepdims=True)).max() < 2e-3
-    with pytest.raises(openai.BadRequestError, match="dimensions is 385, but the vectors of this model have 384"):
+    with pytest.raises(
+        openai.BadRequestError, match="dimensions is 385, but the vectors of this model have 384"
+    ):
         client.embeddings.create(model=MODEL, input="a", dimensions=385)
 
 
-def test_token_ids_are_taken_as_they_are(client: openai.OpenAI, wanted: NDArray[np.float64]) -> None:
+def test_token_ids_are_taken_as_they_are(
+    client: openai.OpenAI, wanted: NDArray[np.float64]
+) -> None:
     ids = [101, 1037, 2158, 2003, 5983, 2833, 1012, 102]
     for given in (ids, [ids, ids]):
         vectors = _vectors(client.embeddings.create(model=MODEL, input=given))
@@ -100,22 +115,35 @@ def test_token_ids_are_taken_as_they_are(client: openai.OpenAI, wanted: NDArray[
 
 
 def test_too_long_a_text_is_refused_or_cut(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match=r"at most 511 tokens at once. However, input\[1\] has \d+ tokens") as refused:
+    with pytest.raises(
+        openai.BadRequestError,
+        match=r"at most 511 tokens at once. However, input\[1\] has \d+ tokens",
+    ) as refused:
         client.embeddings.create(model=MODEL, input=["a", LONG])
     assert refused.value.param == "input[1]"
-    (cut,) = _vectors(client.embeddings.create(model=MODEL, input=LONG, extra_body={"truncate_prompt_tokens": -1}))
+    (cut,) = _vectors(
+        client.embeddings.create(model=MODEL, input=LONG, extra_body={"truncate_prompt_tokens": -1})
+    )
     (wanted,) = reference("embed", minilm_dir(), given=[LONG])
     assert np.abs(cut - np.array(wanted)).max() < 1e-3
 
 
 def test_likely_pairs_rank_before_others(real: Fleet) -> None:
-    documents = ["A cheetah is running behind its prey.", "Someone is having a meal.", "The stock market fell on Monday."]
+    documents = [
+        "A cheetah is running behind its prey.",
+        "Someone is having a meal.",
+        "The stock market fell on Monday.",
+    ]
     with real.client() as client:
         ranked: Any = client.post(
-            "/rerank", body={"model": MODEL, "query": "A man is eating pasta.", "documents": documents}, cast_to=object
+            "/rerank",
+            body={"model": MODEL, "query": "A man is eating pasta.", "documents": documents},
+            cast_to=object,
         )
         pairs: Any = client.post(
-            "/score", body={"model": MODEL, "text_1": ["king", "king"], "text_2": ["queen", "cabbage"]}, cast_to=object
+            "/score",
+            body={"model": MODEL, "text_1": ["king", "king"], "text_2": ["queen", "cabbage"]},
+            cast_to=object,
         )
     best = ranked["results"][0]
     assert best["index"] == 1
@@ -132,7 +160,10 @@ def test_it_generates_nothing(client: openai.OpenAI) -> None:
 
 
 def test_its_canaries_are_answered(real: Fleet, pages: SystemPages) -> None:
-    real.wait_until(lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') > 0, "a canary is answered")
+    real.wait_until(
+        lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') > 0,
+        "a canary is answered",
+    )
     assert pages.get("/health")[0] == 200
 
 
@@ -142,7 +173,14 @@ def test_a_batch_outlives_a_worker(real: Fleet, wanted: NDArray[np.float64]) -> 
     real.wait_for_workers(2, wait_s_max=240)
 
     def requests() -> int:
-        return next((worker["requests"][0] for worker in real.get("/health")[1]["workers"] if worker["worker_id"] == "dying"), 0)
+        return next(
+            (
+                worker["requests"][0]
+                for worker in real.get("/health")[1]["workers"]
+                if worker["worker_id"] == "dying"
+            ),
+            0,
+        )
 
     with real.client() as client, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.embeddings.create, model=MODEL, input=TEXTS * 30)

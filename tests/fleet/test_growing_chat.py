@@ -13,7 +13,10 @@ def _counts(fleet: Fleet) -> dict[str, float]:
     with urllib.request.urlopen(fleet.url + "/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     start = "kvmesh_frontend_tokenizer_cache_"
-    return {name.removeprefix(start): float(value) for name, value in (line.split() for line in lines if line.startswith(start))}
+    return {
+        name.removeprefix(start): float(value)
+        for name, value in (line.split() for line in lines if line.startswith(start))
+    }
 
 
 @pytest.mark.parametrize("megabytes", [8, 0])
@@ -29,7 +32,9 @@ def test_a_growing_chat_is_found_again_unless_nothing_is_kept(fleet: Fleet, mega
             answer = client.chat.completions.create(model="demo", messages=messages, max_tokens=4)  # type: ignore[arg-type]
             assert answer.usage is not None
             tokens.append(answer.usage.prompt_tokens)
-            messages.append({"role": "assistant", "content": answer.choices[0].message.content or ""})
+            messages.append(
+                {"role": "assistant", "content": answer.choices[0].message.content or ""}
+            )
     counts = _counts(fleet)
     assert counts["bytes_max"] == megabytes * 2**20
     if megabytes:

@@ -1,4 +1,6 @@
-"""KV routing on real SGLang: what the router expects to be cached is what the engine finds, by cases; and that it pays."""
+"""KV routing on real SGLang: what the router expects to be cached is what the engine finds, by
+cases; and that it pays.
+"""
 
 import random
 import socket
@@ -32,11 +34,22 @@ def prompt(length: int, seed: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def fleet_of_four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two workers of two ranks each, replicas and attention ranks, with small caches. Blocks of a page, so that both sides count alike."""
+    """Two workers of two ranks each, replicas and attention ranks, with small caches.
+
+    Blocks of a page, so that both sides count alike.
+    """
     fleet = Fleet(tmp_path_factory.mktemp("four"))
     fleet.frontend()
     for number, attention in enumerate(((), ("--tp-size", "2", "--enable-dp-attention"))):
-        options = ("--dp-size", "2", *attention, "--max-total-tokens", str(CACHE_TOKENS), "--kv-block-size", str(PAGE))
+        options = (
+            "--dp-size",
+            "2",
+            *attention,
+            "--max-total-tokens",
+            str(CACHE_TOKENS),
+            "--kv-block-size",
+            str(PAGE),
+        )
         fleet.worker(*options, "--worker-id", f"w{number}", engine="sglang")
     fleet.wait_for_workers(2, wait_s_max=400)
     yield fleet
@@ -47,10 +60,21 @@ def fleet_of_four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def fleet_with_adapters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """One worker with two LoRA adapters of the demo model."""
     directory = tmp_path_factory.mktemp("adapters")
-    adapters = [f"{name}={write_adapter(directory / name, seed)}" for seed, name in enumerate(("one", "two"))]
+    adapters = [
+        f"{name}={write_adapter(directory / name, seed)}"
+        for seed, name in enumerate(("one", "two"))
+    ]
     fleet = Fleet(directory)
     fleet.frontend()
-    options = ("--enable-lora", "--max-loras-per-batch", "3", "--max-total-tokens", str(CACHE_TOKENS), "--kv-block-size", str(PAGE))
+    options = (
+        "--enable-lora",
+        "--max-loras-per-batch",
+        "3",
+        "--max-total-tokens",
+        str(CACHE_TOKENS),
+        "--kv-block-size",
+        str(PAGE),
+    )
     fleet.worker(*options, "--lora-paths", *adapters, engine="sglang")
     fleet.wait_for_workers(1, wait_s_max=400)
     yield fleet
@@ -62,37 +86,55 @@ def batches(fleet: Fleet) -> float:
 
 
 def settle(fleet: Fleet) -> None:
-    """Wait until the engines are idle and followed: what is predicted then must be what is found."""
+    """Wait until the engines are idle and followed: what is predicted then must be what is
+    found.
+    """
 
     def quiet() -> bool:
         before = batches(fleet)
-        idle = all(not any(worker["requests"]) and worker["kv_events"] == "current" for worker in workers_of(fleet))
+        idle = all(
+            not any(worker["requests"]) and worker["kv_events"] == "current"
+            for worker in workers_of(fleet)
+        )
         return idle and before == batches(fleet)
 
     fleet.wait_until(quiet, "the engines are idle")
 
 
-def ask(fleet: Fleet, client: openai.OpenAI, tokens: list[int], **options: Any) -> tuple[tuple[str, int], int, int]:
-    """Rank, predicted and found cached tokens of one request; returns when the events of what it computed have come."""
+def ask(
+    fleet: Fleet, client: openai.OpenAI, tokens: list[int], **options: Any
+) -> tuple[tuple[str, int], int, int]:
+    """Rank, predicted and found cached tokens of one request; returns when the events of what it
+    computed have come.
+    """
     nvext, before = ASKED | options.pop("nvext", {}), batches(fleet)
     answer = client.completions.create(
-        model=MODEL, prompt=tokens, max_tokens=options.pop("max_tokens", 2), temperature=0, extra_body={"nvext": nvext, **options}
+        model=MODEL,
+        prompt=tokens,
+        max_tokens=options.pop("max_tokens", 2),
+        temperature=0,
+        extra_body={"nvext": nvext, **options},
     )
     told: dict[str, Any] = answer.nvext  # type: ignore[attr-defined]
     rank = told["worker_id"]["decode_worker_id"], told["worker_id"]["decode_dp_rank"]
     predicted, found = told["cached_tokens"]["predicted"], told["cached_tokens"]["actual"]
-    if len(tokens) // PAGE > found // PAGE + 1:  # whole pages that nobody had: the engine tells of them, sooner or later
+    # whole pages that nobody had: the engine tells of them, sooner or later
+    if len(tokens) // PAGE > found // PAGE + 1:
         fleet.wait_until(lambda: batches(fleet) > before, "the events of a new prompt have come")
     return rank, predicted, found
 
 
 def agree(predicted: int, found: int, length: int) -> bool:
-    """SGLang computes one token at least, so of a prompt that is cached whole it finds all pages but the last."""
+    """SGLang computes one token at least, so of a prompt that is cached whole it finds all pages
+    but the last.
+    """
     return found == min(predicted, (length - 1) // PAGE * PAGE)
 
 
 def test_the_table_of_cases(fleet_of_four: Fleet) -> None:
-    """Each case: what was asked before on the same rank, what is asked now, how much of it must be found."""
+    """Each case: what was asked before on the same rank, what is asked now, how much of it must be
+    found.
+    """
     shared, other = prompt(200, 1), prompt(200, 2)
     cases: list[tuple[str, list[int], int]] = [
         ("nothing like it", prompt(100, 3), 0),
@@ -118,7 +160,9 @@ def test_the_table_of_cases(fleet_of_four: Fleet) -> None:
 
 
 def test_under_eviction_and_over_all_ranks_the_index_stays_right(fleet_of_four: Fleet) -> None:
-    """Several times what the caches hold goes through them; at every rest the prediction is exact."""
+    """Several times what the caches hold goes through them; at every rest the prediction is
+    exact.
+    """
     rng = random.Random(7)
     starts = [prompt(160, 100 + number) for number in range(24)]
     with fleet_of_four.client() as client:
@@ -135,24 +179,44 @@ def test_under_eviction_and_over_all_ranks_the_index_stays_right(fleet_of_four: 
                 for worker in ("w0", "w1"):
                     for rank in range(2):
                         settle(fleet_of_four)
-                        _, predicted, found = ask(fleet_of_four, client, tokens, nvext={"backend_instance_id": worker, "dp_rank": rank})
-                        assert agree(predicted, found, len(tokens)), (number, worker, rank, predicted, found)
+                        _, predicted, found = ask(
+                            fleet_of_four,
+                            client,
+                            tokens,
+                            nvext={"backend_instance_id": worker, "dp_rank": rank},
+                        )
+                        assert agree(predicted, found, len(tokens)), (
+                            number,
+                            worker,
+                            rank,
+                            predicted,
+                            found,
+                        )
     read = metrics(fleet_of_four)
-    blocks = [read[f'kvmesh_router_rank_blocks{{dp_rank="{rank}",worker_id="{worker}"}}'] for worker in ("w0", "w1") for rank in range(2)]
+    blocks = [
+        read[f'kvmesh_router_rank_blocks{{dp_rank="{rank}",worker_id="{worker}"}}']
+        for worker in ("w0", "w1")
+        for rank in range(2)
+    ]
     assert all(0 < count <= CACHE_TOKENS / PAGE for count in blocks), blocks
     assert read['kvmesh_relay_losses_total{worker_id="w0"}'] == 0
     assert read['kvmesh_relay_orphans_total{worker_id="w0"}'] == 0
 
 
 def test_four_ranks_specialise_where_round_robin_would_not(fleet_of_four: Fleet) -> None:
-    """Eight prefixes whose copies do not all fit on every rank: kv mode finds them again, and all ranks work."""
+    """Eight prefixes whose copies do not all fit on every rank: kv mode finds them again, and all
+    ranks work.
+    """
     starts = [prompt(480, 500 + number) for number in range(8)]
     rng = random.Random(3)
     with fleet_of_four.client() as client:
         for start in starts:
             ask(fleet_of_four, client, start + prompt(8, 1))
         settle(fleet_of_four)
-        results = [ask(fleet_of_four, client, rng.choice(starts) + prompt(24, number)) for number in range(48)]
+        results = [
+            ask(fleet_of_four, client, rng.choice(starts) + prompt(24, number))
+            for number in range(48)
+        ]
     assert sum(found for _, _, found in results) >= 0.9 * 48 * 480
     assert len({rank for rank, _, _ in results}) == 4
 
@@ -177,12 +241,16 @@ def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters:
 
 
 def test_nobody_else_reaches_the_inside_of_an_engine(fleet_of_four: Fleet) -> None:
-    """Not from other hosts, and where SGLang unpickles or tells prompts not from this one: its ports are those of gloo alone."""
+    """Not from other hosts, and where SGLang unpickles or tells prompts not from this one: its
+    ports are those of gloo alone.
+    """
     workers = fleet_of_four.processes[1:]
     assert off_loopback(fleet_of_four.processes) == []
     assert open_to_others(workers) == []
     names = [path.name for path in paths(workers)]
-    assert {name: names.count(name) for name in ("events", "events-1", "replay-1", "detokenizer")} == {
+    assert {
+        name: names.count(name) for name in ("events", "events-1", "replay-1", "detokenizer")
+    } == {
         **dict.fromkeys(("events", "events-1", "replay-1"), 2),
         "detokenizer": 1,  # the replicas' have names that SGLang made
     }
@@ -193,13 +261,22 @@ def test_a_worker_stops_cleanly_with_its_relay(fleet_of_four: Fleet) -> None:
     worker = fleet_of_four.processes[2]
     assert worker.stop(wait_s_max=60) == 0
     assert worker.children_left() == []
-    fleet_of_four.wait_until(lambda: len(workers_of(fleet_of_four)) == 1, "the frontend has noticed")
-    assert all(worker_id not in name for name in metrics(fleet_of_four) for worker_id in ['worker_id="w1"'])
+    fleet_of_four.wait_until(
+        lambda: len(workers_of(fleet_of_four)) == 1, "the frontend has noticed"
+    )
+    assert all(
+        worker_id not in name for name in metrics(fleet_of_four) for worker_id in ['worker_id="w1"']
+    )
 
 
 def address_of_this_host() -> str:
     """One that other hosts reach, if it has any."""
-    addresses = [each.address for of_one in psutil.net_if_addrs().values() for each in of_one if each.family == socket.AF_INET]
+    addresses = [
+        each.address
+        for of_one in psutil.net_if_addrs().values()
+        for each in of_one
+        if each.family == socket.AF_INET
+    ]
     return next((address for address in addresses if not address.startswith("127.")), "127.0.0.1")
 
 
@@ -211,7 +288,11 @@ def let_in(host: str, at: list[int]) -> list[int]:
     strangers: list[Any] = []
     for port in at:
         strangers.append(stranger := context.socket(zmq.DEALER))
-        watched[stranger.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)] = port
+        watched[
+            stranger.get_monitor_socket(
+                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            )
+        ] = port
         stranger.connect(f"tcp://127.0.0.1:0;{host}:{port}")
     poller, entered, answered = zmq.Poller(), [], 0
     for monitor in watched:
@@ -220,7 +301,10 @@ def let_in(host: str, at: list[int]) -> list[int]:
     while (ready := poller.poll(3_000)) and answered < 100:
         for monitor, _ in ready:
             answered += 1
-            if parse_monitor_message(monitor.recv_multipart())["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if (
+                parse_monitor_message(monitor.recv_multipart())["event"]
+                == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            ):
                 entered.append(watched[monitor])
     for each in (*watched, *strangers):
         each.close(linger=0)
@@ -230,27 +314,53 @@ def let_in(host: str, at: list[int]) -> list[int]:
 
 
 def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
-    """Attention data parallelism with a rank a node: the second process takes no requests and relays its rank under the first one's id.
+    """Attention data parallelism with a rank a node: the second process takes no requests and
+    relays its rank under the first one's id.
 
-    They meet on the network, where SGLang unpickles what anybody sends who is let in: nobody but the nodes is.
+    They meet on the network, where SGLang unpickles what anybody sends who is let in: nobody but
+    the nodes is.
     """
     host = address_of_this_host()
     meeting = f"{host}:{reserve_ports(SLOT_PORTS)}"  # SGLang takes the next ports as well
     key = fleet.directory / "mesh.key"
     key.write_text("5a" * 32)
-    engine = ("--tp-size", "2", "--dp-size", "2", "--enable-dp-attention", "--nnodes", "2", "--dist-init-addr", meeting)
+    engine = (
+        "--tp-size",
+        "2",
+        "--dp-size",
+        "2",
+        "--enable-dp-attention",
+        "--nnodes",
+        "2",
+        "--dist-init-addr",
+        meeting,
+    )
     fleet.frontend("--mesh-key-file", str(key))
-    options = ("--max-total-tokens", "2048", "--kv-block-size", str(PAGE), "--mesh-key-file", str(key))
+    options = (
+        "--max-total-tokens",
+        "2048",
+        "--kv-block-size",
+        str(PAGE),
+        "--mesh-key-file",
+        str(key),
+    )
     follower = fleet.worker(*engine, "--node-rank", "1", *options, engine="sglang")
     leader = fleet.worker(*engine, "--node-rank", "0", *options, engine="sglang")
     fleet.wait_for_workers(1, wait_s_max=400)
-    fleet.wait_until(lambda: len([name for name in metrics(fleet) if name.startswith("kvmesh_kv_rank_current")]) == 2, "both are followed")
+    fleet.wait_until(
+        lambda: (
+            len([name for name in metrics(fleet) if name.startswith("kvmesh_kv_rank_current")]) == 2
+        ),
+        "both are followed",
+    )
     with fleet.client() as client:
         for rank in range(2):
             tokens = prompt(100, rank)
             for expected in (0, 96):
                 settle(fleet)
-                (worker, dp_rank), predicted, found = ask(fleet, client, tokens, nvext={"dp_rank": rank})
+                (worker, dp_rank), predicted, found = ask(
+                    fleet, client, tokens, nvext={"dp_rank": rank}
+                )
                 assert (dp_rank, predicted, found) == (rank, expected, expected)
                 assert worker == f"engine-{meeting}"
     entered = let_in(host, [port for where, port in ports([leader, follower]) if where == host])
@@ -264,4 +374,6 @@ def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
 def test_the_adapters_are_those_of_this_file(tmp_path: Path) -> None:
     """Two seeds, two adapters: equal ones would prove nothing above."""
     one, two = (write_adapter(tmp_path / name, seed) for seed, name in enumerate(("one", "two")))
-    assert (one / "adapter_model.safetensors").read_bytes() != (two / "adapter_model.safetensors").read_bytes()
+    assert (one / "adapter_model.safetensors").read_bytes() != (
+        two / "adapter_model.safetensors"
+    ).read_bytes()

@@ -43,9 +43,13 @@ def test_a_worker_that_goes_and_comes_back_is_noticed(fleet: Fleet) -> None:
         assert client.completions.create(model="demo", prompt="hi").choices[0].text
 
 
-def test_a_killed_worker_is_dropped_and_its_request_fails_cleanly_where_nobody_else_serves(fleet: Fleet) -> None:
+def test_a_killed_worker_is_dropped_and_its_request_fails_cleanly_where_nobody_else_serves(
+    fleet: Fleet,
+) -> None:
     fleet.frontend()
-    worker = fleet.worker("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192")
+    worker = fleet.worker(
+        "--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192"
+    )
     fleet.wait_for_workers(1)
     with fleet.client() as client:
         stream = client.completions.create(model="demo", prompt="hi", max_tokens=4000, stream=True)
@@ -59,7 +63,9 @@ def test_a_killed_worker_is_dropped_and_its_request_fails_cleanly_where_nobody_e
 
 def test_a_stopped_worker_finishes_what_runs(fleet: Fleet) -> None:
     fleet.frontend()
-    worker = fleet.worker("--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192")
+    worker = fleet.worker(
+        "--served-model-name", "demo", "--sim-speedup", "1", "--context-length", "8192"
+    )
     fleet.wait_for_workers(1)
     with fleet.client() as client:
         stream = client.completions.create(model="demo", prompt="hi", max_tokens=150, stream=True)
@@ -104,18 +110,25 @@ def test_one_frontend_serves_several_models(fleet: Fleet) -> None:
     fleet.wait_for_workers(2)
     assert _models(fleet) == ["one", "two"]
     with fleet.client() as client:
-        texts = [client.completions.create(model=model, prompt="hi").choices[0].text for model in ("one", "two")]
+        texts = [
+            client.completions.create(model=model, prompt="hi").choices[0].text
+            for model in ("one", "two")
+        ]
     assert texts[0] != texts[1]
 
 
 def test_an_update_of_the_settings_is_served_beside_what_it_replaces(fleet: Fleet) -> None:
-    """A longer context, as any change of template or tokenizer: never a moment without an answer, and none of a mixture."""
+    """A longer context, as any change of template or tokenizer: never a moment without an answer,
+    and none of a mixture.
+    """
     fleet.frontend()
     old = fleet.worker(*SIM, "--context-length", "1000", "--worker-id", "old")
     fleet.wait_for_workers(1)
     with fleet.client() as client:
         fleet.worker(*SIM, "--context-length", "2000", "--worker-id", "new")
-        while len(fleet.get("/health")[1]["workers"]) < 2 or not all(worker["ready"] for worker in fleet.get("/health")[1]["workers"]):
+        while len(fleet.get("/health")[1]["workers"]) < 2 or not all(
+            worker["ready"] for worker in fleet.get("/health")[1]["workers"]
+        ):
             assert client.completions.create(model="demo", prompt="hi").choices[0].text
         for worker_id in ("old", "new"):
             wished = {"nvext": {"backend_instance_id": worker_id, "extra_fields": ["worker_id"]}}
@@ -128,21 +141,41 @@ def test_an_update_of_the_settings_is_served_beside_what_it_replaces(fleet: Flee
             assert client.completions.create(model="demo", prompt="hi").choices[0].text
         (model,) = fleet.get("/v1/models")[1]["data"]
         assert model["max_model_len"] == 2000
-        assert client.completions.create(model="demo", prompt=[5] * 1500, max_tokens=2).choices[0].text
+        assert (
+            client.completions.create(model="demo", prompt=[5] * 1500, max_tokens=2).choices[0].text
+        )
 
 
 @pytest.mark.parametrize("ahead_s", [3600, -3600])
 def test_a_worker_whose_clock_is_wrong_keeps_deadlines(fleet: Fleet, ahead_s: int) -> None:
     fleet.frontend()
-    skewed = f"import time; right = time.time; time.time = lambda: right() + {ahead_s}; time.time_ns = lambda: int(1e9 * time.time())"
-    options = ("--engine", "sim", "--frontend", fleet.mesh, *SIM, "--sim-speedup", "1", "--max-running-requests", "1")
-    fleet.launch("skewed", ["-c", f"{skewed}; from workers.app import run; raise SystemExit(run())", *options])
+    skewed = (
+        f"import time; right = time.time; time.time = lambda: right() + {ahead_s}; time.time_ns "
+        "= lambda: int(1e9 * time.time())"
+    )
+    options = (
+        "--engine",
+        "sim",
+        "--frontend",
+        fleet.mesh,
+        *SIM,
+        "--sim-speedup",
+        "1",
+        "--max-running-requests",
+        "1",
+    )
+    fleet.launch(
+        "skewed",
+        ["-c", f"{skewed}; from workers.app import run; raise SystemExit(run())", *options],
+    )
     fleet.wait_for_workers(1)
     with fleet.client() as client:
         stream = client.completions.create(model="demo", prompt="hi", max_tokens=2000, stream=True)
         next(iter(stream))
         with pytest.raises(openai.InternalServerError) as raised:  # it stands in the engine's queue
-            client.completions.create(model="demo", prompt="hi", extra_headers={"x-request-timeout-ms": "1500"})
+            client.completions.create(
+                model="demo", prompt="hi", extra_headers={"x-request-timeout-ms": "1500"}
+            )
         assert raised.value.code == "deadline_exceeded"
         stream.close()
         assert client.completions.create(model="demo", prompt="hi", max_tokens=2).choices[0].text
@@ -152,7 +185,10 @@ def test_model_files_travel_over_the_mesh_and_are_kept_by_hash(fleet: Fleet) -> 
     fleet.frontend()
     fleet.worker(*SIM)
     fleet.wait_for_workers(1)
-    fetched = {file.name: file.read_bytes() for file in (fleet.directory / "cache" / "model-files").iterdir()}
+    fetched = {
+        file.name: file.read_bytes()
+        for file in (fleet.directory / "cache" / "model-files").iterdir()
+    }
     assert fetched == {sha256(content).hexdigest(): content for content in fetched.values()}
     assert (demo_model_dir() / "tokenizer.json").read_bytes() in fetched.values()
     assert (demo_model_dir() / "chat_template.jinja").read_bytes() in fetched.values()
@@ -161,16 +197,29 @@ def test_model_files_travel_over_the_mesh_and_are_kept_by_hash(fleet: Fleet) -> 
 def test_a_loading_worker_is_shown_but_not_used(fleet: Fleet) -> None:
     fleet.frontend()
     fleet.worker(*SIM, "--sim-startup-s", "4")
-    fleet.wait_until(lambda: bool(fleet.get("/health")[1]["loading"]), "the loading worker is shown")
-    assert fleet.get("/ready") == (503, {"status": "not ready", "reasons": ["a worker is loading its model"]})
+    fleet.wait_until(
+        lambda: bool(fleet.get("/health")[1]["loading"]), "the loading worker is shown"
+    )
+    assert fleet.get("/ready") == (
+        503,
+        {"status": "not ready", "reasons": ["a worker is loading its model"]},
+    )
     fleet.wait_for_workers(1)
     assert fleet.get("/health")[1]["loading"] == []
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--frontend", "nonsense"), ("--no-such-flag",), ("--model-path", "/nowhere"), ("--mesh-key-file", "/nowhere")]
+    "arguments",
+    [
+        ("--frontend", "nonsense"),
+        ("--no-such-flag",),
+        ("--model-path", "/nowhere"),
+        ("--mesh-key-file", "/nowhere"),
+    ],
 )
-def test_a_worker_that_cannot_start_says_why_in_one_line(fleet: Fleet, arguments: tuple[str, ...]) -> None:
+def test_a_worker_that_cannot_start_says_why_in_one_line(
+    fleet: Fleet, arguments: tuple[str, ...]
+) -> None:
     worker = fleet.worker(*SIM, *arguments)
     assert worker.popen.wait(60) == 3
     assert len(worker.output().strip().splitlines()) == 1
@@ -205,7 +254,10 @@ def test_a_mesh_with_a_key_admits_only_its_holders(fleet: Fleet, tmp_path: Path)
     assert [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"]] == ["friend"]
     # Either side says what keeps the others out.
     assert "somebody tried to join the mesh and could not" in frontend.output()
-    for worker, why in ((stranger, "it has a mesh key and this worker none"), (impostor, "it has another mesh key")):
+    for worker, why in (
+        (stranger, "it has a mesh key and this worker none"),
+        (impostor, "it has another mesh key"),
+    ):
         fleet.wait_until(lambda worker=worker, why=why: why in worker.output(), f"it says {why}")
 
 
@@ -224,7 +276,8 @@ def test_a_frontend_that_stood_still_does_not_blame_its_workers(fleet: Fleet) ->
         stream = client.completions.create(model="demo", prompt="hi", max_tokens=400, stream=True)
         next(iter(stream))
         frontend.popen.send_signal(signal.SIGSTOP)
-        time.sleep(2.2)  # longer than a worker may be silent; what is tested is the passing of time itself
+        # longer than a worker may be silent; what is tested is the passing of time itself
+        time.sleep(2.2)
         frontend.popen.send_signal(signal.SIGCONT)
         chunks = list(stream)
     assert chunks[-1].choices[0].finish_reason == "length"
@@ -243,7 +296,8 @@ def test_requests_of_a_frontend_that_was_restarted_are_stopped(fleet: Fleet) -> 
             list(stream)
     fleet.frontend()
     fleet.wait_for_workers(1)
-    fleet.wait_until(lambda: _requests(fleet) == 0, "the engine is idle")  # 8000 tokens would take 48 s
+    # 8000 tokens would take 48 s
+    fleet.wait_until(lambda: _requests(fleet) == 0, "the engine is idle")
 
 
 def test_a_draining_worker_is_not_used_by_a_frontend_that_came_later(fleet: Fleet) -> None:
@@ -254,11 +308,15 @@ def test_a_draining_worker_is_not_used_by_a_frontend_that_came_later(fleet: Flee
         stream = client.completions.create(model="demo", prompt="hi", max_tokens=500, stream=True)
         next(iter(stream))
         draining.popen.send_signal(signal.SIGTERM)
-        fleet.wait_until(lambda: fleet.get("/health")[1]["workers"][0]["phase"] == "draining", "it drains")
+        fleet.wait_until(
+            lambda: fleet.get("/health")[1]["workers"][0]["phase"] == "draining", "it drains"
+        )
         fleet.worker(*SLOW, "--worker-id", "fresh")
         fleet.wait_until(lambda: len(fleet.get("/health")[1]["workers"]) == 2, "the other one came")
         assert client.completions.create(model="demo", prompt="hi", max_tokens=2).choices[0].text
-        assert [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"] if worker["ready"]] == ["fresh"]
+        assert [
+            worker["worker_id"] for worker in fleet.get("/health")[1]["workers"] if worker["ready"]
+        ] == ["fresh"]
         frontend.popen.kill()
         frontend.popen.wait()
     fleet.frontend()
@@ -268,20 +326,27 @@ def test_a_draining_worker_is_not_used_by_a_frontend_that_came_later(fleet: Flee
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_request_that_a_worker_gives_up_before_its_first_token_is_tried_elsewhere(fleet: Fleet, stream: bool) -> None:
+def test_a_request_that_a_worker_gives_up_before_its_first_token_is_tried_elsewhere(
+    fleet: Fleet, stream: bool
+) -> None:
     fleet.frontend()
     for _ in range(2):
         fleet.worker(*SIM, "--sim-fault", "refuse")
     fleet.wait_for_workers(2)
     with fleet.client() as client:
         hurried = {"x-request-timeout-ms": "1000"}
-        with pytest.raises(openai.InternalServerError) as raised:  # both are full, and asked again until its time is over
-            client.completions.create(model="demo", prompt="hi", max_tokens=3, stream=stream, extra_headers=hurried)
+        # both are full, and asked again until its time is over
+        with pytest.raises(openai.InternalServerError) as raised:
+            client.completions.create(
+                model="demo", prompt="hi", max_tokens=3, stream=stream, extra_headers=hurried
+            )
         assert (raised.value.status_code, raised.value.code) == (504, "deadline_exceeded")
         fleet.worker(*SIM)
         fleet.wait_for_workers(3)
         for _ in range(8):
-            answer = client.completions.create(model="demo", prompt="hi", max_tokens=3, stream=stream)
+            answer = client.completions.create(
+                model="demo", prompt="hi", max_tokens=3, stream=stream
+            )
             assert list(answer) if stream else answer
 
 
@@ -296,7 +361,9 @@ def test_where_load_is_shed_a_request_that_every_worker_refuses_is_refused(fleet
         assert (raised.value.status_code, raised.value.code) == (503, "overloaded")
 
 
-def test_two_workers_of_one_name_do_not_displace_each_other_and_the_second_takes_over(fleet: Fleet) -> None:
+def test_two_workers_of_one_name_do_not_displace_each_other_and_the_second_takes_over(
+    fleet: Fleet,
+) -> None:
     frontend = fleet.frontend()
     first = fleet.worker(*SIM, "--worker-id", "twin")
     fleet.wait_for_workers(1)
@@ -333,7 +400,10 @@ def test_a_worker_that_leaves_while_it_joins_leaves_nothing_behind(fleet: Fleet)
         if isinstance(answer, Welcome):
             welcomes += 1
             break
-    assert (welcomes, [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"]]) == (1, ["ghost"])
+    assert (welcomes, [worker["worker_id"] for worker in fleet.get("/health")[1]["workers"]]) == (
+        1,
+        ["ghost"],
+    )
     dealer.send_multipart(encode(Goodbye()))
     fleet.wait_until(lambda: fleet.get("/health")[1]["workers"] == [], "it is gone")
     assert fleet.get("/v1/models")[1]["data"] == []

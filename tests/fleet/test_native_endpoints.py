@@ -31,8 +31,15 @@ def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
 
 
 def test_a_text_as_a_whole(http: httpx.Client, client: openai.OpenAI) -> None:
-    output = http.post("/generate", json={"text": PROMPT, "sampling_params": GREEDY, "rid": "mine"}).json()
-    assert output["text"] == client.completions.create(model="demo", prompt=PROMPT, max_tokens=6, temperature=0).choices[0].text
+    output = http.post(
+        "/generate", json={"text": PROMPT, "sampling_params": GREEDY, "rid": "mine"}
+    ).json()
+    assert (
+        output["text"]
+        == client.completions.create(model="demo", prompt=PROMPT, max_tokens=6, temperature=0)
+        .choices[0]
+        .text
+    )
     assert len(output["output_ids"]) == 6
     info = output["meta_info"]
     assert info["id"] == "mine"
@@ -44,7 +51,9 @@ def test_a_text_as_a_whole(http: httpx.Client, client: openai.OpenAI) -> None:
 
 def test_a_stream_repeats_all_of_the_text_each_time(http: httpx.Client) -> None:
     whole = http.post("/generate", json={"text": PROMPT, "sampling_params": GREEDY}).json()
-    events = events_of(http.post("/generate", json={"text": PROMPT, "sampling_params": GREEDY, "stream": True}))
+    events = events_of(
+        http.post("/generate", json={"text": PROMPT, "sampling_params": GREEDY, "stream": True})
+    )
     for earlier, later in pairwise(events):
         assert later["text"].startswith(earlier["text"])
         assert earlier["meta_info"]["finish_reason"] is None
@@ -55,14 +64,20 @@ def test_a_stream_repeats_all_of_the_text_each_time(http: httpx.Client) -> None:
 
 def test_a_batch_and_several_of_each(http: httpx.Client) -> None:
     texts = [PROMPT, "Another"]
-    outputs = http.post("/generate", json={"text": texts, "sampling_params": GREEDY | {"n": 2}, "rid": "r"}).json()
+    outputs = http.post(
+        "/generate", json={"text": texts, "sampling_params": GREEDY | {"n": 2}, "rid": "r"}
+    ).json()
     assert [output["meta_info"]["id"] for output in outputs] == ["r_0", "r_1", "r_2", "r_3"]
     assert outputs[0]["meta_info"]["prompt_tokens"] == outputs[1]["meta_info"]["prompt_tokens"]
     single = http.post("/generate", json={"text": "Another", "sampling_params": GREEDY}).json()
     assert outputs[2]["text"] == outputs[3]["text"] == single["text"]
-    events = events_of(http.post("/generate", json={"text": texts, "sampling_params": GREEDY, "stream": True}))
+    events = events_of(
+        http.post("/generate", json={"text": texts, "sampling_params": GREEDY, "stream": True})
+    )
     assert {event["index"] for event in events} == {0, 1}
-    assert len(http.post("/generate", json={"text": [PROMPT], "sampling_params": GREEDY}).json()) == 1
+    assert (
+        len(http.post("/generate", json={"text": [PROMPT], "sampling_params": GREEDY}).json()) == 1
+    )
 
 
 def test_token_ids_in_and_out_and_the_stop_that_matched(http: httpx.Client) -> None:
@@ -71,21 +86,35 @@ def test_token_ids_in_and_out_and_the_stop_that_matched(http: httpx.Client) -> N
     by_ids = http.post("/generate", json={"input_ids": ids, "sampling_params": GREEDY}).json()
     assert by_ids["output_ids"] == by_text["output_ids"]
     stop = by_text["text"].split()[2]
-    stopped = http.post("/generate", json={"text": PROMPT, "sampling_params": GREEDY | {"stop": stop}}).json()
+    stopped = http.post(
+        "/generate", json={"text": PROMPT, "sampling_params": GREEDY | {"stop": stop}}
+    ).json()
     assert stopped["meta_info"]["finish_reason"] == {"type": "stop", "matched": stop}
     assert stopped["text"] == by_text["text"][: by_text["text"].index(stop)]
     assert by_text["output_ids"][: len(stopped["output_ids"])] == stopped["output_ids"]
     third = by_text["output_ids"][2]
-    by_token = http.post("/generate", json={"text": PROMPT, "sampling_params": GREEDY | {"stop_token_ids": [third]}}).json()
+    by_token = http.post(
+        "/generate", json={"text": PROMPT, "sampling_params": GREEDY | {"stop_token_ids": [third]}}
+    ).json()
     assert by_token["meta_info"]["finish_reason"] == {"type": "stop", "matched": third}
     assert by_token["output_ids"] == by_text["output_ids"][:3]
 
 
 def test_as_many_tokens_as_sglang_would_make(http: httpx.Client) -> None:
-    assert http.post("/generate", json={"text": PROMPT}).json()["meta_info"]["completion_tokens"] <= 128
+    assert (
+        http.post("/generate", json={"text": PROMPT}).json()["meta_info"]["completion_tokens"]
+        <= 128
+    )
     ignoring = {"temperature": 0, "ignore_eos": True}
-    assert http.post("/generate", json={"text": PROMPT, "sampling_params": ignoring}).json()["meta_info"]["completion_tokens"] == 128
-    to_the_end = http.post("/generate", json={"text": PROMPT, "sampling_params": ignoring | {"max_new_tokens": None}}).json()["meta_info"]
+    assert (
+        http.post("/generate", json={"text": PROMPT, "sampling_params": ignoring}).json()[
+            "meta_info"
+        ]["completion_tokens"]
+        == 128
+    )
+    to_the_end = http.post(
+        "/generate", json={"text": PROMPT, "sampling_params": ignoring | {"max_new_tokens": None}}
+    ).json()["meta_info"]
     assert to_the_end["prompt_tokens"] + to_the_end["completion_tokens"] == 4096
 
 
@@ -99,7 +128,10 @@ def test_as_many_tokens_as_sglang_would_make(http: httpx.Client) -> None:
         ({"text": "a", "custom_logit_processor": "x"}, "custom_logit_processor"),
         ({"text": "a", "sampling_params": {"beam_width": 2}}, "sampling_params.beam_width"),
         ({"text": "a", "sampling_params": {"max_new_tokens": 9999}}, "text"),
-        ({"text": "a", "sampling_params": {"stop_token_ids": [10**9]}}, "sampling_params.stop_token_ids"),
+        (
+            {"text": "a", "sampling_params": {"stop_token_ids": [10**9]}},
+            "sampling_params.stop_token_ids",
+        ),
         ({"text": ["a", "b"], "sampling_params": [{"n": 1}, {"n": 2}]}, "sampling_params"),
         ({"text": ["a", "b"], "rid": ["x"]}, "rid"),
         ({"input_ids": [10**6]}, "input_ids"),
@@ -107,7 +139,9 @@ def test_as_many_tokens_as_sglang_would_make(http: httpx.Client) -> None:
         ({"text": ""}, "text"),
     ],
 )
-def test_what_cannot_be_honoured_is_a_400_that_names_it(http: httpx.Client, body: dict[str, Any], param: str) -> None:
+def test_what_cannot_be_honoured_is_a_400_that_names_it(
+    http: httpx.Client, body: dict[str, Any], param: str
+) -> None:
     answer = http.post("/generate", json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param
@@ -115,18 +149,36 @@ def test_what_cannot_be_honoured_is_a_400_that_names_it(http: httpx.Client, body
 
 
 def test_what_a_client_sends_switched_off_is_no_matter(http: httpx.Client) -> None:
-    off = {"return_hidden_states": False, "return_routed_experts": False, "image_data": None, "lora_path": None, "logprob_start_len": -1}
-    answer = http.post("/generate", json={"text": PROMPT, "sampling_params": GREEDY, "return_logprob": False, **off})
+    off = {
+        "return_hidden_states": False,
+        "return_routed_experts": False,
+        "image_data": None,
+        "lora_path": None,
+        "logprob_start_len": -1,
+    }
+    answer = http.post(
+        "/generate",
+        json={"text": PROMPT, "sampling_params": GREEDY, "return_logprob": False, **off},
+    )
     assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("path", ["/tokenize", "/v1/tokenize"])
 def test_tokens_of_a_prompt_and_back(http: httpx.Client, path: str) -> None:
-    told = http.post(path, json={"model": "demo", "prompt": PROMPT, "return_token_strs": True}).json()
+    told = http.post(
+        path, json={"model": "demo", "prompt": PROMPT, "return_token_strs": True}
+    ).json()
     reference = Tokenizer.from_file(str(Path("workers/demo_model/kvmesh-demo/tokenizer.json")))
     encoding = reference.encode(PROMPT)
-    assert told == {"count": len(encoding.ids), "tokens": encoding.ids, "max_model_len": 4096, "token_strs": encoding.tokens}
-    back = http.post(path.replace("tokenize", "detokenize"), json={"model": "demo", "tokens": encoding.ids}).json()
+    assert told == {
+        "count": len(encoding.ids),
+        "tokens": encoding.ids,
+        "max_model_len": 4096,
+        "token_strs": encoding.tokens,
+    }
+    back = http.post(
+        path.replace("tokenize", "detokenize"), json={"model": "demo", "tokens": encoding.ids}
+    ).json()
     assert back == {"prompt": PROMPT, "text": PROMPT}
 
 
@@ -137,16 +189,25 @@ def test_tokens_of_several_prompts(http: httpx.Client) -> None:
     assert http.post("/detokenize", json={"tokens": []}).json()["prompt"] == ""
 
 
-def test_tokens_of_messages_are_those_of_the_chat(http: httpx.Client, client: openai.OpenAI) -> None:
+def test_tokens_of_messages_are_those_of_the_chat(
+    http: httpx.Client, client: openai.OpenAI
+) -> None:
     messages: Any = [{"role": "user", "content": "Hello"}]
-    told = http.post("/tokenize", json={"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}).json()
+    told = http.post(
+        "/tokenize", json={"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
+    ).json()
     chat = client.chat.completions.create(
-        model="demo", messages=messages, max_tokens=1, extra_body={"chat_template_kwargs": {"enable_thinking": False}}
+        model="demo",
+        messages=messages,
+        max_tokens=1,
+        extra_body={"chat_template_kwargs": {"enable_thinking": False}},
     )
     assert chat.usage is not None
     assert told["count"] == chat.usage.prompt_tokens
     plain = http.post("/detokenize", json={"tokens": told["tokens"]}).json()["text"]
-    special = http.post("/detokenize", json={"tokens": told["tokens"], "skip_special_tokens": False}).json()["text"]
+    special = http.post(
+        "/detokenize", json={"tokens": told["tokens"], "skip_special_tokens": False}
+    ).json()["text"]
     assert "Hello" in plain
     assert len(special) > len(plain)
 
@@ -163,7 +224,9 @@ def test_tokens_of_messages_are_those_of_the_chat(http: httpx.Client, client: op
         ("/detokenize", {"tokens": [-1]}, "tokens[0]"),
     ],
 )
-def test_what_cannot_be_tokenized_is_a_400_that_names_it(http: httpx.Client, path: str, body: dict[str, Any], param: str) -> None:
+def test_what_cannot_be_tokenized_is_a_400_that_names_it(
+    http: httpx.Client, path: str, body: dict[str, Any], param: str
+) -> None:
     answer = http.post(path, json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param

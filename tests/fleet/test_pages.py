@@ -17,7 +17,9 @@ def test_the_openapi_page_shows_the_hot_paths_with_their_fields(shared: Fleet) -
     assert "swagger" in _text(shared, "/docs").lower()
     _, document = shared.get("/openapi.json")
     assert {"/v1/chat/completions", "/v1/completions", "/v1/models"} <= set(document["paths"])
-    reference = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    reference = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"][
+        "application/json"
+    ]["schema"]["$ref"]
     schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     assert schema["properties"]["max_tokens"]
     assert schema["required"] == ["model", "messages"]
@@ -26,7 +28,11 @@ def test_the_openapi_page_shows_the_hot_paths_with_their_fields(shared: Fleet) -
 def test_metrics_count_requests_by_outcome(shared: Fleet, client: openai.OpenAI) -> None:
     def count(outcome: str) -> float:
         start = f'dynamo_frontend_requests_total{{endpoint="/v1/completions",error_type="",status="{outcome}"'
-        return sum(float(line.split()[-1]) for line in _text(shared, "/metrics").splitlines() if line.startswith(start))
+        return sum(
+            float(line.split()[-1])
+            for line in _text(shared, "/metrics").splitlines()
+            if line.startswith(start)
+        )
 
     before = count("success")
     client.completions.create(model="demo", prompt="hi", max_tokens=1)
@@ -38,17 +44,27 @@ def test_health_live_and_ready_are_distinct_and_true(shared: Fleet, client: open
     assert shared.get("/live") == (200, {"status": "live"})
     assert shared.get("/ready") == (200, {"status": "ready", "models": ["demo"]})
     status, health = shared.get("/health")
-    assert (status, health["status"], health["reasons"], len(health["workers"])) == (200, "healthy", [], 2)
+    assert (status, health["status"], health["reasons"], len(health["workers"])) == (
+        200,
+        "healthy",
+        [],
+        2,
+    )
 
 
-def test_pages_move_where_the_environment_says_and_a_frontend_without_workers_is_unhealthy(fleet: Fleet) -> None:
+def test_pages_move_where_the_environment_says_and_a_frontend_without_workers_is_unhealthy(
+    fleet: Fleet,
+) -> None:
     frontend = fleet.start(
         *("frontend", "--http-port", str(fleet.http_port), "--mesh-bind", fleet.mesh),
         env={"DYN_HTTP_SVC_HEALTH_PATH": "/svc/health", "DYN_HTTP_SVC_LIVE_PATH": "/svc/live"},
     )
     fleet.wait_until(lambda: fleet.get("/svc/live")[0] == 200, "it is up")
     reasons = ["no worker is connected"]
-    assert fleet.get("/svc/health") == (503, {"status": "unhealthy", "reasons": reasons, "workers": [], "loading": []})
+    assert fleet.get("/svc/health") == (
+        503,
+        {"status": "unhealthy", "reasons": reasons, "workers": [], "loading": []},
+    )
     assert fleet.get("/ready") == (503, {"status": "not ready", "reasons": reasons})
     assert (fleet.get("/health")[0], fleet.get("/live")[0]) == (404, 404)
     assert frontend.stop() == 0
@@ -60,5 +76,8 @@ def test_requests_that_are_turned_away_are_counted_by_reason(fleet: Fleet) -> No
     with fleet.client() as client, pytest.raises(openai.InternalServerError):
         client.completions.create(model="demo", prompt="hi", max_tokens=1)
     lines = _text(fleet, "/metrics").splitlines()
-    assert 'kvmesh_frontend_rejections_total{endpoint="/v1/completions",reason="no_worker"} 1.0' in lines
+    assert (
+        'kvmesh_frontend_rejections_total{endpoint="/v1/completions",reason="no_worker"} 1.0'
+        in lines
+    )
     assert 'dynamo_frontend_model_rejection_total{endpoint="/v1/completions",model=""} 1.0' in lines

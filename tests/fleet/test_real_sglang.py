@@ -1,4 +1,6 @@
-"""The whole path on real SGLang: the demo model's golden answers through the unmodified OpenAI client, and what ends a request."""
+"""The whole path on real SGLang: the demo model's golden answers through the unmodified OpenAI
+client, and what ends a request.
+"""
 
 import asyncio
 import json
@@ -17,7 +19,9 @@ from tests.fleet.processes import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
-GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "demo_model" / "golden.json").read_text())
+GOLDEN: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[1] / "demo_model" / "golden.json").read_text()
+)
 CHATS = [entry for entry in GOLDEN if "messages" in entry]
 MODEL = "kvmesh-demo"
 
@@ -28,7 +32,9 @@ Reading = tuple[str, str, list[Call], str | None]
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A frontend and one worker with real SGLang serving the demo model, as `make up` starts them."""
+    """A frontend and one worker with real SGLang serving the demo model, as `make up` starts
+    them.
+    """
     fleet = Fleet(tmp_path_factory.mktemp("real"))
     fleet.frontend()
     fleet.worker(engine="sglang")
@@ -58,7 +64,9 @@ def _options(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _read(entry: dict[str, Any]) -> Reading:
     """A golden text as its reader is told of it."""
-    thinking, text = re.fullmatch(r"(?:<think>\n(.*?)\n</think>)?(.*)", entry["text"], flags=re.DOTALL).groups("")  # type: ignore[union-attr]
+    thinking, text = re.fullmatch(
+        r"(?:<think>\n(.*?)\n</think>)?(.*)", entry["text"], flags=re.DOTALL
+    ).groups("")  # type: ignore[union-attr]
     content, *calls = re.split(r"\s*<tool_call>\n(.*?)\n</tool_call>", text, flags=re.DOTALL)
     named = [(call["name"], call["arguments"]) for call in map(json.loads, calls[::2])]
     return thinking, content, named, "tool_calls" if named else entry["finish"]
@@ -76,27 +84,46 @@ def _joined_calls(chunks: list[ChatCompletionChunk]) -> list[Call]:
 
 
 @pytest.mark.parametrize("entry", CHATS, ids=[entry["name"] for entry in CHATS])
-def test_the_demo_model_says_its_golden_text(real_client: openai.OpenAI, entry: dict[str, Any]) -> None:
+def test_the_demo_model_says_its_golden_text(
+    real_client: openai.OpenAI, entry: dict[str, Any]
+) -> None:
     answer = real_client.chat.completions.create(**_options(entry))
     message = answer.choices[0].message
-    calls = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or []]
+    calls = [
+        (call.function.name, json.loads(call.function.arguments))
+        for call in message.tool_calls or []
+    ]
     thinking: str = getattr(message, "reasoning_content", None) or ""
-    assert (thinking.strip(), message.content or "", calls, answer.choices[0].finish_reason) == _read(entry)
+    assert (
+        thinking.strip(),
+        message.content or "",
+        calls,
+        answer.choices[0].finish_reason,
+    ) == _read(entry)
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == entry["prompt_tokens"]
 
 
 @pytest.mark.parametrize(
     "choice",
-    [{"parallel_tool_calls": False}, {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}],
+    [
+        {"parallel_tool_calls": False},
+        {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
+    ],
     ids=["one", "named"],
 )
-def test_one_call_where_one_is_wanted_though_the_model_goes_on(real_client: openai.OpenAI, choice: dict[str, Any]) -> None:
+def test_one_call_where_one_is_wanted_though_the_model_goes_on(
+    real_client: openai.OpenAI, choice: dict[str, Any]
+) -> None:
     [entry] = [entry for entry in CHATS if entry["name"] == "tool-parallel"]
     _, _, [first, _], _ = _read(entry)
     whole = real_client.chat.completions.create(**_options(entry), **choice)
     [call] = whole.choices[0].message.tool_calls or []
-    assert (call.function.name, json.loads(call.function.arguments), whole.choices[0].finish_reason) == (*first, "tool_calls")
+    assert (
+        call.function.name,
+        json.loads(call.function.arguments),
+        whole.choices[0].finish_reason,
+    ) == (*first, "tool_calls")
     chunks = list(real_client.chat.completions.create(**_options(entry), **choice, stream=True))
     assert (_joined_calls(chunks), chunks[-1].choices[0].finish_reason) == ([first], "tool_calls")
 
@@ -105,7 +132,9 @@ async def test_streams_side_by_side_say_the_same(real: Fleet) -> None:
     async def chat(entry: dict[str, Any]) -> Reading:
         stream = await client.chat.completions.create(**_options(entry), stream=True)
         chunks = [chunk async for chunk in stream]
-        thinking = "".join(getattr(chunk.choices[0].delta, "reasoning_content", None) or "" for chunk in chunks)
+        thinking = "".join(
+            getattr(chunk.choices[0].delta, "reasoning_content", None) or "" for chunk in chunks
+        )
         content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         return thinking.strip(), content, _joined_calls(chunks), chunks[-1].choices[0].finish_reason
 
@@ -116,20 +145,34 @@ async def test_streams_side_by_side_say_the_same(real: Fleet) -> None:
 
 def test_a_long_answer_comes_in_many_chunks(real_client: openai.OpenAI) -> None:
     entry = max(CHATS, key=lambda entry: len(entry["token_ids"]))
-    chunks = list(real_client.chat.completions.create(**_options(entry), stream=True, stream_options={"include_usage": True}))
+    chunks = list(
+        real_client.chat.completions.create(
+            **_options(entry), stream=True, stream_options={"include_usage": True}
+        )
+    )
     assert len(chunks) > 100
     assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens in (len(entry["token_ids"]), len(entry["token_ids"]) + 1)  # with the end-of-turn token
+    # with the end-of-turn token
+    assert chunks[-1].usage.completion_tokens in (
+        len(entry["token_ids"]),
+        len(entry["token_ids"]) + 1,
+    )
 
 
 def test_a_stop_string_and_a_stop_token_end_real_text(real_client: openai.OpenAI) -> None:
     entry = next(entry for entry in CHATS if entry["name"] == "count-to-ten")
     answer = real_client.chat.completions.create(**_options(entry), stop=["5, 6"])
-    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (entry["text"].partition("5, 6")[0], "stop")
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (
+        entry["text"].partition("5, 6")[0],
+        "stop",
+    )
     options = _options(entry)
     options["extra_body"] = {"stop_token_ids": [entry["token_ids"][6]]}
     ended = real_client.chat.completions.create(**options).choices[0]
-    assert (entry["text"].startswith(ended.message.content or ""), ended.finish_reason) == (True, "stop")
+    assert (entry["text"].startswith(ended.message.content or ""), ended.finish_reason) == (
+        True,
+        "stop",
+    )
     assert len(ended.message.content or "") < len(entry["text"])
 
 
@@ -144,24 +187,37 @@ def test_a_repeated_prompt_is_found_in_the_cache(real_client: openai.OpenAI) -> 
 
 def test_completions_take_raw_prompts(real_client: openai.OpenAI) -> None:
     prompt = "<|im_start|>user\nping<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-    answer = real_client.completions.create(model=MODEL, prompt=[prompt, prompt], max_tokens=8, temperature=0, echo=True)
+    answer = real_client.completions.create(
+        model=MODEL, prompt=[prompt, prompt], max_tokens=8, temperature=0, echo=True
+    )
     assert len({choice.text for choice in answer.choices}) == 1
     assert "pong" in answer.choices[0].text
 
 
 def test_what_the_engine_refuses_is_a_400_and_the_engine_lives(real_client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
-        real_client.completions.create(model=MODEL, prompt=[7] * 20_000, max_tokens=1)  # fits the context, not the KV pool
+        # fits the context, not the KV pool
+        real_client.completions.create(model=MODEL, prompt=[7] * 20_000, max_tokens=1)
     assert raised.value.type == "invalid_request_error"
-    assert real_client.completions.create(model=MODEL, prompt="ping", max_tokens=2).choices[0].finish_reason
+    assert (
+        real_client.completions.create(model=MODEL, prompt="ping", max_tokens=2)
+        .choices[0]
+        .finish_reason
+    )
 
 
 def test_a_client_that_leaves_frees_the_engine(real: Fleet) -> None:
-    body = json.dumps({"model": MODEL, "prompt": "hi", "max_tokens": 8000, "ignore_eos": True, "stream": True}).encode()
+    body = json.dumps(
+        {"model": MODEL, "prompt": "hi", "max_tokens": 8000, "ignore_eos": True, "stream": True}
+    ).encode()
     with socket.create_connection(("127.0.0.1", real.http_port)) as connection:
-        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        connection.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+            + body
+        )
         assert connection.recv(10)
-    # SGLang's own figure, in the heartbeats, so that it is the engine that is idle and not only our books.
+    # SGLang's own figure, in the heartbeats, so that it is the engine that is idle and not only our
+    # books.
     real.wait_until(lambda: _in_engine(real) == 0, "the engine is idle")
 
 
@@ -169,7 +225,15 @@ def _in_engine(real: Fleet) -> int:
     return sum(sum(worker["engine_requests"]) for worker in real.get("/health")[1]["workers"])
 
 
-async def _ask(client: openai.AsyncOpenAI, name: str, ended: list[str], *, tokens: int, max_tokens: int, priority: int = 0) -> int:
+async def _ask(
+    client: openai.AsyncOpenAI,
+    name: str,
+    ended: list[str],
+    *,
+    tokens: int,
+    max_tokens: int,
+    priority: int = 0,
+) -> int:
     """Completion tokens of a fresh prompt of so many tokens; `ended` says who came first."""
     random = Random(name)
     answer = await client.completions.create(
@@ -188,20 +252,32 @@ async def test_a_burst_is_served_whole(real: Fleet, requests: int, tokens: int) 
     ended: list[str] = []
     async with real.async_client() as client:
         counts = await asyncio.gather(
-            *(_ask(client, f"{tokens} {number}", ended, tokens=tokens, max_tokens=4) for number in range(requests))
+            *(
+                _ask(client, f"{tokens} {number}", ended, tokens=tokens, max_tokens=4)
+                for number in range(requests)
+            )
         )
     assert counts == [4] * requests
 
 
 async def test_whoever_is_urgent_passes_those_who_wait_in_the_engine(real: Fleet) -> None:
-    """The crowd is several prefill steps, and all of it is in the engine when the urgent one comes."""
+    """The crowd is several prefill steps, and all of it is in the engine when the urgent one
+    comes.
+    """
     ended: list[str] = []
     async with real.async_client() as client:
-        crowd = [asyncio.create_task(_ask(client, f"crowd {number}", ended, tokens=64, max_tokens=1)) for number in range(256)]
-        await asyncio.to_thread(real.wait_until, lambda: _sent(real) + len(ended) >= 256, "all are in the engine")
+        crowd = [
+            asyncio.create_task(_ask(client, f"crowd {number}", ended, tokens=64, max_tokens=1))
+            for number in range(256)
+        ]
+        await asyncio.to_thread(
+            real.wait_until, lambda: _sent(real) + len(ended) >= 256, "all are in the engine"
+        )
         left = 256 - len(ended)
         ordinary = asyncio.create_task(_ask(client, "ordinary", ended, tokens=64, max_tokens=1))
-        await asyncio.to_thread(real.wait_until, lambda: _sent(real) + len(ended) >= 257, "the ordinary one too")
+        await asyncio.to_thread(
+            real.wait_until, lambda: _sent(real) + len(ended) >= 257, "the ordinary one too"
+        )
         await _ask(client, "urgent", ended, tokens=64, max_tokens=1, priority=9)
         await asyncio.gather(*crowd, ordinary)
     assert ended.index("urgent") < ended.index("ordinary")

@@ -1,4 +1,6 @@
-"""Log probabilities, usage and choices over real processes, also when a worker dies in the midst of them."""
+"""Log probabilities, usage and choices over real processes, also when a worker dies in the midst of
+them.
+"""
 
 import asyncio
 import signal
@@ -11,7 +13,11 @@ from tests.fault.streams import SIM, moved, on_each_worker
 from tests.fleet.processes import Fleet
 from workers.sim.scores import logprob_of
 
-CHAT: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 12}
+CHAT: dict[str, Any] = {
+    "model": "demo",
+    "messages": [{"role": "user", "content": "hi"}],
+    "max_tokens": 12,
+}
 
 
 def test_every_token_of_a_chat_is_scored_whole_and_streamed(client: openai.OpenAI) -> None:
@@ -21,19 +27,34 @@ def test_every_token_of_a_chat_is_scored_whole_and_streamed(client: openai.OpenA
     content = whole.choices[0].logprobs.content or []
     assert "".join(entry.token for entry in content) == whole.choices[0].message.content
     assert len(content) in (whole.usage.completion_tokens, whole.usage.completion_tokens - 1)
-    assert all(entry.top_logprobs[0].token == entry.token and len(entry.top_logprobs) == 3 for entry in content)
-    chunks = [chunk.choices[0] for chunk in client.chat.completions.create(**CHAT, logprobs=True, top_logprobs=3, stream=True)]
-    streamed = [entry for chunk in chunks if chunk.logprobs for entry in chunk.logprobs.content or []]
+    assert all(
+        entry.top_logprobs[0].token == entry.token and len(entry.top_logprobs) == 3
+        for entry in content
+    )
+    chunks = [
+        chunk.choices[0]
+        for chunk in client.chat.completions.create(
+            **CHAT, logprobs=True, top_logprobs=3, stream=True
+        )
+    ]
+    streamed = [
+        entry for chunk in chunks if chunk.logprobs for entry in chunk.logprobs.content or []
+    ]
     assert streamed == content
 
 
 def test_who_does_not_ask_is_told_nothing(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(**CHAT).choices[0].logprobs is None
-    assert client.completions.create(model="demo", prompt="x", max_tokens=2).choices[0].logprobs is None
+    assert (
+        client.completions.create(model="demo", prompt="x", max_tokens=2).choices[0].logprobs
+        is None
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_ended_an_answer_is_told_and_no_score_is_not_null(client: openai.OpenAI, stream: bool) -> None:
+def test_what_ended_an_answer_is_told_and_no_score_is_not_null(
+    client: openai.OpenAI, stream: bool
+) -> None:
     """Also where nothing came but the token that ended it."""
 
     def last(create: Any, **fields: Any) -> Any:
@@ -43,25 +64,48 @@ def test_what_ended_an_answer_is_told_and_no_score_is_not_null(client: openai.Op
     as_ids = {"return_tokens_as_token_ids": True}
     chat, plain = client.chat.completions.create, client.completions.create
     asked: dict[str, Any] = {"messages": CHAT["messages"], "logprobs": True}
-    begun = client.chat.completions.create(model="demo", max_tokens=1, seed=1, extra_body=as_ids, **asked).choices[0]
+    begun = client.chat.completions.create(
+        model="demo", max_tokens=1, seed=1, extra_body=as_ids, **asked
+    ).choices[0]
     token_id = int(begun.logprobs.content[0].token.removeprefix("token_id:"))  # type: ignore[union-attr,index]
     ended = last(chat, extra_body={"stop_token_ids": [token_id]}, **asked)
-    assert (ended.finish_reason, ended.matched_stop, ended.stop_reason) == ("stop", token_id, token_id)
+    assert (ended.finish_reason, ended.matched_stop, ended.stop_reason) == (
+        "stop",
+        token_id,
+        token_id,
+    )
     assert ended.logprobs.content == []
-    begun = client.completions.create(model="demo", max_tokens=1, seed=1, prompt="x", logprobs=0, extra_body=as_ids).choices[0]
+    begun = client.completions.create(
+        model="demo", max_tokens=1, seed=1, prompt="x", logprobs=0, extra_body=as_ids
+    ).choices[0]
     token_id = int(begun.logprobs.tokens[0].removeprefix("token_id:"))  # type: ignore[union-attr,index]
     ended = last(plain, prompt="x", logprobs=0, extra_body={"stop_token_ids": [token_id]})
-    assert (ended.matched_stop, ended.logprobs.tokens, ended.logprobs.text_offset) == (token_id, [], [])
+    assert (ended.matched_stop, ended.logprobs.tokens, ended.logprobs.text_offset) == (
+        token_id,
+        [],
+        [],
+    )
     ended = last(plain, prompt="x")
-    assert (ended.finish_reason, ended.matched_stop, ended.stop_reason, ended.logprobs) == ("length", None, None, None)
-    word = client.completions.create(model="demo", max_tokens=4, seed=1, prompt="x").choices[0].text.split()[1]
+    assert (ended.finish_reason, ended.matched_stop, ended.stop_reason, ended.logprobs) == (
+        "length",
+        None,
+        None,
+        None,
+    )
+    word = (
+        client.completions.create(model="demo", max_tokens=4, seed=1, prompt="x")
+        .choices[0]
+        .text.split()[1]
+    )
     ended = last(plain, prompt="x", stop=[word])
     assert (ended.finish_reason, ended.matched_stop, ended.stop_reason) == ("stop", word, word)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_echo_without_output(client: openai.OpenAI, stream: bool) -> None:
-    answer: Any = client.completions.create(model="demo", prompt=[5, 6, 7], max_tokens=0, echo=True, logprobs=1, stream=stream)
+    answer: Any = client.completions.create(
+        model="demo", prompt=[5, 6, 7], max_tokens=0, echo=True, logprobs=1, stream=stream
+    )
     choices = [chunk.choices[0] for chunk in answer] if stream else [answer.choices[0]]
     assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["length"]
     [told] = [choice.logprobs for choice in choices if choice.logprobs]
@@ -69,8 +113,12 @@ def test_an_echo_without_output(client: openai.OpenAI, stream: bool) -> None:
     assert "".join(told.tokens) == "".join(choice.text for choice in choices)
 
 
-def test_choices_have_ids_of_their_own_and_one_prompts_tokens_count_once(client: openai.OpenAI) -> None:
-    answer = client.completions.create(model="demo", prompt=list(range(10, 600)), n=16, max_tokens=3, seed=1)
+def test_choices_have_ids_of_their_own_and_one_prompts_tokens_count_once(
+    client: openai.OpenAI,
+) -> None:
+    answer = client.completions.create(
+        model="demo", prompt=list(range(10, 600)), n=16, max_tokens=3, seed=1
+    )
     assert [choice.index for choice in answer.choices] == list(range(16))
     assert len({choice.text for choice in answer.choices}) > 1
     assert answer.usage is not None
@@ -81,9 +129,13 @@ def test_choices_have_ids_of_their_own_and_one_prompts_tokens_count_once(client:
 
 
 def test_many_choices_of_a_long_prompt_that_say_nothing(client: openai.OpenAI) -> None:
-    answer = client.completions.create(model="demo", prompt=list(range(10, 700)), n=4, max_tokens=0, echo=True, logprobs=0)
+    answer = client.completions.create(
+        model="demo", prompt=list(range(10, 700)), n=4, max_tokens=0, echo=True, logprobs=0
+    )
     assert len({choice.text for choice in answer.choices}) == 1
-    assert all(len(choice.logprobs.tokens or []) == 690 for choice in answer.choices if choice.logprobs)
+    assert all(
+        len(choice.logprobs.tokens or []) == 690 for choice in answer.choices if choice.logprobs
+    )
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 0
 
@@ -107,11 +159,19 @@ def test_usage_grows_with_the_chunks(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_cached_tokens_are_told_also_of_an_answer_that_a_stop_string_ends(client: openai.OpenAI, stream: bool) -> None:
+def test_cached_tokens_are_told_also_of_an_answer_that_a_stop_string_ends(
+    client: openai.OpenAI, stream: bool
+) -> None:
     prompt = [900 + stream, *range(10, 500)]
-    text = client.completions.create(model="demo", prompt=prompt, max_tokens=40, seed=1).choices[0].text
+    text = (
+        client.completions.create(model="demo", prompt=prompt, max_tokens=40, seed=1)
+        .choices[0]
+        .text
+    )
     options: Any = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
-    answer: Any = client.completions.create(model="demo", prompt=prompt, max_tokens=40, seed=1, stop=text[4:8], **options)
+    answer: Any = client.completions.create(
+        model="demo", prompt=prompt, max_tokens=40, seed=1, stop=text[4:8], **options
+    )
     usage = list(answer)[-1].usage if stream else answer.usage
     assert usage.prompt_tokens_details.cached_tokens >= 448
     assert usage.completion_tokens < 40
@@ -139,7 +199,14 @@ async def test_nothing_is_missing_or_twice_when_a_worker_dies(fleet: Fleet) -> N
     fleet.frontend()
     workers = {name: fleet.worker(*SIM, "--worker-id", name) for name in ("w0", "w1")}
     fleet.wait_for_workers(2)
-    request: dict[str, Any] = {"model": "demo", "prompt": [7, 8, 9], "max_tokens": 300, "logprobs": 2, "echo": True, "seed": 5}
+    request: dict[str, Any] = {
+        "model": "demo",
+        "prompt": [7, 8, 9],
+        "max_tokens": 300,
+        "logprobs": 2,
+        "echo": True,
+        "seed": 5,
+    }
     request["extra_body"] = {"return_tokens_as_token_ids": True}
 
     async def tell(on_fifth: asyncio.Event) -> tuple[list[str], list[Any], list[int]]:

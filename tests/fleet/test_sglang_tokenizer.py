@@ -1,4 +1,6 @@
-"""Workers that make the tokens themselves, on real SGLang: the frontend has neither tokenizer nor template, and answers are the same."""
+"""Workers that make the tokens themselves, on real SGLang: the frontend has neither tokenizer nor
+template, and answers are the same.
+"""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +17,9 @@ from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
-GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "demo_model" / "golden.json").read_text())
+GOLDEN: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[1] / "demo_model" / "golden.json").read_text()
+)
 CHATS = [entry for entry in GOLDEN if "messages" in entry and "tools" not in entry]
 TOOLS = next(entry for entry in GOLDEN if entry["name"] == "tool-time")
 PROMPTS = [entry for entry in GOLDEN if "prompt" in entry]
@@ -26,11 +30,19 @@ MODEL, VECTORS = "kvmesh-demo", "minilm"
 def without_tokenizer_json(folder: Path) -> Path:
     """The demo model with the vocabulary and merges that SGLang can read, and frontends cannot."""
     folder.mkdir()
-    for name in ("config.json", "generation_config.json", "model.safetensors", "chat_template.jinja"):
+    for name in (
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "chat_template.jinja",
+    ):
         (folder / name).symlink_to(demo_model_dir() / name)
     tokenizer = json.loads((demo_model_dir() / "tokenizer.json").read_bytes())
     (folder / "vocab.json").write_text(json.dumps(tokenizer["model"]["vocab"]))
-    merges = (merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"])
+    merges = (
+        merge if isinstance(merge, str) else " ".join(merge)
+        for merge in tokenizer["model"]["merges"]
+    )
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
     config = json.loads((demo_model_dir() / "tokenizer_config.json").read_bytes())
     config["tokenizer_class"] = "Qwen2Tokenizer"
@@ -41,12 +53,20 @@ def without_tokenizer_json(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A frontend without files of any model, a worker that generates, and one that makes vectors."""
+    """A frontend without files of any model, a worker that generates, and one that makes
+    vectors.
+    """
     fleet = Fleet(tmp_path_factory.mktemp("sglang_tokenizer"))
     fleet.frontend("--cache-dir", str(fleet.directory / "cache"))
     model = ("--model-path", str(without_tokenizer_json(fleet.directory / MODEL)))
     fleet.worker(*model, "--use-sglang-tokenizer", "--tool-call-parser", "qwen25", engine="sglang")
-    vectors = ("--model-path", str(minilm_dir()), "--served-model-name", VECTORS, "--embedding-worker")
+    vectors = (
+        "--model-path",
+        str(minilm_dir()),
+        "--served-model-name",
+        VECTORS,
+        "--embedding-worker",
+    )
     fleet.worker(*vectors, "--use-sglang-tokenizer", engine="sglang")
     fleet.wait_for_workers(2, wait_s_max=300)
     yield fleet
@@ -61,7 +81,13 @@ def client(fleet: Fleet) -> Iterator[openai.OpenAI]:
 
 def _options(entry: dict[str, Any]) -> dict[str, Any]:
     extra = {"chat_template_kwargs": entry["template_kwargs"]} if "template_kwargs" in entry else {}
-    return {"model": MODEL, "messages": entry["messages"], "max_tokens": entry["max_tokens"], "temperature": 0, "extra_body": extra}
+    return {
+        "model": MODEL,
+        "messages": entry["messages"],
+        "max_tokens": entry["max_tokens"],
+        "temperature": 0,
+        "extra_body": extra,
+    }
 
 
 def test_a_history_as_others_send_it_has_the_prompt_of_ours(client: openai.OpenAI) -> None:
@@ -71,12 +97,29 @@ def test_a_history_as_others_send_it_has_the_prompt_of_ours(client: openai.OpenA
         return answer.usage.prompt_tokens
 
     user, call = {"role": "user", "content": "hi"}, {"name": "f", "arguments": "{}"}
-    calls = {"role": "assistant", "content": "", "tool_calls": [{"id": "a", "type": "function", "function": call}]}
-    cut = {"role": "assistant", "content": None, "function_call": call | {"arguments": '{"value": '}}
+    calls = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": "a", "type": "function", "function": call}],
+    }
+    cut = {
+        "role": "assistant",
+        "content": None,
+        "function_call": call | {"arguments": '{"value": '},
+    }
     ours = prompt_tokens(user, calls, {"role": "tool", "tool_call_id": "a", "content": "r"})
-    assert prompt_tokens({**user, "role": "User"}, cut, {"role": "function", "name": "f", "content": "r"}) == ours
+    assert (
+        prompt_tokens(
+            {**user, "role": "User"}, cut, {"role": "function", "name": "f", "content": "r"}
+        )
+        == ours
+    )
     system = prompt_tokens({"role": "system", "content": "Be brief."}, user)
-    assert prompt_tokens({"role": "developer", "content": "Be brief."}, user) == system > prompt_tokens(user)
+    assert (
+        prompt_tokens({"role": "developer", "content": "Be brief."}, user)
+        == system
+        > prompt_tokens(user)
+    )
 
 
 def test_no_tokenizer_reaches_the_frontend(fleet: Fleet) -> None:
@@ -86,7 +129,9 @@ def test_no_tokenizer_reaches_the_frontend(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("entry", CHATS, ids=[entry["name"] for entry in CHATS])
-def test_a_chat_says_what_it_says_where_the_frontend_tokenizes(client: openai.OpenAI, entry: dict[str, Any]) -> None:
+def test_a_chat_says_what_it_says_where_the_frontend_tokenizes(
+    client: openai.OpenAI, entry: dict[str, Any]
+) -> None:
     answer = client.chat.completions.create(**_options(entry))
     assert answer.choices[0].message.content == entry["text"]
     assert answer.choices[0].finish_reason == entry["finish"]
@@ -96,7 +141,10 @@ def test_a_chat_says_what_it_says_where_the_frontend_tokenizes(client: openai.Op
 
 def test_a_stream_with_a_stop_string_says_the_same(client: openai.OpenAI) -> None:
     chunks = list(client.chat.completions.create(**_options(COUNT), stop=["5, 6"], stream=True))
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == COUNT["text"].partition("5, 6")[0]
+    assert (
+        "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        == COUNT["text"].partition("5, 6")[0]
+    )
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
@@ -116,7 +164,9 @@ def test_completions_of_text_and_of_ids_and_their_echo(client: openai.OpenAI) ->
         assert answer.choices[0].text == entry["prompt"] + entry["text"]
         assert answer.usage is not None
         assert answer.usage.prompt_tokens == entry["prompt_tokens"]
-    ids = client.completions.create(model=MODEL, prompt=PROMPTS[0]["token_ids"], max_tokens=1, temperature=0, echo=True)
+    ids = client.completions.create(
+        model=MODEL, prompt=PROMPTS[0]["token_ids"], max_tokens=1, temperature=0, echo=True
+    )
     assert ids.choices[0].text.startswith(PROMPTS[0]["text"])
 
 
@@ -139,9 +189,13 @@ def test_a_repeated_chat_is_routed_to_what_is_cached(client: openai.OpenAI) -> N
     assert (usage.prompt_tokens_details.cached_tokens or 0) >= 16
 
 
-def test_a_prompt_that_does_not_fit_and_a_message_that_is_none_are_400(client: openai.OpenAI) -> None:
+def test_a_prompt_that_does_not_fit_and_a_message_that_is_none_are_400(
+    client: openai.OpenAI,
+) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
-        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "many words " * 40_000}])
+        client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "many words " * 40_000}]
+        )
     assert (raised.value.code, raised.value.param) == ("context_length_exceeded", "messages")
     with pytest.raises(openai.BadRequestError) as raised:
         client.chat.completions.create(model=MODEL, messages=[{"role": "user"}])  # type: ignore[typeddict-item]

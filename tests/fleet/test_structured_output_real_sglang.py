@@ -1,4 +1,6 @@
-"""Answers that must look like something, on real SGLang: they do, whole, streamed and several at once; and what cannot be is a 400."""
+"""Answers that must look like something, on real SGLang: they do, whole, streamed and several at
+once; and what cannot be is a 400.
+"""
 
 import json
 import re
@@ -38,7 +40,10 @@ class Book(BaseModel):
 BOOK = Book.model_json_schema()
 STRICT = {"type": "json_schema", "json_schema": {"name": "book", "schema": BOOK, "strict": True}}
 AUTHOR = {"type": "json_schema", "json_schema": Author.model_json_schema(), "max_whitespace_cnt": 1}
-TAG = {"type": "structural_tag", "format": {"type": "tag", "begin": "<book>", "content": AUTHOR, "end": "</book>"}}
+TAG = {
+    "type": "structural_tag",
+    "format": {"type": "tag", "begin": "<book>", "content": AUTHOR, "end": "</book>"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +79,20 @@ def _text(client: openai.OpenAI, **fields: Any) -> str:
     "fields",
     [
         {"response_format": STRICT},
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "book", "schema": BOOK, "strict": False}}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "book", "schema": BOOK, "strict": False},
+            }
+        },
         {"extra": {"guided_json": BOOK}},
         {"extra": {"guided_json": json.dumps(BOOK)}},
         {"extra": {"json_schema": json.dumps(BOOK)}},
     ],
 )
-def test_json_of_a_schema_conforms_by_every_name(client: openai.OpenAI, fields: dict[str, Any]) -> None:
+def test_json_of_a_schema_conforms_by_every_name(
+    client: openai.OpenAI, fields: dict[str, Any]
+) -> None:
     Book.model_validate_json(_text(client, **fields))
 
 
@@ -91,7 +103,9 @@ def test_the_openai_client_parses_into_a_model(client: openai.OpenAI) -> None:
 
 def test_a_json_object_is_one(client: openai.OpenAI) -> None:
     """What it holds is up to the model, which may not come to an end."""
-    answer = client.chat.completions.create(**ASK, response_format={"type": "json_object"}).choices[0]
+    answer = client.chat.completions.create(**ASK, response_format={"type": "json_object"}).choices[
+        0
+    ]
     text = answer.message.content or ""
     if answer.finish_reason == "stop":
         assert isinstance(json.loads(text), dict)
@@ -116,8 +130,12 @@ def test_text_of_a_grammar_is_derived_from_it(client: openai.OpenAI, name: str) 
     assert re.fullmatch(r"sum: [1-9]\d?(\+[1-9]\d?){2}", _text(client, extra={name: grammar}))
 
 
-@pytest.mark.parametrize("fields", [{"response_format": TAG}, {"extra": {"structural_tag": json.dumps(TAG)}}])
-def test_what_stands_in_a_structural_tag_conforms(client: openai.OpenAI, fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "fields", [{"response_format": TAG}, {"extra": {"structural_tag": json.dumps(TAG)}}]
+)
+def test_what_stands_in_a_structural_tag_conforms(
+    client: openai.OpenAI, fields: dict[str, Any]
+) -> None:
     text = _text(client, **fields)
     assert text.startswith("<book>")
     assert text.endswith("</book>")
@@ -131,16 +149,33 @@ def test_several_choices_conform_each_with_log_probabilities(client: openai.Open
         Book.model_validate_json(choice.message.content or "")
         assert choice.logprobs is not None
         assert choice.logprobs.content is not None
-        assert b"".join(bytes(token.bytes or ()) for token in choice.logprobs.content).decode() == choice.message.content
+        assert (
+            b"".join(bytes(token.bytes or ()) for token in choice.logprobs.content).decode()
+            == choice.message.content
+        )
 
 
 def test_completions_conform_too(client: openai.OpenAI) -> None:
-    answer = client.completions.create(model=MODEL, prompt=["one", "two"], max_tokens=20, temperature=0, extra_body={"regex": "yes|no"})
+    answer = client.completions.create(
+        model=MODEL,
+        prompt=["one", "two"],
+        max_tokens=20,
+        temperature=0,
+        extra_body={"regex": "yes|no"},
+    )
     assert all(choice.text in ("yes", "no") for choice in answer.choices)
 
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
-    ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}, "response_format.json_schema.schema")
+    (
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": schema},
+            }
+        },
+        "response_format.json_schema.schema",
+    )
     for schema in (
         {"type": "thing"},
         {"$ref": "#"},
@@ -152,7 +187,11 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
         {"type": "string", "minLength": 5, "maxLength": 1},
         {"type": "array", "maxItems": -1},
         {"type": "object", "properties": ["a"]},
-        {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(3_000)}, "not": {}},
+        {
+            "type": "object",
+            "properties": {f"p{n}": {"type": "string"} for n in range(3_000)},
+            "not": {},
+        },
         {"type": "number", "multipleOf": 3},
     )
 ] + [
@@ -165,7 +204,10 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"ebnf": "root ::= root"}, "ebnf"),
     ({"guided_grammar": "other ::= root"}, "guided_grammar"),
     ({"structural_tag": "{}"}, "structural_tag"),
-    ({"response_format": {"type": "structural_tag", "format": {"type": "none"}}}, "response_format"),
+    (
+        {"response_format": {"type": "structural_tag", "format": {"type": "none"}}},
+        "response_format",
+    ),
     ({"guided_json": "[" * 200_000}, "guided_json"),
     ({"guided_choice": ["a"], "regex": "b"}, "regex"),
     ({"regex": "a", "min_tokens": 5}, "min_tokens"),
@@ -185,21 +227,38 @@ def test_what_cannot_be_is_a_400_that_names_the_field_and_the_engine_lives(
 
 
 def test_a_schema_that_leads_nowhere_is_the_clients_error(client: openai.OpenAI) -> None:
-    """It begins well, so that only generating tells; sampled, since that is what minus infinity everywhere would break."""
-    nowhere = {"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}, "required": ["a"], "additionalProperties": False}
-    with pytest.raises(openai.BadRequestError, match=r"guided_json cannot be used: .*nothing may follow"):
-        client.chat.completions.create(**ASK | {"temperature": 1}, extra_body={"guided_json": nowhere})
+    """It begins well, so that only generating tells; sampled, since that is what minus infinity
+    everywhere would break.
+    """
+    nowhere = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/properties/a"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    with pytest.raises(
+        openai.BadRequestError, match=r"guided_json cannot be used: .*nothing may follow"
+    ):
+        client.chat.completions.create(
+            **ASK | {"temperature": 1}, extra_body={"guided_json": nowhere}
+        )
     assert _text(client, extra={"guided_choice": ["alive"]}) == "alive"
 
 
-def test_a_tool_that_must_be_called_is_called_whatever_shape_the_text_was_to_have(client: openai.OpenAI) -> None:
+def test_a_tool_that_must_be_called_is_called_whatever_shape_the_text_was_to_have(
+    client: openai.OpenAI,
+) -> None:
     tool: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
-    answer = client.chat.completions.create(**ASK, tools=[tool], tool_choice="required", response_format=STRICT)  # pyright: ignore[reportArgumentType]
+    answer = client.chat.completions.create(
+        **ASK, tools=[tool], tool_choice="required", response_format=STRICT
+    )  # pyright: ignore[reportArgumentType]
     [call] = answer.choices[0].message.tool_calls or []
     assert (call.function.name, answer.choices[0].finish_reason) == ("look", "tool_calls")  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_custom_tool_is_called_with_text_and_goes_on_from_its_result(client: openai.OpenAI) -> None:
+def test_a_custom_tool_is_called_with_text_and_goes_on_from_its_result(
+    client: openai.OpenAI,
+) -> None:
     named: Any = {"type": "custom", "custom": {"name": "grep"}}
     asked: Any = ASK | {"tools": [named], "tool_choice": named}
     message = client.chat.completions.create(**asked).choices[0].message
@@ -208,10 +267,14 @@ def test_a_custom_tool_is_called_with_text_and_goes_on_from_its_result(client: o
     assert call.custom.name == "grep"
     told: list[dict[str, Any]] = []
     for chunk in client.chat.completions.create(**asked, stream=True):
-        told += [call.model_dump(exclude_unset=True) for call in chunk.choices[0].delta.tool_calls or []]
+        told += [
+            call.model_dump(exclude_unset=True) for call in chunk.choices[0].delta.tool_calls or []
+        ]
     assert [delta.get("type") for delta in told] == ["custom", None]
     assert "".join(delta["custom"]["input"] for delta in told) == call.custom.input
     answered: Any = {"role": "tool", "tool_call_id": call.id, "content": "nothing"}
-    after = client.chat.completions.create(**asked | {"messages": [*ASK["messages"], message, answered], "tool_choice": "none"})
+    after = client.chat.completions.create(
+        **asked | {"messages": [*ASK["messages"], message, answered], "tool_choice": "none"}
+    )
     assert after.usage is not None
     assert after.usage.prompt_tokens > 0

@@ -1,4 +1,6 @@
-"""`kvmesh up` and `kvmesh chat`, as a person at a terminal uses them: real processes on the sim engine."""
+"""`kvmesh up` and `kvmesh chat`, as a person at a terminal uses them: real processes on the sim
+engine.
+"""
 
 import asyncio
 import http.client
@@ -34,7 +36,11 @@ IMPATIENT = "from frontend.cli import up; up.RESTARTS_MAX = 1; up.RESTART_PAUSE_
 
 
 def start_up(
-    fleet: Fleet, *arguments: str, code: str = MAIN, env: dict[str, str] | None = None, worker_arguments: tuple[str, ...] = SIM
+    fleet: Fleet,
+    *arguments: str,
+    code: str = MAIN,
+    env: dict[str, str] | None = None,
+    worker_arguments: tuple[str, ...] = SIM,
 ) -> Process:
     """`kvmesh up` on the fleet's addresses."""
     addresses = ("--http-port", str(fleet.http_port), "--mesh-bind", fleet.mesh)
@@ -44,14 +50,22 @@ def start_up(
 
 def children(up: Process, module: str = "") -> list[int]:
     """The processes that `kvmesh up` started; each leads a session."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(up.popen.pid)], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(up.popen.pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if f"-m {module}" in line]
 
 
 def alive(sessions: list[int]) -> list[str]:
     """What runs in these sessions; an orphan that nobody has waited for yet does not run."""
     listed = subprocess.run(
-        ["ps", "-o", "stat=,pid=,args=", "--sid", ",".join(map(str, sessions))], capture_output=True, text=True, check=False
+        ["ps", "-o", "stat=,pid=,args=", "--sid", ",".join(map(str, sessions))],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
 
@@ -71,10 +85,14 @@ def wait_until(condition: Callable[[], bool], what: str, *, wait_s_max: float = 
 
 
 def ready(fleet: Fleet) -> list[str]:
-    return sorted(worker["worker_id"] for worker in fleet.get("/health")[1]["workers"] if worker["ready"])
+    return sorted(
+        worker["worker_id"] for worker in fleet.get("/health")[1]["workers"] if worker["ready"]
+    )
 
 
-def chat(*arguments: str, say: str = "", env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+def chat(
+    *arguments: str, say: str = "", env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-c", MAIN, "chat", *arguments],
         input=say,
@@ -90,7 +108,11 @@ def chat(*arguments: str, say: str = "", env: dict[str, str] | None = None) -> "
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Process]]:
     """Two workers, whatever proxy the environment names, and all else by the environment."""
     fleet = Fleet(tmp_path_factory.mktemp("up"))
-    addresses = {"KVMESH_HTTP_PORT": str(fleet.http_port), "KVMESH_MESH_BIND": fleet.mesh, "DYN_SYSTEM_PORT": str(system_port_pair())}
+    addresses = {
+        "KVMESH_HTTP_PORT": str(fleet.http_port),
+        "KVMESH_MESH_BIND": fleet.mesh,
+        "DYN_SYSTEM_PORT": str(system_port_pair()),
+    }
     command = ["-c", MAIN, "up", "--engine", "sim", "--workers", "2", "--", *SIM]
     up = fleet.launch("up", command, env={**DEAD_PROXY, **addresses, "KVMESH_WORKER_ID": "here"})
     fleet.wait_until(lambda: "curl" in up.output(), "it says how to talk to it")
@@ -110,8 +132,16 @@ def test_up_serves_and_says_how_to_talk_to_it(served: tuple[Fleet, Process]) -> 
     fleet, up = served
     assert f"address   {fleet.url}/v1\n" in up.output()
     assert "model     demo\n" in up.output()
-    command = next(line.strip() for line in up.output().splitlines() if line.strip().startswith("curl "))
-    answer = subprocess.run(["bash", "-c", f"{command} --fail -s"], capture_output=True, text=True, timeout=60, check=False)
+    command = next(
+        line.strip() for line in up.output().splitlines() if line.strip().startswith("curl ")
+    )
+    answer = subprocess.run(
+        ["bash", "-c", f"{command} --fail -s"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert answer.returncode == 0, answer
     assert '"role":"assistant"' in answer.stdout
 
@@ -137,7 +167,11 @@ def test_chat_shows_what_the_frontend_says_is_wrong(served: tuple[Fleet, Process
 def test_chat_without_a_frontend_says_so() -> None:
     for url in (f"http://127.0.0.1:{free_port()}/v1", "nonsense"):
         done = chat("--url", url)
-        assert (done.returncode, done.stdout, done.stderr) == (1, f"kvmesh: no model is served at {url}\n", "")
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            f"kvmesh: no model is served at {url}\n",
+            "",
+        )
     done = chat("--url", url, "--model", "demo", say="hello\n")
     assert (done.returncode, done.stderr) == (0, "")
     assert "no answer" in done.stdout
@@ -149,8 +183,15 @@ BEGINNING = b'data: {"choices": [{"delta": {"content": "half an ans"}}]}\n\n'
 @pytest.mark.parametrize(
     ("answer", "shown"),
     [
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + BEGINNING, "half an ans\n[the answer broke off]"),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(BEGINNING), BEGINNING), "half an ans"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + BEGINNING,
+            "half an ans\n[the answer broke off]",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n"
+            % (len(BEGINNING), BEGINNING),
+            "half an ans",
+        ),
         (b"HTTP/1.1 200 OK\r\n\r\ndata: {broken\n\n", "no answer"),
         (b"HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\noops", "HTTP Error 500"),
         (b"nonsense\r\n\r\n", "no answer"),
@@ -167,7 +208,13 @@ def test_chat_survives_whatever_answers(answer: bytes, shown: str) -> None:
 
         serving = threading.Thread(target=serve_one)
         serving.start()
-        done = chat("--url", f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "--model", "m", say="hello\n")
+        done = chat(
+            "--url",
+            f"http://127.0.0.1:{listener.getsockname()[1]}/v1",
+            "--model",
+            "m",
+            say="hello\n",
+        )
         serving.join()
     assert (done.returncode, done.stderr) == (0, "")
     assert shown in done.stdout
@@ -223,19 +270,42 @@ def test_a_taken_port_is_one_line_and_exit_code_3(fleet: Fleet) -> None:
         up = start_up(fleet, "--workers", "2")
         assert up.popen.wait(60) == 3
     line = only_line(up)
-    assert line.startswith(f"kvmesh frontend cannot start: cannot serve HTTP on 127.0.0.1:{fleet.http_port}: Address already in use")
+    assert line.startswith(
+        f"kvmesh frontend cannot start: cannot serve HTTP on 127.0.0.1:{fleet.http_port}: "
+        "Address already in use"
+    )
     assert up.children_left() == []
 
 
-def test_a_taken_mesh_is_one_line_and_says_what_to_do(served: tuple[Fleet, Process], fleet: Fleet) -> None:
-    up = fleet.launch("up", ["-c", MAIN, "up", "--engine", "sim", "--http-port", str(fleet.http_port), "--mesh-bind", served[0].mesh])
+def test_a_taken_mesh_is_one_line_and_says_what_to_do(
+    served: tuple[Fleet, Process], fleet: Fleet
+) -> None:
+    up = fleet.launch(
+        "up",
+        [
+            "-c",
+            MAIN,
+            "up",
+            "--engine",
+            "sim",
+            "--http-port",
+            str(fleet.http_port),
+            "--mesh-bind",
+            served[0].mesh,
+        ],
+    )
     assert up.popen.wait(60) == 3
     line = only_line(up)
-    assert line.startswith(f"kvmesh frontend cannot start: cannot bind the mesh to {served[0].mesh}: Address already in use")
+    assert line.startswith(
+        f"kvmesh frontend cannot start: cannot bind the mesh to {served[0].mesh}: Address "
+        "already in use"
+    )
     assert line.endswith("another address is given by --mesh-bind")
 
 
-def test_what_is_for_the_engines_is_told_to_go_behind_the_dashes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_for_the_engines_is_told_to_go_behind_the_dashes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["up", "--workers", "2", "--tp", "2"])
     assert ended.value.code == 2
@@ -251,12 +321,18 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
-        (("--no-such-flag",), 3, "kvmesh worker cannot start: the sim engine does not know: --no-such-flag"),
+        (
+            ("--no-such-flag",),
+            3,
+            "kvmesh worker cannot start: the sim engine does not know: --no-such-flag",
+        ),
         (("--log-level", "loud"), 2, "--log-level"),
         (("--kvmesh-config", __file__), 2, f'in "{__file__}", line 1'),
     ],
 )
-def test_a_worker_that_cannot_start_ends_it_with_the_workers_line(fleet: Fleet, arguments: tuple[str, ...], code: int, why: str) -> None:
+def test_a_worker_that_cannot_start_ends_it_with_the_workers_line(
+    fleet: Fleet, arguments: tuple[str, ...], code: int, why: str
+) -> None:
     up = start_up(fleet, worker_arguments=arguments)
     assert up.popen.wait(60) == code
     line = only_line(up)
@@ -289,7 +365,15 @@ def test_a_mesh_open_to_other_hosts_is_served_on_this_one(fleet: Fleet, tmp_path
     key = tmp_path / "mesh.key"
     key.write_text("ab" * 32)
     port = fleet.mesh.rpartition(":")[2]
-    up = start_up(fleet, "--http-host", "0.0.0.0", "--mesh-bind", f"tcp://*:{port}", "--mesh-key-file", str(key))
+    up = start_up(
+        fleet,
+        "--http-host",
+        "0.0.0.0",
+        "--mesh-bind",
+        f"tcp://*:{port}",
+        "--mesh-key-file",
+        str(key),
+    )
     fleet.wait_until(lambda: "curl" in up.output(), "it serves")
     assert f"address   {fleet.url}/v1\n" in up.output()
 
@@ -350,7 +434,10 @@ async def test_long_lines_do_not_end_the_reading() -> None:
 
 
 async def test_a_child_that_ignores_sigterm_is_killed() -> None:
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', "
+        "flush=True); time.sleep(600)"
+    )
     child = Child("deaf", ["-c", code], verbose=False)
     await child.start()
     while "deaf" not in child.last_words().partition("]")[2]:
@@ -360,7 +447,9 @@ async def test_a_child_that_ignores_sigterm_is_killed() -> None:
 
 
 def _runs(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
     return bool(state) and not state.startswith("Z")
 
 
@@ -393,10 +482,15 @@ def test_workers_dial_an_address_that_exists(bind: str, dial: str) -> None:
     assert mesh_address_to_dial(bind) == dial
 
 
-def test_worker_names_come_from_the_flag_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_names_come_from_the_flag_then_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("KVMESH_WORKER_ID", "env")
     assert worker_names(1, ["--tp", "2"]) == (["env"], ["--tp", "2"])
-    assert worker_names(2, ["--worker-id=flag", "--tp", "2"]) == (["flag-0", "flag-1"], ["--tp", "2"])
+    assert worker_names(2, ["--worker-id=flag", "--tp", "2"]) == (
+        ["flag-0", "flag-1"],
+        ["--tp", "2"],
+    )
     monkeypatch.delenv("KVMESH_WORKER_ID")
     assert worker_names(2, [])[0] != worker_names(2, [])[0]
 

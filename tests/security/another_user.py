@@ -1,4 +1,6 @@
-"""Another user, whose chats must be answered in time whatever else is asked for, and what the frontend took of memory meanwhile."""
+"""Another user, whose chats must be answered in time whatever else is asked for, and what the
+frontend took of memory meanwhile.
+"""
 
 import http.client
 import json
@@ -11,7 +13,9 @@ from typing import Any, Self
 from tests.fleet.processes import Fleet, Process
 
 ANSWER_S_MAX = 10.0
-"""A chat of four tokens takes 20 ms, but machines that run tests do much else; how long a loop stood is measured besides."""
+"""A chat of four tokens takes 20 ms, but machines that run tests do much else; how long a loop
+stood is measured besides.
+"""
 
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
 """More than before, whatever is asked for."""
@@ -19,11 +23,15 @@ MEMORY_BYTES_MAX = 64 * 1024 * 1024
 _CHAT = {"model": "demo", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
 
 
-def post(fleet: Fleet, path: str, body: dict[str, Any], *, timeout_s: float = 60.0) -> tuple[int, bytes]:
+def post(
+    fleet: Fleet, path: str, body: dict[str, Any], *, timeout_s: float = 60.0
+) -> tuple[int, bytes]:
     """Status and answer."""
     connection = http.client.HTTPConnection("127.0.0.1", fleet.http_port, timeout=timeout_s)
     try:
-        connection.request("POST", path, json.dumps(body).encode(), {"content-type": "application/json"})
+        connection.request(
+            "POST", path, json.dumps(body).encode(), {"content-type": "application/json"}
+        )
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
@@ -31,7 +39,8 @@ def post(fleet: Fleet, path: str, body: dict[str, Any], *, timeout_s: float = 60
 
 
 class AnotherUser:
-    """Chats one after the other as long as the block runs, which fails if one was not answered in time.
+    """Chats one after the other as long as the block runs, which fails if one was not answered in
+    time.
 
     Args:
         frontend: the block fails too if this one grew too much.
@@ -54,7 +63,12 @@ class AnotherUser:
         self.wait_for_another()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             if kind is None:
                 self.wait_for_another()
@@ -73,7 +87,11 @@ class AnotherUser:
 
     def _memory(self, name: str) -> int:
         assert self._proc is not None
-        line = next(line for line in (self._proc / "status").read_text().splitlines() if line.startswith(name + ":"))
+        line = next(
+            line
+            for line in (self._proc / "status").read_text().splitlines()
+            if line.startswith(name + ":")
+        )
         return int(line.split()[1]) * 1024
 
     def _chat(self) -> None:

@@ -39,13 +39,17 @@ class FakeWorker:
     ) -> None:
         card, paths = build_card(demo_model_dir(), name=name)
         self._contents = {digest: path.read_bytes() for digest, path in paths.items()}
-        files = [file for file in card.files if template is None or file.name != "chat_template.jinja"]
+        files = [
+            file for file in card.files if template is None or file.name != "chat_template.jinja"
+        ]
         if template is not None:
             content = template.encode()
             digest = sha256(content).hexdigest()
             self._contents[digest] = content
             files.append(CardFile("chat_template.jinja", digest, len(content)))
-        self.card = ModelCard(name, card.context_length, card.vocab_size, card.eos_token_ids, files, list(aliases))
+        self.card = ModelCard(
+            name, card.context_length, card.vocab_size, card.eos_token_ids, files, list(aliases)
+        )
         self.answered = threading.Event()
         """It was welcomed or refused."""
         self.refusal = ""
@@ -79,7 +83,9 @@ class FakeWorker:
         self._context.destroy(linger=500)
 
     def _usual_fields(self) -> dict[str, Any]:
-        capacity = Capacity(dp_size=1, page_size_tokens=16, kv_tokens=1_000_000, requests_running_max=64)
+        capacity = Capacity(
+            dp_size=1, page_size_tokens=16, kv_tokens=1_000_000, requests_running_max=64
+        )
         return {
             "worker_id": f"fake-{self.card.name}",
             "epoch": 1,

@@ -1,4 +1,5 @@
-"""Looks for requests that stop the loop or take memory: `python -m tests.security.fuzz [SECONDS] [SEED]`, or `make fuzz`.
+"""Looks for requests that stop the loop or take memory: `python -m tests.security.fuzz [SECONDS]
+[SEED]`, or `make fuzz`.
 
 A finding is told with its seed; the same seed is the same request.
 """
@@ -23,11 +24,15 @@ def main() -> int:
             while time.monotonic() < until:
                 one = attack(seed, bytes_max=CAP_BYTES - 1)
                 measured = target.send(one)
-                if measured.is_finding and (again := target.send(one)).is_finding:  # a machine may be busy with other things once
+                # a machine may be busy with other things once
+                if measured.is_finding and (again := target.send(one)).is_finding:
                     findings += 1
                     print(f"seed {seed} {one.path} {one.about}: {again}", flush=True)
                 worst, tried, seed = max(worst, measured.own_pause_s), tried + 1, seed + 1
-            print(f"{tried} requests up to seed {seed - 1}: {findings} findings; the loop's own longest pause {worst * 1000:.0f} ms")
+            print(
+                f"{tried} requests up to seed {seed - 1}: {findings} findings; the loop's "
+                f"own longest pause {worst * 1000:.0f} ms"
+            )
         finally:
             target.stop()
     return min(findings, 100)

@@ -1,4 +1,6 @@
-"""Requests that are small but for one or two places of any depth, which are large in one of many ways: each from a seed."""
+"""Requests that are small but for one or two places of any depth, which are large in one of many
+ways: each from a seed.
+"""
 
 import json
 import random
@@ -34,7 +36,11 @@ _VECTORS: Final = ("/v1/embeddings", "/v1/rerank", "/v1/score")
 
 CAP_BYTES: Final = 45_000_000
 
-_PARAMETERS: Final = {"type": "object", "properties": {"a": {"type": "string", "enum": ["x"]}}, "required": ["a"]}
+_PARAMETERS: Final = {
+    "type": "object",
+    "properties": {"a": {"type": "string", "enum": ["x"]}},
+    "required": ["a"],
+}
 _CALL: Final = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 _NAMED: Final[dict[str, list[Any]]] = {
     "stream": [True],
@@ -88,7 +94,9 @@ def attack(seed: int, *, bytes_max: int = CAP_BYTES) -> Attack:
     for number in range(rnd.choice((1, 1, 2))):
         holder, key, name = rnd.choice(places)
         kind, make = rnd.choice(list(BLOBS.items()))
-        blobs[f"@@{number}@@"] = make(min(size, bytes_max) // 2, rnd, holder[key] if not callable(holder) else None)
+        blobs[f"@@{number}@@"] = make(
+            min(size, bytes_max) // 2, rnd, holder[key] if not callable(holder) else None
+        )
         if isinstance(holder, dict) and rnd.random() < 0.3:
             key = rnd.choice(("x", "reasoning", "annotations", f"@@{number}@@"))
         holder[key] = f"@@{number}@@"
@@ -103,7 +111,13 @@ def attack(seed: int, *, bytes_max: int = CAP_BYTES) -> Attack:
 
 def _places(value: Any, name: str = "") -> Any:
     """Every member of every object and list: its holder, its key and its path."""
-    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    members = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in list(members):
         yield value, key, f"{name}.{key}"
         yield from _places(inner, f"{name}.{key}")
@@ -115,7 +129,11 @@ def _struct(kind: Any, rnd: random.Random, *, share: float) -> dict[str, Any]:
     for field in kind.fields:
         if field.required or rnd.random() < share or field.encode_name in ("model", "max_tokens"):
             named = _NAMED.get(field.encode_name)
-            value[field.encode_name] = json.loads(json.dumps(rnd.choice(named))) if named else _value(field.type, rnd, share=share / 2)
+            value[field.encode_name] = (
+                json.loads(json.dumps(rnd.choice(named)))
+                if named
+                else _value(field.type, rnd, share=share / 2)
+            )
     return value
 
 
@@ -170,14 +188,31 @@ def _again(size: int, rnd: random.Random, old: Any) -> bytes:
 
 def _deep(size: int, rnd: random.Random, old: Any) -> bytes:
     depth = min(size, rnd.choice((50, 400, 900, 5_000)))
-    opening, closing = rnd.choice(((b"[", b"]"), (b'{"a":', b"}"), (b'{"type":"array","items":', b"}"), (b'{"anyOf":[', b"]}")))
+    opening, closing = rnd.choice(
+        (
+            (b"[", b"]"),
+            (b'{"a":', b"}"),
+            (b'{"type":"array","items":', b"}"),
+            (b'{"anyOf":[', b"]}"),
+        )
+    )
     return opening * depth + b"1" + closing * depth
 
 
 def _members(size: int, rnd: random.Random, old: Any) -> bytes:
-    value = rnd.choice(("1", '"a"', "null", "[]", '{"type":"string"}', '{"type":"object","properties":{}}'))
-    text = "{" + ",".join(f'"{number}":{value}' for number in range(max(1, size // (len(value) + 9)))) + "}"
-    return text.encode() if rnd.random() < 0.5 else b'{"type":"object","properties":' + text.encode() + b"}"
+    value = rnd.choice(
+        ("1", '"a"', "null", "[]", '{"type":"string"}', '{"type":"object","properties":{}}')
+    )
+    text = (
+        "{"
+        + ",".join(f'"{number}":{value}' for number in range(max(1, size // (len(value) + 9))))
+        + "}"
+    )
+    return (
+        text.encode()
+        if rnd.random() < 0.5
+        else b'{"type":"object","properties":' + text.encode() + b"}"
+    )
 
 
 def _one_number(size: int, rnd: random.Random, old: Any) -> bytes:

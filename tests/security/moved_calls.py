@@ -1,7 +1,8 @@
-"""Run as a program: answers that SGLang's parsers take long for, read where they are moved to, and once more where they are whole.
+"""Run as a program: answers that SGLang's parsers take long for, read where they are moved to, and
+once more where they are whole.
 
-Prints {format: [longest step in CPU seconds, all of it, whether all of the text was told]}. A step is what is done between two turns of the
-worker's loop. A program, since SGLang imports torch.
+Prints {format: [longest step in CPU seconds, all of it, whether all of the text was told]}. A step
+is what is done between two turns of the worker's loop. A program, since SGLang imports torch.
 """
 
 import json
@@ -38,19 +39,32 @@ ANSWERS = {
 
 def main() -> None:
     logging.disable(logging.CRITICAL)
-    server_args = parse_server_args(["--model-path", str(demo_model_dir())], cpu=True, kv_events=False)
+    server_args = parse_server_args(
+        ["--model-path", str(demo_model_dir())], cpu=True, kv_events=False
+    )
     runtime_context.publish(server_args, role="tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(demo_model_dir())
-    results = {name: measured(World(tokenizer, server_args, tool_calls=parser), text) for name, (parser, text) in ANSWERS.items()}
+    results = {
+        name: measured(World(tokenizer, server_args, tool_calls=parser), text)
+        for name, (parser, text) in ANSWERS.items()
+    }
     json.dump(results, sys.stdout)
 
 
 def measured(world: World, text: str) -> tuple[float, float, bool]:
-    """The answer without its last token is replayed, as after a move; then that token comes, and the end."""
+    """The answer without its last token is replayed, as after a move; then that token comes, and
+    the end.
+    """
     *shown, last = world.tokens(text)
-    reading = Reading(json.dumps({"model": "m", "tools": TOOLS}).encode(), replayed_tokens=len(shown), first_request_id="b" * 32)
+    reading = Reading(
+        json.dumps({"model": "m", "tools": TOOLS}).encode(),
+        replayed_tokens=len(shown),
+        first_request_id="b" * 32,
+    )
     prompt = pack_tokens([*PROMPT, *shown])
-    plan = world._readings.plan(Generate("a" * 32, "m", prompt, Sampling(10_000), 4_000_000_000_000, reading=reading))
+    plan = world._readings.plan(
+        Generate("a" * 32, "m", prompt, Sampling(10_000), 4_000_000_000_000, reading=reading)
+    )
     steps, before = [0.0], time.thread_time()
     told: list[Part] = []
     replay = plan.replay()
@@ -61,7 +75,11 @@ def measured(world: World, text: str) -> tuple[float, float, bool]:
             told = plan.reader.end([last], Finished("length", 2, len(shown) + 1))
         now = time.thread_time()
         steps, before = [*steps, now - before], now
-    chars = sum(len(part.arguments if isinstance(part, ToolCall) else part.text) for part in told if isinstance(part, Content | ToolCall))
+    chars = sum(
+        len(part.arguments if isinstance(part, ToolCall) else part.text)
+        for part in told
+        if isinstance(part, Content | ToolCall)
+    )
     return max(steps), sum(steps), chars > len(text) // 2
 
 

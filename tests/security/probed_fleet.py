@@ -12,7 +12,9 @@ from tests.security.probed_frontend import make_file, read_pauses
 
 PAUSE_S_MAX: Final = 0.05
 PARSER_S_PER_BYTE: Final = 5e-9
-"""A parser's pass over the body holds the interpreter, wherever it runs: on top of PAUSE_S_MAX where that is not the loop."""
+"""A parser's pass over the body holds the interpreter, wherever it runs: on top of PAUSE_S_MAX
+where that is not the loop.
+"""
 
 HELD_SIZES_MAX: Final = 20
 HELD_FLOOR_BYTES: Final = 64 * 1024 * 1024
@@ -45,7 +47,8 @@ class Measured:
     def __str__(self) -> str:
         return (
             f"{self.status} after {self.seconds:.1f} s, loop stood for {self.pause_s * 1000:.0f} ms"
-            f" ({self.own_pause_s * 1000:.0f} of its own), held {self.held_bytes / 1e6:.0f} MB of {self.body_bytes / 1e6:.1f}"
+            f" ({self.own_pause_s * 1000:.0f} of its own), held {self.held_bytes / 1e6:.0f} "
+            f"MB of {self.body_bytes / 1e6:.1f}"
         )
 
 
@@ -60,10 +63,27 @@ class ProbedFleet:
         self.fleet = Fleet(directory)
         self._pauses = directory / "pauses"
         make_file(self._pauses)
-        frontend = ("tests.security.probed_frontend", str(self._pauses), "--http-port", str(self.fleet.http_port))
-        self.frontend: Process = self.fleet.start(*frontend, "--mesh-bind", self.fleet.mesh, *arguments, env=env)
-        self.fleet.worker("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "32768")
-        self.fleet.worker("--served-model-name", "vectors", "--embedding-worker", "--sim-speedup", "0", "--sim-embedding-dimensions", "32")
+        frontend = (
+            "tests.security.probed_frontend",
+            str(self._pauses),
+            "--http-port",
+            str(self.fleet.http_port),
+        )
+        self.frontend: Process = self.fleet.start(
+            *frontend, "--mesh-bind", self.fleet.mesh, *arguments, env=env
+        )
+        self.fleet.worker(
+            "--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "32768"
+        )
+        self.fleet.worker(
+            "--served-model-name",
+            "vectors",
+            "--embedding-worker",
+            "--sim-speedup",
+            "0",
+            "--sim-embedding-dimensions",
+            "32",
+        )
         self._proc = Path(f"/proc/{self.frontend.popen.pid}")
         self._before_bytes = 0
         self.fleet.wait_for_workers(2)
@@ -82,9 +102,14 @@ class ProbedFleet:
         return self.measured(status, took, len(one.body))
 
     def post(self, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
-        """Status and answer; 0 if the connection was lost. Whoever gets no end within ANSWER_S_MAX leaves."""
+        """Status and answer; 0 if the connection was lost.
+
+        Whoever gets no end within ANSWER_S_MAX leaves.
+        """
         until, answer = time.monotonic() + ANSWER_S_MAX, bytearray()
-        connection = http.client.HTTPConnection("127.0.0.1", self.fleet.http_port, timeout=ANSWER_S_MAX)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.fleet.http_port, timeout=ANSWER_S_MAX
+        )
         try:
             connection.request("POST", path, body, {"content-type": "application/json"} | headers)
             got = connection.getresponse()
@@ -106,8 +131,19 @@ class ProbedFleet:
     def measured(self, status: int = 200, seconds: float = 0.0, body_bytes: int = 0) -> Measured:
         """Since `begin`."""
         pause, own, _ = read_pauses(self._pauses)
-        return Measured(status, seconds, pause, own, self._status_bytes("VmHWM") - self._before_bytes, body_bytes)
+        return Measured(
+            status,
+            seconds,
+            pause,
+            own,
+            self._status_bytes("VmHWM") - self._before_bytes,
+            body_bytes,
+        )
 
     def _status_bytes(self, name: str) -> int:
-        line = next(line for line in (self._proc / "status").read_text().splitlines() if line.startswith(name + ":"))
+        line = next(
+            line
+            for line in (self._proc / "status").read_text().splitlines()
+            if line.startswith(name + ":")
+        )
         return int(line.split()[1]) * 1024

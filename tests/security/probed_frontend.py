@@ -1,7 +1,9 @@
-"""A frontend that tells how long its loop stood still: `python -m tests.security.probed_frontend FILE ARGUMENTS OF THE FRONTEND`.
+"""A frontend that tells how long its loop stood still: `python -m tests.security.probed_frontend
+FILE ARGUMENTS OF THE FRONTEND`.
 
-FILE holds three float64 that a reader may set back to 0: the longest pause of the loop in wall time of which this process was computing
-(what other processes took of the machine is left out), the same in CPU time of the loop's thread alone, and how often it was looked.
+FILE holds three float64 that a reader may set back to 0: the longest pause of the loop in wall time
+of which this process was computing (what other processes took of the machine is left out), the same
+in CPU time of the loop's thread alone, and how often it was looked.
 """
 
 import asyncio
@@ -41,7 +43,9 @@ async def probe(pauses: mmap.mmap) -> None:
         await asyncio.sleep(TICK_S)
         late = min(time.monotonic() - wall - TICK_S, time.process_time() - process)
         longest, longest_own, ticks = FORM.unpack(pauses[: FORM.size])
-        pauses[: FORM.size] = FORM.pack(max(longest, late), max(longest_own, time.thread_time() - own), ticks + 1)
+        pauses[: FORM.size] = FORM.pack(
+            max(longest, late), max(longest_own, time.thread_time() - own), ticks + 1
+        )
 
 
 def main() -> None:
@@ -52,8 +56,12 @@ def main() -> None:
     file = path.open("r+b")
     pauses = mmap.mmap(file.fileno(), FORM.size)
     if "PROBED_BODIES_BYTES" in os.environ:  # a budget that a test can fill
-        application.BodyBudget = partial(body_budget.BodyBudget, int(os.environ["PROBED_BODIES_BYTES"]))
-    incoming_body.PROGRESS_S_MAX = float(os.environ.get("PROBED_PROGRESS_S", incoming_body.PROGRESS_S_MAX))
+        application.BodyBudget = partial(
+            body_budget.BodyBudget, int(os.environ["PROBED_BODIES_BYTES"])
+        )
+    incoming_body.PROGRESS_S_MAX = float(
+        os.environ.get("PROBED_PROGRESS_S", incoming_body.PROGRESS_S_MAX)
+    )
     serve = app.serve
 
     async def serve_probed(settings: object) -> None:

@@ -1,4 +1,6 @@
-"""What a worker can do to the frontend and to others' requests when it is in an attacker's hands."""
+"""What a worker can do to the frontend and to others' requests when it is in an attacker's
+hands.
+"""
 
 import threading
 import time
@@ -16,7 +18,9 @@ from tests.fleet.processes import Fleet, Process
 from tests.security.fake_worker import FakeWorker
 
 SERVED_S_MAX = 20.0
-"""For another user's chat of a few tokens, on a busy machine: what would be wrong takes for ever, or a multiple of this."""
+"""For another user's chat of a few tokens, on a busy machine: what would be wrong takes for ever,
+or a multiple of this.
+"""
 
 GROWTH_MIB_MAX = 300
 """Of the frontend: some frames under way, and a tokenizer for each model."""
@@ -30,7 +34,10 @@ class Frontend(Fleet):
     @property
     def peak_mib(self) -> int:
         status = Path(f"/proc/{self.process.popen.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
+        return (
+            next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+            // 1024
+        )
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,9 @@ def others_are_served(fleet: Frontend) -> Iterator[None]:
             while not failures:
                 begun = time.monotonic()
                 try:
-                    client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "hi"}], max_tokens=2)
+                    client.chat.completions.create(
+                        model="demo", messages=[{"role": "user", "content": "hi"}], max_tokens=2
+                    )
                 except Exception as error:  # noqa: BLE001 - told to the test
                     failures.append(error)
                 slowest[0] = max(slowest[0], time.monotonic() - begun)
@@ -91,7 +100,9 @@ def _vector(request: Generate, _: int) -> Delta:
 
 
 @pytest.mark.parametrize("flood", [_tokens, _parts, _many_parts, _vector])
-def test_what_a_worker_sends_is_held_to_what_was_asked(fleet: Frontend, flood: Callable[[Generate, int], Delta]) -> None:
+def test_what_a_worker_sends_is_held_to_what_was_asked(
+    fleet: Frontend, flood: Callable[[Generate, int], Delta]
+) -> None:
     """A gigabyte for one token, or another kind of answer."""
 
     def answer(fake: FakeWorker, request: Generate) -> None:
@@ -107,17 +118,23 @@ def test_what_a_worker_sends_is_held_to_what_was_asked(fleet: Frontend, flood: C
 
 def test_names_and_reasons_write_no_log_lines_of_their_own(fleet: Frontend) -> None:
     forged = "\nE frontend.app: FORGED\x1b[2J\r\u2028"
-    fake = FakeWorker(fleet.mesh, "name" + forged, worker_id="id" + forged, engine="engine" + forged)
+    fake = FakeWorker(
+        fleet.mesh, "name" + forged, worker_id="id" + forged, engine="engine" + forged
+    )
     with others_are_served(fleet), fake:
         pass
     fleet.wait_until(lambda: "left: it said goodbye" in fleet.process.output(), "it left")
     lines = [line for line in fleet.process.output().splitlines() if "FORGED" in line]
     assert lines
-    assert all(line[:2] == "20" and "\x1b" not in line for line in lines)  # each begins with the time, as our own do
+    # each begins with the time, as our own do
+    assert all(line[:2] == "20" and "\x1b" not in line for line in lines)
 
 
 def test_a_name_that_an_alias_squats_on_is_its_models(fleet: Frontend) -> None:
-    with others_are_served(fleet), FakeWorker(fleet.mesh, "squatter", aliases=("demo", "later")) as squatter:
+    with (
+        others_are_served(fleet),
+        FakeWorker(fleet.mesh, "squatter", aliases=("demo", "later")) as squatter,
+    ):
         assert not squatter.refusal
         with FakeWorker(fleet.mesh, "later") as later:
             assert not later.refusal
@@ -125,7 +142,10 @@ def test_a_name_that_an_alias_squats_on_is_its_models(fleet: Frontend) -> None:
             assert (status, model["id"]) == (200, "later")
 
 
-_ON_A_WORD = "{%% if messages[0].content == 'now' %%}%s{%% endif %%}{%% for m in messages %%}{{ m.content }}{%% endfor %%}"
+_ON_A_WORD = (
+    "{%% if messages[0].content == 'now' %%}%s{%% endif %%}{%% for m in messages %%}{{ m.content "
+    "}}{%% endfor %%}"
+)
 """A template that is harmless while it is loaded."""
 
 
@@ -133,13 +153,22 @@ _ON_A_WORD = "{%% if messages[0].content == 'now' %%}%s{%% endif %%}{%% for m in
     "attack",
     [
         "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-        "{% set ns = namespace(x='a' * 9999) %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-        "{% set ns = namespace(x=[1, 1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
+        (
+            "{% set ns = namespace(x='a' * 9999) %}{% for i in range(40) %}{% set ns.x = ns.x ~ "
+            "ns.x %}{% endfor %}"
+        ),
+        (
+            "{% set ns = namespace(x=[1, 1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, "
+            "ns.x] %}{% endfor %}{{ ns.x | tojson }}"
+        ),
         "{{ 'a'.center(messages | length * 300000000) }}",
     ],
 )
 def test_a_template_keeps_nobody_waiting_and_fills_no_memory(fleet: Frontend, attack: str) -> None:
-    with others_are_served(fleet), FakeWorker(fleet.mesh, "evil", template=_ON_A_WORD % attack) as fake:
+    with (
+        others_are_served(fleet),
+        FakeWorker(fleet.mesh, "evil", template=_ON_A_WORD % attack) as fake,
+    ):
         assert not fake.refusal
         for _ in range(3):
             with pytest.raises(openai.BadRequestError, match="chat template"):
@@ -157,4 +186,6 @@ def test_a_template_that_hangs_is_none(fleet: Frontend) -> None:
 
 def _chat(fleet: Frontend, model: str, content: str) -> Any:
     with fleet.client() as client:
-        return client.chat.completions.create(model=model, messages=[{"role": "user", "content": content}], max_tokens=1)
+        return client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": content}], max_tokens=1
+        )

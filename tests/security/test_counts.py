@@ -1,4 +1,6 @@
-"""Bodies of many megabytes that are made of nothing: refused by their counts, or read beside the loop."""
+"""Bodies of many megabytes that are made of nothing: refused by their counts, or read beside the
+loop.
+"""
 
 import json
 from typing import Any
@@ -24,31 +26,54 @@ def said(path: str, **fields: Any) -> Attack:
 
 
 BODIES = {
-    "a field with a name of 20 MB": Attack("/v1/chat/completions", (CHAT % ("", f',"{"a" * 20_000_000}":1')).encode(), ""),
-    "empty lists in a message": Attack("/v1/chat/completions", (CHAT % (',"y":' + nested("[]", 10), "")).encode(), ""),
-    "objects in a message": Attack("/v1/chat/completions", (CHAT % (',"y":' + nested('{"":0}', 3), "")).encode(), ""),
-    "as many lists as are allowed": Attack("/v1/chat/completions", (CHAT % (',"y":' + nested("[]", 0.17), "")).encode(), ""),
-    "nulls": Attack("/v1/chat/completions", (CHAT % ("", ',"stop":' + nested("null", 20))).encode(), ""),
-    "an enum value of 20 MB": Attack("/v1/chat/completions", (CHAT % ("", f',"service_tier":"{"a" * 20_000_000}"')).encode(), ""),
+    "a field with a name of 20 MB": Attack(
+        "/v1/chat/completions", (CHAT % ("", f',"{"a" * 20_000_000}":1')).encode(), ""
+    ),
+    "empty lists in a message": Attack(
+        "/v1/chat/completions", (CHAT % (',"y":' + nested("[]", 10), "")).encode(), ""
+    ),
+    "objects in a message": Attack(
+        "/v1/chat/completions", (CHAT % (',"y":' + nested('{"":0}', 3), "")).encode(), ""
+    ),
+    "as many lists as are allowed": Attack(
+        "/v1/chat/completions", (CHAT % (',"y":' + nested("[]", 0.17), "")).encode(), ""
+    ),
+    "nulls": Attack(
+        "/v1/chat/completions", (CHAT % ("", ',"stop":' + nested("null", 20))).encode(), ""
+    ),
+    "an enum value of 20 MB": Attack(
+        "/v1/chat/completions", (CHAT % ("", f',"service_tier":"{"a" * 20_000_000}"')).encode(), ""
+    ),
     "10,000 system items": said(
-        "/v1/responses", instructions="x" * 1_000, max_output_tokens=1, input=[{"role": "system", "content": "x" * 1_000}] * 9_999
+        "/v1/responses",
+        instructions="x" * 1_000,
+        max_output_tokens=1,
+        input=[{"role": "system", "content": "x" * 1_000}] * 9_999,
     ),
     "tool calls": said(
         "/v1/chat/completions",
         max_tokens=1,
-        messages=[{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}] * 150_000}],
+        messages=[
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}] * 150_000},
+        ],
     ),
     "more calls than a message has": said(
         "/v1/chat/completions",
         max_tokens=1,
-        messages=[{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}] * 2_000}],
+        messages=[
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}] * 2_000},
+        ],
     ),
     "token ids": said("/v1/completions", prompt=[1] * 3_000_000, max_tokens=1),
     "as many token ids as are allowed": said("/v1/completions", prompt=[1] * 499_000, max_tokens=1),
     "a text to tokenize": said("/tokenize", prompt="hello, " * 1_500_000),
     "token ids to detokenize": said("/detokenize", tokens=[[1] * 30_000] * 16),
     "a prompt far above the context": said(
-        "/v1/chat/completions", messages=[{"role": "user", "content": "a b " * 4_000_000}], max_tokens=1
+        "/v1/chat/completions",
+        messages=[{"role": "user", "content": "a b " * 4_000_000}],
+        max_tokens=1,
     ),
 }
 
@@ -59,7 +84,9 @@ def test_nobody_waits_for_it(probed: ProbedFleet, name: str) -> None:
         measured = probed.send(BODIES[name])
     assert measured.status in (200, 400), measured
     assert measured.own_pause_s < OWN_PAUSE_S_MAX, measured
-    assert measured.held_bytes < max(HELD_FLOOR_BYTES, HELD_SIZES_MAX * measured.body_bytes), measured
+    assert measured.held_bytes < max(HELD_FLOOR_BYTES, HELD_SIZES_MAX * measured.body_bytes), (
+        measured
+    )
 
 
 def test_requests_of_the_fuzzer_do_neither(probed: ProbedFleet) -> None:
@@ -69,4 +96,6 @@ def test_requests_of_the_fuzzer_do_neither(probed: ProbedFleet) -> None:
             measured = probed.send(one)
             assert measured.status not in (0, 500), (seed, one.about, measured)
             assert measured.own_pause_s < OWN_PAUSE_S_MAX, (seed, one.about, measured)
-            assert measured.held_bytes < max(HELD_FLOOR_BYTES, HELD_SIZES_MAX * measured.body_bytes), (seed, one.about, measured)
+            assert measured.held_bytes < max(
+                HELD_FLOOR_BYTES, HELD_SIZES_MAX * measured.body_bytes
+            ), (seed, one.about, measured)

@@ -1,4 +1,6 @@
-"""A worker that goes on with an answer, which its model was made to say, reads it without standing still."""
+"""A worker that goes on with an answer, which its model was made to say, reads it without standing
+still.
+"""
 
 import json
 import os
@@ -19,7 +21,9 @@ def test_no_answer_takes_a_worker_more_than_a_moment_to_read() -> None:
     """For each of them it was silent for 10 s to hours, and given up by its frontends."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
     command = [sys.executable, str(HERE / "moved_calls.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads(done.stdout.splitlines()[-1])
     assert results

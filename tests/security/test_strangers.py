@@ -1,4 +1,6 @@
-"""Strangers on the network and other users of the host: they reach nothing of `kvmesh up`, and little at the mesh's port without a key."""
+"""Strangers on the network and other users of the host: they reach nothing of `kvmesh up`, and
+little at the mesh's port without a key.
+"""
 
 import os
 import resource
@@ -27,9 +29,14 @@ MAIN = "from frontend.cli.main import main; raise SystemExit(main())"
 NOBODY = 65_534
 DESCRIPTORS = 1_024
 SERVED_S_MAX = 20.0
-"""For a chat of two tokens, beside an attack, on a machine that does much else. An attack that works takes what it takes for good."""
+"""For a chat of two tokens, beside an attack, on a machine that does much else.
 
-GREETING = b"\xff" + b"\0" * 8 + b"\x7f" + b"\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\0" + b"\0" * 31
+An attack that works takes what it takes for good.
+"""
+
+GREETING = (
+    b"\xff" + b"\0" * 8 + b"\x7f" + b"\x03\x00" + b"CURVE".ljust(20, b"\0") + b"\0" + b"\0" * 31
+)
 LONG_FRAME = b"\x02" + (64 * 2**20 - 16).to_bytes(8, "big")
 """ZMTP 3: a greeting, and the head of a frame of 64 MB."""
 
@@ -47,12 +54,18 @@ for path in sys.argv[2:]:
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, dict[str, str]]]:
-    """`kvmesh up` as a user of another directory for temporary files, whose mesh nobody else uses; and what is in their environment."""
+    """`kvmesh up` as a user of another directory for temporary files, whose mesh nobody else uses;
+    and what is in their environment.
+    """
     home = tempfile.mkdtemp(prefix="kvmesh-test-")
     Path(home).chmod(0o755)
     environment = {"TMPDIR": home}
     fleet = Fleet(tmp_path_factory.mktemp("up"))
-    fleet.launch("up", ["-c", MAIN, "up", "--engine", "sim", "--http-port", str(fleet.http_port), "--", *SIM], env=environment)
+    fleet.launch(
+        "up",
+        ["-c", MAIN, "up", "--engine", "sim", "--http-port", str(fleet.http_port), "--", *SIM],
+        env=environment,
+    )
     fleet.wait_for_workers(1)
     yield fleet, environment
     fleet.stop()
@@ -66,7 +79,11 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     key = fleet.directory / "mesh.key"
     key.write_text(secrets.token_hex(32))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.prlimit(fleet.frontend("--mesh-key-file", str(key)).popen.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    resource.prlimit(
+        fleet.frontend("--mesh-key-file", str(key)).popen.pid,
+        resource.RLIMIT_NOFILE,
+        (DESCRIPTORS, DESCRIPTORS),
+    )
     assert (soft, hard) == resource.getrlimit(resource.RLIMIT_NOFILE)
     fleet.worker("--mesh-key-file", str(key), *SIM)
     fleet.wait_for_workers(1)
@@ -78,7 +95,11 @@ def serves(fleet: Fleet) -> None:
     """Another user's request, on a connection of its own, is served in time."""
     began = time.monotonic()
     with fleet.client() as client:
-        assert client.completions.create(model="demo", prompt="still there", max_tokens=2).choices[0].text
+        assert (
+            client.completions.create(model="demo", prompt="still there", max_tokens=2)
+            .choices[0]
+            .text
+        )
     assert time.monotonic() - began < SERVED_S_MAX
 
 
@@ -86,11 +107,19 @@ def mesh_port(fleet: Fleet) -> int:
     return int(fleet.mesh.rpartition(":")[2])
 
 
-def test_nothing_of_up_is_reached_by_others_but_its_http_port(up: tuple[Fleet, dict[str, str]]) -> None:
+def test_nothing_of_up_is_reached_by_others_but_its_http_port(
+    up: tuple[Fleet, dict[str, str]],
+) -> None:
     fleet, _ = up
     assert ports(fleet.processes) == [("127.0.0.1", fleet.http_port)]
     assert off_loopback(fleet.processes) == []
-    assert {path.name for path in paths(fleet.processes)} >= {"mesh", "kv", "kv-snapshots", "events", "replay"}
+    assert {path.name for path in paths(fleet.processes)} >= {
+        "mesh",
+        "kv",
+        "kv-snapshots",
+        "events",
+        "replay",
+    }
     assert open_to_others(fleet.processes) == []
     serves(fleet)
 
@@ -100,14 +129,25 @@ def test_another_user_of_the_host_reaches_no_socket(up: tuple[Fleet, dict[str, s
     fleet, _ = up
     tried = [str(path) for path in paths(fleet.processes)]
     for user, reached in ((NOBODY, []), (0, tried)):
-        done = subprocess.run([sys.executable, "-c", REACH, str(user), *tried], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", REACH, str(user), *tried],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert done.stdout.split() == reached
 
 
 def test_a_worker_started_by_hand_joins_as_it_is_told(up: tuple[Fleet, dict[str, str]]) -> None:
     fleet, environment = up
-    fleet.wait_until(lambda: "join " in fleet.processes[0].output(), "it says how more workers join")
-    line = next(line for line in fleet.processes[0].output().splitlines() if line.strip().startswith("join "))
+    fleet.wait_until(
+        lambda: "join " in fleet.processes[0].output(), "it says how more workers join"
+    )
+    line = next(
+        line
+        for line in fleet.processes[0].output().splitlines()
+        if line.strip().startswith("join ")
+    )
     python, *told = line.split()[1:]
     assert python == "python"
     assert told[-2:] == ["--model-path", "..."]
@@ -142,7 +182,9 @@ def test_large_frames_before_the_key_cost_nothing(keyed: Fleet) -> None:
     before = frontend.memory_info().rss
     with ExitStack() as stack:
         for _ in range(16):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", mesh_port(keyed)), timeout=30))
+            connection = stack.enter_context(
+                socket.create_connection(("127.0.0.1", mesh_port(keyed)), timeout=30)
+            )
             connection.sendall(GREETING)
             connection.recv(64, socket.MSG_WAITALL)
             with pytest.raises(ConnectionError):  # noqa: PT012  # the end comes at some piece or other
@@ -164,11 +206,16 @@ def test_silent_connections_leave_descriptors_to_others(keyed: Fleet, says: byte
     try:
         with ExitStack() as stack:
             for number in range(1_100):
-                connection = stack.enter_context(socket.create_connection(("127.0.0.1", mesh_port(keyed)), timeout=30))
+                connection = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", mesh_port(keyed)), timeout=30)
+                )
                 connection.sendall(says)
                 if number % 100 == 0:
                     serves(keyed)
-            keyed.wait_until(lambda: psutil.Process(frontend.popen.pid).num_fds() < DESCRIPTORS // 2, "most of them are closed")
+            keyed.wait_until(
+                lambda: psutil.Process(frontend.popen.pid).num_fds() < DESCRIPTORS // 2,
+                "most of them are closed",
+            )
             serves(keyed)
             assert keyed.get("/health")[1]["status"] == "healthy"
     finally:

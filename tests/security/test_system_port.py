@@ -1,4 +1,6 @@
-"""The system port: whoever holds its connections, or is a web page, keeps no probe from its answer and no user from theirs."""
+"""The system port: whoever holds its connections, or is a web page, keeps no probe from its answer
+and no user from theirs.
+"""
 
 import http.client
 import json
@@ -25,15 +27,24 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, in
     fleet.frontend()
     worker = fleet.worker(*SIM, "--system-port", str(port))
     fleet.wait_for_workers(1)
-    fleet.wait_until(lambda: _ask(port, "/ready")[0] == 200, "the worker knows that it was taken in")
+    fleet.wait_until(
+        lambda: _ask(port, "/ready")[0] == 200, "the worker knows that it was taken in"
+    )
     yield fleet, port, worker.popen.pid
     fleet.stop()
 
 
-def _ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+def _ask(
+    port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request(method, path, body=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        connection.request(
+            method,
+            path,
+            body=body,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
@@ -43,13 +54,25 @@ def _ask(port: int, path: str, method: str = "GET", body: bytes | None = None, *
 def _all_are_served(fleet: Fleet, port: int) -> None:
     assert [_ask(port, path)[0] for path in PROBES] == [200] * len(PROBES)
     with fleet.client() as client:
-        assert client.with_options(timeout=5).completions.create(model="demo", prompt="hi", max_tokens=2).choices[0].text
+        assert (
+            client.with_options(timeout=5)
+            .completions.create(model="demo", prompt="hi", max_tokens=2)
+            .choices[0]
+            .text
+        )
 
 
 @pytest.mark.parametrize(
-    "begun", [b"", b"GET /live HTTP/1.1\r\nhost: x\r\n", b"POST /engine/x HTTP/1.1\r\nhost: 127.0.0.1\r\n" + b"content-length: 9\r\n\r\n{"]
+    "begun",
+    [
+        b"",
+        b"GET /live HTTP/1.1\r\nhost: x\r\n",
+        b"POST /engine/x HTTP/1.1\r\nhost: 127.0.0.1\r\n" + b"content-length: 9\r\n\r\n{",
+    ],
 )
-def test_idle_connections_take_no_place_from_a_probe(system: tuple[Fleet, int, int], begun: bytes) -> None:
+def test_idle_connections_take_no_place_from_a_probe(
+    system: tuple[Fleet, int, int], begun: bytes
+) -> None:
     fleet, port, pid = system
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * CONNECTIONS_MAX)]
     try:
@@ -66,7 +89,11 @@ def test_a_request_that_does_not_end_is_cut_off(system: tuple[Fleet, int, int]) 
     fleet, port, _ = system
     with socket.create_connection(("127.0.0.1", port), timeout=3 * REQUEST_S_MAX) as slow:
         slow.sendall(
-            f"POST {CONTROL} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n".encode() + b"{"
+            (
+                f"POST {CONTROL} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: "
+                "application/json\r\ncontent-length: 100\r\n\r\n"
+            ).encode()
+            + b"{"
         )
         _all_are_served(fleet, port)
         with suppress(ConnectionResetError):
@@ -74,8 +101,20 @@ def test_a_request_that_does_not_end_is_cut_off(system: tuple[Fleet, int, int]) 
     _all_are_served(fleet, port)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.nip.io", "[::1", "\x80"])
-def test_a_page_whose_name_was_made_to_stand_for_this_host_reads_nothing(system: tuple[Fleet, int, int], host: str) -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "[::1",
+        "\x80",
+    ],
+)
+def test_a_page_whose_name_was_made_to_stand_for_this_host_reads_nothing(
+    system: tuple[Fleet, int, int], host: str
+) -> None:
     _, port, _ = system
     for path in PROBES:
         assert _ask(port, path, host=host)[0] == 403
@@ -90,9 +129,20 @@ def test_probes_of_this_host_are_answered(system: tuple[Fleet, int, int], host: 
 def test_a_web_page_controls_nothing(system: tuple[Fleet, int, int]) -> None:
     _, port, _ = system
     body = json.dumps({"lora_name": "a", "lora_path": "/etc"}).encode()
-    assert _ask(port, CONTROL, "POST", body, origin="http://127.0.0.1:3000", content_type="application/json")[0] == 403
+    assert (
+        _ask(
+            port,
+            CONTROL,
+            "POST",
+            body,
+            origin="http://127.0.0.1:3000",
+            content_type="application/json",
+        )[0]
+        == 403
+    )
     assert _ask(port, CONTROL, "POST", body, content_type="text/plain")[0] == 415
-    assert _ask(port, CONTROL, "POST", body, content_type="application/json")[0] == 400  # there is no adapter
+    # there is no adapter
+    assert _ask(port, CONTROL, "POST", body, content_type="application/json")[0] == 400
 
 
 def test_invalid_requests_do_not_fill_the_log(system: tuple[Fleet, int, int]) -> None:

@@ -1,10 +1,13 @@
 """Run as a program: what transformers makes of texts with a BERT, and a tiny random cross-encoder.
 
-    python bert_reference.py embed MODEL < texts.json > vectors.json        mean of the tokens, scaled to length one
-    python bert_reference.py build DIRECTORY TOKENIZER_JSON                 a cross-encoder with random weights
+    python bert_reference.py embed MODEL < texts.json > vectors.json        mean of the tokens,
+    scaled to length one
+    python bert_reference.py build DIRECTORY TOKENIZER_JSON                 a cross-encoder with
+    random weights
     python bert_reference.py score DIRECTORY < pairs.json > scores.json     its numbers
 
-A program, since pytest's process must not import torch: its warnings are errors there, and its threads outlive the tests.
+A program, since pytest's process must not import torch: its warnings are errors there, and its
+threads outlive the tests.
 """
 
 import json
@@ -16,20 +19,33 @@ import torch
 
 from workers.sglang.cpu import activate_if_cpu_host
 
-activate_if_cpu_host()  # transformers imports torchvision, which does not import without the stand-ins
+# transformers imports torchvision, which does not import without the stand-ins
+activate_if_cpu_host()
 
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast  # noqa: E402
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+)  # noqa: E402
 
 TOKENS_MAX = 511
 """SGLang's bound for a context of 512."""
 
 
 def _tokenizer(directory: Path) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"), pad_token="[PAD]", model_max_length=TOKENS_MAX)
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(directory / "tokenizer.json"),
+        pad_token="[PAD]",
+        model_max_length=TOKENS_MAX,
+    )
 
 
 def embed(model: Path) -> None:
-    tokenizer, bert = _tokenizer(model), BertModel.from_pretrained(model, dtype=torch.float32).eval()
+    tokenizer, bert = (
+        _tokenizer(model),
+        BertModel.from_pretrained(model, dtype=torch.float32).eval(),
+    )
     vectors = []
     for text in json.load(sys.stdin):
         encoded = tokenizer(text, truncation=True, return_tensors="pt")
@@ -57,14 +73,21 @@ def build(directory: Path, tokenizer_json: Path) -> None:
     _tokenizer(directory).save_pretrained(directory)
     written = json.loads((directory / "config.json").read_text())
     # transformers does not write it any more, and SGLang asks for it.
-    (directory / "config.json").write_text(json.dumps(written | {"position_embedding_type": "absolute"}))
+    (directory / "config.json").write_text(
+        json.dumps(written | {"position_embedding_type": "absolute"})
+    )
 
 
 def score(directory: Path) -> None:
-    tokenizer, bert = _tokenizer(directory), BertForSequenceClassification.from_pretrained(directory, dtype=torch.float32).eval()
+    tokenizer, bert = (
+        _tokenizer(directory),
+        BertForSequenceClassification.from_pretrained(directory, dtype=torch.float32).eval(),
+    )
     scores = []
     for first, second in json.load(sys.stdin):
-        encoded = tokenizer(first, second, truncation="only_second", return_token_type_ids=True, return_tensors="pt")
+        encoded = tokenizer(
+            first, second, truncation="only_second", return_token_type_ids=True, return_tensors="pt"
+        )
         scores.append(bert(**encoded).logits[0, 0].item())
     json.dump(scores, sys.stdout)
 

@@ -31,14 +31,25 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 def _python(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, text=True, capture_output=True, timeout=START_S_MAX, check=False, **options
+        [sys.executable, *arguments],
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=START_S_MAX,
+        check=False,
+        **options,
     )
 
 
 class EngineClient:
-    """A started engine process: `send` commands, `collect` deltas. Every wait ends when the process does."""
+    """A started engine process: `send` commands, `collect` deltas.
 
-    def __init__(self, argv: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    Every wait ends when the process does.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], log: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self._socket = zmq.Context.instance().socket(zmq.PAIR)
         address = f"ipc://{log.with_suffix('.sock')}"
         self._socket.bind(address)
@@ -60,7 +71,9 @@ class EngineClient:
     @property
     def facts(self) -> EngineFacts:
         if self._facts is None:
-            self._facts = msgspec.convert(self._receive("facts"), EngineFacts, dec_hook=lambda kind, value: kind(value))
+            self._facts = msgspec.convert(
+                self._receive("facts"), EngineFacts, dec_hook=lambda kind, value: kind(value)
+            )
         return self._facts
 
     def send(self, *commands: Any) -> None:
@@ -68,11 +81,15 @@ class EngineClient:
         _ = self.facts
         self._socket.send(msgspec.msgpack.encode(list(commands)))
 
-    def collect(self, *request_ids: str, until: Callable[[], bool] | None = None) -> list[list[Delta]]:
+    def collect(
+        self, *request_ids: str, until: Callable[[], bool] | None = None
+    ) -> list[list[Delta]]:
         """The deltas of each request, once all have ended (or `until` says so)."""
 
         def all_ended() -> bool:
-            return all(self.by_id.get(rid) and self.by_id[rid][-1].end is not None for rid in request_ids)
+            return all(
+                self.by_id.get(rid) and self.by_id[rid][-1].end is not None for rid in request_ids
+            )
 
         while not (until or all_ended)():
             self._receive("step")
@@ -111,7 +128,10 @@ class EngineClient:
                 if self._socket.poll(1000):
                     break
                 if self.process.poll() is not None:
-                    pytest.fail(f"the engine process ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+                    pytest.fail(
+                        "the engine process ended with "
+                        f"{self.process.returncode}:\n{self.log.read_text()[-4000:]}"
+                    )
             else:
                 pytest.fail(f"no {kind} within {patience_s} s:\n{self.log.read_text()[-4000:]}")
             got, content = msgspec.msgpack.decode(self._socket.recv())
@@ -136,7 +156,11 @@ class EngineClient:
 
 def generate(prompt: Sequence[int], *, request_id: str | None = None, **settings: Any) -> Generate:
     """A greedy request, unless told otherwise."""
-    outer = {key: settings.pop(key) for key in ("stream", "priority", "routed_dp_rank", "deadline_unix_ms") if key in settings}
+    outer = {
+        key: settings.pop(key)
+        for key in ("stream", "priority", "routed_dp_rank", "deadline_unix_ms")
+        if key in settings
+    }
     sampling = Sampling(**{"max_new_tokens": 16, "temperature": 0.0, **settings})
     return Generate(
         request_id=request_id or uuid4().hex,
@@ -177,7 +201,15 @@ def make_request() -> Callable[..., Generate]:
 @pytest.fixture(scope="session")
 def read() -> Any:
     """Readers of a request's deltas: `read.tokens`, `read.finish`, `read.failure`."""
-    return type("Read", (), {"tokens": staticmethod(tokens_of), "finish": staticmethod(finish_of), "failure": staticmethod(failure_of)})
+    return type(
+        "Read",
+        (),
+        {
+            "tokens": staticmethod(tokens_of),
+            "finish": staticmethod(finish_of),
+            "failure": staticmethod(failure_of),
+        },
+    )
 
 
 @pytest.fixture(scope="session")
@@ -203,7 +235,13 @@ def greedy(model_dir: Path) -> Callable[[list[list[int]], int], list[list[int]]]
     """What transformers generates in float32."""
 
     def ask(prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
-        done = _python(str(HERE / "tiny_qwen3.py"), "greedy", str(model_dir), str(max_new_tokens), input=json.dumps(prompts))
+        done = _python(
+            str(HERE / "tiny_qwen3.py"),
+            "greedy",
+            str(model_dir),
+            str(max_new_tokens),
+            input=json.dumps(prompts),
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

@@ -1,8 +1,10 @@
-"""Run as a program: one SglangEngine, driven over a socket. `python engine_process.py ADDRESS [SGLang arguments]`.
+"""Run as a program: one SglangEngine, driven over a socket.
 
-In: a list of commands, all carried out in one turn of the event loop. Out: ["facts", …] once, then ["step", deltas] for each call of
-`deliver`, ["loads", …], ["state", what SGLang keeps], ["death", reason] when the engine says that it died, and
-["stopped", pids of children that are left].
+`python engine_process.py ADDRESS [SGLang arguments]`.
+
+In: a list of commands, all carried out in one turn of the event loop. Out: ["facts", …] once, then
+["step", deltas] for each call of `deliver`, ["loads", …], ["state", what SGLang keeps], ["death",
+reason] when the engine says that it died, and ["stopped", pids of children that are left].
 """
 
 import asyncio
@@ -44,7 +46,9 @@ def state_of(engine: SglangEngine) -> dict[str, object]:
         "deferred": sorted(engine._deferred.numbers),
         "sigterm_is_ours": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
         "watchdog_runs": manager._subprocess_watchdog._thread is not None,
-        "children": {child.pid: child.name() for child in psutil.Process().children(recursive=True)},
+        "children": {
+            child.pid: child.name() for child in psutil.Process().children(recursive=True)
+        },
     }
 
 
@@ -62,7 +66,12 @@ async def drive(address: str, argv: list[str]) -> None:  # noqa: C901  # a comma
 
     sender = asyncio.create_task(send())
     engine = SglangEngine.from_argv(argv)
-    put("facts", await engine.start(lambda deltas: put("step", list[Delta](deltas)), lambda reason: put("death", reason)))
+    put(
+        "facts",
+        await engine.start(
+            lambda deltas: put("step", list[Delta](deltas)), lambda reason: put("death", reason)
+        ),
+    )
     while True:
         for command in COMMANDS.decode(await socket.recv()):
             match command:

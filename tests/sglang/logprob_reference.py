@@ -1,9 +1,12 @@
-"""Run as a program: what transformers computes with the demo model, a line of JSON for each line of JSON.
+"""Run as a program: what transformers computes with the demo model, a line of JSON for each line of
+JSON.
 
     {"messages": [...]}   the prompt's token ids
-    {"ids": [...]}        log probabilities of what follows each id but the last, shape [n - 1, vocabulary]
+    {"ids": [...]}        log probabilities of what follows each id but the last, shape [n - 1,
+    vocabulary]
 
-A program, since pytest's process must not import torch: its warnings are errors there, and its threads outlive the tests.
+A program, since pytest's process must not import torch: its warnings are errors there, and its
+threads outlive the tests.
 """
 
 import json
@@ -22,7 +25,9 @@ def main() -> None:
         for line in sys.stdin:
             asked = json.loads(line)
             if "messages" in asked:
-                prompt = tokenizer.apply_chat_template(asked["messages"], tokenize=False, add_generation_prompt=True)
+                prompt = tokenizer.apply_chat_template(
+                    asked["messages"], tokenize=False, add_generation_prompt=True
+                )
                 answer = tokenizer.encode(prompt, add_special_tokens=False)
             else:
                 logits = model(torch.tensor([asked["ids"]])).logits[0, :-1].float()

@@ -1,8 +1,10 @@
-"""Run as a program: read every recorded output with SGLang's parsers, cut in many ways, and print what went wrong.
+"""Run as a program: read every recorded output with SGLang's parsers, cut in many ways, and print
+what went wrong.
 
     python read_recordings.py > {"tool_calls": {name: [checks, failure or null]}, "thinking": {…}}
 
-A program, since pytest's process must not import torch. No engine: SGLang's chat serving and parsers, and a tokenizer.
+A program, since pytest's process must not import torch. No engine: SGLang's chat serving and
+parsers, and a tokenizer.
 """
 
 import json
@@ -42,25 +44,42 @@ CALLS = [
 THINKING, ANSWER = 'Two words: 東京 & "Zürich".\nThen <b> more.', "The answer is 42."
 
 _STRING = {"type": "string"}
-_FILTERS = {"type": "object", "properties": {"tags": {"type": "array", "items": _STRING}, "open": {"type": "boolean"}}}
+_FILTERS = {
+    "type": "object",
+    "properties": {"tags": {"type": "array", "items": _STRING}, "open": {"type": "boolean"}},
+}
 TOOLS = [
-    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties}}}
+    {
+        "type": "function",
+        "function": {"name": name, "parameters": {"type": "object", "properties": properties}},
+    }
     for name, properties in (
         ("get_weather", {"city": _STRING, "days": {"type": "integer"}}),
         ("search", {"query": _STRING, "filters": _FILTERS}),
     )
 ]
-_CALL = {"type": "function", "function": {"name": "{content.name}", "arguments": "{content.arguments}"}}
+_CALL = {
+    "type": "function",
+    "function": {"name": "{content.name}", "arguments": "{content.arguments}"},
+}
 TEMPLATE = {
     "start_anchor": "<assistant>",
     "defaults": {"role": "assistant"},
     "fields": {
         "thinking": {"open": "<reasoning>", "close": "</reasoning>", "content": "text"},
         "content": {"content": "text"},
-        "tool_calls": {"open": "<call>", "close": "</call>", "repeats": True, "content": "json", "transform": _CALL},
+        "tool_calls": {
+            "open": "<call>",
+            "close": "</call>",
+            "repeats": True,
+            "content": "json",
+            "transform": _CALL,
+        },
     },
 }
-"""A response template as a model's tokenizer_config.json may have it, for the parsers of that name."""
+"""A response template as a model's tokenizer_config.json may have it, for the parsers of that
+name.
+"""
 
 Message = tuple[str, str, list[tuple[str, str, Any]]]
 """Thinking, content, and id, name and arguments of each call."""
@@ -69,9 +88,18 @@ Message = tuple[str, str, list[tuple[str, str, Any]]]
 class World:
     """SGLang's chat serving without an engine, for one pair of parsers."""
 
-    def __init__(self, tokenizer: Any, server_args: Any, *, tool_calls: str | None = None, thinking: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        server_args: Any,
+        *,
+        tool_calls: str | None = None,
+        thinking: str | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
-        tokenizer.response_template = TEMPLATE if "response_template" in (tool_calls, thinking) else None
+        tokenizer.response_template = (
+            TEMPLATE if "response_template" in (tool_calls, thinking) else None
+        )
         parsers = {"tool_call_parser": tool_calls, "reasoning_parser": thinking}
         model_type = "gpt_oss" if "gpt-oss" in (tool_calls, thinking) else "qwen3"
         config = SimpleNamespace(model_type=model_type, architectures=["Qwen3ForCausalLM"])
@@ -81,9 +109,16 @@ class World:
             served_model_name="m",
             model_path=server_args.model_path,
             config_value=lambda name: parsers.get(name, getattr(server_args, name, None)),
-            model_config=SimpleNamespace(get_default_sampling_params=dict, hf_config=config, is_multimodal=False),
+            model_config=SimpleNamespace(
+                get_default_sampling_params=dict, hf_config=config, is_multimodal=False
+            ),
         )
-        templates = SimpleNamespace(force_reasoning=False, reasoning_config=None, chat_template_name=None, python_chat_template=None)
+        templates = SimpleNamespace(
+            force_reasoning=False,
+            reasoning_config=None,
+            chat_template_name=None,
+            python_chat_template=None,
+        )
         self._readings = Readings(manager, templates)
         self._prompt = self.tokens("<assistant><|start|>assistant")
 
@@ -92,23 +127,39 @@ class World:
         assert self.tokenizer.decode(ids) == text
         return ids
 
-    def reader(self, chat: dict[str, Any], *, whole: bool = False, replayed: Sequence[int] = (), request_id: str = "a" * 32) -> Any:
+    def reader(
+        self,
+        chat: dict[str, Any],
+        *,
+        whole: bool = False,
+        replayed: Sequence[int] = (),
+        request_id: str = "a" * 32,
+    ) -> Any:
         reading = Reading(
-            json.dumps({"model": "m", **chat}).encode(), whole=whole, replayed_tokens=len(replayed), first_request_id="a" * 32
+            json.dumps({"model": "m", **chat}).encode(),
+            whole=whole,
+            replayed_tokens=len(replayed),
+            first_request_id="a" * 32,
         )
         prompt = pack_tokens([*self._prompt, *replayed])
-        plan = self._readings.plan(Generate(request_id, "m", prompt, Sampling(100), 4_000_000_000_000, reading=reading))
+        plan = self._readings.plan(
+            Generate(request_id, "m", prompt, Sampling(100), 4_000_000_000_000, reading=reading)
+        )
         for _ in plan.replay():
             pass
         return plan.reader
 
-    def read(self, text: str, chat: dict[str, Any], cuts: Sequence[int] = (), *, reason: str = "stop") -> Message:
+    def read(
+        self, text: str, chat: dict[str, Any], cuts: Sequence[int] = (), *, reason: str = "stop"
+    ) -> Message:
         """The message of `text`, handed over in chunks as its parser would get them."""
         message = self.reader(chat)._message
         parts = [part for chunk in _cut(text, cuts) for part in message.feed(chunk)]
         return folded(parts + message.end("", Finished(reason, 0, 0)))
 
-    def read_tokens(self, text: str, chat: dict[str, Any], *, whole: bool, reason: str = "stop") -> Message:
+    def read_tokens(
+        self, text: str, chat: dict[str, Any], *, whole: bool, reason: str = "stop"
+    ) -> Message:
         """The message of the tokens of `text`, one by one."""
         reader, ids = self.reader(chat, whole=whole), self.tokens(text)
         parts = [part for token_id in ids for part in reader.feed([token_id])]
@@ -116,7 +167,10 @@ class World:
 
 
 def folded(parts: Sequence[Part]) -> Message:
-    """All parts of an answer together. The first piece of a call has its id and name, and no other has."""
+    """All parts of an answer together.
+
+    The first piece of a call has its id and name, and no other has.
+    """
     thinking, content, calls = "", "", {}
     for part in parts:
         if isinstance(part, Content):
@@ -127,7 +181,11 @@ def folded(parts: Sequence[Part]) -> Message:
             assert bool(part.name) == bool(part.call_id) == (part.index not in calls), part
             assert part.index <= len(calls), part
             calls.setdefault(part.index, [part.call_id, part.name, ""])[2] += part.arguments
-    return thinking, content, [(call_id, name, _json(arguments)) for call_id, name, arguments in calls.values()]
+    return (
+        thinking,
+        content,
+        [(call_id, name, _json(arguments)) for call_id, name, arguments in calls.values()],
+    )
 
 
 def _json(text: str) -> Any:
@@ -143,7 +201,9 @@ def _cut(text: Any, cuts: Sequence[int]) -> Iterator[Any]:
 
 
 def _trimmed(message: Message) -> Message:
-    """White space around texts is no difference: parsers of whole texts cut it off once they see a call."""
+    """White space around texts is no difference: parsers of whole texts cut it off once they see a
+    call.
+    """
     return message[0].strip(), message[1].strip(), message[2]
 
 
@@ -154,7 +214,11 @@ def _named(message: Message) -> list[tuple[str, Any]]:
 def any_cuts(text: Sequence[Any]) -> st.SearchStrategy[list[int]]:
     """Few cuts, many, or one at every place."""
     place = st.integers(1, max(1, len(text) - 1))
-    return st.one_of(st.lists(place, max_size=3), st.lists(place, min_size=20, max_size=60), st.just(list(range(len(text)))))
+    return st.one_of(
+        st.lists(place, max_size=3),
+        st.lists(place, min_size=20, max_size=60),
+        st.just(list(range(len(text)))),
+    )
 
 
 def check_chunks(world: World, text: str, chat: dict[str, Any]) -> None:
@@ -170,7 +234,9 @@ def check_chunks(world: World, text: str, chat: dict[str, Any]) -> None:
 
 
 def check_tokens(world: World, text: str, chat: dict[str, Any]) -> None:
-    """However tokens are batched, the parts say the same; and whoever goes on elsewhere goes on with the same."""
+    """However tokens are batched, the parts say the same; and whoever goes on elsewhere goes on
+    with the same.
+    """
     ids = world.tokens(text)
     finished = Finished("stop", 0, len(ids))
     whole = folded(world.reader(chat).end(ids, finished))
@@ -184,16 +250,22 @@ def check_tokens(world: World, text: str, chat: dict[str, Any]) -> None:
         assert folded(parts + reader.end([], finished)) == whole, cuts
 
         first = world.reader(chat).feed(ids[:moved_at])
-        second = world.reader(chat, replayed=ids[:moved_at], request_id="b" * 32).end(ids[moved_at:], finished)
+        second = world.reader(chat, replayed=ids[:moved_at], request_id="b" * 32).end(
+            ids[moved_at:], finished
+        )
         assert folded([*first, *second]) == whole, moved_at
-        unread = world.reader(chat, whole=True, replayed=ids[:moved_at], request_id="b" * 32).end(ids[moved_at:], finished)
+        unread = world.reader(chat, whole=True, replayed=ids[:moved_at], request_id="b" * 32).end(
+            ids[moved_at:], finished
+        )
         assert folded(unread) == whole, moved_at
 
     batches_and_moves_change_nothing()
 
 
 def check_cut_off(world: World, text: str, chat: dict[str, Any]) -> None:
-    """A text that ends early: its calls are those that would have come, nothing of it is lost, and who does not stream gets the same."""
+    """A text that ends early: its calls are those that would have come, nothing of it is lost, and
+    who does not stream gets the same.
+    """
     full = world.read(text, chat)
 
     @_examples
@@ -203,13 +275,18 @@ def check_cut_off(world: World, text: str, chat: dict[str, Any]) -> None:
         shown = world.read(beginning, chat, cuts, reason="length")
         complete = max(0, len(shown[2]) - 1)
         assert shown[2][:complete] == full[2][:complete], length
-        assert [name for _, name, _ in shown[2]] == [name for _, name, _ in full[2]][: len(shown[2])], length
+        assert [name for _, name, _ in shown[2]] == [name for _, name, _ in full[2]][
+            : len(shown[2])
+        ], length
         assert _missing(beginning[: max(0, length - LAG_CHARS_MAX)], shown) == [], length
 
     beginnings_are_beginnings()
     for share in (0.4, 0.8):
         beginning = text[: int(len(text) * share)]
-        streamed, whole = (world.read_tokens(beginning, chat, whole=whole, reason="length") for whole in (False, True))
+        streamed, whole = (
+            world.read_tokens(beginning, chat, whole=whole, reason="length")
+            for whole in (False, True)
+        )
         assert streamed == whole, share
 
 
@@ -228,12 +305,15 @@ def check_spoilt(world: World, text: str, chat: dict[str, Any]) -> None:
 
 
 LOSING = frozenset({"apertus2509", "cohere_command4", "lfm2", "deepseekv31"})
-"""Formats whose calls are the items of one list, of which SGLang's parsers leave out what they cannot read; and one whose parser writes
-the next call into the arguments, over and over."""
+"""Formats whose calls are the items of one list, of which SGLang's parsers leave out what they
+cannot read; and one whose parser writes the next call into the arguments, over and over.
+"""
 
 
 def check_spoilt_first(world: World, name: str, text: str, chat: dict[str, Any]) -> None:
-    """A call that cannot be read is not lost when a good one follows, and who does not stream gets the same."""
+    """A call that cannot be read is not lost when a good one follows, and who does not stream gets
+    the same.
+    """
     spoilt = {
         "malformed": text.replace("3", "", 1).replace("days", 'da"ys', 1),
         "cut off": text.replace('rich", "days": ', "").replace("rich', days", ""),
@@ -253,20 +333,29 @@ _WORDS = (BEFORE, "get_weather", "nope_tool", "search", "Zürich", "say", "東�
 def _missing(text: str, message: Message) -> list[str]:
     """Words that the text has and the message has not."""
     calls = [
-        name + (arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)) for _, name, arguments in message[2]
+        name
+        + (arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+        for _, name, arguments in message[2]
     ]
     shown = [message[1], *calls, *(call + message[1].removeprefix(BEFORE) for call in calls)]
     return [word for word in _WORDS if word in text and not any(word in each for each in shown)]
 
 
 def _examples(check: Callable[..., None]) -> Callable[..., None]:
-    return seed(5)(settings(max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate])(check))
+    return seed(5)(
+        settings(max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate])(
+            check
+        )
+    )
 
 
 def check_calls(world: World, recorded: dict[str, Any], name: str) -> int:
     chat = {"tools": TOOLS}
     before = recorded.get("content", BEFORE)
-    texts = [(recorded["one call"], CALLS[:1]), (recorded["two calls"], recorded.get("calls", CALLS))]
+    texts = [
+        (recorded["one call"], CALLS[:1]),
+        (recorded["two calls"], recorded.get("calls", CALLS)),
+    ]
     for text, calls in texts:
         whole = world.read(text, chat)
         wanted = [(name, arguments) for name, arguments in calls]
@@ -282,7 +371,10 @@ def check_calls(world: World, recorded: dict[str, Any], name: str) -> int:
 def check_thinking(world: World, recorded: dict[str, Any], _: str) -> int:
     text, chat = recorded["text"], recorded.get("chat", {})
     whole = world.read(text, chat)
-    assert (whole[0], whole[1].strip()) == (recorded.get("thinking", THINKING), recorded.get("answer", ANSWER)), whole
+    assert (whole[0], whole[1].strip()) == (
+        recorded.get("thinking", THINKING),
+        recorded.get("answer", ANSWER),
+    ), whole
     check_chunks(world, text, chat)
     check_tokens(world, text, chat)
     return 1
@@ -291,7 +383,9 @@ def check_thinking(world: World, recorded: dict[str, Any], _: str) -> int:
 def main() -> None:
     logging.disable(logging.CRITICAL)  # SGLang warns of what is cut off
     check_reading_seam()
-    server_args = parse_server_args(["--model-path", str(demo_model_dir())], cpu=True, kv_events=False)
+    server_args = parse_server_args(
+        ["--model-path", str(demo_model_dir())], cpu=True, kv_events=False
+    )
     sglang_context.publish(server_args, role="tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(demo_model_dir())
     results: dict[str, dict[str, tuple[int, str | None]]] = {"tool_calls": {}, "thinking": {}}
@@ -300,7 +394,10 @@ def main() -> None:
             recorded = yaml.safe_load(file.read_text())
             for name in recorded["parsers"]:
                 try:
-                    results[kind][name] = check(World(tokenizer, server_args, **{kind: name}), recorded, name), None
+                    results[kind][name] = (
+                        check(World(tokenizer, server_args, **{kind: name}), recorded, name),
+                        None,
+                    )
                 except Exception as error:  # noqa: BLE001 - a check's failure is its result
                     results[kind][name] = 0, f"{type(error).__name__}: {error}"[:1500]
     json.dump(results, sys.stdout)

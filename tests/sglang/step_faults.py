@@ -1,4 +1,6 @@
-"""Run as a program: faults at each per-request call of SGLang's receive loop; prints {check: failure or null}."""
+"""Run as a program: faults at each per-request call of SGLang's receive loop; prints {check:
+failure or null}.
+"""
 
 import asyncio
 import json

@@ -37,11 +37,19 @@ def test_what_a_client_got_wrong_fails_its_request_only(engine, make_request, re
 
 
 @pytest.mark.parametrize(
-    "settings", [{"top_k": 2**40}, {"stop_token_ids": [2**31, 5], "min_new_tokens": 2}, {"max_new_tokens": 0}, {"logit_bias": {"1": 9e3}}]
+    "settings",
+    [
+        {"top_k": 2**40},
+        {"stop_token_ids": [2**31, 5], "min_new_tokens": 2},
+        {"max_new_tokens": 0},
+        {"logit_bias": {"1": 9e3}},
+    ],
 )
 @pytest.mark.parametrize("temperature", [0.0, 1.1e-6, 1e30])
 def test_extreme_values_do_not_end_the_engine(engine, make_request, read, settings, temperature):
-    [deltas] = engine.run(make_request([1, 2, 3], **{"temperature": temperature, "max_new_tokens": 4, **settings}))
+    [deltas] = engine.run(
+        make_request([1, 2, 3], **{"temperature": temperature, "max_new_tokens": 4, **settings})
+    )
     assert len(read.tokens(deltas)) <= 4
 
 
@@ -49,9 +57,15 @@ def test_a_request_id_in_use_is_refused_and_the_first_request_goes_on(engine, ma
     first = make_request([1, 2, 3], max_new_tokens=64, ignore_eos=True)
     second = make_request([4, 5, 6], request_id=first.request_id)
     engine.send(first, second)
-    engine.collect(until=lambda: sum(delta.end is not None for delta in engine.by_id.get(first.request_id, [])) == 2)
+    engine.collect(
+        until=lambda: (
+            sum(delta.end is not None for delta in engine.by_id.get(first.request_id, [])) == 2
+        )
+    )
     deltas = engine.by_id[first.request_id]
-    [refusal] = [delta for delta in deltas if delta.end is not None and not hasattr(delta.end, "reason")]
+    [refusal] = [
+        delta for delta in deltas if delta.end is not None and not hasattr(delta.end, "reason")
+    ]
     assert "in use" in read.failure([refusal]).message
     assert len(read.tokens([delta for delta in deltas if delta is not refusal])) == 64
 
@@ -70,7 +84,9 @@ def test_a_deadline_in_the_past_is_answered_at_once(engine, make_request, read):
 
 
 def test_abort_before_dispatch(engine, make_request, abort, read):
-    """Submit and abort in one turn: SGLang would swallow this abort, and the request would run to its end."""
+    """Submit and abort in one turn: SGLang would swallow this abort, and the request would run to
+    its end.
+    """
     request = make_request([1, 2, 3], max_new_tokens=900, ignore_eos=True)
     engine.send(request, abort(request.request_id))
     [deltas] = engine.collect(request.request_id)
@@ -92,7 +108,8 @@ def test_abort_in_the_middle_of_decoding(engine, make_request, abort, read, stre
 
 
 def test_abort_in_the_waiting_queue(engine, make_request, abort, read):
-    running = [make_request([2, n], max_new_tokens=400, ignore_eos=True) for n in range(8)]  # all fit: 8 at once, 4096 KV tokens
+    # all fit: 8 at once, 4096 KV tokens
+    running = [make_request([2, n], max_new_tokens=400, ignore_eos=True) for n in range(8)]
     waiting = make_request([3, 3, 3], max_new_tokens=4)
     engine.send(*running)
     engine.collect(until=lambda: all(request.request_id in engine.by_id for request in running))
@@ -103,7 +120,10 @@ def test_abort_in_the_waiting_queue(engine, make_request, abort, read):
     assert read.finish(deltas).reason == "abort"
     assert read.finish(deltas).prompt_tokens == 3
     engine.send(*(abort(request.request_id) for request in running))
-    assert all(read.finish(deltas).reason == "abort" for deltas in engine.collect(*(request.request_id for request in running)))
+    assert all(
+        read.finish(deltas).reason == "abort"
+        for deltas in engine.collect(*(request.request_id for request in running))
+    )
 
 
 def test_abort_of_unknown_and_finished_requests_is_ignored(engine, make_request, abort, read):
@@ -119,13 +139,18 @@ def test_the_engine_is_idle_after_all_of_it(engine, make_request, abort):
     requests = [make_request([9, n], max_new_tokens=400, ignore_eos=True) for n in range(16)]
     engine.send(*requests)
     # Its load is written at each prefill, before the requests run, and then every 15 steps.
-    engine.collect(until=lambda: sum(len(engine.by_id.get(request.request_id, [])) >= 20 for request in requests) >= 8)
+    engine.collect(
+        until=lambda: (
+            sum(len(engine.by_id.get(request.request_id, [])) >= 20 for request in requests) >= 8
+        )
+    )
     [busy] = engine.loads()
     assert busy.requests_running > 0
     assert busy.kv_tokens_used > 0
     engine.send(*(abort(request.request_id) for request in requests))
     engine.collect(*(request.request_id for request in requests))
-    for _ in range(100):  # the scheduler writes its load when it goes idle, a moment after the last output
+    # the scheduler writes its load when it goes idle, a moment after the last output
+    for _ in range(100):
         [load] = engine.loads()
         if (load.requests_running, load.requests_waiting) == (0, 0):
             break

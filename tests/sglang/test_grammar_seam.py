@@ -1,4 +1,6 @@
-"""What kvmesh changes of SGLang's grammars is still there to be changed, and the cache that it puts in place has its bound."""
+"""What kvmesh changes of SGLang's grammars is still there to be changed, and the cache that it puts
+in place has its bound.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""A grammar begins behind the thinking, and a request that is resumed in either goes on as if nothing had happened."""
+"""A grammar begins behind the thinking, and a request that is resumed in either goes on as if
+nothing had happened.
+"""
 
 import json
 from collections.abc import Sequence
@@ -21,19 +23,41 @@ CHAT = json.dumps({"model": "m", "chat_template_kwargs": {"enable_thinking": Tru
 
 @pytest.fixture(scope="module")
 def thinker(start_engine: Any) -> Any:
-    return start_engine("--max-total-tokens", "4096", "--reasoning-parser", "qwen3", "--enable-strict-thinking", "--log-level", "warning")
+    return start_engine(
+        "--max-total-tokens",
+        "4096",
+        "--reasoning-parser",
+        "qwen3",
+        "--enable-strict-thinking",
+        "--log-level",
+        "warning",
+    )
 
 
 def _parts(deltas: Sequence[Any], kind: type) -> str:
-    return "".join(part.text for delta in deltas if delta.extras for part in delta.extras.parts if isinstance(part, kind))
+    return "".join(
+        part.text
+        for delta in deltas
+        if delta.extras
+        for part in delta.extras.parts
+        if isinstance(part, kind)
+    )
 
 
-def test_a_grammar_holds_the_answer_and_not_the_thinking_wherever_it_is_resumed(thinker: Any, make_request: Any, read: Any) -> None:
+def test_a_grammar_holds_the_answer_and_not_the_thinking_wherever_it_is_resumed(
+    thinker: Any, make_request: Any, read: Any
+) -> None:
     prompt = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json")).encode(PROMPT).ids
     plain = make_request(prompt, max_new_tokens=100)
-    request = replace(plain, grammar=Grammar("regex", "[A-Z]{4}[0-9]{3}"), reading=Reading(chat=CHAT))
+    request = replace(
+        plain, grammar=Grammar("regex", "[A-Z]{4}[0-9]{3}"), reading=Reading(chat=CHAT)
+    )
     [deltas] = thinker.run(request)
-    thinking, answer, output = _parts(deltas, Reasoning), _parts(deltas, Content), read.tokens(deltas)
+    thinking, answer, output = (
+        _parts(deltas, Reasoning),
+        _parts(deltas, Content),
+        read.tokens(deltas),
+    )
     assert len(thinking) > 20
     assert (len(answer), answer[:4].isupper(), answer[4:].isdecimal()) == (7, True, True)
     for cut in range(1, len(output)):
@@ -59,7 +83,11 @@ def test_thinking_ends_where_its_budget_does(thinker: Any, make_request: Any, re
     for budget in (0, 5):
         bound = make_request(prompt, max_new_tokens=100)
         [deltas] = thinker.run(
-            replace(bound, reading=free.reading, sampling=replace(bound.sampling, custom_params={"thinking_budget": budget}))
+            replace(
+                bound,
+                reading=free.reading,
+                sampling=replace(bound.sampling, custom_params={"thinking_budget": budget}),
+            )
         )
         assert read.finish(deltas).reasoning_tokens <= budget + 2  # the marks around it
         assert _parts(deltas, Content)

@@ -1,4 +1,6 @@
-"""Grammars that end xgrammar, hold it up for minutes or allow nothing, against the guard: each has a verdict, and so has the next one."""
+"""Grammars that end xgrammar, hold it up for minutes or allow nothing, against the guard: each has
+a verdict, and so has the next one.
+"""
 
 import asyncio
 import functools
@@ -20,7 +22,11 @@ from protocol.limits import GRAMMAR_BYTES_MAX
 from protocol.requests import Grammar
 from workers.sglang.grammars.guard import SLOW_CPU_S, TRIALS_MAX, GrammarGuard, Lane
 
-pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.sglang,
+    pytest.mark.timeout(400),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 VOCABULARY = [bytes([byte]) for byte in range(256)] + [b"ab", b'{"', b'":', b"true", b"</s>"]
 
@@ -36,12 +42,22 @@ def _json(schema: Any) -> tuple[str, str]:
 
 
 def _rules(count: int, text: str) -> tuple[str, str]:
-    return "ebnf", "root ::= r0\n" + "\n".join(text.format(this=n, next=n + 1) for n in range(count)) + f'\nr{count} ::= "a"'
+    return "ebnf", "root ::= r0\n" + "\n".join(
+        text.format(this=n, next=n + 1) for n in range(count)
+    ) + f'\nr{count} ::= "a"'
 
 
 FINE = {
-    "object": _json({"type": "object", "properties": {"a": {"type": "string"}, "b": {"enum": ["é", 1]}}, "required": ["a"]}),
-    "recursive": _json({"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"}),
+    "object": _json(
+        {
+            "type": "object",
+            "properties": {"a": {"type": "string"}, "b": {"enum": ["é", 1]}},
+            "required": ["a"],
+        }
+    ),
+    "recursive": _json(
+        {"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"}
+    ),
     "a thousand choices": ("regex", "(" + "|".join(f"choice {n}" for n in range(1_000)) + ")"),
     "a million items": _json({"type": "array", "items": {"type": "string"}, "minItems": 10**6}),
     "a billion characters": _json({"type": "string", "maxLength": 10**9}),
@@ -50,19 +66,37 @@ FINE = {
     "left recursion": ("ebnf", 'root ::= root "a" | "b"'),
     "ambiguity": ("ebnf", 'root ::= root root root | root root | "a" | ""'),
     "doubling": _rules(40, "r{this} ::= r{next} r{next}"),
-    "references that double": _json({"$defs": {f"n{n}": {"allOf": [{"$ref": f"#/$defs/n{n + 1}"}] * 2} for n in range(30)} | {"n30": {}}}),
-    "structural tag": ("structural_tag", '{"type":"structural_tag","format":{"type":"regex","pattern":"a+"}}'),
-    "older structural tag": ("structural_tag", '{"structures":[{"begin":"<f>","schema":{},"end":"</f>"}],"triggers":["<f"]}'),
+    "references that double": _json(
+        {
+            "$defs": {f"n{n}": {"allOf": [{"$ref": f"#/$defs/n{n + 1}"}] * 2} for n in range(30)}
+            | {"n30": {}}
+        }
+    ),
+    "structural tag": (
+        "structural_tag",
+        '{"type":"structural_tag","format":{"type":"regex","pattern":"a+"}}',
+    ),
+    "older structural tag": (
+        "structural_tag",
+        '{"structures":[{"begin":"<f>","schema":{},"end":"</f>"}],"triggers":["<f"]}',
+    ),
 }
 REFUSED = {
     "deep": ("json_schema", '{"items":' * 20_000 + "{}" + "}" * 20_000),
     "many optional letters": ("regex", "a?" * 4_000 + "a" * 4_000),
-    "a class of thousands": ("regex", "[" + "".join(map(chr, range(0x4E00, 0x9C00, 2))) + "]{1,1000}"),
+    "a class of thousands": (
+        "regex",
+        "[" + "".join(map(chr, range(0x4E00, 0x9C00, 2))) + "]{1,1000}",
+    ),
     "parentheses": ("regex", "(" * 100_000 + "a" + ")" * 100_000),
     "parentheses in a grammar": ("ebnf", "root ::= " + "(" * 20_000 + '"a"' + ")" * 20_000),
-    "too many properties": _json({"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(6_000)}}),
+    "too many properties": _json(
+        {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(6_000)}}
+    ),
     "itself": _json({"$ref": "#"}),
-    "each other": _json({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}),
+    "each other": _json(
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
+    ),
     "nothing but itself": ("ebnf", "root ::= root"),
     "a reference to nowhere": _json({"$ref": "#/$defs/none"}),
     "a negative count": _json({"type": "array", "maxItems": -1}),
@@ -85,19 +119,30 @@ REFUSED = {
     "an open string": ("ebnf", 'root ::= "a'),
     "an empty tag": ("structural_tag", "{}"),
     "a tag of no kind": ("structural_tag", '{"format":{"type":"none"}}'),
-    "an older tag without its parts": ("structural_tag", '{"structures":[{"begin":5}],"triggers":["<f"]}'),
-    "a tag with a bad grammar": ("structural_tag", '{"format":{"type":"grammar","grammar":"root ::= other"}}'),
+    "an older tag without its parts": (
+        "structural_tag",
+        '{"structures":[{"begin":5}],"triggers":["<f"]}',
+    ),
+    "a tag with a bad grammar": (
+        "structural_tag",
+        '{"format":{"type":"grammar","grammar":"root ::= other"}}',
+    ),
 }
 
 
 @functools.cache
 def _vocabulary_info() -> str:
-    return subprocess.run([sys.executable, "-c", SERIALIZED], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", SERIALIZED], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _guard() -> GrammarGuard:
     info = SimpleNamespace(serialize_json=_vocabulary_info)
-    whitespace = {"constrained_json_disable_any_whitespace": True, "constrained_json_max_whitespace_cnt": None}
+    whitespace = {
+        "constrained_json_disable_any_whitespace": True,
+        "constrained_json_max_whitespace_cnt": None,
+    }
     manager = SimpleNamespace(
         tokenizer=SimpleNamespace(init_xgrammar=lambda: (info, None)),
         model_config=SimpleNamespace(vocab_size=len(VOCABULARY), hf_eos_token_id=None),
@@ -160,11 +205,18 @@ async def test_slow_ones_hold_up_no_others_and_are_forgotten_when_nobody_waits()
     guard = _guard()
     guard._slow = Lane(SLOW_CPU_S, at_once=1, inside_max=1)
     await guard.check(Grammar("regex", "first"))
-    slow = {asyncio.create_task(guard.check(Grammar("regex", f"{n}" + "x?" * 4_000 + "x" * 4_000, field="regex"))) for n in range(5)}
+    slow = {
+        asyncio.create_task(
+            guard.check(Grammar("regex", f"{n}" + "x?" * 4_000 + "x" * 4_000, field="regex"))
+        )
+        for n in range(5)
+    }
     refused = None
     while not isinstance(refused, Overloaded):
         done, slow = await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
-        refused = next((task.exception() for task in done if isinstance(task.exception(), Overloaded)), None)
+        refused = next(
+            (task.exception() for task in done if isinstance(task.exception(), Overloaded)), None
+        )
     assert refused.param == "regex"
     await guard.check(Grammar("regex", "another user's"))
     for task in slow:
@@ -178,7 +230,11 @@ async def test_slow_ones_hold_up_no_others_and_are_forgotten_when_nobody_waits()
 
 async def test_a_killed_process_is_replaced(guard: GrammarGuard) -> None:
     await guard.check(Grammar("regex", "before"))
-    (process,) = [child for child in psutil.Process().children() if "workers.sglang.grammars.trial" in child.cmdline()]
+    (process,) = [
+        child
+        for child in psutil.Process().children()
+        if "workers.sglang.grammars.trial" in child.cmdline()
+    ]
     os.kill(process.pid, signal.SIGKILL)
     await asyncio.to_thread(process.wait, 30)
     await guard.check(Grammar("regex", "behind"))

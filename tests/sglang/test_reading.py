@@ -1,4 +1,6 @@
-"""SGLang's parsers read every family's recorded output alike, however it is cut, batched or carried on by another worker."""
+"""SGLang's parsers read every family's recorded output alike, however it is cut, batched or carried
+on by another worker.
+"""
 
 import json
 from pathlib import Path
@@ -19,13 +21,20 @@ _PREPARED = "from workers.sglang.cpu import activate_if_cpu_host; activate_if_cp
 
 
 def recorded_names(kind: str) -> list[str]:
-    """Names under `parsers:` in the recordings; read without YAML, for the parametrization below."""
-    lists = [file.read_text().partition("parsers:\n")[2] for file in sorted((HERE / "recorded" / kind).glob("*.yaml"))]
+    """Names under `parsers:` in the recordings; read without YAML, for the parametrization
+    below.
+    """
+    lists = [
+        file.read_text().partition("parsers:\n")[2]
+        for file in sorted((HERE / "recorded" / kind).glob("*.yaml"))
+    ]
     return [line[2:] for text in lists for line in text.splitlines()[: _list_length(text)]]
 
 
 def _list_length(text: str) -> int:
-    return next(number for number, line in enumerate(text.splitlines()) if not line.startswith("- "))
+    return next(
+        number for number, line in enumerate(text.splitlines()) if not line.startswith("- ")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +66,15 @@ def test_thinking_is_read_alike_however_it_comes(results: Any, name: str) -> Non
 
 
 def request_checks() -> list[str]:
-    """Names of the functions in read_requests.py that check something; that program cannot be imported here."""
+    """Names of the functions in read_requests.py that check something; that program cannot be
+    imported here.
+    """
     source = (HERE / "read_requests.py").read_text()
-    return [line[4:].partition("(")[0] for line in source.splitlines() if line.startswith("def ") and "(ask: Asking)" in line]
+    return [
+        line[4:].partition("(")[0]
+        for line in source.splitlines()
+        if line.startswith("def ") and "(ask: Asking)" in line
+    ]
 
 
 @pytest.fixture(scope="module")

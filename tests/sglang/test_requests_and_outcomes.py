@@ -16,7 +16,9 @@ def test_prompt_ids_arrive_as_they_were_packed(ids):
     assert list(input_ids(pack_tokens(ids), 1000)) == ids
 
 
-@pytest.mark.parametrize("packed", [b"", b"\x01\x00\x00", pack_tokens([1, 1000]), pack_tokens([2**32 - 1])])
+@pytest.mark.parametrize(
+    "packed", [b"", b"\x01\x00\x00", pack_tokens([1, 1000]), pack_tokens([2**32 - 1])]
+)
 def test_a_prompt_that_would_end_the_scheduler_is_refused(packed):
     with pytest.raises(InvalidRequest):
         input_ids(packed, 1000)
@@ -31,11 +33,19 @@ def test_every_parameter_is_named_so_that_no_default_of_sglang_applies():
 
 @given(st.integers(-(2**63), 2**64 - 1))
 def test_any_seed_becomes_one_that_sglang_takes(seed):
-    assert 0 <= sampling_params(Sampling(max_new_tokens=1, seed=seed), None, 10)["sampling_seed"] < 2**63
+    assert (
+        0
+        <= sampling_params(Sampling(max_new_tokens=1, seed=seed), None, 10)["sampling_seed"]
+        < 2**63
+    )
 
 
 def _outcome(**reason):
-    return outcome({"finish_reason": reason, "prompt_tokens": 5, "cached_tokens": 2}, prompt_tokens=5, completion_tokens=3)
+    return outcome(
+        {"finish_reason": reason, "prompt_tokens": 5, "cached_tokens": 2},
+        prompt_tokens=5,
+        completion_tokens=3,
+    )
 
 
 def test_reasons_become_the_ends_that_a_frontend_knows():
@@ -46,7 +56,13 @@ def test_reasons_become_the_ends_that_a_frontend_knows():
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(400, "invalid_value"), (503, "overloaded"), (504, "deadline_exceeded"), (500, "engine_fault")]
+    ("status", "code"),
+    [
+        (400, "invalid_value"),
+        (503, "overloaded"),
+        (504, "deadline_exceeded"),
+        (500, "engine_fault"),
+    ],
 )
 def test_an_abort_with_a_status_is_a_failure(status, code):
     failed = _outcome(type="abort", message="m" * 5000, status_code=status)

@@ -1,4 +1,6 @@
-"""kvmesh relies on parts of SGLang that are not its public API: this fails, and says where, when they change."""
+"""kvmesh relies on parts of SGLang that are not its public API: this fails, and says where, when
+they change.
+"""
 
 import pytest
 

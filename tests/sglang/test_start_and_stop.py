@@ -1,4 +1,7 @@
-"""Arguments, facts, data-parallel ranks and the end of an engine. (test_z_stop.py ends the shared one.)"""
+"""Arguments, facts, data-parallel ranks and the end of an engine.
+
+(test_z_stop.py ends the shared one.)
+"""
 
 import json
 
@@ -15,12 +18,15 @@ def two_ranks(model_dir, start_engine, tmp_path_factory):
     """Configured by a file, except for what the command line overrides."""
     config = tmp_path_factory.mktemp("config") / "worker.yaml"
     config.write_text(
-        f"model-path: {model_dir}\ndtype: float32\ndp_size: 2\npage-size: 32\nmax-total-tokens: 9999\n"
+        f"model-path: {model_dir}\ndtype: float32\ndp_size: 2\npage-size: "
+        "32\nmax-total-tokens: 9999\n"
         "max_running_requests: 8\nlog-level: warning\n"
     )
     template = config.with_name("chat.jinja")
     template.write_text("{{ messages[0].content }}")
-    return start_engine("--config", str(config), "--max-total-tokens", "2048", "--chat-template", str(template))
+    return start_engine(
+        "--config", str(config), "--max-total-tokens", "2048", "--chat-template", str(template)
+    )
 
 
 def test_facts_describe_the_model_and_its_limits(engine, model_dir):
@@ -30,9 +36,18 @@ def test_facts_describe_the_model_and_its_limits(engine, model_dir):
     assert (facts.card.context_length, facts.card.vocab_size) == (1024, 384)
     assert 258 in facts.card.eos_token_ids
     capacity = facts.capacity
-    assert (capacity.dp_size, capacity.page_size_tokens, capacity.kv_tokens, capacity.requests_running_max) == (1, 16, 4096, 8)
+    assert (
+        capacity.dp_size,
+        capacity.page_size_tokens,
+        capacity.kv_tokens,
+        capacity.requests_running_max,
+    ) == (1, 16, 4096, 8)
     assert {path.parent for path in facts.card_files.values()} == {model_dir}
-    assert {file.name for file in facts.card.files} >= {"tokenizer.json", "tokenizer_config.json", "config.json"}
+    assert {file.name for file in facts.card.files} >= {
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "config.json",
+    }
 
 
 def test_the_config_file_is_read_and_the_command_line_wins(two_ranks, model_dir):
@@ -82,7 +97,9 @@ def test_requests_run_on_the_rank_they_are_routed_to(two_ranks, make_request, re
 def test_both_ranks_answer_like_one(two_ranks, engine, make_request, read):
     prompts = [[n, n + 1, n + 2] for n in range(8)]
     one = engine.run(*(make_request(prompt) for prompt in prompts))
-    two = two_ranks.run(*(make_request(prompt, routed_dp_rank=index % 2) for index, prompt in enumerate(prompts)))
+    two = two_ranks.run(
+        *(make_request(prompt, routed_dp_rank=index % 2) for index, prompt in enumerate(prompts))
+    )
     assert [read.tokens(deltas) for deltas in two] == [read.tokens(deltas) for deltas in one]
 
 
@@ -126,13 +143,23 @@ def test_a_bad_argument_is_said_in_one_line(python):
 def test_what_a_scheduler_cannot_load_is_said_in_its_own_words(python, tmp_path):
     for file in demo_model_dir().glob("*.json"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    done = python(str(__file__).replace("test_start_and_stop", "engine_process"), "ipc:///dev/null", "--model-path", str(tmp_path))
+    done = python(
+        str(__file__).replace("test_start_and_stop", "engine_process"),
+        "ipc:///dev/null",
+        "--model-path",
+        str(tmp_path),
+    )
     assert done.returncode == 3, done.stderr[-3000:]
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("StartError: ")]
-    assert line.startswith(f"StartError: SGLang cannot start with {tmp_path}: RuntimeError: Cannot find any model weights")
+    assert line.startswith(
+        f"StartError: SGLang cannot start with {tmp_path}: RuntimeError: Cannot find any "
+        "model weights"
+    )
 
 
 def test_help_has_every_argument_of_sglang(python):
     done = python("-c", "from workers.sglang.arguments import sglang_help; print(sglang_help())")
     assert done.returncode == 0, done.stderr
-    assert {"--model-path", "--tp-size", "--kv-events-config", "--config"} <= set(done.stdout.replace("=", " ").split())
+    assert {"--model-path", "--tp-size", "--kv-events-config", "--config"} <= set(
+        done.stdout.replace("=", " ").split()
+    )

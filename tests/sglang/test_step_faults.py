@@ -1,4 +1,6 @@
-"""What raises on account of one request in SGLang's receive loop ends that one; an exception there would be the end of the engine."""
+"""What raises on account of one request in SGLang's receive loop ends that one; an exception there
+would be the end of the engine.
+"""
 
 import json
 from pathlib import Path

@@ -1,9 +1,11 @@
-"""Run as a program: write a tiny random Qwen3 with a byte-level tokenizer, or print what transformers generates with it.
+"""Run as a program: write a tiny random Qwen3 with a byte-level tokenizer, or print what
+transformers generates with it.
 
     python tiny_qwen3.py build DIRECTORY
     python tiny_qwen3.py greedy DIRECTORY MAX_NEW_TOKENS < prompts.json > outputs.json
 
-A program, since pytest's process must not import torch: its warnings are errors there, and its threads outlive the tests.
+A program, since pytest's process must not import torch: its warnings are errors there, and its
+threads outlive the tests.
 """
 
 import json
@@ -14,7 +16,8 @@ import torch
 
 from workers.sglang.cpu import activate_if_cpu_host
 
-activate_if_cpu_host()  # transformers imports torchvision, which does not import without the stand-ins
+# transformers imports torchvision, which does not import without the stand-ins
+activate_if_cpu_host()
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM  # noqa: E402
@@ -24,7 +27,9 @@ SPECIALS = ["<|endoftext|>", "<|im_start|>", EOS]
 
 
 def build(directory: Path) -> None:
-    """Random weights of a wide range and untied embeddings: with the usual ones a model echoes its last token and proves nothing."""
+    """Random weights of a wide range and untied embeddings: with the usual ones a model echoes its
+    last token and proves nothing.
+    """
     torch.manual_seed(7)
     config = Qwen3Config(
         vocab_size=384,
@@ -41,11 +46,15 @@ def build(directory: Path) -> None:
         dtype="float32",
     )
     Qwen3ForCausalLM(config).float().save_pretrained(directory)
-    vocabulary = {symbol: index for index, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocabulary = {
+        symbol: index for index, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
+    }
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, additional_special_tokens=SPECIALS[:2])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=EOS, additional_special_tokens=SPECIALS[:2]
+    )
     fast.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     fast.save_pretrained(directory)
 
@@ -55,7 +64,13 @@ def greedy(directory: Path, max_new_tokens: int) -> None:
     outputs = []
     for prompt in json.load(sys.stdin):
         ids = torch.tensor([prompt])
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=0)
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=0,
+        )
         outputs.append(out[0, len(prompt) :].tolist())
     json.dump(outputs, sys.stdout)
 

@@ -73,7 +73,9 @@ class Outcome:
 class Client:
     """Runs one request in a frontend's process."""
 
-    def __init__(self, asked: Asked, frontend: SimulatedFrontend, on_end: "Callable[[Client], None]") -> None:
+    def __init__(
+        self, asked: Asked, frontend: SimulatedFrontend, on_end: "Callable[[Client], None]"
+    ) -> None:
         self.asked = asked
         self.frontend = frontend
         self.outcome = Outcome(deadline=frontend.loop.time() + asked.timeout_s)
@@ -90,12 +92,21 @@ class Client:
 
     def choice_request(self, index: int) -> Generate:
         """What is asked for one choice, but for the id."""
-        return Generate("0" * 32, MODEL, self.asked.prompt, sampling_of_choice(self.asked.sampling, index), 1 << 52)
+        return Generate(
+            "0" * 32,
+            MODEL,
+            self.asked.prompt,
+            sampling_of_choice(self.asked.sampling, index),
+            1 << 52,
+        )
 
     def expected(self, index: int) -> tuple[bytes, str]:
         """Tokens and text of an undisturbed run."""
         tokens, end = undisturbed(self.choice_request(index))
-        text = ChoiceText(demo_tokenizer().new_detokenizer(skip_special_tokens=True), RecordedRules(stops=self.asked.stops))
+        text = ChoiceText(
+            demo_tokenizer().new_detokenizer(skip_special_tokens=True),
+            RecordedRules(stops=self.asked.stops),
+        )
         return tokens, text.add(tokens, end)
 
     async def _ask(self) -> None:
@@ -119,7 +130,9 @@ class Client:
     async def _generate(self) -> None:
         mesh = self.frontend.mesh
         entry = mesh.registry.entry(MODEL)
-        if entry is None or not (entry.ranks or mesh.registry.may_be_back(entry, self.frontend.loop.time())):
+        if entry is None or not (
+            entry.ranks or mesh.registry.may_be_back(entry, self.frontend.loop.time())
+        ):
             raise NoWorker("nobody serves it")
         entry.queue.turn_away()
         generation = Generation(mesh, entry, self.frontend.recovery)
@@ -138,12 +151,18 @@ class Client:
             outcome.reasons = [choice.finish_reason for choice in generation.choices]
             outcome.completion_tokens = [choice.completion_tokens for choice in generation.choices]
             outcome.moves = [choice.trail.moves for choice in generation.choices]
-            outcome.refused_by = {worker_id for choice in generation.choices for worker_id in choice.trail.refused_by}
+            outcome.refused_by = {
+                worker_id for choice in generation.choices for worker_id in choice.trail.refused_by
+            }
             generation.close()
 
     def _missed(self) -> set[str]:
         registry = self.frontend.mesh.registry
-        joining = {worker.worker_id for worker in registry.workers.values() if worker.phase is Phase.JOINING}
+        joining = {
+            worker.worker_id
+            for worker in registry.workers.values()
+            if worker.phase is Phase.JOINING
+        }
         return joining | {missed.worker_id for missed in registry.missed}
 
     def _requests(self) -> list[tuple[Generate, Route]]:

@@ -1,4 +1,6 @@
-"""A frontend process of the simulation: mesh, router, queue and recovery as frontend/app.py puts them together, without HTTP."""
+"""A frontend process of the simulation: mesh, router, queue and recovery as frontend/app.py puts
+them together, without HTTP.
+"""
 
 import asyncio
 from contextvars import ContextVar
@@ -84,7 +86,11 @@ class SimulatedFrontend:
 
     def _open(self) -> None:
         spec = self.spec
-        shedding = None if spec.shed_share is None else Shedding(Patience(spec.shed_share), spec.shed_wait_s)
+        shedding = (
+            None
+            if spec.shed_share is None
+            else Shedding(Patience(spec.shed_share), spec.shed_wait_s)
+        )
         self.waiting_memory = WaitingMemory(spec.queue_bytes)
         self.mesh = Mesh(
             self._network.router(self.address, self.process),

@@ -1,11 +1,21 @@
-"""What must hold in every world, at any moment and at the end. Each says in its own words what is broken."""
+"""What must hold in every world, at any moment and at the end.
+
+Each says in its own words what is broken.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from frontend.fleet.worker import Worker
 from frontend.routing.answer_times import SHARE_MAX
-from protocol.errors import DeadlineExceeded, EngineFault, NoWorker, Overloaded, PoisonRequest, WorkerLost
+from protocol.errors import (
+    DeadlineExceeded,
+    EngineFault,
+    NoWorker,
+    Overloaded,
+    PoisonRequest,
+    WorkerLost,
+)
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import SimulatedFrontend
@@ -22,7 +32,9 @@ END_SEEN_S: Final = 0.6
 SILENCE_SEEN_S: Final = WORKER_SILENT_S_MAX + 2 * HEARTBEAT_INTERVAL_S + 0.1
 """The last beat was sent, and the next look is taken, within an interval each."""
 
-HANG_SEEN_S: Final = HEALTH.limits.idle_silence_s + HEALTH.limits.answer_s + 6 * HEARTBEAT_INTERVAL_S
+HANG_SEEN_S: Final = (
+    HEALTH.limits.idle_silence_s + HEALTH.limits.answer_s + 6 * HEARTBEAT_INTERVAL_S
+)
 
 
 class Broken(AssertionError):
@@ -36,22 +48,39 @@ def hold(condition: object, message: str) -> None:
 
 
 def check_frontend(frontend: SimulatedFrontend, clients: Mapping[int, Client]) -> None:
-    """Bookings are of clients that still wait, within credit, and say what the loads say; queues are within their bound."""
+    """Bookings are of clients that still wait, within credit, and say what the loads say; queues
+    are within their bound.
+    """
     mesh, name = frontend.mesh, frontend.address
     booked: set[str] = set()
     for worker in mesh.registry.workers.values():
         _check_bookings(worker, name)
         booked |= worker.bookings.keys()
-    hold(booked == mesh._placed.keys(), f"{name} has placed {sorted(mesh._placed)} but booked {sorted(booked)}")
+    hold(
+        booked == mesh._placed.keys(),
+        f"{name} has placed {sorted(mesh._placed)} but booked {sorted(booked)}",
+    )
     for request_id in booked:
         number = frontend.asked_by[request_id]
-        hold(number is not None and not clients[number].outcome.ended, f"{name} has booked {request_id}, though its request has ended")
+        hold(
+            number is not None and not clients[number].outcome.ended,
+            f"{name} has booked {request_id}, though its request has ended",
+        )
     for entry in mesh.registry.entries():
         waiting = sum(map(len, entry.queue._lanes.values()))
-        hold(len(entry.queue) == waiting, f"{name}: {len(entry.queue)} are said to wait, and {waiting} do")
+        hold(
+            len(entry.queue) == waiting,
+            f"{name}: {len(entry.queue)} are said to wait, and {waiting} do",
+        )
         shedding = entry.queue._shedding
-        hold(shedding is None or shedding.patience._running >= 0, f"{name}: fewer than no requests run")
-    hold(frontend.waiting_memory._bytes_left >= 0, f"{name}: {-frontend.waiting_memory._bytes_left} bytes too many wait")
+        hold(
+            shedding is None or shedding.patience._running >= 0,
+            f"{name}: fewer than no requests run",
+        )
+    hold(
+        frontend.waiting_memory._bytes_left >= 0,
+        f"{name}: {-frontend.waiting_memory._bytes_left} bytes too many wait",
+    )
 
 
 def _check_bookings(worker: Worker, name: str) -> None:
@@ -61,15 +90,33 @@ def _check_bookings(worker: Worker, name: str) -> None:
         f"{where}: {len(worker.bookings)} booked, {worker.hello.credit_requests} granted",
     )
     hold(len(worker.suspects) <= 1, f"{where}: suspects {sorted(worker.suspects)} meet")
-    hold(worker.suspects <= worker.bookings.keys(), f"{where}: suspects that are not booked: {sorted(worker.suspects)}")
-    hold(sum(rank.own_requests for rank in worker.ranks) == len(worker.bookings), f"{where}: bookings and loads of ranks differ")
+    hold(
+        worker.suspects <= worker.bookings.keys(),
+        f"{where}: suspects that are not booked: {sorted(worker.suspects)}",
+    )
+    hold(
+        sum(rank.own_requests for rank in worker.ranks) == len(worker.bookings),
+        f"{where}: bookings and loads of ranks differ",
+    )
     for rank in worker.ranks:
-        loads = (rank.own_requests, rank._own_prefill_tokens, rank._own_kv_tokens, rank.requests, rank.prefill_tokens, rank.kv_tokens)
+        loads = (
+            rank.own_requests,
+            rank._own_prefill_tokens,
+            rank._own_kv_tokens,
+            rank.requests,
+            rank.prefill_tokens,
+            rank.kv_tokens,
+        )
         hold(min(loads) >= 0, f"{where}, rank {rank.dp_rank}: a negative load {loads}")
 
 
-def check_noticed(frontend: SimulatedFrontend, workers: Sequence[SimulatedWorker], now: float) -> None:
-    """Whoever is gone, stands still, hangs or drains is known to, soon enough. Where nothing is lost on the way."""
+def check_noticed(
+    frontend: SimulatedFrontend, workers: Sequence[SimulatedWorker], now: float
+) -> None:
+    """Whoever is gone, stands still, hangs or drains is known to, soon enough.
+
+    Where nothing is lost on the way.
+    """
     known = {worker.hello.epoch: worker for worker in frontend.fleet.registry.workers.values()}
     for worker in workers:
         seen = known.get(worker.epoch)
@@ -78,26 +125,42 @@ def check_noticed(frontend: SimulatedFrontend, workers: Sequence[SimulatedWorker
         where = f"{frontend.address}: {worker.worker_id}"
         if worker.ended_at is not None:
             limit_s = SILENCE_SEEN_S if worker.vanished else END_SEEN_S
-            hold(now - worker.ended_at <= limit_s, f"{where} ended {now - worker.ended_at:.2f} s ago and is still known")
+            hold(
+                now - worker.ended_at <= limit_s,
+                f"{where} ended {now - worker.ended_at:.2f} s ago and is still known",
+            )
         elif worker.process.stopped:
             stopped_s = now - worker.process.stopped_at
-            hold(stopped_s <= SILENCE_SEEN_S, f"{where} has been stopped for {stopped_s:.2f} s and is still known")
+            hold(
+                stopped_s <= SILENCE_SEEN_S,
+                f"{where} has been stopped for {stopped_s:.2f} s and is still known",
+            )
         elif worker.hung_since is not None and worker.faults.hung:
             hung_s = now - max(worker.hung_since, worker.process.woken_at)
-            hold(not seen.takes_work or hung_s <= HANG_SEEN_S, f"{where} hangs for {hung_s:.2f} s and gets work")
+            hold(
+                not seen.takes_work or hung_s <= HANG_SEEN_S,
+                f"{where} hangs for {hung_s:.2f} s and gets work",
+            )
         elif worker.draining_since is not None:
             drains_s = now - worker.draining_since
-            hold(not seen.takes_work or drains_s <= END_SEEN_S, f"{where} drains for {drains_s:.2f} s and gets work")
+            hold(
+                not seen.takes_work or drains_s <= END_SEEN_S,
+                f"{where} drains for {drains_s:.2f} s and gets work",
+            )
 
 
 def check_worker(worker: SimulatedWorker) -> None:
     """What frontends have here is within their credit and adds up."""
     per_link = [link.requests for link in worker.links]
     hold(
-        all(0 <= requests <= worker.spec.credit_requests for requests in per_link), f"{worker.worker_id}: requests per frontend {per_link}"
+        all(0 <= requests <= worker.spec.credit_requests for requests in per_link),
+        f"{worker.worker_id}: requests per frontend {per_link}",
     )
     counted = len(worker.intake)
-    hold(not worker.links or sum(per_link) == counted, f"{worker.worker_id}: {per_link} do not add up to {counted}")
+    hold(
+        not worker.links or sum(per_link) == counted,
+        f"{worker.worker_id}: {per_link} do not add up to {counted}",
+    )
 
 
 def check_outcome(client: Client, plan: Plan, blows: int) -> None:
@@ -111,19 +174,41 @@ def check_outcome(client: Client, plan: Plan, blows: int) -> None:
     hold(late_s <= DEADLINE_SLACK_S, f"{name} ended {late_s:.3f} s behind its deadline")
     for index, recorded in enumerate(client.rules.choices):
         tokens, text = client.expected(index)
-        hold(tokens.startswith(recorded.tokens), f"{name}, choice {index}: its tokens are not those of an undisturbed run")
+        hold(
+            tokens.startswith(recorded.tokens),
+            f"{name}, choice {index}: its tokens are not those of an undisturbed run",
+        )
         if outcome.texts:
-            hold(text.startswith(outcome.texts[index]), f"{name}, choice {index}: {outcome.texts[index]!r} is not of the text {text!r}")
+            hold(
+                text.startswith(outcome.texts[index]),
+                f"{name}, choice {index}: {outcome.texts[index]!r} is not of the text {text!r}",
+            )
         if outcome.error is None and not outcome.left:
-            hold(outcome.texts[index] == text, f"{name}, choice {index}: {outcome.texts[index]!r} is not the whole text {text!r}")
-            count = len(tokens) // 4 if recorded.stopped_after_tokens is None else recorded.stopped_after_tokens
+            hold(
+                outcome.texts[index] == text,
+                f"{name}, choice {index}: {outcome.texts[index]!r} is not the whole text {text!r}",
+            )
+            count = (
+                len(tokens) // 4
+                if recorded.stopped_after_tokens is None
+                else recorded.stopped_after_tokens
+            )
             hold(
                 outcome.completion_tokens[index] == count,
-                f"{name}, choice {index}: counted {outcome.completion_tokens[index]} tokens of {count}",
+                (
+                    f"{name}, choice {index}: counted {outcome.completion_tokens[index]} tokens "
+                    f"of {count}"
+                ),
             )
-            hold(outcome.reasons[index] in ("stop", "length"), f"{name}, choice {index} ended with {outcome.reasons[index]}")
+            hold(
+                outcome.reasons[index] in ("stop", "length"),
+                f"{name}, choice {index} ended with {outcome.reasons[index]}",
+            )
     if outcome.error is None and not outcome.left:
-        hold(len(client.rules.choices) == asked.n, f"{name} has {len(client.rules.choices)} choices of {asked.n}")
+        hold(
+            len(client.rules.choices) == asked.n,
+            f"{name} has {len(client.rules.choices)} choices of {asked.n}",
+        )
         hold(asked.number not in plan.poison, f"{name} is poison and was answered")
     if outcome.error is not None:
         _check_error(client, plan, blows)
@@ -132,27 +217,43 @@ def check_outcome(client: Client, plan: Plan, blows: int) -> None:
 def _check_error(client: Client, plan: Plan, blows: int) -> None:
     asked, outcome, error = client.asked, client.outcome, client.outcome.error
     refused_by, left = sorted(outcome.refused_by), outcome.ranks_left
-    what = f"request {asked.number} failed with {error!r}; moved {outcome.moves}, refused by {refused_by}, workers left {left}"
+    what = (
+        f"request {asked.number} failed with {error!r}; moved {outcome.moves}, refused by "
+        f"{refused_by}, workers left {left}"
+    )
     others = set(outcome.ranks_left) - outcome.refused_by
     match error:
         case DeadlineExceeded():
             ahead_s = outcome.deadline - outcome.ended_at
             begun = outcome.texts and all(outcome.texts)
-            early_s_max = 0.0 if begun else SHARE_MAX * asked.timeout_s  # a choice of which nothing has come, and no time for it
+            # a choice of which nothing has come, and no time for it
+            early_s_max = 0.0 if begun else SHARE_MAX * asked.timeout_s
             hold(ahead_s <= early_s_max + DEADLINE_SLACK_S, f"{what}: {ahead_s:.3f} s too early")
-            hold(not plan.strict or asked.timeout_s < HURRIED_S, f"{what}, though it had {asked.timeout_s} s")
+            hold(
+                not plan.strict or asked.timeout_s < HURRIED_S,
+                f"{what}, though it had {asked.timeout_s} s",
+            )
         case EngineFault():
             hold(asked.number in plan.faulty, f"{what}, and no engine was told to")
         case PoisonRequest():
-            hold(asked.number in plan.poison or blows >= 2 or not plan.strict, f"{what} though only {blows} workers died or seemed to")
+            hold(
+                asked.number in plan.poison or blows >= 2 or not plan.strict,
+                f"{what} though only {blows} workers died or seemed to",
+            )
             hold(plan.kind != "poison" or _may_be_blamed(asked, plan), f"{what}, an innocent one")
         case NoWorker():
             hold(not others, f"{what}: there was a worker")
-            hold(not plan.strict or (plan.kind == "pauses" and not outcome.moves), f"{what}: it was being served, or should have been")
+            hold(
+                not plan.strict or (plan.kind == "pauses" and not outcome.moves),
+                f"{what}: it was being served, or should have been",
+            )
         case WorkerLost():
             limit = client.frontend.spec.moves_max
             hold(max(outcome.moves) >= limit or not others, f"{what}: it could have been moved")
-            hold(max(outcome.moves) >= limit or not outcome.missed, f"{what}: {outcome.missed} may have been back")
+            hold(
+                max(outcome.moves) >= limit or not outcome.missed,
+                f"{what}: {outcome.missed} may have been back",
+            )
             hold(not plan.strict, f"{what}: more than was done to the workers")
         case Overloaded():
             hold(not plan.strict, f"{what}: there was room for all")
@@ -161,8 +262,12 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
 
 
 def _may_be_blamed(asked: Asked, plan: Plan) -> bool:
-    """It is poison itself, or may have met another frontend's suspect on a worker: frontends do not tell each other of theirs."""
-    return asked.number in plan.poison or any(plan.requests[number].frontend != asked.frontend for number in plan.poison)
+    """It is poison itself, or may have met another frontend's suspect on a worker: frontends do not
+    tell each other of theirs.
+    """
+    return asked.number in plan.poison or any(
+        plan.requests[number].frontend != asked.frontend for number in plan.poison
+    )
 
 
 def check_poison(clients: Mapping[int, Client], plan: Plan, victims: Mapping[int, int]) -> None:
@@ -172,23 +277,31 @@ def check_poison(clients: Mapping[int, Client], plan: Plan, victims: Mapping[int
         killed = victims.get(asked.sampling.seed or 0, 0)
         if asked.twin_of is None:
             most = 2 if plan.strict else 3
-            hold(killed <= most, f"request {number} came to {killed} workers, each of which died of it")
             hold(
-                not plan.strict or isinstance(clients[number].outcome.error, PoisonRequest), f"request {number} was not found to be poison"
+                killed <= most,
+                f"request {number} came to {killed} workers, each of which died of it",
+            )
+            hold(
+                not plan.strict or isinstance(clients[number].outcome.error, PoisonRequest),
+                f"request {number} was not found to be poison",
             )
         elif isinstance(clients[asked.twin_of].outcome.error, PoisonRequest):
             hold(not killed, f"request {number}, twin of a proven one, came to {killed} workers")
 
 
 def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[SimulatedWorker]) -> str:
-    """What still runs, or does not serve, when nobody asks for anything any more; empty if all is at rest."""
+    """What still runs, or does not serve, when nobody asks for anything any more; empty if all is
+    at rest.
+    """
     for worker in workers:
         if not worker.up or worker.draining_since is not None or not worker.links:
             return f"{worker.worker_id} is not up"
         if worker.intake._owners or not worker.engine_idle():
             return f"{worker.worker_id} runs {list(worker.intake._owners)}"
     for frontend in frontends:
-        if not frontend.process.dead and (why := _unsettled_frontend(frontend, sorted(worker.worker_id for worker in workers))):
+        if not frontend.process.dead and (
+            why := _unsettled_frontend(frontend, sorted(worker.worker_id for worker in workers))
+        ):
             return f"{frontend.address}: {why}"
     return ""
 
@@ -206,7 +319,10 @@ def _unsettled_frontend(frontend: SimulatedFrontend, expected: list[str]) -> str
         return "its queue's memory was not given back"
     for worker in registry.workers.values():
         if worker.bookings or worker.aborts_owed or worker.suspects:
-            return f"{worker.worker_id} is booked {list(worker.bookings)}, owed {worker.aborts_owed}, suspects {worker.suspects}"
+            return (
+                f"{worker.worker_id} is booked {list(worker.bookings)}, owed "
+                f"{worker.aborts_owed}, suspects {worker.suspects}"
+            )
         for rank in worker.ranks:
             own = rank.own_requests, rank._own_prefill_tokens, rank._own_kv_tokens
             if own != (0, 0, 0):

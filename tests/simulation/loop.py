@@ -1,7 +1,8 @@
 """An event loop on virtual time, and processes that can be stopped and killed on it.
 
-Whatever asyncio does, timers, tasks, timeouts, works as on any loop, but nobody waits: when nothing is left to do at this moment, the clock
-goes to the next timer. So hours pass in milliseconds, and the same start gives the same run.
+Whatever asyncio does, timers, tasks, timeouts, works as on any loop, but nobody waits: when nothing
+is left to do at this moment, the clock goes to the next timer. So hours pass in milliseconds, and
+the same start gives the same run.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ _TURNS_MAX: Final = 100_000
 
 
 class Stalled(Exception):
-    """Nothing will ever happen again though somebody waits, or so much happens that time stands still."""
+    """Nothing will ever happen again though somebody waits, or so much happens that time stands
+    still.
+    """
 
 
 class ProcessEnded(BaseException):
@@ -28,7 +31,8 @@ class ProcessEnded(BaseException):
 
 
 class Process:
-    """What SIGKILL and SIGSTOP hit as a whole: every callback, timer and task that was begun within its context.
+    """What SIGKILL and SIGSTOP hit as a whole: every callback, timer and task that was begun within
+    its context.
 
     Attributes:
         dead: none of its callbacks runs any more.
@@ -72,7 +76,8 @@ class Process:
         for task in self.tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                # Otherwise the garbage collector would do it, at a moment that is not the seed's to choose.
+                # Otherwise the garbage collector would do it, at a moment that is not the seed's to
+                # choose.
                 with suppress(RuntimeError, ValueError):
                     self.context.copy().run(task.get_coro().close)
         self.tasks.clear()
@@ -133,7 +138,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def left(self) -> list[asyncio.Handle]:
         """Callbacks that would still run."""
         handles: list[asyncio.Handle] = [*self._scheduled, *self._ready]
-        return [handle for handle in handles if not handle.cancelled() and not ((process := process_of(handle)) and process.dead)]
+        return [
+            handle
+            for handle in handles
+            if not handle.cancelled() and not ((process := process_of(handle)) and process.dead)
+        ]
 
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled

@@ -22,23 +22,34 @@ class Misfortunes:
     """Brings a plan's faults about.
 
     Attributes:
-        blows: whatever may have looked like a worker's death to somebody, but for its end, which the world counts.
+        blows: whatever may have looked like a worker's death to somebody, but for its end, which
+        the world counts.
     """
 
     def __init__(self, world: "World") -> None:
         self.blows = 0
         self._world = world
-        self._bring_about: dict[str, Callable[[Fault, SimulatedWorker, SimulatedFrontend], None]] = {
+        self._bring_about: dict[
+            str, Callable[[Fault, SimulatedWorker, SimulatedFrontend], None]
+        ] = {
             "kill": lambda fault, worker, _: worker.kill(),
             "vanish": lambda fault, worker, _: worker.kill(silently=True),
             "stop": lambda fault, worker, _: self._stop(worker.process, fault.seconds),
             "drain": lambda fault, worker, _: worker.drain(),
-            "hang": lambda fault, worker, _: worker.fault(f"hang-s={fault.seconds}", "hang-after-tokens=0"),
+            "hang": lambda fault, worker, _: worker.fault(
+                f"hang-s={fault.seconds}", "hang-after-tokens=0"
+            ),
             "die": lambda fault, worker, _: worker.fault("engine-death-after-tokens=0"),
             "slow": self._slow,
-            "break": lambda fault, worker, frontend: world.network.break_off(worker.worker_id, frontend.address),
-            "part": lambda fault, worker, frontend: world.network.part(worker.worker_id, frontend.address, fault.seconds),
-            "fill": lambda fault, worker, frontend: world.network.fill(worker.worker_id, frontend.address, fault.seconds),
+            "break": lambda fault, worker, frontend: world.network.break_off(
+                worker.worker_id, frontend.address
+            ),
+            "part": lambda fault, worker, frontend: world.network.part(
+                worker.worker_id, frontend.address, fault.seconds
+            ),
+            "fill": lambda fault, worker, frontend: world.network.fill(
+                worker.worker_id, frontend.address, fault.seconds
+            ),
             "frontend-stop": lambda fault, _, frontend: self._stop(frontend.process, fault.seconds),
             "frontend-kill": lambda fault, _, frontend: self._end(frontend, silently=False),
             "frontend-vanish": lambda fault, _, frontend: self._end(frontend, silently=True),
@@ -48,7 +59,10 @@ class Misfortunes:
         """Its time has come."""
         world = self._world
         worker, frontend = world.workers[fault.worker], world.frontends[fault.frontend]
-        world.note(f"{fault.kind} befalls {worker.worker_id} and {frontend.address} for {fault.seconds:.3f} s")
+        world.note(
+            f"{fault.kind} befalls {worker.worker_id} and {frontend.address} for "
+            f"{fault.seconds:.3f} s"
+        )
         self.blows += fault.kind not in _ENDINGS
         self._bring_about[fault.kind](fault, worker, frontend)
 
@@ -75,16 +89,36 @@ class Misfortunes:
 
     def _end(self, frontend: SimulatedFrontend, *, silently: bool) -> None:
         """The last frontend stays: a world without any has nothing to tell."""
-        if frontend.process.dead or all(other.process.dead for other in self._world.frontends if other is not frontend):
+        if frontend.process.dead or all(
+            other.process.dead for other in self._world.frontends if other is not frontend
+        ):
             return
         frontend.kill(silently=silently)
-        stood_still_s = {worker: worker.process.frozen_s for worker in self._world.workers if not worker.process.stopped}
+        stood_still_s = {
+            worker: worker.process.frozen_s
+            for worker in self._world.workers
+            if not worker.process.stopped
+        }
         forget_s = FORGET_S_MAX + self._world.network.weather.late_s  # its last message may be late
         self._world.after(forget_s, partial(self._check_forgotten, frontend, stood_still_s))
 
-    def _check_forgotten(self, frontend: SimulatedFrontend, stood_still_s: dict[SimulatedWorker, float]) -> None:
+    def _check_forgotten(
+        self, frontend: SimulatedFrontend, stood_still_s: dict[SimulatedWorker, float]
+    ) -> None:
         for worker, frozen_s in stood_still_s.items():
-            if worker.up and worker.links and not worker.process.stopped and worker.process.frozen_s == frozen_s:
-                left = [request_id for request_id in worker.intake._owners if request_id.startswith(frontend.prefix)]
+            if (
+                worker.up
+                and worker.links
+                and not worker.process.stopped
+                and worker.process.frozen_s == frozen_s
+            ):
+                left = [
+                    request_id
+                    for request_id in worker.intake._owners
+                    if request_id.startswith(frontend.prefix)
+                ]
                 if left:
-                    self._world.defect(f"{worker.worker_id} runs {len(left)} requests of {frontend.address}, gone for {FORGET_S_MAX} s")
+                    self._world.defect(
+                        f"{worker.worker_id} runs {len(left)} requests of "
+                        f"{frontend.address}, gone for {FORGET_S_MAX} s"
+                    )

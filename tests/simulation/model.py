@@ -30,7 +30,8 @@ _read_model = sim_engine._read_model
 def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
     """Facts and words; the files are read once for equal settings."""
     facts, words = _read_model(settings)
-    return structs.replace(facts, card=structs.replace(facts.card, created_unix_s=0)), words  # the wall clock is none of a seed's business
+    # the wall clock is none of a seed's business
+    return structs.replace(facts, card=structs.replace(facts.card, created_unix_s=0)), words
 
 
 class RecordedRules(OutputRules, frozen=True):
@@ -57,7 +58,9 @@ class RecordedModel(ServedModel):
     def choice_text(self, rules: OutputRules) -> ChoiceText:
         """As ServedModel."""
         assert isinstance(rules, RecordedRules)
-        text = RecordedText(self._tokenizer.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules)
+        text = RecordedText(
+            self._tokenizer.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules
+        )
         text.tokens = b""
         rules.choices.append(text)
         return text
@@ -79,11 +82,21 @@ def undisturbed(request: Generate) -> tuple[bytes, Finished]:
     facts, words = read_model(SimSettings())
     eos_id = facts.card.eos_token_ids[0]
     text = TextModel(words, eos_id=eos_id, output_tokens_mean=OUTPUT_TOKENS_MEAN)
-    limits = SchedulerLimits(page_size_tokens=16, kv_pages=1_000, requests_running_max=1, requests_waiting_max=1, chunk_tokens=1 << 20)
+    limits = SchedulerLimits(
+        page_size_tokens=16,
+        kv_pages=1_000,
+        requests_running_max=1,
+        requests_waiting_max=1,
+        chunk_tokens=1 << 20,
+    )
     scheduler = Scheduler(limits, RadixCache(16), text, TimingModel())
     sequence = new_sequence(
         request,
-        RequestLimits(context_length=facts.card.context_length, vocab_size=facts.card.vocab_size, kv_tokens_max=16_000),
+        RequestLimits(
+            context_length=facts.card.context_length,
+            vocab_size=facts.card.vocab_size,
+            kv_tokens_max=16_000,
+        ),
         text,
         frozenset(facts.card.eos_token_ids),
     )

@@ -1,7 +1,9 @@
-"""ROUTER and DEALER in memory, with everything that befalls connections: delays, losses, repetitions, full queues, breaks.
+"""ROUTER and DEALER in memory, with everything that befalls connections: delays, losses,
+repetitions, full queues, breaks.
 
-As ZMQ has it: a DEALER connects and reconnects by itself and can send only while it is connected; a ROUTER knows a connection by an
-identity of its own, drawn anew at each; what is under way on a connection that breaks is lost, and nobody is told but by the next send.
+As ZMQ has it: a DEALER connects and reconnects by itself and can send only while it is connected; a
+ROUTER knows a connection by an identity of its own, drawn anew at each; what is under way on a
+connection that breaks is lost, and nobody is told but by the next send.
 """
 
 import asyncio
@@ -78,19 +80,30 @@ class Network:
         return opened
 
     def lose(self, process: Process, *, silently: bool = False) -> None:
-        """The process is dead. Its host's kernel closes the connections, unless it is gone `silently`, with the host."""
+        """The process is dead.
+
+        Its host's kernel closes the connections, unless it is gone `silently`, with the host.
+        """
         for connection in [
-            connection for connection in self._connections if process in (connection.dealer.process, connection.router.process)
+            connection
+            for connection in self._connections
+            if process in (connection.dealer.process, connection.router.process)
         ]:
             if silently:
                 connection.up.lost = connection.down.lost = True
                 self.at(self.loop.time() + HEARTBEAT_TIMEOUT_S, connection.break_off)
             else:
                 connection.break_off()
-        self.routers = {address: router for address, router in self.routers.items() if router.process is not process}
+        self.routers = {
+            address: router
+            for address, router in self.routers.items()
+            if router.process is not process
+        }
 
     def part(self, worker: str, address: str, seconds: float) -> None:
-        """Nothing passes between a worker and a frontend; what is sent arrives later, if the connection lasts so long."""
+        """Nothing passes between a worker and a frontend; what is sent arrives later, if the
+        connection lasts so long.
+        """
         until = self.loop.time() + seconds
         self._apart_until[worker, address] = until
         for connection in self.between(worker, address):
@@ -111,7 +124,11 @@ class Network:
 
     def between(self, worker: str, address: str) -> "list[_Connection]":
         """Connections of a worker with a frontend, of which there is one or none."""
-        return [one for one in self._connections if one.dealer.process.name == worker and one.router.address == address]
+        return [
+            one
+            for one in self._connections
+            if one.dealer.process.name == worker and one.router.address == address
+        ]
 
     def heal(self) -> None:
         """From here on messages arrive."""
@@ -132,7 +149,11 @@ class Network:
         if dealer.closed or dealer.process.dead or dealer.connection is not None:
             return
         router = self.routers.get(dealer.address)
-        if router is None or dealer.process.stopped or self.loop.time() < self._apart_until.get((dealer.process.name, dealer.address), 0.0):
+        if (
+            router is None
+            or dealer.process.stopped
+            or self.loop.time() < self._apart_until.get((dealer.process.name, dealer.address), 0.0)
+        ):
             self.retry(dealer)
             return
         self._identities += 1
@@ -153,15 +174,31 @@ class Network:
 class _Connection:
     """Two lanes between a DEALER and a ROUTER."""
 
-    def __init__(self, network: Network, dealer: "_Dealer", router: "_Router", identity: bytes) -> None:
+    def __init__(
+        self, network: Network, dealer: "_Dealer", router: "_Router", identity: bytes
+    ) -> None:
         self.dealer = dealer
         self.router = router
         self.identity = identity
         self.network = network
         self.open = True
         name = dealer.process.name
-        self.up = _Lane(self, f"{name}>{router.address}", router.process, self._to_router, dealer.writable, dealer.process)
-        self.down = _Lane(self, f"{name}<{router.address}", dealer.process, dealer.on_frames, _nothing, router.process)
+        self.up = _Lane(
+            self,
+            f"{name}>{router.address}",
+            router.process,
+            self._to_router,
+            dealer.writable,
+            dealer.process,
+        )
+        self.down = _Lane(
+            self,
+            f"{name}<{router.address}",
+            dealer.process,
+            dealer.on_frames,
+            _nothing,
+            router.process,
+        )
 
     def _to_router(self, frames: list[bytes]) -> None:
         self.router.on_frames([self.identity, *frames])
@@ -186,7 +223,13 @@ class _Lane:
     """One direction of a connection."""
 
     def __init__(
-        self, connection: _Connection, name: str, receiver: Process, receive: OnFrames, on_writable: Callable[[], None], sender: Process
+        self,
+        connection: _Connection,
+        name: str,
+        receiver: Process,
+        receive: OnFrames,
+        on_writable: Callable[[], None],
+        sender: Process,
     ) -> None:
         self.connection = connection
         self.name = name
@@ -225,7 +268,11 @@ class _Lane:
         if weather.duplicate and random.random() < weather.duplicate:
             self._under_way += 1
             network.loop.call_at(
-                due + random.uniform(0.0, weather.late_s), self._arrive, list(frames), lost, context=self._receiver.context
+                due + random.uniform(0.0, weather.late_s),
+                self._arrive,
+                list(frames),
+                lost,
+                context=self._receiver.context,
             )
         return True
 
@@ -242,7 +289,14 @@ class _Lane:
 
 
 class _Dealer:
-    def __init__(self, network: Network, address: str, process: Process, on_frames: OnFrames, on_writable: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        address: str,
+        process: Process,
+        on_frames: OnFrames,
+        on_writable: Callable[[], None],
+    ) -> None:
         self.address = address
         self.process = process
         self.closed = False
@@ -255,7 +309,12 @@ class _Dealer:
 
     def send(self, frames: Sequence[bytes]) -> bool:
         """False without a connection, and when it has no room."""
-        sent = not self.closed and not self.process.dead and self.connection is not None and self.connection.up.send(frames)
+        sent = (
+            not self.closed
+            and not self.process.dead
+            and self.connection is not None
+            and self.connection.up.send(frames)
+        )
         self._blocked |= not sent
         return sent
 
@@ -278,7 +337,14 @@ class _Dealer:
 
 
 class _Router:
-    def __init__(self, network: Network, address: str, process: Process, on_frames: OnFrames, on_gone: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        address: str,
+        process: Process,
+        on_frames: OnFrames,
+        on_gone: Callable[[bytes], None],
+    ) -> None:
         self.address = address
         self.process = process
         self.closed = False
@@ -307,7 +373,10 @@ class _Router:
         self.closed = True
         self._network.routers.pop(self.address, None)
         for connection in list(self.connections.values()):
-            self._network.at(max(self._network.loop.time(), connection.down.last_due) + 0.001, connection.break_off)
+            self._network.at(
+                max(self._network.loop.time(), connection.down.last_due) + 0.001,
+                connection.break_off,
+            )
 
 
 def _nothing() -> None: ...

@@ -17,14 +17,27 @@ from workers.sim.faults import SEED_FAULTS
 from workers.sim.settings import SimSettings
 
 Kind = Literal["calm", "mild", "crashes", "lossy", "poison", "overload", "everything", "pauses"]
-KINDS: Final[tuple[Kind, ...]] = ("calm", "mild", "crashes", "lossy", "poison", "overload", "everything", "pauses")
+KINDS: Final[tuple[Kind, ...]] = (
+    "calm",
+    "mild",
+    "crashes",
+    "lossy",
+    "poison",
+    "overload",
+    "everything",
+    "pauses",
+)
 
 STRICT: Final[frozenset[Kind]] = frozenset(("calm", "mild", "crashes", "poison", "pauses"))
-"""Nothing is lost between processes, one worker at least stays as it is, and there is room for all: no request may fail. Where there are
-pauses, that worker is the one that stands still, while others end: then nobody serves for a while, and what was being served waits."""
+"""Nothing is lost between processes, one worker at least stays as it is, and there is room for all:
+no request may fail. Where there are pauses, that worker is the one that stands still, while others
+end: then nobody serves for a while, and what was being served waits.
+"""
 
 UNMOVED: Final[frozenset[Kind]] = frozenset(("calm", "mild"))
-"""What befalls processes and connections is over before anybody may take a worker for lost: no request is moved."""
+"""What befalls processes and connections is over before anybody may take a worker for lost: no
+request is moved.
+"""
 
 SETTLES_S_MAX: Final[dict[Kind, float]] = {
     "calm": 0.6,
@@ -36,8 +49,10 @@ SETTLES_S_MAX: Final[dict[Kind, float]] = {
     "lossy": 9.0,
     "everything": 9.0,
 }
-"""From the last answer until all is at rest and everybody serves: aborts arrive; where workers were started anew, their namesakes' silence
-and the pause after a refusal pass; where messages were late, what their loss led to is mended."""
+"""From the last answer until all is at rest and everybody serves: aborts arrive; where workers were
+started anew, their namesakes' silence and the pause after a refusal pass; where messages were late,
+what their loss led to is mended.
+"""
 
 HURRIED_S: Final = 20.0
 """Who has at least so long does not miss its deadline in a strict world."""
@@ -45,17 +60,24 @@ HURRIED_S: Final = 20.0
 MOVES_MAX: Final = 3
 
 PAUSE_S_MAX: Final = 3.0
-"""Several in a row may look like one to a frontend, and are still over before it gives the worker up (frontend/mesh/missed.py)."""
+"""Several in a row may look like one to a frontend, and are still over before it gives the worker
+up (frontend/mesh/missed.py).
+"""
 
 WorkerFault = Literal["kill", "vanish", "stop", "drain", "hang", "die", "slow"]
 LinkFault = Literal["break", "part", "fill"]
 FrontendFault = Literal["frontend-kill", "frontend-vanish", "frontend-stop"]
 
 _FAULT_OF_SEED: Final = {fault: seed for seed, fault in SEED_FAULTS.items()}
-POISON_SEEDS: Final = frozenset(_FAULT_OF_SEED[fault] for fault in ("crash", "engine-death", "hang-loop"))
+POISON_SEEDS: Final = frozenset(
+    _FAULT_OF_SEED[fault] for fault in ("crash", "engine-death", "hang-loop")
+)
 _PROMPT_TOKENS_MAX: Final = 200
 _LONG_TOKENS: Final = 300
-"""Of answers that nobody stays for: they would run on for seconds. With the longest prompt they fit the smallest cache."""
+"""Of answers that nobody stays for: they would run on for seconds.
+
+With the longest prompt they fit the smallest cache.
+"""
 _STOPS: Final = (" the", "er", "th", " a", "s ")
 _BEGIN_S: Final = 1.6
 """By then the workers have been taken in."""
@@ -63,7 +85,9 @@ _BEGIN_S: Final = 1.6
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """At `at_s` something befalls a worker, a frontend or what lies between them, for `seconds` where that means anything."""
+    """At `at_s` something befalls a worker, a frontend or what lies between them, for `seconds`
+    where that means anything.
+    """
 
     at_s: float
     kind: WorkerFault | LinkFault | FrontendFault
@@ -74,7 +98,11 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A world. `poison` names the requests that kill workers; `faulty` those that an engine fails or never answers."""
+    """A world.
+
+    `poison` names the requests that kill workers; `faulty` those that an engine fails or never
+    answers.
+    """
 
     seed: int
     kind: Kind
@@ -116,17 +144,23 @@ def _frontend(random: Random, kind: Kind) -> FrontendSpec:
     crowded = kind in ("overload", "everything") and random.random() < 0.7
     return FrontendSpec(
         mode=random.choice(get_args(RouterMode)),
-        queue_bytes=(random.randint(0, 6) if crowded else 1_000) * waiting_bytes(_PROMPT_TOKENS_MAX),
+        queue_bytes=(random.randint(0, 6) if crowded else 1_000)
+        * waiting_bytes(_PROMPT_TOKENS_MAX),
         shed_share=1.0 if crowded and random.random() < 0.5 else None,
         shed_wait_s=random.uniform(0.2, 2.0),
-        moves_max=random.randint(0, MOVES_MAX) if kind not in STRICT and random.random() < 0.3 else MOVES_MAX,
+        moves_max=random.randint(0, MOVES_MAX)
+        if kind not in STRICT and random.random() < 0.3
+        else MOVES_MAX,
     )
 
 
 def _workers(random: Random, kind: Kind) -> list[WorkerSpec]:
     count = random.randint(1 if kind in ("calm", "overload") else 3 if kind == "poison" else 2, 4)
     speedup = random.choice((1.0, 0.5, 0.2))
-    return [_worker(random, speedup, stingy=kind not in STRICT and random.random() < 0.3) for _ in range(count)]
+    return [
+        _worker(random, speedup, stingy=kind not in STRICT and random.random() < 0.3)
+        for _ in range(count)
+    ]
 
 
 def _worker(random: Random, speedup: float, *, stingy: bool) -> WorkerSpec:
@@ -145,7 +179,9 @@ def _worker(random: Random, speedup: float, *, stingy: bool) -> WorkerSpec:
     )
     return WorkerSpec(
         settings=settings,
-        credit_requests=random.randint(1, 4) if stingy else 2 * running_max * dp_size + random.randint(0, 4),
+        credit_requests=random.randint(1, 4)
+        if stingy
+        else 2 * running_max * dp_size + random.randint(0, 4),
         drain_s_max=random.choice((0.1, 1.0, 30.0)),
         start_s=random.uniform(0.0, 0.3),
     )
@@ -165,17 +201,33 @@ def _weather(random: Random, kind: Kind) -> Weather:
     )
 
 
-def _requests(random: Random, kind: Kind, frontends: int) -> tuple[list[Asked], frozenset[int], frozenset[int]]:
+def _requests(
+    random: Random, kind: Kind, frontends: int
+) -> tuple[list[Asked], frozenset[int], frozenset[int]]:
     count = random.randint(25, 40) if kind == "overload" else random.randint(6, 16)
     span_s = 1.0 if kind == "overload" else random.choice((0.2, 3.0))
     strict = kind in STRICT
-    stems = [[random.randrange(2_000) for _ in range(random.randint(1, _PROMPT_TOKENS_MAX // 2))] for _ in range(3)]
+    stems = [
+        [random.randrange(2_000) for _ in range(random.randint(1, _PROMPT_TOKENS_MAX // 2))]
+        for _ in range(3)
+    ]
     requests: list[Asked] = []
     poison: set[int] = set()
     faulty: set[int] = set()
     for number in range(count):
-        prompt = random.choice(stems) + [random.randrange(2_000) for _ in range(random.randint(1, _PROMPT_TOKENS_MAX // 2))]
-        requests.append(_request(random, number, frontends, _BEGIN_S + random.uniform(0.0, span_s), prompt, hurried=not strict))
+        prompt = random.choice(stems) + [
+            random.randrange(2_000) for _ in range(random.randint(1, _PROMPT_TOKENS_MAX // 2))
+        ]
+        requests.append(
+            _request(
+                random,
+                number,
+                frontends,
+                _BEGIN_S + random.uniform(0.0, span_s),
+                prompt,
+                hurried=not strict,
+            )
+        )
     if kind == "poison" or (kind == "everything" and random.random() < 0.3):
         _make_poison(random, requests, poison, hurried=not strict)
     elif kind in ("lossy", "overload", "everything", "crashes") and random.random() < 0.3:
@@ -184,13 +236,18 @@ def _requests(random: Random, kind: Kind, frontends: int) -> tuple[list[Asked], 
         seed = _FAULT_OF_SEED[fault]
         timeout_s = 2.0 if fault == "mute" else requests[number].timeout_s
         requests[number] = replace(
-            requests[number], n=1, sampling=Sampling(requests[number].sampling.max_new_tokens, seed=seed), timeout_s=timeout_s
+            requests[number],
+            n=1,
+            sampling=Sampling(requests[number].sampling.max_new_tokens, seed=seed),
+            timeout_s=timeout_s,
         )
         faulty.add(number)
     return requests, frozenset(poison), frozenset(faulty)
 
 
-def _request(random: Random, number: int, frontends: int, at_s: float, prompt: list[int], *, hurried: bool) -> Asked:
+def _request(
+    random: Random, number: int, frontends: int, at_s: float, prompt: list[int], *, hurried: bool
+) -> Asked:
     max_new = random.choice((1, random.randint(1, 12), random.randint(10, 60)))
     in_a_hurry = random.random() < (0.3 if hurried else 0.08)
     leaves_after_s = random.uniform(0.0, 1.0) if random.random() < 0.15 else None
@@ -203,7 +260,9 @@ def _request(random: Random, number: int, frontends: int, at_s: float, prompt: l
         prompt=pack_tokens(prompt),
         sampling=Sampling(
             max_new,
-            min_new_tokens=max_new if max_new == _LONG_TOKENS else random.choice((0, 0, random.randint(0, max_new))),
+            min_new_tokens=max_new
+            if max_new == _LONG_TOKENS
+            else random.choice((0, 0, random.randint(0, max_new))),
             ignore_eos=random.random() < 0.2,
             seed=random.choice((None, None, random.randrange(1_000))),
         ),
@@ -222,25 +281,50 @@ def _make_poison(random: Random, requests: list[Asked], poison: set[int], *, hur
     random.shuffle(kinds)
     max_new = requests[number].sampling.max_new_tokens
     sampling = Sampling(max_new, seed=_FAULT_OF_SEED[kinds[0]])
-    requests[number] = replace(requests[number], n=1, sampling=sampling, timeout_s=60.0, leaves_after_s=None, stops=())
+    requests[number] = replace(
+        requests[number], n=1, sampling=sampling, timeout_s=60.0, leaves_after_s=None, stops=()
+    )
     # A client that varies what does not matter.
-    twin = replace(requests[number], number=len(requests), twin_of=number, sampling=Sampling(max_new + 1, seed=_FAULT_OF_SEED[kinds[1]]))
+    twin = replace(
+        requests[number],
+        number=len(requests),
+        twin_of=number,
+        sampling=Sampling(max_new + 1, seed=_FAULT_OF_SEED[kinds[1]]),
+    )
     requests.append(twin)
     poison |= {number, twin.number}
 
 
 def _faults(random: Random, kind: Kind, workers: int, frontends: int) -> list[Fault]:
-    """No more in a strict world than a request may be moved, and none of them on the first worker."""
+    """No more in a strict world than a request may be moved, and none of them on the first
+    worker.
+    """
     if kind in ("calm", "poison", "overload"):
         return []
     if kind == "mild":
-        return [_mild_fault(random, number, workers, frontends) for number in range(random.randint(1, 3))]
+        return [
+            _mild_fault(random, number, workers, frontends)
+            for number in range(random.randint(1, 3))
+        ]
     if kind == "pauses":
         return _pauses(random, workers)
-    on_workers: tuple[WorkerFault, ...] = ("kill", "kill", "vanish", "stop", "drain", "hang", "die", "slow")
+    on_workers: tuple[WorkerFault, ...] = (
+        "kill",
+        "kill",
+        "vanish",
+        "stop",
+        "drain",
+        "hang",
+        "die",
+        "slow",
+    )
     on_links: tuple[LinkFault, ...] = ("break", "part", "fill")
     on_frontends: tuple[FrontendFault, ...] = ("frontend-kill", "frontend-vanish", "frontend-stop")
-    choices = {"crashes": on_workers, "lossy": on_links, "everything": (*on_workers, *on_links, *on_frontends)}[kind]
+    choices = {
+        "crashes": on_workers,
+        "lossy": on_links,
+        "everything": (*on_workers, *on_links, *on_frontends),
+    }[kind]
     return [
         Fault(
             at_s=random.uniform(0.5, 6.0),
@@ -257,17 +341,27 @@ def _pauses(random: Random, workers: int) -> list[Fault]:
     """The first worker stands still once or twice, and others end about that time."""
     at_s = random.uniform(_BEGIN_S, _BEGIN_S + 2.0)
     endings: tuple[WorkerFault, ...] = ("kill", "kill", "vanish", "die", "drain")
-    stops = [(at_s + number * random.uniform(0.0, 4.0), "stop", 0) for number in range(random.randint(1, 2))]
-    ends = [(at_s + random.uniform(-1.0, 3.0), random.choice(endings), worker) for worker in range(1, workers)]
+    stops = [
+        (at_s + number * random.uniform(0.0, 4.0), "stop", 0)
+        for number in range(random.randint(1, 2))
+    ]
+    ends = [
+        (at_s + random.uniform(-1.0, 3.0), random.choice(endings), worker)
+        for worker in range(1, workers)
+    ]
     return [
-        Fault(at_s=at, kind=kind, worker=worker, frontend=0, seconds=random.uniform(1.0, PAUSE_S_MAX))
+        Fault(
+            at_s=at, kind=kind, worker=worker, frontend=0, seconds=random.uniform(1.0, PAUSE_S_MAX)
+        )
         for at, kind, worker in [*stops, *ends][:MOVES_MAX]
     ]
 
 
 def _mild_fault(random: Random, number: int, workers: int, frontends: int) -> Fault:
     """Far enough apart that two do not add up."""
-    kind: WorkerFault | LinkFault | FrontendFault = random.choice(("stop", "part", "fill", "fill", "frontend-stop"))
+    kind: WorkerFault | LinkFault | FrontendFault = random.choice(
+        ("stop", "part", "fill", "fill", "frontend-stop")
+    )
     return Fault(
         at_s=_BEGIN_S + 4.0 * number + random.uniform(0.0, 0.5),
         kind=kind,

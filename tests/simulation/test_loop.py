@@ -71,5 +71,9 @@ def test_a_stopped_process_is_late_and_a_dead_one_silent(loop: VirtualLoop) -> N
         assert not loop.left()
 
     loop.run_until_complete(main())
-    assert ticks == {"stopped": [1.0, 3.5, 4.5], "killed": [1.0], "left alone": [1.0, 2.0, 3.0, 4.0]}
+    assert ticks == {
+        "stopped": [1.0, 3.5, 4.5],
+        "killed": [1.0],
+        "left alone": [1.0, 2.0, 3.0, 4.0],
+    }
     assert processes["stopped"].frozen_s == 2.0

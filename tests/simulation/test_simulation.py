@@ -1,4 +1,5 @@
-"""Thousands of small worlds on a virtual clock, each from a seed: whatever befalls them, every request ends once and as it should.
+"""Thousands of small worlds on a virtual clock, each from a seed: whatever befalls them, every
+request ends once and as it should.
 
 KVMESH_SIM_SEEDS=20000    how many seeds
 KVMESH_SIM_SEED=1234      this one alone, to see it again
@@ -24,13 +25,17 @@ CHUNK: Final = 100
 _ROOT: Final = Path(__file__).parents[2]
 
 CHUNKS: Final = (
-    [range(int(REPLAYED), int(REPLAYED) + 1)] if REPLAYED else [range(first, min(first + CHUNK, SEEDS)) for first in range(0, SEEDS, CHUNK)]
+    [range(int(REPLAYED), int(REPLAYED) + 1)]
+    if REPLAYED
+    else [range(first, min(first + CHUNK, SEEDS)) for first in range(0, SEEDS, CHUNK)]
 )
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Workers that die are what this is about; a line for each would cost more than the worlds do."""
+    """Workers that die are what this is about; a line for each would cost more than the worlds
+    do.
+    """
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -69,16 +74,32 @@ def test_every_kind_of_world_meets_what_it_is_made_for() -> None:
     assert min(totals["pauses"]["moves"], totals["pauses"]["deaths"]) > 10
     assert totals["poison"]["poison_request"] >= 40
     assert totals["overload"]["overloaded"] > 50
-    codes = totals["everything"].keys() | run(list(KINDS).index("everything") + 38 * len(KINDS)).failed.keys()  # one where nobody is left
-    assert {"worker_lost", "no_worker", "overloaded", "deadline_exceeded", "poison_request"} <= codes
+    # one where nobody is left
+    codes = (
+        totals["everything"].keys()
+        | run(list(KINDS).index("everything") + 38 * len(KINDS)).failed.keys()
+    )
+    assert {
+        "worker_lost",
+        "no_worker",
+        "overloaded",
+        "deadline_exceeded",
+        "poison_request",
+    } <= codes
 
 
 def test_a_seed_gives_the_same_run_again_and_in_another_process() -> None:
-    seeds = [KINDS.index("lossy"), KINDS.index("everything"), KINDS.index("everything") + len(KINDS)]
+    seeds = [
+        KINDS.index("lossy"),
+        KINDS.index("everything"),
+        KINDS.index("everything") + len(KINDS),
+    ]
     digests = [run(seed).digest for seed in seeds]
     assert [run(seed).digest for seed in seeds] == digests
     assert len(set(digests)) == len(digests)
-    program = f"from tests.simulation.world import run; print(*[run(seed).digest for seed in {seeds}])"
+    program = (
+        f"from tests.simulation.world import run; print(*[run(seed).digest for seed in {seeds}])"
+    )
     for hash_seed in ("1", "2"):
         told = subprocess.run(
             [sys.executable, "-c", program],

@@ -65,7 +65,10 @@ def _line(now: float, lane: str, what: list[bytes] | str) -> str:
             words = ", ".join(_delta(delta) for delta in message.deltas)
         case Generate():
             tokens, limit = count_tokens(message.token_ids), message.sampling.max_new_tokens
-            words = f"Generate {_short(message.request_id)}: {tokens} tokens, {limit} more, rank {message.routed_dp_rank}"
+            words = (
+                f"Generate {_short(message.request_id)}: {tokens} tokens, {limit} more, rank "
+                f"{message.routed_dp_rank}"
+            )
         case Abort():
             words = f"Abort {_short(message.request_id)}"
         case Hello():
@@ -76,7 +79,13 @@ def _line(now: float, lane: str, what: list[bytes] | str) -> str:
 
 
 def _delta(delta: Delta) -> str:
-    end = "" if delta.end is None else f" {delta.end.reason}" if isinstance(delta.end, Finished) else f" {delta.end.code}"
+    end = (
+        ""
+        if delta.end is None
+        else f" {delta.end.reason}"
+        if isinstance(delta.end, Finished)
+        else f" {delta.end.code}"
+    )
     return f"{_short(delta.request_id)} {delta.start}+{count_tokens(delta.token_ids)}{end}"
 
 

@@ -1,4 +1,5 @@
-"""A worker process of the simulation: links, intake, health, departure and the simulated engine are the real ones.
+"""A worker process of the simulation: links, intake, health, departure and the simulated engine are
+the real ones.
 
 Its life is that of workers/server.py, with neither ZMQ nor model files.
 """
@@ -31,7 +32,8 @@ class WorkerSpec:
     """What a worker is started with, again and again.
 
     Attributes:
-        credit_requests: granted to each frontend; at least twice what it runs, as real workers grant.
+        credit_requests: granted to each frontend; at least twice what it runs, as real workers
+        grant.
     """
 
     settings: SimSettings
@@ -47,7 +49,9 @@ class NotedFaults(Faults):
         on_fault: called with the seed of every request that the engine is given.
     """
 
-    def __init__(self, crash: Callable[[], None], block: Callable[[], None], on_fault: Callable[[int], None]) -> None:
+    def __init__(
+        self, crash: Callable[[], None], block: Callable[[], None], on_fault: Callable[[int], None]
+    ) -> None:
         super().__init__(crash=crash, block=block)
         self._on_fault = on_fault
 
@@ -81,11 +85,16 @@ class SimulatedWorker:
         self.loop: VirtualLoop = network.loop
         self.process = Process(worker_id, self.loop)
         self.faults = NotedFaults(self.crash, self._block, on_fault)
-        self._sim = SimEngine(spec.settings, faults=self.faults, unix_ms=lambda: int(self.loop.time() * 1000))
+        self._sim = SimEngine(
+            spec.settings, faults=self.faults, unix_ms=lambda: int(self.loop.time() * 1000)
+        )
         self._engine = WatchedEngine(self._sim, HEALTH, clock=self.loop.time)
         self.departure = Departure(DrainLimits(timeout_s=spec.drain_s_max))
         self.intake = Intake(
-            self._engine, unix_ms=lambda: self.loop.time() * 1000, on_idle=self.departure.note_idle, offers=lambda _: False
+            self._engine,
+            unix_ms=lambda: self.loop.time() * 1000,
+            on_idle=self.departure.note_idle,
+            offers=lambda _: False,
         )
         self.links: list[FrontendLink] = []
         self.draining_since: float | None = None
@@ -109,7 +118,9 @@ class SimulatedWorker:
 
     def engine_idle(self) -> bool:
         """Whether no rank has anything to do."""
-        return all(load.requests_running + load.requests_waiting == 0 for load in self._engine.loads())
+        return all(
+            load.requests_running + load.requests_waiting == 0 for load in self._engine.loads()
+        )
 
     def drain(self) -> None:
         """SIGTERM, when it is up."""
@@ -131,7 +142,11 @@ class SimulatedWorker:
 
     def fault(self, *specs: str) -> None:
         """Arm faults (workers/sim/faults.py) now."""
-        self.hung_since = self.loop.time() if any(spec.startswith("hang-after") for spec in specs) else self.hung_since
+        self.hung_since = (
+            self.loop.time()
+            if any(spec.startswith("hang-after") for spec in specs)
+            else self.hung_since
+        )
         for spec in specs:
             self.process.context.copy().run(self._sim.fault, spec)
 
@@ -185,7 +200,9 @@ class SimulatedWorker:
         while True:
             stalled = self.loop.time() - due_at > HEARTBEAT_INTERVAL_S
             self._engine.check()
-            heartbeat = Heartbeat(self.worker_id, self.epoch, self._engine.loads(), None, self._engine.reason)
+            heartbeat = Heartbeat(
+                self.worker_id, self.epoch, self._engine.loads(), None, self._engine.reason
+            )
             for link in self.links:
                 link.beat(heartbeat)
                 if not stalled:

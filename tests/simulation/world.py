@@ -1,6 +1,8 @@
-"""One world: frontends, workers and clients on a virtual clock, what befalls them, and the checks while they run and when they have ended.
+"""One world: frontends, workers and clients on a virtual clock, what befalls them, and the checks
+while they run and when they have ended.
 
-python -m tests.simulation.world SEED [LINES]    runs one and tells what it came to, or its last LINES lines
+python -m tests.simulation.world SEED [LINES]    runs one and tells what it came to, or its last
+LINES lines
 """
 
 import asyncio
@@ -17,7 +19,16 @@ from unittest.mock import patch
 
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import SimulatedFrontend
-from tests.simulation.invariants import Broken, check_frontend, check_noticed, check_outcome, check_poison, check_worker, hold, unsettled
+from tests.simulation.invariants import (
+    Broken,
+    check_frontend,
+    check_noticed,
+    check_outcome,
+    check_poison,
+    check_worker,
+    hold,
+    unsettled,
+)
 from tests.simulation.loop import BEGIN_S, ProcessEnded, Stalled, VirtualLoop, process_of
 from tests.simulation.misfortunes import Misfortunes
 from tests.simulation.model import read_model
@@ -95,7 +106,10 @@ class World:
     async def live(self) -> Result:
         """From the first start to the last end."""
         plan = self.plan
-        self.frontends = [SimulatedFrontend(number, spec, self.network, self.random) for number, spec in enumerate(plan.frontends)]
+        self.frontends = [
+            SimulatedFrontend(number, spec, self.network, self.random)
+            for number, spec in enumerate(plan.frontends)
+        ]
         self.workers = [self._start(slot, f"worker-{slot}") for slot in range(len(plan.workers))]
         for asked in plan.requests:
             if asked.twin_of is None:
@@ -133,13 +147,23 @@ class World:
                     check_worker(worker)
 
     def _unanswered(self) -> str:
-        ended = [number for number, client in self.clients.items() if client.outcome.ended or client.frontend.process.dead]
-        missing = sorted({asked.number for asked in self.plan.requests} - set(ended) - self._never_asked())
+        ended = [
+            number
+            for number, client in self.clients.items()
+            if client.outcome.ended or client.frontend.process.dead
+        ]
+        missing = sorted(
+            {asked.number for asked in self.plan.requests} - set(ended) - self._never_asked()
+        )
         return f"requests {missing} have not ended" if missing else ""
 
     def _never_asked(self) -> set[int]:
         """Twins of requests whose frontend is gone."""
-        return {asked.number for asked in self.plan.requests if asked.twin_of is not None and self.frontends[asked.frontend].process.dead}
+        return {
+            asked.number
+            for asked in self.plan.requests
+            if asked.twin_of is not None and self.frontends[asked.frontend].process.dead
+        }
 
     def _still_to_come(self) -> str:
         return f"{self._due} things are to come" if self._due else ""
@@ -153,7 +177,9 @@ class World:
 
     def _note_answer(self, client: Client) -> None:
         asked, outcome = client.asked, client.outcome
-        self.note(f"request {asked.number} ended: {outcome.error!r} left={outcome.left} {outcome.texts}")
+        self.note(
+            f"request {asked.number} ended: {outcome.error!r} left={outcome.left} {outcome.texts}"
+        )
         try:
             check_frontend(client.frontend, self.clients)
         except Broken as problem:
@@ -185,7 +211,11 @@ class World:
         """A supervisor starts another, under the same name or not."""
         self.note(f"{worker.worker_id} {'died' if died else 'left'}")
         self.deaths += died
-        worker_id = worker.worker_id if self.random.random() < 0.7 else f"worker-{slot}-{self.random.getrandbits(16)}"
+        worker_id = (
+            worker.worker_id
+            if self.random.random() < 0.7
+            else f"worker-{slot}-{self.random.getrandbits(16)}"
+        )
         if not self._closing:
             self.after(self.random.uniform(0.1, 2.0), partial(self._restart, slot, worker_id))
 
@@ -194,7 +224,9 @@ class World:
         self.workers[slot] = self._start(slot, worker_id)
 
     async def _close(self) -> None:
-        """Workers first or frontends first; then nothing may be left that would still do something."""
+        """Workers first or frontends first; then nothing may be left that would still do
+        something.
+        """
         self._closing = True
         if self.random.random() < 0.5:
             for worker in self.workers:
@@ -207,9 +239,15 @@ class World:
         await self._until(self._still_to_come, END_S_MAX)
         await self._until(lambda: "" if self.network.idle else "connected", END_S_MAX)
         await asyncio.sleep(1.0)
-        left = [f"{handle} of {process.name}" for handle in self.loop.left() if (process := process_of(handle)) and not is_message(handle)]
+        left = [
+            f"{handle} of {process.name}"
+            for handle in self.loop.left()
+            if (process := process_of(handle)) and not is_message(handle)
+        ]
         hold(not left, f"callbacks are left: {left}")
-        processes = [each.process for each in (*self.frontends, *self.workers) if not each.process.dead]
+        processes = [
+            each.process for each in (*self.frontends, *self.workers) if not each.process.dead
+        ]
         tasks = [task for process in processes for task in process.tasks if not task.done()]
         hold(not tasks, f"tasks are left: {tasks}")
 
@@ -253,7 +291,9 @@ def run(seed: int, *, lines: int = 40) -> Result:
             return loop.run_until_complete(world.live())
     except (Broken, Stalled) as problem:
         replay = f"KVMESH_SIM_SEED={seed} .venv/bin/pytest tests/simulation"
-        raise Broken(f"seed {seed} ({plan.kind}): {problem}\nreplay: {replay}\n{trace.told(lines)}") from problem
+        raise Broken(
+            f"seed {seed} ({plan.kind}): {problem}\nreplay: {replay}\n{trace.told(lines)}"
+        ) from problem
     finally:
         world.end()
         loop.close()

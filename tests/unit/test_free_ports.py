@@ -1,4 +1,6 @@
-"""Ranges of ports that processes reserve: never twice while both live, and again when one has ended."""
+"""Ranges of ports that processes reserve: never twice while both live, and again when one has
+ended.
+"""
 
 import os
 import socket
@@ -57,7 +59,9 @@ class Process:
 
 @pytest.fixture(scope="module")
 def first() -> int:
-    """Ports that nobody else on this host takes meanwhile; the locks under test lie in a directory of their own."""
+    """Ports that nobody else on this host takes meanwhile; the locks under test lie in a directory
+    of their own.
+    """
     return reserve_ports(3 * SLOT_PORTS)
 
 
@@ -75,9 +79,14 @@ def ports_of(answer: str, count: int) -> set[int]:
 
 
 @pytest.mark.parametrize("by_kill", [False, True])
-def test_processes_never_share_a_range_and_a_range_is_free_when_its_process_has_ended(processes: list[Process], by_kill: bool) -> None:
+def test_processes_never_share_a_range_and_a_range_is_free_when_its_process_has_ended(
+    processes: list[Process], by_kill: bool
+) -> None:
     one, second, third = processes
-    ranges = [ports_of(process.reserve(count), count) for process, count in ((one, 1), (second, SLOT_PORTS), (third, 3))]
+    ranges = [
+        ports_of(process.reserve(count), count)
+        for process, count in ((one, 1), (second, SLOT_PORTS), (third, 3))
+    ]
     assert len(set.union(*ranges)) == sum(map(len, ranges))
     assert "found no 1 free ports" in second.reserve(1)
     one.end(by_kill=by_kill)
@@ -106,12 +115,16 @@ def own_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> in
 def test_one_process_does_not_get_a_range_twice(own_range: int) -> None:
     starts = [reserve_ports(SLOT_PORTS) for _ in range(3)]
     assert sorted(starts) == [own_range + number * SLOT_PORTS for number in range(3)]
-    with pytest.raises(StartError, match=rf"found no {SLOT_PORTS} free ports in a row between {own_range} and "):
+    with pytest.raises(
+        StartError, match=rf"found no {SLOT_PORTS} free ports in a row between {own_range} and "
+    ):
         reserve_ports(SLOT_PORTS)
 
 
 @pytest.mark.parametrize("offset", [0, 2])
-def test_a_range_with_a_port_that_another_program_has_is_passed_over(own_range: int, offset: int) -> None:
+def test_a_range_with_a_port_that_another_program_has_is_passed_over(
+    own_range: int, offset: int
+) -> None:
     with socket.create_server(("127.0.0.1", own_range + SLOT_PORTS + offset)):
         starts = {reserve_ports(3), reserve_ports(3)}
         assert starts == {own_range, own_range + 2 * SLOT_PORTS}

@@ -1,6 +1,8 @@
-"""The demo model: a few million parameters that know about kvmesh and little else, served where no model is named.
+"""The demo model: a few million parameters that know about kvmesh and little else, served where no
+model is named.
 
-`kvmesh-demo/` is a Hugging Face model directory; `tests/demo_model` holds what it was trained on and how.
+`kvmesh-demo/` is a Hugging Face model directory; `tests/demo_model` holds what it was trained on
+and how.
 """
 
 from pathlib import Path

@@ -1,1 +1,3 @@
-"""Whether the engine answers: a canary request for each rank that is silent, and a verdict for the frontends."""
+"""Whether the engine answers: a canary request for each rank that is silent, and a verdict for the
+frontends.
+"""

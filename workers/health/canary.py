@@ -1,4 +1,5 @@
-"""Canary requests: the smallest piece of work of each kind of worker, sent through the engine like anybody's.
+"""Canary requests: the smallest piece of work of each kind of worker, sent through the engine like
+anybody's.
 
 A kind of worker that comes later registers how its canary is made with one line of CANARIES.
 """
@@ -26,7 +27,10 @@ MakeCanary = Callable[[str, int], Work]
 class CanaryFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the setting health_check_payload may change."""
 
-    token_ids: Annotated[tuple[Annotated[int, Meta(ge=0, lt=2**32)], ...], Meta(min_length=1, max_length=PROMPT_TOKENS_MAX)] = (1,)
+    token_ids: Annotated[
+        tuple[Annotated[int, Meta(ge=0, lt=2**32)], ...],
+        Meta(min_length=1, max_length=PROMPT_TOKENS_MAX),
+    ] = (1,)
     max_new_tokens: Annotated[int, Meta(ge=1, le=1_024)] = 1
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
     top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
@@ -56,7 +60,10 @@ def canary_maker(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
         StartError: the prompt has a token that the model does not.
     """
     if max(fields.token_ids) >= facts.card.vocab_size:
-        raise StartError(f"--health-check-payload: token {max(fields.token_ids)} is beyond the vocabulary of {facts.card.vocab_size}")
+        raise StartError(
+            f"--health-check-payload: token {max(fields.token_ids)} is beyond the vocabulary "
+            f"of {facts.card.vocab_size}"
+        )
     return CANARIES[facts.role](facts, fields)
 
 
@@ -72,7 +79,9 @@ def _short_generation(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
     prompt = pack_tokens(fields.token_ids)
 
     def make(request_id: str, rank: int) -> Generate:
-        return Generate(request_id, facts.card.name, prompt, sampling, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
+        return Generate(
+            request_id, facts.card.name, prompt, sampling, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank
+        )
 
     return make
 
@@ -87,5 +96,8 @@ def _short_text(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
     return make
 
 
-CANARIES: Final[dict[Role, Callable[[EngineFacts, CanaryFields], MakeCanary]]] = {"decode": _short_generation, "embedding": _short_text}
+CANARIES: Final[dict[Role, Callable[[EngineFacts, CanaryFields], MakeCanary]]] = {
+    "decode": _short_generation,
+    "embedding": _short_text,
+}
 """Role of a worker → how its canaries are made."""

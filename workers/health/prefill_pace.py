@@ -1,4 +1,7 @@
-"""How long a rank's silence is explained by the prompts that it has to compute. Learns from silences that ended. Pure."""
+"""How long a rank's silence is explained by the prompts that it has to compute.
+
+Learns from silences that ended. Pure.
+"""
 
 from typing import Final
 
@@ -32,7 +35,9 @@ class PrefillPace:
     def learn(self, silence_s: float, waiting_tokens: int, now: float) -> None:
         """A silence ended, with so many prompt tokens to compute when it began."""
         if waiting_tokens >= PROMPT_TOKENS_MIN:
-            self._slowest_s = max(silence_s / min(waiting_tokens, self._step_tokens), self._faded_s(now))
+            self._slowest_s = max(
+                silence_s / min(waiting_tokens, self._step_tokens), self._faded_s(now)
+            )
             self._learnt_at = now
 
     def explains_s(self, waiting_tokens: int, now: float) -> float:

@@ -8,8 +8,10 @@ from workers.health.prefill_pace import PrefillPace
 from workers.health.tolerance import Tolerance
 
 BUSY_SILENCE_S: Final = 1.0
-"""A rank with unfinished requests that puts out nothing for this long is sent a canary: longer than most steps, and with the default
-timeout of 3 s an engine that froze mid-stream is found out within some 4 s."""
+"""A rank with unfinished requests that puts out nothing for this long is sent a canary: longer than
+most steps, and with the default timeout of 3 s an engine that froze mid-stream is found out within
+some 4 s.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,10 @@ class RankState:
 class RankWatch:
     """One rank: when it was heard of, what it was asked, and the verdict.
 
-    Traffic that puts out tokens proves life, so that a canary is due only in silence. A canary without an answer in time is an alarm;
-    others follow it, one a timeout, and the first sign of life ends the alarm. As long as the prompts that the rank has to compute explain
-    its silence there is none: moved elsewhere, they would silence one rank after the other.
+    Traffic that puts out tokens proves life, so that a canary is due only in silence. A canary
+    without an answer in time is an alarm; others follow it, one a timeout, and the first sign of
+    life ends the alarm. As long as the prompts that the rank has to compute explain its silence
+    there is none: moved elsewhere, they would silence one rank after the other.
 
     Args:
         step_tokens: prompt tokens that the rank computes in one step at most.
@@ -88,7 +91,9 @@ class RankWatch:
 
     def judge(self, now: float) -> None:
         """Raise the alarm if a canary has waited for its answer for too long."""
-        tolerated_s = max(self._tolerance.at(now), self._prefills.explains_s(self.waiting_tokens, now))
+        tolerated_s = max(
+            self._tolerance.at(now), self._prefills.explains_s(self.waiting_tokens, now)
+        )
         if self._asked_at is not None and now - self._asked_at >= tolerated_s:
             self._alarmed = True
 
@@ -98,7 +103,11 @@ class RankWatch:
             return False
         if self._sent_at is not None and (self._alarmed or self._failure):
             return now - self._sent_at >= self._limits.answer_s
-        wait_s = min(BUSY_SILENCE_S, self._limits.answer_s) if self.unfinished else self._limits.idle_silence_s
+        wait_s = (
+            min(BUSY_SILENCE_S, self._limits.answer_s)
+            if self.unfinished
+            else self._limits.idle_silence_s
+        )
         return self.silence_s(now) >= wait_s
 
     def note_sent(self, now: float) -> None:
@@ -114,7 +123,9 @@ class RankWatch:
         if self._alarmed and self._asked_at is not None:
             self._tolerance.learn(now - self._asked_at, now)
         if self.waiting_tokens:
-            self._prefills.learn(now - max(self._heard_at, self._waiting_since), self.waiting_tokens, now)
+            self._prefills.learn(
+                now - max(self._heard_at, self._waiting_since), self.waiting_tokens, now
+            )
         self._heard_at = now
         self._failure = ""
         self._asked_at = None
@@ -135,7 +146,9 @@ class RankWatch:
         self._failure = message
 
     def postpone(self, lateness_s: float) -> None:
-        """Our own loop stood still for this long: nothing can be concluded from silence meanwhile."""
+        """Our own loop stood still for this long: nothing can be concluded from silence
+        meanwhile.
+        """
         self._heard_at += lateness_s
         if self._asked_at is not None and self._sent_at is not None:
             self._asked_at += lateness_s

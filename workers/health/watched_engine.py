@@ -1,4 +1,7 @@
-"""An engine whose ranks are asked for a sign of life when they give none. An `Engine` itself, between intake and the real one."""
+"""An engine whose ranks are asked for a sign of life when they give none.
+
+An `Engine` itself, between intake and the real one.
+"""
 
 import asyncio
 import logging
@@ -13,7 +16,15 @@ from protocol.membership import RankLoad
 from protocol.replies import Delta, Embedded, Failed
 from protocol.requests import Work
 from protocol.tokens import count_tokens
-from workers.engine import BROKEN, CANARY_PREFIX, Deliver, Engine, EngineFacts, FollowerFacts, OnDeath
+from workers.engine import (
+    BROKEN,
+    CANARY_PREFIX,
+    Deliver,
+    Engine,
+    EngineFacts,
+    FollowerFacts,
+    OnDeath,
+)
 from workers.health.canary import CanaryFields, MakeCanary, canary_maker
 from workers.health.rank_watch import HealthLimits, RankState, RankWatch
 
@@ -28,31 +39,39 @@ class HealthSettings:
     """See the settings of the same names."""
 
     enabled: bool = True
-    limits: HealthLimits = field(default_factory=lambda: HealthLimits(idle_silence_s=10.0, answer_s=3.0))
+    limits: HealthLimits = field(
+        default_factory=lambda: HealthLimits(idle_silence_s=10.0, answer_s=3.0)
+    )
     canary: CanaryFields = field(default_factory=CanaryFields)
 
 
 class WatchedEngine:
     """Passes everything on, and sends canaries to ranks that are silent.
 
-    Behind it nothing raises on account of one request, which would be the end of heartbeats or of what else waits in the same loop.
+    Behind it nothing raises on account of one request, which would be the end of heartbeats or of
+    what else waits in the same loop.
 
-    Only one canary at a time is one whose answer may still come in time: a busy SGLang scheduler answers without saying
-    which canary it means.
+    Only one canary at a time is one whose answer may still come in time: a busy SGLang scheduler
+    answers without saying which canary it means.
 
     Args:
         clock: monotonic seconds.
     Attributes:
-        ranks: what is known of each, by dp_rank; none before the start, on a node that takes no requests, and if checks are off.
+        ranks: what is known of each, by dp_rank; none before the start, on a node that takes no
+        requests, and if checks are off.
     """
 
-    def __init__(self, engine: Engine, settings: HealthSettings, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: Engine, settings: HealthSettings, *, clock: Callable[[], float]
+    ) -> None:
         self.ranks: list[RankWatch] = []
         self._engine = engine
         self._settings = settings
         self._clock = clock
         self._elsewhere = RankWatch(settings.limits, step_tokens=1)
-        """Stands for the rank of a request that was routed to none of several: whichever it is, canaries watch it."""
+        """Stands for the rank of a request that was routed to none of several: whichever it is,
+        canaries watch it.
+        """
         self._watch_of: dict[str, RankWatch] = {}
         """Request → its rank. Bounded by the credit granted to frontends."""
         self._prompt_tokens: dict[str, int] = {}
@@ -74,7 +93,10 @@ class WatchedEngine:
         if isinstance(facts, EngineFacts) and self._settings.enabled:
             self._make_canary = canary_maker(facts, self._settings.canary)
             capacity = facts.capacity
-            self.ranks = [RankWatch(self._settings.limits, capacity.prefill_step_tokens) for _ in range(capacity.dp_size)]
+            self.ranks = [
+                RankWatch(self._settings.limits, capacity.prefill_step_tokens)
+                for _ in range(capacity.dp_size)
+            ]
         return facts
 
     def submit(self, request: Work) -> None:
@@ -116,7 +138,8 @@ class WatchedEngine:
         """Judge silences and send what canary is due. To be called with every heartbeat."""
         now = self._clock()
         if self._checked_at is not None:
-            # A late call means that this loop stood still: what the engine said meanwhile is still unread.
+            # A late call means that this loop stood still: what the engine said meanwhile is still
+            # unread.
             lateness_s = now - self._checked_at - HEARTBEAT_INTERVAL_S
             if lateness_s > HEARTBEAT_INTERVAL_S:
                 for watch in self.ranks:
@@ -130,7 +153,11 @@ class WatchedEngine:
     def reason(self) -> str:
         """Why the worker should get no work, in words; empty while every rank answers."""
         now = self._clock()
-        complaints = [f"rank {rank} {complaint}" for rank, watch in enumerate(self.ranks) if (complaint := watch.complaint(now))]
+        complaints = [
+            f"rank {rank} {complaint}"
+            for rank, watch in enumerate(self.ranks)
+            if (complaint := watch.complaint(now))
+        ]
         named = complaints[:_COMPLAINTS_MAX]
         if len(complaints) > len(named):
             named.append(f"and {len(complaints) - len(named)} more")
@@ -156,10 +183,15 @@ class WatchedEngine:
     def _send(self, rank: int, now: float) -> None:
         assert self._make_canary is not None, "a canary before start"
         watch = self.ranks[rank]
-        for unanswered in [request_id for request_id, asked in self._canaries.items() if asked is watch]:
+        for unanswered in [
+            request_id for request_id, asked in self._canaries.items() if asked is watch
+        ]:
             del self._canaries[unanswered]
             self.abort(unanswered)
-        request_id = CANARY_PREFIX + secrets.token_hex(REQUEST_ID_CHARS)[: REQUEST_ID_CHARS - len(CANARY_PREFIX)]
+        request_id = (
+            CANARY_PREFIX
+            + secrets.token_hex(REQUEST_ID_CHARS)[: REQUEST_ID_CHARS - len(CANARY_PREFIX)]
+        )
         self._canaries[request_id] = watch
         watch.note_sent(now)
         self._submit(self._make_canary(request_id, rank))
@@ -169,7 +201,9 @@ class WatchedEngine:
             self._engine.submit(request)
         except Exception:
             log.exception("request %s could not be submitted", request.request_id)
-            asyncio.get_running_loop().call_soon(self._take, [Delta(request.request_id, 0, b"", BROKEN)])
+            asyncio.get_running_loop().call_soon(
+                self._take, [Delta(request.request_id, 0, b"", BROKEN)]
+            )
 
     def _take(self, deltas: Sequence[Delta]) -> None:
         now = self._clock()
@@ -179,7 +213,8 @@ class WatchedEngine:
             if watch is None:
                 self._take_canary(delta, now)
                 continue
-            if delta.token_ids or isinstance(delta.end, Embedded):  # a refusal, an expiry or an abort need not come from the rank
+            # a refusal, an expiry or an abort need not come from the rank
+            if delta.token_ids or isinstance(delta.end, Embedded):
                 watch.note_output(now)
             if not delta.start or delta.end is not None:
                 watch.waiting_tokens -= self._prompt_tokens.pop(delta.request_id, 0)
@@ -193,7 +228,8 @@ class WatchedEngine:
         if watch is None or delta.end is None:
             return
         del self._canaries[delta.request_id]
-        # An engine that is full has said so itself; any other failure is that of a request that nothing was wrong with.
+        # An engine that is full has said so itself; any other failure is that of a request that
+        # nothing was wrong with.
         if isinstance(delta.end, Failed) and delta.end.code != Overloaded.code:
             watch.note_failure(now, delta.end.message)
             log.error("a health check failed: %s", delta.end.message)

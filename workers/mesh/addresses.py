@@ -1,4 +1,6 @@
-"""Where the frontends are: the given addresses, with DNS names standing for every address behind them."""
+"""Where the frontends are: the given addresses, with DNS names standing for every address behind
+them.
+"""
 
 import asyncio
 import socket
@@ -11,11 +13,15 @@ ADDRESSES_MAX = 256
 """Frontends one worker dials; a fleet needs one for several thousand requests a second."""
 
 RESOLVE_S_MAX = 5.0
-"""Longest wait for one name: what a resolver gives one silent nameserver (man 5 resolv.conf). The next resolution asks again."""
+"""Longest wait for one name: what a resolver gives one silent nameserver (man 5 resolv.conf).
+
+The next resolution asks again.
+"""
 
 
 class AddressBook:
-    """Resolves `tcp://name:port` to one address per frontend; literal and ipc addresses stand for themselves.
+    """Resolves `tcp://name:port` to one address per frontend; literal and ipc addresses stand for
+    themselves.
 
     Raises:
         StartError: an address is malformed.
@@ -29,7 +35,9 @@ class AddressBook:
         self.given = list(dict.fromkeys(addresses))
         for address in self.given:
             parts = urlsplit(address)
-            if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and not (parts.hostname and _port(address))):
+            if parts.scheme not in ("tcp", "ipc") or (
+                parts.scheme == "tcp" and not (parts.hostname and _port(address))
+            ):
                 raise StartError(f"--frontend takes tcp://HOST:PORT or ipc://PATH, got {address!r}")
 
     async def resolve(self) -> list[str]:
@@ -51,11 +59,16 @@ class AddressBook:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(RESOLVE_S_MAX):
-                infos = await loop.getaddrinfo(parts.hostname, _port(address), type=socket.SOCK_STREAM)
+                infos = await loop.getaddrinfo(
+                    parts.hostname, _port(address), type=socket.SOCK_STREAM
+                )
         except OSError:  # TimeoutError is one
             return []
         hosts = dict.fromkeys(str(info[4][0]) for info in infos)
-        return [f"tcp://[{host}]:{_port(address)}" if ":" in host else f"tcp://{host}:{_port(address)}" for host in hosts]
+        return [
+            f"tcp://[{host}]:{_port(address)}" if ":" in host else f"tcp://{host}:{_port(address)}"
+            for host in hosts
+        ]
 
 
 def _port(address: str) -> int | None:

@@ -1,4 +1,7 @@
-"""How far this host's clock is ahead of another's, which tells its time with every heartbeat. Pure."""
+"""How far this host's clock is ahead of another's, which tells its time with every heartbeat.
+
+Pure.
+"""
 
 from collections import deque
 from typing import Final
@@ -11,7 +14,9 @@ NOTED_FROM_MS: Final = 50.0
 
 
 class ClockSkew:
-    """What is told is as old as its way took, so of the last few the one with the least difference comes nearest to the truth."""
+    """What is told is as old as its way took, so of the last few the one with the least difference
+    comes nearest to the truth.
+    """
 
     def __init__(self) -> None:
         self.ahead_ms = 0

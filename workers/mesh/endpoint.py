@@ -1,4 +1,6 @@
-"""The name under which a worker is listed: dyn://namespace.component.endpoint, as in the reference product."""
+"""The name under which a worker is listed: dyn://namespace.component.endpoint, as in the reference
+product.
+"""
 
 import re
 from typing import Final
@@ -9,7 +11,10 @@ from protocol.membership import Role
 
 _ENDPOINT: Final = re.compile(r"dyn://[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+").fullmatch
 
-_OF_ROLE: Final[dict[Role, str]] = {"decode": "dyn://kvmesh.backend.generate", "embedding": "dyn://kvmesh.embedding.embed"}
+_OF_ROLE: Final[dict[Role, str]] = {
+    "decode": "dyn://kvmesh.backend.generate",
+    "embedding": "dyn://kvmesh.embedding.embed",
+}
 
 
 def check_endpoint(endpoint: str) -> None:
@@ -19,7 +24,10 @@ def check_endpoint(endpoint: str) -> None:
         StartError: showing what one looks like.
     """
     if not _ENDPOINT(endpoint) or len(endpoint) > NAME_CHARS_MAX:
-        raise StartError(f"--endpoint must be dyn://namespace.component.endpoint (letters, digits, - and _), not {endpoint[:80]!r}")
+        raise StartError(
+            "--endpoint must be dyn://namespace.component.endpoint (letters, digits, - and "
+            f"_), not {endpoint[:80]!r}"
+        )
 
 
 def endpoint_of(role: Role) -> str:

@@ -1,4 +1,6 @@
-"""One connection to one frontend: says Hello, beats, hands over what arrives, and holds tokens back while the frontend is slow."""
+"""One connection to one frontend: says Hello, beats, hands over what arrives, and holds tokens back
+while the frontend is slow.
+"""
 
 import asyncio
 import logging
@@ -13,7 +15,18 @@ from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.numbering import Arrival, Numbering, numbers_of
 from protocol.process.log_floods import Complaint
 from protocol.replies import Delta, StepBatch, joined
-from protocol.requests import Abort, AnotherWay, Embed, FrontendHeartbeat, Generate, HelloWanted, Refused, Tokenize, ToWorker, Welcome
+from protocol.requests import (
+    Abort,
+    AnotherWay,
+    Embed,
+    FrontendHeartbeat,
+    Generate,
+    HelloWanted,
+    Refused,
+    Tokenize,
+    ToWorker,
+    Welcome,
+)
 from protocol.transport.salvage import encodable, refused
 from protocol.transport.sockets import OpenDealer
 from workers.mesh.clock_skew import ClockSkew
@@ -26,8 +39,8 @@ OnRequest = Callable[["FrontendLink", ToWorker], None]
 class FrontendLink:
     """The DEALER to one frontend.
 
-    Deltas that ZMQ has no room for wait here, joined per request, so that what waits is bounded by the max_new_tokens of the
-    requests in flight, and those by the credit we granted.
+    Deltas that ZMQ has no room for wait here, joined per request, so that what waits is bounded by
+    the max_new_tokens of the requests in flight, and those by the credit we granted.
 
     Args:
         open_dealer: connects.
@@ -85,7 +98,10 @@ class FrontendLink:
         self._flush()
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        """Say that we live; introduce ourselves first if we have not. Silent for a while after a refusal."""
+        """Say that we live; introduce ourselves first if we have not.
+
+        Silent for a while after a refusal.
+        """
         if self._loop.time() < self._quiet_until:
             return
         if not self._introduced:
@@ -95,7 +111,9 @@ class FrontendLink:
         self._flush()
 
     def give_up_if_silent(self) -> bool:
-        """Whether the frontend has just been silent for too long; its requests are given up then."""
+        """Whether the frontend has just been silent for too long; its requests are given up
+        then.
+        """
         heard_at = self.frontend_heard_at
         if heard_at is None or self._loop.time() - heard_at <= FRONTEND_SILENT_S_MAX:
             return False
@@ -150,7 +168,9 @@ class FrontendLink:
             return
         self.frontend_heard_at = self._loop.time()
         if arrival is Arrival.GAP:
-            log.warning("messages of frontend %s were lost: introducing ourselves anew", self.address)
+            log.warning(
+                "messages of frontend %s were lost: introducing ourselves anew", self.address
+            )
             self._begin_anew()
             return
         match message:
@@ -179,15 +199,24 @@ class FrontendLink:
         if not refusal:
             log.debug("the frontend at %s has us over another connection", self.address)
         elif refusal != self.refusal:  # it says so again with every try
-            log.error("frontend %s refuses us, and is asked again until it does not: %s", self.address, refusal)
+            log.error(
+                "frontend %s refuses us, and is asked again until it does not: %s",
+                self.address,
+                refusal,
+            )
         self.refusal = refusal
         self._quiet_until = self._loop.time() + message.pause_s
         self._introduced = self.accepted = False
 
     def _on_malformed(self, frames: list[bytes], violation: ProtocolViolation) -> None:
-        """Drop a message, whose missing number is then a gap. A request is told instead: it would come again, wherever it moves."""
+        """Drop a message, whose missing number is then a gap.
+
+        A request is told instead: it would come again, wherever it moves.
+        """
         if self._complaint.due():
-            log.warning("dropped a malformed message from %s: %s", self.address, violation.message[:200])
+            log.warning(
+                "dropped a malformed message from %s: %s", self.address, violation.message[:200]
+            )
         answer = refused(frames, violation.message)
         if answer is not None and self._numbering.arrived(*numbers_of(frames[0])) is Arrival.NEXT:
             self.frontend_heard_at = self._loop.time()

@@ -1,4 +1,7 @@
-"""Requests in, tokens out: between the links to the frontends and the engine. Knows of no socket."""
+"""Requests in, tokens out: between the links to the frontends and the engine.
+
+Knows of no socket.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -12,8 +15,10 @@ from workers.engine import Engine
 log = logging.getLogger(__name__)
 
 ABORTED_MAX: Final = CREDIT_REQUESTS_MAX
-"""Requests that the engine has not ended yet though they were aborted, which takes it a step. More than a frontend may have at all means
-that they come and go faster than the engine can tell."""
+"""Requests that the engine has not ended yet though they were aborted, which takes it a step.
+
+More than a frontend may have at all means that they come and go faster than the engine can tell.
+"""
 
 
 class Requester(Protocol):
@@ -31,14 +36,22 @@ class Intake:
 
     Args:
         unix_ms: wall clock, against which deadlines are meant.
-        offers: whether a LoRA adapter may be named. The engine may still have one that is not to be used any more.
+        offers: whether a LoRA adapter may be named. The engine may still have one that is not to be
+        used any more.
         on_idle: called whenever there is no request left that somebody waits for.
     Attributes:
         credit_requests: unfinished requests that each frontend may have here.
         closed: nothing more is taken.
     """
 
-    def __init__(self, engine: Engine, *, unix_ms: Callable[[], float], on_idle: Callable[[], None], offers: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        unix_ms: Callable[[], float],
+        on_idle: Callable[[], None],
+        offers: Callable[[str], bool],
+    ) -> None:
         self.credit_requests = 0
         self.closed = False
         self._engine = engine
@@ -46,12 +59,18 @@ class Intake:
         self._on_idle = on_idle
         self._offers = offers
         self._owners: dict[str, Requester] = {}
-        """Request → the frontend it came from. Bounded by the credit granted to each, and by ABORTED_MAX."""
+        """Request → the frontend it came from.
+
+        Bounded by the credit granted to each, and by ABORTED_MAX.
+        """
         self._aborted: set[str] = set()
         """Of these, those that nobody waits for any more, whose end the engine owes."""
 
     def __len__(self) -> int:
-        """Requests that somebody waits for. An engine that is frozen never ends those that were aborted."""
+        """Requests that somebody waits for.
+
+        An engine that is frozen never ends those that were aborted.
+        """
         return len(self._owners) - len(self._aborted)
 
     def others_share(self, requester: Requester) -> float:
@@ -69,7 +88,10 @@ class Intake:
         self._engine.submit(request)
 
     def abort(self, requester: Requester, request_id: str) -> None:
-        """Stop a request of this frontend; its end still arrives as a delta. It uses no credit from here on, as the frontend counts."""
+        """Stop a request of this frontend; its end still arrives as a delta.
+
+        It uses no credit from here on, as the frontend counts.
+        """
         if self._owners.get(request_id) is requester and request_id not in self._aborted:
             self._aborted.add(request_id)
             requester.requests -= 1
@@ -78,7 +100,9 @@ class Intake:
 
     def abort_all_of(self, requester: Requester) -> None:
         """The frontend is gone or knows nothing of its requests any more: nobody waits for them."""
-        for request_id in [request_id for request_id, owner in self._owners.items() if owner is requester]:
+        for request_id in [
+            request_id for request_id, owner in self._owners.items() if owner is requester
+        ]:
             del self._owners[request_id]
             self._aborted.discard(request_id)
             self._engine.abort(request_id)
@@ -104,7 +128,8 @@ class Intake:
             try:
                 requester.send_deltas(batch)
             except Exception:
-                log.exception("a step's output could not be sent to one frontend")  # the others get theirs
+                # the others get theirs
+                log.exception("a step's output could not be sent to one frontend")
         self._note_idle()
 
     def _note_idle(self) -> None:
@@ -115,7 +140,9 @@ class Intake:
         if self.closed:
             return Failed("no_worker", "The worker is shutting down.")
         if self._unix_ms() > request.deadline_unix_ms:
-            return Failed("deadline_exceeded", "The request's deadline passed before it could start.")
+            return Failed(
+                "deadline_exceeded", "The request's deadline passed before it could start."
+            )
         if request.lora_name is not None and not self._offers(request.lora_name):
             return Failed("no_worker", "The LoRA adapter is not loaded here any more.")
         if request.request_id in self._owners:

@@ -1,4 +1,6 @@
-"""A worker's part in the KV plane: the relay next to its engine, and the address under which each frontend finds it."""
+"""A worker's part in the KV plane: the relay next to its engine, and the address under which each
+frontend finds it.
+"""
 
 import secrets
 import socket
@@ -24,7 +26,8 @@ class KvPlane:
 
     Args:
         streams: where the engine publishes, one a local rank; at least one.
-        frontends: the addresses that the worker dials. If all are on this host, so are our sockets; if all are paths, so are ours.
+        frontends: the addresses that the worker dials. If all are on this host, so are our sockets;
+        if all are paths, so are ours.
         host: what frontends on other hosts are told; found out per frontend if not given.
         port: of the events, snapshots on the next one; 0 for any.
     Raises:
@@ -49,7 +52,14 @@ class KvPlane:
             local = all(is_local(address) for address in frontends)
             bind = f"tcp://{_LOOPBACK if local else '*'}:{port or '*'}"
         try:
-            self._relay = KvRelay(context, streams, block_size_tokens=block_size_tokens, bind=bind, key=key, stream_id=secrets.randbits(63))
+            self._relay = KvRelay(
+                context,
+                streams,
+                block_size_tokens=block_size_tokens,
+                bind=bind,
+                key=key,
+                stream_id=secrets.randbits(63),
+            )
         except zmq.ZMQError as error:
             raise StartError(f"cannot publish KV events on {bind}: {error}") from None
 
@@ -81,7 +91,10 @@ class KvPlane:
 
 
 def _own_host_towards(frontend: str) -> str:
-    """The address of the interface by which this host reaches a frontend. Connecting a UDP socket sends nothing."""
+    """The address of the interface by which this host reaches a frontend.
+
+    Connecting a UDP socket sends nothing.
+    """
     parts = urlsplit(frontend)
     assert parts.hostname is not None
     family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET

@@ -1,7 +1,7 @@
 """Tells the frontends that an engine is starting.
 
-The engine blocks the main thread while it loads, so this runs in a thread of its own with its own sockets, and ends before
-the worker says Hello.
+The engine blocks the main thread while it loads, so this runs in a thread of its own with its own
+sockets, and ends before the worker says Hello.
 """
 
 import threading
@@ -22,10 +22,18 @@ _INTERVAL_S = 1.0
 
 
 class LoadingNotice:
-    """While entered, sends Loading to each address once a second, and says which of them, and of those unresolved, are not there."""
+    """While entered, sends Loading to each address once a second, and says which of them, and of
+    those unresolved, are not there.
+    """
 
     def __init__(
-        self, addresses: Sequence[str], unresolved: Sequence[str] = (), *, worker_id: str, model: str, key: MeshKey | None
+        self,
+        addresses: Sequence[str],
+        unresolved: Sequence[str] = (),
+        *,
+        worker_id: str,
+        model: str,
+        key: MeshKey | None,
     ) -> None:
         self._addresses = addresses
         self._unresolved = unresolved
@@ -52,10 +60,17 @@ class LoadingNotice:
             except StartError:
                 self._context.destroy(linger=0)
                 raise
-        self._thread.start()  # hands the sockets over: from here on only the thread touches them (zguide, "Multithreading")
+        # hands the sockets over: from here on only the thread touches them (zguide,
+        # "Multithreading")
+        self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._done.set()
         self._thread.join()
         self._context.destroy(linger=0)
@@ -64,7 +79,9 @@ class LoadingNotice:
         started_at = time.monotonic()
         unheard = Unheard(keyed=self._key is not None)
         while not self._done.wait(_INTERVAL_S):
-            notice = encode(Loading(self._worker_id, self._model, "loading", time.monotonic() - started_at))
+            notice = encode(
+                Loading(self._worker_id, self._model, "loading", time.monotonic() - started_at)
+            )
             silent = list(self._unresolved)
             for address, socket in zip(self._addresses, self._sockets, strict=True):
                 try:

@@ -1,4 +1,6 @@
-"""A model card from a Hugging Face model directory: what a frontend needs to serve the model, by content hash."""
+"""A model card from a Hugging Face model directory: what a frontend needs to serve the model, by
+content hash.
+"""
 
 import json
 import time
@@ -35,7 +37,8 @@ def build_card(
     chat_template: Path | None = None,
     pieces: Path | None = None,
 ) -> tuple[ModelCard, dict[str, Path]]:
-    """Describe the model in `model_dir`; what is not given is read from its config.json and generation_config.json.
+    """Describe the model in `model_dir`; what is not given is read from its config.json and
+    generation_config.json.
 
     Args:
         pieces: a PIECES_FILE: the worker tokenizes, and the card names this file alone.
@@ -47,7 +50,8 @@ def build_card(
     paths = {file: model_dir / file for file in CARD_FILES if (model_dir / file).is_file()}
     if "tokenizer.json" not in paths and pieces is None:
         raise StartError(
-            f"{model_dir} has no tokenizer.json: the frontend needs a fast Hugging Face tokenizer, or the worker --use-sglang-tokenizer"
+            f"{model_dir} has no tokenizer.json: the frontend needs a fast Hugging Face "
+            "tokenizer, or the worker --use-sglang-tokenizer"
         )
     if chat_template is not None:
         paths[chat_template.name] = chat_template
@@ -61,7 +65,9 @@ def build_card(
         aliases=list(aliases),
         context_length=context_length or int(text_config.get("max_position_embeddings") or 2048),
         vocab_size=vocab_size or int(text_config.get("vocab_size") or 0),
-        eos_token_ids=list(eos_token_ids) if eos_token_ids is not None else _eos_ids(generation, text_config),
+        eos_token_ids=list(eos_token_ids)
+        if eos_token_ids is not None
+        else _eos_ids(generation, text_config),
         files=files,
         defaults=SamplingDefaults(
             temperature=generation.get("temperature"),
@@ -80,9 +86,13 @@ def build_card(
 def _card_file(name: str, path: Path) -> CardFile:
     size_bytes = path.stat().st_size
     if size_bytes > FILE_BYTES_MAX:
-        raise StartError(f"{path} has {size_bytes} bytes; a tokenizer file may have {FILE_BYTES_MAX}")
+        raise StartError(
+            f"{path} has {size_bytes} bytes; a tokenizer file may have {FILE_BYTES_MAX}"
+        )
     with path.open("rb") as file:
-        return CardFile(name=name, sha256=file_digest(file, "sha256").hexdigest(), size_bytes=size_bytes)
+        return CardFile(
+            name=name, sha256=file_digest(file, "sha256").hexdigest(), size_bytes=size_bytes
+        )
 
 
 def _read(paths: dict[str, Path], name: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Frontends' questions for the tokens of a prompt: answered in a thread, one after the other, so that steps and heartbeats go on."""
+"""Frontends' questions for the tokens of a prompt: answered in a thread, one after the other, so
+that steps and heartbeats go on.
+"""
 
 import asyncio
 import logging
@@ -15,8 +17,11 @@ from workers.engine import PromptMaker
 log = logging.getLogger(__name__)
 
 UNANSWERED_MAX: Final = 1_024
-"""Prompts that wait, from all frontends together: as many as four of them may ask at once. At 30 ms each (8k tokens) the last would
-be answered after 30 s, which is when nobody waits for it any more."""
+"""Prompts that wait, from all frontends together: as many as four of them may ask at once.
+
+At 30 ms each (8k tokens) the last would be answered after 30 s, which is when nobody waits for it
+any more.
+"""
 
 _FAILED: Final = Failed(EngineFault.code, "The engine's tokenizer failed on this prompt.")
 
@@ -44,14 +49,29 @@ class Tokenizing:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._answering: set[asyncio.Task[None]] = set()
         self._unanswered = 0
-        """Fewer than those that answer, by those that end in this turn of the loop: who is answered holds no place."""
+        """Fewer than those that answer, by those that end in this turn of the loop: who is answered
+        holds no place.
+        """
 
     def take(self, asker: Asker, query: Tokenize) -> None:
-        """Answer a question, at once if it is refused. An answer that finds no room is dropped: whoever asked asks another worker."""
+        """Answer a question, at once if it is refused.
+
+        An answer that finds no room is dropped: whoever asked asks another worker.
+        """
         if self._prompts is None:
-            asker.send(Tokenized(query.query_id, failed=Failed(EngineFault.code, "This worker does not tokenize.")))
+            asker.send(
+                Tokenized(
+                    query.query_id,
+                    failed=Failed(EngineFault.code, "This worker does not tokenize."),
+                )
+            )
         elif self._unanswered >= UNANSWERED_MAX:
-            asker.send(Tokenized(query.query_id, failed=Failed(Overloaded.code, "Too many prompts are waiting to be tokenized.")))
+            asker.send(
+                Tokenized(
+                    query.query_id,
+                    failed=Failed(Overloaded.code, "Too many prompts are waiting to be tokenized."),
+                )
+            )
         else:
             self._unanswered += 1
             task = asyncio.get_running_loop().create_task(self._answer(asker, query, self._prompts))
@@ -66,7 +86,9 @@ class Tokenizing:
 
     async def _answer(self, asker: Asker, query: Tokenize, prompts: PromptMaker) -> None:
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._executor, self._tokenized, query, prompts)
+            answer = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._tokenized, query, prompts
+            )
         finally:
             self._unanswered -= 1
         try:
@@ -77,14 +99,25 @@ class Tokenizing:
 
     def _tokenized(self, query: Tokenize, prompts: PromptMaker) -> Tokenized:
         if self._unix_ms() > query.deadline_unix_ms:
-            return Tokenized(query.query_id, failed=Failed(DeadlineExceeded.code, "The prompt waited too long to be tokenized."))
+            return Tokenized(
+                query.query_id,
+                failed=Failed(DeadlineExceeded.code, "The prompt waited too long to be tokenized."),
+            )
         try:
             if query.chat:
                 token_ids, stops = prompts.of_chat(query.chat)
-                return Tokenized(query.query_id, token_ids, [stop[:STOP_CHARS_MAX] for stop in stops[:STOPS_MAX]])
-            return Tokenized(query.query_id, prompts.of_text(query.text, add_special_tokens=query.add_special_tokens))
+                return Tokenized(
+                    query.query_id, token_ids, [stop[:STOP_CHARS_MAX] for stop in stops[:STOPS_MAX]]
+                )
+            return Tokenized(
+                query.query_id,
+                prompts.of_text(query.text, add_special_tokens=query.add_special_tokens),
+            )
         except MeshError as error:
-            return Tokenized(query.query_id, failed=Failed(error.code, error.message[:MESSAGE_CHARS_MAX], error.param))
+            return Tokenized(
+                query.query_id,
+                failed=Failed(error.code, error.message[:MESSAGE_CHARS_MAX], error.param),
+            )
         except Exception:
             log.exception("a prompt could not be tokenized")
             return Tokenized(query.query_id, failed=_FAILED)

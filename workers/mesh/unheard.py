@@ -1,4 +1,7 @@
-"""Says which frontends a worker does not hear, and why. A wrong address, key or port would be silent for ever: any may come later."""
+"""Says which frontends a worker does not hear, and why.
+
+A wrong address, key or port would be silent for ever: any may come later.
+"""
 
 import logging
 import socket
@@ -16,7 +19,10 @@ SAID_AGAIN_S: Final = 60.0
 PROBE_S_MAX: Final = 2.0
 
 _SIGNATURE: Final = b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f"
-"""How a ZMTP 3 greeting begins (rfc.zeromq.org/spec/23). A version follows, and then the name of a mechanism of 20 bytes."""
+"""How a ZMTP 3 greeting begins (rfc.zeromq.org/spec/23).
+
+A version follows, and then the name of a mechanism of 20 bytes.
+"""
 
 _MECHANISM: Final = slice(12, 32)
 
@@ -34,17 +40,27 @@ class Unheard:
         self._thread: threading.Thread | None = None
 
     def look(self, silent: Collection[str], now: float) -> None:
-        """To be called every few seconds with the addresses of which nothing is heard. Returns at once."""
-        self._due_at = {address: self._due_at.get(address, now + SAID_AFTER_S) for address in silent}
+        """To be called every few seconds with the addresses of which nothing is heard.
+
+        Returns at once.
+        """
+        self._due_at = {
+            address: self._due_at.get(address, now + SAID_AFTER_S) for address in silent
+        }
         due = [address for address, due_at in self._due_at.items() if due_at <= now]
         if due and (self._thread is None or not self._thread.is_alive()):
             self._due_at |= dict.fromkeys(due, now + SAID_AGAIN_S)
-            self._thread = threading.Thread(target=_say, args=(due, self._keyed), name="unheard", daemon=True)
+            self._thread = threading.Thread(
+                target=_say, args=(due, self._keyed), name="unheard", daemon=True
+            )
             self._thread.start()
 
 
 def why_unheard(address: str, *, keyed: bool) -> str:
-    """What is wrong at an address, as far as its first bytes tell. Blocks for at most some seconds."""
+    """What is wrong at an address, as far as its first bytes tell.
+
+    Blocks for at most some seconds.
+    """
     try:
         greeting = _greeting(address)
     except socket.gaierror as error:
@@ -56,7 +72,9 @@ def why_unheard(address: str, *, keyed: bool) -> str:
 
 def _what_it_says(greeting: bytes, *, keyed: bool) -> str:
     if greeting.startswith(b"HTTP/"):
-        return "HTTP is spoken there; --frontend takes the mesh address of a frontend, its --mesh-bind"
+        return (
+            "HTTP is spoken there; --frontend takes the mesh address of a frontend, its --mesh-bind"
+        )
     if not (greeting[:1] == _SIGNATURE[:1] and len(greeting) == _MECHANISM.stop):
         return "what answers there is no mesh port of a frontend"
     their_key = greeting[_MECHANISM].rstrip(b"\0") == b"CURVE"
@@ -64,16 +82,25 @@ def _what_it_says(greeting: bytes, *, keyed: bool) -> str:
         return "it has another mesh key: --mesh-key-file must be the same everywhere"
     if their_key:
         return "it has a mesh key and this worker none: give it the same --mesh-key-file"
-    return "it has no mesh key and this worker has one" if keyed else "it takes connections and does not answer"
+    return (
+        "it has no mesh key and this worker has one"
+        if keyed
+        else "it takes connections and does not answer"
+    )
 
 
 def _say(addresses: Sequence[str], keyed: bool) -> None:
     for address in addresses:
-        log.warning("nothing is heard of the frontend at %s, so it sends no work: %s", address, why_unheard(address, keyed=keyed))
+        log.warning(
+            "nothing is heard of the frontend at %s, so it sends no work: %s",
+            address,
+            why_unheard(address, keyed=keyed),
+        )
 
 
 def _greeting(address: str) -> bytes:
-    """The first bytes that are said there, up to the name of the mechanism; fewer if it hangs up or falls silent.
+    """The first bytes that are said there, up to the name of the mechanism; fewer if it hangs up or
+    falls silent.
 
     Raises:
         OSError: there is no connection.
@@ -82,7 +109,9 @@ def _greeting(address: str) -> bytes:
     with _connected(address) as connection:
         try:
             connection.sendall(_SIGNATURE + b"\x03\x00")
-            while len(said) < _MECHANISM.stop and (more := connection.recv(_MECHANISM.stop - len(said))):
+            while len(said) < _MECHANISM.stop and (
+                more := connection.recv(_MECHANISM.stop - len(said))
+            ):
                 said += more
         except OSError:
             pass  # it is judged by what it said

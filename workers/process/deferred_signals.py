@@ -1,7 +1,8 @@
 """Keeps a library's signal handlers until we are ready for them.
 
-SGLang registers handlers through `loop.add_signal_handler` while it starts, and would take SIGTERM from the worker, which has
-requests to finish first. They are caught on their way to the loop and run when the worker has drained.
+SGLang registers handlers through `loop.add_signal_handler` while it starts, and would take SIGTERM
+from the worker, which has requests to finish first. They are caught on their way to the loop and
+run when the worker has drained.
 """
 
 import asyncio
@@ -23,14 +24,18 @@ class DeferredHandlers:
     @contextmanager
     def capture(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
         """Keep what is registered on `loop` from here to the exit, instead of installing it."""
-        loop.add_signal_handler = self._keep  # the loops of asyncio and uvloop both let an instance shadow its method
+        # the loops of asyncio and uvloop both let an instance shadow its method
+        loop.add_signal_handler = self._keep
         try:
             yield
         finally:
             del loop.add_signal_handler
 
     def run(self, numbers: Iterable[int]) -> None:
-        """Call the handlers kept for these signals. What one of them raises is logged: it is no reason not to leave."""
+        """Call the handlers kept for these signals.
+
+        What one of them raises is logged: it is no reason not to leave.
+        """
         for number in numbers:
             handler = self._handlers.pop(number, None)
             if handler is not None:

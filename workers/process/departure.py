@@ -12,7 +12,9 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 EXIT_ENGINE_DIED: Final = 4
-"""Exit code of a worker whose engine died: a supervisor should start another, unlike after EXIT_CANNOT_START."""
+"""Exit code of a worker whose engine died: a supervisor should start another, unlike after
+EXIT_CANNOT_START.
+"""
 
 _EXIT_BY_SIGNAL: Final = 128
 """A shell's exit code for a process that a signal ended is this and the signal's number."""
@@ -54,7 +56,10 @@ class Departure:
         return self.urgent or bool(self.death)
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take the signals that ask for an end. A third one finds the kernel's own handlers, which leave no doubt."""
+        """Take the signals that ask for an end.
+
+        A third one finds the kernel's own handlers, which leave no doubt.
+        """
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_signal, loop, number)
 
@@ -66,7 +71,10 @@ class Departure:
         self._changed.set()
 
     def note_death(self, reason: str) -> None:
-        """The engine died. While the worker leaves in a hurry anyway it is killed, which is no death."""
+        """The engine died.
+
+        While the worker leaves in a hurry anyway it is killed, which is no death.
+        """
         if not self.urgent:
             self.death = reason
         self._changed.set()
@@ -89,7 +97,11 @@ class Departure:
     async def drained(self, running: Callable[[], int]) -> None:
         """Wait until nothing runs any more, but no longer than the limit nor than there is time."""
         ends_at = asyncio.get_running_loop().time() + self._limits.timeout_s
-        while running() and not self.hasty and (left_s := ends_at - asyncio.get_running_loop().time()) > 0:
+        while (
+            running()
+            and not self.hasty
+            and (left_s := ends_at - asyncio.get_running_loop().time()) > 0
+        ):
             await self._change(left_s)
         if running():
             log.warning("leaving with %d requests unfinished", running())

@@ -8,9 +8,11 @@ from typing import NoReturn
 
 
 def leave_process(code: int) -> NoReturn:
-    """Run what was registered for the exit and end at once, as multiprocessing does with the processes that it forks.
+    """Run what was registered for the exit and end at once, as multiprocessing does with the
+    processes that it forks.
 
-    An interpreter that has imported torch takes itself apart for two seconds otherwise, while somebody waits for it to end.
+    An interpreter that has imported torch takes itself apart for two seconds otherwise, while
+    somebody waits for it to end.
     """
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  # there is no public name for it
     for stream in (sys.stdout, sys.stderr):

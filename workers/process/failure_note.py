@@ -1,21 +1,31 @@
 """What the first process of an engine to fail said of it, for the process that waits for them all.
 
-SGLang's processes log what they die of and end; whoever waits for them learns an exit code. So they also leave it in a memory file of the
-worker, which every process below it finds by its environment, and which is gone with the worker.
+SGLang's processes log what they die of and end; whoever waits for them learns an exit code. So they
+also leave it in a memory file of the worker, which every process below it finds by its environment,
+and which is gone with the worker.
 """
 
 import os
 from typing import Final
 
 _VARIABLE: Final = "_KVMESH_FAILURE_NOTE"
-"""Path of the file, under the /proc entry of the worker. No setting: a worker sets it for its own processes."""
+"""Path of the file, under the /proc entry of the worker.
+
+No setting: a worker sets it for its own processes.
+"""
 
 NOTE_CHARS_MAX: Final = 600
-"""Of an error that is told in one line. Some end in a whole configuration, and some say what to do at their end."""
+"""Of an error that is told in one line.
+
+Some end in a whole configuration, and some say what to do at their end.
+"""
 
 
 def one_line(error: BaseException) -> str:
-    """All of an error's text in one line, for the terminal and for clients. Of a very long one its beginning and its end."""
+    """All of an error's text in one line, for the terminal and for clients.
+
+    Of a very long one its beginning and its end.
+    """
     line = " ".join(str(error).split()) or type(error).__name__
     half = NOTE_CHARS_MAX // 2
     return line if len(line) <= NOTE_CHARS_MAX else f"{line[:half]} … {line[-half:]}"
@@ -34,7 +44,10 @@ class FailureNote:
 
 
 def leave_failure_note(error: BaseException) -> None:
-    """Note in a process of the engine what it fails of. Only the first is kept: others fail since they miss the first."""
+    """Note in a process of the engine what it fails of.
+
+    Only the first is kept: others fail since they miss the first.
+    """
     words = f"{type(error).__name__}: {one_line(error)}"
     try:
         with open(os.environ[_VARIABLE], "r+b", buffering=0) as file:  # noqa: PTH123  # a path without a name

@@ -1,4 +1,6 @@
-"""What is wrong with a model's path, found before SGLang is imported for it: SGLang would take it for a name on the hub."""
+"""What is wrong with a model's path, found before SGLang is imported for it: SGLang would take it
+for a name on the hub.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -13,7 +15,9 @@ _CONFIGURATIONS: Final = ("config.json", "params.json")
 
 
 def check_model_path(given: str) -> None:
-    """Refuse a path where there is no model. A name on the hub, or an address, is SGLang's to judge.
+    """Refuse a path where there is no model.
+
+    A name on the hub, or an address, is SGLang's to judge.
 
     Raises:
         StartError: nothing is there, or no model.
@@ -23,10 +27,15 @@ def check_model_path(given: str) -> None:
         return
     if not path.exists():
         if given.startswith(_LOCAL):
-            raise StartError(f"--model-path {given}: there is nothing at this path{_unexpanded(given)}")
+            raise StartError(
+                f"--model-path {given}: there is nothing at this path{_unexpanded(given)}"
+            )
         return
     if path.is_dir() and not any((path / name).is_file() for name in _CONFIGURATIONS):
-        raise StartError(f"--model-path {given}: the directory is no model, as it has no config.json{_single_file(path)}")
+        raise StartError(
+            f"--model-path {given}: the directory is no model, as it has no "
+            f"config.json{_single_file(path)}"
+        )
 
 
 def _unexpanded(given: str) -> str:

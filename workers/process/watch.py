@@ -1,11 +1,15 @@
-"""Notices the end of processes within milliseconds, children or not, through their pidfds (Linux 5.3)."""
+"""Notices the end of processes within milliseconds, children or not, through their pidfds (Linux
+5.3).
+"""
 
 import asyncio
 import os
 from collections.abc import Callable, Mapping
 
 OnExit = Callable[[str, int | None], None]
-"""Told the name that a process was watched under and how it ended: exit code, minus the signal that killed it, None if nobody knows."""
+"""Told the name that a process was watched under and how it ended: exit code, minus the signal that
+killed it, None if nobody knows.
+"""
 
 
 class ProcessWatch:
@@ -21,7 +25,10 @@ class ProcessWatch:
         """pidfd → name, of those that still run."""
 
     def add(self, processes: Mapping[int, str]) -> None:
-        """Watch processes, pid → name. One that is gone already is reported in a later turn of the loop."""
+        """Watch processes, pid → name.
+
+        One that is gone already is reported in a later turn of the loop.
+        """
         for pid, name in processes.items():
             try:
                 pidfd = os.pidfd_open(pid)

@@ -1,4 +1,6 @@
-"""LoRA adapters in SGLang's hands: its TokenizerManager loads and unloads them, and remembers their names."""
+"""LoRA adapters in SGLang's hands: its TokenizerManager loads and unloads them, and remembers their
+names.
+"""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,9 +13,11 @@ from protocol.limits import MESSAGE_CHARS_MAX
 class SglangAdapters:
     """An AdapterLoader (workers.engine).
 
-    What it relies on, as of SGLang 0.5.23: `lora_ref_cache` holds what was ever loaded, by name. An adapter that had to make room for
-    another (--max-loaded-loras) stays there and is loaded again when it is asked for; one that was unloaded would be too, so it is removed.
-    `lora_registry` has those that are in memory, and SGLang unloads no others but `pending_lora_unloads`, which it did not finish.
+    What it relies on, as of SGLang 0.5.23: `lora_ref_cache` holds what was ever loaded, by name. An
+    adapter that had to make room for another (--max-loaded-loras) stays there and is loaded again
+    when it is asked for; one that was unloaded would be too, so it is removed. `lora_registry` has
+    those that are in memory, and SGLang unloads no others but `pending_lora_unloads`, which it did
+    not finish.
     """
 
     def __init__(self, manager: Any) -> None:
@@ -41,11 +45,16 @@ class SglangAdapters:
             InvalidRequest: SGLang refuses.
         """
         self._manager.lora_ref_cache.pop(name, None)
-        if name not in self._manager.lora_registry.get_all_adapters() and name not in self._manager.pending_lora_unloads:
+        if (
+            name not in self._manager.lora_registry.get_all_adapters()
+            and name not in self._manager.pending_lora_unloads
+        ):
             return  # it made room for another already
         from sglang.srt.managers.io_struct import UnloadLoRAAdapterReqInput  # noqa: PLC0415
 
-        await self._ask(self._manager.unload_lora_adapter, UnloadLoRAAdapterReqInput(lora_name=name), "")
+        await self._ask(
+            self._manager.unload_lora_adapter, UnloadLoRAAdapterReqInput(lora_name=name), ""
+        )
 
     async def _ask(self, change: Callable[[Any], Awaitable[Any]], wanted: Any, path: str) -> None:
         try:

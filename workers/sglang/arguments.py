@@ -1,4 +1,6 @@
-"""The worker's arguments for SGLang: its own parser, with defaults that suit kvmesh where the user gave none."""
+"""The worker's arguments for SGLang: its own parser, with defaults that suit kvmesh where the user
+gave none.
+"""
 
 import argparse
 import difflib
@@ -20,13 +22,22 @@ PAGE_SIZE_TOKENS: Final = 16
 """SGLang's default of 1 on most backends would make a KV event and a hash of every token."""
 
 CPU_KV_TOKENS: Final = 16_384
-"""Without a bound SGLang sizes its cache from the memory of the whole host, for each of several workers on it.
-16k tokens are 1.9 GB for a Qwen3-0.6B in bfloat16 and 16 requests of 1k tokens at once, more than a CPU can feed."""
+"""Without a bound SGLang sizes its cache from the memory of the whole host, for each of several
+workers on it. 16k tokens are 1.9 GB for a Qwen3-0.6B in bfloat16 and 16 requests of 1k tokens at
+once, more than a CPU can feed.
+"""
 
 ENCODER_BATCH_TOKENS: Final = 8_192
-"""Of one step of an encoder. SGLang sets 1.5 MB of memory a token aside for it: with its own 16,384 more than small hosts and GPUs have."""
+"""Of one step of an encoder.
 
-_PARSER_KINDS: Final = {"tool_call_parser": "parser of tool calls", "reasoning_parser": "parser of thinking"}
+SGLang sets 1.5 MB of memory a token aside for it: with its own 16,384 more than small hosts and
+GPUs have.
+"""
+
+_PARSER_KINDS: Final = {
+    "tool_call_parser": "parser of tool calls",
+    "reasoning_parser": "parser of thinking",
+}
 _ALIKE: Final = 0.5
 """Share of characters in common from which on a name may be what was meant."""
 
@@ -39,7 +50,8 @@ _ALWAYS: Final[dict[str, Any]] = {
     "incremental_streaming_output": True,  # deltas: cumulative lists would grow with each step
     "skip_server_warmup": True,  # it speaks HTTP to a server that is not there
     "page_size": PAGE_SIZE_TOKENS,
-    "batch_notify_size": 1 << 20,  # SGLang yields to the loop after so many requests of a step; a step is one delivery here
+    # SGLang yields to the loop after so many requests of a step; a step is one delivery here
+    "batch_notify_size": 1 << 20,
 }
 _ON_CPU: Final[dict[str, Any]] = {
     "device": "cpu",
@@ -54,7 +66,9 @@ _ON_CPU: Final[dict[str, Any]] = {
 
 
 def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any:
-    """SGLang's ServerArgs from its command line, `--config file.yaml` included. Flags win over the file, the file over defaults.
+    """SGLang's ServerArgs from its command line, `--config file.yaml` included.
+
+    Flags win over the file, the file over defaults.
 
     Import SGLang first through `workers.sglang.cpu.activate_if_cpu_host`.
 
@@ -67,27 +81,46 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
     parser = _sglang_parser(cpu=cpu)
     arguments = list(argv)
     try:
-        merged = [_dashed(item, parser) for item in ConfigArgumentMerger(parser).merge_config_with_args(arguments)]
+        merged = [
+            _dashed(item, parser)
+            for item in ConfigArgumentMerger(parser).merge_config_with_args(arguments)
+        ]
         if not any(item.partition("=")[0] in _MODEL_FLAGS for item in merged):
             merged += ["--model-path", str(demo_model_dir())]
-            parser.set_defaults(tool_call_parser=DEMO_TOOL_CALL_PARSER, reasoning_parser=DEMO_REASONING_PARSER)
+            parser.set_defaults(
+                tool_call_parser=DEMO_TOOL_CALL_PARSER, reasoning_parser=DEMO_REASONING_PARSER
+            )
         namespace = parser.parse_args(merged)
         _require_known_parsers(namespace)
-        pooling_of(namespace.model_path, namespace.revision)  # in a scheduler it would be too late to say what is wrong
+        # in a scheduler it would be too late to say what is wrong
+        pooling_of(namespace.model_path, namespace.revision)
         if is_encoder(namespace.model_path, namespace.revision):
             namespace = _of_encoder(parser, merged, cpu=cpu)
-        # SGLang's own entry point notes this beside the parsed values (server_args.prepare_server_args).
+        # SGLang's own entry point notes this beside the parsed values
+        # (server_args.prepare_server_args).
         flag = "--radix-eviction-policy"
-        namespace._radix_eviction_policy_explicitly_set = any(item == flag or item.startswith(flag + "=") for item in merged)
+        namespace._radix_eviction_policy_explicitly_set = any(
+            item == flag or item.startswith(flag + "=") for item in merged
+        )
         if namespace.skip_tokenizer_init:
             # As scripts for other frontends have it, whose engines get token ids too.
-            log.info("--skip-tokenizer-init has no effect: without its tokenizer SGLang loses stop tokens, min_tokens and grammars")
+            log.info(
+                "--skip-tokenizer-init has no effect: without its tokenizer SGLang loses "
+                "stop tokens, min_tokens and grammars"
+            )
             namespace.skip_tokenizer_init = False
         if namespace.tokenizer_worker_num > 1:
-            raise StartError("--tokenizer-worker-num is for SGLang's own HTTP server: here frontends tokenize, each in its own process")
+            raise StartError(
+                "--tokenizer-worker-num is for SGLang's own HTTP server: here frontends "
+                "tokenize, each in its own process"
+            )
         _bind_threads(namespace, cpu=cpu)
-        if namespace.constrained_json_max_whitespace_cnt is None and namespace.constrained_json_whitespace_pattern is None:
-            namespace.constrained_json_disable_any_whitespace = True  # small models fill all of their tokens with it
+        if (
+            namespace.constrained_json_max_whitespace_cnt is None
+            and namespace.constrained_json_whitespace_pattern is None
+        ):
+            # small models fill all of their tokens with it
+            namespace.constrained_json_disable_any_whitespace = True
         _order_by_priority(namespace)
         namespace.kv_events_config = _kv_events_config(namespace) if kv_events else None
         return ServerArgs.from_cli_args(namespace)
@@ -98,7 +131,10 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
 
 
 def sglang_help(argv: Sequence[str] = ()) -> str:
-    """SGLang's --help text, to be shown after the worker's own. Takes seconds: it imports SGLang."""
+    """SGLang's --help text, to be shown after the worker's own.
+
+    Takes seconds: it imports SGLang.
+    """
     return _sglang_parser(cpu=activate_if_cpu_host(argv)).format_help()
 
 
@@ -112,13 +148,19 @@ class _Parser(argparse.ArgumentParser):
 def _sglang_parser(*, cpu: bool) -> argparse.ArgumentParser:
     from sglang.srt.server_args import ServerArgs  # noqa: PLC0415
 
-    parser = _Parser(prog="python -m workers", add_help=False, usage="SGLang's arguments, each under its own name")
+    parser = _Parser(
+        prog="python -m workers",
+        add_help=False,
+        usage="SGLang's arguments, each under its own name",
+    )
     ServerArgs.add_cli_args(parser)
     known = {action.dest for action in parser._actions}
     defaults = {**_ALWAYS, **(_ON_CPU if cpu else {})}
     missing = sorted(defaults.keys() - known)
     if missing:
-        raise StartError(f"this SGLang does not know {', '.join(missing)}; kvmesh was written for 0.5.23")
+        raise StartError(
+            f"this SGLang does not know {', '.join(missing)}; kvmesh was written for 0.5.23"
+        )
     parser.set_defaults(**defaults)
     for action in parser._actions:
         if action.dest in _PARSER_KINDS:
@@ -127,11 +169,16 @@ def _sglang_parser(*, cpu: bool) -> argparse.ArgumentParser:
 
 
 def _require_known_parsers(namespace: argparse.Namespace) -> None:
-    """Say which parsers there are where one is asked for that SGLang has not, the likeliest first."""
+    """Say which parsers there are where one is asked for that SGLang has not, the likeliest
+    first.
+    """
     from sglang.srt.function_call.parser_names import TOOL_CALL_PARSER_NAMES  # noqa: PLC0415
     from sglang.srt.parser.reasoning_parser_names import REASONING_PARSER_NAMES  # noqa: PLC0415
 
-    for dest, names in (("tool_call_parser", TOOL_CALL_PARSER_NAMES), ("reasoning_parser", REASONING_PARSER_NAMES)):
+    for dest, names in (
+        ("tool_call_parser", TOOL_CALL_PARSER_NAMES),
+        ("reasoning_parser", REASONING_PARSER_NAMES),
+    ):
         name = getattr(namespace, dest)
         if name is None or name in ("auto", *names):
             continue
@@ -141,12 +188,17 @@ def _require_known_parsers(namespace: argparse.Namespace) -> None:
 
 
 def _order_by_priority(namespace: argparse.Namespace) -> None:
-    """Have SGLang's queue keep the order of priorities, since all that it can take is sent to it at once.
+    """Have SGLang's queue keep the order of priorities, since all that it can take is sent to it at
+    once.
 
-    What runs already is not taken back for what is more urgent: that computes the same prompts twice. Who asks for SGLang's priorities
-    in another way, or for a policy that does not go with them, gets just that.
+    What runs already is not taken back for what is more urgent: that computes the same prompts
+    twice. Who asks for SGLang's priorities in another way, or for a policy that does not go with
+    them, gets just that.
     """
-    if namespace.enable_priority_scheduling or namespace.schedule_policy not in _POLICIES_WITH_PRIORITY:
+    if (
+        namespace.enable_priority_scheduling
+        or namespace.schedule_policy not in _POLICIES_WITH_PRIORITY
+    ):
         return
     if namespace.abort_on_priority_when_disabled or namespace.schedule_low_priority_values_first:
         return
@@ -155,31 +207,43 @@ def _order_by_priority(namespace: argparse.Namespace) -> None:
         namespace.default_priority_value = 0
 
 
-def _of_encoder(parser: argparse.ArgumentParser, arguments: Sequence[str], *, cpu: bool) -> argparse.Namespace:
+def _of_encoder(
+    parser: argparse.ArgumentParser, arguments: Sequence[str], *, cpu: bool
+) -> argparse.Namespace:
     """The arguments for a model whose texts must be computed whole, whatever they say of that."""
-    parser.set_defaults(max_prefill_tokens=ENCODER_BATCH_TOKENS, **({"mem_fraction_static": 0.5} if cpu else {}))
+    parser.set_defaults(
+        max_prefill_tokens=ENCODER_BATCH_TOKENS, **({"mem_fraction_static": 0.5} if cpu else {})
+    )
     namespace = parser.parse_args(list(arguments))
-    namespace.is_embedding, namespace.disable_radix_cache, namespace.chunked_prefill_size = True, True, -1
+    namespace.is_embedding, namespace.disable_radix_cache, namespace.chunked_prefill_size = (
+        True,
+        True,
+        -1,
+    )
     return namespace
 
 
 def _dashed(item: str, parser: argparse.ArgumentParser) -> str:
-    """`--dp_size` of a YAML key `dp_size` as `--dp-size`: SGLang's merger reads such keys, and its parser then does not know them."""
+    """`--dp_size` of a YAML key `dp_size` as `--dp-size`: SGLang's merger reads such keys, and its
+    parser then does not know them.
+    """
     known = parser._option_string_actions
     return dashed if item not in known and (dashed := item.replace("_", "-")) in known else item
 
 
 def _kv_events_config(namespace: argparse.Namespace) -> str | None:
     if namespace.disable_radix_cache or namespace.is_embedding:
-        return namespace.kv_events_config  # nothing is cached between requests, so there is nothing to tell
+        # nothing is cached between requests, so there is nothing to tell
+        return namespace.kv_events_config
     return with_events(namespace.kv_events_config)
 
 
 def _bind_threads(namespace: argparse.Namespace, *, cpu: bool) -> None:
-    """Share the cores among the ranks of this worker, and leave some to its other processes and to other workers.
+    """Share the cores among the ranks of this worker, and leave some to its other processes and to
+    other workers.
 
-    By default each rank starts as many spinning OpenMP threads as the host has cores, and SGLang refuses more ranks than
-    NUMA nodes. What the user set in the environment stays.
+    By default each rank starts as many spinning OpenMP threads as the host has cores, and SGLang
+    refuses more ranks than NUMA nodes. What the user set in the environment stays.
     """
     if not cpu:
         return

@@ -1,8 +1,8 @@
 """What SGLang's own processes run first: they outlive the signals that ask the worker to stop.
 
-Ctrl-C at a terminal goes to every process of its group, and `systemctl stop` to every process of the unit. The worker has requests
-to finish then, for which it needs its schedulers; it ends them itself, and the kernel does if the worker is gone
-(SGLang's kill_itself_when_parent_died).
+Ctrl-C at a terminal goes to every process of its group, and `systemctl stop` to every process of
+the unit. The worker has requests to finish then, for which it needs its schedulers; it ends them
+itself, and the kernel does if the worker is gone (SGLang's kill_itself_when_parent_died).
 
 The functions are named in place of SGLang's, so a spawned process imports this file to find them.
 """
@@ -20,11 +20,16 @@ from workers.sglang.pooling import pool_as, pooling_of
 from workers.sglang.sockets import meet_as_controller, meet_as_scheduler
 
 CONTROLLER_NAP_MS: Final = 1_000
-"""How long a data-parallel controller without requests sleeps before it feeds its watchdog, which waits for minutes."""
+"""How long a data-parallel controller without requests sleeps before it feeds its watchdog, which
+waits for minutes.
+"""
 
 
 def run_scheduler(*arguments: Any, **named: Any) -> None:
-    """SGLang's scheduler process. When it returns, SGLang has let go of GPU memory and peers, so that nothing is left to wait for."""
+    """SGLang's scheduler process.
+
+    When it returns, SGLang has let go of GPU memory and peers, so that nothing is left to wait for.
+    """
     from sglang.srt.managers import scheduler  # noqa: PLC0415  # the importing process may not need it
 
     from workers.sglang.grammars.scheduler import change_grammars  # noqa: PLC0415
@@ -49,18 +54,26 @@ def run_detokenizer(*arguments: Any, **named: Any) -> None:
 
 
 def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: Any) -> None:
-    """SGLang's data-parallel controller. It sleeps until there is a request, where SGLang's asks without end and burns a core."""
+    """SGLang's data-parallel controller.
+
+    It sleeps until there is a request, where SGLang's asks without end and burns a core.
+    """
     from sglang.srt.managers import data_parallel_controller  # noqa: PLC0415
 
     meet_as_controller(server_args, port_args)
     data_parallel_controller.DataParallelController.event_loop = _hand_on
     with _failure_noted(data_parallel_controller):
-        data_parallel_controller.run_data_parallel_controller_process(server_args, port_args, *arguments, **named)
+        data_parallel_controller.run_data_parallel_controller_process(
+            server_args, port_args, *arguments, **named
+        )
 
 
 @contextmanager
 def _failure_noted(module: Any) -> Generator[None]:
-    """Note what a process fails of. SGLang's functions catch it themselves, ask for its traceback, log that and return."""
+    """Note what a process fails of.
+
+    SGLang's functions catch it themselves, ask for its traceback, log that and return.
+    """
     plain = module.get_exception_traceback
 
     def noted() -> str:
@@ -87,9 +100,12 @@ def _hand_on(controller: Any) -> None:
 
 
 def _carry_on(_number: int, _frame: Any) -> None:
-    """Not SIG_IGN, which programs started by this process would inherit, and compilers' helpers are ended by SIGTERM."""
+    """Not SIG_IGN, which programs started by this process would inherit, and compilers' helpers are
+    ended by SIGTERM.
+    """
 
 
-if multiprocessing.current_process().name != "MainProcess":  # parent_process() is not known yet while the target is read
+# parent_process() is not known yet while the target is read
+if multiprocessing.current_process().name != "MainProcess":
     for _number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(_number, _carry_on)

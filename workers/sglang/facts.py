@@ -45,28 +45,41 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         context_length=int(manager.context_len),
         vocab_size=int(config.vocab_size),
         eos_token_ids=_eos_token_ids(config, manager.tokenizer),
-        chat_template=None if prompts is not None else _template_file(manager.config_value("chat_template")),
+        chat_template=None
+        if prompts is not None
+        else _template_file(manager.config_value("chat_template")),
         pieces=None if prompts is None else prompts.pieces_file(int(config.vocab_size)),
     )
     card = replace(
         card,
         tool_call_parser=manager.config_value("tool_call_parser") or "",
         reasoning_parser=manager.config_value("reasoning_parser") or "",
-        bounds_thinking=bool(manager.config_value("enable_strict_thinking") and manager.config_value("reasoning_parser")),
+        bounds_thinking=bool(
+            manager.config_value("enable_strict_thinking")
+            and manager.config_value("reasoning_parser")
+        ),
     )
     if role == "embedding":
         pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
         if pairs and tokenizes:
-            raise StartError("--use-sglang-tokenizer is not for cross-encoders: the frontend makes tokens of their pairs")
-        card = replace(card, embedding_dimensions=1 if pairs else int(config.hidden_size), cross_encoder=pairs)
+            raise StartError(
+                "--use-sglang-tokenizer is not for cross-encoders: the frontend makes tokens "
+                "of their pairs"
+            )
+        card = replace(
+            card, embedding_dimensions=1 if pairs else int(config.hidden_size), cross_encoder=pairs
+        )
     kv_tokens = int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"])
     capacity = Capacity(
         dp_size=len(states),
         # Under decode context parallelism a page is told once for the ranks that share it.
-        page_size_tokens=int(manager.config_value("page_size")) * int(manager.config_value("dcp_size") or 1),
+        page_size_tokens=int(manager.config_value("page_size"))
+        * int(manager.config_value("dcp_size") or 1),
         kv_tokens=kv_tokens,
         slow_kv_tokens=_slow_kv_tokens(manager, kv_tokens),
-        requests_running_max=min(int(state["effective_max_running_requests_per_dp"]) for state in states),
+        requests_running_max=min(
+            int(state["effective_max_running_requests_per_dp"]) for state in states
+        ),
         prefill_step_tokens=_prefill_step_tokens(manager),
         requests_queued_max=manager.config_value("max_queued_requests"),
         orders_by_priority=_orders_by_priority(manager),
@@ -86,14 +99,18 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
 
 
 def _prefill_step_tokens(manager: Any) -> int:
-    """New tokens of one prefill batch at most; without chunks of them SGLang takes whole prompts up to the other bound."""
+    """New tokens of one prefill batch at most; without chunks of them SGLang takes whole prompts up
+    to the other bound.
+    """
     chunk = int(manager.config_value("chunked_prefill_size") or 0)
     most = int(manager.config_value("max_prefill_tokens"))
     return min(chunk, most) if chunk > 0 else most
 
 
 def _orders_by_priority(manager: Any) -> bool:
-    """Whether SGLang's waiting queue is in the order of priorities, the higher value first, and of arrival among equal ones."""
+    """Whether SGLang's waiting queue is in the order of priorities, the higher value first, and of
+    arrival among equal ones.
+    """
     return (
         bool(manager.config_value("enable_priority_scheduling"))
         and manager.config_value("schedule_policy") == "fcfs"
@@ -102,7 +119,9 @@ def _orders_by_priority(manager: Any) -> bool:
 
 
 def _slow_kv_tokens(manager: Any, kv_tokens: int) -> int:
-    """What a hierarchical cache holds outside GPU memory, an upper bound where SGLang counts it in gigabytes or not at all."""
+    """What a hierarchical cache holds outside GPU memory, an upper bound where SGLang counts it in
+    gigabytes or not at all.
+    """
     if not manager.config_value("enable_hierarchical_cache"):
         return 0
     if manager.config_value("hicache_storage_backend") or manager.config_value("hicache_size"):
@@ -124,17 +143,24 @@ def read_follower_facts(server_args: Any) -> FollowerFacts:
 
 
 def _kv_streams(manager: Any, dp_ranks: int) -> list[StreamAddress]:
-    """Where the ranks of this node publish. Each of several nodes runs an equal share of them, in order."""
+    """Where the ranks of this node publish.
+
+    Each of several nodes runs an equal share of them, in order.
+    """
     config = manager.config_value("kv_events_config")
     if not config:
         return []
-    return stream_addresses(read_config(config), range(max(1, dp_ranks // int(manager.config_value("nnodes")))))
+    return stream_addresses(
+        read_config(config), range(max(1, dp_ranks // int(manager.config_value("nnodes"))))
+    )
 
 
 def _served_names(served: str) -> list[str]:
-    """SGLang takes one name; several are written with commas between them, as its users do, and the first one counts.
+    """SGLang takes one name; several are written with commas between them, as its users do, and the
+    first one counts.
 
-    Without a name SGLang serves a local model under its path; clients get the directory's name, since paths are nobody's business.
+    Without a name SGLang serves a local model under its path; clients get the directory's name,
+    since paths are nobody's business.
     """
     if Path(served).is_dir():
         return [Path(served).resolve().name]
@@ -156,7 +182,9 @@ def _model_dir(model: str, revision: str | None) -> Path:
 
 
 def _eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
-    """The ids that end a request in SGLang's scheduler: those of the model's configuration and those of its tokenizer."""
+    """The ids that end a request in SGLang's scheduler: those of the model's configuration and
+    those of its tokenizer.
+    """
     ids = set(config.hf_eos_token_id or ())
     ids |= set(getattr(tokenizer, "additional_stop_token_ids", None) or ())
     if getattr(tokenizer, "eos_token_id", None) is not None:
@@ -165,10 +193,15 @@ def _eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
 
 
 def _template_file(chat_template: str | None) -> Path | None:
-    """SGLang also takes the name of one of its own conversation templates, which the frontend cannot render."""
+    """SGLang also takes the name of one of its own conversation templates, which the frontend
+    cannot render.
+    """
     if chat_template is None:
         return None
     path = Path(chat_template)
     if not path.is_file():
-        raise StartError(f"--chat-template {chat_template}: no such file (kvmesh renders Jinja files, not SGLang's named templates)")
+        raise StartError(
+            f"--chat-template {chat_template}: no such file (kvmesh renders Jinja files, not "
+            "SGLang's named templates)"
+        )
     return path.resolve()

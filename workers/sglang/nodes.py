@@ -1,8 +1,10 @@
-"""The nodes of one engine find each other before SGLang's processes do, so that SGLang lets nobody else in.
+"""The nodes of one engine find each other before SGLang's processes do, so that SGLang lets nobody
+else in.
 
-With attention data parallelism over several nodes SGLang unpickles what anybody sends to its ports on the first node, unless it is told
-whose addresses may. Those it cannot know; but its nodes hold the mesh's key. So the first node opens the address where they are to meet,
-under the key, notes from where each of the others says that it is there, and closes it again for SGLang.
+With attention data parallelism over several nodes SGLang unpickles what anybody sends to its ports
+on the first node, unless it is told whose addresses may. Those it cannot know; but its nodes hold
+the mesh's key. So the first node opens the address where they are to meet, under the key, notes
+from where each of the others says that it is there, and closes it again for SGLang.
 """
 
 import ipaddress
@@ -27,7 +29,9 @@ MEET_S_MAX: Final = 600.0
 _AGAIN_S: Final = 0.5
 
 _HERE: Final = b"H"
-"""What a node begins with, its rank behind it, until it hears _HEARD, which it says back with its rank."""
+"""What a node begins with, its rank behind it, until it hears _HEARD, which it says back with its
+rank.
+"""
 
 _HEARD: Final = b"h"
 
@@ -35,12 +39,16 @@ log = logging.getLogger(__name__)
 
 
 def admit_nodes(server_args: Any, key: MeshKey | None) -> Any:
-    """SGLang's arguments as they are, once it is known which addresses may talk to the engine. Blocks until all nodes are there.
+    """SGLang's arguments as they are, once it is known which addresses may talk to the engine.
+
+    Blocks until all nodes are there.
 
     Raises:
         StartError: there is no key, the address cannot be used, or nodes are missing.
     """
-    spans_nodes = server_args.nnodes > 1 and (server_args.enable_dp_attention or (server_args.attn_dp_size or 1) > 1)
+    spans_nodes = server_args.nnodes > 1 and (
+        server_args.enable_dp_attention or (server_args.attn_dp_size or 1) > 1
+    )
     if not spans_nodes or ALLOWED_PEERS in os.environ:
         return server_args
     address = f"tcp://{server_args.dist_init_addr}"
@@ -57,7 +65,9 @@ def admit_nodes(server_args: Any, key: MeshKey | None) -> Any:
     return server_args
 
 
-def gather(address: str, nodes: int, key: MeshKey | None, *, within_s: float = MEET_S_MAX) -> list[str]:
+def gather(
+    address: str, nodes: int, key: MeshKey | None, *, within_s: float = MEET_S_MAX
+) -> list[str]:
     """Addresses of the nodes of an engine, the first one's own among them, to be called by that.
 
     Raises:
@@ -68,15 +78,22 @@ def gather(address: str, nodes: int, key: MeshKey | None, *, within_s: float = M
     own = str(socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)[0][4][0])
     found: dict[bytes, str] = {}
     answered: set[bytes] = set()
-    """Ranks that know that they were found: ZMQ throws away what a peer has not read when we close."""
+    """Ranks that know that they were found: ZMQ throws away what a peer has not read when we
+    close.
+    """
     context: zmq.Context[Socket] = zmq.Context()
     try:
-        router = bound_router(context, f"tcp://[{own}]:{port}" if ":" in own else f"tcp://{own}:{port}", key)
+        router = bound_router(
+            context, f"tcp://[{own}]:{port}" if ":" in own else f"tcp://{own}:{port}", key
+        )
         log.info("waiting at %s for the other %d nodes of the engine", address, nodes - 1)
         deadline = time.monotonic() + within_s
         while len(answered) < nodes - 1:
             if not router.poll(max(0, int(1_000 * (deadline - time.monotonic())))):
-                raise StartError(f"only {len(answered) + 1} of the engine's {nodes} nodes were at {address} within {within_s:g} s")
+                raise StartError(
+                    f"only {len(answered) + 1} of the engine's {nodes} nodes were at "
+                    f"{address} within {within_s:g} s"
+                )
             identity, *told = router.recv_multipart(copy=False)
             word, rank = told[0].bytes[:1], told[0].bytes[1:]
             if word == _HERE:
@@ -93,7 +110,9 @@ def gather(address: str, nodes: int, key: MeshKey | None, *, within_s: float = M
         context.destroy(linger=0)
 
 
-def announce(address: str, node_rank: int, key: MeshKey | None, *, within_s: float = MEET_S_MAX) -> None:
+def announce(
+    address: str, node_rank: int, key: MeshKey | None, *, within_s: float = MEET_S_MAX
+) -> None:
     """Say to the first node that this one is there.
 
     Raises:
@@ -109,7 +128,9 @@ def announce(address: str, node_rank: int, key: MeshKey | None, *, within_s: flo
                 if dealer.poll(int(1_000 * _AGAIN_S)):
                     dealer.send(_HEARD + b"%d" % node_rank, zmq.DONTWAIT)
                     return
-        raise StartError(f"the engine's first node did not answer at {address} within {within_s:g} s")
+        raise StartError(
+            f"the engine's first node did not answer at {address} within {within_s:g} s"
+        )
     finally:
         context.destroy()  # the last word leaves within the linger time
 

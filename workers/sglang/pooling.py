@@ -1,7 +1,9 @@
-"""What SGLang does not find out about models that make vectors: how they pool, and that encoders read a text as a whole.
+"""What SGLang does not find out about models that make vectors: how they pool, and that encoders
+read a text as a whole.
 
-SGLang pools by architecture: every BertModel by its first token, every decoder by its last. A model of sentence-transformers says in its
-files how it was trained to (modules.json and the folder that it names for pooling), and of BertModels that is mostly the mean.
+SGLang pools by architecture: every BertModel by its first token, every decoder by its last. A model
+of sentence-transformers says in its files how it was trained to (modules.json and the folder that
+it names for pooling), and of BertModels that is mostly the mean.
 """
 
 import json
@@ -16,21 +18,41 @@ log = logging.getLogger(__name__)
 Pooling = Literal["CLS", "MEAN", "LAST"]
 """Names of SGLang's PoolingType."""
 
-_MODES: Final[dict[str, Pooling]] = {"cls_token": "CLS", "cls": "CLS", "mean_tokens": "MEAN", "mean": "MEAN", "lasttoken": "LAST"}
-"""What sentence-transformers calls them: in older files each is a switch (pooling_mode_mean_tokens), in newer ones pooling_mode is one."""
+_MODES: Final[dict[str, Pooling]] = {
+    "cls_token": "CLS",
+    "cls": "CLS",
+    "mean_tokens": "MEAN",
+    "mean": "MEAN",
+    "lasttoken": "LAST",
+}
+"""What sentence-transformers calls them: in older files each is a switch
+(pooling_mode_mean_tokens), in newer ones pooling_mode is one.
+"""
 
 ENCODERS: Final = frozenset(
-    ("BertModel", "Contriever", "XLMRobertaModel", "BertForSequenceClassification", "XLMRobertaForSequenceClassification")
+    (
+        "BertModel",
+        "Contriever",
+        "XLMRobertaModel",
+        "BertForSequenceClassification",
+        "XLMRobertaForSequenceClassification",
+    )
 )
-"""Architectures whose tokens look at those behind them too: what a prefix becomes depends on what follows, so nothing of it can be
-cached, nor a text be computed in chunks. SGLang leaves both on."""
+"""Architectures whose tokens look at those behind them too: what a prefix becomes depends on what
+follows, so nothing of it can be cached, nor a text be computed in chunks. SGLang leaves both on.
+"""
 
-CROSS_ENCODERS: Final = frozenset(("BertForSequenceClassification", "XLMRobertaForSequenceClassification"))
+CROSS_ENCODERS: Final = frozenset(
+    ("BertForSequenceClassification", "XLMRobertaForSequenceClassification")
+)
 """Those that read two texts and say how well they match."""
 
 
 def is_encoder(model: str, revision: str | None) -> bool:
-    """Whether the model's configuration names one of ENCODERS. What is wrong with it is said later, by SGLang."""
+    """Whether the model's configuration names one of ENCODERS.
+
+    What is wrong with it is said later, by SGLang.
+    """
     from transformers import PretrainedConfig  # noqa: PLC0415  # after the stand-ins
 
     try:
@@ -47,31 +69,56 @@ def pooling_of(model: str, revision: str | None) -> Pooling | None:
         StartError: in a way that SGLang does not know.
     """
     modules = _read(model, revision, "modules.json") or []
-    types = {str(module.get("type")).rpartition(".")[2]: str(module.get("path")) for module in modules}
+    types = {
+        str(module.get("type")).rpartition(".")[2]: str(module.get("path")) for module in modules
+    }
     if "Pooling" not in types:
         return None
     if "Dense" in types:
-        log.warning("%s ends in a dense layer (modules.json), which SGLang applies for EmbeddingGemma alone", model)
+        log.warning(
+            (
+                "%s ends in a dense layer (modules.json), which SGLang applies for "
+                "EmbeddingGemma alone"
+            ),
+            model,
+        )
     config = _read(model, revision, f"{types['Pooling']}/config.json") or {}
-    switched_on = [name.removeprefix("pooling_mode_") for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
+    switched_on = [
+        name.removeprefix("pooling_mode_")
+        for name, on in config.items()
+        if name.startswith("pooling_mode_") and on is True
+    ]
     modes = [str(config["pooling_mode"])] if "pooling_mode" in config else switched_on
     if len(modes) != 1 or modes[0] not in _MODES:
-        raise StartError(f"the model pools by {', '.join(modes) or 'nothing known'}; SGLang can by the first, the last or the mean token")
+        raise StartError(
+            f"the model pools by {', '.join(modes) or 'nothing known'}; SGLang can by the "
+            "first, the last or the mean token"
+        )
     return _MODES[modes[0]]
 
 
 def pool_as(pooling: Pooling) -> None:
-    """Have every Pooler that this process makes pool so. To be called in a scheduler, before it loads its model."""
+    """Have every Pooler that this process makes pool so.
+
+    To be called in a scheduler, before it loads its model.
+    """
     from sglang.srt.layers import pooler  # noqa: PLC0415
 
-    kind, plain_init, plain_forward = pooler.PoolingType[pooling], pooler.Pooler.__init__, pooler.Pooler.forward
+    kind, plain_init, plain_forward = (
+        pooler.PoolingType[pooling],
+        pooler.Pooler.__init__,
+        pooler.Pooler.forward,
+    )
 
     def init(self: Any, pooling_type: Any, normalize: bool) -> None:  # noqa: ARG001
         plain_init(self, kind, normalize)
 
     def forward(self: Any, hidden_states: Any, forward_batch: Any) -> Any:
-        # SGLang takes means out of one running sum over the batch, which half precision is too coarse for.
-        return plain_forward(self, hidden_states.float() if pooling == "MEAN" else hidden_states, forward_batch)
+        # SGLang takes means out of one running sum over the batch, which half precision is too
+        # coarse for.
+        return plain_forward(
+            self, hidden_states.float() if pooling == "MEAN" else hidden_states, forward_batch
+        )
 
     pooler.Pooler.__init__, pooler.Pooler.forward = init, forward
 

@@ -1,4 +1,7 @@
-"""The processes of a started SGLang engine: schedulers, data-parallel controller, detokenizer. Watched, waited for, killed."""
+"""The processes of a started SGLang engine: schedulers, data-parallel controller, detokenizer.
+
+Watched, waited for, killed.
+"""
 
 import asyncio
 import logging
@@ -23,17 +26,21 @@ _REAPED_S_MAX: Final = 5.0
 class SglangProcesses:
     """Reports the first process that ends without having been asked to.
 
-    SGLang would notice by a poll once a second, or by SIGQUIT from a scheduler that raised, and answer both by killing this process
-    at once. Here pidfds notice in milliseconds, and this process lives on to tell the frontends.
+    SGLang would notice by a poll once a second, or by SIGQUIT from a scheduler that raised, and
+    answer both by killing this process at once. Here pidfds notice in milliseconds, and this
+    process lives on to tell the frontends.
 
     Args:
         engine: SGLang's Engine, started.
         note: where its processes say what they fail of.
-        exit_is_death: False on a node that takes no requests, whose schedulers also end when those of the first node do.
+        exit_is_death: False on a node that takes no requests, whose schedulers also end when those
+        of the first node do.
         on_death: see `workers.engine.OnDeath`.
     """
 
-    def __init__(self, engine: Any, note: FailureNote, *, exit_is_death: bool, on_death: OnDeath) -> None:
+    def __init__(
+        self, engine: Any, note: FailureNote, *, exit_is_death: bool, on_death: OnDeath
+    ) -> None:
         self._engine = engine
         self._exit_is_death = exit_is_death
         self._on_death = on_death
@@ -46,7 +53,8 @@ class SglangProcesses:
         manager = self._engine.tokenizer_manager
         watchdog = None if manager is None else manager._subprocess_watchdog
         if watchdog is not None:
-            # In a thread: it waits for a poll to end. With it running, a stop would be taken for a crash.
+            # In a thread: it waits for a poll to end. With it running, a stop would be taken for a
+            # crash.
             await asyncio.to_thread(watchdog.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._on_sigquit)
         self._watch.add({pid: _name(pid) for pid in self._engine.get_all_child_pids()})

@@ -33,7 +33,9 @@ class SglangPrompts:
         self._multimodal = bool(manager.model_config.is_multimodal)
         self._serving = OpenAIServingChat(manager, templates)
         inline = bool(self._serving.supports_inline_system)
-        self._places = InstructionPlaces(developer=self._knows_developers(), leading=inline, inline=inline)
+        self._places = InstructionPlaces(
+            developer=self._knows_developers(), leading=inline, inline=inline
+        )
         self._folder = TemporaryDirectory(prefix="kvmesh-")
 
     def pieces_file(self, vocab_size: int) -> Path:
@@ -46,11 +48,15 @@ class SglangPrompts:
         """Token ids of a text, packed u32."""
         try:
             return pack_tokens(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
-        except (UnicodeEncodeError, TypeError):  # what fast and slow tokenizers say of half a surrogate pair
-            raise InvalidRequest("the text is not valid Unicode: it holds a lone surrogate") from None
+        # what fast and slow tokenizers say of half a surrogate pair
+        except (UnicodeEncodeError, TypeError):
+            raise InvalidRequest(
+                "the text is not valid Unicode: it holds a lone surrogate"
+            ) from None
 
     def of_chat(self, chat: bytes) -> tuple[bytes, list[str]]:
-        """Token ids of a chat request in JSON, packed u32, and strings at which the template wants its answer to end.
+        """Token ids of a chat request in JSON, packed u32, and strings at which the template wants
+        its answer to end.
 
         Raises:
             InvalidRequest: SGLang refuses the messages or its template does.
@@ -62,7 +68,13 @@ class SglangPrompts:
     def _knows_developers(self) -> bool:
         """Whether the template prints what a developer says."""
         word = "Halcyon"
-        body = {"model": "", "messages": [{"role": "developer", "content": word}, {"role": "user", "content": "Hi."}]}
+        body = {
+            "model": "",
+            "messages": [
+                {"role": "developer", "content": word},
+                {"role": "user", "content": "Hi."},
+            ],
+        }
         try:
             tokens, _ = self._of_body(body)
             return word in self._tokenizer.decode(list(unpack_tokens(tokens)))
@@ -74,7 +86,8 @@ class SglangPrompts:
             begins_answer = body.pop("add_generation_prompt", None)
             request = ChatCompletionRequest.model_validate(body)
             if begins_answer is not None:
-                request._format_add_generation_prompt = begins_answer  # as /tokenize of its own server does
+                # as /tokenize of its own server does
+                request._format_add_generation_prompt = begins_answer
             refusal = self._serving._validate_request(request)
             if refusal is not None:
                 raise InvalidRequest(refusal, param="messages")
@@ -82,8 +95,11 @@ class SglangPrompts:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(step) for step in first["loc"]) or "messages"
-            raise InvalidRequest(f"{where}: {first['msg']}", param=where.partition(".")[0]) from error
-        except (ValueError, TypeError) as error:  # as its handler takes them: SGLang's own checks, and Jinja's through them
+            raise InvalidRequest(
+                f"{where}: {first['msg']}", param=where.partition(".")[0]
+            ) from error
+        # as its handler takes them: SGLang's own checks, and Jinja's through them
+        except (ValueError, TypeError) as error:
             raise InvalidRequest(one_line(error), param="messages") from error
         stops = [made.stop] if isinstance(made.stop, str) else list(made.stop or ())
         if made.prompt_ids and not isinstance(made.prompt_ids, str):

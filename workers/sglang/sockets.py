@@ -1,15 +1,24 @@
-"""Where the processes of one SGLang engine meet: in a directory that no other user reaches, as far as one node goes.
+"""Where the processes of one SGLang engine meet: in a directory that no other user reaches, as far
+as one node goes.
 
-SGLang unpickles what arrives on its inner sockets. Without attention data parallelism they are files in the common directory for temporary
-files; with it they are TCP ports, also on one node. torch's store listens on every interface of the host, whatever it is told. What is
-named in place of SGLang's here is named in the worker, in the data-parallel controller and in the schedulers, each for itself.
+SGLang unpickles what arrives on its inner sockets. Without attention data parallelism they are
+files in the common directory for temporary files; with it they are TCP ports, also on one node.
+torch's store listens on every interface of the host, whatever it is told. What is named in place of
+SGLang's here is named in the worker, in the data-parallel controller and in the schedulers, each
+for itself.
 
 What is relied on, checked by `check_sockets_seam`:
-    PortArgs.init_new(server_args, dp_rank, worker_ports)  makes all addresses; those of SGLang's files by `tempfile`
-    DataParallelController.launch_dp_attention_schedulers  binds a socket for each rank with `get_zmq_socket_on_host`, and hands on what it
-                                                           returns as a port, through `_broadcast_worker_ports`, to `PortArgs.init_new`
-    ZmqEventPublisher.offset_endpoint_port(endpoint, rank) makes each rank's address for KV events of the one that is configured
-    _resolve_dist_init_method                              lets the environment say where the ranks of a world meet
+    PortArgs.init_new(server_args, dp_rank, worker_ports)  makes all addresses; those of SGLang's
+    files by `tempfile`
+    DataParallelController.launch_dp_attention_schedulers  binds a socket for each rank with
+    `get_zmq_socket_on_host`, and hands on what it
+                                                           returns as a port, through
+                                                           `_broadcast_worker_ports`, to
+                                                           `PortArgs.init_new`
+    ZmqEventPublisher.offset_endpoint_port(endpoint, rank) makes each rank's address for KV events
+    of the one that is configured
+    _resolve_dist_init_method                              lets the environment say where the ranks
+    of a world meet
 """
 
 import inspect
@@ -35,7 +44,9 @@ def meet_in(directory: Path) -> None:
     from sglang.srt import server_args  # noqa: PLC0415
 
     make = server_args.PortArgs.init_new
-    server_args.PortArgs.init_new = staticmethod(update_wrapper(partial(_ports, make, directory), make))
+    server_args.PortArgs.init_new = staticmethod(
+        update_wrapper(partial(_ports, make, directory), make)
+    )
 
 
 def meet_as_controller(server_args: Any, port_args: Any) -> None:
@@ -52,23 +63,32 @@ def meet_as_controller(server_args: Any, port_args: Any) -> None:
 
 
 def meet_as_scheduler(server_args: Any, port_args: Any) -> None:
-    """The same in a scheduler: its world's store is a file, and gloo listens on loopback, if all ranks are on this node."""
+    """The same in a scheduler: its world's store is a file, and gloo listens on loopback, if all
+    ranks are on this node.
+    """
     from sglang.srt.disaggregation.kv_events import ZmqEventPublisher  # noqa: PLC0415
 
-    ZmqEventPublisher.offset_endpoint_port = staticmethod(partial(_of_rank, ZmqEventPublisher.offset_endpoint_port))
+    ZmqEventPublisher.offset_endpoint_port = staticmethod(
+        partial(_of_rank, ZmqEventPublisher.offset_endpoint_port)
+    )
     directory = directory_of(port_args)
     if directory is None or not stays_on_one_node(server_args):
         return
-    # One port a world, and with it one file; SGLang names shared memory after the port, where there is one.
+    # One port a world, and with it one file; SGLang names shared memory after the port, where there
+    # is one.
     world = str(port_args.nccl_port)
-    os.environ.setdefault("SGLANG_DISTRIBUTED_INIT_METHOD_OVERRIDE", f"file://{directory}/world-{world}")
+    os.environ.setdefault(
+        "SGLANG_DISTRIBUTED_INIT_METHOD_OVERRIDE", f"file://{directory}/world-{world}"
+    )
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", world)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK_INTERFACE)
 
 
 def stays_on_one_node(server_args: Any) -> bool:
-    """Whether all ranks are on this node, and none from others can join while it runs (SGLang's elastic expert parallelism)."""
+    """Whether all ranks are on this node, and none from others can join while it runs (SGLang's
+    elastic expert parallelism).
+    """
     return server_args.nnodes == 1 and server_args.elastic_ep_backend in (None, "none")
 
 
@@ -78,19 +98,33 @@ def directory_of(port_args: Any) -> Path | None:
     return Path(name.removeprefix(_IPC)).parent if name.startswith(_IPC) else None
 
 
-def _ports(make: Callable[..., Any], directory: Path, server_args: Any, dp_rank: int | None = None, worker_ports: Any = None) -> Any:
-    """SGLang's PortArgs: of attention data parallelism on one node in `directory`, and else SGLang's own with its files there."""
+def _ports(
+    make: Callable[..., Any],
+    directory: Path,
+    server_args: Any,
+    dp_rank: int | None = None,
+    worker_ports: Any = None,
+) -> Any:
+    """SGLang's PortArgs: of attention data parallelism on one node in `directory`, and else
+    SGLang's own with its files there.
+    """
     from sglang.srt import server_args as module  # noqa: PLC0415
     from sglang.srt.utils.network import get_free_port_below_ephemeral  # noqa: PLC0415
 
-    if server_args.node_rank:  # SGLang has these nodes make sure that the first one's ports are free here, which they never bind
+    # SGLang has these nodes make sure that the first one's ports are free here, which they never
+    # bind
+    if server_args.node_rank:
         module.wait_port_available = _as_it_is
-    if not stays_on_one_node(server_args) or not module.attn_dp_enabled_of(module.resolving_view(server_args)):
+    if not stays_on_one_node(server_args) or not module.attn_dp_enabled_of(
+        module.resolving_view(server_args)
+    ):
         with _temporary_files_in(directory):
             return make(server_args, dp_rank, worker_ports)
     return module.PortArgs(
         tokenizer_ipc_name=f"{_IPC}{directory}/tokenizer",
-        scheduler_input_ipc_name=f"{_IPC}{directory}/controller" if dp_rank is None else worker_ports[dp_rank],
+        scheduler_input_ipc_name=f"{_IPC}{directory}/controller"
+        if dp_rank is None
+        else worker_ports[dp_rank],
         detokenizer_ipc_name=f"{_IPC}{directory}/detokenizer",
         nccl_port=server_args.nccl_port or get_free_port_below_ephemeral(),
         rpc_ipc_name=f"{_IPC}{directory}/rpc",
@@ -123,12 +157,18 @@ def _bound_in(directory: Path, context: Any, socket_type: Any, **_host: Any) -> 
 
 
 def _told_to_nobody(_controller: Any, _server_args: Any, worker_ports: Any = None) -> Any:
-    """What a controller does for the other nodes, where there are none: SGLang binds a port for them."""
+    """What a controller does for the other nodes, where there are none: SGLang binds a port for
+    them.
+    """
     return worker_ports
 
 
 def _of_rank(offset: Callable[..., Any], endpoint: str | None, dp_rank: int) -> Any:
-    return ipc_of_rank(endpoint, dp_rank) if endpoint and endpoint.startswith(_IPC) else offset(endpoint, dp_rank)
+    return (
+        ipc_of_rank(endpoint, dp_rank)
+        if endpoint and endpoint.startswith(_IPC)
+        else offset(endpoint, dp_rank)
+    )
 
 
 def check_sockets_seam() -> None:
@@ -156,4 +196,7 @@ def check_sockets_seam() -> None:
     }
     for function, line in wanted.items():
         if line not in inspect.getsource(function):
-            raise StartError(f"SGLang has changed: {function.__qualname__} no longer has `{line.strip()}`, as it had in 0.5.23")
+            raise StartError(
+                f"SGLang has changed: {function.__qualname__} no longer has "
+                f"`{line.strip()}`, as it had in 0.5.23"
+            )

@@ -15,9 +15,10 @@ log = logging.getLogger(__name__)
 class TokenTexts:
     """Makes the texts of one engine's answers.
 
-    By the table that frontends make theirs of, where SGLang's tokenizer has a fast one of Hugging Face's inside and its ids decode so;
-    else over its own `decode`. The library's DecodeStream is not used: it raises on ids that change how those before them read, as the
-    second of two byte tokens does that are no UTF-8 together.
+    By the table that frontends make theirs of, where SGLang's tokenizer has a fast one of Hugging
+    Face's inside and its ids decode so; else over its own `decode`. The library's DecodeStream is
+    not used: it raises on ids that change how those before them read, as the second of two byte
+    tokens does that are no UTF-8 together.
 
     Args:
         tokenizer: SGLang's.
@@ -26,13 +27,19 @@ class TokenTexts:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        fast = getattr(tokenizer, "backend_tokenizer", None) or getattr(tokenizer, "_tokenizer", None)
+        fast = getattr(tokenizer, "backend_tokenizer", None) or getattr(
+            tokenizer, "_tokenizer", None
+        )
         if not (hasattr(fast, "get_added_tokens_decoder") and hasattr(fast, "id_to_token")):
             fast = None
         decodes = tokenizer if fast is None else fast
         table = PieceTable("window") if fast is None else checked_pieces(fast, _decoder_of(fast))
-        self.special_ids = frozenset(table.special_ids) or frozenset(getattr(tokenizer, "all_special_ids", ()))
-        self._detokenizing = Detokenizing(table, lambda ids, skip: decodes.decode(ids, skip_special_tokens=skip))
+        self.special_ids = frozenset(table.special_ids) or frozenset(
+            getattr(tokenizer, "all_special_ids", ())
+        )
+        self._detokenizing = Detokenizing(
+            table, lambda ids, skip: decodes.decode(ids, skip_special_tokens=skip)
+        )
 
     def new(self, *, skip_special_tokens: bool) -> Detokenizer:
         """The text of one stream."""

@@ -1,6 +1,9 @@
-"""The first requests of an engine, before anybody counts on it. Imports no SGLang.
+"""The first requests of an engine, before anybody counts on it.
 
-A GPU compiles kernels for the first batches of each shape: 3 to 10 s on an H100 with an empty cache, in which an engine looks frozen.
+Imports no SGLang.
+
+A GPU compiles kernels for the first batches of each shape: 3 to 10 s on an H100 with an empty
+cache, in which an engine looks frozen.
 """
 
 import asyncio
@@ -21,7 +24,9 @@ FLUSH_S_MAX: Final = 10.0
 """For schedulers to go idle after the last token, so that their caches can be emptied."""
 
 _PROMPTS_TOKENS: Final = (1, 64, 512)
-"""At once on each rank, so that prefills of one and of several are met, with and without CUDA graphs."""
+"""At once on each rank, so that prefills of one and of several are met, with and without CUDA
+graphs.
+"""
 
 _NEW_TOKENS: Final = 8
 _TOKEN_ID: Final = 1
@@ -53,7 +58,9 @@ class WarmUp:
         """What a step of the engine gave."""
         for delta in deltas:
             if isinstance(delta.end, Failed) and not self._ended.done():
-                self._ended.set_exception(StartError(f"the engine fails on its first requests: {delta.end.message}"))
+                self._ended.set_exception(
+                    StartError(f"the engine fails on its first requests: {delta.end.message}")
+                )
             self._unfinished -= delta.end is not None
         if not self._unfinished and not self._ended.done():
             self._ended.set_result(None)
@@ -67,12 +74,17 @@ class WarmUp:
         try:
             async with asyncio.timeout(WARM_UP_S_MAX):
                 for wave in self.waves:
-                    self._unfinished, self._ended = len(wave), asyncio.get_running_loop().create_future()
+                    self._unfinished, self._ended = (
+                        len(wave),
+                        asyncio.get_running_loop().create_future(),
+                    )
                     for request in wave:
                         submit(request)
                     await self._ended
         except TimeoutError:
-            raise StartError(f"the engine has not answered its first requests within {WARM_UP_S_MAX:.0f} s") from None
+            raise StartError(
+                f"the engine has not answered its first requests within {WARM_UP_S_MAX:.0f} s"
+            ) from None
 
 
 def _request(facts: EngineFacts, tokens: int, rank: int | None) -> Work:
@@ -80,4 +92,6 @@ def _request(facts: EngineFacts, tokens: int, rank: int | None) -> Work:
     if facts.role == "embedding":
         return Embed(request_id, facts.card.name, prompt, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
     sampling = Sampling(_NEW_TOKENS, temperature=0.0, ignore_eos=True)
-    return Generate(request_id, facts.card.name, prompt, sampling, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
+    return Generate(
+        request_id, facts.card.name, prompt, sampling, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank
+    )

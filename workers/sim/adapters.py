@@ -1,4 +1,6 @@
-"""LoRA adapters of the sim engine: names, which keep their requests' blocks apart as a real engine's do. What they say is the same."""
+"""LoRA adapters of the sim engine: names, which keep their requests' blocks apart as a real
+engine's do. What they say is the same.
+"""
 
 
 class SimAdapters:

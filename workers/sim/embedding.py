@@ -1,6 +1,9 @@
-"""Vectors without a model: texts that share tokens point in similar directions. The same on every worker.
+"""Vectors without a model: texts that share tokens point in similar directions.
 
-A text is the mean of its tokens' random directions (a random projection of its bag of words), scaled to length one.
+The same on every worker.
+
+A text is the mean of its tokens' random directions (a random projection of its bag of words),
+scaled to length one.
 """
 
 from collections.abc import Sequence
@@ -18,7 +21,8 @@ _MIX: Final = np.uint64(0xFF51AFD7ED558CCD)
 
 
 class SimEmbedder:
-    """Lets a scheduler compute a text as if it were a prompt, and puts the vector in the place of the end.
+    """Lets a scheduler compute a text as if it were a prompt, and puts the vector in the place of
+    the end.
 
     Args:
         dimensions: of every vector.
@@ -27,7 +31,10 @@ class SimEmbedder:
     def __init__(self, dimensions: int) -> None:
         self._places = np.arange(1, dimensions + 1, dtype=np.uint64) * _PLACE_SPREAD
         self._texts: dict[str, bytes] = {}
-        """Token ids of requests that have not ended, packed u32. Bounded as the scheduler's queue is."""
+        """Token ids of requests that have not ended, packed u32.
+
+        Bounded as the scheduler's queue is.
+        """
 
     def as_generation(self, request: Embed) -> Generate:
         """A request that computes the text and generates nothing."""

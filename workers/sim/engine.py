@@ -48,7 +48,9 @@ class _Live:
 
 
 class SimEngine:
-    """One simulated engine of `dp_size` ranks. Everything happens on the event loop that `start` ran on.
+    """One simulated engine of `dp_size` ranks.
+
+    Everything happens on the event loop that `start` ran on.
 
     Args:
         faults: given by tests whose crashes must not be real.
@@ -73,7 +75,9 @@ class SimEngine:
         self._muted: dict[str, Generate] = {}
         self._untold: list[Delta] = []
         self._next_rank = 0
-        self._embedder = SimEmbedder(settings.sim_embedding_dimensions) if settings.is_embedding else None
+        self._embedder = (
+            SimEmbedder(settings.sim_embedding_dimensions) if settings.is_embedding else None
+        )
         self._scores = SimScores()
         self._live: _Live | None = None
 
@@ -82,7 +86,8 @@ class SimEngine:
         """An engine from its part of a command line.
 
         Args:
-            kv_events: publish them, where only this user reaches them unless the arguments say where.
+            kv_events: publish them, where only this user reaches them unless the arguments say
+            where.
         Raises:
             StartError: an argument it does not have, or a value out of its range.
         """
@@ -100,14 +105,21 @@ class SimEngine:
             StartError: no usable model directory, or the fault start-error.
         """
         settings = self._settings
-        deliver = _with_scores(self._scores, deliver) if self._embedder is None else _with_vectors(self._embedder, deliver)
+        deliver = (
+            _with_scores(self._scores, deliver)
+            if self._embedder is None
+            else _with_vectors(self._embedder, deliver)
+        )
         facts, words = await asyncio.to_thread(_read_model, settings)
         await asyncio.sleep(settings.sim_startup_s)
         if self._faults.armed("start-error"):
             raise StartError("the simulated engine does not start (--sim-fault start-error)")
         eos_ids = facts.card.eos_token_ids
         text = TextModel(
-            words, seed=settings.sim_seed, eos_id=eos_ids[0] if eos_ids else None, output_tokens_mean=settings.sim_output_tokens_mean
+            words,
+            seed=settings.sim_seed,
+            eos_id=eos_ids[0] if eos_ids else None,
+            output_tokens_mean=settings.sim_output_tokens_mean,
         )
         limits = RequestLimits(
             context_length=facts.card.context_length,
@@ -121,13 +133,27 @@ class SimEngine:
             self._thaw_later(loop)
         self._faults.on_engine_death = partial(_tell_death, loop, on_death)
         self._live = _Live(deliver=deliver, limits=limits, text=text, eos_ids=frozenset(eos_ids))
-        config = read_config(settings.kv_events_config) if settings.kv_events_config else KvEventsConfig()
+        config = (
+            read_config(settings.kv_events_config)
+            if settings.kv_events_config
+            else KvEventsConfig()
+        )
         streams = stream_addresses(config, range(settings.dp_size))
         self._outlets = self._open_outlets(config) if streams else []
         outlets = self._outlets or [None] * settings.dp_size
-        self._schedulers = [self._scheduler(rank, text, outlet) for rank, outlet in enumerate(outlets)]
+        self._schedulers = [
+            self._scheduler(rank, text, outlet) for rank, outlet in enumerate(outlets)
+        ]
         self._runners = [
-            RankRunner(scheduler, deliver, loop, self._faults, speedup=settings.sim_speedup, unix_ms=self._unix_ms, outlet=outlet)
+            RankRunner(
+                scheduler,
+                deliver,
+                loop,
+                self._faults,
+                speedup=settings.sim_speedup,
+                unix_ms=self._unix_ms,
+                outlet=outlet,
+            )
             for scheduler, outlet in zip(self._schedulers, outlets, strict=True)
         ]
         return msgspec.structs.replace(facts, kv_streams=streams)
@@ -156,7 +182,9 @@ class SimEngine:
             return
         muted = self._muted.pop(request_id, None)
         if muted is not None:
-            self._tell(Delta(request_id, 0, b"", Finished("abort", count_tokens(muted.token_ids), 0)))
+            self._tell(
+                Delta(request_id, 0, b"", Finished("abort", count_tokens(muted.token_ids), 0))
+            )
         for scheduler, runner in zip(self._schedulers, self._runners, strict=True):
             if scheduler.holds(request_id):
                 delta = scheduler.abort(request_id)
@@ -227,7 +255,11 @@ class SimEngine:
             return failure
         rank = self._rank_of(request)
         if rank is None:
-            return Failed("invalid_value", f"there is no data-parallel rank {request.routed_dp_rank}", "routed_dp_rank")
+            return Failed(
+                "invalid_value",
+                f"there is no data-parallel rank {request.routed_dp_rank}",
+                "routed_dp_rank",
+            )
         if any(scheduler.holds(request.request_id) for scheduler in self._schedulers):
             return Failed("invalid_value", "a request with this id is running", "request_id")
         sequence = new_sequence(request, live.limits, live.text, live.eos_ids)
@@ -252,7 +284,11 @@ class SimEngine:
 
     def _rank_of(self, request: Generate) -> int | None:
         if request.routed_dp_rank is not None:
-            return request.routed_dp_rank if 0 <= request.routed_dp_rank < len(self._schedulers) else None
+            return (
+                request.routed_dp_rank
+                if 0 <= request.routed_dp_rank < len(self._schedulers)
+                else None
+            )
         rank = self._next_rank
         self._next_rank = (rank + 1) % len(self._schedulers)
         return rank
@@ -274,7 +310,14 @@ class SimEngine:
         outlets: list[KvOutlet] = []
         try:
             for rank in range(settings.dp_size):
-                outlet = KvOutlet(context, config, rank, page_size=page_size, steps_max=steps_max, faults=self._faults)
+                outlet = KvOutlet(
+                    context,
+                    config,
+                    rank,
+                    page_size=page_size,
+                    steps_max=steps_max,
+                    faults=self._faults,
+                )
                 outlets.append(outlet)
         except StartError:
             for outlet in outlets:  # by hand, since the loop watches their replays
@@ -291,18 +334,25 @@ class SimEngine:
             kv_pages=settings.max_total_tokens // settings.page_size,
             requests_running_max=settings.max_running_requests,
             requests_waiting_max=settings.max_queued_requests,
-            chunk_tokens=settings.chunked_prefill_size if settings.chunked_prefill_size > 0 else 1 << 62,
+            chunk_tokens=settings.chunked_prefill_size
+            if settings.chunked_prefill_size > 0
+            else 1 << 62,
             policy=cast("Literal['fcfs', 'lpm']", settings.schedule_policy),
             conservativeness=settings.schedule_conservativeness,
             prefix_cache=not settings.disable_radix_cache,
         )
-        return Scheduler(limits, RadixCache(settings.page_size, listener), text, TimingModel(), dp_rank=rank)
+        return Scheduler(
+            limits, RadixCache(settings.page_size, listener), text, TimingModel(), dp_rank=rank
+        )
 
 
 def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
     model_dir = Path(settings.model_path) if settings.model_path else demo_model_dir()
     if not model_dir.is_dir():
-        raise StartError(f"{str(model_dir)[:MESSAGE_CHARS_MAX]} is no directory: the sim engine reads its tokenizer from disk")
+        raise StartError(
+            f"{str(model_dir)[:MESSAGE_CHARS_MAX]} is no directory: the sim engine reads its "
+            "tokenizer from disk"
+        )
     card, card_files = build_card(
         model_dir,
         name=settings.served_model_name or model_dir.resolve().name,
@@ -310,20 +360,37 @@ def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         chat_template=Path(settings.chat_template) if settings.chat_template else None,
     )
     kind = cast("Literal['words', 'any']", settings.sim_vocab)
-    words = read_word_ids(model_dir / "tokenizer.json", vocab_size=card.vocab_size, kind=kind, excluded=card.eos_token_ids)
+    words = read_word_ids(
+        model_dir / "tokenizer.json",
+        vocab_size=card.vocab_size,
+        kind=kind,
+        excluded=card.eos_token_ids,
+    )
     capacity = Capacity(
         dp_size=settings.dp_size,
         page_size_tokens=settings.page_size,
         kv_tokens=settings.max_total_tokens // settings.page_size * settings.page_size,
         requests_running_max=settings.max_running_requests,
-        prefill_step_tokens=settings.chunked_prefill_size if settings.chunked_prefill_size > 0 else settings.max_total_tokens,
+        prefill_step_tokens=settings.chunked_prefill_size
+        if settings.chunked_prefill_size > 0
+        else settings.max_total_tokens,
         requests_queued_max=settings.max_queued_requests,
         orders_by_priority=settings.schedule_policy == "fcfs",
     )
     role: Role = "decode"
     if settings.is_embedding:
-        role, card = "embedding", msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions)
-    return EngineFacts(card=card, card_files=card_files, capacity=capacity, version="sim", role=role, adapters=SimAdapters()), words
+        role, card = (
+            "embedding",
+            msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions),
+        )
+    return EngineFacts(
+        card=card,
+        card_files=card_files,
+        capacity=capacity,
+        version="sim",
+        role=role,
+        adapters=SimAdapters(),
+    ), words
 
 
 def _tell_death(loop: asyncio.AbstractEventLoop, on_death: OnDeath) -> None:
@@ -345,11 +412,17 @@ def _with_vectors(embedder: SimEmbedder, deliver: Deliver) -> Deliver:
 def _beyond(request: Work, *, embeds: bool) -> Failed | None:
     """What a simulated engine cannot do: it has no model that could."""
     if isinstance(request, Generate) is embeds:
-        does = "makes vectors of texts and generates none" if embeds else "generates text and makes no vectors"
+        does = (
+            "makes vectors of texts and generates none"
+            if embeds
+            else "generates text and makes no vectors"
+        )
         return Failed("unsupported_parameter", f"The simulated engine {does}.", "model")
     if not isinstance(request, Generate):
         return None
     for name, asked in (("response_format", request.grammar), ("tools", request.reading)):
         if asked is not None:
-            return Failed("unsupported_parameter", f"The simulated engine does not know {name}.", name)
+            return Failed(
+                "unsupported_parameter", f"The simulated engine does not know {name}.", name
+            )
     return None

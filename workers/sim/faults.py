@@ -1,23 +1,28 @@
-"""Faults on demand: what engines do to those who depend on them, by setting, at run time, or by request.
+"""Faults on demand: what engines do to those who depend on them, by setting, at run time, or by
+request.
 
     crash-after-requests=N       the process kills itself when request N+1 arrives
     crash-after-tokens=N         … after the step that generated token N
-    engine-death-after-tokens=N  … the engine is dead after that step, the process lives on, as one whose scheduler was killed
-    hang-after-tokens=N          the engine stops stepping after the step that generated token N; the event loop lives on
+    engine-death-after-tokens=N  … the engine is dead after that step, the process lives on, as one
+    whose scheduler was killed
+    hang-after-tokens=N          the engine stops stepping after the step that generated token N;
+    the event loop lives on
     hang-s=S                     hangs that begin from here on end after S seconds
     hang-loop-after-requests=N   the event loop itself blocks for ever when request N+1 arrives
     error-every=N                every Nth request fails with engine_fault
-    slow=FACTOR                  steps take FACTOR times as long (at --sim-speedup 0: FACTOR times the timing model)
+    slow=FACTOR                  steps take FACTOR times as long (at --sim-speedup 0: FACTOR times
+    the timing model)
     refuse                       every request fails as overloaded
     start-error                  the engine does not start
     kv-drop=N                    every Nth batch of KV events is not sent, though it can be replayed
     kv-duplicate=N               every Nth batch is sent twice
     kv-swap=N                    every Nth batch is sent after the next one
 
-Counts begin when the fault is armed, so N = 0 armed at run time means now (for tokens) or at the next request; batches of KV
-events have numbers, and every Nth is one whose number N divides.
-With --sim-request-faults a request asks for one through `seed` (SEED_FAULTS): the one field that reaches an engine unchanged
-through every API and that nothing else here depends on. Off by default, since a client could kill workers with it.
+Counts begin when the fault is armed, so N = 0 armed at run time means now (for tokens) or at the
+next request; batches of KV events have numbers, and every Nth is one whose number N divides. With
+--sim-request-faults a request asks for one through `seed` (SEED_FAULTS): the one field that reaches
+an engine unchanged through every API and that nothing else here depends on. Off by default, since a
+client could kill workers with it.
 """
 
 import os
@@ -29,9 +34,16 @@ from typing import Final, NoReturn
 from protocol.errors import StartError
 from protocol.replies import Failed
 
-SEED_FAULTS: Final = {770_001: "error", 770_002: "crash", 770_003: "mute", 770_004: "hang-loop", 770_005: "engine-death"}
-"""Seed → what befalls the request: it fails, it kills the worker, it is never answered unless aborted, it blocks the loop, it kills the
-engine but not the worker."""
+SEED_FAULTS: Final = {
+    770_001: "error",
+    770_002: "crash",
+    770_003: "mute",
+    770_004: "hang-loop",
+    770_005: "engine-death",
+}
+"""Seed → what befalls the request: it fails, it kills the worker, it is never answered unless
+aborted, it blocks the loop, it kills the engine but not the worker.
+"""
 
 _TOKENS: Final = ("crash-after-tokens", "engine-death-after-tokens", "hang-after-tokens")
 _COUNTED: Final = (*_TOKENS, "crash-after-requests", "hang-loop-after-requests", "error-every")
@@ -52,7 +64,9 @@ class Faults:
         on_hang, on_engine_death: called when it begins and when it happens; set by the engine.
     """
 
-    def __init__(self, *, crash: Callable[[], None] | None = None, block: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, *, crash: Callable[[], None] | None = None, block: Callable[[], None] | None = None
+    ) -> None:
         self._crash = crash or _kill_this_process
         self._block = block or _block_for_ever
         self._armed: dict[str, int] = {}
@@ -85,7 +99,10 @@ class Faults:
             self._armed[kind], self._seen[kind] = int(value), 0
             self._after_tokens()
         else:
-            raise ValueError(f"no fault {spec!r}: one of {', '.join(KINDS)}, or clear; those that count need a number")
+            raise ValueError(
+                f"no fault {spec!r}: one of {', '.join(KINDS)}, or clear; those that count "
+                "need a number"
+            )
 
     def armed(self, kind: str) -> bool:
         """Whether a fault without a count is armed."""
@@ -108,11 +125,22 @@ class Faults:
         return None
 
     def on_kv_batch(self, number: int) -> str | None:
-        """What befalls the batch of KV events with this number: "kv-drop", "kv-duplicate", "kv-swap" or nothing."""
-        return next((kind for kind in _KV if kind in self._armed and number % self._armed[kind] == 0), None) if self._armed else None
+        """What befalls the batch of KV events with this number: "kv-drop", "kv-duplicate",
+        "kv-swap" or nothing.
+        """
+        return (
+            next(
+                (kind for kind in _KV if kind in self._armed and number % self._armed[kind] == 0),
+                None,
+            )
+            if self._armed
+            else None
+        )
 
     def on_seed(self, seed: int) -> str | None:
-        """Play the fault that a request asked for: "error" and "mute" are for the caller to carry out."""
+        """Play the fault that a request asked for: "error" and "mute" are for the caller to carry
+        out.
+        """
         fault = SEED_FAULTS.get(seed)
         if fault == "crash":
             self._crash()
@@ -136,7 +164,8 @@ class Faults:
                 self.hung = True
                 self.on_hang()
             if self.hang_s is not None:
-                del self._armed["hang-after-tokens"]  # once; it would hang again with the next token
+                # once; it would hang again with the next token
+                del self._armed["hang-after-tokens"]
         if self._reached("engine-death-after-tokens"):
             del self._armed["engine-death-after-tokens"]
             self._die()

@@ -10,8 +10,9 @@ from workers.sim.scheduling.kv_outlet import KvOutlet
 from workers.sim.scheduling.scheduler import Scheduler, Step
 
 LAG_S_MAX = 0.1
-"""A loop that was late makes up for this much, so that timers' coarseness does not add up; a longer stall is not caught up with,
-since a GPU would not have run ahead either."""
+"""A loop that was late makes up for this much, so that timers' coarseness does not add up; a longer
+stall is not caught up with, since a GPU would not have run ahead either.
+"""
 
 
 class RankRunner:
@@ -50,13 +51,20 @@ class RankRunner:
 
     def wake(self) -> None:
         """There may be something to do."""
-        if self._handle is None and not self._faults.hung and (self._scheduler.busy or self._canaries):
+        if (
+            self._handle is None
+            and not self._faults.hung
+            and (self._scheduler.busy or self._canaries)
+        ):
             self._handle = self._loop.call_soon(self._turn)
         elif self._outlet is not None and not self._scheduler.busy:
             self._outlet.flush()
 
     def answer(self, canary: str) -> None:
-        """Answer a canary after the step under way, or at once if the rank is idle. It takes no part in batches, caches and counts."""
+        """Answer a canary after the step under way, or at once if the rank is idle.
+
+        It takes no part in batches, caches and counts.
+        """
         self._canaries.append(canary)
         self.wake()
 

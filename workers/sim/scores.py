@@ -1,4 +1,6 @@
-"""Log probabilities of a simulation: a function of the token alone, so that they are the same wherever it is made."""
+"""Log probabilities of a simulation: a function of the token alone, so that they are the same
+wherever it is made.
+"""
 
 from array import array
 from collections.abc import Sequence
@@ -16,7 +18,10 @@ def logprob_of(token_id: int) -> float:
 
 
 class SimScores:
-    """Adds log probabilities to the deltas of requests that want them. Holds those requests until they end."""
+    """Adds log probabilities to the deltas of requests that want them.
+
+    Holds those requests until they end.
+    """
 
     def __init__(self) -> None:
         self._wanted: dict[str, Generate] = {}
@@ -46,7 +51,10 @@ class SimScores:
         of_output = _scores(delta.token_ids, request.logprobs.top) if delta.token_ids else None
         if delta.end is not None:
             self._prompt_owed.discard(delta.request_id)
-        return replace(delta, extras=replace(delta.extras or Extras(), logprobs=of_output, prompt_logprobs=of_prompt))
+        return replace(
+            delta,
+            extras=replace(delta.extras or Extras(), logprobs=of_output, prompt_logprobs=of_prompt),
+        )
 
 
 def _scores(packed: bytes, top: int, first: float | None = None) -> Logprobs:
@@ -55,6 +63,12 @@ def _scores(packed: bytes, top: int, first: float | None = None) -> Logprobs:
     values = array("f", map(logprob_of, token_ids))
     if first is not None:
         values[0] = first
-    others = [(token_id + step) % 1_024 if step else token_id for token_id in token_ids for step in range(top)]
-    alternatives = array("f", [logprob_of(token_id) - step for token_id in token_ids for step in range(top)])
+    others = [
+        (token_id + step) % 1_024 if step else token_id
+        for token_id in token_ids
+        for step in range(top)
+    ]
+    alternatives = array(
+        "f", [logprob_of(token_id) - step for token_id in token_ids for step in range(top)]
+    )
     return Logprobs(values.tobytes(), top, pack_tokens(others), alternatives.tobytes())

@@ -1,4 +1,6 @@
-"""The sim engine's settings: SGLang's flags under SGLang's names where SGLang has them, --sim-* for the rest."""
+"""The sim engine's settings: SGLang's flags under SGLang's names where SGLang has them, --sim-* for
+the rest.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,44 +18,106 @@ _CONFIG_FLAG = "--sim-config"
 class SimSettings:
     """What a sim engine can be told. Token counts are per data-parallel rank."""
 
-    model_path: str | None = setting(None, "directory with tokenizer.json; the demo model without it", env="KVMESH_SIM_MODEL_PATH")
-    served_model_name: str | None = setting(None, "model name; the directory's name without it", env="KVMESH_SIM_SERVED_MODEL_NAME")
-    context_length: int | None = setting(None, "tokens of prompt and completion; any value goes", env="KVMESH_SIM_CONTEXT_LENGTH")
-    chat_template: str | None = setting(None, "Jinja file instead of the model's own template", env="KVMESH_SIM_CHAT_TEMPLATE")
+    model_path: str | None = setting(
+        None,
+        "directory with tokenizer.json; the demo model without it",
+        env="KVMESH_SIM_MODEL_PATH",
+    )
+    served_model_name: str | None = setting(
+        None, "model name; the directory's name without it", env="KVMESH_SIM_SERVED_MODEL_NAME"
+    )
+    context_length: int | None = setting(
+        None, "tokens of prompt and completion; any value goes", env="KVMESH_SIM_CONTEXT_LENGTH"
+    )
+    chat_template: str | None = setting(
+        None, "Jinja file instead of the model's own template", env="KVMESH_SIM_CHAT_TEMPLATE"
+    )
     page_size: int = setting(16, "KV-cache tokens per page", env="KVMESH_SIM_PAGE_SIZE")
-    dp_size: int = setting(1, "data-parallel ranks, each with its own scheduler and cache", env="KVMESH_SIM_DP_SIZE")
-    max_total_tokens: int = setting(524_288, "KV-cache tokens of each rank", env="KVMESH_SIM_MAX_TOTAL_TOKENS")
-    max_running_requests: int = setting(256, "requests each rank runs at once", env="KVMESH_SIM_MAX_RUNNING_REQUESTS")
+    dp_size: int = setting(
+        1, "data-parallel ranks, each with its own scheduler and cache", env="KVMESH_SIM_DP_SIZE"
+    )
+    max_total_tokens: int = setting(
+        524_288, "KV-cache tokens of each rank", env="KVMESH_SIM_MAX_TOTAL_TOKENS"
+    )
+    max_running_requests: int = setting(
+        256, "requests each rank runs at once", env="KVMESH_SIM_MAX_RUNNING_REQUESTS"
+    )
     max_queued_requests: int = setting(
-        16_384, "requests each rank lets wait; more fail as overloaded", env="KVMESH_SIM_MAX_QUEUED_REQUESTS"
+        16_384,
+        "requests each rank lets wait; more fail as overloaded",
+        env="KVMESH_SIM_MAX_QUEUED_REQUESTS",
     )
-    chunked_prefill_size: int = setting(8_192, "new tokens of one prefill step; -1 for no limit", env="KVMESH_SIM_CHUNKED_PREFILL_SIZE")
-    schedule_policy: str = setting("fcfs", "order of the waiting queue", env="KVMESH_SIM_SCHEDULE_POLICY", choices=("fcfs", "lpm"))
+    chunked_prefill_size: int = setting(
+        8_192,
+        "new tokens of one prefill step; -1 for no limit",
+        env="KVMESH_SIM_CHUNKED_PREFILL_SIZE",
+    )
+    schedule_policy: str = setting(
+        "fcfs",
+        "order of the waiting queue",
+        env="KVMESH_SIM_SCHEDULE_POLICY",
+        choices=("fcfs", "lpm"),
+    )
     schedule_conservativeness: float = setting(
-        1.0, "share of future output reserved at admission; low values retract more", env="KVMESH_SIM_SCHEDULE_CONSERVATIVENESS"
+        1.0,
+        "share of future output reserved at admission; low values retract more",
+        env="KVMESH_SIM_SCHEDULE_CONSERVATIVENESS",
     )
-    stream_interval: int = setting(1, "tokens per delta of a streaming request", env="KVMESH_SIM_STREAM_INTERVAL")
-    disable_radix_cache: bool = setting(default=False, help_text="no prefix cache", env="KVMESH_SIM_DISABLE_RADIX_CACHE")
-    decode_log_interval: int = setting(40, "decode steps after which KV events are published", env="KVMESH_SIM_DECODE_LOG_INTERVAL")
+    stream_interval: int = setting(
+        1, "tokens per delta of a streaming request", env="KVMESH_SIM_STREAM_INTERVAL"
+    )
+    disable_radix_cache: bool = setting(
+        default=False, help_text="no prefix cache", env="KVMESH_SIM_DISABLE_RADIX_CACHE"
+    )
+    decode_log_interval: int = setting(
+        40, "decode steps after which KV events are published", env="KVMESH_SIM_DECODE_LOG_INTERVAL"
+    )
     kv_events_config: str | None = setting(
-        None, "SGLang's JSON for publishing KV events; made by the worker if not given", env="KVMESH_SIM_KV_EVENTS_CONFIG"
+        None,
+        "SGLang's JSON for publishing KV events; made by the worker if not given",
+        env="KVMESH_SIM_KV_EVENTS_CONFIG",
     )
-    is_embedding: bool = setting(default=False, help_text="make vectors of texts instead of answers", env="KVMESH_SIM_IS_EMBEDDING")
-    sim_embedding_dimensions: int = setting(384, "numbers in such a vector", env="KVMESH_SIM_EMBEDDING_DIMENSIONS")
-    sim_speedup: float = setting(1.0, "times faster than the timing model; 0 is as fast as Python goes", env="KVMESH_SIM_SPEEDUP")
-    sim_seed: int = setting(0, "another seed writes other text; equal on every worker of one model", env="KVMESH_SIM_SEED")
-    sim_startup_s: float = setting(0.0, "seconds the engine takes to start", env="KVMESH_SIM_STARTUP_S")
+    is_embedding: bool = setting(
+        default=False,
+        help_text="make vectors of texts instead of answers",
+        env="KVMESH_SIM_IS_EMBEDDING",
+    )
+    sim_embedding_dimensions: int = setting(
+        384, "numbers in such a vector", env="KVMESH_SIM_EMBEDDING_DIMENSIONS"
+    )
+    sim_speedup: float = setting(
+        1.0,
+        "times faster than the timing model; 0 is as fast as Python goes",
+        env="KVMESH_SIM_SPEEDUP",
+    )
+    sim_seed: int = setting(
+        0,
+        "another seed writes other text; equal on every worker of one model",
+        env="KVMESH_SIM_SEED",
+    )
+    sim_startup_s: float = setting(
+        0.0, "seconds the engine takes to start", env="KVMESH_SIM_STARTUP_S"
+    )
     sim_vocab: str = setting(
-        "words", "ids to write with: readable words, or any id that is not special", env="KVMESH_SIM_VOCAB", choices=("words", "any")
+        "words",
+        "ids to write with: readable words, or any id that is not special",
+        env="KVMESH_SIM_VOCAB",
+        choices=("words", "any"),
     )
     sim_output_tokens_mean: float = setting(
-        0.0, "mean of the geometric output length, ended by an eos token; 0: always max_new_tokens", env="KVMESH_SIM_OUTPUT_TOKENS_MEAN"
+        0.0,
+        "mean of the geometric output length, ended by an eos token; 0: always max_new_tokens",
+        env="KVMESH_SIM_OUTPUT_TOKENS_MEAN",
     )
     sim_fault: tuple[str, ...] = setting(
-        (), "fault to play, KIND or KIND=VALUE (workers/sim/faults.py); repeatable", env="KVMESH_SIM_FAULT"
+        (),
+        "fault to play, KIND or KIND=VALUE (workers/sim/faults.py); repeatable",
+        env="KVMESH_SIM_FAULT",
     )
     sim_request_faults: bool = setting(
-        default=False, help_text="let requests ask for faults through magic seeds (workers/sim/faults.py)", env="KVMESH_SIM_REQUEST_FAULTS"
+        default=False,
+        help_text="let requests ask for faults through magic seeds (workers/sim/faults.py)",
+        env="KVMESH_SIM_REQUEST_FAULTS",
     )
 
 
@@ -63,7 +127,9 @@ def read_settings(argv: Sequence[str]) -> SimSettings:
     Raises:
         StartError: an argument the sim engine does not have, or a value out of its range.
     """
-    settings, rest = parse_known_settings(SimSettings, argv, prog=_PROG, config_flag=_CONFIG_FLAG, add_help=False)
+    settings, rest = parse_known_settings(
+        SimSettings, argv, prog=_PROG, config_flag=_CONFIG_FLAG, add_help=False
+    )
     if rest:
         raise StartError(f"the sim engine does not know: {' '.join(rest)}")
     _check(settings)
@@ -95,7 +161,9 @@ def _check(settings: SimSettings) -> None:
         if not value >= smallest:
             raise StartError(f"--{name.replace('_', '-')} must be at least {smallest}, not {value}")
     if settings.chunked_prefill_size != -1 and settings.chunked_prefill_size < settings.page_size:
-        raise StartError(f"--chunked-prefill-size must be -1 or at least the page size ({settings.page_size})")
+        raise StartError(
+            f"--chunked-prefill-size must be -1 or at least the page size ({settings.page_size})"
+        )
     if settings.context_length is not None and settings.context_length < 1:
         raise StartError(f"--context-length must be at least 1, not {settings.context_length}")
     if settings.dp_size > DP_RANKS_MAX:

@@ -1,8 +1,9 @@
 """Deterministic text: the next token is a function of all tokens before it, and of nothing else.
 
-A prompt followed by half an answer therefore continues, on any worker, with the other half: what migration needs.
-The state is a polynomial hash modulo 2^64 over the whole sequence, so a token costs O(1) and a prompt one dot product per
-4,096 ids (Karp and Rabin, "Efficient randomized pattern-matching algorithms", 1987).
+A prompt followed by half an answer therefore continues, on any worker, with the other half: what
+migration needs. The state is a polynomial hash modulo 2^64 over the whole sequence, so a token
+costs O(1) and a prompt one dot product per 4,096 ids (Karp and Rabin, "Efficient randomized
+pattern-matching algorithms", 1987).
 """
 
 from collections.abc import Collection, Sequence
@@ -31,7 +32,10 @@ _WEIGHTS: Final = np.array(_POWERS[_CHUNK - 1 :: -1], dtype=np.uint64)
 
 
 def sequence_state(token_ids: NDArray[np.uint32]) -> int:
-    """Hash of a sequence, shape [n]. Equal to `advance` applied to each id in turn, from the state of the empty sequence, 1."""
+    """Hash of a sequence, shape [n].
+
+    Equal to `advance` applied to each id in turn, from the state of the empty sequence, 1.
+    """
     state = 1
     for start in range(0, len(token_ids), _CHUNK):
         part = token_ids[start : start + _CHUNK].astype(np.uint64)
@@ -52,11 +56,20 @@ class TextModel:
         word_ids: the ids to write with; neither empty nor holding `eos_id`.
         seed: mixed into every pick, so that fleets can be told apart.
         eos_id: ends a text, if `output_tokens_mean` asks for it.
-        output_tokens_mean: mean of the geometric length of outputs; 0 for outputs that never end by themselves. The
-            geometric distribution is memoryless, which keeps the end, too, a function of the sequence alone.
+        output_tokens_mean: mean of the geometric length of outputs; 0 for outputs that never end by
+        themselves. The
+            geometric distribution is memoryless, which keeps the end, too, a function of the
+            sequence alone.
     """
 
-    def __init__(self, word_ids: Sequence[int], *, seed: int = 0, eos_id: int | None = None, output_tokens_mean: float = 0.0) -> None:
+    def __init__(
+        self,
+        word_ids: Sequence[int],
+        *,
+        seed: int = 0,
+        eos_id: int | None = None,
+        output_tokens_mean: float = 0.0,
+    ) -> None:
         self._words = list(word_ids)
         self._count = len(self._words)
         self._seed = seed
@@ -81,4 +94,6 @@ class TextModel:
         """The token after a sequence, the nearest word that is not banned (any word if all are)."""
         draw = ((state ^ salt) * _SPREAD & _MASK) >> (64 - _DRAW_BITS)
         candidates = (self._words[(draw + step) % self._count] for step in range(len(banned) + 1))
-        return next((word for word in candidates if word not in banned), self._words[draw % self._count])
+        return next(
+            (word for word in candidates if word not in banned), self._words[draw % self._count]
+        )

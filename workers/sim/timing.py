@@ -1,4 +1,6 @@
-"""How long a step takes: the polynomial fit published with NVIDIA's mocker (one H100-class GPU, a model of about 8 billion weights)."""
+"""How long a step takes: the polynomial fit published with NVIDIA's mocker (one H100-class GPU, a
+model of about 8 billion weights).
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,6 @@
-"""LoRA adapters that come and go while the worker serves: one change at a time, and the frontends hear of each."""
+"""LoRA adapters that come and go while the worker serves: one change at a time, and the frontends
+hear of each.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -13,7 +15,10 @@ from protocol.limits import ADAPTERS_MAX, NAME_CHARS_MAX
 from workers.engine import AdapterLoader
 
 CHANGE_S_MAX: Final = 120.0
-"""For one change. Loading reads some hundred megabytes; unloading waits for the requests that use the adapter."""
+"""For one change.
+
+Loading reads some hundred megabytes; unloading waits for the requests that use the adapter.
+"""
 
 WAITING_MAX: Final = 8
 """Changes that wait for the one under way: a script's, not a crowd's."""
@@ -52,7 +57,9 @@ class Adapters:
         on_change: told the names as soon as one may be used, or may not be any more.
     """
 
-    def __init__(self, loader: AdapterLoader | None, on_change: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self, loader: AdapterLoader | None, on_change: Callable[[list[str]], None]
+    ) -> None:
         self._loader = loader
         self._on_change = on_change
         self._names: set[str] = set(loader.names() if loader is not None else ())
@@ -79,9 +86,13 @@ class Adapters:
         async with self._alone() as loader:
             name, path = wanted.lora_name, wanted.lora_path
             if name in self._names | self._leaving:
-                raise InvalidRequest(f"An adapter {name!r} is loaded already; unload it first.", param="lora_name")
+                raise InvalidRequest(
+                    f"An adapter {name!r} is loaded already; unload it first.", param="lora_name"
+                )
             if len(self._names) >= ADAPTERS_MAX:
-                raise InvalidRequest(f"{ADAPTERS_MAX} adapters are loaded already.", param="lora_name")
+                raise InvalidRequest(
+                    f"{ADAPTERS_MAX} adapters are loaded already.", param="lora_name"
+                )
             await asyncio.to_thread(_check_directory, Path(path))
             await loader.load(name, path, pinned=wanted.pinned)
             return self._changed(set(loader.names()))
@@ -91,7 +102,8 @@ class Adapters:
 
         Raises:
             ModelNotFound: there is none of this name.
-            InvalidRequest, Overloaded, DeadlineExceeded: as above. When it took too long, ask again.
+            InvalidRequest, Overloaded, DeadlineExceeded: as above. When it took too long, ask
+            again.
         """
         async with self._alone() as loader:
             name = wanted.lora_name
@@ -106,7 +118,9 @@ class Adapters:
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[AdapterLoader]:
         if self._loader is None:
-            raise InvalidRequest("This engine takes no LoRA adapters; SGLang does with --enable-lora.")
+            raise InvalidRequest(
+                "This engine takes no LoRA adapters; SGLang does with --enable-lora."
+            )
         if self._waiting >= WAITING_MAX:
             raise Overloaded("Too many adapters are being loaded or unloaded.")
         self._waiting += 1
@@ -127,4 +141,10 @@ class Adapters:
 
 def _check_directory(path: Path) -> None:
     if not path.is_absolute() or not (path / "adapter_config.json").is_file():
-        raise InvalidRequest("lora_path must be an absolute path of a directory with adapter_config.json on this host.", param="lora_path")
+        raise InvalidRequest(
+            (
+                "lora_path must be an absolute path of a directory with adapter_config.json on "
+                "this host."
+            ),
+            param="lora_path",
+        )

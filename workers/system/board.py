@@ -7,10 +7,14 @@ from typing import Final, Literal
 from workers.health.rank_watch import RankState
 
 LOOP_STALLED_S: Final = 5.0
-"""A loop that has not turned for this long hangs: beats are 0.25 s apart, and no step or message takes a second."""
+"""A loop that has not turned for this long hangs: beats are 0.25 s apart, and no step or message
+takes a second.
+"""
 
 Phase = Literal["loading", "serving", "draining", "leaving"]
-"""The loop beats while the worker serves and drains; it does not turn while the engine loads, and has its own bounds while it leaves."""
+"""The loop beats while the worker serves and drains; it does not turn while the engine loads, and
+has its own bounds while it leaves.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,11 @@ class Board:
         """How long the loop has not turned though it should; 0 if it does."""
         state, shown_at = self._shown
         silent_s = self._clock() - shown_at
-        return silent_s if state.phase in ("serving", "draining") and silent_s > LOOP_STALLED_S else 0.0
+        return (
+            silent_s
+            if state.phase in ("serving", "draining") and silent_s > LOOP_STALLED_S
+            else 0.0
+        )
 
     def reasons_not_healthy(self) -> list[str]:
         """Why the worker cannot do work; empty if it can."""
@@ -82,5 +90,9 @@ class Board:
         if state.phase in ("draining", "leaving"):
             reasons.append(state.phase)
         if state.phase == "serving" and not state.frontends_connected:
-            reasons.append(f"no frontend took the worker in: {state.refusal}" if state.refusal else "no frontend is connected")
+            reasons.append(
+                f"no frontend took the worker in: {state.refusal}"
+                if state.refusal
+                else "no frontend is connected"
+            )
         return reasons

@@ -52,14 +52,18 @@ class Controls:
         loop, controls = self._open
         control = controls.get(name)
         if control is None:
-            raise RouteNotFound(f"There is no /engine/{name[:80]} here. There are {', '.join(controls)}.")
+            raise RouteNotFound(
+                f"There is no /engine/{name[:80]} here. There are {', '.join(controls)}."
+            )
         try:
             asked = msgspec.json.decode(body, type=control.body)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"Invalid request: {error}.") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise InvalidJson("The body is no JSON object in UTF-8.") from None
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_run(control.act, asked), loop))
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(_run(control.act, asked), loop)
+        )
 
 
 async def _run(act: Callable[[Any], Awaitable[Any]], asked: Any) -> Any:

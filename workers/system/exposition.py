@@ -1,7 +1,7 @@
 """A worker's metrics in the text form that Prometheus scrapes.
 
-Written by hand: prometheus_client decides when it is imported whether values are shared between processes, and SGLang, which wants that,
-says so only while it starts.
+Written by hand: prometheus_client decides when it is imported whether values are shared between
+processes, and SGLang, which wants that, says so only while it starts.
 """
 
 import os
@@ -25,29 +25,78 @@ def own_metrics(board: Board) -> str:
     """The worker's own families."""
     state = board.state
     ranks = [({"dp_rank": str(number)}, rank) for number, rank in enumerate(state.ranks)]
-    results = [({**labels, "result": result}, float(getattr(rank, result))) for labels, rank in ranks for result in _RESULTS]
+    results = [
+        ({**labels, "result": result}, float(getattr(rank, result)))
+        for labels, rank in ranks
+        for result in _RESULTS
+    ]
     silences = [(labels, rank.silence_s) for labels, rank in ranks if rank.silence_s is not None]
     running, connected = float(state.requests_running), float(state.frontends_connected)
     return "".join(
         (
-            _family("dynamo_component_uptime_seconds", "gauge", "Since the process started", [({}, board.uptime_s)]),
-            _family("kvmesh_worker_ready", "gauge", "Whether the worker gets new work", [({}, float(not board.reasons_not_ready()))]),
             _family(
-                "kvmesh_worker_draining", "gauge", "Whether it finishes and leaves", [({}, float(state.phase in ("draining", "leaving")))]
+                "dynamo_component_uptime_seconds",
+                "gauge",
+                "Since the process started",
+                [({}, board.uptime_s)],
             ),
-            _family("kvmesh_worker_healthy", "gauge", "Whether every rank answers", [({}, float(not state.unhealthy))]),
-            _family("kvmesh_worker_requests_running", "gauge", "Unfinished requests of all frontends", [({}, running)]),
-            _family("kvmesh_worker_frontends_connected", "gauge", "Frontends that took the worker in", [({}, connected)]),
-            _family("kvmesh_worker_loop_stalled_seconds", "gauge", "How long the loop has hung; 0 if it turns", [({}, board.stalled_s())]),
-            _family("kvmesh_worker_engine_silence_seconds", "gauge", "Since a rank's last sign of life", silences),
-            _family("kvmesh_worker_canaries_total", "counter", "Health checks, by rank and result", results),
+            _family(
+                "kvmesh_worker_ready",
+                "gauge",
+                "Whether the worker gets new work",
+                [({}, float(not board.reasons_not_ready()))],
+            ),
+            _family(
+                "kvmesh_worker_draining",
+                "gauge",
+                "Whether it finishes and leaves",
+                [({}, float(state.phase in ("draining", "leaving")))],
+            ),
+            _family(
+                "kvmesh_worker_healthy",
+                "gauge",
+                "Whether every rank answers",
+                [({}, float(not state.unhealthy))],
+            ),
+            _family(
+                "kvmesh_worker_requests_running",
+                "gauge",
+                "Unfinished requests of all frontends",
+                [({}, running)],
+            ),
+            _family(
+                "kvmesh_worker_frontends_connected",
+                "gauge",
+                "Frontends that took the worker in",
+                [({}, connected)],
+            ),
+            _family(
+                "kvmesh_worker_loop_stalled_seconds",
+                "gauge",
+                "How long the loop has hung; 0 if it turns",
+                [({}, board.stalled_s())],
+            ),
+            _family(
+                "kvmesh_worker_engine_silence_seconds",
+                "gauge",
+                "Since a rank's last sign of life",
+                silences,
+            ),
+            _family(
+                "kvmesh_worker_canaries_total",
+                "counter",
+                "Health checks, by rank and result",
+                results,
+            ),
             _latencies(ranks),
         )
     )
 
 
 def sglang_metrics() -> bytes:
-    """SGLang's own `sglang:*` families, collected over all of its processes; nothing without --enable-metrics."""
+    """SGLang's own `sglang:*` families, collected over all of its processes; nothing without
+    --enable-metrics.
+    """
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return b""
     from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415  # after SGLang, see above
@@ -56,7 +105,11 @@ def sglang_metrics() -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # pyright: ignore[reportUnknownArgumentType, reportArgumentType]
     lines = generate_latest(registry).splitlines(keepends=True)
-    return b"".join(line for line in lines if line.startswith((b"sglang:", b"# HELP sglang:", b"# TYPE sglang:")))
+    return b"".join(
+        line
+        for line in lines
+        if line.startswith((b"sglang:", b"# HELP sglang:", b"# TYPE sglang:"))
+    )
 
 
 _RESULTS: Final = ("ok", "timeout", "failed")
@@ -66,13 +119,22 @@ def _latencies(ranks: list[tuple[dict[str, str], RankState]]) -> str:
     name = "kvmesh_worker_canary_latency_seconds"
     lines = [_head(name, "summary", "How long answered health checks took")]
     for labels, rank in ranks:
-        lines += [_sample(f"{name}_sum", labels, rank.latency_s_sum), _sample(f"{name}_count", labels, float(rank.ok))]
-    last = [(labels, rank.latency_s_last) for labels, rank in ranks if rank.latency_s_last is not None]
-    return "".join(lines) + _family("kvmesh_worker_canary_latency_last_seconds", "gauge", "How long the last one took", last)
+        lines += [
+            _sample(f"{name}_sum", labels, rank.latency_s_sum),
+            _sample(f"{name}_count", labels, float(rank.ok)),
+        ]
+    last = [
+        (labels, rank.latency_s_last) for labels, rank in ranks if rank.latency_s_last is not None
+    ]
+    return "".join(lines) + _family(
+        "kvmesh_worker_canary_latency_last_seconds", "gauge", "How long the last one took", last
+    )
 
 
 def _family(name: str, kind: str, text: str, samples: Samples) -> str:
-    return _head(name, kind, text) + "".join(_sample(name, labels, value) for labels, value in samples)
+    return _head(name, kind, text) + "".join(
+        _sample(name, labels, value) for labels, value in samples
+    )
 
 
 def _head(name: str, kind: str, text: str) -> str:

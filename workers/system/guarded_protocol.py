@@ -1,4 +1,6 @@
-"""HTTP for probes: one request a connection, within a time, so that whoever only holds connections takes no place from a probe."""
+"""HTTP for probes: one request a connection, within a time, so that whoever only holds connections
+takes no place from a probe.
+"""
 
 import asyncio
 from typing import Final, cast
@@ -6,14 +8,22 @@ from typing import Final, cast
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_MAX: Final = 64
-"""Open at once: a few probes and scrapers. A newcomer takes the place of the oldest that has yet to ask something."""
+"""Open at once: a few probes and scrapers.
+
+A newcomer takes the place of the oldest that has yet to ask something.
+"""
 
 REQUEST_S_MAX: Final = 10.0
-"""From a connection's start to the end of its request, and again for its answer to be taken: within a host or a cluster."""
+"""From a connection's start to the end of its request, and again for its answer to be taken: within
+a host or a cluster.
+"""
 
 
 class SystemProtocol(H11Protocol):
-    """uvicorn's protocol on h11 with these bounds. What is asked of a worker (controls.py) may take its time."""
+    """uvicorn's protocol on h11 with these bounds.
+
+    What is asked of a worker (controls.py) may take its time.
+    """
 
     accepted_at: float = 0.0
     _late: asyncio.TimerHandle | None = None
@@ -23,7 +33,11 @@ class SystemProtocol(H11Protocol):
         self.accepted_at = self.loop.time()
         self._late = self.loop.call_later(REQUEST_S_MAX, self._judge)
         # What was aborted in this turn of the loop is still among the connections.
-        here = [each for each in cast("set[SystemProtocol]", self.connections) if not each.transport.is_closing()]
+        here = [
+            each
+            for each in cast("set[SystemProtocol]", self.connections)
+            if not each.transport.is_closing()
+        ]
         if len(here) > CONNECTIONS_MAX:
             idle = [each for each in here if not each.works]  # ourselves at least
             min(idle, key=lambda each: each.accepted_at).transport.abort()

@@ -37,7 +37,10 @@ CONTROL_BYTES_MAX: Final = 64 * 1024
 """Body of a control: some names and paths."""
 
 CONTROLS_ASKED_MAX: Final = 16
-"""At once. They are done one after the other, and hold their connections meanwhile: the rest is for probes."""
+"""At once.
+
+They are done one after the other, and hold their connections meanwhile: the rest is for probes.
+"""
 
 _JSON: Final = b"application/json"
 _Page = Callable[[], tuple[int, bytes, bytes]]
@@ -51,7 +54,8 @@ class SystemPages:
 
     Args:
         live_path, health_path: where /live and /health are, for probes configured elsewhere.
-        this_host_only: nobody else reaches the server, so that whoever asks under a name is a web page whose name was made to stand for
+        this_host_only: nobody else reaches the server, so that whoever asks under a name is a web
+        page whose name was made to stand for
             this host (DNS rebinding).
     """
 
@@ -68,32 +72,51 @@ class SystemPages:
         self._this_host_only = this_host_only
         self._controls_asked = 0
         self._controls = controls
-        self._pages: dict[str, _Page] = {live_path: self._live, "/ready": self._ready, health_path: self._health, "/metrics": self._metrics}
+        self._pages: dict[str, _Page] = {
+            live_path: self._live,
+            "/ready": self._ready,
+            health_path: self._health,
+            "/metrics": self._metrics,
+        }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request. Only a control's body is read."""
         if scope["type"] != "http":
             return
         if self._this_host_only and not _names_this_host(_header(scope, b"host")):
-            status, content_type, body = 403, _JSON, error_body(InvalidRequest("The Host header must be an IP address or localhost."))
+            status, content_type, body = (
+                403,
+                _JSON,
+                error_body(InvalidRequest("The Host header must be an IP address or localhost.")),
+            )
         elif scope["path"].startswith(CONTROLS_PATH):
             status, content_type, body = await self._control(scope, receive)
         else:
             status, content_type, body = self._answer(scope["method"], scope["path"])
-        headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+        headers = [
+            (b"content-type", content_type),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await send(
+            {"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body}
+        )
 
     def _answer(self, method: str, path: str) -> tuple[int, bytes, bytes]:
         page = self._pages.get(path)
         if page is None:
-            return _error(RouteNotFound(f"There is no {path[:200]} here. There are {', '.join(self._pages)}."))
+            return _error(
+                RouteNotFound(f"There is no {path[:200]} here. There are {', '.join(self._pages)}.")
+            )
         if method not in ("GET", "HEAD"):
             return _error(MethodNotAllowed(f"{path} takes GET."))
         return page()
 
     async def _control(self, scope: Message, receive: Receive) -> tuple[int, bytes, bytes]:
-        """JSON in, JSON out, and not for web pages: a browser says where a POST comes from, and cannot send this media type unasked."""
+        """JSON in, JSON out, and not for web pages: a browser says where a POST comes from, and
+        cannot send this media type unasked.
+        """
         if _header(scope, b"origin"):
             return 403, _JSON, error_body(InvalidRequest(f"{CONTROLS_PATH} is not for web pages."))
         try:
@@ -101,7 +124,9 @@ class SystemPages:
                 raise MethodNotAllowed(f"{CONTROLS_PATH} takes POST.")
             media_type = _header(scope, b"content-type").split(b";")[0].strip().lower()
             if media_type != _JSON:
-                raise UnsupportedMediaType("The body must be JSON, and content-type: application/json say so.")
+                raise UnsupportedMediaType(
+                    "The body must be JSON, and content-type: application/json say so."
+                )
             body = await _body(receive)
             if self._controls_asked >= CONTROLS_ASKED_MAX:
                 raise Overloaded(f"{self._controls_asked} others ask something of this worker.")
@@ -118,7 +143,10 @@ class SystemPages:
             return _error(InternalFault("The worker had an error while processing this request."))
 
     def _live(self) -> tuple[int, bytes, bytes]:
-        """Whether a restart would help: the loop turns. A sick engine is not this page's matter, nor is loading."""
+        """Whether a restart would help: the loop turns.
+
+        A sick engine is not this page's matter, nor is loading.
+        """
         phase, stalled_s = self._board.state.phase, self._board.stalled_s()
         if stalled_s:
             reasons = [f"the worker's loop has not turned for {stalled_s:.1f} s"]
@@ -144,7 +172,9 @@ class SystemPages:
             "requests_running": state.requests_running,
             "frontends_connected": state.frontends_connected,
             "takes_requests": state.takes_requests,
-            "ranks": [{"dp_rank": number, **asdict(rank)} for number, rank in enumerate(state.ranks)],
+            "ranks": [
+                {"dp_rank": number, **asdict(rank)} for number, rank in enumerate(state.ranks)
+            ],
         }
         return 503 if reasons else 200, _JSON, _encode(report)
 

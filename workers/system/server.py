@@ -1,4 +1,6 @@
-"""The system server: HTTP in a thread with a loop of its own, so that it answers while the engine loads and when the worker hangs."""
+"""The system server: HTTP in a thread with a loop of its own, so that it answers while the engine
+loads and when the worker hangs.
+"""
 
 import asyncio
 import logging
@@ -16,7 +18,9 @@ from workers.system.pages import SystemPages
 log = logging.getLogger(__name__)
 
 _STOP_S_MAX: Final = 2.0
-"""uvicorn looks ten times a second whether it should stop; a client that hangs on is not waited for."""
+"""uvicorn looks ten times a second whether it should stop; a client that hangs on is not waited
+for.
+"""
 
 
 class SystemServer:
@@ -34,7 +38,9 @@ class SystemServer:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
-            raise StartError(f"--system-port {port}: cannot listen on {host}: {error.strerror or error}") from None
+            raise StartError(
+                f"--system-port {port}: cannot listen on {host}: {error.strerror or error}"
+            ) from None
         config = uvicorn.Config(
             pages,
             loop="asyncio",

@@ -6,7 +6,10 @@ from bench.kv.indexes.interface import GPU, MEDIA, Runs
 
 
 class Dicts:
-    """B: one dict a rank: hash → bits of the media where it lies. Ranks are looked up one by one."""
+    """B: one dict a rank: hash → bits of the media where it lies.
+
+    Ranks are looked up one by one.
+    """
 
     def __init__(self, ranks: int) -> None:
         self._places: list[dict[int, int]] = [{} for _ in range(ranks)]
@@ -32,7 +35,12 @@ class Dicts:
         self._places[rank], self._slow[rank] = {}, False
 
     def overlaps(self, hashes: Sequence[int], ranks: tuple[int, ...]) -> Runs:
-        gpu = [self._run(self._places[rank], hashes, 1 << GPU) if hashes[0] in self._places[rank] else 0 for rank in ranks]
+        gpu = [
+            self._run(self._places[rank], hashes, 1 << GPU)
+            if hashes[0] in self._places[rank]
+            else 0
+            for rank in ranks
+        ]
         if not any(self._slow):
             return gpu, gpu
         any_medium = (1 << MEDIA) - 1
@@ -57,10 +65,15 @@ class Dicts:
 
 
 class Sets:
-    """B2: a set a rank and medium, so that an event is one call into C. Ranks are tried as in kv_events.index."""
+    """B2: a set a rank and medium, so that an event is one call into C.
+
+    Ranks are tried as in kv_events.index.
+    """
 
     def __init__(self, ranks: int) -> None:
-        self._held: tuple[list[set[int]], ...] = tuple([set() for _ in range(ranks)] for _ in range(MEDIA))
+        self._held: tuple[list[set[int]], ...] = tuple(
+            [set() for _ in range(ranks)] for _ in range(MEDIA)
+        )
 
     def store(self, rank: int, medium: int, hashes: Sequence[int], _parent: int | None) -> None:
         self._held[medium][rank].update(hashes)
@@ -90,13 +103,17 @@ class Sets:
         if not (any(host) or any(disk)):
             return near, near
         return near, [
-            _run((gpu[rank], host[rank], disk[rank]), hashes, run) if host[rank] or disk[rank] else run
+            _run((gpu[rank], host[rank], disk[rank]), hashes, run)
+            if host[rank] or disk[rank]
+            else run
             for rank, run in zip(ranks, near, strict=True)
         ]
 
 
 def _run(tiers: tuple[set[int], ...], hashes: Sequence[int], low: int) -> int:
-    """Length of the leading run that lies in any of the sets, of which the first `low` blocks are known."""
+    """Length of the leading run that lies in any of the sets, of which the first `low` blocks are
+    known.
+    """
     high = len(hashes)
     while low < high:
         middle = (low + high) >> 1

@@ -1,4 +1,6 @@
-"""The candidates of bench.kv.index against sets of blocks, on random caches of a few ranks; a wrong index is not worth timing."""
+"""The candidates of bench.kv.index against sets of blocks, on random caches of a few ranks; a wrong
+index is not worth timing.
+"""
 
 import random
 
@@ -15,10 +17,17 @@ def check_all(seed: int = 3) -> None:
     # All chains begin with the same SHARED blocks.
     prefix = [rng.getrandbits(64) for _ in range(SHARED)]
     chains = [prefix + [rng.getrandbits(64) for _ in range(BLOCKS - SHARED)] for _ in range(CHAINS)]
-    held: dict[tuple[int, int], set[int]] = {(rank, medium): set() for rank in range(RANKS) for medium in range(MEDIA)}
+    held: dict[tuple[int, int], set[int]] = {
+        (rank, medium): set() for rank in range(RANKS) for medium in range(MEDIA)
+    }
     indexes = {name: make(RANKS) for name, make in CANDIDATES.items()}
     for _ in range(STEPS):
-        rank, medium, chain, cut = rng.randrange(RANKS), rng.randrange(MEDIA), rng.choice(chains), rng.randint(1, BLOCKS)
+        rank, medium, chain, cut = (
+            rng.randrange(RANKS),
+            rng.randrange(MEDIA),
+            rng.choice(chains),
+            rng.randint(1, BLOCKS),
+        )
         chance = rng.random()
         for index in indexes.values():
             if chance < 0.02:
@@ -35,7 +44,14 @@ def check_all(seed: int = 3) -> None:
             assert index.overlaps(chain, tuple(range(RANKS))) == expected, f"{name} is wrong"
 
 
-def _follow(held: dict[tuple[int, int], set[int]], rank: int, medium: int, chain: list[int], cut: int, chance: float) -> None:
+def _follow(
+    held: dict[tuple[int, int], set[int]],
+    rank: int,
+    medium: int,
+    chain: list[int],
+    cut: int,
+    chance: float,
+) -> None:
     if chance < 0.02:
         for each in range(MEDIA):
             held[rank, each].clear()
@@ -45,9 +61,14 @@ def _follow(held: dict[tuple[int, int], set[int]], rank: int, medium: int, chain
         held[rank, medium].difference_update(chain[cut:])
 
 
-def _expected(held: dict[tuple[int, int], set[int]], chain: list[int]) -> tuple[list[int], list[int]]:
+def _expected(
+    held: dict[tuple[int, int], set[int]], chain: list[int]
+) -> tuple[list[int], list[int]]:
     gpu = [_run(held[rank, 0], chain) for rank in range(RANKS)]
-    return gpu, [_run(set().union(*(held[rank, medium] for medium in range(MEDIA))), chain) for rank in range(RANKS)]
+    return gpu, [
+        _run(set().union(*(held[rank, medium] for medium in range(MEDIA))), chain)
+        for rank in range(RANKS)
+    ]
 
 
 def _run(held: set[int], chain: list[int]) -> int:

@@ -19,10 +19,15 @@ class PythonIndex:
         self._ranks = tuple(range(ranks))
 
     def encode_stores(self, events: list[Event]) -> list[Any]:
-        return [(True, rank, medium, parent, bytes.fromhex(text)) for rank, medium, parent, text in events]
+        return [
+            (True, rank, medium, parent, bytes.fromhex(text))
+            for rank, medium, parent, text in events
+        ]
 
     def encode_removals(self, events: list[Event]) -> list[Any]:
-        return [(False, rank, medium, None, bytes.fromhex(text)) for rank, medium, _, text in events]
+        return [
+            (False, rank, medium, None, bytes.fromhex(text)) for rank, medium, _, text in events
+        ]
 
     def apply(self, encoded: list[Any]) -> None:
         store, remove = self._index.store, self._index.remove
@@ -46,4 +51,8 @@ class PythonIndex:
         return chain_hashes(prompt, 64, _ROOT)
 
     def extra(self) -> dict[str, float]:
-        return {"sweep_ms": timed(self._index.sweep)["wall"] * 1e3} if isinstance(self._index, SweptMasks) else {}
+        return (
+            {"sweep_ms": timed(self._index.sweep)["wall"] * 1e3}
+            if isinstance(self._index, SweptMasks)
+            else {}
+        )

@@ -1,9 +1,11 @@
-"""Dynamo's radix tree as its Python bindings offer it, for bench.kv.indexes.worker under Dynamo's interpreter.
+"""Dynamo's radix tree as its Python bindings offer it, for bench.kv.indexes.worker under Dynamo's
+interpreter.
 
-`dynamo.llm.RadixTree` is the one index of ai-dynamo-runtime 1.6.1 that Python can feed: `_core.pyi` still names KvIndexer and
-ApproxKvIndexer, but the library has neither. Events are JSON and are encoded before the clock starts; each call crosses to
-the tree's own thread and waits. It answers by (worker, rank) without media. The other in-process way, SelectionService, takes its
-events over ZMQ in Rust and answers asynchronously.
+`dynamo.llm.RadixTree` is the one index of ai-dynamo-runtime 1.6.1 that Python can feed: `_core.pyi`
+still names KvIndexer and ApproxKvIndexer, but the library has neither. Events are JSON and are
+encoded before the clock starts; each call crosses to the tree's own thread and waits. It answers by
+(worker, rank) without media. The other in-process way, SelectionService, takes its events over ZMQ
+in Rust and answers asynchronously.
 """
 
 import json
@@ -21,18 +23,30 @@ class DynamoTree:
         self._number = 0
 
     def encode_stores(self, events: list[Event]) -> list[Any]:
-        """The chained hash stands for both of Dynamo's identities, the engine's (removal, parent) and the tokens' (query)."""
+        """The chained hash stands for both of Dynamo's identities, the engine's (removal, parent)
+        and the tokens' (query).
+        """
         return [
             self._event(
                 event[0],
-                {"stored": {"parent_hash": event[2], "blocks": [{"block_hash": block, "tokens_hash": block} for block in unhex(event[3])]}},
+                {
+                    "stored": {
+                        "parent_hash": event[2],
+                        "blocks": [
+                            {"block_hash": block, "tokens_hash": block} for block in unhex(event[3])
+                        ],
+                    }
+                },
             )
             for event in events
         ]
 
     def encode_removals(self, events: list[Event]) -> list[Any]:
         """Blocks of a chain from its end on."""
-        return [self._event(event[0], {"removed": {"block_hashes": unhex(event[3])[::-1]}}) for event in events]
+        return [
+            self._event(event[0], {"removed": {"block_hashes": unhex(event[3])[::-1]}})
+            for event in events
+        ]
 
     def apply(self, encoded: list[Any]) -> None:
         apply_event = self._tree.apply_event

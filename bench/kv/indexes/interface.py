@@ -7,13 +7,18 @@ MEDIA = 3
 GPU = 0
 
 Runs = tuple[list[int], list[int]]
-"""By rank: leading blocks in GPU memory, and leading blocks in any medium. May be one list twice."""
+"""By rank: leading blocks in GPU memory, and leading blocks in any medium.
+
+May be one list twice.
+"""
 
 
 class Index(Protocol):
     """`parent` is the block before the first, which only a tree needs."""
 
-    def store(self, rank: int, medium: int, hashes: Sequence[int], parent: int | None, /) -> None: ...
+    def store(
+        self, rank: int, medium: int, hashes: Sequence[int], parent: int | None, /
+    ) -> None: ...
     def remove(self, rank: int, medium: int, hashes: Sequence[int]) -> None: ...
     def drop(self, rank: int) -> None:
         """Hold nothing of the rank: it is gone, or has cleared its cache."""

@@ -1,7 +1,10 @@
-"""One table for all ranks: hash → bits of the ranks that hold it. One look tells of every rank, whatever their number.
+"""One table for all ranks: hash → bits of the ranks that hold it.
 
-A hash names a whole prefix, and a rank's cache never holds a block without those before it, so what a rank holds of a prompt is a
-leading run: where two blocks have the same holders, so have all between them.
+One look tells of every rank, whatever their number.
+
+A hash names a whole prefix, and a rank's cache never holds a block without those before it, so what
+a rank holds of a prompt is a leading run: where two blocks have the same holders, so have all
+between them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +14,9 @@ from bench.kv.indexes.interface import MEDIA, Runs
 
 
 class Masks:
-    """A: one table a medium for all ranks: hash → bits of the ranks that hold it. A set a rank finds its entries again for `drop`.
+    """A: one table a medium for all ranks: hash → bits of the ranks that hold it.
+
+    A set a rank finds its entries again for `drop`.
 
     Most blocks have one holder, and those masks are shared objects.
     """
@@ -49,14 +54,17 @@ class Masks:
         runs = _mask_runs(lambda block: gpu.get(block, 0), hashes, ranks)
         if not (host or disk):
             return runs, runs
-        return runs, _mask_runs(lambda block: gpu.get(block, 0) | host.get(block, 0) | disk.get(block, 0), hashes, ranks)
+        return runs, _mask_runs(
+            lambda block: gpu.get(block, 0) | host.get(block, 0) | disk.get(block, 0), hashes, ranks
+        )
 
 
 class SweptMasks(Masks):
-    """A2: no sets; `drop` gives the rank a new bit, and `sweep` clears the old one from the tables, all at once here.
+    """A2: no sets; `drop` gives the rank a new bit, and `sweep` clears the old one from the tables,
+    all at once here.
 
-    A dict cannot be walked piecemeal while it changes, so a sweep in steps would need a copy of its keys. An event that removes
-    what the rank does not hold costs a look at the mask.
+    A dict cannot be walked piecemeal while it changes, so a sweep in steps would need a copy of its
+    keys. An event that removes what the rank does not hold costs a look at the mask.
     """
 
     def __init__(self, ranks: int) -> None:
@@ -89,7 +97,9 @@ class SweptMasks(Masks):
         """After it, a router may use the dead slots again."""
         keep = ~self._dead
         for table in self._tables:
-            for block, mask in [(block, mask & keep) for block, mask in table.items() if mask & self._dead]:
+            for block, mask in [
+                (block, mask & keep) for block, mask in table.items() if mask & self._dead
+            ]:
                 if mask:
                     table[block] = mask
                 else:
@@ -101,8 +111,12 @@ class SweptMasks(Masks):
         return super().overlaps(hashes, slots)
 
 
-def _mask_runs(holders: Callable[[int], int], hashes: Sequence[int], slots: tuple[int, ...]) -> list[int]:
-    """Leading run of each slot: halves the prompt, with all ranks whose runs end in the same part looked up at once."""
+def _mask_runs(
+    holders: Callable[[int], int], hashes: Sequence[int], slots: tuple[int, ...]
+) -> list[int]:
+    """Leading run of each slot: halves the prompt, with all ranks whose runs end in the same part
+    looked up at once.
+    """
     runs = dict.fromkeys(slots, 0)
     present = holders(hashes[0]) & _mask_of(slots)
     last = holders(hashes[-1]) & present

@@ -93,6 +93,11 @@ class Tree:
         return list((runs | dict.fromkeys(alive, len(hashes))).values())
 
     def _unlink(self, node: Node) -> None:
-        while node.parent is not None and not node.holders and not node.children and self._nodes.pop(node.block, None):
+        while (
+            node.parent is not None
+            and not node.holders
+            and not node.children
+            and self._nodes.pop(node.block, None)
+        ):
             del node.parent.children[node.block]
             node = node.parent

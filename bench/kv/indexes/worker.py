@@ -1,6 +1,8 @@
-"""One index in a process of its own: told what to do by bench.kv.index, a JSON line a command; answers with a JSON line each.
+"""One index in a process of its own: told what to do by bench.kv.index, a JSON line a command;
+answers with a JSON line each.
 
-Runs under the peer's interpreter too, so it imports nothing that is not in the standard library until a candidate needs it.
+Runs under the peer's interpreter too, so it imports nothing that is not in the standard library
+until a candidate needs it.
 """
 
 import gc
@@ -20,7 +22,10 @@ PROMPTS = 8
 
 
 class Driver(Protocol):
-    """An index behind its own wire form. `encode_*` is not timed; `apply` takes wire bytes and is."""
+    """An index behind its own wire form.
+
+    `encode_*` is not timed; `apply` takes wire bytes and is.
+    """
 
     def encode_stores(self, events: list[Event]) -> list[Any]: ...
     def encode_removals(self, events: list[Event]) -> list[Any]: ...
@@ -63,10 +68,14 @@ class Bench:
         self.driver, self.ranks = driver, int(work["ranks"])
         self.stores: list[Event] = work["stores"]
         self.churn_rows: list[list[Any]] = work["churn"]
-        self.queries: dict[str, list[list[int]]] = {kind: [unhex(text) for text in texts] for kind, texts in work["queries"].items()}
+        self.queries: dict[str, list[list[int]]] = {
+            kind: [unhex(text) for text in texts] for kind, texts in work["queries"].items()
+        }
         rng = random.Random(7)
         self.loads = [rng.random() * 100 for _ in range(self.ranks)]
-        self.token_ids = [[rng.randrange(150_000) for _ in range(PROMPT_TOKENS)] for _ in range(PROMPTS)]
+        self.token_ids = [
+            [rng.randrange(150_000) for _ in range(PROMPT_TOKENS)] for _ in range(PROMPTS)
+        ]
         self.prompts = [driver.prompt(token_ids) for token_ids in self.token_ids]
 
     def build(self) -> dict[str, Any]:
@@ -83,7 +92,9 @@ class Bench:
         return {**total, "bytes": bytes_grown, "gc": timed(gc.collect)}
 
     def churn(self, size: int, chains: int, back: bool) -> dict[str, Any]:
-        """Takes the last blocks of `chains` tails away and puts others there, in events of `size` blocks; `back` undoes it."""
+        """Takes the last blocks of `chains` tails away and puts others there, in events of `size`
+        blocks; `back` undoes it.
+        """
         removals, stores = [], []
         for rank, medium, parent, old, new in self.churn_rows[:chains]:
             gone, come = (new, old) if back else (old, new)
@@ -93,9 +104,14 @@ class Bench:
             for at in range(0, len(come), step):
                 stores.append([rank, medium, before, come[at : at + step]])
                 before = unhex(come[at : at + step])[-1]
-        # Removals and stores of different chains alternate in production; here each kind is timed on its own.
+        # Removals and stores of different chains alternate in production; here each kind is timed
+        # on its own.
         taken, put = self.driver.encode_removals(removals), self.driver.encode_stores(stores)
-        return {"remove": timed(lambda: self.driver.apply(taken)), "store": timed(lambda: self.driver.apply(put)), "blocks": chains * 64}
+        return {
+            "remove": timed(lambda: self.driver.apply(taken)),
+            "store": timed(lambda: self.driver.apply(put)),
+            "blocks": chains * 64,
+        }
 
     def query(self, kind: str) -> dict[str, Any]:
         """Overlaps alone, of every prompt of the kind once."""
@@ -106,7 +122,15 @@ class Bench:
     def decide(self, kind: str) -> dict[str, Any]:
         """A router's whole decision: hash the prompt, look it up, choose the cheapest rank."""
         queries = self.queries[kind]
-        return {**timed(lambda: [self._decide(self.prompts[i % PROMPTS], hashes) for i, hashes in enumerate(queries)]), "n": len(queries)}
+        return {
+            **timed(
+                lambda: [
+                    self._decide(self.prompts[i % PROMPTS], hashes)
+                    for i, hashes in enumerate(queries)
+                ]
+            ),
+            "n": len(queries),
+        }
 
     def _decide(self, prompt: Any, hashes: list[int]) -> int:
         self.driver.hash_prompt(prompt)  # same work as for the prompt that `hashes` stand for
@@ -119,11 +143,15 @@ class Bench:
         """From what the decision starts with, and from a list of ints."""
         driver = self.driver
         packed = timed(lambda: [driver.hash_prompt(prompt) for prompt in self.prompts])
-        listed = timed(lambda: [driver.hash_prompt(driver.prompt(token_ids)) for token_ids in self.token_ids])
+        listed = timed(
+            lambda: [driver.hash_prompt(driver.prompt(token_ids)) for token_ids in self.token_ids]
+        )
         return {"packed": packed, "listed": listed, "n": PROMPTS}
 
     def drop(self, rank: int) -> dict[str, Any]:
-        """`replace` is a drop and a snapshot's blocks; then the rank is dropped once more, timed alone, and filled again."""
+        """`replace` is a drop and a snapshot's blocks; then the rank is dropped once more, timed
+        alone, and filled again.
+        """
         snapshot = self.driver.encode_stores([event for event in self.stores if event[0] == rank])
 
         def replace() -> None:

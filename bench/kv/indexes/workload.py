@@ -1,7 +1,9 @@
-"""What the prefix indexes of bench.kv.index are fed and asked, as one JSON file that any interpreter can read.
+"""What the prefix indexes of bench.kv.index are fed and asked, as one JSON file that any
+interpreter can read.
 
-A fleet's caches hold chains of 64-token blocks: a prefix that several ranks share, then a tail of one rank's own. Hashes travel as
-hex of little-endian u64, so that an index's measured memory holds the ints that it made itself, as in production.
+A fleet's caches hold chains of 64-token blocks: a prefix that several ranks share, then a tail of
+one rank's own. Hashes travel as hex of little-endian u64, so that an index's measured memory holds
+the ints that it made itself, as in production.
 """
 
 import json
@@ -25,7 +27,9 @@ QUERY_BLOCKS = 128
 EVENT_BLOCKS = 64
 """Events that fill an index carry this many blocks at most."""
 QUERIES = 32
-"""Different prompts of each kind, so that none is asked twice while its blocks are in the CPU's cache."""
+"""Different prompts of each kind, so that none is asked twice while its blocks are in the CPU's
+cache.
+"""
 CHURN_CHAINS = 1024
 
 GPU, HOST = 0, 1
@@ -33,7 +37,9 @@ GPU, HOST = 0, 1
 
 @dataclass
 class Chain:
-    """Blocks `hashes`, on `rank`, behind block `parent`; those from `slow_from` on lie in host memory."""
+    """Blocks `hashes`, on `rank`, behind block `parent`; those from `slow_from` on lie in host
+    memory.
+    """
 
     rank: int
     parent: int | None
@@ -50,9 +56,15 @@ class Fleet:
 
     def fresh(self, blocks: int, parent: int | None = None) -> list[int]:
         """Hashes of a chain that nobody holds, over random tokens."""
-        return chain_hashes(self.rng.randbytes(blocks * BLOCK_TOKENS * 4), BLOCK_TOKENS, parent or root_hash(BLOCK_TOKENS))
+        return chain_hashes(
+            self.rng.randbytes(blocks * BLOCK_TOKENS * 4),
+            BLOCK_TOKENS,
+            parent or root_hash(BLOCK_TOKENS),
+        )
 
-    def hold(self, rank: int, parent: int | None, hashes: list[int], *, shared: bool = False) -> None:
+    def hold(
+        self, rank: int, parent: int | None, hashes: list[int], *, shared: bool = False
+    ) -> None:
         """With tiers, odd ranks hold the rear half of their own tails in host memory."""
         slow = len(hashes) // 2 if self.tiered and rank % 2 and not shared else len(hashes)
         self.chains.append(Chain(rank, parent, hashes, slow))
@@ -68,14 +80,18 @@ def write(path: Path, ranks: int, *, tiered: bool, seed: int = 1) -> None:
         for step, rank in enumerate(fleet.rng.sample(range(ranks), ranks), start=1):
             fleet.hold(rank, None, prompt[: max(1, step * QUERY_BLOCKS // ranks)])
     tails = _fill(fleet, prefixes, groups_of)
-    churned = fleet.rng.sample([tail for tail in tails if len(tail.hashes) > EVENT_BLOCKS], CHURN_CHAINS)
+    churned = fleet.rng.sample(
+        [tail for tail in tails if len(tail.hashes) > EVENT_BLOCKS], CHURN_CHAINS
+    )
     names = {id(tail) for tail in churned}
     exchanged = [_churn(fleet, tail) for tail in churned]
     work = {
         "ranks": ranks,
         "stores": [event for chain in fleet.chains for event in _events(chain)],
         "churn": exchanged,
-        "queries": _queries(fleet, prefixes[0], stairs, [tail for tail in tails if id(tail) not in names]),
+        "queries": _queries(
+            fleet, prefixes[0], stairs, [tail for tail in tails if id(tail) not in names]
+        ),
         "entries": sum(len(chain.hashes) for chain in fleet.chains),
         "distinct": len({block for chain in fleet.chains for block in chain.hashes}),
     }
@@ -83,10 +99,16 @@ def write(path: Path, ranks: int, *, tiered: bool, seed: int = 1) -> None:
 
 
 def _share(fleet: Fleet, prefixes: list[list[int]]) -> list[list[int]]:
-    """Group 0 is the system prompt that every rank holds; a random half of the ranks holds each other one. Returns the groups by rank."""
+    """Group 0 is the system prompt that every rank holds; a random half of the ranks holds each
+    other one. Returns the groups by rank.
+    """
     groups_of: list[list[int]] = [[] for _ in range(fleet.ranks)]
     for group, prefix in enumerate(prefixes):
-        holders = range(fleet.ranks) if group == 0 else fleet.rng.sample(range(fleet.ranks), fleet.ranks // 2)
+        holders = (
+            range(fleet.ranks)
+            if group == 0
+            else fleet.rng.sample(range(fleet.ranks), fleet.ranks // 2)
+        )
         for rank in holders:
             fleet.hold(rank, None, prefix, shared=True)
             groups_of[rank].append(group)
@@ -98,7 +120,9 @@ def _fill(fleet: Fleet, prefixes: list[list[int]], groups_of: list[list[int]]) -
     held, first = sum(len(chain.hashes) for chain in fleet.chains), len(fleet.chains)
     while held < ENTRIES:
         rank = len(fleet.chains) % fleet.ranks
-        parent = None if fleet.rng.random() < 0.25 else prefixes[fleet.rng.choice(groups_of[rank])][-1]
+        parent = (
+            None if fleet.rng.random() < 0.25 else prefixes[fleet.rng.choice(groups_of[rank])][-1]
+        )
         tail = fleet.fresh(fleet.rng.randint(*TAIL_BLOCKS), parent)
         fleet.hold(rank, parent, tail)
         held += len(tail)
@@ -117,17 +141,29 @@ def _events(chain: Chain) -> Iterator[list[Any]]:
 
 def _churn(fleet: Fleet, tail: Chain) -> list[Any]:
     """[rank, medium, parent, last blocks of the tail, others in their place]."""
-    parent, medium = tail.hashes[-EVENT_BLOCKS - 1], GPU if tail.slow_from == len(tail.hashes) else HOST
+    parent, medium = (
+        tail.hashes[-EVENT_BLOCKS - 1],
+        GPU if tail.slow_from == len(tail.hashes) else HOST,
+    )
     if medium == HOST:  # only what lies in one medium is exchanged there
         tail.slow_from = min(tail.slow_from, len(tail.hashes) - EVENT_BLOCKS)
-    return [tail.rank, medium, parent, _hex(tail.hashes[-EVENT_BLOCKS:]), _hex(fleet.fresh(EVENT_BLOCKS, parent))]
+    return [
+        tail.rank,
+        medium,
+        parent,
+        _hex(tail.hashes[-EVENT_BLOCKS:]),
+        _hex(fleet.fresh(EVENT_BLOCKS, parent)),
+    ]
 
 
-def _queries(fleet: Fleet, hot: list[int], stairs: list[list[int]], tails: list[Chain]) -> dict[str, list[str]]:
+def _queries(
+    fleet: Fleet, hot: list[int], stairs: list[list[int]], tails: list[Chain]
+) -> dict[str, list[str]]:
     rest = QUERY_BLOCKS - PREFIX_BLOCKS
     alone = [tail for tail in tails if tail.parent is None and len(tail.hashes) >= QUERY_BLOCKS]
     behind = [tail for tail in tails if tail.parent == hot[-1]]
-    # "stairs": every rank holds another length of the prompt, the worst case of looking ranks up together or by guess.
+    # "stairs": every rank holds another length of the prompt, the worst case of looking ranks up
+    # together or by guess.
     kinds = {
         "miss": [fleet.fresh(QUERY_BLOCKS) for _ in range(QUERIES)],
         "hot": [hot + fleet.fresh(rest, hot[-1]) for _ in range(QUERIES)],

@@ -1,4 +1,7 @@
-"""An answer as a sequence of blocks: thinking, text, tool calls. The form that Anthropic's messages and OpenAI's responses share."""
+"""An answer as a sequence of blocks: thinking, text, tool calls.
+
+The form that Anthropic's messages and OpenAI's responses share.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -48,9 +51,11 @@ Move = Opened | Grown | Closed
 
 
 class BlockSequence:
-    """Turns what a choice gains into blocks: one is open at a time, and what is of another kind than it begins the next.
+    """Turns what a choice gains into blocks: one is open at a time, and what is of another kind
+    than it begins the next.
 
-    Thinking is shown without the white space behind it, which a parser may tell of only after the text has begun.
+    Thinking is shown without the white space behind it, which a parser may tell of only after the
+    text has begun.
     """
 
     def __init__(self) -> None:

@@ -44,14 +44,18 @@ class ChunkWriter:
 
     Args:
         head: id, object, created and model of every chunk.
-        around_text: JSON before and after a piece of text within a choice, e.g. `"delta":{"content":` and `}`.
-        with_usage: every chunk carries `"usage":null`, or the counts so far once `count` was called, and a last one the counts
+        around_text: JSON before and after a piece of text within a choice, e.g.
+        `"delta":{"content":` and `}`.
+        with_usage: every chunk carries `"usage":null`, or the counts so far once `count` was
+        called, and a last one the counts
             (stream_options.include_usage).
     """
 
     __slots__ = ("_around_text", "_choices", "_end", "_head", "_with_usage")
 
-    def __init__(self, head: dict[str, Any], *, around_text: tuple[bytes, bytes], with_usage: bool) -> None:
+    def __init__(
+        self, head: dict[str, Any], *, around_text: tuple[bytes, bytes], with_usage: bool
+    ) -> None:
         self._head = b"data: " + _encode(head)[:-1]
         self._choices = self._head + b',"choices":[{"index":'
         self._around_text = around_text
@@ -59,10 +63,14 @@ class ChunkWriter:
         self._end = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
 
     def count(self, usage: Usage) -> None:
-        """Have the chunks from here on carry these counts (stream_options.continuous_usage_stats)."""
+        """Have the chunks from here on carry these counts
+        (stream_options.continuous_usage_stats).
+        """
         self._end = b'}],"usage":' + _encode(usage.as_json()) + b"}\n\n"
 
-    def text(self, index: int, text: str, last: Last | None = None, logprobs: bytes = _NULL) -> bytes:
+    def text(
+        self, index: int, text: str, last: Last | None = None, logprobs: bytes = _NULL
+    ) -> bytes:
         """One chunk with a piece of text.
 
         Args:
@@ -71,7 +79,9 @@ class ChunkWriter:
         before, after = self._around_text
         return self._chunk(index, before + _encode(text) + after, last, logprobs)
 
-    def delta(self, index: int, delta: bytes, last: Last | None = None, logprobs: bytes = _NULL) -> bytes:
+    def delta(
+        self, index: int, delta: bytes, last: Last | None = None, logprobs: bytes = _NULL
+    ) -> bytes:
         """One chunk with a ready-made delta object."""
         return self._chunk(index, b'"delta":' + delta, last, logprobs)
 
@@ -87,4 +97,15 @@ class ChunkWriter:
             reason = b'"' + last.finish_reason.encode() + b'",' + _encode(last.ended_by)[1:-1]
             if last.nvext is not None:
                 end = b'}],"nvext":' + _encode(last.nvext) + end[2:]
-        return b"".join((self._choices, b"%d," % index, content, b',"logprobs":', logprobs, b',"finish_reason":', reason, end))
+        return b"".join(
+            (
+                self._choices,
+                b"%d," % index,
+                content,
+                b',"logprobs":',
+                logprobs,
+                b',"finish_reason":',
+                reason,
+                end,
+            )
+        )

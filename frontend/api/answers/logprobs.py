@@ -1,7 +1,8 @@
 """Log probabilities: what is asked of the engine, and OpenAI's two ways to tell them.
 
-Tokens are told up to and including the one that completed a stop string; a stop token and what the engine made behind a stop string are
-not (frontend.inflight.generation cuts them). A token that is part of a character has U+FFFD for text and its true bytes beside it.
+Tokens are told up to and including the one that completed a stop string; a stop token and what the
+engine made behind a stop string are not (frontend.inflight.generation cuts them). A token that is
+part of a character has U+FFFD for text and its true bytes beside it.
 """
 
 import math
@@ -49,12 +50,22 @@ def scores(packed: bytes, parts: Sequence[Logprobs]) -> Iterator[Score]:
     """The scores of the tokens `packed` (u32); what is told of further tokens is left out."""
     token_ids = iter(unpack_tokens(packed))
     for part in parts:
-        chosen, top_ids, top_values = array("f", part.chosen), unpack_tokens(part.top_ids), array("f", part.top_values)
+        chosen, top_ids, top_values = (
+            array("f", part.chosen),
+            unpack_tokens(part.top_ids),
+            array("f", part.top_values),
+        )
         k = part.top
         for row, (value, token_id) in enumerate(zip(chosen, token_ids, strict=False)):
-            top = zip(top_ids[row * k : row * k + k], top_values[row * k : row * k + k], strict=True)
+            top = zip(
+                top_ids[row * k : row * k + k], top_values[row * k : row * k + k], strict=True
+            )
             logprob = None if math.isnan(value) else max(value, LOGPROB_MIN)
-            yield Score(token_id, logprob, [(other, max(at, LOGPROB_MIN)) for other, at in top if not math.isnan(at)])
+            yield Score(
+                token_id,
+                logprob,
+                [(other, max(at, LOGPROB_MIN)) for other, at in top if not math.isnan(at)],
+            )
 
 
 Scored = Sequence[tuple[bytes, Sequence[Logprobs]]]
@@ -71,18 +82,25 @@ class TokenTexts:
     """What single tokens look like to the client.
 
     Args:
-        as_ids: `token_id:ID` instead of text (return_tokens_as_token_ids), from which the id can be had again.
+        as_ids: `token_id:ID` instead of text (return_tokens_as_token_ids), from which the id can be
+        had again.
     """
 
     def __init__(self, served: ServedModel, *, as_ids: bool) -> None:
         self._served = served
         self._as_ids = as_ids
         self._entries: dict[int, tuple[str, list[int]]] = {}
-        """Text and bytes of tokens that were told, since the likeliest ones come again and again."""
+        """Text and bytes of tokens that were told, since the likeliest ones come again and
+        again.
+        """
 
     def text(self, token_id: int) -> str:
         """The token by itself."""
-        return f"token_id:{token_id}" if self._as_ids else self._served.token_bytes(token_id).decode(errors="replace")
+        return (
+            f"token_id:{token_id}"
+            if self._as_ids
+            else self._served.token_bytes(token_id).decode(errors="replace")
+        )
 
     def chat_entry(self, token_id: int, logprob: float | None) -> dict[str, Any]:
         """As chat tells a token."""
@@ -90,7 +108,10 @@ class TokenTexts:
         if entry is None:
             if len(self._entries) >= ENTRIES_MAX:
                 self._entries.clear()
-            entry = self._entries[token_id] = (self.text(token_id), list(self._served.token_bytes(token_id)))
+            entry = self._entries[token_id] = (
+                self.text(token_id),
+                list(self._served.token_bytes(token_id)),
+            )
         return {"token": entry[0], "logprob": logprob, "bytes": entry[1]}
 
 
@@ -102,29 +123,42 @@ def chat_rows(texts: TokenTexts, told: Scored, top: int | None = None) -> Iterat
 
 
 def chat_logprobs(texts: TokenTexts, told: Scored, top: int | None = None) -> dict[str, Any]:
-    """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their log probabilities.
+    """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their
+    log probabilities.
 
     Args:
-        top: how many of the likeliest tokens are told, where the engine was asked for more; None: all.
+        top: how many of the likeliest tokens are told, where the engine was asked for more; None:
+        all.
     """
     return {"content": list(chat_rows(texts, told, top)), "refusal": None}
 
 
 class CompletionLogprobs:
-    """Writes the `logprobs` objects of one choice of /v1/completions, whose offsets count on from chunk to chunk.
+    """Writes the `logprobs` objects of one choice of /v1/completions, whose offsets count on from
+    chunk to chunk.
 
     Args:
         skip_special_tokens: as in the text that the offsets point into.
         top: how many of the likeliest tokens are told, where the engine was asked for more.
     """
 
-    def __init__(self, texts: TokenTexts, served: ServedModel, *, skip_special_tokens: bool, top: int | None = None) -> None:
+    def __init__(
+        self,
+        texts: TokenTexts,
+        served: ServedModel,
+        *,
+        skip_special_tokens: bool,
+        top: int | None = None,
+    ) -> None:
         self._texts = texts
         self._offsets = TextOffsets(served, skip_special_tokens=skip_special_tokens)
         self._top_told = top
 
     def echoed(self, text: str, prompt: bytes, part: Logprobs) -> dict[str, Any]:
-        """Of the prompt (packed u32), shown as `text`. To be asked before anything of the output."""
+        """Of the prompt (packed u32), shown as `text`.
+
+        To be asked before anything of the output.
+        """
         told = self.told([(prompt, [part])])
         self._offsets.begin_at(len(text))
         return told
@@ -140,9 +174,16 @@ class CompletionLogprobs:
             tokens.append(self._texts.text(score.token_id))
             values.append(score.logprob)
             tops.append(self._top(score))
-        return {"text_offset": offsets, "tokens": tokens, "token_logprobs": values, "top_logprobs": tops}
+        return {
+            "text_offset": offsets,
+            "tokens": tokens,
+            "token_logprobs": values,
+            "top_logprobs": tops,
+        }
 
-    def columns(self, shown: str, prompt: tuple[bytes, Sequence[Logprobs]] | None, output: Scored) -> dict[str, Rows]:
+    def columns(
+        self, shown: str, prompt: tuple[bytes, Sequence[Logprobs]] | None, output: Scored
+    ) -> dict[str, Rows]:
         """Of a whole answer, made column by column while it is sent.
 
         Args:
@@ -159,13 +200,18 @@ class CompletionLogprobs:
 
         return {
             "text_offset": Rows(offsets),
-            "tokens": Rows(lambda: (self._texts.text(score.token_id) for score in each_score(every))),
+            "tokens": Rows(
+                lambda: (self._texts.text(score.token_id) for score in each_score(every))
+            ),
             "token_logprobs": Rows(lambda: (score.logprob for score in each_score(every))),
             "top_logprobs": Rows(lambda: (self._top(score) for score in each_score(every))),
         }
 
     def _top(self, score: Score) -> dict[str, float] | None:
-        """By text, as OpenAI has it: of two tokens that look the same the likelier. The token itself is always there."""
+        """By text, as OpenAI has it: of two tokens that look the same the likelier.
+
+        The token itself is always there.
+        """
         if score.logprob is None:
             return None
         top: dict[str, float] = {}

@@ -8,7 +8,9 @@ _REPLACEMENT = "\ufffd"
 
 
 class TextOffsets:
-    """Counts on from token to token. Characters that wait for their end are where they begin, for each token that is part of them.
+    """Counts on from token to token.
+
+    Characters that wait for their end are where they begin, for each token that is part of them.
 
     Args:
         skip_special_tokens: as in the text that the offsets point into.
@@ -22,7 +24,9 @@ class TextOffsets:
     def begin_at(self, offset: int) -> None:
         """Another text begins, behind so many characters."""
         self._offset = offset
-        self._detokenizer = self._served.new_detokenizer(skip_special_tokens=self._skip_special_tokens)
+        self._detokenizer = self._served.new_detokenizer(
+            skip_special_tokens=self._skip_special_tokens
+        )
         self._unfinished = False
 
     def of_next(self, token_id: int) -> int:
@@ -33,7 +37,8 @@ class TextOffsets:
         own, used = utf_8_decode(piece, "replace")
         whole = used == len(piece) and not own.startswith(_REPLACEMENT)
         if whole and own and text.endswith(own):
-            begin = self._offset - len(own)  # before it may be what a character became that was never finished
+            # before it may be what a character became that was never finished
+            begin = self._offset - len(own)
         elif self._unfinished and text.startswith(_REPLACEMENT):
             begin += 1
         self._unfinished = used < len(piece) or (self._unfinished and not text)

@@ -17,27 +17,38 @@ _encode = msgspec.json.Encoder().encode
 
 
 def prompt_fields(
-    request: ChatCompletionRequest | CompletionRequest, prompt: bytes, of_prompt: Logprobs | None, texts: TokenTexts
+    request: ChatCompletionRequest | CompletionRequest,
+    prompt: bytes,
+    of_prompt: Logprobs | None,
+    texts: TokenTexts,
 ) -> dict[str, Any]:
-    """What was asked about the prompt (packed u32): of a chat's answer, or of a completion's choice."""
+    """What was asked about the prompt (packed u32): of a chat's answer, or of a completion's
+    choice.
+    """
     fields: dict[str, Any] = {}
     if request.return_token_ids:
         fields["prompt_token_ids"] = list(unpack_tokens(prompt))
     if request.prompt_logprobs is not None and of_prompt is not None:
-        fields["prompt_logprobs"] = Rows(partial(_prompt_rows, prompt, of_prompt, texts, request.prompt_logprobs))
+        fields["prompt_logprobs"] = Rows(
+            partial(_prompt_rows, prompt, of_prompt, texts, request.prompt_logprobs)
+        )
     return fields
 
 
-def choice_fields(request: ChatCompletionRequest | CompletionRequest, choice: Choice) -> dict[str, Any]:
+def choice_fields(
+    request: ChatCompletionRequest | CompletionRequest, choice: Choice
+) -> dict[str, Any]:
     """What was asked about the tokens of a whole choice."""
     return {"token_ids": list(unpack_tokens(choice.output))} if request.return_token_ids else {}
 
 
 class StreamedIds:
-    """The token ids of a stream's chunks, as JSON to be put into its choices behind their log probabilities.
+    """The token ids of a stream's chunks, as JSON to be put into its choices behind their log
+    probabilities.
 
     Args:
-        prompts: of each choice, packed u32, told in its first chunk; none where they are told elsewhere.
+        prompts: of each choice, packed u32, told in its first chunk; none where they are told
+        elsewhere.
     """
 
     def __init__(self, prompts: Sequence[bytes] = ()) -> None:
@@ -50,7 +61,11 @@ class StreamedIds:
         output, told = choice.output, self._told.get(choice.index)
         self._told[choice.index] = len(output)
         fragment = b',"token_ids":' + _ids(output[told or 0 :])
-        return fragment if told is not None or not self._prompts else fragment + b',"prompt_token_ids":' + _ids(self._prompts[choice.index])
+        return (
+            fragment
+            if told is not None or not self._prompts
+            else fragment + b',"prompt_token_ids":' + _ids(self._prompts[choice.index])
+        )
 
 
 def with_prompt_ids(chunk: bytes, prompt: bytes) -> bytes:
@@ -62,13 +77,20 @@ def _ids(packed: bytes) -> bytes:
     return _encode(list(unpack_tokens(packed)))
 
 
-def _prompt_rows(prompt: bytes, of_prompt: Logprobs, texts: TokenTexts, top: int) -> Iterator[dict[str, Any] | None]:
-    """Token by token, by id: the `top` likeliest and the prompt's own, whose rank is only known if it is one of these."""
+def _prompt_rows(
+    prompt: bytes, of_prompt: Logprobs, texts: TokenTexts, top: int
+) -> Iterator[dict[str, Any] | None]:
+    """Token by token, by id: the `top` likeliest and the prompt's own, whose rank is only known if
+    it is one of these.
+    """
     for score in scores(prompt, [of_prompt]):
         if score.logprob is None:
             yield None
             continue
-        ranked = {token_id: (rank, logprob) for rank, (token_id, logprob) in enumerate(score.top[:top], start=1)}
+        ranked = {
+            token_id: (rank, logprob)
+            for rank, (token_id, logprob) in enumerate(score.top[:top], start=1)
+        }
         ranked.setdefault(score.token_id, (None, score.logprob))  # pyright: ignore[reportArgumentType]
         yield {
             str(token_id): {"logprob": logprob, "rank": rank, "decoded_token": texts.text(token_id)}

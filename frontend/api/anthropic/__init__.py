@@ -1,1 +1,3 @@
-"""Anthropic's messages: their requests turned into chats, and what chats gain turned into their answers and events."""
+"""Anthropic's messages: their requests turned into chats, and what chats gain turned into their
+answers and events.
+"""

@@ -11,7 +11,12 @@ from frontend.http.sse import named_event
 from frontend.inflight.generation import Choice
 from frontend.text.output.gain import Answer, Gain
 
-_STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "abort": "end_turn"}
+_STOP_REASONS: Final = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "abort": "end_turn",
+}
 
 
 class MessageWriter:
@@ -19,26 +24,58 @@ class MessageWriter:
 
     Args:
         thoughts_shown: False leaves the text of the thinking out.
-        max_tokens: that the client asked for. An answer with fewer that was cut off has come to the end of the context.
+        max_tokens: that the client asked for. An answer with fewer that was cut off has come to the
+        end of the context.
         manages_context: the client asked for edits of the context, and is told that none were made.
     """
 
-    def __init__(self, message_id: str, model: str, *, thoughts_shown: bool, max_tokens: int, manages_context: bool) -> None:
-        self._head: dict[str, Any] = {"id": message_id, "type": "message", "role": "assistant", "model": model}
+    def __init__(
+        self,
+        message_id: str,
+        model: str,
+        *,
+        thoughts_shown: bool,
+        max_tokens: int,
+        manages_context: bool,
+    ) -> None:
+        self._head: dict[str, Any] = {
+            "id": message_id,
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+        }
         self._thoughts_shown = thoughts_shown
         self._max_tokens = max_tokens
-        self._context_management: dict[str, Any] = {"context_management": {"applied_edits": []}} if manages_context else {}
+        self._context_management: dict[str, Any] = (
+            {"context_management": {"applied_edits": []}} if manages_context else {}
+        )
         self._sequence = BlockSequence()
 
     def whole(self, answer: Answer, choice: Choice, usage: Usage) -> dict[str, Any]:
         """The message as one object."""
-        content = [self._block(block) for block in blocks_of(answer.reasoning, answer.text, answer.calls)]
-        return {**self._head, "content": content, **self._stop(choice), "usage": _usage(usage), **self._context_management}
+        content = [
+            self._block(block) for block in blocks_of(answer.reasoning, answer.text, answer.calls)
+        ]
+        return {
+            **self._head,
+            "content": content,
+            **self._stop(choice),
+            "usage": _usage(usage),
+            **self._context_management,
+        }
 
     def begin(self, usage: Usage) -> bytes:
         """The first events; `usage` so far."""
-        message: dict[str, Any] = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(usage)}
-        return named_event({"type": "message_start", "message": message}) + named_event({"type": "ping"})
+        message: dict[str, Any] = {
+            **self._head,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": _usage(usage),
+        }
+        return named_event({"type": "message_start", "message": message}) + named_event(
+            {"type": "ping"}
+        )
 
     def gained(self, gain: Gain) -> bytes:
         """The events of what was gained."""
@@ -46,19 +83,36 @@ class MessageWriter:
 
     def end(self, choice: Choice, usage: Usage) -> bytes:
         """The last events."""
-        last = {"type": "message_delta", "delta": self._stop(choice), "usage": _usage(usage), **self._context_management}
+        last = {
+            "type": "message_delta",
+            "delta": self._stop(choice),
+            "usage": _usage(usage),
+            **self._context_management,
+        }
         closing = [self._event(move) for move in self._sequence.end()]
         return b"".join([*closing, named_event(last), named_event({"type": "message_stop"})])
 
     def _event(self, move: Move) -> bytes:
         block = move.block
         if isinstance(move, Opened):
-            return named_event({"type": "content_block_start", "index": block.index, "content_block": _opened(block)})
+            return named_event(
+                {
+                    "type": "content_block_start",
+                    "index": block.index,
+                    "content_block": _opened(block),
+                }
+            )
         if isinstance(move, Closed):
             return named_event({"type": "content_block_stop", "index": block.index})
         if block.kind == "reasoning" and not self._thoughts_shown:
             return b""
-        return named_event({"type": "content_block_delta", "index": block.index, "delta": _delta(block, move.piece)})
+        return named_event(
+            {
+                "type": "content_block_delta",
+                "index": block.index,
+                "delta": _delta(block, move.piece),
+            }
+        )
 
     def _stop(self, choice: Choice) -> dict[str, Any]:
         if choice.matched_stop is not None and choice.finish_reason == "stop":
@@ -78,7 +132,12 @@ class MessageWriter:
 
 def _opened(block: Block) -> dict[str, Any]:
     if block.call is not None:
-        return {"type": "tool_use", "id": TOOL_ID_PREFIX + block.call.call_id, "name": block.call.name, "input": {}}
+        return {
+            "type": "tool_use",
+            "id": TOOL_ID_PREFIX + block.call.call_id,
+            "name": block.call.name,
+            "input": {},
+        }
     if block.kind == "text":
         return {"type": "text", "text": ""}
     return {"type": "thinking", "thinking": "", "signature": ""}

@@ -24,12 +24,25 @@ from frontend.api.fields.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest
 
 _AS_IN_CHAT: Final = (
-    *("max_tokens", "stream", "temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "seed"),
+    *(
+        "max_tokens",
+        "stream",
+        "temperature",
+        "top_p",
+        "min_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "seed",
+    ),
     *("lora_path", "cache_salt", "priority", "nvext"),
 )
 
 TOOL_ID_PREFIX: Final = "toolu_"
-"""Before the ids of calls as Anthropic's clients see them. It is taken off what comes back, since some templates show ids to the model."""
+"""Before the ids of calls as Anthropic's clients see them.
+
+It is taken off what comes back, since some templates show ids to the model.
+"""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -54,7 +67,11 @@ def chat_of(request: CountTokensRequest, ignored: Ignored) -> ChatCompletionRequ
         messages += told.messages(message, f"messages[{at}]")
     if len(messages) > 1 and messages[-1] == {"role": "assistant", "content": ""}:
         messages.pop()
-    continued = messages[-1]["role"] == "assistant" and bool(messages[-1].get("content")) and not messages[-1].get("tool_calls")
+    continued = (
+        messages[-1]["role"] == "assistant"
+        and bool(messages[-1].get("content"))
+        and not messages[-1].get("tool_calls")
+    )
     config = request.output_config
     shape = request.output_format if config is None or config.format is None else config.format
     return ChatCompletionRequest(
@@ -62,10 +79,16 @@ def chat_of(request: CountTokensRequest, ignored: Ignored) -> ChatCompletionRequ
         messages=messages,
         tools=tools or None,
         tool_choice=tool_choice_of(request, tools),
-        parallel_tool_calls=False if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use else None,
-        response_format=None if shape is None else JsonSchemaFormat(NamedSchema("answer", shape.schema)),
+        parallel_tool_calls=False
+        if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use
+        else None,
+        response_format=None
+        if shape is None
+        else JsonSchemaFormat(NamedSchema("answer", shape.schema)),
         reasoning_effort=None if config is None else config.effort,
-        chat_template_kwargs=None if request.thinking is None else _template_kwargs(request.thinking),
+        chat_template_kwargs=None
+        if request.thinking is None
+        else _template_kwargs(request.thinking),
         add_generation_prompt=not continued,
         continue_final_message=continued,
     )
@@ -78,15 +101,25 @@ def generating_chat_of(request: MessagesRequest, ignored: Ignored) -> ChatComple
         InvalidRequest: as `chat_of`.
     """
     thinking = request.thinking
-    if thinking is not None and thinking.budget_tokens is not None and thinking.budget_tokens >= request.max_tokens:
-        raise InvalidRequest("max_tokens must be greater than thinking.budget_tokens.", param="max_tokens")
+    if (
+        thinking is not None
+        and thinking.budget_tokens is not None
+        and thinking.budget_tokens >= request.max_tokens
+    ):
+        raise InvalidRequest(
+            "max_tokens must be greater than thinking.budget_tokens.", param="max_tokens"
+        )
     chat = chat_of(request, ignored)
     return msgspec.structs.replace(
         chat,
         stop=request.stop_sequences or None,
         top_k=request.top_k or None,
         user=None if request.metadata is None else request.metadata.user_id,
-        chat_template_kwargs={**(chat.chat_template_kwargs or {}), **(request.chat_template_kwargs or {})} or None,
+        chat_template_kwargs={
+            **(chat.chat_template_kwargs or {}),
+            **(request.chat_template_kwargs or {}),
+        }
+        or None,
         **{name: getattr(request, name) for name in _AS_IN_CHAT},
     )
 
@@ -104,7 +137,10 @@ class _Telling:
         self._ignored = ignored
 
     def messages(self, message: Message, param: str) -> list[dict[str, Any]]:
-        """Usually one. Results of tools are messages of their own, in their place among the user's texts."""
+        """Usually one.
+
+        Results of tools are messages of their own, in their place among the user's texts.
+        """
         if isinstance(message.content, str):
             return [{"role": message.role, "content": message.content}]
         if message.role == "assistant":
@@ -118,7 +154,13 @@ class _Telling:
                 told += _joined(message.role, texts)
                 texts = []
                 content = self._result(block, f"{param}.content[{at}]")
-                told.append({"role": "tool", "tool_call_id": block.tool_use_id.removeprefix(TOOL_ID_PREFIX), "content": content})
+                told.append(
+                    {
+                        "role": "tool",
+                        "tool_call_id": block.tool_use_id.removeprefix(TOOL_ID_PREFIX),
+                        "content": content,
+                    }
+                )
             elif isinstance(block, ThinkingBlock | ToolUseBlock | RedactedThinkingBlock):
                 raise _misplaced(block, message.role, f"{param}.content[{at}]")
             else:
@@ -127,7 +169,9 @@ class _Telling:
         return told
 
     def _assistant(self, blocks: Sequence[ContentBlock], param: str) -> dict[str, Any]:
-        """Thinking of earlier turns is told as `reasoning_content`, which templates that know thinking read."""
+        """Thinking of earlier turns is told as `reasoning_content`, which templates that know
+        thinking read.
+        """
         thoughts: list[str] = []
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
@@ -135,10 +179,20 @@ class _Telling:
             if isinstance(block, ThinkingBlock):
                 thoughts.append(block.thinking)
             elif isinstance(block, RedactedThinkingBlock):
-                self._ignored.add("messages.content.redacted_thinking", "only who encrypted it can read it", param=f"{param}.content[{at}]")
+                self._ignored.add(
+                    "messages.content.redacted_thinking",
+                    "only who encrypted it can read it",
+                    param=f"{param}.content[{at}]",
+                )
             elif isinstance(block, ToolUseBlock):
                 function = {"name": block.name, "arguments": _encode(block.input).decode()}
-                calls.append({"id": block.id.removeprefix(TOOL_ID_PREFIX), "type": "function", "function": function})
+                calls.append(
+                    {
+                        "id": block.id.removeprefix(TOOL_ID_PREFIX),
+                        "type": "function",
+                        "function": function,
+                    }
+                )
             elif isinstance(block, ToolResultBlock):
                 raise _misplaced(block, "assistant", f"{param}.content[{at}]")
             else:
@@ -153,33 +207,59 @@ class _Telling:
     def _result(self, block: ToolResultBlock, param: str) -> str:
         if block.content is None or isinstance(block.content, str):
             return block.content or ""
-        return "\n".join([told_text(part, self._tools, f"{param}.content[{at}]") for at, part in enumerate(block.content)])
+        return "\n".join(
+            [
+                told_text(part, self._tools, f"{param}.content[{at}]")
+                for at, part in enumerate(block.content)
+            ]
+        )
 
 
 def _joined(role: str, texts: Sequence[str]) -> list[dict[str, Any]]:
     if not texts:
         return []
-    return [{"role": role, "content": texts[0] if len(texts) == 1 else [{"type": "text", "text": text} for text in texts]}]
+    return [
+        {
+            "role": role,
+            "content": texts[0]
+            if len(texts) == 1
+            else [{"type": "text", "text": text} for text in texts],
+        }
+    ]
 
 
 def _misplaced(block: ContentBlock, role: str, param: str) -> InvalidRequest:
-    return InvalidRequest(f"A {role} message cannot hold a block of type {str(block.__struct_config__.tag)!r}.", param=f"{param}.type")
+    return InvalidRequest(
+        f"A {role} message cannot hold a block of type {str(block.__struct_config__.tag)!r}.",
+        param=f"{param}.type",
+    )
 
 
 def _check_context_management(asked: Mapping[str, Any] | None, ignored: Ignored) -> None:
-    """To keep all thinking is what is done anyway; other edits remove parts of a long context, which is left as it is here."""
+    """To keep all thinking is what is done anyway; other edits remove parts of a long context,
+    which is left as it is here.
+    """
     edits = (asked or {}).get("edits")
     for edit in cast("list[Any]", edits) if isinstance(edits, list) else ():
         kept = cast("dict[str, Any]", edit).get("keep") if isinstance(edit, dict) else None
         if kept != "all":
-            ignored.add("context_management.edits", "the context is the client's; what is sent is what the model reads")
+            ignored.add(
+                "context_management.edits",
+                "the context is the client's; what is sent is what the model reads",
+            )
 
 
 def _template_kwargs(thinking: Thinking) -> dict[str, str | int | float | bool | None]:
     """Under both names that templates have for it."""
     if thinking.type == "enabled" and thinking.budget_tokens is None:
-        raise InvalidRequest("thinking.budget_tokens is required when thinking is enabled.", param="thinking.budget_tokens")
+        raise InvalidRequest(
+            "thinking.budget_tokens is required when thinking is enabled.",
+            param="thinking.budget_tokens",
+        )
     if thinking.type != "enabled" and thinking.budget_tokens is not None:
-        raise InvalidRequest(f"thinking.budget_tokens is not allowed when thinking is {thinking.type}.", param="thinking.budget_tokens")
+        raise InvalidRequest(
+            f"thinking.budget_tokens is not allowed when thinking is {thinking.type}.",
+            param="thinking.budget_tokens",
+        )
     thinks = thinking.type != "disabled"
     return {"thinking": thinks, "enable_thinking": thinks}

@@ -68,7 +68,9 @@ async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) 
             await _stream(exchange, writer, run)
         else:
             (answer,) = await run.generation.finish()
-            message = writer.whole(answer, run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1))
+            message = writer.whole(
+                answer, run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1)
+            )
             await exchange.send_json(200, _encode(message))
     finally:
         run.generation.close()
@@ -82,7 +84,12 @@ async def _stream(exchange: Exchange, writer: MessageWriter, run: ChatRun) -> No
         begin = b"" if begun else writer.begin(usage_of(run.generation, run.prompt_tokens, 1))
         events, begun = begin + b"".join([writer.gained(gain) for _, gain in moved]), True
         if not run.generation.running:
-            await exchange.end_events(events + writer.end(run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1)))
+            await exchange.end_events(
+                events
+                + writer.end(
+                    run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1)
+                )
+            )
             return
         if events:
             await exchange.send_events(events)

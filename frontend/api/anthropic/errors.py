@@ -22,7 +22,9 @@ _TYPES: Final = {
 
 
 class AnthropicErrors:
-    """`{"type": "error", "error": {type, message}}`, with the field at fault named in the message, as Anthropic's own messages do."""
+    """`{"type": "error", "error": {type, message}}`, with the field at fault named in the message,
+    as Anthropic's own messages do.
+    """
 
     def body(self, error: MeshError) -> bytes:
         return _encode(_told(error))
@@ -35,5 +37,12 @@ ANTHROPIC_ERRORS: Final = AnthropicErrors()
 
 
 def _told(error: MeshError) -> dict[str, object]:
-    named = error.message if error.param is None or error.param in error.message else f"{error.param}: {error.message}"
-    return {"type": "error", "error": {"type": _TYPES.get(error_status(error), "api_error"), "message": named}}
+    named = (
+        error.message
+        if error.param is None or error.param in error.message
+        else f"{error.param}: {error.message}"
+    )
+    return {
+        "type": "error",
+        "error": {"type": _TYPES.get(error_status(error), "api_error"), "message": named},
+    }

@@ -40,7 +40,10 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Block(Struct, frozen=True, tag_field="type"):
-    """A piece of a message. `cache_control` is accepted everywhere: prefixes are cached without being asked for."""
+    """A piece of a message.
+
+    `cache_control` is accepted everywhere: prefixes are cached without being asked for.
+    """
 
 
 class TextBlock(Block, tag="text", frozen=True):
@@ -93,7 +96,9 @@ ToldBlock = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolRef
 
 
 class ToolResultBlock(Block, tag="tool_result", frozen=True):
-    """`is_error` is accepted: templates have no place for it, so that the content must say what went wrong."""
+    """`is_error` is accepted: templates have no place for it, so that the content must say what
+    went wrong.
+    """
 
     tool_use_id: str
     content: str | Annotated[list[ToldBlock], Meta(max_length=BLOCKS_MAX)] | None = None
@@ -109,7 +114,10 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tool(Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool of the client's own. `type` names Anthropic's, most of which run on its servers (tools.py)."""
+    """A tool of the client's own.
+
+    `type` names Anthropic's, most of which run on its servers (tools.py).
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     input_schema: dict[str, Any] | None = None
@@ -136,7 +144,9 @@ class ToolChoice(Struct, frozen=True, forbid_unknown_fields=True):
 class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Meta(ge=THINKING_TOKENS_MIN, le=TOKENS_MAX)] | None = None
-    """A target, as the engine cannot be held to it; `max_tokens` bounds thinking and answer together."""
+    """A target, as the engine cannot be held to it; `max_tokens` bounds thinking and answer
+    together.
+    """
     display: Literal["summarized", "omitted"] | None = None
     """"omitted" leaves the text of the thinking out."""
 
@@ -167,7 +177,10 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The older name of output_config.format."""
     cache_control: dict[str, Any] | None = None
     context_management: dict[str, Any] | None = None
-    """Edits of the context that Anthropic's servers make. None are made here, and the answer says so."""
+    """Edits of the context that Anthropic's servers make.
+
+    None are made here, and the answer says so.
+    """
     betas: Annotated[list[str], Meta(max_length=256)] | None = None
     """What Anthropic's SDKs send as a header; without effect in either form."""
     # How to generate, which makes no difference to the count

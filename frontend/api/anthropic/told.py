@@ -1,16 +1,27 @@
-"""Blocks that are told to the model as text: texts, documents, search results, and tools that become known on the way."""
+"""Blocks that are told to the model as text: texts, documents, search results, and tools that
+become known on the way.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import msgspec
 
-from frontend.api.anthropic.schemas import DocumentBlock, ImageBlock, SearchResultBlock, TextBlock, ToldBlock
+from frontend.api.anthropic.schemas import (
+    DocumentBlock,
+    ImageBlock,
+    SearchResultBlock,
+    TextBlock,
+    ToldBlock,
+)
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 _BILLING: Final = "x-anthropic-billing-header:"
-"""How Claude Code begins a system prompt. It speaks to Anthropic's accounting and differs between sessions and versions: told to the model,
-it would leave them no prefix in common."""
+"""How Claude Code begins a system prompt.
+
+It speaks to Anthropic's accounting and differs between sessions and versions: told to the model, it
+would leave them no prefix in common.
+"""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -38,12 +49,22 @@ def told_text(block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str)
         case SearchResultBlock():
             return "\n".join((block.title, block.source, *(part.text for part in block.content)))
         case DocumentBlock():
-            return "\n".join(filter(None, (block.title, block.context, _document_text(block.source, f"{param}.source"))))
+            return "\n".join(
+                filter(
+                    None,
+                    (block.title, block.context, _document_text(block.source, f"{param}.source")),
+                )
+            )
         case ImageBlock():
-            raise UnsupportedParameter("Blocks of type 'image' are not supported; this server takes text only.", param=f"{param}.type")
+            raise UnsupportedParameter(
+                "Blocks of type 'image' are not supported; this server takes text only.",
+                param=f"{param}.type",
+            )
         case _:
             if block.tool_name not in tools:
-                raise InvalidRequest(f"{block.tool_name[:100]!r} is none of the tools.", param=f"{param}.tool_name")
+                raise InvalidRequest(
+                    f"{block.tool_name[:100]!r} is none of the tools.", param=f"{param}.tool_name"
+                )
             return f"<functions>\n<function>{_encode(tools[block.tool_name]['function']).decode()}</function>\n</functions>"
 
 
@@ -54,11 +75,17 @@ def _document_text(source: Mapping[str, Any], param: str) -> str:
     if kind == "content" and isinstance(content, str):
         return content
     if kind == "content" and isinstance(content, list):
-        parts = [cast("dict[str, Any]", part) if isinstance(part, dict) else {} for part in cast("list[Any]", content)]
+        parts = [
+            cast("dict[str, Any]", part) if isinstance(part, dict) else {}
+            for part in cast("list[Any]", content)
+        ]
         texts = [part.get("text") for part in parts if part.get("type") == "text"]
         if len(texts) == len(parts) and all(isinstance(text, str) for text in texts):
             return "\n".join(cast("list[str]", texts))
     if kind in ("text", "content"):
         raise InvalidRequest("A document of text needs its text.", param=param)
     shown = f"{kind!r:.100}" if isinstance(kind, str) else "of no type"
-    raise UnsupportedParameter(f"Documents from a source {shown} are not supported; this server takes text only.", param=f"{param}.type")
+    raise UnsupportedParameter(
+        f"Documents from a source {shown} are not supported; this server takes text only.",
+        param=f"{param}.type",
+    )

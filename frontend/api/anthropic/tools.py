@@ -1,13 +1,19 @@
 """Anthropic's tools → OpenAI's functions, and the choice among them.
 
-Tools that run on Anthropic's servers are left out, since a model that has none answers too, unless one must be called. Of the others
-whose schema Anthropic has, a client expects calls: they are refused.
+Tools that run on Anthropic's servers are left out, since a model that has none answers too, unless
+one must be called. Of the others whose schema Anthropic has, a client expects calls: they are
+refused.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from frontend.api.anthropic.schemas import CountTokensRequest, Tool, ToolReferenceBlock, ToolResultBlock
+from frontend.api.anthropic.schemas import (
+    CountTokensRequest,
+    Tool,
+    ToolReferenceBlock,
+    ToolResultBlock,
+)
 from frontend.api.fields.ignored import Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
@@ -18,7 +24,8 @@ _SEARCH: Final = "tool_search_tool_"
 
 
 def tools_of(request: CountTokensRequest, ignored: Ignored) -> list[dict[str, Any]]:
-    """The functions that may be called: those of the client's own that are told from the beginning, and those that a message refers to.
+    """The functions that may be called: those of the client's own that are told from the beginning,
+    and those that a message refers to.
 
     Raises:
         UnsupportedParameter: a tool can be offered by nobody but Anthropic.
@@ -27,13 +34,21 @@ def tools_of(request: CountTokensRequest, ignored: Ignored) -> list[dict[str, An
     given = request.tools or ()
     # Nothing is searched here: what a search would have to find is told from the beginning.
     searched = any((tool.type or "").startswith(_SEARCH) for tool in given)
-    referred = set[str]() if searched or not any(tool.defer_loading for tool in given) else _referred(request)
+    referred = (
+        set[str]()
+        if searched or not any(tool.defer_loading for tool in given)
+        else _referred(request)
+    )
     functions: list[dict[str, Any]] = []
     for at, tool in enumerate(given):
         if tool.type not in (None, "custom"):
             _leave_out(tool.type, f"tools[{at}].type", ignored)
         elif tool.allowed_callers and "direct" not in tool.allowed_callers:
-            ignored.add("tools.allowed_callers", "no code is run here that could call it", param=f"tools[{at}].allowed_callers")
+            ignored.add(
+                "tools.allowed_callers",
+                "no code is run here that could call it",
+                param=f"tools[{at}].allowed_callers",
+            )
         elif searched or not tool.defer_loading:
             functions.append(_function(tool, f"tools[{at}]"))
         elif tool.name in referred:
@@ -54,36 +69,58 @@ def tool_choice_of(request: CountTokensRequest, functions: Sequence[dict[str, An
     if choice.type in ("none", "auto"):
         return choice.type
     if not request.tools:
-        raise InvalidRequest("tool_choice is only allowed when tools are given.", param="tool_choice")
+        raise InvalidRequest(
+            "tool_choice is only allowed when tools are given.", param="tool_choice"
+        )
     names = [tool["function"]["name"] for tool in functions]
     if choice.type == "any" and names:
         return "required"
     if choice.type == "tool" and choice.name in names:
         return {"type": "function", "function": {"name": choice.name}}
     if choice.type == "any" or choice.name in [tool.name for tool in request.tools]:
-        raise UnsupportedParameter("tool_choice forces a tool that is not run here, or that is deferred.", param="tool_choice")
+        raise UnsupportedParameter(
+            "tool_choice forces a tool that is not run here, or that is deferred.",
+            param="tool_choice",
+        )
     raise InvalidRequest("tool_choice.name is none of the tools.", param="tool_choice.name")
 
 
 def _leave_out(kind: str, param: str, ignored: Ignored) -> None:
     if kind.startswith(_RUN_BY_CLIENTS):
         raise UnsupportedParameter(
-            f"Tools of type {kind[:100]!r} have a schema that only Anthropic's models know; offer it as a tool of your own.", param=param
+            (
+                f"Tools of type {kind[:100]!r} have a schema that only Anthropic's models know; "
+                "offer it as a tool of your own."
+            ),
+            param=param,
         )
-    ignored.add(f"tools.{kind}", "it runs on Anthropic's servers; only custom tools work here", param=param)
+    ignored.add(
+        f"tools.{kind}", "it runs on Anthropic's servers; only custom tools work here", param=param
+    )
 
 
 def _referred(request: CountTokensRequest) -> set[str]:
     """Names of the tools that the messages refer to."""
-    blocks = [block for message in request.messages if not isinstance(message.content, str) for block in message.content]
-    results = [block.content for block in blocks if isinstance(block, ToolResultBlock) and isinstance(block.content, list)]
+    blocks = [
+        block
+        for message in request.messages
+        if not isinstance(message.content, str)
+        for block in message.content
+    ]
+    results = [
+        block.content
+        for block in blocks
+        if isinstance(block, ToolResultBlock) and isinstance(block.content, list)
+    ]
     every = [*blocks, *(part for parts in results for part in parts)]
     return {block.tool_name for block in every if isinstance(block, ToolReferenceBlock)}
 
 
 def _function(tool: Tool, param: str) -> dict[str, Any]:
     if tool.input_schema is None:
-        raise InvalidRequest(f"Missing required parameter: '{param}.input_schema'.", param=f"{param}.input_schema")
+        raise InvalidRequest(
+            f"Missing required parameter: '{param}.input_schema'.", param=f"{param}.input_schema"
+        )
     parameters: dict[str, Any] = {"type": "object", **tool.input_schema}
     if tool.input_examples:
         parameters.setdefault("examples", tool.input_examples)

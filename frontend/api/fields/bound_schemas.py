@@ -1,8 +1,10 @@
-"""JSON schemas that an answer is held to: what the engine's grammar would not hold it to is refused by name.
+"""JSON schemas that an answer is held to: what the engine's grammar would not hold it to is refused
+by name.
 
-xgrammar 0.2.7 passes over many keywords and combinations without a word. Here is the list, found by comparing what its grammars accept
-with a validator, which tests/unit/api/test_bound_schemas.py goes on doing with schemas made at random. One rule for response formats
-and for the arguments of tools: conforming, or refused.
+xgrammar 0.2.7 passes over many keywords and combinations without a word. Here is the list, found by
+comparing what its grammars accept with a validator, which tests/unit/api/test_bound_schemas.py goes
+on doing with schemas made at random. One rule for response formats and for the arguments of tools:
+conforming, or refused.
 """
 
 import re
@@ -10,14 +12,27 @@ from collections.abc import Iterator
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
-from frontend.api.fields.schema_values import FAMILIES, ONE_OF_MAX, KnownValues, family_of, fitting_values, may_overlap, types_of
+from frontend.api.fields.schema_values import (
+    FAMILIES,
+    ONE_OF_MAX,
+    KnownValues,
+    family_of,
+    fitting_values,
+    may_overlap,
+    types_of,
+)
 from protocol.errors import InvalidRequest
 
 DEPTH_MAX: Final = 128
-"""Objects and arrays within each other in a schema. OpenAI allows 10 levels of properties; at 600 compiling takes 5 s, at 1,800 minutes."""
+"""Objects and arrays within each other in a schema.
+
+OpenAI allows 10 levels of properties; at 600 compiling takes 5 s, at 1,800 minutes.
+"""
 
 NODES_MAX: Final = 10_000
-"""Schemas within a schema, each as often as an anyOf is spread over what is beside it: within each other these multiply."""
+"""Schemas within a schema, each as often as an anyOf is spread over what is beside it: within each
+other these multiply.
+"""
 
 COMPARED_MAX: Final = 20_000
 """Pairs of schemas in all the oneOf of a schema."""
@@ -40,7 +55,13 @@ _UNKNOWN: Final[Schema] = {}
 """What a boolean says of values."""
 
 _DEFINING: Final = ("$defs", "definitions")
-_WITH_A_SCHEMA: Final = ("items", "additionalProperties", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
+_WITH_A_SCHEMA: Final = (
+    "items",
+    "additionalProperties",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+)
 _WITH_SCHEMAS_BY_NAME: Final = ("properties", "patternProperties")
 
 _NOT_IN_NAMES: Final = re.compile(r"[^\w.-]")
@@ -52,20 +73,24 @@ _FORMATS: Final = frozenset(
         "uri-reference", "uri-template", "uuid",
     }
 )  # fmt: skip
-_FORMATS_UNENFORCED: Final = frozenset({"idn-email", "idn-hostname", "iri", "iri-reference", "regex"})
+_FORMATS_UNENFORCED: Final = frozenset(
+    {"idn-email", "idn-hostname", "iri", "iri-reference", "regex"}
+)
 """JSON Schema's others. A format of nobody's list is no constraint."""
 
 
 def bound_schema(schema: Any, field: str, *, param: str | None = None, namespace: str = "") -> Any:
     """The schema as a grammar takes it: it accepts nothing that `schema` does not.
 
-    References of every form become `#/$defs/NAME`, what can be said in one keyword is (values of an enum that its type excludes are
-    left out), and a schema without type gets the types that its keywords are about.
+    References of every form become `#/$defs/NAME`, what can be said in one keyword is (values of an
+    enum that its type excludes are left out), and a schema without type gets the types that its
+    keywords are about.
 
     Args:
         field: what errors are about.
         param: the client's field, if `field` is not its name.
-        namespace: goes before the names of definitions, and the root is named as well, so that several such schemas may become parts
+        namespace: goes before the names of definitions, and the root is named as well, so that
+        several such schemas may become parts
             of one.
     Raises:
         InvalidRequest: a keyword that is not enforced, a reference to nothing, or too deep.
@@ -113,7 +138,9 @@ class _Binding:
         if schema.get("uniqueItems") is False:
             del schema["uniqueItems"]
         if not _UNENFORCED.isdisjoint(schema):
-            raise self._refused(f"{next(key for key in schema if key in _UNENFORCED)!r} is not enforced here")
+            raise self._refused(
+                f"{next(key for key in schema if key in _UNENFORCED)!r} is not enforced here"
+            )
         if schema.get("allOf") == []:
             del schema["allOf"]
         schema = _spread(schema)
@@ -127,12 +154,19 @@ class _Binding:
     def _count(self, depth: int) -> None:
         self._nodes += 1
         if depth > DEPTH_MAX:
-            raise InvalidRequest(f"{self._field} has more than {DEPTH_MAX} levels of objects and arrays.", param=self._param)
+            raise InvalidRequest(
+                f"{self._field} has more than {DEPTH_MAX} levels of objects and arrays.",
+                param=self._param,
+            )
         if self._nodes > NODES_MAX:
             raise self._refused(f"it has more than {NODES_MAX} schemas, or comes to so many")
 
     def _combined(self, schema: Schema, keyword: str, depth: int) -> Any:
-        siblings = [each for each in schema if each not in (keyword, "type") and (each in _GENERAL or family_of(each))]
+        siblings = [
+            each
+            for each in schema
+            if each not in (keyword, "type") and (each in _GENERAL or family_of(each))
+        ]
         siblings += ["type"] if "type" in schema else []
         value = schema[keyword]
         if keyword == "$ref":
@@ -144,14 +178,20 @@ class _Binding:
         if keyword == "allOf":
             self._alone(keyword, siblings)
             if len(branches) > 1:
-                raise self._refused("'allOf' of several schemas is not enforced here; put what they say into one")
+                raise self._refused(
+                    "'allOf' of several schemas is not enforced here; put what they say into one"
+                )
         elif not self._says_types_again(schema, siblings, branches):
             self._alone(keyword, siblings)
         if keyword == "oneOf":
             self._compared += len(branches) * (len(branches) - 1) // 2
             if len(branches) > ONE_OF_MAX or self._compared > COMPARED_MAX:
-                raise self._refused("it has 'oneOf' of too many schemas, each of which is compared with each")
-        if keyword == "oneOf" and may_overlap([self._behind(branch) for branch in branches], self._behind, self._known):
+                raise self._refused(
+                    "it has 'oneOf' of too many schemas, each of which is compared with each"
+                )
+        if keyword == "oneOf" and may_overlap(
+            [self._behind(branch) for branch in branches], self._behind, self._known
+        ):
             raise self._refused(
                 "'oneOf' is not enforced here where an answer may fit several of its schemas; "
                 "use anyOf, or give each another type or another constant in one required property"
@@ -168,7 +208,9 @@ class _Binding:
         if siblings != ["type"]:
             return False
         types = types_of(schema) or frozenset()
-        return all((own := self._types_behind(branch)) is not None and own <= types for branch in branches)
+        return all(
+            (own := self._types_behind(branch)) is not None and own <= types for branch in branches
+        )
 
     def _types_behind(self, schema: Any) -> frozenset[str] | None:
         """The types of what the bound schema will allow; None if that is not plain to see."""
@@ -191,7 +233,9 @@ class _Binding:
             raise self._refused(str(error)) from None
         if not values:
             raise self._refused("no value of an 'enum' or 'const' is allowed by what is beside it")
-        rest = {key: value for key, value in schema.items() if not (key in _GENERAL or family_of(key))}
+        rest = {
+            key: value for key, value in schema.items() if not (key in _GENERAL or family_of(key))
+        }
         if "enum" in schema:
             return {**rest, "enum": values} | ({"type": schema["type"]} if "type" in schema else {})
         return {**rest, "const": values[0]} | ({"type": schema["type"]} if "type" in schema else {})
@@ -214,7 +258,8 @@ class _Binding:
         if "object" in types:
             self._check_object(schema)
             if "minProperties" in schema and "unevaluatedProperties" not in schema:
-                schema.setdefault("additionalProperties", True)  # by default the grammar allows nothing that is not named
+                # by default the grammar allows nothing that is not named
+                schema.setdefault("additionalProperties", True)
         if "array" in types and "minItems" in schema and "unevaluatedItems" not in schema:
             schema.setdefault("items", True)
         return self._with_children(schema, depth)
@@ -222,7 +267,11 @@ class _Binding:
     def _check_string(self, schema: Schema) -> None:
         if schema.get("minLength") == 0:
             del schema["minLength"]
-        said = [keyword for keyword in ("pattern", "format", "minLength", "maxLength") if keyword in schema]
+        said = [
+            keyword
+            for keyword in ("pattern", "format", "minLength", "maxLength")
+            if keyword in schema
+        ]
         if len(said) > 1 and said != ["minLength", "maxLength"]:
             raise self._refused(f"{said[1]!r} beside {said[0]!r} is not enforced here")
         self._check_pattern(schema.get("pattern"))
@@ -242,11 +291,25 @@ class _Binding:
         required: Any = schema.get("required") or []
         if isinstance(required, list) and isinstance(properties, dict):
             others = schema.get("additionalProperties", True)
-            if missing := [name for name in cast("list[Any]", required) if isinstance(name, str) and name not in properties]:
+            if missing := [
+                name
+                for name in cast("list[Any]", required)
+                if isinstance(name, str) and name not in properties
+            ]:
                 if others is False:
-                    raise self._refused(f"'required' names {missing[0][:100]!r}, which 'additionalProperties' forbids")
-                properties = schema["properties"] = {**cast("Schema", properties), **dict.fromkeys(missing, others)}
-        names: Schema = {"properties": properties, "patternProperties": patterns, "propertyNames": schema.get("propertyNames")}
+                    raise self._refused(
+                        f"'required' names {missing[0][:100]!r}, which "
+                        "'additionalProperties' forbids"
+                    )
+                properties = schema["properties"] = {
+                    **cast("Schema", properties),
+                    **dict.fromkeys(missing, others),
+                }
+        names: Schema = {
+            "properties": properties,
+            "patternProperties": patterns,
+            "propertyNames": schema.get("propertyNames"),
+        }
         said = [keyword for keyword, value in names.items() if value not in (None, {}, True)]
         if len(said) > 1:
             raise self._refused(f"{said[1]!r} beside {said[0]!r} is not enforced here")
@@ -257,9 +320,14 @@ class _Binding:
                 schema[keyword] = self._schema(schema[keyword], depth + 1)
         for keyword in _WITH_SCHEMAS_BY_NAME:
             if isinstance(children := schema.get(keyword), dict):
-                schema[keyword] = {name: self._schema(child, depth + 1) for name, child in cast("Schema", children).items()}
+                schema[keyword] = {
+                    name: self._schema(child, depth + 1)
+                    for name, child in cast("Schema", children).items()
+                }
         if isinstance(items := schema.get("prefixItems"), list):
-            schema["prefixItems"] = [self._schema(item, depth + 1) for item in cast("list[Any]", items)]
+            schema["prefixItems"] = [
+                self._schema(item, depth + 1) for item in cast("list[Any]", items)
+            ]
         return schema
 
     def _reference(self, pointer: Any) -> str:
@@ -280,11 +348,16 @@ class _Binding:
         if isinstance(pointer, str) and pointer in self._targets:
             return self._targets[pointer]
         if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
-            raise self._refused(f"it refers to {str(pointer)[:100]!r}; only references into itself ('#/…') are followed")
+            raise self._refused(
+                f"it refers to {str(pointer)[:100]!r}; only references into itself ('#/…') "
+                "are followed"
+            )
         found: Any = self._root
         try:
             for step in _steps(pointer):
-                found = cast("list[Any]", found)[int(step)] if isinstance(found, list) else found[step]
+                found = (
+                    cast("list[Any]", found)[int(step)] if isinstance(found, list) else found[step]
+                )
         except (LookupError, TypeError, ValueError):
             raise self._refused(f"it refers to {pointer[:100]!r}, which is not there") from None
         self._targets[pointer] = found
@@ -292,19 +365,29 @@ class _Binding:
 
 
 def _spread(schema: Schema) -> Schema:
-    """The schema with what is beside an anyOf put into each of its branches, if all that these say is what they require."""
+    """The schema with what is beside an anyOf put into each of its branches, if all that these say
+    is what they require.
+    """
     branches = cast("list[Any]", schema["anyOf"]) if isinstance(schema.get("anyOf"), list) else []
     if len(schema) == 1 or not branches or not all(_requires(branch) for branch in branches):
         return schema
     rest = {key: value for key, value in schema.items() if key != "anyOf"}
-    if len(branches) > SPREAD_MAX or not isinstance(rest.get("required", []), list) or not isinstance(rest.get("properties"), dict):
+    if (
+        len(branches) > SPREAD_MAX
+        or not isinstance(rest.get("required", []), list)
+        or not isinstance(rest.get("properties"), dict)
+    ):
         return schema
     always = cast("list[Any]", rest.get("required", []))
     return {"anyOf": [{**rest, "required": [*always, *branch["required"]]} for branch in branches]}
 
 
 def _requires(branch: Any) -> bool:
-    return isinstance(branch, dict) and set(cast("Schema", branch)) == {"required"} and isinstance(branch["required"], list)
+    return (
+        isinstance(branch, dict)
+        and set(cast("Schema", branch)) == {"required"}
+        and isinstance(branch["required"], list)
+    )
 
 
 def _steps(pointer: str) -> Iterator[str]:
@@ -318,10 +401,16 @@ def _about(schema: Schema) -> list[str]:
     return [family for family, keywords in FAMILIES.items() if not keywords.isdisjoint(schema)]
 
 
-_NEGATED_CLASSES: Final = re.compile(r"(?<!\\)((?:\\\\)*)\[\^(?:\\.|[^\]\\])+(?:\]|\\?\Z)", re.DOTALL)
-"""One that is not closed reaches to the end, so that a thousand of them are not searched a thousand times."""
+_NEGATED_CLASSES: Final = re.compile(
+    r"(?<!\\)((?:\\\\)*)\[\^(?:\\.|[^\]\\])+(?:\]|\\?\Z)", re.DOTALL
+)
+"""One that is not closed reaches to the end, so that a thousand of them are not searched a thousand
+times.
+"""
 _CLASSES_AND_ESCAPES: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*(?:\]|\\?\Z)", re.DOTALL)
-_ESCAPED_IN_JSON: Final = re.compile(r'["\x00-\x1f]|\\(?:[\\nrtfv0]|x[01]|x22|x5c|u00[01]|u0022|u005c)', re.IGNORECASE)
+_ESCAPED_IN_JSON: Final = re.compile(
+    r'["\x00-\x1f]|\\(?:[\\nrtfv0]|x[01]|x22|x5c|u00[01]|u0022|u005c)', re.IGNORECASE
+)
 _ANCHORS_INSIDE: Final = re.compile(r"[^(|:^]\^|\$[^)|$]")
 
 

@@ -17,7 +17,9 @@ def under_our_names(request: ChatCompletionRequest) -> ChatCompletionRequest:
 
 
 def echoed_text(request: ChatCompletionRequest) -> str:
-    """What the answer is to begin with: the text of the assistant's last message, if that is the end of the chat and `echo` is set."""
+    """What the answer is to begin with: the text of the assistant's last message, if that is the
+    end of the chat and `echo` is set.
+    """
     last = request.messages[-1]
     if not request.echo or last.get("role") != "assistant":
         return ""

@@ -1,8 +1,10 @@
 """What an answer must look like: the fields that say so, and the grammar that they come to.
 
-Five families of names mean the same: OpenAI's `response_format`, vLLM's `structured_outputs`, its and Dynamo's `guided_*`, and SGLang's own
-`json_schema`, `regex`, `ebnf` and `structural_tag`. At most one of them may be set. The bounds here are those that a frontend can check;
-what they let through and still takes too long or too much memory is found out by the worker (workers/sglang/grammars.py).
+Five families of names mean the same: OpenAI's `response_format`, vLLM's `structured_outputs`, its
+and Dynamo's `guided_*`, and SGLang's own `json_schema`, `regex`, `ebnf` and `structural_tag`. At
+most one of them may be set. The bounds here are those that a frontend can check; what they let
+through and still takes too long or too much memory is found out by the worker
+(workers/sglang/grammars.py).
 
 `strict: false` of a JSON schema is no weaker than true, as in SGLang: the output always conforms.
 """
@@ -50,18 +52,27 @@ class TextFormat(Struct, frozen=True, tag="text", tag_field="type", forbid_unkno
     """Any text."""
 
 
-class JsonObjectFormat(Struct, frozen=True, tag="json_object", tag_field="type", forbid_unknown_fields=True):
+class JsonObjectFormat(
+    Struct, frozen=True, tag="json_object", tag_field="type", forbid_unknown_fields=True
+):
     """Any JSON object."""
 
 
-class JsonSchemaFormat(Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True):
+class JsonSchemaFormat(
+    Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True
+):
     """JSON of one schema."""
 
     json_schema: NamedSchema
 
 
-class StructuralTagFormat(Struct, frozen=True, tag="structural_tag", tag_field="type", forbid_unknown_fields=True):
-    """SGLang's: text of which some parts conform. Either `format`, or the older `structures` and `triggers`."""
+class StructuralTagFormat(
+    Struct, frozen=True, tag="structural_tag", tag_field="type", forbid_unknown_fields=True
+):
+    """SGLang's: text of which some parts conform.
+
+    Either `format`, or the older `structures` and `triggers`.
+    """
 
     format: dict[str, Any] | None = None
     structures: list[dict[str, Any]] | None = None
@@ -92,7 +103,9 @@ class GrammarFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     guided_json: Raw | UnsetType = UNSET
     """A schema, or its text."""
     guided_regex: Pattern | None = None
-    guided_choice: Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None = None
+    guided_choice: (
+        Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None
+    ) = None
     guided_grammar: GrammarText | None = None
     """EBNF."""
     structured_outputs: StructuredOutputs | None = None
@@ -124,7 +137,9 @@ def said_of(request: GrammarFields) -> Grammar | None:
     found = [grammar for read in _READERS if (grammar := read(request)) is not None]
     if len(found) > 1:
         one, other = found[0].field, found[1].field
-        raise InvalidRequest(f"{one} and {other} both say what the answer must look like; only one may.", param=other)
+        raise InvalidRequest(
+            f"{one} and {other} both say what the answer must look like; only one may.", param=other
+        )
     return found[0] if found else None
 
 
@@ -135,7 +150,9 @@ def _response_format(request: GrammarFields) -> Grammar | None:
         case JsonSchemaFormat(json_schema=named):
             text = _text_of(named.schema)
             if text is None:
-                raise InvalidRequest("response_format has no schema.", param="response_format.json_schema.schema")
+                raise InvalidRequest(
+                    "response_format has no schema.", param="response_format.json_schema.schema"
+                )
             return Grammar("json_schema", text, field="response_format.json_schema.schema")
         case StructuralTagFormat() as tag:
             return Grammar("structural_tag", _tag_text(tag), field="response_format")
@@ -147,9 +164,15 @@ def _tag_text(tag: StructuralTagFormat) -> str:
     if tag.format is not None and tag.structures is None and tag.triggers is None:
         return _encode({"type": "structural_tag", "format": tag.format}).decode()
     if tag.format is None and tag.structures is not None and tag.triggers is not None:
-        older = {"structures": tag.structures, "triggers": tag.triggers, "at_least_one": bool(tag.at_least_one)}
+        older = {
+            "structures": tag.structures,
+            "triggers": tag.triggers,
+            "at_least_one": bool(tag.at_least_one),
+        }
         return _encode({"type": "structural_tag"} | older).decode()
-    raise InvalidRequest("A structural_tag has either format, or structures and triggers.", param="response_format")
+    raise InvalidRequest(
+        "A structural_tag has either format, or structures and triggers.", param="response_format"
+    )
 
 
 def _guided_json(request: GrammarFields) -> Grammar | None:
@@ -162,11 +185,16 @@ def _guided_json(request: GrammarFields) -> Grammar | None:
 def _guided_choice(request: GrammarFields) -> Grammar | None:
     if request.guided_choice is None:
         return None
-    return Grammar("regex", "(" + "|".join(map(_escaped, request.guided_choice)) + ")", field="guided_choice")
+    return Grammar(
+        "regex", "(" + "|".join(map(_escaped, request.guided_choice)) + ")", field="guided_choice"
+    )
 
 
 def _escaped(text: str) -> str:
-    """As a regular expression that matches just this. Only what means something is escaped, control characters by their number."""
+    """As a regular expression that matches just this.
+
+    Only what means something is escaped, control characters by their number.
+    """
     return re.sub(r"[\\^$.|?*+()\[\]{}/-]", r"\\\g<0>", text).translate(_CONTROL)
 
 
@@ -220,9 +248,13 @@ def _text_of(raw: Raw) -> str | None:
 
 def _checked(grammar: Grammar) -> Grammar:
     if len(grammar.text.encode()) > GRAMMAR_BYTES_MAX:
-        raise InvalidRequest(f"{grammar.field} has more than {GRAMMAR_BYTES_MAX} bytes.", param=grammar.field)
+        raise InvalidRequest(
+            f"{grammar.field} has more than {GRAMMAR_BYTES_MAX} bytes.", param=grammar.field
+        )
     if "\0" in grammar.text:  # ends xgrammar
-        raise InvalidRequest(f"{grammar.field} must not contain NUL characters.", param=grammar.field)
+        raise InvalidRequest(
+            f"{grammar.field} must not contain NUL characters.", param=grammar.field
+        )
     return _bound(grammar) if grammar.kind in ("json_schema", "structural_tag") else grammar
 
 
@@ -233,7 +265,9 @@ def _bound(grammar: Grammar) -> Grammar:
         root = _decode(grammar.text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"{field} is no JSON: {error}.", param=field) from None
-    if not isinstance(root, dict) and not (grammar.kind == "json_schema" and isinstance(root, bool)):
+    if not isinstance(root, dict) and not (
+        grammar.kind == "json_schema" and isinstance(root, bool)
+    ):
         raise InvalidRequest(f"{field} must be a JSON object.", param=field)
     _check_values(root, field)
     bound = bound_schema(root, field) if grammar.kind == "json_schema" else _bound_tag(root, field)
@@ -241,13 +275,17 @@ def _bound(grammar: Grammar) -> Grammar:
 
 
 def _bound_tag(value: Any, field: str) -> Any:
-    """A structural tag's JSON with its schemas bound: `json_schema` of the new form, `schema` of the older one's structures."""
+    """A structural tag's JSON with its schemas bound: `json_schema` of the new form, `schema` of
+    the older one's structures.
+    """
     if isinstance(value, list):
         return [_bound_tag(each, field) for each in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     return {
-        key: bound_schema(each, field) if key in ("json_schema", "schema") and isinstance(each, dict | bool) else _bound_tag(each, field)
+        key: bound_schema(each, field)
+        if key in ("json_schema", "schema") and isinstance(each, dict | bool)
+        else _bound_tag(each, field)
         for key, each in cast("dict[str, Any]", value).items()
     }
 
@@ -257,7 +295,9 @@ def _check_values(root: Any, field: str) -> None:
     while left:
         depth, value = left.pop()
         if depth > DEPTH_MAX:
-            raise InvalidRequest(f"{field} has more than {DEPTH_MAX} levels of objects and arrays.", param=field)
+            raise InvalidRequest(
+                f"{field} has more than {DEPTH_MAX} levels of objects and arrays.", param=field
+            )
         if isinstance(value, str) and "\0" in value:
             raise InvalidRequest(f"{field} must not contain NUL characters.", param=field)
         if isinstance(value, dict):

@@ -1,4 +1,6 @@
-"""What of a request is left aside: it is taken, named in the answer's header x-kvmesh-ignored, and logged once."""
+"""What of a request is left aside: it is taken, named in the answer's header x-kvmesh-ignored, and
+logged once.
+"""
 
 import logging
 import re
@@ -23,7 +25,10 @@ _UNPRINTABLE: Final = re.compile(r"[^\w.\-]", re.ASCII)
 
 
 class Ignored:
-    """Names of one request's fields, values and items that have no effect. With "refuse" there are none: each is the client's error."""
+    """Names of one request's fields, values and items that have no effect.
+
+    With "refuse" there are none: each is the client's error.
+    """
 
     __slots__ = ("names", "refuses")
 
@@ -43,7 +48,9 @@ class Ignored:
             UnsupportedParameter: nothing may be ignored.
         """
         if self.refuses:
-            raise UnsupportedParameter(f"{(param or name)[:NAME_CHARS_MAX]} is not supported: {why}.", param=param or name)
+            raise UnsupportedParameter(
+                f"{(param or name)[:NAME_CHARS_MAX]} is not supported: {why}.", param=param or name
+            )
         shown = _UNPRINTABLE.sub("_", name[:NAME_CHARS_MAX])
         if shown not in self.names and len(self.names) < NAMES_MAX:
             self.names = (*self.names, shown)
@@ -69,4 +76,9 @@ class IgnoredLog:
         for name in ignored.names:
             if name not in self._logged and len(self._logged) < LOGGED_MAX:
                 self._logged.add(name)
-                log.info("%s: %s is ignored (clients see it in the header %s; told once)", path, name, HEADER.decode())
+                log.info(
+                    "%s: %s is ignored (clients see it in the header %s; told once)",
+                    path,
+                    name,
+                    HEADER.decode(),
+                )

@@ -1,4 +1,6 @@
-"""Chat messages as clients send them, checked far enough that a template cannot stumble over them, and put into one form."""
+"""Chat messages as clients send them, checked far enough that a template cannot stumble over them,
+and put into one form.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
@@ -14,15 +16,25 @@ PARTS_MAX: Final = 10_000
 CALLS_MAX: Final = 1_024
 """Calls of one message. An answer has some tens at most; templates take 20 µs and more for each."""
 
-_TEXT_PARTS: Final[Mapping[str, str]] = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
-"""Type of a content part → its field that holds the text. All but the first come from answers, and from /v1/responses."""
+_TEXT_PARTS: Final[Mapping[str, str]] = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+}
+"""Type of a content part → its field that holds the text.
+
+All but the first come from answers, and from /v1/responses.
+"""
 
 
 def check_messages(messages: Sequence[dict[str, Any]]) -> None:
-    """Check roles and contents, and rewrite in place what older clients and other APIs write differently.
+    """Check roles and contents, and rewrite in place what older clients and other APIs write
+    differently.
 
-    Afterwards roles are in small letters, text parts are of type text, results of tools have a text, functions are tools, a refusal is
-    text of the assistant, and its thinking is `reasoning_content`.
+    Afterwards roles are in small letters, text parts are of type text, results of tools have a
+    text, functions are tools, a refusal is text of the assistant, and its thinking is
+    `reasoning_content`.
 
     Raises:
         InvalidRequest: with the message's place as `param`.
@@ -38,11 +50,15 @@ def check_messages(messages: Sequence[dict[str, Any]]) -> None:
             if role in ("tool", "function"):
                 message["content"] = ""
             elif role != "assistant":
-                raise InvalidRequest(f"The content of a {role} message is missing.", param=f"messages[{at}].content")
+                raise InvalidRequest(
+                    f"The content of a {role} message is missing.", param=f"messages[{at}].content"
+                )
         elif isinstance(content, list):
             _check_parts(cast("list[Any]", content), role, f"messages[{at}].content")
         elif not isinstance(content, str):
-            raise InvalidRequest("content must be a string or a list of parts.", param=f"messages[{at}].content")
+            raise InvalidRequest(
+                "content must be a string or a list of parts.", param=f"messages[{at}].content"
+            )
         if role == "function":
             older_calls.rewrite_result(message, at)
         elif role == "assistant" and len(message) > 2:
@@ -53,22 +69,30 @@ def check_messages(messages: Sequence[dict[str, Any]]) -> None:
 def _role(role: Any, param: str) -> str:
     if isinstance(role, str) and role.lower() in ROLES:
         return role.lower()
-    raise InvalidRequest(f"Invalid role {_shown(role)}: must be one of {', '.join(sorted(ROLES))}.", param=param)
+    raise InvalidRequest(
+        f"Invalid role {_shown(role)}: must be one of {', '.join(sorted(ROLES))}.", param=param
+    )
 
 
 def _check_parts(parts: list[Any], role: str, param: str) -> None:
     if len(parts) > PARTS_MAX:
-        raise InvalidRequest(f"A message has at most {PARTS_MAX} content parts, got {len(parts)}.", param=param)
+        raise InvalidRequest(
+            f"A message has at most {PARTS_MAX} content parts, got {len(parts)}.", param=param
+        )
     for at, part in enumerate(parts):
         if not isinstance(part, dict):
             raise InvalidRequest("A content part must be an object.", param=f"{param}[{at}]")
         kind = cast("dict[str, Any]", part).get("type")
         field = _TEXT_PARTS.get(kind) if isinstance(kind, str) else None
         if field is None or (kind == "refusal" and role != "assistant"):
-            raise UnsupportedParameter(f"This model takes text only, not {_shown(kind)}.", param=f"{param}[{at}].type")
+            raise UnsupportedParameter(
+                f"This model takes text only, not {_shown(kind)}.", param=f"{param}[{at}].type"
+            )
         text = cast("dict[str, Any]", part).get(field)
         if not isinstance(text, str):
-            raise InvalidRequest(f"A {kind} part needs the field {field}, a string.", param=f"{param}[{at}].{field}")
+            raise InvalidRequest(
+                f"A {kind} part needs the field {field}, a string.", param=f"{param}[{at}].{field}"
+            )
         if kind != "text":
             parts[at] = {"type": "text", "text": text}
 
@@ -77,14 +101,20 @@ def _check_assistant(message: dict[str, Any], param: str) -> None:
     calls = message.get("tool_calls")
     if isinstance(calls, list) and len(cast("list[Any]", calls)) > CALLS_MAX:
         raise InvalidRequest(
-            f"A message has at most {CALLS_MAX} tool calls, got {len(cast('list[Any]', calls))}.", param=f"{param}.tool_calls"
+            f"A message has at most {CALLS_MAX} tool calls, got {len(cast('list[Any]', calls))}.",
+            param=f"{param}.tool_calls",
         )
     if message.get("audio") is not None:
-        raise UnsupportedParameter("No audio is kept here; send its transcript as content.", param=f"{param}.audio")
-    if (thinking := _text_of(message, "reasoning", param)) and not message.get("reasoning_content"):  # vLLM's name, and OpenRouter's
+        raise UnsupportedParameter(
+            "No audio is kept here; send its transcript as content.", param=f"{param}.audio"
+        )
+    # vLLM's name, and OpenRouter's
+    if (thinking := _text_of(message, "reasoning", param)) and not message.get("reasoning_content"):
         message["reasoning_content"] = thinking
     if not isinstance(message.get("reasoning_content"), str | None):
-        raise InvalidRequest("reasoning_content must be a string.", param=f"{param}.reasoning_content")
+        raise InvalidRequest(
+            "reasoning_content must be a string.", param=f"{param}.reasoning_content"
+        )
     if refusal := _text_of(message, "refusal", param):
         content = message.get("content")
         if isinstance(content, list):

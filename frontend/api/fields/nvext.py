@@ -1,4 +1,7 @@
-"""`nvext`: what a client may ask of the router and be told by it. The names are the reference product's, as are the headers."""
+"""`nvext`: what a client may ask of the router and be told by it.
+
+The names are the reference product's, as are the headers.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -42,8 +45,13 @@ class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
 
     def over(self, weights: Weights) -> Weights:
         """`weights` with what is set here."""
-        asked = {name.removesuffix("_weight").removesuffix("_share"): getattr(self, name) for name in self.__struct_fields__}
-        return replace(weights, **{name: value for name, value in asked.items() if value is not None})
+        asked = {
+            name.removesuffix("_weight").removesuffix("_share"): getattr(self, name)
+            for name in self.__struct_fields__
+        }
+        return replace(
+            weights, **{name: value for name, value in asked.items() if value is not None}
+        )
 
 
 class NvExt(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,11 +85,18 @@ def wishes(body: NvExt | None, headers: Mapping[str, str]) -> NvExt:
     fields: dict[str, Any] = {name: getattr(asked, name) for name in NvExt.__struct_fields__}
     for name, value in headers.items():
         if name == "dp_rank":
-            if not (value.isascii() and value.isdigit() and len(value) <= 4 and int(value) < DP_RANKS_MAX):
+            if not (
+                value.isascii()
+                and value.isdigit()
+                and len(value) <= 4
+                and int(value) < DP_RANKS_MAX
+            ):
                 raise InvalidRequest(f"{value[:20]!r} is no data-parallel rank.", param="x-dp-rank")
             fields[name] = int(value)
         elif not 0 < len(value) <= NAME_CHARS_MAX:
-            raise InvalidRequest(f"A header for {name} has 1 to {NAME_CHARS_MAX} characters.", param=name)
+            raise InvalidRequest(
+                f"A header for {name} has 1 to {NAME_CHARS_MAX} characters.", param=name
+            )
         else:
             fields[name] = value
     return NvExt(**fields)
@@ -105,5 +120,8 @@ def told(asked: list[ExtraField] | None, choice: Choice) -> dict[str, Any] | Non
     if "timing" in asked:
         answer["timing"] = {"queue_time_ms": round(stream.queue_s * 1000, 3)}
     if "cached_tokens" in asked:
-        answer["cached_tokens"] = {"predicted": stream.placement.cached_tokens, "actual": choice.cached_tokens}
+        answer["cached_tokens"] = {
+            "predicted": stream.placement.cached_tokens,
+            "actual": choice.cached_tokens,
+        }
     return answer

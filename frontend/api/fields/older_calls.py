@@ -1,4 +1,6 @@
-"""Calls as OpenAI's API had them before it had tools: `function_call` of the assistant, answered by a message of the role function."""
+"""Calls as OpenAI's API had them before it had tools: `function_call` of the assistant, answered by
+a message of the role function.
+"""
 
 from typing import Any, cast
 
@@ -6,7 +8,9 @@ from protocol.errors import InvalidRequest
 
 
 class OlderCalls:
-    """Rewrites those of one conversation, in its order, as the tool calls that they are: templates know no others."""
+    """Rewrites those of one conversation, in its order, as the tool calls that they are: templates
+    know no others.
+    """
 
     def __init__(self) -> None:
         self._open_id: str | None = None
@@ -23,9 +27,15 @@ class OlderCalls:
             return
         name = cast("dict[str, Any]", call).get("name") if isinstance(call, dict) else None
         if not isinstance(name, str):
-            raise InvalidRequest("function_call must be an object with a name.", param=f"messages[{at}].function_call")
+            raise InvalidRequest(
+                "function_call must be an object with a name.",
+                param=f"messages[{at}].function_call",
+            )
         if message.get("tool_calls"):
-            raise InvalidRequest("function_call and tool_calls exclude each other.", param=f"messages[{at}].function_call")
+            raise InvalidRequest(
+                "function_call and tool_calls exclude each other.",
+                param=f"messages[{at}].function_call",
+            )
         self._open_id = _id_at(at)
         message["tool_calls"] = [{"id": self._open_id, "type": "function", "function": call}]
 

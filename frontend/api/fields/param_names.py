@@ -15,7 +15,8 @@ def params_named(names: Mapping[str, str]) -> Generator[None]:
     """Rename the `param` of errors that are raised within.
 
     Args:
-        names: field of the request that is run → field that the client sent. What is behind the first dot or bracket is dropped, since
+        names: field of the request that is run → field that the client sent. What is behind the
+        first dot or bracket is dropped, since
             positions differ.
     """
     try:

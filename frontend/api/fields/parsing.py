@@ -36,7 +36,13 @@ class BodyParser(Generic[RequestT]):
         items_max: as `check_counts`.
     """
 
-    def __init__(self, kind: type[RequestT], refused: Mapping[str, str] = REFUSED_FIELDS, *, items_max: int = ITEMS_MAX) -> None:
+    def __init__(
+        self,
+        kind: type[RequestT],
+        refused: Mapping[str, str] = REFUSED_FIELDS,
+        *,
+        items_max: int = ITEMS_MAX,
+    ) -> None:
         self._kind = kind
         self._items_max = items_max
         self._decoder = msgspec.json.Decoder(kind)
@@ -61,12 +67,15 @@ class BodyParser(Generic[RequestT]):
         """The request in `body`.
 
         Args:
-            ignored: takes what nobody has heard of. Fields of `refused` are refused in any case, unless they ask for nothing or are
+            ignored: takes what nobody has heard of. Fields of `refused` are refused in any case,
+            unless they ask for nothing or are
                 harmless.
         Raises:
             InvalidJson: it is no JSON.
-            UnsupportedParameter: a field is refused, or unknown where nothing is ignored; the nearest known name is suggested.
-            InvalidRequest: a field is missing, of the wrong type or out of range; `param` says which.
+            UnsupportedParameter: a field is refused, or unknown where nothing is ignored; the
+            nearest known name is suggested.
+            InvalidRequest: a field is missing, of the wrong type or out of range; `param` says
+            which.
         """
         try:
             try:
@@ -76,7 +85,10 @@ class BodyParser(Generic[RequestT]):
                     raise self._explained(str(error)) from None
             return self._without_unknown(body, ignored)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise InvalidJson("We could not parse the JSON body of your request. (The body must be a JSON object in UTF-8.)") from None
+            raise InvalidJson(
+                "We could not parse the JSON body of your request. (The body must be a JSON "
+                "object in UTF-8.)"
+            ) from None
 
     @cached_property
     def _info(self) -> Type:
@@ -99,7 +111,11 @@ class BodyParser(Generic[RequestT]):
         Raises:
             UnsupportedParameter: it is known and refused, or nothing is ignored.
         """
-        why, value, param = self._refused.get(unknown.path), unknown.holder[unknown.name], unknown.param[:SHOWN_CHARS_MAX]
+        why, value, param = (
+            self._refused.get(unknown.path),
+            unknown.holder[unknown.name],
+            unknown.param[:SHOWN_CHARS_MAX],
+        )
         if why is not None and asks_for_nothing(unknown.path, value):
             return
         if why is not None and not (unknown.path in HARMLESS and not ignored.refuses):
@@ -121,4 +137,7 @@ class BodyParser(Generic[RequestT]):
             name = f"{param}.{missing.group(1)}" if param else missing.group(1)
             return InvalidRequest(f"Missing required parameter: {name!r}.", param=name)
         reason = reason.replace("`", "")
-        return InvalidRequest(f"Invalid value for {param!r}: {reason}." if param else f"Invalid request: {reason}.", param=param)
+        return InvalidRequest(
+            f"Invalid value for {param!r}: {reason}." if param else f"Invalid request: {reason}.",
+            param=param,
+        )

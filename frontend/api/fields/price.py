@@ -8,13 +8,19 @@ from protocol.requests import Generate
 from protocol.tokens import count_tokens
 
 SCORES_MAX: Final = 4_000_000
-"""Log probabilities of one answer: 32 MB as they come, 300 MB of JSON. 190,000 tokens with 20 alternatives beside each."""
+"""Log probabilities of one answer: 32 MB as they come, 300 MB of JSON. 190,000 tokens with 20
+alternatives beside each.
+"""
 
 REPEATED_SCORES_MAX: Final = 60_000
-"""Where each event of a stream, or its last four, repeat all that were told before: 2,900 tokens with 20 alternatives."""
+"""Where each event of a stream, or its last four, repeat all that were told before: 2,900 tokens
+with 20 alternatives.
+"""
 
 COPIES_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Prompts, tools and grammars of all choices: each choice is a request with its own copy. 128 times a prompt of 128k tokens."""
+"""Prompts, tools and grammars of all choices: each choice is a request with its own copy. 128 times
+a prompt of 128k tokens.
+"""
 
 
 def check_price(requests: Sequence[Generate], *, open_ended: bool, repeats: bool) -> int | None:
@@ -35,7 +41,9 @@ def check_price(requests: Sequence[Generate], *, open_ended: bool, repeats: bool
     if wanted is None:
         return None
     most = (REPEATED_SCORES_MAX if repeats else SCORES_MAX) // (wanted.top + 1)
-    of_prompts = sum(count_tokens(request.token_ids) for request in requests) if wanted.of_prompt else 0
+    of_prompts = (
+        sum(count_tokens(request.token_ids) for request in requests) if wanted.of_prompt else 0
+    )
     tokens = sum(request.sampling.max_new_tokens for request in requests) + of_prompts
     if tokens <= most:
         return None
@@ -43,8 +51,10 @@ def check_price(requests: Sequence[Generate], *, open_ended: bool, repeats: bool
     if open_ended and each > 0:
         return each
     raise InvalidRequest(
-        f"This request asks for up to {tokens * (wanted.top + 1)} log probabilities ({tokens} tokens, {wanted.top} alternatives beside"
-        f" each); {'this form of stream' if repeats else 'one answer'} tells those of {most} tokens. Lower max_tokens, or ask for fewer.",
+        f"This request asks for up to {tokens * (wanted.top + 1)} log probabilities "
+        f"({tokens} tokens, {wanted.top} alternatives beside"
+        f" each); {'this form of stream' if repeats else 'one answer'} tells those of {most} "
+        "tokens. Lower max_tokens, or ask for fewer.",
         param="logprobs",
     )
 
@@ -56,7 +66,8 @@ def _check_copies(requests: Sequence[Generate]) -> None:
     copied = sum(len(request.token_ids) for request in requests) + shared * len(requests)
     if copied > COPIES_BYTES_MAX:
         raise InvalidRequest(
-            f"The {len(requests)} choices of this request take {copied} bytes, each with its own copy of prompt and tools;"
+            f"The {len(requests)} choices of this request take {copied} bytes, each with its "
+            "own copy of prompt and tools;"
             f" at most {COPIES_BYTES_MAX} are allowed. Ask for fewer at once.",
             param="n",
         )

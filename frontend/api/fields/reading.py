@@ -1,4 +1,6 @@
-"""Which answers are read by the worker, with its engine's parsers, instead of being detokenized here."""
+"""Which answers are read by the worker, with its engine's parsers, instead of being detokenized
+here.
+"""
 
 from typing import Any, Final, cast
 
@@ -12,7 +14,12 @@ from protocol.errors import InvalidRequest
 from protocol.membership import ModelCard
 from protocol.requests import Grammar, Reading
 
-_THINKING: Final = ("chat_template_kwargs", "reasoning_effort", "separate_reasoning", "stream_reasoning")
+_THINKING: Final = (
+    "chat_template_kwargs",
+    "reasoning_effort",
+    "separate_reasoning",
+    "stream_reasoning",
+)
 _PARSED_BY: Final = ("tools", "tool_choice", "parallel_tool_calls", *_THINKING)
 """Fields of a chat that the engine's parsers go by."""
 
@@ -20,19 +27,28 @@ _encode = msgspec.json.Encoder().encode
 
 
 def answer_grammar(request: ChatCompletionRequest | CompletionRequest) -> Grammar | None:
-    """What the answer must look like. Where a call is forced there is no other answer for a response format to speak of.
+    """What the answer must look like.
+
+    Where a call is forced there is no other answer for a response format to speak of.
 
     Raises:
         InvalidRequest: as `grammar_of`.
     """
     grammar = grammar_of(request)
-    if grammar is None or not _is_response_format(grammar) or not isinstance(request, ChatCompletionRequest):
+    if (
+        grammar is None
+        or not _is_response_format(grammar)
+        or not isinstance(request, ChatCompletionRequest)
+    ):
         return grammar
     return None if request.tools and is_forced(request.tool_choice) else grammar
 
 
-def reading_of(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, grammar: Grammar | None) -> Reading | None:
-    """What the worker is to read; None if the answer is plain text, of which the frontend can make text itself.
+def reading_of(
+    request: ChatCompletionRequest | CompletionRequest, card: ModelCard, grammar: Grammar | None
+) -> Reading | None:
+    """What the worker is to read; None if the answer is plain text, of which the frontend can make
+    text itself.
 
     Raises:
         InvalidRequest: a tool must be called and the answer must conform to a grammar.
@@ -67,19 +83,29 @@ def _plain(request: ChatCompletionRequest | CompletionRequest) -> Reading:
 
 
 def _thinks(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | None) -> bool:
-    """A grammar begins behind the thinking, of whose end the engine's parser knows, whoever is to see the thinking."""
-    return bool(card.reasoning_parser) and (request.separate_reasoning is not False or grammar is not None)
+    """A grammar begins behind the thinking, of whose end the engine's parser knows, whoever is to
+    see the thinking.
+    """
+    return bool(card.reasoning_parser) and (
+        request.separate_reasoning is not False or grammar is not None
+    )
 
 
 def _calls(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | None) -> bool:
-    """Without a parser a call can still be forced: the engine is then held to JSON. Beside a response format the worker allows both, where
-    calls begin with marks; other JSON of the client's own schema is no call."""
+    """Without a parser a call can still be forced: the engine is then held to JSON.
+
+    Beside a response format the worker allows both, where calls begin with marks; other JSON of the
+    client's own schema is no call.
+    """
     if not request.tools or request.tool_choice == "none":
         return False
     forced = is_forced(request.tool_choice)
     if grammar is not None and forced:
         raise InvalidRequest(
-            f"tool_choice forces a tool call, and {grammar.field} says what the answer must look like; both cannot be held.",
+            (
+                f"tool_choice forces a tool call, and {grammar.field} says what the answer must "
+                "look like; both cannot be held."
+            ),
             param="tool_choice",
         )
     free = grammar is None or grammar.kind != "json_schema" or _is_response_format(grammar)

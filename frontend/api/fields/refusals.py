@@ -1,4 +1,6 @@
-"""What OpenAI, SGLang, vLLM or Dynamo know and this server does not do is refused, never silently dropped."""
+"""What OpenAI, SGLang, vLLM or Dynamo know and this server does not do is refused, never silently
+dropped.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -43,7 +45,10 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "video_data": _MEDIA,
         "audio_data": _MEDIA,
         "input_embeds": "prompts are text or token ids",
-        "session_params": "every request brings its whole prompt; what was computed of it is found again by itself",
+        "session_params": (
+            "every request brings its whole prompt; what was computed of it is found again by "
+            "itself"
+        ),
         "return_hidden_states": "hidden states are not told",
         "return_routed_experts": "routed experts are not told",
         "http_worker_ipc": _LEGS,
@@ -60,7 +65,10 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "kv_transfer_params": _LEGS,
     }
 )
-"""Field → why not, or what does it here. Unless it asks for nothing or is harmless, each is refused, whatever --unknown-fields says."""
+"""Field → why not, or what does it here.
+
+Unless it asks for nothing or is harmless, each is refused, whatever --unknown-fields says.
+"""
 
 HARMLESS: Final = frozenset(
     {
@@ -68,7 +76,9 @@ HARMLESS: Final = frozenset(
         *("diagnostics", "speed", "output_config.task_budget"),
     }
 )
-"""Those whose answer is the same without them, or as good as a model's that was given the hint: ignored where unknown fields are."""
+"""Those whose answer is the same without them, or as good as a model's that was given the hint:
+ignored where unknown fields are.
+"""
 
 _NOTHING: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
     {
@@ -99,34 +109,53 @@ def refuse_unsupported_chat(request: ChatCompletionRequest, ignored: Ignored = R
     _refuse_common(request)
     check_tools(request)
     if request.modalities not in (None, ["text"]):
-        raise UnsupportedParameter("modalities must be ['text']: only text is made here.", param="modalities")
+        raise UnsupportedParameter(
+            "modalities must be ['text']: only text is made here.", param="modalities"
+        )
     if request.verbosity not in (None, "medium"):
         ignored.add("verbosity", VERBOSITY_FIXED)
     if request.prompt_cache_retention == "24h":
         ignored.add("prompt_cache_retention", "it can only be 'in-memory' here")
     if request.top_logprobs and not request.logprobs:
-        raise InvalidRequest("top_logprobs is only allowed when logprobs is true.", param="top_logprobs")
+        raise InvalidRequest(
+            "top_logprobs is only allowed when logprobs is true.", param="top_logprobs"
+        )
     if request.add_generation_prompt and request.continue_final_message:
-        raise InvalidRequest("add_generation_prompt and continue_final_message exclude each other.", param="continue_final_message")
+        raise InvalidRequest(
+            "add_generation_prompt and continue_final_message exclude each other.",
+            param="continue_final_message",
+        )
 
 
 def refuse_unsupported_completion(request: CompletionRequest) -> None:
     """As `refuse_unsupported_chat`, for completions."""
     _refuse_common(request)
     if request.suffix:
-        raise UnsupportedParameter("suffix is not supported: nothing is inserted into a text here.", param="suffix")
+        raise UnsupportedParameter(
+            "suffix is not supported: nothing is inserted into a text here.", param="suffix"
+        )
     if request.best_of is not None and request.best_of != (request.n or 1):
         raise UnsupportedParameter(
-            "best_of must equal n: every choice that is made is returned. Ask for logprobs to rank.", param="best_of"
+            (
+                "best_of must equal n: every choice that is made is returned. Ask for logprobs "
+                "to rank."
+            ),
+            param="best_of",
         )
 
 
 def _refuse_common(request: ChatCompletionRequest | CompletionRequest) -> None:
     if request.stream_options is not None:
         if not request.stream:
-            raise InvalidRequest("stream_options is only allowed when stream is true.", param="stream_options")
+            raise InvalidRequest(
+                "stream_options is only allowed when stream is true.", param="stream_options"
+            )
         if request.stream_options.include_obfuscation:
-            raise UnsupportedParameter("Chunks are not padded here.", param="stream_options.include_obfuscation")
+            raise UnsupportedParameter(
+                "Chunks are not padded here.", param="stream_options.include_obfuscation"
+            )
     if request.prompt_logprobs is not None and request.stream:
-        raise InvalidRequest("prompt_logprobs are told in whole answers, not in streams.", param="prompt_logprobs")
+        raise InvalidRequest(
+            "prompt_logprobs are told in whole answers, not in streams.", param="prompt_logprobs"
+        )
     _ = request.salt  # raises what is wrong with it

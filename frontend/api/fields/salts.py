@@ -1,4 +1,6 @@
-"""The names that a request has for what keeps its KV cache apart, made one so that no two requests that set others meet."""
+"""The names that a request has for what keeps its KV cache apart, made one so that no two requests
+that set others meet.
+"""
 
 from typing import Final
 
@@ -10,7 +12,8 @@ _BETWEEN: Final = "\x1f"
 
 
 def one_salt(*parts: str | None) -> str | None:
-    """The salt of which these are parts, by their place: a gateway that sets one of them is not undone by a client that sets another.
+    """The salt of which these are parts, by their place: a gateway that sets one of them is not
+    undone by a client that sets another.
 
     One part alone is the salt itself, whichever it is.
 
@@ -22,7 +25,13 @@ def one_salt(*parts: str | None) -> str | None:
         return None
     salt = given[0] if len(given) == 1 else _BETWEEN.join(part or "" for part in parts)
     if any(_BETWEEN in part for part in given):
-        raise InvalidRequest("A cache_salt or extra_key must not have the control character U+001F.", param="cache_salt")
+        raise InvalidRequest(
+            "A cache_salt or extra_key must not have the control character U+001F.",
+            param="cache_salt",
+        )
     if len(salt) > NAME_CHARS_MAX:
-        raise InvalidRequest(f"cache_salt and extra_key together have at most {NAME_CHARS_MAX} characters.", param="extra_key")
+        raise InvalidRequest(
+            f"cache_salt and extra_key together have at most {NAME_CHARS_MAX} characters.",
+            param="extra_key",
+        )
     return salt

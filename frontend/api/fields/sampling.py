@@ -28,25 +28,36 @@ COMPLETION_TOKENS_DEFAULT = 16
 
 
 def priority_of(asked: int | None) -> int:
-    """A client's priority as the fleet knows it: 0 where nothing is said, and no further from that than PRIORITY_MAX."""
+    """A client's priority as the fleet knows it: 0 where nothing is said, and no further from that
+    than PRIORITY_MAX.
+    """
     return min(max(asked or 0, -PRIORITY_MAX), PRIORITY_MAX)
 
 
-def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int) -> Sampling:
-    """Sampling of one choice. What the client leaves open comes from the model's generation_config, then OpenAI's defaults.
+def sampling_for(
+    request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int
+) -> Sampling:
+    """Sampling of one choice.
+
+    What the client leaves open comes from the model's generation_config, then OpenAI's defaults.
 
     Raises:
         ContextOverflow: prompt and completion do not fit the model's context.
-        InvalidRequest: a token id outside the vocabulary, or more tokens wanted at least than at most.
+        InvalidRequest: a token id outside the vocabulary, or more tokens wanted at least than at
+        most.
     """
     defaults = card.defaults
     top_p = _first(request.top_p, defaults.top_p, 1.0)
     max_new_tokens = _max_new_tokens(request, card, prompt_tokens)
     min_new_tokens = request.min_tokens or 0
     if min_new_tokens > max_new_tokens:
-        raise InvalidRequest(f"min_tokens ({min_new_tokens}) is larger than max_tokens ({max_new_tokens}).", param="min_tokens")
+        raise InvalidRequest(
+            f"min_tokens ({min_new_tokens}) is larger than max_tokens ({max_new_tokens}).",
+            param="min_tokens",
+        )
     return Sampling(
-        max_new_tokens=max(max_new_tokens, 1),  # an engine makes one at least; `output_rules` shows nothing of it
+        # an engine makes one at least; `output_rules` shows nothing of it
+        max_new_tokens=max(max_new_tokens, 1),
         min_new_tokens=min_new_tokens,
         temperature=_first(request.temperature, defaults.temperature, 1.0),
         top_p=top_p or 1.0,
@@ -65,9 +76,11 @@ def sampling_for(request: ChatCompletionRequest | CompletionRequest, card: Model
 
 
 def sampling_of_choice(sampling: Sampling, index: int) -> Sampling:
-    """Sampling of a prompt's choice `index`: choice i of a request with a seed gets seed + i (wrapped into int64).
+    """Sampling of a prompt's choice `index`: choice i of a request with a seed gets seed + i
+    (wrapped into int64).
 
-    With one seed for all, n choices would be n times the same text; as it is, the request as a whole can still be repeated.
+    With one seed for all, n choices would be n times the same text; as it is, the request as a
+    whole can still be repeated.
     """
     if sampling.seed is None or not index:
         return sampling
@@ -94,9 +107,15 @@ def stop_strings(request: ChatCompletionRequest | CompletionRequest) -> tuple[st
     """
     stops = (*_listed(request.stop), *filter(is_plain, _listed(request.stop_regex)))
     if len(stops) > STOPS_MAX:
-        raise InvalidRequest(f"At most {STOPS_MAX} stop sequences are supported, got {len(stops)}.", param="stop_regex")
+        raise InvalidRequest(
+            f"At most {STOPS_MAX} stop sequences are supported, got {len(stops)}.",
+            param="stop_regex",
+        )
     if sum(map(len, stops)) > STOPS_CHARS_MAX:
-        raise InvalidRequest(f"All stop sequences together may have at most {STOPS_CHARS_MAX} characters.", param="stop")
+        raise InvalidRequest(
+            f"All stop sequences together may have at most {STOPS_CHARS_MAX} characters.",
+            param="stop",
+        )
     return stops
 
 
@@ -122,21 +141,39 @@ def shortened(request: Generate, new_tokens_max: int) -> Generate:
     """The request with no more new tokens than that."""
     sampling = request.sampling
     most = min(sampling.max_new_tokens, new_tokens_max)
-    return replace(request, sampling=replace(sampling, max_new_tokens=most, min_new_tokens=min(sampling.min_new_tokens, most)))
+    return replace(
+        request,
+        sampling=replace(
+            sampling, max_new_tokens=most, min_new_tokens=min(sampling.min_new_tokens, most)
+        ),
+    )
 
 
 def tokens_asked(request: ChatCompletionRequest | CompletionRequest) -> int | None:
     """What the client says of the length of an answer, under whichever name."""
-    return request.max_completion_tokens or request.max_tokens if isinstance(request, ChatCompletionRequest) else request.max_tokens
+    return (
+        request.max_completion_tokens or request.max_tokens
+        if isinstance(request, ChatCompletionRequest)
+        else request.max_tokens
+    )
 
 
-def _max_new_tokens(request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int) -> int:
+def _max_new_tokens(
+    request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int
+) -> int:
     asked = tokens_asked(request)
-    default, param = (None, "messages") if isinstance(request, ChatCompletionRequest) else (COMPLETION_TOKENS_DEFAULT, "prompt")
+    default, param = (
+        (None, "messages")
+        if isinstance(request, ChatCompletionRequest)
+        else (COMPLETION_TOKENS_DEFAULT, "prompt")
+    )
     room = card.context_length - prompt_tokens
     if room < 1 or (asked is not None and asked > room):
         raise ContextOverflow.of(
-            prompt_tokens=prompt_tokens, max_tokens=asked or default or 1, context_length=card.context_length, param=param
+            prompt_tokens=prompt_tokens,
+            max_tokens=asked or default or 1,
+            context_length=card.context_length,
+            param=param,
         )
     return asked if asked is not None else min(default or room, room)
 
@@ -149,7 +186,10 @@ def _top_k(asked: int | None, default: int | None) -> int:
 def _in_vocabulary(token_ids: list[int] | None, card: ModelCard) -> list[int]:
     for token_id in token_ids or ():
         if token_id >= card.vocab_size:
-            raise InvalidRequest(f"Token id {token_id} is outside the vocabulary of {card.vocab_size}.", param="stop_token_ids")
+            raise InvalidRequest(
+                f"Token id {token_id} is outside the vocabulary of {card.vocab_size}.",
+                param="stop_token_ids",
+            )
     return token_ids or []
 
 
@@ -157,16 +197,24 @@ def _logit_bias(bias: dict[str, float] | None, card: ModelCard) -> dict[str, flo
     if not bias:
         return {}
     if len(bias) > LOGIT_BIAS_MAX:
-        raise InvalidRequest(f"logit_bias takes at most {LOGIT_BIAS_MAX} tokens.", param="logit_bias")
+        raise InvalidRequest(
+            f"logit_bias takes at most {LOGIT_BIAS_MAX} tokens.", param="logit_bias"
+        )
     for token_id in bias:
-        is_number = len(token_id) <= TOKEN_ID_DIGITS_MAX and token_id.isascii() and token_id.isdigit()
+        is_number = (
+            len(token_id) <= TOKEN_ID_DIGITS_MAX and token_id.isascii() and token_id.isdigit()
+        )
         if not is_number or int(token_id) >= card.vocab_size:
-            raise InvalidRequest(f"{token_id[:20]!r} is no token id of this model.", param="logit_bias")
+            raise InvalidRequest(
+                f"{token_id[:20]!r} is no token id of this model.", param="logit_bias"
+            )
     return bias
 
 
 def _custom_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Numbers, text, and lists and objects of these (SGLang's CustomParamValue); names that begin with __ are its own."""
+    """Numbers, text, and lists and objects of these (SGLang's CustomParamValue); names that begin
+    with __ are its own.
+    """
     for name, value in params.items():
         inner = (
             cast("dict[str, Any]", value).values()
@@ -177,10 +225,17 @@ def _custom_params(params: dict[str, Any]) -> dict[str, Any]:
         )
         if name.startswith("__") or any(isinstance(each, dict | list) for each in inner):
             raise InvalidRequest(
-                f"custom_params.{name[:64]}: a name must not begin with __, and values nest one level deep.", param="custom_params"
+                (
+                    f"custom_params.{name[:64]}: a name must not begin with __, and values nest "
+                    "one level deep."
+                ),
+                param="custom_params",
             )
     if len(msgspec.json.encode(params)) > CUSTOM_PARAMS_BYTES_MAX:
-        raise InvalidRequest(f"custom_params may take {CUSTOM_PARAMS_BYTES_MAX} bytes of JSON.", param="custom_params")
+        raise InvalidRequest(
+            f"custom_params may take {CUSTOM_PARAMS_BYTES_MAX} bytes of JSON.",
+            param="custom_params",
+        )
     return params
 
 

@@ -1,4 +1,6 @@
-"""What a JSON schema says of single values: their types, which of an enum's fit, and whether two schemas may share some."""
+"""What a JSON schema says of single values: their types, which of an enum's fit, and whether two
+schemas may share some.
+"""
 
 import json
 from collections.abc import Callable
@@ -48,7 +50,11 @@ def types_of(schema: dict[str, Any]) -> frozenset[str] | None:
     said = schema.get("type")
     if said is None:
         return None
-    names = {name for name in cast("list[Any]", said) if isinstance(name, str)} if isinstance(said, list) else {str(said)}
+    names = (
+        {name for name in cast("list[Any]", said) if isinstance(name, str)}
+        if isinstance(said, list)
+        else {str(said)}
+    )
     return frozenset(names | {"integer"} if "number" in names else names)
 
 
@@ -76,13 +82,19 @@ def fitting_values(schema: dict[str, Any]) -> list[Any]:
             continue
         holds = _BOUNDS.get(keyword)
         if holds is None or not isinstance(bound, int | float):
-            raise ValueError(f"{keyword!r} beside {'enum' if 'enum' in schema else 'const'!r} is not enforced here")
+            raise ValueError(
+                f"{keyword!r} beside {'enum' if 'enum' in schema else 'const'!r} is not "
+                "enforced here"
+            )
         values = [value for value in values if not _is_of(family, value) or holds(value, bound)]
     return values
 
 
-def may_overlap(schemas: list[dict[str, Any]], behind: Callable[[Any], dict[str, Any]], known: "KnownValues") -> bool:
-    """Whether a value may fit two of the schemas, as far as can be told by types, constants, and constants of required properties.
+def may_overlap(
+    schemas: list[dict[str, Any]], behind: Callable[[Any], dict[str, Any]], known: "KnownValues"
+) -> bool:
+    """Whether a value may fit two of the schemas, as far as can be told by types, constants, and
+    constants of required properties.
 
     Args:
         behind: follows a schema's reference.
@@ -94,7 +106,9 @@ def may_overlap(schemas: list[dict[str, Any]], behind: Callable[[Any], dict[str,
 
 
 class KnownValues:
-    """What schemas say of values, found out once for each: many may refer to one that lists thousands. They must live as long as this."""
+    """What schemas say of values, found out once for each: many may refer to one that lists
+    thousands. They must live as long as this.
+    """
 
     def __init__(self) -> None:
         self._types: dict[int, frozenset[str] | None] = {}
@@ -116,14 +130,20 @@ class KnownValues:
 class _Marks:
     """What a schema's values are told apart by."""
 
-    def __init__(self, schema: dict[str, Any], behind: Callable[[Any], dict[str, Any]], known: KnownValues) -> None:
+    def __init__(
+        self, schema: dict[str, Any], behind: Callable[[Any], dict[str, Any]], known: KnownValues
+    ) -> None:
         self.types = known.types(schema)
         self.values = known.encoded(schema)
         self.properties: dict[str, set[str]] = {}
         properties, required = schema.get("properties"), schema.get("required")
         if isinstance(properties, dict) and isinstance(required, list):
             for name in cast("list[Any]", required):
-                values = known.encoded(behind(cast("dict[str, Any]", properties).get(name))) if isinstance(name, str) else None
+                values = (
+                    known.encoded(behind(cast("dict[str, Any]", properties).get(name)))
+                    if isinstance(name, str)
+                    else None
+                )
                 if values is not None:
                     self.properties[name] = values
 
@@ -136,7 +156,9 @@ class _Marks:
         if self.values is not None and other.values is not None:
             return self.values.isdisjoint(other.values)
         return shared == frozenset({"object"}) and any(
-            values.isdisjoint(other.properties[name]) for name, values in self.properties.items() if name in other.properties
+            values.isdisjoint(other.properties[name])
+            for name, values in self.properties.items()
+            if name in other.properties
         )
 
 
@@ -156,10 +178,19 @@ def _encoded(schema: dict[str, Any]) -> set[str] | None:
     values = _values(schema)
     if values is None:
         return None
-    return {_encode(int(value) if isinstance(value, float) and value.is_integer() else value) for value in values}
+    return {
+        _encode(int(value) if isinstance(value, float) and value.is_integer() else value)
+        for value in values
+    }
 
 
-_TYPES: Final[dict[type, str]] = {type(None): "null", bool: "boolean", int: "integer", str: "string", list: "array"}
+_TYPES: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    str: "string",
+    list: "array",
+}
 
 
 def _type_of(value: Any) -> str:

@@ -1,7 +1,10 @@
-"""The bodies that clients send. Field names are OpenAI's; those below a comment are the extensions that SGLang, vLLM and Dynamo share.
+"""The bodies that clients send.
 
-Bounds are here so that the OpenAPI document shows them. Whatever is declared is honoured or refused: `refusals.py` names what a
-later version will honour.
+Field names are OpenAI's; those below a comment are the extensions that SGLang, vLLM and Dynamo
+share.
+
+Bounds are here so that the OpenAPI document shows them. Whatever is declared is honoured or
+refused: `refusals.py` names what a later version will honour.
 """
 
 from typing import Annotated, Any, Literal
@@ -11,7 +14,14 @@ from msgspec import Meta, Struct
 from frontend.api.fields.grammars import GrammarFields
 from frontend.api.fields.nvext import ExtraField, Label, NvExt, ThinkingTokens
 from frontend.api.fields.salts import one_salt
-from protocol.limits import CUSTOM_PARAMS_MAX, NAME_CHARS_MAX, STOP_CHARS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
+from protocol.limits import (
+    CUSTOM_PARAMS_MAX,
+    NAME_CHARS_MAX,
+    STOP_CHARS_MAX,
+    STOP_TOKEN_IDS_MAX,
+    STOPS_MAX,
+    TOP_LOGPROBS_MAX,
+)
 from protocol.text.stop_patterns import PATTERN_BYTES_MAX
 
 TOKENS_MAX = 2**31 - 1
@@ -33,11 +43,18 @@ MetadataKey = Annotated[str, Meta(max_length=64)]
 MetadataValue = Annotated[str, Meta(max_length=512)]
 KwargName = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
 KwargText = Annotated[str, Meta(max_length=8_192)]
-TemplateKwargs = Annotated[dict[KwargName, KwargText | int | float | bool | None], Meta(max_length=32)]
-"""What a template is told beside the messages. It goes to the worker too, whose parsers go by it, with each choice."""
+TemplateKwargs = Annotated[
+    dict[KwargName, KwargText | int | float | bool | None], Meta(max_length=32)
+]
+"""What a template is told beside the messages.
+
+It goes to the worker too, whose parsers go by it, with each choice.
+"""
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=2)]
-"""Logits are divided by it; by numbers near zero they become infinite, and an engine dies of that."""
+"""Logits are divided by it; by numbers near zero they become infinite, and an engine dies of
+that.
+"""
 
 
 class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,13 +106,17 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     return_token_ids: bool | None = None
     """The answer has `prompt_token_ids`, and its choices `token_ids` (vLLM)."""
     prompt_logprobs: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
-    """Of whole answers: the log probabilities of the prompt's tokens and of so many likeliest ones beside each (vLLM)."""
+    """Of whole answers: the log probabilities of the prompt's tokens and of so many likeliest ones
+    beside each (vLLM).
+    """
     add_special_tokens: bool | None = None
     """By default true for a prompt and false for messages, whose template writes them."""
     cache_salt: Label | None = None
     """Requests with different salts share no KV cache."""
     extra_key: Label | None = None
-    """SGLang's name of the same; whoever sets both, or nvext's too, is apart from those who set one (salts.py)."""
+    """SGLang's name of the same; whoever sets both, or nvext's too, is apart from those who set one
+    (salts.py).
+    """
     nvext: NvExt | None = None
 
     @property
@@ -112,7 +133,9 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
         """
         if self.cache_salt is None and self.extra_key is None and self.nvext is None:
             return None
-        return one_salt(None if self.nvext is None else self.nvext.cache_salt, self.cache_salt, self.extra_key)
+        return one_salt(
+            None if self.nvext is None else self.nvext.cache_salt, self.cache_salt, self.extra_key
+        )
 
     @property
     def wants_told(self) -> list[ExtraField] | None:
@@ -127,7 +150,11 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     @property
     def wants_usage_always(self) -> bool:
         """Whether every chunk of a stream is to tell the token counts so far."""
-        return self.wants_usage and self.stream_options is not None and bool(self.stream_options.continuous_usage_stats)
+        return (
+            self.wants_usage
+            and self.stream_options is not None
+            and bool(self.stream_options.continuous_usage_stats)
+        )
 
 
 class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,8 +168,9 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)] | None = None
     store: bool | None = None
-    """Accepted and without effect, as user, metadata, safety_identifier and the cache keys are: nothing is kept here, and routing goes by
-    the prompt itself."""
+    """Accepted and without effect, as user, metadata, safety_identifier and the cache keys are:
+    nothing is kept here, and routing goes by the prompt itself.
+    """
     safety_identifier: Annotated[str, Meta(max_length=1_024)] | None = None
     prompt_cache_key: Annotated[str, Meta(max_length=1_024)] | None = None
     prompt_cache_retention: Literal["in-memory", "in_memory", "24h"] | None = None

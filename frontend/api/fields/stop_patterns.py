@@ -2,5 +2,8 @@
 
 
 def is_plain(pattern: str) -> bool:
-    """Whether it matches nothing but itself. SGLang cuts its text at such a match, as at a stop string, and at no other."""
+    """Whether it matches nothing but itself.
+
+    SGLang cuts its text at such a match, as at a stop string, and at no other.
+    """
     return not set(pattern) & set(".^$*+?{}[]\\|()")

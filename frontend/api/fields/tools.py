@@ -14,7 +14,10 @@ from protocol.limits import NAME_CHARS_MAX
 Tools = Sequence[dict[str, Any]]
 
 TOOLS_BYTES_MAX: Final = 512 * 1024
-"""They travel to the worker with each choice, and its parsers read them there. Two hundred large tools take half of it."""
+"""They travel to the worker with each choice, and its parsers read them there.
+
+Two hundred large tools take half of it.
+"""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,18 +36,26 @@ def check_tools(request: ChatCompletionRequest) -> None:
         raise InvalidRequest(f"tools may take {TOOLS_BYTES_MAX} bytes of JSON.", param="tools")
     for index, tool in enumerate(request.tools or ()):
         if tool.get("type", "function") != "function":
-            raise UnsupportedParameter("A tool must be a function: nothing else is called here.", param=f"tools[{index}].type")
+            raise UnsupportedParameter(
+                "A tool must be a function: nothing else is called here.",
+                param=f"tools[{index}].type",
+            )
         if not _is_name(_get(tool.get("function"), "name")):
-            raise InvalidRequest("A tool must have a function with a name.", param=f"tools[{index}].function")
+            raise InvalidRequest(
+                "A tool must have a function with a name.", param=f"tools[{index}].function"
+            )
         parameters = tool["function"].get("parameters")
         if parameters is not None and parameters is not True and not isinstance(parameters, dict):
             raise InvalidRequest(
-                "The parameters of a function must be a JSON schema, of an object.", param=f"tools[{index}].function.parameters"
+                "The parameters of a function must be a JSON schema, of an object.",
+                param=f"tools[{index}].function.parameters",
             )
     if request.tool_choice in (None, "none", "auto"):
         return
     if not request.tools:
-        raise InvalidRequest("tool_choice is only allowed when tools are specified.", param="tool_choice")
+        raise InvalidRequest(
+            "tool_choice is only allowed when tools are specified.", param="tool_choice"
+        )
     callable_tools(request)
 
 
@@ -60,20 +71,29 @@ def held_schemas(request: ChatCompletionRequest) -> dict[str, Any]:
     if request.tool_choice == "none":
         return {}
     forced = is_forced(request.tool_choice)
-    functions = [tool["function"] for tool in request.tools or () if forced or tool["function"].get("strict")]
-    return {function["name"]: schema for function in functions if isinstance(schema := function.get("parameters"), dict)}
+    functions = [
+        tool["function"] for tool in request.tools or () if forced or tool["function"].get("strict")
+    ]
+    return {
+        function["name"]: schema
+        for function in functions
+        if isinstance(schema := function.get("parameters"), dict)
+    }
 
 
 def told_tools(request: ChatCompletionRequest) -> list[dict[str, Any]] | None:
-    """The tools that the prompt begins with: all but the deferred ones, of which a later message tells."""
+    """The tools that the prompt begins with: all but the deferred ones, of which a later message
+    tells.
+    """
     return [tool for tool in request.tools or () if not tool.get("defer_loading")] or None
 
 
 def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
     """The tools that may be called, and the choice among them as SGLang takes it.
 
-    A named function is the only one that may be called, and `allowed_tools` are those of a list; the prompt tells of the others too.
-    Where a call is forced its arguments conform to their schema, whatever its tool says of `strict`.
+    A named function is the only one that may be called, and `allowed_tools` are those of a list;
+    the prompt tells of the others too. Where a call is forced its arguments conform to their
+    schema, whatever its tool says of `strict`.
 
     Raises:
         InvalidRequest: the choice has another form, or names a function that is not offered.
@@ -85,25 +105,43 @@ def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
         allowed = choice.get("allowed_tools")
         mode, named = _get(allowed, "mode"), _get(allowed, "tools")
         if mode not in _MODES or not isinstance(named, list) or not named:
-            raise InvalidRequest("allowed_tools must have the mode auto or required, and tools.", param="tool_choice")
-        return _held(_among(tools, {_name(each) for each in cast("list[Any]", named)}), forced=mode == "required"), mode
+            raise InvalidRequest(
+                "allowed_tools must have the mode auto or required, and tools.", param="tool_choice"
+            )
+        return _held(
+            _among(tools, {_name(each) for each in cast("list[Any]", named)}),
+            forced=mode == "required",
+        ), mode
     return _held(_among(tools, {_name(choice)}), forced=True), choice
 
 
 def _held(tools: Tools, *, forced: bool) -> Tools:
-    """With the schemas of strict tools as grammars take them. Where a call is forced every tool is strict: SGLang would let its
-    arguments be any JSON, a string or a number."""
-    return [_strict(tool) if forced or tool["function"].get("strict") else _as_it_is(tool) for tool in tools]
+    """With the schemas of strict tools as grammars take them.
+
+    Where a call is forced every tool is strict: SGLang would let its arguments be any JSON, a
+    string or a number.
+    """
+    return [
+        _strict(tool) if forced or tool["function"].get("strict") else _as_it_is(tool)
+        for tool in tools
+    ]
 
 
 def _as_it_is(tool: dict[str, Any]) -> dict[str, Any]:
     function: dict[str, Any] = tool["function"]
-    return tool if function.get("parameters") is not True else {**tool, "function": {**function, "parameters": _ANY_OBJECT}}
+    return (
+        tool
+        if function.get("parameters") is not True
+        else {**tool, "function": {**function, "parameters": _ANY_OBJECT}}
+    )
 
 
 def _strict(tool: dict[str, Any]) -> dict[str, Any]:
     function = {name: value for name, value in tool["function"].items() if value is not None}
-    return {**tool, "function": {**function, "parameters": _object_schema(function), "strict": True}}
+    return {
+        **tool,
+        "function": {**function, "parameters": _object_schema(function), "strict": True},
+    }
 
 
 def _object_schema(function: dict[str, Any]) -> Any:
@@ -111,19 +149,26 @@ def _object_schema(function: dict[str, Any]) -> Any:
     name, parameters = function["name"], function.get("parameters", True)
     if parameters is True:
         return _ANY_OBJECT
-    bound = bound_schema(parameters, f"The schema of the function {name!r}", param="tools", namespace=f"{name}.")
+    bound = bound_schema(
+        parameters, f"The schema of the function {name!r}", param="tools", namespace=f"{name}."
+    )
     said = cast("dict[str, Any]", bound)  # by check_tools, who lets no other booleans through
     if _SAYS_TYPE.isdisjoint(said):
         return {**said, "type": "object"}
     if "object" not in (types_of(said) or ("object",)):
-        raise InvalidRequest(f"The schema of the function {name!r} must be of type object.", param="tools")
+        raise InvalidRequest(
+            f"The schema of the function {name!r} must be of type object.", param="tools"
+        )
     return said
 
 
 def _among(tools: Tools, names: set[str]) -> Tools:
     chosen = [tool for tool in tools if _name(tool) in names]
     if missing := names - {_name(tool) for tool in chosen}:
-        raise InvalidRequest(f"tool_choice names {sorted(missing)[0][:NAME_CHARS_MAX]!r}, which is not in tools.", param="tool_choice")
+        raise InvalidRequest(
+            f"tool_choice names {sorted(missing)[0][:NAME_CHARS_MAX]!r}, which is not in tools.",
+            param="tool_choice",
+        )
     return chosen
 
 

@@ -23,7 +23,10 @@ class Unknown(NamedTuple):
 
 
 def unknown_fields(raw: Any, kind: Type, path: str = "", param: str = "") -> Iterator[Unknown]:
-    """Every unknown field of structs that forbid them, in the client's order. Each may be taken out before the next is asked for."""
+    """Every unknown field of structs that forbid them, in the client's order.
+
+    Each may be taken out before the next is asked for.
+    """
     for option in _options(kind):
         if isinstance(raw, dict) and isinstance(option, StructType):
             yield from _of_object(cast("dict[str, Any]", raw), option, path, param)

@@ -37,16 +37,25 @@ class Aborter:
         self._allow_all = allow_all
 
     async def __call__(self, exchange: Exchange, _: Runner) -> None:
-        """Abort what goes by that name; that there is nothing of the name is no error, since it may just have ended."""
+        """Abort what goes by that name; that there is nothing of the name is no error, since it may
+        just have ended.
+        """
         request = await _parser.read(exchange)
         if request.abort_all and not self._allow_all:
             raise UnsupportedParameter(
-                "abort_all would end the requests of other clients too; name one by rid, or start the frontend with --allow-abort-all.",
+                (
+                    "abort_all would end the requests of other clients too; name one by rid, or "
+                    "start the frontend with --allow-abort-all."
+                ),
                 param="abort_all",
             )
         if not request.abort_all and not request.rid:
             raise InvalidRequest("The rid of the request to abort must be given.", param="rid")
-        named = [other for other in self._exchanges() if other is not exchange and (request.abort_all or other.goes_by(request.rid or ""))]
+        named = [
+            other
+            for other in self._exchanges()
+            if other is not exchange and (request.abort_all or other.goes_by(request.rid or ""))
+        ]
         for other in named:
             other.abort()
         await exchange.send_json(200, _encode({"aborted": len(named)}))

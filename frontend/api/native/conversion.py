@@ -7,7 +7,12 @@ from msgspec import UnsetType
 
 from frontend.api.fields.nvext import NvExt
 from frontend.api.fields.schemas import CompletionRequest
-from frontend.api.native.schemas import NEW_TOKENS_DEFAULT, OFF_ONLY, GenerateRequest, SamplingParams
+from frontend.api.native.schemas import (
+    NEW_TOKENS_DEFAULT,
+    OFF_ONLY,
+    GenerateRequest,
+    SamplingParams,
+)
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.tokens import count_tokens
 
@@ -17,20 +22,52 @@ PARAM_NAMES: Final = {
     "max_tokens": "sampling_params.max_new_tokens",
     "min_tokens": "sampling_params.min_new_tokens",
     "seed": "sampling_params.sampling_seed",
-    **{name: f"sampling_params.{name}" for name in ("n", "stop", "stop_token_ids", "stop_regex", "logit_bias", "custom_params")},
-    **{name: f"sampling_params.{name}" for name in ("json_schema", "regex", "ebnf", "structural_tag")},
+    **{
+        name: f"sampling_params.{name}"
+        for name in ("n", "stop", "stop_token_ids", "stop_regex", "logit_bias", "custom_params")
+    },
+    **{
+        name: f"sampling_params.{name}"
+        for name in ("json_schema", "regex", "ebnf", "structural_tag")
+    },
 }
 """Field of the completions request → field of this API, but for the prompt, which has two names."""
 
 _AS_IN_COMPLETIONS: Final = (
-    *("n", "stop", "stop_token_ids", "stop_regex", "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty"),
-    *("repetition_penalty", "ignore_eos", "skip_special_tokens", "spaces_between_special_tokens", "no_stop_trim", "logit_bias"),
+    *(
+        "n",
+        "stop",
+        "stop_token_ids",
+        "stop_regex",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "frequency_penalty",
+        "presence_penalty",
+    ),
+    *(
+        "repetition_penalty",
+        "ignore_eos",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "no_stop_trim",
+        "logit_bias",
+    ),
     *("custom_params", "json_schema", "regex", "ebnf", "structural_tag"),
 )
 
 
-_NEUTRAL: Final[Mapping[str, Any]] = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-"""What is left open is SGLang's default here, and not the model's own as on OpenAI's paths: what is sampled must not depend on a file."""
+_NEUTRAL: Final[Mapping[str, Any]] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+}
+"""What is left open is SGLang's default here, and not the model's own as on OpenAI's paths: what is
+sampled must not depend on a file.
+"""
 
 
 def completion_of(request: GenerateRequest, model: str) -> CompletionRequest:
@@ -55,7 +92,9 @@ def completion_of(request: GenerateRequest, model: str) -> CompletionRequest:
         seed=sampling.sampling_seed,
         logprobs=logprobs,
         echo=logprobs is not None and _starts_in_prompt(request),
-        lora_path=_only(request.lora_path, "lora_path") if isinstance(request.lora_path, list) else request.lora_path,
+        lora_path=_only(request.lora_path, "lora_path")
+        if isinstance(request.lora_path, list)
+        else request.lora_path,
         priority=request.priority,
         extra_key=request.extra_key,
         nvext=_wishes(request),
@@ -74,7 +113,8 @@ def sampling_of(request: GenerateRequest) -> SamplingParams:
 
 
 def new_tokens_of(sampling: SamplingParams, context_length: int, prompts: Sequence[bytes]) -> int:
-    """How many tokens may be generated of each prompt: where the client leaves it open, as many as the longest prompt has room for.
+    """How many tokens may be generated of each prompt: where the client leaves it open, as many as
+    the longest prompt has room for.
 
     A prompt without any room is the matter of whoever runs it.
     """
@@ -94,12 +134,20 @@ def _starts_in_prompt(request: GenerateRequest) -> bool:
 
 
 def _wishes(request: GenerateRequest) -> NvExt | None:
-    rank = request.routed_dp_rank if request.routed_dp_rank is not None else request.data_parallel_rank
-    return None if rank is None and request.session_id is None else NvExt(dp_rank=rank, session_id=request.session_id)
+    rank = (
+        request.routed_dp_rank if request.routed_dp_rank is not None else request.data_parallel_rank
+    )
+    return (
+        None
+        if rank is None and request.session_id is None
+        else NvExt(dp_rank=rank, session_id=request.session_id)
+    )
 
 
 def _only(values: Sequence[T], name: str) -> T:
     first: Any = values[0]
     if any(value != first for value in values):
-        raise UnsupportedParameter(f"All prompts of a batch must have the same {name}; send them apart.", param=name)
+        raise UnsupportedParameter(
+            f"All prompts of a batch must have the same {name}; send them apart.", param=name
+        )
     return first

@@ -41,19 +41,39 @@ async def _answer(exchange: Exchange, runner: Runner, request: GenerateRequest) 
     completion = completion_of(request, exchange.model)
     entry = runner.model_for(exchange, completion)
     served = entry.served
-    with params_named({**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}):
-        prompts = [await prompt_tokens(prompt, served) for prompt in await exchange.in_proportion(partial(listed_prompts, completion))]
-        completion = replace(completion, max_tokens=new_tokens_of(sampling_of(request), served.card.context_length, prompts))
+    with params_named(
+        {**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}
+    ):
+        prompts = [
+            await prompt_tokens(prompt, served)
+            for prompt in await exchange.in_proportion(partial(listed_prompts, completion))
+        ]
+        completion = replace(
+            completion,
+            max_tokens=new_tokens_of(sampling_of(request), served.card.context_length, prompts),
+        )
         n = completion.n or 1
         rids = _rids(request, len(prompts) * n)
         rules = replace(output_rules(completion), scores_stop=True)
-        generation = await runner.start(exchange, entry, completion, prompts, rules, repeats=request.stream)
+        generation = await runner.start(
+            exchange, entry, completion, prompts, rules, repeats=request.stream
+        )
     texts = TokenTexts(served, as_ids=False) if request.return_text_in_logprobs else None
     writers = [
-        OutputWriter(request, rids[at] if rids else exchange.request_id + (f"_{at}" if at else ""), prompts[at // n], texts, started_s)
+        OutputWriter(
+            request,
+            rids[at] if rids else exchange.request_id + (f"_{at}" if at else ""),
+            prompts[at // n],
+            texts,
+            started_s,
+        )
         for at in range(len(prompts) * n)
     ]
-    is_batch = len(writers) > 1 or isinstance(request.text, list) or any(isinstance(part, list) for part in request.input_ids or ())
+    is_batch = (
+        len(writers) > 1
+        or isinstance(request.text, list)
+        or any(isinstance(part, list) for part in request.input_ids or ())
+    )
     try:
         if exchange.is_large:
             await exchange.keep_only(request)
@@ -80,19 +100,29 @@ def _rids(request: GenerateRequest, count: int) -> list[str]:
     return request.rid
 
 
-async def _whole(exchange: Exchange, generation: Generation, writers: list[OutputWriter], *, is_batch: bool) -> None:
+async def _whole(
+    exchange: Exchange, generation: Generation, writers: list[OutputWriter], *, is_batch: bool
+) -> None:
     while generation.running:
         for choice, gain in await generation.advance():
             writers[choice.index].add(gain)
-    outputs = [writer.output(choice) for writer, choice in zip(writers, generation.choices, strict=True)]
+    outputs = [
+        writer.output(choice) for writer, choice in zip(writers, generation.choices, strict=True)
+    ]
     await send_in_pieces(exchange, outputs if is_batch else outputs[0])
 
 
-async def _stream(exchange: Exchange, generation: Generation, writers: list[OutputWriter], *, is_batch: bool) -> None:
-    """Each event repeats all so far, so that a turn's events may be too large to be made together."""
+async def _stream(
+    exchange: Exchange, generation: Generation, writers: list[OutputWriter], *, is_batch: bool
+) -> None:
+    """Each event repeats all so far, so that a turn's events may be too large to be made
+    together.
+    """
 
     def event(choice: Choice) -> bytes:
-        output: dict[str, Any] = writers[choice.index].output(choice, choice.index if is_batch else None)
+        output: dict[str, Any] = writers[choice.index].output(
+            choice, choice.index if is_batch else None
+        )
         return b"data: " + _encode(output) + b"\n\n"
 
     while True:

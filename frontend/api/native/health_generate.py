@@ -24,7 +24,8 @@ _encode = msgspec.json.Encoder().encode
 async def health_generate(exchange: Exchange, runner: Runner) -> None:
     """Have each model that is idle answer a prompt of one token.
 
-    One at work is asked nothing: a rank that makes no token for a second while it has requests is found out by its worker, and gets none.
+    One at work is asked nothing: a rank that makes no token for a second while it has requests is
+    found out by its worker, and gets none.
 
     Raises:
         NoWorker: nothing is served, or a model did not answer in time.
@@ -44,8 +45,13 @@ async def _probe(exchange: Exchange, runner: Runner) -> None:
                 async with asyncio.timeout(ANSWER_S_MAX):
                     await _one_token(exchange, runner, entry)
             except TimeoutError:
-                raise NoWorker(f"The model {entry.served.card.name!r} gave no token within {ANSWER_S_MAX:g} seconds.") from None
-    await exchange.send_json(200, _encode({"status": "healthy", "models": [entry.served.card.name for entry in entries]}))
+                raise NoWorker(
+                    f"The model {entry.served.card.name!r} gave no token within "
+                    f"{ANSWER_S_MAX:g} seconds."
+                ) from None
+    await exchange.send_json(
+        200, _encode({"status": "healthy", "models": [entry.served.card.name for entry in entries]})
+    )
 
 
 async def _one_token(exchange: Exchange, runner: Runner, entry: ModelEntry) -> None:
@@ -54,7 +60,9 @@ async def _one_token(exchange: Exchange, runner: Runner, entry: ModelEntry) -> N
         text = Embed(exchange.request_id, name, _PROMPT, exchange.deadline_unix_ms)
         await runner.embeddings(entry).run([(text, Route(_PROMPT, cacheable=False))])
         return
-    generation = await runner.start(exchange, entry, CompletionRequest(model=name, prompt=[0], max_tokens=1), [_PROMPT])
+    generation = await runner.start(
+        exchange, entry, CompletionRequest(model=name, prompt=[0], max_tokens=1), [_PROMPT]
+    )
     try:
         await generation.finish()
     finally:

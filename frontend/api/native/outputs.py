@@ -19,11 +19,19 @@ class OutputWriter:
     """Writes the outputs of one choice.
 
     Args:
-        texts: what tokens look like, where log probabilities bear their text; None where they do not.
+        texts: what tokens look like, where log probabilities bear their text; None where they do
+        not.
         started_s: when the request came, on the monotonic clock.
     """
 
-    def __init__(self, request: GenerateRequest, rid: str, prompt: bytes, texts: TokenTexts | None, started_s: float) -> None:
+    def __init__(
+        self,
+        request: GenerateRequest,
+        rid: str,
+        prompt: bytes,
+        texts: TokenTexts | None,
+        started_s: float,
+    ) -> None:
         self._request = request
         self._rid = rid
         self._prompt = prompt
@@ -31,9 +39,13 @@ class OutputWriter:
         self._started_s = started_s
         self._text = ""
         self._scored: dict[str, list[tuple[bytes, Sequence[Logprobs]]]] = {}
-        """Of a whole answer: by side, tokens (packed u32) with their log probabilities, which become rows when they are sent."""
+        """Of a whole answer: by side, tokens (packed u32) with their log probabilities, which
+        become rows when they are sent.
+        """
         self._told: dict[str, list[Any]] = {}
-        """Of a stream: rows so far, under SGLang's names; kept, since each output repeats them all."""
+        """Of a stream: rows so far, under SGLang's names; kept, since each output repeats them
+        all.
+        """
         self._start = -1 if request.logprob_start_len is None else request.logprob_start_len
 
     def add(self, gain: Gain) -> None:
@@ -52,7 +64,12 @@ class OutputWriter:
             index: place in the batch, told in streams of several.
         """
         place = {} if index is None else {"index": index}
-        return {"text": self._text, "output_ids": list(unpack_tokens(choice.output)), "meta_info": self._meta_info(choice), **place}
+        return {
+            "text": self._text,
+            "output_ids": list(unpack_tokens(choice.output)),
+            "meta_info": self._meta_info(choice),
+            **place,
+        }
 
     def _meta_info(self, choice: Choice) -> dict[str, Any]:
         info: dict[str, Any] = {
@@ -69,7 +86,10 @@ class OutputWriter:
         if self._request.stream:
             return info | self._told
         for side, scored in self._scored.items():
-            info |= {name: Rows(partial(make, side, scored)) for name, make in self._columns(side).items()}
+            info |= {
+                name: Rows(partial(make, side, scored))
+                for name, make in self._columns(side).items()
+            }
         return info
 
     def _add(self, side: str, scored: Scored) -> None:
@@ -81,15 +101,25 @@ class OutputWriter:
 
     def _columns(self, side: str) -> dict[str, Callable[[str, Scored], Iterator[Any]]]:
         """What is told of a side, under SGLang's names."""
-        columns: dict[str, Callable[[str, Scored], Iterator[Any]]] = {f"{side}_token_logprobs": self._tokens}
-        return columns | {f"{side}_top_logprobs": self._tops} if self._request.top_logprobs_num else columns
+        columns: dict[str, Callable[[str, Scored], Iterator[Any]]] = {
+            f"{side}_token_logprobs": self._tokens
+        }
+        return (
+            columns | {f"{side}_top_logprobs": self._tops}
+            if self._request.top_logprobs_num
+            else columns
+        )
 
     def _tokens(self, side: str, scored: Scored) -> Iterator[list[Any]]:
         return (self._entry(score.token_id, score.logprob) for score in self._asked(side, scored))
 
     def _tops(self, side: str, scored: Scored) -> Iterator[list[list[Any]] | None]:
         for score in self._asked(side, scored):
-            yield None if score.logprob is None else [self._entry(token_id, logprob) for token_id, logprob in score.top]
+            yield (
+                None
+                if score.logprob is None
+                else [self._entry(token_id, logprob) for token_id, logprob in score.top]
+            )
 
     def _asked(self, side: str, scored: Scored) -> Iterator[Score]:
         return islice(each_score(scored), self._start if side == "input" else 0, None)

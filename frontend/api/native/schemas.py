@@ -1,4 +1,7 @@
-"""The body of /generate. Field names are SGLang's (GenerateReqInput, SamplingParams); what is not here is refused by name."""
+"""The body of /generate.
+
+Field names are SGLang's (GenerateReqInput, SamplingParams); what is not here is refused by name.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,7 +23,13 @@ from frontend.api.fields.schemas import (
     StopString,
     TokenId,
 )
-from protocol.limits import CUSTOM_PARAMS_MAX, DP_RANKS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX, TOP_LOGPROBS_MAX
+from protocol.limits import (
+    CUSTOM_PARAMS_MAX,
+    DP_RANKS_MAX,
+    STOP_TOKEN_IDS_MAX,
+    STOPS_MAX,
+    TOP_LOGPROBS_MAX,
+)
 
 NEW_TOKENS_DEFAULT: Final = 128
 """SGLang's."""
@@ -29,7 +38,11 @@ _LAYERS: Final = "nothing but tokens and their log probabilities is told"
 
 REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        **{name: why for name, why in REFUSED_EVERYWHERE.items() if name not in ("rid", "data_parallel_rank", "routed_dp_rank")},
+        **{
+            name: why
+            for name, why in REFUSED_EVERYWHERE.items()
+            if name not in ("rid", "data_parallel_rank", "routed_dp_rank")
+        },
         "token_ids_logprob": "ask for top_logprobs_num",
         "return_sampling_mask": _LAYERS,
         "sampling_logprobs_mode": _LAYERS,
@@ -47,8 +60,19 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
 """Field → why not."""
 
 OFF_ONLY: Final = (
-    *("return_hidden_states", "return_routed_experts", "return_indexer_topk", "background", "require_reasoning", "use_audio_in_video"),
-    *("return_flat_raw_top_logprobs", "return_flat_raw_output_top_logprobs", "return_flat_raw_top_logprobs_b64"),
+    *(
+        "return_hidden_states",
+        "return_routed_experts",
+        "return_indexer_topk",
+        "background",
+        "require_reasoning",
+        "use_audio_in_video",
+    ),
+    *(
+        "return_flat_raw_top_logprobs",
+        "return_flat_raw_output_top_logprobs",
+        "return_flat_raw_top_logprobs_b64",
+    ),
 )
 """Switches that clients send in their off position."""
 
@@ -58,8 +82,10 @@ Rank = Annotated[int, Meta(ge=0, lt=DP_RANKS_MAX)]
 
 class SamplingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_new_tokens: Count | UnsetType | None = UNSET
-    """Absent: as many as NEW_TOKENS_DEFAULT and the context allow. None: to the end of the context. 0: nothing, for the log
-    probabilities of the prompt."""
+    """Absent: as many as NEW_TOKENS_DEFAULT and the context allow.
+
+    None: to the end of the context. 0: nothing, for the log probabilities of the prompt.
+    """
     min_new_tokens: Count | None = None
     n: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
@@ -86,11 +112,17 @@ class SamplingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Either `text` or `input_ids`; a list of either is a batch, whose sampling and adapter are the same for all."""
+    """Either `text` or `input_ids`; a list of either is a batch, whose sampling and adapter are the
+    same for all.
+    """
 
     text: str | Annotated[list[str], Meta(min_length=1, max_length=PROMPTS_MAX)] | None = None
     input_ids: list[TokenId | Annotated[list[TokenId], Meta(min_length=1)]] | None = None
-    sampling_params: SamplingParams | Annotated[list[SamplingParams], Meta(min_length=1, max_length=PROMPTS_MAX)] | None = None
+    sampling_params: (
+        SamplingParams
+        | Annotated[list[SamplingParams], Meta(min_length=1, max_length=PROMPTS_MAX)]
+        | None
+    ) = None
     stream: bool = False
     return_logprob: bool | None = None
     logprob_start_len: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
@@ -99,7 +131,9 @@ class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     return_text_in_logprobs: bool | None = None
     rid: Label | Annotated[list[Label], Meta(max_length=PROMPTS_MAX)] | None = None
     """Told back as `meta_info.id`; requests have names of their own within."""
-    lora_path: Label | Annotated[list[Label | None], Meta(min_length=1, max_length=PROMPTS_MAX)] | None = None
+    lora_path: (
+        Label | Annotated[list[Label | None], Meta(min_length=1, max_length=PROMPTS_MAX)] | None
+    ) = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     extra_key: Label | None = None
     session_id: Label | None = None

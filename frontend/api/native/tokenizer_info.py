@@ -5,7 +5,14 @@ from typing import Any, Final
 from frontend.models.loader import ServedModel
 from protocol.errors import RouteNotFound
 
-_PLACES: Final = ("name_or_path", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file", "auto_map")
+_PLACES: Final = (
+    "name_or_path",
+    "tokenizer_file",
+    "vocab_file",
+    "merges_file",
+    "special_tokens_map_file",
+    "auto_map",
+)
 """Entries that say where files lie on the machine of whoever made them."""
 
 
@@ -17,7 +24,9 @@ def tokenizer_info(served: ServedModel) -> dict[str, Any]:
     """
     files = served.files
     if files is None:
-        raise RouteNotFound(f"The workers of {served.card.name!r} tokenize; its tokenizer's files are not here.")
+        raise RouteNotFound(
+            f"The workers of {served.card.name!r} tokenize; its tokenizer's files are not here."
+        )
     told = {name: value for name, value in files.tokenizer_config.items() if name not in _PLACES}
     templates = files.chat_templates
     return (

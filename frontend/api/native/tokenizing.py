@@ -1,4 +1,6 @@
-"""POST /tokenize and /detokenize, for clients of vLLM and of SGLang: both names of whatever they call differently."""
+"""POST /tokenize and /detokenize, for clients of vLLM and of SGLang: both names of whatever they
+call differently.
+"""
 
 import asyncio
 from functools import partial
@@ -35,12 +37,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 class TokenizeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Either `prompt` or `messages`. A list of prompts gives a list of token lists and of counts."""
+    """Either `prompt` or `messages`.
+
+    A list of prompts gives a list of token lists and of counts.
+    """
 
     model: Model | None = None
     """May be left out where one model is served."""
     prompt: str | Annotated[list[str], Meta(max_length=PROMPTS_MAX)] | None = None
-    messages: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)] | None = None
+    messages: (
+        Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)] | None
+    ) = None
     add_special_tokens: bool | None = None
     """By default true for a prompt and false for messages, whose template writes them."""
     return_token_strs: bool | None = None
@@ -59,7 +66,9 @@ class DetokenizeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """SGLang's default; vLLM shows them."""
 
 
-_tokenize_parser = BodyParser(TokenizeRequest, {"mm_processor_kwargs": "the models served here read text"})
+_tokenize_parser = BodyParser(
+    TokenizeRequest, {"mm_processor_kwargs": "the models served here read text"}
+)
 _detokenize_parser = BodyParser(DetokenizeRequest, {}, items_max=TOKEN_IDS_MAX)
 
 
@@ -80,15 +89,22 @@ async def _tokenize(exchange: Exchange, runner: Runner, request: TokenizeRequest
     if (request.prompt is None) == (request.messages is None):
         raise InvalidRequest("Either prompt or messages must be given.", param="prompt")
     if isinstance(request.prompt, list):
-        packed = [await _encode_turn(served, at, text, request) for at, text in enumerate(request.prompt)]
+        packed = [
+            await _encode_turn(served, at, text, request) for at, text in enumerate(request.prompt)
+        ]
         counts: Any = [count_tokens(each) for each in packed]
-        tokens, strings = Rows(partial(map, _ids, packed)), Rows(partial(map, partial(_strings, served), packed))
+        tokens, strings = (
+            Rows(partial(map, _ids, packed)),
+            Rows(partial(map, partial(_strings, served), packed)),
+        )
     else:
         one = await _encode_one(exchange, served, request)
         counts, tokens = count_tokens(one), Rows(partial(unpack_tokens, one))
         strings = Rows(lambda: map(served.vocabulary_entry, unpack_tokens(one)))
     answer = {"count": counts, "tokens": tokens, "max_model_len": served.card.context_length}
-    await send_in_pieces(exchange, answer | {"token_strs": strings if request.return_token_strs else None})
+    await send_in_pieces(
+        exchange, answer | {"token_strs": strings if request.return_token_strs else None}
+    )
 
 
 def _ids(packed: bytes) -> list[int]:
@@ -101,9 +117,16 @@ def _strings(served: ServedModel, packed: bytes) -> list[str]:
 
 async def _encode_one(exchange: Exchange, served: ServedModel, request: TokenizeRequest) -> bytes:
     if isinstance(request.prompt, str):
-        return await encode_prompt(served, request.prompt, add_special_tokens=request.add_special_tokens is not False, param="prompt")
+        return await encode_prompt(
+            served,
+            request.prompt,
+            add_special_tokens=request.add_special_tokens is not False,
+            param="prompt",
+        )
     if request.add_special_tokens:
-        raise InvalidRequest("The chat template writes the special tokens of messages.", param="add_special_tokens")
+        raise InvalidRequest(
+            "The chat template writes the special tokens of messages.", param="add_special_tokens"
+        )
     chat = ChatCompletionRequest(
         model=served.card.name,
         messages=request.messages or [],
@@ -121,7 +144,12 @@ async def _encode_one(exchange: Exchange, served: ServedModel, request: Tokenize
 async def _encode_turn(served: ServedModel, at: int, text: str, request: TokenizeRequest) -> bytes:
     if at % _TURN_TEXTS == _TURN_TEXTS - 1:
         await asyncio.sleep(0)
-    return await encode_prompt(served, text, add_special_tokens=request.add_special_tokens is not False, param=f"prompt[{at}]")
+    return await encode_prompt(
+        served,
+        text,
+        add_special_tokens=request.add_special_tokens is not False,
+        param=f"prompt[{at}]",
+    )
 
 
 async def _detokenize(exchange: Exchange, runner: Runner, request: DetokenizeRequest) -> None:
@@ -130,14 +158,23 @@ async def _detokenize(exchange: Exchange, runner: Runner, request: DetokenizeReq
     lists = [part for part in request.tokens if isinstance(part, list)]
     plain = [part for part in request.tokens if isinstance(part, int)]
     if lists and plain:
-        raise InvalidRequest("tokens must hold only token ids or only lists of them.", param="tokens")
+        raise InvalidRequest(
+            "tokens must hold only token ids or only lists of them.", param="tokens"
+        )
     texts: list[str] = []
     for at, ids in enumerate(lists if several else [plain]):
         if len(ids) > served.card.context_length:
-            raise ContextOverflow(f"This model's maximum context length is {served.card.context_length} tokens.", param="tokens")
+            raise ContextOverflow(
+                f"This model's maximum context length is {served.card.context_length} tokens.",
+                param="tokens",
+            )
         if at % _TURN_TEXTS == _TURN_TEXTS - 1:
             await asyncio.sleep(0)
-        texts.append(await exchange.in_proportion(partial(served.decode, ids, skip_special_tokens=request.skip_special_tokens)))
+        texts.append(
+            await exchange.in_proportion(
+                partial(served.decode, ids, skip_special_tokens=request.skip_special_tokens)
+            )
+        )
     text = texts if several else texts[0]
     await exchange.send_json(200, _encode({"prompt": text, "text": text}))
 

@@ -11,7 +11,12 @@ from msgspec.structs import replace
 
 from frontend.api.answers.chunks import ChunkWriter, Last
 from frontend.api.answers.logprobs import TokenTexts, chat_logprobs, chat_rows
-from frontend.api.answers.token_fields import StreamedIds, choice_fields, prompt_fields, with_prompt_ids
+from frontend.api.answers.token_fields import (
+    StreamedIds,
+    choice_fields,
+    prompt_fields,
+    with_prompt_ids,
+)
 from frontend.api.fields.chat_wishes import change, echoed_text, under_our_names
 from frontend.api.fields.custom_tools import CallStream, call_delta, told_call, with_functions
 from frontend.api.fields.ignored import REFUSING, Ignored
@@ -38,7 +43,15 @@ _parser = BodyParser(ChatCompletionRequest)
 _encode = msgspec.json.Encoder().encode
 
 _RESERVED_TEMPLATE_KWARGS = frozenset(
-    {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template"}
+    {
+        "messages",
+        "tools",
+        "documents",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "chat_template",
+    }
 )
 
 
@@ -50,7 +63,9 @@ async def chat_completions(exchange: Exchange, runner: Runner) -> None:
     await exchange.run_until_client_leaves(_answer(exchange, runner, request, custom))
 
 
-async def _answer(exchange: Exchange, runner: Runner, request: ChatCompletionRequest, custom: frozenset[str]) -> None:
+async def _answer(
+    exchange: Exchange, runner: Runner, request: ChatCompletionRequest, custom: frozenset[str]
+) -> None:
     """`custom` are the names of custom tools."""
     run = await start_chat(exchange, runner, request)
     try:
@@ -83,13 +98,19 @@ class ChatRun:
 
 
 async def start_chat(
-    exchange: Exchange, runner: Runner, request: ChatCompletionRequest, *, cut_to_room: bool = False, repeats: bool = False
+    exchange: Exchange,
+    runner: Runner,
+    request: ChatCompletionRequest,
+    *,
+    cut_to_room: bool = False,
+    repeats: bool = False,
 ) -> ChatRun:
     """Check, render, tokenize and dispatch a chat, whichever endpoint it came by.
 
     Args:
         repeats: as `check_price`.
-        cut_to_room: the context ends an answer that may have more tokens than there is room for; otherwise that is an error.
+        cut_to_room: the context ends an answer that may have more tokens than there is room for;
+        otherwise that is an error.
     Raises:
         MeshError: it cannot be run.
     """
@@ -100,11 +121,17 @@ async def start_chat(
     entry = runner.model_for(exchange, request)
     prompt, template_stops = await _prompt_and_stops(exchange, entry.served, request)
     if template_stops:
-        request = replace(request, stop=list(dict.fromkeys([*stop_strings(request), *template_stops]))[:STOPS_MAX])
+        request = replace(
+            request, stop=list(dict.fromkeys([*stop_strings(request), *template_stops]))[:STOPS_MAX]
+        )
     room = entry.served.card.context_length - count_tokens(prompt)
     if cut_to_room and request.max_tokens is not None and room > 0:
         request = replace(request, max_tokens=min(request.max_tokens, room))
-    return ChatRun(await runner.start(exchange, entry, request, [prompt], repeats=repeats), prompt, entry.served)
+    return ChatRun(
+        await runner.start(exchange, entry, request, [prompt], repeats=repeats),
+        prompt,
+        entry.served,
+    )
 
 
 def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> None:
@@ -119,7 +146,9 @@ def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> N
     check_messages(request.messages)
 
 
-async def chat_prompt(exchange: Exchange, served: ServedModel, request: ChatCompletionRequest) -> bytes:
+async def chat_prompt(
+    exchange: Exchange, served: ServedModel, request: ChatCompletionRequest
+) -> bytes:
     """The prompt of a chat that was checked, packed u32.
 
     Raises:
@@ -130,14 +159,22 @@ async def chat_prompt(exchange: Exchange, served: ServedModel, request: ChatComp
     return prompt
 
 
-async def _prompt_and_stops(exchange: Exchange, served: ServedModel, request: ChatCompletionRequest) -> tuple[bytes, list[str]]:
+async def _prompt_and_stops(
+    exchange: Exchange, served: ServedModel, request: ChatCompletionRequest
+) -> tuple[bytes, list[str]]:
     """The prompt, and strings at which an engine's own template wants the answer to end."""
     kwargs = template_kwargs(request)
     if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
-        raise InvalidRequest(f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.", param="chat_template_kwargs")
+        raise InvalidRequest(
+            f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.",
+            param="chat_template_kwargs",
+        )
     if served.tokenized_by_workers is not None:
         if request.add_special_tokens:
-            raise UnsupportedParameter("The chat template writes the special tokens of messages.", param="add_special_tokens")
+            raise UnsupportedParameter(
+                "The chat template writes the special tokens of messages.",
+                param="add_special_tokens",
+            )
         chat = await exchange.in_proportion(partial(chat_for_worker, served.card, request))
         tokenized = await served.tokenized_by_workers.encode_chat(chat)
         return tokenized.token_ids, tokenized.stops
@@ -152,15 +189,21 @@ def _render(served: ServedModel, request: ChatCompletionRequest, kwargs: Mapping
     return served.render(
         request.messages,
         tools=None if request.tool_choice == "none" else told_tools(request),
-        add_generation_prompt=not continued if request.add_generation_prompt is None else request.add_generation_prompt,
+        add_generation_prompt=not continued
+        if request.add_generation_prompt is None
+        else request.add_generation_prompt,
         continue_final_message=continued,
         **kwargs,
     )
 
 
-async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]) -> None:
+async def _stream(
+    exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]
+) -> None:
     writer = ChunkWriter(
-        _head(exchange, request, "chat.completion.chunk"), around_text=(b'"delta":{"content":', b"}"), with_usage=request.wants_usage
+        _head(exchange, request, "chat.completion.chunk"),
+        around_text=(b'"delta":{"content":', b"}"),
+        with_usage=request.wants_usage,
     )
     texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
     begun: set[int] = set()
@@ -175,9 +218,21 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
         if changed:
             change(gain, request, first=first)
             logprobs += b"" if ids is None else ids.fragment(choice)
-        if first or gain.reasoning or gain.calls or not gain.text or (calls is not None and last is not None):
-            deltas = None if calls is None else calls.deltas(choice.index, gain.calls, ended=last is not None)
-            told = writer.delta(choice.index, _encode(delta_of(gain, deltas, first=first)), last, logprobs)
+        if (
+            first
+            or gain.reasoning
+            or gain.calls
+            or not gain.text
+            or (calls is not None and last is not None)
+        ):
+            deltas = (
+                None
+                if calls is None
+                else calls.deltas(choice.index, gain.calls, ended=last is not None)
+            )
+            told = writer.delta(
+                choice.index, _encode(delta_of(gain, deltas, first=first)), last, logprobs
+            )
             told = with_prompt_ids(told, run.prompt) if ids is not None and not begun else told
             begun.add(choice.index)
             return told
@@ -187,9 +242,18 @@ async def _stream(exchange: Exchange, request: ChatCompletionRequest, run: ChatR
     await stream_chunks(exchange, run.generation, writer, chunk, usage, request=request)
 
 
-def delta_of(gain: Gain, calls: Sequence[dict[str, Any]] | None = None, *, first: bool) -> dict[str, Any]:
-    """OpenAI's delta object; the first one of a choice bears the role. `calls` are told instead of the gain's own, unless None."""
-    delta: dict[str, Any] = {"role": "assistant", "content": None if gain.reasoning or gain.calls else ""} if first else {}
+def delta_of(
+    gain: Gain, calls: Sequence[dict[str, Any]] | None = None, *, first: bool
+) -> dict[str, Any]:
+    """OpenAI's delta object; the first one of a choice bears the role.
+
+    `calls` are told instead of the gain's own, unless None.
+    """
+    delta: dict[str, Any] = (
+        {"role": "assistant", "content": None if gain.reasoning or gain.calls else ""}
+        if first
+        else {}
+    )
     if gain.reasoning:
         delta["reasoning_content"] = gain.reasoning
     if gain.text:
@@ -199,7 +263,9 @@ def delta_of(gain: Gain, calls: Sequence[dict[str, Any]] | None = None, *, first
     return delta
 
 
-async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]) -> None:
+async def _whole(
+    exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]
+) -> None:
     answers = await run.generation.finish()
     texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
     choices = [
@@ -214,7 +280,9 @@ async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRu
         for choice, answer in zip(run.generation.choices, answers, strict=True)
     ]
     usage = usage_of(run.generation, run.prompt_tokens, request.n or 1).as_json()
-    head = _head(exchange, request, "chat.completion") | prompt_fields(request, run.prompt, answers[0].prompt_logprobs, texts)
+    head = _head(exchange, request, "chat.completion") | prompt_fields(
+        request, run.prompt, answers[0].prompt_logprobs, texts
+    )
     body = head | whole(choices, usage, request, run.generation)
     if request.logprobs or request.prompt_logprobs is not None:
         await send_in_pieces(exchange, body)
@@ -223,11 +291,16 @@ async def _whole(exchange: Exchange, request: ChatCompletionRequest, run: ChatRu
 
 
 def _rows(texts: TokenTexts, answer: Answer, request: ChatCompletionRequest) -> dict[str, Any]:
-    return {"content": Rows(partial(chat_rows, texts, answer.scored, request.top_logprobs or 0)), "refusal": None}
+    return {
+        "content": Rows(partial(chat_rows, texts, answer.scored, request.top_logprobs or 0)),
+        "refusal": None,
+    }
 
 
 def _as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[str, Any]:
-    """The message with the text that it goes on from, or without its thinking, where a client wants that."""
+    """The message with the text that it goes on from, or without its thinking, where a client wants
+    that.
+    """
     if request.echo and (before := echoed_text(request)):
         message["content"] = before + (message["content"] or "")
     if request.include_reasoning is False:
@@ -236,7 +309,10 @@ def _as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[s
 
 
 def message_of(answer: Answer, custom: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """OpenAI's message object. What calls tools, some of them `custom`, and says nothing has no content."""
+    """OpenAI's message object.
+
+    What calls tools, some of them `custom`, and says nothing has no content.
+    """
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
@@ -247,5 +323,10 @@ def message_of(answer: Answer, custom: frozenset[str] = frozenset()) -> dict[str
 
 
 def _head(exchange: Exchange, request: ChatCompletionRequest, kind: str) -> dict[str, Any]:
-    head: dict[str, Any] = {"id": "chatcmpl-" + exchange.request_id, "object": kind, "created": int(time.time()), "model": request.model}
+    head: dict[str, Any] = {
+        "id": "chatcmpl-" + exchange.request_id,
+        "object": kind,
+        "created": int(time.time()),
+        "model": request.model,
+    }
     return head if request.service_tier is None else head | {"service_tier": "default"}

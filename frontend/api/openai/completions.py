@@ -41,14 +41,18 @@ async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest
     entry = runner.model_for(exchange, request)
     asked = await exchange.in_proportion(partial(listed_prompts, request))
     special = request.add_special_tokens is not False
-    prompts = [await prompt_tokens(prompt, entry.served, add_special_tokens=special) for prompt in asked]
+    prompts = [
+        await prompt_tokens(prompt, entry.served, add_special_tokens=special) for prompt in asked
+    ]
     showings = [
         _Showing(request, entry.served, _echo(prompt, entry.served) if request.echo else "", packed)
         for prompt, packed in zip(asked, prompts, strict=True)
         for _ in range(request.n or 1)
     ]
     generation = await runner.start(exchange, entry, request, prompts)
-    usage = partial(usage_of, generation, sum(count_tokens(prompt) for prompt in prompts), request.n or 1)
+    usage = partial(
+        usage_of, generation, sum(count_tokens(prompt) for prompt in prompts), request.n or 1
+    )
     try:
         if exchange.is_large:
             await exchange.keep_only(request)
@@ -61,18 +65,25 @@ async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest
 
 
 class _Showing:
-    """How one choice is shown: behind its prompt if that is echoed, with the log probabilities that were asked for."""
+    """How one choice is shown: behind its prompt if that is echoed, with the log probabilities that
+    were asked for.
+    """
 
     __slots__ = ("_echo", "_logprobs", "prompt", "texts")
 
-    def __init__(self, request: CompletionRequest, served: ServedModel, echo: str, prompt: bytes) -> None:
+    def __init__(
+        self, request: CompletionRequest, served: ServedModel, echo: str, prompt: bytes
+    ) -> None:
         self._echo = echo
         self.prompt = prompt
         self.texts = TokenTexts(served, as_ids=request.return_tokens_as_token_ids or False)
         self._logprobs: CompletionLogprobs | None = None
         if request.logprobs is not None:
             self._logprobs = CompletionLogprobs(
-                self.texts, served, skip_special_tokens=request.skip_special_tokens is not False, top=request.logprobs
+                self.texts,
+                served,
+                skip_special_tokens=request.skip_special_tokens is not False,
+                top=request.logprobs,
             )
 
     def text(self, gained: str) -> str:
@@ -84,15 +95,25 @@ class _Showing:
         """Those of a whole answer, to be asked for before `text`; None where none are told."""
         if self._logprobs is None:
             return None
-        return self._logprobs.columns(self._echo, None if of_prompt is None else (self.prompt, [of_prompt]), scored)
+        return self._logprobs.columns(
+            self._echo, None if of_prompt is None else (self.prompt, [of_prompt]), scored
+        )
 
-    def logprobs(self, pieces: Scored, of_prompt: Logprobs | None, *, last: bool) -> dict[str, Any] | None:
-        """Those of the next piece, which must not have been taken by `text` yet; None if there is nothing to tell before the last one."""
-        if self._logprobs is None or (of_prompt is None and not last and not any(packed for packed, _ in pieces)):
+    def logprobs(
+        self, pieces: Scored, of_prompt: Logprobs | None, *, last: bool
+    ) -> dict[str, Any] | None:
+        """Those of the next piece, which must not have been taken by `text` yet; None if there is
+        nothing to tell before the last one.
+        """
+        if self._logprobs is None or (
+            of_prompt is None and not last and not any(packed for packed, _ in pieces)
+        ):
             return None
         if of_prompt is None:
             return self._logprobs.told(pieces)
-        return joined(self._logprobs.echoed(self._echo, self.prompt, of_prompt), self._logprobs.told(pieces))
+        return joined(
+            self._logprobs.echoed(self._echo, self.prompt, of_prompt), self._logprobs.told(pieces)
+        )
 
 
 def listed_prompts(request: CompletionRequest) -> list[str | list[int]]:
@@ -108,15 +129,22 @@ def listed_prompts(request: CompletionRequest) -> list[str | list[int]]:
         raise InvalidRequest("The prompt is empty.", param="prompt")
     kinds = {type(part) for part in prompt}
     if len(kinds) > 1:
-        raise InvalidRequest("A list of prompts must hold only strings, only token ids, or only lists of token ids.", param="prompt")
+        raise InvalidRequest(
+            "A list of prompts must hold only strings, only token ids, or only lists of token ids.",
+            param="prompt",
+        )
     if kinds == {int}:
         return [cast("list[int]", prompt)]
     if len(prompt) > PROMPTS_MAX:
-        raise InvalidRequest(f"At most {PROMPTS_MAX} prompts are allowed, got {len(prompt)}.", param="prompt")
+        raise InvalidRequest(
+            f"At most {PROMPTS_MAX} prompts are allowed, got {len(prompt)}.", param="prompt"
+        )
     return cast("list[str | list[int]]", prompt)
 
 
-async def prompt_tokens(prompt: str | list[int], served: ServedModel, *, add_special_tokens: bool = True) -> bytes:
+async def prompt_tokens(
+    prompt: str | list[int], served: ServedModel, *, add_special_tokens: bool = True
+) -> bytes:
     """A prompt as packed u32.
 
     Raises:
@@ -124,14 +152,24 @@ async def prompt_tokens(prompt: str | list[int], served: ServedModel, *, add_spe
         ContextOverflow, Overloaded: as `encode_prompt`.
     """
     if isinstance(prompt, str):
-        packed = await encode_prompt(served, prompt, add_special_tokens=add_special_tokens, param="prompt")
+        packed = await encode_prompt(
+            served, prompt, add_special_tokens=add_special_tokens, param="prompt"
+        )
         if not packed:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         return packed
     if len(prompt) > served.card.context_length:
-        raise ContextOverflow.of(prompt_tokens=len(prompt), max_tokens=1, context_length=served.card.context_length, param="prompt")
+        raise ContextOverflow.of(
+            prompt_tokens=len(prompt),
+            max_tokens=1,
+            context_length=served.card.context_length,
+            param="prompt",
+        )
     if max(prompt) >= served.card.vocab_size:
-        raise InvalidRequest(f"Token id {max(prompt)} is outside the vocabulary of {served.card.vocab_size}.", param="prompt")
+        raise InvalidRequest(
+            f"Token id {max(prompt)} is outside the vocabulary of {served.card.vocab_size}.",
+            param="prompt",
+        )
     return pack_tokens(prompt)
 
 
@@ -141,16 +179,26 @@ def _echo(prompt: str | list[int], served: ServedModel) -> str:
 
 
 async def _stream(
-    exchange: Exchange, request: CompletionRequest, generation: Generation, showings: list[_Showing], usage: Callable[[], Usage]
+    exchange: Exchange,
+    request: CompletionRequest,
+    generation: Generation,
+    showings: list[_Showing],
+    usage: Callable[[], Usage],
 ) -> None:
-    writer = ChunkWriter(_head(exchange, request), around_text=(b'"text":', b""), with_usage=request.wants_usage)
+    writer = ChunkWriter(
+        _head(exchange, request), around_text=(b'"text":', b""), with_usage=request.wants_usage
+    )
 
-    ids = StreamedIds([showing.prompt for showing in showings]) if request.return_token_ids else None
+    ids = (
+        StreamedIds([showing.prompt for showing in showings]) if request.return_token_ids else None
+    )
 
     def chunk(choice: Choice, gain: Gain, last: Last | None) -> bytes:
         showing = showings[choice.index]
         of_prompt = gain.prompt_logprobs if request.echo else None
-        logprobs = _encode(showing.logprobs([(gain.token_ids, gain.logprobs)], of_prompt, last=last is not None))
+        logprobs = _encode(
+            showing.logprobs([(gain.token_ids, gain.logprobs)], of_prompt, last=last is not None)
+        )
         if ids is not None:
             logprobs += ids.fragment(choice)
         return writer.text(choice.index, showing.text(gain.text), last, logprobs)
@@ -159,13 +207,19 @@ async def _stream(
 
 
 async def _whole(
-    exchange: Exchange, request: CompletionRequest, generation: Generation, showings: list[_Showing], usage: Callable[[], Usage]
+    exchange: Exchange,
+    request: CompletionRequest,
+    generation: Generation,
+    showings: list[_Showing],
+    usage: Callable[[], Usage],
 ) -> None:
     answers = await generation.finish()
     choices = [
         {
             "index": choice.index,
-            "logprobs": showing.columns(answer.scored, answer.prompt_logprobs if request.echo else None),
+            "logprobs": showing.columns(
+                answer.scored, answer.prompt_logprobs if request.echo else None
+            ),
             "text": showing.text(answer.text),
             "finish_reason": choice.finish_reason,
             **ended_by(choice),
@@ -182,4 +236,9 @@ async def _whole(
 
 
 def _head(exchange: Exchange, request: CompletionRequest) -> dict[str, Any]:
-    return {"id": "cmpl-" + exchange.request_id, "object": "text_completion", "created": int(time.time()), "model": request.model}
+    return {
+        "id": "cmpl-" + exchange.request_id,
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": request.model,
+    }

@@ -1,4 +1,6 @@
-"""Everything that is not a hot path, as FastAPI routes: models, health, metrics, and the OpenAPI page."""
+"""Everything that is not a hot path, as FastAPI routes: models, health, metrics, and the OpenAPI
+page.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -24,7 +26,12 @@ from protocol.process.packaging import VERSION
 
 
 def build_routes(
-    mesh: Mesh, metrics: FrontendMetrics, drain: Drain[Exchange], settings: FrontendSettings, *, hot_paths: Iterable[str]
+    mesh: Mesh,
+    metrics: FrontendMetrics,
+    drain: Drain[Exchange],
+    settings: FrontendSettings,
+    *,
+    hot_paths: Iterable[str],
 ) -> FastAPI:
     """The FastAPI application behind the hot paths."""
     app = FastAPI(title="kvmesh", version=VERSION, redoc_url=None, redirect_slashes=False)
@@ -52,26 +59,40 @@ def build_routes(
 def _add_models(app: FastAPI, mesh: Mesh, drain: Drain[Exchange]) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        return {"object": "list", "data": [listed for entry in mesh.registry.available() for listed in _listed(mesh.registry, entry)]}
+        return {
+            "object": "list",
+            "data": [
+                listed
+                for entry in mesh.registry.available()
+                for listed in _listed(mesh.registry, entry)
+            ],
+        }
 
     @app.get("/v1/models/{model_id:path}/ready")
     async def model_ready(model_id: str) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
         entry, _ = mesh.registry.find(model_id)
         if entry is None:
-            raise ModelNotFound(f"The model {model_id[:256]!r} does not exist or is not served here.", param="model")
+            raise ModelNotFound(
+                f"The model {model_id[:256]!r} does not exist or is not served here.", param="model"
+            )
         ready = bool(entry.ranks) and not drain.begun
-        return JSONResponse({"id": model_id, "object": "model", "ready": ready}, status_code=200 if ready else 503)
+        return JSONResponse(
+            {"id": model_id, "object": "model", "ready": ready}, status_code=200 if ready else 503
+        )
 
     @app.get("/v1/models/{model_id:path}")
     async def model(model_id: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         entry, adapter = mesh.registry.find(model_id)
         if entry is None or not entry.workers:
-            raise ModelNotFound(f"The model {model_id[:256]!r} does not exist or is not served here.", param="model")
+            raise ModelNotFound(
+                f"The model {model_id[:256]!r} does not exist or is not served here.", param="model"
+            )
         return _model(entry) if adapter is None else _adapter(entry, adapter, model_id)
 
     async def load_adapter() -> None:
         raise RouteNotFound(
-            "Adapters are loaded by the operator, on a worker's system port: POST /engine/load_lora_adapter and"
+            "Adapters are loaded by the operator, on a worker's system port: POST "
+            "/engine/load_lora_adapter and"
             " /engine/unload_lora_adapter. Clients name no files here."
         )
 
@@ -81,7 +102,10 @@ def _add_models(app: FastAPI, mesh: Mesh, drain: Drain[Exchange]) -> None:
 
 def _add_unstored(app: FastAPI) -> None:
     async def no_response(response_id: str) -> None:
-        raise RouteNotFound(f"Response with id {response_id[:256]!r} not found: nothing is stored here.", param="response_id")
+        raise RouteNotFound(
+            f"Response with id {response_id[:256]!r} not found: nothing is stored here.",
+            param="response_id",
+        )
 
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
         app.add_api_route("/v1/responses/{response_id}" + path, no_response, methods=[method])
@@ -97,13 +121,17 @@ def _add_about(app: FastAPI, mesh: Mesh) -> None:
         """Of the model of that name, without one of the first that is served."""
         entry = mesh.registry.entry(model) if model else next(iter(mesh.registry.available()), None)
         if entry is None:
-            raise ModelNotFound(f"The model {model[:256]!r} does not exist or is not served here.", param="model")
+            raise ModelNotFound(
+                f"The model {model[:256]!r} does not exist or is not served here.", param="model"
+            )
         return tokenizer_info(entry.served)
 
 
 def _model(entry: ModelEntry) -> dict[str, Any]:
     card = entry.served.card
-    vectors = {"embedding_dimensions": card.embedding_dimensions} if entry.role == "embedding" else {}
+    vectors = (
+        {"embedding_dimensions": card.embedding_dimensions} if entry.role == "embedding" else {}
+    )
     return vectors | {
         "id": card.name,
         "object": "model",
@@ -117,19 +145,30 @@ def _model(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _listed(registry: Registry, entry: ModelEntry) -> list[dict[str, Any]]:
-    """A model and its LoRA adapters; an adapter whose name means something else goes by that of its model too."""
+    """A model and its LoRA adapters; an adapter whose name means something else goes by that of its
+    model too.
+    """
     models = [_model(entry)]
     for adapter in sorted(entry.adapters):
         is_plain = registry.find(adapter) == (entry, adapter)
-        models.append(_adapter(entry, adapter, adapter if is_plain else f"{entry.served.card.name}:{adapter}"))
+        models.append(
+            _adapter(entry, adapter, adapter if is_plain else f"{entry.served.card.name}:{adapter}")
+        )
     return models
 
 
 def _adapter(entry: ModelEntry, adapter: str, model_id: str) -> dict[str, Any]:
-    return _model(entry) | {"id": model_id, "root": adapter, "parent": entry.served.card.name, "aliases": []}
+    return _model(entry) | {
+        "id": model_id,
+        "root": adapter,
+        "parent": entry.served.card.name,
+        "aliases": [],
+    }
 
 
-def _add_health(app: FastAPI, mesh: Mesh, drain: Drain[Exchange], settings: FrontendSettings) -> None:
+def _add_health(
+    app: FastAPI, mesh: Mesh, drain: Drain[Exchange], settings: FrontendSettings
+) -> None:
     @app.get(settings.http_svc_live_path)
     async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
         return {"status": "live"}
@@ -163,13 +202,18 @@ def _add_error_handlers(app: FastAPI) -> None:
             404: RouteNotFound(f"Unknown request URL: {request.method} {request.url.path[:200]}."),
             405: MethodNotAllowed(f"Not allowed to {request.method} on {request.url.path[:200]}."),
         }
-        answer = _error_response(known.get(error.status_code) or InternalFault("The server had an error while processing your request."))
+        answer = _error_response(
+            known.get(error.status_code)
+            or InternalFault("The server had an error while processing your request.")
+        )
         answer.headers.update(headers)
         return answer
 
     @app.exception_handler(Exception)
     async def defect(_: Request, __: Exception) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return _error_response(InternalFault("The server had an error while processing your request."))
+        return _error_response(
+            InternalFault("The server had an error while processing your request.")
+        )
 
 
 def _allowing(headers: dict[str, str]) -> dict[str, str]:
@@ -181,4 +225,6 @@ def _allowing(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _error_response(error: MeshError) -> Response:
-    return Response(error_body(error), status_code=error_status(error), media_type="application/json")
+    return Response(
+        error_body(error), status_code=error_status(error), media_type="application/json"
+    )

@@ -2,7 +2,8 @@
 
 /live    the event loop turns. Also while draining: who stops on purpose must not be killed for it.
 /ready   send requests here: 503 while draining and while no model has a worker that takes any.
-/health  healthy, degraded (served, but something is not as it should be) or unhealthy (nothing can be served; 503).
+/health  healthy, degraded (served, but something is not as it should be) or unhealthy (nothing can
+be served; 503).
 """
 
 from typing import Any
@@ -20,7 +21,10 @@ def ready_page(registry: Registry, *, draining: bool, now: float) -> Page:
     if models and not draining:
         return 200, {"status": "ready", "models": models}
     reasons = ["draining"] if draining else []
-    return 503, {"status": "not ready", "reasons": reasons + ([] if models else [_why_nothing_is_served(registry, now)])}
+    return 503, {
+        "status": "not ready",
+        "reasons": reasons + ([] if models else [_why_nothing_is_served(registry, now)]),
+    }
 
 
 def health_page(registry: Registry, *, draining: bool, now: float) -> Page:
@@ -40,7 +44,12 @@ def health_page(registry: Registry, *, draining: bool, now: float) -> Page:
         "reasons": reasons,
         "workers": [_worker(worker) for worker in registry.workers.values()],
         "loading": [
-            {"worker_id": loading.worker_id, "model": loading.model, "phase": loading.phase, "elapsed_s": round(loading.elapsed_s, 1)}
+            {
+                "worker_id": loading.worker_id,
+                "model": loading.model,
+                "phase": loading.phase,
+                "elapsed_s": round(loading.elapsed_s, 1),
+            }
             for loading in registry.loading(now)
         ],
     }
@@ -78,7 +87,13 @@ def _worker(worker: Worker) -> dict[str, Any]:
 
 
 def _kv_events(worker: Worker) -> str:
-    """Whether the worker's cache is known: "none" where events are not followed, for whatever reason."""
+    """Whether the worker's cache is known: "none" where events are not followed, for whatever
+    reason.
+    """
     if not worker.subscriptions:
         return "none"
-    return "current" if all(subscription.current for subscription in worker.subscriptions) else "catching up"
+    return (
+        "current"
+        if all(subscription.current for subscription in worker.subscriptions)
+        else "catching up"
+    )

@@ -1,4 +1,6 @@
-"""GET /model_info and /server_info, under both names that SGLang has for each: what its own tools ask a server before they begin."""
+"""GET /model_info and /server_info, under both names that SGLang has for each: what its own tools
+ask a server before they begin.
+"""
 
 from typing import Any
 
@@ -40,8 +42,14 @@ def add_native_pages(app: FastAPI, mesh: Mesh) -> None:
             "served_model_name": card.name,
             "context_length": card.context_length,
             "dp_size": sum(worker.hello.capacity.dp_size for worker in workers),
-            "max_total_num_tokens": sum(worker.hello.capacity.kv_tokens * worker.hello.capacity.dp_size for worker in workers),
-            "max_running_requests": sum(worker.hello.capacity.requests_running_max * worker.hello.capacity.dp_size for worker in workers),
+            "max_total_num_tokens": sum(
+                worker.hello.capacity.kv_tokens * worker.hello.capacity.dp_size
+                for worker in workers
+            ),
+            "max_running_requests": sum(
+                worker.hello.capacity.requests_running_max * worker.hello.capacity.dp_size
+                for worker in workers
+            ),
             "engines": [worker.hello.engine for worker in workers],
             "internal_states": [],
         }

@@ -7,48 +7,65 @@ from protocol.errors import ContextOverflow
 from protocol.tokens import count_tokens
 
 CHARS_PER_TOKEN_MAX: Final = 512
-"""No text is worth fewer tokens than its characters divided by this. The longest tokens of published vocabularies are runs of 128
-spaces (GPT-2's descendants, Llama 3, Qwen); a normalizer that composes characters (NFC) makes one of at most four."""
+"""No text is worth fewer tokens than its characters divided by this.
+
+The longest tokens of published vocabularies are runs of 128 spaces (GPT-2's descendants, Llama 3,
+Qwen); a normalizer that composes characters (NFC) makes one of at most four.
+"""
 
 CHARS_PER_TOKEN_USUAL: Final = 8
-"""Few texts are worth fewer tokens. Of one that would be too long even so, the beginning is tokenized first: a tokenizer makes objects of
-a hundred bytes a token, and 40 MB of text have ten million."""
+"""Few texts are worth fewer tokens.
+
+Of one that would be too long even so, the beginning is tokenized first: a tokenizer makes objects
+of a hundred bytes a token, and 40 MB of text have ten million.
+"""
 
 BEGINNING_CHARS_MIN: Final = 64 * 1024
 """Of shorter texts all is tokenized at once."""
 
 OVERFLOW_SURE: Final = 2
-"""A beginning with so many times the tokens of the context is proof: how a text goes on changes the tokens of what is before by a few."""
+"""A beginning with so many times the tokens of the context is proof: how a text goes on changes the
+tokens of what is before by a few.
+"""
 
 
-async def encode_prompt(served: ServedModel, text: str, *, add_special_tokens: bool, param: str) -> bytes:
+async def encode_prompt(
+    served: ServedModel, text: str, *, add_special_tokens: bool, param: str
+) -> bytes:
     """Token ids as packed u32.
 
     Raises:
-        ContextOverflow: the text is so long that it cannot fit, whatever its tokens are, or far more than fits. `param` is the field that
+        ContextOverflow: the text is so long that it cannot fit, whatever its tokens are, or far
+        more than fits. `param` is the field that
             it came from. What is only a little too long is the caller's matter.
         InvalidRequest, Overloaded: as Tokenizer.encode_off_loop.
     """
     context_length = served.card.context_length
     if len(text) > context_length * CHARS_PER_TOKEN_MAX:
         raise ContextOverflow(
-            f"This model's maximum context length is {context_length} tokens. However, your prompt of {len(text)} characters takes at"
-            f" least {-(-len(text) // CHARS_PER_TOKEN_MAX)} tokens. Please reduce the length of the prompt.",
+            f"This model's maximum context length is {context_length} tokens. However, your "
+            f"prompt of {len(text)} characters takes at"
+            f" least {-(-len(text) // CHARS_PER_TOKEN_MAX)} tokens. Please reduce the length "
+            "of the prompt.",
             param=param,
         )
     beginning = await overflowing_beginning(served, text, context_length)
     if beginning is not None:
         chars, tokens = beginning
         raise ContextOverflow(
-            f"This model's maximum context length is {context_length} tokens. However, the first {chars} of the {len(text)} characters of"
+            f"This model's maximum context length is {context_length} tokens. However, the "
+            f"first {chars} of the {len(text)} characters of"
             f" your prompt have {tokens} tokens. Please reduce the length of the prompt.",
             param=param,
         )
     return await served.encode_off_loop(text, add_special_tokens=add_special_tokens)
 
 
-async def overflowing_beginning(served: ServedModel, text: str, tokens_max: int) -> tuple[int, int] | None:
-    """Characters and tokens of a beginning that alone has far more tokens than fit; None if all of the text is worth tokenizing.
+async def overflowing_beginning(
+    served: ServedModel, text: str, tokens_max: int
+) -> tuple[int, int] | None:
+    """Characters and tokens of a beginning that alone has far more tokens than fit; None if all of
+    the text is worth tokenizing.
 
     Raises:
         InvalidRequest, Overloaded: as Tokenizer.encode_off_loop.

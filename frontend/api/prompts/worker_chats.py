@@ -40,7 +40,8 @@ def chat_for_worker(card: ModelCard, request: ChatCompletionRequest) -> bytes:
     chat = _encode({"model": card.name, **fields})
     if len(chat) > card.context_length * CHARS_PER_TOKEN_MAX * _JSON_BYTES_PER_CHAR_MAX:
         raise ContextOverflow(
-            f"This model's maximum context length is {card.context_length} tokens. However, your messages have {len(chat)} bytes."
+            f"This model's maximum context length is {card.context_length} tokens. However, "
+            f"your messages have {len(chat)} bytes."
             " Please reduce the length of the messages.",
             param="messages",
         )
@@ -49,4 +50,8 @@ def chat_for_worker(card: ModelCard, request: ChatCompletionRequest) -> bytes:
 
 def _readable(message: dict[str, Any]) -> dict[str, Any]:
     """With calls whose arguments are objects: SGLang refuses others."""
-    return message | {"tool_calls": with_arguments(message["tool_calls"])} if message.get("tool_calls") else message
+    return (
+        message | {"tool_calls": with_arguments(message["tool_calls"])}
+        if message.get("tool_calls")
+        else message
+    )

@@ -35,14 +35,22 @@ def head_of(request: ResponsesRequest, request_id: str, created_unix_s: int) -> 
         "parallel_tool_calls": request.parallel_tool_calls is not False,
         "previous_response_id": None,
         "prompt_cache_key": request.prompt_cache_key,
-        "reasoning": {"effort": request.reasoning.effort if request.reasoning else None, "summary": None},
+        "reasoning": {
+            "effort": request.reasoning.effort if request.reasoning else None,
+            "summary": None,
+        },
         "safety_identifier": request.safety_identifier,
         "service_tier": "default",
         "store": False,
         "temperature": request.temperature,
-        "text": {"format": {"type": "text"} if text is None or text.format is None else text.format},
+        "text": {
+            "format": {"type": "text"} if text is None or text.format is None else text.format
+        },
         "tool_choice": request.tool_choice or "auto",
-        "tools": [_NO_SCHEMA | tool if tool.get("type") == "function" else tool for tool in request.tools or ()],
+        "tools": [
+            _NO_SCHEMA | tool if tool.get("type") == "function" else tool
+            for tool in request.tools or ()
+        ],
         "top_logprobs": request.top_logprobs or 0,
         "top_p": request.top_p,
         "truncation": "disabled",
@@ -52,13 +60,22 @@ def head_of(request: ResponsesRequest, request_id: str, created_unix_s: int) -> 
 
 def finished_fields(choice: Choice, output: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
     """What a response says when it is finished; to go over its head."""
-    reason = {"incomplete_details": {"reason": "max_output_tokens"}} if choice.finish_reason == "length" else {}
+    reason = (
+        {"incomplete_details": {"reason": "max_output_tokens"}}
+        if choice.finish_reason == "length"
+        else {}
+    )
     return {"status": status_of(choice), "output": output, "usage": _usage(usage), **reason}
 
 
 def failed_fields(error: MeshError, output: list[dict[str, Any]]) -> dict[str, Any]:
     """What a response says that failed in its midst."""
-    return {"status": "failed", "error": {"code": "server_error", "message": error.message}, "output": output, "usage": None}
+    return {
+        "status": "failed",
+        "error": {"code": "server_error", "message": error.message},
+        "output": output,
+        "usage": None,
+    }
 
 
 def status_of(choice: Choice) -> str:
@@ -86,7 +103,9 @@ class Items:
         """Whether it is a call of a custom tool."""
         return block.call is not None and self._offered.name_of(block.call.name).kind == "custom"
 
-    def item(self, block: Block, status: str, logprobs: list[dict[str, Any]] | Rows) -> dict[str, Any]:
+    def item(
+        self, block: Block, status: str, logprobs: list[dict[str, Any]] | Rows
+    ) -> dict[str, Any]:
         """A block as an output item.
 
         Args:
@@ -95,17 +114,38 @@ class Items:
         """
         name, begun = self.name(block), status != "in_progress"
         if block.call is not None:
-            return self._call(block.call, block.text if begun else "", {"id": name, "status": status})
+            return self._call(
+                block.call, block.text if begun else "", {"id": name, "status": status}
+            )
         part = part_of(block, block.text, logprobs)
         if block.kind == "text":
-            return {"type": "message", "id": name, "status": status, "role": "assistant", "content": [part] if begun else []}
-        return {"type": "reasoning", "id": name, "status": status, "summary": [], "content": [part] if begun else []}
+            return {
+                "type": "message",
+                "id": name,
+                "status": status,
+                "role": "assistant",
+                "content": [part] if begun else [],
+            }
+        return {
+            "type": "reasoning",
+            "id": name,
+            "status": status,
+            "summary": [],
+            "content": [part] if begun else [],
+        }
 
     def _call(self, call: ToolCall, arguments: str, head: dict[str, Any]) -> dict[str, Any]:
         tool = self._offered.name_of(call.name)
-        known_as = {"call_id": call.call_id, "name": tool.name} | ({} if tool.namespace is None else {"namespace": tool.namespace})
+        known_as = {"call_id": call.call_id, "name": tool.name} | (
+            {} if tool.namespace is None else {"namespace": tool.namespace}
+        )
         if tool.kind == "custom":
-            return {"type": "custom_tool_call", **head, **known_as, "input": custom_input(arguments)}
+            return {
+                "type": "custom_tool_call",
+                **head,
+                **known_as,
+                "input": custom_input(arguments),
+            }
         return {"type": "function_call", **head, **known_as, "arguments": arguments}
 
 

@@ -23,11 +23,27 @@ _LOGPROBS: Final = "message.output_text.logprobs"
 _ENCRYPTED: Final = "reasoning.encrypted_content"
 """The thinking is told in clear, so that nothing more is needed to send it back."""
 
-_OF_TOOLS: Final = ("web_search_call.", "file_search_call.", "code_interpreter_call.", "computer_call_output.", "message.input_image.")
+_OF_TOOLS: Final = (
+    "web_search_call.",
+    "file_search_call.",
+    "code_interpreter_call.",
+    "computer_call_output.",
+    "message.input_image.",
+)
 """Beginnings of what would be told of tools and images that no answer here has."""
 
 _AS_IN_CHAT: Final = (
-    *("model", "stream", "stream_options", "parallel_tool_calls", "temperature", "top_p", "top_k", "min_p", "frequency_penalty"),
+    *(
+        "model",
+        "stream",
+        "stream_options",
+        "parallel_tool_calls",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "frequency_penalty",
+    ),
     *(
         "presence_penalty",
         "repetition_penalty",
@@ -39,7 +55,15 @@ _AS_IN_CHAT: Final = (
         "lora_path",
         "cache_salt",
     ),
-    *("nvext", "metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"),
+    *(
+        "nvext",
+        "metadata",
+        "user",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "service_tier",
+    ),
 )
 
 
@@ -48,7 +72,9 @@ def wants_logprobs(request: ResponsesRequest) -> bool:
     return _LOGPROBS in (request.include or ())
 
 
-def chat_of(request: ResponsesRequest, offered: OfferedTools, ignored: Ignored) -> ChatCompletionRequest:
+def chat_of(
+    request: ResponsesRequest, offered: OfferedTools, ignored: Ignored
+) -> ChatCompletionRequest:
     """The chat.
 
     Args:
@@ -61,7 +87,9 @@ def chat_of(request: ResponsesRequest, offered: OfferedTools, ignored: Ignored) 
     _refuse(request, ignored)
     logprobs = wants_logprobs(request)
     if request.top_logprobs and not logprobs:
-        raise InvalidRequest(f"top_logprobs is only told with {_LOGPROBS!r} in include.", param="top_logprobs")
+        raise InvalidRequest(
+            f"top_logprobs is only told with {_LOGPROBS!r} in include.", param="top_logprobs"
+        )
     text = request.text
     return ChatCompletionRequest(
         messages=messages_of(request.instructions, request.input, ignored),
@@ -77,17 +105,26 @@ def chat_of(request: ResponsesRequest, offered: OfferedTools, ignored: Ignored) 
 
 
 def _refuse(request: ResponsesRequest, ignored: Ignored) -> None:
-    """An overflow is an error whatever `truncation` says, so that until then "auto" is as good as "disabled"."""
+    """An overflow is an error whatever `truncation` says, so that until then "auto" is as good as
+    "disabled".
+    """
     if request.background:
-        raise UnsupportedParameter("background is not supported: nothing is kept that could be asked for later.", param="background")
+        raise UnsupportedParameter(
+            "background is not supported: nothing is kept that could be asked for later.",
+            param="background",
+        )
     if request.text is not None and request.text.verbosity not in (None, "medium"):
         ignored.add("text.verbosity", VERBOSITY_FIXED)
     for name in request.include or ():
         if name not in (_LOGPROBS, _ENCRYPTED) and not name.startswith(_OF_TOOLS):
-            ignored.add(f"include.{name}", f"known are {_LOGPROBS} and {_ENCRYPTED}", param="include")
+            ignored.add(
+                f"include.{name}", f"known are {_LOGPROBS} and {_ENCRYPTED}", param="include"
+            )
 
 
 def _response_format(asked: Any) -> ResponseFormat | None:
     if isinstance(asked, FlatSchemaFormat):
-        return JsonSchemaFormat(NamedSchema(asked.name, asked.schema, asked.description, asked.strict))
+        return JsonSchemaFormat(
+            NamedSchema(asked.name, asked.schema, asked.description, asked.strict)
+        )
     return asked

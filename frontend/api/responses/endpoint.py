@@ -35,7 +35,9 @@ async def responses(exchange: Exchange, runner: Runner) -> None:
 async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest) -> None:
     writer: ResponseStream | None = None
     with params_named(PARAM_NAMES):
-        offered = await exchange.in_proportion(partial(OfferedTools, request.tools or (), exchange.ignored))
+        offered = await exchange.in_proportion(
+            partial(OfferedTools, request.tools or (), exchange.ignored)
+        )
         if request.stream:
             head = head_of(request, exchange.request_id, int(time.time()))
             # A comment may begin the stream before a worker is found.
@@ -44,7 +46,9 @@ async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest)
         run = await start_chat(exchange, runner, chat, repeats=writer is not None)
     try:
         if exchange.is_large:
-            await exchange.keep_only(request, chat.messages, [] if isinstance(request.input, str) else request.input)
+            await exchange.keep_only(
+                request, chat.messages, [] if isinstance(request.input, str) else request.input
+            )
         if writer is not None:
             await _stream(exchange, writer, run)
         else:
@@ -53,7 +57,9 @@ async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest)
         run.generation.close()
 
 
-async def _whole(exchange: Exchange, request: ResponsesRequest, run: ChatRun, offered: OfferedTools) -> None:
+async def _whole(
+    exchange: Exchange, request: ResponsesRequest, run: ChatRun, offered: OfferedTools
+) -> None:
     (answer,) = await run.generation.finish()
     choice = run.generation.choices[0]
     told: list[dict[str, Any]] | Rows = []
@@ -62,7 +68,9 @@ async def _whole(exchange: Exchange, request: ResponsesRequest, run: ChatRun, of
     status = "completed" if status_of(choice) == "completed" else "incomplete"
     blocks = blocks_of(answer.reasoning, answer.text, answer.calls)
     items = Items(exchange.request_id, offered)
-    output = [items.item(block, status if block is blocks[-1] else "completed", told) for block in blocks]
+    output = [
+        items.item(block, status if block is blocks[-1] else "completed", told) for block in blocks
+    ]
     head = head_of(request, exchange.request_id, int(time.time()))
     body = head | finished_fields(choice, output, usage_of(run.generation, run.prompt_tokens, 1))
     if told:
@@ -72,11 +80,17 @@ async def _whole(exchange: Exchange, request: ResponsesRequest, run: ChatRun, of
 
 
 async def _stream(exchange: Exchange, writer: ResponseStream, run: ChatRun) -> None:
-    """No event is sent before the first token, so that an error until then has its status, if no comment was sent."""
+    """No event is sent before the first token, so that an error until then has its status, if no
+    comment was sent.
+    """
     texts = TokenTexts(run.served, as_ids=False)
 
     def logprobs(gain: Gain) -> list[dict[str, Any]]:
-        return chat_logprobs(texts, [(gain.token_ids, gain.logprobs)])["content"] if gain.token_ids else []
+        return (
+            chat_logprobs(texts, [(gain.token_ids, gain.logprobs)])["content"]
+            if gain.token_ids
+            else []
+        )
 
     events, begun = b"", False
     while True:
@@ -87,7 +101,9 @@ async def _stream(exchange: Exchange, writer: ResponseStream, run: ChatRun) -> N
         begun = True
         if not run.generation.running:
             usage = usage_of(run.generation, run.prompt_tokens, 1)
-            end = await exchange.in_proportion(partial(writer.end, run.generation.choices[0], usage))
+            end = await exchange.in_proportion(
+                partial(writer.end, run.generation.choices[0], usage)
+            )
             await exchange.end_events(events + end)
             return
         if events:

@@ -37,11 +37,20 @@ class ResponseStream:
         """The first events; none if there were some."""
         if self._number:
             return b""
-        response: dict[str, Any] = {**self._head, "status": "in_progress", "output": [], "usage": None}
-        return self._event("response.created", response=response) + self._event("response.in_progress", response=response)
+        response: dict[str, Any] = {
+            **self._head,
+            "status": "in_progress",
+            "output": [],
+            "usage": None,
+        }
+        return self._event("response.created", response=response) + self._event(
+            "response.in_progress", response=response
+        )
 
     def gained(self, gain: Gain, logprobs: list[dict[str, Any]]) -> bytes:
-        """The events of what was gained, with the log probabilities of its tokens, if they are told."""
+        """The events of what was gained, with the log probabilities of its tokens, if they are
+        told.
+        """
         self._untold += logprobs
         return b"".join([self._moved(move, "completed") for move in self._sequence.take(gain)])
 
@@ -60,7 +69,9 @@ class ResponseStream:
 
     def events(self, error: MeshError) -> bytes:
         """The response has failed."""
-        return self.begin() + self._event("response.failed", response={**self._head, **failed_fields(error, self._done)})
+        return self.begin() + self._event(
+            "response.failed", response={**self._head, **failed_fields(error, self._done)}
+        )
 
     def _moved(self, move: Move, status: str) -> bytes:
         block = move.block
@@ -73,9 +84,17 @@ class ResponseStream:
         if block.call is not None:
             return self._of(block, "response.function_call_arguments.delta", delta=move.piece)
         if block.kind == "reasoning":
-            return self._of(block, "response.reasoning_text.delta", content_index=0, delta=move.piece)
+            return self._of(
+                block, "response.reasoning_text.delta", content_index=0, delta=move.piece
+            )
         logprobs = self._tell_logprobs()
-        return self._of(block, "response.output_text.delta", content_index=0, delta=move.piece, logprobs=logprobs)
+        return self._of(
+            block,
+            "response.output_text.delta",
+            content_index=0,
+            delta=move.piece,
+            logprobs=logprobs,
+        )
 
     def _tell_logprobs(self) -> list[dict[str, Any]]:
         told, self._untold = self._untold, []
@@ -88,7 +107,9 @@ class ResponseStream:
         if block.call is not None:
             return added
         self._logprobs = []
-        return added + self._of(block, "response.content_part.added", content_index=0, part=part_of(block, "", []))
+        return added + self._of(
+            block, "response.content_part.added", content_index=0, part=part_of(block, "", [])
+        )
 
     def _closed(self, block: Block, status: str) -> bytes:
         text = block.text
@@ -97,20 +118,35 @@ class ResponseStream:
             done = self._of(block, "response.custom_tool_call_input.delta", delta=told)
             done += self._of(block, "response.custom_tool_call_input.done", input=told)
         elif block.call is not None:
-            done = self._of(block, "response.function_call_arguments.done", name=block.call.name, arguments=text)
+            done = self._of(
+                block, "response.function_call_arguments.done", name=block.call.name, arguments=text
+            )
         elif block.kind == "reasoning":
             done = self._of(block, "response.reasoning_text.done", content_index=0, text=text)
         else:
             self._tell_logprobs()
-            done = self._of(block, "response.output_text.done", content_index=0, text=text, logprobs=self._logprobs)
+            done = self._of(
+                block,
+                "response.output_text.done",
+                content_index=0,
+                text=text,
+                logprobs=self._logprobs,
+            )
         if block.call is None:
-            done += self._of(block, "response.content_part.done", content_index=0, part=part_of(block, text, self._logprobs))
+            done += self._of(
+                block,
+                "response.content_part.done",
+                content_index=0,
+                part=part_of(block, text, self._logprobs),
+            )
         item = self._items.item(block, status, self._logprobs)
         self._done.append(item)
         return done + self._event("response.output_item.done", output_index=block.index, item=item)
 
     def _of(self, block: Block, kind: str, **fields: Any) -> bytes:
-        return self._event(kind, item_id=self._items.name(block), output_index=block.index, **fields)
+        return self._event(
+            kind, item_id=self._items.name(block), output_index=block.index, **fields
+        )
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         event = {"type": kind, "sequence_number": self._number, **fields}

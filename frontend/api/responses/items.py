@@ -1,4 +1,7 @@
-"""Input items → chat messages. What the model said in one turn comes as several items and becomes one message."""
+"""Input items → chat messages.
+
+What the model said in one turn comes as several items and becomes one message.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
@@ -58,21 +61,38 @@ _KINDS: Final[dict[str, type[_Item]]] = {
     "reasoning": _Reasoning,
 }
 
-_LEFT_OUT: Final = ("web_search_call", "image_generation_call", "tool_search_call", "tool_search_output", "mcp_list_tools")
+_LEFT_OUT: Final = (
+    "web_search_call",
+    "image_generation_call",
+    "tool_search_call",
+    "tool_search_output",
+    "mcp_list_tools",
+)
 """Traces of what another server's tools did. What came of it is in the messages around them."""
 
-_TEXT_PARTS: Final = {"input_text": "text", "output_text": "text", "summary_text": "text", "reasoning_text": "text", "refusal": "refusal"}
+_TEXT_PARTS: Final = {
+    "input_text": "text",
+    "output_text": "text",
+    "summary_text": "text",
+    "reasoning_text": "text",
+    "refusal": "refusal",
+}
 """Kind of a part → its field that holds the text."""
 
 
-def messages_of(instructions: str | None, given: str | Sequence[dict[str, Any]], ignored: Ignored = REFUSING) -> list[dict[str, Any]]:
-    """The chat: instructions as the system's message, then the items. Further fields of items, as answers have them, are left aside.
+def messages_of(
+    instructions: str | None, given: str | Sequence[dict[str, Any]], ignored: Ignored = REFUSING
+) -> list[dict[str, Any]]:
+    """The chat: instructions as the system's message, then the items.
 
-    Items that are traces of another server's tools are `ignored`. Instructions and the system's messages that directly follow them are one
-    message, since most templates take one alone.
+    Further fields of items, as answers have them, are left aside.
+
+    Items that are traces of another server's tools are `ignored`. Instructions and the system's
+    messages that directly follow them are one message, since most templates take one alone.
 
     Raises:
-        UnsupportedParameter: an item or a part of it is of a type that is not served, named with its place.
+        UnsupportedParameter: an item or a part of it is of a type that is not served, named with
+        its place.
         InvalidRequest: an item is malformed.
     """
     if isinstance(given, str):
@@ -84,7 +104,12 @@ def messages_of(instructions: str | None, given: str | Sequence[dict[str, Any]],
             ignored.add(f"input.{raw['type']}", "no such tool runs here", param=f"input[{at}].type")
             continue
         item = _item(raw, f"input[{at}]")
-        if instructions and not messages and isinstance(item, _Message) and item.role in ("system", "developer"):
+        if (
+            instructions
+            and not messages
+            and isinstance(item, _Message)
+            and item.role in ("system", "developer")
+        ):
             leading.append(_text(item.content, f"input[{at}].content"))
         else:
             _add(messages, item, f"input[{at}]")
@@ -99,7 +124,9 @@ def _instructing(texts: Sequence[str]) -> list[dict[str, Any]]:
 def _item(raw: dict[str, Any], param: str) -> _Item:
     kind = raw.get("type") or "message"
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise UnsupportedParameter(f"Input items of type {_shown(kind)} are not supported.", param=f"{param}.type")
+        raise UnsupportedParameter(
+            f"Input items of type {_shown(kind)} are not supported.", param=f"{param}.type"
+        )
     try:
         return msgspec.convert(raw, _KINDS[kind])
     except msgspec.ValidationError as error:
@@ -109,24 +136,38 @@ def _item(raw: dict[str, Any], param: str) -> _Item:
 
 def _add(messages: list[dict[str, Any]], item: _Item, param: str) -> None:
     if isinstance(item, _FunctionCallOutput):
-        messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _text(item.output, f"{param}.output")})
+        messages.append(
+            {
+                "role": "tool",
+                "tool_call_id": item.call_id,
+                "content": _text(item.output, f"{param}.output"),
+            }
+        )
     elif isinstance(item, _FunctionCall | _CustomToolCall):
-        arguments = item.arguments if isinstance(item, _FunctionCall) else custom_arguments(item.input)
+        arguments = (
+            item.arguments if isinstance(item, _FunctionCall) else custom_arguments(item.input)
+        )
         function = {"name": flat_name(item.namespace, item.name), "arguments": arguments}
         call = {"id": item.call_id, "type": "function", "function": function}
         _turn(messages, past=()).setdefault("tool_calls", []).append(call)
     elif isinstance(item, _Reasoning):
         thoughts = _text(item.content or item.summary, param)
         if thoughts:
-            _turn(messages, past=("reasoning_content", "content", "tool_calls"))["reasoning_content"] = thoughts
+            _turn(messages, past=("reasoning_content", "content", "tool_calls"))[
+                "reasoning_content"
+            ] = thoughts
     elif item.role == "assistant":
-        _turn(messages, past=("content", "tool_calls"))["content"] = _text(item.content, f"{param}.content")
+        _turn(messages, past=("content", "tool_calls"))["content"] = _text(
+            item.content, f"{param}.content"
+        )
     else:
         messages.append({"role": item.role, "content": _text(item.content, f"{param}.content")})
 
 
 def _turn(messages: list[dict[str, Any]], *, past: Sequence[str]) -> dict[str, Any]:
-    """The assistant's message that an item belongs to: the last one, unless it is past that, having one of these already."""
+    """The assistant's message that an item belongs to: the last one, unless it is past that, having
+    one of these already.
+    """
     last = messages[-1] if messages else {}
     if last.get("role") != "assistant" or any(last.get(name) is not None for name in past):
         last = {"role": "assistant", "content": None}
@@ -142,11 +183,15 @@ def _text(parts: Parts, param: str) -> str:
         kind = part.get("type")
         if not isinstance(kind, str) or kind not in _TEXT_PARTS:
             raise UnsupportedParameter(
-                f"Parts of type {_shown(kind)} are not supported; this server takes text.", param=f"{param}[{at}].type"
+                f"Parts of type {_shown(kind)} are not supported; this server takes text.",
+                param=f"{param}[{at}].type",
             )
         text = part.get(_TEXT_PARTS[kind])
         if not isinstance(text, str):
-            raise InvalidRequest(f"A part of type {kind!r} needs the field {_TEXT_PARTS[kind]}, a string.", param=f"{param}[{at}]")
+            raise InvalidRequest(
+                f"A part of type {kind!r} needs the field {_TEXT_PARTS[kind]}, a string.",
+                param=f"{param}[{at}]",
+            )
         texts.append(text)
     return "\n".join(texts)
 

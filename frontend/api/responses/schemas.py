@@ -50,7 +50,9 @@ class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
     """The older name of summary."""
 
 
-class FlatSchemaFormat(Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True):
+class FlatSchemaFormat(
+    Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True
+):
     """JSON of one schema; here its name stands beside it."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]

@@ -1,7 +1,9 @@
-"""The tools of a request → functions, and their calls back under the names and types that the client knows.
+"""The tools of a request → functions, and their calls back under the names and types that the
+client knows.
 
-A custom tool is a function (custom_tools.py); a namespace's tools bear its name before their own. What runs on OpenAI's servers is left
-out, since a model that has none answers too, unless it must be called, or a client has named files, code or servers of its own for it.
+A custom tool is a function (custom_tools.py); a namespace's tools bear its name before their own.
+What runs on OpenAI's servers is left out, since a model that has none answers too, unless it must
+be called, or a client has named files, code or servers of its own for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +19,16 @@ from protocol.errors import InvalidRequest, UnsupportedParameter
 _REFUSED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("file_search", "code_interpreter", "mcp"), "it runs on OpenAI's servers"),
     **dict.fromkeys(
-        ("computer", "computer_use_preview", "local_shell", "shell", "apply_patch"), "only OpenAI's models know how it is called"
+        ("computer", "computer_use_preview", "local_shell", "shell", "apply_patch"),
+        "only OpenAI's models know how it is called",
     ),
 }
 """Type → why it cannot be offered. Whoever sends one of these counts on it."""
 
 _FIELDS: Final = frozenset((*OfferedTool.__struct_fields__, "defer_loading"))
-"""`defer_loading` waits for a search; nothing is searched here, so that every tool is told from the beginning."""
+"""`defer_loading` waits for a search; nothing is searched here, so that every tool is told from the
+beginning.
+"""
 
 
 class ToolName(NamedTuple):
@@ -65,18 +70,27 @@ class OfferedTools:
         """
         if not isinstance(asked, dict):
             if asked == "required" and not self.functions:
-                raise UnsupportedParameter("tool_choice forces a call, and none of the tools can be called here.", param="tool_choice")
+                raise UnsupportedParameter(
+                    "tool_choice forces a call, and none of the tools can be called here.",
+                    param="tool_choice",
+                )
             return asked if self.functions or asked == "none" else None
         choice = cast("dict[str, Any]", asked)
         if choice.get("type") == "allowed_tools" and isinstance(choice.get("tools"), list):
             allowed = [self._chosen(tool) for tool in cast("list[Any]", choice["tools"])]
-            return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode"), "tools": allowed}}
+            return {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": choice.get("mode"), "tools": allowed},
+            }
         return self._chosen(choice)
 
     def _chosen(self, asked: Any) -> dict[str, Any]:
         choice = cast("dict[str, Any]", asked) if isinstance(asked, dict) else {}
         if choice.get("type") not in ("function", "custom"):
-            raise UnsupportedParameter("tool_choice can be none, auto, required or a function or custom tool.", param="tool_choice.type")
+            raise UnsupportedParameter(
+                "tool_choice can be none, auto, required or a function or custom tool.",
+                param="tool_choice.type",
+            )
         name = flat_name(choice.get("namespace"), choice.get("name"))
         if name not in self._names:
             raise InvalidRequest("tool_choice.name is none of the tools.", param="tool_choice.name")
@@ -92,9 +106,16 @@ class OfferedTools:
         elif kind in ("function", "custom"):
             self._add_function(tool, param, namespace)
         elif kind in _REFUSED:
-            raise UnsupportedParameter(f"Tools of type {kind!r} are not supported: {_REFUSED[kind]}.", param=f"{param}.type")
+            raise UnsupportedParameter(
+                f"Tools of type {kind!r} are not supported: {_REFUSED[kind]}.",
+                param=f"{param}.type",
+            )
         else:
-            self._ignored.add(f"tools.{kind}", "only functions and custom tools are called here", param=f"{param}.type")
+            self._ignored.add(
+                f"tools.{kind}",
+                "only functions and custom tools are called here",
+                param=f"{param}.type",
+            )
 
     def _add_namespace(self, tool: Mapping[str, Any], param: str) -> None:
         name, inner = tool.get("name"), tool.get("tools")
@@ -114,11 +135,18 @@ class OfferedTools:
         flat = flat_name(namespace, tool.name)
         if flat in self._names:
             raise InvalidRequest(f"Two tools have the name {flat[:100]!r}.", param=f"{param}.name")
-        self._names[flat] = ToolName("custom" if tool.type == "custom" else "function", tool.name, namespace)
+        self._names[flat] = ToolName(
+            "custom" if tool.type == "custom" else "function", tool.name, namespace
+        )
         self.functions.append({"type": "function", "function": self._function(tool, flat)})
 
     def _function(self, tool: OfferedTool, name: str) -> dict[str, Any]:
-        fields: dict[str, Any] = {"name": name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
+        fields: dict[str, Any] = {
+            "name": name,
+            "description": tool.description,
+            "parameters": tool.parameters,
+            "strict": tool.strict,
+        }
         if tool.type == "custom":
             fields |= {"description": self._custom_description(tool), "parameters": PARAMETERS}
         return {name: value for name, value in fields.items() if value is not None}

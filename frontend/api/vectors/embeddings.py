@@ -23,7 +23,9 @@ _parser = BodyParser(EmbeddingRequest, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
 
 PIECE_NUMBERS: Final = 32_768
-"""Numbers that are written in one turn of the loop: 0.6 ms of decimals. 2,048 vectors of 4,096 take 150 ms in all."""
+"""Numbers that are written in one turn of the loop: 0.6 ms of decimals. 2,048 vectors of 4,096 take
+150 ms in all.
+"""
 
 
 async def embeddings(exchange: Exchange, runner: Runner) -> None:
@@ -47,11 +49,19 @@ async def _answer(exchange: Exchange, runner: Runner, request: EmbeddingRequest)
 def _check_dimensions(request: EmbeddingRequest, card: ModelCard) -> None:
     if card.cross_encoder:
         raise InvalidRequest(
-            f"The model {card.name!r} compares two texts and makes no vectors of them; use /v1/rerank or /v1/score.", param="model"
+            (
+                f"The model {card.name!r} compares two texts and makes no vectors of them; use "
+                "/v1/rerank or /v1/score."
+            ),
+            param="model",
         )
     if request.dimensions is not None and request.dimensions > card.embedding_dimensions:
         raise InvalidRequest(
-            f"dimensions is {request.dimensions}, but the vectors of this model have {card.embedding_dimensions}.", param="dimensions"
+            (
+                f"dimensions is {request.dimensions}, but the vectors of this model have "
+                f"{card.embedding_dimensions}."
+            ),
+            param="dimensions",
         )
 
 
@@ -66,11 +76,16 @@ def _inputs(request: EmbeddingRequest) -> list[str | list[int]]:
         return [asked]
     kinds = {type(part) for part in asked}
     if len(kinds) > 1:
-        raise InvalidRequest("A list of inputs must hold only strings, only token ids, or only lists of token ids.", param="input")
+        raise InvalidRequest(
+            "A list of inputs must hold only strings, only token ids, or only lists of token ids.",
+            param="input",
+        )
     if kinds == {int}:
         return [cast("list[int]", asked)]
     if len(asked) > INPUTS_MAX:
-        raise InvalidRequest(f"At most {INPUTS_MAX} inputs are allowed, got {len(asked)}.", param="input")
+        raise InvalidRequest(
+            f"At most {INPUTS_MAX} inputs are allowed, got {len(asked)}.", param="input"
+        )
     return cast("list[str | list[int]]", asked)
 
 
@@ -81,7 +96,9 @@ def shortened(vector: Vector, dimensions: int) -> Vector:
     return (head / length).astype(np.float32) if length else head
 
 
-async def _send(exchange: Exchange, request: EmbeddingRequest, vectors: Sequence[Vector], usage: dict[str, Any]) -> None:
+async def _send(
+    exchange: Exchange, request: EmbeddingRequest, vectors: Sequence[Vector], usage: dict[str, Any]
+) -> None:
     pieces = list_pieces(vectors, base64_wanted=request.encoding_format == "base64")
     last = b"],%b" % _encode({"model": request.model, "usage": usage})[1:]
     if len(vectors) * len(vectors[0]) <= PIECE_NUMBERS:
@@ -98,8 +115,16 @@ def list_pieces(vectors: Sequence[Vector], *, base64_wanted: bool) -> Iterator[b
     piece, numbers = bytearray(b'{"object":"list","data":['), 0
     for index, vector in enumerate(vectors):
         # Decimals as short as float32 needs them.
-        written = b'"%b"' % base64.b64encode(vector.tobytes()) if base64_wanted else orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
-        piece += b'%b{"object":"embedding","index":%d,"embedding":%b}' % (b"," if index else b"", index, written)
+        written = (
+            b'"%b"' % base64.b64encode(vector.tobytes())
+            if base64_wanted
+            else orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+        )
+        piece += b'%b{"object":"embedding","index":%d,"embedding":%b}' % (
+            b"," if index else b"",
+            index,
+            written,
+        )
         numbers += len(vector)
         if numbers >= PIECE_NUMBERS:
             yield bytes(piece)

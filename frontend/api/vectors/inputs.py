@@ -35,8 +35,11 @@ class Text(Struct, frozen=True):
     second_text_at: int = 0
 
 
-async def tokenize(request: VectorFields, served: ServedModel, inputs: Sequence[str | list[int]], param: str) -> list[Text]:
-    """The tokens of each input, with the special tokens that the model's tokenizer puts around a text.
+async def tokenize(
+    request: VectorFields, served: ServedModel, inputs: Sequence[str | list[int]], param: str
+) -> list[Text]:
+    """The tokens of each input, with the special tokens that the model's tokenizer puts around a
+    text.
 
     Args:
         param: name of the field that they came from; of several the position is said.
@@ -48,7 +51,9 @@ async def tokenize(request: VectorFields, served: ServedModel, inputs: Sequence[
 
     async def tokenized(index: int) -> Text:
         one, name = inputs[index], param if len(inputs) == 1 else f"{param}[{index}]"
-        return Text(await length.encode(one, name) if isinstance(one, str) else length.take(one, name))
+        return Text(
+            await length.encode(one, name) if isinstance(one, str) else length.take(one, name)
+        )
 
     texts: list[Text] = []
     for start in range(0, len(inputs), _TURN_TEXTS):
@@ -62,14 +67,19 @@ async def tokenize(request: VectorFields, served: ServedModel, inputs: Sequence[
 
 
 async def tokenize_pairs(
-    request: VectorFields, served: ServedModel, first: tuple[Sequence[str], str], second: tuple[Sequence[str], str]
+    request: VectorFields,
+    served: ServedModel,
+    first: tuple[Sequence[str], str],
+    second: tuple[Sequence[str], str],
 ) -> list[Text]:
-    """The tokens of each of the second texts behind its first one, or behind the only one, as a cross-encoder reads them.
+    """The tokens of each of the second texts behind its first one, or behind the only one, as a
+    cross-encoder reads them.
 
     Args:
         first, second: texts and the name of their field.
     Raises:
-        ContextOverflow: a pair is too long and is not to be cut, or what may be cut, its second text, is not enough.
+        ContextOverflow: a pair is too long and is not to be cut, or what may be cut, its second
+        text, is not enough.
         InvalidRequest: a text is not valid Unicode.
     """
     length = TextLength(served, request.truncate_prompt_tokens)
@@ -83,15 +93,23 @@ async def tokenize_pairs(
 
 
 async def vectors_of(
-    exchange: Exchange, runner: Runner, entry: ModelEntry, request: VectorFields, texts: Sequence[Text]
+    exchange: Exchange,
+    runner: Runner,
+    entry: ModelEntry,
+    request: VectorFields,
+    texts: Sequence[Text],
 ) -> tuple[list[Vector], int]:
-    """The vector of each text, in order, shape [dimensions], as the model makes it, and the sum of their tokens.
+    """The vector of each text, in order, shape [dimensions], as the model makes it, and the sum of
+    their tokens.
 
     Raises:
         ModelNotFound: no worker has the LoRA adapter that it asks for.
         MeshError: as Embeddings.run, and EngineFault for vectors that are none.
     """
-    asked, adapter = wishes(NO_WISHES, exchange.routing_headers), runner.adapter(request.model, request.lora_path, entry)
+    asked, adapter = (
+        wishes(NO_WISHES, exchange.routing_headers),
+        runner.adapter(request.model, request.lora_path, entry),
+    )
     requests: list[tuple[Embed, Route]] = []
     for index, text in enumerate(texts):
         route = Route(
@@ -103,7 +121,8 @@ async def vectors_of(
             cacheable=False,
         )
         embed = Embed(
-            # The first bears the exchange's id, so that one name finds a plain request in every log.
+            # The first bears the exchange's id, so that one name finds a plain request in every
+            # log.
             request_id=exchange.request_id if index == 0 else new_request_id(),
             model=entry.served.card.name,
             token_ids=text.token_ids,
@@ -116,8 +135,12 @@ async def vectors_of(
         requests.append((embed, route))
     embedded = await runner.embeddings(entry).run(requests)
     vectors = [np.frombuffer(one.vector, dtype="<f4") for one in embedded]
-    if len({len(vector) for vector in vectors}) > 1 or not all(len(vector) and np.isfinite(vector).all() for vector in vectors):
-        raise EngineFault("The engine made a vector of another length, or with a number that is none.")
+    if len({len(vector) for vector in vectors}) > 1 or not all(
+        len(vector) and np.isfinite(vector).all() for vector in vectors
+    ):
+        raise EngineFault(
+            "The engine made a vector of another length, or with a number that is none."
+        )
     return vectors, sum(one.prompt_tokens for one in embedded)
 
 
@@ -132,11 +155,13 @@ class TextLength:
 
     def __init__(self, served: ServedModel, truncate: int | None) -> None:
         self._served = served
-        self._model_max = max(1, served.card.context_length - 1)  # SGLang asks for room for one more, although nothing is generated
+        # SGLang asks for room for one more, although nothing is generated
+        self._model_max = max(1, served.card.context_length - 1)
         self._cuts = truncate is not None
         if truncate is not None and (truncate == 0 or truncate > self._model_max):
             raise InvalidRequest(
-                f"truncate_prompt_tokens must be -1 or 1 to {self._model_max}, got {truncate}.", param="truncate_prompt_tokens"
+                f"truncate_prompt_tokens must be -1 or 1 to {self._model_max}, got {truncate}.",
+                param="truncate_prompt_tokens",
             )
         self.tokens_max = truncate if truncate is not None and truncate > 0 else self._model_max
 
@@ -165,17 +190,28 @@ class TextLength:
 
     async def encode_pair(self, first: str, second: str, name: str) -> Text:
         """A pair, as a cross-encoder reads it."""
-        if self._served.pairs is None:  # what the workers' tokenizers make of a prompt, they do not make of two
-            raise UnsupportedParameter("This model's workers tokenize by themselves, and pairs of texts only frontends can.", param="model")
+        # what the workers' tokenizers make of a prompt, they do not make of two
+        if self._served.pairs is None:
+            raise UnsupportedParameter(
+                (
+                    "This model's workers tokenize by themselves, and pairs of texts only "
+                    "frontends can."
+                ),
+                param="model",
+            )
         chars_max = self.tokens_max * CHARS_PER_TOKEN_MAX
         chars = len(first) + len(second)
         if chars > chars_max and (not self._cuts or len(first) > chars_max):
-            raise self._too_long(f"with the text before it at least {-(-chars // CHARS_PER_TOKEN_MAX)}", name)
+            raise self._too_long(
+                f"with the text before it at least {-(-chars // CHARS_PER_TOKEN_MAX)}", name
+            )
         pair = await self._served.pairs.encode(first, second[:chars_max])
         fitting = pair.cut(self.tokens_max) if self._cuts else pair
         if fitting is None or len(fitting.token_ids) > self.tokens_max:
             raise self._too_long(f"with the text before it {len(pair.token_ids)}", name)
-        return Text(pack_tokens(fitting.token_ids), fitting.types.index(1) if 1 in fitting.types else 0)
+        return Text(
+            pack_tokens(fitting.token_ids), fitting.types.index(1) if 1 in fitting.types else 0
+        )
 
     def take(self, token_ids: list[int], name: str) -> bytes:
         """Token ids that the client made."""
@@ -184,13 +220,19 @@ class TextLength:
         token_ids = token_ids[: self.tokens_max]
         vocab_size = self._served.card.vocab_size
         if max(token_ids) >= vocab_size:
-            raise InvalidRequest(f"Token id {max(token_ids)} is outside the vocabulary of {vocab_size}.", param=name)
+            raise InvalidRequest(
+                f"Token id {max(token_ids)} is outside the vocabulary of {vocab_size}.", param=name
+            )
         return pack_tokens(token_ids)
 
     def _cut(self, packed: bytes, plain: bytes) -> bytes:
         """Keep the beginning of the text and the special tokens around it."""
         around = len(packed) - len(plain)
-        starts = (start for start in range(0, around + 1, TOKEN_ID_BYTES) if packed.startswith(plain, start))
+        starts = (
+            start
+            for start in range(0, around + 1, TOKEN_ID_BYTES)
+            if packed.startswith(plain, start)
+        )
         start, kept = next(starts, None), self.tokens_max * TOKEN_ID_BYTES - around
         if start is None or kept <= 0:
             return packed[: self.tokens_max * TOKEN_ID_BYTES]
@@ -198,7 +240,8 @@ class TextLength:
 
     def _too_long(self, tokens: str, name: str) -> ContextOverflow:
         return ContextOverflow(
-            f"This model takes at most {self._model_max} tokens at once. However, {name} has {tokens} tokens."
+            f"This model takes at most {self._model_max} tokens at once. However, {name} has "
+            f"{tokens} tokens."
             " Please shorten it, or set truncate_prompt_tokens to have it cut.",
             param=name,
         )

@@ -1,5 +1,8 @@
-"""POST /v1/rerank and /v1/score: how well texts match. Of embedding models that is the cosine of their vectors, from -1 to 1; a
-cross-encoder reads both texts together, and its number is passed on as SGLang gives it."""
+"""POST /v1/rerank and /v1/score: how well texts match.
+
+Of embedding models that is the cosine of their vectors, from -1 to 1; a cross-encoder reads both
+texts together, and its number is passed on as SGLang gives it.
+"""
 
 import time
 from collections.abc import Sequence
@@ -38,14 +41,37 @@ async def score(exchange: Exchange, runner: Runner) -> None:
 
 async def _answer_rerank(exchange: Exchange, runner: Runner, request: RerankRequest) -> None:
     entry = runner.model(request.model, "embedding", priority=priority_of(request.priority))
-    documents = [document.text if isinstance(document, Document) else document for document in request.documents]
-    scores, tokens = await _scores(exchange, runner, entry, request, first=([request.query], "query"), second=(documents, "documents"))
+    documents = [
+        document.text if isinstance(document, Document) else document
+        for document in request.documents
+    ]
+    scores, tokens = await _scores(
+        exchange,
+        runner,
+        entry,
+        request,
+        first=([request.query], "query"),
+        second=(documents, "documents"),
+    )
     # Equal ones stay in the client's order.
     order = sorted(range(len(documents)), key=lambda index: -scores[index])[: request.top_n]
-    results = [_result(index, scores[index], None if request.return_documents is False else documents[index]) for index in order]
+    results = [
+        _result(
+            index, scores[index], None if request.return_documents is False else documents[index]
+        )
+        for index in order
+    ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     await exchange.send_json(
-        200, _encode({"id": "rerank-" + exchange.request_id, "model": request.model, "results": results, "usage": usage})
+        200,
+        _encode(
+            {
+                "id": "rerank-" + exchange.request_id,
+                "model": request.model,
+                "results": results,
+                "usage": usage,
+            }
+        ),
     )
 
 
@@ -59,14 +85,25 @@ async def _answer_score(exchange: Exchange, runner: Runner, request: ScoreReques
     first = [request.text_1] if isinstance(request.text_1, str) else request.text_1
     second = [request.text_2] if isinstance(request.text_2, str) else request.text_2
     if len(first) not in (1, len(second)):
-        raise InvalidRequest(f"text_1 must be one text or as many as text_2; they are {len(first)} and {len(second)}.", param="text_1")
-    scores, tokens = await _scores(exchange, runner, entry, request, first=(first, "text_1"), second=(second, "text_2"))
+        raise InvalidRequest(
+            (
+                f"text_1 must be one text or as many as text_2; they are {len(first)} and "
+                f"{len(second)}."
+            ),
+            param="text_1",
+        )
+    scores, tokens = await _scores(
+        exchange, runner, entry, request, first=(first, "text_1"), second=(second, "text_2")
+    )
     body: dict[str, Any] = {
         "id": "score-" + exchange.request_id,
         "object": "list",
         "created": int(time.time()),
         "model": request.model,
-        "data": [{"index": index, "object": "score", "score": value} for index, value in enumerate(scores)],
+        "data": [
+            {"index": index, "object": "score", "score": value}
+            for index, value in enumerate(scores)
+        ],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     await exchange.send_json(200, _encode(body))
@@ -81,7 +118,8 @@ async def _scores(
     first: tuple[Sequence[str], str],
     second: tuple[Sequence[str], str],
 ) -> tuple[list[float], int]:
-    """A score for each of the second texts with its first one, or with the only one; and the tokens that were computed.
+    """A score for each of the second texts with its first one, or with the only one; and the tokens
+    that were computed.
 
     Args:
         first, second: texts and the name of their field.
@@ -90,9 +128,18 @@ async def _scores(
         texts = await tokenize_pairs(request, entry.served, first, second)
         numbers, tokens = await vectors_of(exchange, runner, entry, request, texts)
         if any(len(number) != 1 for number in numbers):
-            raise InvalidRequest(f"The model {entry.served.card.name!r} gives a pair several numbers, so it cannot rank.", param="model")
+            raise InvalidRequest(
+                (
+                    f"The model {entry.served.card.name!r} gives a pair several numbers, so it "
+                    "cannot rank."
+                ),
+                param="model",
+            )
         return [float(number[0]) for number in numbers], tokens
-    texts = [*await tokenize(request, entry.served, *first), *await tokenize(request, entry.served, *second)]
+    texts = [
+        *await tokenize(request, entry.served, *first),
+        *await tokenize(request, entry.served, *second),
+    ]
     vectors, tokens = await vectors_of(exchange, runner, entry, request, texts)
     of_first, of_second = vectors[: len(first[0])], vectors[len(first[0]) :]
     if len(of_first) == 1:

@@ -1,4 +1,6 @@
-"""Bodies of the endpoints that work with vectors: OpenAI's embeddings, Cohere's and Jina's rerank, vLLM's score."""
+"""Bodies of the endpoints that work with vectors: OpenAI's embeddings, Cohere's and Jina's rerank,
+vLLM's score.
+"""
 
 from typing import Annotated, Literal
 
@@ -23,18 +25,27 @@ class VectorFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     user: Annotated[str, Meta(max_length=1_024)] | None = None
     # Extensions
     truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    """Cut longer texts to so many tokens, special ones included; -1: to what the model takes. Without it a longer text is refused."""
+    """Cut longer texts to so many tokens, special ones included; -1: to what the model takes.
+
+    Without it a longer text is refused.
+    """
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     lora_path: Label | None = None
 
 
 class EmbeddingRequest(VectorFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input: Input | Annotated[list[Input | TokenId | TokenIds], Meta(min_length=1)]
-    """One text or several, as text or as token ids; a list mixes no kinds. Token ids are taken as they are: no [CLS] is added."""
+    """One text or several, as text or as token ids; a list mixes no kinds.
+
+    Token ids are taken as they are: no [CLS] is added.
+    """
     encoding_format: Literal["float", "base64"] | None = None
     """base64 is that of little-endian float32."""
     dimensions: Annotated[int, Meta(ge=1, le=DIMENSIONS_MAX)] | None = None
-    """Keep so many numbers of each vector, scaled to length one again. Good only for models that were trained for it (Matryoshka)."""
+    """Keep so many numbers of each vector, scaled to length one again.
+
+    Good only for models that were trained for it (Matryoshka).
+    """
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,5 +61,7 @@ class RerankRequest(VectorFields, frozen=True, kw_only=True, forbid_unknown_fiel
 
 class ScoreRequest(VectorFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
     text_1: Input | Annotated[list[Input], Meta(min_length=1, max_length=INPUTS_MAX)]
-    """One text to be compared with each of `text_2`, or as many as those, to be compared one by one."""
+    """One text to be compared with each of `text_2`, or as many as those, to be compared one by
+    one.
+    """
     text_2: Input | Annotated[list[Input], Meta(min_length=1, max_length=INPUTS_MAX)]

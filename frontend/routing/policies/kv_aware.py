@@ -1,21 +1,25 @@
 """The rank where a request costs least: little to compute, and room to run.
 
-    cost = prefill · tokens of this prompt not cached there + waiting · tokens that wait there to be computed
-         + KV tokens held there + request · requests there                               (in blocks of 64 tokens)
+    cost = prefill · tokens of this prompt not cached there + waiting · tokens that wait there to be
+    computed
+         + KV tokens held there + request · requests there                               (in blocks
+         of 64 tokens)
 
-The first two terms are the time to the first token, the others slow down every token after it. A hot prefix therefore draws its requests
-to one rank only until that rank has more to do than computing the prefix elsewhere would cost; from then on it is held twice. Computing
-weighs more than waiting for what is being computed, or siblings that arrive together would compute one prefix on every rank; it weighs
-less on an idle rank, where nobody stands still for it, or a fleet that gets by with some ranks would never wake the others. Blocks in
-slower media count for a part.
+The first two terms are the time to the first token, the others slow down every token after it. A
+hot prefix therefore draws its requests to one rank only until that rank has more to do than
+computing the prefix elsewhere would cost; from then on it is held twice. Computing weighs more than
+waiting for what is being computed, or siblings that arrive together would compute one prefix on
+every rank; it weighs less on an idle rank, where nobody stands still for it, or a fleet that gets
+by with some ranks would never wake the others. Blocks in slower media count for a part.
 
-Ranks that cost about the same and hold as much of the prompt take turns: a GPU computes prompts one batch after another, so evenly
-spaced arrivals wait least. The cheapest at each moment would get several in a row, and round-robin, which never does that, had a TTFT
-5 to 12 % lower where nothing is shared. Ranks of equal turn are drawn at random, since frontends that do not know of each other must
-not all take the first.
+Ranks that cost about the same and hold as much of the prompt take turns: a GPU computes prompts one
+batch after another, so evenly spaced arrivals wait least. The cheapest at each moment would get
+several in a row, and round-robin, which never does that, had a TTFT 5 to 12 % lower where nothing
+is shared. Ranks of equal turn are drawn at random, since frontends that do not know of each other
+must not all take the first.
 
-Source: the cost's form is that of NVIDIA Dynamo's KV router (lib/kv-router, default selector), there with one prefill term, no request
-term and no turns. Weights by bench/routing.
+Source: the cost's form is that of NVIDIA Dynamo's KV router (lib/kv-router, default selector),
+there with one prefill term, no request term and no turns. Weights by bench/routing.
 """
 
 from collections.abc import Sequence
@@ -42,21 +46,38 @@ class KvAware:
         costs: list[float] = []
         worth: list[float] = []
         for rank, (near, host, disk) in zip(ranks, held, strict=True):
-            credit = (near + host * weights.host + disk * weights.disk) * rank.block_size_tokens if near or host or disk else 0
+            credit = (
+                (near + host * weights.host + disk * weights.disk) * rank.block_size_tokens
+                if near or host or disk
+                else 0
+            )
             prefill = weights.prefill if rank.requests else weights.prefill * weights.idle
             computing = prefill * (prompt - credit) + weights.waiting * rank.prefill_tokens
             costs.append(computing + rank.kv_tokens + request * rank.requests)
             worth.append(weights.prefill * credit)
-        chosen = self._soft(costs, weights.temperature) if weights.temperature > 0 else self._turn(ranks, costs, worth, weights.tie)
+        chosen = (
+            self._soft(costs, weights.temperature)
+            if weights.temperature > 0
+            else self._turn(ranks, costs, worth, weights.tie)
+        )
         rank, size = ranks[chosen], ranks[chosen].block_size_tokens
-        best = max(sum(overlap) * other.block_size_tokens for other, overlap in zip(ranks, held, strict=True))
+        best = max(
+            sum(overlap) * other.block_size_tokens
+            for other, overlap in zip(ranks, held, strict=True)
+        )
         return Placement(rank, sum(held[chosen]) * size, best)
 
-    def _turn(self, ranks: Sequence[RankT], costs: Sequence[float], worth: Sequence[float], tie: float) -> int:
-        """Of the ranks that cost about as little as the cheapest and hold as much of the prompt, the one that waited longest for work."""
+    def _turn(
+        self, ranks: Sequence[RankT], costs: Sequence[float], worth: Sequence[float], tie: float
+    ) -> int:
+        """Of the ranks that cost about as little as the cheapest and hold as much of the prompt,
+        the one that waited longest for work.
+        """
         lowest = min(costs)
         limit, held = lowest + tie * BLOCK_TOKENS, worth[costs.index(lowest)]
-        alike = [index for index, cost in enumerate(costs) if cost <= limit and worth[index] >= held]
+        alike = [
+            index for index, cost in enumerate(costs) if cost <= limit and worth[index] >= held
+        ]
         if len(alike) == 1:
             return alike[0]
         oldest = min([ranks[index].placed_at for index in alike])
@@ -66,7 +87,8 @@ class KvAware:
         """Softmax over costs scaled to [0, 1], so that a temperature means the same at any load."""
         lowest = min(costs)
         spread = (max(costs) - lowest) or 1.0
-        scale = spread * temperature or float_info.min  # the least temperatures vanish in the product
+        # the least temperatures vanish in the product
+        scale = spread * temperature or float_info.min
         chances = [exp((lowest - cost) / scale) for cost in costs]
         return self._random.choices(range(len(costs)), chances)[0]
 

@@ -8,7 +8,9 @@ from frontend.routing.route import Placement, Route
 
 
 class LeastLoaded:
-    """Ties are broken at random, or every frontend would send its first request to the same rank."""
+    """Ties are broken at random, or every frontend would send its first request to the same
+    rank.
+    """
 
     def __init__(self, random: Random) -> None:
         self._random = random

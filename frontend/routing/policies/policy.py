@@ -8,7 +8,9 @@ from kv_events.index import RankBlocks
 
 
 class RankView(Protocol):
-    """What a policy may read of a rank: its load (all frontends', as far as is known) and its cache."""
+    """What a policy may read of a rank: its load (all frontends', as far as is known) and its
+    cache.
+    """
 
     @property
     def requests(self) -> int:
@@ -46,5 +48,8 @@ class Policy(Protocol):
     """Chooses among the ranks that can take a request now."""
 
     def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:
-        """The rank for one request. `ranks` is never empty and keeps its order between calls while no worker comes or goes."""
+        """The rank for one request.
+
+        `ranks` is never empty and keeps its order between calls while no worker comes or goes.
+        """
         ...

@@ -1,7 +1,7 @@
 """The less loaded of two ranks drawn at random.
 
-Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001): nearly as even as looking at all, and stale
-figures do less harm, since not everyone runs to the same minimum.
+Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001): nearly as even
+as looking at all, and stale figures do less harm, since not everyone runs to the same minimum.
 """
 
 from collections.abc import Sequence

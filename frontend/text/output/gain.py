@@ -20,14 +20,18 @@ class Gain(Struct):
     calls: Sequence[ToolCall] = ()
     """Pieces of tool calls, one of each call that gained something."""
     token_ids: bytes = b""
-    """The tokens that `logprobs` speak of, packed u32; empty where nobody asked for log probabilities."""
+    """The tokens that `logprobs` speak of, packed u32; empty where nobody asked for log
+    probabilities.
+    """
     logprobs: Sequence[Logprobs] = ()
     prompt_logprobs: Logprobs | None = None
     more: bool = False
     """It is a portion of a gain, behind which come others."""
 
     def portions(self) -> "Iterator[Gain]":
-        """The same gain in portions of some PORTION_TOKENS tokens with log probabilities; all else is in the first."""
+        """The same gain in portions of some PORTION_TOKENS tokens with log probabilities; all else
+        is in the first.
+        """
         if len(self.token_ids) <= PORTION_TOKENS * TOKEN_ID_BYTES:
             yield self
             return
@@ -43,7 +47,9 @@ class Gain(Struct):
 
     def __bool__(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self.text or self.reasoning or self.calls or self.token_ids or self.prompt_logprobs)
+        return bool(
+            self.text or self.reasoning or self.calls or self.token_ids or self.prompt_logprobs
+        )
 
     def take(self, packed: bytes, extras: Sequence[Extras]) -> None:
         """Add what came beside the tokens `packed`."""
@@ -62,7 +68,9 @@ class Gain(Struct):
         self.reasoning += "".join(thoughts)
         self.calls = joined_calls(calls)
         self.logprobs = [extra.logprobs for extra in extras if extra.logprobs is not None]
-        self.prompt_logprobs = next((extra.prompt_logprobs for extra in extras if extra.prompt_logprobs is not None), None)
+        self.prompt_logprobs = next(
+            (extra.prompt_logprobs for extra in extras if extra.prompt_logprobs is not None), None
+        )
         if self.logprobs:
             self.token_ids = packed
 

@@ -1,4 +1,6 @@
-"""Filters, tests and methods that a template may call, with what they can make or walk asked of the rendering's budget before."""
+"""Filters, tests and methods that a template may call, with what they can make or walk asked of the
+rendering's budget before.
+"""
 
 import re
 from collections.abc import Callable, Iterable
@@ -21,16 +23,57 @@ SLOW_CHARS_MAX: Final = 64 * 1024
 """Of text for filters that go through it in Python or with expressions that may look twice."""
 
 _FREE: Final = frozenset(
-    ("trim", "length", "count", "default", "d", "lower", "upper", "capitalize", "first", "last", "int", "float", "abs", "round", "safe")
+    (
+        "trim",
+        "length",
+        "count",
+        "default",
+        "d",
+        "lower",
+        "upper",
+        "capitalize",
+        "first",
+        "last",
+        "int",
+        "float",
+        "abs",
+        "round",
+        "safe",
+    )
 )
 """Do no more than their value is long, which has been paid for."""
 
 _SLOW: Final = frozenset(
-    ("urlize", "wordwrap", "pprint", "striptags", "xmlattr", "urlencode", "title", "wordcount", "forceescape", "escape", "e", "truncate")
+    (
+        "urlize",
+        "wordwrap",
+        "pprint",
+        "striptags",
+        "xmlattr",
+        "urlencode",
+        "title",
+        "wordcount",
+        "forceescape",
+        "escape",
+        "e",
+        "truncate",
+    )
 )
 
 _GROWING: Final = frozenset(
-    ("center", "ljust", "rjust", "zfill", "expandtabs", "replace", "join", "format", "format_map", "split", "rsplit")
+    (
+        "center",
+        "ljust",
+        "rjust",
+        "zfill",
+        "expandtabs",
+        "replace",
+        "join",
+        "format",
+        "format_map",
+        "split",
+        "rsplit",
+    )
 )
 _FORBIDDEN: Final = frozenset(("translate", "maketrans"))
 """A table makes anything of each character."""
@@ -40,16 +83,41 @@ _ASKED: Final = _GROWING | _FORBIDDEN
 
 def bounded_filters(filters: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
     """The filters, each of which asks the budget first, but for those that cost nothing."""
-    return {name: function if name in _FREE else _bounded(name, function) for name, function in filters.items()}
+    return {
+        name: function if name in _FREE else _bounded(name, function)
+        for name, function in filters.items()
+    }
 
 
 def bounded_tests(tests: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
     """The tests: of those with an operand, both sides may be walked."""
-    comparing = {"==", "!=", "<", "<=", ">", ">=", "eq", "equalto", "ne", "lt", "lessthan", "le", "gt", "greaterthan", "ge", "in"}
-    return {name: _bounded(name, function) if name in comparing else function for name, function in tests.items()}
+    comparing = {
+        "==",
+        "!=",
+        "<",
+        "<=",
+        ">",
+        ">=",
+        "eq",
+        "equalto",
+        "ne",
+        "lt",
+        "lessthan",
+        "le",
+        "gt",
+        "greaterthan",
+        "ge",
+        "in",
+    }
+    return {
+        name: _bounded(name, function) if name in comparing else function
+        for name, function in tests.items()
+    }
 
 
-def check_method(context: BudgetedContext, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+def check_method(
+    context: BudgetedContext, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
     """Ask for a call of a function or method; the arguments to call it with.
 
     Raises:
@@ -60,7 +128,8 @@ def check_method(context: BudgetedContext, method: Any, args: tuple[Any, ...], k
     name = getattr(method, "__name__", "")
     if name not in _ASKED:
         return args
-    owner = getattr(getattr(method, "__wrapped__", method), "__self__", None)  # Jinja wraps str.format
+    # Jinja wraps str.format
+    owner = getattr(getattr(method, "__wrapped__", method), "__self__", None)
     if not isinstance(owner, str):
         return args
     if name in _FORBIDDEN:
@@ -73,7 +142,15 @@ def check_method(context: BudgetedContext, method: Any, args: tuple[Any, ...], k
 
 def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     passed = _PassArg.from_obj(function)
-    special = name in _SLOW or name in ("sum", "list", "join", "replace", "center", "format", "indent")
+    special = name in _SLOW or name in (
+        "sum",
+        "list",
+        "join",
+        "replace",
+        "center",
+        "format",
+        "indent",
+    )
 
     @pass_context
     @wraps(function)
@@ -85,13 +162,19 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             value = _asked_for(context, name, value, args, kwargs)
         if passed is None:
             return function(value, *args, **kwargs)
-        before = {_PassArg.context: context, _PassArg.eval_context: context.eval_ctx, _PassArg.environment: context.environment}
+        before = {
+            _PassArg.context: context,
+            _PassArg.eval_context: context.eval_ctx,
+            _PassArg.environment: context.environment,
+        }
         return function(before[passed], value, *args, **kwargs)
 
     return asking
 
 
-def _asked_for(context: BudgetedContext, name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _asked_for(
+    context: BudgetedContext, name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     """The value for a filter that makes more of it, or takes long."""
     if name in _SLOW:
         if len(context.text_of(value)) > SLOW_CHARS_MAX:
@@ -102,7 +185,9 @@ def _asked_for(context: BudgetedContext, name: str, value: Any, args: tuple[Any,
     elif name in ("list", "join"):
         value = _counted(context, value)
         if name == "join":
-            _ask_to_grow(context, name, str(args[0]) if args else str(kwargs.get("d", "")), (value,), {})
+            _ask_to_grow(
+                context, name, str(args[0]) if args else str(kwargs.get("d", "")), (value,), {}
+            )
     else:
         _ask_to_grow(context, name, context.text_of(value), args, kwargs)
     return value
@@ -112,7 +197,9 @@ def _weigh(context: BudgetedContext, operands: Iterable[Any]) -> None:
     for operand in operands:
         if type(operand) is int:
             if abs(operand) > NUMBER_MAX:
-                raise SecurityError("a number that a chat template asks something with is too large")
+                raise SecurityError(
+                    "a number that a chat template asks something with is too large"
+                )
         else:
             context.compared(operand)
 
@@ -131,11 +218,15 @@ def _counted(context: BudgetedContext, values: Any) -> Any:
 
 def check_widths(text: str) -> None:
     """Refuse a format string with a width that is large or comes from elsewhere."""
-    if any(int(width) > FORMAT_WIDTH_MAX for width in re.findall(r"\d{5,}", text)) or re.search(r"%[^a-zA-Z%]*\*|\{[^{}]*\{", text):
+    if any(int(width) > FORMAT_WIDTH_MAX for width in re.findall(r"\d{5,}", text)) or re.search(
+        r"%[^a-zA-Z%]*\*|\{[^{}]*\{", text
+    ):
         raise SecurityError("the width of a format is too large")
 
 
-def _ask_to_grow(context: BudgetedContext, name: str, text: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _ask_to_grow(
+    context: BudgetedContext, name: str, text: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     operands = [*args, *kwargs.values()]
     numbers = [operand for operand in operands if isinstance(operand, int)]
     texts = [operand for operand in operands if isinstance(operand, str)]
@@ -143,14 +234,20 @@ def _ask_to_grow(context: BudgetedContext, name: str, text: str, args: tuple[Any
     size = len(text)
     if name == "join":
         values: Any = operands[0] if operands else ()
-        size = size * len(values) + (len(values) if isinstance(values, str) else sum([len(context.text_of(value)) for value in values]))
+        size = size * len(values) + (
+            len(values)
+            if isinstance(values, str)
+            else sum([len(context.text_of(value)) for value in values])
+        )
     elif name == "replace":
         old, new = (texts[0], texts[1]) if len(texts) > 1 else ("", "")
         size += text.count(old) * len(new)
     elif name in ("format", "format_map"):
         size += _format_size(context, text, operands)
     elif name in ("split", "rsplit"):
-        size = CHARS_PER_WEIGHT * (text.count(texts[0]) if texts and texts[0] else len(text.split()))
+        size = CHARS_PER_WEIGHT * (
+            text.count(texts[0]) if texts and texts[0] else len(text.split())
+        )
     elif name == "indent":
         size += (text.count("\n") + 1) * (longest or max(numbers, default=4))
     elif name == "expandtabs":
@@ -161,7 +258,12 @@ def _ask_to_grow(context: BudgetedContext, name: str, text: str, args: tuple[Any
 
 
 def _format_size(context: BudgetedContext, text: str, operands: list[Any]) -> int:
-    """Of str.format and of the filter: fields times the longest value. Widths are bounded by their digits."""
+    """Of str.format and of the filter: fields times the longest value.
+
+    Widths are bounded by their digits.
+    """
     check_widths(text)
-    longest = max([CHARS_PER_WEIGHT * context.budget.weigh(operand) for operand in operands], default=0)
+    longest = max(
+        [CHARS_PER_WEIGHT * context.budget.weigh(operand) for operand in operands], default=0
+    )
     return (text.count("{") + text.count("%")) * longest

@@ -1,9 +1,10 @@
 """What one rendering may cost, in time and in memory, however its template is written.
 
-A template comes from a worker and runs on the event loop. Loops and macros ask the budget for every turn, since only Python between two
-operations can be stopped; what a single operation can take beforehand by its operands is asked for before it begins. So nothing runs for
-long in one piece, and nothing large is made unasked: values are weighed wherever an operation would walk all of them, because a list that
-holds itself twice, thirty times over, is small and has a billion leaves.
+A template comes from a worker and runs on the event loop. Loops and macros ask the budget for every
+turn, since only Python between two operations can be stopped; what a single operation can take
+beforehand by its operands is asked for before it begins. So nothing runs for long in one piece, and
+nothing large is made unasked: values are weighed wherever an operation would walk all of them,
+because a list that holds itself twice, thirty times over, is small and has a billion leaves.
 """
 
 from time import thread_time
@@ -18,10 +19,14 @@ CPU_S_MAX: Final = 0.5
 """Of one rendering. A conversation of ten thousand messages takes a tenth of it."""
 
 MADE_BYTES_MAX: Final = 192 * 1024 * 1024
-"""Of all that one rendering makes, most of which it drops again at once: four copies of the largest prompt."""
+"""Of all that one rendering makes, most of which it drops again at once: four copies of the largest
+prompt.
+"""
 
 WEIGHT_MAX: Final = 1_000_000
-"""Of a value that is walked as a whole, in values and pieces of text of CHARS_PER_WEIGHT: the text of the largest body has fewer."""
+"""Of a value that is walked as a whole, in values and pieces of text of CHARS_PER_WEIGHT: the text
+of the largest body has fewer.
+"""
 
 CHARS_PER_WEIGHT: Final = 64
 _TURNS_PER_LOOK: Final = 32
@@ -71,7 +76,8 @@ class Budget:
             raise TemplateTooCostly("memory")
 
     def weigh(self, value: Any) -> int:
-        """Something will be done with all that is in `value`; how many values and pieces of text that are.
+        """Something will be done with all that is in `value`; how many values and pieces of text
+        that are.
 
         Raises:
             TemplateTooCostly: too many.
@@ -145,7 +151,10 @@ class BudgetedContext(Context):
 
 
 class BudgetedCode(CodeGenerator):
-    """Jinja's own code with the budget asked. Where one side is a constant of the template, what it adds is bounded by the source."""
+    """Jinja's own code with the budget asked.
+
+    Where one side is a constant of the template, what it adds is bounded by the source.
+    """
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         node.body.insert(0, _tick())
@@ -203,7 +212,9 @@ class BudgetedCode(CodeGenerator):
 
 
 def _is_constant(node: nodes.Expr) -> bool:
-    return isinstance(node, nodes.Const) or (isinstance(node, nodes.List | nodes.Tuple) and all(map(_is_constant, node.items)))
+    return isinstance(node, nodes.Const) or (
+        isinstance(node, nodes.List | nodes.Tuple) and all(map(_is_constant, node.items))
+    )
 
 
 def _tick() -> nodes.ExprStmt:

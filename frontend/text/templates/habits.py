@@ -1,7 +1,8 @@
-"""What a chat template does with the messages it is given, found by rendering a few of them when it is loaded.
+"""What a chat template does with the messages it is given, found by rendering a few of them when it
+is loaded.
 
-Templates say nothing of what they print. Some refuse a message that they do not know, most leave it out in silence; a word that is
-looked for in the rendered text tells which.
+Templates say nothing of what they print. Some refuse a message that they do not know, most leave it
+out in silence; a word that is looked for in the rendered text tells which.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,21 +17,31 @@ Kind = Literal["system", "tool", "tool_calls"]
 """A message of this role, or what it has in this field."""
 
 IN_TEXT: Final = "content"
-"""`Habits.thinking` of templates that print the thinking of earlier turns nowhere but as the text that it is."""
+"""`Habits.thinking` of templates that print the thinking of earlier turns nowhere but as the text
+that it is.
+"""
 
 _FIRST, _SECOND, _THIRD = "Halcyon", "Zephyrine", "Quillback"
 _USER: Final = {"role": "user", "content": "Hi."}
 _SAID: Final = {"role": "assistant", "content": "Yes."}
 _PASTS: Final = ([_USER], [_USER, _SAID])
-_OTHER_TOOL: Final[Mapping[str, Any]] = {"name": "other", "description": "Another.", "parameters": {"type": "object", "properties": {}}}
-_WORDS_OF_CALLS: Final[Mapping[Kind, tuple[str, ...]]] = {"tool_calls": (_FIRST, _SECOND), "tool": (_THIRD,)}
+_OTHER_TOOL: Final[Mapping[str, Any]] = {
+    "name": "other",
+    "description": "Another.",
+    "parameters": {"type": "object", "properties": {}},
+}
+_WORDS_OF_CALLS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "tool_calls": (_FIRST, _SECOND),
+    "tool": (_THIRD,),
+}
 _THINKING_NAMES: Final = ("reasoning_content", "reasoning", "thinking")
 
 
 class Habits(NamedTuple):
     """Attributes:
     instructions: where instructions are printed.
-    thinking: the field of the assistant's messages whose text is printed as thinking; IN_TEXT if there is none; None if the template
+    thinking: the field of the assistant's messages whose text is printed as thinking; IN_TEXT if
+    there is none; None if the template
         takes earlier thinking out of the text, as its model wants it.
     arguments_as_text: the arguments of tool calls must be JSON text rather than an object.
     unprinted: what is left out without a word.
@@ -51,8 +62,13 @@ def habits_of(render: Render) -> Habits:
     if _prints(render, [_says("system", _FIRST), _USER], _FIRST) is False:
         unprinted.add("system")
     if found:
-        unprinted.update(kind for kind, words in _WORDS_OF_CALLS.items() if not any(_has(text, words) for text in found))
-    elif _prints(render, [*_called({})[:-1], _USER], _FIRST) is False:  # it refuses the result alone
+        unprinted.update(
+            kind
+            for kind, words in _WORDS_OF_CALLS.items()
+            if not any(_has(text, words) for text in found)
+        )
+    # it refuses the result alone
+    elif _prints(render, [*_called({})[:-1], _USER], _FIRST) is False:
         unprinted.add("tool_calls")
     return Habits(
         instructions=_places(render),
@@ -68,7 +84,11 @@ def _says(role: str, text: str) -> dict[str, Any]:
 
 def _called(arguments: Any, **fields: str) -> list[dict[str, Any]]:
     """A call, made so that no family's rules for ids refuse it, and its result."""
-    call = {"id": "call00001", "type": "function", "function": {"name": _FIRST, "arguments": arguments}}
+    call = {
+        "id": "call00001",
+        "type": "function",
+        "function": {"name": _FIRST, "arguments": arguments},
+    }
     result = {"role": "tool", "tool_call_id": "call00001", "name": _FIRST, "content": _THIRD}
     return [_USER, {"role": "assistant", "content": "", **fields, "tool_calls": [call]}, result]
 
@@ -83,9 +103,13 @@ def _prints(render: Render, messages: Sequence[Mapping[str, Any]], *words: str) 
 
 
 def _calls(render: Render, arguments: Any) -> list[str]:
-    """A call and its result as the template prints them, without tools and with another: some print none where there are no tools."""
+    """A call and its result as the template prints them, without tools and with another: some print
+    none where there are no tools.
+    """
     others: list[Mapping[str, Any]] = [{"type": "function", "function": _OTHER_TOOL}]
-    return [text for tools in (None, others) if (text := render(_called(arguments), tools)) is not None]
+    return [
+        text for tools in (None, others) if (text := render(_called(arguments), tools)) is not None
+    ]
 
 
 def _places(render: Render) -> InstructionPlaces:
@@ -95,23 +119,37 @@ def _places(render: Render) -> InstructionPlaces:
         return (
             bool(_prints(render, [second, _USER], _SECOND)),
             bool(_prints(render, [first, second, _USER], _FIRST, _SECOND)),
-            all(_prints(render, [first, *past, second, *rest], _FIRST, _SECOND) for past in _PASTS for rest in ([_USER], [])),
+            all(
+                _prints(render, [first, *past, second, *rest], _FIRST, _SECOND)
+                for past in _PASTS
+                for rest in ([_USER], [])
+            ),
         )
 
     alone, leading, inline = taken("system")
     knows, leads, interrupts = taken("system", "developer")
     developer = knows and (leads or not leading) and (interrupts or not inline)
-    # What prints any role under its name knows nothing of this one, and its model has never seen it.
+    # What prints any role under its name knows nothing of this one, and its model has never seen
+    # it.
     if developer and alone:
-        named, stranger = (render([_says(role, _FIRST), _USER], None) for role in ("developer", "marabout"))
-        developer = named is None or stranger is None or named.replace("developer", "marabout") != stranger
+        named, stranger = (
+            render([_says(role, _FIRST), _USER], None) for role in ("developer", "marabout")
+        )
+        developer = (
+            named is None or stranger is None or named.replace("developer", "marabout") != stranger
+        )
     return InstructionPlaces(developer=developer, leading=leading, inline=inline)
 
 
 def _thinking(render: Render, *, as_text: bool) -> str | None:
     for name in _THINKING_NAMES:
-        turns = [[_USER, {**_SAID, name: _FIRST}], _called("{}" if as_text else {}, **{name: _SECOND})]
-        if any(_prints(render, turn, word) for turn, word in zip(turns, (_FIRST, _SECOND), strict=True)):
+        turns = [
+            [_USER, {**_SAID, name: _FIRST}],
+            _called("{}" if as_text else {}, **{name: _SECOND}),
+        ]
+        if any(
+            _prints(render, turn, word) for turn, word in zip(turns, (_FIRST, _SECOND), strict=True)
+        ):
             return name
     told = _says("assistant", in_text(_FIRST) + "Yes.")
     return None if _prints(render, [_USER, told, _USER], _FIRST) is False else IN_TEXT

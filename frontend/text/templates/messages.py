@@ -1,7 +1,9 @@
-"""OpenAI's messages as chat templates want them: what SGLang does to them before rendering, and what the template's habits ask for.
+"""OpenAI's messages as chat templates want them: what SGLang does to them before rendering, and
+what the template's habits ask for.
 
-Absent values are left out, content is never null, tool-call arguments are objects, and content parts are a list only where the
-template loops over them (srt/entrypoints/openai/serving_chat.py, srt/parser/jinja_template_utils.py).
+Absent values are left out, content is never null, tool-call arguments are objects, and content
+parts are a list only where the template loops over them (srt/entrypoints/openai/serving_chat.py,
+srt/parser/jinja_template_utils.py).
 """
 
 import json
@@ -17,7 +19,13 @@ from protocol.instructions import place_instructions
 ContentForm = Literal["string", "openai"]
 
 _TEXT_PARTS: Final = frozenset({"text", "input_text"})
-_MEDIA_PARTS: Final = {"image_url": "image", "input_image": "image", "video_url": "video", "audio_url": "audio", "input_audio": "audio"}
+_MEDIA_PARTS: Final = {
+    "image_url": "image",
+    "input_image": "image",
+    "video_url": "video",
+    "audio_url": "audio",
+    "input_audio": "audio",
+}
 _MEDIA_FORMS: Final = frozenset(_MEDIA_PARTS.values())
 _NO_HABITS: Final = Habits()
 
@@ -25,14 +33,18 @@ _NO_HABITS: Final = Habits()
 def normalize_messages(
     messages: Sequence[Mapping[str, Any]], content_form: ContentForm, habits: Habits = _NO_HABITS
 ) -> Sequence[Mapping[str, Any]]:
-    """The messages a template is given; those that need no change are the caller's own, so a template must not change them.
+    """The messages a template is given; those that need no change are the caller's own, so a
+    template must not change them.
 
     Raises:
-        InvalidRequest: a part is neither text nor known media, or the template would leave a message out.
+        InvalidRequest: a part is neither text nor known media, or the template would leave a
+        message out.
     """
     if habits.unprinted:
         _refuse_unprinted(messages, habits)
-    ours = [_normalize(message, content_form, habits, index) for index, message in enumerate(messages)]
+    ours = [
+        _normalize(message, content_form, habits, index) for index, message in enumerate(messages)
+    ]
     return place_instructions(ours, habits.instructions)
 
 
@@ -40,12 +52,20 @@ def _refuse_unprinted(messages: Sequence[Mapping[str, Any]], habits: Habits) -> 
     for index, message in enumerate(messages):
         role = message.get("role")
         if message.get("tool_calls") and "tool_calls" in habits.unprinted:
-            raise InvalidRequest("this model's chat template cannot tell of tool calls", param=f"messages.{index}.tool_calls")
+            raise InvalidRequest(
+                "this model's chat template cannot tell of tool calls",
+                param=f"messages.{index}.tool_calls",
+            )
         if role in habits.unprinted or (role == "developer" and "system" in habits.unprinted):
-            raise InvalidRequest(f"this model's chat template cannot tell of {role} messages", param=f"messages.{index}.role")
+            raise InvalidRequest(
+                f"this model's chat template cannot tell of {role} messages",
+                param=f"messages.{index}.role",
+            )
 
 
-def _normalize(message: Mapping[str, Any], content_form: ContentForm, habits: Habits, index: int) -> Mapping[str, Any]:
+def _normalize(
+    message: Mapping[str, Any], content_form: ContentForm, habits: Habits, index: int
+) -> Mapping[str, Any]:
     content = message.get("content")
     if isinstance(content, str) and len(message) == 2:  # a role and a text: nearly all messages
         return message
@@ -53,11 +73,17 @@ def _normalize(message: Mapping[str, Any], content_form: ContentForm, habits: Ha
     ours["content"] = "" if content is None else content
     if isinstance(content, list):
         parts = cast("list[Any]", content)
-        as_text = content_form == "string" or (message.get("role") == "tool" and all(_is_text(part) for part in parts))
-        ours["content"] = _flatten(parts, index) if as_text else [_normalize_part(part, index) for part in parts]
+        as_text = content_form == "string" or (
+            message.get("role") == "tool" and all(_is_text(part) for part in parts)
+        )
+        ours["content"] = (
+            _flatten(parts, index) if as_text else [_normalize_part(part, index) for part in parts]
+        )
     if "tool_calls" in ours:
         if ours["tool_calls"]:
-            ours["tool_calls"] = with_arguments(ours["tool_calls"], as_text=habits.arguments_as_text)
+            ours["tool_calls"] = with_arguments(
+                ours["tool_calls"], as_text=habits.arguments_as_text
+            )
         else:
             del ours["tool_calls"]  # templates ask whether there is the field
     if ours.get("reasoning_content"):
@@ -69,7 +95,11 @@ def _tell_thinking(message: dict[str, Any], habits: Habits) -> None:
     """Move the thinking to where the template prints it."""
     if habits.thinking == IN_TEXT:
         text, content = in_text(str(message.pop("reasoning_content"))), message["content"]
-        message["content"] = text + content if isinstance(content, str) else [{"type": "text", "text": text}, *content]
+        message["content"] = (
+            text + content
+            if isinstance(content, str)
+            else [{"type": "text", "text": text}, *content]
+        )
     elif habits.thinking is not None:
         message[habits.thinking] = message["reasoning_content"]
 
@@ -79,14 +109,18 @@ def _flatten(parts: list[Any], index: int) -> str:
     texts: list[str] = []
     for part in parts:
         if not _is_text(part):
-            message = "this model's chat template takes text only; the message has a part of another type"
+            message = (
+                "this model's chat template takes text only; the message has a part of another type"
+            )
             raise InvalidRequest(message, param=f"messages.{index}.content")
         texts.append(part if isinstance(part, str) else str(part.get("text", "")))
     return " ".join(texts)
 
 
 def _is_text(part: Any) -> bool:
-    return isinstance(part, str) or (isinstance(part, dict) and cast("dict[str, Any]", part).get("type") in _TEXT_PARTS)
+    return isinstance(part, str) or (
+        isinstance(part, dict) and cast("dict[str, Any]", part).get("type") in _TEXT_PARTS
+    )
 
 
 def _normalize_part(part: Any, index: int) -> dict[str, Any]:
@@ -97,12 +131,21 @@ def _normalize_part(part: Any, index: int) -> dict[str, Any]:
     kind = cast("dict[str, Any]", part).get("type") if isinstance(part, dict) else None
     if kind in _MEDIA_PARTS or kind in _MEDIA_FORMS:
         return {"type": _MEDIA_PARTS.get(str(kind), str(kind))}
-    raise InvalidRequest(f"content parts of type {str(kind)[:40]!r} are not supported", param=f"messages.{index}.content")
+    raise InvalidRequest(
+        f"content parts of type {str(kind)[:40]!r} are not supported",
+        param=f"messages.{index}.content",
+    )
 
 
 def with_arguments(calls: Any, *, as_text: bool = False) -> Any:
-    """A message's tool calls with their arguments as objects, however the client sent them, or as JSON text of those."""
-    return [_with_arguments(call, as_text=as_text) for call in cast("list[Any]", calls)] if isinstance(calls, list) else calls
+    """A message's tool calls with their arguments as objects, however the client sent them, or as
+    JSON text of those.
+    """
+    return (
+        [_with_arguments(call, as_text=as_text) for call in cast("list[Any]", calls)]
+        if isinstance(calls, list)
+        else calls
+    )
 
 
 def _with_arguments(call: Any, *, as_text: bool) -> Any:
@@ -119,8 +162,8 @@ def _with_arguments(call: Any, *, as_text: bool) -> Any:
 def _arguments_object(given: Any) -> dict[str, Any]:
     """Arguments of a call in a conversation's past, as an object; an empty one if they are none.
 
-    Models are cut in the midst of a call and write bad JSON, and clients send back what they were given: refusing it would end the
-    conversation for good. vLLM takes them in the same way.
+    Models are cut in the midst of a call and write bad JSON, and clients send back what they were
+    given: refusing it would end the conversation for good. vLLM takes them in the same way.
     """
     if not isinstance(given, str):
         return cast("dict[str, Any]", given) if isinstance(given, dict) else {}

@@ -1,4 +1,6 @@
-"""What a model's tokenizer files say about its prompts: chat templates, special tokens, how generation ends."""
+"""What a model's tokenizer files say about its prompts: chat templates, special tokens, how
+generation ends.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,17 +12,26 @@ from msgspec import Struct
 from frontend.text.tokenizing.inspection import TokenizerUnusable
 
 TEMPLATE_CHARS_MAX: Final = 4 * 1024 * 1024
-"""A published chat template has at most about 30 thousand characters; more than this is another file by mistake."""
+"""A published chat template has at most about 30 thousand characters; more than this is another
+file by mistake.
+"""
 
-_SPECIAL_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_SPECIAL_TOKENS: Final = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
 
 
 class ModelFiles(Struct, frozen=True):
-    """Attributes:
-    chat_templates: sources by name; a single one is "default"; empty if the model has none.
-    special_tokens: what templates see by these names: bos_token, eos_token, unk_token, pad_token …
-    eos_token_ids: ids that end generation, the model's own order.
-    add_bos_token: whether a plain prompt starts with the BOS token, or None where tokenizer.json alone decides.
+    """Attributes: chat_templates: sources by name; a single one is "default"; empty if the model
+    has none. special_tokens: what templates see by these names: bos_token, eos_token, unk_token,
+    pad_token … eos_token_ids: ids that end generation, the model's own order. add_bos_token:
+    whether a plain prompt starts with the BOS token, or None where tokenizer.json alone decides.
     tokenizer_config: tokenizer_config.json as it is, less the template.
     """
 
@@ -31,31 +42,46 @@ class ModelFiles(Struct, frozen=True):
     tokenizer_config: dict[str, Any] = {}
 
 
-def read_model_files(files: Mapping[str, Path], *, chat_template_file: str | None = None) -> ModelFiles:
-    """Read what is there of tokenizer_config.json, special_tokens_map.json, chat_template.jinja, chat_template.json,
-    generation_config.json and config.json.
+def read_model_files(
+    files: Mapping[str, Path], *, chat_template_file: str | None = None
+) -> ModelFiles:
+    """Read what is there of tokenizer_config.json, special_tokens_map.json, chat_template.jinja,
+    chat_template.json, generation_config.json and config.json.
 
     Args:
         files: plain file name → where it lies.
-        chat_template_file: the file in `files` that overrides every other template: Jinja text, or JSON as chat_template.json has it.
+        chat_template_file: the file in `files` that overrides every other template: Jinja text, or
+        JSON as chat_template.json has it.
     Raises:
-        TokenizerUnusable: a file is not what its name says, or the override is missing. The message names the file, not its path.
+        TokenizerUnusable: a file is not what its name says, or the override is missing. The message
+        names the file, not its path.
     """
     tokenizer_config = _read_object(files, "tokenizer_config.json")
-    generation, config = _read_object(files, "generation_config.json"), _read_object(files, "config.json")
+    generation, config = (
+        _read_object(files, "generation_config.json"),
+        _read_object(files, "config.json"),
+    )
     text_config = cast("dict[str, Any]", config.get("text_config") or {})
     add_bos = tokenizer_config.get("add_bos_token")
     return ModelFiles(
         chat_templates=_chat_templates(files, tokenizer_config, chat_template_file),
-        special_tokens=_special_tokens(_read_object(files, "special_tokens_map.json"), tokenizer_config),
+        special_tokens=_special_tokens(
+            _read_object(files, "special_tokens_map.json"), tokenizer_config
+        ),
         eos_token_ids=_eos_ids(generation, text_config, config),
         add_bos_token=add_bos if isinstance(add_bos, bool) else None,
-        tokenizer_config={name: value for name, value in tokenizer_config.items() if name != "chat_template"},
+        tokenizer_config={
+            name: value for name, value in tokenizer_config.items() if name != "chat_template"
+        },
     )
 
 
-def _chat_templates(files: Mapping[str, Path], tokenizer_config: Mapping[str, Any], override: str | None) -> dict[str, str]:
-    """The override, else a file of its own, else the entry in tokenizer_config.json: the order in which transformers looks."""
+def _chat_templates(
+    files: Mapping[str, Path], tokenizer_config: Mapping[str, Any], override: str | None
+) -> dict[str, str]:
+    """The override, else a file of its own, else the entry in tokenizer_config.json: the order in
+    which transformers looks.
+    """
     if override is not None:
         if override not in files:
             raise TokenizerUnusable(f"the chat template {override} is not among the model's files")
@@ -81,10 +107,16 @@ def _templates_of_entry(entry: Any) -> dict[str, str]:
     if isinstance(entry, str):
         named: dict[str, Any] = {"default": entry}
     elif isinstance(entry, list):
-        named = {str(one.get("name")): one.get("template") for one in cast("list[Any]", entry) if isinstance(one, dict)}  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        named = {
+            str(one.get("name")): one.get("template")
+            for one in cast("list[Any]", entry)
+            if isinstance(one, dict)
+        }  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     else:
         named = dict(cast("dict[str, Any]", entry)) if isinstance(entry, dict) else {}
-    if any(isinstance(source, str) and len(source) > TEMPLATE_CHARS_MAX for source in named.values()):
+    if any(
+        isinstance(source, str) and len(source) > TEMPLATE_CHARS_MAX for source in named.values()
+    ):
         raise TokenizerUnusable(f"the chat template has more than {TEMPLATE_CHARS_MAX} characters")
     return {name: source for name, source in named.items() if isinstance(source, str)}
 
@@ -95,7 +127,11 @@ def _special_tokens(*sources: Mapping[str, Any]) -> dict[str, str]:
     for source in sources:
         for name in _SPECIAL_TOKENS:
             written = source.get(name)
-            content: Any = cast("dict[str, Any]", written).get("content") if isinstance(written, dict) else written
+            content: Any = (
+                cast("dict[str, Any]", written).get("content")
+                if isinstance(written, dict)
+                else written
+            )
             if isinstance(content, str):
                 tokens[name] = content
     return tokens

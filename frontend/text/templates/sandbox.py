@@ -1,8 +1,10 @@
 """The Jinja environment in which a model's chat template runs.
 
-It is Hugging Face's (transformers 5, `utils/chat_template_utils.py`): an immutable sandbox with trimmed blocks, loop controls, the
-`generation` block, `tojson` without HTML escapes, `raise_exception` and `strftime_now`. A template comes with the model and is run
-for strangers' messages, so on top of that whatever can ask for much work is bounded by a budget of each rendering (template_budget).
+It is Hugging Face's (transformers 5, `utils/chat_template_utils.py`): an immutable sandbox with
+trimmed blocks, loop controls, the `generation` block, `tojson` without HTML escapes,
+`raise_exception` and `strftime_now`. A template comes with the model and is run for strangers'
+messages, so on top of that whatever can ask for much work is bounded by a budget of each rendering
+(template_budget).
 """
 
 import json
@@ -17,14 +19,27 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from frontend.text.templates.bounded_calls import bounded_filters, bounded_tests, check_method, check_widths
-from frontend.text.templates.budget import CHARS_PER_WEIGHT, POINTER_BYTES, BudgetedCode, BudgetedContext
+from frontend.text.templates.bounded_calls import (
+    bounded_filters,
+    bounded_tests,
+    check_method,
+    check_widths,
+)
+from frontend.text.templates.budget import (
+    CHARS_PER_WEIGHT,
+    POINTER_BYTES,
+    BudgetedCode,
+    BudgetedContext,
+)
 
 RENDERED_CHARS_MAX: Final = 48 * 1024 * 1024
 """Prompt text. The largest HTTP body taken is 45 MB; a template adds a few words a message."""
 
 POWER_BITS_MAX: Final = 4_096
-"""Size of a number that `**` may make. Without a bound `9**9999999` keeps the event loop for seconds, even at compile time."""
+"""Size of a number that `**` may make.
+
+Without a bound `9**9999999` keeps the event loop for seconds, even at compile time.
+"""
 
 STRFTIME_CHARS_MAX: Final = 1_000
 """Of a format for the date; each of its letters may stand for a word."""
@@ -45,7 +60,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     code_generator_class = BudgetedCode
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """`message.role` on a plain dict, without the exception that trying an attribute first costs (0.5 µs each)."""
+        """`message.role` on a plain dict, without the exception that trying an attribute first
+        costs (0.5 µs each).
+        """
         if type(obj) is dict and attribute not in _DICT_ATTRIBUTES:
             try:
                 return cast("dict[str, Any]", obj)[attribute]
@@ -73,7 +90,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
 
 class GenerationBlock(Extension):
-    """`{% generation %}…{% endgeneration %}` marks the assistant's own text for training; serving renders what it holds."""
+    """`{% generation %}…{% endgeneration %}` marks the assistant's own text for training; serving
+    renders what it holds.
+    """
 
     tags = {"generation"}  # noqa: RUF012 - declared so upstream
 
@@ -88,8 +107,12 @@ class GenerationBlock(Extension):
 
 
 def chat_environment(now: Callable[[], datetime]) -> ChatEnvironment:
-    """An environment for the templates of one model; `now` gives the local time that `strftime_now` formats."""
-    environment = ChatEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loopcontrols])
+    """An environment for the templates of one model; `now` gives the local time that `strftime_now`
+    formats.
+    """
+    environment = ChatEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loopcontrols]
+    )
     environment.filters["tojson"] = _to_json
     environment.filters = bounded_filters(cast("dict[str, Any]", environment.filters))
     environment.tests = bounded_tests(cast("dict[str, Any]", environment.tests))
@@ -116,7 +139,9 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+        x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _raise_exception(message: str) -> None:
@@ -124,14 +149,26 @@ def _raise_exception(message: str) -> None:
 
 
 def _check_power(base: Any, exponent: Any) -> None:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > POWER_BITS_MAX:
+    if (
+        isinstance(base, int)
+        and isinstance(exponent, int)
+        and base.bit_length() * exponent > POWER_BITS_MAX
+    ):
         raise SecurityError("the result of ** is too large")
 
 
 def _repeated_bytes(left: Any, right: Any) -> int:
-    if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > POWER_BITS_MAX:
+    if (
+        isinstance(left, int)
+        and isinstance(right, int)
+        and left.bit_length() + right.bit_length() > POWER_BITS_MAX
+    ):
         raise SecurityError("the result of * is too large")
     for some, times in ((left, right), (right, left)):
         if isinstance(times, int) and isinstance(some, _REPEATABLE):
-            return len(cast("str", some)) * max(0, times) * (1 if isinstance(some, str) else POINTER_BYTES)
+            return (
+                len(cast("str", some))
+                * max(0, times)
+                * (1 if isinstance(some, str) else POINTER_BYTES)
+            )
     return 0

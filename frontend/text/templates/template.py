@@ -1,4 +1,6 @@
-"""Chat messages → prompt text, by the model's own Jinja template, with the meaning `transformers.apply_chat_template` gives it."""
+"""Chat messages → prompt text, by the model's own Jinja template, with the meaning
+`transformers.apply_chat_template` gives it.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +14,12 @@ from jinja2.runtime import new_context
 from frontend.text.templates.budget import TemplateTooCostly
 from frontend.text.templates.habits import habits_of
 from frontend.text.templates.messages import ContentForm, normalize_messages
-from frontend.text.templates.sandbox import RENDERED_CHARS_MAX, ChatEnvironment, TemplateRefusal, chat_environment
+from frontend.text.templates.sandbox import (
+    RENDERED_CHARS_MAX,
+    ChatEnvironment,
+    TemplateRefusal,
+    chat_environment,
+)
 from protocol.errors import InvalidRequest
 
 ERROR_CHARS_MAX: Final = 500
@@ -21,7 +28,16 @@ ERROR_CHARS_MAX: Final = 500
 _CONTINUE_TAG: Final = "CONTINUE_FINAL_MESSAGE_TAG "
 _MESSAGE_NAMES: Final = ("message", "msg", "m")
 _MEDIA_WORDS: Final = ("image", "audio", "video", "vision")
-_TEMPLATE_FAULTS: Final = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+_TEMPLATE_FAULTS: Final = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
 
 
 def _local_now() -> datetime:
@@ -29,29 +45,44 @@ def _local_now() -> datetime:
 
 
 class ChatTemplate:
-    """One compiled template. Rendering takes no lock and keeps no state.
+    """One compiled template.
+
+    Rendering takes no lock and keeps no state.
 
     Args:
         source: the Jinja text.
-        special_tokens: bos_token, eos_token … as templates name them; a request's own values go before them.
+        special_tokens: bos_token, eos_token … as templates name them; a request's own values go
+        before them.
         now: local time, for `strftime_now`.
     Raises:
-        ValueError: the source is no template, and the message names the line; or it takes too much for a few words.
+        ValueError: the source is no template, and the message names the line; or it takes too much
+        for a few words.
 
     Attributes:
-        content_form: "openai" if the template loops over the parts of a message's content, else "string".
+        content_form: "openai" if the template loops over the parts of a message's content, else
+        "string".
         habits: what it does with the messages that it is given.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str], *, now: Callable[[], datetime] = _local_now) -> None:
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str],
+        *,
+        now: Callable[[], datetime] = _local_now,
+    ) -> None:
         environment = chat_environment(now)
         try:
             self.content_form: ContentForm = _content_form(environment, source)
             self._template = environment.from_string(source)
         except TemplateSyntaxError as error:
-            raise ValueError(f"the chat template does not compile: line {error.lineno}: {error.message}") from None
+            raise ValueError(
+                f"the chat template does not compile: line {error.lineno}: {error.message}"
+            ) from None
         except (SyntaxError, RecursionError, TemplateError) as error:
-            raise ValueError(f"the chat template does not compile: {type(error).__name__}") from None
+            raise ValueError(
+                f"the chat template does not compile: {type(error).__name__}"
+            ) from None
         self._globals: dict[str, Any] = dict(self._template.globals)
         self._source = source
         self._special_tokens = dict(special_tokens)
@@ -72,21 +103,29 @@ class ChatTemplate:
 
         Args:
             messages: OpenAI's messages as JSON holds them; none of them is changed.
-            tools: OpenAI's tools. A template that cannot take them gets the bare functions in a second try, as SGLang does.
+            tools: OpenAI's tools. A template that cannot take them gets the bare functions in a
+            second try, as SGLang does.
             documents: for templates with retrieval.
             add_generation_prompt: end with the header of the assistant's turn.
-            continue_final_message: leave the last message open for the model to continue; excludes add_generation_prompt.
-            template_kwargs: further names for the template (`enable_thinking` …); they go before special tokens. A caller that
+            continue_final_message: leave the last message open for the model to continue; excludes
+            add_generation_prompt.
+            template_kwargs: further names for the template (`enable_thinking` …); they go before
+            special tokens. A caller that
                 passes on a client's names must take out those of the parameters above.
         Raises:
-            InvalidRequest: the template refuses the messages, fails on them or makes too much of them.
-        Cost: 18 µs for one message, 115 µs for twenty in the manner of ChatML on a busy machine, where `Template.render` of a plain
+            InvalidRequest: the template refuses the messages, fails on them or makes too much of
+            them.
+        Cost: 18 µs for one message, 115 µs for twenty in the manner of ChatML on a busy machine,
+        where `Template.render` of a plain
         sandbox took 38 and 268.
         """
         if not messages:
             raise InvalidRequest("messages must not be empty", param="messages")
         if continue_final_message and add_generation_prompt:
-            raise InvalidRequest("continue_final_message and add_generation_prompt exclude each other", param="continue_final_message")
+            raise InvalidRequest(
+                "continue_final_message and add_generation_prompt exclude each other",
+                param="continue_final_message",
+            )
         chat = normalize_messages(messages, self.content_form, self.habits)
         names: dict[str, Any] = {**self._special_tokens, **template_kwargs}
         names |= {"documents": documents, "add_generation_prompt": add_generation_prompt}
@@ -100,15 +139,25 @@ class ChatTemplate:
                 functions = [tool.get("function", tool) for tool in tools]
                 return _clear_errors(lambda: render(names | {"messages": chat, "tools": functions}))
         except TemplateTooCostly as error:
-            raise InvalidRequest(f"the model's chat template needs too much {error} for these messages", param="messages") from None
+            raise InvalidRequest(
+                f"the model's chat template needs too much {error} for these messages",
+                param="messages",
+            ) from None
 
-    def _try(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str | None:
+    def _try(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None
+    ) -> str | None:
         """The text of messages that are as the template wants them; None if it does not take them.
 
         Raises:
             ValueError: it takes too much for a few words.
         """
-        names = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": True}
+        names = {
+            "messages": messages,
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": True,
+        }
         try:
             return self._render_names(self._special_tokens | names)
         except TemplateTooCostly as error:
@@ -120,31 +169,44 @@ class ChatTemplate:
         parts: list[str] = []
         chars = 0
         template = self._template
-        # `Template.render` merges the globals anew each time, through a ChainMap: 60 µs, more than a short chat takes otherwise.
-        context = new_context(template.environment, template.name, template.blocks, self._globals | names, shared=True)
+        # `Template.render` merges the globals anew each time, through a ChainMap: 60 µs, more than
+        # a short chat takes otherwise.
+        context = new_context(
+            template.environment, template.name, template.blocks, self._globals | names, shared=True
+        )
         for part in template.root_render_func(context):
             chars += len(part)
             if chars > RENDERED_CHARS_MAX:
-                raise InvalidRequest(f"the rendered prompt is longer than {RENDERED_CHARS_MAX} characters", param="messages")
+                raise InvalidRequest(
+                    f"the rendered prompt is longer than {RENDERED_CHARS_MAX} characters",
+                    param="messages",
+                )
             parts.append(part)
         return "".join(parts)
 
     def _render_open(self, names: dict[str, Any]) -> str:
         """Mark the end of the final message, render, and cut there."""
-        chat = cast("list[dict[str, Any]]", [*names["messages"][:-1], deepcopy(names["messages"][-1])])
+        chat = cast(
+            "list[dict[str, Any]]", [*names["messages"][:-1], deepcopy(names["messages"][-1])]
+        )
         final_text = _tag_final_text(chat[-1])
         if "content" not in self._source:
-            raise InvalidRequest("this model's chat template cannot continue a message", param="continue_final_message")
+            raise InvalidRequest(
+                "this model's chat template cannot continue a message",
+                param="continue_final_message",
+            )
         rendered = self._render_names(names | {"messages": chat})
         tag = _CONTINUE_TAG.strip()
         if final_text.strip() not in rendered or tag not in rendered:
-            message = "the chat template drops part of the final message, so that it cannot be continued"
+            message = (
+                "the chat template drops part of the final message, so that it cannot be continued"
+            )
             raise InvalidRequest(message, param="continue_final_message")
         cut = rendered.rindex(tag)
         if rendered.startswith(_CONTINUE_TAG, cut):
             return rendered[:cut]
-        # The template trimmed the message, and would have trimmed its own trailing space too; an empty one has none, and what stands
-        # before it is the header's.
+        # The template trimmed the message, and would have trimmed its own trailing space too; an
+        # empty one has none, and what stands before it is the header's.
         return rendered[:cut].rstrip() if final_text.strip() else rendered[:cut]
 
 
@@ -159,7 +221,9 @@ def _tag_final_text(message: dict[str, Any]) -> str:
             text = str(part["text"])
             part["text"] = text + _CONTINUE_TAG
             return text
-    raise InvalidRequest("the final message has no text to continue", param="continue_final_message")
+    raise InvalidRequest(
+        "the final message has no text to continue", param="continue_final_message"
+    )
 
 
 def _clear_errors(render: Callable[[], str]) -> str:
@@ -168,12 +232,17 @@ def _clear_errors(render: Callable[[], str]) -> str:
     except TemplateRefusal as refusal:
         raise InvalidRequest(_presentable(str(refusal)), param="messages") from None
     except RecursionError:
-        raise InvalidRequest("the model's chat template recurses too deeply on these messages", param="messages") from None
+        raise InvalidRequest(
+            "the model's chat template recurses too deeply on these messages", param="messages"
+        ) from None
     except MemoryError:
-        raise InvalidRequest("the model's chat template needs too much memory for these messages", param="messages") from None
+        raise InvalidRequest(
+            "the model's chat template needs too much memory for these messages", param="messages"
+        ) from None
     except _TEMPLATE_FAULTS as error:
         raise InvalidRequest(
-            f"the model's chat template cannot render these messages: {_presentable(str(error))}", param="messages"
+            f"the model's chat template cannot render these messages: {_presentable(str(error))}",
+            param="messages",
         ) from None
 
 
@@ -183,16 +252,25 @@ def _presentable(text: str) -> str:
 
 
 def _content_form(environment: ChatEnvironment, source: str) -> ContentForm:
-    """Does the template take content as a list of parts? SGLang's rule (srt/parser/jinja_template_utils.py): it does if it speaks of
-    media, or loops over `content` of `message`, `msg` or `m`."""
+    """Does the template take content as a list of parts?
+
+    SGLang's rule (srt/parser/jinja_template_utils.py): it does if it speaks of media, or loops over
+    `content` of `message`, `msg` or `m`.
+    """
     tree = environment.parse(source)
     if any(word in source for word in _MEDIA_WORDS):
         return "openai"
-    return "openai" if any(_is_message_content(loop.iter) for loop in tree.find_all(nodes.For)) else "string"
+    return (
+        "openai"
+        if any(_is_message_content(loop.iter) for loop in tree.find_all(nodes.For))
+        else "string"
+    )
 
 
 def _is_message_content(node: nodes.Node | None) -> bool:
-    while isinstance(node, (nodes.Filter, nodes.Test)) or (isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice)):
+    while isinstance(node, (nodes.Filter, nodes.Test)) or (
+        isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice)
+    ):
         node = node.node
     if isinstance(node, nodes.Getitem):
         is_content = isinstance(node.arg, nodes.Const) and node.arg.value == "content"

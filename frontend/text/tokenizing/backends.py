@@ -33,7 +33,8 @@ class Encoder(Protocol):
         ...
 
     def encode_each(self, texts: Sequence[str]) -> list[bytes]:
-        """Ids of each text as u32 little-endian, without special tokens that the text does not hold.
+        """Ids of each text as u32 little-endian, without special tokens that the text does not
+        hold.
 
         Raises:
             UnicodeEncodeError: a text holds a lone surrogate.
@@ -52,8 +53,9 @@ class Encoder(Protocol):
 class HfEncoder:
     """Hugging Face `tokenizers`: the reference. 128 tokens take 0.4 ms, 8k 30 ms, 32k 150 ms.
 
-    Only `encode_batch_fast` lets other threads run meanwhile: the event loop stalled for 5 ms beside a 32k-token text in a
-    thread, for 112 ms beside `encode`. A hop to a thread and back costs 0.11 ms, so text of less than about 0.7 ms stays inline.
+    Only `encode_batch_fast` lets other threads run meanwhile: the event loop stalled for 5 ms
+    beside a 32k-token text in a thread, for 112 ms beside `encode`. A hop to a thread and back
+    costs 0.11 ms, so text of less than about 0.7 ms stays inline.
     """
 
     name = "hf"
@@ -64,11 +66,15 @@ class HfEncoder:
         self.threads_max = max(1, min(4, os.cpu_count() or 1))
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
-        (encoding,) = self.tokenizer.encode_batch_fast([_checked(text)], add_special_tokens=add_special_tokens)
+        (encoding,) = self.tokenizer.encode_batch_fast(
+            [_checked(text)], add_special_tokens=add_special_tokens
+        )
         return pack_tokens(encoding.ids)
 
     def encode_each(self, texts: Sequence[str]) -> list[bytes]:
-        encodings = self.tokenizer.encode_batch_fast([_checked(text) for text in texts], add_special_tokens=False)
+        encodings = self.tokenizer.encode_batch_fast(
+            [_checked(text) for text in texts], add_special_tokens=False
+        )
         return [pack_tokens(encoding.ids) for encoding in encodings]
 
     def token_id(self, token: str) -> int | None:
@@ -79,11 +85,15 @@ class HfEncoder:
 
 
 class FastokensEncoder:
-    """`fastokens`: 128 tokens take 6 µs, 8k 0.2 ms, 32k 0.8 ms (a SentencePiece vocabulary ten times that).
+    """`fastokens`: 128 tokens take 6 µs, 8k 0.2 ms, 32k 0.8 ms (a SentencePiece vocabulary ten
+    times that).
 
-    `encode_batch_flat` lets other threads run and makes no Python object per token. Up to 16k characters (about 4k tokens, at most
-    0.5 to 1.5 ms) the hop to a thread of 0.11 ms, and two threads fighting for the interpreter, cost more than they win.
-    Each thread that encodes keeps a cache of words of its own, measured to grow to 124 MiB and no further under endless new words:
+    `encode_batch_flat` lets other threads run and makes no Python object per token. Up to 16k
+    characters (about 4k tokens, at most
+    0.5 to 1.5 ms) the hop to a thread of 0.11 ms, and two threads fighting for the interpreter,
+    cost more than they win.
+    Each thread that encodes keeps a cache of words of its own, measured to grow to 124 MiB and no
+    further under endless new words:
     hence a single pool thread.
     """
 
@@ -102,14 +112,20 @@ class FastokensEncoder:
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
         except Exception as error:  # noqa: BLE001 - the library's errors have no common class
-            raise TokenizerUnusable(f"fastokens does not read the tokenizer.json: {error}") from None
+            raise TokenizerUnusable(
+                f"fastokens does not read the tokenizer.json: {error}"
+            ) from None
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
-        ids, _ = self._tokenizer.encode_batch_flat([_checked(text)], add_special_tokens=add_special_tokens)
+        ids, _ = self._tokenizer.encode_batch_flat(
+            [_checked(text)], add_special_tokens=add_special_tokens
+        )
         return ids
 
     def encode_each(self, texts: Sequence[str]) -> list[bytes]:
-        ids, offsets = self._tokenizer.encode_batch_flat([_checked(text) for text in texts], add_special_tokens=False)
+        ids, offsets = self._tokenizer.encode_batch_flat(
+            [_checked(text) for text in texts], add_special_tokens=False
+        )
         ends = [4 * offset for (offset,) in _OFFSET.iter_unpack(offsets)]
         return [ids[start:end] for start, end in pairwise(ends)]
 
@@ -142,7 +158,9 @@ _SHOWN_CHARS: Final = 40
 
 
 def first_disagreement(encoder: Encoder, inspection: Inspection) -> str | None:
-    """The first reference text that `encoder` encodes differently, shortened for a log line; None if there is none."""
+    """The first reference text that `encoder` encodes differently, shortened for a log line; None
+    if there is none.
+    """
     for row in inspection.reference:
         if not _agrees(encoder, row.text, plain=row.plain, with_special=row.with_special):
             return ascii(row.text[:_SHOWN_CHARS])
@@ -151,7 +169,10 @@ def first_disagreement(encoder: Encoder, inspection: Inspection) -> str | None:
 
 def _agrees(encoder: Encoder, text: str, *, plain: bytes, with_special: bytes) -> bool:
     try:
-        return encoder.encode(text, add_special_tokens=False) == plain and encoder.encode(text, add_special_tokens=True) == with_special
+        return (
+            encoder.encode(text, add_special_tokens=False) == plain
+            and encoder.encode(text, add_special_tokens=True) == with_special
+        )
     except Exception:  # noqa: BLE001 - whatever it raises where the reference does not is a disagreement
         return False
 

@@ -1,9 +1,11 @@
 """What Hugging Face's `tokenizers` says about a tokenizer.json, found out in a process of its own.
 
-The reference library is needed at load only, when another backend is to encode. Loading it here would leave 20 to 45 MiB
-of torn-up heap behind for a 151k vocabulary (measured), a quarter of the frontend's whole memory budget; a child gives all of it back.
+The reference library is needed at load only, when another backend is to encode. Loading it here
+would leave 20 to 45 MiB of torn-up heap behind for a 151k vocabulary (measured), a quarter of the
+frontend's whole memory budget; a child gives all of it back.
 
-    python -m frontend.text.tokenizing.inspection TOKENIZER_JSON      writes msgpack of `Inspection` to stdout
+    python -m frontend.text.tokenizing.inspection TOKENIZER_JSON      writes msgpack of `Inspection`
+    to stdout
 """
 
 import os
@@ -39,11 +41,9 @@ class EncodedText(Struct, frozen=True, array_like=True):
 
 
 class Inspection(Struct, frozen=True):
-    """Attributes:
-    vocab_size: one more than the largest id.
-    pieces: how ids become text; checked against the library.
-    reference: the library's ids of the hard texts.
-    marks: added tokens where a text may be cut (frontend.text.tokenizing.segments), to be checked with whatever encodes.
+    """Attributes: vocab_size: one more than the largest id. pieces: how ids become text; checked
+    against the library. reference: the library's ids of the hard texts. marks: added tokens where a
+    text may be cut (frontend.text.tokenizing.segments), to be checked with whatever encodes.
     adds_tokens: whether a plain prompt gets tokens of its own, such as a BOS.
     """
 
@@ -70,14 +70,23 @@ def open_hf(tokenizer_json: Path) -> HfTokenizer:
 
 
 def inspect_in_child(tokenizer_json: Path) -> Inspection:
-    """`inspect_tokenizer` in a child process. Blocks for about a second: call it off the event loop.
+    """`inspect_tokenizer` in a child process.
+
+    Blocks for about a second: call it off the event loop.
 
     Raises:
-        TokenizerUnusable: the file is no tokenizer, or the child did not answer within CHILD_WAIT_S_MAX.
+        TokenizerUnusable: the file is no tokenizer, or the child did not answer within
+        CHILD_WAIT_S_MAX.
     """
     package_root = str(Path(__file__).resolve().parents[3])
     search_path = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-P", "-m", "frontend.text.tokenizing.inspection", str(tokenizer_json)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "frontend.text.tokenizing.inspection",
+        str(tokenizer_json),
+    ]
     try:
         child = subprocess.run(
             command,
@@ -90,7 +99,10 @@ def inspect_in_child(tokenizer_json: Path) -> Inspection:
     except subprocess.TimeoutExpired:
         raise TokenizerUnusable(f"tokenizer.json: not read within {CHILD_WAIT_S_MAX} s") from None
     if child.returncode:
-        last_line = (child.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+        last_line = (
+            child.stderr.decode(errors="replace").strip().splitlines()
+            or [f"exit status {child.returncode}"]
+        )[-1]
         raise TokenizerUnusable(last_line)
     return msgspec.msgpack.decode(child.stdout, type=Inspection)
 
@@ -104,8 +116,14 @@ def inspect_tokenizer(tokenizer_json: Path) -> Inspection:
     tokenizer = open_hf(tokenizer_json)
     decoder = msgspec.json.decode(tokenizer_json.read_bytes(), type=_DecoderOnly).decoder
     texts = hard_texts(token.content for token in tokenizer.get_added_tokens_decoder().values())
-    plain = [pack_tokens(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-    special = [pack_tokens(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=True)]
+    plain = [
+        pack_tokens(encoding.ids)
+        for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    ]
+    special = [
+        pack_tokens(encoding.ids)
+        for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=True)
+    ]
     vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
     return Inspection(
         vocab_size=vocab_size,

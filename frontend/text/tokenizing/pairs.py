@@ -1,6 +1,8 @@
-"""Two texts as a cross-encoder reads them: one sequence of tokens, with the special tokens that its tokenizer puts around and between.
+"""Two texts as a cross-encoder reads them: one sequence of tokens, with the special tokens that its
+tokenizer puts around and between.
 
-Only the reference library knows pairs, so it is loaded beside a faster encoder, for cross-encoders alone.
+Only the reference library knows pairs, so it is loaded beside a faster encoder, for cross-encoders
+alone.
 """
 
 from collections.abc import Sequence
@@ -22,10 +24,9 @@ _THREADS = 2
 
 
 class EncodedPair(Struct, frozen=True):
-    """Attributes:
-    token_ids: of both texts and what is around them.
-    types: 1 for a token that the model is to take for one of the second text, else 0; as many as ids.
-    second: where the second text's own tokens lie, first and one behind the last.
+    """Attributes: token_ids: of both texts and what is around them. types: 1 for a token that the
+    model is to take for one of the second text, else 0; as many as ids. second: where the second
+    text's own tokens lie, first and one behind the last.
     """
 
     token_ids: Sequence[int]
@@ -33,14 +34,19 @@ class EncodedPair(Struct, frozen=True):
     second: tuple[int, int]
 
     def cut(self, tokens_max: int) -> "EncodedPair | None":
-        """The pair with so much less of its second text that it fits; None where not even an empty one would."""
+        """The pair with so much less of its second text that it fits; None where not even an empty
+        one would.
+        """
         begin, end = self.second
         kept = end - (len(self.token_ids) - tokens_max)
         if kept >= end:
             return self
         if kept < begin:
             return None
-        ids, types = [*self.token_ids[:kept], *self.token_ids[end:]], [*self.types[:kept], *self.types[end:]]
+        ids, types = (
+            [*self.token_ids[:kept], *self.token_ids[end:]],
+            [*self.types[:kept], *self.types[end:]],
+        )
         return EncodedPair(ids, types, (begin, kept))
 
 
@@ -70,13 +76,17 @@ class PairEncoder:
         try:
             (first + second).encode()
         except UnicodeEncodeError:
-            raise InvalidRequest("the text is not valid Unicode: it holds a lone surrogate") from None
+            raise InvalidRequest(
+                "the text is not valid Unicode: it holds a lone surrogate"
+            ) from None
         if len(first) + len(second) <= INLINE_CHARS_MAX:
             return self._encode(first, second)
         return await self._pool.run(partial(self._encode, first, second))
 
     def _encode(self, first: str, second: str) -> EncodedPair:
-        encodings: list[Encoding] = self._tokenizer.encode_batch_fast([(first, second)], add_special_tokens=True)
+        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(
+            [(first, second)], add_special_tokens=True
+        )
         encoding = encodings[0]
         places = [place for place, text in enumerate(encoding.sequence_ids) if text == 1]
         end = len(encoding.ids) if not places else places[-1] + 1

@@ -10,12 +10,17 @@ from protocol.errors import Overloaded
 ResultT = TypeVar("ResultT")
 
 QUEUED_MAX: Final = 8_192
-"""Texts in the pool, running ones included. At 30 ms each (8k tokens through the slower library) and two threads the last waits two
-minutes, within what a request has. Their bytes are counted elsewhere (frontend/http/body_budget.py)."""
+"""Texts in the pool, running ones included.
+
+At 30 ms each (8k tokens through the slower library) and two threads the last waits two minutes,
+within what a request has. Their bytes are counted elsewhere (frontend/http/body_budget.py).
+"""
 
 
 class EncodePool:
-    """Runs blocking calls in at most `threads_max` threads, with at most QUEUED_MAX of them unfinished."""
+    """Runs blocking calls in at most `threads_max` threads, with at most QUEUED_MAX of them
+    unfinished.
+    """
 
     def __init__(self, threads_max: int) -> None:
         self._executor = ThreadPoolExecutor(threads_max, thread_name_prefix="encode")
@@ -32,7 +37,8 @@ class EncodePool:
         loop = asyncio.get_running_loop()
         self._unfinished += 1
         call = self._executor.submit(encode)
-        # Counted until the thread is through with it, which may be long after the awaiting request was cancelled.
+        # Counted until the thread is through with it, which may be long after the awaiting request
+        # was cancelled.
         call.add_done_callback(lambda _: _in_loop(loop, self._finished))
         return await asyncio.wrap_future(call, loop=loop)
 

@@ -1,4 +1,6 @@
-"""Token ids of text seen before: what keeps a growing chat from being tokenized from its beginning at every turn."""
+"""Token ids of text seen before: what keeps a growing chat from being tokenized from its beginning
+at every turn.
+"""
 
 from collections.abc import Sequence
 from sys import getsizeof
@@ -14,10 +16,12 @@ _ENTRY_BYTES: Final = 160
 
 
 class SegmentCache:
-    """Piece of text → packed ids, for all models of a process. The least recently used goes first. Belongs to one thread.
+    """Piece of text → packed ids, for all models of a process.
 
-    Keys are the texts themselves, compared whole, so no collision can give a client another one's tokens. That doubles the memory:
-    32 MiB hold some 3 million tokens of English.
+    The least recently used goes first. Belongs to one thread.
+
+    Keys are the texts themselves, compared whole, so no collision can give a client another one's
+    tokens. That doubles the memory: 32 MiB hold some 3 million tokens of English.
 
     Attributes:
         bytes_max: bound on keys, ids and overhead together; 0 keeps nothing.

@@ -1,11 +1,13 @@
 """Where a text can be cut so that its pieces, tokenized each by itself, give the ids of the whole.
 
-Tokenizers look for added tokens first and treat what lies between two of them separately: normalizer, pre-tokenizer and merges never see
-across. So an added token that is found wherever its text occurs (a mark, such as <|im_end|>) is a place to cut:
+Tokenizers look for added tokens first and treat what lies between two of them separately:
+normalizer, pre-tokenizer and merges never see across. So an added token that is found wherever its
+text occurs (a mark, such as <|im_end|>) is a place to cut:
 
     ids(a + mark + b) = ids(a + mark) + ids(mark + b) without its first id
 
-The second piece begins with the mark so that it is not the start of a text, which some tokenizers treat in a way of its own.
+The second piece begins with the mark so that it is not the start of a text, which some tokenizers
+treat in a way of its own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,11 +17,16 @@ from typing import Final, Protocol
 from frontend.text.tokenizing.hard_texts import FRAGMENTS
 
 SEGMENT_CHARS_MIN: Final = 1_024
-"""A piece has at least so many characters, some 250 tokens. Smaller ones cost more to look up (0.8 µs each) and leave less of a text's
-end to be tokenized anew (1 ms with the slower library)."""
+"""A piece has at least so many characters, some 250 tokens.
+
+Smaller ones cost more to look up (0.8 µs each) and leave less of a text's end to be tokenized anew
+(1 ms with the slower library).
+"""
 
 MARKS_MAX: Final = 4
-"""Marks that are searched for: one would do for most templates, and each is a pass over the text."""
+"""Marks that are searched for: one would do for most templates, and each is a pass over the
+text.
+"""
 
 _TRIALS: Final = 48
 
@@ -44,7 +51,9 @@ class Encodes(Protocol):
 
 
 def safe_marks(added: Iterable[AddedToken]) -> list[str]:
-    """The added tokens that are found wherever their text occurs, since no other one (nor itself) can cover a part of it from the left."""
+    """The added tokens that are found wherever their text occurs, since no other one (nor itself)
+    can cover a part of it from the left.
+    """
     added = list(added)
     contents = [token.content for token in added if token.content]
     tails = {content[-size:] for content in contents for size in range(1, len(content))}
@@ -69,18 +78,27 @@ def cuts_agree(encoder: Encodes, marks: Sequence[str]) -> bool:
     random = Random(len(marks))  # noqa: S311 - reproducible, not secret
     for mark in marks:
         for _ in range(_TRIALS):
-            before, after = ("".join(random.choices((*FRAGMENTS, *marks), k=random.randint(0, 3))) for _ in range(2))
+            before, after = (
+                "".join(random.choices((*FRAGMENTS, *marks), k=random.randint(0, 3)))
+                for _ in range(2)
+            )
             whole = encoder.encode(before + mark + after, add_special_tokens=False)
-            first, second = (encoder.encode(piece, add_special_tokens=False) for piece in (before + mark, mark + after))
+            first, second = (
+                encoder.encode(piece, add_special_tokens=False)
+                for piece in (before + mark, mark + after)
+            )
             if whole != first + second[4:]:
                 return False
     return True
 
 
 def cut(text: str, marks: Sequence[str], chars_min: int = SEGMENT_CHARS_MIN) -> list[str]:
-    """Pieces of a text. Each but the first begins with the mark that ends the one before.
+    """Pieces of a text.
 
-    The cuts of a text are cuts of every longer text that begins with it, which is what makes a growing chat find its pieces again.
+    Each but the first begins with the mark that ends the one before.
+
+    The cuts of a text are cuts of every longer text that begins with it, which is what makes a
+    growing chat find its pieces again.
     """
     pieces: list[str] = []
     start, end, length = 0, 0, len(text)
@@ -100,6 +118,8 @@ def cut(text: str, marks: Sequence[str], chars_min: int = SEGMENT_CHARS_MIN) -> 
 
 
 def join(ids_of_pieces: Sequence[bytes]) -> bytes:
-    """Packed ids of the whole text: the mark that begins each piece but the first was counted before."""
+    """Packed ids of the whole text: the mark that begins each piece but the first was counted
+    before.
+    """
     first, *others = ids_of_pieces
     return b"".join([first, *(ids[4:] for ids in others)])

@@ -1,4 +1,7 @@
-"""One model's tokenizer: text → packed ids, ids → text. HF `tokenizers` is the reference, `fastokens` serves where it agrees."""
+"""One model's tokenizer: text → packed ids, ids → text.
+
+HF `tokenizers` is the reference, `fastokens` serves where it agrees.
+"""
 
 import ctypes
 import logging
@@ -8,8 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from frontend.text.tokenizing.backends import Encoder, HfEncoder, first_disagreement, open_fastokens, open_hf_encoder
-from frontend.text.tokenizing.inspection import Inspection, TokenizerUnusable, inspect_in_child, open_hf
+from frontend.text.tokenizing.backends import (
+    Encoder,
+    HfEncoder,
+    first_disagreement,
+    open_fastokens,
+    open_hf_encoder,
+)
+from frontend.text.tokenizing.inspection import (
+    Inspection,
+    TokenizerUnusable,
+    inspect_in_child,
+    open_hf,
+)
 from frontend.text.tokenizing.pool import EncodePool
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.segments import cut, cuts_agree, join, marks_in
@@ -24,16 +38,25 @@ _log = logging.getLogger(__name__)
 
 
 class Tokenizer:
-    """Made by `load`. Encoding is safe from any thread; `encode_off_loop` belongs to one event loop.
+    """Made by `load`.
+
+    Encoding is safe from any thread; `encode_off_loop` belongs to one event loop.
 
     Attributes:
         backend_name: "hf" or "fastokens", whichever encodes.
-        vocab_size: one more than the largest id that the tokenizer knows (the model may have more rows).
+        vocab_size: one more than the largest id that the tokenizer knows (the model may have more
+        rows).
         marks: where texts are cut to find tokens of earlier ones; empty if nowhere.
     """
 
     def __init__(
-        self, encoder: Encoder, inspection: Inspection, detokenizing: Detokenizing, *, cache: SegmentCache, marks: Sequence[str]
+        self,
+        encoder: Encoder,
+        inspection: Inspection,
+        detokenizing: Detokenizing,
+        *,
+        cache: SegmentCache,
+        marks: Sequence[str],
     ) -> None:
         self.backend_name = encoder.name
         self.vocab_size = inspection.vocab_size
@@ -56,11 +79,14 @@ class Tokenizer:
         open_fast: Callable[[Path], Encoder] = open_fastokens,
         inspect: Callable[[Path], Inspection] = inspect_in_child,
     ) -> "Tokenizer":
-        """Load a tokenizer.json. Blocks for 1 to 4 s without holding the interpreter: call it in a thread.
+        """Load a tokenizer.json.
+
+        Blocks for 1 to 4 s without holding the interpreter: call it in a thread.
 
         Args:
             tokenizer_json: the file.
-            backend: "fastokens" must agree with the reference on every hard text; "auto" falls back to "hf" where it does not.
+            backend: "fastokens" must agree with the reference on every hard text; "auto" falls back
+            to "hf" where it does not.
             cache: where tokens of earlier texts are kept; None: nowhere.
             templates: what chat templates write, to find the marks at which chats are cut.
             open_fast: what opens the file with fastokens.
@@ -73,16 +99,26 @@ class Tokenizer:
             raise ValueError(f"tokenizer backend {backend!r} is none of auto, hf, fastokens")
         inspection = inspect(tokenizer_json)
         encoder = _choose_encoder(tokenizer_json, backend, inspection, open_fast)
-        detokenizing = Detokenizing(inspection.pieces, _reference_decode(tokenizer_json, encoder, inspection))
+        detokenizing = Detokenizing(
+            inspection.pieces, _reference_decode(tokenizer_json, encoder, inspection)
+        )
         marks = marks_in(templates, inspection.marks)
         if marks and not cuts_agree(encoder, marks):
-            _log.warning("every chat is tokenized from its beginning: cut at %s, texts have other tokens than whole", ", ".join(marks))
+            _log.warning(
+                (
+                    "every chat is tokenized from its beginning: cut at %s, texts have other "
+                    "tokens than whole"
+                ),
+                ", ".join(marks),
+            )
             marks = []
         _return_free_memory()
         return cls(encoder, inspection, detokenizing, cache=cache or SegmentCache(0), marks=marks)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Ids as u32 little-endian. Special tokens are wanted for a plain prompt; a rendered chat brings its own.
+        """Ids as u32 little-endian.
+
+        Special tokens are wanted for a plain prompt; a rendered chat brings its own.
 
         Raises:
             InvalidRequest: the text holds a lone surrogate.
@@ -101,9 +137,15 @@ class Tokenizer:
         """
         if len(text) <= self._encoder.inline_chars_max:
             return self.encode(text, add_special_tokens=add_special_tokens)
-        if self.marks and self._cache.takes(text) and not (add_special_tokens and self._adds_tokens):
+        if (
+            self.marks
+            and self._cache.takes(text)
+            and not (add_special_tokens and self._adds_tokens)
+        ):
             return await self._encode_new_pieces(text)
-        return await self._pool.run(partial(self.encode, text, add_special_tokens=add_special_tokens))
+        return await self._pool.run(
+            partial(self.encode, text, add_special_tokens=add_special_tokens)
+        )
 
     async def _encode_new_pieces(self, text: str) -> bytes:
         pieces = cut(text, self.marks)
@@ -113,7 +155,8 @@ class Tokenizer:
             encoded = self._encode_each(new)
         else:
             encoded = await self._pool.run(partial(self._encode_each, new))
-        for piece, ids in zip(new[:-1], encoded, strict=False):  # the last piece of a chat will be longer next time
+        # the last piece of a chat will be longer next time
+        for piece, ids in zip(new[:-1], encoded, strict=False):
             self._cache.keep(self._owner, piece, ids)
         rest = iter(encoded)
         tokens = join([next(rest) if ids is None else ids for ids in found])
@@ -152,12 +195,15 @@ class Tokenizer:
         self._pool.close()
 
 
-def _choose_encoder(path: Path, backend: Backend, inspection: Inspection, open_fast: Callable[[Path], Encoder]) -> Encoder:
+def _choose_encoder(
+    path: Path, backend: Backend, inspection: Inspection, open_fast: Callable[[Path], Encoder]
+) -> Encoder:
     if backend == "hf":
         return open_hf_encoder(path)
     try:
         encoder = open_fast(path)
-        with ThreadPoolExecutor(1) as passing:  # fastokens keeps 17 MiB and more for each thread that has encoded, until the thread ends
+        # fastokens keeps 17 MiB and more for each thread that has encoded, until the thread ends
+        with ThreadPoolExecutor(1) as passing:
             text = passing.submit(first_disagreement, encoder, inspection).result()
         if text is None:
             return encoder
@@ -170,8 +216,12 @@ def _choose_encoder(path: Path, backend: Backend, inspection: Inspection, open_f
     return open_hf_encoder(path)
 
 
-def _reference_decode(path: Path, encoder: Encoder, inspection: Inspection) -> Callable[[list[int], bool], str]:
-    """The library's decode, where ids have no table of their own; the reference then stays loaded beside a faster encoder."""
+def _reference_decode(
+    path: Path, encoder: Encoder, inspection: Inspection
+) -> Callable[[list[int], bool], str]:
+    """The library's decode, where ids have no table of their own; the reference then stays loaded
+    beside a faster encoder.
+    """
     if inspection.pieces.kind != "window":
         return _no_decode
     tokenizer = encoder.tokenizer if isinstance(encoder, HfEncoder) else open_hf(path)

@@ -1,4 +1,6 @@
-"""The tokenizer of a model whose workers make the tokens: prompts are asked for; what ids are worth is known from a table."""
+"""The tokenizer of a model whose workers make the tokens: prompts are asked for; what ids are worth
+is known from a table.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -20,14 +22,18 @@ class WorkerTokenizer:
 
     backend_name = "of the workers"
 
-    def __init__(self, model: str, table: PieceTable, ask: Ask, new_query_id: Callable[[], str]) -> None:
+    def __init__(
+        self, model: str, table: PieceTable, ask: Ask, new_query_id: Callable[[], str]
+    ) -> None:
         self._model = model
         self._detokenizing = Detokenizing(table, _no_window)
         self._ask = ask
         self._new_query_id = new_query_id
 
     @classmethod
-    def load(cls, model: str, pieces: Path, ask: Ask, new_query_id: Callable[[], str]) -> "WorkerTokenizer":
+    def load(
+        cls, model: str, pieces: Path, ask: Ask, new_query_id: Callable[[], str]
+    ) -> "WorkerTokenizer":
         """The tokenizer with the table in a PIECES_FILE.
 
         Raises:
@@ -47,10 +53,13 @@ class WorkerTokenizer:
         Raises:
             MeshError: as frontend.mesh.queries.Queries.ask.
         """
-        return (await self._ask(self._query(text=text, add_special_tokens=add_special_tokens))).token_ids
+        return (
+            await self._ask(self._query(text=text, add_special_tokens=add_special_tokens))
+        ).token_ids
 
     async def encode_chat(self, chat: bytes) -> Tokenized:
-        """Ids of a chat request in JSON, by the engine's own template, and the strings at which that ends.
+        """Ids of a chat request in JSON, by the engine's own template, and the strings at which
+        that ends.
 
         Raises:
             MeshError: as above.
@@ -70,11 +79,23 @@ class WorkerTokenizer:
         return self._detokenizing.token_bytes(token_id)
 
     def token(self, token_id: int) -> str | None:
-        """A token's text: how the vocabulary writes it is not known here. None for an unknown id."""
+        """A token's text: how the vocabulary writes it is not known here.
+
+        None for an unknown id.
+        """
         return self.token_bytes(token_id).decode(errors="replace") or None
 
-    def _query(self, *, text: str = "", add_special_tokens: bool = True, chat: bytes = b"") -> Tokenize:
-        return Tokenize(self._new_query_id(), self._model, 0, text, add_special_tokens=add_special_tokens, chat=chat)
+    def _query(
+        self, *, text: str = "", add_special_tokens: bool = True, chat: bytes = b""
+    ) -> Tokenize:
+        return Tokenize(
+            self._new_query_id(),
+            self._model,
+            0,
+            text,
+            add_special_tokens=add_special_tokens,
+            chat=chat,
+        )
 
 
 def _no_window(_ids: list[int], _skip: bool) -> str:

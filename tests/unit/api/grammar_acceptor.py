@@ -1,6 +1,7 @@
 """What xgrammar's grammar of a schema accepts, asked of a process of its own.
 
-xgrammar imports torch, and a process that ran pytest with torch in it ends with a segmentation fault at times.
+xgrammar imports torch, and a process that ran pytest with torch in it ends with a segmentation
+fault at times.
 """
 
 import json
@@ -15,14 +16,21 @@ class GrammarAcceptor:
     """A running acceptor: one question and one answer a line."""
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen([sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.communicate()  # the end of its input is its end
 
     def accepted(self, schema: Any, values: list[Any]) -> list[bool] | None:
-        """Which of `values` the grammar accepts as JSON; None where xgrammar makes no grammar of the schema."""
+        """Which of `values` the grammar accepts as JSON; None where xgrammar makes no grammar of
+        the schema.
+        """
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None

@@ -21,7 +21,10 @@ def answer_in_pieces(thoughts: str, text: str, calls: int, sizes: list[int]) -> 
     while letters:
         size = sizes[len(gains) % len(sizes)]
         taken, letters = letters[:size], letters[size:]
-        of = {kind: "".join(char for each, char in taken if each == kind) for kind in ("reasoning", "text")}
+        of = {
+            kind: "".join(char for each, char in taken if each == kind)
+            for kind in ("reasoning", "text")
+        }
         gains.append(Gain(text=of["text"], reasoning=of["reasoning"]))
     for index in range(calls):
         gains.append(Gain(calls=[ToolCall(index, f"call_{index}", "weather", ARGUMENTS[:5])]))
@@ -29,14 +32,33 @@ def answer_in_pieces(thoughts: str, text: str, calls: int, sizes: list[int]) -> 
     return gains
 
 
-@given(st.text(max_size=20), st.text(max_size=20), st.integers(0, 3), st.lists(st.integers(1, 7), min_size=1, max_size=5))
-def test_blocks_do_not_depend_on_how_the_answer_was_cut(thoughts: str, text: str, calls: int, sizes: list[int]) -> None:
+@given(
+    st.text(max_size=20),
+    st.text(max_size=20),
+    st.integers(0, 3),
+    st.lists(st.integers(1, 7), min_size=1, max_size=5),
+)
+def test_blocks_do_not_depend_on_how_the_answer_was_cut(
+    thoughts: str, text: str, calls: int, sizes: list[int]
+) -> None:
     sequence = BlockSequence()
-    moves = [move for gain in answer_in_pieces(thoughts, text, calls, sizes) for move in sequence.take(gain)]
+    moves = [
+        move
+        for gain in answer_in_pieces(thoughts, text, calls, sizes)
+        for move in sequence.take(gain)
+    ]
     moves += list(sequence.end())
-    whole = blocks_of(thoughts, text, [ToolCall(index, f"call_{index}", "weather", ARGUMENTS) for index in range(calls)])
-    assert [(block.kind, block.text) for block in sequence.blocks] == [(block.kind, block.text) for block in whole]
-    assert [move.block.index for move in moves if isinstance(move, Opened)] == list(range(len(whole)))
+    whole = blocks_of(
+        thoughts,
+        text,
+        [ToolCall(index, f"call_{index}", "weather", ARGUMENTS) for index in range(calls)],
+    )
+    assert [(block.kind, block.text) for block in sequence.blocks] == [
+        (block.kind, block.text) for block in whole
+    ]
+    assert [move.block.index for move in moves if isinstance(move, Opened)] == list(
+        range(len(whole))
+    )
     open_index = None
     for move in moves:
         if isinstance(move, Opened):
@@ -53,9 +75,23 @@ def test_blocks_do_not_depend_on_how_the_answer_was_cut(thoughts: str, text: str
 
 def test_white_space_that_comes_late_is_no_thinking() -> None:
     sequence = BlockSequence()
-    moves = [move for gain in (Gain(reasoning="Hm."), Gain(text="Well."), Gain(reasoning="\n")) for move in sequence.take(gain)]
-    assert [type(move) for move in [*moves, *sequence.end()]] == [Opened, Grown, Closed, Opened, Grown, Closed]
-    assert [(block.kind, block.text) for block in sequence.blocks] == [("reasoning", "Hm."), ("text", "Well.")]
+    moves = [
+        move
+        for gain in (Gain(reasoning="Hm."), Gain(text="Well."), Gain(reasoning="\n"))
+        for move in sequence.take(gain)
+    ]
+    assert [type(move) for move in [*moves, *sequence.end()]] == [
+        Opened,
+        Grown,
+        Closed,
+        Opened,
+        Grown,
+        Closed,
+    ]
+    assert [(block.kind, block.text) for block in sequence.blocks] == [
+        ("reasoning", "Hm."),
+        ("text", "Well."),
+    ]
     (block,) = blocks_of("Hm. Hm.\n\n", "", [])
     assert block.text == "Hm. Hm."
 
@@ -74,7 +110,9 @@ def test_thinking_text_and_a_call_become_three_blocks_of_anthropics() -> None:
     writer = MessageWriter("msg_1", "m", thoughts_shown=True, max_tokens=9, manages_context=False)
     sent = b"".join(writer.gained(gain) for gain in answer_in_pieces("Hm.", "Well.", 1, [100]))
     events = events_of(sent)
-    assert [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"] == [
+    assert [
+        event["content_block"]["type"] for event in events if event["type"] == "content_block_start"
+    ] == [
         "thinking",
         "text",
         "tool_use",
@@ -89,6 +127,8 @@ def test_thinking_text_and_a_call_become_three_blocks_of_anthropics() -> None:
 
 def test_thinking_that_is_not_to_be_shown_leaves_an_empty_block() -> None:
     writer = MessageWriter("msg_1", "m", thoughts_shown=False, max_tokens=9, manages_context=False)
-    events = events_of(b"".join(writer.gained(gain) for gain in answer_in_pieces("Hm.", "Well.", 0, [100])))
+    events = events_of(
+        b"".join(writer.gained(gain) for gain in answer_in_pieces("Hm.", "Well.", 0, [100]))
+    )
     assert [event["type"] for event in events[:2]] == ["content_block_start", "content_block_stop"]
     assert "Hm." not in json.dumps(events)

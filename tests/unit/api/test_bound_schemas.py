@@ -1,4 +1,6 @@
-"""Schemas that an answer is held to: enforced, or refused by the keyword's name. xgrammar's grammars against a validator."""
+"""Schemas that an answer is held to: enforced, or refused by the keyword's name. xgrammar's
+grammars against a validator.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -42,8 +44,14 @@ def acceptor() -> Iterator[GrammarAcceptor]:
     [
         ({"allOf": [A, B]}, "'allOf'"),
         ({"allOf": [A], "minProperties": 2}, "'minProperties' beside 'allOf'"),
-        ({"type": "object", "properties": XY, "anyOf": [{"minProperties": 1}]}, "'properties' beside 'anyOf'"),
-        ({"type": "string", "anyOf": [{"type": "string"}, {"type": "null"}]}, "'type' beside 'anyOf'"),
+        (
+            {"type": "object", "properties": XY, "anyOf": [{"minProperties": 1}]},
+            "'properties' beside 'anyOf'",
+        ),
+        (
+            {"type": "string", "anyOf": [{"type": "string"}, {"type": "null"}]},
+            "'type' beside 'anyOf'",
+        ),
         ({"anyOf": [A], "oneOf": [B]}, "'oneOf' beside 'anyOf'"),
         ({"oneOf": [A, B]}, "'oneOf'"),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "'oneOf'"),
@@ -62,10 +70,22 @@ def acceptor() -> Iterator[GrammarAcceptor]:
         ({"if": {}}, "'if'"),
         ({"type": "array", "uniqueItems": True}, "'uniqueItems'"),
         ({"type": "array", "contains": {}}, "'contains'"),
-        ({"type": "object", "properties": XY, "dependentRequired": {"x": ["y"]}}, "'dependentRequired'"),
-        ({"type": "object", "properties": XY, "patternProperties": {"x": {}}}, "'patternProperties' beside 'properties'"),
-        ({"type": "object", "properties": XY, "propertyNames": {"maxLength": 0}}, "'propertyNames' beside 'properties'"),
-        ({"type": "object", "required": ["a"], "additionalProperties": False}, "'required' names 'a'"),
+        (
+            {"type": "object", "properties": XY, "dependentRequired": {"x": ["y"]}},
+            "'dependentRequired'",
+        ),
+        (
+            {"type": "object", "properties": XY, "patternProperties": {"x": {}}},
+            "'patternProperties' beside 'properties'",
+        ),
+        (
+            {"type": "object", "properties": XY, "propertyNames": {"maxLength": 0}},
+            "'propertyNames' beside 'properties'",
+        ),
+        (
+            {"type": "object", "required": ["a"], "additionalProperties": False},
+            "'required' names 'a'",
+        ),
         ({"type": []}, "'type'"),
         ({"oneOf": [{"const": 10**40}, {"const": 10**40}]}, "'oneOf'"),
         ({"$ref": "#/$defs/none"}, "'#/$defs/none', which is not there"),
@@ -81,7 +101,11 @@ def test_what_would_not_be_enforced_is_refused_by_its_name(schema: Any, named: s
     [
         (EITHER, [{"x": True}, {"y": True}, {"x": True, "y": False}], [{}, ': {"', {"x": 1}]),
         ({"enum": ["a", "bb"], "minLength": 2}, ["bb"], ["a"]),
-        ({"enum": ["a", 5, 1.0, None, True], "type": ["string", "integer"]}, ["a", 5], [None, True]),
+        (
+            {"enum": ["a", 5, 1.0, None, True], "type": ["string", "integer"]},
+            ["a", 5],
+            [None, True],
+        ),
         ({"const": "a", "enum": ["a"], "type": "string"}, ["a"], ["b"]),
         ({"minLength": 2}, ["ab"], ["a"]),
         ({"pattern": r'^[^"\\(?=]+$'}, ["ab"], ["a(", 5]),
@@ -90,16 +114,34 @@ def test_what_would_not_be_enforced_is_refused_by_its_name(schema: Any, named: s
         ({"type": "array", "minItems": 2}, [[1, 2]], [[1]]),
         ({"$defs": {"a/b": {"type": "boolean"}}, "$ref": "#/$defs/a~1b"}, [True], [1]),
         ({"$defs": {"a b": {"type": "boolean"}}, "$ref": "#/$defs/a%20b"}, [True], [1]),
-        ({"type": "array", "prefixItems": [{"type": "integer"}, {"$ref": "#/prefixItems/0"}], "minItems": 2}, [[1, 2]], [[1, "a"]]),
-        ({"definitions": {"A": A}, "allOf": [{"$ref": "#/definitions/A"}]}, [{"a": 1}], [{"a": "x"}]),
+        (
+            {
+                "type": "array",
+                "prefixItems": [{"type": "integer"}, {"$ref": "#/prefixItems/0"}],
+                "minItems": 2,
+            },
+            [[1, 2]],
+            [[1, "a"]],
+        ),
+        (
+            {"definitions": {"A": A}, "allOf": [{"$ref": "#/definitions/A"}]},
+            [{"a": 1}],
+            [{"a": "x"}],
+        ),
         ({"type": "object", "anyOf": [A, B]}, [{"a": 1}, {"b": 1}], [{"c": 1}, 5]),
         ({"oneOf": [{"type": "integer"}, {"type": "null"}]}, [1, None], ["a"]),
         ({"type": "string", "format": "int-of-some-kind"}, ["a"], [1]),
         ({"type": "array", "uniqueItems": False, "items": {"type": "integer"}}, [[1, 1]], [["a"]]),
-        ({"properties": {"next": {"$ref": "#"}}, "additionalProperties": False}, [{"next": {"next": {}}}], [{"next": 5}]),
+        (
+            {"properties": {"next": {"$ref": "#"}}, "additionalProperties": False},
+            [{"next": {"next": {}}}],
+            [{"next": 5}],
+        ),
     ],
 )
-def test_what_can_be_said_otherwise_is_enforced(acceptor: GrammarAcceptor, schema: Any, fits: list[Any], does_not: list[Any]) -> None:
+def test_what_can_be_said_otherwise_is_enforced(
+    acceptor: GrammarAcceptor, schema: Any, fits: list[Any], does_not: list[Any]
+) -> None:
     accepted = acceptor.accepted(bound_schema(schema, "f"), fits + does_not)
     assert accepted == [True] * len(fits) + [False] * len(does_not)
 
@@ -124,19 +166,40 @@ def test_what_is_no_schema_is_passed_on_or_refused_and_never_fails(schema: Any) 
 
 def test_alternatives_that_a_constant_tells_apart_are_one_of(acceptor: GrammarAcceptor) -> None:
     def kind(name: str) -> Any:
-        return {"type": "object", "properties": {"kind": {"const": name}, "a": {}}, "required": ["kind"]}
+        return {
+            "type": "object",
+            "properties": {"kind": {"const": name}, "a": {}},
+            "required": ["kind"],
+        }
 
-    schema = {"$defs": {"One": kind("one"), "Two": kind("two")}, "oneOf": [{"$ref": "#/$defs/One"}, {"$ref": "#/$defs/Two"}]}
-    assert acceptor.accepted(bound_schema(schema, "f"), [{"kind": "one"}, {"kind": "three"}]) == [True, False]
+    schema = {
+        "$defs": {"One": kind("one"), "Two": kind("two")},
+        "oneOf": [{"$ref": "#/$defs/One"}, {"$ref": "#/$defs/Two"}],
+    }
+    assert acceptor.accepted(bound_schema(schema, "f"), [{"kind": "one"}, {"kind": "three"}]) == [
+        True,
+        False,
+    ]
     assert "'oneOf'" in _refusal({"oneOf": [kind("one"), kind("one")]})
 
 
 def test_a_schema_as_pydantic_writes_it_is_left_as_it_is() -> None:
     schema = {
-        "$defs": {"Item": {"properties": {"n": {"type": "integer"}}, "required": ["n"], "title": "Item", "type": "object"}},
+        "$defs": {
+            "Item": {
+                "properties": {"n": {"type": "integer"}},
+                "required": ["n"],
+                "title": "Item",
+                "type": "object",
+            }
+        },
         "properties": {
             "items": {"items": {"$ref": "#/$defs/Item"}, "type": "array"},
-            "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None, "title": "Note"},
+            "note": {
+                "anyOf": [{"type": "string"}, {"type": "null"}],
+                "default": None,
+                "title": "Note",
+            },
             "day": {"type": "string", "format": "date"},
         },
         "required": ["items"],
@@ -146,9 +209,16 @@ def test_a_schema_as_pydantic_writes_it_is_left_as_it_is() -> None:
 
 
 def test_in_a_namespace_definitions_and_the_root_have_names_of_their_own() -> None:
-    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}, "up": {"$ref": "#"}}, "$defs": {"A": A}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/A"}, "up": {"$ref": "#"}},
+        "$defs": {"A": A},
+    }
     bound = bound_schema(schema, "f", namespace="tool.")
-    assert bound["properties"] == {"a": {"$ref": "#/$defs/tool.A"}, "up": {"$ref": "#/$defs/tool.root"}}
+    assert bound["properties"] == {
+        "a": {"$ref": "#/$defs/tool.A"},
+        "up": {"$ref": "#/$defs/tool.root"},
+    }
     assert set(bound["$defs"]) == {"tool.A", "tool.root"}
 
 
@@ -157,12 +227,33 @@ def test_depth_and_chains_of_references_are_bounded() -> None:
     for _ in range(DEPTH_MAX):
         schema = {"items": schema}
     assert "levels" in _refusal(schema)
-    chain = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(5_000)} | {"d5000": {"type": "null"}}
+    chain = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(5_000)} | {
+        "d5000": {"type": "null"}
+    }
     assert len(bound_schema({"$defs": chain, "$ref": "#/$defs/d0"}, "f")["$defs"]) == 5_001
 
 
 _values = st.sampled_from(
-    [None, True, 0, 1, 2, -1, 1.5, "", "a", "ab", "bba", [], [1], [1, "a"], {}, {"a": 1}, {"b": "a"}, {"a": 1, "b": "ab"}]
+    [
+        None,
+        True,
+        0,
+        1,
+        2,
+        -1,
+        1.5,
+        "",
+        "a",
+        "ab",
+        "bba",
+        [],
+        [1],
+        [1, "a"],
+        {},
+        {"a": 1},
+        {"b": "a"},
+        {"a": 1, "b": "ab"},
+    ]
 )
 _types = st.sampled_from(["string", "integer", "number", "array", "object", "boolean", "null"])
 _counts = st.integers(0, 2)
@@ -192,7 +283,9 @@ _schema = st.recursive(st.booleans() | _schemas(st.just({})), _schemas, max_leav
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_schema, st.lists(_values, min_size=12, max_size=12))
-def test_what_is_taken_accepts_nothing_that_a_validator_does_not(acceptor: GrammarAcceptor, schema: Any, values: list[Any]) -> None:
+def test_what_is_taken_accepts_nothing_that_a_validator_does_not(
+    acceptor: GrammarAcceptor, schema: Any, values: list[Any]
+) -> None:
     try:
         accepted = acceptor.accepted(bound_schema(schema, "f"), values)
     except InvalidRequest:
@@ -201,7 +294,11 @@ def test_what_is_taken_accepts_nothing_that_a_validator_does_not(acceptor: Gramm
         return
     validator = Draft202012Validator(schema)
     with suppress(RecursionError):
-        assert [value for value, fits in zip(values, accepted, strict=True) if fits and not validator.is_valid(value)] == []
+        assert [
+            value
+            for value, fits in zip(values, accepted, strict=True)
+            if fits and not validator.is_valid(value)
+        ] == []
 
 
 NUMBERS = list(range(8_000))
@@ -211,7 +308,11 @@ def spread(depth: int) -> dict[str, Any]:
     """Each level is bound 16 times for each time that the one above it is."""
     if not depth:
         return {"type": "string"}
-    return {"type": "object", "properties": {"a": spread(depth - 1)}, "anyOf": [{"required": ["a"]}] * 16}
+    return {
+        "type": "object",
+        "properties": {"a": spread(depth - 1)},
+        "anyOf": [{"required": ["a"]}] * 16,
+    }
 
 
 @pytest.mark.timeout(30)  # each of them took minutes
@@ -221,12 +322,32 @@ def spread(depth: int) -> dict[str, Any]:
         {"type": "string", "pattern": "[^" * 30_000},
         {"type": "string", "pattern": "[" * 60_000 + "\\"},
         spread(6),
-        {"oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}] * 60, "$defs": {"a": {"enum": NUMBERS}, "b": {"enum": NUMBERS}}},
-        {"type": "integer", "anyOf": [{"$ref": "#/$defs/a"}] * 9_000, "$defs": {"a": {"enum": NUMBERS}}},
+        {
+            "oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}] * 60,
+            "$defs": {"a": {"enum": NUMBERS}, "b": {"enum": NUMBERS}},
+        },
+        {
+            "type": "integer",
+            "anyOf": [{"$ref": "#/$defs/a"}] * 9_000,
+            "$defs": {"a": {"enum": NUMBERS}},
+        },
         {"const": "x" * 100_000, "enum": ["y"] * 30_000},
-        {"properties": {str(number): {"oneOf": [{"const": each} for each in range(100)]} for number in range(60)}},
+        {
+            "properties": {
+                str(number): {"oneOf": [{"const": each} for each in range(100)]}
+                for number in range(60)
+            }
+        },
     ],
-    ids=["negated classes", "classes", "spread in each other", "oneOf to enums", "anyOf to enums", "const beside enum", "many oneOf"],
+    ids=[
+        "negated classes",
+        "classes",
+        "spread in each other",
+        "oneOf to enums",
+        "anyOf to enums",
+        "const beside enum",
+        "many oneOf",
+    ],
 )
 def test_no_schema_takes_more_than_its_share_of_time(schema: dict[str, Any]) -> None:
     with suppress(InvalidRequest):

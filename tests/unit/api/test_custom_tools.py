@@ -1,4 +1,6 @@
-"""Custom tools of chats: functions to the model, and themselves to the client, whole and streamed."""
+"""Custom tools of chats: functions to the model, and themselves to the client, whole and
+streamed.
+"""
 
 from typing import Any
 
@@ -7,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 
-from frontend.api.fields.custom_tools import PARAMETERS, CallStream, custom_arguments, with_functions
+from frontend.api.fields.custom_tools import (
+    PARAMETERS,
+    CallStream,
+    custom_arguments,
+    with_functions,
+)
 from frontend.api.fields.ignored import Ignored
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.fields.tools import check_tools
@@ -22,7 +29,9 @@ NAMES = frozenset({"grep"})
 
 
 def chat(*messages: dict[str, Any], **fields: Any) -> ChatCompletionRequest:
-    return ChatCompletionRequest(model="m", messages=[{"role": "user", "content": "x"}, *messages], **fields)
+    return ChatCompletionRequest(
+        model="m", messages=[{"role": "user", "content": "x"}, *messages], **fields
+    )
 
 
 def function(name: str, **more: Any) -> dict[str, Any]:
@@ -37,7 +46,10 @@ def function(name: str, **more: Any) -> dict[str, Any]:
         (LOOK, LOOK),
         (
             {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [GREP, LOOK]}},
-            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [function("grep"), LOOK]}},
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [function("grep"), LOOK]},
+            },
         ),
     ],
 )
@@ -55,16 +67,24 @@ def test_a_grammar_is_told_and_said_not_to_hold() -> None:
     tool = {"type": "custom", "custom": {"name": "grep", "description": "Finds.", "format": form}}
     request, _ = with_functions(chat(tools=[tool]), ignored)
     assert request.tools is not None
-    assert request.tools[0]["function"]["description"] == 'Finds.\n\nThe input must follow this grammar (lark):\nstart: "a"'
+    assert (
+        request.tools[0]["function"]["description"]
+        == 'Finds.\n\nThe input must follow this grammar (lark):\nstart: "a"'
+    )
     assert ignored.names == ("tools.format",)
 
 
 def test_calls_of_the_past_are_calls_of_functions() -> None:
     call = {"id": "c1", "type": "custom", "custom": {"name": "grep", "input": 'say "hi"'}}
     other = {"id": "c2", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-    request, names = with_functions(chat({"role": "assistant", "content": None, "tool_calls": [call, other]}), Ignored("refuse"))
+    request, names = with_functions(
+        chat({"role": "assistant", "content": None, "tool_calls": [call, other]}), Ignored("refuse")
+    )
     arguments = custom_arguments('say "hi"')
-    assert request.messages[1]["tool_calls"] == [{"id": "c1", **function("grep", arguments=arguments)}, other]
+    assert request.messages[1]["tool_calls"] == [
+        {"id": "c1", **function("grep", arguments=arguments)},
+        other,
+    ]
     assert names == frozenset()
 
 
@@ -75,7 +95,10 @@ def test_calls_of_the_past_are_calls_of_functions() -> None:
         ({"tools": [{"type": "custom", "custom": {"name": 7}}]}, "tools[0].custom"),
         ({"tools": [{"type": "custom", "custom": {"name": ""}}]}, "tools[0].function"),
         ({"tools": [GREP], "tool_choice": {"type": "custom"}}, "tool_choice"),
-        ({"tools": [GREP], "tool_choice": {"type": "custom", "custom": {"name": "other"}}}, "tool_choice"),
+        (
+            {"tools": [GREP], "tool_choice": {"type": "custom", "custom": {"name": "other"}}},
+            "tool_choice",
+        ),
     ],
 )
 def test_what_is_none_is_refused(fields: dict[str, Any], param: str) -> None:
@@ -84,7 +107,9 @@ def test_what_is_none_is_refused(fields: dict[str, Any], param: str) -> None:
     assert raised.value.param == param
 
 
-@pytest.mark.parametrize("custom", [None, {"name": "grep"}, {"input": "a"}, {"name": "grep", "input": {}}])
+@pytest.mark.parametrize(
+    "custom", [None, {"name": "grep"}, {"input": "a"}, {"name": "grep", "input": {}}]
+)
 def test_a_call_of_the_past_without_name_or_input_is_refused(custom: Any) -> None:
     message = {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": custom}]}
     with pytest.raises(InvalidRequest) as raised:
@@ -93,7 +118,9 @@ def test_a_call_of_the_past_without_name_or_input_is_refused(custom: Any) -> Non
 
 
 @given(st.text(), st.text(), st.booleans(), st.data())
-def test_a_stream_tells_what_the_whole_answer_does(first: str, second: str, broken: bool, data: st.DataObject) -> None:
+def test_a_stream_tells_what_the_whole_answer_does(
+    first: str, second: str, broken: bool, data: st.DataObject
+) -> None:
     arguments = [custom_arguments(first), custom_arguments(second)]
     if broken:
         arguments[1] = arguments[1][:-1]

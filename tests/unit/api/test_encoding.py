@@ -21,11 +21,16 @@ class Encodes:
         return b"\0\0\0\0"
 
 
-async def test_text_that_cannot_fit_is_never_encoded_and_the_numbers_are_told(card: ModelCard) -> None:
+async def test_text_that_cannot_fit_is_never_encoded_and_the_numbers_are_told(
+    card: ModelCard,
+) -> None:
     tokenizer = Encodes()
     served = ServedModel(card, cast("Any", tokenizer), {})
     most = card.context_length * CHARS_PER_TOKEN_MAX
-    assert await encode_prompt(served, "x" * most, add_special_tokens=True, param="prompt") == b"\0\0\0\0"
+    assert (
+        await encode_prompt(served, "x" * most, add_special_tokens=True, param="prompt")
+        == b"\0\0\0\0"
+    )
     with pytest.raises(ContextOverflow) as raised:
         await encode_prompt(served, "x" * (most + 1), add_special_tokens=True, param="prompt")
     assert tokenizer.lengths == [most]

@@ -1,4 +1,6 @@
-"""The fields that say what an answer must look like: what they come to, and what of them is refused by name."""
+"""The fields that say what an answer must look like: what they come to, and what of them is refused
+by name.
+"""
 
 import json
 import re
@@ -17,13 +19,21 @@ from protocol.limits import GRAMMAR_BYTES_MAX
 from protocol.membership import ModelCard
 from protocol.requests import Grammar
 
-SCHEMA: dict[str, Any] = {"type": "object", "properties": {"ключ": {"enum": ["é", 'a"b']}}, "required": ["ключ"]}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"ключ": {"enum": ["é", 'a"b']}},
+    "required": ["ключ"],
+}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 _parser = BodyParser(ChatCompletionRequest)
 
 
 def _request(**fields: Any) -> ChatCompletionRequest:
-    return _parser.parse(json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}).encode())
+    return _parser.parse(
+        json.dumps(
+            {"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}
+        ).encode()
+    )
 
 
 def _grammar(**fields: Any) -> Grammar | None:
@@ -42,7 +52,10 @@ def _nested(levels: int) -> dict[str, Any]:
 
 
 def test_every_name_of_a_json_schema_comes_to_the_same_schema() -> None:
-    named = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "strict": True, "description": "d"}}
+    named = {
+        "type": "json_schema",
+        "json_schema": {"name": "n", "schema": SCHEMA, "strict": True, "description": "d"},
+    }
     grammars = [
         _grammar(response_format=named),
         _grammar(guided_json=SCHEMA),
@@ -84,7 +97,11 @@ def test_any_text_is_no_grammar() -> None:
 
 def test_a_structural_tag_is_passed_on_in_both_of_its_forms() -> None:
     new = {"type": "structural_tag", "format": {"type": "any_text"}}
-    old = {"type": "structural_tag", "structures": [{"begin": "<a>", "schema": {}, "end": "</a>"}], "triggers": ["<a"]}
+    old = {
+        "type": "structural_tag",
+        "structures": [{"begin": "<a>", "schema": {}, "end": "</a>"}],
+        "triggers": ["<a"],
+    }
     for tag in (new, old):
         grammar = _grammar(response_format=tag)
         assert grammar is not None
@@ -94,8 +111,17 @@ def test_a_structural_tag_is_passed_on_in_both_of_its_forms() -> None:
         _grammar(response_format=old | new)
 
 
-@given(st.lists(st.text(min_size=1, max_size=20).filter(lambda text: "\0" not in text), min_size=1, max_size=8), st.text(max_size=20))
-def test_choices_become_an_expression_that_matches_them_and_nothing_else(choices: list[str], other: str) -> None:
+@given(
+    st.lists(
+        st.text(min_size=1, max_size=20).filter(lambda text: "\0" not in text),
+        min_size=1,
+        max_size=8,
+    ),
+    st.text(max_size=20),
+)
+def test_choices_become_an_expression_that_matches_them_and_nothing_else(
+    choices: list[str], other: str
+) -> None:
     choices = [choice.encode("utf-8", "ignore").decode() or "x" for choice in choices]
     grammar = _grammar(guided_choice=choices)
     assert grammar is not None
@@ -110,15 +136,24 @@ def test_choices_become_an_expression_that_matches_them_and_nothing_else(choices
     [
         ({"response_format": {"type": "nope"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}}, "response_format.json_schema.schema"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": 3}}}, "response_format.json_schema.schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}},
+            "response_format.json_schema.schema",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": 3}}},
+            "response_format.json_schema.schema",
+        ),
         ({"response_format": {"type": "structural_tag"}}, "response_format"),
         ({"guided_json": "{"}, "guided_json"),
         ({"guided_json": 5}, "guided_json"),
         ({"guided_json": _nested(DEPTH_MAX)}, "guided_json"),
         ({"guided_json": {"const": "\0"}}, "guided_json"),
         ({"guided_json": {"properties": {"\0": {}}}}, "guided_json"),
-        ({"guided_json": {"properties": {"a": {"$ref": "https://example.com/schema"}}}}, "guided_json"),
+        (
+            {"guided_json": {"properties": {"a": {"$ref": "https://example.com/schema"}}}},
+            "guided_json",
+        ),
         ({"guided_json": {"$ref": "#name"}}, "guided_json"),
         ({"json_schema": "[" * 100_000}, "json_schema"),
         ({"json_schema": "x" * (GRAMMAR_BYTES_MAX + 1)}, "json_schema"),
@@ -134,7 +169,9 @@ def test_choices_become_an_expression_that_matches_them_and_nothing_else(choices
         ({"response_format": {"type": "json_object"}, "guided_json": {}}, "guided_json"),
     ],
 )
-def test_what_is_malformed_or_beyond_a_bound_is_refused_by_its_name(fields: dict[str, Any], param: str) -> None:
+def test_what_is_malformed_or_beyond_a_bound_is_refused_by_its_name(
+    fields: dict[str, Any], param: str
+) -> None:
     with pytest.raises(InvalidRequest) as raised:
         _grammar(**fields)
     assert raised.value.param == param
@@ -165,7 +202,10 @@ def test_json_of_the_clients_schema_is_not_read_as_a_tool_call() -> None:
 
 def test_a_grammar_waits_for_the_end_of_the_thinking_even_where_it_stays_in_the_content() -> None:
     card = _card(reasoning_parser="qwen3")
-    free, held = _request(separate_reasoning=False), _request(separate_reasoning=False, guided_json=SCHEMA, tools=[TOOL])
+    free, held = (
+        _request(separate_reasoning=False),
+        _request(separate_reasoning=False, guided_json=SCHEMA, tools=[TOOL]),
+    )
     assert reading_of(free, card, grammar_of(free)) is None
     reading = reading_of(held, card, grammar_of(held))
     assert reading is not None
@@ -183,7 +223,9 @@ def test_a_grammar_waits_for_the_end_of_the_thinking_even_where_it_stays_in_the_
         ({"json_object": True}, {"response_format": {"type": "json_object"}}),
     ],
 )
-def test_structured_outputs_are_what_guided_fields_are(asked: dict[str, Any], guided: dict[str, Any]) -> None:
+def test_structured_outputs_are_what_guided_fields_are(
+    asked: dict[str, Any], guided: dict[str, Any]
+) -> None:
     newer, older = _grammar(structured_outputs=asked), _grammar(**guided)
     assert newer is not None
     assert older is not None
@@ -211,9 +253,19 @@ def test_a_forced_call_wins_over_a_response_format(choice: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "choice", [None, "auto", {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"}}]}}]
+    "choice",
+    [
+        None,
+        "auto",
+        {
+            "type": "allowed_tools",
+            "allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"}}]},
+        },
+    ],
 )
-def test_a_response_format_beside_tools_that_may_be_called_is_for_the_worker_to_join(choice: Any) -> None:
+def test_a_response_format_beside_tools_that_may_be_called_is_for_the_worker_to_join(
+    choice: Any,
+) -> None:
     request = _request(tools=[TOOL], tool_choice=choice, response_format=JSON_OBJECT)
     grammar = answer_grammar(request)
     assert grammar is not None

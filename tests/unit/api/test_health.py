@@ -37,7 +37,12 @@ def registry_of(card: ModelCard, *workers: tuple[Phase, str]) -> Registry:
     return registry
 
 
-READY, JOINING, DRAINING, ILL = (Phase.READY, ""), (Phase.JOINING, ""), (Phase.DRAINING, ""), (Phase.READY, "no canary came back")
+READY, JOINING, DRAINING, ILL = (
+    (Phase.READY, ""),
+    (Phase.JOINING, ""),
+    (Phase.DRAINING, ""),
+    (Phase.READY, "no canary came back"),
+)
 
 
 @pytest.mark.parametrize(
@@ -46,26 +51,61 @@ READY, JOINING, DRAINING, ILL = (Phase.READY, ""), (Phase.JOINING, ""), (Phase.D
         ([READY, READY], False, 200, 200, "healthy", []),
         ([READY, READY], True, 503, 200, "degraded", ["this frontend is draining"]),
         ([READY, DRAINING], False, 200, 200, "degraded", ["worker w1 is draining"]),
-        ([READY, ILL], False, 200, 200, "degraded", ["worker w1 is unhealthy: no canary came back"]),
-        ([ILL], False, 503, 503, "unhealthy", ["no worker is healthy", "worker w0 is unhealthy: no canary came back"]),
-        ([DRAINING], False, 503, 503, "unhealthy", ["every worker is draining", "worker w0 is draining"]),
+        (
+            [READY, ILL],
+            False,
+            200,
+            200,
+            "degraded",
+            ["worker w1 is unhealthy: no canary came back"],
+        ),
+        (
+            [ILL],
+            False,
+            503,
+            503,
+            "unhealthy",
+            ["no worker is healthy", "worker w0 is unhealthy: no canary came back"],
+        ),
+        (
+            [DRAINING],
+            False,
+            503,
+            503,
+            "unhealthy",
+            ["every worker is draining", "worker w0 is draining"],
+        ),
         ([JOINING], False, 503, 503, "unhealthy", ["a worker is joining"]),
         ([], True, 503, 503, "unhealthy", ["this frontend is draining", "no worker is connected"]),
     ],
 )
 def test_pages_tell_the_truth_and_why(
-    card: ModelCard, workers: list[tuple[Phase, str]], draining: bool, ready: int, health: int, status: str, reasons: list[str]
+    card: ModelCard,
+    workers: list[tuple[Phase, str]],
+    draining: bool,
+    ready: int,
+    health: int,
+    status: str,
+    reasons: list[str],
 ) -> None:
     registry = registry_of(card, *workers)
     assert ready_page(registry, draining=draining, now=0)[0] == ready
     code, page = health_page(registry, draining=draining, now=0)
     assert (code, page["status"], page["reasons"]) == (health, status, reasons)
-    assert [(worker["ready"], worker["unhealthy"]) for worker in page["workers"]] == [(worker == READY, worker[1]) for worker in workers]
+    assert [(worker["ready"], worker["unhealthy"]) for worker in page["workers"]] == [
+        (worker == READY, worker[1]) for worker in workers
+    ]
 
 
 def test_an_unready_frontend_says_what_it_waits_for(card: ModelCard) -> None:
     registry = registry_of(card)
     registry.note_loading(Loading(worker_id="w", model="m", phase="weights", elapsed_s=1.0), 0.0)
-    assert ready_page(registry, draining=False, now=1)[1] == {"status": "not ready", "reasons": ["a worker is loading its model"]}
-    assert ready_page(registry, draining=True, now=100)[1]["reasons"] == ["draining", "no worker is connected"]
+    assert ready_page(registry, draining=False, now=1)[1] == {
+        "status": "not ready",
+        "reasons": ["a worker is loading its model"],
+    }
+    assert ready_page(registry, draining=True, now=100)[1]["reasons"] == [
+        "draining",
+        "no worker is connected",
+    ]
     assert ready_page(registry_of(card, READY), draining=True, now=0)[1]["reasons"] == ["draining"]

@@ -53,7 +53,9 @@ def test_a_refusal_is_what_the_assistant_said() -> None:
     assert checked(said(content="Well.", refusal="No.")) == [said(content="Well.\nNo.")]
     assert checked(said(content="Well.", refusal=None)) == [said(content="Well.")]
     parts = [{"type": "text", "text": "Well."}]
-    assert checked(said(content=parts, refusal="No.")) == [said(content=[*parts, {"type": "text", "text": "No."}])]
+    assert checked(said(content=parts, refusal="No.")) == [
+        said(content=[*parts, {"type": "text", "text": "No."}])
+    ]
 
 
 @pytest.mark.parametrize("role", ["tool", "function"])
@@ -74,7 +76,9 @@ def test_functions_are_tools() -> None:
 
 def test_thinking_has_one_name() -> None:
     assert checked(said(reasoning="Hm.")) == [said(reasoning_content="Hm.")]
-    assert checked(said(reasoning="Hm.", reasoning_content="Hm.")) == [said(reasoning_content="Hm.")]
+    assert checked(said(reasoning="Hm.", reasoning_content="Hm.")) == [
+        said(reasoning_content="Hm.")
+    ]
     assert checked(said(reasoning="Hm.", reasoning_content=None)) == [said(reasoning_content="Hm.")]
     assert checked(said(reasoning=None)) == [said()]
 
@@ -90,7 +94,10 @@ def test_thinking_has_one_name() -> None:
         (said(function_call={"name": "f"}, tool_calls=[{}]), "messages[0].function_call"),
         (said(content=[{"type": "refusal"}]), "messages[0].content[0].refusal"),
         (said(audio={"id": "a"}), "messages[0].audio"),
-        ({"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}, "messages[0].content[0].type"),
+        (
+            {"role": "user", "content": [{"type": "refusal", "refusal": "no"}]},
+            "messages[0].content[0].type",
+        ),
         ({"role": "user", "content": None}, "messages[0].content"),
         ({"role": "Kings", "content": ""}, "messages[0].role"),
     ],
@@ -108,7 +115,9 @@ def test_no_top_logprobs_ask_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("content", ["", []])
-def test_an_empty_message_of_the_assistant_at_the_end_is_where_the_answer_begins(content: Any) -> None:
+def test_an_empty_message_of_the_assistant_at_the_end_is_where_the_answer_begins(
+    content: Any,
+) -> None:
     asked = {"model": "m", "messages": [USER, {"role": "assistant", "content": content}]}
     chat = chat_of(msgspec.convert(asked, CountTokensRequest), REFUSING)
     assert chat.messages == [USER]
@@ -117,9 +126,20 @@ def test_an_empty_message_of_the_assistant_at_the_end_is_where_the_answer_begins
 
 @pytest.mark.parametrize("arguments", ["{", "null", None, '{"a": 1}'])
 def test_workers_are_told_arguments_as_objects(arguments: str | None) -> None:
-    messages = [dict(USER), said(tool_calls=[{"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}])]
-    card = ModelCard(name="m", context_length=64, vocab_size=8, eos_token_ids=[0], files=[], tokenizes=True)
-    told = msgspec.json.decode(chat_for_worker(card, ChatCompletionRequest(model="m", messages=messages)))
+    messages = [
+        dict(USER),
+        said(
+            tool_calls=[
+                {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+            ]
+        ),
+    ]
+    card = ModelCard(
+        name="m", context_length=64, vocab_size=8, eos_token_ids=[0], files=[], tokenizes=True
+    )
+    told = msgspec.json.decode(
+        chat_for_worker(card, ChatCompletionRequest(model="m", messages=messages))
+    )
     assert told["messages"][0] == USER
     (call,) = told["messages"][1]["tool_calls"]
     assert call["function"]["arguments"] == ({"a": 1} if arguments == '{"a": 1}' else {})

@@ -28,7 +28,9 @@ def read(body: str) -> NvExt:
     return msgspec.json.decode(body, type=NvExt)
 
 
-BODY = NvExt(backend_instance_id="w1", dp_rank=3, session_id="s1", cache_salt="salt", extra_fields=["timing"])
+BODY = NvExt(
+    backend_instance_id="w1", dp_rank=3, session_id="s1", cache_salt="salt", extra_fields=["timing"]
+)
 
 
 def test_nothing_asked_is_nothing_wished() -> None:
@@ -38,7 +40,13 @@ def test_nothing_asked_is_nothing_wished() -> None:
 
 def test_a_header_wins_over_the_body_and_leaves_the_rest_of_it() -> None:
     asked = wishes(BODY, {"backend_instance_id": "w2", "dp_rank": "0"})
-    assert asked == NvExt(backend_instance_id="w2", dp_rank=0, session_id="s1", cache_salt="salt", extra_fields=["timing"])
+    assert asked == NvExt(
+        backend_instance_id="w2",
+        dp_rank=0,
+        session_id="s1",
+        cache_salt="salt",
+        extra_fields=["timing"],
+    )
     assert wishes(BODY, {"session_id": "s2"}).session_id == "s2"
 
 
@@ -52,7 +60,23 @@ def test_every_header_stands_for_a_field() -> None:
     assert all(name == name.lower() for name in HEADER_FIELDS)
 
 
-BAD_RANKS = ["", " ", "-1", "+1", "1.0", "1e2", "0x1", "one", "1 ", "1_0", "²", "٣", str(DP_RANKS_MAX), "9" * 4_000, "00001"]
+BAD_RANKS = [
+    "",
+    " ",
+    "-1",
+    "+1",
+    "1.0",
+    "1e2",
+    "0x1",
+    "one",
+    "1 ",
+    "1_0",
+    "²",
+    "٣",
+    str(DP_RANKS_MAX),
+    "9" * 4_000,
+    "00001",
+]
 
 
 @pytest.mark.parametrize("value", BAD_RANKS)
@@ -89,7 +113,10 @@ def test_a_rank_in_a_header_is_taken_where_the_body_would_take_its_digits(value:
     [
         '{"unknown": 1}',
         '{"extra_fields": ["secrets"]}',
-        '{"extra_fields": ["timing", "timing", "timing", "timing", "timing", "timing", "timing", "timing", "timing"]}',
+        (
+            '{"extra_fields": ["timing", "timing", "timing", "timing", "timing", "timing", '
+            '"timing", "timing", "timing"]}'
+        ),
         '{"dp_rank": -1}',
         f'{{"dp_rank": {DP_RANKS_MAX}}}',
         '{"dp_rank": "1"}',
@@ -110,25 +137,35 @@ def test_a_body_out_of_bounds_is_refused(body: str) -> None:
         read(body)
 
 
-FRONTENDS = Weights(prefill=1.0, waiting=2.0, request=3.0, host=0.5, disk=0.1, temperature=0.2, tie=9.0)
+FRONTENDS = Weights(
+    prefill=1.0, waiting=2.0, request=3.0, host=0.5, disk=0.1, temperature=0.2, tie=9.0
+)
 
 
 def test_an_override_changes_what_it_names_and_no_more() -> None:
     assert read('{"router": {}}').router == RouterOverride()
     assert RouterOverride().over(FRONTENDS) == FRONTENDS
-    assert asdict(RouterOverride(waiting_weight=7.0).over(FRONTENDS)) == asdict(FRONTENDS) | {"waiting": 7.0}
+    assert asdict(RouterOverride(waiting_weight=7.0).over(FRONTENDS)) == asdict(FRONTENDS) | {
+        "waiting": 7.0
+    }
 
 
 def test_zero_is_a_weight_and_not_nothing() -> None:
     names = RouterOverride.__struct_fields__
     zeros = RouterOverride(**dict.fromkeys(names, 0.0))
-    assert asdict(zeros.over(FRONTENDS)) == dict.fromkeys(asdict(FRONTENDS), 0.0) | {"tie": FRONTENDS.tie}
+    assert asdict(zeros.over(FRONTENDS)) == dict.fromkeys(asdict(FRONTENDS), 0.0) | {
+        "tie": FRONTENDS.tie
+    }
 
 
 @pytest.mark.parametrize("name", RouterOverride.__struct_fields__)
 def test_each_field_of_an_override_is_one_of_the_weights(name: str) -> None:
     changed = RouterOverride(**{name: 0.75}).over(FRONTENDS)
-    differing = [field.name for field in fields(Weights) if getattr(changed, field.name) != getattr(FRONTENDS, field.name)]
+    differing = [
+        field.name
+        for field in fields(Weights)
+        if getattr(changed, field.name) != getattr(FRONTENDS, field.name)
+    ]
     assert differing == [name.removesuffix("_weight").removesuffix("_share")]
     assert getattr(changed, differing[0]) == 0.75
 
@@ -137,14 +174,31 @@ def choice(*, finished: Finished | None = None, queue_s: float = 0.0, predicted:
     """A choice of a request that runs on rank 3 of worker w."""
     card = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
     capacity = Capacity(dp_size=4, page_size_tokens=16, kv_tokens=1_000, requests_running_max=8)
-    hello = Hello(worker_id="w", epoch=1, role="decode", endpoint="dyn://a.b.c", card=card, capacity=capacity, credit_requests=4)
+    hello = Hello(
+        worker_id="w",
+        epoch=1,
+        role="decode",
+        endpoint="dyn://a.b.c",
+        card=card,
+        capacity=capacity,
+        credit_requests=4,
+    )
     loop = asyncio.new_event_loop()
     loop.close()  # nobody waits for it
-    stream = RequestStream("r", Wakeup(loop), Placement(Rank(hello, 3, BlockBudget(10)), cached_tokens=predicted))
+    stream = RequestStream(
+        "r", Wakeup(loop), Placement(Rank(hello, 3, BlockBudget(10)), cached_tokens=predicted)
+    )
     stream.finished, stream.queue_s = finished, queue_s
     text: Any = ChoiceText.__new__(ChoiceText)  # is not asked
     prompt = pack_tokens(range(100))
-    return Choice(0, Generate("r" * 32, "m", prompt, Sampling(max_new_tokens=1), 0), Route(prompt), stream, text, rules=OutputRules())
+    return Choice(
+        0,
+        Generate("r" * 32, "m", prompt, Sampling(max_new_tokens=1), 0),
+        Route(prompt),
+        stream,
+        text,
+        rules=OutputRules(),
+    )
 
 
 @pytest.mark.parametrize("asked", [None, []])
@@ -152,18 +206,27 @@ def test_who_asks_nothing_is_told_nothing(asked: list[ExtraField] | None) -> Non
     assert told(asked, choice()) is None
 
 
-WHERE = {"prefill_worker_id": "w", "prefill_dp_rank": 3, "decode_worker_id": "w", "decode_dp_rank": 3}
+WHERE = {
+    "prefill_worker_id": "w",
+    "prefill_dp_rank": 3,
+    "decode_worker_id": "w",
+    "decode_dp_rank": 3,
+}
 
 
 def test_each_field_tells_its_own() -> None:
-    done = choice(finished=Finished("stop", 100, 5, cached_tokens=64), queue_s=0.0123456, predicted=48)
+    done = choice(
+        finished=Finished("stop", 100, 5, cached_tokens=64), queue_s=0.0123456, predicted=48
+    )
     assert told(["worker_id"], done) == {"worker_id": WHERE}
     assert told(["timing"], done) == {"timing": {"queue_time_ms": 12.346}}
     assert told(["cached_tokens"], done) == {"cached_tokens": {"predicted": 48, "actual": 64}}
 
 
 def test_before_the_end_nothing_is_known_of_what_the_engine_found() -> None:
-    assert told(["cached_tokens"], choice(predicted=48)) == {"cached_tokens": {"predicted": 48, "actual": 0}}
+    assert told(["cached_tokens"], choice(predicted=48)) == {
+        "cached_tokens": {"predicted": 48, "actual": 0}
+    }
 
 
 @settings(max_examples=60, deadline=None)

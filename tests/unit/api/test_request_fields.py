@@ -27,7 +27,9 @@ def nested(depth: int) -> list[Any]:
 
 
 def parsed(**fields: Any) -> CompletionRequest:
-    return BodyParser(CompletionRequest).parse(msgspec.json.encode({"model": "m", "prompt": "x", **fields}))
+    return BodyParser(CompletionRequest).parse(
+        msgspec.json.encode({"model": "m", "prompt": "x", **fields})
+    )
 
 
 @pytest.mark.parametrize("role", [[], {}, None, 7, "king", "k" * 10_000, nested(5_000)])
@@ -53,7 +55,9 @@ def test_a_logit_bias_key_that_is_no_token_is_refused(card: ModelCard, key: str)
 
 
 def test_a_logit_bias_key_within_the_vocabulary_is_taken(card: ModelCard) -> None:
-    assert sampling_for(CompletionRequest(model="m", prompt="x", logit_bias={"99": 1.0}), card, 1).logit_bias == {"99": 1.0}
+    assert sampling_for(
+        CompletionRequest(model="m", prompt="x", logit_bias={"99": 1.0}), card, 1
+    ).logit_bias == {"99": 1.0}
 
 
 def test_top_p_0_is_the_likeliest_token(card: ModelCard) -> None:
@@ -87,11 +91,16 @@ def test_every_choice_has_a_seed_of_its_own_within_an_int64() -> None:
     [
         (CompletionRequest, '"model": "m", "prompt": "x"'),
         (ResponsesRequest, '"model": "m", "input": "x"'),
-        (MessagesRequest, '"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]'),
+        (
+            MessagesRequest,
+            '"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]',
+        ),
         (SamplingParams, ""),
     ],
 )
-def test_a_penalty_that_makes_logits_infinite_is_refused(kind: Any, rest: str, penalty: str) -> None:
+def test_a_penalty_that_makes_logits_infinite_is_refused(
+    kind: Any, rest: str, penalty: str
+) -> None:
     def body(value: str) -> str:
         return f'{{{rest}{", " if rest else ""}"repetition_penalty": {value}}}'
 

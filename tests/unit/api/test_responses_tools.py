@@ -1,4 +1,6 @@
-"""Tools of /v1/responses as Codex sends them: functions for the model, and back under their own names."""
+"""Tools of /v1/responses as Codex sends them: functions for the model, and back under their own
+names.
+"""
 
 from typing import Any
 
@@ -18,7 +20,13 @@ from protocol.replies import ToolCall
 from tests.unit.api.test_blocks import events_of
 from tests.unit.api.test_responses import EVENT, stream
 
-RUN = {"type": "function", "name": "run", "description": "Runs it.", "strict": False, "parameters": {"type": "object", "properties": {}}}
+RUN = {
+    "type": "function",
+    "name": "run",
+    "description": "Runs it.",
+    "strict": False,
+    "parameters": {"type": "object", "properties": {}},
+}
 PATCH = {
     "type": "custom",
     "name": "apply_patch",
@@ -42,8 +50,15 @@ def test_each_is_a_function_and_what_runs_elsewhere_is_left_out_and_named() -> N
     ignored = Ignored("ignore")
     tools = offered(RUN, PATCH, AGENTS, SEARCH, ignored=ignored)
     functions = [tool["function"] for tool in tools.functions]
-    assert [function["name"] for function in functions] == ["run", "apply_patch", "agents__run", "agents__note"]
-    assert functions[0] == {name: RUN[name] for name in ("name", "description", "parameters", "strict")}
+    assert [function["name"] for function in functions] == [
+        "run",
+        "apply_patch",
+        "agents__run",
+        "agents__note",
+    ]
+    assert functions[0] == {
+        name: RUN[name] for name in ("name", "description", "parameters", "strict")
+    }
     assert functions[1]["parameters"]["properties"].keys() == {"input"}
     assert functions[1]["description"] == "Edits.\n\nThe input must follow this grammar (lark):\nX"
     assert functions[3]["description"] == "Edits."
@@ -53,7 +68,9 @@ def test_each_is_a_function_and_what_runs_elsewhere_is_left_out_and_named() -> N
 
 
 def test_calls_bear_the_clients_names() -> None:
-    calls = [ToolCall(at, f"call_{at}", name, arguments) for at, (name, arguments) in enumerate(CALLED)]
+    calls = [
+        ToolCall(at, f"call_{at}", name, arguments) for at, (name, arguments) in enumerate(CALLED)
+    ]
     items = Items("f", offered(RUN, PATCH, AGENTS))
     told = [items.item(block, "completed", []) for block in blocks_of("", "", calls)]
     assert [(item["type"], item["name"], item.get("namespace")) for item in told] == [
@@ -63,7 +80,13 @@ def test_calls_bear_the_clients_names() -> None:
         ("custom_tool_call", "note", "agents"),
         ("function_call", "never_offered", None),
     ]
-    assert [item.get("input", item.get("arguments")) for item in told] == ["{}", "*** Begin\n", '{"a": 1}', '{"input": "cut', "{}"]
+    assert [item.get("input", item.get("arguments")) for item in told] == [
+        "{}",
+        "*** Begin\n",
+        '{"a": 1}',
+        '{"input": "cut',
+        "{}",
+    ]
 
 
 CALLED = (
@@ -78,7 +101,10 @@ CALLED = (
 def test_the_input_of_a_custom_tool_has_its_own_events() -> None:
     writer = stream(PATCH)
     pieces = [ToolCall(0, "call_0", "apply_patch", '{"input": "a'), ToolCall(0, arguments='\\nb"}')]
-    events = events_of(b"".join(writer.gained(Gain(calls=[piece]), []) for piece in pieces) + writer.gained(Gain(text="."), []))
+    events = events_of(
+        b"".join(writer.gained(Gain(calls=[piece]), []) for piece in pieces)
+        + writer.gained(Gain(text="."), [])
+    )
     for event in events:
         EVENT.validate_python(event)
     assert [event["type"].removeprefix("response.") for event in events[:4]] == [
@@ -93,17 +119,38 @@ def test_the_input_of_a_custom_tool_has_its_own_events() -> None:
 
 def test_calls_come_back_as_the_functions_that_they_were() -> None:
     items = [
-        {"type": "custom_tool_call", "id": "ctc_1", "call_id": "1", "name": "apply_patch", "input": "a\n", "status": "completed"},
+        {
+            "type": "custom_tool_call",
+            "id": "ctc_1",
+            "call_id": "1",
+            "name": "apply_patch",
+            "input": "a\n",
+            "status": "completed",
+        },
         {"type": "custom_tool_call_output", "call_id": "1", "output": "Done."},
-        {"type": "function_call", "call_id": "2", "namespace": "agents", "name": "run", "arguments": "{}"},
+        {
+            "type": "function_call",
+            "call_id": "2",
+            "namespace": "agents",
+            "name": "run",
+            "arguments": "{}",
+        },
         {"type": "function_call_output", "call_id": "2", "output": "ok"},
-        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "x"}},
+        {
+            "type": "web_search_call",
+            "id": "ws_1",
+            "status": "completed",
+            "action": {"type": "search", "query": "x"},
+        },
     ]
     ignored = Ignored("ignore")
     messages = messages_of(None, items, ignored)
     assert [message["role"] for message in messages] == ["assistant", "tool", "assistant", "tool"]
     called = [message["tool_calls"][0]["function"] for message in messages[::2]]
-    assert called == [{"name": "apply_patch", "arguments": custom_arguments("a\n")}, {"name": "agents__run", "arguments": "{}"}]
+    assert called == [
+        {"name": "apply_patch", "arguments": custom_arguments("a\n")},
+        {"name": "agents__run", "arguments": "{}"},
+    ]
     assert ignored.names == ("input.web_search_call",)
 
 
@@ -112,7 +159,9 @@ def test_an_input_survives_being_an_argument(text: str) -> None:
     assert custom_input(custom_arguments(text)) == text
 
 
-@pytest.mark.parametrize("arguments", ["", "{", '"x"', '{"input": 1}', '{"other": "x"}', "[" * 5_000])
+@pytest.mark.parametrize(
+    "arguments", ["", "{", '"x"', '{"input": 1}', '{"other": "x"}', "[" * 5_000]
+)
 def test_other_arguments_are_the_input_itself(arguments: str) -> None:
     assert custom_input(arguments) == arguments
 
@@ -133,10 +182,17 @@ def test_a_choice_names_the_function(asked: Any, chosen: str | None) -> None:
 
 
 def test_allowed_tools_are_those_of_a_chat() -> None:
-    asked = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "run"}]}
+    asked = {
+        "type": "allowed_tools",
+        "mode": "auto",
+        "tools": [{"type": "function", "name": "run"}],
+    }
     assert offered(RUN).choice(asked) == {
         "type": "allowed_tools",
-        "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "run"}}]},
+        "allowed_tools": {
+            "mode": "auto",
+            "tools": [{"type": "function", "function": {"name": "run"}}],
+        },
     }
 
 
@@ -151,11 +207,17 @@ def test_allowed_tools_are_those_of_a_chat() -> None:
         ([{"type": "file_search", "vector_store_ids": ["x"]}], None, "tools[0].type"),
         ([{"type": "local_shell"}], None, "tools[0].type"),
         ([{"type": "namespace", "name": "n"}], None, "tools[0]"),
-        ([{"type": "namespace", "name": "n", "tools": [{"type": "function"}]}], None, "tools[0].tools[0]"),
+        (
+            [{"type": "namespace", "name": "n", "tools": [{"type": "function"}]}],
+            None,
+            "tools[0].tools[0]",
+        ),
         ([{"name": "x"}], None, "tools[0].type"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(tools: list[dict[str, Any]], choice: Any, param: str) -> None:
+def test_what_cannot_be_is_refused_by_name(
+    tools: list[dict[str, Any]], choice: Any, param: str
+) -> None:
     with pytest.raises(InvalidRequest) as raised:
         offered(*tools).choice(choice)
     assert raised.value.param == param

@@ -12,7 +12,11 @@ from protocol.limits import NAME_CHARS_MAX
 def test_one_part_is_the_salt_and_several_are_told_apart_by_place() -> None:
     assert one_salt(None, None, None) is None
     assert one_salt(None, "tenantA", None) == one_salt("tenantA", None, None) == "tenantA"
-    several = [parts for parts in product((None, "tenant", "A", "tenantA"), repeat=3) if sum(part is not None for part in parts) > 1]
+    several = [
+        parts
+        for parts in product((None, "tenant", "A", "tenantA"), repeat=3)
+        if sum(part is not None for part in parts) > 1
+    ]
     salts = [one_salt(*parts) for parts in several]
     assert len(set(salts)) == len(several)
     assert set(salts).isdisjoint({"tenant", "A", "tenantA"})

@@ -17,12 +17,25 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 @pytest.mark.parametrize(("effort", "thinks"), [("none", False), ("minimal", True), ("high", True)])
 def test_every_name_that_templates_have_for_it_is_set(effort: str, thinks: bool) -> None:
     request = ChatCompletionRequest(model="m", messages=MESSAGES, reasoning_effort=effort)  # type: ignore[arg-type]
-    assert template_kwargs(request) == {"reasoning_effort": effort, "thinking": thinks, "enable_thinking": thinks}
+    assert template_kwargs(request) == {
+        "reasoning_effort": effort,
+        "thinking": thinks,
+        "enable_thinking": thinks,
+    }
 
 
 def test_what_the_client_tells_the_template_itself_wins() -> None:
-    request = ChatCompletionRequest(model="m", messages=MESSAGES, reasoning_effort="high", chat_template_kwargs={"enable_thinking": False})
-    assert template_kwargs(request) == {"reasoning_effort": "high", "thinking": True, "enable_thinking": False}
+    request = ChatCompletionRequest(
+        model="m",
+        messages=MESSAGES,
+        reasoning_effort="high",
+        chat_template_kwargs={"enable_thinking": False},
+    )
+    assert template_kwargs(request) == {
+        "reasoning_effort": "high",
+        "thinking": True,
+        "enable_thinking": False,
+    }
 
 
 def test_nothing_asked_nothing_told() -> None:
@@ -37,7 +50,9 @@ BUDGETS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("field", "fields"), BUDGETS)
-def test_a_budget_is_told_where_workers_keep_it_and_refused_elsewhere(card: ModelCard, field: str, fields: dict[str, Any]) -> None:
+def test_a_budget_is_told_where_workers_keep_it_and_refused_elsewhere(
+    card: ModelCard, field: str, fields: dict[str, Any]
+) -> None:
     request = ChatCompletionRequest(model="m", messages=MESSAGES, **fields)
     bounding = replace(card, reasoning_parser="qwen3", bounds_thinking=True)
     assert thinking_budget(request, bounding) == {"thinking_budget": 5}

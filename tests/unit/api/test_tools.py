@@ -14,11 +14,16 @@ def tool(name: str) -> dict[str, Any]:
 
 
 def chat(tools: list[dict[str, Any]] | None, choice: Any = None) -> ChatCompletionRequest:
-    return ChatCompletionRequest(model="m", messages=[{"role": "user", "content": "x"}], tools=tools, tool_choice=choice)
+    return ChatCompletionRequest(
+        model="m", messages=[{"role": "user", "content": "x"}], tools=tools, tool_choice=choice
+    )
 
 
 def allowed(mode: str, *names: str) -> dict[str, Any]:
-    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [tool(name) for name in names]}}
+    return {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": mode, "tools": [tool(name) for name in names]},
+    }
 
 
 @pytest.mark.parametrize(
@@ -82,14 +87,28 @@ def test_a_call_cannot_be_forced_without_tools(choice: Any) -> None:
     check_tools(chat(None, "auto"))
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "add"}}, allowed("required", "add"), "auto"])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "required",
+        {"type": "function", "function": {"name": "add"}},
+        allowed("required", "add"),
+        "auto",
+    ],
+)
 def test_a_forced_call_conforms_to_its_schema_whatever_its_tool_says(choice: Any) -> None:
     for said in ({"parameters": None}, {"strict": False}, {"strict": None}):
-        [told], _ = callable_tools(chat([{"type": "function", "function": {"name": "add", **said}}], choice))
+        [told], _ = callable_tools(
+            chat([{"type": "function", "function": {"name": "add", **said}}], choice)
+        )
         if choice == "auto":
             assert told["function"] == {"name": "add", **said}
         else:
-            assert told["function"] == {"name": "add", "strict": True, "parameters": {"type": "object"}}
+            assert told["function"] == {
+                "name": "add",
+                "strict": True,
+                "parameters": {"type": "object"},
+            }
 
 
 def test_a_deferred_tool_may_be_called_and_is_not_told_at_the_beginning() -> None:
@@ -101,7 +120,10 @@ def test_a_deferred_tool_may_be_called_and_is_not_told_at_the_beginning() -> Non
 
 
 def function(parameters: Any, *, strict: bool | None = None) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": "f", "parameters": parameters, "strict": strict}}
+    return {
+        "type": "function",
+        "function": {"name": "f", "parameters": parameters, "strict": strict},
+    }
 
 
 @pytest.mark.parametrize(
@@ -133,14 +155,28 @@ def test_a_schema_that_is_not_enforced_is_refused_wherever_arguments_would_be_he
         (True, {"type": "object"}),
         (None, {"type": "object"}),
         ({}, {"type": "object"}),
-        ({"$defs": {"A": {"type": "object"}}, "$ref": "#/$defs/A"}, {"$ref": "#/$defs/f.A", "$defs": {"f.A": {"type": "object"}}}),
         (
-            {"type": "object", "properties": {"x": {}, "y": {}}, "anyOf": [{"required": ["x"]}, {"required": ["y"]}]},
-            {"anyOf": [{"type": "object", "properties": {"x": {}, "y": {}}, "required": [name]} for name in "xy"]},
+            {"$defs": {"A": {"type": "object"}}, "$ref": "#/$defs/A"},
+            {"$ref": "#/$defs/f.A", "$defs": {"f.A": {"type": "object"}}},
+        ),
+        (
+            {
+                "type": "object",
+                "properties": {"x": {}, "y": {}},
+                "anyOf": [{"required": ["x"]}, {"required": ["y"]}],
+            },
+            {
+                "anyOf": [
+                    {"type": "object", "properties": {"x": {}, "y": {}}, "required": [name]}
+                    for name in "xy"
+                ]
+            },
         ),
     ],
 )
-def test_the_arguments_of_a_forced_call_are_an_object_of_their_schema(parameters: Any, bound: Any) -> None:
+def test_the_arguments_of_a_forced_call_are_an_object_of_their_schema(
+    parameters: Any, bound: Any
+) -> None:
     (held,), _ = callable_tools(chat([function(parameters)], "required"))
     assert held["function"] == {"name": "f", "parameters": bound, "strict": True}
 
@@ -158,7 +194,9 @@ def test_parameters_true_allow_any_object_where_nothing_is_forced_too() -> None:
         ({"type": "string"}, "required", "tools"),
     ],
 )
-def test_parameters_that_no_object_conforms_to_are_refused(parameters: Any, choice: Any, param: str) -> None:
+def test_parameters_that_no_object_conforms_to_are_refused(
+    parameters: Any, choice: Any, param: str
+) -> None:
     with pytest.raises(InvalidRequest) as raised:
         check_tools(chat([function(parameters)], choice))
     assert raised.value.param == param

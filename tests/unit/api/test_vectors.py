@@ -21,7 +21,10 @@ CLS, SEP = 1, 2
 
 
 class Words:
-    """A model whose tokens are the lengths of words, between CLS and SEP. Five tokens are the longest text that it takes."""
+    """A model whose tokens are the lengths of words, between CLS and SEP.
+
+    Five tokens are the longest text that it takes.
+    """
 
     pairs = None
 
@@ -39,11 +42,19 @@ def _length(card: ModelCard, truncate: int | None) -> TextLength:
 
 async def test_a_text_that_fits_is_left_alone(card: ModelCard) -> None:
     for truncate in (None, -1, 5):
-        assert list(unpack_tokens(await _length(card, truncate).encode("a bb ccc", "input"))) == [CLS, 11, 12, 13, SEP]
+        assert list(unpack_tokens(await _length(card, truncate).encode("a bb ccc", "input"))) == [
+            CLS,
+            11,
+            12,
+            13,
+            SEP,
+        ]
 
 
 async def test_a_longer_one_is_refused_with_both_numbers(card: ModelCard) -> None:
-    with pytest.raises(ContextOverflow, match=r"at most 5 tokens at once. However, input\[7\] has 6 tokens") as refused:
+    with pytest.raises(
+        ContextOverflow, match=r"at most 5 tokens at once. However, input\[7\] has 6 tokens"
+    ) as refused:
         await _length(card, None).encode("a bb ccc dddd", "input[7]")
     assert refused.value.param == "input[7]"
     with pytest.raises(ContextOverflow, match="has 6 tokens"):
@@ -51,10 +62,16 @@ async def test_a_longer_one_is_refused_with_both_numbers(card: ModelCard) -> Non
 
 
 @pytest.mark.parametrize(
-    ("truncate", "wanted"), [(-1, [CLS, 11, 12, 13, SEP]), (4, [CLS, 11, 12, SEP]), (3, [CLS, 11, SEP]), (2, [CLS, 11])]
+    ("truncate", "wanted"),
+    [(-1, [CLS, 11, 12, 13, SEP]), (4, [CLS, 11, 12, SEP]), (3, [CLS, 11, SEP]), (2, [CLS, 11])],
 )
-async def test_cut_texts_keep_their_special_tokens(card: ModelCard, truncate: int, wanted: list[int]) -> None:
-    assert list(unpack_tokens(await _length(card, truncate).encode("a bb ccc dddd eeeee", "input"))) == wanted
+async def test_cut_texts_keep_their_special_tokens(
+    card: ModelCard, truncate: int, wanted: list[int]
+) -> None:
+    assert (
+        list(unpack_tokens(await _length(card, truncate).encode("a bb ccc dddd eeeee", "input")))
+        == wanted
+    )
     assert len(_length(card, truncate).take([3] * 9, "input")) == 4 * min(5, len(wanted))
 
 
@@ -73,7 +90,9 @@ floats = st.floats(-1e6, 1e6, width=32)
 
 
 @given(st.lists(floats, min_size=2, max_size=20), st.integers(1, 20))
-def test_shortened_vectors_point_where_their_heads_do(numbers: list[float], dimensions: int) -> None:
+def test_shortened_vectors_point_where_their_heads_do(
+    numbers: list[float], dimensions: int
+) -> None:
     head = np.array(numbers, dtype=np.float32)[:dimensions]
     short = shortened(np.array(numbers, dtype=np.float32), dimensions)
     assert short.dtype == np.float32
@@ -95,10 +114,16 @@ def test_a_vector_without_direction_is_like_no_other() -> None:
 def test_what_is_written_is_what_was_made(rows: list[list[float]]) -> None:
     vectors = [np.array(row, dtype=np.float32) for row in rows]
     for base64_wanted in (False, True):
-        answer: dict[str, Any] = json.loads(b"".join(list_pieces(vectors, base64_wanted=base64_wanted)) + b"]}")
+        answer: dict[str, Any] = json.loads(
+            b"".join(list_pieces(vectors, base64_wanted=base64_wanted)) + b"]}"
+        )
         assert [entry["index"] for entry in answer["data"]] == list(range(len(rows)))
         for entry, vector in zip(answer["data"], vectors, strict=True):
-            read = np.frombuffer(base64.b64decode(entry["embedding"]), "<f4") if base64_wanted else np.float32(entry["embedding"])
+            read = (
+                np.frombuffer(base64.b64decode(entry["embedding"]), "<f4")
+                if base64_wanted
+                else np.float32(entry["embedding"])
+            )
             assert np.array_equal(read, vector)
 
 

@@ -18,7 +18,9 @@ from protocol.requests import Tokenize
 from protocol.text.pieces import PieceTable, table_of
 from protocol.tokens import pack_tokens
 
-CARD = ModelCard(name="m", context_length=64, vocab_size=8, eos_token_ids=[0], files=[], tokenizes=True)
+CARD = ModelCard(
+    name="m", context_length=64, vocab_size=8, eos_token_ids=[0], files=[], tokenizes=True
+)
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -52,7 +54,13 @@ def chat(**fields: object) -> ChatCompletionRequest:
 async def test_a_chat_is_asked_for_with_all_that_says_something_of_its_prompt() -> None:
     worker = Worker()
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
-    request = chat(tools=tools, tool_choice="auto", chat_template_kwargs={"enable_thinking": False}, temperature=0.5, stop=["x"])
+    request = chat(
+        tools=tools,
+        tool_choice="auto",
+        chat_template_kwargs={"enable_thinking": False},
+        temperature=0.5,
+        stop=["x"],
+    )
     assert await chat_prompt(Small(), served(worker), request) == pack_tokens([1, 2, 3])
     (asked,) = worker.asked
     assert (asked.model, asked.text) == ("m", "")
@@ -69,7 +77,9 @@ async def test_what_is_refused_without_the_worker_is_not_asked() -> None:
     with pytest.raises(InvalidRequest, match="must not set 'messages'"):
         await chat_prompt(Small(), served(worker), chat(chat_template_kwargs={"messages": "x"}))
     with pytest.raises(ContextOverflow):
-        await chat_prompt(Small(), served(worker), chat(messages=[{"role": "user", "content": "x" * 500_000}]))
+        await chat_prompt(
+            Small(), served(worker), chat(messages=[{"role": "user", "content": "x" * 500_000}])
+        )
     with pytest.raises(InvalidRequest):
         check_chat(chat(messages=[{"role": "user"}]))
     assert not worker.asked
@@ -79,7 +89,11 @@ async def test_a_text_is_asked_for_and_tokens_are_read_from_the_table() -> None:
     worker = Worker()
     model = served(worker)
     assert await model.encode_off_loop("hi", add_special_tokens=False) == pack_tokens([1, 2, 3])
-    assert (worker.asked[0].text, worker.asked[0].add_special_tokens, worker.asked[0].chat) == ("hi", False, b"")
+    assert (worker.asked[0].text, worker.asked[0].add_special_tokens, worker.asked[0].chat) == (
+        "hi",
+        False,
+        b"",
+    )
     assert model.decode([1, 2, 3, 0, 99]) == "café"
     assert [model.token_bytes(token_id) for token_id in (0, 2, 99)] == [b"<end>", b"\xc3", b""]
     stream = model.new_detokenizer(skip_special_tokens=False)
@@ -87,7 +101,9 @@ async def test_a_text_is_asked_for_and_tokens_are_read_from_the_table() -> None:
 
 
 def test_workers_make_the_text_of_every_answer() -> None:
-    completion = msgspec.convert({"model": "m", "prompt": "hi", "stop": ["x"], "stream": True}, CompletionRequest)
+    completion = msgspec.convert(
+        {"model": "m", "prompt": "hi", "stop": ["x"], "stream": True}, CompletionRequest
+    )
     for request in (chat(stop=["x"], stream=True), completion):
         reading = reading_of(request, CARD, None)
         assert reading is not None

@@ -19,7 +19,11 @@ def bare_server(tmp_path: Path) -> Iterator[Callable[..., int]]:
 
     def start(*options: str) -> int:
         port = free_port()
-        process = Process("bare", [str(build("bare_server")), "--port", str(port), *options], tmp_path / f"bare{port}.log")
+        process = Process(
+            "bare",
+            [str(build("bare_server")), "--port", str(port), *options],
+            tmp_path / f"bare{port}.log",
+        )
         started.append(process.__enter__())
         process.wait_ready(lambda: port_open(port))
         return port
@@ -43,7 +47,9 @@ def bodies(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def scripted_server() -> Iterator[Callable[[list[bytes]], int]]:
-    """A server that answers every connection's first request with the given pieces, each in a write of its own, then closes."""
+    """A server that answers every connection's first request with the given pieces, each in a write
+    of its own, then closes.
+    """
     listeners: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
@@ -81,13 +87,29 @@ def scripted_server() -> Iterator[Callable[[list[bytes]], int]]:
 
 @pytest.fixture
 def c_program(tmp_path: Path) -> Callable[[str, str], str]:
-    """Compiles a small C program against bench/kit/loadgen's headers and gives what it prints for some input."""
+    """Compiles a small C program against bench/kit/loadgen's headers and gives what it prints for
+    some input.
+    """
 
     def run(source: str, text: str) -> str:
         (tmp_path / "program.c").write_text(source)
         folder = Path(build("loadgen")).parent
         program = tmp_path / "program"
-        subprocess.run(["gcc", "-O1", "-D_GNU_SOURCE", f"-I{folder}", "-o", program, tmp_path / "program.c", "-lm"], check=True)
-        return subprocess.run([program], input=text, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [
+                "gcc",
+                "-O1",
+                "-D_GNU_SOURCE",
+                f"-I{folder}",
+                "-o",
+                program,
+                tmp_path / "program.c",
+                "-lm",
+            ],
+            check=True,
+        )
+        return subprocess.run(
+            [program], input=text, capture_output=True, text=True, check=True
+        ).stdout
 
     return run

@@ -5,7 +5,10 @@ import pytest
 from bench.kit import processes
 from bench.kit.processes import Process
 
-BURN = "import signal, time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nsignal.pause()"
+BURN = (
+    "import signal, time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: "
+    "pass\nsignal.pause()"
+)
 PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BURN!r}])"
 
 
@@ -30,7 +33,9 @@ def _runs(pid):
 
 def test_a_process_that_ends_while_starting_is_reported_with_its_log(tmp_path):
     with (
-        Process("broken", [sys.executable, "-c", "raise SystemExit('no such flag')"], tmp_path / "log") as broken,
+        Process(
+            "broken", [sys.executable, "-c", "raise SystemExit('no such flag')"], tmp_path / "log"
+        ) as broken,
         pytest.raises(RuntimeError, match=r"(?s)broken ended while starting.*no such flag"),
     ):
         broken.wait_ready(lambda: False)

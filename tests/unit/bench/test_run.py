@@ -10,7 +10,10 @@ from bench.kit.workloads import Corpus, Shape, corpus_lines, ensure_model_dir
 
 
 def test_medians_leave_out_rounds_without_the_measure():
-    assert medians([{"a": 3.0, "b": None}, {"a": 1.0, "b": 2.0}, {"a": 2.0, "b": None}]) == {"a": 2.0, "b": 2.0}
+    assert medians([{"a": 3.0, "b": None}, {"a": 1.0, "b": 2.0}, {"a": 2.0, "b": None}]) == {
+        "a": 2.0,
+        "b": 2.0,
+    }
 
 
 def test_dynamo_stands_for_its_three_configurations():
@@ -32,13 +35,36 @@ def test_a_table_is_measured_shown_and_drawn(tmp_path):
     model_dir = ensure_model_dir(tmp_path / "model", vocab_size=400, lines=lines)
     corpus = Corpus(model_dir, lines)
     rows = [
-        Row(name="chat", title="chat", shape=Shape(input_tokens=20, output_tokens=1), concurrency=2, bodies=10, requests=10),
-        Row(name="flow", title="flow", shape=Shape(input_tokens=20, output_tokens=6, stream=True), concurrency=2, bodies=4, requests=8),
+        Row(
+            name="chat",
+            title="chat",
+            shape=Shape(input_tokens=20, output_tokens=1),
+            concurrency=2,
+            bodies=10,
+            requests=10,
+        ),
+        Row(
+            name="flow",
+            title="flow",
+            shape=Shape(input_tokens=20, output_tokens=6, stream=True),
+            concurrency=2,
+            bodies=4,
+            requests=8,
+        ),
     ]
     with ExitStack() as stack:
-        running = [SYSTEMS[name](name, EngineSpec(model_dir=model_dir, fleet=FleetShape()), stack) for name in ("bare", "asgi")]
+        running = [
+            SYSTEMS[name](name, EngineSpec(model_dir=model_dir, fleet=FleetShape()), stack)
+            for name in ("bare", "asgi")
+        ]
         found = run_rows(rows, running, corpus, rounds=2, seed=1)
-    result = {"table": "test", "machine": {"cores": 1, "cpu": ""}, "rounds": 2, "rows": found, "memory": {}}
+    result = {
+        "table": "test",
+        "machine": {"cores": 1, "cpu": ""},
+        "rounds": 2,
+        "rows": found,
+        "memory": {},
+    }
     flow = found["flow"]["systems"]["asgi"]
     assert len(flow["rounds"]) == 2
     assert (flow["median"]["requests"], flow["median"]["tokens_per_event"]) == (8, 1)

@@ -3,7 +3,16 @@ import json
 import pytest
 from tokenizers import Tokenizer
 
-from bench.kit.workloads import Corpus, Shape, conversations, corpus_lines, ensure_model_dir, fresh, shared_prefix, write_bodies
+from bench.kit.workloads import (
+    Corpus,
+    Shape,
+    conversations,
+    corpus_lines,
+    ensure_model_dir,
+    fresh,
+    shared_prefix,
+    write_bodies,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +48,20 @@ def test_one_seed_gives_one_workload_and_another_gives_another(corpus):
 
 
 def test_groups_share_their_prefix_and_nothing_else(corpus):
-    bodies = list(shared_prefix(corpus, Shape(input_tokens=30, output_tokens=1), 40, seed=1, groups=4, prefix_tokens=200))
+    bodies = list(
+        shared_prefix(
+            corpus, Shape(input_tokens=30, output_tokens=1), 40, seed=1, groups=4, prefix_tokens=200
+        )
+    )
     prefixes = [body["messages"][0]["content"] for body in bodies]
     assert sorted(prefixes.count(prefix) for prefix in set(prefixes)) == [10, 10, 10, 10]
     assert len({body["messages"][1]["content"] for body in bodies}) == 40
 
 
 def test_a_conversation_grows_by_an_answer_and_a_question_a_turn(corpus):
-    bodies = list(conversations(corpus, Shape(input_tokens=20, output_tokens=10), 3, seed=1, turns=4))
+    bodies = list(
+        conversations(corpus, Shape(input_tokens=20, output_tokens=10), 3, seed=1, turns=4)
+    )
     assert len(bodies) == 12
     for earlier, later in zip(bodies, bodies[3:], strict=False):
         assert later["messages"][:-2] == earlier["messages"]

@@ -1,4 +1,6 @@
-"""The load of a rank: our own requests exactly, and of the others what the engine's report has beyond ours."""
+"""The load of a rank: our own requests exactly, and of the others what the engine's report has
+beyond ours.
+"""
 
 import asyncio
 from typing import Any
@@ -19,7 +21,16 @@ CAPACITY = Capacity(dp_size=2, page_size_tokens=16, kv_tokens=10_000, requests_r
 
 
 def hello(capacity: Capacity = CAPACITY, **fields: Any) -> Hello:
-    return Hello(worker_id="w", epoch=1, role="decode", endpoint="dyn://a.b.c", card=CARD, capacity=capacity, credit_requests=4, **fields)
+    return Hello(
+        worker_id="w",
+        epoch=1,
+        role="decode",
+        endpoint="dyn://a.b.c",
+        card=CARD,
+        capacity=capacity,
+        credit_requests=4,
+        **fields,
+    )
 
 
 def rank(dp_rank: int = 0) -> Rank:
@@ -82,9 +93,14 @@ def test_a_report_that_does_not_know_ours_yet_takes_nothing_away() -> None:
 
 
 def test_a_rank_has_room_for_the_blocks_that_it_advertised_and_some_more() -> None:
-    capacity = msgspec.structs.replace(CAPACITY, kv_tokens=6_401, slow_kv_tokens=640, block_size_tokens=64)
+    capacity = msgspec.structs.replace(
+        CAPACITY, kv_tokens=6_401, slow_kv_tokens=640, block_size_tokens=64
+    )
     blocks = 111  # of 64 tokens, the last one begun
-    assert Rank(hello(capacity), 0, BlockBudget(10)).blocks.blocks_max == blocks + blocks // SLACK_RATIO + SLACK_BLOCKS
+    assert (
+        Rank(hello(capacity), 0, BlockBudget(10)).blocks.blocks_max
+        == blocks + blocks // SLACK_RATIO + SLACK_BLOCKS
+    )
 
 
 def test_a_rank_goes_by_its_workers_name_and_its_number() -> None:
@@ -112,7 +128,11 @@ def test_a_worker_has_room_until_so_many_requests_run_and_each_is_released_once(
     assert not busy.has_room(alone=False)
     released = busy.release("r1")
     assert released is not None
-    assert (released.request_id, busy.release("r1"), busy.has_room(alone=False)) == ("r1", None, True)
+    assert (released.request_id, busy.release("r1"), busy.has_room(alone=False)) == (
+        "r1",
+        None,
+        True,
+    )
     assert [one.own_requests for one in busy.ranks] == [2, 1]
 
 
@@ -122,7 +142,10 @@ OPERATIONS = st.lists(
         st.tuples(st.just("book"), TOKENS),
         st.tuples(st.just("token"), TOKENS),
         st.tuples(st.just("release"), TOKENS),
-        st.tuples(st.just("report"), st.tuples(*[st.integers(0, 3_000)] * 4, st.sampled_from([0.0, 0.25, 0.5, 1.0]))),
+        st.tuples(
+            st.just("report"),
+            st.tuples(*[st.integers(0, 3_000)] * 4, st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+        ),
     ),
     max_size=40,
 )
@@ -130,7 +153,9 @@ OPERATIONS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(OPERATIONS)
-def test_any_interleaving_keeps_our_own_counts_exact_and_leaves_the_others_load(operations: list[tuple[str, Any]]) -> None:
+def test_any_interleaving_keeps_our_own_counts_exact_and_leaves_the_others_load(
+    operations: list[tuple[str, Any]],
+) -> None:
     busy = rank()
     stream = stream_on(busy)
     open_bookings: list[tuple[Booking, int, list[bool]]] = []
@@ -149,7 +174,11 @@ def test_any_interleaving_keeps_our_own_counts_exact_and_leaves_the_others_load(
         elif kind == "report":
             running, waiting, kv_tokens, waiting_tokens, share = value
             busy.report(RankLoad(0, running, waiting, kv_tokens, waiting_tokens), share)
-            others = (round((running + waiting) * share), round(waiting_tokens * share), max(0, kv_tokens - own()[2]))
+            others = (
+                round((running + waiting) * share),
+                round(waiting_tokens * share),
+                max(0, kv_tokens - own()[2]),
+            )
         elif open_bookings and kind == "token":
             booking, _, prefilled = open_bookings[value % len(open_bookings)]
             booking.note_token()
@@ -157,7 +186,9 @@ def test_any_interleaving_keeps_our_own_counts_exact_and_leaves_the_others_load(
         elif open_bookings:
             open_bookings.pop(value % len(open_bookings))[0].release()
         assert busy.own_requests == len(open_bookings)
-        assert load(busy) == tuple(ours + theirs for ours, theirs in zip(own(), others, strict=True))
+        assert load(busy) == tuple(
+            ours + theirs for ours, theirs in zip(own(), others, strict=True)
+        )
         assert min(load(busy)) >= 0
     while open_bookings:
         open_bookings.pop()[0].release()
@@ -165,7 +196,12 @@ def test_any_interleaving_keeps_our_own_counts_exact_and_leaves_the_others_load(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["book", "release", "both report"])), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from(["book", "release", "both report"])),
+        max_size=40,
+    )
+)
 def test_two_frontends_see_the_same_load_after_each_report(steps: list[tuple[int, str]]) -> None:
     """The engine reports what both sent; each finds the other's part in it."""
     views = [rank(), rank()]
@@ -178,11 +214,16 @@ def test_two_frontends_see_the_same_load_after_each_report(steps: list[tuple[int
         elif step == "both report":
             total = sum(map(len, running))
             for view, ours in zip(views, running, strict=True):
-                view.report(RankLoad(0, total, 0, 10 * total, 10 * total), 1 - len(ours) / total if total else 0.0)
+                view.report(
+                    RankLoad(0, total, 0, 10 * total, 10 * total),
+                    1 - len(ours) / total if total else 0.0,
+                )
             assert load(views[0]) == load(views[1]) == (total, 10 * total, 10 * total)
 
 
-def test_a_rank_is_hungry_until_it_has_prompts_for_some_steps_or_requests_for_a_whole_batch() -> None:
+def test_a_rank_is_hungry_until_it_has_prompts_for_some_steps_or_requests_for_a_whole_batch() -> (
+    None
+):
     capacity = msgspec.structs.replace(CAPACITY, prefill_step_tokens=100)
     busy = Rank(hello(capacity), 0, BlockBudget(1_000))
     Booking(stream_on(busy), busy, STEPS_AHEAD * 100 - 1)
@@ -197,7 +238,9 @@ def test_a_rank_is_hungry_until_it_has_prompts_for_some_steps_or_requests_for_a_
 
 
 def test_an_engines_own_queue_is_not_sent_more_than_it_takes() -> None:
-    bounded = Rank(hello(msgspec.structs.replace(CAPACITY, requests_queued_max=2)), 0, BlockBudget(1_000))
+    bounded = Rank(
+        hello(msgspec.structs.replace(CAPACITY, requests_queued_max=2)), 0, BlockBudget(1_000)
+    )
     first = Booking(stream_on(bounded), bounded, 10)
     assert bounded.takes_one_more
     Booking(stream_on(bounded), bounded, 10)

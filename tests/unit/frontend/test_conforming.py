@@ -1,4 +1,6 @@
-"""Answers held to schemas: what is found, what is let go, and that nothing holds up the loop or the next answer."""
+"""Answers held to schemas: what is found, what is let go, and that nothing holds up the loop or the
+next answer.
+"""
 
 import asyncio
 import json
@@ -23,7 +25,10 @@ from protocol.replies import Finished, ToolCall
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {"a": {"type": "string", "maxLength": 3}, "b": {"type": "array", "items": {"type": "integer"}}},
+    "properties": {
+        "a": {"type": "string", "maxLength": 3},
+        "b": {"type": "array", "items": {"type": "integer"}},
+    },
     "required": ["a"],
 }
 TEXT = json.dumps(SCHEMA)
@@ -67,9 +72,18 @@ async def test_what_is_found(validator: Validator, answer: str, breach: str | No
 
 @pytest.mark.parametrize(
     "schema",
-    ['{"$ref": "http://127.0.0.1:9/x"}', '{"type": "nothing"}', '{"pattern": "(?=a)"}', '{"$ref": "#"}', "[", "[" * 100_000],
+    [
+        '{"$ref": "http://127.0.0.1:9/x"}',
+        '{"type": "nothing"}',
+        '{"pattern": "(?=a)"}',
+        '{"$ref": "#"}',
+        "[",
+        "[" * 100_000,
+    ],
 )
-async def test_a_schema_that_the_library_does_not_take_is_held_by_the_grammar_alone(validator: Validator, schema: str) -> None:
+async def test_a_schema_that_the_library_does_not_take_is_held_by_the_grammar_alone(
+    validator: Validator, schema: str
+) -> None:
     assert await validator.breach(schema, GOOD) is None
     assert await validator.breach(TEXT, "{}") is not None
 
@@ -102,7 +116,9 @@ async def test_who_leaves_takes_no_verdict_of_others_away(validator: Validator) 
     while process_of(validator) is None:
         await asyncio.sleep(0)
     leaving.cancel()
-    answers = await asyncio.gather(*(validator.breach(TEXT, answer) for answer in (GOOD, BAD, GOOD)))
+    answers = await asyncio.gather(
+        *(validator.breach(TEXT, answer) for answer in (GOOD, BAD, GOOD))
+    )
     assert answers == [None, "breaks 'type' at /b/1", None]
 
 
@@ -117,12 +133,19 @@ async def test_a_program_that_died_is_started_again(validator: Validator) -> Non
 
 
 def choice(
-    reason: str | None = "stop", *, matched_stop: str | None = None, matched_token_id: int | None = None, stop_ids: tuple[int, ...] = ()
+    reason: str | None = "stop",
+    *,
+    matched_stop: str | None = None,
+    matched_token_id: int | None = None,
+    stop_ids: tuple[int, ...] = (),
 ) -> Choice:
     finished = None if reason is None else Finished("stop", 1, 1, matched_token_id=matched_token_id)
     sampling = SimpleNamespace(stop_token_ids=stop_ids)
     made = SimpleNamespace(index=0, finish_reason=reason, matched_stop=matched_stop)
-    made.stream, made.request = SimpleNamespace(finished=finished), SimpleNamespace(sampling=sampling)
+    made.stream, made.request = (
+        SimpleNamespace(finished=finished),
+        SimpleNamespace(sampling=sampling),
+    )
     return cast("Choice", made)
 
 
@@ -154,14 +177,24 @@ def promised(validator: Validator, request: ChatCompletionRequest) -> Promise | 
         chat(response_format=FORMAT, skip_special_tokens=False),
     ],
 )
-async def test_who_asks_for_no_schema_has_no_promise(validator: Validator, request_: ChatCompletionRequest) -> None:
+async def test_who_asks_for_no_schema_has_no_promise(
+    validator: Validator, request_: ChatCompletionRequest
+) -> None:
     assert promised(validator, request_) is None
 
 
 @pytest.mark.parametrize(
-    "request_", [chat(response_format=FORMAT), chat(structured_outputs={"json": SCHEMA}), chat(guided_json=TEXT), chat(json_schema=TEXT)]
+    "request_",
+    [
+        chat(response_format=FORMAT),
+        chat(structured_outputs={"json": SCHEMA}),
+        chat(guided_json=TEXT),
+        chat(json_schema=TEXT),
+    ],
 )
-async def test_the_text_is_held_to_the_clients_own_schema(validator: Validator, request_: ChatCompletionRequest) -> None:
+async def test_the_text_is_held_to_the_clients_own_schema(
+    validator: Validator, request_: ChatCompletionRequest
+) -> None:
     promise = promised(validator, request_)
     assert promise is not None
     await promise.follow([(choice(None), Gain(text=GOOD[:3])), (choice(), Gain(text=GOOD[3:]))])
@@ -177,7 +210,9 @@ async def test_the_text_is_held_to_the_clients_own_schema(validator: Validator, 
 
 
 def calls(arguments: str) -> Gain:
-    return Gain(text="Let me see.", calls=[ToolCall(0, "i", "g", BAD), ToolCall(1, "j", "f", arguments)])
+    return Gain(
+        text="Let me see.", calls=[ToolCall(0, "i", "g", BAD), ToolCall(1, "j", "f", arguments)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +222,9 @@ def calls(arguments: str) -> Gain:
         chat(tools=[tool("f")], tool_choice={"type": "function", "function": {"name": "f"}}),
     ],
 )
-async def test_calls_are_held_where_they_are_forced(validator: Validator, request_: ChatCompletionRequest) -> None:
+async def test_calls_are_held_where_they_are_forced(
+    validator: Validator, request_: ChatCompletionRequest
+) -> None:
     promise = promised(validator, request_)
     assert promise is not None
     await promise.follow([(choice("tool_calls"), calls(GOOD))])
@@ -213,7 +250,9 @@ async def test_strict_calls_that_may_come_are_logged(
     assert "the call of 'f'" in caplog.text
 
 
-async def test_a_stream_is_logged_and_goes_on(validator: Validator, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stream_is_logged_and_goes_on(
+    validator: Validator, caplog: pytest.LogCaptureFixture
+) -> None:
     promise = promised(validator, chat(response_format=FORMAT, stream=True))
     assert promise is not None
     await promise.follow([(choice(), Gain(text=BAD))])

@@ -11,8 +11,12 @@ def test_a_higher_level_switches_it_off(caplog: pytest.LogCaptureFixture) -> Non
     for level, lines in ((logging.INFO, 1), (logging.WARNING, 0)):
         caplog.clear()
         with caplog.at_level(level):
-            log_request("id", "/v1/chat/completions", "demo", None, None, began_at=1.0, ended_at=1.5)
-        assert [record.message for record in caplog.records] == ["id /v1/chat/completions model=demo took=0.500 ok"] * lines
+            log_request(
+                "id", "/v1/chat/completions", "demo", None, None, began_at=1.0, ended_at=1.5
+            )
+        assert [record.message for record in caplog.records] == [
+            "id /v1/chat/completions model=demo took=0.500 ok"
+        ] * lines
 
 
 def test_lean_records_are_whole_to_our_format(monkeypatch: pytest.MonkeyPatch) -> None:

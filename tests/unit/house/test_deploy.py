@@ -12,7 +12,9 @@ from frontend.settings import FrontendSettings
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[3]
-KNOWN_VARIABLES = {field.metadata["env"] for kind in (FrontendSettings, WorkerSettings) for field in fields(kind)}
+KNOWN_VARIABLES = {
+    field.metadata["env"] for kind in (FrontendSettings, WorkerSettings) for field in fields(kind)
+}
 
 
 def _compose(name: str) -> dict[str, Any]:
@@ -56,10 +58,19 @@ def _dockerfiles() -> list[str]:
 
 
 def test_what_is_copied_is_not_ignored_and_nothing_else_is_sent() -> None:
-    first, *rest = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    first, *rest = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     assert first == "*"
     sent = {line.removeprefix("!") for line in rest if line.startswith("!")}
-    copied = {source for text in _dockerfiles() for found in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for source in found.split()}
+    copied = {
+        source
+        for text in _dockerfiles()
+        for found in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE)
+        for source in found.split()
+    }
     assert copied == sent
 
 
@@ -75,7 +86,8 @@ def test_the_user_of_the_images_owns_what_is_mounted_into_their_home() -> None:
         assert "useradd --create-home --uid 1000 kvmesh" in text
     services = _compose("docker-compose.yml")["services"]
     homes = [mount for mount in services["frontend"]["tmpfs"] if mount.startswith("/home/kvmesh")]
-    assert homes == ["/home/kvmesh:uid=1000,gid=1000,mode=0700"]  # without options it is root's, and so is a volume on what is not there
+    # without options it is root's, and so is a volume on what is not there
+    assert homes == ["/home/kvmesh:uid=1000,gid=1000,mode=0700"]
     assert services["worker-0"]["volumes"] == ["cache:/home/kvmesh/.cache"]
     assert "install -d -o kvmesh -g kvmesh /home/kvmesh/.cache" in _dockerfiles()[1]
 

@@ -16,7 +16,11 @@ def _sources() -> list[Path]:
 
 
 def test_files_hold_one_idea() -> None:
-    long = {str(path.relative_to(ROOT)): lines for path in _sources() if (lines := len(path.read_text().splitlines())) > FILE_LINES_MAX}
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in _sources()
+        if (lines := len(path.read_text().splitlines())) > FILE_LINES_MAX
+    }
     assert long == {}
 
 
@@ -32,7 +36,9 @@ def test_functions_fit_a_screen() -> None:
 
 
 def test_no_vague_module_names() -> None:
-    assert {path.stem for path in _sources()}.isdisjoint({"utils", "common", "helpers", "base", "manager", "misc"})
+    assert {path.stem for path in _sources()}.isdisjoint(
+        {"utils", "common", "helpers", "base", "manager", "misc"}
+    )
 
 
 def test_nothing_deserialises_code() -> None:
@@ -48,6 +54,19 @@ def test_nothing_deserialises_code() -> None:
 
 def test_the_project_stands_alone() -> None:
     """No path of one machine and no host of a package registry in what git tracks."""
-    words = [r"/wo" + r"rk/", r"\.libr" + r"ary/", r"\.\./sha" + r"red", "pythonhos" + "ted", "py" + r"pi\.org", r"registry\.npm" + "js"]
-    found = subprocess.run(["git", "grep", "-nIE", "|".join(words)], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    words = [
+        r"/wo" + r"rk/",
+        r"\.libr" + r"ary/",
+        r"\.\./sha" + r"red",
+        "pythonhos" + "ted",
+        "py" + r"pi\.org",
+        r"registry\.npm" + "js",
+    ]
+    found = subprocess.run(
+        ["git", "grep", "-nIE", "|".join(words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
     assert found == ""

@@ -13,7 +13,9 @@ from protocol.errors import InvalidRequest
 
 TEXT = st.text(alphabet='ab"\\,[]{}:é\n', max_size=8)
 JSON = st.recursive(
-    TEXT | st.integers() | st.none(), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=20
+    TEXT | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
 )
 
 
@@ -23,7 +25,11 @@ def counted(value: Any) -> tuple[int, int, int]:
         return 0, 0, 0
     inner = [counted(each) for each in (value.values() if isinstance(value, dict) else value)]
     opened, members, items = (sum(each[at] for each in inner) for at in range(3))
-    return opened + 1, members + (len(value) if isinstance(value, dict) else 0), items + max(0, len(value) - 1)
+    return (
+        opened + 1,
+        members + (len(value) if isinstance(value, dict) else 0),
+        items + max(0, len(value) - 1),
+    )
 
 
 @given(JSON, st.booleans(), st.sampled_from([1, 2, 3, 7, 1 << 20]))

@@ -57,7 +57,9 @@ def test_other_codings_are_refused_by_name(name: bytes) -> None:
     assert repr(name.decode("latin-1")) in refusal.value.message
 
 
-@pytest.mark.parametrize("charset", ["rot13", "hex", "punycode", "idna", "unicode_escape", "utf-7", "no such thing"])
+@pytest.mark.parametrize(
+    "charset", ["rot13", "hex", "punycode", "idna", "unicode_escape", "utf-7", "no such thing"]
+)
 def test_what_python_calls_a_codec_is_not_always_a_charset(charset: str) -> None:
     with pytest.raises(UnsupportedMediaType, match="charset"):
         codec_of(b"application/json; charset=" + charset.encode())

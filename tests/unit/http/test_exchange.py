@@ -40,14 +40,22 @@ class Server:
     """The server's side; the sends numbered in `stuck` never return."""
 
     def __init__(
-        self, body: list[bytes], *, stuck: Container[int] = (), budget_bytes: int = 1_000, timeout_s: float = 30, **headers: str
+        self,
+        body: list[bytes],
+        *,
+        stuck: Container[int] = (),
+        budget_bytes: int = 1_000,
+        timeout_s: float = 30,
+        **headers: str,
     ) -> None:
         self.sent: list[MutableMapping[str, Any]] = []
         self.budget_bytes = budget_bytes
         self.budget = BodyBudget(budget_bytes)
         self._stuck = stuck
         self._sends = 0
-        self._messages = [{"type": "http.request", "body": part, "more_body": True} for part in body[:-1]]
+        self._messages = [
+            {"type": "http.request", "body": part, "more_body": True} for part in body[:-1]
+        ]
         self._messages.append({"type": "http.request", "body": body[-1], "more_body": False})
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         self.exchange = Exchange(
@@ -75,7 +83,9 @@ class Server:
 
     @property
     def starts(self) -> list[int]:
-        return [message["status"] for message in self.sent if message["type"] == "http.response.start"]
+        return [
+            message["status"] for message in self.sent if message["type"] == "http.response.start"
+        ]
 
     def all_given_back(self) -> bool:
         self.budget.take(self.budget_bytes)
@@ -88,7 +98,14 @@ async def read_and_answer(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json", "application/json; charset=utf-8", "Application/JSON ;x", "application/vnd.api+json", "text/json", ""],
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON ;x",
+        "application/vnd.api+json",
+        "text/json",
+        "",
+    ],
 )
 async def test_json_by_any_name_is_taken(content_type: str) -> None:
     server = Server([b"{}"], content_type=content_type)
@@ -97,7 +114,13 @@ async def test_json_by_any_name_is_taken(content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/x-www-form-urlencoded", "text/plain", "application/jsonp", "multipart/form-data; json"]
+    "content_type",
+    [
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "application/jsonp",
+        "multipart/form-data; json",
+    ],
 )
 async def test_another_content_type_is_refused_with_the_header_to_set(content_type: str) -> None:
     server = Server([b"{}"], content_type=content_type)
@@ -197,7 +220,9 @@ async def test_nothing_is_sent_to_a_client_that_left_a_stream() -> None:
 
 @pytest.mark.parametrize("stuck_at", [0, 1, 2])
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_client_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch, stuck_at: int, streamed: bool) -> None:
+async def test_a_client_that_reads_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, stuck_at: int, streamed: bool
+) -> None:
     async def work(exchange: Exchange) -> None:
         if streamed:
             while True:
@@ -215,7 +240,8 @@ async def test_a_start_that_never_went_out_leaves_room_for_the_error() -> None:
     async def work(exchange: Exchange) -> None:
         await exchange.send_events(b"data: 1\n\n")
 
-    server = Server([b""], stuck={0}, timeout_s=0.01)  # the deadline comes while the first send waits for the client's buffer
+    # the deadline comes while the first send waits for the client's buffer
+    server = Server([b""], stuck={0}, timeout_s=0.01)
     assert isinstance(await server.answer(work), DeadlineExceeded)
     assert server.starts == [504]
 
@@ -224,10 +250,18 @@ async def forever(exchange: Exchange) -> None:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize(("milliseconds", "timeout_s"), [("20", 0.02), ("1", 0.001), ("30000", 30), ("99999", 30), ("999999999999", 30)])
-def test_a_client_may_wait_for_less_than_the_server_would(milliseconds: str, timeout_s: float) -> None:
+@pytest.mark.parametrize(
+    ("milliseconds", "timeout_s"),
+    [("20", 0.02), ("1", 0.001), ("30000", 30), ("99999", 30), ("999999999999", 30)],
+)
+def test_a_client_may_wait_for_less_than_the_server_would(
+    milliseconds: str, timeout_s: float
+) -> None:
     exchange = Server([b""], x_request_timeout_ms=milliseconds).exchange
-    assert (exchange.timeout_s, exchange.deadline_unix_ms) == (timeout_s, (NOW_UNIX_S + timeout_s) * 1000)
+    assert (exchange.timeout_s, exchange.deadline_unix_ms) == (
+        timeout_s,
+        (NOW_UNIX_S + timeout_s) * 1000,
+    )
 
 
 async def test_the_answer_to_a_late_request_tells_the_time_that_it_had() -> None:
@@ -346,8 +380,12 @@ async def test_an_abort_ends_the_work_where_it_can_and_the_request_where_not() -
     answering = asyncio.create_task(server.answer(work))
     await asyncio.sleep(0)
     server.exchange.rids = ["r_0"]
-    assert all(map(server.exchange.goes_by, ["mine", "r_0", f"chatcmpl-{server.exchange.request_id}"]))
-    assert not any(map(server.exchange.goes_by, ["", "min", "r", "r_1", server.exchange.request_id[:31]]))
+    assert all(
+        map(server.exchange.goes_by, ["mine", "r_0", f"chatcmpl-{server.exchange.request_id}"])
+    )
+    assert not any(
+        map(server.exchange.goes_by, ["", "min", "r", "r_1", server.exchange.request_id[:31]])
+    )
     server.exchange.model = "can"
     server.exchange.abort()
     server.exchange.model = "cannot"
@@ -388,7 +426,11 @@ class Slow:
 
 def test_who_holds_most_for_the_longest_silence_makes_room() -> None:
     budget = BodyBudget(1_000)
-    large, small, recent = Slow(budget, 500, 0.0), Slow(budget, 10, 0.0), Slow(budget, 490, time.monotonic())
+    large, small, recent = (
+        Slow(budget, 500, 0.0),
+        Slow(budget, 10, 0.0),
+        Slow(budget, 490, time.monotonic()),
+    )
     budget.take(400)
     assert (large.size_bytes, small.size_bytes, recent.size_bytes) == (0, 10, 490)
     budget.take(100, recent)
@@ -432,7 +474,9 @@ async def test_an_error_keeps_nothing_of_its_request() -> None:
         gc.enable()
 
 
-async def test_what_is_done_with_a_large_body_leaves_its_place_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_done_with_a_large_body_leaves_its_place_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(subject, "LARGE_BYTES", 10)
     messages = [{"role": "user"}]
 

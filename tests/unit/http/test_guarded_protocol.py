@@ -15,7 +15,9 @@ FLOOD_BYTES = 1_500_000
 
 
 async def echo_length(scope, receive, send):
-    """Answers with the body's length and how many headers came; /wait answers never, /flood without end."""
+    """Answers with the body's length and how many headers came; /wait answers never, /flood without
+    end.
+    """
     length, more = 0, True
     while more:
         message = await receive()
@@ -30,12 +32,30 @@ async def echo_length(scope, receive, send):
         scope["state"]["ended"].put_nowait("/wait")
         return
     if scope["path"] == "/flood":
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % FLOOD_BYTES)]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-length", b"%d" % FLOOD_BYTES)],
+            }
+        )
         for sent_bytes in range(0, FLOOD_BYTES, 10_000):
-            await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": sent_bytes + 10_000 < FLOOD_BYTES})
+            await send(
+                {
+                    "type": "http.response.body",
+                    "body": b"x" * 10_000,
+                    "more_body": sent_bytes + 10_000 < FLOOD_BYTES,
+                }
+            )
         return
     body = b"%d %d" % (length, len(scope["headers"]))
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-length", b"%d" % len(body))],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
@@ -53,9 +73,12 @@ def state() -> Connections:
 
 @pytest.fixture
 async def connect(handlers_ended, state) -> AsyncIterator[Connect]:
-    config = uvicorn.Config(echo_length, ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        echo_length, ws="none", lifespan="off", log_config=None, access_log=False
+    )
     server = await asyncio.get_running_loop().create_server(
-        lambda: GuardedHttpToolsProtocol(config, state, {"ended": handlers_ended}), sock=listen("127.0.0.1", 0)
+        lambda: GuardedHttpToolsProtocol(config, state, {"ended": handlers_ended}),
+        sock=listen("127.0.0.1", 0),
     )
     writers: list[asyncio.StreamWriter] = []
 
@@ -75,7 +98,9 @@ async def connect(handlers_ended, state) -> AsyncIterator[Connect]:
 
 
 async def answer_to(connect: Connect, *pieces: bytes) -> bytes:
-    """Everything the server says until it closes; each piece is sent when the one before it has gone out."""
+    """Everything the server says until it closes; each piece is sent when the one before it has
+    gone out.
+    """
     reader, writer = await connect()
     try:
         for piece in pieces:
@@ -116,28 +141,40 @@ async def test_an_ordinary_request_passes(connect):
 
 
 async def test_a_body_far_larger_than_the_header_bound_passes(connect):
-    answer = await answer_to(connect, START + CLOSE + b"content-length: 3000000\r\n\r\n", *[b"x" * 100_000] * 30)
+    answer = await answer_to(
+        connect, START + CLOSE + b"content-length: 3000000\r\n\r\n", *[b"x" * 100_000] * 30
+    )
     assert answer.endswith(b"\r\n\r\n3000000 3")
 
 
 async def test_requests_on_one_connection_are_each_allowed_their_headers(connect):
     reader, writer = await connect()
     for _ in range(5):
-        writer.write(START + b"big: " + b"a" * 40_000 + b"\r\ncontent-length: 100000\r\n\r\n" + b"x" * 100_000)
+        writer.write(
+            START
+            + b"big: "
+            + b"a" * 40_000
+            + b"\r\ncontent-length: 100000\r\n\r\n"
+            + b"x" * 100_000
+        )
         assert (await reader.readuntil(b"100000 3")).startswith(b"HTTP/1.1 200")
 
 
 async def test_headers_just_below_the_bound_pass_and_just_above_are_refused(connect):
     frame = START + CLOSE + b"big: \r\n\r\n"
     fits = b"a" * (guarded_protocol.HEADER_BYTES_MAX - len(frame))
-    assert (await answer_to(connect, frame.replace(b"big: ", b"big: " + fits))).startswith(b"HTTP/1.1 200")
+    assert (await answer_to(connect, frame.replace(b"big: ", b"big: " + fits))).startswith(
+        b"HTTP/1.1 200"
+    )
     error = error_of(await answer_to(connect, frame.replace(b"big: ", b"big: a" + fits)), 431)
     assert error["code"] == "headers_too_large"
 
 
 @pytest.mark.parametrize("piece_bytes", [1000, 65_536, 400_000])
 async def test_one_giant_header_is_refused_however_it_arrives(connect, piece_bytes):
-    answer = await answer_to(connect, START + b"big: ", *[b"a" * piece_bytes] * (400_000 // piece_bytes))
+    answer = await answer_to(
+        connect, START + b"big: ", *[b"a" * piece_bytes] * (400_000 // piece_bytes)
+    )
     assert error_of(answer, 431)["code"] == "headers_too_large"
 
 
@@ -155,7 +192,10 @@ async def test_blank_lines_before_a_request_are_counted_too(connect):
 
 
 async def test_broken_http_is_refused_as_openai_would(connect):
-    assert error_of(await answer_to(connect, b"\x16\x03\x01 not http\r\n\r\n"), 400)["code"] == "invalid_http_request"
+    assert (
+        error_of(await answer_to(connect, b"\x16\x03\x01 not http\r\n\r\n"), 400)["code"]
+        == "invalid_http_request"
+    )
 
 
 async def test_headers_that_do_not_end_time_out(connect, monkeypatch):
@@ -196,7 +236,10 @@ async def test_nothing_is_written_into_an_answer_under_way(connect):
 
 
 async def test_pipelined_requests_are_answered_in_order(connect):
-    requests = [b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n%s" % (size, b"x" * size) for size in (3, 1, 2)]
+    requests = [
+        b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n%s" % (size, b"x" * size)
+        for size in (3, 1, 2)
+    ]
     reader, writer = await connect()
     writer.write(b"".join(requests))
     for size in (3, 1, 2):
@@ -209,7 +252,9 @@ async def test_a_flood_of_pipelined_requests_closes_the_connection(connect):
     assert b"too_many" not in await rest_of(reader)
 
 
-async def test_a_running_request_hears_that_its_client_has_gone_behind_a_pipelined_one(connect, handlers_ended):
+async def test_a_running_request_hears_that_its_client_has_gone_behind_a_pipelined_one(
+    connect, handlers_ended
+):
     reader, writer = await connect()
     writer.write(b"GET /wait HTTP/1.1\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n")
     await reader.readuntil(b"begun\r\n")
@@ -227,7 +272,9 @@ async def test_and_behind_one_that_came_later(connect, handlers_ended):
     assert await asyncio.wait_for(handlers_ended.get(), 30) == "/wait"
 
 
-async def test_a_client_that_takes_nothing_is_cut_off_and_one_that_takes_little_is_not(connect, state, monkeypatch):
+async def test_a_client_that_takes_nothing_is_cut_off_and_one_that_takes_little_is_not(
+    connect, state, monkeypatch
+):
     monkeypatch.setattr(guarded_protocol, "SLOW_READER_S_MAX", 0.3)
     cut_off = asyncio.Event()
     state.on_slow_reader = cut_off.set
@@ -251,7 +298,9 @@ async def test_answers_of_a_closing_server_are_the_last_of_their_connections(con
 
 
 async def test_closing_when_idle_waits_for_what_runs_or_arrives(connect, state):
-    (idle, _), (busy, busy_writer), (arriving, arriving_writer) = [await connect() for _ in range(3)]
+    (idle, _), (busy, busy_writer), (arriving, arriving_writer) = [
+        await connect() for _ in range(3)
+    ]
     busy_writer.write(START + b"content-length: 5\r\n\r\nhel")
     arriving_writer.write(START)
     while sum(bool(connection._header_bytes) for connection in state.connections) < 2:

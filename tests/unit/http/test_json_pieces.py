@@ -12,29 +12,42 @@ from frontend.text.output.gain import PORTION_TOKENS, Gain
 from protocol.replies import Logprobs
 from protocol.tokens import pack_tokens
 
-LEAF = st.none() | st.integers(-9, 9) | st.text(max_size=3) | st.lists(st.integers(0, 9), max_size=40).map(lambda items: ("rows", items))
-TREE = st.recursive(LEAF, lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=3), max_leaves=8)
+LEAF = (
+    st.none()
+    | st.integers(-9, 9)
+    | st.text(max_size=3)
+    | st.lists(st.integers(0, 9), max_size=40).map(lambda items: ("rows", items))
+)
+TREE = st.recursive(
+    LEAF, lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=3), max_leaves=8
+)
 
 
 def with_rows(tree: Any) -> Any:
     if isinstance(tree, tuple):
         return Rows(lambda: (item for item in tree[1]))
-    return {name: with_rows(inner) for name, inner in tree.items()} if isinstance(tree, dict) else tree
+    return (
+        {name: with_rows(inner) for name, inner in tree.items()} if isinstance(tree, dict) else tree
+    )
 
 
 def without(tree: Any) -> Any:
     if isinstance(tree, tuple):
         return tree[1]
-    return {name: without(inner) for name, inner in tree.items()} if isinstance(tree, dict) else tree
+    return (
+        {name: without(inner) for name, inner in tree.items()} if isinstance(tree, dict) else tree
+    )
 
 
 @given(st.lists(TREE, max_size=3))
 def test_parts_are_the_json_of_the_whole(trees: list[Any]) -> None:
-    assert json.loads(b"".join(json_parts({"choices": with_rows({"a": trees[0] if trees else None})}))) == {
-        "choices": without({"a": trees[0] if trees else None})
-    }
+    assert json.loads(
+        b"".join(json_parts({"choices": with_rows({"a": trees[0] if trees else None})}))
+    ) == {"choices": without({"a": trees[0] if trees else None})}
     listed = [{"inner": tree} for tree in trees]
-    assert json.loads(b"".join(json_parts([with_rows(each) for each in listed]))) == [without(each) for each in listed]
+    assert json.loads(b"".join(json_parts([with_rows(each) for each in listed]))) == [
+        without(each) for each in listed
+    ]
 
 
 class Sent:
@@ -72,7 +85,9 @@ def test_a_gain_in_portions_is_the_same_gain(sizes: list[int], cut: int) -> None
     ids = pack_tokens(range(max(0, sum(sizes) - cut)))
     portions = list(Gain(text="x", token_ids=ids, logprobs=parts).portions())
     assert b"".join(portion.token_ids for portion in portions) == ids
-    assert [part.top for portion in portions for part in portion.logprobs] == list(range(len(sizes)))
+    assert [part.top for portion in portions for part in portion.logprobs] == list(
+        range(len(sizes))
+    )
     assert "".join(portion.text for portion in portions) == "x"
     assert [portion.more for portion in portions] == [True] * (len(portions) - 1) + [False]
     assert all(len(portion.token_ids) <= 4 * 4 * PORTION_TOKENS for portion in portions)

@@ -17,7 +17,12 @@ def test_a_tidy_path_is_left_alone(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "path"),
-    [("//", "/"), ("//v1/models", "/v1/models"), ("/v1//models///", "/v1/models"), ("/v1/models/%2Fa%2F%2Fb%C3%BC/", "/v1/models//a//bü")],
+    [
+        ("//", "/"),
+        ("//v1/models", "/v1/models"),
+        ("/v1//models///", "/v1/models"),
+        ("/v1/models/%2Fa%2F%2Fb%C3%BC/", "/v1/models//a//bü"),
+    ],
 )
 def test_slashes_too_many_go_and_escaped_ones_stay(raw: str, path: str) -> None:
     scope = scope_of(raw, "?")

@@ -28,7 +28,9 @@ class QuietMesh:
 
     async def dispatch(self, entry: Any, offer: Offer, wakeup: Wakeup) -> RequestStream:
         self.offers.append(offer)
-        stream = self.streams[offer.request.request_id] = RequestStream(offer.request.request_id, wakeup, SimpleNamespace())  # type: ignore[arg-type]
+        stream = self.streams[offer.request.request_id] = RequestStream(
+            offer.request.request_id, wakeup, SimpleNamespace()
+        )  # type: ignore[arg-type]
         return stream
 
     def abort(self, stream: RequestStream) -> None:
@@ -37,7 +39,9 @@ class QuietMesh:
 
     def end(self, request_id: str, end: Embedded | Failed | Finished | None = None) -> None:
         """The vector of a text is its name unless something else is said."""
-        self.streams[request_id].push(Delta(request_id, 0, b"", end or Embedded(request_id.encode(), 1)))
+        self.streams[request_id].push(
+            Delta(request_id, 0, b"", end or Embedded(request_id.encode(), 1))
+        )
 
 
 class Mover:
@@ -54,7 +58,9 @@ class Mover:
         if self.error is not None:
             raise self.error
         self.moved.append(lost.request.request_id)
-        stream = self.mesh.streams["again " + lost.request.request_id] = RequestStream(lost.request.request_id, wakeup, SimpleNamespace())  # type: ignore[arg-type]
+        stream = self.mesh.streams["again " + lost.request.request_id] = RequestStream(
+            lost.request.request_id, wakeup, SimpleNamespace()
+        )  # type: ignore[arg-type]
         return stream
 
 
@@ -87,7 +93,9 @@ async def test_vectors_come_back_in_order_whatever_order_they_are_made_in() -> N
     assert not bench.mesh.aborted
 
 
-@pytest.mark.parametrize(("ranks", "bound"), [(1, PER_RANK), (3, 3 * PER_RANK), (1_000, IN_FLIGHT_MAX)])
+@pytest.mark.parametrize(
+    ("ranks", "bound"), [(1, PER_RANK), (3, 3 * PER_RANK), (1_000, IN_FLIGHT_MAX)]
+)
 async def test_no_more_are_under_way_than_the_ranks_are_given(ranks: int, bound: int) -> None:
     bench = Bench(2_000, ranks)
     await bench.turn()

@@ -19,24 +19,57 @@ PROMPT = pack_tokens([1, 2, 3])
 MANY = pack_tokens(range(CLEARED_AFTER_TOKENS))
 
 
-def _request(max_new: int = 100, *, stream: bool = True, min_new: int = 0, seed: int | None = None, prompt: bytes = PROMPT) -> Generate:
+def _request(
+    max_new: int = 100,
+    *,
+    stream: bool = True,
+    min_new: int = 0,
+    seed: int | None = None,
+    prompt: bytes = PROMPT,
+) -> Generate:
     sampling = Sampling(max_new, min_new_tokens=min_new, seed=seed)
-    return Generate("0" * 32, "m", prompt, sampling, 1 << 50, stream=stream, lora_name="a", cache_salt="s")
+    return Generate(
+        "0" * 32, "m", prompt, sampling, 1 << 50, stream=stream, lora_name="a", cache_salt="s"
+    )
 
 
-def _lose(trail: Trail, cause: LossCause, leg: bytes, *, moves_max: int, worker_id: str = "w0", back: Collection[str] = ()) -> None:
-    trail.lose(cause, leg, worker_id=worker_id, answers_again=back.__contains__, moves_max=moves_max)
+def _lose(
+    trail: Trail,
+    cause: LossCause,
+    leg: bytes,
+    *,
+    moves_max: int,
+    worker_id: str = "w0",
+    back: Collection[str] = (),
+) -> None:
+    trail.lose(
+        cause, leg, worker_id=worker_id, answers_again=back.__contains__, moves_max=moves_max
+    )
 
 
-@given(st.lists(st.lists(st.integers(0, 1000), min_size=CLEARED_AFTER_TOKENS, max_size=9), min_size=1, max_size=3), st.integers(1, 40))
-def test_prompt_and_output_go_on_with_as_many_fewer_to_generate(legs: list[list[int]], min_new: int) -> None:
+@given(
+    st.lists(
+        st.lists(st.integers(0, 1000), min_size=CLEARED_AFTER_TOKENS, max_size=9),
+        min_size=1,
+        max_size=3,
+    ),
+    st.integers(1, 40),
+)
+def test_prompt_and_output_go_on_with_as_many_fewer_to_generate(
+    legs: list[list[int]], min_new: int
+) -> None:
     request, trail = _request(min_new=min_new), Trail()
     for leg in legs:
         _lose(trail, "died", pack_tokens(leg), moves_max=3)
     output = pack_tokens([token for leg in legs for token in leg])
     moved = trail.go_on(request, "1" * 32)
     assert moved is not None
-    assert (moved.request_id, moved.token_ids, moved.cache_salt, moved.lora_name) == ("1" * 32, PROMPT + output, "s", "a")
+    assert (moved.request_id, moved.token_ids, moved.cache_salt, moved.lora_name) == (
+        "1" * 32,
+        PROMPT + output,
+        "s",
+        "a",
+    )
     assert moved.sampling.max_new_tokens == 100 - count_tokens(output)
     assert moved.sampling.min_new_tokens == max(0, min_new - count_tokens(output))
     assert trail.route(Route(PROMPT, session_id="x")).prompt_tokens == 3 + count_tokens(output)

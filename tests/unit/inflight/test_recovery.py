@@ -29,8 +29,12 @@ class Mesh:
 
 
 async def moved(error: Overloaded, mesh: Mesh) -> Any:
-    recovery = Recovery(mesh, MagicMock(), moves_max=3, new_request_id=lambda: "b" * 32, now=lambda: 0.0)  # pyright: ignore[reportArgumentType]
-    entry = SimpleNamespace(queue=SimpleNamespace(sheds=False), ranks=[SimpleNamespace(worker_id="w")])
+    recovery = Recovery(
+        mesh, MagicMock(), moves_max=3, new_request_id=lambda: "b" * 32, now=lambda: 0.0
+    )  # pyright: ignore[reportArgumentType]
+    entry = SimpleNamespace(
+        queue=SimpleNamespace(sheds=False), ranks=[SimpleNamespace(worker_id="w")]
+    )
     prompt = pack_tokens([1])
     request = Generate("a" * 32, "m", prompt, Sampling(4), 1 << 52)
     lost = Lost(request, Route(prompt), SimpleNamespace(worker_id="w"), b"", error)  # pyright: ignore[reportArgumentType]

@@ -27,14 +27,33 @@ FAR_MS = 2**50
 
 
 class Plane:
-    """One sim engine of `ranks` ranks with small caches, its relay, and as many subscribers as are made."""
+    """One sim engine of `ranks` ranks with small caches, its relay, and as many subscribers as are
+    made.
+    """
 
-    def __init__(self, model_dir: Path, *argv: str, ranks: int = 1, cache_tokens: int = 512, **config: Any) -> None:
+    def __init__(
+        self, model_dir: Path, *argv: str, ranks: int = 1, cache_tokens: int = 512, **config: Any
+    ) -> None:
         given = KvEventsConfig(publisher="zmq", **config).as_json() if config else None
         self.settings = read_settings(
             [
-                *("--model-path", str(model_dir), "--sim-speedup", "0", "--page-size", str(PAGE), "--dp-size", str(ranks)),
-                *("--max-total-tokens", str(cache_tokens), "--kv-events-config", with_events(given), *argv),
+                *(
+                    "--model-path",
+                    str(model_dir),
+                    "--sim-speedup",
+                    "0",
+                    "--page-size",
+                    str(PAGE),
+                    "--dp-size",
+                    str(ranks),
+                ),
+                *(
+                    "--max-total-tokens",
+                    str(cache_tokens),
+                    "--kv-events-config",
+                    with_events(given),
+                    *argv,
+                ),
             ]
         )
         self.ranks = ranks
@@ -76,12 +95,24 @@ class Plane:
         self.followers.append(follower)
         return follower
 
-    async def run(self, tokens: Sequence[int], *, rank: int = 0, new_tokens: int = 1, **wishes: Any) -> Delta:
+    async def run(
+        self, tokens: Sequence[int], *, rank: int = 0, new_tokens: int = 1, **wishes: Any
+    ) -> Delta:
         """One request from its prompt to its end."""
         request_id = f"{next(self.ids):032x}"
         future = self.ended[request_id] = asyncio.get_running_loop().create_future()
         sampling = Sampling(max_new_tokens=new_tokens, ignore_eos=True)
-        self.engine.submit(Generate(request_id, "tiny", pack_tokens(tokens), sampling, FAR_MS, routed_dp_rank=rank, **wishes))
+        self.engine.submit(
+            Generate(
+                request_id,
+                "tiny",
+                pack_tokens(tokens),
+                sampling,
+                FAR_MS,
+                routed_dp_rank=rank,
+                **wishes,
+            )
+        )
         return await future
 
     def truth(self, rank: int = 0) -> set[int]:
@@ -111,7 +142,9 @@ class Follower:
         self.lags: list[float] = []
         self.subscriber = KvSubscriber(plane.context, None, on_lag=self.lags.append)
         self.blocks = [RankBlocks(plane.budget, 10_000) for _ in range(plane.ranks)]
-        self.subscription: Subscription = self.subscriber.subscribe(plane.relay.source_at("127.0.0.1"), self.blocks.__getitem__)
+        self.subscription: Subscription = self.subscriber.subscribe(
+            plane.relay.source_at("127.0.0.1"), self.blocks.__getitem__
+        )
 
     def overlap(self, tokens: Sequence[int], rank: int = 0, **names: Any) -> int:
         """Leading tokens of a prompt that the view says are cached."""
@@ -122,7 +155,9 @@ class Follower:
         return set(self.blocks[rank].places)
 
     async def until(self, condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
-        """Wait for the sockets to bring it about; heartbeats tell the numbers meanwhile, as a worker's do."""
+        """Wait for the sockets to bring it about; heartbeats tell the numbers meanwhile, as a
+        worker's do.
+        """
         async with asyncio.timeout(seconds):
             while not condition():
                 self.beat()
@@ -130,7 +165,9 @@ class Follower:
 
     async def until_equal(self, rank: int = 0) -> None:
         """The view is the engine's truth, and stays it."""
-        await self.until(lambda: self.subscription.current and self.seen(rank) == self.plane.truth(rank))
+        await self.until(
+            lambda: self.subscription.current and self.seen(rank) == self.plane.truth(rank)
+        )
 
     def beat(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -1,4 +1,6 @@
-"""Pages of an engine → blocks of the router, against a naive model that remembers whole prefixes."""
+"""Pages of an engine → blocks of the router, against a naive model that remembers whole
+prefixes.
+"""
 
 import pytest
 from hypothesis import given
@@ -52,13 +54,21 @@ class EngineModel(RuleBasedStateMachine):
             case Cleared():
                 self.told = [set(), set(), set()]
 
-    @rule(tokens=st.lists(st.integers(0, 2), min_size=PAGE, max_size=8 * PAGE), lora=st.sampled_from([None, "a"]), slower=st.integers(0, 2))
+    @rule(
+        tokens=st.lists(st.integers(0, 2), min_size=PAGE, max_size=8 * PAGE),
+        lora=st.sampled_from([None, "a"]),
+        slower=st.integers(0, 2),
+    )
     def store(self, tokens: list[int], lora: str | None, slower: int) -> None:
-        """A prompt is computed, or written through to a slower medium as far as the faster one holds it."""
+        """A prompt is computed, or written through to a slower medium as far as the faster one
+        holds it.
+        """
         name = MEDIUM_NAMES[slower]
         prefixes = [(lora, tuple(tokens[:end])) for end in range(PAGE, len(tokens) + 1, PAGE)]
         if slower:
-            prefixes = [prefix for prefix in prefixes if prefix in self.held[MEDIUM_NAMES[slower - 1]]]
+            prefixes = [
+                prefix for prefix in prefixes if prefix in self.held[MEDIUM_NAMES[slower - 1]]
+            ]
         new = [prefix for prefix in prefixes if prefix not in self.held[name]]
         if not new:
             return
@@ -78,7 +88,10 @@ class EngineModel(RuleBasedStateMachine):
     @rule(data=st.data(), name=st.sampled_from(MEDIUM_NAMES))
     def evict_a_leaf(self, data: st.DataObject, name: str) -> None:
         held = self.held[name]
-        leaves = sorted((p for p in held if not any(q[0] == p[0] and q[1][:-PAGE] == p[1] for q in held)), key=repr)
+        leaves = sorted(
+            (p for p in held if not any(q[0] == p[0] and q[1][:-PAGE] == p[1] for q in held)),
+            key=repr,
+        )
         if leaves:
             leaf = data.draw(st.sampled_from(leaves))
             held.discard(leaf)
@@ -96,7 +109,9 @@ class EngineModel(RuleBasedStateMachine):
             return
         for name, told, packed in zip(MEDIUM_NAMES, self.told, self.table.snapshot(), strict=True):
             expected = {
-                chain_hashes(pack_tokens(tokens), self.size, root_hash(self.size, lora_name=lora))[-1]
+                chain_hashes(pack_tokens(tokens), self.size, root_hash(self.size, lora_name=lora))[
+                    -1
+                ]
                 for lora, tokens in self.held[name]
                 if len(tokens) % self.size == 0
             }
@@ -116,7 +131,9 @@ def test_a_page_behind_an_unknown_one_is_not_taken() -> None:
 
 
 def test_an_adapter_loaded_again_keeps_its_blocks_until_both_copies_are_gone() -> None:
-    """SGLang names the pages of a second load of one adapter differently; the router knows the adapter's name alone."""
+    """SGLang names the pages of a second load of one adapter differently; the router knows the
+    adapter's name alone.
+    """
     table = BlockTable(2)
     assert len(table.apply(BlockStored([1], None, [7, 8], 2, lora_name="a"))) == 1
     assert table.apply(BlockStored([2], None, [7, 8], 2, lora_name="a")) == []
@@ -126,7 +143,9 @@ def test_an_adapter_loaded_again_keeps_its_blocks_until_both_copies_are_gone() -
 
 def test_speculative_pairs_count_by_their_first_token() -> None:
     pairs, plain = BlockTable(2), BlockTable(2)
-    assert pairs.apply(BlockStored([1], None, [(7, 8), (8, 9)], 2)) == plain.apply(BlockStored([1], None, [7, 8], 2))
+    assert pairs.apply(BlockStored([1], None, [(7, 8), (8, 9)], 2)) == plain.apply(
+        BlockStored([1], None, [7, 8], 2)
+    )
 
 
 def test_image_positions_make_a_block_of_their_own() -> None:
@@ -157,4 +176,6 @@ def test_one_event_or_many_is_the_same(tokens: list[int]) -> None:
     one.apply(BlockStored(list(range(1, pages + 1)), None, tokens[: 2 * pages], 2))
     for page in range(pages):
         many.apply(BlockStored([page + 1], page or None, tokens[2 * page : 2 * page + 2], 2))
-    assert [set(unpack_hashes(blocks)) for blocks in one.snapshot()] == [set(unpack_hashes(blocks)) for blocks in many.snapshot()]
+    assert [set(unpack_hashes(blocks)) for blocks in one.snapshot()] == [
+        set(unpack_hashes(blocks)) for blocks in many.snapshot()
+    ]

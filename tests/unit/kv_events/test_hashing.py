@@ -28,7 +28,10 @@ def test_a_hash_names_everything_before_it(tokens: list[int], data: st.DataObjec
     at = data.draw(st.integers(0, len(tokens) - 1))
     other = [*tokens[:at], tokens[at] ^ 1, *tokens[at + 1 :]]
     root = root_hash(2)
-    mine, theirs = chain_hashes(pack_tokens(tokens), 2, root), chain_hashes(pack_tokens(other), 2, root)
+    mine, theirs = (
+        chain_hashes(pack_tokens(tokens), 2, root),
+        chain_hashes(pack_tokens(other), 2, root),
+    )
     assert mine[: at // 2] == theirs[: at // 2]
     assert all(a != b for a, b in zip(mine[at // 2 :], theirs[at // 2 :], strict=True))
 
@@ -57,7 +60,9 @@ def test_image_positions_are_hashed_as_u64() -> None:
     assert wide.typecode == "Q"
     assert block_hash(wide, 0) != block_hash(token_array([1, 0, 3, 4]), 0)
     # A block is one kind or the other, whichever of its pages holds the image.
-    assert joined(array("I", [1]), array("Q", [2**62])) == joined(array("Q", [1]), array("Q", [2**62]))
+    assert joined(array("I", [1]), array("Q", [2**62])) == joined(
+        array("Q", [1]), array("Q", [2**62])
+    )
 
 
 @pytest.mark.parametrize("wrong", [[-1], [2**64]])

@@ -41,7 +41,9 @@ def overlap(rank: RankBlocks, hashes: Sequence[int]) -> Overlap:
 
 
 class NaiveRank:
-    """What a rank holds, by the definitions: a set a medium, predictions oldest first, and a walk for a question."""
+    """What a rank holds, by the definitions: a set a medium, predictions oldest first, and a walk
+    for a question.
+    """
 
     def __init__(self) -> None:
         self.held: list[set[Chain]] = [set() for _ in MEDIA]
@@ -67,14 +69,19 @@ class NaiveRank:
     def overlap(self, prompt: Chain) -> Overlap:
         near = self.held[GPU] | self.predicted.keys()
         gpu, host, disk = (
-            next((depth for depth, block in enumerate(prefixes(prompt)) if block not in places), len(prompt))
+            next(
+                (depth for depth, block in enumerate(prefixes(prompt)) if block not in places),
+                len(prompt),
+            )
             for places in (near, near | self.held[HOST], near | self.told)
         )
         return Overlap(gpu, host - gpu, disk - host)
 
 
 class IndexModel(RuleBasedStateMachine):
-    """GPU caches that give up leaves before what is before them, slower media that do as they like, and predictions of whole prompts."""
+    """GPU caches that give up leaves before what is before them, slower media that do as they like,
+    and predictions of whole prompts.
+    """
 
     @initialize(blocks_max=st.sampled_from([1_000, 7]), budget=st.sampled_from([10_000, 16]))
     def begin(self, blocks_max: int, budget: int) -> None:
@@ -93,7 +100,9 @@ class IndexModel(RuleBasedStateMachine):
         self.store(rank, GPU, set(prefixes(prompt)))
 
     @rule(rank=RANK, medium=SLOW_MEDIA, blocks=SUBSETS)
-    def store_anything_in_a_slower_medium(self, rank: int, medium: Medium, blocks: set[Chain]) -> None:
+    def store_anything_in_a_slower_medium(
+        self, rank: int, medium: Medium, blocks: set[Chain]
+    ) -> None:
         self.store(rank, medium, blocks)
 
     @rule(rank=RANK, medium=SLOW_MEDIA, prompt=PROMPTS)
@@ -112,8 +121,12 @@ class IndexModel(RuleBasedStateMachine):
             self.ranks[rank].store(medium, hashed(blocks))
 
     @rule(rank=RANK, data=st.data(), order=st.randoms(use_true_random=False))
-    def remove_a_block_and_what_lies_behind_it(self, rank: int, data: st.DataObject, order: random.Random) -> None:
-        """In any order and in one event or many, since nothing is asked before the batch is applied."""
+    def remove_a_block_and_what_lies_behind_it(
+        self, rank: int, data: st.DataObject, order: random.Random
+    ) -> None:
+        """In any order and in one event or many, since nothing is asked before the batch is
+        applied.
+        """
         held = self.naive[rank].held[GPU]
         if not held:
             return
@@ -126,7 +139,9 @@ class IndexModel(RuleBasedStateMachine):
         held.difference_update(gone)
 
     @rule(rank=RANK, medium=SLOW_MEDIA, data=st.data())
-    def remove_anything_from_a_slower_medium(self, rank: int, medium: Medium, data: st.DataObject) -> None:
+    def remove_anything_from_a_slower_medium(
+        self, rank: int, medium: Medium, data: st.DataObject
+    ) -> None:
         held = self.naive[rank].held[medium]
         if held:
             gone = data.draw(st.sets(st.sampled_from(sorted(held)), min_size=1))
@@ -156,7 +171,9 @@ class IndexModel(RuleBasedStateMachine):
             self.ranks[rank].replace(told)
 
     @rule(rank=RANK, prompt=PROMPTS, data=st.data(), order=st.randoms(use_true_random=False))
-    def a_prompt_is_computed_in_part_and_given_up(self, rank: int, prompt: Chain, data: st.DataObject, order: random.Random) -> None:
+    def a_prompt_is_computed_in_part_and_given_up(
+        self, rank: int, prompt: Chain, data: st.DataObject, order: random.Random
+    ) -> None:
         self.predict(rank, prompt)
         self.store_a_prompt(rank, data.draw(st.sampled_from(prefixes(prompt))))
         self.remove_a_block_and_what_lies_behind_it(rank, data, order)
@@ -183,17 +200,23 @@ class IndexModel(RuleBasedStateMachine):
         self.now += seconds
         for rank, naive in zip(self.ranks, self.naive, strict=True):
             rank.expire(self.now)
-            naive.predicted = {block: until for block, until in naive.predicted.items() if until > self.now}
+            naive.predicted = {
+                block: until for block, until in naive.predicted.items() if until > self.now
+            }
 
     @invariant()
     def overlaps_are_those_of_a_walk(self) -> None:
         if hasattr(self, "ranks"):
             for prompt in WHOLE:
-                assert overlaps(self.ranks, hashed(prefixes(prompt))) == [naive.overlap(prompt) for naive in self.naive]
+                assert overlaps(self.ranks, hashed(prefixes(prompt))) == [
+                    naive.overlap(prompt) for naive in self.naive
+                ]
 
     @rule(prompt=PROMPTS)
     def overlaps_of_less_are_those_of_a_walk(self, prompt: Chain) -> None:
-        assert overlaps(self.ranks, hashed(prefixes(prompt))) == [naive.overlap(prompt) for naive in self.naive]
+        assert overlaps(self.ranks, hashed(prefixes(prompt))) == [
+            naive.overlap(prompt) for naive in self.naive
+        ]
 
     @invariant()
     def counts_agree(self) -> None:
@@ -313,7 +336,11 @@ def test_a_prefix_that_prompts_share_makes_room_after_their_ends() -> None:
     rank.predict([1, 4, 5], until=2.0)
     assert (overlap(rank, [1, 2, 3]), overlap(rank, [1, 4, 5])) == (Overlap(2), Overlap(3))
     rank.predict([6, 7, 8], until=3.0)
-    assert [overlap(rank, prompt) for prompt in ([1, 2, 3], [1, 4, 5], [6, 7, 8])] == [Overlap(1), Overlap(1), Overlap(3)]
+    assert [overlap(rank, prompt) for prompt in ([1, 2, 3], [1, 4, 5], [6, 7, 8])] == [
+        Overlap(1),
+        Overlap(1),
+        Overlap(3),
+    ]
 
 
 def test_a_rank_cannot_hold_more_than_it_advertised() -> None:

@@ -1,4 +1,6 @@
-"""Engine, relay and subscriber over real sockets: after whatever went wrong, the frontend's index equals the engine's cache."""
+"""Engine, relay and subscriber over real sockets: after whatever went wrong, the frontend's index
+equals the engine's cache.
+"""
 
 import random
 from pathlib import Path
@@ -21,16 +23,22 @@ def prompt(length: int, seed: int) -> list[int]:
 
 
 ROUNDS_MAX = 5
-"""A relay that connects late fetches all of the first round in one replay, and loses nothing under its eyes before the second."""
+"""A relay that connects late fetches all of the first round in one replay, and loses nothing under
+its eyes before the second.
+"""
 
 
-async def churn(plane: Plane, follower: Follower | None = None, *, requests: int = 60, seed: int = 0) -> None:
+async def churn(
+    plane: Plane, follower: Follower | None = None, *, requests: int = 60, seed: int = 0
+) -> None:
     """Prompts that share beginnings, more than the cache holds, so that pages are evicted."""
     rng = random.Random(seed)
     starts = [prompt(64, number) for number in range(6)]
     for _ in range(requests):
         await plane.run(
-            rng.choice(starts)[: rng.randint(8, 64)] + prompt(rng.randint(0, 60), rng.randint(0, 10**6)), rank=rng.randrange(plane.ranks)
+            rng.choice(starts)[: rng.randint(8, 64)]
+            + prompt(rng.randint(0, 60), rng.randint(0, 10**6)),
+            rank=rng.randrange(plane.ranks),
         )
         if follower is not None:
             follower.beat()
@@ -47,14 +55,22 @@ async def test_what_is_predicted_is_what_the_engine_finds(model_dir: Path) -> No
             predicted = follower.overlap(tokens)
             end = (await plane.run(tokens)).end
             assert isinstance(end, Finished)
-            # The engine computes one token at least, and counts pages where the router counts blocks.
-            assert predicted == min(end.cached_tokens, (len(tokens) - 1)) // BLOCK * BLOCK or predicted == len(tokens)
+            # The engine computes one token at least, and counts pages where the router counts
+            # blocks.
+            assert predicted == min(
+                end.cached_tokens, (len(tokens) - 1)
+            ) // BLOCK * BLOCK or predicted == len(tokens)
 
 
 async def test_adapters_and_salts_have_caches_of_their_own(model_dir: Path) -> None:
     async with Plane(model_dir) as plane:
         follower, tokens = plane.follow(), prompt(40, 1)
-        for names in ({}, {"lora_name": "a"}, {"cache_salt": "x"}, {"lora_name": "a", "cache_salt": "x"}):
+        for names in (
+            {},
+            {"lora_name": "a"},
+            {"cache_salt": "x"},
+            {"lora_name": "a", "cache_salt": "x"},
+        ):
             assert follower.overlap(tokens, **names) == 0
             end = (await plane.run(tokens, **names)).end
             assert isinstance(end, Finished)
@@ -71,7 +87,9 @@ async def test_every_rank_has_its_own_stream(model_dir: Path) -> None:
         assert len({frozenset(follower.seen(rank)) for rank in range(4)}) == 4
 
 
-async def test_a_late_frontend_gets_a_snapshot_and_two_frontends_see_the_same(model_dir: Path) -> None:
+async def test_a_late_frontend_gets_a_snapshot_and_two_frontends_see_the_same(
+    model_dir: Path,
+) -> None:
     async with Plane(model_dir) as plane:
         first = plane.follow()
         await churn(plane)
@@ -133,9 +151,16 @@ async def test_the_engine_restarts_under_a_living_relay(model_dir: Path) -> None
 
 
 async def test_a_gap_that_no_replay_can_fill_is_forgotten_not_trusted(model_dir: Path) -> None:
-    """The engine keeps two batches for replays and loses every second live one: what is left must be a part of the truth."""
+    """The engine keeps two batches for replays and loses every second live one: what is left must
+    be a part of the truth.
+    """
     port = _free_ports()
-    config = {"endpoint": f"tcp://127.0.0.1:{port}", "replay_endpoint": f"tcp://127.0.0.1:{port + 1}", "buffer_steps": 2, "bind": True}
+    config = {
+        "endpoint": f"tcp://127.0.0.1:{port}",
+        "replay_endpoint": f"tcp://127.0.0.1:{port + 1}",
+        "buffer_steps": 2,
+        "bind": True,
+    }
     async with Plane(model_dir, **config) as plane:
         plane.relay.close()
         await churn(plane, requests=30, seed=5)
@@ -151,16 +176,25 @@ async def test_a_gap_that_no_replay_can_fill_is_forgotten_not_trusted(model_dir:
 
 
 async def test_a_flood_that_overruns_the_publisher_is_made_up_for(model_dir: Path) -> None:
-    """High-water marks of one message, and a relay whose loop stands still for hundreds of batches."""
+    """High-water marks of one message, and a relay whose loop stands still for hundreds of
+    batches.
+    """
     port = _free_ports()
-    config = {"endpoint": f"tcp://127.0.0.1:{port}", "replay_endpoint": f"tcp://127.0.0.1:{port + 1}", "hwm": 1, "bind": True}
+    config = {
+        "endpoint": f"tcp://127.0.0.1:{port}",
+        "replay_endpoint": f"tcp://127.0.0.1:{port + 1}",
+        "hwm": 1,
+        "bind": True,
+    }
     async with Plane(model_dir, **config) as plane:
         follower = plane.follow()
         await plane.run(prompt(16, 0))
         await follower.until_equal()
         outlet, scheduler = plane.engine._outlets[0], plane.engine._schedulers[0]
         for number in range(3_000):  # no turn of the loop in between: nobody reads
-            scheduler._cache.insert(b"".join(token.to_bytes(4, "little") for token in prompt(16, number)), 4)
+            scheduler._cache.insert(
+                b"".join(token.to_bytes(4, "little") for token in prompt(16, number)), 4
+            )
             scheduler._cache.evict(2)
             outlet.flush()
         await follower.until_equal()
@@ -173,7 +207,8 @@ async def test_a_subscriber_that_stands_still_catches_up_by_snapshot(model_dir: 
         await follower.until_equal()
         stream = plane.relay._streams[0]
         nothing = Removed(0, pack_hashes(range(128)))
-        for number in range(60_000):  # more than the sockets' high-water marks and the kernel's buffers together
+        # more than the sockets' high-water marks and the kernel's buffers together
+        for number in range(60_000):
             stream._publish([nothing], float(number))
         await plane.run(prompt(40, 5))
         await follower.until_equal()

@@ -1,4 +1,6 @@
-"""One rank's feed against a publisher's model, over a channel that loses, repeats, reorders and delays."""
+"""One rank's feed against a publisher's model, over a channel that loses, repeats, reorders and
+delays.
+"""
 
 from collections.abc import Sequence
 
@@ -10,7 +12,19 @@ from kv_events import rank_feed
 from kv_events.index import BlockBudget, RankBlocks
 from kv_events.rank_feed import BEHIND_S_MAX, OVERFULL_PAUSE_S, SNAPSHOT_S_MAX, FeedCounts, RankFeed
 from protocol.errors import ProtocolViolation
-from protocol.kv_stream import GPU, HOST, MEDIA, BlockBatch, Change, Cleared, Medium, Removed, Snapshot, Stored, pack_hashes
+from protocol.kv_stream import (
+    GPU,
+    HOST,
+    MEDIA,
+    BlockBatch,
+    Change,
+    Cleared,
+    Medium,
+    Removed,
+    Snapshot,
+    Stored,
+    pack_hashes,
+)
 from tests.unit.kv_events.examples import examples
 
 TICK_S = 0.25
@@ -55,17 +69,27 @@ class Publisher:
         return self.publish(Removed(medium, pack_hashes(blocks)))
 
     def snapshot(self) -> Snapshot:
-        by_medium = [pack_hashes(sorted(block for place, block in self.held if place == medium)) for medium in MEDIA]
+        by_medium = [
+            pack_hashes(sorted(block for place, block in self.held if place == medium))
+            for medium in MEDIA
+        ]
         return Snapshot(1, 0, self.number, by_medium)
 
 
 def _hashes(packed: bytes) -> list[int]:
-    return [int.from_bytes(packed[start : start + 8], "little") for start in range(0, len(packed), 8)]
+    return [
+        int.from_bytes(packed[start : start + 8], "little") for start in range(0, len(packed), 8)
+    ]
 
 
 def seen(blocks: RankBlocks) -> State:
     """What the feed says is held."""
-    return frozenset((medium, block) for block, places in blocks.places.items() for medium in MEDIA if places & 1 << medium)
+    return frozenset(
+        (medium, block)
+        for block, places in blocks.places.items()
+        for medium in MEDIA
+        if places & 1 << medium
+    )
 
 
 class Following:
@@ -109,8 +133,12 @@ class Following:
 
 SUBSET = st.sets(st.integers(0, UNIVERSE - 1), min_size=1, max_size=5).map(sorted)
 CHANGE = st.one_of(
-    st.builds(lambda medium, blocks: Stored(medium, pack_hashes(blocks)), st.sampled_from(MEDIA), SUBSET),
-    st.builds(lambda medium, blocks: Removed(medium, pack_hashes(blocks)), st.sampled_from(MEDIA), SUBSET),
+    st.builds(
+        lambda medium, blocks: Stored(medium, pack_hashes(blocks)), st.sampled_from(MEDIA), SUBSET
+    ),
+    st.builds(
+        lambda medium, blocks: Removed(medium, pack_hashes(blocks)), st.sampled_from(MEDIA), SUBSET
+    ),
     st.just(Cleared()),
 )
 
@@ -158,7 +186,9 @@ class ChannelModel(RuleBasedStateMachine):
     @rule(data=st.data(), again=st.booleans())
     def a_snapshot_arrives(self, data: st.DataObject, again: bool) -> None:
         index = data.draw(st.integers(0, len(self.snapshots) - 1))
-        self.feed.on_snapshot(self.snapshots[index] if again else self.snapshots.pop(index), self.following.now)
+        self.feed.on_snapshot(
+            self.snapshots[index] if again else self.snapshots.pop(index), self.following.now
+        )
 
     @precondition(lambda self: self.snapshots)
     @rule()
@@ -170,7 +200,12 @@ class ChannelModel(RuleBasedStateMachine):
     def a_heartbeat_arrives(self, data: st.DataObject) -> None:
         self.feed.on_number(data.draw(st.sampled_from(self.numbers)), self.following.now)
 
-    @rule(seconds=st.sampled_from([TICK_S, BEHIND_S_MAX + 0.1, SNAPSHOT_S_MAX + 0.1, OVERFULL_PAUSE_S]), ticks=st.booleans())
+    @rule(
+        seconds=st.sampled_from(
+            [TICK_S, BEHIND_S_MAX + 0.1, SNAPSHOT_S_MAX + 0.1, OVERFULL_PAUSE_S]
+        ),
+        ticks=st.booleans(),
+    )
     def time_passes(self, seconds: float, ticks: bool) -> None:
         self.following.now += seconds
         if ticks:
@@ -328,14 +363,18 @@ def test_predictions_outlive_a_snapshot_and_a_flush() -> None:
     following = current()
     following.blocks.predict([7], until=1_000.0)
     following.publisher.store(3)
-    following.deliver(following.publisher.publish(Stored(HOST, pack_hashes([1])), Removed(GPU, pack_hashes([2]))))
+    following.deliver(
+        following.publisher.publish(Stored(HOST, pack_hashes([1])), Removed(GPU, pack_hashes([2])))
+    )
     following.answer()
     following.deliver(following.publisher.publish(Cleared()))
     assert following.agrees
     assert set(following.blocks.places) == {7}
 
 
-def test_more_batches_than_are_held_leave_a_gap_that_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_batches_than_are_held_leave_a_gap_that_is_mended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(rank_feed, "HELD_MAX", 3)
     following = Following()
     snapshot = following.publisher.snapshot()
@@ -347,7 +386,9 @@ def test_more_batches_than_are_held_leave_a_gap_that_is_mended(monkeypatch: pyte
     assert following.agrees
 
 
-def test_what_was_held_for_an_answer_that_never_came_takes_no_room_from_what_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_held_for_an_answer_that_never_came_takes_no_room_from_what_comes_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(rank_feed, "HELD_MAX", 2)
     following = Following()
     following.deliver(following.publisher.store(1), following.publisher.store(2))
@@ -375,7 +416,12 @@ def test_a_rank_that_tells_of_too_many_blocks_is_dropped_paused_and_comes_back(b
         following.deliver(following.publisher.store(*too_many), following.publisher.store(1))
         following.questions -= 1
         following.feed.on_snapshot(snapshot, following.now)
-    assert (len(following.blocks), following.feed.current, following.questions, following.counts.drops) == (0, False, 0, 1)
+    assert (
+        len(following.blocks),
+        following.feed.current,
+        following.questions,
+        following.counts.drops,
+    ) == (0, False, 0, 1)
     following.deliver(following.publisher.remove(*range(BLOCKS_MAX - 1)))
     following.run(OVERFULL_PAUSE_S - TICK_S)
     assert (len(following.blocks), following.questions) == (0, 0)
@@ -401,7 +447,13 @@ def test_what_is_dropped_gives_its_room_in_the_index_back() -> None:
 
 
 def _malformed(batch: BlockBatch) -> BlockBatch:
-    return BlockBatch(batch.stream_id, batch.dp_rank, batch.number, batch.engine_unix_s, [*batch.changes, Stored(GPU, b"odd")])
+    return BlockBatch(
+        batch.stream_id,
+        batch.dp_rank,
+        batch.number,
+        batch.engine_unix_s,
+        [*batch.changes, Stored(GPU, b"odd")],
+    )
 
 
 @pytest.mark.parametrize("more", [False, True])

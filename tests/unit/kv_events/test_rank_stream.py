@@ -1,4 +1,6 @@
-"""One rank's numbered stream: nothing is published without a change, and what makes no sense costs what was known."""
+"""One rank's numbered stream: nothing is published without a change, and what makes no sense costs
+what was known.
+"""
 
 from typing import Any
 
@@ -28,7 +30,9 @@ def test_batches_are_numbered_from_one_and_carry_the_engines_time() -> None:
     rank, batches = stream()
     rank.on_events([BlockStored([1, 2], None, [1, 2, 3, 4], 2)], 1.5)
     rank.on_events([BlockRemoved([2])], 2.5)
-    assert [(batch.stream_id, batch.dp_rank, batch.number, batch.engine_unix_s) for batch in batches] == [(7, 3, 1, 1.5), (7, 3, 2, 2.5)]
+    assert [
+        (batch.stream_id, batch.dp_rank, batch.number, batch.engine_unix_s) for batch in batches
+    ] == [(7, 3, 1, 1.5), (7, 3, 2, 2.5)]
     assert rank.snapshot().number == rank.number == 2
 
 
@@ -44,7 +48,8 @@ def test_an_event_that_makes_no_sense_clears_the_rank_and_the_next_ones_count_ag
     rank, batches = stream()
     good = BlockStored([1, 2], None, [1, 2, 3, 4], 2)
     rank.on_events([good], 1.0)
-    rank.on_events([BlockStored([9], None, [1, 2, 3], 3), good], 2.0)  # pages of three tokens do not divide blocks of four
+    # pages of three tokens do not divide blocks of four
+    rank.on_events([BlockStored([9], None, [1, 2, 3], 3), good], 2.0)
     assert [type(change) for change in batches[1].changes] == [Cleared, Stored]
     assert len(unpack_hashes(rank.snapshot().hashes[0])) == 1
 

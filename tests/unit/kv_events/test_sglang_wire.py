@@ -1,4 +1,6 @@
-"""SGLang's KV events: messages recorded from real engines, the older array form, and bytes that are neither."""
+"""SGLang's KV events: messages recorded from real engines, the older array form, and bytes that are
+neither.
+"""
 
 from pathlib import Path
 
@@ -20,7 +22,9 @@ from kv_events.sglang_wire import (
 from protocol.errors import ProtocolViolation
 
 CAPTURES = Path(__file__).parent / "captures"
-"""Topic, sequence and payload frames of SGLang 0.5.23 on a CPU: plain, two replicas (dp_*), two attention ranks (dpattn_*)."""
+"""Topic, sequence and payload frames of SGLang 0.5.23 on a CPU: plain, two replicas (dp_*), two
+attention ranks (dpattn_*).
+"""
 
 NAMES = sorted(path.name.removesuffix(".payload.bin") for path in CAPTURES.glob("*.payload.bin"))
 
@@ -39,7 +43,9 @@ def test_recorded_messages_are_read(name: str) -> None:
 
 
 def test_recorded_messages_are_written_the_same_way() -> None:
-    """The sim engine writes what a real one would, but for `lora_id`, which is always null there and left out here."""
+    """The sim engine writes what a real one would, but for `lora_id`, which is always null there
+    and left out here.
+    """
     for name in NAMES:
         payload = (CAPTURES / f"{name}.payload.bin").read_bytes()
         recorded = msgspec.msgpack.decode(payload)
@@ -49,9 +55,15 @@ def test_recorded_messages_are_written_the_same_way() -> None:
 
 
 def test_the_older_array_form_is_read() -> None:
-    events = [["BlockStored", [1, -2], None, [5, 6, 7, 8], 2, None], ["BlockRemoved", [1]], ["AllBlocksCleared"]]
+    events = [
+        ["BlockStored", [1, -2], None, [5, 6, 7, 8], 2, None],
+        ["BlockRemoved", [1]],
+        ["AllBlocksCleared"],
+    ]
     batch = decode_batch(msgspec.msgpack.encode([1.5, events]))
-    assert batch == EventBatch(1.5, [BlockStored([1, -2], None, [5, 6, 7, 8], 2), BlockRemoved([1]), AllBlocksCleared()])
+    assert batch == EventBatch(
+        1.5, [BlockStored([1, -2], None, [5, 6, 7, 8], 2), BlockRemoved([1]), AllBlocksCleared()]
+    )
 
 
 def test_pairs_of_speculative_models_are_read() -> None:
@@ -66,7 +78,16 @@ def test_no_bytes_do_more_than_violate(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "batch", [[1.5], [1.5, [["NoSuchEvent"]]], [1.5, [[]]], [1.5, [5]], [1.5, [{"type": "BlockRemoved"}]], [1.5, [["BlockStored"]]], "x"]
+    "batch",
+    [
+        [1.5],
+        [1.5, [["NoSuchEvent"]]],
+        [1.5, [[]]],
+        [1.5, [5]],
+        [1.5, [{"type": "BlockRemoved"}]],
+        [1.5, [["BlockStored"]]],
+        "x",
+    ],
 )
 def test_what_is_no_batch_is_a_violation(batch: object) -> None:
     with pytest.raises(ProtocolViolation):

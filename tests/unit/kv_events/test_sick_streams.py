@@ -21,11 +21,15 @@ async def test_a_feed_that_fails_in_its_turn_leaves_the_others_theirs() -> None:
     subscriptions = []
     for number in (1, 2):
         source = KvSource(number, f"inproc://events{number}", f"inproc://snapshots{number}", 0, 1)
-        subscriptions.append(subscriber.subscribe(source, lambda _: RankBlocks(BlockBudget(10), 10)))
+        subscriptions.append(
+            subscriber.subscribe(source, lambda _: RankBlocks(BlockBudget(10), 10))
+        )
     told: list[float] = []
     feeds: list[Any] = [subscription.feeds for subscription in subscriptions]
     feeds[0][0] = SimpleNamespace(on_time=boom, blocks=SimpleNamespace(clear=lambda: None))
-    feeds[1][0] = SimpleNamespace(on_time=told.append, current=False, blocks=SimpleNamespace(clear=lambda: None))
+    feeds[1][0] = SimpleNamespace(
+        on_time=told.append, current=False, blocks=SimpleNamespace(clear=lambda: None)
+    )
     subscriber._on_tick()
     assert len(told) == 1
     subscriber.close()

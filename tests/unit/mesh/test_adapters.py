@@ -19,7 +19,14 @@ def registry() -> Registry:
 
 
 def join(registry: Registry, worker_id: str, model: str, *adapters: str) -> Worker:
-    card = ModelCard(name=model, context_length=8, vocab_size=100, eos_token_ids=[0], files=[], aliases=[f"{model}-alias"])
+    card = ModelCard(
+        name=model,
+        context_length=8,
+        vocab_size=100,
+        eos_token_ids=[0],
+        files=[],
+        aliases=[f"{model}-alias"],
+    )
     capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=1)
     hello = Hello(worker_id, 1, "decode", "dyn://n.c.e", card, capacity, 1, adapters=list(adapters))
     worker = Worker(worker_id.encode(), hello, 0.0, BlockBudget(100))
@@ -43,7 +50,9 @@ def test_a_name_is_a_model_then_an_alias_then_an_adapter_then_both(registry: Reg
     assert found(registry, "two:poet") == ("two", "poet")
     assert found(registry, "one-alias:two") == ("one", "two")
     assert found(registry, "one:a:b") == ("one", "a:b")
-    assert [found(registry, name) for name in ("nobody", "one:nobody", ":poet", "nobody:poet", ":")] == [None] * 5
+    assert [
+        found(registry, name) for name in ("nobody", "one:nobody", ":poet", "nobody:poet", ":")
+    ] == [None] * 5
 
 
 def test_an_adapter_is_there_as_long_as_some_worker_has_it(registry: Registry) -> None:
@@ -55,6 +64,7 @@ def test_an_adapter_is_there_as_long_as_some_worker_has_it(registry: Registry) -
     assert found(registry, "poet") is None
     registry.leave(first)
     registry.leave(second)
-    assert found(registry, "clerk") == ("one", "clerk")  # known, and nobody serves it: come back later
+    # known, and nobody serves it: come back later
+    assert found(registry, "clerk") == ("one", "clerk")
     join(registry, "3", "one")
     assert found(registry, "clerk") is None

@@ -17,10 +17,14 @@ def generate(tokens: int = 4, **fields: Any) -> Generate:
 
 
 def exceeded(request: Generate | Embed, tokens: int = 0, end: Any = None, **extras: Any) -> bool:
-    return Allowance(request).exceeded(Delta(ID, 0, b"", end, Extras(**extras) if extras else None), tokens)
+    return Allowance(request).exceeded(
+        Delta(ID, 0, b"", end, Extras(**extras) if extras else None), tokens
+    )
 
 
-@pytest.mark.parametrize(("asked", "received", "too_many"), [(4, 4, False), (4, 5, True), (0, 1, False), (0, 2, True)])
+@pytest.mark.parametrize(
+    ("asked", "received", "too_many"), [(4, 4, False), (4, 5, True), (0, 1, False), (0, 2, True)]
+)
 def test_tokens_are_as_many_as_were_asked_for(asked: int, received: int, too_many: bool) -> None:
     assert exceeded(generate(asked), received) is too_many
 
@@ -28,7 +32,11 @@ def test_tokens_are_as_many_as_were_asked_for(asked: int, received: int, too_man
 def test_an_answer_is_of_the_kind_that_was_asked_for() -> None:
     text = Embed(ID, "m", b"", 1)
     vector, finished, failed = Embedded(b"", 1), Finished("stop", 1, 1), Failed("x", "y")
-    assert [exceeded(generate(), end=end) for end in (vector, finished, failed)] == [True, False, False]
+    assert [exceeded(generate(), end=end) for end in (vector, finished, failed)] == [
+        True,
+        False,
+        False,
+    ]
     assert [exceeded(text, end=end) for end in (vector, finished, failed)] == [False, True, False]
     assert exceeded(text, 1)
 
@@ -54,5 +62,8 @@ def test_log_probabilities_are_those_of_the_tokens_and_as_many_as_were_asked_for
 
 
 def test_what_comes_bit_by_bit_counts_together() -> None:
-    allowance, delta = Allowance(generate()), Delta(ID, 0, b"", None, Extras(parts=[Content("x" * EXTRA_BYTES)]))
+    allowance, delta = (
+        Allowance(generate()),
+        Delta(ID, 0, b"", None, Extras(parts=[Content("x" * EXTRA_BYTES)])),
+    )
     assert [allowance.exceeded(delta, 1), allowance.exceeded(delta, 2)] == [False, True]

@@ -1,4 +1,6 @@
-"""Whom a lost worker may have died of: what it had begun, or had just read, and not the whole of its queue."""
+"""Whom a lost worker may have died of: what it had begun, or had just read, and not the whole of
+its queue.
+"""
 
 import asyncio
 
@@ -18,14 +20,29 @@ CARD = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], 
 
 def ranks(*, ordered: bool = True, count: int = 1) -> list[Rank]:
     capacity = Capacity(count, 16, 10_000, 8, prefill_step_tokens=STEP, orders_by_priority=ordered)
-    hello = Hello(worker_id="w", epoch=1, role="decode", endpoint="", card=CARD, capacity=capacity, credit_requests=4)
+    hello = Hello(
+        worker_id="w",
+        epoch=1,
+        role="decode",
+        endpoint="",
+        card=CARD,
+        capacity=capacity,
+        credit_requests=4,
+    )
     return [Rank(hello, dp_rank, BlockBudget(1_000)) for dp_rank in range(count)]
 
 
-def booked(rank: Rank, name: str, *, tokens: int = STEP, sent_at: float = 0.0, priority: int = 0) -> Booking:
+def booked(
+    rank: Rank, name: str, *, tokens: int = STEP, sent_at: float = 0.0, priority: int = 0
+) -> Booking:
     loop = asyncio.new_event_loop()
     loop.close()  # nobody waits for it
-    return Booking(RequestStream(name, Wakeup(loop), Placement(rank), sent_at=sent_at), rank, tokens, priority=priority)
+    return Booking(
+        RequestStream(name, Wakeup(loop), Placement(rank), sent_at=sent_at),
+        rank,
+        tokens,
+        priority=priority,
+    )
 
 
 LONG_AGO = 2 * READ_S
@@ -53,7 +70,9 @@ def test_what_the_worker_may_have_been_reading_is_suspect() -> None:
 
 def test_the_engines_order_is_that_of_priorities() -> None:
     (rank,) = ranks()
-    queue = [booked(rank, str(number)) for number in range(3)] + [booked(rank, "urgent", priority=1)]
+    queue = [booked(rank, str(number)) for number in range(3)] + [
+        booked(rank, "urgent", priority=1)
+    ]
     assert bystanders(queue, LONG_AGO) == {"2"}
 
 
@@ -65,11 +84,16 @@ def test_nothing_is_known_of_an_engine_with_an_order_of_its_own() -> None:
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 300), st.integers(-2, 2)), max_size=30))
 def test_each_rank_has_a_queue_of_its_own(sent: list[tuple[int, int, int]]) -> None:
     both = ranks(count=2)
-    queue = [booked(both[rank], str(at), tokens=tokens, priority=priority) for at, (rank, tokens, priority) in enumerate(sent)]
+    queue = [
+        booked(both[rank], str(at), tokens=tokens, priority=priority)
+        for at, (rank, tokens, priority) in enumerate(sent)
+    ]
     expected: set[str] = set()
     for rank in both:
         before = 0
-        for booking in sorted((one for one in queue if one.rank is rank), key=lambda one: -one.priority):
+        for booking in sorted(
+            (one for one in queue if one.rank is rank), key=lambda one: -one.priority
+        ):
             if before >= SUSPECT_STEPS * STEP:
                 expected.add(booking.stream.request_id)
             before += booking.uncached_tokens

@@ -1,4 +1,6 @@
-"""Two generations of a model while an update replaces its workers, and names that models and aliases both want."""
+"""Two generations of a model while an update replaces its workers, and names that models and
+aliases both want.
+"""
 
 from typing import Any, cast
 
@@ -27,10 +29,19 @@ class Bench:
     def __init__(self) -> None:
         self.registry = Registry(lambda: cast("AdmissionQueue", Queue()))
 
-    def join(self, worker_id: str, context: int = 8, name: str = "m", role: Role = "decode", **card: Any) -> Worker:
-        model = ModelCard(name=name, context_length=context, vocab_size=100, eos_token_ids=[0], files=[], **card)
+    def join(
+        self, worker_id: str, context: int = 8, name: str = "m", role: Role = "decode", **card: Any
+    ) -> Worker:
+        model = ModelCard(
+            name=name, context_length=context, vocab_size=100, eos_token_ids=[0], files=[], **card
+        )
         capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=4)
-        worker = Worker(worker_id.encode(), Hello(worker_id, 1, role, "dyn://n.c.e", model, capacity, 8), 0.0, BlockBudget(100))
+        worker = Worker(
+            worker_id.encode(),
+            Hello(worker_id, 1, role, "dyn://n.c.e", model, capacity, 8),
+            0.0,
+            BlockBudget(100),
+        )
         self.registry.connect(worker)
         if not self.registry.conflict(worker):
             self.registry.serve(worker, ServedModel(model, None, {}))  # type: ignore[arg-type]
@@ -84,7 +95,9 @@ def test_the_old_generation_serves_while_the_new_one_is_sick(bench: Bench) -> No
 def test_there_is_a_bound_on_generations_and_one_role_for_all(bench: Bench) -> None:
     for number in range(GENERATIONS_MAX + 1):
         bench.join(f"w{number}", 8 + number)
-    assert [entry.served.card.context_length for entry in bench.registry.entries()] == [8 + number for number in range(GENERATIONS_MAX)]
+    assert [entry.served.card.context_length for entry in bench.registry.entries()] == [
+        8 + number for number in range(GENERATIONS_MAX)
+    ]
     assert "embedding" in (bench.registry.conflict(bench.join("e", role="embedding")) or "")
 
 

@@ -42,7 +42,8 @@ def test_another_way_is_kept_for_when_the_first_one_ends(registry: Registry) -> 
 
 def test_the_first_way_is_taken_in_again_at_once_when_it_reconnects(registry: Registry) -> None:
     assert answer(registry, hello(way=1)) is None
-    assert answer(registry, hello(way=0)) is None  # it does not say: as ever, the newest connection counts
+    # it does not say: as ever, the newest connection counts
+    assert answer(registry, hello(way=0)) is None
 
 
 def test_another_process_of_the_name_waits_until_the_first_is_silent(registry: Registry) -> None:
@@ -50,10 +51,14 @@ def test_another_process_of_the_name_waits_until_the_first_is_silent(registry: R
     assert answer(registry, hello(epoch=2), now=WORKER_SILENT_S_MAX + 0.1) is None
 
 
-def test_there_is_a_bound_on_workers_and_on_ways(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_a_bound_on_workers_and_on_ways(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(2, 100):
         for _ in range(2):
             answer(registry, hello(way=number), identity=bytes([number]))
-    assert registry.workers[b"1"].other_ways == [bytes([number]) for number in range(100 - OTHER_WAYS_MAX, 100)]
+    assert registry.workers[b"1"].other_ways == [
+        bytes([number]) for number in range(100 - OTHER_WAYS_MAX, 100)
+    ]
     monkeypatch.setattr(introductions, "WORKERS_MAX", 1)
     assert isinstance(answer(registry, hello("another")), Refused)

@@ -1,4 +1,6 @@
-"""Whose KV events are followed, whatever the order in which workers and the nodes of their engines come, go, fall silent and return."""
+"""Whose KV events are followed, whatever the order in which workers and the nodes of their engines
+come, go, fall silent and return.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +20,15 @@ from kv_events.subscriber import Subscription
 from protocol.errors import StartError
 from protocol.kv_stream import GPU, Snapshot, pack_hashes
 from protocol.limits import WORKER_SILENT_S_MAX
-from protocol.membership import Capacity, Heartbeat, Hello, KvSource, ModelCard, RankLoad, RelayHello
+from protocol.membership import (
+    Capacity,
+    Heartbeat,
+    Hello,
+    KvSource,
+    ModelCard,
+    RankLoad,
+    RelayHello,
+)
 
 CARD = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
 RANKS = 4
@@ -68,21 +78,38 @@ class Scene:
         self.now = 0.0
 
     def join(self, worker_id: str = "w", kv: KvSource | None = None, ranks: int = RANKS) -> Worker:
-        capacity = Capacity(dp_size=ranks, page_size_tokens=16, kv_tokens=10_000, requests_running_max=8)
-        hello = Hello(
-            worker_id=worker_id, epoch=1, role="decode", endpoint="dyn://a.b.c", card=CARD, capacity=capacity, credit_requests=4, kv=kv
+        capacity = Capacity(
+            dp_size=ranks, page_size_tokens=16, kv_tokens=10_000, requests_running_max=8
         )
-        worker = self.workers[worker_id] = Worker(worker_id.encode(), hello, self.now, BlockBudget(1_000_000))
+        hello = Hello(
+            worker_id=worker_id,
+            epoch=1,
+            role="decode",
+            endpoint="dyn://a.b.c",
+            card=CARD,
+            capacity=capacity,
+            credit_requests=4,
+            kv=kv,
+        )
+        worker = self.workers[worker_id] = Worker(
+            worker_id.encode(), hello, self.now, BlockBudget(1_000_000)
+        )
         self.sources.worker_joined(worker)
         return worker
 
     def leave(self, worker_id: str = "w") -> Worker:
         worker = self.workers[worker_id]
-        self.sources.worker_left(worker)  # as the mesh does: first this, then the registry forgets it
+        # as the mesh does: first this, then the registry forgets it
+        self.sources.worker_left(worker)
         return self.workers.pop(worker_id)
 
-    def relay(self, identity: bytes, kv: KvSource, worker_id: str = "w", way: int = 0, epoch: int = 1) -> bool:
-        return self.sources.relay_hello(identity, RelayHello(worker_id, epoch, kv, way), self.now) is None
+    def relay(
+        self, identity: bytes, kv: KvSource, worker_id: str = "w", way: int = 0, epoch: int = 1
+    ) -> bool:
+        return (
+            self.sources.relay_hello(identity, RelayHello(worker_id, epoch, kv, way), self.now)
+            is None
+        )
 
     def beat(self, identity: bytes, *numbers: tuple[int, int]) -> bool:
         loads = [RankLoad(rank, 0, 0, 0, kv_number=number) for rank, number in numbers]
@@ -96,12 +123,20 @@ class Scene:
         self.sources.drop_silent_relays(self.now)
 
     def followed(self, worker_id: str = "w") -> dict[int, list[int]]:
-        """Stream → the ranks whose blocks it feeds; checks that the subscriber and the worker agree."""
+        """Stream → the ranks whose blocks it feeds; checks that the subscriber and the worker
+        agree.
+        """
         worker = self.workers[worker_id]
         for subscription in worker.subscriptions:
             assert self.subscriber.followed[subscription.source.stream_id] is subscription
-            assert all(feed.blocks is worker.ranks[rank].blocks for rank, feed in subscription.feeds.items())
-        return {subscription.source.stream_id: sorted(subscription.feeds) for subscription in worker.subscriptions}
+            assert all(
+                feed.blocks is worker.ranks[rank].blocks
+                for rank, feed in subscription.feeds.items()
+            )
+        return {
+            subscription.source.stream_id: sorted(subscription.feeds)
+            for subscription in worker.subscriptions
+        }
 
     def telling(self, worker_id: str = "w") -> list[int]:
         return [rank.dp_rank for rank in self.workers[worker_id].ranks if rank.tells_events]
@@ -119,7 +154,11 @@ def test_a_worker_with_events_is_followed_while_it_is_there() -> None:
     assert (scene.followed(), scene.telling()) == ({10: [0, 1, 2, 3]}, [0, 1, 2, 3])
     scene.fill(worker, 2)
     scene.leave()
-    assert (scene.subscriber.followed, worker.subscriptions, len(worker.ranks[2].blocks)) == ({}, [], 0)
+    assert (scene.subscriber.followed, worker.subscriptions, len(worker.ranks[2].blocks)) == (
+        {},
+        [],
+        0,
+    )
 
 
 def test_a_worker_without_events_is_not_followed_and_what_was_assumed_of_it_is_forgotten() -> None:
@@ -219,7 +258,9 @@ def test_a_node_may_go_over_to_another_worker() -> None:
     assert (scene.followed("b"), scene.telling("b")) == ({20: [1]}, [1])
 
 
-@pytest.mark.parametrize("kv", [source(20, RANKS, 1), source(20, 0, RANKS + 1), source(20, RANKS - 1, 2)])
+@pytest.mark.parametrize(
+    "kv", [source(20, RANKS, 1), source(20, 0, RANKS + 1), source(20, RANKS - 1, 2)]
+)
 def test_ranks_that_a_worker_does_not_have_are_not_followed(kv: KvSource) -> None:
     scene = Scene()
     assert scene.relay(b"node", kv)
@@ -231,7 +272,9 @@ def test_ranks_that_a_worker_does_not_have_are_not_followed(kv: KvSource) -> Non
     assert scene.subscriber.followed == {}
 
 
-@pytest.mark.parametrize("error", [StartError("no key"), ValueError("twice"), zmq.ZMQError(zmq.EINVAL)])
+@pytest.mark.parametrize(
+    "error", [StartError("no key"), ValueError("twice"), zmq.ZMQError(zmq.EINVAL)]
+)
 def test_a_source_that_cannot_be_followed_costs_its_events_alone(error: Exception) -> None:
     scene = Scene()
     scene.subscriber.error = error
@@ -269,11 +312,17 @@ def test_heartbeats_tell_the_numbers_to_the_feeds_of_their_ranks() -> None:
     assert not scene.beat(b"stranger", (1, 8))
 
 
-def test_there_is_a_bound_on_nodes_and_a_known_one_may_begin_anew_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_a_bound_on_nodes_and_a_known_one_may_begin_anew_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(kv_sources, "RELAYS_MAX", 2)
     scene = Scene()
     scene.join()
-    assert [scene.relay(bytes([number]), source(20 + number, number)) for number in range(3)] == [True, True, False]
+    assert [scene.relay(bytes([number]), source(20 + number, number)) for number in range(3)] == [
+        True,
+        True,
+        False,
+    ]
     assert scene.relay(b"\1", source(40, 3))
     assert scene.telling() == [0, 3]
     assert not scene.beat(b"\2")
@@ -359,18 +408,24 @@ def test_numbers_go_to_the_stream_of_whoever_tells_them() -> None:
     scene.relay(b"new", source(21))
     told: list[int] = []
     for stream_id, subscription in scene.subscriber.followed.items():
-        subscription.feeds[0].on_number = lambda number, now, stream_id=stream_id: told.append(stream_id)  # type: ignore[method-assign]
+        subscription.feeds[0].on_number = lambda number, now, stream_id=stream_id: told.append(
+            stream_id
+        )  # type: ignore[method-assign]
     scene.beat(b"new", (0, 3))
     assert told == [21]
 
 
 WORKER_IDS = st.sampled_from(["a", "b"])
 NODES = st.integers(0, 4)
-"""A node's identity; each brings another part of its worker's ranks, and node 4 ranks that nobody has."""
+"""A node's identity; each brings another part of its worker's ranks, and node 4 ranks that nobody
+has.
+"""
 
 
 class ComingAndGoing(RuleBasedStateMachine):
-    """Every order of everything; each process has a stream of its own, and no two nodes of a worker tell of one rank."""
+    """Every order of everything; each process has a stream of its own, and no two nodes of a worker
+    tell of one rank.
+    """
 
     @initialize()
     def begin(self) -> None:
@@ -418,7 +473,11 @@ class ComingAndGoing(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.scene.now += seconds
         self.scene.sources.drop_silent_relays(self.scene.now)
-        self.nodes = {node: known for node, known in self.nodes.items() if self.scene.now - known[2] <= WORKER_SILENT_S_MAX}
+        self.nodes = {
+            node: known
+            for node, known in self.nodes.items()
+            if self.scene.now - known[2] <= WORKER_SILENT_S_MAX
+        }
 
     @rule(worker_id=WORKER_IDS, rank=st.integers(0, RANKS - 1))
     def a_snapshot_comes(self, worker_id: str, rank: int) -> None:
@@ -434,13 +493,19 @@ class ComingAndGoing(RuleBasedStateMachine):
         expected: dict[int, int] = {}
         for worker_id, worker in self.scene.workers.items():
             own: list[Any] = [] if worker.hello.kv is None else [worker.hello.kv]
-            theirs = [kv for name, kv, _ in self.nodes.values() if name == worker_id and kv.first_rank < RANKS]
+            theirs = [
+                kv
+                for name, kv, _ in self.nodes.values()
+                if name == worker_id and kv.first_rank < RANKS
+            ]
             streams = {kv.stream_id: [kv.first_rank] for kv in own + theirs}
             assert self.scene.followed(worker_id) == streams
             assert self.scene.telling(worker_id) == sorted(kv.first_rank for kv in own + theirs)
             expected.update((stream_id, ranks[0]) for stream_id, ranks in streams.items())
             assert all(rank.tells_events or not len(rank.blocks) for rank in worker.ranks)
-        assert {stream_id: min(one.feeds) for stream_id, one in self.scene.subscriber.followed.items()} == expected
+        assert {
+            stream_id: min(one.feeds) for stream_id, one in self.scene.subscriber.followed.items()
+        } == expected
 
 
 ComingAndGoing.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

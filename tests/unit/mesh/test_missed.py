@@ -1,4 +1,6 @@
-"""Who may come: for whom a request that was being served waits when nobody takes it, and when there is nobody to wait for any more."""
+"""Who may come: for whom a request that was being served waits when nobody takes it, and when there
+is nobody to wait for any more.
+"""
 
 from types import SimpleNamespace
 from typing import cast
@@ -23,7 +25,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.called: list[str] = []
-        self.registry = Registry(lambda: cast("AdmissionQueue", SimpleNamespace(room=lambda: self.called.append("room"))))
+        self.registry = Registry(
+            lambda: cast("AdmissionQueue", SimpleNamespace(room=lambda: self.called.append("room")))
+        )
         self.first = self.join("first", "poet")
         self.entry = self.model()
 
@@ -32,10 +36,16 @@ class Bench:
         assert entry is not None
         return entry
 
-    def hello(self, worker_id: str, *adapters: str, model: str = "m", context_length: int = 8) -> Worker:
-        card = ModelCard(name=model, context_length=context_length, vocab_size=100, eos_token_ids=[0], files=[])
+    def hello(
+        self, worker_id: str, *adapters: str, model: str = "m", context_length: int = 8
+    ) -> Worker:
+        card = ModelCard(
+            name=model, context_length=context_length, vocab_size=100, eos_token_ids=[0], files=[]
+        )
         capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=1)
-        hello = Hello(worker_id, 1, "decode", "dyn://n.c.e", card, capacity, 1, adapters=list(adapters))
+        hello = Hello(
+            worker_id, 1, "decode", "dyn://n.c.e", card, capacity, 1, adapters=list(adapters)
+        )
         worker = Worker(worker_id.encode(), hello, 0.0, BlockBudget(100))
         self.registry.connect(worker)
         return worker
@@ -49,9 +59,18 @@ class Bench:
         self.registry.leave(worker)
         self.registry.missed.note(worker, cause, now)
 
-    def hope(self, *, now: float = 0.0, avoid: str = "", adapter: str | None = None, pinned: str | None = None) -> bool:
+    def hope(
+        self,
+        *,
+        now: float = 0.0,
+        avoid: str = "",
+        adapter: str | None = None,
+        pinned: str | None = None,
+    ) -> bool:
         request = Generate("0" * 32, "m", b"", Sampling(1), 1, lora_name=adapter)
-        offer = Offer(request, Route(b"", worker_id=pinned), avoid=frozenset((avoid,)), admitted=True)
+        offer = Offer(
+            request, Route(b"", worker_id=pinned), avoid=frozenset((avoid,)), admitted=True
+        )
         return self.registry.may_come(self.entry, offer, now)
 
 
@@ -62,7 +81,14 @@ def bench() -> Bench:
 
 @pytest.mark.parametrize(
     ("cause", "hope"),
-    [("silent", True), ("out_of_step", True), ("died", False), ("stopped", False), ("restarted", False), ("unhealthy", False)],
+    [
+        ("silent", True),
+        ("out_of_step", True),
+        ("died", False),
+        ("stopped", False),
+        ("restarted", False),
+        ("unhealthy", False),
+    ],
 )
 def test_who_may_live_may_come_back(bench: Bench, cause: LossCause, hope: bool) -> None:
     bench.lose(bench.first, cause)

@@ -1,4 +1,6 @@
-"""Questions to workers: to whom they go, and what becomes of them when a worker is lost, full or silent."""
+"""Questions to workers: to whom they go, and what becomes of them when a worker is lost, full or
+silent.
+"""
 
 import asyncio
 from types import SimpleNamespace
@@ -19,7 +21,9 @@ class Workers:
         self.sent: list[tuple[str, Tokenize]] = []
         self.deaf: set[str] = set()
         self.of = {name: cast("Any", SimpleNamespace(worker_id=name)) for name in names}
-        registry = SimpleNamespace(generation=lambda digest: SimpleNamespace(worker_of=self.of) if digest == "m" else None)
+        registry = SimpleNamespace(
+            generation=lambda digest: SimpleNamespace(worker_of=self.of) if digest == "m" else None
+        )
         self.queries = Queries(cast("Any", registry), self._send, lambda: 1.0)
 
     def _send(self, worker: Any, message: Any) -> bool:
@@ -47,7 +51,9 @@ async def test_questions_are_shared_out_and_each_gets_its_own_answer() -> None:
     assert sorted(name for name, _ in workers.sent) == ["a", "a", "b", "b"]
     for index in (3, 1, 0, 2):
         workers.answer(index, token_ids=bytes([index] * 4))
-    assert [answer.token_ids for answer in await asyncio.gather(*tasks)] == [bytes([index] * 4) for index in range(4)]
+    assert [answer.token_ids for answer in await asyncio.gather(*tasks)] == [
+        bytes([index] * 4) for index in range(4)
+    ]
 
 
 @pytest.mark.parametrize("code", ["no_worker", "overloaded"])
@@ -96,7 +102,10 @@ async def test_no_more_than_the_bound_are_asked_and_the_others_wait_in_order() -
     await asyncio.wait(tasks[:2])
     more = await asked(workers, query(1_000))
     await asyncio.wait([tasks[ASKED_MAX]])
-    assert [int(sent.query_id, 16) for _, sent in workers.sent[ASKED_MAX:]] == [ASKED_MAX + 1, ASKED_MAX + 2]
+    assert [int(sent.query_id, 16) for _, sent in workers.sent[ASKED_MAX:]] == [
+        ASKED_MAX + 1,
+        ASKED_MAX + 2,
+    ]
     workers.answer(2, token_ids=b"abcd")
     await tasks[2]
     await asyncio.sleep(0)
@@ -115,7 +124,9 @@ async def test_those_who_wait_hear_that_nobody_is_left() -> None:
         assert isinstance(result, NoWorker)
 
 
-async def test_when_every_worker_has_its_fill_of_others_they_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_when_every_worker_has_its_fill_of_others_they_are_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("frontend.mesh.queries.REFUSED_PAUSE_S", 0)
     workers = Workers("a")
     (task,) = await asked(workers, query())

@@ -1,4 +1,6 @@
-"""In the frontend's loops too, what raises on account of one request or worker is the end of that one alone."""
+"""In the frontend's loops too, what raises on account of one request or worker is the end of that
+one alone.
+"""
 
 import asyncio
 from types import SimpleNamespace
@@ -71,7 +73,9 @@ class Bench:
         card = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
         capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=4)
         hello = Hello(name, 1, "decode", "dyn://n.c.e", card, capacity, 4)
-        worker = Worker(name.encode(), hello, self._now(), BlockBudget(100), Numbering(1, received=1))
+        worker = Worker(
+            name.encode(), hello, self._now(), BlockBudget(100), Numbering(1, received=1)
+        )
         self.mesh.registry.connect(worker)
         return worker
 
@@ -112,7 +116,11 @@ async def test_a_delta_that_cannot_be_taken_ends_its_request_alone(bench: Bench)
 
 async def test_a_booking_or_a_count_that_raises_costs_no_neighbour(bench: Bench) -> None:
     noted = Booking.note_token
-    bench.patch.setattr(Booking, "note_token", lambda self: boom() if self.stream.request_id == SICK else noted(self))
+    bench.patch.setattr(
+        Booking,
+        "note_token",
+        lambda self: boom() if self.stream.request_id == SICK else noted(self),
+    )
     bench.step(Delta(SICK, 0, TOKEN), Delta(WELL, 0, TOKEN))
     assert bench.streams[SICK].error is not None
     bench.metrics.router.count_finished = boom
@@ -121,7 +129,9 @@ async def test_a_booking_or_a_count_that_raises_costs_no_neighbour(bench: Bench)
     assert not bench.worker.bookings
 
 
-async def test_a_delta_that_is_none_costs_neither_its_neighbour_nor_the_worker(bench: Bench) -> None:
+async def test_a_delta_that_is_none_costs_neither_its_neighbour_nor_the_worker(
+    bench: Bench,
+) -> None:
     bench.step(Delta(SICK, 0, b"", Failed("x", "y" * 3_000)), Delta(WELL, 0, TOKEN))
     assert bench.streams[SICK].error is not None
     assert bench.streams[WELL].take() == TOKEN
@@ -130,7 +140,12 @@ async def test_a_delta_that_is_none_costs_neither_its_neighbour_nor_the_worker(b
     assert b"a" in bench.mesh.registry.workers
 
 
-async def test_a_worker_that_cannot_be_beaten_to_leaves_the_others_their_heartbeats(bench: Bench) -> None:
+async def test_a_worker_that_cannot_be_beaten_to_leaves_the_others_their_heartbeats(
+    bench: Bench,
+) -> None:
     bench.workers[0].on_time = boom  # type: ignore[method-assign]
     bench.mesh._on_beat()
-    assert [identity for identity, packed in bench.sent if b"frontend_heartbeat" in packed] == [b"a", b"b"]
+    assert [identity for identity, packed in bench.sent if b"frontend_heartbeat" in packed] == [
+        b"a",
+        b"b",
+    ]

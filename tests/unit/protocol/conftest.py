@@ -1,4 +1,6 @@
-"""One specimen of every message, for golden bytes and round trips; and a ZMQ context for tests of sockets."""
+"""One specimen of every message, for golden bytes and round trips; and a ZMQ context for tests of
+sockets.
+"""
 
 from collections.abc import Iterator
 
@@ -80,15 +82,32 @@ TO_WORKER: dict[str, ToWorker] = {
         deadline_unix_ms=1_800_000_000_000,
         grammar=Grammar("json_schema", "{}"),
         logprobs=LogprobsWanted(top=2, of_prompt=True),
-        reading=Reading(b'{"tools":[]}', 1, ["stop"], include_stop=True, skip_special_tokens=False, replayed_tokens=1),
+        reading=Reading(
+            b'{"tools":[]}',
+            1,
+            ["stop"],
+            include_stop=True,
+            skip_special_tokens=False,
+            replayed_tokens=1,
+        ),
     ),
-    "embed_pair": Embed(REQUEST_ID, "demo", pack_tokens([1, 2, 3]), 1_800_000_000_000, second_text_at=2),
-    "embed": Embed(request_id=REQUEST_ID, model="demo", token_ids=pack_tokens([1, 2]), deadline_unix_ms=1_800_000_000_000, dimensions=64),
+    "embed_pair": Embed(
+        REQUEST_ID, "demo", pack_tokens([1, 2, 3]), 1_800_000_000_000, second_text_at=2
+    ),
+    "embed": Embed(
+        request_id=REQUEST_ID,
+        model="demo",
+        token_ids=pack_tokens([1, 2]),
+        deadline_unix_ms=1_800_000_000_000,
+        dimensions=64,
+    ),
     "generate": Generate(
         request_id=REQUEST_ID,
         model="demo",
         token_ids=pack_tokens([1, 2, 70_000]),
-        sampling=Sampling(max_new_tokens=16, temperature=0.5, seed=7, stop_token_ids=[3], logit_bias={"5": -100.0}),
+        sampling=Sampling(
+            max_new_tokens=16, temperature=0.5, seed=7, stop_token_ids=[3], logit_bias={"5": -100.0}
+        ),
         deadline_unix_ms=1_800_000_000_000,
         stream=False,
         priority=2,
@@ -99,7 +118,9 @@ TO_WORKER: dict[str, ToWorker] = {
     ),
     "generate_minimal": Generate(REQUEST_ID, "demo", b"", Sampling(max_new_tokens=1), 0),
     "abort": Abort(REQUEST_ID),
-    "tokenize": Tokenize(REQUEST_ID, "demo", 1_900_000_000_000, "text", add_special_tokens=False, chat=b"{}"),
+    "tokenize": Tokenize(
+        REQUEST_ID, "demo", 1_900_000_000_000, "text", add_special_tokens=False, chat=b"{}"
+    ),
     "fetch_file": FetchFile(SHA256),
     "hello_wanted": HelloWanted(),
     "welcome": Welcome("frontend-1"),
@@ -116,9 +137,17 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         role="embedding",
         endpoint="dyn://kvmesh.backend.embed",
         card=ModelCard(
-            name="demo", context_length=512, vocab_size=2048, eos_token_ids=[], files=[], embedding_dimensions=1, cross_encoder=True
+            name="demo",
+            context_length=512,
+            vocab_size=2048,
+            eos_token_ids=[],
+            files=[],
+            embedding_dimensions=1,
+            cross_encoder=True,
         ),
-        capacity=Capacity(dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=64),
+        capacity=Capacity(
+            dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=64
+        ),
         credit_requests=64,
     ),
     "step_read": StepBatch(
@@ -129,7 +158,12 @@ TO_FRONTEND: dict[str, ToFrontend] = {
                 pack_tokens([5]),
                 Finished("stop", 3, 1, reasoning_tokens=1, matched_stop="stop"),
                 Extras(
-                    [Reasoning("hm"), Content("so"), ToolCall(0, "call_1", "f", "{"), ToolCall(0, arguments="}")],
+                    [
+                        Reasoning("hm"),
+                        Content("so"),
+                        ToolCall(0, "call_1", "f", "{"),
+                        ToolCall(0, arguments="}"),
+                    ],
                     Logprobs(b"\x00" * 4, 1, b"\x01\x00\x00\x00", b"\x00" * 4),
                     Logprobs(b"\x00" * 12),
                 ),
@@ -172,13 +206,22 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         endpoint="dyn://kvmesh.backend.generate",
         card=CARD,
         capacity=Capacity(
-            dp_size=2, page_size_tokens=16, kv_tokens=16384, requests_running_max=8, slow_kv_tokens=32768, block_size_tokens=128
+            dp_size=2,
+            page_size_tokens=16,
+            kv_tokens=16384,
+            requests_running_max=8,
+            slow_kv_tokens=32768,
+            block_size_tokens=128,
         ),
         credit_requests=64,
         kv=KvSource(2**63 - 1, "tcp://127.0.0.1:20000", "tcp://127.0.0.1:20001", 0, 2),
     ),
-    "relay_hello": RelayHello("w-1", 43, KvSource(5, "tcp://10.0.0.2:20000", "tcp://10.0.0.2:20001", 8, 8)),
-    "relay_hello_of_a_way": RelayHello("w-1", 43, KvSource(5, "tcp://10.0.0.2:20000", "tcp://10.0.0.2:20001", 8, 8), 2),
+    "relay_hello": RelayHello(
+        "w-1", 43, KvSource(5, "tcp://10.0.0.2:20000", "tcp://10.0.0.2:20001", 8, 8)
+    ),
+    "relay_hello_of_a_way": RelayHello(
+        "w-1", 43, KvSource(5, "tcp://10.0.0.2:20000", "tcp://10.0.0.2:20001", 8, 8), 2
+    ),
     "heartbeat": Heartbeat("w-1", 42, [RankLoad(0, 1, 2, 300, 40, 17), RankLoad(1, 0, 0, 0)]),
     "heartbeat_with_relay": Heartbeat("w-1", 42, [], RelayCounts(1, 2, 3, 4, 5, 6)),
     "loading": Loading("w-1", "demo", "loading", 2.5),
@@ -186,7 +229,9 @@ TO_FRONTEND: dict[str, ToFrontend] = {
     "goodbye": Goodbye("stopped"),
     "file_chunk": FileChunk(SHA256, 0, 3, b"abc"),
     "tokenized": Tokenized(REQUEST_ID, pack_tokens([1, 70_000]), ["User:"]),
-    "not_tokenized": Tokenized(REQUEST_ID, failed=Failed("invalid_value", "no template", "messages")),
+    "not_tokenized": Tokenized(
+        REQUEST_ID, failed=Failed("invalid_value", "no template", "messages")
+    ),
 }
 
 

@@ -20,15 +20,25 @@ GOLDEN = Path(__file__).parent / "golden.json"
 REGENERATE = "KVMESH_REGENERATE_GOLDEN"
 
 
-def test_every_message_keeps_its_golden_bytes(to_worker: dict[str, ToWorker], to_frontend: dict[str, ToFrontend]) -> None:
-    actual = {name: [frame.hex() for frame in encode(message)] for name, message in {**to_worker, **to_frontend}.items()}
+def test_every_message_keeps_its_golden_bytes(
+    to_worker: dict[str, ToWorker], to_frontend: dict[str, ToFrontend]
+) -> None:
+    actual = {
+        name: [frame.hex() for frame in encode(message)]
+        for name, message in {**to_worker, **to_frontend}.items()
+    }
     if os.environ.get(REGENERATE):
         GOLDEN.write_text(json.dumps(actual, indent=1) + "\n")
     assert actual == json.loads(GOLDEN.read_text())
 
 
-def test_golden_bytes_decode_to_the_messages_they_were_made_of(to_worker: dict[str, ToWorker], to_frontend: dict[str, ToFrontend]) -> None:
-    golden = {name: [bytes.fromhex(frame) for frame in frames] for name, frames in json.loads(GOLDEN.read_text()).items()}
+def test_golden_bytes_decode_to_the_messages_they_were_made_of(
+    to_worker: dict[str, ToWorker], to_frontend: dict[str, ToFrontend]
+) -> None:
+    golden = {
+        name: [bytes.fromhex(frame) for frame in frames]
+        for name, frames in json.loads(GOLDEN.read_text()).items()
+    }
     assert {name: decode_to_worker(golden[name]) for name in to_worker} == to_worker
     assert {name: decode_to_frontend(golden[name]) for name in to_frontend} == to_frontend
 
@@ -37,10 +47,23 @@ def test_fields_of_a_newer_version_are_ignored(to_frontend: dict[str, ToFrontend
     heartbeat = msgspec.msgpack.decode(encode(to_frontend["heartbeat"])[1])
     heartbeat["added_later"] = {"deep": [1, 2, 3]}
     heartbeat["ranks"][0].append("added later")
-    assert decode_to_frontend([WIRE_VERSION, msgspec.msgpack.encode(heartbeat)]) == to_frontend["heartbeat"]
+    assert (
+        decode_to_frontend([WIRE_VERSION, msgspec.msgpack.encode(heartbeat)])
+        == to_frontend["heartbeat"]
+    )
 
 
-@pytest.mark.parametrize("frames", [[], [WIRE_VERSION], [WIRE_VERSION, b"", b""], [b"", b""], [b"\x02", b"\xc0"], [b"x" * 1_000_000, b""]])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [WIRE_VERSION],
+        [WIRE_VERSION, b"", b""],
+        [b"", b""],
+        [b"\x02", b"\xc0"],
+        [b"x" * 1_000_000, b""],
+    ],
+)
 def test_wrong_frames_are_violations(frames: list[bytes]) -> None:
     for decode in (decode_to_frontend, decode_to_worker):
         with pytest.raises(ProtocolViolation):
@@ -49,7 +72,10 @@ def test_wrong_frames_are_violations(frames: list[bytes]) -> None:
 
 @pytest.mark.parametrize("over", [-1, 0, 1, FRAME_BYTES_MAX, 10 * FRAME_BYTES_MAX])
 def test_a_large_message_travels_in_frames_that_a_stranger_may_send_as_well(over: int) -> None:
-    bare = len(encode(FileChunk("0" * 64, 0, 1, bytes(FRAME_BYTES_MAX // 2)))[1]) - FRAME_BYTES_MAX // 2
+    bare = (
+        len(encode(FileChunk("0" * 64, 0, 1, bytes(FRAME_BYTES_MAX // 2)))[1])
+        - FRAME_BYTES_MAX // 2
+    )
     message = FileChunk("0" * 64, 0, 1, os.urandom(FRAME_BYTES_MAX - bare + over))
     head, *packed = encode(message)
     assert head == WIRE_VERSION

@@ -26,12 +26,18 @@ class Guarded:
     def __post_init__(self) -> None:
         router = bound_router(self.context, "tcp://127.0.0.1:0", None)
         self.address = router.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.door = Door(self.context, router, newcomers_max=self.newcomers_max, silent_s_max=self.silent_s_max)
-        self.pump = SocketPump(router, lambda frames: self.heard.put_nowait(frames[1]), receive=self.door.receive)
+        self.door = Door(
+            self.context, router, newcomers_max=self.newcomers_max, silent_s_max=self.silent_s_max
+        )
+        self.pump = SocketPump(
+            router, lambda frames: self.heard.put_nowait(frames[1]), receive=self.door.receive
+        )
 
     async def come(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection that says nothing, once it was let in: ZMQ greets."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(self.address.rpartition(":")[2]))
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", int(self.address.rpartition(":")[2])
+        )
         await reader.readexactly(10)
         return reader, writer
 
@@ -61,7 +67,9 @@ async def test_of_too_many_newcomers_the_first_is_shut_out(three_at_most: Guarde
         writer.close()
 
 
-async def test_who_speaks_is_none_and_stays(three_at_most: Guarded, context: "zmq.Context[Socket]") -> None:
+async def test_who_speaks_is_none_and_stays(
+    three_at_most: Guarded, context: "zmq.Context[Socket]"
+) -> None:
     dealers: list[Socket] = []
     for _ in range(6):
         dealers.append(dealer := connected_dealer(context, three_at_most.address, None))
@@ -105,7 +113,9 @@ async def test_who_left_makes_room(three_at_most: Guarded) -> None:
         writer.close()
 
 
-async def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(three_at_most: Guarded) -> None:
+async def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(
+    three_at_most: Guarded,
+) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         three_at_most.door._shut(ours.fileno())

@@ -27,10 +27,17 @@ from protocol.kv_stream import (
 U64 = st.integers(0, 2**64 - 1)
 MEDIA = st.sampled_from([0, 1, 2])
 CHANGES = st.one_of(
-    st.builds(Stored, MEDIA, st.lists(U64).map(pack_hashes)), st.builds(Removed, MEDIA, st.lists(U64).map(pack_hashes)), st.just(Cleared())
+    st.builds(Stored, MEDIA, st.lists(U64).map(pack_hashes)),
+    st.builds(Removed, MEDIA, st.lists(U64).map(pack_hashes)),
+    st.just(Cleared()),
 )
 BATCHES = st.builds(
-    BlockBatch, st.integers(0, 2**63 - 1), st.integers(0, 1023), st.integers(0, 2**63 - 1), st.floats(0, 2e9), st.lists(CHANGES)
+    BlockBatch,
+    st.integers(0, 2**63 - 1),
+    st.integers(0, 1023),
+    st.integers(0, 2**63 - 1),
+    st.floats(0, 2e9),
+    st.lists(CHANGES),
 )
 
 DECODERS: list[Callable[[Sequence[bytes]], Any]] = [decode_batch, decode_request, decode_snapshot]
@@ -50,11 +57,24 @@ def test_hashes_survive_the_round_trip(hashes: list[int]) -> None:
 def test_golden_bytes() -> None:
     batch = BlockBatch(7, 258, 3, 1.5, [Stored(0, pack_hashes([1])), Removed(1, b""), Cleared()])
     frames = [frame.hex() for frame in encode_batch(batch)]
-    assert frames == ["0102", "01", "9507cd010203cb3ff80000000000009393a17300c408010000000000000093a17201c40091a163"]
+    assert frames == [
+        "0102",
+        "01",
+        "9507cd010203cb3ff80000000000009393a17300c408010000000000000093a17201c40091a163",
+    ]
     request, snapshot = SnapshotRequest(7, 258), Snapshot(7, 258, 3, [pack_hashes([1]), b"", b""])
-    assert [frame.hex() for frame in encode_message(request)] == ["01", "93b0736e617073686f745f7265717565737407cd0102"]
-    assert [frame.hex() for frame in encode_message(snapshot)] == ["01", "95a8736e617073686f7407cd01020393c4080100000000000000c400c400"]
-    assert (decode_request(encode_message(request)), decode_snapshot(encode_message(snapshot))) == (request, snapshot)
+    assert [frame.hex() for frame in encode_message(request)] == [
+        "01",
+        "93b0736e617073686f745f7265717565737407cd0102",
+    ]
+    assert [frame.hex() for frame in encode_message(snapshot)] == [
+        "01",
+        "95a8736e617073686f7407cd01020393c4080100000000000000c400c400",
+    ]
+    assert (decode_request(encode_message(request)), decode_snapshot(encode_message(snapshot))) == (
+        request,
+        snapshot,
+    )
 
 
 @given(st.lists(st.binary(max_size=64), max_size=4))

@@ -43,11 +43,15 @@ def test_only_the_next_message_is_taken(numbers: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("session", "arrival"), [(2, Arrival.STALE), (4, Arrival.GAP)])
-def test_an_old_session_is_over_and_a_newer_one_began_unheard(session: int, arrival: Arrival) -> None:
+def test_an_old_session_is_over_and_a_newer_one_began_unheard(
+    session: int, arrival: Arrival
+) -> None:
     assert Numbering(3, received=5).arrived(session, 6) is arrival
 
 
-@pytest.mark.parametrize("head", [b"", b"\x01\x02", WIRE_VERSION + bytes(11), WIRE_VERSION + bytes(13)])
+@pytest.mark.parametrize(
+    "head", [b"", b"\x01\x02", WIRE_VERSION + bytes(11), WIRE_VERSION + bytes(13)]
+)
 def test_half_a_head_is_a_violation(head: bytes) -> None:
     with pytest.raises(ProtocolViolation):
         numbers_of(head)

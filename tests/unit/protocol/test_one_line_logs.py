@@ -25,6 +25,12 @@ def test_a_traceback_keeps_its_lines() -> None:
     try:
         raise ValueError("inner")
     except ValueError as error:
-        record = logging.LogRecord("n", logging.ERROR, "file", 1, "a\nb", (), (ValueError, error, error.__traceback__))
+        record = logging.LogRecord(
+            "n", logging.ERROR, "file", 1, "a\nb", (), (ValueError, error, error.__traceback__)
+        )
     first, second, *_, last = OneLine("%(message)s").format(record).splitlines()
-    assert (first, second, last) == (r"a\nb", "Traceback (most recent call last):", "ValueError: inner")
+    assert (first, second, last) == (
+        r"a\nb",
+        "Traceback (most recent call last):",
+        "ValueError: inner",
+    )

@@ -40,14 +40,18 @@ def test_it_is_made_for_this_user_alone_and_used_again(place: Path) -> None:
     ],
     ids=["others may enter", "a file", "a link"],
 )
-def test_what_somebody_else_may_have_made_is_refused(place: Path, prepare: Callable[[Path], object]) -> None:
+def test_what_somebody_else_may_have_made_is_refused(
+    place: Path, prepare: Callable[[Path], object]
+) -> None:
     prepare(place)
     with pytest.raises(StartError, match=r"mode 0700|File exists"):
         subject.own_directory()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="gives a directory away")
-def test_a_directory_of_another_user_is_refused_before_anything_is_dialled_or_bound(place: Path) -> None:
+def test_a_directory_of_another_user_is_refused_before_anything_is_dialled_or_bound(
+    place: Path,
+) -> None:
     place.mkdir(mode=0o700)
     os.chown(place, 65_534, 65_534)
     context: zmq.Context[sockets.Socket] = zmq.Context()
@@ -57,7 +61,9 @@ def test_a_directory_of_another_user_is_refused_before_anything_is_dialled_or_bo
     context.term()
 
 
-def test_a_place_that_cannot_be_made_is_an_error_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_cannot_be_made_is_an_error_with_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(subject, "OWN_DIRECTORY", Path("/nowhere/own"))
     with pytest.raises(StartError, match=r"/nowhere/own.*No such file"):
         subject.own_directory()
@@ -74,18 +80,26 @@ if os.fork() == 0:
 os.wait()
 print(process_directory().stat().st_mode & 0o777 == 0o700)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     first, second, is_there = done.stdout.split()
     assert first == second
     assert is_there == "True"
     assert not Path(first).exists()
 
 
-def test_a_deep_directory_for_temporary_files_leaves_room_for_a_sockets_name(tmp_path: Path) -> None:
+def test_a_deep_directory_for_temporary_files_leaves_room_for_a_sockets_name(
+    tmp_path: Path,
+) -> None:
     deep = tmp_path / ("x" * 60)
     deep.mkdir()
     program = "from protocol.process.own_directory import OWN_DIRECTORY; print(OWN_DIRECTORY)"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ | {"TMPDIR": str(deep)}
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"TMPDIR": str(deep)},
     )
     assert done.stdout.strip() == f"/tmp/kvmesh-{os.getuid()}"

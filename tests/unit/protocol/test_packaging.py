@@ -13,7 +13,9 @@ def test_no_other_distribution_installs_our_packages() -> None:
     assert foreign_owners() == []
 
 
-def test_a_package_from_elsewhere_is_noticed_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_from_elsewhere_is_noticed_at_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     require_own_packages()
     (tmp_path / "kv_events").mkdir()
     (tmp_path / "kv_events" / "__init__.py").touch()

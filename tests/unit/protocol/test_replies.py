@@ -11,9 +11,24 @@ from protocol.tokens import pack_tokens, unpack_tokens
 
 def delta(start: int, tokens: int, *, scored: bool, said: bool, ended: bool) -> Delta:
     positions = range(start, start + tokens)
-    logprobs = Logprobs(array("f", positions).tobytes(), 2, pack_tokens([0] * 2 * tokens), array("f", [1.0] * 2 * tokens).tobytes())
-    extras = Extras([Content(str(start))] if said else [], logprobs if scored and tokens else None) if scored or said else None
-    return Delta("r", start, pack_tokens(positions), Finished("stop", 1, start + tokens) if ended else None, extras)
+    logprobs = Logprobs(
+        array("f", positions).tobytes(),
+        2,
+        pack_tokens([0] * 2 * tokens),
+        array("f", [1.0] * 2 * tokens).tobytes(),
+    )
+    extras = (
+        Extras([Content(str(start))] if said else [], logprobs if scored and tokens else None)
+        if scored or said
+        else None
+    )
+    return Delta(
+        "r",
+        start,
+        pack_tokens(positions),
+        Finished("stop", 1, start + tokens) if ended else None,
+        extras,
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6), st.booleans())
@@ -26,9 +41,15 @@ def test_nothing_is_lost_in_joining(parts: list[tuple[int, bool]], scored: bool)
     whole = apart[0]
     for part in apart[1:]:
         whole = joined(whole, part)
-    assert (whole.start, list(unpack_tokens(whole.token_ids)), whole.end) == (0, list(range(start)), apart[-1].end)
+    assert (whole.start, list(unpack_tokens(whole.token_ids)), whole.end) == (
+        0,
+        list(range(start)),
+        apart[-1].end,
+    )
     extras = whole.extras or Extras()
-    assert extras.parts == [part for each in apart if each.extras is not None for part in each.extras.parts]
+    assert extras.parts == [
+        part for each in apart if each.extras is not None for part in each.extras.parts
+    ]
     if scored and start:
         assert extras.logprobs is not None
         assert array("f", extras.logprobs.chosen).tolist() == list(range(start))

@@ -23,7 +23,10 @@ def test_what_does_not_encode_is_a_failure_and_the_others_are_as_they_were() -> 
     assert decode_to_frontend(encode(StepBatch(told))) == StepBatch(told)
 
 
-@pytest.mark.parametrize("sick", [Delta(TWO, 7, b"", Finished("stop", -1, 1)), Delta(TWO, 7, b"", Failed("x", "y" * 2_001))])
+@pytest.mark.parametrize(
+    "sick",
+    [Delta(TWO, 7, b"", Finished("stop", -1, 1)), Delta(TWO, 7, b"", Failed("x", "y" * 2_001))],
+)
 def test_of_a_step_that_does_not_decode_the_well_deltas_are_left(sick: Delta) -> None:
     frames = encode(StepBatch([WELL, sick]))
     with pytest.raises(ProtocolViolation):
@@ -37,13 +40,18 @@ def test_of_a_step_that_does_not_decode_the_well_deltas_are_left(sick: Delta) ->
 
 def test_a_request_that_does_not_decode_is_refused_by_its_id() -> None:
     long = "s" * 300
-    for request in (Generate(ONE, "m", b"", Sampling(1), 1, cache_salt=long), Embed(ONE, "m", b"", 1, lora_name=long)):
+    for request in (
+        Generate(ONE, "m", b"", Sampling(1), 1, cache_salt=long),
+        Embed(ONE, "m", b"", 1, lora_name=long),
+    ):
         frames = encode(request)
         with pytest.raises(ProtocolViolation):
             decode_to_worker(frames)
         answer = refused(frames, "too long")
         assert isinstance(answer, StepBatch)
-        assert [(delta.request_id, isinstance(delta.end, Failed)) for delta in answer.deltas] == [(ONE, True)]
+        assert [(delta.request_id, isinstance(delta.end, Failed)) for delta in answer.deltas] == [
+            (ONE, True)
+        ]
     answer = refused(encode(Tokenize(TWO, long, 1)), "too long")
     assert isinstance(answer, Tokenized)
     assert (answer.query_id, answer.failed is not None) == (TWO, True)

@@ -17,17 +17,23 @@ class Sample:
     fast: bool = setting(False, "speed", env="SAMPLE_FAST")
 
 
-def test_the_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flag_beats_the_environment_beats_the_file_beats_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("port: 2\npeers: [f, g]\n")
     assert parse_settings(Sample, [], prog="x") == Sample(port=1, peers=("a",))
-    assert parse_settings(Sample, ["--config", str(file)], prog="x") == Sample(port=2, peers=("f", "g"))
+    assert parse_settings(Sample, ["--config", str(file)], prog="x") == Sample(
+        port=2, peers=("f", "g")
+    )
     monkeypatch.setenv("SAMPLE_PORT", "3")
     assert parse_settings(Sample, ["--config", str(file)], prog="x").port == 3
     assert parse_settings(Sample, ["--config", str(file), "--port", "4"], prog="x").port == 4
 
 
-def test_the_reference_products_variable_counts_where_ours_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_products_variable_counts_where_ours_is_not_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DYN_HTTP_PORT", "9001")
     assert parse_settings(FrontendSettings, [], prog="x").http_port == 9001
     monkeypatch.setenv("KVMESH_HTTP_PORT", "9002")
@@ -35,11 +41,15 @@ def test_the_reference_products_variable_counts_where_ours_is_not_set(monkeypatc
 
 
 def test_repeated_flags_replace_the_default() -> None:
-    assert parse_settings(Sample, ["--peers", "b", "--peers", "c", "--fast"], prog="x") == Sample(peers=("b", "c"), fast=True)
+    assert parse_settings(Sample, ["--peers", "b", "--peers", "c", "--fast"], prog="x") == Sample(
+        peers=("b", "c"), fast=True
+    )
 
 
 def test_unknown_arguments_are_handed_on_in_order() -> None:
-    settings, rest = parse_known_settings(Sample, ["--tp", "2", "--port", "5", "--enable-metrics"], prog="x", config_flag="--c")
+    settings, rest = parse_known_settings(
+        Sample, ["--tp", "2", "--port", "5", "--enable-metrics"], prog="x", config_flag="--c"
+    )
     assert (settings.port, rest) == (5, ["--tp", "2", "--enable-metrics"])
 
 

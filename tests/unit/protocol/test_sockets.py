@@ -12,7 +12,9 @@ from protocol.transport.sockets import Socket, SocketPump, bound_router, connect
 WAIT_S_MAX = 10.0
 
 
-async def test_messages_are_read_although_sends_to_nobody_fail(context: "zmq.Context[Socket]") -> None:
+async def test_messages_are_read_although_sends_to_nobody_fail(
+    context: "zmq.Context[Socket]",
+) -> None:
     """A failed send processes ZMQ's mailbox too, and with it the edge that announced a message."""
     router = bound_router(context, "tcp://127.0.0.1:0", None)
     dealer = connected_dealer(context, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
@@ -28,7 +30,9 @@ async def test_messages_are_read_although_sends_to_nobody_fail(context: "zmq.Con
     dealer.close(linger=0)
 
 
-async def test_a_defect_in_a_handler_does_not_keep_the_next_message(context: "zmq.Context[Socket]") -> None:
+async def test_a_defect_in_a_handler_does_not_keep_the_next_message(
+    context: "zmq.Context[Socket]",
+) -> None:
     router = bound_router(context, "tcp://127.0.0.1:0", None)
     dealer = connected_dealer(context, router.getsockopt_string(zmq.LAST_ENDPOINT), None)
     received: asyncio.Queue[bytes] = asyncio.Queue()
@@ -39,7 +43,9 @@ async def test_a_defect_in_a_handler_does_not_keep_the_next_message(context: "zm
         received.put_nowait(frames[1])
 
     pump = SocketPump(router, handle)
-    await asyncio.get_running_loop().run_in_executor(None, lambda: (dealer.send(b"bad"), dealer.send(b"good")))
+    await asyncio.get_running_loop().run_in_executor(
+        None, lambda: (dealer.send(b"bad"), dealer.send(b"good"))
+    )
     async with asyncio.timeout(WAIT_S_MAX):
         assert await received.get() == b"good"
     pump.close()

@@ -8,9 +8,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.text.stop_patterns import ANCHORS_MAX, JUMPS_MAX, STATES_MAX, PatternWatch, pattern_automaton
+from protocol.text.stop_patterns import (
+    ANCHORS_MAX,
+    JUMPS_MAX,
+    STATES_MAX,
+    PatternWatch,
+    pattern_automaton,
+)
 
-ATOMS = ["a", "b", "A", ".", "[ab]", "[^a]", r"\d", r"\W", r"[^\d]", r"[\sb]", "k", "\n", r"\b", r"\B", "^", "$", r"\A", r"\Z"]
+ATOMS = [
+    "a",
+    "b",
+    "A",
+    ".",
+    "[ab]",
+    "[^a]",
+    r"\d",
+    r"\W",
+    r"[^\d]",
+    r"[\sb]",
+    "k",
+    "\n",
+    r"\b",
+    r"\B",
+    "^",
+    "$",
+    r"\A",
+    r"\Z",
+]
 REPEATS = ["?", "*", "+", "??", "*?", "{0}", "{2}", "{0,2}", "{1,3}", "{2,}"]
 FLAGS = ["(?i:", "(?s:", "(?m:", "(?a:", "(?:", "(", "(?P<n>"]
 
@@ -30,7 +55,9 @@ TEXTS = st.lists(st.text(alphabet="aabbA1 \n_Kſkß", min_size=1, max_size=3), m
 
 @settings(max_examples=500)
 @given(st.lists(PATTERNS, min_size=1, max_size=3), TEXTS)
-def test_a_match_is_found_with_the_piece_that_completes_it(patterns: list[str], pieces: list[str]) -> None:
+def test_a_match_is_found_with_the_piece_that_completes_it(
+    patterns: list[str], pieces: list[str]
+) -> None:
     try:
         watch = PatternWatch(pattern_automaton(tuple(patterns)))
     except InvalidRequest:
@@ -39,8 +66,14 @@ def test_a_match_is_found_with_the_piece_that_completes_it(patterns: list[str], 
     for piece, text in zip(pieces, accumulate(pieces), strict=True):
         found = watch.feed(piece)
         if re.search(r"\n", text) and any("$" in pattern for pattern in patterns):
-            return  # for `re` the place before a last line feed is an end, also if more is matched behind it
-        matching = [pattern for pattern, matcher in zip(patterns, matchers, strict=True) if matcher.search(text)]
+            # for `re` the place before a last line feed is an end, also if more is matched behind
+            # it
+            return
+        matching = [
+            pattern
+            for pattern, matcher in zip(patterns, matchers, strict=True)
+            if matcher.search(text)
+        ]
         assert (found is not None) == bool(matching)
         if found is not None:
             assert found in matching
@@ -67,7 +100,9 @@ def test_a_match_is_found_with_the_piece_that_completes_it(patterns: list[str], 
         (r"\b" * (ANCHORS_MAX + 1) + "x", "too many states"),
     ],
 )
-def test_what_is_no_pattern_or_too_large_is_refused_with_the_reason(pattern: str, reason: str) -> None:
+def test_what_is_no_pattern_or_too_large_is_refused_with_the_reason(
+    pattern: str, reason: str
+) -> None:
     with pytest.raises(InvalidRequest, match=re.escape(reason)) as raised:
         pattern_automaton(("[x]", pattern))
     assert raised.value.param == "stop_regex"
@@ -82,7 +117,9 @@ def test_what_is_no_pattern_or_too_large_is_refused_with_the_reason(pattern: str
         (["a[ab]{500}c"], "ab" * 600),
     ],
 )
-def test_what_takes_a_backtracking_matcher_for_ever_takes_a_step_a_character(patterns: list[str], text: str) -> None:
+def test_what_takes_a_backtracking_matcher_for_ever_takes_a_step_a_character(
+    patterns: list[str], text: str
+) -> None:
     automaton = pattern_automaton(tuple(patterns))
     assert automaton.accepting.bit_length() <= STATES_MAX
     assert len(automaton._jumps) <= JUMPS_MAX  # what a step looks at

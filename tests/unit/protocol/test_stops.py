@@ -38,8 +38,15 @@ def run(matcher: StopMatcher, chunks: list[str]) -> tuple[str, str | None]:
     return emitted + matcher.flush(), matched
 
 
-@given(text=LETTERS, stops=STOPS, cuts=st.lists(st.integers(0, 40), max_size=8), include_stop=st.booleans())
-def test_any_chunking_gives_what_matching_on_the_whole_text_gives(text: str, stops: list[str], cuts: list[int], include_stop: bool) -> None:
+@given(
+    text=LETTERS,
+    stops=STOPS,
+    cuts=st.lists(st.integers(0, 40), max_size=8),
+    include_stop=st.booleans(),
+)
+def test_any_chunking_gives_what_matching_on_the_whole_text_gives(
+    text: str, stops: list[str], cuts: list[int], include_stop: bool
+) -> None:
     expected = on_whole_text(text, stops, include_stop=include_stop)
     assert run(StopMatcher(stops, include_stop), cut(text, cuts)) == expected
     assert run(StopMatcher(stops, include_stop), list(text)) == expected

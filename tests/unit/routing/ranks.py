@@ -1,4 +1,6 @@
-"""Ranks as a router sees them, prompts of whole blocks, and the cost function written down a second time, block by block."""
+"""Ranks as a router sees them, prompts of whole blocks, and the cost function written down a second
+time, block by block.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,10 +47,16 @@ class FakeRank:
         return self.worker_id, self.dp_rank
 
     def hold(self, route: Route, gpu: int, host: int = 0, disk: int = 0) -> None:
-        """So many leading blocks of the prompt in GPU memory, so many behind them on the host, and so many on disk."""
+        """So many leading blocks of the prompt in GPU memory, so many behind them on the host, and
+        so many on disk.
+        """
         hashes = route.blocks(self.block_size_tokens)
         assert gpu + host + disk <= len(hashes)
-        for medium, blocks in ((GPU, hashes[:gpu]), (HOST, hashes[gpu : gpu + host]), (DISK, hashes[gpu + host : gpu + host + disk])):
+        for medium, blocks in (
+            (GPU, hashes[:gpu]),
+            (HOST, hashes[gpu : gpu + host]),
+            (DISK, hashes[gpu + host : gpu + host + disk]),
+        ):
             if blocks:
                 self.blocks.store(medium, blocks)
 
@@ -76,11 +84,17 @@ def worth_of(rank: FakeRank, route: Route, weights: Weights) -> float:
         places = rank.blocks.places.get(block, 0)
         if not places:
             break
-        worth += price.get(places & -places, 1.0) * rank.block_size_tokens  # the fastest medium; a prediction counts as GPU memory
+        # the fastest medium; a prediction counts as GPU memory
+        worth += price.get(places & -places, 1.0) * rank.block_size_tokens
     return worth
 
 
 def cost_of(rank: FakeRank, route: Route, weights: Weights) -> float:
     prefill = weights.prefill if rank.requests else weights.prefill * weights.idle
     computing = prefill * (route.prompt_tokens - worth_of(rank, route, weights))
-    return computing + weights.waiting * rank.prefill_tokens + rank.kv_tokens + weights.request * BLOCK_TOKENS * rank.requests
+    return (
+        computing
+        + weights.waiting * rank.prefill_tokens
+        + rank.kv_tokens
+        + weights.request * BLOCK_TOKENS * rank.requests
+    )

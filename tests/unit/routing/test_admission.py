@@ -40,7 +40,11 @@ def queue(waiting_max: int = 10, shedding: Shedding | None = None) -> AdmissionQ
     return AdmissionQueue(WaitingMemory(waiting_max), shedding)
 
 
-async def admit(waiting: AdmissionQueue, attempt: Callable[[], str | None], undo: Callable[[str], None] | None = None) -> str:
+async def admit(
+    waiting: AdmissionQueue,
+    attempt: Callable[[], str | None],
+    undo: Callable[[str], None] | None = None,
+) -> str:
     return await waiting.admit(attempt, undo=undo or _nothing_to_undo, size_bytes=1)
 
 
@@ -83,7 +87,10 @@ async def test_a_newcomer_does_not_overtake() -> None:
 
 async def test_a_turn_given_to_a_waiter_that_leaves_is_passed_on() -> None:
     waiting, room = queue(), Room()
-    first, second = (asyncio.create_task(admit(waiting, room.take(name), room.give)) for name in ("first", "second"))
+    first, second = (
+        asyncio.create_task(admit(waiting, room.take(name), room.give))
+        for name in ("first", "second")
+    )
     await _settle()
     room.places = 1
     waiting.room()
@@ -93,11 +100,15 @@ async def test_a_turn_given_to_a_waiter_that_leaves_is_passed_on() -> None:
 
 async def test_a_place_given_to_a_waiter_that_leaves_before_it_hears_of_it_is_given_back() -> None:
     waiting, room = queue(), Room()
-    first, second = (asyncio.create_task(admit(waiting, room.take(name), room.give)) for name in ("first", "second"))
+    first, second = (
+        asyncio.create_task(admit(waiting, room.take(name), room.give))
+        for name in ("first", "second")
+    )
     await _settle()
     room.places = 1
     waiting.room()
-    asyncio.get_running_loop().call_soon(first.cancel)  # behind the placing, before the waiter is woken
+    # behind the placing, before the waiter is woken
+    asyncio.get_running_loop().call_soon(first.cancel)
     assert await second == "second"
     assert (first.cancelled(), room.taken, len(waiting)) == (True, ["first", "second"], 0)
 

@@ -1,4 +1,6 @@
-"""The admission queue with priorities and with requests that only some ranks will do for, against a naive model."""
+"""The admission queue with priorities and with requests that only some ranks will do for, against a
+naive model.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -29,7 +31,9 @@ class Fleet:
 
     def fitting(self, only: Sequence[int] | None) -> int | None:
         """The first rank with room that will do."""
-        return next((rank for rank in (range(RANKS) if only is None else only) if self.places[rank]), None)
+        return next(
+            (rank for rank in (range(RANKS) if only is None else only) if self.places[rank]), None
+        )
 
     def attempt(self, name: str, only: Sequence[int] | None) -> Callable[[], str | None]:
         def take() -> str | None:
@@ -61,7 +65,9 @@ class Line:
         self.queue = queue(**bounds)
         self.tasks: dict[str, asyncio.Task[str]] = {}
 
-    def arrive(self, name: str, priority: int = 0, only: Sequence[int] | None = None, size_bytes: int = 1) -> None:
+    def arrive(
+        self, name: str, priority: int = 0, only: Sequence[int] | None = None, size_bytes: int = 1
+    ) -> None:
         admission = self.queue.admit(
             self.fleet.attempt(name, only),
             undo=self.fleet.undo,
@@ -76,7 +82,9 @@ class Line:
         self.queue.room()
 
     async def settle(self) -> None:
-        """Until nobody has anything to do: a turn for each that may be called, and one for each that passes it on."""
+        """Until nobody has anything to do: a turn for each that may be called, and one for each
+        that passes it on.
+        """
         for _ in range(4 * len(self.tasks) + 4):
             await asyncio.sleep(0)
 
@@ -89,7 +97,14 @@ class Line:
 
 async def test_higher_priorities_go_first_and_equal_ones_in_order() -> None:
     line = Line()
-    for name, priority in [("low", -1), ("a", 0), ("urgent", 5), ("b", 0), ("c", 0), ("urgent too", 5)]:
+    for name, priority in [
+        ("low", -1),
+        ("a", 0),
+        ("urgent", 5),
+        ("b", 0),
+        ("c", 0),
+        ("urgent too", 5),
+    ]:
         line.arrive(name, priority)
     await line.settle()
     line.free(places=6)
@@ -114,7 +129,9 @@ async def test_one_place_at_a_time_goes_to_the_highest_priority_of_that_moment()
     await line.close()
 
 
-async def test_a_newcomer_of_higher_priority_tries_at_once_and_one_of_lower_priority_waits() -> None:
+async def test_a_newcomer_of_higher_priority_tries_at_once_and_one_of_lower_priority_waits() -> (
+    None
+):
     line = Line()
     line.arrive("a")
     await line.settle()
@@ -264,11 +281,14 @@ async def test_what_an_attempt_raises_at_a_turn_ends_that_request_alone() -> Non
     await line.close()
 
 
-async def test_a_place_that_a_choosy_request_was_called_for_is_not_taken_by_a_newcomer_behind_it() -> None:
+async def test_a_place_that_a_choosy_request_was_called_for_is_not_taken_by_a_newcomer_behind_it() -> (
+    None
+):
     line = Line()
     line.arrive("only 2", 9, only=[2])
     await line.settle()
-    line.arrive("newcomer")  # its task runs in the next turn, and so before the one that is woken in it
+    # its task runs in the next turn, and so before the one that is woken in it
+    line.arrive("newcomer")
     line.free(rank=2)
     await line.settle()
     taken = line.fleet.names
@@ -278,7 +298,9 @@ async def test_a_place_that_a_choosy_request_was_called_for_is_not_taken_by_a_ne
 
 # Against a naive model
 
-ONLY = st.one_of(st.none(), st.none(), st.sets(st.integers(0, RANKS - 1), min_size=1, max_size=2).map(sorted))
+ONLY = st.one_of(
+    st.none(), st.none(), st.sets(st.integers(0, RANKS - 1), min_size=1, max_size=2).map(sorted)
+)
 ARRIVAL = st.tuples(st.just("arrive"), st.integers(-1, 1), ONLY)
 FREED = st.tuples(st.just("free"), st.integers(0, RANKS - 1), st.none())
 LEAVING = st.tuples(st.just("leave"), st.integers(0, 30), st.none())
@@ -307,7 +329,9 @@ class Naive:
             self.fleet.places[number] += 1
         elif self.waiting:
             gone = self.waiting.pop(number % len(self.waiting))[2]
-        self.waiting = [waiter for waiter in self.waiting if self.fleet.attempt(waiter[2], waiter[3])() is None]
+        self.waiting = [
+            waiter for waiter in self.waiting if self.fleet.attempt(waiter[2], waiter[3])() is None
+        ]
         return gone
 
 
@@ -338,7 +362,9 @@ def test_whoever_comes_first_of_those_that_fit_gets_each_place(operations: list[
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.one_of(ARRIVAL, FREED, LEAVING), max_size=8), max_size=8))
-def test_in_bursts_too_no_waiter_is_lost_and_no_room_unused_while_somebody_could_use_it(bursts: list[list[Operation]]) -> None:
+def test_in_bursts_too_no_waiter_is_lost_and_no_room_unused_while_somebody_could_use_it(
+    bursts: list[list[Operation]],
+) -> None:
     async def run() -> None:
         line = Line()
         wishes: dict[str, Sequence[int] | None] = {}

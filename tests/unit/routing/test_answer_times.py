@@ -25,7 +25,9 @@ def test_it_leaves_time_for_as_many_tokens_as_it_may_have() -> None:
 
 
 def test_who_names_no_length_is_taken_to_be_as_long_as_the_longest() -> None:
-    assert _times((11, 1.0), (31, 3.0)).begin_by(100.0, 0.0, 32_000) == pytest.approx(100 - MARGIN * 3)
+    assert _times((11, 1.0), (31, 3.0)).begin_by(100.0, 0.0, 32_000) == pytest.approx(
+        100 - MARGIN * 3
+    )
 
 
 def test_half_of_its_time_is_everybodys_own() -> None:

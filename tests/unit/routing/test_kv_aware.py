@@ -1,4 +1,6 @@
-"""The KV-aware policy: to the cached prefix until computing elsewhere is cheaper, and in turn where ranks are alike."""
+"""The KV-aware policy: to the cached prefix until computing elsewhere is cheaper, and in turn where
+ranks are alike.
+"""
 
 import math
 from collections import Counter
@@ -15,7 +17,9 @@ from protocol.tokens import pack_tokens
 from tests.unit.routing.ranks import FakeRank, cost_of, fleet, prompt, worth_of
 
 DEFAULTS = Weights(idle=1.0)
-"""But for the discount of idle ranks, which has tests of its own, so that one price holds for all."""
+"""But for the discount of idle ranks, which has tests of its own, so that one price holds for
+all.
+"""
 
 STRICT = replace(DEFAULTS, tie=0.0)
 """The cheapest alone."""
@@ -58,8 +62,12 @@ LOADS = {
 
 
 @pytest.mark.parametrize("load", LOADS)
-@pytest.mark.parametrize("weights", [STRICT, DEFAULTS, Weights(prefill=3.0, idle=1.0, waiting=5.0, request=1.0, tie=2.0)])
-def test_the_owner_is_left_when_its_load_costs_more_than_computing_elsewhere(load: str, weights: Weights) -> None:
+@pytest.mark.parametrize(
+    "weights", [STRICT, DEFAULTS, Weights(prefill=3.0, idle=1.0, waiting=5.0, request=1.0, tie=2.0)]
+)
+def test_the_owner_is_left_when_its_load_costs_more_than_computing_elsewhere(
+    load: str, weights: Weights
+) -> None:
     attribute, price_of = LOADS[load]
     held, price = 100, price_of(weights)
     worth_it = weights.prefill * held * BLOCK_TOKENS
@@ -94,13 +102,17 @@ def test_an_owner_that_costs_only_a_little_more_keeps_its_turn() -> None:
     assert policy().choose([owner, other], route).rank is other
 
 
-def test_siblings_follow_the_first_while_it_is_computed_until_that_costs_more_than_computing_twice() -> None:
+def test_siblings_follow_the_first_while_it_is_computed_until_that_costs_more_than_computing_twice() -> (
+    None
+):
     ranks, shared = fleet(4), 64 * BLOCK_TOKENS
     chooser = policy()
     followers = 0
     owner: FakeRank | None = None
     for number in range(200):
-        route = Route(pack_tokens([*range(shared), *range(10_000 * (number + 1), 10_000 * (number + 1) + 40)]))
+        route = Route(
+            pack_tokens([*range(shared), *range(10_000 * (number + 1), 10_000 * (number + 1) + 40)])
+        )
         costs = [cost_of(rank, route, DEFAULTS) for rank in ranks]
         placement = chooser.choose(ranks, route)
         rank = placement.rank
@@ -118,13 +130,19 @@ def test_siblings_follow_the_first_while_it_is_computed_until_that_costs_more_th
     else:
         pytest.fail("the prefix was never computed a second time")
     # Waiting for what is computed, and a request beside it, cost less than computing it again.
-    assert DEFAULTS.prefill * shared > (DEFAULTS.waiting + 1) * (shared + 40) + DEFAULTS.request * BLOCK_TOKENS
+    assert (
+        DEFAULTS.prefill * shared
+        > (DEFAULTS.waiting + 1) * (shared + 40) + DEFAULTS.request * BLOCK_TOKENS
+    )
     assert followers >= 1
 
 
 def test_alike_ranks_take_turns() -> None:
     ranks, chooser = fleet(5), policy()
-    rounds = [[place(chooser, ranks, prompt(100, seed), turn=5 * lap + seed + 1) for seed in range(5)] for lap in range(3)]
+    rounds = [
+        [place(chooser, ranks, prompt(100, seed), turn=5 * lap + seed + 1) for seed in range(5)]
+        for lap in range(3)
+    ]
     assert set(map(id, rounds[0])) == set(map(id, ranks))
     assert rounds[0] == rounds[1] == rounds[2]
 
@@ -179,15 +197,23 @@ def test_blocks_in_slower_media_count_for_a_part() -> None:
     disk.hold(route, 0, 0, 20)
     for rank in (gpu, host, disk):
         rank.placed_at = 1
-    assert [first(none, disk), first(none, disk, host), first(none, disk, host, gpu)] == [disk, host, gpu]
+    assert [first(none, disk), first(none, disk, host), first(none, disk, host, gpu)] == [
+        disk,
+        host,
+        gpu,
+    ]
     assert first(none, disk, host, weights=replace(STRICT, host=0.0, disk=0.0)) is none
 
     placement = policy(STRICT).choose([none, host], route)
     assert placement.cached_tokens == 20 * BLOCK_TOKENS
 
 
-@pytest.mark.parametrize(("tiers", "part"), [((0, 20, 0), STRICT.host), ((0, 0, 20), STRICT.disk), ((5, 5, 10), None)])
-def test_what_slower_media_are_worth_is_what_their_weights_say(tiers: tuple[int, int, int], part: float | None) -> None:
+@pytest.mark.parametrize(
+    ("tiers", "part"), [((0, 20, 0), STRICT.host), ((0, 0, 20), STRICT.disk), ((5, 5, 10), None)]
+)
+def test_what_slower_media_are_worth_is_what_their_weights_say(
+    tiers: tuple[int, int, int], part: float | None
+) -> None:
     gpu, host, disk = tiers
     worth = (gpu + host * STRICT.host + disk * STRICT.disk) * BLOCK_TOKENS
     if part is not None:
@@ -211,7 +237,9 @@ def test_a_temperature_spreads_requests_over_cheap_ranks_and_none_does_not() -> 
     assert [name for name, _ in counts.most_common()] == ["w0", "w1", "w2", "w3"]
     cold = policy(replace(DEFAULTS, temperature=0.01))
     assert {cold.choose(ranks, route).rank.worker_id for _ in range(200)} == {"w0"}
-    assert {policy(DEFAULTS, seed).choose(ranks, route).rank.worker_id for seed in range(50)} == {"w0"}
+    assert {policy(DEFAULTS, seed).choose(ranks, route).rank.worker_id for seed in range(50)} == {
+        "w0"
+    }
 
 
 def test_a_temperature_means_the_same_at_any_load_and_copes_with_equal_costs() -> None:
@@ -272,7 +300,9 @@ def test_two_frontends_do_not_start_at_the_same_rank() -> None:
     first, second = policy(seed=1), policy(seed=2)
     ours, theirs = fleet(8), fleet(8)
     turns = range(1, 9)
-    assert [place(first, ours, prompt(9), turn).key for turn in turns] != [place(second, theirs, prompt(9), turn).key for turn in turns]
+    assert [place(first, ours, prompt(9), turn).key for turn in turns] != [
+        place(second, theirs, prompt(9), turn).key for turn in turns
+    ]
 
 
 BLOCKS = 12
@@ -284,10 +314,14 @@ QUARTERS = st.integers(0, 80).map(lambda quarters: quarters / 4)
 def loaded_ranks(draw: st.DrawFn, route: Route) -> list[FakeRank]:
     ranks = fleet(draw(st.integers(1, 6)))
     for rank in ranks:
-        rank.block_size_tokens = draw(st.sampled_from([BLOCK_TOKENS, BLOCK_TOKENS, BLOCK_TOKENS // 4]))
+        rank.block_size_tokens = draw(
+            st.sampled_from([BLOCK_TOKENS, BLOCK_TOKENS, BLOCK_TOKENS // 4])
+        )
         gpu, host, disk = (draw(st.integers(0, BLOCKS // 3)) for _ in range(3))
         rank.hold(route, gpu, host, disk)
-        rank.requests, rank.prefill_tokens, rank.kv_tokens = (draw(st.integers(0, most)) for most in (9, 3_000, 9_000))
+        rank.requests, rank.prefill_tokens, rank.kv_tokens = (
+            draw(st.integers(0, most)) for most in (9, 3_000, 9_000)
+        )
         rank.placed_at = draw(st.integers(0, 4))
     return ranks
 
@@ -306,21 +340,34 @@ def loaded_ranks(draw: st.DrawFn, route: Route) -> list[FakeRank]:
         disk=st.sampled_from([0.0, 0.25]),
     ),
 )
-def test_the_choice_is_within_a_tie_of_the_cheapest_and_holds_no_less(data: st.DataObject, weights: Weights) -> None:
+def test_the_choice_is_within_a_tie_of_the_cheapest_and_holds_no_less(
+    data: st.DataObject, weights: Weights
+) -> None:
     route = prompt(BLOCKS * BLOCK_TOKENS + data.draw(st.integers(0, BLOCK_TOKENS - 1)))
     ranks = data.draw(loaded_ranks(route))
     costs = [cost_of(rank, route, weights) for rank in ranks]
-    worth = [weights.prefill * worth_of(rank, route, weights) for rank in ranks]  # nothing, where computing costs nothing
+    # nothing, where computing costs nothing
+    worth = [weights.prefill * worth_of(rank, route, weights) for rank in ranks]
     placement = policy(weights, data.draw(st.integers(0, 3))).choose(ranks, route)
     chosen = ranks.index(placement.rank)
     assert costs[chosen] <= min(costs) + weights.tie * BLOCK_TOKENS
-    assert worth[chosen] >= min(held for held, cost in zip(worth, costs, strict=True) if cost == min(costs))
-    alike = [rank for rank, cost, held in zip(ranks, costs, worth, strict=True) if cost <= costs[chosen] and held >= worth[chosen]]
-    assert placement.rank.placed_at == min(rank.placed_at for rank in alike), "somebody no worse waited longer"
+    assert worth[chosen] >= min(
+        held for held, cost in zip(worth, costs, strict=True) if cost == min(costs)
+    )
+    alike = [
+        rank
+        for rank, cost, held in zip(ranks, costs, worth, strict=True)
+        if cost <= costs[chosen] and held >= worth[chosen]
+    ]
+    assert placement.rank.placed_at == min(rank.placed_at for rank in alike), (
+        "somebody no worse waited longer"
+    )
     assert 0 <= placement.cached_tokens <= placement.best_cached_tokens <= route.prompt_tokens
 
 
-def test_an_idle_rank_is_woken_before_the_others_have_as_much_to_do_as_computing_costs_among_them() -> None:
+def test_an_idle_rank_is_woken_before_the_others_have_as_much_to_do_as_computing_costs_among_them() -> (
+    None
+):
     weights = Weights(tie=0.0)
     assert weights.idle < 1
     owner, idle = fleet(2)

@@ -27,7 +27,13 @@ LIFETIMES = Lifetimes(predicted_s=10.0, assumed_s=120.0, session_s=300.0)
 MODES: tuple[RouterMode, ...] = get_args(RouterMode)
 
 
-def router(mode: RouterMode = "kv", *, lifetimes: Lifetimes = LIFETIMES, seed: int = 0, policy: Policy | None = None) -> Router:
+def router(
+    mode: RouterMode = "kv",
+    *,
+    lifetimes: Lifetimes = LIFETIMES,
+    seed: int = 0,
+    policy: Policy | None = None,
+) -> Router:
     return Router(mode, policy or policy_of(mode, Weights(), Random(seed)), lifetimes)
 
 
@@ -52,7 +58,9 @@ def grid() -> list[FakeRank]:
         ({"worker_id": "a", "dp_rank": 1}, [("a", 1)]),
     ],
 )
-def test_a_pin_leaves_the_ranks_that_it_names(pin: dict[str, Any], keys: list[tuple[str, int]]) -> None:
+def test_a_pin_leaves_the_ranks_that_it_names(
+    pin: dict[str, Any], keys: list[tuple[str, int]]
+) -> None:
     route = prompt(100, **pin)
     assert [rank.key for rank in router().eligible(grid(), route)] == keys
     assert route.pinned == bool(pin)
@@ -63,7 +71,10 @@ def test_a_pin_leaves_the_ranks_that_it_names(pin: dict[str, Any], keys: list[tu
     [
         ({"worker_id": "c"}, "No worker 'c' serves this model."),
         ({"dp_rank": 2}, "No worker with data-parallel rank 2 serves this model."),
-        ({"worker_id": "a", "dp_rank": 7}, "No worker 'a' with data-parallel rank 7 serves this model."),
+        (
+            {"worker_id": "a", "dp_rank": 7},
+            "No worker 'a' with data-parallel rank 7 serves this model.",
+        ),
         ({"worker_id": ""}, "No worker '' serves this model."),
     ],
 )
@@ -91,7 +102,10 @@ def test_a_session_expires_when_it_was_silent_too_long_and_each_request_renews_i
     almost = LIFETIMES.session_s - 1
     assert send(chooser, ranks, prompt(9, session_id="s"), now=almost) is home
     assert send(chooser, ranks, prompt(9, session_id="s"), now=2 * almost) is home
-    assert send(chooser, ranks, prompt(9, session_id="s"), now=2 * almost + LIFETIMES.session_s) is not home
+    assert (
+        send(chooser, ranks, prompt(9, session_id="s"), now=2 * almost + LIFETIMES.session_s)
+        is not home
+    )
 
 
 def test_a_session_whose_rank_has_no_room_moves_and_stays_there() -> None:
@@ -124,14 +138,21 @@ def test_sessions_without_a_lifetime_are_not_kept() -> None:
     assert known.rank_of("s", now=1.0) is None
 
 
-def test_sessions_are_bounded_and_those_unused_for_longest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_bounded_and_those_unused_for_longest_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sessions, "SESSIONS_MAX", 3)
     known = Sessions(60.0)
     for number in range(3):
         known.note(f"s{number}", ("w", number), now=0.0)
     known.note("s0", ("w", 9), now=1.0)
     known.note("s3", ("w", 3), now=2.0)
-    assert [known.rank_of(f"s{number}", now=3.0) for number in range(4)] == [("w", 9), None, ("w", 2), ("w", 3)]
+    assert [known.rank_of(f"s{number}", now=3.0) for number in range(4)] == [
+        ("w", 9),
+        None,
+        ("w", 2),
+        ("w", 3),
+    ]
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "kv"])
@@ -175,7 +196,10 @@ def test_where_no_events_tell_the_whole_prompt_is_assumed_and_renewed() -> None:
     placement = chooser.choose([rank], route, 100.0)
     assert placement.cached_tokens == route.prompt_tokens
     chooser.placed(placement, route, 100.0)
-    assert rank.blocks.predictions == [(hashes, LIFETIMES.assumed_s), (hashes, 100.0 + LIFETIMES.assumed_s)]
+    assert rank.blocks.predictions == [
+        (hashes, LIFETIMES.assumed_s),
+        (hashes, 100.0 + LIFETIMES.assumed_s),
+    ]
     rank.blocks.expire(LIFETIMES.assumed_s)
     assert len(rank.blocks) == 10
     rank.blocks.expire(100.0 + LIFETIMES.assumed_s)
@@ -201,7 +225,8 @@ def test_a_rank_without_room_in_the_index_still_gets_requests() -> None:
     chooser, route = router(), prompt(10 * BLOCK_TOKENS)
     assert send(chooser, [rank], route) is rank
     assert (len(rank.blocks), rank.placed_at) == (5, 1)
-    assert overlaps([rank.blocks], route.blocks(BLOCK_TOKENS)) == [Overlap(5)]  # the first ones, which others can use
+    # the first ones, which others can use
+    assert overlaps([rank.blocks], route.blocks(BLOCK_TOKENS)) == [Overlap(5)]
 
 
 def test_turns_are_counted_over_all_ranks_in_requests_that_were_sent() -> None:
@@ -246,16 +271,36 @@ def test_every_mode_has_its_policy_and_takes_a_single_rank(mode: RouterMode, kin
 def test_a_policy_changes_nothing_by_choosing(mode: RouterMode) -> None:
     ranks, route = fleet(4), prompt(10 * BLOCK_TOKENS)
     ranks[1].hold(route, 2)
-    before = [(rank.requests, rank.prefill_tokens, rank.kv_tokens, rank.placed_at, dict(rank.blocks.places)) for rank in ranks]
+    before = [
+        (
+            rank.requests,
+            rank.prefill_tokens,
+            rank.kv_tokens,
+            rank.placed_at,
+            dict(rank.blocks.places),
+        )
+        for rank in ranks
+    ]
     policy_of(mode, Weights(), Random(0)).choose(ranks, route)
-    assert before == [(rank.requests, rank.prefill_tokens, rank.kv_tokens, rank.placed_at, dict(rank.blocks.places)) for rank in ranks]
+    assert before == [
+        (
+            rank.requests,
+            rank.prefill_tokens,
+            rank.kv_tokens,
+            rank.placed_at,
+            dict(rank.blocks.places),
+        )
+        for rank in ranks
+    ]
 
 
 def test_least_loaded_takes_the_fewest_requests_and_any_of_equals() -> None:
     ranks = fleet(4)
     for rank, requests in zip(ranks, [3, 1, 2, 1], strict=True):
         rank.requests = requests
-    picks = Counter(LeastLoaded(Random(seed)).choose(ranks, prompt(9)).rank.worker_id for seed in range(60))
+    picks = Counter(
+        LeastLoaded(Random(seed)).choose(ranks, prompt(9)).rank.worker_id for seed in range(60)
+    )
     assert set(picks) == {"w1", "w3"}
 
 
@@ -265,7 +310,9 @@ def test_power_of_two_takes_the_less_loaded_of_the_two_it_drew() -> None:
         rank.requests = 10 - requests
     for seed in range(30):
         drawn = Random(seed).sample(ranks, 2)
-        assert PowerOfTwo(Random(seed)).choose(ranks, prompt(9)).rank is min(drawn, key=lambda rank: rank.requests)
+        assert PowerOfTwo(Random(seed)).choose(ranks, prompt(9)).rank is min(
+            drawn, key=lambda rank: rank.requests
+        )
 
 
 def test_power_of_two_never_takes_the_single_most_loaded_rank() -> None:

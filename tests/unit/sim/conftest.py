@@ -1,4 +1,6 @@
-"""A tiny model directory, requests with one-line calls, schedulers with small caches, and an engine that runs to its end."""
+"""A tiny model directory, requests with one-line calls, schedulers with small caches, and an engine
+that runs to its end.
+"""
 
 import asyncio
 import json
@@ -67,7 +69,9 @@ def answers() -> Answers:
 def request_for() -> Callable[..., Generate]:
     """request_for(number, prompt ids, max new tokens, **fields of Generate, **sampling)."""
 
-    def build(number: int, prompt: Sequence[int] = (1, 2, 3), max_new_tokens: int = 4, **options: Any) -> Generate:
+    def build(
+        number: int, prompt: Sequence[int] = (1, 2, 3), max_new_tokens: int = 4, **options: Any
+    ) -> Generate:
         names = ("stream", "deadline_unix_ms", "routed_dp_rank", "lora_name", "cache_salt")
         outer = {key: options.pop(key) for key in names if key in options}
         outer.setdefault("deadline_unix_ms", 1 << 60)
@@ -85,13 +89,20 @@ class Bench:
         stream_interval = limits.pop("stream_interval", 1)
         page, pages = limits.pop("page", 4), limits.pop("pages", 64)
         listener = limits.pop("listener", None)
-        defaults: dict[str, Any] = {"requests_running_max": 8, "requests_waiting_max": 1000, "chunk_tokens": 64}
+        defaults: dict[str, Any] = {
+            "requests_running_max": 8,
+            "requests_waiting_max": 1000,
+            "chunk_tokens": 64,
+        }
         self.limits = SchedulerLimits(page_size_tokens=page, kv_pages=pages, **(defaults | limits))
         self.cache = RadixCache(page, listener)
         self.text = TextModel(range(WORDS), eos_id=EOS, output_tokens_mean=mean)
         self.scheduler = Scheduler(self.limits, self.cache, self.text, TimingModel())
         self.request_limits = RequestLimits(
-            context_length=100_000, vocab_size=WORDS + 1, kv_tokens_max=page * pages, stream_interval=stream_interval
+            context_length=100_000,
+            vocab_size=WORDS + 1,
+            kv_tokens_max=page * pages,
+            stream_interval=stream_interval,
         )
         self.answers = Answers()
         self.durations_ms: list[float] = []
@@ -129,10 +140,15 @@ def bench() -> Callable[..., Bench]:
 @pytest.fixture
 def model_dir(tmp_path: Path) -> Path:
     """A model of 200 words (ids 0..199) and an end-of-sequence token (200)."""
-    syllables = [first + second + third for first in "bdgkl" for second in "aeiou" for third in "bdgklmnr"]
+    syllables = [
+        first + second + third for first in "bdgkl" for second in "aeiou" for third in "bdgklmnr"
+    ]
     vocab = {"Ġ" + word: number for number, word in enumerate(syllables)}
     assert len(vocab) == WORDS
-    tokenizer = {"model": {"type": "BPE", "vocab": vocab, "merges": []}, "added_tokens": [{"id": EOS, "content": "<end>", "special": True}]}
+    tokenizer = {
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+        "added_tokens": [{"id": EOS, "content": "<end>", "special": True}],
+    }
     directory = tmp_path / "tiny"
     directory.mkdir()
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
@@ -143,7 +159,9 @@ def model_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def started(model_dir: Path, answers: Answers) -> Any:
-    """await started("--dp-size", "2", …) gives a running engine as fast as Python goes; stopped at the end of the test."""
+    """await started("--dp-size", "2", …) gives a running engine as fast as Python goes; stopped at
+    the end of the test.
+    """
     engines: list[SimEngine] = []
 
     async def start(*argv: str, speedup: str = "0", **parts: Any) -> SimEngine:

@@ -21,17 +21,29 @@ def test_a_text_always_points_in_the_same_direction(ids: list[int]) -> None:
 
 def test_texts_that_share_tokens_are_closer_than_others() -> None:
     embedder = SimEmbedder(384)
-    text, alike, other = (embedder.vector(pack_tokens(ids)) for ids in ([1, 2, 3, 4], [1, 2, 3, 9], [11, 12, 13, 14]))
+    text, alike, other = (
+        embedder.vector(pack_tokens(ids)) for ids in ([1, 2, 3, 4], [1, 2, 3, 9], [11, 12, 13, 14])
+    )
     assert float(text @ alike) > 0.6
     assert abs(float(text @ other)) < 0.3
 
 
 def test_only_a_text_that_was_computed_has_a_vector() -> None:
     embedder = SimEmbedder(8)
-    ends = {"done": Finished("length", 2, 0), "aborted": Finished("abort", 0, 0), "failed": Failed("engine_fault", "no")}
+    ends = {
+        "done": Finished("length", 2, 0),
+        "aborted": Finished("abort", 0, 0),
+        "failed": Failed("engine_fault", "no"),
+    }
     for name in ends:
-        generation = embedder.as_generation(Embed(name, "m", pack_tokens([1, 2]), 5, priority=3, routed_dp_rank=1))
-        assert (generation.sampling.max_new_tokens, generation.priority, generation.routed_dp_rank) == (0, 3, 1)
+        generation = embedder.as_generation(
+            Embed(name, "m", pack_tokens([1, 2]), 5, priority=3, routed_dp_rank=1)
+        )
+        assert (
+            generation.sampling.max_new_tokens,
+            generation.priority,
+            generation.routed_dp_rank,
+        ) == (0, 3, 1)
     told = embedder.with_vectors([Delta(name, 0, b"", end) for name, end in ends.items()])
     assert told[0].end == Embedded(embedder.vector(pack_tokens([1, 2])).tobytes(), 2)
     assert [delta.end for delta in told[1:]] == [ends["aborted"], ends["failed"]]

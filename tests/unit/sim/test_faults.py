@@ -70,7 +70,14 @@ def test_counts_begin_when_the_fault_is_armed(calls: Calls) -> None:
 def test_every_nth_request_fails_or_all_are_refused(calls: Calls) -> None:
     faults = calls.faults("error-every=3")
     answers = [faults.on_request() for _ in range(6)]
-    assert [failure and failure.code for failure in answers] == [None, None, "engine_fault", None, None, "engine_fault"]
+    assert [failure and failure.code for failure in answers] == [
+        None,
+        None,
+        "engine_fault",
+        None,
+        None,
+        "engine_fault",
+    ]
     faults.arm("refuse")
     answers = [faults.on_request() for _ in range(2)]
     assert [failure and failure.code for failure in answers] == ["overloaded", "overloaded"]
@@ -88,7 +95,13 @@ def test_batches_of_kv_events_are_told_by_their_number_and_clear_ends_it(calls: 
 
 def test_magic_seeds_crash_or_block_and_others_do_nothing(calls: Calls) -> None:
     faults = calls.faults()
-    assert [faults.on_seed(seed) for seed in (1, 770_001, 770_002, 770_003, 770_004)] == [None, "error", "crash", "mute", "hang-loop"]
+    assert [faults.on_seed(seed) for seed in (1, 770_001, 770_002, 770_003, 770_004)] == [
+        None,
+        "error",
+        "crash",
+        "mute",
+        "hang-loop",
+    ]
     assert (calls.crashes, calls.blocks) == (1, 1)
 
 

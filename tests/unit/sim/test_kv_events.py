@@ -1,4 +1,6 @@
-"""What a sim rank publishes, read by someone who knows nothing but the events, against what its cache holds; and when it does so."""
+"""What a sim rank publishes, read by someone who knows nothing but the events, against what its
+cache holds; and when it does so.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +33,9 @@ Requests = Callable[..., Any]
 
 @pytest.fixture
 def outlet() -> Iterator[KvOutlet]:
-    """One without replays, which needs no event loop: what it keeps for them is read from it directly."""
+    """One without replays, which needs no event loop: what it keeps for them is read from it
+    directly.
+    """
     context = zmq.Context[Socket]()
     config = KvEventsConfig(publisher="zmq", endpoint=f"tcp://127.0.0.1:{reserve_ports(1)}")
     made = KvOutlet(context, config, 0, page_size=PAGE, steps_max=5, faults=Faults())
@@ -41,7 +45,10 @@ def outlet() -> Iterator[KvOutlet]:
 
 
 class Reader:
-    """Believes every batch, knows nothing else. `prefixes` is what must be cached then, each page by all tokens up to its end."""
+    """Believes every batch, knows nothing else.
+
+    `prefixes` is what must be cached then, each page by all tokens up to its end.
+    """
 
     def __init__(self, outlet: KvOutlet) -> None:
         self._outlet = outlet
@@ -64,9 +71,17 @@ class Reader:
     def _apply(self, event: Any) -> None:
         match event:
             case BlockStored():
-                assert (event.block_size, len(event.token_ids), event.medium) == (PAGE, PAGE * len(event.block_hashes), "GPU")
+                assert (event.block_size, len(event.token_ids), event.medium) == (
+                    PAGE,
+                    PAGE * len(event.block_hashes),
+                    "GPU",
+                )
                 own = Namespace(event.lora_name, event.cache_salt)
-                space, prefix = (own, b"") if event.parent_block_hash is None else self._pages[event.parent_block_hash]
+                space, prefix = (
+                    (own, b"")
+                    if event.parent_block_hash is None
+                    else self._pages[event.parent_block_hash]
+                )
                 assert space == own
                 for index, page in enumerate(event.block_hashes):
                     assert page not in self._pages
@@ -97,11 +112,15 @@ def held(cache: RadixCache) -> Prefixes:
 
 
 prompts = st.lists(st.integers(0, 1), min_size=1, max_size=30)
-asked = st.tuples(prompts, st.integers(1, 14), st.sampled_from(SPACES), st.none() | st.integers(0, 8))
+asked = st.tuples(
+    prompts, st.integers(1, 14), st.sampled_from(SPACES), st.none() | st.integers(0, 8)
+)
 """Prompt, tokens to generate, namespace, and the step after which it is aborted."""
 
 
-def test_the_events_always_tell_what_is_cached_and_what_a_request_finds(outlet: KvOutlet, bench: Requests, request_for: Requests) -> None:
+def test_the_events_always_tell_what_is_cached_and_what_a_request_finds(
+    outlet: KvOutlet, bench: Requests, request_for: Requests
+) -> None:
     """A cache of 14 pages, so that requests evict and retract each other."""
     rounds = st.lists(st.lists(asked, min_size=1, max_size=4), min_size=1, max_size=8)
     reader = Reader(outlet)
@@ -117,7 +136,15 @@ def test_the_events_always_tell_what_is_cached_and_what_a_request_finds(outlet: 
             before, aborts = reader.prefixes, {}
             for prompt, new_tokens, space, abort_after in together:
                 number += 1
-                rank.submit(request_for(number, prompt, new_tokens, lora_name=space.lora_name, cache_salt=space.cache_salt))
+                rank.submit(
+                    request_for(
+                        number,
+                        prompt,
+                        new_tokens,
+                        lora_name=space.lora_name,
+                        cache_salt=space.cache_salt,
+                    )
+                )
                 aborts[f"{number:032x}"] = abort_after
             steps = 0
             while rank.scheduler.busy:
@@ -132,7 +159,9 @@ def test_the_events_always_tell_what_is_cached_and_what_a_request_finds(outlet: 
                 packed = pack_tokens(prompt)
                 usable = range(PAGE_BYTES, (len(prompt) - 1) // PAGE * PAGE_BYTES + 1, PAGE_BYTES)
                 assert isinstance(end, Finished)
-                assert end.cached_tokens == PAGE * sum((space, packed[:size]) in before for size in usable)
+                assert end.cached_tokens == PAGE * sum(
+                    (space, packed[:size]) in before for size in usable
+                )
         reader.catch_up()
 
     check()
@@ -159,10 +188,21 @@ def test_chains_and_removals_are_joined_and_nothing_else(outlet: KvOutlet) -> No
     ((chain, branch, adapter, gone, last),) = published(outlet)
     assert (chain.parent_block_hash, len(chain.block_hashes), chain.token_ids) == (None, 4, tokens)
     assert (branch.parent_block_hash, branch.token_ids) == (chain.block_hashes[1], [77] * 4)
-    assert (adapter.parent_block_hash, adapter.lora_name, adapter.cache_salt) == (None, "adapter", "tenant")
+    assert (adapter.parent_block_hash, adapter.lora_name, adapter.cache_salt) == (
+        None,
+        "adapter",
+        "tenant",
+    )
     assert adapter.block_hashes[0] not in chain.block_hashes
-    assert (type(gone), len(gone.block_hashes), last.lora_name, last.cache_salt) == (BlockRemoved, 3, None, None)
-    assert set(chain.block_hashes).isdisjoint(chain_hashes(pack_tokens(tokens), PAGE, root_hash(PAGE)))
+    assert (type(gone), len(gone.block_hashes), last.lora_name, last.cache_salt) == (
+        BlockRemoved,
+        3,
+        None,
+        None,
+    )
+    assert set(chain.block_hashes).isdisjoint(
+        chain_hashes(pack_tokens(tokens), PAGE, root_hash(PAGE))
+    )
 
 
 def test_without_a_listener_no_page_has_an_id() -> None:
@@ -196,8 +236,14 @@ def test_the_first_batch_has_number_0_and_says_that_nothing_is_cached(outlet: Kv
     assert len(outlet._sent) == 1  # nothing happened, so nothing is said
 
 
-def test_batches_leave_after_a_prefill_when_idle_and_every_fifth_decode_step(outlet: KvOutlet) -> None:
-    decode, prefill, idle = {"prefill": False, "idle": False}, {"prefill": True, "idle": False}, {"prefill": False, "idle": True}
+def test_batches_leave_after_a_prefill_when_idle_and_every_fifth_decode_step(
+    outlet: KvOutlet,
+) -> None:
+    decode, prefill, idle = (
+        {"prefill": False, "idle": False},
+        {"prefill": True, "idle": False},
+        {"prefill": False, "idle": True},
+    )
     said: list[bool] = []
     for step in [decode] * 3 + [prefill] + [decode] * 7 + [idle]:
         before = outlet._next
@@ -208,7 +254,9 @@ def test_batches_leave_after_a_prefill_when_idle_and_every_fifth_decode_step(out
     assert said == [False] * 3 + [True] + [False, True] + [False] * 4 + [True] + [True]
 
 
-async def test_what_a_decode_step_cached_is_said_at_the_next_interval(started: Any, request_for: Requests, answers: Any) -> None:
+async def test_what_a_decode_step_cached_is_said_at_the_next_interval(
+    started: Any, request_for: Requests, answers: Any
+) -> None:
     long, short = f"{1:032x}", f"{2:032x}"
     steps: list[tuple[int, int]] = []
     take = answers.take
@@ -218,13 +266,17 @@ async def test_what_a_decode_step_cached_is_said_at_the_next_interval(started: A
         steps.append((len(answers.tokens[long]), outlet._next))
 
     answers.take = take_and_note
-    engine = await started("--page-size", "4", "--decode-log-interval", "5", "--kv-events-config", with_events(None))
+    engine = await started(
+        "--page-size", "4", "--decode-log-interval", "5", "--kv-events-config", with_events(None)
+    )
     (outlet,) = engine._outlets
     engine.submit(request_for(1, [1] * 8, 30, ignore_eos=True))
-    engine.submit(request_for(2, [2] * 8, 8, ignore_eos=True))  # ends in decode step 7, whose pages are said after step 10
+    # ends in decode step 7, whose pages are said after step 10
+    engine.submit(request_for(2, [2] * 8, 8, ignore_eos=True))
     await answers.end_of(long, short)
     tokens_when_said = [tokens for (tokens, said), (_, later) in pairwise(steps) if later > said]
-    # A delta is told before the events of its step: the first token comes with the prefill, token 11 with decode step 10.
+    # A delta is told before the events of its step: the first token comes with the prefill, token
+    # 11 with decode step 10.
     assert tokens_when_said == [1, 11]
     assert [len(events) for events in published(outlet)] == [
         2,
@@ -233,7 +285,9 @@ async def test_what_a_decode_step_cached_is_said_at_the_next_interval(started: A
     ]  # both prompts, what the short one generated, and once idle the long one
 
 
-async def test_a_flush_empties_the_ranks_that_are_idle(started: Any, request_for: Requests, answers: Any) -> None:
+async def test_a_flush_empties_the_ranks_that_are_idle(
+    started: Any, request_for: Requests, answers: Any
+) -> None:
     argv = ["--dp-size", "2", "--kv-events-config", with_events(None)]
     engine = await started(*argv, "--page-size", "4", speedup="1")
     engine.submit(request_for(1, [1] * 8, 1, routed_dp_rank=0))

@@ -1,4 +1,6 @@
-"""KV events over real sockets, as any client of SGLang's publisher would read them: SUB for what happens, DEALER for what happened."""
+"""KV events over real sockets, as any client of SGLang's publisher would read them: SUB for what
+happens, DEALER for what happened.
+"""
 
 import asyncio
 import socket
@@ -9,7 +11,13 @@ from typing import Any
 import pytest
 import zmq
 
-from kv_events.sglang_wire import REPLAY_END, AllBlocksCleared, BlockStored, EventBatch, decode_batch
+from kv_events.sglang_wire import (
+    REPLAY_END,
+    AllBlocksCleared,
+    BlockStored,
+    EventBatch,
+    decode_batch,
+)
 from protocol.errors import StartError
 from protocol.transport.sockets import Socket
 from tests.free_ports import reserve_ports
@@ -37,7 +45,9 @@ class Client:
     def numbers(self) -> list[int]:
         return [int.from_bytes(frames[1], "big") for frames in self.live]
 
-    async def until(self, condition: Callable[[], bool], nudge: Callable[[], object] = bool) -> None:
+    async def until(
+        self, condition: Callable[[], bool], nudge: Callable[[], object] = bool
+    ) -> None:
         """Take live batches until the condition holds; `nudge` is called before each wait."""
         async with asyncio.timeout(20):
             while not condition():
@@ -65,7 +75,9 @@ class Client:
 
 
 async def received(source: Socket, *, milliseconds: int) -> list[bytes] | None:
-    """The next message, waited for in a thread, so that the loop serves the other side meanwhile."""
+    """The next message, waited for in a thread, so that the loop serves the other side
+    meanwhile.
+    """
     if await asyncio.to_thread(source.poll, milliseconds):
         return source.recv_multipart(zmq.DONTWAIT)
     return None
@@ -94,26 +106,43 @@ async def test_live_and_replayed_batches_are_the_same_three_frames(
 ) -> None:
     config = read_config(with_events(None))
     given = KvEventsConfig(
-        publisher="zmq", bind=True, endpoint=config.endpoint, replay_endpoint=config.replay_endpoint, topic="kv"
+        publisher="zmq",
+        bind=True,
+        endpoint=config.endpoint,
+        replay_endpoint=config.replay_endpoint,
+        topic="kv",
     ).as_json()
     engine = await started("--dp-size", "2", "--page-size", "4", "--kv-events-config", given)
     client, number = client_of(given, 1), iter(range(1000))
 
     def run_one() -> None:
         count = next(number)
-        engine.submit(request_for(count, [count % 200] * 8, 1, routed_dp_rank=1, lora_name="adapter"))
+        engine.submit(
+            request_for(count, [count % 200] * 8, 1, routed_dp_rank=1, lora_name="adapter")
+        )
 
-    await client.until(lambda: bool(client.live), run_one)  # the subscription takes a moment to stand
+    # the subscription takes a moment to stand
+    await client.until(lambda: bool(client.live), run_one)
     await client.until(lambda: len(client.live) >= 10, run_one)
     last = client.numbers[-1]
-    replayed = [frames for frames in await client.replayed(bytes(8)) if int.from_bytes(frames[1], "big") <= last]
-    assert [frames[1] for frames in replayed] == [count.to_bytes(8, "big") for count in range(last + 1)]
+    replayed = [
+        frames
+        for frames in await client.replayed(bytes(8))
+        if int.from_bytes(frames[1], "big") <= last
+    ]
+    assert [frames[1] for frames in replayed] == [
+        count.to_bytes(8, "big") for count in range(last + 1)
+    ]
     assert client.live == replayed[client.numbers[0] :]
     assert {frames[0] for frames in replayed} == {b"kv"}
     first, *later = [decode_batch(frames[2]) for frames in replayed]
     assert first.events == [AllBlocksCleared()]
     assert {batch.attn_dp_rank for batch in (first, *later)} == {1}
-    assert all(isinstance(event, BlockStored) and event.lora_name == "adapter" for batch in later for event in batch.events)
+    assert all(
+        isinstance(event, BlockStored) and event.lora_name == "adapter"
+        for batch in later
+        for event in batch.events
+    )
     moments = [batch.ts for batch in (first, *later)]
     assert moments == sorted(moments)
     assert time.time() - 60 < moments[0] <= moments[-1] <= time.time()
@@ -136,7 +165,11 @@ async def publishing(client_of: Callable[..., Client]) -> AsyncIterator[Callable
     async def publish(**config: Any) -> tuple[KvOutlet, Faults, Client]:
         base, faults = reserve_ports(2), Faults()
         wanted = KvEventsConfig(
-            publisher="zmq", bind=True, endpoint=f"tcp://127.0.0.1:{base}", replay_endpoint=f"tcp://127.0.0.1:{base + 1}", **config
+            publisher="zmq",
+            bind=True,
+            endpoint=f"tcp://127.0.0.1:{base}",
+            replay_endpoint=f"tcp://127.0.0.1:{base + 1}",
+            **config,
         )
         outlet = KvOutlet(context, wanted, 0, page_size=1, steps_max=40, faults=faults)
         outlets.append(outlet)
@@ -159,7 +192,9 @@ def say(outlet: KvOutlet, batches: int = 1) -> None:
 
 
 @pytest.mark.parametrize("fault", ["kv-drop", "kv-duplicate", "kv-swap"])
-async def test_a_fault_changes_what_is_sent_and_not_what_is_replayed(publishing: Callable[..., Any], fault: str) -> None:
+async def test_a_fault_changes_what_is_sent_and_not_what_is_replayed(
+    publishing: Callable[..., Any], fault: str
+) -> None:
     outlet, faults, client = await publishing()
     first = outlet._next
     faults.arm(f"{fault}=3")
@@ -185,18 +220,23 @@ async def test_a_fault_changes_what_is_sent_and_not_what_is_replayed(publishing:
 async def test_as_many_batches_are_kept_as_was_asked_for(publishing: Callable[..., Any]) -> None:
     outlet, _, client = await publishing(buffer_steps=3)
     say(outlet, 10)
-    assert [int.from_bytes(frames[1], "big") for frames in await client.replayed(bytes(8))] == [outlet._next - left for left in (3, 2, 1)]
+    assert [int.from_bytes(frames[1], "big") for frames in await client.replayed(bytes(8))] == [
+        outlet._next - left for left in (3, 2, 1)
+    ]
 
 
 async def test_a_question_of_another_shape_is_not_answered(publishing: Callable[..., Any]) -> None:
     _, _, client = await publishing()
     for frames in ([b"lonely"], [b"", bytes(8), b"too much"]):
         client.ask(frames)
-    # A number beyond every batch, of any length: nothing but the end, and nothing of the questions before.
+    # A number beyond every batch, of any length: nothing but the end, and nothing of the questions
+    # before.
     assert await client.replayed(b"any length") == []
 
 
-async def test_a_reader_that_stands_still_does_not_hold_up_the_end(started: Any, client_of: Callable[..., Client]) -> None:
+async def test_a_reader_that_stands_still_does_not_hold_up_the_end(
+    started: Any, client_of: Callable[..., Client]
+) -> None:
     config = with_events(None)
     engine = await started("--kv-events-config", config)
     (outlet,) = engine._outlets
@@ -213,7 +253,11 @@ async def test_a_reader_that_stands_still_does_not_hold_up_the_end(started: Any,
 
 
 def engine_with(model_dir: Any, config: str) -> SimEngine:
-    return SimEngine(read_settings(["--model-path", str(model_dir), "--dp-size", "2", "--kv-events-config", config]))
+    return SimEngine(
+        read_settings(
+            ["--model-path", str(model_dir), "--dp-size", "2", "--kv-events-config", config]
+        )
+    )
 
 
 NOT_USABLE = {
@@ -223,7 +267,10 @@ NOT_USABLE = {
     "port for rank 1": '{"publisher": "zmq", "bind": true, "endpoint": "tcp://127.0.0.1:65535"}',
     "stay on the host": '{"publisher": "zmq", "bind": true, "endpoint": "tcp://192.0.2.1:5557"}',
     "instead of binding it": '{"publisher": "zmq", "endpoint": "tcp://127.0.0.1:5557"}',
-    "stay on the host, and tcp://192.0.2.1": '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "replay_endpoint": "tcp://192.0.2.1:5559"}',
+    "stay on the host, and tcp://192.0.2.1": (
+        '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "replay_endpoint": '
+        '"tcp://192.0.2.1:5559"}'
+    ),
     ">= 1 - at `$.buffer_steps`": '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "buffer_steps": -1}',
     ">= 0 - at `$.hwm`": '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "hwm": -1}',
     "<= 2147483647 - at `$.hwm`": '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "hwm": 1000000000000}',
@@ -240,17 +287,26 @@ async def test_a_configuration_that_cannot_be_used_is_one_line(model_dir: Any, w
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2, 3])
-async def test_a_taken_port_is_one_line_and_leaves_nothing_behind(model_dir: Any, taken: int) -> None:
+async def test_a_taken_port_is_one_line_and_leaves_nothing_behind(
+    model_dir: Any, taken: int
+) -> None:
     loop, defects = asyncio.get_running_loop(), list[dict[str, Any]]()
     loop.set_exception_handler(lambda _, context: defects.append(context))
     base = reserve_ports(4)
     config = KvEventsConfig(
-        publisher="zmq", bind=True, endpoint=f"tcp://127.0.0.1:{base}", replay_endpoint=f"tcp://127.0.0.1:{base + 2}"
+        publisher="zmq",
+        bind=True,
+        endpoint=f"tcp://127.0.0.1:{base}",
+        replay_endpoint=f"tcp://127.0.0.1:{base + 2}",
     ).as_json()
-    with socket.create_server(("127.0.0.1", base + taken)), pytest.raises(StartError, match=f"rank {taken % 2}.*in use") as raised:
+    with (
+        socket.create_server(("127.0.0.1", base + taken)),
+        pytest.raises(StartError, match=f"rank {taken % 2}.*in use") as raised,
+    ):
         await engine_with(model_dir, config).start(lambda deltas: None, pytest.fail)
     assert "\n" not in str(raised.value)
-    engine = engine_with(model_dir, config)  # what was open is closed, so the same ports serve a second try
+    # what was open is closed, so the same ports serve a second try
+    engine = engine_with(model_dir, config)
     await engine.start(lambda deltas: None, pytest.fail)
     await engine.stop()
     assert not defects

@@ -21,7 +21,10 @@ prompts = st.lists(st.integers(0, 1), max_size=17)
 
 
 def pages_of(tokens: list[int], space: Namespace) -> Path:
-    return tuple((space, *tokens[start : start + PAGE]) for start in range(0, len(tokens) // PAGE * PAGE, PAGE))
+    return tuple(
+        (space, *tokens[start : start + PAGE])
+        for start in range(0, len(tokens) // PAGE * PAGE, PAGE)
+    )
 
 
 class Log:
@@ -30,7 +33,9 @@ class Log:
     def __init__(self) -> None:
         self.prefixes: dict[int, tuple[Namespace, bytes]] = {}
 
-    def stored(self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace) -> None:
+    def stored(
+        self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace
+    ) -> None:
         space, prefix = (namespace, b"") if parent is None else self.prefixes[parent]
         assert (space, len(pages)) == (namespace, len(ids) * PAGE * 4)
         for number, page_id in enumerate(ids, 1):
@@ -66,7 +71,12 @@ class AgainstNaiveModel(RuleBasedStateMachine):
     def lock_counts(self) -> Counter[Path]:
         return Counter(path[:n] for _, path in self.locked for n in range(1, len(path) + 1))
 
-    @rule(tokens=prompts, spare=st.integers(0, 3), keep=st.sampled_from([False, False, True]), space=SPACES)
+    @rule(
+        tokens=prompts,
+        spare=st.integers(0, 3),
+        keep=st.sampled_from([False, False, True]),
+        space=SPACES,
+    )
     def match(self, tokens: list[int], spare: int, keep: bool, space: Namespace) -> None:
         path = pages_of(tokens, space)[: max(0, len(tokens) // PAGE - spare)]
         expected = self.cached(path)
@@ -98,7 +108,11 @@ class AgainstNaiveModel(RuleBasedStateMachine):
     def evict(self, pages: int) -> None:
         locks, dropped = self.lock_counts(), 0
         for _ in range(pages):
-            leaves = [path for path in self.used if not locks[path] and not any(other[:-1] == path for other in self.used)]
+            leaves = [
+                path
+                for path in self.used
+                if not locks[path] and not any(other[:-1] == path for other in self.used)
+            ]
             if leaves:
                 del self.used[min(leaves, key=lambda path: self.used[path])]
                 dropped += 1
@@ -116,7 +130,11 @@ class AgainstNaiveModel(RuleBasedStateMachine):
         assert self.cache.page_count == len(self.used)
         assert self.cache.evictable_count == sum(1 for path in self.used if not locks[path])
         assert sorted(self.log.prefixes.values(), key=repr) == sorted(
-            ((path[0][0], pack_tokens([token for page in path for token in page[1:]])) for path in self.used), key=repr
+            (
+                (path[0][0], pack_tokens([token for page in path for token in page[1:]]))
+                for path in self.used
+            ),
+            key=repr,
         )
 
 

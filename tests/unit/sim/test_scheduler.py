@@ -22,7 +22,13 @@ prompts = st.one_of(
     st.lists(st.integers(0, 3), min_size=1, max_size=40),
 )
 arrivals = st.lists(
-    st.tuples(prompts, st.integers(0, 40), st.booleans(), st.integers(0, 6), st.one_of(st.none(), st.integers(0, 60))),
+    st.tuples(
+        prompts,
+        st.integers(0, 40),
+        st.booleans(),
+        st.integers(0, 6),
+        st.one_of(st.none(), st.integers(0, 60)),
+    ),
     min_size=1,
     max_size=14,
 )
@@ -31,11 +37,28 @@ arrivals = st.lists(
 @pytest.mark.parametrize("policy", ["fcfs", "lpm"])
 @pytest.mark.parametrize("prefix_cache", [True, False])
 @settings(max_examples=60, deadline=None)
-@given(arriving=arrivals, pages=st.integers(26, 48), chunk=st.sampled_from([4, 10, 64]), running=st.integers(1, 8))
+@given(
+    arriving=arrivals,
+    pages=st.integers(26, 48),
+    chunk=st.sampled_from([4, 10, 64]),
+    running=st.integers(1, 8),
+)
 def test_every_request_ends_once_and_the_kv_pool_is_never_exceeded(
-    bench: Benches, request_for: Requests, policy: str, prefix_cache: bool, arriving: list[Any], pages: int, chunk: int, running: int
+    bench: Benches,
+    request_for: Requests,
+    policy: str,
+    prefix_cache: bool,
+    arriving: list[Any],
+    pages: int,
+    chunk: int,
+    running: int,
 ) -> None:
-    limits = {"policy": policy, "prefix_cache": prefix_cache, "chunk_tokens": chunk, "requests_running_max": running}
+    limits = {
+        "policy": policy,
+        "prefix_cache": prefix_cache,
+        "chunk_tokens": chunk,
+        "requests_running_max": running,
+    }
     b = bench(page=4, pages=pages, conservativeness=0.0, output_tokens_mean=30.0, **limits)
     pool = b.scheduler._pool
     waiting, aborts, step = list(enumerate(arriving)), [], 0
@@ -63,7 +86,12 @@ def test_every_request_ends_once_and_the_kv_pool_is_never_exceeded(
         assert end.reason != "length" or len(tokens) == max_new
     # Nothing leaks: an idle rank uses no page but the cache's.
     load = b.scheduler.load()
-    assert (load.requests_running, load.requests_waiting, load.kv_tokens_used, load.waiting_uncached_tokens) == (0, 0, 0, 0)
+    assert (
+        load.requests_running,
+        load.requests_waiting,
+        load.kv_tokens_used,
+        load.waiting_uncached_tokens,
+    ) == (0, 0, 0, 0)
     assert pool.request_pages == 0
     assert b.cache.evictable_count == b.cache.page_count
 
@@ -77,9 +105,18 @@ def test_every_request_ends_once_and_the_kv_pool_is_never_exceeded(
     seed=st.one_of(st.none(), st.integers()),
 )
 def test_prompt_and_output_so_far_replayed_elsewhere_continue_the_same_text(
-    bench: Benches, request_for: Requests, prompt: list[int], max_new: int, cut: int, mean: float, seed: int | None
+    bench: Benches,
+    request_for: Requests,
+    prompt: list[int],
+    max_new: int,
+    cut: int,
+    mean: float,
+    seed: int | None,
 ) -> None:
-    whole, rest = bench(output_tokens_mean=mean), bench(output_tokens_mean=mean, page=8, chunk_tokens=8)
+    whole, rest = (
+        bench(output_tokens_mean=mean),
+        bench(output_tokens_mean=mean, page=8, chunk_tokens=8),
+    )
     whole.submit(request_for(1, prompt, max_new, seed=seed))
     whole.run()
     tokens = whole.answers.tokens[name(1)]
@@ -92,7 +129,9 @@ def test_prompt_and_output_so_far_replayed_elsewhere_continue_the_same_text(
     assert rest.answers.ends[name(1)].reason == whole.answers.ends[name(1)].reason
 
 
-def test_a_chunked_prompt_is_computed_in_order_before_the_requests_behind_it(bench: Benches, request_for: Requests) -> None:
+def test_a_chunked_prompt_is_computed_in_order_before_the_requests_behind_it(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(chunk_tokens=64, pages=128)
     b.submit(request_for(1, range(150), 2))
     b.submit(request_for(2, range(50, 60), 2))
@@ -103,10 +142,16 @@ def test_a_chunked_prompt_is_computed_in_order_before_the_requests_behind_it(ben
     assert b.step() == []
     firsts = b.step()  # the last 22 tokens, and the request behind in the same batch
     assert [delta.request_id for delta in firsts] == [name(1), name(2)]
-    assert b.durations_ms == [timing.prefill_ms(64), timing.prefill_ms(64), timing.prefill_ms(22 + 10)]
+    assert b.durations_ms == [
+        timing.prefill_ms(64),
+        timing.prefill_ms(64),
+        timing.prefill_ms(22 + 10),
+    ]
 
 
-def test_prefill_goes_before_decode_and_both_ranks_of_work_share_batches(bench: Benches, request_for: Requests) -> None:
+def test_prefill_goes_before_decode_and_both_ranks_of_work_share_batches(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench()
     b.submit(request_for(1, range(10), 5))
     b.step()
@@ -115,7 +160,9 @@ def test_prefill_goes_before_decode_and_both_ranks_of_work_share_batches(bench: 
     assert [delta.request_id for delta in b.step()] == [name(1), name(2)]
 
 
-def test_no_more_than_the_running_maximum_run_and_the_rest_waits_in_order(bench: Benches, request_for: Requests) -> None:
+def test_no_more_than_the_running_maximum_run_and_the_rest_waits_in_order(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(requests_running_max=2)
     for number in range(5):
         b.submit(request_for(number, [number] * 5, 3))
@@ -126,7 +173,9 @@ def test_no_more_than_the_running_maximum_run_and_the_rest_waits_in_order(bench:
     assert list(b.answers.ends) == [name(number) for number in range(5)]
 
 
-def test_a_full_kv_cache_retracts_the_request_with_the_least_output_and_its_text_is_the_same(bench: Benches, request_for: Requests) -> None:
+def test_a_full_kv_cache_retracts_the_request_with_the_least_output_and_its_text_is_the_same(
+    bench: Benches, request_for: Requests
+) -> None:
     def run(pages: int) -> Any:
         b = bench(pages=pages, conservativeness=0.0)
         b.submit(request_for(1, range(20), 60))
@@ -144,7 +193,9 @@ def test_a_full_kv_cache_retracts_the_request_with_the_least_output_and_its_text
     assert tight.answers.ends[name(2)].cached_tokens == 0
 
 
-def test_cached_tokens_are_whole_pages_of_the_prompt_and_never_all_of_it(bench: Benches, request_for: Requests) -> None:
+def test_cached_tokens_are_whole_pages_of_the_prompt_and_never_all_of_it(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(page=4)
     for number, prompt in enumerate([range(16), range(16), range(18), [*range(9), 99, 98]]):
         b.submit(request_for(number, prompt, 1))
@@ -152,14 +203,17 @@ def test_cached_tokens_are_whole_pages_of_the_prompt_and_never_all_of_it(bench: 
     assert [b.answers.ends[name(number)].cached_tokens for number in range(4)] == [0, 12, 16, 8]
 
 
-def test_an_answer_is_cached_for_the_next_turn_of_a_conversation(bench: Benches, request_for: Requests) -> None:
+def test_an_answer_is_cached_for_the_next_turn_of_a_conversation(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(page=4)
     b.submit(request_for(1, range(8), 9))
     b.run()
     turn = [*range(8), *b.answers.tokens[name(1)], 7, 7, 7]
     b.submit(request_for(2, turn, 1))
     b.run()
-    assert b.answers.ends[name(2)].cached_tokens == 16  # of 17 known tokens the last one's KV was never computed
+    # of 17 known tokens the last one's KV was never computed
+    assert b.answers.ends[name(2)].cached_tokens == 16
 
 
 def test_without_prefix_cache_nothing_is_cached(bench: Benches, request_for: Requests) -> None:
@@ -181,7 +235,9 @@ def test_lpm_serves_the_longest_cached_prefix_first(bench: Benches, request_for:
     assert list(b.answers.ends) == [name(1), name(3), name(2)]
 
 
-def test_a_request_that_expired_in_the_queue_is_dropped_before_prefill(bench: Benches, request_for: Requests) -> None:
+def test_a_request_that_expired_in_the_queue_is_dropped_before_prefill(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench()
     b.submit(request_for(1, range(10), 3, deadline_unix_ms=1_000))
     b.submit(request_for(2, range(10), 3, deadline_unix_ms=1_001))
@@ -192,7 +248,9 @@ def test_a_request_that_expired_in_the_queue_is_dropped_before_prefill(bench: Be
     assert b.answers.ends[name(2)].cached_tokens == 0
 
 
-def test_aborts_end_waiting_chunked_and_running_requests(bench: Benches, request_for: Requests) -> None:
+def test_aborts_end_waiting_chunked_and_running_requests(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(requests_running_max=2, pages=128)
     b.submit(request_for(1, range(10), 50))
     b.step()
@@ -208,7 +266,9 @@ def test_aborts_end_waiting_chunked_and_running_requests(bench: Benches, request
     assert b.scheduler.load().kv_tokens_used == 0
 
 
-def test_stop_tokens_end_a_request_from_min_new_tokens_on_and_never_with_ignore_eos(bench: Benches, request_for: Requests) -> None:
+def test_stop_tokens_end_a_request_from_min_new_tokens_on_and_never_with_ignore_eos(
+    bench: Benches, request_for: Requests
+) -> None:
     free = bench()
     free.submit(request_for(0, range(10), 12))
     free.run()
@@ -219,7 +279,11 @@ def test_stop_tokens_end_a_request_from_min_new_tokens_on_and_never_with_ignore_
     b.submit(request_for(1, range(10), 12, stop_token_ids=[stop]))
     b.run()
     end = b.answers.ends[name(1)]
-    assert (end.reason, end.matched_token_id, b.answers.tokens[name(1)]) == ("stop", stop, text[: at + 1])
+    assert (end.reason, end.matched_token_id, b.answers.tokens[name(1)]) == (
+        "stop",
+        stop,
+        text[: at + 1],
+    )
     b.submit(request_for(2, range(10), 12, stop_token_ids=[stop], ignore_eos=True))
     b.submit(request_for(3, range(10), 12, stop_token_ids=[stop], min_new_tokens=12))
     b.run()
@@ -238,28 +302,46 @@ def test_a_length_distribution_ends_texts_with_eos(bench: Benches, request_for: 
     assert 6.5 < sum(end.completion_tokens for end in ends) / len(ends) < 9.5
 
 
-def test_of_an_answer_that_nobody_reads_the_first_token_comes_at_once_and_then_fifties(bench: Benches, request_for: Requests) -> None:
+def test_of_an_answer_that_nobody_reads_the_first_token_comes_at_once_and_then_fifties(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(pages=200)
     b.submit(request_for(1, range(10), 120, stream=False))
     b.run()
-    assert [len(unpack_tokens(delta.token_ids)) for delta in b.answers.deltas[name(1)]] == [1, 50, 50, 19]
+    assert [len(unpack_tokens(delta.token_ids)) for delta in b.answers.deltas[name(1)]] == [
+        1,
+        50,
+        50,
+        19,
+    ]
 
 
-def test_a_stream_interval_tells_the_first_token_at_once(bench: Benches, request_for: Requests) -> None:
+def test_a_stream_interval_tells_the_first_token_at_once(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(stream_interval=8)
     b.submit(request_for(1, range(10), 20))
     b.run()
-    assert [len(unpack_tokens(delta.token_ids)) for delta in b.answers.deltas[name(1)]] == [1, 8, 8, 3]
+    assert [len(unpack_tokens(delta.token_ids)) for delta in b.answers.deltas[name(1)]] == [
+        1,
+        8,
+        8,
+        3,
+    ]
 
 
-def test_max_new_tokens_of_zero_ends_after_prefill_without_a_token(bench: Benches, request_for: Requests) -> None:
+def test_max_new_tokens_of_zero_ends_after_prefill_without_a_token(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench()
     b.submit(request_for(1, range(10), 0))
     b.run()
     assert b.answers.ends[name(1)] == Finished("length", 10, 0, 0)
 
 
-def test_an_output_that_the_kv_cache_cannot_hold_is_cut_short(bench: Benches, request_for: Requests) -> None:
+def test_an_output_that_the_kv_cache_cannot_hold_is_cut_short(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(page=4, pages=10)
     b.submit(request_for(1, range(30), 500))
     b.run()
@@ -282,7 +364,12 @@ def test_an_output_that_the_kv_cache_cannot_hold_is_cut_short(bench: Benches, re
     ],
 )
 def test_a_request_that_cannot_be_run_is_refused(
-    bench: Benches, request_for: Requests, prompt: Any, options: dict[str, Any], code: str, param: str
+    bench: Benches,
+    request_for: Requests,
+    prompt: Any,
+    options: dict[str, Any],
+    code: str,
+    param: str,
 ) -> None:
     b = bench()
     b.submit(request_for(1, prompt, **options))
@@ -292,7 +379,9 @@ def test_a_request_that_cannot_be_run_is_refused(
     assert not b.scheduler.busy
 
 
-def test_a_prompt_of_torn_bytes_and_a_request_too_many_are_refused(bench: Benches, request_for: Requests) -> None:
+def test_a_prompt_of_torn_bytes_and_a_request_too_many_are_refused(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(requests_waiting_max=1)
     b.submit(msgspec.structs.replace(request_for(0), token_ids=pack_tokens([1])[:3]))
     assert b.answers.ends[name(0)].param == "prompt"
@@ -306,7 +395,9 @@ def test_a_prompt_of_torn_bytes_and_a_request_too_many_are_refused(bench: Benche
     assert {type(b.answers.ends[name(number)]) for number in (1, 3)} == {Finished}
 
 
-def test_higher_priorities_are_prefilled_first_and_equal_ones_in_order(bench: Benches, request_for: Requests) -> None:
+def test_higher_priorities_are_prefilled_first_and_equal_ones_in_order(
+    bench: Benches, request_for: Requests
+) -> None:
     b = bench(pages=200, requests_running_max=1)
     asked = [(1, 0), (2, -1), (3, 5), (4, 0), (5, 5)]
     for number, priority in asked:

@@ -1,4 +1,6 @@
-"""The engine on a real event loop: as fast as Python goes, or paced on a loop whose clock is ours."""
+"""The engine on a real event loop: as fast as Python goes, or paced on a loop whose clock is
+ours.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -27,8 +29,17 @@ async def test_the_facts_say_what_was_asked_for(model_dir: Path) -> None:
     argv = ["--dp-size", "2", "--max-total-tokens", "1000", "--max-running-requests", "7"]
     engine: Engine = SimEngine.from_argv(["--model-path", str(model_dir), *argv])
     facts = await engine.start(lambda deltas: None, pytest.fail)
-    assert (facts.card.name, facts.card.context_length, facts.card.vocab_size, facts.card.eos_token_ids) == ("tiny", 4096, 201, [200])
-    assert (facts.capacity.dp_size, facts.capacity.page_size_tokens, facts.capacity.kv_tokens) == (2, 16, 992)
+    assert (
+        facts.card.name,
+        facts.card.context_length,
+        facts.card.vocab_size,
+        facts.card.eos_token_ids,
+    ) == ("tiny", 4096, 201, [200])
+    assert (facts.capacity.dp_size, facts.capacity.page_size_tokens, facts.capacity.kv_tokens) == (
+        2,
+        16,
+        992,
+    )
     assert (facts.capacity.requests_running_max, facts.version) == (7, "sim")
     assert {path.name for path in facts.card_files.values()} == {"tokenizer.json", "config.json"}
     assert [(load.dp_rank, load.requests_running) for load in engine.loads()] == [(0, 0), (1, 0)]
@@ -36,31 +47,55 @@ async def test_the_facts_say_what_was_asked_for(model_dir: Path) -> None:
 
 
 async def test_a_name_and_any_context_length_can_be_given(model_dir: Path) -> None:
-    engine = SimEngine.from_argv(["--model-path", str(model_dir), "--served-model-name", "other", "--context-length", "9000000"])
+    engine = SimEngine.from_argv(
+        [
+            "--model-path",
+            str(model_dir),
+            "--served-model-name",
+            "other",
+            "--context-length",
+            "9000000",
+        ]
+    )
     facts = await engine.start(lambda deltas: None, pytest.fail)
     assert (facts.card.name, facts.card.context_length) == ("other", 9_000_000)
     await engine.stop()
 
 
-@pytest.mark.parametrize("argv", [["--model-path", "/nowhere/at-all"], ["--sim-fault", "start-error"]])
+@pytest.mark.parametrize(
+    "argv", [["--model-path", "/nowhere/at-all"], ["--sim-fault", "start-error"]]
+)
 async def test_an_engine_that_cannot_start_says_why(model_dir: Path, argv: list[str]) -> None:
     engine = SimEngine.from_argv(["--model-path", str(model_dir), *argv])
     with pytest.raises(StartError):
         await engine.start(lambda deltas: None, pytest.fail)
 
 
-async def test_many_requests_end_once_each_with_all_their_tokens(started: Any, answers: Any, request_for: Requests) -> None:
-    engine = await started("--dp-size", "3", "--max-running-requests", "10", "--chunked-prefill-size", "64")
+async def test_many_requests_end_once_each_with_all_their_tokens(
+    started: Any, answers: Any, request_for: Requests
+) -> None:
+    engine = await started(
+        "--dp-size", "3", "--max-running-requests", "10", "--chunked-prefill-size", "64"
+    )
     for number in range(100):
-        engine.submit(request_for(number, [number % 50] * (1 + number), 1 + number % 9, stream=number % 2 == 0))
+        engine.submit(
+            request_for(
+                number, [number % 50] * (1 + number), 1 + number % 9, stream=number % 2 == 0
+            )
+        )
     await answers.end_of(*map(name, range(100)))
     for number in range(100):
         assert len(answers.tokens[name(number)]) == 1 + number % 9
         assert answers.ends[name(number)].prompt_tokens == 1 + number
-    assert all(load.requests_running == load.requests_waiting == load.kv_tokens_used == 0 for load in engine.loads())
+    assert all(
+        load.requests_running == load.requests_waiting == load.kv_tokens_used == 0
+        for load in engine.loads()
+    )
 
 
-async def test_the_ranks_of_a_request_are_obeyed_and_share_no_cache(started: Any, answers: Any, request_for: Requests) -> None:
+async def test_the_ranks_of_a_request_are_obeyed_and_share_no_cache(
+    started: Any, answers: Any, request_for: Requests
+) -> None:
     engine = await started("--dp-size", "2")
     for number, rank in enumerate([1, 0, 1]):
         engine.submit(request_for(number, range(100), 2, routed_dp_rank=rank))
@@ -80,18 +115,25 @@ async def test_requests_without_a_rank_go_round(started: Any, request_for: Reque
     assert [load.requests_waiting for load in engine.loads()] == [2, 2, 2]
 
 
-async def test_refusals_are_deltas_and_never_delivered_from_within_submit(started: Any, answers: Any, request_for: Requests) -> None:
+async def test_refusals_are_deltas_and_never_delivered_from_within_submit(
+    started: Any, answers: Any, request_for: Requests
+) -> None:
     engine = await started()
     engine.submit(request_for(1, []))
     engine.submit(request_for(2, max_new_tokens=5_000))
     assert not answers.ends
     await answers.end_of(name(1), name(2))
     assert answers.batches == 1
-    assert [answers.ends[name(number)].code for number in (1, 2)] == ["invalid_value", "context_length_exceeded"]
+    assert [answers.ends[name(number)].code for number in (1, 2)] == [
+        "invalid_value",
+        "context_length_exceeded",
+    ]
     assert "4096" in answers.ends[name(2)].message
 
 
-async def test_an_expired_request_is_not_run(started: Any, answers: Any, request_for: Requests) -> None:
+async def test_an_expired_request_is_not_run(
+    started: Any, answers: Any, request_for: Requests
+) -> None:
     engine = await started(unix_ms=lambda: 5_000)
     engine.submit(request_for(1, deadline_unix_ms=5_000))
     engine.submit(request_for(2, deadline_unix_ms=5_001))
@@ -100,7 +142,9 @@ async def test_an_expired_request_is_not_run(started: Any, answers: Any, request
     assert answers.ends[name(2)].reason == "length"
 
 
-async def test_aborting_ends_a_request_at_any_stage_and_ignores_others(started: Any, answers: Any, request_for: Requests) -> None:
+async def test_aborting_ends_a_request_at_any_stage_and_ignores_others(
+    started: Any, answers: Any, request_for: Requests
+) -> None:
     engine = await started("--max-running-requests", "1")
     engine.submit(request_for(1, max_new_tokens=4_000))
     engine.submit(request_for(2))
@@ -113,7 +157,9 @@ async def test_aborting_ends_a_request_at_any_stage_and_ignores_others(started: 
     engine.abort(name(1))
 
 
-async def test_stopping_fails_what_runs_so_that_it_can_run_elsewhere(started: Any, answers: Any, request_for: Requests) -> None:
+async def test_stopping_fails_what_runs_so_that_it_can_run_elsewhere(
+    started: Any, answers: Any, request_for: Requests
+) -> None:
     engine = await started("--max-running-requests", "1", "--sim-request-faults")
     for number, seed in [(1, None), (2, None), (3, 770_003)]:
         engine.submit(request_for(number, max_new_tokens=4_000, seed=seed))
@@ -122,7 +168,9 @@ async def test_stopping_fails_what_runs_so_that_it_can_run_elsewhere(started: An
     assert {answers.ends[name(number)].code for number in (1, 2, 3)} == {"worker_lost"}
 
 
-async def test_a_hung_engine_answers_nothing_until_the_fault_is_cleared(started: Any, answers: Any, request_for: Requests) -> None:
+async def test_a_hung_engine_answers_nothing_until_the_fault_is_cleared(
+    started: Any, answers: Any, request_for: Requests
+) -> None:
     engine = await started("--sim-fault", "hang-after-tokens=10")
     engine.submit(request_for(1, max_new_tokens=40))
     await answers.until(lambda: len(answers.tokens.get(name(1), ())) >= 10)
@@ -137,7 +185,9 @@ async def test_a_hung_engine_answers_nothing_until_the_fault_is_cleared(started:
         engine.fault("nonsense")
 
 
-async def test_crashes_by_count_and_by_seed_reach_the_process(started: Any, request_for: Requests) -> None:
+async def test_crashes_by_count_and_by_seed_reach_the_process(
+    started: Any, request_for: Requests
+) -> None:
     crashes: list[str] = []
     faults = Faults(crash=lambda: crashes.append("crash"), block=lambda: crashes.append("block"))
     engine = await started("--sim-request-faults", faults=faults)
@@ -148,7 +198,9 @@ async def test_crashes_by_count_and_by_seed_reach_the_process(started: Any, requ
     assert crashes == ["crash", "block", "crash"]
 
 
-async def test_magic_seeds_fail_or_mute_a_request_only_if_allowed(started: Any, answers: Any, request_for: Requests) -> None:
+async def test_magic_seeds_fail_or_mute_a_request_only_if_allowed(
+    started: Any, answers: Any, request_for: Requests
+) -> None:
     wary, willing = await started(), await started("--sim-request-faults")
     wary.submit(request_for(1, seed=770_001))
     willing.submit(request_for(2, seed=770_001))
@@ -163,7 +215,9 @@ async def test_magic_seeds_fail_or_mute_a_request_only_if_allowed(started: Any, 
     assert answers.ends[name(3)] == Finished("abort", 3, 0)
 
 
-async def test_a_stopped_engine_tells_nothing_more(model_dir: Path, request_for: Requests, answers: Any) -> None:
+async def test_a_stopped_engine_tells_nothing_more(
+    model_dir: Path, request_for: Requests, answers: Any
+) -> None:
     engine = SimEngine.from_argv(["--model-path", str(model_dir)])
     await engine.start(answers.take, pytest.fail)
     await engine.stop()
@@ -211,7 +265,9 @@ class _Handle:
             self._loop.timers.remove(self._timer)
 
 
-def paced(bench: Any, *, speedup: float, slow: str | None = None) -> tuple[ClockedLoop, Any, RankRunner, list[float]]:
+def paced(
+    bench: Any, *, speedup: float, slow: str | None = None
+) -> tuple[ClockedLoop, Any, RankRunner, list[float]]:
     loop, b, faults, times = ClockedLoop(), bench(pages=512), Faults(), []
 
     def deliver(deltas: Any) -> None:
@@ -220,10 +276,17 @@ def paced(bench: Any, *, speedup: float, slow: str | None = None) -> tuple[Clock
 
     if slow:
         faults.arm(slow)
-    return loop, b, RankRunner(b.scheduler, deliver, loop, faults, speedup=speedup, unix_ms=lambda: 0), times  # type: ignore[arg-type]
+    return (
+        loop,
+        b,
+        RankRunner(b.scheduler, deliver, loop, faults, speedup=speedup, unix_ms=lambda: 0),
+        times,
+    )  # type: ignore[arg-type]
 
 
-def test_steps_take_the_time_of_the_model_divided_by_the_speedup(bench: Any, request_for: Requests) -> None:
+def test_steps_take_the_time_of_the_model_divided_by_the_speedup(
+    bench: Any, request_for: Requests
+) -> None:
     loop, b, runner, times = paced(bench, speedup=2.0)
     b.submit(request_for(1, range(100), 3))
     runner.wake()
@@ -231,7 +294,9 @@ def test_steps_take_the_time_of_the_model_divided_by_the_speedup(bench: Any, req
     timing = b.scheduler._timing
     prefill_s = (timing.prefill_ms(64) + timing.prefill_ms(36)) / 2 / 1000
     decode_s = timing.decode_ms(26 / 512) / 2 / 1000
-    assert times == pytest.approx([100 + prefill_s, 100 + prefill_s + decode_s, 100 + prefill_s + 2 * decode_s])
+    assert times == pytest.approx(
+        [100 + prefill_s, 100 + prefill_s + decode_s, 100 + prefill_s + 2 * decode_s]
+    )
 
 
 def test_late_timers_do_not_add_up(bench: Any, request_for: Requests) -> None:
@@ -270,7 +335,9 @@ def test_slowness_stretches_steps_even_at_infinite_speed(bench: Any, request_for
     assert times == pytest.approx([100 + 3 * b.scheduler._timing.prefill_ms(10) / 1000])
 
 
-def test_an_abort_during_a_step_is_told_after_what_the_step_tells(bench: Any, request_for: Requests) -> None:
+def test_an_abort_during_a_step_is_told_after_what_the_step_tells(
+    bench: Any, request_for: Requests
+) -> None:
     loop, b, runner, _ = paced(bench, speedup=1.0)
     b.submit(request_for(1, range(10), 50))
     runner.wake()
@@ -285,11 +352,17 @@ def test_an_abort_during_a_step_is_told_after_what_the_step_tells(bench: Any, re
 
 
 def canary(request_for: Any, number: int, **options: Any) -> Generate:
-    return replace(request_for(number, (1,), 1, **options), request_id=f"{CANARY_PREFIX}{number:020x}")
+    return replace(
+        request_for(number, (1,), 1, **options), request_id=f"{CANARY_PREFIX}{number:020x}"
+    )
 
 
-async def test_a_canary_is_answered_and_counts_for_nothing(started: Any, answers: Any, request_for: Any) -> None:
-    engine = await started("--sim-fault", "crash-after-requests=1", "--sim-fault", "hang-after-tokens=5")
+async def test_a_canary_is_answered_and_counts_for_nothing(
+    started: Any, answers: Any, request_for: Any
+) -> None:
+    engine = await started(
+        "--sim-fault", "crash-after-requests=1", "--sim-fault", "hang-after-tokens=5"
+    )
     for number in range(3):
         engine.submit(canary(request_for, number))
     await answers.end_of(*(f"{CANARY_PREFIX}{number:020x}" for number in range(3)))
@@ -297,7 +370,9 @@ async def test_a_canary_is_answered_and_counts_for_nothing(started: Any, answers
     await answers.end_of(f"{1:032x}")
 
 
-async def test_a_busy_rank_answers_a_canary_before_its_queue(started: Any, answers: Any, request_for: Any) -> None:
+async def test_a_busy_rank_answers_a_canary_before_its_queue(
+    started: Any, answers: Any, request_for: Any
+) -> None:
     engine = await started("--max-running-requests", "1")
     for number in range(1, 4):
         engine.submit(request_for(number, max_new_tokens=20))
@@ -307,7 +382,9 @@ async def test_a_busy_rank_answers_a_canary_before_its_queue(started: Any, answe
     assert not set(answers.ends) - {asked.request_id}
 
 
-async def test_a_hung_rank_answers_no_canary_until_it_goes_on(started: Any, answers: Any, request_for: Any) -> None:
+async def test_a_hung_rank_answers_no_canary_until_it_goes_on(
+    started: Any, answers: Any, request_for: Any
+) -> None:
     engine = await started("--sim-fault", "hang-s=0.05", "--sim-fault", "hang-after-tokens=2")
     engine.submit(request_for(1, max_new_tokens=5))
     await answers.until(lambda: len(answers.tokens.get(f"{1:032x}", ())) == 2)
@@ -320,7 +397,9 @@ async def test_a_hung_rank_answers_no_canary_until_it_goes_on(started: Any, answ
     await answers.end_of(kept.request_id, f"{1:032x}")
 
 
-async def test_an_engine_that_dies_says_so_and_goes_silent(started: Any, answers: Any, request_for: Any) -> None:
+async def test_an_engine_that_dies_says_so_and_goes_silent(
+    started: Any, answers: Any, request_for: Any
+) -> None:
     engine = await started("--sim-fault", "engine-death-after-tokens=3")
     engine.submit(request_for(1, max_new_tokens=50))
     engine.submit(request_for(2, max_new_tokens=50))

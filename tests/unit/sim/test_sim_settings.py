@@ -6,9 +6,23 @@ from workers.sim.settings import help_text, read_settings
 
 def test_sglang_names_and_repeatable_faults_are_read() -> None:
     settings = read_settings(
-        ["--dp-size", "2", "--page-size=32", "--sim-fault", "refuse", "--sim-fault", "slow=2", "--disable-radix-cache"]
+        [
+            "--dp-size",
+            "2",
+            "--page-size=32",
+            "--sim-fault",
+            "refuse",
+            "--sim-fault",
+            "slow=2",
+            "--disable-radix-cache",
+        ]
     )
-    assert (settings.dp_size, settings.page_size, settings.sim_fault, settings.disable_radix_cache) == (2, 32, ("refuse", "slow=2"), True)
+    assert (
+        settings.dp_size,
+        settings.page_size,
+        settings.sim_fault,
+        settings.disable_radix_cache,
+    ) == (2, 32, ("refuse", "slow=2"), True)
 
 
 def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ def state_of(token_ids: list[int]) -> int:
 
 
 @given(ids, ids)
-def test_the_state_after_a_prompt_equals_the_state_token_by_token(prompt: list[int], more: list[int]) -> None:
+def test_the_state_after_a_prompt_equals_the_state_token_by_token(
+    prompt: list[int], more: list[int]
+) -> None:
     state = state_of(prompt)
     for token_id in more:
         state = advance(state, token_id)
@@ -28,12 +30,27 @@ def test_a_prompt_of_several_chunks_has_the_state_of_its_tokens_one_by_one() -> 
 
 
 def test_leading_zeros_and_order_change_the_state() -> None:
-    assert len({state_of([]), state_of([0]), state_of([0, 0]), state_of([1, 2]), state_of([2, 1]), state_of([0, 1, 2])}) == 6
+    assert (
+        len(
+            {
+                state_of([]),
+                state_of([0]),
+                state_of([0, 0]),
+                state_of([1, 2]),
+                state_of([2, 1]),
+                state_of([0, 1, 2]),
+            }
+        )
+        == 6
+    )
 
 
 def test_nearly_equal_prompts_are_answered_differently_and_all_words_occur() -> None:
     text = TextModel(range(50))
-    picks = [text.pick(state_of([7, 7, 7, last]), text.salt(None), may_end=False) for last in range(2_000)]
+    picks = [
+        text.pick(state_of([7, 7, 7, last]), text.salt(None), may_end=False)
+        for last in range(2_000)
+    ]
     counts = np.bincount(picks, minlength=50)
     assert counts.min() > 10
     assert counts.max() < 90

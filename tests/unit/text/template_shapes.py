@@ -1,4 +1,6 @@
-"""Chat templates in the shapes of the large families: each with its family's rules for roles, calls and thinking, written small."""
+"""Chat templates in the shapes of the large families: each with its family's rules for roles, calls
+and thinking, written small.
+"""
 # ruff: noqa: E501, RUF001 - templates are written as models ship them
 
 _HERMES_TOOLS = """{%- if tools %}
@@ -85,7 +87,8 @@ SHAPES: dict[str, str] = {
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}""",
-    # Turns must alternate; the system's message goes to the last of the user's; ids of calls have nine characters.
+    # Turns must alternate; the system's message goes to the last of the user's; ids of calls have
+    # nine characters.
     "mistral": """{%- if messages[0]["role"] == "system" %}{%- set system_message = messages[0]["content"] %}{%- set loop_messages = messages[1:] %}{%- else %}{%- set loop_messages = messages %}{%- endif %}
 {%- set user_messages = loop_messages | selectattr("role", "equalto", "user") | list %}
 {%- set ns = namespace(index=0) %}
@@ -131,7 +134,8 @@ SHAPES: dict[str, str] = {
 {%- if add_generation_prompt -%}{{'<start_of_turn>model\\n'}}{%- endif -%}""",
     "gemma2": """{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\\n'}}{% endif %}""",
     "chatml": """{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}""",
-    # Gathers what the system says wherever it stands; arguments must be text; thinking is cut out of the past.
+    # Gathers what the system says wherever it stands; arguments must be text; thinking is cut out
+    # of the past.
     "deepseek_v3": """{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{% set ns = namespace(is_first=false, is_tool=false, is_output_first=true, system_prompt='', is_first_sp=true) %}
 {%- for message in messages %}{%- if message['role'] == 'system' %}{%- if ns.is_first_sp %}{% set ns.system_prompt = ns.system_prompt + message['content'] %}{% set ns.is_first_sp = false %}{%- else %}{% set ns.system_prompt = ns.system_prompt + '\\n\\n' + message['content'] %}{%- endif %}{%- endif %}{%- endfor %}{{ bos_token }}{{ ns.system_prompt }}
 {%- for message in messages %}
@@ -145,7 +149,8 @@ SHAPES: dict[str, str] = {
         {{- '<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>' }}{%- endif %}
     {%- if message['role'] == 'tool' %}{%- set ns.is_tool = true -%}{{- '<｜tool▁output▁begin｜>' + message['content'] + '<｜tool▁output▁end｜>' }}{%- endif %}
 {%- endfor %}{% if add_generation_prompt and not ns.is_tool %}{{ '<｜Assistant｜><think>\\n' }}{% endif %}""",
-    # A developer's message is what it begins with, under either role, and no other is looked at; thinking has a name of its own.
+    # A developer's message is what it begins with, under either role, and no other is looked at;
+    # thinking has a name of its own.
     "gpt_oss": """{%- if messages[0].role == 'developer' or messages[0].role == 'system' %}{%- set developer_message = messages[0].content %}{%- set loop_messages = messages[1:] %}{%- else %}{%- set developer_message = '' %}{%- set loop_messages = messages %}{%- endif %}
 {{- '<|start|>system<|message|>You are a large language model.<|end|>' }}
 {%- if developer_message or tools %}{{- '<|start|>developer<|message|># Instructions\\n\\n' + developer_message + '<|end|>' }}{%- endif %}

@@ -16,12 +16,16 @@ def write(folder: Path, **contents: Any) -> dict[str, Path]:
     for key, content in contents.items():
         name = key.replace("__", ".")
         files[name] = folder / name
-        files[name].write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        files[name].write_text(
+            content if isinstance(content, str) else json.dumps(content), encoding="utf-8"
+        )
     return files
 
 
 def test_no_files_are_a_model_without_a_template() -> None:
-    assert read_model_files({}) == ModelFiles(chat_templates={}, special_tokens={}, eos_token_ids=[], add_bos_token=None)
+    assert read_model_files({}) == ModelFiles(
+        chat_templates={}, special_tokens={}, eos_token_ids=[], add_bos_token=None
+    )
 
 
 def test_everything_is_found_in_its_usual_place(tmp_path: Path) -> None:
@@ -45,7 +49,9 @@ def test_everything_is_found_in_its_usual_place(tmp_path: Path) -> None:
     assert read.add_bos_token is False
 
 
-def test_a_template_of_its_own_file_goes_before_the_config_and_an_override_before_all(tmp_path: Path) -> None:
+def test_a_template_of_its_own_file_goes_before_the_config_and_an_override_before_all(
+    tmp_path: Path,
+) -> None:
     files = write(tmp_path, tokenizer_config__json={"chat_template": "c"})
     assert read_model_files(files).chat_templates == {"default": "c"}
     files |= write(tmp_path, chat_template__json={"chat_template": "j"})
@@ -53,11 +59,17 @@ def test_a_template_of_its_own_file_goes_before_the_config_and_an_override_befor
     files |= write(tmp_path, chat_template__jinja="f")
     assert read_model_files(files).chat_templates == {"default": "f"}
     files |= write(tmp_path, mine__jinja="m")
-    assert read_model_files(files, chat_template_file="mine.jinja").chat_templates == {"default": "m"}
+    assert read_model_files(files, chat_template_file="mine.jinja").chat_templates == {
+        "default": "m"
+    }
 
 
 @pytest.mark.parametrize(
-    "entry", [[{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}], {"default": "d", "tool_use": "t"}]
+    "entry",
+    [
+        [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}],
+        {"default": "d", "tool_use": "t"},
+    ],
 )
 def test_several_templates_keep_their_names(tmp_path: Path, entry: Any) -> None:
     files = write(tmp_path, tokenizer_config__json={"chat_template": entry})
@@ -73,11 +85,16 @@ def test_several_templates_keep_their_names(tmp_path: Path, entry: Any) -> None:
         ({"eos_token_id": "x"}, []),
     ],
 )
-def test_ends_of_generation_come_from_the_model_config_without_a_generation_config(tmp_path: Path, config: Any, eos_ids: list[int]) -> None:
+def test_ends_of_generation_come_from_the_model_config_without_a_generation_config(
+    tmp_path: Path, config: Any, eos_ids: list[int]
+) -> None:
     assert read_model_files(write(tmp_path, config__json=config)).eos_token_ids == eos_ids
 
 
-@pytest.mark.parametrize(("name", "content"), [("tokenizer_config__json", "{"), ("config__json", "[1]"), ("chat_template__json", "\x00")])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("tokenizer_config__json", "{"), ("config__json", "[1]"), ("chat_template__json", "\x00")],
+)
 def test_a_broken_file_is_named_without_its_path(tmp_path: Path, name: str, content: str) -> None:
     with pytest.raises(TokenizerUnusable) as refused:
         read_model_files(write(tmp_path, **{name: content}))

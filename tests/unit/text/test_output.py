@@ -32,8 +32,12 @@ def ids(text: str) -> list[int]:
     return [ord(char) - ord("a") for char in text]
 
 
-def run(choice: ChoiceText, token_ids: list[int], bursts: list[int], end: Finished | None) -> tuple[str, int | None]:
-    """Deliver in bursts, the end with the last; nothing more is delivered behind a stop, as the request is then aborted."""
+def run(
+    choice: ChoiceText, token_ids: list[int], bursts: list[int], end: Finished | None
+) -> tuple[str, int | None]:
+    """Deliver in bursts, the end with the last; nothing more is delivered behind a stop, as the
+    request is then aborted.
+    """
     text, start = "", 0
     for size in [*bursts, len(token_ids)]:
         burst = token_ids[start : start + size]
@@ -46,7 +50,12 @@ def run(choice: ChoiceText, token_ids: list[int], bursts: list[int], end: Finish
 
 
 def finished(count: int, matched_token_id: int | None = None) -> Finished:
-    return Finished("stop" if matched_token_id is not None else "length", 1, count, matched_token_id=matched_token_id)
+    return Finished(
+        "stop" if matched_token_id is not None else "length",
+        1,
+        count,
+        matched_token_id=matched_token_id,
+    )
 
 
 def test_a_stop_behind_min_tokens_is_found_in_the_delivery_that_crosses_it() -> None:
@@ -82,13 +91,20 @@ def detokenizings(tokenizer_files: dict[str, Path]) -> dict[str, tuple[HfTokeniz
     for kind in KINDS:
         reference = HfTokenizer.from_file(str(tokenizer_files[kind]))
         pieces = inspect_tokenizer(tokenizer_files[kind]).pieces
-        made[kind] = reference, Detokenizing(pieces, lambda ids, skip, own=reference: own.decode(ids, skip_special_tokens=skip))
+        made[kind] = (
+            reference,
+            Detokenizing(
+                pieces, lambda ids, skip, own=reference: own.decode(ids, skip_special_tokens=skip)
+            ),
+        )
     return made
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_batching_gives_the_same_text_and_the_same_end(
     detokenizings: dict[str, tuple[HfTokenizer, Detokenizing]], kind: str, data: st.DataObject
 ) -> None:
@@ -99,7 +115,9 @@ def test_any_batching_gives_the_same_text_and_the_same_end(
     whole = reference.decode(token_ids)
     cut = data.draw(st.integers(0, max(0, len(whole) - 1)))
     stops = (whole[cut : cut + data.draw(st.integers(1, 4))] or "x", "don")
-    rules = OutputRules(stops=stops, include_stop=data.draw(st.booleans()), min_tokens=data.draw(st.integers(0, 12)))
+    rules = OutputRules(
+        stops=stops, include_stop=data.draw(st.booleans()), min_tokens=data.draw(st.integers(0, 12))
+    )
     end = finished(len(token_ids), data.draw(st.sampled_from([None, token_ids[-1]])))
     bursts = data.draw(st.lists(st.integers(1, 9), max_size=20))
 

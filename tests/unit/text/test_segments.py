@@ -1,4 +1,6 @@
-"""Texts in pieces: where they may be cut, and that what is found and what is new are together the tokens of the whole."""
+"""Texts in pieces: where they may be cut, and that what is found and what is new are together the
+tokens of the whole.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,15 @@ from frontend.text.tokenizing.backends import Encoder, FastokensEncoder, HfEncod
 from frontend.text.tokenizing.hard_texts import FRAGMENTS
 from frontend.text.tokenizing.inspection import inspect_tokenizer
 from frontend.text.tokenizing.segment_cache import SegmentCache
-from frontend.text.tokenizing.segments import MARKS_MAX, SEGMENT_CHARS_MIN, cut, cuts_agree, join, marks_in, safe_marks
+from frontend.text.tokenizing.segments import (
+    MARKS_MAX,
+    SEGMENT_CHARS_MIN,
+    cut,
+    cuts_agree,
+    join,
+    marks_in,
+    safe_marks,
+)
 from workers.demo_model import demo_model_dir
 
 MARKS = ["<|im_end|>", "</s>", "<s>"]
@@ -21,7 +31,12 @@ KINDS = (*READ_BY_FASTOKENS, "word_piece", "metaspace_first", "unigram")
 ENCODERS = [*((kind, "hf") for kind in KINDS), *((kind, "fastokens") for kind in READ_BY_FASTOKENS)]
 
 texts = st.lists(
-    st.one_of(st.sampled_from([*MARKS, *FRAGMENTS, " ", "\n", "<|im", "_end|>", "<", "s>", "▁", "a b", "é"]), st.text(max_size=12)),
+    st.one_of(
+        st.sampled_from(
+            [*MARKS, *FRAGMENTS, " ", "\n", "<|im", "_end|>", "<", "s>", "▁", "a b", "é"]
+        ),
+        st.text(max_size=12),
+    ),
     max_size=24,
 ).map("".join)
 
@@ -29,7 +44,10 @@ texts = st.lists(
 def _unigram(pre_tokenizer: pre_tokenizers.PreTokenizer) -> Tokenizer:
     pieces = [
         ("<unk>", 0.0),
-        *((piece, -2.0 - len(piece) / 9) for piece in ["▁", "▁a", "a", "b", "▁b", "Hello", "▁Hello", "user", "\n", "ab", "é"]),
+        *(
+            (piece, -2.0 - len(piece) / 9)
+            for piece in ["▁", "▁a", "a", "b", "▁b", "Hello", "▁Hello", "user", "\n", "ab", "é"]
+        ),
     ]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
     tokenizer.normalizer = normalizers.NFKC()
@@ -39,35 +57,60 @@ def _unigram(pre_tokenizer: pre_tokenizers.PreTokenizer) -> Tokenizer:
 
 def _metaspace_first() -> Tokenizer:
     tokenizer = _unigram(pre_tokenizers.Metaspace(prepend_scheme="first"))
-    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False, rstrip=mark == "</s>") for mark in MARKS])
+    tokenizer.add_special_tokens(
+        [AddedToken(mark, special=True, normalized=False, rstrip=mark == "</s>") for mark in MARKS]
+    )
     return tokenizer
 
 
 def _unigram_always() -> Tokenizer:
     tokenizer = _unigram(pre_tokenizers.Metaspace(prepend_scheme="always"))
-    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False, lstrip=mark == "</s>") for mark in MARKS])
-    tokenizer.add_tokens([AddedToken("b", single_word=True, normalized=False), AddedToken("é", normalized=True)])
+    tokenizer.add_special_tokens(
+        [AddedToken(mark, special=True, normalized=False, lstrip=mark == "</s>") for mark in MARKS]
+    )
+    tokenizer.add_tokens(
+        [AddedToken("b", single_word=True, normalized=False), AddedToken("é", normalized=True)]
+    )
     return tokenizer
 
 
 def _prefix_space() -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE(vocab={char: at for at, char in enumerate(pre_tokenizers.ByteLevel.alphabet())}, merges=[]))
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={char: at for at, char in enumerate(pre_tokenizers.ByteLevel.alphabet())},
+            merges=[],
+        )
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in MARKS])
+    tokenizer.add_special_tokens(
+        [AddedToken(mark, special=True, normalized=False) for mark in MARKS]
+    )
     return tokenizer
 
 
 @pytest.fixture(scope="module")
-def files(tokenizer_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def files(
+    tokenizer_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("more")
-    made = {"metaspace_first": _metaspace_first(), "unigram": _unigram_always(), "prefix_space": _prefix_space()}
+    made = {
+        "metaspace_first": _metaspace_first(),
+        "unigram": _unigram_always(),
+        "prefix_space": _prefix_space(),
+    }
     for kind, tokenizer in made.items():
         tokenizer.save(str(folder / f"{kind}.json"))
-    return {**tokenizer_files, **{kind: folder / f"{kind}.json" for kind in made}, "demo": demo_model_dir() / "tokenizer.json"}
+    return {
+        **tokenizer_files,
+        **{kind: folder / f"{kind}.json" for kind in made},
+        "demo": demo_model_dir() / "tokenizer.json",
+    }
 
 
 @pytest.fixture(scope="module", params=ENCODERS, ids="-".join)
-def encoder_and_marks(files: dict[str, Path], request: pytest.FixtureRequest) -> tuple[Encoder, list[str]]:
+def encoder_and_marks(
+    files: dict[str, Path], request: pytest.FixtureRequest
+) -> tuple[Encoder, list[str]]:
     kind, backend = request.param
     file = files[kind]
     marks = marks_in(" ".join([*MARKS, "<|im_start|>"]), inspect_tokenizer(file).marks)
@@ -76,22 +119,30 @@ def encoder_and_marks(files: dict[str, Path], request: pytest.FixtureRequest) ->
     return FastokensEncoder(file), marks
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150
+)
 @given(text=texts, chars_min=st.integers(0, 40))
-def test_pieces_have_the_tokens_of_the_whole(encoder_and_marks: tuple[Encoder, list[str]], text: str, chars_min: int) -> None:
+def test_pieces_have_the_tokens_of_the_whole(
+    encoder_and_marks: tuple[Encoder, list[str]], text: str, chars_min: int
+) -> None:
     encoder, marks = encoder_and_marks
     pieces = cut(text, marks, chars_min)
     assert join(encoder.encode_each(pieces)) == encoder.encode(text, add_special_tokens=False)
 
 
-def test_every_family_with_added_tokens_has_marks_that_pass_the_self_check(encoder_and_marks: tuple[Encoder, list[str]]) -> None:
+def test_every_family_with_added_tokens_has_marks_that_pass_the_self_check(
+    encoder_and_marks: tuple[Encoder, list[str]],
+) -> None:
     encoder, marks = encoder_and_marks
     assert 0 < len(marks) <= MARKS_MAX or encoder.token_id("</s>") is None
     assert cuts_agree(encoder, marks)
 
 
 @given(text=texts, more=texts, chars_min=st.integers(0, 40))
-def test_a_longer_text_has_the_pieces_of_its_beginning(text: str, more: str, chars_min: int) -> None:
+def test_a_longer_text_has_the_pieces_of_its_beginning(
+    text: str, more: str, chars_min: int
+) -> None:
     pieces, longer = cut(text, MARKS, chars_min), cut(text + more, MARKS, chars_min)
     assert longer[: len(pieces) - 1] == pieces[:-1]
     assert all(len(piece) >= chars_min for piece in longer[:-1])
@@ -108,10 +159,20 @@ class Added:
     ("added", "safe"),
     [
         ([Added("<a>"), Added("<b>")], ["<a>", "<b>"]),
-        ([Added("<a>", normalized=True), Added("<b>", single_word=True), Added(" <c>"), Added("")], []),
-        ([Added("<a>"), Added("<a><b>")], ["<a><b>"]),  # the longer one hides the shorter one, wherever it begins
+        (
+            [
+                Added("<a>", normalized=True),
+                Added("<b>", single_word=True),
+                Added(" <c>"),
+                Added(""),
+            ],
+            [],
+        ),
+        # the longer one hides the shorter one, wherever it begins
+        ([Added("<a>"), Added("<a><b>")], ["<a><b>"]),
         ([Added("<a>"), Added("x<")], ["x<"]),  # x<a> is x< and a>
-        ([Added("aba")], []),  # ababa is aba and ba: where it occurs depends on where one begins to look
+        # ababa is aba and ba: where it occurs depends on where one begins to look
+        ([Added("aba")], []),
         ([Added("<a>"), Added("x<", normalized=True)], []),
     ],
 )
@@ -129,7 +190,10 @@ def test_the_self_check_finds_a_tokenizer_whose_tokens_reach_over_a_mark() -> No
 
 def test_the_marks_taken_are_those_that_templates_write_most() -> None:
     assert marks_in("<a><b><a>", ["<a>", "<b>", "<c>"]) == ["<a>", "<b>"]
-    assert len(marks_in("".join(f"<{n}>" for n in range(99)), [f"<{n}>" for n in range(99)])) == MARKS_MAX
+    assert (
+        len(marks_in("".join(f"<{n}>" for n in range(99)), [f"<{n}>" for n in range(99)]))
+        == MARKS_MAX
+    )
 
 
 def test_the_least_recently_used_goes_first_and_the_bound_holds() -> None:
@@ -147,5 +211,9 @@ def test_the_least_recently_used_goes_first_and_the_bound_holds() -> None:
 
 def test_short_texts_huge_ones_and_a_cache_of_nothing_are_not_looked_up() -> None:
     cache = SegmentCache(10_000)
-    assert [cache.takes("x" * chars) for chars in (10, SEGMENT_CHARS_MIN + 1, 1_000_001)] == [False, True, False]
+    assert [cache.takes("x" * chars) for chars in (10, SEGMENT_CHARS_MIN + 1, 1_000_001)] == [
+        False,
+        True,
+        False,
+    ]
     assert not SegmentCache(0).takes("x" * 5_000)

@@ -1,4 +1,6 @@
-"""ChatTemplate against transformers' apply_chat_template, on templates in the shapes of the large model families and some others."""
+"""ChatTemplate against transformers' apply_chat_template, on templates in the shapes of the large
+model families and some others.
+"""
 # ruff: noqa: E501 - templates are written as models ship them
 
 import copy
@@ -55,18 +57,27 @@ TOOLS = [
         "function": {
             "name": "get_weather",
             "description": "Météo <b>&</b> \"quotes\" 'single'",
-            "parameters": {"type": "object", "properties": {"city": {"type": "string"}, "unit": {"type": ["string", "null"]}}},
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}, "unit": {"type": ["string", "null"]}},
+            },
         },
     }
 ]
 CALL = {
     "id": "call12345",
     "type": "function",
-    "function": {"name": "get_weather", "arguments": {"city": "Zürich 🎉", "n": [1, 2.5, None, True]}},
+    "function": {
+        "name": "get_weather",
+        "arguments": {"city": "Zürich 🎉", "n": [1, 2.5, None, True]},
+    },
 }
 CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
     "one": [{"role": "user", "content": 'Hello <b>&amp;</b> "you" {{ 7*7 }} {% raw %}'}],
-    "system": [{"role": "system", "content": " Be brief. \n"}, {"role": "user", "content": "Why?\n\nTell me."}],
+    "system": [
+        {"role": "system", "content": " Be brief. \n"},
+        {"role": "user", "content": "Why?\n\nTell me."},
+    ],
     "turns": [
         {"role": "user", "content": "Привет 中文 🎉"},
         {"role": "assistant", "content": "<think>\nhmm\n</think>\n\nHi there. "},
@@ -83,11 +94,18 @@ CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
     ],
     "two_calls": [
         {"role": "user", "content": "Weather?"},
-        {"role": "assistant", "content": "Looking", "tool_calls": [CALL, {**CALL, "id": "call67890"}]},
+        {
+            "role": "assistant",
+            "content": "Looking",
+            "tool_calls": [CALL, {**CALL, "id": "call67890"}],
+        },
         {"role": "tool", "tool_call_id": "call12345", "content": "21"},
         {"role": "tool", "tool_call_id": "call67890", "content": "22"},
     ],
-    "bad_order": [{"role": "assistant", "content": "I speak first"}, {"role": "assistant", "content": "and again"}],
+    "bad_order": [
+        {"role": "assistant", "content": "I speak first"},
+        {"role": "assistant", "content": "and again"},
+    ],
     "reasoning": [
         {"role": "user", "content": "q"},
         {"role": "assistant", "content": "a", "reasoning_content": "because"},
@@ -98,8 +116,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prompt": {"add_generation_prompt": True},
     "no_prompt": {"add_generation_prompt": False},
     "tools": {"add_generation_prompt": True, "tools": TOOLS},
-    "documents": {"add_generation_prompt": True, "documents": [{"title": "A", "text": "alpha"}, {"title": "B", "text": ""}]},
-    "names": {"add_generation_prompt": True, "enable_thinking": False, "date_string": "1 Jan 2000", "bos_token": "<other>"},
+    "documents": {
+        "add_generation_prompt": True,
+        "documents": [{"title": "A", "text": "alpha"}, {"title": "B", "text": ""}],
+    },
+    "names": {
+        "add_generation_prompt": True,
+        "enable_thinking": False,
+        "date_string": "1 Jan 2000",
+        "bos_token": "<other>",
+    },
     "open": {"add_generation_prompt": False, "continue_final_message": True},
 }
 
@@ -117,20 +143,25 @@ def compiled(template: str) -> ChatTemplate:
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_text_is_that_of_transformers(reference: PreTrainedTokenizerFast, template: str, conversation: str, settings: str) -> None:
+def test_text_is_that_of_transformers(
+    reference: PreTrainedTokenizerFast, template: str, conversation: str, settings: str
+) -> None:
     source, messages, options = TEMPLATES[template], CONVERSATIONS[conversation], SETTINGS[settings]
     before = copy.deepcopy(messages)
     ours = compiled(template)
     try:
         told = copy.deepcopy(list(normalize_messages(messages, ours.content_form, ours.habits)))
-        wanted = reference.apply_chat_template(told, chat_template=source, tokenize=False, **options)
+        wanted = reference.apply_chat_template(
+            told, chat_template=source, tokenize=False, **options
+        )
     except Exception:  # noqa: BLE001 - whatever upstream raises, ours must be the client's error
         with pytest.raises(InvalidRequest):
             ours.render(messages, **options)
     else:
         rendered = ours.render(messages, **options)
         if options.get("continue_final_message") and not messages[-1]["content"]:
-            # transformers strips what stands before an empty message; with a template that trims, that is the end of the header.
+            # transformers strips what stands before an empty message; with a template that trims,
+            # that is the end of the header.
             assert wanted in (rendered, rendered.rstrip())
         else:
             assert rendered == wanted
@@ -143,19 +174,26 @@ def test_most_of_the_corpus_renders(reference: PreTrainedTokenizerFast) -> None:
     for source in TEMPLATES.values():
         for messages in CONVERSATIONS.values():
             with suppress(Exception):
-                rendered += bool(reference.apply_chat_template(messages, chat_template=source, tokenize=False))
+                rendered += bool(
+                    reference.apply_chat_template(messages, chat_template=source, tokenize=False)
+                )
     assert rendered > 0.8 * len(TEMPLATES) * len(CONVERSATIONS)
 
 
 def test_raise_exception_speaks_to_the_client() -> None:
     with pytest.raises(InvalidRequest) as refused:
         ChatTemplate(TEMPLATES["mistral"], SPECIAL).render(CONVERSATIONS["bad_order"])
-    assert refused.value.message == "conversation roles must alternate user/assistant/user/assistant/..."
+    assert (
+        refused.value.message
+        == "conversation roles must alternate user/assistant/user/assistant/..."
+    )
 
 
 def test_arguments_written_as_json_render_as_the_object() -> None:
     written = copy.deepcopy(CONVERSATIONS["tool"])
-    written[1]["tool_calls"][0]["function"]["arguments"] = '{"city": "Zürich 🎉", "n": [1, 2.5, null, true]}'
+    written[1]["tool_calls"][0]["function"]["arguments"] = (
+        '{"city": "Zürich 🎉", "n": [1, 2.5, null, true]}'
+    )
     written[1]["content"] = None
     template = ChatTemplate(TEMPLATES["qwen3"], SPECIAL)
     assert template.render(written) == template.render(CONVERSATIONS["tool"])
@@ -163,7 +201,13 @@ def test_arguments_written_as_json_render_as_the_object() -> None:
 
 @pytest.mark.parametrize(
     ("template", "form"),
-    [("chatml", "string"), ("phi3", "string"), ("gemma3", "openai"), ("openai_form_loop", "openai"), ("loop_controls", "string")],
+    [
+        ("chatml", "string"),
+        ("phi3", "string"),
+        ("gemma3", "openai"),
+        ("openai_form_loop", "openai"),
+        ("loop_controls", "string"),
+    ],
 )
 def test_the_form_of_content_is_read_off_the_template(template: str, form: str) -> None:
     assert ChatTemplate(TEMPLATES[template], {}).content_form == form
@@ -177,12 +221,22 @@ def test_text_parts_are_joined_for_templates_that_want_a_string() -> None:
 
 
 def test_parts_stay_parts_for_templates_that_loop_over_them() -> None:
-    parts = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "two"}]
+    parts = [
+        {"type": "text", "text": "one"},
+        {"type": "image_url", "image_url": {"url": "x"}},
+        {"type": "text", "text": "two"},
+    ]
     text = ChatTemplate(TEMPLATES["gemma3"], SPECIAL).render([{"role": "user", "content": parts}])
-    assert text == "<s><start_of_turn>user\none<start_of_image>two<end_of_turn>\n<start_of_turn>model\n"
+    assert (
+        text
+        == "<s><start_of_turn>user\none<start_of_image>two<end_of_turn>\n<start_of_turn>model\n"
+    )
 
 
-@pytest.mark.parametrize(("template", "part"), [("chatml", {"type": "image_url"}), ("gemma3", {"type": "file"}), ("gemma3", 3)])
+@pytest.mark.parametrize(
+    ("template", "part"),
+    [("chatml", {"type": "image_url"}), ("gemma3", {"type": "file"}), ("gemma3", 3)],
+)
 def test_parts_that_a_template_cannot_take_are_refused(template: str, part: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
         ChatTemplate(TEMPLATES[template], SPECIAL).render([{"role": "user", "content": [part]}])
@@ -190,8 +244,13 @@ def test_parts_that_a_template_cannot_take_are_refused(template: str, part: Any)
 
 
 def test_a_template_for_bare_functions_gets_them_in_a_second_try() -> None:
-    source = "{% for tool in tools %}{{ '<' + tool.name + '>' }}{% endfor %}{{ messages[0].content }}"
-    assert ChatTemplate(source, {}).render([{"role": "user", "content": "x"}], tools=TOOLS) == "<get_weather>x"
+    source = (
+        "{% for tool in tools %}{{ '<' + tool.name + '>' }}{% endfor %}{{ messages[0].content }}"
+    )
+    assert (
+        ChatTemplate(source, {}).render([{"role": "user", "content": "x"}], tools=TOOLS)
+        == "<get_weather>x"
+    )
 
 
 def test_the_date_is_the_given_clocks() -> None:
@@ -244,7 +303,8 @@ def test_the_sandbox_refuses_known_ways_out(source: str) -> None:
     ],
 )
 def test_work_without_bound_is_refused(source: str) -> None:
-    with pytest.raises((InvalidRequest, ValueError)):  # with the messages, or when the template is loaded
+    # with the messages, or when the template is loaded
+    with pytest.raises((InvalidRequest, ValueError)):
         ChatTemplate(source, SPECIAL).render([{"role": "user", "content": "x"}])
     assert RENDERED_CHARS_MAX < 60_000_000
 
@@ -269,7 +329,13 @@ def test_a_failing_template_names_no_address_and_is_brief(source: str) -> None:
     assert refused.value.param == "messages"
 
 
-@pytest.mark.parametrize("options", [{"messages": []}, {"messages": [{"role": "user", "content": "x"}], "continue_final_message": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"messages": []},
+        {"messages": [{"role": "user", "content": "x"}], "continue_final_message": True},
+    ],
+)
 def test_contradictory_requests_are_refused(options: dict[str, Any]) -> None:
     messages = options.pop("messages")
     with pytest.raises(InvalidRequest):

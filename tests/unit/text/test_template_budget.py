@@ -1,4 +1,6 @@
-"""Templates that would hang the frontend or eat its memory are stopped, whatever they do it with; each of these did, or would."""
+"""Templates that would hang the frontend or eat its memory are stopped, whatever they do it with;
+each of these did, or would.
+"""
 
 from typing import Any
 
@@ -8,14 +10,25 @@ from frontend.text.templates import budget as template_budget
 from frontend.text.templates.template import ChatTemplate
 from protocol.errors import InvalidRequest
 
-DOUBLED = "{% set ns = namespace(x='aaaaaaaaaa') %}{% for i in range(40) %}{% set ns.x = WHAT %}{% endfor %}"
-SHARED = "{% set ns = namespace(x=[1, 1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
+DOUBLED = (
+    "{% set ns = namespace(x='aaaaaaaaaa') %}{% for i in range(40) %}{% set ns.x = WHAT %}{% "
+    "endfor %}"
+)
+SHARED = (
+    "{% set ns = namespace(x=[1, 1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% "
+    "endfor %}"
+)
 
 HOSTILE = {
     "nested loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
     "a loop that takes nothing": "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}",
-    "a block in a loop": "{% for i in range(99999) %}{% for j in range(99999) %}{% block b scoped %}{% endblock %}{% endfor %}{% endfor %}",
-    "a macro that branches": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "a block in a loop": (
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% block b scoped %}{% endblock "
+        "%}{% endfor %}{% endfor %}"
+    ),
+    "a macro that branches": (
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}"
+    ),
     "a macro without an end": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     "a loop that recurs": "{% for x in [1, 1] recursive %}{{ loop([1, 1]) }}{% endfor %}",
     "concatenation": DOUBLED.replace("WHAT", "ns.x ~ ns.x"),
@@ -29,9 +42,16 @@ HOSTILE = {
     "formatting by a filter": DOUBLED.replace("WHAT", "'%s%s%s' | format(ns.x, ns.x, ns.x)"),
     "formatting by an operator": DOUBLED.replace("WHAT", "'%s%s%s' % (ns.x, ns.x, ns.x)"),
     "indenting": DOUBLED.replace("WHAT", "(ns.x ~ '\\n') | indent(ns.x, true)"),
-    "a block that is set": DOUBLED.replace("{% set ns.x = WHAT %}", "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}"),
-    "a number that is squared": DOUBLED.replace("'aaaaaaaaaa'", "10").replace("WHAT", "ns.x * ns.x"),
-    "many large texts": "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = ns.x + ['a' * 9999999 ~ i] %}{% endfor %}",
+    "a block that is set": DOUBLED.replace(
+        "{% set ns.x = WHAT %}", "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}"
+    ),
+    "a number that is squared": DOUBLED.replace("'aaaaaaaaaa'", "10").replace(
+        "WHAT", "ns.x * ns.x"
+    ),
+    "many large texts": (
+        "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = ns.x + ['a' * "
+        "9999999 ~ i] %}{% endfor %}"
+    ),
     "center": "{{ 'a'.center(300000000) }}",
     "center by a filter": "{{ 'a' | center(300000000) }}",
     "padding": "{{ 'a'.zfill(messages | length * 300000000) }}",
@@ -50,11 +70,19 @@ HOSTILE = {
     "JSON of what is shared": SHARED + "{{ ns.x | tojson }}",
     "a namespace of what is shared": SHARED + "{{ ns }}",
     "comparing what is shared": SHARED + SHARED.replace("ns", "other") + "{{ ns.x == other.x }}",
-    "looking for what is shared": SHARED + SHARED.replace("ns", "other") + "{{ ns.x in [other.x] }}",
-    "testing what is shared": SHARED + SHARED.replace("ns", "other") + "{{ ns.x is equalto other.x }}",
-    "counting what is shared": SHARED + SHARED.replace("ns", "other") + "{{ [other.x].count(ns.x) }}",
+    "looking for what is shared": SHARED
+    + SHARED.replace("ns", "other")
+    + "{{ ns.x in [other.x] }}",
+    "testing what is shared": SHARED
+    + SHARED.replace("ns", "other")
+    + "{{ ns.x is equalto other.x }}",
+    "counting what is shared": SHARED
+    + SHARED.replace("ns", "other")
+    + "{{ [other.x].count(ns.x) }}",
     "a refusal with what is shared": SHARED + "{{ raise_exception(ns.x) }}",
-    "unique ones of what is shared": SHARED + SHARED.replace("ns", "other") + "{{ [ns.x, other.x] | sort }}",
+    "unique ones of what is shared": SHARED
+    + SHARED.replace("ns", "other")
+    + "{{ [ns.x, other.x] | sort }}",
 }
 
 
@@ -80,11 +108,17 @@ def test_the_budget_is_that_of_one_rendering() -> None:
 def test_what_honest_templates_do_with_much_is_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template_budget, "CPU_S_MAX", 60.0)  # of what a busy machine needs
     source = (
-        "{% set ns = namespace(text='', seen=[]) %}{% for m in messages %}{% set c = m.content | trim %}"
+        "{% set ns = namespace(text='', seen=[]) %}{% for m in messages %}{% set c = "
+        "m.content | trim %}"
         "{% if '</think>' in c %}{% set c = c.split('</think>')[-1].lstrip('\\n') %}{% endif %}"
-        "{% set ns.seen = ns.seen + [m.role] %}{{ '<' ~ m.role ~ '>' + c + '\\n' }}{{ m | tojson | length }}"
-        "{% if m.role == messages[0].role %}{{ m.content.replace('a', 'b') | length }}{% endif %}{% endfor %}"
+        "{% set ns.seen = ns.seen + [m.role] %}{{ '<' ~ m.role ~ '>' + c + '\\n' }}{{ m | "
+        "tojson | length }}"
+        "{% if m.role == messages[0].role %}{{ m.content.replace('a', 'b') | length }}{% "
+        "endif %}{% endfor %}"
         "{{ ns.seen | join(',') | length }}"
     )
-    messages: list[dict[str, Any]] = [{"role": ("user", "assistant")[turn % 2], "content": f"turn {turn} " * 50} for turn in range(1_000)]
+    messages: list[dict[str, Any]] = [
+        {"role": ("user", "assistant")[turn % 2], "content": f"turn {turn} " * 50}
+        for turn in range(1_000)
+    ]
     assert len(ChatTemplate(source, {}).render(messages)) > 400_000

@@ -1,4 +1,6 @@
-"""Conversations as others send them, through templates in the shapes of the large families: all of it is printed, or refused."""
+"""Conversations as others send them, through templates in the shapes of the large families: all of
+it is printed, or refused.
+"""
 
 from functools import cache
 from typing import Any
@@ -31,12 +33,24 @@ CONVERSATIONS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "system": ([system("First."), USER], ["First."]),
     "developer": ([system("First.", "developer"), USER], ["First."]),
     "two_systems": ([system("First."), system("Second."), USER], ["First.", "Second."]),
-    "two_developers": ([system("First.", "developer"), system("Second.", "developer"), USER], ["First.", "Second."]),
-    "system_and_developer": ([system("First."), system("Second.", "developer"), USER], ["First.", "Second."]),
+    "two_developers": (
+        [system("First.", "developer"), system("Second.", "developer"), USER],
+        ["First.", "Second."],
+    ),
+    "system_and_developer": (
+        [system("First."), system("Second.", "developer"), USER],
+        ["First.", "Second."],
+    ),
     "system_last": ([system("First."), USER, system("Second.")], ["First.", "Second."]),
-    "system_between": ([system("First."), USER, ANSWER, system("Second."), USER], ["First.", "Second.", "Told."]),
+    "system_between": (
+        [system("First."), USER, ANSWER, system("Second."), USER],
+        ["First.", "Second.", "Told."],
+    ),
     "system_late_alone": ([USER, ANSWER, system("Second."), USER], ["Second.", "Told."]),
-    "developer_between": ([system("First."), USER, ANSWER, system("Second.", "developer"), USER], ["First.", "Second."]),
+    "developer_between": (
+        [system("First."), USER, ANSWER, system("Second.", "developer"), USER],
+        ["First.", "Second."],
+    ),
     "call": (call(), ["look", "Bern", "Sunny."]),
 }
 REFUSALS = {  # of the templates themselves, or of ours where they would leave a message out
@@ -50,7 +64,9 @@ REFUSALS = {  # of the templates themselves, or of ours where they would leave a
 
 @cache
 def template(name: str) -> ChatTemplate:
-    source = (demo_model_dir() / "chat_template.jinja").read_text() if name == "demo" else SHAPES[name]
+    source = (
+        (demo_model_dir() / "chat_template.jinja").read_text() if name == "demo" else SHAPES[name]
+    )
     return ChatTemplate(source, SPECIAL)
 
 
@@ -59,7 +75,8 @@ def template(name: str) -> ChatTemplate:
 def test_what_is_said_is_printed_once_or_refused(name: str, conversation: str) -> None:
     messages, words = CONVERSATIONS[conversation]
     if name == "mistral" and conversation == "call":
-        messages = [system("First."), *messages]  # this family prints instructions only where the user speaks last
+        # this family prints instructions only where the user speaks last
+        messages = [system("First."), *messages]
     if conversation in REFUSALS.get(name, ()):
         with pytest.raises(InvalidRequest):
             template(name).render(messages)
@@ -68,9 +85,13 @@ def test_what_is_said_is_printed_once_or_refused(name: str, conversation: str) -
     assert [text.count(word) for word in words] == [1] * len(words)
 
 
-@pytest.mark.parametrize("name", ["qwen3", "qwen3_5", "llama3", "mistral", "gemma3", "chatml", "deepseek_v3", "phi3"])
+@pytest.mark.parametrize(
+    "name", ["qwen3", "qwen3_5", "llama3", "mistral", "gemma3", "chatml", "deepseek_v3", "phi3"]
+)
 def test_a_developer_is_told_as_the_system_where_the_template_knows_none(name: str) -> None:
-    assert template(name).render([system("Say so.", "developer"), USER]) == template(name).render([system("Say so."), USER])
+    assert template(name).render([system("Say so.", "developer"), USER]) == template(name).render(
+        [system("Say so."), USER]
+    )
 
 
 @pytest.mark.parametrize("name", ["gpt_oss", "demo"])
@@ -91,11 +112,28 @@ def test_instructions_stay_where_they_are_if_the_template_takes_them(name: str) 
     assert text.index("Told.") < text.index("Two.")
 
 
-BAD_ARGUMENTS: list[Any] = ["{", '{"place": ', "[1]", "3", "null", '"x"', "", " \n", "\ud800", "[" * 100_000, None, 7, [], ...]
+BAD_ARGUMENTS: list[Any] = [
+    "{",
+    '{"place": ',
+    "[1]",
+    "3",
+    "null",
+    '"x"',
+    "",
+    " \n",
+    "\ud800",
+    "[" * 100_000,
+    None,
+    7,
+    [],
+    ...,
+]
 
 
 @pytest.mark.parametrize("arguments", BAD_ARGUMENTS, ids=lambda arguments: repr(arguments)[:12])
-@pytest.mark.parametrize("name", ["qwen3", "qwen3_5", "llama3", "mistral", "deepseek_v3", "gpt_oss", "demo"])
+@pytest.mark.parametrize(
+    "name", ["qwen3", "qwen3_5", "llama3", "mistral", "deepseek_v3", "gpt_oss", "demo"]
+)
 def test_arguments_that_are_no_object_are_an_empty_one(name: str, arguments: Any) -> None:
     assert template(name).render(call(arguments)) == template(name).render(call("{}"))
 
@@ -107,7 +145,9 @@ def test_arguments_that_python_wrote_keep_their_numbers(name: str) -> None:
 
 def test_arguments_may_come_as_an_object_and_go_as_text() -> None:
     for name in ("qwen3", "deepseek_v3"):
-        assert template(name).render(call({"place": "Zürich"})) == template(name).render(call('{"place": "Zürich"}'))
+        assert template(name).render(call({"place": "Zürich"})) == template(name).render(
+            call('{"place": "Zürich"}')
+        )
 
 
 def test_no_calls_are_none() -> None:
@@ -129,7 +169,8 @@ def test_what_a_template_would_leave_out_is_refused_with_its_place() -> None:
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5", "gpt_oss", "demo", "llama3", "mistral"])
 def test_the_thinking_before_a_call_is_printed_or_it_is_a_call_without_text(name: str) -> None:
     text = template(name).render(call(reasoning_content="Because."))
-    assert ("Because." in text) is (name not in ("llama3", "mistral"))  # these print nothing beside a call
+    # these print nothing beside a call
+    assert ("Because." in text) is (name not in ("llama3", "mistral"))
 
 
 @pytest.mark.parametrize("name", ["llama3", "mistral", "gemma3", "gemma2", "chatml", "phi3"])
@@ -144,7 +185,9 @@ def test_thinking_is_left_out_where_the_model_wants_its_past_without() -> None:
         assert template(name).render(messages) == template(name).render([USER, ANSWER, USER])
 
 
-@pytest.mark.parametrize("name", ["qwen3", "llama3", "gemma3", "gemma2", "mistral", "chatml", "phi3"])
+@pytest.mark.parametrize(
+    "name", ["qwen3", "llama3", "gemma3", "gemma2", "mistral", "chatml", "phi3"]
+)
 def test_an_empty_answer_is_continued_behind_its_whole_header(name: str) -> None:
     options: dict[str, Any] = {"add_generation_prompt": False, "continue_final_message": True}
     empty = template(name).render([USER, {"role": "assistant", "content": ""}], **options)

@@ -31,14 +31,24 @@ def _encoded(first: list[str], second: list[str]) -> EncodedPair:
 
 
 @given(words, words)
-def test_a_pair_is_both_texts_with_special_tokens_around(first: list[str], second: list[str]) -> None:
+def test_a_pair_is_both_texts_with_special_tokens_around(
+    first: list[str], second: list[str]
+) -> None:
     pair = _encoded(first, second)
-    assert list(pair.token_ids) == [CLS, *(ord(word) - 97 for word in first), SEP, *(ord(word) - 97 for word in second), SEP]
+    assert list(pair.token_ids) == [
+        CLS,
+        *(ord(word) - 97 for word in first),
+        SEP,
+        *(ord(word) - 97 for word in second),
+        SEP,
+    ]
     assert list(pair.types) == [0] * (len(first) + 2) + [1] * (len(second) + 1)
 
 
 @given(words, words, st.integers(1, 24))
-def test_a_cut_pair_is_one_with_a_shorter_second_text(first: list[str], second: list[str], tokens_max: int) -> None:
+def test_a_cut_pair_is_one_with_a_shorter_second_text(
+    first: list[str], second: list[str], tokens_max: int
+) -> None:
     pair = _encoded(first, second)
     cut = pair.cut(tokens_max)
     room = tokens_max - len(first) - 3
@@ -47,13 +57,22 @@ def test_a_cut_pair_is_one_with_a_shorter_second_text(first: list[str], second: 
     else:
         wanted = _encoded(first, second[:room])
         assert cut is not None
-        assert (list(cut.token_ids), list(cut.types)) == (list(wanted.token_ids), list(wanted.types))
+        assert (list(cut.token_ids), list(cut.types)) == (
+            list(wanted.token_ids),
+            list(wanted.types),
+        )
 
 
 def test_long_pairs_are_encoded_in_a_thread_to_the_same() -> None:
     words = ["a", "b"] * INLINE_CHARS_MAX
     pair = _encoded(words, words)
-    assert list(pair.token_ids) == [CLS, *([0, 1] * INLINE_CHARS_MAX), SEP, *([0, 1] * INLINE_CHARS_MAX), SEP]
+    assert list(pair.token_ids) == [
+        CLS,
+        *([0, 1] * INLINE_CHARS_MAX),
+        SEP,
+        *([0, 1] * INLINE_CHARS_MAX),
+        SEP,
+    ]
 
 
 def test_a_lone_surrogate_is_no_text() -> None:

@@ -11,7 +11,12 @@ from tokenizers import Tokenizer as HfTokenizer
 
 from frontend.text.tokenizing.backends import Encoder, FastokensEncoder, HfEncoder
 from frontend.text.tokenizing.hard_texts import FRAGMENTS
-from frontend.text.tokenizing.inspection import Inspection, TokenizerUnusable, inspect_in_child, inspect_tokenizer
+from frontend.text.tokenizing.inspection import (
+    Inspection,
+    TokenizerUnusable,
+    inspect_in_child,
+    inspect_tokenizer,
+)
 from frontend.text.tokenizing.pool import QUEUED_MAX, EncodePool
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.tokenizer import Tokenizer
@@ -58,27 +63,39 @@ def test_ids_and_text_are_those_of_the_reference(
     tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], kind: str, backend: str
 ) -> None:
     file = tokenizer_files[kind]
-    tokenizer, reference = Tokenizer.load(file, backend, inspect=inspections.__getitem__), HfTokenizer.from_file(str(file))
+    tokenizer, reference = (
+        Tokenizer.load(file, backend, inspect=inspections.__getitem__),
+        HfTokenizer.from_file(str(file)),
+    )
     for text in FRAGMENTS:
         for special in (False, True):
             wanted = reference.encode(text, add_special_tokens=special).ids
             assert tokenizer.encode(text, add_special_tokens=special) == pack_tokens(wanted)
-            assert tokenizer.decode(wanted, skip_special_tokens=False) == reference.decode(wanted, skip_special_tokens=False)
+            assert tokenizer.decode(wanted, skip_special_tokens=False) == reference.decode(
+                wanted, skip_special_tokens=False
+            )
     assert tokenizer.token_id("no such token") is None
     assert tokenizer.vocab_size == reference.get_vocab_size()
     tokenizer.close()
 
 
-def test_auto_takes_fastokens_where_it_agrees(tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]) -> None:
+def test_auto_takes_fastokens_where_it_agrees(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]
+) -> None:
     pytest.importorskip("fastokens")
     tokenizer = Tokenizer.load(tokenizer_files["byte_level"], inspect=inspections.__getitem__)
     assert tokenizer.backend_name == "fastokens"
-    assert tokenizer.token_id("<|im_start|>") == HfTokenizer.from_file(str(tokenizer_files["byte_level"])).token_to_id("<|im_start|>")
+    assert tokenizer.token_id("<|im_start|>") == HfTokenizer.from_file(
+        str(tokenizer_files["byte_level"])
+    ).token_to_id("<|im_start|>")
 
 
 @pytest.mark.parametrize("open_fast", [Disagreeing, broken])
 def test_auto_falls_back_and_fastokens_refuses_where_it_does_not(
-    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], open_fast: type[Disagreeing], caplog: pytest.LogCaptureFixture
+    tokenizer_files: dict[str, Path],
+    inspections: dict[Path, Inspection],
+    open_fast: type[Disagreeing],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     file = tokenizer_files["byte_level"]
     fallen = Tokenizer.load(file, "auto", open_fast=open_fast, inspect=inspections.__getitem__)
@@ -88,13 +105,17 @@ def test_auto_falls_back_and_fastokens_refuses_where_it_does_not(
         Tokenizer.load(file, "fastokens", open_fast=open_fast, inspect=inspections.__getitem__)
 
 
-def test_a_child_finds_what_this_process_finds(tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]) -> None:
+def test_a_child_finds_what_this_process_finds(
+    tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]
+) -> None:
     file = tokenizer_files["llama"]
     assert inspect_in_child(file) == inspections[file]
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"model": 3}', '["a"]'])
-def test_a_file_that_is_no_tokenizer_is_named_without_its_path(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_tokenizer_is_named_without_its_path(
+    tmp_path: Path, content: str
+) -> None:
     file = tmp_path / "tokenizer.json"
     file.write_text(content)
     with pytest.raises(TokenizerUnusable) as refused:
@@ -110,10 +131,17 @@ def test_an_unknown_backend_is_refused(tokenizer_files: dict[str, Path]) -> None
 
 @pytest.mark.parametrize("encoder", [HfEncoder, FastokensEncoder])
 def test_a_file_that_asks_for_truncation_or_padding_is_not_obeyed(
-    tokenizer_files: dict[str, Path], tmp_path: Path, encoder: type[HfEncoder] | type[FastokensEncoder]
+    tokenizer_files: dict[str, Path],
+    tmp_path: Path,
+    encoder: type[HfEncoder] | type[FastokensEncoder],
 ) -> None:
     made = json.loads(tokenizer_files["byte_level"].read_text())
-    made["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    made["truncation"] = {
+        "direction": "Right",
+        "max_length": 4,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
     made["padding"] = {
         "strategy": {"Fixed": 64},
         "direction": "Right",
@@ -124,21 +152,34 @@ def test_a_file_that_asks_for_truncation_or_padding_is_not_obeyed(
     }
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps(made))
-    wanted = HfTokenizer.from_file(str(tokenizer_files["byte_level"])).encode("one two three four five six").ids
+    wanted = (
+        HfTokenizer.from_file(str(tokenizer_files["byte_level"]))
+        .encode("one two three four five six")
+        .ids
+    )
     assert len(wanted) > 4
     backend = "hf" if encoder is HfEncoder else "fastokens"
     tokenizer = Tokenizer.load(file, backend, inspect=inspect_tokenizer)
-    assert list(unpack_tokens(tokenizer.encode("one two three four five six", add_special_tokens=True))) == wanted
+    assert (
+        list(
+            unpack_tokens(tokenizer.encode("one two three four five six", add_special_tokens=True))
+        )
+        == wanted
+    )
 
 
 @pytest.mark.parametrize("backend", ["hf", "fastokens"])
 async def test_long_text_goes_through_the_pool_with_the_same_ids(
     tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], backend: str
 ) -> None:
-    tokenizer = Tokenizer.load(tokenizer_files["byte_level"], backend, inspect=inspections.__getitem__)
+    tokenizer = Tokenizer.load(
+        tokenizer_files["byte_level"], backend, inspect=inspections.__getitem__
+    )
     short, long = "a few words", "many 🎉 words " * 4_000
     for text in (short, long):
-        assert await tokenizer.encode_off_loop(text, add_special_tokens=True) == tokenizer.encode(text, add_special_tokens=True)
+        assert await tokenizer.encode_off_loop(text, add_special_tokens=True) == tokenizer.encode(
+            text, add_special_tokens=True
+        )
     for text in (short + "\ud800", long + "\udfff"):
         with pytest.raises(InvalidRequest, match="surrogate"):
             await tokenizer.encode_off_loop(text, add_special_tokens=False)
@@ -151,17 +192,27 @@ async def test_a_growing_chat_has_the_tokens_of_the_whole_and_only_its_new_turns
 ) -> None:
     cache = SegmentCache(2**20)
     tokenizer = Tokenizer.load(
-        tokenizer_files["byte_level"], backend, cache=cache, templates="<|im_start|>", inspect=inspections.__getitem__
+        tokenizer_files["byte_level"],
+        backend,
+        cache=cache,
+        templates="<|im_start|>",
+        inspect=inspections.__getitem__,
     )
     chat, tokens = "", b""
     for turn in range(40):
-        chat += f"<|im_start|>user\nnumber {turn} 🎉 " + "many words and " * 150 + "<|im_end|>\n<|im_start|>assistant\n"
+        chat += (
+            f"<|im_start|>user\nnumber {turn} 🎉 "
+            + "many words and " * 150
+            + "<|im_end|>\n<|im_start|>assistant\n"
+        )
         tokens = await tokenizer.encode_off_loop(chat, add_special_tokens=False)
         assert tokens == tokenizer.encode(chat, add_special_tokens=False)
         chat += "a short answer<|im_end|>\n"
     assert cache.hits > cache.misses
     before = cache.uncached_tokens
-    assert await tokenizer.encode_off_loop(chat, add_special_tokens=True) == tokenizer.encode(chat, add_special_tokens=True)
+    assert await tokenizer.encode_off_loop(chat, add_special_tokens=True) == tokenizer.encode(
+        chat, add_special_tokens=True
+    )
     assert cache.uncached_tokens - before < len(tokens) // 4 // 30
     with pytest.raises(InvalidRequest, match="surrogate"):
         await tokenizer.encode_off_loop(chat + "\ud800", add_special_tokens=False)
@@ -172,10 +223,18 @@ async def test_a_tokenizer_with_a_start_of_its_own_is_not_cut_for_plain_prompts(
     tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection]
 ) -> None:
     cache = SegmentCache(2**20)
-    tokenizer = Tokenizer.load(tokenizer_files["llama"], "hf", cache=cache, templates="</s>", inspect=inspections.__getitem__)
+    tokenizer = Tokenizer.load(
+        tokenizer_files["llama"],
+        "hf",
+        cache=cache,
+        templates="</s>",
+        inspect=inspections.__getitem__,
+    )
     text = ("many words " * 200 + "</s>") * 4
     for special in (True, False, True, False):
-        assert await tokenizer.encode_off_loop(text, add_special_tokens=special) == tokenizer.encode(text, add_special_tokens=special)
+        assert await tokenizer.encode_off_loop(
+            text, add_special_tokens=special
+        ) == tokenizer.encode(text, add_special_tokens=special)
     assert (cache.hits, cache.misses) == (1, 1)
     tokenizer.close()
 

@@ -1,4 +1,6 @@
-"""Adapters come and go one at a time; names are withdrawn before they are unloaded and offered when they are loaded."""
+"""Adapters come and go one at a time; names are withdrawn before they are unloaded and offered when
+they are loaded.
+"""
 
 import asyncio
 import json
@@ -6,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import DeadlineExceeded, InvalidRequest, MeshError, ModelNotFound, NoWorker, Overloaded, RouteNotFound
+from protocol.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    MeshError,
+    ModelNotFound,
+    NoWorker,
+    Overloaded,
+    RouteNotFound,
+)
 from workers.system import adapters as adapters_module
 from workers.system.adapters import WAITING_MAX, Adapters, LoadAdapter, UnloadAdapter
 from workers.system.controls import Control, Controls
@@ -46,7 +56,9 @@ def directory(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-async def test_what_is_loaded_is_offered_and_what_is_unloaded_is_withdrawn_first(directory: str) -> None:
+async def test_what_is_loaded_is_offered_and_what_is_unloaded_is_withdrawn_first(
+    directory: str,
+) -> None:
     loader, told = Loader(), list[list[str]]()
     adapters = Adapters(loader, told.append)
     assert adapters.names == ["old"]
@@ -88,11 +100,16 @@ async def test_an_unload_that_failed_may_be_asked_for_again(directory: str) -> N
         await adapters.unload(UnloadAdapter("old"))
 
 
-async def test_waiting_and_time_have_bounds(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_and_time_have_bounds(
+    directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loader = Loader()
     loader.may_go_on.clear()
     adapters = Adapters(loader, lambda _: None)
-    waiting = [asyncio.create_task(adapters.load(LoadAdapter(f"a{number}", directory))) for number in range(WAITING_MAX)]
+    waiting = [
+        asyncio.create_task(adapters.load(LoadAdapter(f"a{number}", directory)))
+        for number in range(WAITING_MAX)
+    ]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await adapters.unload(UnloadAdapter("old"))

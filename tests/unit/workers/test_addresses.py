@@ -11,7 +11,9 @@ from workers.mesh import addresses
 from workers.mesh.addresses import AddressBook
 
 
-@pytest.mark.parametrize("address", ["nonsense", "http://host:1", "tcp://host", "tcp://host:port", "tcp://:5550"])
+@pytest.mark.parametrize(
+    "address", ["nonsense", "http://host:1", "tcp://host", "tcp://host:port", "tcp://:5550"]
+)
 def test_a_malformed_address_is_refused(address: str) -> None:
     with pytest.raises(StartError):
         AddressBook([address])
@@ -25,22 +27,36 @@ async def test_literal_addresses_stand_for_themselves() -> None:
 
 
 @pytest.mark.parametrize("name", ["frontends", "localhost"])
-async def test_a_name_stands_for_every_address_behind_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """So does localhost: a frontend that listens on 127.0.0.1 is found where the hosts file names ::1 first."""
+async def test_a_name_stands_for_every_address_behind_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """So does localhost: a frontend that listens on 127.0.0.1 is found where the hosts file names
+    ::1 first.
+    """
 
     async def answer(host: str, port: int, **_: Any) -> list[Any]:
         assert host == name
-        return [(socket.AF_INET, 0, 0, "", ("10.0.0.1", port)), (socket.AF_INET6, 0, 0, "", ("fd00::1", port, 0, 0))]
+        return [
+            (socket.AF_INET, 0, 0, "", ("10.0.0.1", port)),
+            (socket.AF_INET6, 0, 0, "", ("fd00::1", port, 0, 0)),
+        ]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", answer)
-    assert await AddressBook([f"tcp://{name}:5550"]).resolve() == ["tcp://10.0.0.1:5550", "tcp://[fd00::1]:5550"]
+    assert await AddressBook([f"tcp://{name}:5550"]).resolve() == [
+        "tcp://10.0.0.1:5550",
+        "tcp://[fd00::1]:5550",
+    ]
 
 
-async def test_a_name_server_that_never_answers_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_server_that_never_answers_holds_up_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def silence(*_: Any, **__: Any) -> list[Any]:
         await asyncio.Event().wait()
         raise AssertionError
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silence)
     monkeypatch.setattr(addresses, "RESOLVE_S_MAX", 0.01)
-    assert await AddressBook(["tcp://frontends:5550", "tcp://127.0.0.1:1"]).resolve() == ["tcp://127.0.0.1:1"]
+    assert await AddressBook(["tcp://frontends:5550", "tcp://127.0.0.1:1"]).resolve() == [
+        "tcp://127.0.0.1:1"
+    ]

@@ -46,7 +46,9 @@ async def _scenario() -> None:
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_what_is_registered_meanwhile_is_kept_and_run_later(run, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_registered_meanwhile_is_kept_and_run_later(
+    run, caplog: pytest.LogCaptureFixture
+) -> None:
     run(_scenario())
     assert "a deferred handler of signal 2 failed" in caplog.text
 

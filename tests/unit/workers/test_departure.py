@@ -58,7 +58,9 @@ async def test_the_grace_period_is_waited_out_even_when_idle() -> None:
 async def test_a_second_signal_leaves_no_time(wait: str) -> None:
     departure = _departure(grace_s=100.0)
     departure.note_signal(signal.SIGINT)
-    waiting = asyncio.ensure_future(departure.grace_over() if wait == "grace_over" else departure.drained(lambda: 1))
+    waiting = asyncio.ensure_future(
+        departure.grace_over() if wait == "grace_over" else departure.drained(lambda: 1)
+    )
     await asyncio.sleep(0)
     departure.note_signal(signal.SIGTERM)
     await waiting

@@ -25,7 +25,14 @@ def address() -> str:
 
 def arguments(**given: Any) -> Any:
     return SimpleNamespace(
-        **{"nnodes": 2, "node_rank": 0, "dist_init_addr": "192.0.2.9:1", "enable_dp_attention": True, "attn_dp_size": None} | given
+        **{
+            "nnodes": 2,
+            "node_rank": 0,
+            "dist_init_addr": "192.0.2.9:1",
+            "enable_dp_attention": True,
+            "attn_dp_size": None,
+        }
+        | given
     )
 
 
@@ -35,7 +42,9 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ALLOWED_PEERS)
 
 
-def test_the_first_node_hears_from_where_the_others_come_in_whatever_order_they_start(address: str) -> None:
+def test_the_first_node_hears_from_where_the_others_come_in_whatever_order_they_start(
+    address: str,
+) -> None:
     secret = b"s" * 32
     with ThreadPoolExecutor() as pool:
         third = pool.submit(announce, address, 2, MeshKey(secret))
@@ -104,7 +113,9 @@ def test_several_nodes_on_a_network_need_a_key() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"enable_dp_attention": False, "attn_dp_size": 2}])
-def test_sglang_is_told_of_the_nodes_on_the_first_of_them(monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]) -> None:
+def test_sglang_is_told_of_the_nodes_on_the_first_of_them(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
     monkeypatch.setattr(subject, "gather", lambda *_: ["192.0.2.9", "192.0.2.10"])
     announced: list[int] = []
     monkeypatch.setattr(subject, "announce", lambda _address, rank, _key: announced.append(rank))

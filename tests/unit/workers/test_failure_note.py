@@ -38,7 +38,9 @@ def test_without_a_worker_nothing_is_noted(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_long_error_keeps_its_beginning_and_what_it_says_to_do_at_its_end() -> None:
-    text = "The repository has custom code.\n" + "x" * 10_000 + "\nPlease pass trust_remote_code=True."
+    text = (
+        "The repository has custom code.\n" + "x" * 10_000 + "\nPlease pass trust_remote_code=True."
+    )
     line = one_line(ValueError(text))
     assert line.startswith("The repository has custom code. x")
     assert line.endswith("Please pass trust_remote_code=True.")

@@ -68,7 +68,9 @@ def test_a_frontend_that_is_gone_leaves_no_count(intake: Intake) -> None:
     assert (frontend.requests, len(intake), frontend.told) == (0, 0, [])
 
 
-def test_requests_that_come_and_go_faster_than_the_engine_ends_them_are_refused(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_that_come_and_go_faster_than_the_engine_ends_them_are_refused(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(intake_module, "ABORTED_MAX", 2)
     frontend = Frontend()
     for number in range(4):

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from protocol.errors import StartError
 from protocol.process.own_directory import process_directory
-from workers.kv_events_config import PORT_MAX, REPLAY_BATCHES, KvEventsConfig, of_rank, read_config, stream_addresses, with_events
+from workers.kv_events_config import (
+    PORT_MAX,
+    REPLAY_BATCHES,
+    KvEventsConfig,
+    of_rank,
+    read_config,
+    stream_addresses,
+    with_events,
+)
 
 SGLANGS_FIELDS: dict[str, Any] = {
     "publisher": "null",
@@ -101,11 +109,22 @@ def test_what_is_no_configuration_is_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 8, 20])
-def test_without_a_configuration_each_rank_gets_two_paths_that_nobody_else_reaches(ranks: int) -> None:
+def test_without_a_configuration_each_rank_gets_two_paths_that_nobody_else_reaches(
+    ranks: int,
+) -> None:
     config = read_config(with_events(None))
-    assert (config.publisher, config.bind, config.format, config.buffer_steps) == ("zmq", True, "dynamo", REPLAY_BATCHES)
+    assert (config.publisher, config.bind, config.format, config.buffer_steps) == (
+        "zmq",
+        True,
+        "dynamo",
+        REPLAY_BATCHES,
+    )
     streams = stream_addresses(config, range(ranks))
-    paths = {Path(address.removeprefix("ipc://")) for stream in streams for address in (stream.events, str(stream.replay))}
+    paths = {
+        Path(address.removeprefix("ipc://"))
+        for stream in streams
+        for address in (stream.events, str(stream.replay))
+    }
     assert len(paths) == 2 * ranks
     assert {path.parent for path in paths} == {process_directory()}
     assert stat.S_IMODE(process_directory().stat().st_mode) == 0o700
@@ -118,17 +137,35 @@ def test_a_users_configuration_gets_what_it_lacks_for_replays_and_keeps_the_rest
     assert completed == given_fields | {"replay_endpoint": f"ipc://{process_directory()}/replay"}
 
 
-@pytest.mark.parametrize("text", [json.dumps(FULL), '{ "publisher": "null" }', "{}", '{"publisher": "null", "endpoint": "nonsense"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(FULL),
+        '{ "publisher": "null" }',
+        "{}",
+        '{"publisher": "null", "endpoint": "nonsense"}',
+    ],
+)
 def test_a_users_configuration_that_lacks_nothing_is_left_as_it_is(text: str) -> None:
     assert with_events(text) is text
 
 
 @pytest.mark.parametrize("host", ["*", "0.0.0.0", "[::]"])
 def test_a_wildcard_is_reached_over_loopback(host: str) -> None:
-    config = KvEventsConfig(publisher="zmq", endpoint=f"tcp://{host}:5557", replay_endpoint=f"tcp://{host}:6557")
+    config = KvEventsConfig(
+        publisher="zmq", endpoint=f"tcp://{host}:5557", replay_endpoint=f"tcp://{host}:6557"
+    )
     (first, second) = stream_addresses(config, [0, 3])
-    assert (first.dp_rank, first.events, first.replay) == (0, "tcp://127.0.0.1:5557", "tcp://127.0.0.1:6557")
-    assert (second.dp_rank, second.events, second.replay) == (3, "tcp://127.0.0.1:5560", "tcp://127.0.0.1:6560")
+    assert (first.dp_rank, first.events, first.replay) == (
+        0,
+        "tcp://127.0.0.1:5557",
+        "tcp://127.0.0.1:6557",
+    )
+    assert (second.dp_rank, second.events, second.replay) == (
+        3,
+        "tcp://127.0.0.1:5560",
+        "tcp://127.0.0.1:6560",
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
@@ -140,7 +177,9 @@ def test_any_other_host_of_this_machine_is_kept(host: str) -> None:
 
 def test_events_do_not_leave_the_host() -> None:
     with pytest.raises(StartError, match=r"stay on the host, and tcp://10\.1\.2\.3:5557"):
-        stream_addresses(KvEventsConfig(publisher="zmq", endpoint="tcp://10.1.2.3:5557", bind=True), [0])
+        stream_addresses(
+            KvEventsConfig(publisher="zmq", endpoint="tcp://10.1.2.3:5557", bind=True), [0]
+        )
 
 
 def test_without_a_publisher_there_are_no_streams_whatever_the_rest_says() -> None:
@@ -149,7 +188,12 @@ def test_without_a_publisher_there_are_no_streams_whatever_the_rest_says() -> No
 
 @pytest.mark.parametrize(
     ("endpoint", "bind"),
-    [("tcp://127.0.0.1:5557", None), ("tcp://localhost:5557", None), ("tcp://127.0.0.1:5557", False), ("tcp://*:5557", False)],
+    [
+        ("tcp://127.0.0.1:5557", None),
+        ("tcp://localhost:5557", None),
+        ("tcp://127.0.0.1:5557", False),
+        ("tcp://*:5557", False),
+    ],
 )
 def test_an_endpoint_that_sglang_would_dial_is_an_error(endpoint: str, bind: bool | None) -> None:
     with pytest.raises(StartError, match=r'would connect to .* add "bind": true'):
@@ -179,14 +223,20 @@ NO_ADDRESSES = [
 
 
 @pytest.mark.parametrize(("endpoint", "dp_rank"), NO_ADDRESSES)
-def test_what_is_no_address_with_a_port_for_the_rank_is_an_error_that_names_both(endpoint: str, dp_rank: int) -> None:
+def test_what_is_no_address_with_a_port_for_the_rank_is_an_error_that_names_both(
+    endpoint: str, dp_rank: int
+) -> None:
     with pytest.raises(StartError) as raised:
         of_rank(endpoint, dp_rank)
     assert repr(endpoint) in str(raised.value)
     assert str(raised.value).endswith(f"rank {dp_rank}")
     for config in (
         KvEventsConfig(publisher="zmq", endpoint=endpoint, bind=True),
-        KvEventsConfig(publisher="zmq", endpoint=f"tcp://*:{PORT_MAX - dp_rank}", replay_endpoint=endpoint or "nowhere"),
+        KvEventsConfig(
+            publisher="zmq",
+            endpoint=f"tcp://*:{PORT_MAX - dp_rank}",
+            replay_endpoint=endpoint or "nowhere",
+        ),
     ):
         with pytest.raises(StartError, match="kv-events-config"):
             stream_addresses(config, [dp_rank])
@@ -209,4 +259,7 @@ def test_ipv6_loopback_needs_no_bind_as_with_sglang() -> None:
 
 def test_sglang_binds_a_path_unasked_and_each_rank_has_its_own() -> None:
     config = KvEventsConfig(publisher="zmq", endpoint="ipc:///run/events")
-    assert [stream.events for stream in stream_addresses(config, [0, 3])] == ["ipc:///run/events", "ipc:///run/events-3"]
+    assert [stream.events for stream in stream_addresses(config, [0, 3])] == [
+        "ipc:///run/events",
+        "ipc:///run/events-3",
+    ]

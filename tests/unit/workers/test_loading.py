@@ -23,8 +23,13 @@ def test_a_frontend_hears_that_a_worker_is_loading() -> None:
 
 
 @pytest.mark.parametrize("address", ["tcp://192.0.2.1:5550", "tcp://127.0.0.1:no-port"])
-def test_an_address_that_cannot_be_dialled_is_an_error_before_the_engine_loads(address: str) -> None:
+def test_an_address_that_cannot_be_dialled_is_an_error_before_the_engine_loads(
+    address: str,
+) -> None:
     threads = threading.active_count()
-    with pytest.raises(StartError, match=r"key|connect"), LoadingNotice(["tcp://127.0.0.1:1", address], worker_id="w", model="m", key=None):
+    with (
+        pytest.raises(StartError, match=r"key|connect"),
+        LoadingNotice(["tcp://127.0.0.1:1", address], worker_id="w", model="m", key=None),
+    ):
         pytest.fail("the engine would load now")
     assert threading.active_count() == threads

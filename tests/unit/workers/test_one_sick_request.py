@@ -1,4 +1,7 @@
-"""Whatever raises on account of one request, inside a loop that serves many, ends that one alone. Faults at each call in turn."""
+"""Whatever raises on account of one request, inside a loop that serves many, ends that one alone.
+
+Faults at each call in turn.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -61,7 +64,9 @@ class Bench:
         self.engine._deliver = lambda deltas: self.delivered.append(list(deltas))
         self.engine._manager = SimpleNamespace(abort_request=self.aborted.append)
         for request_id in (WELL, SICK):
-            output = SimpleNamespace(sent=0, dispatched=True, finished_now=lambda reason: Finished(reason, 1, 1))
+            output = SimpleNamespace(
+                sent=0, dispatched=True, finished_now=lambda reason: Finished(reason, 1, 1)
+            )
             reader = Reader(fails if request_id == SICK else "")
             self.engine._runs[request_id] = Run(request(request_id), output, reader=reader)
 
@@ -91,7 +96,9 @@ async def test_what_fails_at_its_end_fails_alone(fails: str) -> None:
     assert not bench.engine._runs
 
 
-async def test_a_failure_that_cannot_be_put_into_words_is_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_that_cannot_be_put_into_words_is_one_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def sometimes(asked: Generate, end: Failed) -> Failed:
         return boom() if asked.request_id == SICK else end
 
@@ -153,7 +160,9 @@ async def test_a_request_that_cannot_be_submitted_is_told_so_and_takes_no_credit
     intake.take(frontend, request(SICK))
     intake.take(frontend, request(WELL))
     await asyncio.sleep(0)
-    assert [(delta.request_id, isinstance(delta.end, Failed)) for delta in frontend.told] == [(SICK, True)]
+    assert [(delta.request_id, isinstance(delta.end, Failed)) for delta in frontend.told] == [
+        (SICK, True)
+    ]
     assert (frontend.requests, len(intake)) == (1, 1)
 
 
@@ -231,5 +240,7 @@ async def test_a_request_that_does_not_decode_is_refused_and_the_session_goes_on
     line.say(request(WELL))
     line.say(FrontendHeartbeat())
     (step,) = line.sent
-    assert [(delta.request_id, isinstance(delta.end, Failed)) for delta in step.deltas] == [(SICK, True)]
+    assert [(delta.request_id, isinstance(delta.end, Failed)) for delta in step.deltas] == [
+        (SICK, True)
+    ]
     assert line.asked == [request(WELL)]  # no gap: nobody's request is forgotten

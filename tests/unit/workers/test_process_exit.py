@@ -14,5 +14,7 @@ leave_process(7)
 
 
 def test_what_is_registered_runs_what_is_written_leaves_and_nothing_is_waited_for() -> None:
-    done = subprocess.run([sys.executable, "-c", _CODE], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _CODE], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (7, "unflushed registered\n", "")

@@ -59,4 +59,8 @@ async def test_a_closed_watch_says_nothing() -> None:
 
 
 def test_ends_are_told_in_words() -> None:
-    assert [in_words(code) for code in (None, -9, 1)] == ["ended", "was killed by signal 9", "ended with exit code 1"]
+    assert [in_words(code) for code in (None, -9, 1)] == [
+        "ended",
+        "was killed by signal 9",
+        "ended with exit code 1",
+    ]

@@ -1,4 +1,7 @@
-"""When a rank is asked for a sign of life, and what is concluded from silence. On a clock of our own."""
+"""When a rank is asked for a sign of life, and what is concluded from silence.
+
+On a clock of our own.
+"""
 
 import pytest
 from hypothesis import given
@@ -39,7 +42,12 @@ def test_an_idle_rank_is_asked_after_the_wait_time(watch: RankWatch) -> None:
     assert not watch.due(120.0)
     assert watch.due(120.25)
     state = watch.state(120.25)
-    assert (state.ok, state.latency_s_last, state.latency_s_sum, state.silence_s) == (1, 0.25, 0.25, 10.0)
+    assert (state.ok, state.latency_s_last, state.latency_s_sum, state.silence_s) == (
+        1,
+        0.25,
+        0.25,
+        10.0,
+    )
 
 
 def test_traffic_proves_life(watch: RankWatch) -> None:
@@ -101,7 +109,9 @@ def test_an_answer_in_time_teaches_nothing(watch: RankWatch) -> None:
     assert watch.complaint(126.0)
 
 
-def test_a_failed_canary_is_said_asked_again_soon_and_forgotten_with_the_next_token(watch: RankWatch) -> None:
+def test_a_failed_canary_is_said_asked_again_soon_and_forgotten_with_the_next_token(
+    watch: RankWatch,
+) -> None:
     _asked(watch, 110.0)
     watch.note_failure(110.1, "out of memory")
     assert watch.complaint(111.0) == "failed its health check: out of memory"
@@ -130,19 +140,32 @@ def test_what_was_learnt_fades() -> None:
     assert tolerance.at(100_000.0) == 3.0
 
 
-@given(st.lists(st.tuples(st.floats(0.0, 1e4), st.floats(0.0, 1e4)), max_size=30), st.floats(0.1, 30.0))
-def test_tolerance_stays_within_its_bounds_and_covers_what_was_just_learnt(lessons: list[tuple[float, float]], least_s: float) -> None:
+@given(
+    st.lists(st.tuples(st.floats(0.0, 1e4), st.floats(0.0, 1e4)), max_size=30), st.floats(0.1, 30.0)
+)
+def test_tolerance_stays_within_its_bounds_and_covers_what_was_just_learnt(
+    lessons: list[tuple[float, float]], least_s: float
+) -> None:
     tolerance, now = Tolerance(least_s), 0.0
     for silence_s, pause_s in lessons:
         now += pause_s
         tolerance.learn(silence_s, now)
         assert tolerance.at(now) >= min(TOLERATED_S_MAX, 2 * silence_s)
-        assert least_s <= tolerance.at(now + pause_s) <= tolerance.at(now) <= max(least_s, TOLERATED_S_MAX)
+        assert (
+            least_s
+            <= tolerance.at(now + pause_s)
+            <= tolerance.at(now)
+            <= max(least_s, TOLERATED_S_MAX)
+        )
 
 
-@given(st.lists(st.sampled_from(["wait", "output", "begin", "end", "answer", "fail"]), max_size=200))
+@given(
+    st.lists(st.sampled_from(["wait", "output", "begin", "end", "answer", "fail"]), max_size=200)
+)
 def test_a_rank_that_answers_is_healthy_and_a_silent_one_is_found_out(moves: list[str]) -> None:
-    """Whatever happened before, the verdict is right within a bounded time of silence, and with the next sign of life."""
+    """Whatever happened before, the verdict is right within a bounded time of silence, and with the
+    next sign of life.
+    """
     watch, now = RankWatch(DEFAULTS, STEP_TOKENS), 0.0
     for move in moves:
         now += 0.25
@@ -174,7 +197,9 @@ def test_a_rank_that_answers_is_healthy_and_a_silent_one_is_found_out(moves: lis
 
 
 def _silent_for(watch: RankWatch, since: float, seconds: float) -> str:
-    """The complaint after that, of a rank that is looked at four times a second and asked whenever it is due."""
+    """The complaint after that, of a rank that is looked at four times a second and asked whenever
+    it is due.
+    """
     for quarter in range(int(seconds * 4) + 1):
         now = since + quarter / 4
         watch.judge(now)
@@ -204,7 +229,9 @@ def test_a_fast_rank_is_found_out_as_fast_with_long_prompts_as_without(watch: Ra
     assert _silent_for(watch, 504.25, 0.5)
 
 
-def test_a_few_tokens_explain_nothing_and_nothing_explains_more_than_a_minute(watch: RankWatch) -> None:
+def test_a_few_tokens_explain_nothing_and_nothing_explains_more_than_a_minute(
+    watch: RankWatch,
+) -> None:
     watch.unfinished, watch.waiting_tokens = 1, 1_000
     assert _silent_for(watch, 100.0, 4.5)
     slow = RankWatch(DEFAULTS, 10**6)

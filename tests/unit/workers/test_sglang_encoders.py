@@ -36,7 +36,12 @@ def test_a_model_pools_as_its_files_say(tmp_path: Path, config: Any, pooling: st
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"pooling_mode_max_tokens": True}, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}]
+    "config",
+    [
+        {},
+        {"pooling_mode_max_tokens": True},
+        {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+    ],
 )
 def test_what_sglang_cannot_do_is_a_start_error(tmp_path: Path, config: Any) -> None:
     with pytest.raises(StartError, match="the model pools by"):

@@ -17,9 +17,13 @@ TEXT = "The lazy dog: Größe café 中文 🎉 12345\n\n\tdef x"
 @pytest.fixture(params=["demo", "byte_level", "llama", "gemma"])
 def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> PreTrainedTokenizerFast:
     if request.param == "demo":
-        return PreTrainedTokenizerFast(tokenizer_file=str(demo_model_dir() / "tokenizer.json"), eos_token="<|im_end|>")
+        return PreTrainedTokenizerFast(
+            tokenizer_file=str(demo_model_dir() / "tokenizer.json"), eos_token="<|im_end|>"
+        )
     BUILDERS[request.param]().save(str(tmp_path / "tokenizer.json"))
-    return PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), eos_token="</s>")
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(tmp_path / "tokenizer.json"), eos_token="</s>"
+    )
 
 
 def _detokenizing(tokenizer: PreTrainedTokenizerFast) -> Detokenizing:
@@ -29,15 +33,23 @@ def _detokenizing(tokenizer: PreTrainedTokenizerFast) -> Detokenizing:
     return Detokenizing(piece_table(tokenizer, len(tokenizer) + 7), no_window)
 
 
-def test_text_comes_back_and_the_bytes_of_its_tokens_are_its_bytes(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_text_comes_back_and_the_bytes_of_its_tokens_are_its_bytes(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     detokenizing = _detokenizing(tokenizer)
     ids = tokenizer.encode(TEXT, add_special_tokens=False)
     wanted = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    assert detokenizing.decode(ids, skip_special_tokens=False).removeprefix(" ") == wanted.removeprefix(" ")
-    assert b"".join(map(detokenizing.token_bytes, ids)).decode().removeprefix(" ") == wanted.removeprefix(" ")
+    assert detokenizing.decode(ids, skip_special_tokens=False).removeprefix(
+        " "
+    ) == wanted.removeprefix(" ")
+    assert b"".join(map(detokenizing.token_bytes, ids)).decode().removeprefix(
+        " "
+    ) == wanted.removeprefix(" ")
 
 
-def test_special_tokens_can_be_skipped_and_unknown_ids_are_worth_nothing(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_special_tokens_can_be_skipped_and_unknown_ids_are_worth_nothing(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     detokenizing = _detokenizing(tokenizer)
     end = tokenizer.eos_token_id
     assert detokenizing.decode([end], skip_special_tokens=True) == ""
@@ -48,7 +60,11 @@ def test_special_tokens_can_be_skipped_and_unknown_ids_are_worth_nothing(tokeniz
 def test_tokens_of_an_unknown_family_are_worth_what_each_decodes_to(tmp_path: Path) -> None:
     built: Tokenizer = BUILDERS["word_piece"]()
     built.save(str(tmp_path / "tokenizer.json"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), unk_token="[UNK]")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(tmp_path / "tokenizer.json"), unk_token="[UNK]"
+    )
     detokenizing = _detokenizing(tokenizer)
     ids = tokenizer.encode("lower lowest", add_special_tokens=False)
-    assert [detokenizing.token_bytes(token_id).decode() for token_id in ids] == [tokenizer.decode([token_id]) for token_id in ids]
+    assert [detokenizing.token_bytes(token_id).decode() for token_id in ids] == [
+        tokenizer.decode([token_id]) for token_id in ids
+    ]

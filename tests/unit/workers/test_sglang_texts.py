@@ -1,4 +1,6 @@
-"""What a worker makes of tokens, whatever they are: the library's one-shot decode of them, told piece by piece."""
+"""What a worker makes of tokens, whatever they are: the library's one-shot decode of them, told
+piece by piece.
+"""
 
 from types import SimpleNamespace
 
@@ -19,8 +21,14 @@ class Model:
     def __init__(self, kind: str) -> None:
         self.fast: Tokenizer = BUILDERS[kind]()
         self.texts = TokenTexts(SimpleNamespace(backend_tokenizer=self.fast))
-        self.bytes = [id_ for byte in range(256) if (id_ := self.fast.token_to_id(f"<0x{byte:02X}>")) is not None]
-        self.special = [id_ for id_, token in self.fast.get_added_tokens_decoder().items() if token.special]
+        self.bytes = [
+            id_
+            for byte in range(256)
+            if (id_ := self.fast.token_to_id(f"<0x{byte:02X}>")) is not None
+        ]
+        self.special = [
+            id_ for id_, token in self.fast.get_added_tokens_decoder().items() if token.special
+        ]
 
     def read(self, ids: list[int], *, skip: bool) -> str:
         text = self.texts.new(skip_special_tokens=skip)
@@ -33,9 +41,13 @@ def models() -> dict[str, Model]:
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(data=st.data())
-def test_any_tokens_read_as_the_library_reads_them_at_once(models: dict[str, Model], kind: str, data: st.DataObject) -> None:
+def test_any_tokens_read_as_the_library_reads_them_at_once(
+    models: dict[str, Model], kind: str, data: st.DataObject
+) -> None:
     model = models[kind]
     any_id = st.integers(0, model.fast.get_vocab_size() + 7)
     favoured = st.sampled_from(model.bytes + model.special or [0])
@@ -45,7 +57,9 @@ def test_any_tokens_read_as_the_library_reads_them_at_once(models: dict[str, Mod
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma"])
-def test_a_byte_that_spoils_the_one_before_it_is_read_and_nothing_is_lost(models: dict[str, Model], kind: str) -> None:
+def test_a_byte_that_spoils_the_one_before_it_is_read_and_nothing_is_lost(
+    models: dict[str, Model], kind: str
+) -> None:
     model = models[kind]
     ids = [model.fast.token_to_id(token) for token in ("<0x58>", "<0x98>", "▁", "<0xE2>", "▁")]
     assert model.read(ids, skip=True) == "\ufffd\ufffd \ufffd "

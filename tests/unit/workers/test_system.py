@@ -1,4 +1,6 @@
-"""What the system pages say of each state of a worker, and the server that says it from a thread."""
+"""What the system pages say of each state of a worker, and the server that says it from a
+thread.
+"""
 
 import json
 import socket
@@ -20,7 +22,16 @@ from workers.system.pages import SystemPages
 from workers.system.server import SystemServer
 
 SERVING = WorkerState(phase="serving", frontends_connected=1)
-RANK = RankState(silence_s=1.5, complaint="", unfinished=2, ok=7, timeout=1, failed=0, latency_s_last=0.25, latency_s_sum=2.0)
+RANK = RankState(
+    silence_s=1.5,
+    complaint="",
+    unfinished=2,
+    ok=7,
+    timeout=1,
+    failed=0,
+    latency_s_last=0.25,
+    latency_s_sum=2.0,
+)
 
 
 class Clock:
@@ -51,7 +62,9 @@ def _statuses(board: Board) -> tuple[int, int, int]:
     return tuple(_page(board, path)[0] for path in ("/live", "/ready", "/health"))  # type: ignore[return-value]
 
 
-def test_a_worker_that_loads_is_live_and_no_more_however_long_it_takes(board: Board, clock: Clock) -> None:
+def test_a_worker_that_loads_is_live_and_no_more_however_long_it_takes(
+    board: Board, clock: Clock
+) -> None:
     clock.now += 1_000
     assert _statuses(board) == (200, 503, 503)
     assert _page(board, "/live")[1] == {"status": "live", "phase": "loading"}
@@ -63,9 +76,17 @@ def test_a_worker_that_loads_is_live_and_no_more_however_long_it_takes(board: Bo
     [
         ({}, (200, 200, 200), []),
         ({"frontends_connected": 0}, (200, 503, 200), ["no frontend is connected"]),
-        ({"frontends_connected": 0, "refusal": "no"}, (200, 503, 200), ["no frontend took the worker in: no"]),
+        (
+            {"frontends_connected": 0, "refusal": "no"},
+            (200, 503, 200),
+            ["no frontend took the worker in: no"],
+        ),
         ({"refusal": "no"}, (200, 200, 200), []),
-        ({"unhealthy": "rank 1 has not answered for 3.1 s"}, (200, 503, 503), ["rank 1 has not answered for 3.1 s"]),
+        (
+            {"unhealthy": "rank 1 has not answered for 3.1 s"},
+            (200, 503, 503),
+            ["rank 1 has not answered for 3.1 s"],
+        ),
         ({"phase": "draining"}, (200, 503, 200), ["draining"]),
         ({"phase": "leaving"}, (200, 503, 200), ["leaving"]),
     ],
@@ -105,7 +126,12 @@ def test_health_tells_all_that_is_known(board: Board) -> None:
             "latency_s_last": 0.25, "latency_s_sum": 2.0,
         }
     ]  # fmt: skip
-    assert (report["worker_id"], report["status"], report["requests_running"], report["reasons"]) == ("w-1", "healthy", 2, [])
+    assert (
+        report["worker_id"],
+        report["status"],
+        report["requests_running"],
+        report["reasons"],
+    ) == ("w-1", "healthy", 2, [])
 
 
 def test_unknown_pages_and_methods_are_errors_of_the_usual_form(board: Board) -> None:
@@ -116,10 +142,22 @@ def test_unknown_pages_and_methods_are_errors_of_the_usual_form(board: Board) ->
 
 
 def test_the_metrics_are_what_prometheus_reads(board: Board, clock: Clock) -> None:
-    board.show(replace(SERVING, ranks=(RANK, replace(RANK, silence_s=None, latency_s_last=None)), requests_running=2))
+    board.show(
+        replace(
+            SERVING,
+            ranks=(RANK, replace(RANK, silence_s=None, latency_s_last=None)),
+            requests_running=2,
+        )
+    )
     clock.now += 2
-    families = {family.name: family for family in text_string_to_metric_families(own_metrics(board))}
-    read = {(sample.name, *sample.labels.values()): sample.value for family in families.values() for sample in family.samples}
+    families = {
+        family.name: family for family in text_string_to_metric_families(own_metrics(board))
+    }
+    read = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
     assert read["dynamo_component_uptime_seconds",] == 2
     assert read["kvmesh_worker_requests_running",] == 2
     assert read["kvmesh_worker_ready",] == 1
@@ -138,7 +176,9 @@ def test_without_sglangs_metrics_there_are_none(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def server(board: Board) -> Iterator[SystemServer]:
-    server = SystemServer(SystemPages(board, Controls(), live_path="/healthz/live"), host="127.0.0.1", port=0)
+    server = SystemServer(
+        SystemPages(board, Controls(), live_path="/healthz/live"), host="127.0.0.1", port=0
+    )
     server.start()
     yield server
     server.stop()
@@ -159,8 +199,13 @@ def test_it_answers_while_this_thread_does_nothing(server: SystemServer) -> None
     assert _get(server, "/metrics")[1].startswith(b"# HELP dynamo_component_uptime_seconds")
 
 
-def test_a_port_that_is_taken_is_a_start_error_in_one_line(board: Board, server: SystemServer) -> None:
-    with pytest.raises(StartError, match=f"--system-port {server.port}: cannot listen on 127.0.0.1: Address already in use"):
+def test_a_port_that_is_taken_is_a_start_error_in_one_line(
+    board: Board, server: SystemServer
+) -> None:
+    with pytest.raises(
+        StartError,
+        match=f"--system-port {server.port}: cannot listen on 127.0.0.1: Address already in use",
+    ):
         SystemServer(SystemPages(board, Controls()), host="127.0.0.1", port=server.port)
 
 

@@ -1,4 +1,6 @@
-"""Questions for tokens: answered by the engine's tokenizer, bounded, and what goes wrong told in words."""
+"""Questions for tokens: answered by the engine's tokenizer, bounded, and what goes wrong told in
+words.
+"""
 
 import asyncio
 import threading
@@ -45,7 +47,9 @@ class Frontend:
         return True
 
 
-def query(number: int, text: str = "", *, chat: bytes = b"", deadline_unix_ms: int = 2_000) -> Tokenize:
+def query(
+    number: int, text: str = "", *, chat: bytes = b"", deadline_unix_ms: int = 2_000
+) -> Tokenize:
     return Tokenize(f"{number:032x}", "m", deadline_unix_ms, text, chat=chat)
 
 
@@ -54,14 +58,23 @@ def query(number: int, text: str = "", *, chat: bytes = b"", deadline_unix_ms: i
     [
         (query(1, "ab"), Tokenized(f"{1:032x}", pack_tokens([1, 97, 98]))),
         (query(2, chat=b"xy"), Tokenized(f"{2:032x}", pack_tokens(list(b"xy")), ["User:"])),
-        (query(3, chat=b"{}"), Tokenized(f"{3:032x}", failed=Failed("invalid_value", "no messages", "messages"))),
+        (
+            query(3, chat=b"{}"),
+            Tokenized(f"{3:032x}", failed=Failed("invalid_value", "no messages", "messages")),
+        ),
         (
             query(4, "broken"),
-            Tokenized(f"{4:032x}", failed=Failed("engine_fault", "The engine's tokenizer failed on this prompt.")),
+            Tokenized(
+                f"{4:032x}",
+                failed=Failed("engine_fault", "The engine's tokenizer failed on this prompt."),
+            ),
         ),
         (
             query(5, "late", deadline_unix_ms=999),
-            Tokenized(f"{5:032x}", failed=Failed("deadline_exceeded", "The prompt waited too long to be tokenized.")),
+            Tokenized(
+                f"{5:032x}",
+                failed=Failed("deadline_exceeded", "The prompt waited too long to be tokenized."),
+            ),
         ),
     ],
 )
@@ -83,7 +96,9 @@ async def test_more_prompts_than_the_bound_are_refused_at_once_and_places_come_f
     assert (refused.query_id, refused.failed.code) == (f"{UNANSWERED_MAX:032x}", "overloaded")
     prompts.gate.set()
     answers = [await frontend.answers.get() for _ in range(UNANSWERED_MAX)]
-    assert [answer.query_id for answer in answers] == [f"{number:032x}" for number in range(UNANSWERED_MAX)]
+    assert [answer.query_id for answer in answers] == [
+        f"{number:032x}" for number in range(UNANSWERED_MAX)
+    ]
     tokenizing.take(frontend, query(999, "b"))
     assert (await frontend.answers.get()).token_ids == pack_tokens([1, 98])
     tokenizing.close()
@@ -98,7 +113,9 @@ async def test_a_worker_that_does_not_tokenize_says_so() -> None:
     tokenizing.close()
 
 
-def test_a_model_that_frontends_cannot_tokenize_for_is_refused_unless_the_worker_does(tmp_path: Path) -> None:
+def test_a_model_that_frontends_cannot_tokenize_for_is_refused_unless_the_worker_does(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "config.json").write_text('{"vocab_size": 8}')
     with pytest.raises(StartError, match=r"has no tokenizer\.json: .* --use-sglang-tokenizer"):
         build_card(tmp_path, name="m")

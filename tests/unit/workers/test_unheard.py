@@ -47,14 +47,18 @@ def test_a_key_on_one_side_or_another_one_is_told(
             theirs.close()
 
 
-def test_a_socket_in_a_file_is_asked_too(context: "zmq.Context[zmq.Socket[bytes]]", tmp_path: Path) -> None:
+def test_a_socket_in_a_file_is_asked_too(
+    context: "zmq.Context[zmq.Socket[bytes]]", tmp_path: Path
+) -> None:
     with bound_router(context, f"ipc://{tmp_path}/mesh", None):
         assert "does not answer" in why_unheard(f"ipc://{tmp_path}/mesh", keyed=False)
     assert "cannot be reached: No such file" in why_unheard(f"ipc://{tmp_path}/nobody", keyed=False)
 
 
 def test_nobody_no_name_and_somebody_else_are_told_apart() -> None:
-    assert "cannot be reached: Connection refused" in why_unheard(f"tcp://127.0.0.1:{free_port()}", keyed=False)
+    assert "cannot be reached: Connection refused" in why_unheard(
+        f"tcp://127.0.0.1:{free_port()}", keyed=False
+    )
     assert "does not resolve" in why_unheard("tcp://nobody.invalid:5550", keyed=False)
     for answer, why in (
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP is spoken there"),
@@ -74,8 +78,12 @@ def test_nobody_no_name_and_somebody_else_are_told_apart() -> None:
             serving.join()
 
 
-def test_it_is_said_after_a_while_and_then_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(subject, "why_unheard", lambda address, *, keyed: f"nobody at {address}, {keyed}")
+def test_it_is_said_after_a_while_and_then_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        subject, "why_unheard", lambda address, *, keyed: f"nobody at {address}, {keyed}"
+    )
     unheard = Unheard(keyed=True)
 
     def said(silent: list[str], now: float) -> list[str]:
@@ -83,7 +91,11 @@ def test_it_is_said_after_a_while_and_then_once_a_minute(monkeypatch: pytest.Mon
         unheard.look(silent, now)
         if unheard._thread is not None:
             unheard._thread.join()
-        return [record.message.partition(": ")[2] for record in caplog.records if record.levelno == logging.WARNING]
+        return [
+            record.message.partition(": ")[2]
+            for record in caplog.records
+            if record.levelno == logging.WARNING
+        ]
 
     assert said(["a", "b"], 0.0) == []
     assert said(["a"], SAID_AFTER_S) == ["nobody at a, True"]

@@ -65,7 +65,9 @@ class Bench:
     def __init__(self, ranks: int, **settings: Any) -> None:
         self.now = 1_000.0
         self.engine = QuietEngine(ranks)
-        self.watched = WatchedEngine(self.engine, HealthSettings(limits=LIMITS, **settings), clock=lambda: self.now)
+        self.watched = WatchedEngine(
+            self.engine, HealthSettings(limits=LIMITS, **settings), clock=lambda: self.now
+        )
         self.delivered: list[Delta] = []
 
     async def begin(self) -> "Bench":
@@ -77,7 +79,9 @@ class Bench:
 
     @property
     def canaries(self) -> list[Generate]:
-        return [request for request in self.engine.given if request.request_id.startswith(CANARY_PREFIX)]
+        return [
+            request for request in self.engine.given if request.request_id.startswith(CANARY_PREFIX)
+        ]
 
     async def beat(self, seconds: float = 0.25) -> None:
         for _ in range(round(seconds / 0.25)):
@@ -100,7 +104,14 @@ def bench() -> Callable[..., Any]:
 
 
 def _request(number: int, rank: int | None = 0) -> Generate:
-    return Generate(f"{number:032x}", "m", pack_tokens([1, 2]), Sampling(max_new_tokens=9), 1 << 50, routed_dp_rank=rank)
+    return Generate(
+        f"{number:032x}",
+        "m",
+        pack_tokens([1, 2]),
+        Sampling(max_new_tokens=9),
+        1 << 50,
+        routed_dp_rank=rank,
+    )
 
 
 async def test_each_rank_is_asked_in_turn_right_after_the_start(bench: Any) -> None:
@@ -204,7 +215,9 @@ async def test_after_a_standstill_of_our_own_nothing_is_concluded(bench: Any) ->
     assert rig.watched.states()[0].timeout == 0
 
 
-async def test_a_request_without_a_rank_on_an_engine_of_several_is_counted_to_none(bench: Any) -> None:
+async def test_a_request_without_a_rank_on_an_engine_of_several_is_counted_to_none(
+    bench: Any,
+) -> None:
     rig = await bench(2)
     rig.watched.submit(_request(1, rank=None))
     rig.engine.token(f"{1:032x}")
@@ -238,13 +251,26 @@ async def test_checks_can_be_switched_off(bench: Any) -> None:
 
 def test_the_payload_is_json_or_a_file_with_it(tmp_path: Path) -> None:
     assert read_canary_fields(None) == CanaryFields()
-    assert read_canary_fields('{"token_ids": [4, 5], "max_new_tokens": 2}') == CanaryFields(token_ids=(4, 5), max_new_tokens=2)
+    assert read_canary_fields('{"token_ids": [4, 5], "max_new_tokens": 2}') == CanaryFields(
+        token_ids=(4, 5), max_new_tokens=2
+    )
     file = tmp_path / "canary.json"
     file.write_text('{"temperature": 0.5}')
     assert read_canary_fields(f"@{file}") == CanaryFields(temperature=0.5)
 
 
-@pytest.mark.parametrize("payload", ["", "{", "[]", "@nowhere.json", '{"prompt": "hi"}', '{"token_ids": []}', '{"max_new_tokens": 0}'])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "",
+        "{",
+        "[]",
+        "@nowhere.json",
+        '{"prompt": "hi"}',
+        '{"token_ids": []}',
+        '{"max_new_tokens": 0}',
+    ],
+)
 def test_a_payload_that_is_none_is_a_start_error_in_one_line(payload: str) -> None:
     with pytest.raises(StartError, match="--health-check-payload") as caught:
         read_canary_fields(payload)

@@ -1,7 +1,9 @@
-"""SGLang on a host without a GPU: decide once, by environment variable for every process that follows.
+"""SGLang on a host without a GPU: decide once, by environment variable for every process that
+follows.
 
-SGLang publishes CUDA wheels only. On a CPU it imports and runs with three stand-ins (`stand_ins.py`), which must be in
-place before its first import, in this process and in every process that it spawns. `activate_if_cpu_host` sees to both.
+SGLang publishes CUDA wheels only. On a CPU it imports and runs with three stand-ins
+(`stand_ins.py`), which must be in place before its first import, in this process and in every
+process that it spawns. `activate_if_cpu_host` sees to both.
 """
 
 import importlib.util
@@ -14,14 +16,21 @@ from typing import Final
 from workers.sglang.cpu.stand_ins import install_stand_ins
 
 CPU_ENGINE: Final = "SGLANG_USE_CPU_ENGINE"
-"""SGLang's own switch, read at its import. "1" chooses the CPU even on a GPU host, anything else the accelerator."""
+"""SGLang's own switch, read at its import.
+
+"1" chooses the CPU even on a GPU host, anything else the accelerator.
+"""
 
 _ACCELERATORS: Final = ("nvidia[0-9]*", "dxg", "kfd", "davinci[0-9]*", "accel/accel*")
-"""Device nodes under /dev of NVIDIA (also under WSL), AMD, Ascend and Gaudi. An Intel GPU must be asked for with --device xpu."""
+"""Device nodes under /dev of NVIDIA (also under WSL), AMD, Ascend and Gaudi.
+
+An Intel GPU must be asked for with --device xpu.
+"""
 
 
 def activate_if_cpu_host(argv: Sequence[str] | None = None) -> bool:
-    """Prepare this process, and those it spawns, for SGLang on a CPU, if that is what will run here.
+    """Prepare this process, and those it spawns, for SGLang on a CPU, if that is what will run
+    here.
 
     Cheap (no import of torch or SGLang) and idempotent. Call it before the first import of SGLang.
 
@@ -33,8 +42,9 @@ def activate_if_cpu_host(argv: Sequence[str] | None = None) -> bool:
     if not is_cpu_host(argv or ()):
         return False
     os.environ[CPU_ENGINE] = "1"
-    # SGLang compiles a few small functions with torch.compile on first use (a repetition penalty is one). That needs Triton or
-    # a C++ compiler, and a scheduler that fails to compile is a scheduler that dies.
+    # SGLang compiles a few small functions with torch.compile on first use (a repetition penalty is
+    # one). That needs Triton or a C++ compiler, and a scheduler that fails to compile is a
+    # scheduler that dies.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     install_stand_ins()
     _prepare_spawned_children()
@@ -42,7 +52,9 @@ def activate_if_cpu_host(argv: Sequence[str] | None = None) -> bool:
 
 
 def is_cpu_host(argv: Sequence[str]) -> bool:
-    """Whether SGLang is to run on the CPU: the environment says so, else --device, else there is no usable GPU."""
+    """Whether SGLang is to run on the CPU: the environment says so, else --device, else there is no
+    usable GPU.
+    """
     if CPU_ENGINE in os.environ:
         return os.environ[CPU_ENGINE] == "1"
     device = _device_argument(argv)
@@ -61,7 +73,10 @@ def _device_argument(argv: Sequence[str]) -> str | None:
 
 
 def _device_in_config(argv: Sequence[str]) -> str | None:
-    """`device` of SGLang's own --config file. What is wrong with the file is said later, by SGLang's parser."""
+    """`device` of SGLang's own --config file.
+
+    What is wrong with the file is said later, by SGLang's parser.
+    """
     if "--config" not in argv[:-1]:
         return None
     import yaml  # noqa: PLC0415  # spawned children never come here
@@ -75,7 +90,11 @@ def _device_in_config(argv: Sequence[str]) -> str | None:
 
 def _usable_gpu() -> bool:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
-    return not hidden and any(any(Path("/dev").glob(nodes)) for nodes in _ACCELERATORS) and not _torch_is_cpu_build()
+    return (
+        not hidden
+        and any(any(Path("/dev").glob(nodes)) for nodes in _ACCELERATORS)
+        and not _torch_is_cpu_build()
+    )
 
 
 def _torch_is_cpu_build() -> bool:
@@ -88,9 +107,11 @@ def _torch_is_cpu_build() -> bool:
 
 
 def _prepare_spawned_children() -> None:
-    """Make multiprocessing run `workers.sglang.cpu.child` in each spawned process, before it unpickles its target.
+    """Make multiprocessing run `workers.sglang.cpu.child` in each spawned process, before it
+    unpickles its target.
 
-    A spawned process first re-runs the parent's main module, but never a package's `__main__.py`, and ours is
-    `python -m workers`. The name that it re-runs is that of `__main__.__spec__`. A child re-runs nothing else of ours.
+    A spawned process first re-runs the parent's main module, but never a package's `__main__.py`,
+    and ours is `python -m workers`. The name that it re-runs is that of `__main__.__spec__`. A
+    child re-runs nothing else of ours.
     """
     sys.modules["__main__"].__spec__ = importlib.util.find_spec("workers.sglang.cpu.child")

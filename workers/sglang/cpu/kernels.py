@@ -1,4 +1,5 @@
-"""`sgl_kernel` on a CPU without AMX: the one function that ordinary serving calls, and refusals for the rest.
+"""`sgl_kernel` on a CPU without AMX: the one function that ordinary serving calls, and refusals for
+the rest.
 
 The rest belongs to speculative decoding, which SGLang has no native CPU path for.
 """
@@ -9,7 +10,12 @@ __version__ = "0.0.0+kvmesh.cpu"
 
 
 def assign_req_to_token_pool_cpu(  # noqa: PLR0917  # SGLang's signature
-    req_pool_indices: Any, req_to_token: Any, start_offset: Any, end_offset: Any, out_cache_loc: Any, pool_len: int
+    req_pool_indices: Any,
+    req_to_token: Any,
+    start_offset: Any,
+    end_offset: Any,
+    out_cache_loc: Any,
+    pool_len: int,
 ) -> None:
     """Write each request's new KV slots into its row of the pool, in place.
 
@@ -24,8 +30,12 @@ def assign_req_to_token_pool_cpu(  # noqa: PLR0917  # SGLang's signature
     """
     del pool_len
     taken = 0
-    for row, start, end in zip(req_pool_indices.tolist(), start_offset.tolist(), end_offset.tolist(), strict=True):
-        req_to_token[row, start:end] = out_cache_loc[taken : taken + end - start].to(req_to_token.dtype)
+    for row, start, end in zip(
+        req_pool_indices.tolist(), start_offset.tolist(), end_offset.tolist(), strict=True
+    ):
+        req_to_token[row, start:end] = out_cache_loc[taken : taken + end - start].to(
+            req_to_token.dtype
+        )
         taken += end - start
 
 
@@ -34,6 +44,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
 
     def refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
-        raise NotImplementedError(f"sgl_kernel.{name}: kvmesh's CPU stand-in has no speculative decoding")
+        raise NotImplementedError(
+            f"sgl_kernel.{name}: kvmesh's CPU stand-in has no speculative decoding"
+        )
 
     return refuse

@@ -1,13 +1,19 @@
-"""Five stand-ins that let SGLang import where torch has no CUDA, put in place when the real module is asked for.
+"""Five stand-ins that let SGLang import where torch has no CUDA, put in place when the real module
+is asked for.
 
 1. `sgl_kernel`: no wheel for CPUs without AMX is published; see `kernels.py`.
-2. `torchvision::nms` and `qnms`: PyPI's torchvision is linked to libtorch_cuda, so its C++ operators do not load on a CPU
-   torch, and its Python then fails on the missing declarations. They are declared, not implemented: no text model calls them.
-3. `triton`: where it is not installed (it adds 1 GB), the mock that SGLang itself ships for macOS (`sglang/_platform_stubs.py`).
+2. `torchvision::nms` and `qnms`: PyPI's torchvision is linked to libtorch_cuda, so its C++
+   operators do not load on a CPU
+   torch, and its Python then fails on the missing declarations. They are declared, not implemented:
+   no text model calls them.
+3. `triton`: where it is not installed (it adds 1 GB), the mock that SGLang itself ships for macOS
+   (`sglang/_platform_stubs.py`).
    No Triton kernel is run on a CPU, but modules that define them are imported.
-4. `sglang.srt.lora`: its modules are compiled without pinned memory, which needs an accelerator. Nowhere else: other parts ask first
+4. `sglang.srt.lora`: its modules are compiled without pinned memory, which needs an accelerator.
+   Nowhere else: other parts ask first
    whether memory can be pinned, and go wrong if it silently is not.
-5. `TorchNativeAttnBackend` lacks a method that attention data parallelism asks every backend for on a CPU; it is added.
+5. `TorchNativeAttnBackend` lacks a method that attention data parallelism asks every backend for on
+   a CPU; it is added.
 """
 
 import importlib.metadata
@@ -33,15 +39,21 @@ def install_stand_ins() -> None:
 
 
 class _CpuFinder:
-    """Answers for `sgl_kernel` and the modules that are edited; uses the first look-up of `torchvision` to declare its operators."""
+    """Answers for `sgl_kernel` and the modules that are edited; uses the first look-up of
+    `torchvision` to declare its operators.
+    """
 
     def __init__(self) -> None:
         self._operators: Any = None  # torch unloads the declarations with this object
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         del target
         if name == "sgl_kernel" and not _has_cpu_kernels():
-            return importlib.util.spec_from_file_location(name, Path(__file__).with_name("kernels.py"))
+            return importlib.util.spec_from_file_location(
+                name, Path(__file__).with_name("kernels.py")
+            )
         if name == "torchvision" and self._operators is None:
             self._declare_operators()
         if name.startswith("sglang.srt.lora."):
@@ -56,7 +68,9 @@ class _CpuFinder:
         if torch.version.cuda is None and torch.version.hip is None:
             self._operators = torch.library.Library("torchvision", "DEF")
             for operator in ("nms", "qnms"):
-                self._operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+                self._operators.define(
+                    f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                )
 
 
 class _EditingLoader(SourceFileLoader):
@@ -103,8 +117,11 @@ def _mock_triton() -> None:
     package = PathFinder.find_spec("sglang")
     assert package is not None
     assert package.origin is not None
-    # Loaded as a file: importing it by name would run sglang/__init__.py, which needs what is being prepared here.
-    spec = importlib.util.spec_from_file_location("_sglang_platform_stubs", Path(package.origin).with_name("_platform_stubs.py"))
+    # Loaded as a file: importing it by name would run sglang/__init__.py, which needs what is being
+    # prepared here.
+    spec = importlib.util.spec_from_file_location(
+        "_sglang_platform_stubs", Path(package.origin).with_name("_platform_stubs.py")
+    )
     assert spec is not None
     assert spec.loader is not None
     stubs = importlib.util.module_from_spec(spec)
@@ -112,8 +129,18 @@ def _mock_triton() -> None:
     spec.loader.exec_module(stubs)
     triton = stubs._make_mock("triton")
     triton.__version__ = "3.0.0"
-    triton.cdiv, triton.next_power_of_2, triton.Config = stubs._cdiv, stubs._next_power_of_2, stubs._Config
-    for name in ("triton.language", "triton.runtime", "triton.runtime.jit", "triton.compiler", "triton.compiler.compiler"):
+    triton.cdiv, triton.next_power_of_2, triton.Config = (
+        stubs._cdiv,
+        stubs._next_power_of_2,
+        stubs._Config,
+    )
+    for name in (
+        "triton.language",
+        "triton.runtime",
+        "triton.runtime.jit",
+        "triton.compiler",
+        "triton.compiler.compiler",
+    ):
         parent, _, child = name.rpartition(".")
         setattr(sys.modules[parent], child, stubs._make_mock(name))
     sys.meta_path.insert(0, stubs._TritonFinder())

@@ -1,4 +1,6 @@
-"""Keeps grammars from the engine that would end it or hold it up: each is tried in a process of its own before the engine sees it."""
+"""Keeps grammars from the engine that would end it or hold it up: each is tried in a process of its
+own before the engine sees it.
+"""
 
 import asyncio
 import hashlib
@@ -16,13 +18,18 @@ from workers.sglang.grammars.trial_process import TrialProcess
 log = logging.getLogger(__name__)
 
 REMEMBERED_MAX: Final = 4_096
-"""Verdicts, some hundred bytes each beside their grammar's hash; the one not asked for the longest time is forgotten first."""
+"""Verdicts, some hundred bytes each beside their grammar's hash; the one not asked for the longest
+time is forgotten first.
+"""
 
 QUICK_CPU_S: Final = 0.3
 """What every grammar is given first. A usual one takes 15 to 60 ms, and waits for no slow one."""
 
 SLOW_CPU_S: Final = 5.0
-"""What it is given then, of all threads together. A schema with a thousand properties takes less than one."""
+"""What it is given then, of all threads together.
+
+A schema with a thousand properties takes less than one.
+"""
 
 TRIALS_MAX: Final = 64
 """Grammars that have or wait for their first time: 10 s, if all of them are slow."""
@@ -42,9 +49,10 @@ _FIRST: Final = Grammar("json_schema", '{"type":"object"}')
 def set_grammar_defaults() -> None:
     """Say how SGLang's scheduler waits for a grammar and bounds thinking, unless the user said it.
 
-    Each of its steps waits a poll for grammars that are not compiled yet, and with it all that run: by default 5 ms, which doubles a step.
-    What passed its trial is ready long before the last poll. And without any bound on thinking it keeps to no request's either, in most
-    formats (--enable-strict-thinking).
+    Each of its steps waits a poll for grammars that are not compiled yet, and with it all that run:
+    by default 5 ms, which doubles a step. What passed its trial is ready long before the last poll.
+    And without any bound on thinking it keeps to no request's either, in most formats
+    (--enable-strict-thinking).
     """
     os.environ.setdefault("SGLANG_GRAMMAR_POLL_INTERVAL", str(_POLL_S))
     os.environ.setdefault("SGLANG_GRAMMAR_MAX_POLL_ITERATIONS", str(_POLLS_MAX))
@@ -73,7 +81,10 @@ class Lane:
         """
         if self._inside >= self._inside_max:
             field = trial.grammar.field or "The grammar"
-            raise Overloaded(f"{field} waits for too many others to be compiled. Please retry shortly.", param=trial.grammar.field or None)
+            raise Overloaded(
+                f"{field} waits for too many others to be compiled. Please retry shortly.",
+                param=trial.grammar.field or None,
+            )
         self._inside += 1
         try:
             async with self._places:
@@ -102,10 +113,11 @@ class _Trial:
 
 
 class GrammarGuard:
-    """Tries grammars for one engine, in a process that `warm_up` starts; without it the first grammar does and waits for it, for seconds.
+    """Tries grammars for one engine, in a process that `warm_up` starts; without it the first
+    grammar does and waits for it, for seconds.
 
-    A grammar is first given as much time as nearly all need. One that needs more waits for its like and holds up no others. One that nobody
-    waits for any more is forgotten, unless it runs.
+    A grammar is first given as much time as nearly all need. One that needs more waits for its like
+    and holds up no others. One that nobody waits for any more is forgotten, unless it runs.
 
     Args:
         manager: SGLang's TokenizerManager, started.
@@ -126,26 +138,36 @@ class GrammarGuard:
 
     @property
     def _is_xgrammar(self) -> bool:
-        return self._manager.server_args.grammar_backend in (None, "xgrammar")  # None: by default it is xgrammar
+        # None: by default it is xgrammar
+        return self._manager.server_args.grammar_backend in (None, "xgrammar")
 
     async def check(self, grammar: Grammar) -> None:
         """Return once the grammar may go to the engine.
 
         Raises:
-            InvalidRequest: it is no grammar, or takes too much time or memory; names the client's field.
+            InvalidRequest: it is no grammar, or takes too much time or memory; names the client's
+            field.
             Overloaded: too many others are being tried; names the field too.
             EngineFault: grammars cannot be tried.
         """
         if not self._is_xgrammar:
             return
         field = grammar.field or "The grammar"
-        if len(grammar.text) > GRAMMAR_BYTES_MAX:  # one of a chat's tools, since a client's own is measured before
-            raise InvalidRequest(f"{field} makes a grammar of more than {GRAMMAR_BYTES_MAX} characters.", param=grammar.field or None)
+        # one of a chat's tools, since a client's own is measured before
+        if len(grammar.text) > GRAMMAR_BYTES_MAX:
+            raise InvalidRequest(
+                f"{field} makes a grammar of more than {GRAMMAR_BYTES_MAX} characters.",
+                param=grammar.field or None,
+            )
         key = _key_of(grammar)
         verdict = self._verdicts.get(key)
         if verdict is not None:
             self._verdicts.move_to_end(key)
-        refused = await self._tried(key, grammar) if verdict is None or verdict.out_of_time else verdict.refused
+        refused = (
+            await self._tried(key, grammar)
+            if verdict is None or verdict.out_of_time
+            else verdict.refused
+        )
         if refused is not None:
             raise InvalidRequest(f"{field} cannot be used: {refused}.", param=grammar.field or None)
 
@@ -154,7 +176,8 @@ class GrammarGuard:
         assert trial.task is not None
         trial.wanted += 1
         try:
-            return await asyncio.shield(trial.task)  # others may wait for it when this request is aborted
+            # others may wait for it when this request is aborted
+            return await asyncio.shield(trial.task)
         finally:
             trial.wanted -= 1
             if not trial.wanted and not trial.runs and not trial.task.done():
@@ -184,7 +207,13 @@ class GrammarGuard:
                 return None
         verdict = await self._slow.run(trial, self._process)
         grammar = trial.grammar
-        log.info("a %s of %d characters took %.1f s: %s", grammar.kind, len(grammar.text), verdict.cpu_s, verdict.refused or "fine")
+        log.info(
+            "a %s of %d characters took %.1f s: %s",
+            grammar.kind,
+            len(grammar.text),
+            verdict.cpu_s,
+            verdict.refused or "fine",
+        )
         self._remember(key, Verdict(verdict.number, verdict.refused, verdict.cpu_s))
         return verdict.refused
 

@@ -1,16 +1,24 @@
-"""What SGLang's schedulers do differently here with grammars. Runs in their processes; imports SGLang.
+"""What SGLang's schedulers do differently here with grammars.
 
-SGLang 0.5.23 keeps every grammar that it ever compiled, up to 140 MB each; here the cache has a bound. A grammar may lead to where no
-token is allowed (a schema that refers to nothing but itself); SGLang then samples from logits of minus infinity, of which a sampler on a
-GPU need not make a token of the vocabulary. And a request that lost its worker goes on with its output as a part of its prompt; its grammar
-must go on too, instead of beginning again. And a grammar that takes long to say what may come next holds up every request of the engine.
+Runs in their processes; imports SGLang.
+
+SGLang 0.5.23 keeps every grammar that it ever compiled, up to 140 MB each; here the cache has a
+bound. A grammar may lead to where no token is allowed (a schema that refers to nothing but itself);
+SGLang then samples from logits of minus infinity, of which a sampler on a GPU need not make a token
+of the vocabulary. And a request that lost its worker goes on with its output as a part of its
+prompt; its grammar must go on too, instead of beginning again. And a grammar that takes long to say
+what may come next holds up every request of the engine.
 
 What is relied on, checked by `check_grammar_seam`:
-    GrammarManager._apply_request_reasoning_config(req)  is called once `req.grammar` is what the request will decode with, and after
+    GrammarManager._apply_request_reasoning_config(req)  is called once `req.grammar` is what the
+    request will decode with, and after
                                                          the cache has its copy
-    BaseGrammarBackend                                   keeps a mapping `cache`, written by `set_cache`
-    XGrammarGrammar.fill_vocab_mask(vocab_mask, idx)     sets the bits of the tokens that may come next
-    XGrammarGrammar.accept_token(token)                  raises ValueError for one that may not, whose text becomes the request's end
+    BaseGrammarBackend                                   keeps a mapping `cache`, written by
+    `set_cache`
+    XGrammarGrammar.fill_vocab_mask(vocab_mask, idx)     sets the bits of the tokens that may come
+    next
+    XGrammarGrammar.accept_token(token)                  raises ValueError for one that may not,
+    whose text becomes the request's end
     XGrammarGrammar.copy()                               makes what one more request goes through
     XGrammarGrammar.apply_vocab_mask(logits, vocab_mask) uses nothing of its `self`, and knows CPUs
 """
@@ -31,20 +39,30 @@ from protocol.errors import StartError
 from workers.sglang.translation import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, REPLAYED_TOKENS
 
 CACHED_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Of SGLang's cache and of xgrammar's each. A usual schema takes some 100 kB with a vocabulary of 150k."""
+"""Of SGLang's cache and of xgrammar's each.
+
+A usual schema takes some 100 kB with a vocabulary of 150k.
+"""
 
 STEP_COST_S: Final = 0.003
-"""What a grammar may take of a step on average. It is less than a millisecond as a rule; all requests wait for it."""
+"""What a grammar may take of a step on average.
+
+It is less than a millisecond as a rule; all requests wait for it.
+"""
 
 COST_S: Final = 0.3
 """And beside that, until it is told that it takes too much."""
 
 CACHED_MAX: Final = 4_096
-"""Those whose size is not known, as that of a grammar that could not be compiled, count by their number."""
+"""Those whose size is not known, as that of a grammar that could not be compiled, count by their
+number.
+"""
 
 
 class GrammarCache(OrderedDict[Any, Any]):
-    """Takes the place of `BaseGrammarBackend.cache`; the one not used for the longest time is forgotten first."""
+    """Takes the place of `BaseGrammarBackend.cache`; the one not used for the longest time is
+    forgotten first.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +89,8 @@ class GrammarCache(OrderedDict[Any, Any]):
 
 
 def _size_bytes(grammar: Any) -> int:
-    grammar = getattr(grammar, "grammar", None) or grammar  # within what waits for the end of the thinking
+    # within what waits for the end of the thinking
+    grammar = getattr(grammar, "grammar", None) or grammar
     compiled = getattr(grammar, "ctx", None)
     return compiled.memory_size_bytes if compiled is not None else 0
 
@@ -92,12 +111,20 @@ def _bound_caches() -> None:
         self.cache = GrammarCache()
 
     BaseGrammarBackend.__init__ = bounded
-    xgrammar_backend.GrammarCompiler = partial(xgrammar_backend.GrammarCompiler, cache_limit_bytes=CACHED_BYTES_MAX)  # pyright: ignore[reportAttributeAccessIssue]
+    xgrammar_backend.GrammarCompiler = partial(
+        xgrammar_backend.GrammarCompiler, cache_limit_bytes=CACHED_BYTES_MAX
+    )  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _end_dead_ends() -> None:
-    """Where nothing may come next, or finding it out has taken too long, let anything come, and refuse it."""
-    fill, accept, copy = XGrammarGrammar.fill_vocab_mask, XGrammarGrammar.accept_token, XGrammarGrammar.copy
+    """Where nothing may come next, or finding it out has taken too long, let anything come, and
+    refuse it.
+    """
+    fill, accept, copy = (
+        XGrammarGrammar.fill_vocab_mask,
+        XGrammarGrammar.accept_token,
+        XGrammarGrammar.copy,
+    )
 
     def filled(self: Any, vocab_mask: torch.Tensor, idx: int) -> None:
         cost, begun_s = _cost_of(self), thread_time()
@@ -125,11 +152,18 @@ def _end_dead_ends() -> None:
         another.cost = _cost_of(self)
         return another
 
-    XGrammarGrammar.fill_vocab_mask, XGrammarGrammar.accept_token, XGrammarGrammar.copy = filled, accepted, copied
+    XGrammarGrammar.fill_vocab_mask, XGrammarGrammar.accept_token, XGrammarGrammar.copy = (
+        filled,
+        accepted,
+        copied,
+    )
 
 
 class _Cost:
-    """CPU time that one grammar has taken of this scheduler, for all requests together. A trial sees its first tokens alone."""
+    """CPU time that one grammar has taken of this scheduler, for all requests together.
+
+    A trial sees its first tokens alone.
+    """
 
     __slots__ = ("spent_s", "steps")
 
@@ -164,14 +198,20 @@ def _go_on_behind_replayed_output() -> None:
             for token in req.origin_input_ids[-replayed:]:
                 req.grammar.accept_token(token)
         except ValueError:
-            req.set_finish_with_abort("The output so far does not conform to its grammar, so it cannot be resumed.")
+            req.set_finish_with_abort(
+                "The output so far does not conform to its grammar, so it cannot be resumed."
+            )
 
     GrammarManager._apply_request_reasoning_config = prepared
 
 
 def _filter_thinking_on_cpus() -> None:
-    """Where thinking is bounded without a grammar behind it, the backend's own method is asked, which knows no CPUs."""
-    XGrammarGrammarBackend.apply_vocab_mask = staticmethod(partial(XGrammarGrammar.apply_vocab_mask, None))  # pyright: ignore[reportAttributeAccessIssue]
+    """Where thinking is bounded without a grammar behind it, the backend's own method is asked,
+    which knows no CPUs.
+    """
+    XGrammarGrammarBackend.apply_vocab_mask = staticmethod(
+        partial(XGrammarGrammar.apply_vocab_mask, None)
+    )  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def check_grammar_seam() -> None:
@@ -193,4 +233,7 @@ def check_grammar_seam() -> None:
     }
     for method, line in wanted.items():
         if line not in inspect.getsource(method):
-            raise StartError(f"SGLang has changed: {method.__qualname__} no longer has `{line}`, as it had in 0.5.23")
+            raise StartError(
+                f"SGLang has changed: {method.__qualname__} no longer has `{line}`, as it "
+                "had in 0.5.23"
+            )

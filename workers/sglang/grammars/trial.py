@@ -1,10 +1,13 @@
-"""Run as a program: compiles grammars, each in a process of its own that may run out of time or memory, or crash.
+"""Run as a program: compiles grammars, each in a process of its own that may run out of time or
+memory, or crash.
 
-In, on stdin, each with its length before it (u32, little-endian): one `Setup`, then `Trial`s. Out, on stdout: a `Verdict` for each, in the
-order of their ends. It ends with its stdin. Imports torch, because xgrammar does, but neither SGLang nor the model.
+In, on stdin, each with its length before it (u32, little-endian): one `Setup`, then `Trial`s. Out,
+on stdout: a `Verdict` for each, in the order of their ends. It ends with its stdin. Imports torch,
+because xgrammar does, but neither SGLang nor the model.
 
-What compiling costs depends on more than the size of the text: a character class with 10k members, 2,000 optional letters or schemas nested
-900 deep take xgrammar 0.2.7 from 10 s to minutes on all cores, and nothing can end its threads but the end of their process.
+What compiling costs depends on more than the size of the text: a character class with 10k members,
+2,000 optional letters or schemas nested 900 deep take xgrammar 0.2.7 from 10 s to minutes on all
+cores, and nothing can end its threads but the end of their process.
 """
 
 import os
@@ -42,11 +45,15 @@ COMPILED_BYTES_MAX: Final = 200 * 1024 * 1024
 """Of a compiled grammar, which SGLang keeps."""
 
 WALK_CPU_S: Final = 0.05
-"""What the first tokens may take, beside their own time: pages of memory are copied for this process then."""
+"""What the first tokens may take, beside their own time: pages of memory are copied for this
+process then.
+"""
 
 STEP_CPU_S: Final = 0.003
-"""Taking a token and finding those that may come next is done between two steps of the engine, which all of its requests wait for. It is
-less than a millisecond as a rule; 5,000 optional properties take 0.2 s, 8,000 values of an enum 0.02. The scheduler holds to it too."""
+"""Taking a token and finding those that may come next is done between two steps of the engine,
+which all of its requests wait for. It is less than a millisecond as a rule; 5,000 optional
+properties take 0.2 s, 8,000 values of an enum 0.02. The scheduler holds to it too.
+"""
 
 STEPS: Final = 24
 """Tokens that are tried: enough to come from the first brackets into the values."""
@@ -57,21 +64,37 @@ THREADS_MAX: Final = 8
 REASON_CHARS_MAX: Final = 600
 """A verdict must fit into one write to a pipe (4 KiB)."""
 
-_REFUSALS: Final = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, MemoryError)
+_REFUSALS: Final = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
 """The compiler's many kinds of saying that the text is no grammar."""
 
-_NOT_FOR_CLIENTS: Final = re.compile(r"\[[\d:]+\] \S+:\d+: |Check failed: \(.*?\) is false: | The JSON string is:.*", re.DOTALL)
+_NOT_FOR_CLIENTS: Final = re.compile(
+    r"\[[\d:]+\] \S+:\d+: |Check failed: \(.*?\) is false: | The JSON string is:.*", re.DOTALL
+)
 """Lines of the compiler's source, and the text itself again."""
 
 
 def _receive(stream: BinaryIO, kind: Any) -> Any:
     """The next message; None at the end of the stream."""
     head = stream.read(LENGTH.size)
-    return msgspec.msgpack.decode(stream.read(*LENGTH.unpack(head)), type=kind) if len(head) == LENGTH.size else None
+    return (
+        msgspec.msgpack.decode(stream.read(*LENGTH.unpack(head)), type=kind)
+        if len(head) == LENGTH.size
+        else None
+    )
 
 
 def main() -> None:
-    """Fork for each trial a process that watches over it, so that this one is always ready to read the next."""
+    """Fork for each trial a process that watches over it, so that this one is always ready to read
+    the next.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the worker has requests to finish then
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the watching processes
@@ -79,7 +102,8 @@ def main() -> None:
     if setup is None:
         return
     tokenizer = TokenizerInfo.deserialize_json(setup.tokenizer)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # the compiler's warnings about what clients send
+    # the compiler's warnings about what clients send
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     while (trial := _receive(sys.stdin.buffer, Trial)) is not None:
         if os.fork() == 0:
             _watch(setup, tokenizer, trial)
@@ -100,17 +124,28 @@ def _watch(setup: Setup, tokenizer: TokenizerInfo, trial: Trial) -> None:
     with os.fdopen(reading, "rb") as answer:
         told = answer.read()
     _, status = os.waitpid(child, 0)
-    out_of_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGALRM, signal.SIGKILL)
-    failed = f"it takes more than {trial.cpu_s:g} s to compile" if out_of_time else "the compiler fails on it, or it needs too much memory"
+    out_of_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (
+        signal.SIGPROF,
+        signal.SIGALRM,
+        signal.SIGKILL,
+    )
+    failed = (
+        f"it takes more than {trial.cpu_s:g} s to compile"
+        if out_of_time
+        else "the compiler fails on it, or it needs too much memory"
+    )
     refused = msgspec.msgpack.decode(told) if told else failed
-    verdict = Verdict(trial.number, refused, round(_children_cpu_s() - before_s, 3), out_of_time and not told)
+    verdict = Verdict(
+        trial.number, refused, round(_children_cpu_s() - before_s, 3), out_of_time and not told
+    )
     os.write(sys.stdout.fileno(), framed(verdict))
     os._exit(0)
 
 
 def _confine(cpu_s: float) -> None:
     signal.alarm(WALL_S_MAX)
-    signal.setitimer(signal.ITIMER_PROF, cpu_s)  # of all threads; the limit of the kernel's own is in whole seconds
+    # of all threads; the limit of the kernel's own is in whole seconds
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES_MAX,) * 2)
@@ -141,10 +176,14 @@ def _refusal(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> str | 
 
 def _compiled(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> CompiledGrammar:
     """As SGLang's XGrammarGrammarBackend compiles it."""
-    compiler = GrammarCompiler(tokenizer, max_threads=min(THREADS_MAX, os.cpu_count() or 1), cache_enabled=False)
+    compiler = GrammarCompiler(
+        tokenizer, max_threads=min(THREADS_MAX, os.cpu_count() or 1), cache_enabled=False
+    )
     text = grammar.text
     if grammar.kind == "json_schema":
-        return compiler.compile_json_schema(text, any_whitespace=setup.any_whitespace, max_whitespace_cnt=setup.max_whitespace_cnt)
+        return compiler.compile_json_schema(
+            text, any_whitespace=setup.any_whitespace, max_whitespace_cnt=setup.max_whitespace_cnt
+        )
     if grammar.kind == "regex":
         return compiler.compile_regex(text)
     if grammar.kind == "ebnf":
@@ -153,10 +192,16 @@ def _compiled(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> Compi
     if tag.get("structures") is None:
         return compiler.compile_structural_tag(text)
     items = [
-        StructuralTagItem(begin=one["begin"], schema=msgspec.json.encode(one.get("schema") or {}).decode(), end=one["end"])
+        StructuralTagItem(
+            begin=one["begin"],
+            schema=msgspec.json.encode(one.get("schema") or {}).decode(),
+            end=one["end"],
+        )
         for one in tag["structures"]
     ]
-    return compiler.compile_structural_tag(StructuralTag.from_legacy_structural_tag(items, tag["triggers"]))
+    return compiler.compile_structural_tag(
+        StructuralTag.from_legacy_structural_tag(items, tag["triggers"])
+    )
 
 
 def _walk(matcher: GrammarMatcher, vocab_size: int) -> str | None:
@@ -171,7 +216,9 @@ def _walk(matcher: GrammarMatcher, vocab_size: int) -> str | None:
         if not words:  # further on it may be the dice that led here
             return "nothing can be generated by it" if step == 0 else None
         place, word = dice.choice(words)
-        matcher.accept_token(place * 32 + dice.choice([bit for bit in range(32) if word >> bit & 1]))
+        matcher.accept_token(
+            place * 32 + dice.choice([bit for bit in range(32) if word >> bit & 1])
+        )
         if time.thread_time() - begun_s > WALK_CPU_S + (step + 1) * STEP_CPU_S:
             return GRAMMAR_TOO_SLOW
     return None

@@ -1,4 +1,6 @@
-"""The process that tries grammars (trial.py), as the worker sees it: started with the first question, and again if it has ended."""
+"""The process that tries grammars (trial.py), as the worker sees it: started with the first
+question, and again if it has ended.
+"""
 
 import asyncio
 import itertools
@@ -40,7 +42,8 @@ class TrialProcess:
         self._reader: asyncio.Task[None] | None = None
 
     async def answer(self, grammar: Grammar, cpu_s: float) -> Verdict:
-        """Ask the process; a second time if it has ended meanwhile, which is not the grammar's doing.
+        """Ask the process; a second time if it has ended meanwhile, which is not the grammar's
+        doing.
 
         Args:
             cpu_s: how long it may take.
@@ -81,7 +84,12 @@ class TrialProcess:
                 return self._process, False
             setup = await asyncio.to_thread(_setup_of, self._manager)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "workers.sglang.grammars.trial", stdin=PIPE, stdout=PIPE, env=os.environ | {"PYTHONPATH": _path()}
+                sys.executable,
+                "-m",
+                "workers.sglang.grammars.trial",
+                stdin=PIPE,
+                stdout=PIPE,
+                env=os.environ | {"PYTHONPATH": _path()},
             )
             assert process.stdin is not None
             process.stdin.write(framed(setup))
@@ -94,7 +102,9 @@ class TrialProcess:
         with suppress(asyncio.IncompleteReadError):
             while True:
                 (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-                verdict = msgspec.msgpack.decode(await process.stdout.readexactly(length), type=Verdict)
+                verdict = msgspec.msgpack.decode(
+                    await process.stdout.readexactly(length), type=Verdict
+                )
                 answer = self._answers.get(verdict.number)
                 if answer is not None and not answer.done():
                     answer.set_result(verdict)
@@ -125,7 +135,9 @@ def _setup_of(manager: Any) -> Setup:
         from xgrammar import TokenizerInfo  # noqa: PLC0415  # with the first grammar
 
         eos = list(model.hf_eos_token_id) if model.hf_eos_token_id else None
-        info = TokenizerInfo.from_huggingface(tokenizer, vocab_size=model.vocab_size, stop_token_ids=eos)
+        info = TokenizerInfo.from_huggingface(
+            tokenizer, vocab_size=model.vocab_size, stop_token_ids=eos
+        )
     return Setup(
         tokenizer=info.serialize_json(),
         vocab_size=model.vocab_size,

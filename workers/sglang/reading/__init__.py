@@ -1,4 +1,5 @@
-"""Reading an answer where it is made: text of its tokens, taken apart by SGLang's own parsers of thinking and tool calls.
+"""Reading an answer where it is made: text of its tokens, taken apart by SGLang's own parsers of
+thinking and tool calls.
 
     plan       what SGLang's chat serving makes of a request: constraint, special tokens, parsers
     reader     one request's tokens → parts

@@ -6,14 +6,17 @@ from typing import Any, Final
 from sglang.srt.function_call.core_types import ToolCallItem
 
 _NUMBERED: Final = ("kimi_k2", "kimi_k3")
-"""These models read the number of a call in its id, so SGLang names theirs `functions.NAME:NUMBER` and `NAME:NUMBER`."""
+"""These models read the number of a call in its id, so SGLang names theirs `functions.NAME:NUMBER`
+and `NAME:NUMBER`.
+"""
 
 _ID_HEX_DIGITS: Final = 24
 """As OpenAI's."""
 
 
 class CallIds:
-    """Ids made from the id of the request's first leg, which every choice has for itself, and the call's index.
+    """Ids made from the id of the request's first leg, which every choice has for itself, and the
+    call's index.
 
     Args:
         serving: SGLang's chat serving.

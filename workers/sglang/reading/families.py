@@ -1,7 +1,8 @@
 """How SGLang's stream parsers want their text cut.
 
-The marks below are one token each in their models' own vocabularies, so the parsers of these streams look for whole ones. With another
-tokenizer, or behind a stop string that held text back, a mark may come in pieces, and its beginning would be shown as content.
+The marks below are one token each in their models' own vocabularies, so the parsers of these
+streams look for whole ones. With another tokenizer, or behind a stop string that held text back, a
+mark may come in pieces, and its beginning would be shown as content.
 """
 
 import re
@@ -9,10 +10,21 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 _TAG: Final = "<｜tool▁{}｜>"  # noqa: RUF001 - DeepSeek's own characters
-_DEEPSEEK: Final = tuple(_TAG.format(mark) for mark in ("calls▁begin", "call▁begin", "sep", "call▁end", "calls▁end"))
-_HARMONY: Final = tuple(f"<|{mark}|>" for mark in ("start", "channel", "constrain", "message", "end", "call", "return"))
+_DEEPSEEK: Final = tuple(
+    _TAG.format(mark) for mark in ("calls▁begin", "call▁begin", "sep", "call▁end", "calls▁end")
+)
+_HARMONY: Final = tuple(
+    f"<|{mark}|>" for mark in ("start", "channel", "constrain", "message", "end", "call", "return")
+)
 _KIMI: Final = tuple(
-    f"<|tool_{mark}|>" for mark in ("calls_section_begin", "calls_section_end", "call_begin", "call_argument_begin", "call_end")
+    f"<|tool_{mark}|>"
+    for mark in (
+        "calls_section_begin",
+        "calls_section_end",
+        "call_begin",
+        "call_argument_begin",
+        "call_end",
+    )
 )
 
 _MARKS_OF_CALLS: Final[dict[str, tuple[str, ...]]] = {
@@ -31,31 +43,44 @@ _MARKS_OF_THINKING: Final[dict[str, tuple[str, ...]]] = {
 
 
 _READ_AGAIN: Final = frozenset({"hermes", "llama3", "pythonic", "qwen", "qwen25", "trinity"})
-"""Their parsers read a call from its beginning with every piece (`python -m bench.sglang.parsing`)."""
+"""Their parsers read a call from its beginning with every piece (`python -m
+bench.sglang.parsing`).
+"""
 
 _BITES: Final = 32
-"""Shares of a call that its parser gets one by one at least; with so many the last bite is 3 % of the call."""
+"""Shares of a call that its parser gets one by one at least; with so many the last bite is 3 % of
+the call.
+"""
 
 SILENT_CHARS_MAX: Final = 1_024
 """A parser that makes nothing of so many characters has no use for the next few."""
 
 PIECE_CHARS: Final = 8
-"""Some stream parsers lose or misplace text that comes together with what ends it. About two tokens."""
+"""Some stream parsers lose or misplace text that comes together with what ends it.
+
+About two tokens.
+"""
 
 
 WHOLE_STEPS_MAX: Final = 10_000_000
-"""Marks of calls in a text times its length: from each of them some parsers of whole texts search to the end. It comes to 0.2 s, and thirty
-calls in 300,000 characters to less."""
+"""Marks of calls in a text times its length: from each of them some parsers of whole texts search
+to the end. It comes to 0.2 s, and thirty calls in 300,000 characters to less.
+"""
 
 _FROM_EACH_MARK_TO_EACH: Final = frozenset({"hunyuan"})
-"""Theirs search from each mark for each other one to the end: a hundred marks in 4,000 characters take 0.2 s, 400 in 16,000 minutes."""
+"""Theirs search from each mark for each other one to the end: a hundred marks in 4,000 characters
+take 0.2 s, 400 in 16,000 minutes.
+"""
 
 _BLANK: Final = re.compile(r"\s{400}")
-"""Patterns of some parsers have several places for white space, and try all ways to share it out: 4,000 line feeds took them minutes."""
+"""Patterns of some parsers have several places for white space, and try all ways to share it out:
+4,000 line feeds took them minutes.
+"""
 
 
 def is_too_dear(text: str, marks: Iterable[str], tool_call_parser: str | None) -> bool:
-    """Whether a parser of whole texts might take more than a moment for this one, on the loop that all requests share.
+    """Whether a parser of whole texts might take more than a moment for this one, on the loop that
+    all requests share.
 
     Args:
         marks: of the parser's calls.
@@ -66,7 +91,8 @@ def is_too_dear(text: str, marks: Iterable[str], tool_call_parser: str | None) -
 
 
 class Pieces:
-    """Cuts text so that every mark is a piece of its own and none of the others is long, however the text came.
+    """Cuts text so that every mark is a piece of its own and none of the others is long, however
+    the text came.
 
     Held back is at most what may become a mark.
     """
@@ -75,7 +101,9 @@ class Pieces:
 
     def __init__(self, marks: tuple[str, ...]) -> None:
         self._marks = re.compile("(" + "|".join(map(re.escape, marks)) + ")") if marks else None
-        self._beginnings = re.compile("(?:" + "|".join(map(_beginnings, marks)) + r")\Z") if marks else None
+        self._beginnings = (
+            re.compile("(?:" + "|".join(map(_beginnings, marks)) + r")\Z") if marks else None
+        )
         self._held = ""
 
     def feed(self, text: str, *, last: bool) -> Iterator[str]:
@@ -93,23 +121,32 @@ class Pieces:
 
 def pieces_for(tool_call_parser: str | None, reasoning_parser: str | None) -> Pieces:
     """What cuts text for these parsers."""
-    return Pieces((*_MARKS_OF_CALLS.get(tool_call_parser or "", ()), *_MARKS_OF_THINKING.get(reasoning_parser or "", ())))
+    return Pieces(
+        (
+            *_MARKS_OF_CALLS.get(tool_call_parser or "", ()),
+            *_MARKS_OF_THINKING.get(reasoning_parser or "", ()),
+        )
+    )
 
 
 def bite_chars(tool_call_parser: str | None, call_chars: int, silent_chars: int) -> int:
     """Characters to gather before the parser gets more of a call of which it has `call_chars`.
 
-    Some parsers read the whole call again with every piece: 0.5 ms a token behind 3,000 tokens, on the loop that all requests share. In
-    bites that grow with the call it is 0.012. The others, and text outside of calls, wait for nothing.
+    Some parsers read the whole call again with every piece: 0.5 ms a token behind 3,000 tokens, on
+    the loop that all requests share. In bites that grow with the call it is 0.012. The others, and
+    text outside of calls, wait for nothing.
 
     Args:
         tool_call_parser: None for SGLang's parser of forced calls in JSON.
         call_chars: of its arguments, so far.
-        silent_chars: since anything was made of the text. Of what is no call yet, and may never become one, any parser may read all again.
+        silent_chars: since anything was made of the text. Of what is no call yet, and may never
+        become one, any parser may read all again.
     """
     if silent_chars > SILENT_CHARS_MAX:
         return max(call_chars, silent_chars) // _BITES
-    return call_chars // _BITES if tool_call_parser is None or tool_call_parser in _READ_AGAIN else 0
+    return (
+        call_chars // _BITES if tool_call_parser is None or tool_call_parser in _READ_AGAIN else 0
+    )
 
 
 def _short(text: str) -> Iterator[str]:

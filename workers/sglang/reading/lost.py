@@ -1,6 +1,8 @@
-"""What of an answer its parsers make nothing of: a call that is cut off before its name, that no tool has, or that is malformed.
+"""What of an answer its parsers make nothing of: a call that is cut off before its name, that no
+tool has, or that is malformed.
 
-SGLang's parsers drop such text, once they have seen a mark that begins a call. It was generated and paid for, so it is shown as content.
+SGLang's parsers drop such text, once they have seen a mark that begins a call. It was generated and
+paid for, so it is shown as content.
 """
 
 import re
@@ -8,7 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 LAG_CHARS_MAX: Final = 32
-"""Of the text of a call that was cut off and whose arguments are not in JSON: parsers hold so much back, and nothing can be made of it."""
+"""Of the text of a call that was cut off and whose arguments are not in JSON: parsers hold so much
+back, and nothing can be made of it.
+"""
 
 _MARKS: Final = (
     r"</[^<>]{0,60}(?:>|\Z)"
@@ -26,7 +30,9 @@ _CLOSING: Final = re.compile(_MARKS + r"|\W|_")
 _BETWEEN: Final = re.compile(r"[^\w<]{0,60}(?:</[^<>]{0,60}>\s{0,60}){1,3}([^<\[{]*)<")
 """Text behind the end of one call and before the mark of the next."""
 
-_OPENING: Final = re.compile(r"<\|open\|>\w{1,60}|<\]\w{1,60}\[>\[<[^<>/\s]{1,60}|<(?!\|(?:sep|close)\|)[^<>/\s]{1,60}(?:\s\w{1,60})?")
+_OPENING: Final = re.compile(
+    r"<\|open\|>\w{1,60}|<\]\w{1,60}\[>\[<[^<>/\s]{1,60}|<(?!\|(?:sep|close)\|)[^<>/\s]{1,60}(?:\s\w{1,60})?"
+)
 """What may begin a call: in Kimi K3's and MiniMax M3's formats a mark stands before every tag."""
 
 _ARGUMENTS: Final = re.compile(r"(?:[^{<>]|<[|｜][^<>]{0,60}[|｜]>){0,80}\{")  # noqa: RUF001
@@ -46,7 +52,8 @@ class Unseen:
         self._texts: list[str] = []
 
     def take(self, text: str, content: str, *, called: bool, name: str) -> str:
-        """More text, and what a parser made of it and of what was unseen: content, and whether that is a part of a call.
+        """More text, and what a parser made of it and of what was unseen: content, and whether that
+        is a part of a call.
 
         Args:
             name: of the call, if it begins one.
@@ -93,7 +100,9 @@ class Unseen:
         self._before, self._texts = (self._before + unseen[:chars])[-_MARK_CHARS:], [unseen[chars:]]
 
     def _has_more(self, unseen: str) -> bool:
-        """Whether anything is in the text beside marks, of which the first may have begun before it."""
+        """Whether anything is in the text beside marks, of which the first may have begun before
+        it.
+        """
         begins, end = len(self._before), 0
         for mark in _CLOSING.finditer(self._before + unseen):
             if mark.start() > max(end, begins):
@@ -113,7 +122,8 @@ def _begun_before(unseen: str, name: str) -> str:
 
 
 def unread_calls(text: str, names: Sequence[str], shown: str) -> str:
-    """Of a whole text, the calls that none of those found can be: they begin as these do, and have not their names.
+    """Of a whole text, the calls that none of those found can be: they begin as these do, and have
+    not their names.
 
     Args:
         names: of the calls that were found, in order.
@@ -135,10 +145,12 @@ def unread_calls(text: str, names: Sequence[str], shown: str) -> str:
 
 
 def rest_of_call(text: str, name: str, arguments: str) -> tuple[str, str] | None:
-    """What follows in a text behind a call's arguments that are in JSON there too, apart from white space.
+    """What follows in a text behind a call's arguments that are in JSON there too, apart from white
+    space.
 
     Returns:
-        What goes on with the arguments, up to a mark that ends the call, and what is behind that; None if they are not found.
+        What goes on with the arguments, up to a mark that ends the call, and what is behind that;
+        None if they are not found.
     """
     begins = _ARGUMENTS.match(text, text.rfind(name) + len(name)) if name in text else None
     if begins is None:

@@ -1,10 +1,11 @@
 """Text → parts, by SGLang's own parsers: while the text comes, and at its end.
 
-SGLang has two parsers of every format, one for whole texts and one for streams, and they do not always agree. The whole text's is the
-one that counts: what the stream's parser showed is completed at the end by what is missing (`shown.Shown.settle`). Stream parsers
-are particular about how text is cut (`families`). What nobody reads as it comes goes to both parsers too, so that an answer does not
-depend on how it was asked for, but to the stream's only if there may be a call: on prose they agree. What neither parser makes anything
-of is content (`lost`).
+SGLang has two parsers of every format, one for whole texts and one for streams, and they do not
+always agree. The whole text's is the one that counts: what the stream's parser showed is completed
+at the end by what is missing (`shown.Shown.settle`). Stream parsers are particular about how text
+is cut (`families`). What nobody reads as it comes goes to both parsers too, so that an answer does
+not depend on how it was asked for, but to the stream's only if there may be a call: on prose they
+agree. What neither parser makes anything of is content (`lost`).
 """
 
 import logging
@@ -28,8 +29,10 @@ log = logging.getLogger(__name__)
 
 BUDGET_S: Final = 0.25
 BUDGET_S_PER_CHAR: Final = 40e-6
-"""CPU time that the parsers of streams may take of an answer, on the loop that all share: ten times what they usually need. What a model
-can be made to say, as ten thousand opening brackets, takes some of them seconds."""
+"""CPU time that the parsers of streams may take of an answer, on the loop that all share: ten times
+what they usually need. What a model can be made to say, as ten thousand opening brackets, takes
+some of them seconds.
+"""
 
 _MAY_BEGIN_CALL: Final = re.compile(r"[\[{]|<(?!/?think>)")
 """The first character of a call in every format."""
@@ -60,13 +63,17 @@ class Parsed:
         whole: nobody reads it as it comes.
     """
 
-    def __init__(self, serving: Any, chat: ChatCompletionRequest, ids: CallIds, *, whole: bool) -> None:
+    def __init__(
+        self, serving: Any, chat: ChatCompletionRequest, ids: CallIds, *, whole: bool
+    ) -> None:
         self._parsers = Parsers(serving, chat)
         self._shown = Shown(ids)
         self._text: list[str] = []
         self._unseen = Unseen()
         parsed_as_it_comes = self._parsers.call_active or not whole
-        self._stream = _Stream(self._parsers, self._shown, self._unseen) if parsed_as_it_comes else None
+        self._stream = (
+            _Stream(self._parsers, self._shown, self._unseen) if parsed_as_it_comes else None
+        )
         self._waits = whole
         self._budget_s = BUDGET_S
         self._gave_up = False
@@ -100,7 +107,8 @@ class Parsed:
             self._unseen.take(text, "", called=False, name="")
         if self._stream is None or (self._waits and _MAY_BEGIN_CALL.search(text) is None):
             return []
-        texts = self._text if self._waits else [text]  # cut as it came, on which the parser of streams depends
+        # cut as it came, on which the parser of streams depends
+        texts = self._text if self._waits else [text]
         self._waits = False
         begun_s = thread_time()
         parts: list[Part] = []
@@ -109,25 +117,32 @@ class Parsed:
                 parts += self._stream.take(each, last=False)
             parts += self._stream.take(texts[-1], last=last)
         except Exception:
-            # Written for what models mean to say, these parsers may fail on what they do say; the whole text is parsed at the end.
+            # Written for what models mean to say, these parsers may fail on what they do say; the
+            # whole text is parsed at the end.
             log.exception("SGLang's parsers failed on a stream, whose rest comes at its end")
             self._give_up(self._stream)
             return parts
         self._budget_s += sum(map(len, texts)) * BUDGET_S_PER_CHAR - (thread_time() - begun_s)
         if self._budget_s < 0 and not last:
-            log.info("an answer takes so long to parse as it comes that its rest is parsed at its end")
+            log.info(
+                "an answer takes so long to parse as it comes that its rest is parsed at its end"
+            )
             self._give_up(self._stream)
         return parts
 
     def _give_up(self, stream: "_Stream") -> None:
-        """The parsers of streams get no more: what they have not taken is unseen, unless it is still thinking, which has no calls."""
+        """The parsers of streams get no more: what they have not taken is unseen, unless it is
+        still thinking, which has no calls.
+        """
         self._stream, self._gave_up = None, stream.in_answer
         if stream.in_answer:
             self._unseen.take("".join(self._text)[stream.taken_chars :], "", called=False, name="")
 
 
 class Parsers:
-    """SGLang's parsers for one request, chosen as its chat serving chooses them (`_build_chat_response`, `_process_tool_call_stream`)."""
+    """SGLang's parsers for one request, chosen as its chat serving chooses them
+    (`_build_chat_response`, `_process_tool_call_stream`).
+    """
 
     def __init__(self, serving: Any, chat: ChatCompletionRequest) -> None:
         self.tool_call_parser: str | None = serving.tool_call_parser
@@ -146,7 +161,8 @@ class Parsers:
         return ReasoningParser(
             model_type=serving.reasoning_parser,
             stream_reasoning=stream and chat.stream_reasoning,
-            force_reasoning=serving.template_manager.force_reasoning or serving._get_reasoning_from_request(chat),
+            force_reasoning=serving.template_manager.force_reasoning
+            or serving._get_reasoning_from_request(chat),
             request=chat,
             tokenizer=serving.tokenizer_manager.tokenizer,
             tool_call_parser_active=self._native,
@@ -154,7 +170,9 @@ class Parsers:
 
     def pieces(self) -> Pieces:
         serving = self._serving
-        return pieces_for(serving.tool_call_parser if self._native else None, serving.reasoning_parser)
+        return pieces_for(
+            serving.tool_call_parser if self._native else None, serving.reasoning_parser
+        )
 
     def calls(self) -> "_CallStream | None":
         if not self.call_active:
@@ -177,7 +195,8 @@ class Parsers:
             prefix=chat._response_parser_prefix,
             constrained=self._constrained(),
         )
-        # The parser of whole texts is told by SGLANG_FORWARD_UNKNOWN_TOOLS, which most of the streams' pass over.
+        # The parser of whole texts is told by SGLANG_FORWARD_UNKNOWN_TOOLS, which most of the
+        # streams' pass over.
         parser.detector._get_tool_indices = _any_name
         return parser
 
@@ -185,14 +204,24 @@ class Parsers:
         """What the detector of this format keeps of its marks."""
         parser = self._native_calls()
         values = [] if parser is None else vars(parser.detector).values()
-        return [value for value in values if isinstance(value, str) and len(value) > 1 and _OF_A_MARK.search(value)]
+        return [
+            value
+            for value in values
+            if isinstance(value, str) and len(value) > 1 and _OF_A_MARK.search(value)
+        ]
 
     def _constrained(self) -> bool:
-        return grammar_holds_calls(self._chat._response_parser_tool_grammar, self._chat._response_parser_grammar_start)
+        return grammar_holds_calls(
+            self._chat._response_parser_tool_grammar, self._chat._response_parser_grammar_start
+        )
 
     def settled(self, before: str, text: str, finished: Finished) -> str:
-        """The last text as SGLang shows it: a response template's grammar may end a call without its closing mark."""
-        return self._serving._settle_response_template_stop(text, _finish_reason(finished), self._chat, before + text)
+        """The last text as SGLang shows it: a response template's grammar may end a call without
+        its closing mark.
+        """
+        return self._serving._settle_response_template_stop(
+            text, _finish_reason(finished), self._chat, before + text
+        )
 
     def answer_started(self, thinking: ReasoningParser | None) -> bool:
         return self._serving._answer_started(thinking)
@@ -206,7 +235,10 @@ class Parsers:
         if not self.call_active or self.answer_started(thinking):
             return WholeMessage(reasoning, text, [])
         if is_too_dear(text, self._marks(), self.tool_call_parser):
-            log.info("an answer has so many beginnings of calls, or so much white space, that it is not parsed as a whole")
+            log.info(
+                "an answer has so many beginnings of calls, or so much white space, that it "
+                "is not parsed as a whole"
+            )
             return WholeMessage(reasoning, text, [])
         calls, text, _ = self._serving._process_tool_calls(
             text,
@@ -216,12 +248,19 @@ class Parsers:
             response_parser_prefix=self._chat._response_parser_prefix,
             constrained=self._constrained(),
         )
-        named = [WholeCall(call.function.name, call.function.arguments or "") for call in calls or () if call.function.name]
+        named = [
+            WholeCall(call.function.name, call.function.arguments or "")
+            for call in calls or ()
+            if call.function.name
+        ]
         return WholeMessage(reasoning, text or "", named)
 
 
 class AnswerSearch:
-    """Finds where the answer begins behind thinking, as the parser of streams sees it. The white space between is of neither."""
+    """Finds where the answer begins behind thinking, as the parser of streams sees it.
+
+    The white space between is of neither.
+    """
 
     def __init__(self, thinking: ReasoningParser, pieces: Pieces) -> None:
         self._thinking = thinking
@@ -254,7 +293,9 @@ class _Stream:
         self._thinking = parsers.thinking(stream=True)
         self._calls = parsers.calls()
         self._pieces = parsers.pieces()
-        self._call_format = parsers.tool_call_parser if self._calls is not None and self._calls.native else None
+        self._call_format = (
+            parsers.tool_call_parser if self._calls is not None and self._calls.native else None
+        )
         self._gathered = ""
         self._silent_chars = 0
         self.taken_chars = 0
@@ -265,12 +306,18 @@ class _Stream:
         parts: list[Part] = []
         for piece in self._pieces.feed(text, last=last):
             self._gathered += piece
-            if len(self._gathered) >= bite_chars(self._call_format, self._shown.call_chars, self._silent_chars):
+            if len(self._gathered) >= bite_chars(
+                self._call_format, self._shown.call_chars, self._silent_chars
+            ):
                 gained = self._parse(self._gathered, last=False)
                 self._silent_chars = 0 if gained else self._silent_chars + len(self._gathered)
                 self._gathered = ""
                 parts += gained
-        return parts + self._parse(self._gathered, last=False) + self._parse("", last=True) if last else parts
+        return (
+            parts + self._parse(self._gathered, last=False) + self._parse("", last=True)
+            if last
+            else parts
+        )
 
     def _parse(self, text: str, *, last: bool) -> list[Part]:
         parts = self._read(text, last=last)
@@ -284,7 +331,9 @@ class _Stream:
         if self._calls is not None and not self._parsers.answer_started(self._thinking):
             content, calls = self._calls.take(text, last=last)
             name = next((call.name for call in calls if call.name), "")
-            between = self._unseen.take(text, content, called=any(map(self._shown.is_of_a_call, calls)), name=name)
+            between = self._unseen.take(
+                text, content, called=any(map(self._shown.is_of_a_call, calls)), name=name
+            )
             if content := between + content:
                 parts += self._shown.content(content)
             for call in calls:
@@ -305,7 +354,9 @@ class _Stream:
 
 
 class _AnyName(dict[str, int]):
-    """The places of tools by their names, and of every other name: whether a tool exists is for the client to say."""
+    """The places of tools by their names, and of every other name: whether a tool exists is for the
+    client to say.
+    """
 
     def __contains__(self, name: object) -> bool:
         return bool(name)
@@ -319,7 +370,9 @@ def _any_name(tools: list[Any]) -> _AnyName:
 
 
 class _CallStream:
-    """One of SGLang's two kinds of parsers of calls in a stream: of a model's own format (`native`), or of forced calls in JSON."""
+    """One of SGLang's two kinds of parsers of calls in a stream: of a model's own format
+    (`native`), or of forced calls in JSON.
+    """
 
     def __init__(self, parser: FunctionCallParser | JsonArrayParser, tools: list[Any]) -> None:
         self.native = not isinstance(parser, JsonArrayParser)
@@ -346,5 +399,7 @@ class _CallStream:
 
 def _finish_reason(finished: Finished) -> dict[str, Any]:
     """As SGLang's messages have it; its parsers change it."""
-    matched = finished.matched_stop if finished.matched_token_id is None else finished.matched_token_id
+    matched = (
+        finished.matched_stop if finished.matched_token_id is None else finished.matched_token_id
+    )
     return {"type": finished.reason, "matched": matched}

@@ -1,4 +1,6 @@
-"""What SGLang's own chat serving makes of a request: its `OpenAIServingChat` is asked, for a prompt that is rendered already."""
+"""What SGLang's own chat serving makes of a request: its `OpenAIServingChat` is asked, for a prompt
+that is rendered already.
+"""
 
 import asyncio
 import os
@@ -33,7 +35,9 @@ REPLAYED_AT_ONCE: Final = 64
 """Tokens of an answer that goes on here, between two turns of the loop."""
 
 _NO_TOKENS: Final = [0]
-"""In place of the prompt, which only response templates look at; anything that is there means that nothing is to be rendered."""
+"""In place of the prompt, which only response templates look at; anything that is there means that
+nothing is to be rendered.
+"""
 
 _NO_MESSAGES: Final = [{"role": "user", "content": ""}]
 """In place of the messages, which are rendered already; SGLang wants one."""
@@ -44,12 +48,14 @@ class Plan:
     """How a request is generated and read.
 
     Attributes:
-        grammar: constraint of a forced or strict tool call, or of a response format and calls together, which then stands for the request's
+        grammar: constraint of a forced or strict tool call, or of a response format and calls
+        together, which then stands for the request's
             own, as SGLang's sampling parameter and its text; None if there is none.
         beside_grammar: further sampling parameters that belong to it.
         require_reasoning: the grammar begins behind the thinking.
         skip_special_tokens: leave special tokens out of the text; parsers may need them in.
-        reader: reads this request's tokens, from the first one on: `replay` is for those that were shown already.
+        reader: reads this request's tokens, from the first one on: `replay` is for those that were
+        shown already.
         shown: these tokens, packed u32.
         prepared: kept as long as the request runs, for its other choices.
     """
@@ -63,15 +69,22 @@ class Plan:
     prepared: "_Prepared | None" = None
 
     def replay(self) -> Iterator[None]:
-        """Have the reader take what was shown already, a portion with each step: all of a long answer takes a second."""
+        """Have the reader take what was shown already, a portion with each step: all of a long
+        answer takes a second.
+        """
         for start in range(0, len(self.shown), REPLAYED_AT_ONCE * TOKEN_ID_BYTES):
-            self.reader.replay(unpack_tokens(self.shown[start : start + REPLAYED_AT_ONCE * TOKEN_ID_BYTES]))
+            self.reader.replay(
+                unpack_tokens(self.shown[start : start + REPLAYED_AT_ONCE * TOKEN_ID_BYTES])
+            )
             yield
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class _Prepared:
-    """What SGLang's chat serving made of a chat, for the plans of all choices. Nobody changes it."""
+    """What SGLang's chat serving made of a chat, for the plans of all choices.
+
+    Nobody changes it.
+    """
 
     chat: ChatCompletionRequest
     params: Mapping[str, Any]
@@ -92,14 +105,15 @@ class Readings:
 
     def __init__(self, manager: Any, templates: Any) -> None:
         check_reading_seam()
-        os.environ.setdefault("SGLANG_FORWARD_UNKNOWN_TOOLS", "true")  # what it cannot be called is for the client to say
+        # what it cannot be called is for the client to say
+        os.environ.setdefault("SGLANG_FORWARD_UNKNOWN_TOOLS", "true")
         self._serving = _Serving(manager, templates)
         self._texts = TokenTexts(manager.tokenizer)
         self._whitespace_max: int | None = manager.server_args.constrained_json_max_whitespace_cnt
         self._known: WeakValueDictionary[bytes, _Prepared] = WeakValueDictionary()
-        self._kept_stop_ids = frozenset(tool_close_token_ids(self._serving.tool_call_parser, manager.tokenizer)) | _kept_by_gpt_oss(
-            self._serving.tool_call_parser
-        )
+        self._kept_stop_ids = frozenset(
+            tool_close_token_ids(self._serving.tool_call_parser, manager.tokenizer)
+        ) | _kept_by_gpt_oss(self._serving.tool_call_parser)
 
     async def ready(self, request: Generate) -> Plan:
         """The plan, with its reader behind what was shown already. The loop turns meanwhile.
@@ -120,8 +134,14 @@ class Readings:
         """
         reading = request.reading
         assert reading is not None
-        rendered = request.token_ids[: len(request.token_ids) - reading.replayed_tokens * TOKEN_ID_BYTES]
-        plan = self._chat(request, reading, rendered) if reading.chat else self._plain(request, reading)
+        rendered = request.token_ids[
+            : len(request.token_ids) - reading.replayed_tokens * TOKEN_ID_BYTES
+        ]
+        plan = (
+            self._chat(request, reading, rendered)
+            if reading.chat
+            else self._plain(request, reading)
+        )
         return replace(plan, shown=request.token_ids[len(rendered) :])
 
     def _plain(self, request: Generate, reading: Reading) -> Plan:
@@ -132,7 +152,9 @@ class Readings:
     def _chat(self, request: Generate, reading: Reading, rendered: bytes) -> Plan:
         prepared = self._prepared(request, reading, rendered)
         chat, params = prepared.chat, prepared.params
-        ids = CallIds(self._serving, reading.first_request_id or request.request_id, reading.calls_before)
+        ids = CallIds(
+            self._serving, reading.first_request_id or request.request_id, reading.calls_before
+        )
         parsed = Parsed(self._serving, chat, ids, whole=reading.whole)
         skip = bool(params["skip_special_tokens"])
         return Plan(
@@ -142,14 +164,25 @@ class Readings:
             skip_special_tokens=skip,
             # SGLang adds what ends a call in formats where the model does not stop by itself.
             reader=self._reader(
-                request, reading, parsed, [*reading.stops, *params["stop"]], skip_special_tokens=skip, one_call=_wants_one_call(chat)
+                request,
+                reading,
+                parsed,
+                [*reading.stops, *params["stop"]],
+                skip_special_tokens=skip,
+                one_call=_wants_one_call(chat),
             ),
             prepared=prepared,
         )
 
     def _prepared(self, request: Generate, reading: Reading, rendered: bytes) -> "_Prepared":
-        """What SGLang makes of the chat: once for all choices of a request, which come one by one."""
-        key = blake2b(repr((len(reading.chat), len(rendered), reading.skip_special_tokens, request.grammar)).encode())
+        """What SGLang makes of the chat: once for all choices of a request, which come one by
+        one.
+        """
+        key = blake2b(
+            repr(
+                (len(reading.chat), len(rendered), reading.skip_special_tokens, request.grammar)
+            ).encode()
+        )
         key.update(reading.chat)
         key.update(rendered)
         prepared = self._known.get(key.digest())
@@ -167,7 +200,8 @@ class Readings:
             if refusal is not None:
                 raise InvalidRequest(refusal, param=_param_of(refusal))
             adapted, chat = serving._convert_to_internal_request(chat)
-        except (ValueError, TypeError) as error:  # SGLang's validation, xgrammar's and Pydantic's among it
+        # SGLang's validation, xgrammar's and Pydantic's among it
+        except (ValueError, TypeError) as error:
             raise InvalidRequest(str(error), param="tools") from error
         params = adapted.sampling_params
         kind = next((kind for kind in _GRAMMARS if params.get(kind)), None)
@@ -175,7 +209,9 @@ class Readings:
             chat,
             params,
             grammar=self._bounded(either or (None if kind is None else (kind, params[kind]))),
-            beside_grammar={} if either else {name: params[name] for name in _BESIDE_GRAMMAR if params.get(name)},
+            beside_grammar={}
+            if either
+            else {name: params[name] for name in _BESIDE_GRAMMAR if params.get(name)},
             require_reasoning=bool(adapted.require_reasoning),
         )
 
@@ -186,8 +222,16 @@ class Readings:
         return grammar[0], bounded(grammar[1], self._whitespace_max)
 
     def _either(self, request: Generate, chat: ChatCompletionRequest) -> tuple[str, str] | None:
-        """The grammar of a response format beside tools that may be called. In formats without one the answer is JSON and no call."""
-        if request.grammar is None or request.grammar.kind != "json_schema" or not chat.tools or not self._serving.tool_call_parser:
+        """The grammar of a response format beside tools that may be called.
+
+        In formats without one the answer is JSON and no call.
+        """
+        if (
+            request.grammar is None
+            or request.grammar.kind != "json_schema"
+            or not chat.tools
+            or not self._serving.tool_call_parser
+        ):
             return None
         tag = answer_or_call(
             request.grammar.text,
@@ -217,9 +261,13 @@ class Readings:
             message,
             stops=stops,
             patterns=patterns,
-            answering=message.answer_search() if (stops or patterns) and isinstance(message, Parsed) else None,
+            answering=message.answer_search()
+            if (stops or patterns) and isinstance(message, Parsed)
+            else None,
             include_stop=reading.include_stop,
-            hidden_stop_ids=self._texts.special_ids if reading.skip_special_tokens and not skip_special_tokens else frozenset(),
+            hidden_stop_ids=self._texts.special_ids
+            if reading.skip_special_tokens and not skip_special_tokens
+            else frozenset(),
             min_tokens=request.sampling.min_new_tokens,
             kept_stop_ids=self._kept_stop_ids,
             one_call=one_call,
@@ -231,7 +279,9 @@ class _Serving(OpenAIServingChat):
     """SGLang's chat serving without its rendering: the frontend has rendered the prompt."""
 
     def _build_chat_encoding_adapter(self) -> None:
-        """None: adapters render prompts and take tokens apart by the model's own library; the text parsers are for every model."""
+        """None: adapters render prompts and take tokens apart by the model's own library; the text
+        parsers are for every model.
+        """
 
     def reads_prompt(self, chat: ChatCompletionRequest) -> bool:
         """Whether parsers go by how the prompt ends."""
@@ -245,7 +295,9 @@ def _wants_one_call(chat: ChatCompletionRequest) -> bool:
 
 def _chat_of(reading: Reading) -> ChatCompletionRequest:
     try:
-        chat = ChatCompletionRequest.model_validate({**msgspec.json.decode(reading.chat), "messages": _NO_MESSAGES})
+        chat = ChatCompletionRequest.model_validate(
+            {**msgspec.json.decode(reading.chat), "messages": _NO_MESSAGES}
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "tools"
@@ -262,5 +314,7 @@ def _param_of(refusal: str) -> str:
 
 
 def _kept_by_gpt_oss(parser: str | None) -> frozenset[int]:
-    """The token <|call|> ends an answer of gpt-oss and is part of the call (DetokenizerManager.trim_matched_stop)."""
+    """The token <|call|> ends an answer of gpt-oss and is part of the call
+    (DetokenizerManager.trim_matched_stop).
+    """
     return frozenset({200_012}) if parser == "gpt-oss" else frozenset()

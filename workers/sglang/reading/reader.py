@@ -1,4 +1,6 @@
-"""One request's tokens → parts: text, stop strings, parsers. The worker's counterpart of the frontend's `text/output.py`.
+"""One request's tokens → parts: text, stop strings, parsers.
+
+The worker's counterpart of the frontend's `text/output.py`.
 
 Whether somebody reads the answer as it comes decides when the parts are told, and nothing else.
 """
@@ -29,19 +31,24 @@ class Answering(Protocol):
     """Tells the hidden thinking from the answer that is behind it."""
 
     def chars_in(self, text: str) -> int:
-        """How many of the next text's last characters are of the answer: 0 while it thinks. Not asked again once there are some."""
+        """How many of the next text's last characters are of the answer: 0 while it thinks.
+
+        Not asked again once there are some.
+        """
         ...
 
 
 class Reader:
-    """Reads the tokens of one request; what it makes of them does not depend on how they are batched.
+    """Reads the tokens of one request; what it makes of them does not depend on how they are
+    batched.
 
     Args:
         text: of the tokens.
         message: what the text is made into.
         stops: strings that end the answer.
         patterns: regular expressions that end it behind the token in which they match.
-        answering: where the answer begins, for stop strings mean nothing in hidden thinking; None: with the first token.
+        answering: where the answer begins, for stop strings mean nothing in hidden thinking; None:
+        with the first token.
         include_stop: show what ended the answer, string or token.
         min_tokens: stop strings count only in the text of the tokens behind this many.
         kept_stop_ids: stop tokens that are part of a call.
@@ -49,7 +56,8 @@ class Reader:
         one_call: end the answer where a second call begins.
         whole: tell all parts at the end, those of one kind joined.
     Attributes:
-        stopped_after_tokens: tokens up to and including the one that completed a stop string, or began a call too many, without those
+        stopped_after_tokens: tokens up to and including the one that completed a stop string, or
+        began a call too many, without those
             that were replayed; None while none did.
         matched_stop: that string, or the pattern that matched.
     """
@@ -93,7 +101,8 @@ class Reader:
         for token_id in token_ids:
             text = self._text.feed((token_id,))
             if self._matcher is not None:
-                # What is shown ended no answer: a stop in it came before `min_tokens`, which counts from here on, allowed one.
+                # What is shown ended no answer: a stop in it came before `min_tokens`, which counts
+                # from here on, allowed one.
                 text, stop = self._search(self._matcher, text)
                 if stop is not None:
                     self._matcher = self._new_matcher()
@@ -105,7 +114,8 @@ class Reader:
         """Take the next tokens.
 
         Returns:
-            What is certain by them; of a whole answer nothing before its end. After a stop string there is nothing.
+            What is certain by them; of a whole answer nothing before its end. After a stop string
+            there is nothing.
         """
         parts = self._read(token_ids)
         if self._held is None:
@@ -120,7 +130,11 @@ class Reader:
                 break
             self._tokens_seen += 1
             text, stopped = self._watch(self._text.feed((token_id,)))
-            gained = self._message.end(text, stopped) if stopped is not None else self._message.feed(text)
+            gained = (
+                self._message.end(text, stopped)
+                if stopped is not None
+                else self._message.feed(text)
+            )
             if self._one_call and stopped is None and _calls_again(gained):
                 # SGLang binds few formats to one call, so the answer ends where the second begins.
                 self.stopped_after_tokens = self._tokens_seen
@@ -129,7 +143,9 @@ class Reader:
         return self._allowed(parts)
 
     def end(self, token_ids: Sequence[int], finished: Finished) -> list[Part]:
-        """Take the last tokens, a stop token included, which is shown only where it is asked for, and tell all that was held back."""
+        """Take the last tokens, a stop token included, which is shown only where it is asked for,
+        and tell all that was held back.
+        """
         matched = finished.matched_token_id
         if self._include_stop and matched not in self._hidden_stop_ids:
             matched = None
@@ -156,7 +172,11 @@ class Reader:
         return [part for part in parts if not _calls_again([part])] if self._one_call else parts
 
     def _new_matcher(self) -> StopMatcher | None:
-        return StopMatcher(self._stops, self._include_stop, self._patterns) if self._stops or self._patterns else None
+        return (
+            StopMatcher(self._stops, self._include_stop, self._patterns)
+            if self._stops or self._patterns
+            else None
+        )
 
     def _watch(self, text: str) -> tuple[str, Finished | None]:
         """The text before a stop string or what may become one, and the end that it makes."""
@@ -193,12 +213,16 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
     for part in parts:
         last = runs[-1][0] if runs else None
         text = part.arguments if isinstance(part, ToolCall) else part.text
-        if type(last) is type(part) and not (isinstance(last, ToolCall) and isinstance(part, ToolCall) and last.index != part.index):
+        if type(last) is type(part) and not (
+            isinstance(last, ToolCall) and isinstance(part, ToolCall) and last.index != part.index
+        ):
             runs[-1][1].append(text)
         else:
             runs.append((part, [text]))
     return [
-        replace(part, arguments="".join(texts)) if isinstance(part, ToolCall) else replace(part, text="".join(texts))
+        replace(part, arguments="".join(texts))
+        if isinstance(part, ToolCall)
+        else replace(part, text="".join(texts))
         for part, texts in runs
     ]
 

@@ -1,4 +1,6 @@
-"""What the reading relies on in SGLang 0.5.23 beyond its public API, checked at start and in tests."""
+"""What the reading relies on in SGLang 0.5.23 beyond its public API, checked at start and in
+tests.
+"""
 
 import inspect
 from typing import Final
@@ -44,7 +46,11 @@ _METHODS: Final = {
         "parse_non_stream": ("self", "full_text"),
     },
 }  # fmt: skip
-_PRIVATE_OF_A_CHAT: Final = {"_response_parser_prefix", "_response_parser_grammar_start", "_response_parser_tool_grammar"}
+_PRIVATE_OF_A_CHAT: Final = {
+    "_response_parser_prefix",
+    "_response_parser_grammar_start",
+    "_response_parser_tool_grammar",
+}
 
 
 def check_reading_seam() -> None:
@@ -57,7 +63,12 @@ def check_reading_seam() -> None:
         for name, wanted in methods.items():
             method = getattr(owner, name, None)
             if method is None or tuple(inspect.signature(method).parameters) != wanted:
-                raise StartError(f"SGLang has changed: {owner.__name__}.{name}({', '.join(wanted)}) is not what it was in 0.5.23")
+                raise StartError(
+                    f"SGLang has changed: {owner.__name__}.{name}({', '.join(wanted)}) is "
+                    "not what it was in 0.5.23"
+                )
     missing = _PRIVATE_OF_A_CHAT - set(ChatCompletionRequest.__private_attributes__)
     if missing:
-        raise StartError(f"SGLang has changed: ChatCompletionRequest has no {', '.join(sorted(missing))}")
+        raise StartError(
+            f"SGLang has changed: ChatCompletionRequest has no {', '.join(sorted(missing))}"
+        )

@@ -1,4 +1,6 @@
-"""What of an answer has been shown, and what is still to be, so that all of it is what the parsers of whole texts say."""
+"""What of an answer has been shown, and what is still to be, so that all of it is what the parsers
+of whole texts say.
+"""
 
 import json
 import logging
@@ -11,7 +13,13 @@ from msgspec import Struct
 from protocol.replies import Content, Finished, Part, Reasoning, ToolCall
 from workers.sglang.reading.calls import CallIds
 from workers.sglang.reading.families import PIECE_CHARS
-from workers.sglang.reading.lost import Unseen, is_more_than_an_end, rest_of_call, unread_calls, without_end
+from workers.sglang.reading.lost import (
+    Unseen,
+    is_more_than_an_end,
+    rest_of_call,
+    unread_calls,
+    without_end,
+)
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +29,10 @@ _BEFORE_A_CALL: Final = re.compile(rf"[^<\[{{]{{1,{PIECE_CHARS}}}(?=[<\[{{]|\Z)"
 
 
 PASSED_OVER_MAX: Final = 8
-"""Calls in a row that the parser of streams found and the one of whole texts did not. Each is compared with the next one found."""
+"""Calls in a row that the parser of streams found and the one of whole texts did not.
+
+Each is compared with the next one found.
+"""
 
 
 class WholeCall(Struct, frozen=True):
@@ -40,7 +51,9 @@ class WholeMessage(Struct, frozen=True):
 
 
 class Shown:
-    """What went out of one answer. White space at the end of text waits: parsers of whole texts cut it off before a call.
+    """What went out of one answer.
+
+    White space at the end of text waits: parsers of whole texts cut it off before a call.
 
     Args:
         ids: names the calls.
@@ -65,7 +78,9 @@ class Shown:
         return [Reasoning(shown)] if shown else []
 
     def content(self, text: str) -> list[Part]:
-        """Content; behind a call it waits for the end, as many formats allow none there and SGLang's parsers drop what comes."""
+        """Content; behind a call it waits for the end, as many formats allow none there and
+        SGLang's parsers drop what comes.
+        """
         if self._calls:
             self._behind[-1].append(text)
             return []
@@ -73,7 +88,10 @@ class Shown:
         return [Content(shown)] if shown else []
 
     def is_of_a_call(self, item: Any) -> bool:
-        """Whether a `ToolCallItem` begins a call or goes on with one. SGLang has others too, of calls without a name."""
+        """Whether a `ToolCallItem` begins a call or goes on with one.
+
+        SGLang has others too, of calls without a name.
+        """
         return bool(item.name) or item.tool_index in self._by_tool_index
 
     def call(self, item: Any) -> list[Part]:
@@ -82,7 +100,9 @@ class Shown:
         self.call_chars = len(arguments) + (0 if item.name else self.call_chars)
         call = self._by_tool_index.get(item.tool_index)
         if item.name:
-            call = self._by_tool_index[item.tool_index] = _ShownCall(len(self._calls), item.name, arguments)
+            call = self._by_tool_index[item.tool_index] = _ShownCall(
+                len(self._calls), item.name, arguments
+            )
             self._calls.append(call)
             self._behind.append([])
             return [ToolCall(call.index, self._ids.of(call.index, item.name), item.name, arguments)]
@@ -92,29 +112,46 @@ class Shown:
         return [ToolCall(call.index, arguments=arguments)]
 
     def settle(self, whole: WholeMessage) -> list[Part]:
-        """What is missing of `whole`. What was shown beyond it, as the beginning of a call that was cut off, stays."""
+        """What is missing of `whole`.
+
+        What was shown beyond it, as the beginning of a call that was cut off, stays.
+        """
         parts: list[Part] = []
-        # What separates the thinking from what follows belongs to neither, and would come behind it here.
-        reasoning = whole.reasoning.rstrip() if whole.content or whole.calls or self._content.text or self._calls else whole.reasoning
+        # What separates the thinking from what follows belongs to neither, and would come behind it
+        # here.
+        reasoning = (
+            whole.reasoning.rstrip()
+            if whole.content or whole.calls or self._content.text or self._calls
+            else whole.reasoning
+        )
         thought = self._reasoning.rest(reasoning)
         if thought:
             parts.append(Reasoning(thought))
-        # Some parsers of whole texts make content of thinking that ends in no answer; it was shown as thinking.
+        # Some parsers of whole texts make content of thinking that ends in no answer; it was shown
+        # as thinking.
         content = self._content.rest(whole.content) if thought is not None else None
-        # A call that is cut off is none to parsers of whole texts, some of which then count its text as content.
+        # A call that is cut off is none to parsers of whole texts, some of which then count its
+        # text as content.
         if content and len(self._calls) > len(whole.calls):
             before = _BEFORE_A_CALL.match(content)
             content = before[0] if before else None
         calls = self._settle_calls(whole.calls)
         # Parsers of whole texts leave out what stands between calls and behind them.
         if not (content and content.strip()) and not self._passed_over:
-            content = self._content.waiting + "".join(without_end("".join(texts)) for texts in self._behind) or content
+            content = (
+                self._content.waiting
+                + "".join(without_end("".join(texts)) for texts in self._behind)
+                or content
+            )
         if content and (content.strip() or not self._calls):
             parts.append(Content(self._content.end(content)))
         return parts + calls
 
     def _settle_calls(self, calls: list[WholeCall]) -> list[Part]:
-        """What is missing of the calls. One that the stream's parser passed over comes behind those that were shown."""
+        """What is missing of the calls.
+
+        One that the stream's parser passed over comes behind those that were shown.
+        """
         parts: list[Part] = []
         streamed, next_one = list(self._calls), 0
         for read in calls:
@@ -136,26 +173,40 @@ class Shown:
         return parts
 
     def lost(self, text: str, unseen: Unseen, finished: Finished) -> list[Part]:
-        """Behind what settled: what neither parser made anything of. Of a call that is not complete it goes on with its arguments
-        where the text has them in JSON too, and is content where it has not."""
-        left = "".join(_rest_of_broken(text, call, before) for call, before in pairwise(self._calls))
+        """Behind what settled: what neither parser made anything of.
+
+        Of a call that is not complete it goes on with its arguments where the text has them in JSON
+        too, and is content where it has not.
+        """
+        left = "".join(
+            _rest_of_broken(text, call, before) for call, before in pairwise(self._calls)
+        )
         if self._passed_over:  # the stream's parser did not follow, so what it saw is not known
             left += unread_calls(text, [call.name for call in self._calls], self._content.text)
             return [Content(left)] if left else []
         call = self._calls[-1] if self._calls and not self._calls[-1].is_complete else None
-        if call is not None and (found := rest_of_call(text, call.name, "".join(call.arguments))) is not None:
+        if (
+            call is not None
+            and (found := rest_of_call(text, call.name, "".join(call.arguments))) is not None
+        ):
             rest, behind = found
             parts: list[Part] = [ToolCall(call.index, arguments=rest)] if rest else []
             left += behind if is_more_than_an_end(behind) else ""
         else:
-            cut_off = call is not None and (finished.reason == "length" or finished.matched_stop is not None)
+            cut_off = call is not None and (
+                finished.reason == "length" or finished.matched_stop is not None
+            )
             parts = []
-            left += unseen.lost(behind_call=bool(self._calls), cut_off=cut_off, shown=self._content.text)
+            left += unseen.lost(
+                behind_call=bool(self._calls), cut_off=cut_off, shown=self._content.text
+            )
         return [*parts, Content(left)] if left else parts
 
 
 def _rest_of_broken(text: str, call: "_ShownCall", following: "_ShownCall") -> str:
-    """Of a call that was given up for the one following, what its text has behind the arguments that were shown."""
+    """Of a call that was given up for the one following, what its text has behind the arguments
+    that were shown.
+    """
     arguments = "".join(call.arguments)
     if call.is_complete or not arguments:
         return ""
@@ -193,13 +244,18 @@ class _Prose:
         return text
 
     def rest(self, whole: str) -> str | None:
-        """What is missing of `whole`, or None where something else was shown. Parsers of whole texts also cut white space off at the
-        beginning, which is no difference."""
+        """What is missing of `whole`, or None where something else was shown.
+
+        Parsers of whole texts also cut white space off at the beginning, which is no difference.
+        """
         shown = self.text
         for beginning in (shown, shown.lstrip()):
             if whole.startswith(beginning):
                 return whole[len(beginning) :]
-        log.debug("SGLang's parsers of streams and of whole texts disagree on an answer; shown is what the stream's says")
+        log.debug(
+            "SGLang's parsers of streams and of whole texts disagree on an answer; shown is "
+            "what the stream's says"
+        )
         return None
 
 
@@ -219,7 +275,9 @@ class _ShownCall:
     def may_be(self, whole: WholeCall) -> bool:
         """Whether what was shown is this call or its beginning."""
         shown = "".join(self.arguments)
-        return self.name == whole.name and (whole.arguments.startswith(shown) or _json(shown) == _json(whole.arguments))
+        return self.name == whole.name and (
+            whole.arguments.startswith(shown) or _json(shown) == _json(whole.arguments)
+        )
 
     def rest(self, whole: WholeCall) -> str:
         """What is missing of the arguments."""
@@ -228,7 +286,10 @@ class _ShownCall:
             return whole.arguments[len(shown) :]
         if _json(shown) == _json(whole.arguments):
             return ""
-        log.debug("SGLang's parsers of streams and of whole texts disagree on a call; shown is what the stream's says")
+        log.debug(
+            "SGLang's parsers of streams and of whole texts disagree on a call; shown is "
+            "what the stream's says"
+        )
         return ""
 
 
@@ -240,6 +301,11 @@ def _json(text: str) -> Any:
 
 
 def _whole_characters(arguments: str) -> str:
-    """SGLang reads and writes the JSON of a call, and with it escapes of half a character (`"\\ud83d"`), which are no text that could be
-    sent. They become U+FFFD."""
-    return arguments if arguments.isascii() else arguments.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """SGLang reads and writes the JSON of a call, and with it escapes of half a character
+    (`"\\ud83d"`), which are no text that could be sent. They become U+FFFD.
+    """
+    return (
+        arguments
+        if arguments.isascii()
+        else arguments.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )

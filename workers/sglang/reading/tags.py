@@ -4,16 +4,24 @@ import json
 from typing import Any, Final
 
 WHITESPACE_MAX: Final = 1
-"""Between two signs of JSON, unless the operator says otherwise. Small models fill all of their tokens with it."""
+"""Between two signs of JSON, unless the operator says otherwise.
+
+Small models fill all of their tokens with it.
+"""
 
 
 def tags_of_structures(structures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of a structural tag's older form, in the new one, which alone can say how much white space there may be."""
+    """Those of a structural tag's older form, in the new one, which alone can say how much white
+    space there may be.
+    """
     return [
         {
             "type": "tag",
             "begin": structure["begin"],
-            "content": {"type": "json_schema", "json_schema": structure.get("schema") or {"type": "object"}},
+            "content": {
+                "type": "json_schema",
+                "json_schema": structure.get("schema") or {"type": "object"},
+            },
             "end": structure["end"],
         }
         for structure in structures
@@ -21,11 +29,20 @@ def tags_of_structures(structures: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def bounded(tag: str, whitespace_max: int | None) -> str:
-    """The structural tag, JSON text, with all its JSON bound to so many white space characters in a row (None: `WHITESPACE_MAX`)."""
+    """The structural tag, JSON text, with all its JSON bound to so many white space characters in a
+    row (None: `WHITESPACE_MAX`).
+    """
     root = json.loads(tag)
     if (structures := root.get("structures")) is not None:
-        form = {"type": "triggered_tags", "triggers": root["triggers"], "tags": tags_of_structures(structures)}
-        root = {"type": "structural_tag", "format": form | {"at_least_one": root.get("at_least_one", False)}}
+        form = {
+            "type": "triggered_tags",
+            "triggers": root["triggers"],
+            "tags": tags_of_structures(structures),
+        }
+        root = {
+            "type": "structural_tag",
+            "format": form | {"at_least_one": root.get("at_least_one", False)},
+        }
     _bound(root["format"], whitespace_max or WHITESPACE_MAX)
     return json.dumps(root, ensure_ascii=False)
 

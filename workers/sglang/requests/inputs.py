@@ -1,4 +1,7 @@
-"""kvmesh's requests as SGLang takes them. Import it after `workers.sglang.cpu.activate_if_cpu_host`: it imports SGLang."""
+"""kvmesh's requests as SGLang takes them.
+
+Import it after `workers.sglang.cpu.activate_if_cpu_host`: it imports SGLang.
+"""
 
 from typing import Any, Final, cast
 
@@ -10,12 +13,23 @@ from workers.sglang.seam.steps import Output, SteppedInput, TextInput
 from workers.sglang.translation import input_ids, sampling_params
 
 UNREAD_INTERVAL_TOKENS: Final = 50
-"""Of an answer that nobody reads as it comes. Its first token comes at once nevertheless, since whoever sent it must know when its prompt
-is computed, and then so many at a time, for it to go on from if this worker is lost (SGLang's own SGLANG_FORCE_STREAM_INTERVAL)."""
+"""Of an answer that nobody reads as it comes.
+
+Its first token comes at once nevertheless, since whoever sent it must know when its prompt is
+computed, and then so many at a time, for it to go on from if this worker is lost (SGLang's own
+SGLANG_FORCE_STREAM_INTERVAL).
+"""
 
 
 def generate_input(
-    request: Generate, grammar: Grammar | None, output: Output, plan: Plan | None, manager: Any, *, vocab_size: int, log_metrics: bool
+    request: Generate,
+    grammar: Grammar | None,
+    output: Output,
+    plan: Plan | None,
+    manager: Any,
+    *,
+    vocab_size: int,
+    log_metrics: bool,
 ) -> Any:
     """A generation whose output goes to `output`.
 
@@ -50,13 +64,24 @@ def generate_input(
 
 
 def grammar_of(request: Generate, plan: Plan | None) -> Grammar | None:
-    """What the output must conform to: the client's grammar, or that of its tools, which has the client's in it where both are allowed."""
-    if plan is None or plan.grammar is None or (request.grammar is not None and request.grammar.kind != "json_schema"):
+    """What the output must conform to: the client's grammar, or that of its tools, which has the
+    client's in it where both are allowed.
+    """
+    if (
+        plan is None
+        or plan.grammar is None
+        or (request.grammar is not None and request.grammar.kind != "json_schema")
+    ):
         return request.grammar
     kind, text = plan.grammar
     assert request.reading is not None
     field = "tools" if request.grammar is None else request.grammar.field
-    return Grammar(cast("GrammarKind", kind), text, field=field, replayed_tokens=request.reading.replayed_tokens)
+    return Grammar(
+        cast("GrammarKind", kind),
+        text,
+        field=field,
+        replayed_tokens=request.reading.replayed_tokens,
+    )
 
 
 def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
@@ -65,14 +90,25 @@ def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metric
     Raises:
         InvalidRequest: as above.
     """
-    obj = TextInput(**_common(request, manager, vocab_size), dimensions=request.dimensions, log_metrics=log_metrics)
+    obj = TextInput(
+        **_common(request, manager, vocab_size),
+        dimensions=request.dimensions,
+        log_metrics=log_metrics,
+    )
     obj.routed_dp_rank = request.routed_dp_rank
-    obj.token_type_ids = _token_types(request) if not CROSS_ENCODERS.isdisjoint(manager.model_config.hf_config.architectures) else None
+    obj.token_type_ids = (
+        _token_types(request)
+        if not CROSS_ENCODERS.isdisjoint(manager.model_config.hf_config.architectures)
+        else None
+    )
     return obj
 
 
 def _token_types(request: Embed) -> list[int]:
-    """BERT's mark on the tokens of a second text. A batch in which only some requests have any ends SGLang's scheduler: all get them."""
+    """BERT's mark on the tokens of a second text.
+
+    A batch in which only some requests have any ends SGLang's scheduler: all get them.
+    """
     tokens = count_tokens(request.token_ids)
     first = min(request.second_text_at or tokens, tokens)
     return [0] * first + [1] * (tokens - first)
@@ -82,8 +118,11 @@ def _common(request: Work, manager: Any, vocab_size: int) -> dict[str, Any]:
     return {
         "rid": request.request_id,
         "input_ids": input_ids(request.token_ids, vocab_size),
-        # Without priority scheduling SGLang ignores a priority or, if so configured, refuses the request for it.
+        # Without priority scheduling SGLang ignores a priority or, if so configured, refuses the
+        # request for it.
         "priority": request.priority if manager.enable_priority_scheduling else None,
         "lora_path": request.lora_name,
-        "external_trace_header": {"traceparent": request.traceparent} if request.traceparent else None,
+        "external_trace_header": {"traceparent": request.traceparent}
+        if request.traceparent
+        else None,
     }

@@ -19,7 +19,9 @@ from workers.sglang.translation import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, failu
 
 log = logging.getLogger(__name__)
 
-_AGAINST_GRAMMAR: Final = re.compile(rf"^(Failed to compile \w+ grammar: |.*(?={GRAMMAR_DEAD_END}|{GRAMMAR_TOO_SLOW}))")
+_AGAINST_GRAMMAR: Final = re.compile(
+    rf"^(Failed to compile \w+ grammar: |.*(?={GRAMMAR_DEAD_END}|{GRAMMAR_TOO_SLOW}))"
+)
 """How SGLang's GrammarManager, and our change of it, begin to say it."""
 
 
@@ -27,7 +29,8 @@ class Reader(Protocol):
     """Makes text of one request's tokens and takes it apart (workers.sglang.reading).
 
     Attributes:
-        stopped_after_tokens: tokens up to and including the one that completed a stop string; None while none did.
+        stopped_after_tokens: tokens up to and including the one that completed a stop string; None
+        while none did.
         matched_stop: that string.
     """
 
@@ -45,7 +48,9 @@ class Reader(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A request on the engine. Their number is bounded by the credits that the worker grants its frontends.
+    """A request on the engine.
+
+    Their number is bounded by the credits that the worker grants its frontends.
 
     Attributes:
         output: what SGLang appends to (workers.sglang.seam.steps.Output); None for an embedding.
@@ -69,7 +74,10 @@ class Run:
         return self.output is not None and self.output.dispatched
 
     def read(self, delta: Delta) -> Delta:
-        """The delta with what its reader made of it. A stop string ends the request though the engine goes on."""
+        """The delta with what its reader made of it.
+
+        A stop string ends the request though the engine goes on.
+        """
         reader, end = self.reader, delta.end
         if reader is None or isinstance(end, Failed):
             return delta
@@ -80,7 +88,11 @@ class Run:
         if parts or delta.extras is not None:
             extras = Extras(parts) if delta.extras is None else replace(delta.extras, parts=parts)
             return Delta(delta.request_id, delta.start, delta.token_ids, end, extras)
-        return delta if end is delta.end else Delta(delta.request_id, delta.start, delta.token_ids, end)
+        return (
+            delta
+            if end is delta.end
+            else Delta(delta.request_id, delta.start, delta.token_ids, end)
+        )
 
     def _stopped(self, reader: Reader, end: Any) -> Finished:
         finished = end if isinstance(end, Finished) else self.output.finished_now("stop")
@@ -98,14 +110,20 @@ def refusal(request: Work, *, stopping: bool, in_use: bool) -> Failed | None:
 
     Args:
         stopping: the engine is.
-        in_use: a request of this id runs. SGLang's own refusal would come with the state of that one.
+        in_use: a request of this id runs. SGLang's own refusal would come with the state of that
+        one.
     """
     if stopping:
         return Failed(code=WorkerLost.code, message="the worker is stopping")
     if in_use:
-        return Failed(code=InvalidRequest.code, message=f"request id {request.request_id} is in use")
+        return Failed(
+            code=InvalidRequest.code, message=f"request id {request.request_id} is in use"
+        )
     if request.deadline_unix_ms <= time.time() * 1000:
-        return Failed(code=DeadlineExceeded.code, message="the deadline had passed before the request reached the engine")
+        return Failed(
+            code=DeadlineExceeded.code,
+            message="the deadline had passed before the request reached the engine",
+        )
     return None
 
 
@@ -115,19 +133,24 @@ def deadline_failed() -> Failed:
 
 
 def in_the_clients_words(request: Work, end: Failed) -> Failed:
-    """What the engine says against a request's grammar, with the name of the client's field that it came from."""
+    """What the engine says against a request's grammar, with the name of the client's field that it
+    came from.
+    """
     grammar = request.grammar if isinstance(request, Generate) else None
     reason = _AGAINST_GRAMMAR.sub("", end.message)
     if grammar is None or end.code != InvalidRequest.code or reason == end.message:
         return end
-    return Failed(end.code, f"{grammar.field} cannot be used: {reason}"[:MESSAGE_CHARS_MAX], grammar.field)
+    return Failed(
+        end.code, f"{grammar.field} cannot be used: {reason}"[:MESSAGE_CHARS_MAX], grammar.field
+    )
 
 
 def failed(error: BaseException | None) -> Failed:
     """The failure that an exception of `generate_request` stands for."""
     if isinstance(error, MeshError):
         return Failed(code=error.code, message=error.message[:MESSAGE_CHARS_MAX], param=error.param)
-    if isinstance(error, ValueError | TypeError):  # SGLang's validation; an unknown or ill-typed parameter is a TypeError
+    # SGLang's validation; an unknown or ill-typed parameter is a TypeError
+    if isinstance(error, ValueError | TypeError):
         return Failed(code=InvalidRequest.code, message=str(error)[:MESSAGE_CHARS_MAX])
     status = getattr(error, "status_code", None)  # fastapi.HTTPException
     if isinstance(status, int):

@@ -1,7 +1,9 @@
-"""One simulated rank's KV events: collected as the cache changes, published when SGLang would, in SGLang's form over ZMQ.
+"""One simulated rank's KV events: collected as the cache changes, published when SGLang would, in
+SGLang's form over ZMQ.
 
-Source: sglang/srt/mem_cache/events.py (what is joined), managers/scheduler.py (when it is published) and
-disaggregation/kv_events.py (ZmqEventPublisher: three frames, replay) of SGLang 0.5.23.
+Source: sglang/srt/mem_cache/events.py (what is joined), managers/scheduler.py (when it is
+published) and disaggregation/kv_events.py (ZmqEventPublisher: three frames, replay) of SGLang
+0.5.23.
 """
 
 import time
@@ -12,7 +14,16 @@ from typing import Final
 
 import zmq
 
-from kv_events.sglang_wire import REPLAY_END, AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, encode_batch, encode_sequence
+from kv_events.sglang_wire import (
+    REPLAY_END,
+    AllBlocksCleared,
+    BlockRemoved,
+    BlockStored,
+    Event,
+    EventBatch,
+    encode_batch,
+    encode_sequence,
+)
 from protocol.errors import StartError
 from protocol.transport.sockets import Socket, SocketPump, bound_publisher, bound_router
 from workers.kv_events_config import KvEventsConfig, of_rank
@@ -27,11 +38,19 @@ class KvOutlet:
     """A cache listener with sockets of its own, on the worker's event loop.
 
     Raises:
-        StartError: an address is not one of this host, or cannot be bound; what was opened is closed with the context.
+        StartError: an address is not one of this host, or cannot be bound; what was opened is
+        closed with the context.
     """
 
     def __init__(
-        self, context: "zmq.Context[Socket]", config: KvEventsConfig, dp_rank: int, *, page_size: int, steps_max: int, faults: Faults
+        self,
+        context: "zmq.Context[Socket]",
+        config: KvEventsConfig,
+        dp_rank: int,
+        *,
+        page_size: int,
+        steps_max: int,
+        faults: Faults,
     ) -> None:
         self._dp_rank = dp_rank
         self._page_size = page_size
@@ -45,19 +64,28 @@ class KvOutlet:
         self._swapped: list[bytes] | None = None
         self._sent: deque[tuple[int, bytes]] = deque(maxlen=config.buffer_steps)
         try:
-            self._events = bound_publisher(context, of_rank(config.endpoint, dp_rank), None, messages_queued_max=config.hwm)
-            router = None if config.replay_endpoint is None else bound_router(context, of_rank(config.replay_endpoint, dp_rank), None)
+            self._events = bound_publisher(
+                context, of_rank(config.endpoint, dp_rank), None, messages_queued_max=config.hwm
+            )
+            router = (
+                None
+                if config.replay_endpoint is None
+                else bound_router(context, of_rank(config.replay_endpoint, dp_rank), None)
+            )
         except zmq.ZMQError as error:
             raise StartError(f"cannot publish the KV events of rank {dp_rank}: {error}") from None
         self._replay = None
         if router is not None:
-            # A reader that stands still in the middle of a replay must not hold up the engine's end.
+            # A reader that stands still in the middle of a replay must not hold up the engine's
+            # end.
             router.setsockopt(zmq.LINGER, 0)
             self._replay = SocketPump(router, self._on_replay)
         self.cleared()
         self.flush()
 
-    def stored(self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace) -> None:
+    def stored(
+        self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace
+    ) -> None:
         """Pages are cached now; joined to what was stored just before if they continue it."""
         tokens: list[int | tuple[int, int]] = [*array("I", pages)]
         tail = self._pending[-1] if self._pending else None
@@ -90,14 +118,19 @@ class KvOutlet:
         self._pending.append(AllBlocksCleared())
 
     def after_step(self, *, prefill: bool, idle: bool) -> None:
-        """Publish what is pending if SGLang would now: after a prefill, every so many decode steps, when idle."""
-        # Decode steps are counted through, whatever was published between them, as SGLang's forward_ct_decode is.
+        """Publish what is pending if SGLang would now: after a prefill, every so many decode steps,
+        when idle.
+        """
+        # Decode steps are counted through, whatever was published between them, as SGLang's
+        # forward_ct_decode is.
         self._decode_steps += not prefill
         if prefill or idle or self._decode_steps % self._steps_max == 0:
             self.flush()
 
     def flush(self) -> None:
-        """Publish what is pending; nothing once closed, though an engine that stops may still change its cache."""
+        """Publish what is pending; nothing once closed, though an engine that stops may still
+        change its cache.
+        """
         if not self._pending:
             return
         events, self._pending = self._pending, []

@@ -1,4 +1,6 @@
-"""The KV cache of one rank as a number of pages: those of requests, those of the prefix cache, the free ones."""
+"""The KV cache of one rank as a number of pages: those of requests, those of the prefix cache, the
+free ones.
+"""
 
 from workers.sim.scheduling.radix_cache import RadixCache
 
@@ -18,7 +20,12 @@ class KvPool:
     @property
     def available_pages(self) -> int:
         """Free pages and those that eviction would free."""
-        return self.page_count - self.request_pages - self._cache.page_count + self._cache.evictable_count
+        return (
+            self.page_count
+            - self.request_pages
+            - self._cache.page_count
+            + self._cache.evictable_count
+        )
 
     @property
     def used_pages(self) -> int:
@@ -26,7 +33,10 @@ class KvPool:
         return self.page_count - self.available_pages
 
     def allocate(self, pages: int) -> bool:
-        """Give a request `pages` pages, evicting cached ones as needed. False, and no change, if that cannot be done."""
+        """Give a request `pages` pages, evicting cached ones as needed.
+
+        False, and no change, if that cannot be done.
+        """
         short = pages - (self.page_count - self.request_pages - self._cache.page_count)
         if short > 0:
             if short > self._cache.evictable_count:
@@ -36,5 +46,7 @@ class KvPool:
         return True
 
     def release(self, pages: int) -> None:
-        """Take `pages` pages back from a request: they are free, or the prefix cache's from now on."""
+        """Take `pages` pages back from a request: they are free, or the prefix cache's from now
+        on.
+        """
         self.request_pages -= pages

@@ -1,4 +1,6 @@
-"""What keeps equal prompts apart in a KV cache: the LoRA adapter that computed them, and the client's cache salt."""
+"""What keeps equal prompts apart in a KV cache: the LoRA adapter that computed them, and the
+client's cache salt.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +23,10 @@ class Namespace:
 
     @cached_property
     def seed(self) -> int:
-        """Where the chain of engine ids starts. Not that of kv_events.hashing: readers must not take one for the other."""
+        """Where the chain of engine ids starts.
+
+        Not that of kv_events.hashing: readers must not take one for the other.
+        """
         return xxh3_64_intdigest(b"sim engine" + self.key)
 
 

@@ -1,8 +1,10 @@
-"""Prefix cache of one rank: a radix tree over pages of token ids, least recently used pages evicted from the leaves.
+"""Prefix cache of one rank: a radix tree over pages of token ids, least recently used pages evicted
+from the leaves.
 
-Scheduling shape of SGLang's RadixCache (srt/mem_cache/radix_cache.py): nodes hold runs of whole pages, running requests lock the
-path they use, finished ones leave theirs behind. One difference: SGLang evicts whole nodes, this evicts exactly the pages it was
-asked for, from a leaf's end, so that what is cached does not depend on where nodes happen to be split.
+Scheduling shape of SGLang's RadixCache (srt/mem_cache/radix_cache.py): nodes hold runs of whole
+pages, running requests lock the path they use, finished ones leave theirs behind. One difference:
+SGLang evicts whole nodes, this evicts exactly the pages it was asked for, from a leaf's end, so
+that what is cached does not depend on where nodes happen to be split.
 """
 
 import heapq
@@ -15,7 +17,9 @@ from protocol.tokens import TOKEN_ID_BYTES
 from workers.sim.scheduling.namespace import PLAIN, Namespace
 
 _HEAP_SLACK: Final = 1_024
-"""Outdated heap entries tolerated before the heap is cleaned; below it cleaning costs more than it saves."""
+"""Outdated heap entries tolerated before the heap is cleaned; below it cleaning costs more than it
+saves.
+"""
 
 _U64: Final = (1 << 64) - 1
 
@@ -24,10 +28,17 @@ _NO_IDS: Final[list[int]] = []
 
 
 class CacheListener(Protocol):
-    """Told of every change, for KV events. Pages are named by ids of the engine's own, each made from its tokens and the id before."""
+    """Told of every change, for KV events.
 
-    def stored(self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace) -> None:
-        """`pages` (packed tokens) are cached now, behind the page `parent` or, without one, at the start of the namespace."""
+    Pages are named by ids of the engine's own, each made from its tokens and the id before.
+    """
+
+    def stored(
+        self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace
+    ) -> None:
+        """`pages` (packed tokens) are cached now, behind the page `parent` or, without one, at the
+        start of the namespace.
+        """
         ...
 
     def removed(self, ids: Sequence[int]) -> None:
@@ -40,13 +51,18 @@ class CacheListener(Protocol):
 
 
 class Node:
-    """A run of pages behind its parent's. `tick` is the time of last use; `locks` counts the requests that hold it."""
+    """A run of pages behind its parent's.
+
+    `tick` is the time of last use; `locks` counts the requests that hold it.
+    """
 
     __slots__ = ("children", "ids", "key", "locks", "pages", "parent", "tick")
 
     def __init__(self, key: bytes, pages: bytes, parent: "Node | None", tick: int) -> None:
         self.key = key
-        """Under which the parent has it: the first page, behind the namespace's key below the root."""
+        """Under which the parent has it: the first page, behind the namespace's key below the
+        root.
+        """
         self.pages = pages
         self.ids = _NO_IDS
         """Of each page; empty when nobody listens."""
@@ -75,11 +91,14 @@ class RadixCache:
         self.page_count = 0
         self.evictable_count = 0
 
-    def match(self, tokens: bytes, pages_max: int, namespace: Namespace = PLAIN) -> tuple[Node, int]:
+    def match(
+        self, tokens: bytes, pages_max: int, namespace: Namespace = PLAIN
+    ) -> tuple[Node, int]:
         """Find the longest cached prefix of packed `tokens` and mark it used.
 
         Returns:
-            The node where it ends (to be locked before anything else happens) and its length in pages, at most `pages_max`.
+            The node where it ends (to be locked before anything else happens) and its length in
+            pages, at most `pages_max`.
         Source: RadixCache.match_prefix of SGLang, splitting nodes where the match ends.
         """
         self._tick += 1
@@ -88,9 +107,16 @@ class RadixCache:
 
     def cached_pages(self, tokens: bytes, pages_max: int, namespace: Namespace = PLAIN) -> int:
         """Length in pages of the longest cached prefix, changing nothing."""
-        end, offset, node, step = min(len(tokens), pages_max * self._page_bytes), 0, self.root, self._page_bytes
+        end, offset, node, step = (
+            min(len(tokens), pages_max * self._page_bytes),
+            0,
+            self.root,
+            self._page_bytes,
+        )
         while offset + step <= end:
-            child = node.children.get(tokens[offset : offset + step] if offset else namespace.key + tokens[:step])
+            child = node.children.get(
+                tokens[offset : offset + step] if offset else namespace.key + tokens[:step]
+            )
             if child is None:
                 break
             common = self._common_bytes(child.pages, tokens, offset, end)
@@ -101,7 +127,10 @@ class RadixCache:
         return offset // step
 
     def insert(self, tokens: bytes, pages: int, namespace: Namespace = PLAIN) -> Node:
-        """Cache the first `pages` pages of packed `tokens`; those already cached are marked used. Returns the node where they end."""
+        """Cache the first `pages` pages of packed `tokens`; those already cached are marked used.
+
+        Returns the node where they end.
+        """
         self._tick += 1
         end = pages * self._page_bytes
         node, offset = self._walk(tokens, end, namespace)
@@ -142,7 +171,10 @@ class RadixCache:
             walk = walk.parent
 
     def evict(self, pages: int) -> int:
-        """Drop up to `pages` unlocked pages, least recently used first. Returns how many were dropped."""
+        """Drop up to `pages` unlocked pages, least recently used first.
+
+        Returns how many were dropped.
+        """
         left = pages
         while left > 0 and self._heap:
             tick, _, node = heapq.heappop(self._heap)
@@ -175,7 +207,9 @@ class RadixCache:
     def _walk(self, tokens: bytes, end: int, namespace: Namespace) -> tuple[Node, int]:
         end, offset, node, step = min(len(tokens), end), 0, self.root, self._page_bytes
         while offset + step <= end:
-            child = node.children.get(tokens[offset : offset + step] if offset else namespace.key + tokens[:step])
+            child = node.children.get(
+                tokens[offset : offset + step] if offset else namespace.key + tokens[:step]
+            )
             if child is None:
                 break
             common = self._common_bytes(child.pages, tokens, offset, end)
@@ -187,7 +221,9 @@ class RadixCache:
         return node, offset
 
     def _common_bytes(self, pages: bytes, tokens: bytes, offset: int, end: int) -> int:
-        """Bytes of whole pages that `pages` shares with tokens[offset:end], of which the first page is known to be shared."""
+        """Bytes of whole pages that `pages` shares with tokens[offset:end], of which the first page
+        is known to be shared.
+        """
         size = len(pages)
         if offset + size <= end and tokens.startswith(pages, offset):
             return size
@@ -243,5 +279,12 @@ class RadixCache:
         self._pushes += 1
         heapq.heappush(self._heap, (node.tick, self._pushes, node))
         if len(self._heap) > 2 * self._node_count + _HEAP_SLACK:
-            leaves = {node for _, _, node in self._heap if node.parent is not None and not node.children and not node.locks}
-            self._heap = [(leaf.tick, order, leaf) for order, leaf in enumerate(sorted(leaves, key=lambda leaf: leaf.tick))]
+            leaves = {
+                node
+                for _, _, node in self._heap
+                if node.parent is not None and not node.children and not node.locks
+            }
+            self._heap = [
+                (leaf.tick, order, leaf)
+                for order, leaf in enumerate(sorted(leaves, key=lambda leaf: leaf.tick))
+            ]

@@ -1,12 +1,14 @@
 """One rank's scheduler: continuous batching with SGLang's shape, pure and synchronous.
 
-A step is a prefill batch if anything can be admitted, else a decode batch. A prompt longer than the chunk size is computed over
-several steps, before anything else; requests that waited longest come first; when decoding runs out of KV pages, the requests
-with the least output go back to the queue (retraction) and are computed again later.
+A step is a prefill batch if anything can be admitted, else a decode batch. A prompt longer than the
+chunk size is computed over several steps, before anything else; requests that waited longest come
+first; when decoding runs out of KV pages, the requests with the least output go back to the queue
+(retraction) and are computed again later.
 
-Source: scheduling loop, PrefillAdder and retract_decode of SGLang 0.5.23 (srt/managers/scheduler.py, schedule_policy.py,
-schedule_batch.py), without overlap, mixed chunks, LoRA and grammar. One simplification: a prompt's pages are taken when it is
-admitted, not chunk by chunk.
+Source: scheduling loop, PrefillAdder and retract_decode of SGLang 0.5.23
+(srt/managers/scheduler.py, schedule_policy.py, schedule_batch.py), without overlap, mixed chunks,
+LoRA and grammar. One simplification: a prompt's pages are taken when it is admitted, not chunk by
+chunk.
 """
 
 from collections.abc import Iterator
@@ -29,10 +31,14 @@ _RATIO_INITIAL: Final = 0.7
 _RATIO_FLOOR: Final = 0.14
 _RATIO_DECAY_STEPS: Final = 600
 _RETRACT_STEPS: Final = 20
-"""SGLANG_INIT_NEW_TOKEN_RATIO, SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR, SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS, SGLANG_RETRACT_DECODE_STEPS."""
+"""SGLANG_INIT_NEW_TOKEN_RATIO, SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR,
+SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS, SGLANG_RETRACT_DECODE_STEPS.
+"""
 
 _LPM_QUEUE_MAX: Final = 128
-"""Longer queues are served first come, first served even under lpm, as in SGLang: matching all of them costs too much."""
+"""Longer queues are served first come, first served even under lpm, as in SGLang: matching all of
+them costs too much.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +67,23 @@ class Step:
 
 
 class Scheduler:
-    """Runs sequences to their end, a step at a time. Every one that `submit` took ends with one delta that has `end` set.
+    """Runs sequences to their end, a step at a time.
+
+    Every one that `submit` took ends with one delta that has `end` set.
 
     Attributes:
         retractions: sequences that had to be taken back, ever.
     """
 
-    def __init__(self, limits: SchedulerLimits, cache: RadixCache, text: TextModel, timing: TimingModel, *, dp_rank: int = 0) -> None:
+    def __init__(
+        self,
+        limits: SchedulerLimits,
+        cache: RadixCache,
+        text: TextModel,
+        timing: TimingModel,
+        *,
+        dp_rank: int = 0,
+    ) -> None:
         self._limits = limits
         self._page = limits.page_size_tokens
         self._cache = cache
@@ -81,7 +97,9 @@ class Scheduler:
         self._by_id: dict[str, Sequence] = {}
         self._outbox: list[Delta] = []
         self._kv_full = False
-        """The head of the queue did not fit; nothing is tried before something ends (SGLang: batch_is_full)."""
+        """The head of the queue did not fit; nothing is tried before something ends (SGLang:
+        batch_is_full).
+        """
         self._ratio_initial = min(1.0, _RATIO_INITIAL * limits.conservativeness)
         self._ratio = self._ratio_initial
         self.retractions = 0
@@ -110,7 +128,8 @@ class Scheduler:
             requests_running=len(self._running) + (chunked is not None),
             requests_waiting=len(self._waiting),
             kv_tokens_used=self._pool.used_pages * self._page,
-            waiting_uncached_tokens=self._waiting.uncached_tokens + (chunked.length - chunked.kv_tokens if chunked else 0),
+            waiting_uncached_tokens=self._waiting.uncached_tokens
+            + (chunked.length - chunked.kv_tokens if chunked else 0),
         )
 
     def submit(self, sequence: Sequence) -> Failed | None:
@@ -124,7 +143,10 @@ class Scheduler:
         return None
 
     def abort(self, request_id: str) -> Delta | None:
-        """End a request. Its last delta is returned if nothing of it can be under way, else the next step brings it."""
+        """End a request.
+
+        Its last delta is returned if nothing of it can be under way, else the next step brings it.
+        """
         sequence = self._by_id.get(request_id)
         if sequence is None:
             return None
@@ -157,11 +179,17 @@ class Scheduler:
         return Step(0.0, deltas, 0)
 
     def _drop_expired(self, now_unix_ms: int, deltas: list[Delta]) -> None:
-        """Only from the queue's head: what stands behind cannot be prefilled before it gets there."""
+        """Only from the queue's head: what stands behind cannot be prefilled before it gets
+        there.
+        """
         head = self._waiting.head()
         while head is not None and head.deadline_unix_ms <= now_unix_ms:
             self._take_out(head)
-            deltas.append(head.take_delta(Failed("deadline_exceeded", "The deadline passed before the request was run.")))
+            deltas.append(
+                head.take_delta(
+                    Failed("deadline_exceeded", "The deadline passed before the request was run.")
+                )
+            )
             head = self._waiting.head()
 
     def _next_prefill(self) -> list[tuple[Sequence, int]]:
@@ -173,7 +201,9 @@ class Scheduler:
         slots = self._limits.requests_running_max - len(self._running) - len(batch)
         if self._chunked is not None or slots <= 0 or self._kv_full or not len(self._waiting):
             return batch
-        reserved_tokens = int(sum([_remaining(sequence) for sequence in self._running]) * self._ratio)
+        reserved_tokens = int(
+            sum([_remaining(sequence) for sequence in self._running]) * self._ratio
+        )
         for sequence in self._in_order(slots):
             if budget <= 0 or self._chunked is not None:
                 break
@@ -185,7 +215,9 @@ class Scheduler:
         return batch
 
     def _in_order(self, count: int) -> Iterator[Sequence]:
-        """Up to `count` sequences of the queue in the policy's order; taken before any is admitted."""
+        """Up to `count` sequences of the queue in the policy's order; taken before any is
+        admitted.
+        """
         lpm = self._limits.policy == "lpm" and len(self._waiting) <= _LPM_QUEUE_MAX
         if not lpm:
             return iter(self._waiting.first(count))
@@ -193,20 +225,28 @@ class Scheduler:
         return iter(by_match[:count])
 
     def _cached_pages(self, sequence: Sequence) -> int:
-        return self._cache.cached_pages(sequence.tokens, sequence.length // self._page, sequence.namespace)
+        return self._cache.cached_pages(
+            sequence.tokens, sequence.length // self._page, sequence.namespace
+        )
 
     def _admit(self, sequence: Sequence, reserved_tokens: int, *, idle: bool) -> bool:
-        """Find a sequence's prefix and take the pages for the rest; False, and no change, if the cache is too full."""
+        """Find a sequence's prefix and take the pages for the rest; False, and no change, if the
+        cache is too full.
+        """
         length = sequence.length
         node, matched = self._cache.root, 0
         if self._limits.prefix_cache:
             # One token at least is computed: the last one's logits are what the step is for.
-            node, matched = self._cache.match(sequence.tokens, (length - 1) // self._page, sequence.namespace)
+            node, matched = self._cache.match(
+                sequence.tokens, (length - 1) // self._page, sequence.namespace
+            )
         self._cache.lock(node)
         pages = -(-length // self._page) - matched
         future = -(-(reserved_tokens + _remaining(sequence)) // self._page)
         # An idle rank takes its head whatever the reserve says: nothing else would ever make room.
-        if (not idle and pages + future > self._pool.available_pages) or not self._pool.allocate(pages):
+        if (not idle and pages + future > self._pool.available_pages) or not self._pool.allocate(
+            pages
+        ):
             self._cache.unlock(node)
             return False
         sequence.node, sequence.node_pages, sequence.own_pages = node, matched, pages
@@ -218,7 +258,9 @@ class Scheduler:
         return True
 
     def _add_chunk(self, sequence: Sequence, budget: int, batch: list[tuple[Sequence, int]]) -> int:
-        """Plan as much of a sequence's prefill as the budget allows; what is left makes it the chunked one."""
+        """Plan as much of a sequence's prefill as the budget allows; what is left makes it the
+        chunked one.
+        """
         wanted = sequence.length - sequence.kv_tokens
         taken = wanted if wanted <= budget else budget // self._page * self._page
         self._chunked = sequence if taken < wanted else None
@@ -246,7 +288,10 @@ class Scheduler:
             needed = [sequence for sequence in self._running if not sequence.kv_tokens % page]
         for sequence in needed:
             sequence.own_pages += 1
-        self._ratio = max(_RATIO_FLOOR * self._ratio_initial, self._ratio - self._ratio_initial * (1 - _RATIO_FLOOR) / _RATIO_DECAY_STEPS)
+        self._ratio = max(
+            _RATIO_FLOOR * self._ratio_initial,
+            self._ratio - self._ratio_initial * (1 - _RATIO_FLOOR) / _RATIO_DECAY_STEPS,
+        )
         duration_ms = self._timing.decode_ms(self._pool.used_pages / self._pool.page_count)
         running, generate = self._running, self._generate
         count, ended = len(running), False
@@ -281,7 +326,13 @@ class Scheduler:
             deltas.append(sequence.take_delta())
         return False
 
-    def _finish(self, sequence: Sequence, reason: Literal["stop", "length"], matched: int | None, deltas: list[Delta]) -> bool:
+    def _finish(
+        self,
+        sequence: Sequence,
+        reason: Literal["stop", "length"],
+        matched: int | None,
+        deltas: list[Delta],
+    ) -> bool:
         deltas.append(sequence.take_delta(sequence.finished(reason, matched)))
         del self._by_id[sequence.request_id]
         self._cache_computed(sequence)
@@ -303,7 +354,9 @@ class Scheduler:
         self._free(sequence)
 
     def _cache_computed(self, sequence: Sequence) -> None:
-        """Give the whole pages that were computed to the prefix cache; pages it has already are freed."""
+        """Give the whole pages that were computed to the prefix cache; pages it has already are
+        freed.
+        """
         pages = sequence.kv_tokens // self._page
         moved = pages - sequence.node_pages
         if moved <= 0 or not self._limits.prefix_cache:
@@ -324,8 +377,12 @@ class Scheduler:
         self._kv_full = False
 
     def _retract(self) -> None:
-        """Send the running sequence with the least output, then the longest prompt, back to the queue's end."""
-        victim = min(self._running, key=lambda sequence: (len(sequence.output), -sequence.prompt_tokens))
+        """Send the running sequence with the least output, then the longest prompt, back to the
+        queue's end.
+        """
+        victim = min(
+            self._running, key=lambda sequence: (len(sequence.output), -sequence.prompt_tokens)
+        )
         assert len(self._running) > 1, "one sequence alone always fits: RequestLimits.kv_tokens_max"
         self._running.remove(victim)
         self._free(victim)

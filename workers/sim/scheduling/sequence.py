@@ -15,14 +15,19 @@ from workers.sim.scheduling.radix_cache import Node
 from workers.sim.text import TextModel, sequence_state
 
 UNARY_INTERVAL_TOKENS: Final = 50
-"""A request nobody streams is told of its tokens this rarely, behind the first, as in workers/sglang/requests/inputs.py."""
+"""A request nobody streams is told of its tokens this rarely, behind the first, as in
+workers/sglang/requests/inputs.py.
+"""
 
 _NEVER: Final = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLimits:
-    """What a request is checked against. `kv_tokens_max` is what one request may hold of the cache."""
+    """What a request is checked against.
+
+    `kv_tokens_max` is what one request may hold of the cache.
+    """
 
     context_length: int
     vocab_size: int
@@ -32,7 +37,10 @@ class RequestLimits:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request's tokens, its place in the KV cache and what was told of it. Changed by the scheduler alone."""
+    """A request's tokens, its place in the KV cache and what was told of it.
+
+    Changed by the scheduler alone.
+    """
 
     request_id: str
     prompt: bytes
@@ -75,20 +83,32 @@ class Sequence:
     def take_delta(self, end: Finished | Failed | None = None) -> Delta:
         """Everything not told yet."""
         start, self.sent_tokens = self.sent_tokens, len(self.output)
-        extras = Extras(cached_tokens=self.cached_tokens) if not start and end is None and self.cached_tokens else None
+        extras = (
+            Extras(cached_tokens=self.cached_tokens)
+            if not start and end is None and self.cached_tokens
+            else None
+        )
         return Delta(self.request_id, start, b"".join(self.output[start:]), end, extras)
 
     def finished(self, reason: str, matched_token_id: int | None = None) -> Finished:
         """The end of this sequence as it stands. `reason` is one of Finished.reason."""
-        return Finished(reason, self.prompt_tokens, len(self.output), self.cached_tokens or 0, matched_token_id)  # type: ignore[arg-type]
+        return Finished(
+            reason, self.prompt_tokens, len(self.output), self.cached_tokens or 0, matched_token_id
+        )  # type: ignore[arg-type]
 
 
-def new_sequence(request: Generate, limits: RequestLimits, text: TextModel, eos_ids: frozenset[int]) -> Sequence | Failed:
+def new_sequence(
+    request: Generate, limits: RequestLimits, text: TextModel, eos_ids: frozenset[int]
+) -> Sequence | Failed:
     """Check a request and prepare it. Cost: one pass over the prompt, 10 µs per 8k tokens."""
     if len(request.token_ids) % TOKEN_ID_BYTES:
         return _refused("token ids take four bytes each", "prompt")
     prompt = np.frombuffer(request.token_ids, "<u4")
-    refusal = _prompt_refusal(prompt, limits) or _sampling_refusal(request.sampling) or _length_refusal(request, limits)
+    refusal = (
+        _prompt_refusal(prompt, limits)
+        or _sampling_refusal(request.sampling)
+        or _length_refusal(request, limits)
+    )
     if refusal is not None:
         return refusal
     sampling = request.sampling
@@ -108,7 +128,9 @@ def new_sequence(request: Generate, limits: RequestLimits, text: TextModel, eos_
         priority=request.priority,
         state=sequence_state(prompt),
         salt=text.salt(sampling.seed),
-        namespace=Namespace(request.lora_name, request.cache_salt) if request.lora_name or request.cache_salt else PLAIN,
+        namespace=Namespace(request.lora_name, request.cache_salt)
+        if request.lora_name or request.cache_salt
+        else PLAIN,
         output=[],
     )
 
@@ -117,12 +139,18 @@ def _prompt_refusal(prompt: NDArray[np.uint32], limits: RequestLimits) -> Failed
     if not len(prompt):
         return _refused("the prompt is empty", "prompt")
     if limits.vocab_size and int(np.maximum.reduce(prompt)) >= limits.vocab_size:
-        return _refused(f"a token id of the prompt is not below the vocabulary size {limits.vocab_size}", "prompt")
+        return _refused(
+            f"a token id of the prompt is not below the vocabulary size {limits.vocab_size}",
+            "prompt",
+        )
     return None
 
 
 def _length_refusal(request: Generate, limits: RequestLimits) -> Failed | None:
-    prompt_tokens, max_tokens = len(request.token_ids) // TOKEN_ID_BYTES, request.sampling.max_new_tokens
+    prompt_tokens, max_tokens = (
+        len(request.token_ids) // TOKEN_ID_BYTES,
+        request.sampling.max_new_tokens,
+    )
     if prompt_tokens + max_tokens > limits.context_length:
         error = ContextOverflow.of(
             prompt_tokens=prompt_tokens,
@@ -132,7 +160,13 @@ def _length_refusal(request: Generate, limits: RequestLimits) -> Failed | None:
         )
         return Failed(error.code, error.message, error.param)
     if prompt_tokens >= limits.kv_tokens_max:
-        return _refused(f"a prompt of {prompt_tokens} tokens does not fit in a KV cache of {limits.kv_tokens_max}", "prompt")
+        return _refused(
+            (
+                f"a prompt of {prompt_tokens} tokens does not fit in a KV cache of "
+                f"{limits.kv_tokens_max}"
+            ),
+            "prompt",
+        )
     return None
 
 

@@ -1,4 +1,6 @@
-"""Requests that wait for prefill, by priority and then in order of arrival, removable from anywhere."""
+"""Requests that wait for prefill, by priority and then in order of arrival, removable from
+anywhere.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -9,7 +11,9 @@ from typing import Final
 from workers.sim.scheduling.sequence import Sequence
 
 _HIT_RATE_WINDOW_TOKENS: Final = 1 << 20
-"""Counts are halved when they reach this, so that the hit rate follows the last million prompt tokens."""
+"""Counts are halved when they reach this, so that the hit rate follows the last million prompt
+tokens.
+"""
 
 
 class WaitingQueue:
@@ -19,7 +23,9 @@ class WaitingQueue:
         self._by_id: OrderedDict[str, Sequence] = OrderedDict()
         self._tokens = 0
         self._urgencies = 0
-        """Sequences whose priority is not 0: while there is none, the order of arrival is the order."""
+        """Sequences whose priority is not 0: while there is none, the order of arrival is the
+        order.
+        """
         self._admitted_tokens = 0
         self._hit_tokens = 0
 
@@ -34,7 +40,9 @@ class WaitingQueue:
 
     @property
     def uncached_tokens(self) -> int:
-        """Tokens to compute, if they hit the cache as often as the latest did (how SGLang estimates it under fcfs)."""
+        """Tokens to compute, if they hit the cache as often as the latest did (how SGLang estimates
+        it under fcfs).
+        """
         miss_rate = 1.0 - self._hit_tokens / self._admitted_tokens if self._admitted_tokens else 1.0
         return int(self._tokens * miss_rate)
 
@@ -48,7 +56,8 @@ class WaitingQueue:
         """Up to `count` sequences in the order of their turns."""
         if not self._urgencies:
             return list(islice(self, count))
-        return nsmallest(count, self, key=lambda sequence: -sequence.priority)  # stable, as SGLang's sort
+        # stable, as SGLang's sort
+        return nsmallest(count, self, key=lambda sequence: -sequence.priority)
 
     def head(self) -> Sequence | None:
         """The sequence that has waited longest."""
