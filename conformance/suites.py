@@ -17,7 +17,10 @@ EXAMPLES_MAX: Final = "40"
 cores.
 """
 
-CHECKS: Final = "not_a_server_error,content_type_conformance,status_code_conformance,response_schema_conformance,unsupported_method"
+CHECKS: Final = (
+    "not_a_server_error,content_type_conformance,status_code_conformance,"
+    "response_schema_conformance,unsupported_method"
+)
 
 
 @dataclass(frozen=True)

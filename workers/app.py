@@ -59,11 +59,8 @@ def _run(argv: Sequence[str]) -> int:
         WorkerSettings, argv, prog=_PROG, config_flag=_CONFIG_FLAG, add_help=False
     )
     if {"-h", "--help"}.intersection(engine_argv):
-        print(
-            settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG),
-            _engine_help(settings.engine),
-            sep="\n",
-        )  # noqa: T201
+        own = settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG)
+        print(own, _engine_help(settings.engine), sep="\n")  # noqa: T201
         return 0
     log_to_stderr(settings.log_level)
     require_own_packages()

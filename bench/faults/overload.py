@@ -187,10 +187,14 @@ async def _overload(
         "ttft_ms p50/p99 at half load": f"{calm.ttft_ms(0.5)}/{calm.ttft_ms(0.99)}",
         "at ten times": f"{burst.ttft_ms(0.5)}/{burst.ttft_ms(0.99)}",
         "of that in the frontend's queue, mean": round(1000 * queue_s / max(1.0, placed), 1),
-        "refusal_ms p50/p99/max": f"{burst.refusal_ms(0.5)}/{burst.refusal_ms(0.99)}/{burst.refusal_ms(1.0)}",
+        "refusal_ms p50/p99/max": "/".join(
+            str(burst.refusal_ms(share)) for share in (0.5, 0.99, 1.0)
+        ),
         "recovered_s": _recovered_s(after, ended_at, usual_s),
         "refused afterwards": len(after.refused),
-        "frontend_rss_mib before/highest/after": f"{before_mib:.0f}/{peak_rss_mib(pid):.0f}/{rss_mib(pid):.0f}",
+        "frontend_rss_mib before/highest/after": "/".join(
+            f"{mib:.0f}" for mib in (before_mib, peak_rss_mib(pid), rss_mib(pid))
+        ),
         "generator_late_ms_max": round(1000 * late.s_max),
     }
 

@@ -72,7 +72,10 @@ def call(sentences: int) -> str:
 
 
 def xml_call(sentences: int) -> str:
-    return f"<tool_call>\n<function=write>\n<parameter=text>\n{PROSE * sentences}\n</parameter>\n</function>\n</tool_call>"
+    return "\n".join((
+        "<tool_call>", "<function=write>", "<parameter=text>", PROSE * sentences,
+        "</parameter>", "</function>", "</tool_call>",
+    ))  # fmt: skip
 
 
 def cost_us(read: Readings, chat: bytes, ids: list[int]) -> tuple[float, float, float]:

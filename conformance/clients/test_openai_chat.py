@@ -250,7 +250,8 @@ def test_the_stream_helper_accumulates(client: openai.OpenAI, model: str) -> Non
 
 def test_the_stream_helper_accumulates_calls(client: openai.OpenAI, model: str) -> None:
     with client.chat.completions.stream(
-        model=model, messages=TRIP_QUESTION, tools=[{**BOOK_TRIP, "function": {**BOOK_TRIP["function"], "strict": True}}],
+        model=model, messages=TRIP_QUESTION, tools=[{**BOOK_TRIP,
+        "function": {**BOOK_TRIP["function"], "strict": True}}],
         tool_choice="required", max_tokens=200, **ONE_CALL,
     ) as stream:  # fmt: skip
         kinds = {event.type for event in stream}

@@ -46,7 +46,9 @@ CHOICES_MAX = 1_024
 
 _DOES: Final[dict[Role, str]] = {
     "decode": "generates text; it makes no embeddings and ranks no documents",
-    "embedding": "makes vectors of texts (/v1/embeddings, /v1/rerank, /v1/score) and generates no text",
+    "embedding": (
+        "makes vectors of texts (/v1/embeddings, /v1/rerank, /v1/score) and generates no text"
+    ),
 }
 
 

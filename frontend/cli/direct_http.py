@@ -26,9 +26,8 @@ def open_url(url: str, *, timeout_s: float, body: dict[str, Any] | None = None) 
         UNREACHABLE: there is none.
     """
     content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        url, content, {"content-type": "application/json"} if content else {}
-    )  # noqa: S310
+    headers = {"content-type": "application/json"} if content else {}
+    request = urllib.request.Request(url, content, headers)  # noqa: S310
     return _OPENER.open(request, timeout=timeout_s)
 
 

@@ -81,7 +81,9 @@ def _parser(cls: type[Any], prog: str, config_flag: str, *, add_help: bool = Tru
         add_help=add_help,
         config_file_parser_class=configargparse.YAMLConfigFileParser,
         args_for_setting_config_path=[config_flag],
-        config_arg_help_message="YAML file with these settings; keys are the flags without dashes in front",
+        config_arg_help_message=(
+            "YAML file with these settings; keys are the flags without dashes in front"
+        ),
         formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(

@@ -27,7 +27,8 @@ def test_the_openapi_page_shows_the_hot_paths_with_their_fields(shared: Fleet) -
 
 def test_metrics_count_requests_by_outcome(shared: Fleet, client: openai.OpenAI) -> None:
     def count(outcome: str) -> float:
-        start = f'dynamo_frontend_requests_total{{endpoint="/v1/completions",error_type="",status="{outcome}"'
+        labels = f'endpoint="/v1/completions",error_type="",status="{outcome}"'
+        start = f"dynamo_frontend_requests_total{{{labels}"
         return sum(
             float(line.split()[-1])
             for line in _text(shared, "/metrics").splitlines()

@@ -401,7 +401,8 @@ def test_ipv6_is_served(fleet: Fleet) -> None:
 
 CRASH_AND_LEAVE = """
 import subprocess, sys
-left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session={new_session})
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+left = subprocess.Popen(sleep, start_new_session={new_session})
 print("left", left.pid, flush=True)
 raise SystemExit(7)
 """

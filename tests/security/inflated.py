@@ -46,8 +46,10 @@ _NAMED: Final[dict[str, list[Any]]] = {
     "stream": [True],
     "messages": [
         [{"role": "user", "content": "x"}],
-        [{"role": "system", "content": "x"}, {"role": "user", "content": [{"type": "text", "text": "x"}]}],
-        [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [_CALL]}, {"role": "tool", "content": "x"}],
+        [{"role": "system", "content": "x"}, {"role": "user", "content": [{"type": "text",
+        "text": "x"}]}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": None,
+        "tool_calls": [_CALL]}, {"role": "tool", "content": "x"}],
     ],
     "input": [
         "x",
@@ -56,7 +58,8 @@ _NAMED: Final[dict[str, list[Any]]] = {
         [{"type": "function_call", "call_id": "c", "name": "f", "arguments": ""}],
     ],
     "tools": [
-        [{"type": "function", "function": {"name": "f", "parameters": _PARAMETERS, "strict": True}}],
+        [{"type": "function", "function": {"name": "f", "parameters": _PARAMETERS,
+        "strict": True}}],
         [{"type": "function", "name": "f", "parameters": _PARAMETERS}],
         [{"name": "f", "input_schema": _PARAMETERS}],
     ],
@@ -220,9 +223,14 @@ def _one_number(size: int, rnd: random.Random, old: Any) -> bytes:
 
 
 BLOBS: Final[dict[str, Callable[[int, random.Random, Any], bytes]]] = {
-    "text": _of_texts("a", "hello world, ", "é", "😀", "中文", " ", "\\n", "\\u0041", "\\ud83d\\ude00", '\\"', "\\\\", "1"),
-    "marks": _of_texts("[", "{", "<|im_start|>", "<tool_call>\\n[[", "</think>", "{{", "{%", "}", "<", "(a?)", "a,", "[]{}:,"),
-    "items": _of_items("1", "0", "2047", "null", '""', '"a"', "true", "[]", "{}", "[[[[]]]]", '{"":0}', "[1]", "0.5", '"ab cd"'),
+    "text": _of_texts(
+        "a", "hello world, ", "é", "😀", "中文", " ", "\\n", "\\u0041",
+        "\\ud83d\\ude00", '\\"', "\\\\", "1",
+    ),
+    "marks": _of_texts("[", "{", "<|im_start|>", "<tool_call>\\n[[", "</think>", "{{", "{%", "}",
+    "<", "(a?)", "a,", "[]{}:,"),
+    "items": _of_items("1", "0", "2047", "null", '""', '"a"', "true", "[]", "{}", "[[[[]]]]",
+    '{"":0}', "[1]", "0.5", '"ab cd"'),
     "objects": _of_items(
         '{"role":"user","content":"a"}',
         '{"role":"system","content":"a"}',

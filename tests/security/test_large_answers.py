@@ -99,11 +99,15 @@ def test_generate_tells_whole_answers_in_pieces(probed: ProbedFleet) -> None:
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
-        ("/v1/chat/completions", {**CHAT, "n": 128, "max_tokens": 1_489, "logprobs": True, "top_logprobs": 20}),
-        ("/v1/completions", {"model": "demo", "prompt": [[1]] * 1_000, "max_tokens": 4_001, "logprobs": 0}),
-        ("/v1/completions", {"model": "demo", "prompt": [1] * 32_000, "n": 128, "max_tokens": 1, "echo": True, "logprobs": 1}),
+        ("/v1/chat/completions", {**CHAT, "n": 128, "max_tokens": 1_489, "logprobs": True,
+        "top_logprobs": 20}),
+        ("/v1/completions", {"model": "demo", "prompt": [[1]] * 1_000, "max_tokens": 4_001,
+        "logprobs": 0}),
+        ("/v1/completions", {"model": "demo", "prompt": [1] * 32_000, "n": 128, "max_tokens": 1,
+        "echo": True, "logprobs": 1}),
         ("/v1/responses", {**REPEATING, "max_output_tokens": 2_858}),
-        ("/generate", {"model": "demo", "text": "x", "stream": True, "return_logprob": True, "top_logprobs_num": 20,
+        ("/generate", {"model": "demo", "text": "x", "stream": True, "return_logprob": True,
+        "top_logprobs_num": 20,
                        "sampling_params": {"max_new_tokens": 30_000}}),
     ],
 )  # fmt: skip

@@ -22,12 +22,12 @@ from workers.sglang.cpu import activate_if_cpu_host
 # transformers imports torchvision, which does not import without the stand-ins
 activate_if_cpu_host()
 
-from transformers import (
+from transformers import (  # noqa: E402
     BertConfig,
     BertForSequenceClassification,
     BertModel,
     PreTrainedTokenizerFast,
-)  # noqa: E402
+)
 
 TOKENS_MAX = 511
 """SGLang's bound for a context of 512."""

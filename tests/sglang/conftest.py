@@ -267,6 +267,7 @@ def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 def engine(model_dir: Path, start_engine: Callable[..., EngineClient]) -> EngineClient:
     """One rank, few running requests, so that a queue forms."""
     return start_engine(
-        "--model-path", str(model_dir), "--dtype", "float32", "--max-running-requests", "8", "--served-model-name", "tiny,tiny-alias",
+        "--model-path", str(model_dir), "--dtype", "float32", "--max-running-requests", "8",
+        "--served-model-name", "tiny,tiny-alias",
         "--max-total-tokens", "4096", "--random-seed", "1", "--log-level", "warning",
     )  # fmt: skip

@@ -268,8 +268,8 @@ def ids_are_of_the_choice_and_the_call(ask: Asking) -> None:
 
 def kimi_numbers_its_calls(ask: Asking) -> None:
     text = (
-        '<|tool_calls_section_begin|><|tool_call_begin|>functions.search:2<|tool_call_argument_begin|>{"query": '
-        '"x"}<|tool_call_end|>'
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.search:2"
+        '<|tool_call_argument_begin|>{"query": "x"}<|tool_call_end|>'
     )
     plan = ask.plan({"tool_calls": "kimi_k2"}, {"tools": TOOLS}, calls_before=2)
     assert folded(ask.parts(plan, text))[2] == [("functions.search:2", "search", {"query": "x"})]
@@ -473,7 +473,10 @@ def text_without_calls_is_streamed(ask: Asking) -> None:
 
 
 def an_answer_of_a_response_format_may_be_a_call(ask: Asking) -> None:
-    schema = '{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}'
+    schema = (
+        '{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],'
+        '"additionalProperties":false}'
+    )
     grammar = Grammar("json_schema", schema, field="response_format")
     plan = ask.plan({"tool_calls": "qwen"}, {"tools": TOOLS}, grammar=grammar)
     assert plan.grammar[0] == "structural_tag"

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 def mortal(model_dir, start_engine):
     """An engine that this file may kill: two ranks behind SGLang's data-parallel controller."""
     return start_engine(
-        "--model-path", str(model_dir), "--dtype", "float32", "--max-running-requests", "4", "--max-total-tokens", "2048",
+        "--model-path", str(model_dir), "--dtype", "float32", "--max-running-requests", "4",
+        "--max-total-tokens", "2048",
         "--dp-size", "2", "--random-seed", "1", "--log-level", "warning",
     )  # fmt: skip
 

@@ -142,7 +142,8 @@ def test_logit_bias_chooses_and_forbids_tokens(engine, make_request, read):
 
 def test_sampling_with_every_parameter_is_accepted(engine, make_request, read):
     sampled = make_request(
-        [1, 2, 3], max_new_tokens=6, temperature=0.9, top_p=0.9, top_k=40, min_p=0.01, frequency_penalty=0.5, presence_penalty=0.5,
+        [1, 2, 3], max_new_tokens=6, temperature=0.9, top_p=0.9, top_k=40, min_p=0.01,
+        frequency_penalty=0.5, presence_penalty=0.5,
         repetition_penalty=1.1, seed=2**64 - 1, ignore_eos=True, priority=5,
     )  # fmt: skip
     [deltas] = engine.run(sampled)

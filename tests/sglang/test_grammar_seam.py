@@ -12,7 +12,8 @@ from workers.sglang.cpu import activate_if_cpu_host
 activate_if_cpu_host()
 from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
 from protocol.errors import StartError
-from workers.sglang.grammars.scheduler import CACHED_BYTES_MAX, CACHED_MAX, GrammarCache, check_grammar_seam
+from workers.sglang.grammars.scheduler import CACHED_BYTES_MAX, CACHED_MAX, GrammarCache
+from workers.sglang.grammars.scheduler import check_grammar_seam
 
 check_grammar_seam()
 print("as expected")

@@ -32,7 +32,8 @@ VOCABULARY = [bytes([byte]) for byte in range(256)] + [b"ab", b'{"', b'":', b"tr
 
 SERIALIZED = f"""
 from xgrammar import TokenizerInfo, VocabType
-print(TokenizerInfo({VOCABULARY!r}, VocabType.RAW, stop_token_ids=[{len(VOCABULARY) - 1}]).serialize_json())
+last = {len(VOCABULARY) - 1}
+print(TokenizerInfo({VOCABULARY!r}, VocabType.RAW, stop_token_ids=[last]).serialize_json())
 """
 """A program, since xgrammar imports torch, of which pytest's process does not end well."""
 

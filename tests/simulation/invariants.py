@@ -117,7 +117,7 @@ def check_noticed(
 
     Where nothing is lost on the way.
     """
-    known = {worker.hello.epoch: worker for worker in frontend.fleet.registry.workers.values()}
+    known = {worker.hello.epoch: worker for worker in frontend.mesh.registry.workers.values()}
     for worker in workers:
         seen = known.get(worker.epoch)
         if seen is None:
@@ -307,7 +307,7 @@ def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[Simulate
 
 
 def _unsettled_frontend(frontend: SimulatedFrontend, expected: list[str]) -> str:
-    registry = frontend.fleet.registry
+    registry = frontend.mesh.registry
     serving = sorted(worker.worker_id for worker in registry.workers.values() if worker.takes_work)
     if serving != expected:
         return f"serves by {serving}, not {expected}"

@@ -184,14 +184,17 @@ def check_sockets_seam() -> None:
 
     wanted = {
         server_args.PortArgs.init_new: "if not attn_dp_enabled_of(cfg):",
-        DataParallelController.launch_dp_attention_schedulers: """                worker_port, worker_socket = get_zmq_socket_on_host(
+        DataParallelController.launch_dp_attention_schedulers: """\
+                worker_port, worker_socket = get_zmq_socket_on_host(
                     self.context, zmq.PUSH, host=bind_host, restrict_peers=True
                 )
                 worker_ports.append(worker_port)""",
         DataParallelController.launch_tensor_parallel_group: """PortArgs.init_new(
                         server_args, dp_rank, worker_ports
                     )""",
-        ZmqEventPublisher.__init__: "self._endpoint = self.offset_endpoint_port(endpoint, self._dp_rank)",
+        ZmqEventPublisher.__init__: (
+            "self._endpoint = self.offset_endpoint_port(endpoint, self._dp_rank)"
+        ),
         bootstrap._resolve_dist_init_method: "envs.SGLANG_DISTRIBUTED_INIT_METHOD_OVERRIDE.get()",
     }
     for function, line in wanted.items():

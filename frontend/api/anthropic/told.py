@@ -65,7 +65,8 @@ def told_text(block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str)
                 raise InvalidRequest(
                     f"{block.tool_name[:100]!r} is none of the tools.", param=f"{param}.tool_name"
                 )
-            return f"<functions>\n<function>{_encode(tools[block.tool_name]['function']).decode()}</function>\n</functions>"
+            function = _encode(tools[block.tool_name]["function"]).decode()
+            return f"<functions>\n<function>{function}</function>\n</functions>"
 
 
 def _document_text(source: Mapping[str, Any], param: str) -> str:

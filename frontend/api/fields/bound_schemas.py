@@ -43,7 +43,8 @@ SPREAD_MAX: Final = 16
 Schema = dict[str, Any]
 
 _UNENFORCED: Final = frozenset({
-    "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependentRequired", "dependentSchemas", "dependencies",
+    "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependentRequired",
+    "dependentSchemas", "dependencies",
     "multipleOf", "uniqueItems", "additionalItems", "$dynamicRef", "$recursiveRef",
 })  # fmt: skip
 _COMBINING: Final = ("$ref", "allOf", "anyOf", "oneOf")
@@ -69,7 +70,8 @@ _NOT_IN_NAMES: Final = re.compile(r"[^\w.-]")
 
 _FORMATS: Final = frozenset(
     {
-        "date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "json-pointer", "relative-json-pointer", "time", "uri",
+        "date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "json-pointer",
+        "relative-json-pointer", "time", "uri",
         "uri-reference", "uri-template", "uuid",
     }
 )  # fmt: skip

@@ -53,7 +53,8 @@ def custom_description(
     if not isinstance(definition, str):
         return description
     ignored.add("tools.format", "inputs of custom tools are not held to a grammar")
-    return f"{description or ''}\n\nThe input must follow this grammar ({syntax}):\n{definition}".strip()
+    rule = f"The input must follow this grammar ({syntax}):\n{definition}"
+    return f"{description or ''}\n\n{rule}".strip()
 
 
 def with_functions(

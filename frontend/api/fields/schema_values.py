@@ -16,7 +16,8 @@ FAMILIES: Final[dict[str, frozenset[str]]] = {
     "array": frozenset({"items", "prefixItems", "minItems", "maxItems", "unevaluatedItems"}),
     "object": frozenset(
         {
-            "properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties",
+            "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
+            "minProperties", "maxProperties",
             "unevaluatedProperties",
         }
     ),

@@ -107,11 +107,11 @@ def _templates_of_entry(entry: Any) -> dict[str, str]:
     if isinstance(entry, str):
         named: dict[str, Any] = {"default": entry}
     elif isinstance(entry, list):
+        mappings = [one for one in cast("list[Any]", entry) if isinstance(one, dict)]
         named = {
             str(one.get("name")): one.get("template")
-            for one in cast("list[Any]", entry)
-            if isinstance(one, dict)
-        }  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            for one in cast("list[dict[str, Any]]", mappings)
+        }
     else:
         named = dict(cast("dict[str, Any]", entry)) if isinstance(entry, dict) else {}
     if any(

@@ -262,16 +262,26 @@ _names = st.sampled_from(["a", "b"])
 
 def _schemas(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     keywords = {
-        "type": _types | st.lists(_types, min_size=1, max_size=2, unique=True), "enum": st.lists(_values, min_size=1, max_size=3),
-        "const": _values, "allOf": st.lists(inner, min_size=1, max_size=2), "anyOf": st.lists(inner, min_size=1, max_size=2),
-        "oneOf": st.lists(inner, min_size=1, max_size=2), "$ref": st.sampled_from(["#", "#/properties/a", "#/$defs/A"]), "not": inner,
-        "minLength": _counts, "maxLength": _counts, "pattern": st.sampled_from(["^a", "b$", "^[ab]{2}$", "^(?!b)", "a"]),
-        "minimum": _counts, "exclusiveMaximum": _counts, "multipleOf": st.just(2), "items": inner, "minItems": _counts, "maxItems": _counts,
-        "prefixItems": st.lists(inner, min_size=1, max_size=2), "uniqueItems": st.booleans(), "contains": inner, "properties":
-        st.dictionaries(_names, inner, max_size=2), "required": st.lists(_names, max_size=2, unique=True), "additionalProperties": inner,
-        "patternProperties": st.dictionaries(st.just("^a"), inner, max_size=1), "propertyNames": inner, "minProperties": _counts,
-        "maxProperties": _counts, "unevaluatedProperties": st.booleans(), "unevaluatedItems": st.booleans(),
-        "dependentRequired": st.just({"a": ["b"]}), "if": inner, "then": inner, "title": st.just("t"),
+        "type": _types | st.lists(_types, min_size=1, max_size=2, unique=True),
+        "enum": st.lists(_values, min_size=1, max_size=3),
+        "const": _values, "allOf": st.lists(inner, min_size=1, max_size=2), "anyOf": st.lists(inner,
+        min_size=1, max_size=2),
+        "oneOf": st.lists(inner, min_size=1, max_size=2), "$ref": st.sampled_from(["#",
+        "#/properties/a", "#/$defs/A"]), "not": inner,
+        "minLength": _counts, "maxLength": _counts, "pattern": st.sampled_from(["^a", "b$",
+        "^[ab]{2}$", "^(?!b)", "a"]),
+        "minimum": _counts, "exclusiveMaximum": _counts, "multipleOf": st.just(2), "items": inner,
+        "minItems": _counts, "maxItems": _counts,
+        "prefixItems": st.lists(inner, min_size=1, max_size=2), "uniqueItems": st.booleans(),
+        "contains": inner, "properties":
+        st.dictionaries(_names, inner, max_size=2), "required": st.lists(_names, max_size=2,
+        unique=True), "additionalProperties": inner,
+        "patternProperties": st.dictionaries(st.just("^a"), inner, max_size=1),
+        "propertyNames": inner, "minProperties": _counts,
+        "maxProperties": _counts, "unevaluatedProperties": st.booleans(),
+        "unevaluatedItems": st.booleans(),
+        "dependentRequired": st.just({"a": ["b"]}), "if": inner, "then": inner,
+        "title": st.just("t"),
     }  # fmt: skip
     return st.lists(st.sampled_from(sorted(keywords)), max_size=4, unique=True).flatmap(
         lambda chosen: st.fixed_dictionaries({keyword: keywords[keyword] for keyword in chosen})

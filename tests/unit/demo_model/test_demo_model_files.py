@@ -87,7 +87,10 @@ def test_a_client_that_names_no_temperature_gets_nearly_greedy_answers(model_fol
 
 
 def test_only_control_tokens_vanish_from_decoded_text(tokenizer: Tokenizer) -> None:
-    text = "<|im_start|><think>a</think><tool_call>b</tool_call><tool_response>c</tool_response><|im_end|><|endoftext|>"
+    text = (
+        "<|im_start|><think>a</think><tool_call>b</tool_call><tool_response>c</tool_response>"
+        "<|im_end|><|endoftext|>"
+    )
     ids = tokenizer.encode(text).ids
     assert tokenizer.decode(ids, skip_special_tokens=False) == text
     assert (

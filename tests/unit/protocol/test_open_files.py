@@ -9,7 +9,8 @@ SHOW = """
 import resource
 from protocol.process.open_files import raise_open_files, too_few
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-print(raise_open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[0], too_few(raise_open_files()))
+raised, now = raise_open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+print(raised, now, too_few(raise_open_files()))
 """
 
 

@@ -281,9 +281,7 @@ async def test_what_an_attempt_raises_at_a_turn_ends_that_request_alone() -> Non
     await line.close()
 
 
-async def test_a_place_that_a_choosy_request_was_called_for_is_not_taken_by_a_newcomer_behind_it() -> (
-    None
-):
+async def test_a_place_called_for_by_a_choosy_request_is_not_taken_by_a_newcomer() -> None:
     line = Line()
     line.arrive("only 2", 9, only=[2])
     await line.settle()

@@ -102,9 +102,7 @@ def test_an_owner_that_costs_only_a_little_more_keeps_its_turn() -> None:
     assert policy().choose([owner, other], route).rank is other
 
 
-def test_siblings_follow_the_first_while_it_is_computed_until_that_costs_more_than_computing_twice() -> (
-    None
-):
+def test_siblings_follow_the_first_until_waiting_costs_more_than_computing_twice() -> None:
     ranks, shared = fleet(4), 64 * BLOCK_TOKENS
     chooser = policy()
     followers = 0
@@ -365,9 +363,7 @@ def test_the_choice_is_within_a_tie_of_the_cheapest_and_holds_no_less(
     assert 0 <= placement.cached_tokens <= placement.best_cached_tokens <= route.prompt_tokens
 
 
-def test_an_idle_rank_is_woken_before_the_others_have_as_much_to_do_as_computing_costs_among_them() -> (
-    None
-):
+def test_an_idle_rank_is_woken_before_the_others_are_as_busy_as_computing_costs() -> None:
     weights = Weights(tie=0.0)
     assert weights.idle < 1
     owner, idle = fleet(2)

@@ -271,9 +271,13 @@ NOT_USABLE = {
         '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "replay_endpoint": '
         '"tcp://192.0.2.1:5559"}'
     ),
-    ">= 1 - at `$.buffer_steps`": '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "buffer_steps": -1}',
+    ">= 1 - at `$.buffer_steps`": (
+        '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "buffer_steps": -1}'
+    ),
     ">= 0 - at `$.hwm`": '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "hwm": -1}',
-    "<= 2147483647 - at `$.hwm`": '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "hwm": 1000000000000}',
+    "<= 2147483647 - at `$.hwm`": (
+        '{"publisher": "zmq", "endpoint": "tcp://*:FREE", "hwm": 1000000000000}'
+    ),
 }
 
 

@@ -20,8 +20,12 @@ SHARED = (
 )
 
 HOSTILE = {
-    "nested loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-    "a loop that takes nothing": "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}",
+    "nested loops": (
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    ),
+    "a loop that takes nothing": (
+        "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}"
+    ),
     "a block in a loop": (
         "{% for i in range(99999) %}{% for j in range(99999) %}{% block b scoped %}{% endblock "
         "%}{% endfor %}{% endfor %}"

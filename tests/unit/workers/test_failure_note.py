@@ -13,7 +13,8 @@ FAIL = """
 import subprocess, sys
 from workers.process.failure_note import leave_failure_note
 if len(sys.argv) > 2:  # what a grandchild fails of
-    subprocess.run([sys.executable, "-c", open("/proc/self/cmdline").read().split("\\0")[2], sys.argv[2]], check=True)
+    program = open("/proc/self/cmdline").read().split("\\0")[2]
+    subprocess.run([sys.executable, "-c", program, sys.argv[2]], check=True)
 leave_failure_note(KeyError(sys.argv[1]))
 """
 

@@ -122,7 +122,8 @@ def test_health_tells_all_that_is_known(board: Board) -> None:
     assert status == 200
     assert report["ranks"] == [
         {
-            "dp_rank": 0, "silence_s": 1.5, "complaint": "", "unfinished": 2, "ok": 7, "timeout": 1, "failed": 0,
+            "dp_rank": 0, "silence_s": 1.5, "complaint": "", "unfinished": 2, "ok": 7, "timeout": 1,
+            "failed": 0,
             "latency_s_last": 0.25, "latency_s_sum": 2.0,
         }
     ]  # fmt: skip

@@ -222,14 +222,18 @@ def check_grammar_seam() -> None:
     """
     wanted = {
         GrammarManager.process_req_with_grammar: "req.grammar = value",
-        GrammarManager.get_ready_grammar_requests: "self.grammar_backend.set_cache(req.grammar_key, req.grammar.copy())\n"
-        "            self._apply_request_reasoning_config(req)",
+        GrammarManager.get_ready_grammar_requests: (
+            "self.grammar_backend.set_cache(req.grammar_key, req.grammar.copy())\n"
+            "            self._apply_request_reasoning_config(req)"
+        ),
         BaseGrammarBackend.set_cache: "self.cache[key] = value",
         BaseGrammarBackend.get_cached_or_future_value: "self.cache.get(key)",
         XGrammarGrammar.fill_vocab_mask: "self.matcher.fill_next_token_bitmask(vocab_mask, idx)",
         XGrammarGrammar.accept_token: "raise ValueError(",
         XGrammarGrammar.copy: "return XGrammarGrammar(",
-        XGrammarGrammar.apply_vocab_mask: 'apply_token_bitmask_inplace(logits, vocab_mask, backend="cpu")',
+        XGrammarGrammar.apply_vocab_mask: (
+            'apply_token_bitmask_inplace(logits, vocab_mask, backend="cpu")'
+        ),
     }
     for method, line in wanted.items():
         if line not in inspect.getsource(method):

@@ -36,4 +36,5 @@ class CallIds:
         if self._serving.tool_call_parser in _NUMBERED:
             call = ToolCallItem(tool_index=index, name=name, parameters="")
             return self._serving._process_tool_call_id(call, self._calls_before)
-        return f"call_{sha256(f'{self._first_request_id}:{index}'.encode()).hexdigest()[:_ID_HEX_DIGITS]}"
+        digest = sha256(f"{self._first_request_id}:{index}".encode()).hexdigest()
+        return f"call_{digest[:_ID_HEX_DIGITS]}"

@@ -63,7 +63,8 @@ class Reader:
     """
 
     __slots__ = (
-        "_answering", "_held", "_hidden_stop_ids", "_include_stop", "_kept_stop_ids", "_matcher", "_message", "_min_tokens", "_one_call",
+        "_answering", "_held", "_hidden_stop_ids", "_include_stop", "_kept_stop_ids", "_matcher",
+        "_message", "_min_tokens", "_one_call",
         "_patterns", "_stops", "_text", "_tokens_seen", "matched_stop", "stopped_after_tokens",
     )  # fmt: skip
 

@@ -27,11 +27,13 @@ _METHODS: Final = {
         "_settle_response_template_stop": ("self", "text", "finish_reason", "request", "output"),
         "_process_tool_call_id": ("self", "call_item", "history_tool_calls_cnt"),
         "_process_tool_calls": (
-            "self", "text", "tools", "finish_reason", "tool_choice", "history_tool_calls_cnt", "response_parser_prefix", "constrained",
+            "self", "text", "tools", "finish_reason", "tool_choice", "history_tool_calls_cnt",
+            "response_parser_prefix", "constrained",
         ),
     },
     FunctionCallParser: {
-        "__init__": ("self", "tools", "tool_call_parser", "tokenizer", "tool_choice", "prefix", "constrained"),
+        "__init__": ("self", "tools", "tool_call_parser", "tokenizer", "tool_choice", "prefix",
+        "constrained"),
         "owns_tool_format": ("self",),
         "parse_stream_chunk": ("self", "chunk_text"),
         "parse_stream_end": ("self",),
@@ -39,7 +41,8 @@ _METHODS: Final = {
     BaseFormatDetector: {"_get_tool_indices": ("self", "tools")},
     ReasoningParser: {
         "__init__": (
-            "self", "model_type", "stream_reasoning", "force_reasoning", "request", "tokenizer", "tool_call_parser_active", "prefix",
+            "self", "model_type", "stream_reasoning", "force_reasoning", "request", "tokenizer",
+            "tool_call_parser_active", "prefix",
         ),
         "parse_stream_chunk": ("self", "chunk_text"),
         "parse_stream_end": ("self",),

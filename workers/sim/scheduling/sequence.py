@@ -1,7 +1,7 @@
 """One request inside the sim scheduler, and what makes a request refusable."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,11 +90,13 @@ class Sequence:
         )
         return Delta(self.request_id, start, b"".join(self.output[start:]), end, extras)
 
-    def finished(self, reason: str, matched_token_id: int | None = None) -> Finished:
-        """The end of this sequence as it stands. `reason` is one of Finished.reason."""
+    def finished(
+        self, reason: Literal["stop", "length", "abort"], matched_token_id: int | None = None
+    ) -> Finished:
+        """The end of this sequence as it stands."""
         return Finished(
             reason, self.prompt_tokens, len(self.output), self.cached_tokens or 0, matched_token_id
-        )  # type: ignore[arg-type]
+        )
 
 
 def new_sequence(
