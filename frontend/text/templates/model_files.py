@@ -107,10 +107,10 @@ def _templates_of_entry(entry: Any) -> dict[str, str]:
     if isinstance(entry, str):
         named: dict[str, Any] = {"default": entry}
     elif isinstance(entry, list):
-        mappings = [one for one in cast("list[Any]", entry) if isinstance(one, dict)]
         named = {
             str(one.get("name")): one.get("template")
-            for one in cast("list[dict[str, Any]]", mappings)
+            for one in cast("list[dict[str, Any]]", entry)
+            if isinstance(one, dict)  # pyright: ignore[reportUnnecessaryIsInstance]
         }
     else:
         named = dict(cast("dict[str, Any]", entry)) if isinstance(entry, dict) else {}
