@@ -7,10 +7,10 @@ import uvloop
 from frontend.app import serve
 from frontend.observe.request_log import make_logging_lean
 from frontend.settings import FrontendSettings
-from protocol.errors import EXIT_CANNOT_START, StartError
 from protocol.process.one_line_logs import log_to_stderr
 from protocol.process.packaging import require_own_packages
 from protocol.process.settings import parse_settings
+from protocol.process.start_error import EXIT_CANNOT_START, StartError
 
 
 def main() -> int:

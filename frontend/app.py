@@ -43,9 +43,9 @@ from frontend.settings import FrontendSettings
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
-from protocol.errors import StartError
 from protocol.process.log_floods import quieten_http_server
 from protocol.process.open_files import raise_open_files, too_few
+from protocol.process.start_error import StartError
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
 from protocol.transport.curve import MeshKey

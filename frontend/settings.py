@@ -7,10 +7,10 @@ from frontend.api.fields.ignored import UnknownFields
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
 from frontend.text.tokenizing.tokenizer import Backend
-from protocol.errors import StartError
 from protocol.limits import PORT_MAX
 from protocol.process.own_directory import OWN_MESH
 from protocol.process.settings import LogLevel, setting
+from protocol.process.start_error import StartError
 
 _WEIGHTS = Weights()
 

@@ -21,23 +21,13 @@
     ├── EngineFault               the engine refused or broke
     ├── NotConforming             the answer is not what its schema says
     ├── InternalFault             a defect of the frontend itself
-    └── ProtocolViolation         a peer sent bytes that are no message; never reaches a client as
-    such
+    └── ProtocolViolation         bytes that are no message; no client hears of it
 
 A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `error_from_code` makes
 it an exception again.
 """
 
 from typing import ClassVar, Final, Literal
-
-EXIT_CANNOT_START: Final = 3
-"""Exit code of a process that StartError ended, told apart from a crash so that a supervisor does
-not try again.
-"""
-
-
-class StartError(Exception):
-    """A process cannot start. The message is one line, for the person at the terminal."""
 
 
 class MeshError(Exception):

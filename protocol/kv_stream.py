@@ -14,10 +14,10 @@ from msgspec import Meta, Struct
 
 from protocol.codec import decode_frames
 from protocol.errors import ProtocolViolation
+from protocol.fields import DpRank
 from protocol.limits import WIRE_VERSION
 from protocol.membership import StreamId
 from protocol.packed import pack, unpack
-from protocol.requests import DpRank
 
 Medium = Literal[0, 1, 2]
 """Where a block lies: 0 GPU memory, 1 host memory, 2 disk or a pool outside the host.

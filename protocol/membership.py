@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from protocol.fields import Count, DpRank, Name, Positive
 from protocol.limits import (
     ADAPTERS_MAX,
     ALIASES_MAX,
@@ -19,11 +20,12 @@ from protocol.limits import (
     MESSAGE_CHARS_MAX,
     NAME_CHARS_MAX,
 )
-from protocol.requests import Count, DpRank, Name, Positive
 
 StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Role = Literal["decode", "embedding"]
-"""What a worker's engine is for: to generate text, or to make vectors of it."""
+Service = Literal["text", "embedding", "encode", "images", "videos"]
+"""What a worker's engine makes: text, vectors of texts, vectors of a prompt's images, pictures."""
+Stage = Literal["whole", "prefill", "decode", "encode"]
+"""Which part of a request's work a worker does: all of it, or one stage of several."""
 
 AdapterNames = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]],
@@ -165,7 +167,7 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """Random per process: tells a reconnect of the same process from a restart under the same
     id.
     """
-    role: Role
+    service: Service
     endpoint: Name
     """dyn://namespace.component.endpoint"""
     card: ModelCard
@@ -178,6 +180,7 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """None: no KV events come from here, and a frontend goes by its own decisions."""
     adapters: AdapterNames = []
     """LoRA adapters that requests may name."""
+    stage: Stage = "whole"
     way: Count = 0
     """Which of the worker's connections this is, from 1: it may reach one frontend over several. 0:
     it does not say.

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 FIRST_PORT: Final = 20_000
 LAST_PORT: Final = 32_000

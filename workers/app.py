@@ -13,11 +13,11 @@ from importlib.util import find_spec
 
 import uvloop
 
-from protocol.errors import EXIT_CANNOT_START, StartError
 from protocol.process.one_line_logs import log_to_stderr
 from protocol.process.open_files import raise_open_files
 from protocol.process.packaging import require_own_packages
 from protocol.process.settings import parse_known_settings, settings_help
+from protocol.process.start_error import EXIT_CANNOT_START, StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import is_local, require_key
 from workers.engine import Engine

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import EngineFault
-from protocol.membership import Capacity, ModelCard, RankLoad, Role
+from protocol.membership import Capacity, ModelCard, RankLoad, Service
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
 
@@ -98,7 +98,7 @@ class EngineFacts(Struct, frozen=True):
     """For people: "sglang 0.5.23 on cpu", "sim"."""
     kv_streams: Sequence[StreamAddress] = ()
     """Where the ranks of this host publish their KV events, in rank order; none if they do not."""
-    role: Role = "decode"
+    service: Service = "text"
     """What the engine is for, as it understood its arguments and its model."""
     prompts: PromptMaker | None = None
     """None: the frontends tokenize."""

@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kv_events.engine_stream import StreamAddress
-from protocol.errors import StartError
 from protocol.limits import PORT_MAX
 from protocol.process.own_directory import process_directory
+from protocol.process.start_error import StartError
 from protocol.transport.sockets import is_local
 
 _LOOPBACK: Final = "127.0.0.1"

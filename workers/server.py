@@ -16,7 +16,8 @@ import zmq
 from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
-from protocol.errors import StartError
+from protocol.embedding import Embed
+from protocol.generation import Generate
 from protocol.limits import (
     CREDIT_REQUESTS_MAX,
     FILE_CHUNK_BYTES,
@@ -32,8 +33,9 @@ from protocol.membership import (
     Hello,
     RelayHello,
 )
+from protocol.process.start_error import StartError
 from protocol.replies import FileChunk
-from protocol.requests import Abort, Embed, FetchFile, Generate, Tokenize, ToWorker
+from protocol.requests import Abort, FetchFile, Tokenize, ToWorker
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, SocketPump, connected_dealer
 from workers.engine import Engine, EngineFacts, FollowerFacts
@@ -373,8 +375,8 @@ class WorkerServer:
         return Hello(
             worker_id=self._worker_id,
             epoch=self._epoch,
-            role=facts.role,
-            endpoint=self._endpoint or endpoint_of(facts.role),
+            service=facts.service,
+            endpoint=self._endpoint or endpoint_of(facts.service),
             card=facts.card,
             capacity=capacity,
             credit_requests=credit,

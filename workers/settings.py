@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from protocol.errors import StartError
 from protocol.limits import PORT_MAX
 from protocol.process.own_directory import OWN_MESH
 from protocol.process.settings import LogLevel, setting
+from protocol.process.start_error import StartError
 from workers.mesh.endpoint import check_endpoint
 
 KV_BLOCK_TOKENS_MAX = 4_096
@@ -54,7 +54,7 @@ class WorkerSettings:
     )
     endpoint: str | None = setting(
         None,
-        "dyn://namespace.component.endpoint; made from the worker's role if not given",
+        "dyn://namespace.component.endpoint; made from what the worker serves if not given",
         env="DYN_ENDPOINT",
     )
     mesh_key_file: str | None = setting(

@@ -9,10 +9,10 @@ from typing import Final
 from bench.routing.clock import Clock
 from kv_events.block_table import BlockTable
 from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, Event
+from protocol.generation import Generate
 from protocol.kv_stream import Change
 from protocol.membership import RankLoad
 from protocol.replies import Delta
-from protocol.requests import Generate
 from workers.sim.scheduling.namespace import Namespace
 from workers.sim.scheduling.radix_cache import RadixCache
 from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits, Step

@@ -11,11 +11,11 @@ from bench.routing.perfect import PerfectCache
 from bench.routing.workloads import MAX_OUTPUT_RATIO, Script, Workload
 from frontend.routing.policies.policy import Policy
 from frontend.routing.router import Lifetimes, RouterMode
+from protocol.generation import Finished, Generate, Sampling
 from protocol.kv_stream import Change
 from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.membership import RankLoad
-from protocol.replies import Delta, Finished
-from protocol.requests import Generate, Sampling
+from protocol.replies import Delta
 
 NETWORK_S = 0.000_5
 REPORT_DELAY_S = 0.001

@@ -19,8 +19,12 @@ activate_if_cpu_host()
 from sglang.srt import runtime_context  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
-from protocol.replies import Finished  # noqa: E402
-from protocol.requests import Generate, Reading, Sampling  # noqa: E402
+from protocol.generation import (  # noqa: E402
+    Finished,
+    Generate,
+    Reading,
+    Sampling,
+)
 from protocol.tokens import pack_tokens  # noqa: E402
 from workers.demo_model import demo_model_dir  # noqa: E402
 from workers.sglang.arguments import parse_server_args  # noqa: E402

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from tokenizers import Tokenizer
 
 from conformance.agents.script import said
-from protocol.requests import Generate, Grammar, Sampling, Work
+from protocol.generation import Generate, Grammar, Sampling
+from protocol.requests import Work
 from protocol.tokens import unpack_tokens
 from workers.app import run
 from workers.demo_model import demo_model_dir

@@ -37,15 +37,15 @@ from frontend.routing.route import Route, Weights
 from frontend.text.output.choice_text import OutputRules
 from frontend.text.output.gain import Gain
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
-from protocol.membership import Role
-from protocol.requests import Generate, Sampling
+from protocol.generation import Generate, Sampling
+from protocol.membership import Service
 from protocol.tokens import count_tokens
 
 CHOICES_MAX = 1_024
 """Prompts times n of one request: each is a request to a worker."""
 
-_DOES: Final[dict[Role, str]] = {
-    "decode": "generates text; it makes no embeddings and ranks no documents",
+_DOES: Final[dict[Service, str]] = {
+    "text": "generates text; it makes no embeddings and ranks no documents",
     "embedding": (
         "makes vectors of texts (/v1/embeddings, /v1/rerank, /v1/score) and generates no text"
     ),
@@ -76,9 +76,14 @@ class Runner:
         return self.model(request.model, priority=priority_of(request.priority), worker_id=wished)
 
     def model(
-        self, name: str, role: Role = "decode", *, priority: int = 0, worker_id: str | None = None
+        self,
+        name: str,
+        service: Service = "text",
+        *,
+        priority: int = 0,
+        worker_id: str | None = None,
     ) -> ModelEntry:
-        """The model of that name, which must be served for `role`.
+        """The model of that name, which must be served as `service`.
 
         Raises:
             ModelNotFound: never heard of it.
@@ -91,8 +96,8 @@ class Runner:
         if entry is not None and (
             entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
         ):
-            if entry.role != role:
-                raise InvalidRequest(f"The model {name!r} {_DOES[entry.role]}.", param="model")
+            if entry.service != service:
+                raise InvalidRequest(f"The model {name!r} {_DOES[entry.service]}.", param="model")
             entry.queue.turn_away(priority)
             return entry
         if entry is not None or not registry.available():
@@ -117,7 +122,7 @@ class Runner:
         names = [
             entry.served.card.name
             for entry in self._mesh.registry.available()
-            if entry.role == "decode"
+            if entry.service == "text"
         ]
         if len(names) > 1:
             raise InvalidRequest(

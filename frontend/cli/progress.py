@@ -48,13 +48,13 @@ def _clear(stream: TextIO) -> str:
     return "\r\033[K" if stream.isatty() else ""
 
 
-def how_to_talk(url: str, model: str, role: str) -> str:
+def how_to_talk(url: str, model: str, service: str) -> str:
     """Address, model and what to paste into a shell.
 
-    `url` has no path; `role` as in protocol.membership.
+    `url` has no path; `service` as in protocol.membership.
     """
     base = f"{url}/v1"
-    if role == "embedding":
+    if service == "embedding":
         tries = [_curl(f"{base}/embeddings", {"model": model, "input": "What is kvmesh?"})]
     else:
         chat = (

@@ -15,8 +15,8 @@ from frontend.cli.child import Child
 from frontend.cli.direct_http import UNREACHABLE, get_json
 from frontend.cli.progress import Progress, complain, how_to_join, how_to_talk, say
 from frontend.settings import FrontendSettings
-from protocol.errors import EXIT_CANNOT_START, StartError
 from protocol.process.settings import parse_settings
+from protocol.process.start_error import EXIT_CANNOT_START, StartError
 
 STOP_S_MAX = 10
 """How long children may take to finish what runs after Ctrl-C; then they are killed."""
@@ -257,7 +257,7 @@ class _Host:
                 progress.end()
                 say(f"serving {ready[0]['model']} ({ready[0]['engine']}) after {elapsed_s:.0f} s")
                 print(
-                    how_to_talk(self._url, ready[0]["model"], ready[0]["role"]),
+                    how_to_talk(self._url, ready[0]["model"], ready[0]["service"]),
                     self._how_to_join,
                     "",
                     sep="\n",

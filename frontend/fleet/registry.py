@@ -11,7 +11,7 @@ from frontend.mesh.offer import Offer
 from frontend.models.loader import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.answer_times import AnswerTimes
-from protocol.membership import Loading, Role
+from protocol.membership import Loading, Service
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,10 @@ class ModelEntry:
     request goes to one and stays there: its tokens mean nothing to the other.
     """
 
-    def __init__(self, served: ServedModel, role: Role, queue: AdmissionQueue) -> None:
+    def __init__(self, served: ServedModel, service: Service, queue: AdmissionQueue) -> None:
         self.served = served
         self.digest = served.card.digest
-        self.role: Role = role
+        self.service: Service = service
         """What its workers are for."""
         self.queue = queue
         self.answer_times = AnswerTimes()
@@ -174,12 +174,12 @@ class Registry:
 
     def conflict(self, worker: Worker) -> str | None:
         """Why this worker cannot serve its model name beside those that do; None when it can."""
-        name, role = worker.hello.card.name, worker.hello.role
+        name, service = worker.hello.card.name, worker.hello.service
         others = [entry for entry in self._models.get(name, ()) if entry.workers]
-        if any(entry.role != role for entry in others):
+        if any(entry.service != service for entry in others):
             return (
-                f"model {name!r} is served here by {others[0].role} workers, and this one is for "
-                f"{role}"
+                f"model {name!r} is served here by {others[0].service} workers, "
+                f"and this one is for {service}"
             )
         if len(others) >= GENERATIONS_MAX and all(
             entry.digest != worker.digest for entry in others
@@ -195,12 +195,12 @@ class Registry:
 
         Check `conflict` just before.
         """
-        name, role = served.card.name, worker.hello.role
+        name, service = served.card.name, worker.hello.service
         known = self._models.get(name, [])
         gone = [
             entry
             for entry in known
-            if not entry.workers and (entry.role, entry.digest) != (role, worker.digest)
+            if not entry.workers and (entry.service, entry.digest) != (service, worker.digest)
         ]
         generations = [entry for entry in known if entry not in gone]
         entry = next((entry for entry in generations if entry.digest == worker.digest), None)
@@ -215,7 +215,7 @@ class Registry:
                     ),
                     name,
                 )
-            entry = ModelEntry(served, role, self._new_queue())
+            entry = ModelEntry(served, service, self._new_queue())
             generations.append(entry)
         elif not entry.workers:
             entry.served = served

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from frontend.mesh.allowance import Allowance
 from frontend.routing.route import Placement
+from protocol.embedding import Embedded
 from protocol.errors import EngineFault, MeshError, error_from_code
-from protocol.replies import Delta, Embedded, Extras, Failed, Finished
+from protocol.generation import Extras, Finished
+from protocol.replies import Delta, Failed
 from protocol.tokens import count_tokens
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import socket
 from ipaddress import ip_address
 from typing import Final
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 BACKLOG_CONNECTIONS: Final = 2_048
 """Connections the kernel holds while the loop is busy."""

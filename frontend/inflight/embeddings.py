@@ -12,9 +12,8 @@ from frontend.inflight.recovery import Lost, Recovery
 from frontend.mesh.membership import Mesh
 from frontend.mesh.offer import Offer
 from frontend.routing.route import Route
+from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, MeshError
-from protocol.replies import Embedded
-from protocol.requests import Embed
 
 PER_RANK = 32
 """Texts of one request that a rank is given at once: enough for full batches, and others find room

@@ -20,8 +20,7 @@ from frontend.routing.route import Route
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.output.gain import Answer, Gain
 from protocol.errors import MeshError
-from protocol.replies import Finished
-from protocol.requests import Generate
+from protocol.generation import Finished, Generate
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens
 
 SHARED_TOKENS_MIN: Final = 512

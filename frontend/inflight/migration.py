@@ -24,8 +24,9 @@ from msgspec.structs import replace
 from frontend.fleet.worker import CLEARED_AFTER_TOKENS
 from frontend.routing.route import Route
 from protocol.errors import LossCause, PoisonRequest, WorkerLost
+from protocol.generation import Generate
 from protocol.limits import MOVED_PRIORITY
-from protocol.requests import Generate, Work
+from protocol.requests import Work
 from protocol.tokens import count_tokens
 
 DEATHS: Final[frozenset[LossCause]] = frozenset(("died", "silent", "unhealthy"))

@@ -7,7 +7,8 @@ from typing import Final
 import msgspec
 
 from protocol.errors import PoisonRequest
-from protocol.requests import Generate, Work
+from protocol.generation import Generate
+from protocol.requests import Work
 
 REFUSED_S: Final = 60.0
 """A client that repeats its request every few seconds meets this instead of one worker after the

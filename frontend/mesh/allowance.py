@@ -2,8 +2,10 @@
 
 from typing import Final
 
-from protocol.replies import Content, Delta, Embedded, Extras, Failed, Logprobs, Reasoning
-from protocol.requests import Embed, Work
+from protocol.embedding import Embed, Embedded
+from protocol.generation import Content, Extras, Logprobs, Reasoning
+from protocol.replies import Delta, Failed
+from protocol.requests import Work
 from protocol.tokens import count_tokens
 
 TEXT_CHARS_PER_TOKEN: Final = 1_024

@@ -11,9 +11,9 @@ import zmq
 
 from frontend.fleet.worker import Worker
 from kv_events.subscriber import KvSubscriber, Subscription
-from protocol.errors import StartError
 from protocol.limits import WORKER_SILENT_S_MAX
 from protocol.membership import Heartbeat, KvSource, RelayHello
+from protocol.process.start_error import StartError
 from protocol.requests import AnotherWay, Refused
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from protocol.errors import StartError
 from protocol.membership import CardFile
+from protocol.process.start_error import StartError
 from protocol.replies import FileChunk
 
 CACHE_BYTES_MAX = 2 * 1024**3

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 _TEMPORARY_CHARS_MAX: Final = 50
 """A socket's path has at most 107 bytes; where the directory for temporary files is deeper than

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 VERSION = "0.1.0"
 """That of pyproject.toml; a checkout that was never installed has no other place to read it

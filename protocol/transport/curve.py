@@ -13,7 +13,7 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 _SECRET_HEX_DIGITS = 64
 _ZAP_DOMAIN = "kvmesh"

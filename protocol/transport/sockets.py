@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from protocol.errors import StartError
 from protocol.limits import (
     CURVE_BYTES,
     FRAME_BYTES_MAX,
@@ -27,6 +26,7 @@ from protocol.limits import (
     MESSAGES_QUEUED_MAX,
 )
 from protocol.process.own_directory import OWN_DIRECTORY, own_directory
+from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 
 _LINGER_MS = 500

@@ -10,10 +10,11 @@ from typing import Any
 import zmq
 
 from protocol.codec import ToFrontend, decode_to_frontend, encode
+from protocol.generation import Generate, Sampling
 from protocol.membership import Heartbeat, Hello
 from protocol.numbering import Numbering, numbers_of
 from protocol.replies import Delta, StepBatch
-from protocol.requests import FrontendHeartbeat, Generate, Sampling, ToWorker, Welcome
+from protocol.requests import FrontendHeartbeat, ToWorker, Welcome
 from protocol.tokens import pack_tokens
 
 WAIT_S_MAX = 30.0

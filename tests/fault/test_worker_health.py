@@ -7,8 +7,8 @@ import threading
 import openai
 import pytest
 
-from protocol.errors import EXIT_CANNOT_START
 from protocol.membership import Heartbeat
+from protocol.process.start_error import EXIT_CANNOT_START
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import worker_with_pages
 from tests.fleet.processes import Fleet

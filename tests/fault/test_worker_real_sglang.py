@@ -9,8 +9,9 @@ import urllib.request
 import psutil
 import pytest
 
+from protocol.generation import Finished
 from protocol.membership import Draining, Goodbye, Heartbeat, Hello
-from protocol.replies import Finished, StepBatch
+from protocol.replies import StepBatch
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import SystemPages
 from tests.fleet.processes import Fleet, Process, free_port

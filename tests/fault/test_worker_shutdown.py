@@ -12,8 +12,9 @@ import time
 import psutil
 import pytest
 
+from protocol.generation import Finished
 from protocol.membership import Draining, Goodbye, Heartbeat, Loading
-from protocol.replies import Failed, Finished, StepBatch
+from protocol.replies import Failed, StepBatch
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import worker_with_pages
 from tests.fleet.processes import Fleet

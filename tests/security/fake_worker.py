@@ -8,10 +8,11 @@ from typing import Any
 import zmq
 
 from protocol.codec import ToFrontend, decode_to_worker, encode
+from protocol.generation import Generate
 from protocol.membership import Capacity, CardFile, Goodbye, Heartbeat, Hello, ModelCard
 from protocol.numbering import Numbering
 from protocol.replies import FileChunk
-from protocol.requests import FetchFile, Generate, Refused, Welcome
+from protocol.requests import FetchFile, Refused, Welcome
 from workers.demo_model import demo_model_dir
 from workers.mesh.model_card import build_card
 

@@ -17,8 +17,7 @@ from read_recordings import TOOLS, World
 from sglang.srt import runtime_context
 from transformers import AutoTokenizer
 
-from protocol.replies import Content, Finished, Part, ToolCall
-from protocol.requests import Generate, Reading, Sampling
+from protocol.generation import Content, Finished, Generate, Part, Reading, Sampling, ToolCall
 from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
 from workers.sglang.arguments import parse_server_args

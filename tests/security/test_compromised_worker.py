@@ -12,8 +12,9 @@ from typing import Any
 import openai
 import pytest
 
-from protocol.replies import Content, Delta, Embedded, Extras, StepBatch
-from protocol.requests import Generate
+from protocol.embedding import Embedded
+from protocol.generation import Content, Extras, Generate
+from protocol.replies import Delta, StepBatch
 from tests.fleet.processes import Fleet, Process
 from tests.security.fake_worker import FakeWorker
 

@@ -20,7 +20,7 @@ import openai
 import psutil
 import pytest
 
-from protocol.errors import EXIT_CANNOT_START
+from protocol.process.start_error import EXIT_CANNOT_START
 from tests.fleet.listeners import off_loopback, open_to_others, paths, ports
 from tests.fleet.processes import Fleet, Process
 

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 import zmq
 
+from protocol.generation import Finished, Generate, Sampling
 from protocol.membership import RankLoad
-from protocol.replies import Delta, Failed, Finished
-from protocol.requests import Abort, Generate, Sampling
+from protocol.replies import Delta, Failed
+from protocol.requests import Abort
 from protocol.tokens import pack_tokens, unpack_tokens
 from workers.engine import EngineFacts
 

@@ -17,9 +17,10 @@ import uvloop
 import zmq
 import zmq.asyncio
 
-from protocol.errors import StartError
+from protocol.generation import Generate
+from protocol.process.start_error import StartError
 from protocol.replies import Delta
-from protocol.requests import Abort, Generate
+from protocol.requests import Abort
 from workers.sglang.engine import SglangEngine
 
 

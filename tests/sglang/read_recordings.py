@@ -26,8 +26,7 @@ from hypothesis import Phase, given, seed, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
-from protocol.replies import Content, Finished, Part, Reasoning  # noqa: E402
-from protocol.requests import Generate, Reading, Sampling  # noqa: E402
+from protocol.generation import Content, Finished, Generate, Part, Reading, Reasoning, Sampling  # noqa: E402  # noqa: E402
 from protocol.tokens import pack_tokens  # noqa: E402
 from workers.demo_model import demo_model_dir  # noqa: E402
 from workers.sglang.arguments import parse_server_args  # noqa: E402

@@ -16,8 +16,7 @@ from transformers import AutoTokenizer
 from xgrammar.testing import _is_grammar_accept_string
 
 from protocol.errors import InvalidRequest
-from protocol.replies import Content, Finished, Reasoning
-from protocol.requests import Generate, Grammar, Reading, Sampling
+from protocol.generation import Content, Finished, Generate, Grammar, Reading, Reasoning, Sampling
 from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
 from workers.sglang.arguments import parse_server_args

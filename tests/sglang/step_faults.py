@@ -13,7 +13,8 @@ from workers.sglang.cpu import activate_if_cpu_host
 
 activate_if_cpu_host()
 
-from protocol.replies import Delta, Failed, Finished  # noqa: E402
+from protocol.generation import Finished  # noqa: E402
+from protocol.replies import Delta, Failed  # noqa: E402
 from protocol.tokens import pack_tokens  # noqa: E402
 from workers.sglang.seam.steps import StepTokenizerManager  # noqa: E402
 

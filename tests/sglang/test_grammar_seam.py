@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from workers.sglang.cpu import activate_if_cpu_host
 activate_if_cpu_host()
 from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.sglang.grammars.scheduler import CACHED_BYTES_MAX, CACHED_MAX, GrammarCache
 from workers.sglang.grammars.scheduler import check_grammar_seam
 

@@ -10,8 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tokenizers import Tokenizer
 
-from protocol.replies import Content, Reasoning
-from protocol.requests import Grammar, Reading
+from protocol.generation import Content, Grammar, Reading, Reasoning
 from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
 

@@ -18,8 +18,8 @@ import pytest
 import pytest_asyncio
 
 from protocol.errors import InvalidRequest, Overloaded
+from protocol.generation import Grammar
 from protocol.limits import GRAMMAR_BYTES_MAX
-from protocol.requests import Grammar
 from workers.sglang.grammars.guard import SLOW_CPU_S, TRIALS_MAX, GrammarGuard, Lane
 
 pytestmark = [

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.replies import Failed, Finished
-from protocol.requests import Sampling
+from protocol.generation import Finished, Sampling
+from protocol.replies import Failed
 from protocol.tokens import pack_tokens
 from workers.sglang.translation import input_ids, outcome, sampling_params
 

@@ -10,7 +10,7 @@ _CHECK = """
 from workers.sglang.cpu import activate_if_cpu_host
 activate_if_cpu_host()
 from sglang.srt.managers.tokenizer_manager import TokenizerManager
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.sglang.seam.steps import check_seam
 
 check_seam()

@@ -120,7 +120,7 @@ BAD = {
 
 _PARSE = """
 import sys
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.sglang.engine import SglangEngine
 for argv in eval(sys.argv[1]):
     try:

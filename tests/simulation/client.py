@@ -13,7 +13,7 @@ from frontend.inflight.generation import Generation
 from frontend.routing.route import Route
 from frontend.text.output.choice_text import ChoiceText
 from protocol.errors import DeadlineExceeded, MeshError, NoWorker
-from protocol.requests import Generate, Sampling
+from protocol.generation import Generate, Sampling
 from tests.simulation.frontend import SimulatedFrontend, asking
 from tests.simulation.model import RecordedRules, demo_tokenizer, undisturbed
 

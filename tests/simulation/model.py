@@ -8,8 +8,7 @@ from msgspec import field, structs
 from frontend.models.loader import ServedModel
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.tokenizing.tokenizer import Tokenizer
-from protocol.replies import Finished
-from protocol.requests import Generate
+from protocol.generation import Finished, Generate
 from workers.demo_model import demo_model_dir
 from workers.engine import EngineFacts
 from workers.sim import engine as sim_engine

@@ -6,7 +6,7 @@ from typing import Final, Literal, get_args
 
 from frontend.routing.router import RouterMode
 from frontend.routing.waiting_memory import waiting_bytes
-from protocol.requests import Sampling
+from protocol.generation import Sampling
 from protocol.tokens import pack_tokens
 from tests.simulation.client import Asked
 from tests.simulation.frontend import FrontendSpec

@@ -7,10 +7,11 @@ from zlib import crc32
 
 from protocol.codec import decode_to_frontend, decode_to_worker
 from protocol.errors import ProtocolViolation
+from protocol.generation import Finished, Generate
 from protocol.membership import Heartbeat, Hello
 from protocol.numbering import numbers_of
-from protocol.replies import Delta, Finished, StepBatch
-from protocol.requests import Abort, FrontendHeartbeat, Generate
+from protocol.replies import Delta, StepBatch
+from protocol.requests import Abort, FrontendHeartbeat
 from protocol.tokens import count_tokens
 
 _LINES_MAX: Final = 4_000

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from protocol.generation import Generate
 from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.membership import Draining, Goodbye, Heartbeat, Hello
-from protocol.requests import Abort, Generate, ToWorker
+from protocol.requests import Abort, ToWorker
 from tests.simulation.loop import Process, ProcessEnded, VirtualLoop
 from tests.simulation.network import Network
 from workers.engine import EngineFacts
@@ -233,7 +234,7 @@ class SimulatedWorker:
         return Hello(
             worker_id=self.worker_id,
             epoch=self.epoch,
-            role="decode",
+            service="text",
             endpoint="dyn://sim.backend.generate",
             card=facts.card,
             capacity=facts.capacity,

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from tests import free_ports
 from tests.free_ports import FIRST_PORT, LAST_PORT, SLOT_PORTS, reserve_ports
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from tests import free_ports
 
 free_ports.FIRST_PORT, free_ports.LAST_PORT = int(sys.argv[1]), int(sys.argv[2])

@@ -8,7 +8,7 @@ and how.
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 _DIRECTORY: Final = Path(__file__).resolve().parent / "kvmesh-demo"
 """Its name is the model's name."""

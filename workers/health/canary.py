@@ -11,9 +11,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from protocol.errors import StartError
-from protocol.membership import Role
-from protocol.requests import Embed, Generate, Sampling, Work
+from protocol.embedding import Embed
+from protocol.generation import Generate, Sampling
+from protocol.membership import Service
+from protocol.process.start_error import StartError
+from protocol.requests import Work
 from protocol.tokens import pack_tokens
 from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
 
@@ -64,7 +66,7 @@ def canary_maker(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
             f"--health-check-payload: token {max(fields.token_ids)} is beyond the vocabulary "
             f"of {facts.card.vocab_size}"
         )
-    return CANARIES[facts.role](facts, fields)
+    return CANARIES[facts.service](facts, fields)
 
 
 def _short_generation(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
@@ -96,8 +98,8 @@ def _short_text(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
     return make
 
 
-CANARIES: Final[dict[Role, Callable[[EngineFacts, CanaryFields], MakeCanary]]] = {
-    "decode": _short_generation,
+CANARIES: Final[dict[Service, Callable[[EngineFacts, CanaryFields], MakeCanary]]] = {
+    "text": _short_generation,
     "embedding": _short_text,
 }
-"""Role of a worker → how its canaries are made."""
+"""What a worker serves → how its canaries are made."""

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from protocol.embedding import Embedded
 from protocol.errors import Overloaded
 from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
 from protocol.membership import RankLoad
-from protocol.replies import Delta, Embedded, Failed
+from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from protocol.tokens import count_tokens
 from workers.engine import (

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 ADDRESSES_MAX = 256
 """Frontends one worker dials; a fleet needs one for several thousand requests a second."""

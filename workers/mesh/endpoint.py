@@ -5,14 +5,14 @@ product.
 import re
 from typing import Final
 
-from protocol.errors import StartError
 from protocol.limits import NAME_CHARS_MAX
-from protocol.membership import Role
+from protocol.membership import Service
+from protocol.process.start_error import StartError
 
 _ENDPOINT: Final = re.compile(r"dyn://[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+").fullmatch
 
-_OF_ROLE: Final[dict[Role, str]] = {
-    "decode": "dyn://kvmesh.backend.generate",
+_OF_SERVICE: Final[dict[Service, str]] = {
+    "text": "dyn://kvmesh.backend.generate",
     "embedding": "dyn://kvmesh.embedding.embed",
 }
 
@@ -30,6 +30,6 @@ def check_endpoint(endpoint: str) -> None:
         )
 
 
-def endpoint_of(role: Role) -> str:
+def endpoint_of(service: Service) -> str:
     """The name of a worker that was given none."""
-    return _OF_ROLE[role]
+    return _OF_SERVICE[service]

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from protocol.codec import ToFrontend, decode_to_worker, encode
+from protocol.embedding import Embed
 from protocol.errors import ProtocolViolation
+from protocol.generation import Generate
 from protocol.limits import FRONTEND_SILENT_S_MAX
 from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.numbering import Arrival, Numbering, numbers_of
@@ -18,9 +20,7 @@ from protocol.replies import Delta, StepBatch, joined
 from protocol.requests import (
     Abort,
     AnotherWay,
-    Embed,
     FrontendHeartbeat,
-    Generate,
     HelloWanted,
     Refused,
     Tokenize,

@@ -12,9 +12,9 @@ import zmq
 
 from kv_events.engine_stream import StreamAddress
 from kv_events.relay import KvRelay
-from protocol.errors import StartError
 from protocol.membership import KvSource, RankLoad, RelayCounts
 from protocol.process.own_directory import process_directory
+from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, is_local
 

@@ -12,8 +12,8 @@ from types import TracebackType
 import zmq
 
 from protocol.codec import encode
-from protocol.errors import StartError
 from protocol.membership import Loading
+from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, connected_dealer
 from workers.mesh.unheard import Unheard

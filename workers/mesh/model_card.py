@@ -9,9 +9,9 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, cast
 
-from protocol.errors import StartError
 from protocol.limits import FILE_BYTES_MAX
 from protocol.membership import CardFile, ModelCard, SamplingDefaults
+from protocol.process.start_error import StartError
 from protocol.text.pieces import PIECES_FILE
 
 CARD_FILES = (

@@ -5,7 +5,7 @@ for a name on the hub.
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 _LOCAL: Final = ("/", "./", "../", "~")
 """How a path begins that can be no name on the hub."""

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.demo_model import DEMO_REASONING_PARSER, DEMO_TOOL_CALL_PARSER, demo_model_dir
 from workers.kv_events_config import with_events
 from workers.process.failure_note import one_line

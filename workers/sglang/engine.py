@@ -14,10 +14,13 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Self, TypeVar
 
-from protocol.errors import StartError, WorkerLost
+from protocol.embedding import Embed
+from protocol.errors import WorkerLost
+from protocol.generation import Finished, Generate
 from protocol.membership import RankLoad
-from protocol.replies import Delta, Failed, Finished
-from protocol.requests import Embed, Generate, Work
+from protocol.process.start_error import StartError
+from protocol.replies import Delta, Failed
+from protocol.requests import Work
 from protocol.tokens import count_tokens
 from protocol.transport.curve import MeshKey
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, OnDeath
@@ -192,7 +195,7 @@ class SglangEngine:
             return read_follower_facts(self._server_args)
         facts = await read_facts(self._engine, tokenizes=self._tokenizes)
         self._vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
-        if facts.role == "decode":
+        if facts.service == "text":
             self._grammars.warm_up()
         await self._warm_up(facts)
         # nothing that was loaded will be garbage, and looking through it stops a process for 0.1 s

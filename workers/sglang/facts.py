@@ -7,8 +7,8 @@ import sglang
 from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
-from protocol.errors import StartError
-from protocol.membership import Capacity, Role
+from protocol.membership import Capacity, Service
+from protocol.process.start_error import StartError
 from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
 from workers.mesh.model_card import build_card
@@ -36,7 +36,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
     config = manager.model_config
     states = await manager.get_internal_state()  # also the proof that every scheduler answers
     name, *aliases = _served_names(str(manager.served_model_name))
-    role: Role = "decode" if manager.is_generation else "embedding"
+    service: Service = "text" if manager.is_generation else "embedding"
     prompts = SglangPrompts(manager, engine.template_manager) if tokenizes else None
     card, card_files = build_card(
         _model_dir(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
@@ -59,7 +59,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
             and manager.config_value("reasoning_parser")
         ),
     )
-    if role == "embedding":
+    if service == "embedding":
         pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
         if pairs and tokenizes:
             raise StartError(
@@ -92,7 +92,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         capacity=capacity,
         version=version,
         kv_streams=streams,
-        role=role,
+        service=service,
         prompts=prompts,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
     )

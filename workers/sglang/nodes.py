@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import zmq
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, bound_router, connected_dealer, is_local, require_key
 

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, Final
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.kv_events_config import ipc_of_rank
 
 _IPC: Final = "ipc://"

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from protocol.embedding import Embedded
 from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, Overloaded
+from protocol.generation import Finished, Grammar, Logprobs, Sampling
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import RankLoad
-from protocol.replies import Embedded, Failed, Finished, Logprobs
-from protocol.requests import Grammar, Sampling
+from protocol.replies import Failed
 
 _TOP_K_MAX: Final = 1 << 30
 """SGLang's own "whole vocabulary"; its tensor of top_k is int32."""

@@ -11,9 +11,11 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from protocol.errors import StartError
+from protocol.embedding import Embed
+from protocol.generation import Generate, Sampling
+from protocol.process.start_error import StartError
 from protocol.replies import Delta, Failed
-from protocol.requests import Embed, Generate, Sampling, Work
+from protocol.requests import Work
 from protocol.tokens import pack_tokens
 from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
 
@@ -89,7 +91,7 @@ class WarmUp:
 
 def _request(facts: EngineFacts, tokens: int, rank: int | None) -> Work:
     request_id, prompt = secrets.token_hex(16), pack_tokens([_TOKEN_ID] * tokens)
-    if facts.role == "embedding":
+    if facts.service == "embedding":
         return Embed(request_id, facts.card.name, prompt, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
     sampling = Sampling(_NEW_TOKENS, temperature=0.0, ignore_eos=True)
     return Generate(

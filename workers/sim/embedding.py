@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.replies import Delta, Embedded, Finished
-from protocol.requests import Embed, Generate, Sampling
+from protocol.embedding import Embed, Embedded
+from protocol.generation import Finished, Generate, Sampling
+from protocol.replies import Delta
 
 _TOKEN_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 _PLACE_SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)

@@ -11,11 +11,13 @@ from typing import Literal, cast
 import msgspec
 import zmq
 
-from protocol.errors import StartError
+from protocol.embedding import Embed
+from protocol.generation import Finished, Generate
 from protocol.limits import MESSAGE_CHARS_MAX
-from protocol.membership import Capacity, RankLoad, Role
-from protocol.replies import Delta, Failed, Finished
-from protocol.requests import Embed, Generate, Work
+from protocol.membership import Capacity, RankLoad, Service
+from protocol.process.start_error import StartError
+from protocol.replies import Delta, Failed
+from protocol.requests import Work
 from protocol.tokens import count_tokens
 from protocol.transport.sockets import Socket
 from workers.demo_model import demo_model_dir
@@ -377,9 +379,9 @@ def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         requests_queued_max=settings.max_queued_requests,
         orders_by_priority=settings.schedule_policy == "fcfs",
     )
-    role: Role = "decode"
+    service: Service = "text"
     if settings.is_embedding:
-        role, card = (
+        service, card = (
             "embedding",
             msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions),
         )
@@ -388,7 +390,7 @@ def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         card_files=card_files,
         capacity=capacity,
         version="sim",
-        role=role,
+        service=service,
         adapters=SimAdapters(),
     ), words
 

@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from protocol.replies import Failed
 
 SEED_FAULTS: Final = {

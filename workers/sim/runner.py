@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from protocol.replies import Delta, Finished
+from protocol.generation import Finished
+from protocol.replies import Delta
 from workers.engine import Deliver
 from workers.sim.faults import Faults
 from workers.sim.scheduling.kv_outlet import KvOutlet

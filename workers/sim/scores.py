@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from protocol.replies import Delta, Extras, Logprobs
-from protocol.requests import Generate
+from protocol.generation import Extras, Generate, Logprobs
+from protocol.replies import Delta
 from protocol.tokens import pack_tokens, unpack_tokens
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from protocol.errors import StartError
 from protocol.limits import DP_RANKS_MAX
 from protocol.process.settings import parse_known_settings, setting, settings_help
+from protocol.process.start_error import StartError
 
 _PROG = "python -m workers --engine sim"
 _CONFIG_FLAG = "--sim-config"

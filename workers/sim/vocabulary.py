@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 WORDS_MAX: Final = 4_096
 """Low ids are the frequent, short words of a trained vocabulary: enough for text that reads well,

@@ -10,8 +10,8 @@ from typing import Final
 
 import uvicorn
 
-from protocol.errors import StartError
 from protocol.process.log_floods import quieten_http_server
+from protocol.process.start_error import StartError
 from workers.system.guarded_protocol import SystemProtocol
 from workers.system.pages import SystemPages
 

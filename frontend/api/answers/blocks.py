@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from frontend.text.output.gain import Gain
-from protocol.replies import ToolCall
+from protocol.generation import ToolCall
 
 Kind = Literal["reasoning", "text", "call"]
 

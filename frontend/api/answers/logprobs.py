@@ -14,8 +14,7 @@ from frontend.api.answers.text_offsets import TextOffsets
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.http.json_pieces import Rows
 from frontend.models.loader import ServedModel
-from protocol.replies import Logprobs
-from protocol.requests import LogprobsWanted
+from protocol.generation import Logprobs, LogprobsWanted
 from protocol.tokens import unpack_tokens
 
 LOGPROB_MIN: Final = -9999.0

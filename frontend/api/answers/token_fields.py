@@ -10,7 +10,7 @@ from frontend.api.answers.logprobs import TokenTexts, scores
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.http.json_pieces import Rows
 from frontend.inflight.generation import Choice
-from protocol.replies import Logprobs
+from protocol.generation import Logprobs
 from protocol.tokens import unpack_tokens
 
 _encode = msgspec.json.Encoder().encode

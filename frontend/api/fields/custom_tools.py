@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from frontend.api.fields.ignored import Ignored
 from frontend.api.fields.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest
-from protocol.replies import ToolCall
+from protocol.generation import ToolCall
 
 _INPUT: Final = "input"
 PARAMETERS: Final = {

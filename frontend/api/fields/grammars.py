@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from frontend.api.fields.bound_schemas import DEPTH_MAX, bound_schema
 from protocol.errors import InvalidRequest
+from protocol.generation import Grammar, GrammarKind
 from protocol.limits import GRAMMAR_BYTES_MAX
-from protocol.requests import Grammar, GrammarKind
 
 PATTERN_CHARS_MAX: Final = 16_384
 """Of a regular expression. Compiling is quadratic in its length."""

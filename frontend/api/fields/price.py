@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from protocol.errors import InvalidRequest
-from protocol.requests import Generate
+from protocol.generation import Generate
 from protocol.tokens import count_tokens
 
 SCORES_MAX: Final = 4_000_000

@@ -5,7 +5,7 @@ from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.fields.tools import held_schemas, is_forced
 from frontend.conforming.promise import Promise
 from frontend.conforming.validator import Validator
-from protocol.requests import Grammar
+from protocol.generation import Grammar
 
 
 def promise_of(

@@ -11,8 +11,8 @@ from frontend.api.fields.sampling import stop_strings
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.fields.tools import callable_tools, is_forced
 from protocol.errors import InvalidRequest
+from protocol.generation import Grammar, Reading
 from protocol.membership import ModelCard
-from protocol.requests import Grammar, Reading
 
 _THINKING: Final = (
     "chat_template_kwargs",

@@ -10,9 +10,9 @@ from frontend.api.fields.stop_patterns import is_plain
 from frontend.api.fields.thinking import thinking_budget
 from frontend.text.output.choice_text import OutputRules
 from protocol.errors import ContextOverflow, InvalidRequest
+from protocol.generation import Generate, Sampling
 from protocol.limits import LOGIT_BIAS_MAX, PRIORITY_MAX, STOPS_CHARS_MAX, STOPS_MAX
 from protocol.membership import ModelCard
-from protocol.requests import Generate, Sampling
 from protocol.text.stop_patterns import pattern_automaton
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from frontend.api.launching import Runner
 from frontend.fleet.registry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.routing.route import Route
+from protocol.embedding import Embed
 from protocol.errors import NoWorker
-from protocol.requests import Embed
 from protocol.tokens import pack_tokens
 
 ANSWER_S_MAX: Final = 20.0
@@ -56,7 +56,7 @@ async def _probe(exchange: Exchange, runner: Runner) -> None:
 
 async def _one_token(exchange: Exchange, runner: Runner, entry: ModelEntry) -> None:
     name = entry.served.card.name
-    if entry.role == "embedding":
+    if entry.service == "embedding":
         text = Embed(exchange.request_id, name, _PROMPT, exchange.deadline_unix_ms)
         await runner.embeddings(entry).run([(text, Route(_PROMPT, cacheable=False))])
         return

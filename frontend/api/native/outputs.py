@@ -11,7 +11,7 @@ from frontend.api.native.schemas import GenerateRequest
 from frontend.http.json_pieces import Rows
 from frontend.inflight.generation import Choice
 from frontend.text.output.gain import Gain
-from protocol.replies import Logprobs
+from protocol.generation import Logprobs
 from protocol.tokens import count_tokens, unpack_tokens
 
 

@@ -22,7 +22,7 @@ from frontend.inflight.generation import Choice, Generation
 from frontend.models.loader import ServedModel
 from frontend.text.output.gain import Gain
 from protocol.errors import ContextOverflow, InvalidRequest
-from protocol.replies import Logprobs
+from protocol.generation import Logprobs
 from protocol.tokens import count_tokens, pack_tokens
 
 _parser = BodyParser(CompletionRequest, items_max=TOKEN_IDS_MAX)

@@ -130,7 +130,7 @@ def _add_about(app: FastAPI, mesh: Mesh) -> None:
 def _model(entry: ModelEntry) -> dict[str, Any]:
     card = entry.served.card
     vectors = (
-        {"embedding_dimensions": card.embedding_dimensions} if entry.role == "embedding" else {}
+        {"embedding_dimensions": card.embedding_dimensions} if entry.service == "embedding" else {}
     )
     return vectors | {
         "id": card.name,

@@ -27,7 +27,7 @@ def add_native_pages(app: FastAPI, mesh: Mesh) -> None:
             "model_path": card.name,
             "tokenizer_path": card.name,
             "served_model_name": card.name,
-            "is_generation": entry.role == "decode",
+            "is_generation": entry.service == "text",
             "preferred_sampling_params": None,
             "reasoning_parser": card.reasoning_parser or None,
             "tool_call_parser": card.tool_call_parser or None,

@@ -10,7 +10,7 @@ from frontend.api.responses.tools import OfferedTools
 from frontend.http.json_pieces import Rows
 from frontend.inflight.generation import Choice
 from protocol.errors import MeshError
-from protocol.replies import ToolCall
+from protocol.generation import ToolCall
 
 _PREFIXES: Final = {"reasoning": "rs", "text": "msg", "call": "fc"}
 _NO_SCHEMA: Final[dict[str, Any]] = {"strict": None, "parameters": None}

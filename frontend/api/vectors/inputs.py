@@ -18,8 +18,8 @@ from frontend.http.exchange import Exchange
 from frontend.http.request_id import new_request_id
 from frontend.models.loader import ServedModel
 from frontend.routing.route import Route
+from protocol.embedding import Embed
 from protocol.errors import ContextOverflow, EngineFault, InvalidRequest, UnsupportedParameter
-from protocol.requests import Embed
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens, pack_tokens
 
 _TURN_TEXTS: Final = 16
@@ -29,7 +29,7 @@ Vector = NDArray[np.float32]
 
 
 class Text(Struct, frozen=True):
-    """A text ready for a worker. `second_text_at` as in protocol.requests.Embed."""
+    """A text ready for a worker. `second_text_at` as in protocol.embedding.Embed."""
 
     token_ids: bytes
     second_text_at: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from protocol.replies import Finished
+from protocol.generation import Finished
 from protocol.text.detokenizer import Detokenizer
 from protocol.text.stops import StopMatcher
 from protocol.tokens import unpack_tokens

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from protocol.replies import Content, Extras, Logprobs, Reasoning, ToolCall
+from protocol.generation import Content, Extras, Logprobs, Reasoning, ToolCall
 from protocol.tokens import TOKEN_ID_BYTES
 
 PORTION_TOKENS: Final = 64

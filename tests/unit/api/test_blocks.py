@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from frontend.api.answers.blocks import BlockSequence, Closed, Grown, Opened, blocks_of
 from frontend.api.anthropic.answers import MessageWriter
 from frontend.text.output.gain import Gain
-from protocol.replies import ToolCall
+from protocol.generation import ToolCall
 
 ARGUMENTS = '{"city": "Bern"}'
 

@@ -21,7 +21,7 @@ from frontend.api.fields.tools import check_tools
 from frontend.api.openai.chat import message_of
 from frontend.text.output.gain import Answer, Gain
 from protocol.errors import InvalidRequest
-from protocol.replies import ToolCall
+from protocol.generation import ToolCall
 
 GREP = {"type": "custom", "custom": {"name": "grep"}}
 LOOK = {"type": "function", "function": {"name": "look"}}

@@ -15,9 +15,9 @@ from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.reading import answer_grammar, reading_of
 from frontend.api.fields.schemas import ChatCompletionRequest
 from protocol.errors import InvalidRequest
+from protocol.generation import Grammar
 from protocol.limits import GRAMMAR_BYTES_MAX
 from protocol.membership import ModelCard
-from protocol.requests import Grammar
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -22,7 +22,7 @@ def registry_of(card: ModelCard, *workers: tuple[Phase, str]) -> Registry:
         hello = Hello(
             worker_id=f"w{number}",
             epoch=1,
-            role="decode",
+            service="text",
             endpoint="dyn://n.c.e",
             card=card,
             capacity=capacity,

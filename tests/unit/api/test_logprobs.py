@@ -32,9 +32,9 @@ from frontend.routing.route import Placement, Route
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.output.gain import Answer
 from kv_events.index import BlockBudget
+from protocol.generation import Extras, Finished, Generate, Logprobs, LogprobsWanted, Sampling
 from protocol.membership import Capacity, Hello, ModelCard
-from protocol.replies import Delta, Extras, Finished, Logprobs
-from protocol.requests import Generate, LogprobsWanted, Sampling
+from protocol.replies import Delta
 from protocol.text.detokenizer import Detokenizing
 from protocol.text.pieces import PieceTable
 from protocol.tokens import pack_tokens
@@ -181,7 +181,7 @@ def stream() -> RequestStream:
     hello = Hello(
         worker_id="w",
         epoch=1,
-        role="decode",
+        service="text",
         endpoint="dyn://a.b.c",
         card=card,
         capacity=capacity,

@@ -17,10 +17,9 @@ from frontend.routing.route import Placement, Route, Weights
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from kv_events.index import BlockBudget
 from protocol.errors import InvalidRequest
+from protocol.generation import Finished, Generate, Sampling
 from protocol.limits import DP_RANKS_MAX, NAME_CHARS_MAX
 from protocol.membership import Capacity, Hello, ModelCard
-from protocol.replies import Finished
-from protocol.requests import Generate, Sampling
 from protocol.tokens import pack_tokens
 
 
@@ -177,7 +176,7 @@ def choice(*, finished: Finished | None = None, queue_s: float = 0.0, predicted:
     hello = Hello(
         worker_id="w",
         epoch=1,
-        role="decode",
+        service="text",
         endpoint="dyn://a.b.c",
         card=card,
         capacity=capacity,

@@ -15,8 +15,8 @@ from frontend.api.responses.schemas import ResponsesRequest
 from frontend.models.loader import ServedModel
 from frontend.text.templates.template import ChatTemplate
 from protocol.errors import InvalidRequest
+from protocol.generation import Sampling
 from protocol.membership import ModelCard
-from protocol.requests import Sampling
 
 
 def nested(depth: int) -> list[Any]:

@@ -16,7 +16,7 @@ from frontend.api.responses.items import messages_of
 from frontend.api.responses.tools import OfferedTools
 from frontend.text.output.gain import Gain
 from protocol.errors import InvalidRequest, UnsupportedParameter
-from protocol.replies import ToolCall
+from protocol.generation import ToolCall
 from tests.unit.api.test_blocks import events_of
 from tests.unit.api.test_responses import EVENT, stream
 

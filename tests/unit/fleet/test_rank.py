@@ -24,7 +24,7 @@ def hello(capacity: Capacity = CAPACITY, **fields: Any) -> Hello:
     return Hello(
         worker_id="w",
         epoch=1,
-        role="decode",
+        service="text",
         endpoint="dyn://a.b.c",
         card=CARD,
         capacity=capacity,

@@ -21,7 +21,7 @@ from frontend.conforming.validator import Validator
 from frontend.inflight.generation import Choice
 from frontend.text.output.gain import Gain
 from protocol.errors import NotConforming
-from protocol.replies import Finished, ToolCall
+from protocol.generation import Finished, ToolCall
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

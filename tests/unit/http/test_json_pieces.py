@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from frontend.http.json_pieces import PIECE_BYTES, Rows, json_parts, send_in_pieces
 from frontend.text.output.gain import PORTION_TOKENS, Gain
-from protocol.replies import Logprobs
+from protocol.generation import Logprobs
 from protocol.tokens import pack_tokens
 
 LEAF = (

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from frontend.http.listener import listen
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 has_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 

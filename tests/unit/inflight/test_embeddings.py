@@ -13,9 +13,10 @@ from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PoisonList
 from frontend.mesh.offer import Offer
 from frontend.routing.route import Route
+from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, InvalidRequest, MeshError, PoisonRequest, WorkerLost
-from protocol.replies import Delta, Embedded, Failed, Finished
-from protocol.requests import Embed, Generate, Sampling
+from protocol.generation import Finished, Generate, Sampling
+from protocol.replies import Delta, Failed
 
 
 class QuietMesh:

@@ -12,7 +12,7 @@ from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PROVEN_MAX, REFUSED_S, PoisonList
 from frontend.routing.route import Route
 from protocol.errors import LossCause, PoisonRequest, WorkerLost
-from protocol.requests import Generate, Grammar, Sampling
+from protocol.generation import Generate, Grammar, Sampling
 from protocol.tokens import count_tokens, pack_tokens
 
 PROMPT = pack_tokens([1, 2, 3])

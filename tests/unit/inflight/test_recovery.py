@@ -10,7 +10,7 @@ from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.routing.route import Route
 from protocol.errors import NoWorker, Overloaded
-from protocol.requests import Generate, Sampling
+from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
 from workers.sglang.requests.run import failed
 

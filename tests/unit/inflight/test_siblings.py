@@ -4,7 +4,7 @@ import pytest
 
 from frontend.inflight.generation import SHARED_TOKENS_MIN, siblings
 from frontend.routing.route import Route
-from protocol.requests import Generate, Sampling
+from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
 
 

@@ -13,8 +13,8 @@ from kv_events.hashing import chain_hashes, root_hash
 from kv_events.index import BlockBudget, RankBlocks, overlaps
 from kv_events.relay import KvRelay
 from kv_events.subscriber import KvSubscriber, Subscription
+from protocol.generation import Generate, Sampling
 from protocol.replies import Delta
-from protocol.requests import Generate, Sampling
 from protocol.tokens import pack_tokens
 from workers.engine import EngineFacts
 from workers.kv_events_config import KvEventsConfig, with_events

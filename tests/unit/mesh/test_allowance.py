@@ -5,8 +5,19 @@ from typing import Any
 import pytest
 
 from frontend.mesh.allowance import EXTRA_BYTES, TEXT_CHARS_PER_TOKEN, Allowance
-from protocol.replies import Content, Delta, Embedded, Extras, Failed, Finished, Logprobs, ToolCall
-from protocol.requests import Embed, Generate, LogprobsWanted, Reading, Sampling
+from protocol.embedding import Embed, Embedded
+from protocol.generation import (
+    Content,
+    Extras,
+    Finished,
+    Generate,
+    Logprobs,
+    LogprobsWanted,
+    Reading,
+    Sampling,
+    ToolCall,
+)
+from protocol.replies import Delta, Failed
 from protocol.tokens import pack_tokens
 
 ID = "1" * 32

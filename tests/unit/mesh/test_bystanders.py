@@ -23,7 +23,7 @@ def ranks(*, ordered: bool = True, count: int = 1) -> list[Rank]:
     hello = Hello(
         worker_id="w",
         epoch=1,
-        role="decode",
+        service="text",
         endpoint="",
         card=CARD,
         capacity=capacity,

@@ -11,7 +11,7 @@ from frontend.fleet.worker import Worker
 from frontend.models.loader import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from kv_events.index import BlockBudget
-from protocol.membership import Capacity, Hello, ModelCard, Role
+from protocol.membership import Capacity, Hello, ModelCard, Service
 
 
 class Queue:
@@ -30,7 +30,12 @@ class Bench:
         self.registry = Registry(lambda: cast("AdmissionQueue", Queue()))
 
     def join(
-        self, worker_id: str, context: int = 8, name: str = "m", role: Role = "decode", **card: Any
+        self,
+        worker_id: str,
+        context: int = 8,
+        name: str = "m",
+        service: Service = "text",
+        **card: Any,
     ) -> Worker:
         model = ModelCard(
             name=name, context_length=context, vocab_size=100, eos_token_ids=[0], files=[], **card
@@ -38,7 +43,7 @@ class Bench:
         capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=4)
         worker = Worker(
             worker_id.encode(),
-            Hello(worker_id, 1, role, "dyn://n.c.e", model, capacity, 8),
+            Hello(worker_id, 1, service, "dyn://n.c.e", model, capacity, 8),
             0.0,
             BlockBudget(100),
         )
@@ -92,13 +97,13 @@ def test_the_old_generation_serves_while_the_new_one_is_sick(bench: Bench) -> No
     assert bench.context() == 8
 
 
-def test_there_is_a_bound_on_generations_and_one_role_for_all(bench: Bench) -> None:
+def test_there_is_a_bound_on_generations_and_one_service_for_all(bench: Bench) -> None:
     for number in range(GENERATIONS_MAX + 1):
         bench.join(f"w{number}", 8 + number)
     assert [entry.served.card.context_length for entry in bench.registry.entries()] == [
         8 + number for number in range(GENERATIONS_MAX)
     ]
-    assert "embedding" in (bench.registry.conflict(bench.join("e", role="embedding")) or "")
+    assert "embedding" in (bench.registry.conflict(bench.join("e", service="embedding")) or "")
 
 
 def test_a_name_is_free_again_when_the_model_whose_alias_it_was_is_gone(bench: Bench) -> None:

@@ -17,7 +17,6 @@ from frontend.mesh.kv_sources import KvSources
 from kv_events.index import BlockBudget, RankBlocks
 from kv_events.rank_feed import FeedCounts, RankFeed
 from kv_events.subscriber import Subscription
-from protocol.errors import StartError
 from protocol.kv_stream import GPU, Snapshot, pack_hashes
 from protocol.limits import WORKER_SILENT_S_MAX
 from protocol.membership import (
@@ -29,6 +28,7 @@ from protocol.membership import (
     RankLoad,
     RelayHello,
 )
+from protocol.process.start_error import StartError
 
 CARD = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
 RANKS = 4
@@ -84,7 +84,7 @@ class Scene:
         hello = Hello(
             worker_id=worker_id,
             epoch=1,
-            role="decode",
+            service="text",
             endpoint="dyn://a.b.c",
             card=CARD,
             capacity=capacity,

@@ -16,8 +16,8 @@ from frontend.routing.admission import AdmissionQueue
 from frontend.routing.route import Route
 from kv_events.index import BlockBudget
 from protocol.errors import LossCause
+from protocol.generation import Generate, Sampling
 from protocol.membership import Capacity, Hello, Loading, ModelCard
-from protocol.requests import Generate, Sampling
 
 
 class Bench:

@@ -15,9 +15,10 @@ from frontend.mesh.membership import Mesh
 from kv_events.index import BlockBudget
 from protocol.codec import encode
 from protocol.errors import InternalFault
+from protocol.generation import Finished
 from protocol.membership import Capacity, Hello, ModelCard
 from protocol.numbering import Numbering
-from protocol.replies import Delta, Failed, Finished, StepBatch
+from protocol.replies import Delta, Failed, StepBatch
 from protocol.tokens import pack_tokens
 
 WELL, SICK = "1" * 32, "2" * 32

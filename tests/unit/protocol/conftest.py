@@ -8,6 +8,20 @@ import pytest
 import zmq
 
 from protocol.codec import ToFrontend
+from protocol.embedding import Embed, Embedded
+from protocol.generation import (
+    Content,
+    Extras,
+    Finished,
+    Generate,
+    Grammar,
+    Logprobs,
+    LogprobsWanted,
+    Reading,
+    Reasoning,
+    Sampling,
+    ToolCall,
+)
 from protocol.membership import (
     AdapterList,
     Capacity,
@@ -24,33 +38,14 @@ from protocol.membership import (
     RelayHello,
     SamplingDefaults,
 )
-from protocol.replies import (
-    Content,
-    Delta,
-    Embedded,
-    Extras,
-    Failed,
-    FileChunk,
-    Finished,
-    Logprobs,
-    Reasoning,
-    StepBatch,
-    Tokenized,
-    ToolCall,
-)
+from protocol.replies import Delta, Failed, FileChunk, StepBatch, Tokenized
 from protocol.requests import (
     Abort,
     AnotherWay,
-    Embed,
     FetchFile,
     FrontendHeartbeat,
-    Generate,
-    Grammar,
     HelloWanted,
-    LogprobsWanted,
-    Reading,
     Refused,
-    Sampling,
     Tokenize,
     ToWorker,
     Welcome,
@@ -134,7 +129,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
     "hello_of_cross_encoder": Hello(
         worker_id="host-1",
         epoch=7,
-        role="embedding",
+        service="embedding",
         endpoint="dyn://kvmesh.backend.embed",
         card=ModelCard(
             name="demo",
@@ -182,7 +177,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
     "hello_with_adapters": Hello(
         worker_id="w-1",
         epoch=42,
-        role="decode",
+        service="text",
         endpoint="dyn://kvmesh.backend.generate",
         card=CARD,
         capacity=Capacity(dp_size=1, page_size_tokens=16, kv_tokens=16384, requests_running_max=8),
@@ -192,7 +187,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
     "hello": Hello(
         worker_id="w-1",
         epoch=42,
-        role="decode",
+        service="text",
         endpoint="dyn://kvmesh.backend.generate",
         card=CARD,
         capacity=Capacity(dp_size=2, page_size_tokens=16, kv_tokens=16384, requests_running_max=8),
@@ -202,7 +197,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
     "hello_with_kv": Hello(
         worker_id="w-1",
         epoch=42,
-        role="decode",
+        service="text",
         endpoint="dyn://kvmesh.backend.generate",
         card=CARD,
         capacity=Capacity(

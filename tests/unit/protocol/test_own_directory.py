@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import zmq
 
-from protocol.errors import StartError
 from protocol.process import own_directory as subject
+from protocol.process.start_error import StartError
 from protocol.transport import sockets
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import StartError
 from protocol.process.packaging import foreign_owners, require_own_packages
+from protocol.process.start_error import StartError
 
 
 def test_no_other_distribution_installs_our_packages() -> None:

@@ -5,7 +5,8 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.replies import Content, Delta, Extras, Finished, Logprobs, joined
+from protocol.generation import Content, Extras, Finished, Logprobs
+from protocol.replies import Delta, joined
 from protocol.tokens import pack_tokens, unpack_tokens
 
 

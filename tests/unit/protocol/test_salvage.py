@@ -4,10 +4,12 @@ import msgspec
 import pytest
 
 from protocol.codec import decode_to_frontend, decode_to_worker, encode
+from protocol.embedding import Embed
 from protocol.errors import ProtocolViolation
+from protocol.generation import Content, Extras, Finished, Generate, Sampling
 from protocol.limits import WIRE_VERSION
-from protocol.replies import Content, Delta, Extras, Failed, Finished, StepBatch, Tokenized
-from protocol.requests import Embed, Generate, Sampling, Tokenize
+from protocol.replies import Delta, Failed, StepBatch, Tokenized
+from protocol.requests import Tokenize
 from protocol.transport.salvage import encodable, refused, step_in
 
 ONE, TWO = "1" * 32, "2" * 32

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import zmq
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, SocketPump, bound_router, connected_dealer, is_local
 

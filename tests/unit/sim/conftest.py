@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from protocol.generation import Generate, Sampling
 from protocol.replies import Delta
-from protocol.requests import Generate, Sampling
 from protocol.tokens import pack_tokens, unpack_tokens
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.replies import Delta, Embedded, Failed, Finished
-from protocol.requests import Embed
+from protocol.embedding import Embed, Embedded
+from protocol.generation import Finished
+from protocol.replies import Delta, Failed
 from protocol.tokens import pack_tokens
 from workers.sim.embedding import SimEmbedder
 

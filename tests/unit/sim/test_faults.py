@@ -1,6 +1,6 @@
 import pytest
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.sim.faults import Faults, read_faults
 
 

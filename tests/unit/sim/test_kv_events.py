@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kv_events.hashing import chain_hashes, root_hash
 from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, decode_batch
-from protocol.replies import Finished
+from protocol.generation import Finished
 from protocol.tokens import pack_tokens
 from protocol.transport.sockets import Socket
 from tests.free_ports import reserve_ports

@@ -18,7 +18,7 @@ from kv_events.sglang_wire import (
     EventBatch,
     decode_batch,
 )
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from protocol.transport.sockets import Socket
 from tests.free_ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events

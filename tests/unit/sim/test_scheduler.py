@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.replies import Failed, Finished
+from protocol.generation import Finished
+from protocol.replies import Failed
 from protocol.tokens import pack_tokens, unpack_tokens
 
 Requests = Callable[..., Any]

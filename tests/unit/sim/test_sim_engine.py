@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from protocol.errors import StartError
-from protocol.replies import Failed, Finished
-from protocol.requests import Generate
+from protocol.generation import Finished, Generate
+from protocol.process.start_error import StartError
+from protocol.replies import Failed
 from workers.engine import CANARY_PREFIX, Engine
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults

@@ -1,6 +1,6 @@
 import pytest
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.sim.settings import help_text, read_settings
 
 

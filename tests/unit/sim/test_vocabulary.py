@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.sim.vocabulary import read_word_ids
 
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer as HfTokenizer
 
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.tokenizing.inspection import inspect_tokenizer
-from protocol.replies import Finished
+from protocol.generation import Finished
 from protocol.text.detokenizer import Detokenizing
 from protocol.tokens import pack_tokens
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.mesh import addresses
 from workers.mesh.addresses import AddressBook
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from protocol.requests import Abort, Embed, FrontendHeartbeat, Generate, Sampling, Tokenize
+from protocol.embedding import Embed
+from protocol.generation import Generate, Sampling
+from protocol.requests import Abort, FrontendHeartbeat, Tokenize
 from tests.unit.workers.test_one_sick_request import Line
 from workers.mesh.clock_skew import NOTED_FROM_MS, TOLD_MAX, ClockSkew
 

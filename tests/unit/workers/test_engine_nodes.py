@@ -9,8 +9,8 @@ import pytest
 import zmq
 
 from protocol.codec import encode
-from protocol.errors import StartError
 from protocol.membership import Loading
+from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, connected_dealer
 from tests.free_ports import reserve_ports

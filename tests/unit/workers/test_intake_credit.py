@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from protocol.replies import Delta, Failed, Finished
-from protocol.requests import Generate, Sampling
+from protocol.generation import Finished, Generate, Sampling
+from protocol.replies import Delta, Failed
 from workers.mesh import intake as intake_module
 from workers.mesh.intake import Intake
 

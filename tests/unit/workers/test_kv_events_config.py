@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.errors import StartError
 from protocol.process.own_directory import process_directory
+from protocol.process.start_error import StartError
 from workers.kv_events_config import (
     PORT_MAX,
     REPLAY_BATCHES,

@@ -6,8 +6,8 @@ import pytest
 import zmq
 
 from protocol.codec import decode_to_frontend
-from protocol.errors import StartError
 from protocol.membership import Loading
+from protocol.process.start_error import StartError
 from workers.mesh.loading import LoadingNotice
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers import app as run
 from workers.process.model_path import check_model_path
 

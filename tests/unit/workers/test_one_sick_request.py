@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from protocol.codec import decode_to_frontend, encode
+from protocol.generation import Content, Extras, Finished, Generate, Sampling
 from protocol.numbering import Numbering
-from protocol.replies import Content, Delta, Extras, Failed, Finished, StepBatch
-from protocol.requests import Abort, FrontendHeartbeat, Generate, Sampling
+from protocol.replies import Delta, Failed, StepBatch
+from protocol.requests import Abort, FrontendHeartbeat
 from protocol.tokens import pack_tokens
 from workers.engine import BROKEN
 from workers.health.watched_engine import HealthSettings, WatchedEngine

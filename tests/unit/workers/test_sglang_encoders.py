@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.sglang.pooling import pooling_of
 
 MODULES = [

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from protocol.generation import Finished
 from protocol.membership import Capacity, ModelCard
-from protocol.replies import Delta, Finished
+from protocol.replies import Delta
 from protocol.requests import Work
 from workers.engine import EngineFacts
 from workers.sglang.warm_up import WarmUp

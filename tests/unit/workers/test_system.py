@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.health.rank_watch import RankState
 from workers.system.board import LOOP_STALLED_S, Board, WorkerState
 from workers.system.controls import Controls

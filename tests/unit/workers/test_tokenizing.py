@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import InvalidRequest, StartError
+from protocol.errors import InvalidRequest
+from protocol.process.start_error import StartError
 from protocol.replies import Failed, Tokenized
 from protocol.requests import Tokenize
 from protocol.text.pieces import PIECES_FILE

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from protocol.errors import StartError
+from protocol.generation import Finished, Generate, Sampling
 from protocol.membership import Capacity, ModelCard, RankLoad
-from protocol.replies import Delta, Failed, Finished
-from protocol.requests import Generate, Sampling
+from protocol.process.start_error import StartError
+from protocol.replies import Delta, Failed
 from protocol.tokens import pack_tokens, unpack_tokens
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 from workers.health.canary import CANARIES, CanaryFields, canary_maker, read_canary_fields
@@ -283,6 +283,6 @@ def test_a_token_that_the_model_does_not_have_is_a_start_error() -> None:
 
 
 def test_every_kind_of_worker_makes_a_request_for_the_rank_it_is_asked_for() -> None:
-    for role in CANARIES:
-        request = canary_maker(replace(_facts(2), role=role), CanaryFields())("i" * 32, 1)
+    for service in CANARIES:
+        request = canary_maker(replace(_facts(2), service=service), CanaryFields())("i" * 32, 1)
         assert (request.request_id, request.routed_dp_rank) == ("i" * 32, 1)

@@ -4,13 +4,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args
 
 import pytest
 
-from protocol.errors import EXIT_CANNOT_START, StartError
-from protocol.membership import Role
+from protocol.process.start_error import EXIT_CANNOT_START, StartError
 from workers import app as subject
+from workers.health.canary import CANARIES
 from workers.mesh.endpoint import endpoint_of
 from workers.settings import WorkerSettings
 
@@ -188,8 +187,8 @@ def test_a_malformed_endpoint_is_a_start_error(endpoint: str) -> None:
         WorkerSettings(endpoint=endpoint)
 
 
-def test_every_role_has_an_endpoint_of_its_own() -> None:
-    names = {endpoint_of(role) for role in get_args(Role)}
-    assert len(names) == len(get_args(Role))
+def test_every_service_has_an_endpoint_of_its_own() -> None:
+    names = {endpoint_of(service) for service in CANARIES}
+    assert len(names) == len(CANARIES)
     for name in names:
         assert WorkerSettings(endpoint=name).endpoint == name

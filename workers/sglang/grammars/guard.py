@@ -10,8 +10,8 @@ from collections import OrderedDict
 from typing import Any, Final
 
 from protocol.errors import InvalidRequest, Overloaded
+from protocol.generation import Grammar
 from protocol.limits import GRAMMAR_BYTES_MAX
-from protocol.requests import Grammar
 from workers.sglang.grammars.messages import Verdict
 from workers.sglang.grammars.trial_process import TrialProcess
 

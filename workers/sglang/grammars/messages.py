@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from protocol.requests import Grammar
+from protocol.generation import Grammar
 
 LENGTH: Final = struct.Struct("<I")
 

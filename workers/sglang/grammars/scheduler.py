@@ -35,7 +35,7 @@ from sglang.srt.constrained.base_grammar_backend import BaseGrammarBackend, Inva
 from sglang.srt.constrained.grammar_manager import GrammarManager
 from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar, XGrammarGrammarBackend
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from workers.sglang.translation import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, REPLAYED_TOKENS
 
 CACHED_BYTES_MAX: Final = 256 * 1024 * 1024

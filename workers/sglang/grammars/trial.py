@@ -31,7 +31,7 @@ from xgrammar import (
     allocate_token_bitmask,
 )
 
-from protocol.requests import Grammar
+from protocol.generation import Grammar
 from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
 from workers.sglang.translation import GRAMMAR_TOO_SLOW
 

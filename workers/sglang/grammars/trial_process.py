@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.errors import EngineFault
-from protocol.requests import Grammar
+from protocol.generation import Grammar
 from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
 
 log = logging.getLogger(__name__)

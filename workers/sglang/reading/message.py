@@ -19,7 +19,7 @@ from sglang.srt.function_call.json_array_parser import JsonArrayParser
 from sglang.srt.parser.reasoning_parser import ReasoningParser
 from sglang.srt.parser.response_template import grammar_holds_calls
 
-from protocol.replies import Content, Finished, Part
+from protocol.generation import Content, Finished, Part
 from workers.sglang.reading.calls import CallIds
 from workers.sglang.reading.families import Pieces, bite_chars, is_too_dear, pieces_for
 from workers.sglang.reading.lost import Unseen

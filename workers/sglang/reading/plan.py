@@ -17,7 +17,7 @@ from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 from sglang.srt.parser.response_template import tool_close_token_ids
 
 from protocol.errors import InvalidRequest
-from protocol.requests import Generate, Reading
+from protocol.generation import Generate, Reading
 from protocol.tokens import TOKEN_ID_BYTES, unpack_tokens
 from workers.sglang.reading.answer_or_call import answer_or_call
 from workers.sglang.reading.calls import CallIds

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from protocol.replies import Finished, Part, ToolCall
+from protocol.generation import Finished, Part, ToolCall
 from protocol.text.detokenizer import Detokenizer
 from protocol.text.stops import StopMatcher
 

@@ -11,7 +11,7 @@ from sglang.srt.function_call.base_format_detector import BaseFormatDetector
 from sglang.srt.function_call.function_call_parser import FunctionCallParser
 from sglang.srt.parser.reasoning_parser import ReasoningParser
 
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 
 _METHODS: Final = {
     OpenAIServingChat: {

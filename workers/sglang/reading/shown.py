@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from protocol.replies import Content, Finished, Part, Reasoning, ToolCall
+from protocol.generation import Content, Finished, Part, Reasoning, ToolCall
 from workers.sglang.reading.calls import CallIds
 from workers.sglang.reading.families import PIECE_CHARS
 from workers.sglang.reading.lost import (

@@ -5,7 +5,9 @@ Import it after `workers.sglang.cpu.activate_if_cpu_host`: it imports SGLang.
 
 from typing import Any, Final, cast
 
-from protocol.requests import Embed, Generate, Grammar, GrammarKind, Work
+from protocol.embedding import Embed
+from protocol.generation import Generate, Grammar, GrammarKind
+from protocol.requests import Work
 from protocol.tokens import count_tokens
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.reading import Plan

@@ -11,9 +11,10 @@ from typing import Any, Final, Protocol
 from msgspec.structs import replace
 
 from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, MeshError, WorkerLost
+from protocol.generation import Extras, Finished, Generate, Part
 from protocol.limits import MESSAGE_CHARS_MAX
-from protocol.replies import Delta, Extras, Failed, Finished, Part
-from protocol.requests import Generate, Work
+from protocol.replies import Delta, Failed
+from protocol.requests import Work
 from protocol.tokens import unpack_tokens
 from workers.sglang.translation import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, failure
 

@@ -60,9 +60,10 @@ from sglang.srt.managers.io_struct import (
 from sglang.srt.managers.tokenizer_manager import ReqState, TokenizerManager
 from sglang.utils import TypeBasedDispatcher
 
-from protocol.errors import StartError
+from protocol.generation import Extras, Finished
 from protocol.process.own_directory import process_directory
-from protocol.replies import Delta, Extras, Finished
+from protocol.process.start_error import StartError
+from protocol.replies import Delta
 from protocol.tokens import pack_tokens
 from workers.engine import BROKEN
 from workers.sglang.children import run_controller, run_detokenizer, run_scheduler

@@ -24,7 +24,7 @@ from kv_events.sglang_wire import (
     encode_batch,
     encode_sequence,
 )
-from protocol.errors import StartError
+from protocol.process.start_error import StartError
 from protocol.transport.sockets import Socket, SocketPump, bound_publisher, bound_router
 from workers.kv_events_config import KvEventsConfig, of_rank
 from workers.sim.faults import Faults

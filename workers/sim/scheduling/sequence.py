@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.errors import ContextOverflow
-from protocol.replies import Delta, Extras, Failed, Finished
-from protocol.requests import Generate, Sampling
+from protocol.generation import Extras, Finished, Generate, Sampling
+from protocol.replies import Delta, Failed
 from protocol.tokens import TOKEN_ID_BYTES
 from workers.sim.scheduling.namespace import PLAIN, Namespace
 from workers.sim.scheduling.radix_cache import Node

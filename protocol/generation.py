@@ -1,0 +1,229 @@
+"""Text generation: what is asked of an engine, and what an answer ends in. Add-only."""
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from protocol.fields import Count, Name, RequestId
+from protocol.limits import (
+    CUSTOM_PARAMS_MAX,
+    GRAMMAR_BYTES_MAX,
+    LOGIT_BIAS_MAX,
+    REQUEST_ID_CHARS,
+    STOP_CHARS_MAX,
+    STOP_TOKEN_IDS_MAX,
+    STOPS_MAX,
+    TOP_LOGPROBS_MAX,
+)
+
+PARTS_MAX: Final = 2**16
+"""Of one delta: a whole answer that is told at its end has one for every few characters."""
+
+
+class Sampling(Struct, frozen=True, omit_defaults=True):
+    """How the next token is chosen and when generation ends.
+
+    Ranges are checked by the frontend; the engine checks again.
+
+    Stop strings are absent on purpose: they are watched for where text is made, in the frontend or
+    by a Reading.
+    """
+
+    max_new_tokens: int
+    min_new_tokens: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    ignore_eos: bool = False
+    stop_token_ids: Annotated[list[int], Meta(max_length=STOP_TOKEN_IDS_MAX)] = []
+    logit_bias: Annotated[dict[str, float], Meta(max_length=LOGIT_BIAS_MAX)] = {}
+    """Token id in decimal digits → bias, as SGLang takes it."""
+    stop_regex: Annotated[list[str], Meta(max_length=STOPS_MAX)] = []
+    """Watched for where text is made, as stop strings are."""
+    custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] = {}
+    """Handed to the engine as they are."""
+
+
+GrammarKind = Literal["json_schema", "regex", "ebnf", "structural_tag"]
+
+
+class Grammar(Struct, frozen=True, omit_defaults=True):
+    """What the output must conform to.
+
+    `text` is a JSON schema, a regular expression, an EBNF grammar, or a structural tag in JSON.
+    """
+
+    kind: GrammarKind
+    text: Annotated[str, Meta(max_length=GRAMMAR_BYTES_MAX)]
+    field: Name = ""
+    """Which one of the client's request it came from: what an error about it names."""
+    replayed_tokens: int = 0
+    """The last so many of the prompt's tokens are output of workers that are lost: the grammar goes
+    on behind them.
+    """
+
+
+class LogprobsWanted(Struct, frozen=True, omit_defaults=True):
+    """Log probabilities of the tokens, and of the likeliest ones beside each."""
+
+    top: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] = 0
+    of_prompt: bool = False
+    """Also of the prompt's tokens; they come with the first Delta.
+
+    The cache then saves nothing of the prompt.
+    """
+
+
+class Reading(Struct, frozen=True, omit_defaults=True):
+    """Have the worker make text of the tokens and take it apart with the engine's own parsers: the
+    deltas then carry `parts`.
+    """
+
+    chat: bytes = b""
+    """The client's chat request as JSON, without its messages: tools, tool_choice,
+    chat_template_kwargs … are what parsers go by. Empty: the text is content and nothing else.
+    """
+    calls_before: int = 0
+    """Tool calls in the messages; some models number theirs on."""
+    stops: Annotated[
+        list[Annotated[str, Meta(max_length=STOP_CHARS_MAX)]], Meta(max_length=STOPS_MAX)
+    ] = []
+    include_stop: bool = False
+    skip_special_tokens: bool = True
+    replayed_tokens: int = 0
+    """The last so many of the prompt's tokens are output of workers that are lost: read, but shown
+    already.
+    """
+    whole: bool = False
+    """Nobody reads the answer as it comes: all parts come with the end."""
+    first_request_id: Annotated[str, Meta(max_length=REQUEST_ID_CHARS)] = ""
+    """Under which the request went out first, if it is not its own: tool calls are named after
+    it.
+    """
+
+
+class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
+    """Run one prompt. Exactly one Delta with an end answers it, unless the worker dies."""
+
+    request_id: RequestId
+    model: Name
+    token_ids: bytes
+    """The prompt, little-endian u32."""
+    sampling: Sampling
+    deadline_unix_ms: int
+    """Absolute, by the frontend's clock.
+
+    A worker drops what has no token by then; who asks sees to the end, and may say an earlier time
+    here that leaves room for the rest of the answer.
+    """
+    stream: bool = True
+    """False: tokens may be held back and sent together, since no one reads them one by one."""
+    priority: int = 0
+    routed_dp_rank: int | None = None
+    lora_name: Name | None = None
+    """LoRA adapter, by the name that the engine knows it under."""
+    cache_salt: Name | None = None
+    """Requests with different salts share no KV cache."""
+    traceparent: Annotated[str, Meta(max_length=64)] | None = None
+    """W3C trace context."""
+    grammar: Grammar | None = None
+    logprobs: LogprobsWanted | None = None
+    reading: Reading | None = None
+
+
+class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):
+    """The engine is done with the request.
+
+    `reason` is "stop" for an end-of-sequence or stop token, "length" for max_new_tokens or the
+    context's end, "abort" when someone asked for it.
+    """
+
+    reason: Literal["stop", "length", "abort"]
+    prompt_tokens: Count
+    completion_tokens: Count
+    cached_tokens: Count = 0
+    """Prompt tokens that the engine found in its KV cache."""
+    matched_token_id: int | None = None
+    """The stop token that ended it; it is the last of the Delta's token_ids."""
+    reasoning_tokens: Count = 0
+    """Of the completion's, those of its thinking, as the engine counts them."""
+    matched_stop: str | None = None
+    """The stop string or pattern that ended it, where the worker or its engine watched for it."""
+
+
+class Content(Struct, frozen=True, tag="text", array_like=True):
+    """Text of the answer."""
+
+    text: str
+
+
+class Reasoning(Struct, frozen=True, tag="think", array_like=True):
+    """Text of the thinking before the answer."""
+
+    text: str
+
+
+class ToolCall(Struct, frozen=True, tag="call", array_like=True, omit_defaults=True):
+    """A piece of a tool call.
+
+    Its first piece bears id and name; the arguments of all pieces together are JSON.
+    """
+
+    index: int
+    """Which call of the answer, from 0."""
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+Part = Content | Reasoning | ToolCall
+
+
+class Logprobs(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Log probabilities of n tokens.
+
+    NaN where there is none, as for the first token of a prompt.
+    """
+
+    chosen: bytes
+    """float32, little-endian, shape [n]."""
+    top: int = 0
+    """Alternatives of each token, k."""
+    top_ids: bytes = b""
+    """u32, shape [n, k], likeliest first."""
+    top_values: bytes = b""
+    """float32, shape [n, k]."""
+
+
+class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What comes beside the tokens where it was asked for."""
+
+    parts: Annotated[list[Part], Meta(max_length=PARTS_MAX)] = []
+    """What a Reading made of these tokens and those before them: all that has come of them so
+    far.
+    """
+    logprobs: Logprobs | None = None
+    """Of the Delta's tokens."""
+    prompt_logprobs: Logprobs | None = None
+    """Of the prompt's tokens, once."""
+    cached_tokens: Count | None = None
+    """With the first token, if there are any: as Finished has them, for an answer that its reader
+    ends.
+    """
+
+
+def joined_logprobs(first: Logprobs | None, second: Logprobs | None) -> Logprobs | None:
+    """Those of one piece of an answer and of the piece right behind it, as one."""
+    if first is None or second is None:
+        return first or second
+    return Logprobs(
+        first.chosen + second.chosen,
+        first.top,
+        first.top_ids + second.top_ids,
+        first.top_values + second.top_values,
+    )
