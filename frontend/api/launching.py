@@ -23,6 +23,7 @@ from frontend.api.fields.sampling import (
     tokens_asked,
 )
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.vectors.schemas import VectorFields
 from frontend.conforming.validator import Validator
 from frontend.fleet.registry import ModelEntry
 from frontend.http.exchange import Exchange
@@ -64,16 +65,25 @@ class Runner:
         self._weights = weights
 
     def model_for(
-        self, exchange: Exchange, request: ChatCompletionRequest | CompletionRequest
+        self, exchange: Exchange, request: ChatCompletionRequest | CompletionRequest | VectorFields
     ) -> ModelEntry:
-        """The model that a request names; of several generations the one of the worker that it
-        wishes.
+        """The model that a request names; of several generations one with the adapter and the
+        worker that it wishes.
 
         Raises:
             MeshError: as `model`, or a header's value is not one.
         """
-        wished = wishes(request.nvext, exchange.routing_headers).backend_instance_id
-        return self.model(request.model, priority=priority_of(request.priority), worker_id=wished)
+        nvext, service = (
+            (None, "embedding") if isinstance(request, VectorFields) else (request.nvext, "text")
+        )
+        wished = wishes(nvext, exchange.routing_headers).backend_instance_id
+        return self.model(
+            request.model,
+            service,
+            priority=priority_of(request.priority),
+            worker_id=wished,
+            lora_path=request.lora_path,
+        )
 
     def model(
         self,
@@ -82,6 +92,7 @@ class Runner:
         *,
         priority: int = 0,
         worker_id: str | None = None,
+        lora_path: str | None = None,
     ) -> ModelEntry:
         """The model of that name, which must be served as `service`.
 
@@ -92,7 +103,7 @@ class Runner:
             Overloaded: so many wait for it that nothing need be done to know the answer.
         """
         registry = self._mesh.registry
-        entry = registry.entry(name, worker_id)
+        entry = registry.entry(name, worker_id, lora_path)
         if entry is not None and (
             entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
         ):
@@ -141,7 +152,11 @@ class Runner:
             ModelNotFound: no worker of the model has it.
             InvalidRequest: two are asked for.
         """
-        named = self._mesh.registry.find(model)[1]
+        found, named = self._mesh.registry.find(model)
+        if found is None:  # it was unloaded while the prompt was made
+            raise ModelNotFound(
+                f"The LoRA adapter {model!r} is not loaded here any more.", param="model"
+            )
         if lora_path is None:
             return named
         if named not in (None, lora_path):

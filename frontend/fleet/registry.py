@@ -88,22 +88,28 @@ class Registry:
         self._aliases: dict[str, str] = {}
         self._loading: dict[str, tuple[Loading, float]] = {}
 
-    def entry(self, name: str, worker_id: str | None = None) -> ModelEntry | None:
+    def entry(
+        self, name: str, worker_id: str | None = None, lora_path: str | None = None
+    ) -> ModelEntry | None:
         """The model of that name or alias, or under the LoRA adapter of that name, whether or not a
         worker serves it now.
 
         Args:
             worker_id: a worker that is wished: of several generations the one that it serves.
+            lora_path: an adapter that is wished of the model: of several generations one that has
+            it, before all else.
         """
-        return self.find(name, worker_id)[0]
+        return self.find(name, worker_id, lora_path)[0]
 
-    def find(self, name: str, worker_id: str | None = None) -> tuple[ModelEntry | None, str | None]:
-        """The model that a name stands for, and the LoRA adapter.
+    def find(
+        self, name: str, worker_id: str | None = None, lora_path: str | None = None
+    ) -> tuple[ModelEntry | None, str | None]:
+        """The model that a name stands for, and the LoRA adapter of that name.
 
         `name` is that of a model, its alias, an adapter, or "MODEL:ADAPTER", in this order; of
         several models that have the adapter the first that came.
         """
-        entry = self._current(name, worker_id)
+        entry = self._current(name, worker_id, lora_path=lora_path)
         if entry is not None:
             return entry, None
         for model in self._models:
@@ -117,7 +123,12 @@ class Registry:
         return None, None
 
     def _current(
-        self, name: str, worker_id: str | None, adapter: str | None = None
+        self,
+        name: str,
+        worker_id: str | None,
+        *,
+        adapter: str | None = None,
+        lora_path: str | None = None,
     ) -> ModelEntry | None:
         """Of a model's generations, of those with the adapter if one is named, the least busy one
         and then the newest.
@@ -126,6 +137,10 @@ class Registry:
         if adapter is not None:
             generations = [entry for entry in generations if adapter in entry.adapters]
         if len(generations) > 1:
+            if lora_path is not None:
+                generations = [
+                    entry for entry in generations if lora_path in entry.adapters
+                ] or generations
             wished = [entry for entry in generations if worker_id in entry.worker_of]
             return min(reversed(wished or generations), key=lambda entry: entry.busyness)
         return generations[0] if generations else None

@@ -3,7 +3,9 @@ each process in it.
 """
 
 import atexit
+import fcntl
 import functools
+import itertools
 import os
 import shutil
 import stat
@@ -33,6 +35,15 @@ Anybody can know its name, and make it first: hence `own_directory`.
 OWN_MESH: Final = f"ipc://{OWN_DIRECTORY}/mesh"
 """Where the mesh of one host is, unless somebody says otherwise."""
 
+_PREFIX: Final = "of-"
+"""Of the directories of processes."""
+
+_TRIES: Final = 3
+"""Somebody may take a new directory for one that was left, before its process has locked it."""
+
+_LOOKED_AT_MAX: Final = 1_000
+"""Of other processes' directories, at a start: each costs 30 µs, or 0.4 ms to remove."""
+
 
 def own_directory() -> Path:
     """OWN_DIRECTORY, made if there is none, after a look at whose it is.
@@ -57,14 +68,50 @@ def own_directory() -> Path:
 
 @functools.cache
 def process_directory() -> Path:
-    """A new directory in OWN_DIRECTORY, removed when this process ends.
+    """A new directory in OWN_DIRECTORY, removed when this process ends, or by the next one that
+    makes its own if this one is killed.
 
     Raises:
         StartError: as `own_directory`.
     """
-    directory = Path(tempfile.mkdtemp(dir=own_directory(), prefix=f"{os.getpid()}-"))
+    _remove_left()
+    tries = 0
+    while True:
+        directory = Path(tempfile.mkdtemp(dir=own_directory(), prefix=f"{_PREFIX}{os.getpid()}-"))
+        tries += 1
+        # The lock is held until the kernel lets go of it, when this process ends. Where there are
+        # no locks, nobody removes anything.
+        if _locked(directory) is not None or tries == _TRIES:
+            break
     atexit.register(_remove, directory, os.getpid())
     return directory
+
+
+def _remove_left() -> None:
+    """Remove what killed processes left, some of it if there is much."""
+    left = own_directory().glob(f"{_PREFIX}*")
+    for directory in itertools.islice(left, _LOOKED_AT_MAX):
+        lock = _locked(directory)
+        if lock is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(directory: Path) -> int | None:
+    """A descriptor that says whose the directory is for as long as it is open; None if a process
+    that lives has it, or it is gone.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        directory.lstat()  # whoever had the lock until now may have removed it
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _remove(directory: Path, pid: int) -> None:

@@ -14,9 +14,11 @@ import pytest
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from tests.fault.system_pages import SystemPages
 from tests.fleet.listeners import off_loopback, open_to_others, paths, ports
 from tests.fleet.lora_adapter import write_adapter
-from tests.fleet.processes import Fleet
+from tests.fleet.processes import Fleet, free_port
+from tests.fleet.test_adapters import LOAD, UNLOAD, post
 from tests.fleet.test_kv_routing import metrics, workers_of
 from tests.free_ports import SLOT_PORTS, reserve_ports
 
@@ -57,8 +59,18 @@ def fleet_of_four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.fixture(scope="module")
-def fleet_with_adapters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One worker with two LoRA adapters of the demo model."""
+def pages() -> SystemPages:
+    """Of the worker with adapters."""
+    return SystemPages(free_port())
+
+
+@pytest.fixture(scope="module")
+def fleet_with_adapters(
+    tmp_path_factory: pytest.TempPathFactory, pages: SystemPages
+) -> Iterator[Fleet]:
+    """One worker with two LoRA adapters of the demo model, as many as its memory has room for, and
+    a queue of one.
+    """
     directory = tmp_path_factory.mktemp("adapters")
     adapters = [
         f"{name}={write_adapter(directory / name, seed)}"
@@ -69,13 +81,21 @@ def fleet_with_adapters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
     options = (
         "--enable-lora",
         "--max-loras-per-batch",
-        "3",
+        "2",
+        "--max-loaded-loras",
+        "2",
+        "--max-queued-requests",
+        "1",
+    )
+    sizes = (
         "--max-total-tokens",
         str(CACHE_TOKENS),
         "--kv-block-size",
         str(PAGE),
+        "--system-port",
+        str(pages.port),
     )
-    fleet.worker(*options, "--lora-paths", *adapters, engine="sglang")
+    fleet.worker(*options, *sizes, "--lora-paths", *adapters, engine="sglang")
     fleet.wait_for_workers(1, wait_s_max=400)
     yield fleet
     fleet.stop()
@@ -238,6 +258,24 @@ def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters:
             assert ask(fleet_with_adapters, client, tokens, **name)[1:] == (96, 96), name
         with pytest.raises(openai.NotFoundError, match="nobody"):
             ask(fleet_with_adapters, client, tokens, lora_path="nobody")
+
+
+def test_an_adapter_that_made_room_for_another_comes_back_and_can_be_unloaded(
+    fleet_with_adapters: Fleet, pages: SystemPages
+) -> None:
+    path = write_adapter(fleet_with_adapters.directory / "three", 2)
+    load_three = LOAD, {"lora_name": "three", "lora_path": str(path)}
+    with fleet_with_adapters.client() as client:
+        assert post(pages, *load_three)[0] == 200
+        fleet_with_adapters.wait_until(
+            lambda: len(client.models.list().data) == 4, "the model and three adapters are listed"
+        )
+        # each of them is loaded again for this
+        for seed, name in enumerate(("one", "two", "three", "one"), 2):
+            ask(fleet_with_adapters, client, prompt(100, seed), lora_path=name)
+        for name in ("two", "one", "three"):
+            assert post(pages, UNLOAD, {"lora_name": name})[0] == 200
+        assert post(pages, *load_three)[1]["loaded_adapters"] == ["three"]
 
 
 def test_nobody_else_reaches_the_inside_of_an_engine(fleet_of_four: Fleet) -> None:

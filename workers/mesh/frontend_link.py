@@ -5,6 +5,7 @@ while the frontend is slow.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -32,6 +33,11 @@ from protocol.transport.sockets import OpenDealer
 from workers.mesh.clock_skew import ClockSkew
 
 log = logging.getLogger(__name__)
+
+_GARBLED_PAUSE_S: Final = 2.0
+"""Between two introductions where messages cannot be read: their like may come at once, as from
+another version.
+"""
 
 OnRequest = Callable[["FrontendLink", ToWorker], None]
 
@@ -78,6 +84,9 @@ class FrontendLink:
         self._numbering = Numbering()
         self._introduced = False
         self._quiet_until = 0.0
+        self._introduced_at = -_GARBLED_PAUSE_S
+        self._garbled = False
+        """A message of this session could not be read."""
         self._complaint = Complaint(self._loop.time)
         self._pump = open_dealer(self._on_message, self._flush)
 
@@ -131,11 +140,24 @@ class FrontendLink:
         hello = self._hello()
         if isinstance(hello, Hello):
             self._numbering = Numbering(self._numbering.session + 1)
+            self._introduced_at, self._garbled = self._loop.time(), False
         self._introduced = hello is not None and self.send(hello)
 
     def _begin_anew(self) -> None:
         self._forgotten()
         self._introduce()
+
+    def _on_gap(self) -> None:
+        may_again_at = self._introduced_at + _GARBLED_PAUSE_S
+        if self._garbled and self._loop.time() < may_again_at:
+            self._quiet_until = may_again_at
+            self._forgotten()
+            return
+        if not self._garbled:  # which was said
+            log.warning(
+                "messages of frontend %s were lost: introducing ourselves anew", self.address
+            )
+        self._begin_anew()
 
     def _forgotten(self) -> None:
         self._introduced = self.accepted = False
@@ -168,10 +190,7 @@ class FrontendLink:
             return
         self.frontend_heard_at = self._loop.time()
         if arrival is Arrival.GAP:
-            log.warning(
-                "messages of frontend %s were lost: introducing ourselves anew", self.address
-            )
-            self._begin_anew()
+            self._on_gap()
             return
         match message:
             case FrontendHeartbeat():
@@ -224,3 +243,5 @@ class FrontendLink:
                 self.send_deltas(answer.deltas)
             else:
                 self.send(answer)
+        else:
+            self._garbled = True

@@ -57,9 +57,12 @@ class SglangEngine:
     To be used in the event loop of the main thread, as SGLang's signal handling asks.
     """
 
-    def __init__(self, server_args: Any, *, tokenizes: bool = False) -> None:
+    def __init__(
+        self, server_args: Any, *, tokenizes: bool = False, key: MeshKey | None = None
+    ) -> None:
         self._server_args = server_args
         self._tokenizes = tokenizes
+        self._key = key
         self._engine: Any = None
         self._manager: Any = None
         self._processes: SglangProcesses | None = None
@@ -110,8 +113,7 @@ class SglangEngine:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
         check_seam()
         return cls(
-            admit_nodes(parse_server_args(argv, cpu=cpu, kv_events=kv_events), key),
-            tokenizes=tokenizes,
+            parse_server_args(argv, cpu=cpu, kv_events=kv_events), tokenizes=tokenizes, key=key
         )
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
@@ -127,6 +129,7 @@ class SglangEngine:
         self._loop = asyncio.get_running_loop()
         self._deliver = deliver
         try:
+            admit_nodes(self._server_args, self._key)
             with self._deferred.capture(self._loop):
                 self._launch()
             facts = await self._unless_dead(self._look_after())

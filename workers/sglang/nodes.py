@@ -38,8 +38,8 @@ _HEARD: Final = b"h"
 log = logging.getLogger(__name__)
 
 
-def admit_nodes(server_args: Any, key: MeshKey | None) -> Any:
-    """SGLang's arguments as they are, once it is known which addresses may talk to the engine.
+def admit_nodes(server_args: Any, key: MeshKey | None) -> None:
+    """Find out, from SGLang's arguments, which addresses may talk to the engine.
 
     Blocks until all nodes are there.
 
@@ -50,10 +50,10 @@ def admit_nodes(server_args: Any, key: MeshKey | None) -> Any:
         server_args.enable_dp_attention or (server_args.attn_dp_size or 1) > 1
     )
     if not spans_nodes or ALLOWED_PEERS in os.environ:
-        return server_args
+        return
     address = f"tcp://{server_args.dist_init_addr}"
     if is_local(address):
-        return server_args
+        return
     require_key(address, key)
     try:
         if server_args.node_rank:
@@ -62,7 +62,6 @@ def admit_nodes(server_args: Any, key: MeshKey | None) -> Any:
             os.environ[ALLOWED_PEERS] = ",".join(gather(address, server_args.nnodes, key))
     except (OSError, zmq.ZMQError) as error:
         raise StartError(f"the engine's nodes cannot meet at {address}: {error}") from None
-    return server_args
 
 
 def gather(

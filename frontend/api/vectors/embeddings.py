@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.fields.sampling import priority_of
 from frontend.api.launching import Runner
 from frontend.api.vectors.inputs import Vector, tokenize, vectors_of
 from frontend.api.vectors.schemas import INPUTS_MAX, EmbeddingRequest
@@ -36,7 +35,7 @@ async def embeddings(exchange: Exchange, runner: Runner) -> None:
 
 
 async def _answer(exchange: Exchange, runner: Runner, request: EmbeddingRequest) -> None:
-    entry = runner.model(request.model, "embedding", priority=priority_of(request.priority))
+    entry = runner.model_for(exchange, request)
     _check_dimensions(request, entry.served.card)
     texts = await tokenize(request, entry.served, _inputs(request), "input")
     vectors, tokens = await vectors_of(exchange, runner, entry, request, texts)

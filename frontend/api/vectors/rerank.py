@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.fields.sampling import priority_of
 from frontend.api.launching import Runner
 from frontend.api.vectors.inputs import Vector, tokenize, tokenize_pairs, vectors_of
 from frontend.api.vectors.schemas import Document, RerankRequest, ScoreRequest
@@ -40,7 +39,7 @@ async def score(exchange: Exchange, runner: Runner) -> None:
 
 
 async def _answer_rerank(exchange: Exchange, runner: Runner, request: RerankRequest) -> None:
-    entry = runner.model(request.model, "embedding", priority=priority_of(request.priority))
+    entry = runner.model_for(exchange, request)
     documents = [
         document.text if isinstance(document, Document) else document
         for document in request.documents
@@ -81,7 +80,7 @@ def _result(index: int, relevance: float, document: str | None) -> dict[str, Any
 
 
 async def _answer_score(exchange: Exchange, runner: Runner, request: ScoreRequest) -> None:
-    entry = runner.model(request.model, "embedding", priority=priority_of(request.priority))
+    entry = runner.model_for(exchange, request)
     first = [request.text_1] if isinstance(request.text_1, str) else request.text_1
     second = [request.text_2] if isinstance(request.text_2, str) else request.text_2
     if len(first) not in (1, len(second)):

@@ -2,14 +2,18 @@
 aliases both want.
 """
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from frontend.api.launching import Runner
+from frontend.api.vectors.schemas import EmbeddingRequest
 from frontend.fleet.registry import GENERATIONS_MAX, ModelEntry, Registry
 from frontend.fleet.worker import Worker
 from frontend.models.loader import ServedModel
 from frontend.routing.admission import AdmissionQueue
+from frontend.routing.route import Weights
 from kv_events.index import BlockBudget
 from protocol.membership import Capacity, Hello, ModelCard, Service
 
@@ -22,6 +26,9 @@ class Queue:
         return self.waiting
 
     def room(self) -> None:
+        pass
+
+    def turn_away(self, priority: int) -> None:
         pass
 
 
@@ -95,6 +102,27 @@ def test_the_old_generation_serves_while_the_new_one_is_sick(bench: Bench) -> No
     new.unhealthy = "no answer"
     bench.registry.refresh(new)
     assert bench.context() == 8
+
+
+def test_a_wished_adapter_or_worker_is_found_in_whatever_generation_has_it(bench: Bench) -> None:
+    old, new = bench.join("a", service="embedding"), bench.join("b", 16, service="embedding")
+    runner = Runner(SimpleNamespace(registry=bench.registry), None, None, weights=Weights())  # type: ignore[arg-type]
+
+    def context(wished: str | None = None, **fields: Any) -> int:
+        exchange: Any = SimpleNamespace(
+            routing_headers={} if wished is None else {"backend_instance_id": wished}
+        )
+        return runner.model_for(
+            exchange, EmbeddingRequest(model="m", input="x", **fields)
+        ).served.card.context_length
+
+    assert [context(), context("a"), context("b")] == [16, 8, 16]
+    bench.registry.set_adapters(old, ["poet", "clerk"])
+    bench.registry.set_adapters(new, ["clerk"])
+    assert [context(lora_path=name) for name in ("poet", "clerk", "nobody")] == [8, 16, 16]
+    # no worker can do more than one of the two
+    assert [context("b", lora_path=name) for name in ("poet", "clerk")] == [8, 16]
+    assert context("a", lora_path="clerk") == 8
 
 
 def test_there_is_a_bound_on_generations_and_one_service_for_all(bench: Bench) -> None:

@@ -103,3 +103,35 @@ def test_a_deep_directory_for_temporary_files_leaves_room_for_a_sockets_name(
         env=os.environ | {"TMPDIR": str(deep)},
     )
     assert done.stdout.strip() == f"/tmp/kvmesh-{os.getuid()}"
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one_and_what_a_living_one_has_is_not(
+    place: Path,
+) -> None:
+    program = """
+import sys
+from pathlib import Path
+from protocol.process import own_directory
+own_directory.OWN_DIRECTORY = Path(sys.argv[1])
+print(own_directory.process_directory(), flush=True)
+sys.stdin.read()
+"""
+    arguments = [sys.executable, "-c", program, str(place)]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as one:
+        assert one.stdout is not None
+        first = Path(one.stdout.readline().strip())
+        (first / "socket").touch()
+        second = Path(
+            subprocess.run(
+                arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+            ).stdout.strip()
+        )
+        assert list(place.iterdir()) == [first] != [second]
+        one.kill()
+    third = subprocess.run(
+        arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert Path(third).parent == place
+    assert list(place.iterdir()) == []

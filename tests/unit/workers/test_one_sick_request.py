@@ -12,6 +12,7 @@ import pytest
 
 from protocol.codec import decode_to_frontend, encode
 from protocol.generation import Content, Extras, Finished, Generate, Sampling
+from protocol.membership import Capacity, Heartbeat, Hello, ModelCard
 from protocol.numbering import Numbering
 from protocol.replies import Delta, Failed, StepBatch
 from protocol.requests import Abort, FrontendHeartbeat
@@ -188,14 +189,14 @@ async def test_a_frontend_that_cannot_be_sent_to_does_not_cost_another_one_its_t
 class Line:
     """A FrontendLink on a socket that keeps what is sent while there is room."""
 
-    def __init__(self) -> None:
+    def __init__(self, hello: Hello | None = None) -> None:
         self.room = True
         self.sent: list[Any] = []
         self.asked: list[Any] = []
         self.link = FrontendLink(
             "inproc://frontend",
             self._open,
-            hello=lambda: None,
+            hello=lambda: hello,
             on_request=lambda _, message: self.asked.append(message),
             on_forgotten=lambda _: self.asked.append("forgotten"),
             unix_ms=lambda: 1_000_000.0,
@@ -245,3 +246,39 @@ async def test_a_request_that_does_not_decode_is_refused_and_the_session_goes_on
         (SICK, True)
     ]
     assert line.asked == [request(WELL)]  # no gap: nobody's request is forgotten
+
+
+async def test_messages_that_cannot_be_read_end_no_more_than_a_session_in_two_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
+    capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=4)
+    line = Line(Hello("w", 1, "text", "dyn://n.c.e", card, capacity, 8))
+    now = 100.0
+    monkeypatch.setattr(line.link, "_loop", SimpleNamespace(time=lambda: now))
+
+    def tell(garbled: bool) -> list[type]:
+        """What the worker says to a message of the frontend, read or not, and to the next two, and
+        with its next beat.
+        """
+        line.sent.clear()
+        line._frontend = Numbering(line.link._numbering.session)
+        if garbled:
+            line.receive([line._frontend.head(), b"\xc1"])
+        line._frontend.note_sent()
+        line.say(FrontendHeartbeat())
+        line.say(FrontendHeartbeat())
+        line.link.beat(Heartbeat("w", 1, []))
+        return [type(message) for message in line.sent]
+
+    line.link.beat(Heartbeat("w", 1, []))
+    assert tell(garbled=True) == []  # it introduced itself a moment ago
+    now += 1.9
+    assert tell(garbled=True) == []
+    now += 0.1
+    line.link.beat(Heartbeat("w", 1, []))
+    assert [type(message) for message in line.sent] == [Hello]
+    now += 2.0
+    assert tell(garbled=True) == [Hello, Heartbeat]
+    # lost ones: at once, since what ran is waited for
+    assert tell(garbled=False) == [Hello, Heartbeat]
