@@ -8,13 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import InvalidRequest
-from protocol.text.stop_patterns import (
-    ANCHORS_MAX,
-    JUMPS_MAX,
-    STATES_MAX,
-    PatternWatch,
-    pattern_automaton,
-)
+from protocol.text.pattern_automaton import ANCHORS_MAX, JUMPS_MAX, STATES_MAX
+from protocol.text.stop_patterns import PatternWatch, pattern_automaton
 
 ATOMS = [
     "a",
