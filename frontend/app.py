@@ -50,7 +50,8 @@ from protocol.replies import Tokenized
 from protocol.requests import Tokenize
 from protocol.transport.curve import MeshKey
 from protocol.transport.door import Door
-from protocol.transport.sockets import Socket, SocketPump, bound_router
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket, bound_router
 
 GC_THRESHOLDS: Final = (10_000, 5, 2)
 """New objects until young garbage is looked for, and how many such searches until the next older

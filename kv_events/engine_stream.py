@@ -25,7 +25,8 @@ from kv_events.sglang_wire import (
     encode_sequence,
 )
 from protocol.errors import ProtocolViolation
-from protocol.transport.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket, asking_dealer, require_key, subscriber
 
 log = logging.getLogger(__name__)
 

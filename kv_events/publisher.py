@@ -23,7 +23,8 @@ from protocol.kv_stream import (
 )
 from protocol.membership import KvSource
 from protocol.transport.curve import MeshKey
-from protocol.transport.sockets import Socket, SocketPump, bound_publisher, bound_router
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket, bound_publisher, bound_router
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from protocol.kv_stream import (
 )
 from protocol.membership import KvSource
 from protocol.transport.curve import MeshKey
-from protocol.transport.sockets import Socket, SocketPump, asking_dealer, require_key, subscriber
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket, asking_dealer, require_key, subscriber
 
 log = logging.getLogger(__name__)
 

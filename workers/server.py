@@ -37,7 +37,8 @@ from protocol.process.start_error import StartError
 from protocol.replies import FileChunk
 from protocol.requests import Abort, FetchFile, Tokenize, ToWorker
 from protocol.transport.curve import MeshKey
-from protocol.transport.sockets import Socket, SocketPump, connected_dealer
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket, connected_dealer
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.health.watched_engine import HealthSettings, WatchedEngine
 from workers.mesh.addresses import AddressBook

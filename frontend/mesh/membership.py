@@ -55,7 +55,7 @@ from protocol.membership import (
 from protocol.numbering import Arrival, Numbering
 from protocol.replies import Delta, FileChunk, StepBatch, Tokenized
 from protocol.requests import Abort, FrontendHeartbeat, HelloWanted, Welcome
-from protocol.transport.sockets import OpenRouter
+from protocol.transport.pump import OpenRouter
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from protocol.limits import WIRE_VERSION
 from protocol.numbering import numbers_of
 from protocol.process.log_floods import Complaint
 from protocol.requests import ToWorker
+from protocol.transport.pump import OpenRouter
 from protocol.transport.salvage import step_in
-from protocol.transport.sockets import OpenRouter
 
 log = logging.getLogger(__name__)
 

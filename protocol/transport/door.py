@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 import zmq
 
 from protocol.process.log_floods import Complaint
-from protocol.transport.sockets import Socket, SocketPump
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket
 
 NEWCOMERS_MAX: Final = 1_024
 """A fleet whose frontend was restarted comes back within a quarter of a second; with a frame of 64

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from protocol.transport.sockets import OnFrames, OpenDealer, OpenRouter, Pump
+from protocol.transport.pump import OnFrames, OpenDealer, OpenRouter, Pump
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.trace import Trace
 

@@ -28,8 +28,8 @@ from protocol.requests import (
     ToWorker,
     Welcome,
 )
+from protocol.transport.pump import OpenDealer
 from protocol.transport.salvage import encodable, refused
-from protocol.transport.sockets import OpenDealer
 from workers.mesh.clock_skew import ClockSkew
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ import pytest
 import zmq
 
 from protocol.transport.door import Door
-from protocol.transport.sockets import Socket, SocketPump, bound_router, connected_dealer
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket, bound_router, connected_dealer
 
 WAIT_S_MAX = 10.0
 

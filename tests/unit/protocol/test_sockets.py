@@ -7,7 +7,8 @@ import zmq
 
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
-from protocol.transport.sockets import Socket, SocketPump, bound_router, connected_dealer, is_local
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket, bound_router, connected_dealer, is_local
 
 WAIT_S_MAX = 10.0
 

@@ -25,7 +25,8 @@ from kv_events.sglang_wire import (
     encode_sequence,
 )
 from protocol.process.start_error import StartError
-from protocol.transport.sockets import Socket, SocketPump, bound_publisher, bound_router
+from protocol.transport.pump import SocketPump
+from protocol.transport.sockets import Socket, bound_publisher, bound_router
 from workers.kv_events_config import KvEventsConfig, of_rank
 from workers.sim.faults import Faults
 from workers.sim.scheduling.namespace import Namespace
