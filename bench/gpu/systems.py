@@ -56,7 +56,7 @@ def kvmesh(setup: Setup, starting: Starting, memory_fraction: float, name: str) 
         f"{name}-{variant}": args for variant, args in setup.variants.items()
     }
     ports = {each: free_port() for each in options}
-    meshes = {each: f"tcp://127.0.0.1:{free_port()}" for each in options}
+    meshes = {each: f"ipc://{setup.scratch / f'mesh-{each}'}" for each in options}
     frontends: dict[str, Process] = {}
     for each, args in options.items():
         command = [
