@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import uvloop
 
@@ -20,13 +19,13 @@ from protocol.process.settings import parse_known_settings, settings_help
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import is_local, require_key
-from workers.engine import Engine
 from workers.health.canary import read_canary_fields
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
+from workers.kinds.arguments import Arguments
+from workers.kinds.registry import kind_for
 from workers.mesh.addresses import AddressBook
 from workers.process.departure import STOP_SIGNALS, Departure, DrainLimits
-from workers.process.model_path import check_model_path
 from workers.server import KvSettings, WorkerServer
 from workers.settings import WorkerSettings
 from workers.system.board import Board
@@ -36,11 +35,8 @@ from workers.system.server import SystemServer
 
 _PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
 
-_IS_EMBEDDING = "--is-embedding"
-"""SGLang's flag, and the sim engine's."""
-
 _CHAT_TEMPLATE = "--chat-template"
-"""The same."""
+"""SGLang's flag, and the sim engine's."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +56,8 @@ def _run(argv: Sequence[str]) -> int:
     )
     if {"-h", "--help"}.intersection(engine_argv):
         own = settings_help(WorkerSettings, prog=_PROG, config_flag=_CONFIG_FLAG)
-        print(own, _engine_help(settings.engine), sep="\n")  # noqa: T201
+        arguments = Arguments(settings, tuple(engine_argv))
+        print(own, kind_for(arguments).help_text(arguments), sep="\n")  # noqa: T201
         return 0
     log_to_stderr(settings.log_level)
     require_own_packages()
@@ -99,8 +96,11 @@ async def _serve(
             grace_s=settings.graceful_shutdown_grace_period_secs,
         )
     )
+    arguments = _arguments(settings, engine_argv, key)
+    kind = kind_for(arguments)
     server = WorkerServer(
-        _engine(settings, engine_argv, key),
+        kind.engine(arguments),
+        kind=kind,
         worker_id=board.worker_id,
         epoch=secrets.randbits(63),
         addresses=addresses,
@@ -114,7 +114,7 @@ async def _serve(
         board=board,
         controls=controls,
     )
-    await server.start(_model_named_in(engine_argv))
+    await server.start(_model_named_in(arguments))
     departure.listen(asyncio.get_running_loop())
     await server.serve()
     return departure.exit_code
@@ -168,73 +168,17 @@ def _default_worker_id(engine_argv: Sequence[str]) -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-def _engine(settings: WorkerSettings, argv: Sequence[str], key: MeshKey | None = None) -> Engine:
-    if settings.embedding_worker and _IS_EMBEDDING not in argv:
-        argv = [*argv, _IS_EMBEDDING]
-    template = settings.chat_template()
-    if template is not None:
-        argv = [*argv, _CHAT_TEMPLATE, str(template)]
-    if settings.engine == "sim":
-        if settings.use_sglang_tokenizer:
-            raise StartError(
-                "--use-sglang-tokenizer is for SGLang: the simulated engine has no tokenizer"
-            )
-        if settings.dyn_tool_call_parser or settings.dyn_reasoning_parser:
-            raise StartError(
-                "the simulated engine has no parsers: leave --dyn-tool-call-parser and "
-                "--dyn-reasoning-parser out"
-            )
-        from workers.sim.engine import SimEngine  # noqa: PLC0415
-
-        return SimEngine.from_argv(argv, kv_events=settings.kv_events)
-    check_model_path(_model_options(argv).model_path or "")
-    # A host that was set up for frontends alone has neither SGLang nor what our modules for it
-    # import.
-    if find_spec("sglang") is None:
-        raise StartError(
-            "SGLang is not installed here, only what a frontend needs: pip install "
-            "'.[sglang]', or make setup on a CPU host"
-        )
-    from workers.sglang.engine import SglangEngine  # noqa: PLC0415 - imports torch
-
-    # SGLang has flags for these, and with the same words; one flag sets both.
-    ours = {
-        "--log-level": settings.log_level,
-        "--tool-call-parser": settings.dyn_tool_call_parser,
-        "--reasoning-parser": settings.dyn_reasoning_parser,
-    }
-    flags = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
-    return SglangEngine.from_argv(
-        [*argv, *flags],
-        kv_events=settings.kv_events,
-        tokenizes=settings.use_sglang_tokenizer,
-        key=key,
-    )
+def _arguments(
+    settings: WorkerSettings, engine_argv: Sequence[str], key: MeshKey | None = None
+) -> Arguments:
+    arguments, template = Arguments(settings, tuple(engine_argv), key), settings.chat_template()
+    return arguments if template is None else arguments.adding(_CHAT_TEMPLATE, str(template))
 
 
-def _engine_help(kind: str) -> str:
-    if kind == "sim":
-        from workers.sim.settings import help_text  # noqa: PLC0415
-
-        return help_text()
-    if find_spec("sglang") is None:
-        return "SGLang's own arguments are told where it is installed."
-    from workers.sglang.arguments import sglang_help  # noqa: PLC0415 - imports SGLang
-
-    return sglang_help()
-
-
-def _model_named_in(engine_argv: Sequence[str]) -> str:
+def _model_named_in(arguments: Arguments) -> str:
     """What people will recognise while the engine has not told the model's name yet."""
-    named = _model_options(engine_argv)
-    return named.served_model_name or (named.model_path or "").rstrip("/").rpartition("/")[2]
-
-
-def _model_options(engine_argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--served-model-name", nargs="?")
-    parser.add_argument("--model-path", "--model", nargs="?", default="")
-    return parser.parse_known_args(list(engine_argv))[0]
+    path = arguments.told("--model-path", "--model")
+    return arguments.told("--served-model-name") or path.rstrip("/").rpartition("/")[2]
 
 
 def _first(group: BaseExceptionGroup[StartError]) -> BaseException:

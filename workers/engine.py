@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from kv_events.engine_stream import StreamAddress
 from protocol.errors import EngineFault
-from protocol.membership import Capacity, ModelCard, RankLoad, Service
+from protocol.membership import Capacity, ModelCard, RankLoad
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
 
@@ -98,8 +98,10 @@ class EngineFacts(Struct, frozen=True):
     """For people: "sglang 0.5.23 on cpu", "sim"."""
     kv_streams: Sequence[StreamAddress] = ()
     """Where the ranks of this host publish their KV events, in rank order; none if they do not."""
-    service: Service = "text"
-    """What the engine is for, as it understood its arguments and its model."""
+    generates: bool = True
+    """What the engine found out of its arguments and its model: it generates text. False: it makes
+    vectors of texts.
+    """
     prompts: PromptMaker | None = None
     """None: the frontends tokenize."""
     adapters: AdapterLoader | None = None
@@ -114,6 +116,12 @@ class FollowerFacts(Struct, frozen=True):
     page_size_tokens: int
     kv_streams: Sequence[StreamAddress]
     version: str
+
+
+FirstWork = Callable[[EngineFacts, int, int | None], Work]
+"""One of the requests that an engine answers before anybody counts on it, from what the engine
+turned out to be, the tokens of a prompt and a data-parallel rank (None: the only one).
+"""
 
 
 class Engine(Protocol):

@@ -41,8 +41,8 @@ from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket, connected_dealer
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.health.watched_engine import HealthSettings, WatchedEngine
+from workers.kinds.kind import WorkerKind
 from workers.mesh.addresses import AddressBook
-from workers.mesh.endpoint import endpoint_of
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
 from workers.mesh.kv_plane import KvPlane
@@ -83,6 +83,7 @@ class WorkerServer:
     """Connects one engine to any number of frontends.
 
     Args:
+        kind: what type of worker it is.
         departure: says when to leave, and is told of the engine's death.
         board: shown with every beat what is true of the worker.
         controls: given what may be asked of the worker while it serves.
@@ -92,6 +93,7 @@ class WorkerServer:
         self,
         engine: Engine,
         *,
+        kind: WorkerKind,
         worker_id: str,
         epoch: int,
         addresses: AddressBook,
@@ -103,7 +105,8 @@ class WorkerServer:
         board: Board,
         controls: Controls,
     ) -> None:
-        self._engine = WatchedEngine(engine, health, clock=time.monotonic)
+        self._engine = WatchedEngine(engine, health, canaries=kind.canaries, clock=time.monotonic)
+        self._kind = kind
         self._departure = departure
         self._board = board
         self._controls = controls
@@ -177,6 +180,7 @@ class WorkerServer:
             facts, replace(facts.capacity, block_size_tokens=block_size)
         )
         self._intake.credit_requests = self._hello.credit_requests
+        self._intake.takes = self._kind.serving_of(facts).takes
         capacity = facts.capacity
         log.info(
             "%s is up: %s, %d ranks of %d KV tokens",
@@ -373,11 +377,13 @@ class WorkerServer:
             max(CREDIT_REQUESTS_MIN, 2 * capacity.requests_running_max * capacity.dp_size),
             CREDIT_REQUESTS_MAX,
         )
+        serving = self._kind.serving_of(facts)
         return Hello(
             worker_id=self._worker_id,
             epoch=self._epoch,
-            service=facts.service,
-            endpoint=self._endpoint or endpoint_of(facts.service),
+            service=serving.service,
+            stage=serving.stage,
+            endpoint=self._endpoint or serving.endpoint,
             card=facts.card,
             capacity=capacity,
             credit_requests=credit,

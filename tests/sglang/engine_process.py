@@ -21,6 +21,7 @@ from protocol.generation import Generate
 from protocol.process.start_error import StartError
 from protocol.replies import Delta
 from protocol.requests import Abort
+from workers.kinds.text import TEXT
 from workers.sglang.engine import SglangEngine
 
 
@@ -66,7 +67,7 @@ async def drive(address: str, argv: list[str]) -> None:  # noqa: C901  # a comma
             await socket.send(await outbox.get())
 
     sender = asyncio.create_task(send())
-    engine = SglangEngine.from_argv(argv)
+    engine = SglangEngine.from_argv(argv, first_work=TEXT.first_work)
     put(
         "facts",
         await engine.start(

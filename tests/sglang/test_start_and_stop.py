@@ -121,10 +121,11 @@ BAD = {
 _PARSE = """
 import sys
 from protocol.process.start_error import StartError
+from workers.kinds.text import TEXT
 from workers.sglang.engine import SglangEngine
 for argv in eval(sys.argv[1]):
     try:
-        SglangEngine.from_argv(argv)
+        SglangEngine.from_argv(argv, first_work=TEXT.first_work)
     except StartError as error:
         print("StartError:", error)
 """

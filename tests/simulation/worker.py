@@ -18,6 +18,7 @@ from tests.simulation.network import Network
 from workers.engine import EngineFacts
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings, WatchedEngine
+from workers.kinds.text import TEXT
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
 from workers.process.departure import Departure, DrainLimits
@@ -89,7 +90,9 @@ class SimulatedWorker:
         self._sim = SimEngine(
             spec.settings, faults=self.faults, unix_ms=lambda: int(self.loop.time() * 1000)
         )
-        self._engine = WatchedEngine(self._sim, HEALTH, clock=self.loop.time)
+        self._engine = WatchedEngine(
+            self._sim, HEALTH, canaries=TEXT.canaries, clock=self.loop.time
+        )
         self.departure = Departure(DrainLimits(timeout_s=spec.drain_s_max))
         self.intake = Intake(
             self._engine,

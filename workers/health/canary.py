@@ -1,7 +1,6 @@
-"""Canary requests: the smallest piece of work of each kind of worker, sent through the engine like
-anybody's.
+"""Canary requests: the smallest piece of work of a worker, sent through the engine like anybody's.
 
-A kind of worker that comes later registers how its canary is made with one line of CANARIES.
+What it is, is part of the worker's kind (workers.kinds).
 """
 
 from collections.abc import Callable
@@ -11,13 +10,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from protocol.embedding import Embed
-from protocol.generation import Generate, Sampling
-from protocol.membership import Service
 from protocol.process.start_error import StartError
 from protocol.requests import Work
-from protocol.tokens import pack_tokens
-from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
+from workers.engine import EngineFacts
 
 PROMPT_TOKENS_MAX: Final = 1_024
 """Of a canary's own prompt: more would be load, not a health check."""
@@ -40,6 +35,10 @@ class CanaryFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ignore_eos: bool = False
 
 
+CanariesOf = Callable[[EngineFacts, CanaryFields], MakeCanary]
+"""From what a started engine turned out to be and the setting."""
+
+
 def read_canary_fields(payload: str | None) -> CanaryFields:
     """Read the setting health_check_payload: JSON, or @ and the name of a file with JSON.
 
@@ -55,8 +54,8 @@ def read_canary_fields(payload: str | None) -> CanaryFields:
         raise StartError(f"--health-check-payload: {error}") from None
 
 
-def canary_maker(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
-    """How a worker asks its engine for a sign of life; what the engine is for decides it.
+def canary_maker(canaries: CanariesOf, facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
+    """How a worker whose kind makes such canaries asks its engine for a sign of life.
 
     Raises:
         StartError: the prompt has a token that the model does not.
@@ -66,40 +65,4 @@ def canary_maker(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
             f"--health-check-payload: token {max(fields.token_ids)} is beyond the vocabulary "
             f"of {facts.card.vocab_size}"
         )
-    return CANARIES[facts.service](facts, fields)
-
-
-def _short_generation(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
-    """A prompt of one token and one token more, unless told otherwise."""
-    sampling = Sampling(
-        max_new_tokens=fields.max_new_tokens,
-        temperature=fields.temperature,
-        top_p=fields.top_p,
-        top_k=fields.top_k,
-        ignore_eos=fields.ignore_eos,
-    )
-    prompt = pack_tokens(fields.token_ids)
-
-    def make(request_id: str, rank: int) -> Generate:
-        return Generate(
-            request_id, facts.card.name, prompt, sampling, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank
-        )
-
-    return make
-
-
-def _short_text(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
-    """A text of one token, unless told otherwise."""
-    text = pack_tokens(fields.token_ids)
-
-    def make(request_id: str, rank: int) -> Embed:
-        return Embed(request_id, facts.card.name, text, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
-
-    return make
-
-
-CANARIES: Final[dict[Service, Callable[[EngineFacts, CanaryFields], MakeCanary]]] = {
-    "text": _short_generation,
-    "embedding": _short_text,
-}
-"""What a worker serves → how its canaries are made."""
+    return canaries(facts, fields)

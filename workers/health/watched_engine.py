@@ -26,7 +26,7 @@ from workers.engine import (
     FollowerFacts,
     OnDeath,
 )
-from workers.health.canary import CanaryFields, MakeCanary, canary_maker
+from workers.health.canary import CanariesOf, CanaryFields, MakeCanary, canary_maker
 from workers.health.rank_watch import HealthLimits, RankState, RankWatch
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class WatchedEngine:
     answers without saying which canary it means.
 
     Args:
+        canaries: the smallest piece of work of this kind of worker.
         clock: monotonic seconds.
     Attributes:
         ranks: what is known of each, by dp_rank; none before the start, on a node that takes no
@@ -63,11 +64,17 @@ class WatchedEngine:
     """
 
     def __init__(
-        self, engine: Engine, settings: HealthSettings, *, clock: Callable[[], float]
+        self,
+        engine: Engine,
+        settings: HealthSettings,
+        *,
+        canaries: CanariesOf,
+        clock: Callable[[], float],
     ) -> None:
         self.ranks: list[RankWatch] = []
         self._engine = engine
         self._settings = settings
+        self._canaries_of = canaries
         self._clock = clock
         self._elsewhere = RankWatch(settings.limits, step_tokens=1)
         """Stands for the rank of a request that was routed to none of several: whichever it is,
@@ -92,7 +99,7 @@ class WatchedEngine:
         self._deliver = deliver
         facts = await self._engine.start(self._take, on_death)
         if isinstance(facts, EngineFacts) and self._settings.enabled:
-            self._make_canary = canary_maker(facts, self._settings.canary)
+            self._make_canary = canary_maker(self._canaries_of, facts, self._settings.canary)
             capacity = facts.capacity
             self.ranks = [
                 RankWatch(self._settings.limits, capacity.prefill_step_tokens)

@@ -6,15 +6,9 @@ import re
 from typing import Final
 
 from protocol.limits import NAME_CHARS_MAX
-from protocol.membership import Service
 from protocol.process.start_error import StartError
 
 _ENDPOINT: Final = re.compile(r"dyn://[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+").fullmatch
-
-_OF_SERVICE: Final[dict[Service, str]] = {
-    "text": "dyn://kvmesh.backend.generate",
-    "embedding": "dyn://kvmesh.embedding.embed",
-}
 
 
 def check_endpoint(endpoint: str) -> None:
@@ -28,8 +22,3 @@ def check_endpoint(endpoint: str) -> None:
             "--endpoint must be dyn://namespace.component.endpoint (letters, digits, - and "
             f"_), not {endpoint[:80]!r}"
         )
-
-
-def endpoint_of(service: Service) -> str:
-    """The name of a worker that was given none."""
-    return _OF_SERVICE[service]

@@ -5,7 +5,7 @@ Knows of no socket.
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 from protocol.limits import CREDIT_REQUESTS_MAX
 from protocol.replies import Delta, Failed
@@ -41,6 +41,7 @@ class Intake:
         on_idle: called whenever there is no request left that somebody waits for.
     Attributes:
         credit_requests: unfinished requests that each frontend may have here.
+        takes: types of work that the worker is for.
         closed: nothing more is taken.
     """
 
@@ -53,6 +54,7 @@ class Intake:
         offers: Callable[[str], bool],
     ) -> None:
         self.credit_requests = 0
+        self.takes: tuple[type[Work], ...] = get_args(Work)
         self.closed = False
         self._engine = engine
         self._unix_ms = unix_ms
@@ -143,10 +145,18 @@ class Intake:
             return Failed(
                 "deadline_exceeded", "The request's deadline passed before it could start."
             )
-        if request.lora_name is not None and not self._offers(request.lora_name):
-            return Failed("no_worker", "The LoRA adapter is not loaded here any more.")
+        lacking = self._lacking(request)
+        if lacking is not None:
+            return lacking
         if request.request_id in self._owners:
             return Failed("invalid_value", "This request id is already in use.")
         if requester.requests >= self.credit_requests or len(self._aborted) >= ABORTED_MAX:
             return Failed("overloaded", "The worker granted less than it was asked for.")
+        return None
+
+    def _lacking(self, request: Work) -> Failed | None:
+        if not isinstance(request, self.takes):
+            return Failed("unsupported_parameter", "This worker is for other work.", "model")
+        if request.lora_name is not None and not self._offers(request.lora_name):
+            return Failed("no_worker", "The LoRA adapter is not loaded here any more.")
         return None

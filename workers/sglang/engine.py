@@ -23,7 +23,15 @@ from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from protocol.tokens import count_tokens
 from protocol.transport.curve import MeshKey
-from workers.engine import BROKEN, CANARY_PREFIX, Deliver, EngineFacts, FollowerFacts, OnDeath
+from workers.engine import (
+    BROKEN,
+    CANARY_PREFIX,
+    Deliver,
+    EngineFacts,
+    FirstWork,
+    FollowerFacts,
+    OnDeath,
+)
 from workers.process.deferred_signals import DeferredHandlers
 from workers.process.failure_note import FailureNote, one_line
 from workers.sglang.arguments import parse_server_args
@@ -58,9 +66,15 @@ class SglangEngine:
     """
 
     def __init__(
-        self, server_args: Any, *, tokenizes: bool = False, key: MeshKey | None = None
+        self,
+        server_args: Any,
+        *,
+        first_work: FirstWork,
+        tokenizes: bool = False,
+        key: MeshKey | None = None,
     ) -> None:
         self._server_args = server_args
+        self._first_work = first_work
         self._tokenizes = tokenizes
         self._key = key
         self._engine: Any = None
@@ -90,6 +104,7 @@ class SglangEngine:
         cls,
         argv: Sequence[str],
         *,
+        first_work: FirstWork,
         kv_events: bool = True,
         tokenizes: bool = False,
         key: MeshKey | None = None,
@@ -99,6 +114,7 @@ class SglangEngine:
         Imports SGLang.
 
         Args:
+            first_work: what the engine answers before anybody counts on it.
             kv_events: have the engine publish them, where only this user reaches them unless the
             arguments say where.
             tokenizes: have frontends ask for the tokens of prompts.
@@ -113,7 +129,10 @@ class SglangEngine:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
         check_seam()
         return cls(
-            parse_server_args(argv, cpu=cpu, kv_events=kv_events), tokenizes=tokenizes, key=key
+            parse_server_args(argv, cpu=cpu, kv_events=kv_events),
+            first_work=first_work,
+            tokenizes=tokenizes,
+            key=key,
         )
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
@@ -151,7 +170,7 @@ class SglangEngine:
 
     async def _warm_up(self, facts: EngineFacts) -> None:
         """Answer some requests of our own, and leave nothing of them in the cache."""
-        warm_up = WarmUp(facts)
+        warm_up = WarmUp(facts, self._first_work)
         deliver, self._deliver = self._deliver, warm_up.take
         await warm_up.run(self.submit)
         await self._manager.flush_cache(timeout_s=FLUSH_S_MAX)
@@ -198,7 +217,7 @@ class SglangEngine:
             return read_follower_facts(self._server_args)
         facts = await read_facts(self._engine, tokenizes=self._tokenizes)
         self._vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
-        if facts.service == "text":
+        if facts.generates:
             self._grammars.warm_up()
         await self._warm_up(facts)
         # nothing that was loaded will be garbage, and looking through it stops a process for 0.1 s

@@ -7,7 +7,7 @@ import sglang
 from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
-from protocol.membership import Capacity, Service
+from protocol.membership import Capacity
 from protocol.process.start_error import StartError
 from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
@@ -36,7 +36,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
     config = manager.model_config
     states = await manager.get_internal_state()  # also the proof that every scheduler answers
     name, *aliases = _served_names(str(manager.served_model_name))
-    service: Service = "text" if manager.is_generation else "embedding"
+    generates = bool(manager.is_generation)
     prompts = SglangPrompts(manager, engine.template_manager) if tokenizes else None
     card, card_files = build_card(
         _model_dir(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
@@ -59,7 +59,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
             and manager.config_value("reasoning_parser")
         ),
     )
-    if service == "embedding":
+    if not generates:
         pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
         if pairs and tokenizes:
             raise StartError(
@@ -92,7 +92,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         capacity=capacity,
         version=version,
         kv_streams=streams,
-        service=service,
+        generates=generates,
         prompts=prompts,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
     )

@@ -7,17 +7,13 @@ cache, in which an engine looks frozen.
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from protocol.embedding import Embed
-from protocol.generation import Generate, Sampling
 from protocol.process.start_error import StartError
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
-from protocol.tokens import pack_tokens
-from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
+from workers.engine import EngineFacts, FirstWork
 
 WARM_UP_S_MAX: Final = 600.0
 """Without CUDA graphs a first batch waits most of a minute; large models on many GPUs several."""
@@ -30,24 +26,23 @@ _PROMPTS_TOKENS: Final = (1, 64, 512)
 graphs.
 """
 
-_NEW_TOKENS: Final = 8
-_TOKEN_ID: Final = 1
-
 
 class WarmUp:
     """Requests for every rank, and the wait for their ends.
 
+    Args:
+        first_work: what the requests are, of the kind of worker.
     Attributes:
         waves: what to submit together: as many for each rank as its queue takes.
     """
 
-    def __init__(self, facts: EngineFacts) -> None:
+    def __init__(self, facts: EngineFacts, first_work: FirstWork) -> None:
         capacity = facts.capacity
         tokens_max = max(1, min(facts.card.context_length, capacity.kv_tokens) // 4)
         together = min(len(_PROMPTS_TOKENS), capacity.requests_queued_max or len(_PROMPTS_TOKENS))
         self.waves = [
             [
-                _request(facts, min(tokens, tokens_max), rank if capacity.dp_size > 1 else None)
+                first_work(facts, min(tokens, tokens_max), rank if capacity.dp_size > 1 else None)
                 for rank in range(capacity.dp_size)
                 for tokens in _PROMPTS_TOKENS[first : first + together]
             ]
@@ -87,13 +82,3 @@ class WarmUp:
             raise StartError(
                 f"the engine has not answered its first requests within {WARM_UP_S_MAX:.0f} s"
             ) from None
-
-
-def _request(facts: EngineFacts, tokens: int, rank: int | None) -> Work:
-    request_id, prompt = secrets.token_hex(16), pack_tokens([_TOKEN_ID] * tokens)
-    if facts.service == "embedding":
-        return Embed(request_id, facts.card.name, prompt, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank)
-    sampling = Sampling(_NEW_TOKENS, temperature=0.0, ignore_eos=True)
-    return Generate(
-        request_id, facts.card.name, prompt, sampling, NO_DEADLINE_UNIX_MS, routed_dp_rank=rank
-    )

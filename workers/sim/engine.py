@@ -14,7 +14,7 @@ import zmq
 from protocol.embedding import Embed
 from protocol.generation import Finished, Generate
 from protocol.limits import MESSAGE_CHARS_MAX
-from protocol.membership import Capacity, RankLoad, Service
+from protocol.membership import Capacity, RankLoad
 from protocol.process.start_error import StartError
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
@@ -379,18 +379,14 @@ def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         requests_queued_max=settings.max_queued_requests,
         orders_by_priority=settings.schedule_policy == "fcfs",
     )
-    service: Service = "text"
     if settings.is_embedding:
-        service, card = (
-            "embedding",
-            msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions),
-        )
+        card = msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions)
     return EngineFacts(
         card=card,
         card_files=card_files,
         capacity=capacity,
         version="sim",
-        service=service,
+        generates=not settings.is_embedding,
         adapters=SimAdapters(),
     ), words
 

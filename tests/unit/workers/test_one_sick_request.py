@@ -19,6 +19,7 @@ from protocol.requests import Abort, FrontendHeartbeat
 from protocol.tokens import pack_tokens
 from workers.engine import BROKEN
 from workers.health.watched_engine import HealthSettings, WatchedEngine
+from workers.kinds.text import TEXT
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
 from workers.sglang import engine as sglang_engine
@@ -60,7 +61,7 @@ class Bench:
     """SglangEngine with two requests on it and no SGLang."""
 
     def __init__(self, fails: str = "") -> None:
-        self.engine = SglangEngine(None)
+        self.engine = SglangEngine(None, first_work=TEXT.first_work)
         self.delivered: list[list[Delta]] = []
         self.aborted: list[str] = []
         self.engine._deliver = lambda deltas: self.delivered.append(list(deltas))
@@ -148,7 +149,9 @@ class Frontend:
 
 async def watched() -> tuple[Engine, Intake]:
     engine = Engine()
-    guard = WatchedEngine(engine, HealthSettings(enabled=False), clock=lambda: 0.0)
+    guard = WatchedEngine(
+        engine, HealthSettings(enabled=False), canaries=TEXT.canaries, clock=lambda: 0.0
+    )
     intake = Intake(guard, unix_ms=lambda: 0.0, on_idle=lambda: None, offers=lambda _: False)
     intake.credit_requests = 8
     await guard.start(intake.deliver, boom)

@@ -9,6 +9,7 @@ from protocol.membership import Capacity, ModelCard
 from protocol.replies import Delta
 from protocol.requests import Work
 from workers.engine import EngineFacts
+from workers.kinds.text import TEXT
 from workers.sglang.warm_up import WarmUp
 
 
@@ -27,7 +28,10 @@ async def test_no_more_are_submitted_at_once_than_each_rank_lets_wait(
         requests_queued_max=queued_max,
     )
     warm_up, submitted = (
-        WarmUp(EngineFacts(card=card, card_files={}, capacity=capacity, version="none")),
+        WarmUp(
+            EngineFacts(card=card, card_files={}, capacity=capacity, version="none"),
+            TEXT.first_work,
+        ),
         list[Work](),
     )
     running = asyncio.create_task(warm_up.run(submitted.append))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from protocol.generation import Finished, Generate, Sampling
 from protocol.membership import Capacity, ModelCard, RankLoad
@@ -14,9 +13,10 @@ from protocol.process.start_error import StartError
 from protocol.replies import Delta, Failed
 from protocol.tokens import pack_tokens, unpack_tokens
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
-from workers.health.canary import CANARIES, CanaryFields, canary_maker, read_canary_fields
+from workers.health.canary import CanaryFields, canary_maker, read_canary_fields
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings, WatchedEngine
+from workers.kinds.text import TEXT
 
 LIMITS = HealthLimits(idle_silence_s=10.0, answer_s=3.0)
 
@@ -66,7 +66,10 @@ class Bench:
         self.now = 1_000.0
         self.engine = QuietEngine(ranks)
         self.watched = WatchedEngine(
-            self.engine, HealthSettings(limits=LIMITS, **settings), clock=lambda: self.now
+            self.engine,
+            HealthSettings(limits=LIMITS, **settings),
+            canaries=TEXT.canaries,
+            clock=lambda: self.now,
         )
         self.delivered: list[Delta] = []
 
@@ -279,10 +282,4 @@ def test_a_payload_that_is_none_is_a_start_error_in_one_line(payload: str) -> No
 
 def test_a_token_that_the_model_does_not_have_is_a_start_error() -> None:
     with pytest.raises(StartError, match="token 50 is beyond the vocabulary of 50"):
-        canary_maker(_facts(1), CanaryFields(token_ids=(50,)))
-
-
-def test_every_kind_of_worker_makes_a_request_for_the_rank_it_is_asked_for() -> None:
-    for service in CANARIES:
-        request = canary_maker(replace(_facts(2), service=service), CanaryFields())("i" * 32, 1)
-        assert (request.request_id, request.routed_dp_rank) == ("i" * 32, 1)
+        canary_maker(TEXT.canaries, _facts(1), CanaryFields(token_ids=(50,)))

@@ -9,13 +9,19 @@ import pytest
 
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
 from workers import app as subject
-from workers.health.canary import CANARIES
-from workers.mesh.endpoint import endpoint_of
+from workers.kinds import engines
+from workers.kinds.arguments import Arguments
+from workers.kinds.registry import kind_for
 from workers.settings import WorkerSettings
 
 
 def _no_engine(*_: object) -> None:
     pytest.fail("the engine was built")
+
+
+def _make_engine(settings: WorkerSettings, *argv: str) -> None:
+    arguments = subject._arguments(settings, argv)
+    kind_for(arguments).engine(arguments)
 
 
 def _server_that_raises(error: BaseException | type[BaseException]) -> type:
@@ -50,7 +56,7 @@ def test_what_cannot_work_is_found_before_the_engine_is_built(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(subject, "_engine", _no_engine)
+    monkeypatch.setattr(subject, "kind_for", _no_engine)
     assert subject.run(["--engine", "sim", *arguments]) == EXIT_CANNOT_START
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("kvmesh worker cannot start: ")
@@ -80,7 +86,7 @@ def test_a_defect_is_not_taken_for_a_start_error(monkeypatch: pytest.MonkeyPatch
 def test_a_host_for_frontends_says_in_one_line_what_it_lacks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(subject, "find_spec", lambda _: None)
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)
     assert subject.run(["--frontend", "tcp://127.0.0.1:1"]) == EXIT_CANNOT_START
     assert capsys.readouterr().err.startswith(
         "kvmesh worker cannot start: SGLang is not installed here, only what a frontend needs: pip"
@@ -95,7 +101,7 @@ def test_sglang_logs_at_the_level_of_the_worker(monkeypatch: pytest.MonkeyPatch)
         SglangEngine=SimpleNamespace(from_argv=lambda argv, **_: seen.append(list(argv)))
     )
     monkeypatch.setitem(sys.modules, "workers.sglang.engine", engine)  # type: ignore[arg-type]
-    subject._engine(WorkerSettings(log_level="warning"), ["--tp", "2"])
+    _make_engine(WorkerSettings(log_level="warning"), "--tp", "2")
     assert seen == [["--tp", "2", "--log-level", "warning"]]
 
 
@@ -115,7 +121,7 @@ def test_sglang_logs_at_the_level_of_the_worker(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_the_model_that_loads_has_a_name(engine_argv: list[str], name: str) -> None:
-    assert subject._model_named_in(engine_argv) == name
+    assert subject._model_named_in(Arguments(WorkerSettings(), tuple(engine_argv))) == name
 
 
 def test_two_workers_never_have_one_name() -> None:
@@ -140,7 +146,7 @@ def test_a_key_lets_a_worker_dial_another_host(
 
     key = tmp_path / "key"
     key.write_text("ab" * 32)
-    monkeypatch.setattr(subject, "_engine", built)
+    monkeypatch.setattr(subject, "kind_for", built)
     with pytest.raises(EngineBuilt):
         subject.run(["--frontend", "tcp://192.0.2.1:5550", "--mesh-key-file", str(key)])
 
@@ -158,7 +164,7 @@ def test_a_custom_template_is_the_engines_whoever_runs_it(
     monkeypatch.setenv("TEMPLATES", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     for written in ("$TEMPLATES/mine.jinja", "~/mine.jinja", str(template)):
-        subject._engine(WorkerSettings(custom_jinja_template=written), [])
+        _make_engine(WorkerSettings(custom_jinja_template=written))
     assert [argv[:2] for argv in seen] == [["--chat-template", str(template)]] * 3
 
 
@@ -166,7 +172,7 @@ def test_a_custom_template_that_is_not_there_is_a_start_error() -> None:
     with pytest.raises(
         StartError, match=r"--custom-jinja-template \$NOWHERE/a.jinja: there is no file"
     ):
-        subject._engine(WorkerSettings(custom_jinja_template="$NOWHERE/a.jinja", engine="sim"), [])
+        _make_engine(WorkerSettings(custom_jinja_template="$NOWHERE/a.jinja", engine="sim"))
 
 
 def test_a_custom_template_is_not_for_sglangs_tokenizer_and_that_not_for_the_simulated_engine() -> (
@@ -175,7 +181,7 @@ def test_a_custom_template_is_not_for_sglangs_tokenizer_and_that_not_for_the_sim
     with pytest.raises(StartError, match="exclude each other"):
         WorkerSettings(custom_jinja_template="a.jinja", use_sglang_tokenizer=True)
     with pytest.raises(StartError, match="simulated engine has no tokenizer"):
-        subject._engine(WorkerSettings(use_sglang_tokenizer=True, engine="sim"), [])
+        _make_engine(WorkerSettings(use_sglang_tokenizer=True, engine="sim"))
 
 
 @pytest.mark.parametrize(
@@ -185,10 +191,3 @@ def test_a_custom_template_is_not_for_sglangs_tokenizer_and_that_not_for_the_sim
 def test_a_malformed_endpoint_is_a_start_error(endpoint: str) -> None:
     with pytest.raises(StartError, match=r"dyn://namespace\.component\.endpoint"):
         WorkerSettings(endpoint=endpoint)
-
-
-def test_every_service_has_an_endpoint_of_its_own() -> None:
-    names = {endpoint_of(service) for service in CANARIES}
-    assert len(names) == len(CANARIES)
-    for name in names:
-        assert WorkerSettings(endpoint=name).endpoint == name

@@ -1,0 +1,88 @@
+"""The kinds of worker: what chooses one, and what each has to bring."""
+
+from dataclasses import replace
+
+import pytest
+
+from protocol.membership import Capacity, ModelCard
+from protocol.process.start_error import StartError
+from workers.engine import EngineFacts
+from workers.health.canary import CanaryFields
+from workers.kinds.arguments import Arguments
+from workers.kinds.embedding import EMBEDDING
+from workers.kinds.kind import Serving, WorkerKind
+from workers.kinds.registry import KINDS, kind_for
+from workers.kinds.text import TEXT
+from workers.settings import WorkerSettings
+
+SERVING = [kind.serving for kind in KINDS if kind.serving is not None]
+
+
+def _facts(*, generates: bool = True) -> EngineFacts:
+    card = ModelCard(name="m", context_length=100, vocab_size=50, eos_token_ids=[], files=[])
+    capacity = Capacity(dp_size=2, page_size_tokens=16, kv_tokens=1_000, requests_running_max=4)
+    return EngineFacts(
+        card=card, card_files={}, capacity=capacity, version="none", generates=generates
+    )
+
+
+def _kind(*argv: str, **settings: bool) -> WorkerKind:
+    return kind_for(Arguments(WorkerSettings(**settings), argv))
+
+
+@pytest.mark.parametrize(
+    ("argv", "kind"),
+    [
+        ((), TEXT),
+        (("--tp", "2", "--model-path", "x"), TEXT),
+        (("--is-embedding",), EMBEDDING),
+        (("--nnodes", "2", "--node-rank", "0"), TEXT),
+    ],
+)
+def test_arguments_choose_a_kind(argv: tuple[str, ...], kind: WorkerKind) -> None:
+    assert _kind(*argv) is kind
+
+
+def test_a_setting_of_the_worker_chooses_too() -> None:
+    assert _kind(embedding_worker=True) is EMBEDDING
+
+
+@pytest.mark.parametrize("argv", [("--node-rank", "1"), ("--nnodes=2", "--node-rank=1")])
+def test_a_follower_runs_its_leaders_engine_and_serves_nothing(argv: tuple[str, ...]) -> None:
+    for leader in (("--is-embedding",), ()):
+        follower = _kind(*argv, *leader)
+        assert (follower.name, follower.serving) == ("follower", None)
+        assert follower.engines is _kind(*leader).engines
+
+
+def test_an_engine_may_turn_out_to_make_vectors_though_nobody_said_so() -> None:
+    assert TEXT.serving_of(_facts()) is TEXT.serving
+    assert TEXT.serving_of(_facts(generates=False)) is EMBEDDING.serving
+    made = TEXT.canaries(_facts(generates=False), CanaryFields())("i" * 32, 0)
+    assert EMBEDDING.serving is not None
+    assert isinstance(made, EMBEDDING.serving.takes)
+
+
+@pytest.mark.parametrize("serving", SERVING, ids=lambda serving: serving.service)
+def test_a_kind_asks_its_engine_for_work_that_it_takes(serving: Serving) -> None:
+    canary = serving.canaries(_facts(), CanaryFields())("i" * 32, 1)
+    assert (canary.request_id, canary.routed_dp_rank) == ("i" * 32, 1)
+    first = serving.first_work(_facts(), 64, 1)
+    assert (len(first.token_ids), first.routed_dp_rank) == (4 * 64, 1)
+    assert isinstance(canary, serving.takes)
+    assert isinstance(first, serving.takes)
+
+
+def test_every_kind_has_names_of_its_own() -> None:
+    endpoints = {serving.endpoint for serving in SERVING}
+    assert len(endpoints) == len(SERVING)
+    for name in endpoints:
+        assert WorkerSettings(endpoint=name).endpoint == name
+    assert len({kind.name for kind in KINDS}) == len(KINDS)
+
+
+def test_an_engine_that_a_kind_does_not_run_on_is_a_start_error() -> None:
+    arguments = Arguments(WorkerSettings(engine="sim"))
+    only_real = replace(TEXT, name="toy", engines={"sglang": TEXT.engines["sglang"]})
+    with pytest.raises(StartError, match="--engine sim runs no worker of the kind toy, only sgl"):
+        only_real.engine(arguments)

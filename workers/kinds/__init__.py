@@ -1,0 +1,1 @@
+"""The types of worker: a file each, and the table of them (registry.py)."""

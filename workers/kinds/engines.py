@@ -1,0 +1,94 @@
+"""The two engines that serve text and vectors alike: SGLang, and the simulation of one.
+
+Each is imported when it is asked for: SGLang brings torch, and a host of frontends has neither.
+"""
+
+from importlib.util import find_spec
+
+from protocol.process.start_error import StartError
+from workers.engine import Engine
+from workers.kinds.arguments import Arguments
+from workers.kinds.kind import EngineChoice, WorkerKind
+from workers.process.model_path import check_model_path
+
+
+def sglang(*flags: str) -> EngineChoice:
+    """SGLang in this process.
+
+    Args:
+        flags: added to its arguments unless they are there.
+    """
+    return EngineChoice(
+        lambda kind, arguments: _sglang(kind, _with(arguments, flags)), _help_of_sglang
+    )
+
+
+def simulated(*flags: str) -> EngineChoice:
+    """An engine without a model, in this process.
+
+    Args:
+        flags: added to its arguments unless they are there.
+    """
+    return EngineChoice(lambda _, arguments: _simulated(_with(arguments, flags)), _help_of_sim)
+
+
+def _with(arguments: Arguments, flags: tuple[str, ...]) -> Arguments:
+    return arguments.adding(*(flag for flag in flags if flag not in arguments.engine_argv))
+
+
+def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
+    settings = arguments.settings
+    check_model_path(arguments.told("--model-path", "--model"))
+    # A host that was set up for frontends alone has neither SGLang nor what our modules for it
+    # import.
+    if find_spec("sglang") is None:
+        raise StartError(
+            "SGLang is not installed here, only what a frontend needs: pip install "
+            "'.[sglang]', or make setup on a CPU host"
+        )
+    from workers.sglang.engine import SglangEngine  # noqa: PLC0415 - imports torch
+
+    # SGLang has flags for these, and with the same words; one flag sets both.
+    ours = {
+        "--log-level": settings.log_level,
+        "--tool-call-parser": settings.dyn_tool_call_parser,
+        "--reasoning-parser": settings.dyn_reasoning_parser,
+    }
+    told = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
+    return SglangEngine.from_argv(
+        arguments.adding(*told).engine_argv,
+        first_work=kind.first_work,
+        kv_events=settings.kv_events,
+        tokenizes=settings.use_sglang_tokenizer,
+        key=arguments.key,
+    )
+
+
+def _help_of_sglang() -> str:
+    if find_spec("sglang") is None:
+        return "SGLang's own arguments are told where it is installed."
+    from workers.sglang.arguments import sglang_help  # noqa: PLC0415 - imports SGLang
+
+    return sglang_help()
+
+
+def _simulated(arguments: Arguments) -> Engine:
+    settings = arguments.settings
+    if settings.use_sglang_tokenizer:
+        raise StartError(
+            "--use-sglang-tokenizer is for SGLang: the simulated engine has no tokenizer"
+        )
+    if settings.dyn_tool_call_parser or settings.dyn_reasoning_parser:
+        raise StartError(
+            "the simulated engine has no parsers: leave --dyn-tool-call-parser and "
+            "--dyn-reasoning-parser out"
+        )
+    from workers.sim.engine import SimEngine  # noqa: PLC0415
+
+    return SimEngine.from_argv(arguments.engine_argv, kv_events=settings.kv_events)
+
+
+def _help_of_sim() -> str:
+    from workers.sim.settings import help_text  # noqa: PLC0415
+
+    return help_text()

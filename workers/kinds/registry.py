@@ -1,0 +1,21 @@
+"""The table of worker types. A type is one file of this folder and one row here."""
+
+from typing import Final
+
+from workers.kinds.arguments import Arguments
+from workers.kinds.embedding import EMBEDDING
+from workers.kinds.follower import follower_of, follows
+from workers.kinds.kind import WorkerKind
+from workers.kinds.text import TEXT
+
+KINDS: Final[list[WorkerKind]] = [
+    EMBEDDING,
+    TEXT,
+]
+"""The first whose `chosen_by` says yes; the last one always does."""
+
+
+def kind_for(arguments: Arguments) -> WorkerKind:
+    """The kind of worker that these arguments ask for."""
+    kind = next(kind for kind in KINDS if kind.chosen_by(arguments))
+    return follower_of(kind) if follows(arguments) else kind
