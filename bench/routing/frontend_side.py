@@ -37,7 +37,7 @@ class FrontendSide:
         capacity = Capacity(1, 16, kv_tokens, 256, block_size_tokens=block_size_tokens)
         budget, self.counts = BlockBudget(BLOCKS_MAX), FeedCounts()
         self.ranks = [
-            Rank(Hello(str(index), 0, "decode", "", card, capacity, 1), 0, budget)
+            Rank(Hello(str(index), 0, "text", "", card, capacity, 1), 0, budget)
             for index in range(ranks)
         ]
         self._index = {rank.worker_id: index for index, rank in enumerate(self.ranks)}

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -34,6 +34,7 @@ from frontend.inflight.generation import Choice, Generation
 from frontend.inflight.recovery import Recovery
 from frontend.mesh.membership import Mesh
 from frontend.models.loader import ServedModel
+from frontend.models.services import GENERATION, VECTORS, use_of
 from frontend.routing.route import Route, Weights
 from frontend.text.output.choice_text import OutputRules
 from frontend.text.output.gain import Gain
@@ -44,13 +45,6 @@ from protocol.tokens import count_tokens
 
 CHOICES_MAX = 1_024
 """Prompts times n of one request: each is a request to a worker."""
-
-_DOES: Final[dict[Service, str]] = {
-    "text": "generates text; it makes no embeddings and ranks no documents",
-    "embedding": (
-        "makes vectors of texts (/v1/embeddings, /v1/rerank, /v1/score) and generates no text"
-    ),
-}
 
 
 class Runner:
@@ -74,7 +68,7 @@ class Runner:
             MeshError: as `model`, or a header's value is not one.
         """
         nvext, service = (
-            (None, "embedding") if isinstance(request, VectorFields) else (request.nvext, "text")
+            (None, VECTORS) if isinstance(request, VectorFields) else (request.nvext, GENERATION)
         )
         wished = wishes(nvext, exchange.routing_headers).backend_instance_id
         return self.model(
@@ -88,7 +82,7 @@ class Runner:
     def model(
         self,
         name: str,
-        service: Service = "text",
+        service: Service = GENERATION,
         *,
         priority: int = 0,
         worker_id: str | None = None,
@@ -108,7 +102,9 @@ class Runner:
             entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
         ):
             if entry.service != service:
-                raise InvalidRequest(f"The model {name!r} {_DOES[entry.service]}.", param="model")
+                raise InvalidRequest(
+                    f"The model {name!r} {use_of(entry.service).does}.", param="model"
+                )
             entry.queue.turn_away(priority)
             return entry
         if entry is not None or not registry.available():
@@ -133,7 +129,7 @@ class Runner:
         names = [
             entry.served.card.name
             for entry in self._mesh.registry.available()
-            if entry.service == "text"
+            if use_of(entry.service).generates
         ]
         if len(names) > 1:
             raise InvalidRequest(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from frontend.models.services import use_of
+
 PROGRESS_S = 5.0
 """Between two lines of progress where the terminal cannot overwrite one."""
 
@@ -53,23 +55,17 @@ def how_to_talk(url: str, model: str, service: str) -> str:
 
     `url` has no path; `service` as in protocol.membership.
     """
-    base = f"{url}/v1"
-    if service == "embedding":
-        tries = [_curl(f"{base}/embeddings", {"model": model, "input": "What is kvmesh?"})]
-    else:
-        chat = (
+    base, use, tries = f"{url}/v1", use_of(service), list[str]()
+    if use.generates:
+        tries.append(
             "kvmesh chat" if base == _CHAT_URL_DEFAULT else f"kvmesh chat --url {shlex.quote(base)}"
         )
-        tries = [
-            chat,
-            _curl(
-                f"{base}/chat/completions",
-                {"model": model, "messages": [{"role": "user", "content": "What is kvmesh?"}]},
-            ),
-        ]
-    return "\n            ".join(
-        [f"\n  address   {base}\n  model     {model}\n  try       {tries[0]}", *tries[1:]]
-    )
+    if use.try_path:
+        tries.append(_curl(base + use.try_path, {"model": model} | use.try_body))
+    lines = [f"\n  address   {base}\n  model     {model}"]
+    if tries:
+        lines.append("  try       " + "\n            ".join(tries))
+    return "\n".join(lines)
 
 
 def how_to_join(dialled: Sequence[str]) -> str:

@@ -506,6 +506,6 @@ def test_each_worker_has_a_system_port_of_its_own(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_commands_survive_names_that_a_shell_would_read() -> None:
-    curl = how_to_talk("http://[::1]:80", "it's $HOME", "decode").splitlines()[-1]
+    curl = how_to_talk("http://[::1]:80", "it's $HOME", "text").splitlines()[-1]
     assert shlex.split(curl)[1] == "http://[::1]:80/v1/chat/completions"
     assert '"model": "it\'s $HOME"' in shlex.split(curl)[-1]

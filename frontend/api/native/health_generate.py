@@ -9,6 +9,7 @@ from frontend.api.fields.schemas import CompletionRequest
 from frontend.api.launching import Runner
 from frontend.fleet.registry import ModelEntry
 from frontend.http.exchange import Exchange
+from frontend.models.services import use_of
 from frontend.routing.route import Route
 from protocol.embedding import Embed
 from protocol.errors import NoWorker
@@ -56,7 +57,7 @@ async def _probe(exchange: Exchange, runner: Runner) -> None:
 
 async def _one_token(exchange: Exchange, runner: Runner, entry: ModelEntry) -> None:
     name = entry.served.card.name
-    if entry.service == "embedding":
+    if use_of(entry.service).makes_vectors:
         text = Embed(exchange.request_id, name, _PROMPT, exchange.deadline_unix_ms)
         await runner.embeddings(entry).run([(text, Route(_PROMPT, cacheable=False))])
         return

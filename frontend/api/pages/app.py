@@ -18,6 +18,7 @@ from frontend.drain import Drain
 from frontend.fleet.registry import ModelEntry, Registry
 from frontend.http.exchange import Exchange
 from frontend.mesh.membership import Mesh
+from frontend.models.services import use_of
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings
 from protocol.error_answers import error_body, error_status
@@ -130,7 +131,9 @@ def _add_about(app: FastAPI, mesh: Mesh) -> None:
 def _model(entry: ModelEntry) -> dict[str, Any]:
     card = entry.served.card
     vectors = (
-        {"embedding_dimensions": card.embedding_dimensions} if entry.service == "embedding" else {}
+        {"embedding_dimensions": card.embedding_dimensions}
+        if use_of(entry.service).makes_vectors
+        else {}
     )
     return vectors | {
         "id": card.name,

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from frontend.fleet.registry import ModelEntry
 from frontend.mesh.membership import Mesh
+from frontend.models.services import use_of
 from protocol.errors import NoWorker
 
 
@@ -27,7 +28,7 @@ def add_native_pages(app: FastAPI, mesh: Mesh) -> None:
             "model_path": card.name,
             "tokenizer_path": card.name,
             "served_model_name": card.name,
-            "is_generation": entry.service == "text",
+            "is_generation": use_of(entry.service).generates,
             "preferred_sampling_params": None,
             "reasoning_parser": card.reasoning_parser or None,
             "tool_call_parser": card.tool_call_parser or None,

@@ -1,0 +1,54 @@
+"""What workers serve, as clients need to know it: the one table of services in the frontend.
+
+A service that comes later is one row here; what it is asked through is an endpoint of its own.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from protocol.membership import Service
+
+GENERATION: Final[Service] = "text"
+VECTORS: Final[Service] = "embedding"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceUse:
+    """What a client can do with a model that is served so.
+
+    Attributes:
+        does: behind the model's name, a sentence for a client that asked for something else.
+        generates: it answers prompts with tokens.
+        makes_vectors: it answers texts with vectors.
+        try_path: behind /v1, where somebody may try it; empty where clients have nothing to ask.
+        try_body: what to ask there, but for the model's name.
+    """
+
+    does: str
+    generates: bool = False
+    makes_vectors: bool = False
+    try_path: str = ""
+    try_body: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+_USES: Final[dict[str, ServiceUse]] = {
+    GENERATION: ServiceUse(
+        does="generates text; it makes no embeddings and ranks no documents",
+        generates=True,
+        try_path="/chat/completions",
+        try_body={"messages": [{"role": "user", "content": "What is kvmesh?"}]},
+    ),
+    VECTORS: ServiceUse(
+        does="makes vectors of texts (/v1/embeddings, /v1/rerank, /v1/score) and generates no text",
+        makes_vectors=True,
+        try_path="/embeddings",
+        try_body={"input": "What is kvmesh?"},
+    ),
+}
+
+_UNKNOWN: Final = ServiceUse(does="is served for something that this frontend does not know")
+
+
+def use_of(service: str) -> ServiceUse:
+    """What a model is good for whose workers serve this; a worker may be newer than a frontend."""
+    return _USES.get(service, _UNKNOWN)
