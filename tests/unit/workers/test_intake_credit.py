@@ -1,4 +1,6 @@
-"""Credit: what a frontend has aborted counts no more, though the engine has yet to end it."""
+"""What the intake refuses, and credit: what a frontend has aborted counts no more, though the
+engine has yet to end it.
+"""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -6,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from protocol.embedding import Embed
 from protocol.generation import Finished, Generate, Sampling
 from protocol.replies import Delta, Failed
 from workers.mesh import intake as intake_module
@@ -79,3 +82,13 @@ def test_requests_that_come_and_go_faster_than_the_engine_ends_them_are_refused(
     assert len(intake) == 0  # nobody waits for them
     ends = [delta.end for delta in frontend.told]
     assert [end.code for end in ends if isinstance(end, Failed)] == ["overloaded", "overloaded"]
+
+
+def test_work_of_another_kind_of_worker_ends_before_the_engine(intake: Intake, engine: Any) -> None:
+    intake.takes = (Embed,)
+    frontend = Frontend()
+    intake.take(frontend, request(1))
+    (ended,) = (delta.end for delta in frontend.told)
+    assert isinstance(ended, Failed)
+    assert ended.code == "unsupported_parameter"
+    assert (engine.calls, frontend.requests, len(intake)) == ([], 0, 0)

@@ -1,5 +1,7 @@
 """The kinds of worker: what chooses one, and what each has to bring."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -86,3 +88,17 @@ def test_an_engine_that_a_kind_does_not_run_on_is_a_start_error() -> None:
     only_real = replace(TEXT, name="toy", engines={"sglang": TEXT.engines["sglang"]})
     with pytest.raises(StartError, match="--engine sim runs no worker of the kind toy, only sgl"):
         only_real.engine(arguments)
+
+
+def test_the_table_imports_no_engine() -> None:
+    """SGLang brings torch, and a worker with one engine has no use for the other."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, workers.app; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert "workers.kinds.registry" in told
+    assert not [
+        name for name in told if name.startswith(("workers.sglang", "workers.sim", "torch"))
+    ]
