@@ -158,7 +158,7 @@ def test_a_model_is_served_for_one_thing(fleet: Fleet) -> None:
     fleet.wait_for_workers(1)
     other = fleet.worker(*plain)
     fleet.wait_until(
-        lambda: "is served here by embedding workers, and this one is for decode" in other.output(),
+        lambda: "is served here by embedding workers, and this one is for text" in other.output(),
         "it is refused",
     )
 

@@ -90,7 +90,7 @@ class FakeWorker:
         return {
             "worker_id": f"fake-{self.card.name}",
             "epoch": 1,
-            "role": "decode",
+            "service": "text",
             "endpoint": "dyn://a.b.c",
             "card": self.card,
             "capacity": capacity,

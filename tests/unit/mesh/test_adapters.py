@@ -28,7 +28,7 @@ def join(registry: Registry, worker_id: str, model: str, *adapters: str) -> Work
         aliases=[f"{model}-alias"],
     )
     capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=1)
-    hello = Hello(worker_id, 1, "decode", "dyn://n.c.e", card, capacity, 1, adapters=list(adapters))
+    hello = Hello(worker_id, 1, "text", "dyn://n.c.e", card, capacity, 1, adapters=list(adapters))
     worker = Worker(worker_id.encode(), hello, 0.0, BlockBudget(100))
     registry.connect(worker)
     worker.phase = Phase.READY

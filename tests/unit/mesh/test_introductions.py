@@ -19,7 +19,7 @@ from protocol.requests import AnotherWay, Refused
 def hello(worker_id: str = "w", epoch: int = 1, way: int = 1) -> Hello:
     card = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
     capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=1)
-    return Hello(worker_id, epoch, "decode", "dyn://n.c.e", card, capacity, 1, way=way)
+    return Hello(worker_id, epoch, "text", "dyn://n.c.e", card, capacity, 1, way=way)
 
 
 @pytest.fixture

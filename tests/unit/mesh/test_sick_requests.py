@@ -73,7 +73,7 @@ class Bench:
     def _join(self, name: str) -> Worker:
         card = ModelCard(name="m", context_length=8, vocab_size=100, eos_token_ids=[0], files=[])
         capacity = Capacity(dp_size=1, kv_tokens=1_000, page_size_tokens=10, requests_running_max=4)
-        hello = Hello(name, 1, "decode", "dyn://n.c.e", card, capacity, 4)
+        hello = Hello(name, 1, "text", "dyn://n.c.e", card, capacity, 4)
         worker = Worker(
             name.encode(), hello, self._now(), BlockBudget(100), Numbering(1, received=1)
         )
