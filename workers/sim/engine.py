@@ -29,8 +29,9 @@ from workers.sim.embedding import SimEmbedder
 from workers.sim.faults import Faults, read_faults, simulated_error
 from workers.sim.runner import RankRunner
 from workers.sim.scheduling.kv_outlet import KvOutlet
+from workers.sim.scheduling.limits import SchedulerLimits
 from workers.sim.scheduling.radix_cache import CacheListener, RadixCache
-from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits
+from workers.sim.scheduling.scheduler import Scheduler
 from workers.sim.scheduling.sequence import RequestLimits, new_sequence
 from workers.sim.scores import SimScores
 from workers.sim.settings import SimSettings, read_settings
