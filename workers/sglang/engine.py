@@ -20,15 +20,11 @@ from protocol.transport.curve import MeshKey
 from workers.engine import Deliver, EngineFacts, FollowerFacts, OnDeath
 from workers.process.deferred_signals import DeferredHandlers
 from workers.process.failure_note import FailureNote, one_line
+from workers.sglang import processes
 from workers.sglang.arguments import parse_server_args
 from workers.sglang.cpu import activate_if_cpu_host
 from workers.sglang.nodes import admit_nodes
-from workers.sglang.processes import (
-    SglangProcesses,
-    kill_children,
-    reap_children,
-    set_process_defaults,
-)
+from workers.sglang.processes import SglangProcesses
 from workers.sglang.requests.in_flight import InFlight
 from workers.sglang.seam.checks import check_seam
 from workers.sglang.translation import rank_load
@@ -141,7 +137,7 @@ class SglangEngine:
         from workers.sglang.reading import Readings  # noqa: PLC0415
         from workers.sglang.seam.steps import StepEngine  # noqa: PLC0415
 
-        set_process_defaults()
+        processes.set_process_defaults()
         set_grammar_defaults()
         self._engine = StepEngine(server_args=self._server_args)
         self._manager = self._engine.tokenizer_manager
@@ -259,7 +255,7 @@ class SglangEngine:
                 await self._dump_requests(manager)
         if self._processes is not None:
             self._processes.expect_exits()
-        await kill_children()
+        await processes.kill_children()
 
     async def _dump_requests(self, manager: Any) -> None:
         try:
@@ -298,7 +294,7 @@ class SglangEngine:
         """SGLang's own clean-up, which kills what is left but spares this process."""
         engine, self._engine = self._engine, None
         if engine is None:  # it failed while it was made
-            await kill_children()
+            await processes.kill_children()
             return
         await asyncio.to_thread(engine.shutdown)
-        await asyncio.to_thread(reap_children)
+        await asyncio.to_thread(processes.reap_children)
