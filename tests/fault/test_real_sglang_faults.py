@@ -21,13 +21,12 @@ from typing import Any
 import openai
 import psutil
 import pytest
-from tokenizers import Tokenizer
 
+from tests.fault.books import BOOK, BOOKS_ASKED, told_book
 from tests.fault.raw_http import asked, metric
 from tests.fault.streams import lost_workers, moved, on_each_worker
 from tests.fault.system_pages import SystemPages
 from tests.fleet.processes import Fleet, Process, free_port
-from workers.demo_model import demo_model_dir
 from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
@@ -228,97 +227,12 @@ async def test_a_frozen_scheduler_keeps_nobody_waiting_and_comes_back(pair: Pair
     pair.wait_until(lambda: not any(on_each_worker(pair.fleet).values()))
 
 
-WORDS = (
-    "workers",
-    "frontends",
-    "engines",
-    "tokens",
-    "blocks",
-    "events",
-    "clients",
-    "queues",
-    "prompts",
-    "answers",
-)
-BOOK = {
-    f"line {number}": f"{number} {word} {number * 37 % 101}" for number, word in enumerate(WORDS)
-}
-SCHEMA = {
-    "type": "object",
-    "properties": {name: {"const": line} for name, line in BOOK.items()},
-    "required": list(BOOK),
-}
-"""Only the book conforms, and no two parts of it are alike: whatever is lost, repeated or begun
-anew at the seam shows.
-
-Were the model free to choose what it writes, greedy answers could not be compared: it was not
-trained to write into schemas, so that its first two choices are often equally likely (the
-logarithms of their probabilities differ by 0.00 to 0.42 in each of 23 documents tried; by at least
-4.4 in the golden answers), and a prompt that is computed at once rounds otherwise than the same
-tokens one by one.
-"""
-
-BLANK = {
-    str(token_id): -100
-    for piece, token_id in Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
-    .get_vocab()
-    .items()
-    if piece and not piece.strip("ĠĊĉč")
-}
-"""Space between the parts of a document is free, and without end: biased against, it is what a
-tokenizer cannot help writing.
-"""
-
-ASKED: dict[str, dict[str, Any]] = {
-    "json": {"guided_json": SCHEMA},
-    "call": {
-        "tools": [{"type": "function", "function": {"name": "shelve", "parameters": SCHEMA}}],
-        "tool_choice": "required",
-    },
-}
-"""Ways to a book: as the answer itself, or as the arguments of a call that the worker's parser
-reads.
-"""
-
-
-async def _told_book(
-    client: openai.AsyncOpenAI, asked: dict[str, Any], begun: asyncio.Event
-) -> str:
-    """The document, streamed; `begun` is set in its midst."""
-    text, ids = "", []
-    stream = await client.chat.completions.create(
-        model=MODEL,
-        messages=[{"role": "user", "content": "Tell me about a book."}],
-        max_tokens=400,
-        temperature=0,
-        logit_bias=BLANK,
-        stream=True,
-        extra_body=asked,
-        extra_headers={"x-dynamo-session-id": "books"},
-    )
-    async for chunk in stream:
-        delta = chunk.choices[0].delta
-        # behind a call a model may go on in prose, which is content and none of the document
-        if "tools" not in asked:
-            text += delta.content or ""
-        for call in delta.tool_calls or []:
-            assert call.function is not None
-            text += call.function.arguments or ""
-            ids += [call.id] if call.id else []
-        if not begun.is_set() and len(text) > 60:
-            assert not text.rstrip().endswith("}")
-            begun.set()
-    assert begun.is_set()
-    assert len(ids) == ("tools" in asked)
-    return text
-
-
 async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair: Pair) -> None:
     """With it documents of a schema are cut in their midst; the same session, so that one worker
     has both.
     """
     victims: list[str] = []
-    begun = {name: asyncio.Event() for name in ASKED}
+    begun = {name: asyncio.Event() for name in BOOKS_ASKED}
 
     def fault() -> None:
         # stopped first, so that no document is whole by the time that it is killed
@@ -329,16 +243,16 @@ async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair
     before, lost = moved(pair.fleet), lost_workers(pair.fleet, "died")
     async with pair.fleet.async_client() as client, asyncio.TaskGroup() as tasks:
         books: list[asyncio.Task[str]] = []
-        for name, asked in ASKED.items():
-            books.append(tasks.create_task(_told_book(client, asked, begun[name])))
+        for name, asked in BOOKS_ASKED.items():
+            books.append(tasks.create_task(told_book(client, asked, begun[name])))
             if not victims:
                 await asyncio.to_thread(
                     pair.wait_until, lambda: any(on_each_worker(pair.fleet).values())
                 )
                 victims.append(pair.busy())
         await _golden_answers(pair, fault, begun.values())
-    assert moved(pair.fleet) >= before + len(ASKED)
-    assert [json.loads(book.result()) for book in books] == [BOOK] * len(ASKED)
+    assert moved(pair.fleet) >= before + len(BOOKS_ASKED)
+    assert [json.loads(book.result()) for book in books] == [BOOK] * len(BOOKS_ASKED)
     worker = pair.workers[victims[0]]
     worker.popen.wait()
     pair.wait_until(lambda: worker.children_left() == [])
