@@ -71,9 +71,7 @@ class SglangEngine:
         tokenizes: bool = False,
         key: MeshKey | None = None,
     ) -> Self:
-        """Read SGLang's arguments, all of those that the worker does not know itself.
-
-        Imports SGLang.
+        """Import SGLang and read its arguments, all of those that the worker does not know itself.
 
         Args:
             kv_events: have the engine publish them, where only this user reaches them unless the
@@ -83,9 +81,7 @@ class SglangEngine:
         Raises:
             StartError: an argument is wrong, or SGLang is not installed.
         """
-        # Until the engine is launched: what is imported is no garbage, and to look through it takes
-        # a quarter of the time.
-        gc.disable()
+        gc.disable()  # until launched: to look through what is imported takes a quarter of the time
         cpu = activate_if_cpu_host(argv)
         try:
             check_seam()
@@ -96,9 +92,7 @@ class SglangEngine:
         )
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
-        """Load the model and start the schedulers.
-
-        Blocks the loop meanwhile: nothing else is served yet.
+        """Load the model and start the schedulers. The loop is blocked: nothing else is served.
 
         Raises:
             StartError: SGLang cannot start.
