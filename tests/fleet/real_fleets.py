@@ -31,12 +31,16 @@ class RealFleets:
         ):
             return fleet
         self.stop()
-        self._configuration = workers
-        self._fleet = fleet = Fleet(self._directories.mktemp("real"))
-        fleet.frontend()
-        for arguments in workers:
-            fleet.worker(*arguments, engine="sglang")
-        fleet.wait_for_workers(len(workers), wait_s_max=START_S_MAX)
+        fleet = Fleet(self._directories.mktemp("real"))
+        try:
+            fleet.frontend()
+            for arguments in workers:
+                fleet.worker(*arguments, engine="sglang")
+            fleet.wait_for_workers(len(workers), wait_s_max=START_S_MAX)
+        except BaseException:  # a failed test is none of Exception
+            fleet.stop()
+            raise
+        self._configuration, self._fleet = workers, fleet
         return fleet
 
     def stop(self) -> None:
