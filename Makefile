@@ -28,9 +28,9 @@ $(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-c
 up: setup
 	@exec $(BIN)/kvmesh up $(if $(MODEL),--model-path $(MODEL)) --workers $(WORKERS) $(if $(HTTP_PORT),--http-port $(HTTP_PORT)) -- $(ARGS)
 
-# Two at a time, since most tests wait for processes. Those processes start a third sooner from compiled modules.
+# Three at a time, since most tests wait for processes. Those processes start a third sooner from compiled modules.
 test: check
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

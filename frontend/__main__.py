@@ -1,11 +1,10 @@
 """`python -m frontend`: one frontend, serving HTTP and taking workers."""
 
+import gc
 import sys
 
 import uvloop
 
-from frontend.app import serve
-from frontend.observe.request_log import make_logging_lean
 from frontend.settings import FrontendSettings
 from protocol.process.one_line_logs import log_to_stderr
 from protocol.process.packaging import require_own_packages
@@ -15,6 +14,12 @@ from protocol.process.start_error import EXIT_CANNOT_START, StartError
 
 def main() -> int:
     """Run a frontend until it is told to stop."""
+    # Until it serves: what is imported is no garbage, and to look through it takes a sixth of a
+    # start.
+    gc.disable()
+    from frontend.app import serve  # noqa: PLC0415
+    from frontend.observe.request_log import make_logging_lean  # noqa: PLC0415
+
     try:
         settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
         log_to_stderr(settings.log_level)

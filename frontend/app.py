@@ -147,6 +147,7 @@ async def serve(settings: FrontendSettings) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     # what was imported stays: a full collection need not look through it while requests wait
     gc.freeze()
+    gc.enable()
     try:
         await server.serve(sockets=[listener])
     finally:

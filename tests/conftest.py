@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+
+from tests.kit.order import GroupScheduling, in_order
 
 # An example that takes long on a machine that is busy with other things is no finding.
 settings.register_profile(
@@ -14,8 +17,14 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs real SGLang begins first, so that two processes end together."""
-    items.sort(key=lambda item: item.get_closest_marker("sglang") is None)
+    """What takes long begins first, so that several processes end together."""
+    in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling | None:
+    """Files that share an engine are one process's, with --dist loadfile."""
+    return GroupScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -3,7 +3,7 @@ client.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -124,6 +124,23 @@ async def tell_all_whole(
         )
         await asyncio.to_thread(fault)
     return [task.result() for task in telling]
+
+
+_in_peace: dict[str, list[Told]] = {}
+
+
+async def told_in_peace(
+    fleet: Fleet,
+    tell_them: Callable[..., Awaitable[list[Told]]] = tell_all,
+    **options: Any,
+) -> list[Told]:
+    """What all streams say where nothing happens. An answer is a function of its request, so that
+    it is asked for once.
+    """
+    asked = repr((tell_them.__name__, options))
+    if asked not in _in_peace:
+        _in_peace[asked] = await tell_them(fleet, **options)
+    return _in_peace[asked]
 
 
 def on_each_worker(fleet: Fleet) -> dict[str, int]:

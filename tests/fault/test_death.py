@@ -24,6 +24,7 @@ from tests.fault.streams import (
     tell,
     tell_all,
     tell_all_whole,
+    told_in_peace,
 )
 from tests.fleet.processes import Fleet, Process
 
@@ -68,13 +69,13 @@ def _whole(answers: list[Told], undisturbed: list[Told]) -> None:
 async def test_a_killed_workers_streams_go_on_elsewhere(
     fleet: Fleet, workers: dict[str, Process]
 ) -> None:
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
     _whole(await tell_all(fleet, lambda: _kill(workers["w1"])), undisturbed)
     assert (moved(fleet, cause="died"), lost_workers(fleet, "died")) == (pytest.approx(4, abs=3), 1)
 
 
 async def test_two_deaths_in_a_row(fleet: Fleet, workers: dict[str, Process]) -> None:
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
 
     def fault() -> None:
         _kill(workers["w0"])
@@ -89,7 +90,7 @@ async def test_two_deaths_in_a_row(fleet: Fleet, workers: dict[str, Process]) ->
 async def test_a_stopped_workers_streams_go_on_and_what_it_says_when_it_wakes_is_not_heard(
     fleet: Fleet, workers: dict[str, Process]
 ) -> None:
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
 
     def fault() -> None:
         workers["w1"].popen.send_signal(signal.SIGSTOP)
@@ -106,7 +107,7 @@ async def test_a_stopped_workers_streams_go_on_and_what_it_says_when_it_wakes_is
 async def test_a_worker_whose_loop_hangs_is_given_up(
     fleet: Fleet, workers: dict[str, Process]
 ) -> None:
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
     told = await tell_all(fleet, lambda: _ask_for_a_fault(fleet, HANG_LOOP_SEED))
     _kill(workers["w1"])  # it hears no other signal
     _whole(told, undisturbed)
@@ -118,7 +119,7 @@ async def test_a_worker_whose_loop_hangs_is_given_up(
 async def test_a_worker_whose_engine_dies_says_so_and_is_not_waited_for(
     fleet: Fleet, workers: dict[str, Process]
 ) -> None:
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
     _whole(await tell_all(fleet, lambda: _ask_for_a_fault(fleet, ENGINE_DEATH_SEED)), undisturbed)
     assert lost_workers(fleet, "died") == 1
     assert workers["w1"].popen.wait(20) != 0
@@ -127,7 +128,7 @@ async def test_a_worker_whose_engine_dies_says_so_and_is_not_waited_for(
 async def test_an_engine_that_freezes_in_mid_stream_keeps_nobody_waiting(fleet: Fleet) -> None:
     fleet.frontend()
     start_workers(fleet, 2)
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
     frozen = fleet.worker(*SIM, "--worker-id", "frozen", "--sim-fault", "hang-after-tokens=200")
     fleet.wait_for_workers(3)
     _whole(await tell_all(fleet), undisturbed)
@@ -148,7 +149,7 @@ async def test_a_connection_over_which_nothing_comes_any_more_is_given_up(
             "workers", "--engine", "sim", "--frontend", proxy.address, *SIM, "--worker-id", "w9"
         )
         start_workers(fleet, 2, beside=1)
-        undisturbed = await tell_all(fleet)
+        undisturbed = await told_in_peace(fleet)
 
         def fault() -> None:
             proxy.stop_forwarding()
@@ -167,7 +168,7 @@ async def test_a_connection_over_which_nothing_comes_any_more_is_given_up(
 async def test_choices_move_each_by_itself(
     fleet: Fleet, workers: dict[str, Process], tell_them: Callable[..., Awaitable[list[Told]]]
 ) -> None:
-    undisturbed = await tell_all_whole(fleet, count=4, n=2)
+    undisturbed = await told_in_peace(fleet, tell_all_whole, count=4, n=2)
     _whole(
         await tell_them(fleet, lambda: _kill(workers[_busiest(fleet)]), count=4, n=2), undisturbed
     )
@@ -176,7 +177,7 @@ async def test_choices_move_each_by_itself(
 
 
 async def test_whole_answers_go_on_too(fleet: Fleet, workers: dict[str, Process]) -> None:
-    undisturbed = await tell_all_whole(fleet)
+    undisturbed = await told_in_peace(fleet, tell_all_whole)
     _whole(await tell_all_whole(fleet, lambda: _kill(workers[_busiest(fleet)])), undisturbed)
     assert moved(fleet) >= 1
 
@@ -201,7 +202,7 @@ async def test_a_stop_string_behind_the_move_ends_the_answer_where_it_should(
 async def test_what_else_the_client_asked_for_holds_across_a_move(
     fleet: Fleet, workers: dict[str, Process], options: dict[str, object]
 ) -> None:
-    undisturbed = await tell_all(fleet, **options)
+    undisturbed = await told_in_peace(fleet, **options)
     _whole(await tell_all(fleet, lambda: _kill(workers[_busiest(fleet)]), **options), undisturbed)
     assert (
         metric(
@@ -251,7 +252,7 @@ async def test_when_the_last_but_one_is_killed_streams_wait_for_one_that_was_onl
 ) -> None:
     fleet.frontend()
     workers = start_workers(fleet, 2)
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
 
     def fault() -> None:
         workers["w1"].popen.send_signal(signal.SIGSTOP)

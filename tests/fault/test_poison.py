@@ -13,6 +13,7 @@ from tests.fault.streams import (
     on_each_worker,
     start_workers,
     tell_all,
+    told_in_peace,
 )
 from tests.fleet.processes import Fleet
 
@@ -23,7 +24,7 @@ async def test_poison_takes_two_workers_at_most_and_no_bystander(
 ) -> None:
     fleet.frontend()
     start_workers(fleet, 4)
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
     poison = body(77, seed=CRASH_SEED, stream=stream)
 
     def fault() -> None:
@@ -49,7 +50,7 @@ async def test_poison_among_choices_ends_its_request_alone(fleet: Fleet) -> None
     """The other choices of the request are of its kind; its neighbours are not."""
     fleet.frontend()
     start_workers(fleet, 4)
-    undisturbed = await tell_all(fleet)
+    undisturbed = await told_in_peace(fleet)
 
     def fault() -> None:
         with fleet.client() as client, pytest.raises(openai.APIStatusError) as raised:
@@ -66,7 +67,7 @@ async def test_a_request_that_was_aboard_twice_by_accident_is_served(fleet: Flee
     """
     fleet.frontend()
     workers = start_workers(fleet, 3)
-    undisturbed = await tell_all(fleet, count=2, max_tokens=600)
+    undisturbed = await told_in_peace(fleet, count=2, max_tokens=600)
 
     def fault() -> None:
         for number in range(2):

@@ -1,16 +1,18 @@
 """The core of what may go wrong on two workers with real SGLang: greedy answers of the demo model
 are those of its golden file.
 
-The tests share a frontend, and each is given two workers that serve and run nothing, whatever
-became of those before.
+The tests share a frontend, and each is given workers that serve and run nothing, whatever became of
+those before: two, but for the last.
 """
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -19,18 +21,22 @@ from typing import Any
 import openai
 import psutil
 import pytest
-from tokenizers import Tokenizer
 
+from tests.fault.books import BOOK, BOOKS_ASKED, told_book
 from tests.fault.raw_http import asked, metric
 from tests.fault.streams import lost_workers, moved, on_each_worker
-from tests.fleet.processes import Fleet, Process
-from workers.demo_model import demo_model_dir
+from tests.fault.system_pages import SystemPages
+from tests.fleet.processes import Fleet, Process, free_port
 from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
 MODEL = "kvmesh-demo"
 START_S_MAX = 300.0
+WORKER = (
+    *("--max-running-requests", "8", "--max-total-tokens", "16384"),
+    *("--enable-metrics", "--canary-wait-time", "1"),
+)
 GOLDEN: dict[str, dict[str, Any]] = {
     entry["name"]: entry
     for entry in json.loads((Path(__file__).parents[1] / "demo_model" / "golden.json").read_text())
@@ -45,14 +51,15 @@ class Pair:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.workers: dict[str, Process] = {}
+        self.pages: dict[str, SystemPages] = {}
         self._numbers = count()
 
-    def restore(self) -> None:
-        """Wake who was stopped, start anew who has ended, and wait until both serve and run
-        nothing.
+    def restore(self, workers: int = 2) -> None:
+        """Wake who was stopped, start anew who has ended, and wait until so many or more serve and
+        run nothing.
         """
         self.wake()
-        self.wait_until(self._whole, wait_s_max=START_S_MAX)
+        self.wait_until(lambda: self._whole(workers), wait_s_max=START_S_MAX)
 
     def wake(self) -> None:
         """Let all processes go on that a test stopped."""
@@ -75,21 +82,17 @@ class Pair:
             }
         return set()
 
-    def _whole(self) -> bool:
+    def _whole(self, count: int) -> bool:
         self.workers = {
             name: worker for name, worker in self.workers.items() if worker.popen.poll() is None
         }
-        while len(self.workers) < 2:
+        while len(self.workers) < count:
             name = f"w{next(self._numbers)}"
-            options = (
-                "--worker-id",
-                name,
-                "--max-running-requests",
-                "8",
-                "--max-total-tokens",
-                "16384",
+            self.pages[name] = SystemPages(free_port())
+            self.workers[name] = self.fleet.worker(
+                *("--worker-id", name, *WORKER, "--system-port", str(self.pages[name].port)),
+                engine="sglang",
             )
-            self.workers[name] = self.fleet.worker(*options, engine="sglang")
         return self._ready() == self.workers.keys() and not any(on_each_worker(self.fleet).values())
 
     def wait_until(self, condition: Callable[[], bool], *, wait_s_max: float = 60.0) -> None:
@@ -153,15 +156,19 @@ async def _tell(
     return text, end, tokens
 
 
-async def _golden_answers(pair: Pair, fault: Callable[[], None]) -> None:
-    """All golden answers side by side, with the fault in their midst, say what they should."""
+async def _golden_answers(
+    pair: Pair, fault: Callable[[], None], others: Iterable[asyncio.Event] = ()
+) -> None:
+    """All golden answers side by side say what they should, with the fault in their midst and that
+    of the others, whose events say that they have begun.
+    """
     begun = [asyncio.Event() for _ in GOLDEN]
     async with pair.fleet.async_client() as client, asyncio.TaskGroup() as tasks:
         telling = [
             tasks.create_task(_tell(client, entry, event))
             for entry, event in zip(GOLDEN.values(), begun, strict=True)
         ]
-        for event in begun:
+        for event in (*begun, *others):
             await event.wait()
         await asyncio.to_thread(fault)
     for task, entry in zip(telling, GOLDEN.values(), strict=True):
@@ -221,119 +228,34 @@ async def test_a_frozen_scheduler_keeps_nobody_waiting_and_comes_back(pair: Pair
 
 
 async def test_a_killed_worker_takes_its_engine_along_and_its_streams_go_on(pair: Pair) -> None:
+    """With it documents of a schema are cut in their midst; the same session, so that one worker
+    has both.
+    """
     victims: list[str] = []
+    begun = {name: asyncio.Event() for name in BOOKS_ASKED}
 
     def fault() -> None:
-        victims.append(pair.busy())
+        # stopped first, so that no document is whole by the time that it is killed
+        pair.scheduler(victims[0]).suspend()
         pair.workers[victims[0]].popen.send_signal(signal.SIGKILL)
         pair.wait_until(lambda: lost_workers(pair.fleet, "died") > lost)
 
     before, lost = moved(pair.fleet), lost_workers(pair.fleet, "died")
-    await _golden_answers(pair, fault)
-    assert moved(pair.fleet) > before
+    async with pair.fleet.async_client() as client, asyncio.TaskGroup() as tasks:
+        books: list[asyncio.Task[str]] = []
+        for name, asked in BOOKS_ASKED.items():
+            books.append(tasks.create_task(told_book(client, asked, begun[name])))
+            if not victims:
+                await asyncio.to_thread(
+                    pair.wait_until, lambda: any(on_each_worker(pair.fleet).values())
+                )
+                victims.append(pair.busy())
+        await _golden_answers(pair, fault, begun.values())
+    assert moved(pair.fleet) >= before + len(BOOKS_ASKED)
+    assert [json.loads(book.result()) for book in books] == [BOOK] * len(BOOKS_ASKED)
     worker = pair.workers[victims[0]]
     worker.popen.wait()
     pair.wait_until(lambda: worker.children_left() == [])
-
-
-WORDS = (
-    "workers",
-    "frontends",
-    "engines",
-    "tokens",
-    "blocks",
-    "events",
-    "clients",
-    "queues",
-    "prompts",
-    "answers",
-)
-BOOK = {
-    f"line {number}": f"{number} {word} {number * 37 % 101}" for number, word in enumerate(WORDS)
-}
-SCHEMA = {
-    "type": "object",
-    "properties": {name: {"const": line} for name, line in BOOK.items()},
-    "required": list(BOOK),
-}
-"""Only the book conforms, and no two parts of it are alike: whatever is lost, repeated or begun
-anew at the seam shows.
-
-Were the model free to choose what it writes, greedy answers could not be compared: it was not
-trained to write into schemas, so that its first two choices are often equally likely (the
-logarithms of their probabilities differ by 0.00 to 0.42 in each of 23 documents tried; by at least
-4.4 in the golden answers), and a prompt that is computed at once rounds otherwise than the same
-tokens one by one.
-"""
-
-BLANK = {
-    str(token_id): -100
-    for piece, token_id in Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
-    .get_vocab()
-    .items()
-    if piece and not piece.strip("ĠĊĉč")
-}
-"""Space between the parts of a document is free, and without end: biased against, it is what a
-tokenizer cannot help writing.
-"""
-
-ASKED: dict[str, dict[str, Any]] = {
-    "json": {"guided_json": SCHEMA},
-    "call": {
-        "tools": [{"type": "function", "function": {"name": "shelve", "parameters": SCHEMA}}],
-        "tool_choice": "required",
-    },
-}
-"""Ways to a book: as the answer itself, or as the arguments of a call that the worker's parser
-reads.
-"""
-
-
-async def _told_book(pair: Pair, asked: dict[str, Any], fault: Callable[[], None]) -> str:
-    """The document, streamed, with the fault in its midst."""
-    text, ids, told = "", [], False
-    async with pair.fleet.async_client() as client:
-        stream = await client.chat.completions.create(
-            model=MODEL,
-            messages=[{"role": "user", "content": "Tell me about a book."}],
-            max_tokens=400,
-            temperature=0,
-            logit_bias=BLANK,
-            stream=True,
-            extra_body=asked,
-        )
-        async for chunk in stream:
-            delta = chunk.choices[0].delta
-            # behind a call a model may go on in prose, which is content and none of the document
-            if "tools" not in asked:
-                text += delta.content or ""
-            for call in delta.tool_calls or []:
-                assert call.function is not None
-                text += call.function.arguments or ""
-                ids += [call.id] if call.id else []
-            if not told and len(text) > 60:
-                told = True
-                assert not text.rstrip().endswith("}")
-                await asyncio.to_thread(fault)
-    assert told
-    assert len(ids) == ("tools" in asked)
-    return text
-
-
-@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
-async def test_json_of_a_schema_goes_on_where_its_worker_was_killed(
-    pair: Pair, asked: dict[str, Any]
-) -> None:
-    victims: list[str] = []
-
-    def fault() -> None:
-        victims.append(pair.busy())
-        pair.scheduler(victims[0]).suspend()
-        pair.workers[victims[0]].popen.send_signal(signal.SIGKILL)
-        pair.wait_until(lambda: moved(pair.fleet) > before)
-
-    before = moved(pair.fleet)
-    assert json.loads(await _told_book(pair, asked, fault)) == BOOK
 
 
 async def test_a_killed_scheduler_is_its_workers_end_and_its_streams_go_on(pair: Pair) -> None:
@@ -365,3 +287,43 @@ async def test_a_worker_that_is_told_to_stop_finishes_its_long_streams(pair: Pai
     (worker,) = stopped
     assert await asyncio.to_thread(worker.popen.wait, 60) == 0
     assert worker.children_left() == []
+
+
+async def test_ctrl_c_finishes_what_runs_and_leaves_no_process(shared_pair: Pair) -> None:
+    """Sent to every process of the group, as a terminal does.
+
+    SGLang's own metrics and canaries are looked at on the way.
+    """
+    pair = shared_pair
+    pair.restore(workers=1)
+    name, worker = next(iter(pair.workers.items()))
+    pages, stopped = pair.pages[name], lost_workers(pair.fleet, "stopped")
+    pair.wait_until(
+        lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') >= 3
+    )
+    async with pair.fleet.async_client() as client:
+        stream = await client.completions.create(
+            model=MODEL,
+            prompt="one two three",
+            max_tokens=400,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={"ignore_eos": True, "nvext": {"backend_instance_id": name}},
+        )
+        chunks = [await anext(stream)]
+        assert {"sglang:num_running_reqs", "sglang:num_requests_total"} <= _families(pages)
+        os.killpg(worker.popen.pid, signal.SIGINT)
+        chunks += [chunk async for chunk in stream]
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 400
+    assert await asyncio.to_thread(worker.popen.wait, 60) == 0
+    assert worker.children_left() == []
+    assert "SIGTERM received" in worker.output()  # SGLang's own handler, after ours
+    pair.wait_until(lambda: lost_workers(pair.fleet, "stopped") == stopped + 1)  # as planned
+
+
+def _families(pages: SystemPages) -> set[str]:
+    """SGLang's own metrics, counted by its TokenizerManager in the worker's process."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{pages.port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.split("{")[0] for line in lines if line.startswith("sglang:")}

@@ -1,16 +1,12 @@
-"""Freeze, death, Ctrl-C and metrics of a worker with real SGLang on the demo model, seen by a
+"""Freeze and death of a worker with real SGLang on the demo model, seen by a
 frontend written by hand.
 """
-
-import os
-import signal
-import urllib.request
 
 import psutil
 import pytest
 
 from protocol.generation import Finished
-from protocol.membership import Draining, Goodbye, Heartbeat, Hello
+from protocol.membership import Goodbye, Heartbeat, Hello
 from protocol.replies import StepBatch
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import SystemPages
@@ -79,35 +75,3 @@ def test_a_frozen_scheduler_is_unhealthy_until_it_goes_on_and_a_killed_one_is_th
         )
         (dump,) = dumps.rglob("*.pkl")
         assert b"workers.sglang" not in dump.read_bytes()  # of SGLang's classes alone
-
-
-def test_ctrl_c_finishes_what_runs_and_leaves_no_process(fleet: Fleet) -> None:
-    """Sent to every process of the group, as a terminal does.
-
-    SGLang's own metrics and canaries are looked at on the way.
-    """
-    with FrontendPeer(fleet.mesh) as peer:
-        worker, pages = _worker(fleet, "--enable-metrics", "--canary-wait-time", "0.5")
-        peer.wait_for(Hello, wait_s_max=START_S_MAX)
-        fleet.wait_until(
-            lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') >= 3,
-            "canaries are answered",
-        )
-        # counted by SGLang's TokenizerManager, in this worker's own process
-        peer.end_of(peer.generate(2, max_new_tokens=2))
-        running = _streaming(peer, 1, 400)
-        with urllib.request.urlopen(f"http://127.0.0.1:{pages.port}/metrics", timeout=10) as answer:
-            families = {
-                line.split("{")[0]
-                for line in answer.read().decode().splitlines()
-                if line.startswith("sglang:")
-            }
-        assert {"sglang:num_running_reqs", "sglang:num_requests_total"} <= families
-        os.killpg(worker.popen.pid, signal.SIGINT)
-        peer.wait_for(Draining)
-        assert isinstance(peer.end_of(running).end, Finished)
-        assert peer.tokens_of(running) == 400
-        assert peer.wait_for(Goodbye).planned
-        assert worker.popen.wait(30) == 0
-        assert worker.children_left() == []
-        assert "SIGTERM received" in worker.output()  # SGLang's own handler, after ours

@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from tests.fleet.processes import Fleet
+from tests.fleet.real_fleets import RealFleets
 
 
 @pytest.fixture
@@ -15,6 +16,14 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path)
     yield fleet
     fleet.stop()
+
+
+@pytest.fixture(scope="session")
+def real_fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealFleets]:
+    """Fleets with real SGLang."""
+    fleets = RealFleets(tmp_path_factory)
+    yield fleets
+    fleets.stop()
 
 
 @pytest.fixture(scope="module")

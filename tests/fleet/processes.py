@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from tests.free_ports import SLOT_PORTS, reserve_ports
+from tests.kit.sglang_environment import sglang_environment
 
 READY_S_MAX = 60.0
 """A sim worker is up in 2 s on an idle machine; CI shares its two cores."""
@@ -111,7 +112,10 @@ class Fleet:
         )
 
     def worker(self, *arguments: str, engine: str = "sim") -> Process:
-        return self.start("workers", "--engine", engine, "--frontend", self.mesh, *arguments)
+        env = sglang_environment() if engine == "sglang" else None
+        return self.start(
+            "workers", "--engine", engine, "--frontend", self.mesh, *arguments, env=env
+        )
 
     def get(self, path: str) -> tuple[int, Any]:
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.fleet.bert_models import minilm_dir, reference
 from tests.fleet.processes import Fleet
+from tests.fleet.real_fleets import RealFleets
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
@@ -25,6 +26,10 @@ DOCUMENTS = [
 ]
 
 
+LONG = "words of a document that is longer than the model takes " * 100
+TURNED = [[QUERY, DOCUMENTS[0]], [DOCUMENTS[0], QUERY]]
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("cross-encoder")
@@ -33,24 +38,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Fleet]:
+def real(real_fleets: RealFleets, model: Path) -> Fleet:
     """A frontend and one worker with real SGLang; what the model is for is found out from its
     files.
     """
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    fleet.frontend()
-    fleet.worker(
-        "--model-path",
-        str(model),
-        "--served-model-name",
-        MODEL,
-        "--dtype",
-        "float32",
-        engine="sglang",
-    )
-    fleet.wait_for_workers(1, wait_s_max=240)
-    yield fleet
-    fleet.stop()
+    model_path = ("--model-path", str(model), "--served-model-name", MODEL)
+    return real_fleets.of((*model_path, "--dtype", "float32"))
+
+
+@pytest.fixture(scope="module")
+def wanted(model: Path) -> dict[tuple[str, str], float]:
+    """The reference's score of each pair."""
+    pairs = [*TURNED, *([QUERY, document] for document in (*DOCUMENTS, LONG))]
+    scores = reference("score", model, given=pairs)
+    return {(one, other): score for (one, other), score in zip(pairs, scores, strict=True)}
 
 
 @pytest.fixture
@@ -63,12 +64,14 @@ def _post(client: openai.OpenAI, path: str, **body: Any) -> Any:
     return client.post(path, body={"model": MODEL, **body}, cast_to=object)
 
 
-def test_documents_have_the_scores_of_the_reference(client: openai.OpenAI, model: Path) -> None:
-    wanted = reference("score", model, given=[[QUERY, document] for document in DOCUMENTS])
+def test_documents_have_the_scores_of_the_reference(
+    client: openai.OpenAI, wanted: dict[tuple[str, str], float]
+) -> None:
+    right = [wanted[QUERY, document] for document in DOCUMENTS]
     answer = _post(client, "/rerank", query=QUERY, documents=DOCUMENTS)
     scores = {result["index"]: result["relevance_score"] for result in answer["results"]}
-    assert [scores[index] for index in range(len(DOCUMENTS))] == pytest.approx(wanted, abs=1e-3)
-    assert max(wanted) - min(wanted) > 0.1  # so that the bound above is a tight one
+    assert [scores[index] for index in range(len(DOCUMENTS))] == pytest.approx(right, abs=1e-3)
+    assert max(right) - min(right) > 0.1  # so that the bound above is a tight one
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
     best = _post(
         client,
@@ -82,27 +85,26 @@ def test_documents_have_the_scores_of_the_reference(client: openai.OpenAI, model
     assert "document" not in best["results"][0]
 
 
-def test_the_two_texts_of_a_pair_are_told_apart(client: openai.OpenAI, model: Path) -> None:
-    pairs = [[QUERY, DOCUMENTS[0]], [DOCUMENTS[0], QUERY]]
-    wanted = reference("score", model, given=pairs)
+def test_the_two_texts_of_a_pair_are_told_apart(
+    client: openai.OpenAI, wanted: dict[tuple[str, str], float]
+) -> None:
+    right = [wanted[one, other] for one, other in TURNED]
     answer = _post(
-        client, "/score", text_1=[one for one, _ in pairs], text_2=[other for _, other in pairs]
+        client, "/score", text_1=[one for one, _ in TURNED], text_2=[other for _, other in TURNED]
     )
-    assert [row["score"] for row in answer["data"]] == pytest.approx(wanted, abs=1e-3)
-    assert abs(wanted[0] - wanted[1]) > 0.01
+    assert [row["score"] for row in answer["data"]] == pytest.approx(right, abs=1e-3)
+    assert abs(right[0] - right[1]) > 0.01
 
 
 def test_too_long_a_document_is_refused_or_cut_at_its_end(
-    client: openai.OpenAI, model: Path
+    client: openai.OpenAI, wanted: dict[tuple[str, str], float]
 ) -> None:
-    document = "words of a document that is longer than the model takes " * 100
     with pytest.raises(
         openai.BadRequestError, match=r"at most 511 tokens at once. However, documents\[0\]"
     ):
-        _post(client, "/rerank", query=QUERY, documents=[document])
-    (wanted,) = reference("score", model, given=[[QUERY, document]])
-    answer = _post(client, "/rerank", query=QUERY, documents=[document], truncate_prompt_tokens=-1)
-    assert answer["results"][0]["relevance_score"] == pytest.approx(wanted, abs=1e-3)
+        _post(client, "/rerank", query=QUERY, documents=[LONG])
+    answer = _post(client, "/rerank", query=QUERY, documents=[LONG], truncate_prompt_tokens=-1)
+    assert answer["results"][0]["relevance_score"] == pytest.approx(wanted[QUERY, LONG], abs=1e-3)
 
 
 def test_it_makes_no_vectors(client: openai.OpenAI) -> None:

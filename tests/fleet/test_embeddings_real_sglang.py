@@ -2,9 +2,7 @@
 transformers.
 """
 
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from tests.fault.system_pages import SystemPages
 from tests.fleet.bert_models import minilm_dir, reference
 from tests.fleet.processes import Fleet, free_port
+from tests.fleet.real_fleets import RealFleets
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
@@ -44,16 +43,9 @@ def pages() -> SystemPages:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory, pages: SystemPages) -> Iterator[Fleet]:
+def real(real_fleets: RealFleets, pages: SystemPages) -> Fleet:
     """A frontend and one worker with real SGLang serving MiniLM."""
-    fleet = Fleet(tmp_path_factory.mktemp("minilm"))
-    fleet.frontend()
-    fleet.worker(
-        *WORKER, "--canary-wait-time", "0.3", "--system-port", str(pages.port), engine="sglang"
-    )
-    fleet.wait_for_workers(1, wait_s_max=240)
-    yield fleet
-    fleet.stop()
+    return real_fleets.of((*WORKER, "--canary-wait-time", "0.3", "--system-port", str(pages.port)))
 
 
 @pytest.fixture
@@ -63,8 +55,14 @@ def client(real: Fleet) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture(scope="module")
-def wanted() -> NDArray[np.float64]:
-    return np.array(reference("embed", minilm_dir(), given=TEXTS))
+def with_long() -> NDArray[np.float64]:
+    """The reference's vectors of TEXTS and of LONG, shape [texts + 1, 384]."""
+    return np.array(reference("embed", minilm_dir(), given=[*TEXTS, LONG]))
+
+
+@pytest.fixture(scope="module")
+def wanted(with_long: NDArray[np.float64]) -> NDArray[np.float64]:
+    return with_long[:-1]
 
 
 def _vectors(answer: openai.types.CreateEmbeddingResponse) -> NDArray[np.float64]:
@@ -114,7 +112,9 @@ def test_token_ids_are_taken_as_they_are(
         assert np.abs(vectors - wanted[0]).max() < 1e-3
 
 
-def test_too_long_a_text_is_refused_or_cut(client: openai.OpenAI) -> None:
+def test_too_long_a_text_is_refused_or_cut(
+    client: openai.OpenAI, with_long: NDArray[np.float64]
+) -> None:
     with pytest.raises(
         openai.BadRequestError,
         match=r"at most 511 tokens at once. However, input\[1\] has \d+ tokens",
@@ -124,8 +124,7 @@ def test_too_long_a_text_is_refused_or_cut(client: openai.OpenAI) -> None:
     (cut,) = _vectors(
         client.embeddings.create(model=MODEL, input=LONG, extra_body={"truncate_prompt_tokens": -1})
     )
-    (wanted,) = reference("embed", minilm_dir(), given=[LONG])
-    assert np.abs(cut - np.array(wanted)).max() < 1e-3
+    assert np.abs(cut - with_long[-1]).max() < 1e-3
 
 
 def test_likely_pairs_rank_before_others(real: Fleet) -> None:
@@ -165,27 +164,3 @@ def test_its_canaries_are_answered(real: Fleet, pages: SystemPages) -> None:
         "a canary is answered",
     )
     assert pages.get("/health")[0] == 200
-
-
-def test_a_batch_outlives_a_worker(real: Fleet, wanted: NDArray[np.float64]) -> None:
-    """The last test, since it needs a second engine."""
-    dying = real.worker(*WORKER, "--worker-id", "dying", engine="sglang")
-    real.wait_for_workers(2, wait_s_max=240)
-
-    def requests() -> int:
-        return next(
-            (
-                worker["requests"][0]
-                for worker in real.get("/health")[1]["workers"]
-                if worker["worker_id"] == "dying"
-            ),
-            0,
-        )
-
-    with real.client() as client, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(client.embeddings.create, model=MODEL, input=TEXTS * 30)
-        real.wait_until(lambda: requests() > 0, "the second worker has some of it")
-        dying.popen.kill()
-        vectors = _vectors(answer.result())
-    assert np.abs(vectors.reshape(30, len(TEXTS), -1) - wanted).max() < 1e-3
-    assert dying.popen.wait(10) == -signal.SIGKILL

@@ -4,8 +4,6 @@ cases; and that it pays.
 
 import random
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -14,11 +12,9 @@ import pytest
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from tests.fault.system_pages import SystemPages
 from tests.fleet.listeners import off_loopback, open_to_others, paths, ports
-from tests.fleet.lora_adapter import write_adapter
-from tests.fleet.processes import Fleet, free_port
-from tests.fleet.test_adapters import LOAD, UNLOAD, post
+from tests.fleet.processes import Fleet
+from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_kv_routing import metrics, workers_of
 from tests.free_ports import SLOT_PORTS, reserve_ports
 
@@ -35,70 +31,20 @@ def prompt(length: int, seed: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def fleet_of_four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet_of_four(real_fleets: RealFleets) -> Fleet:
     """Two workers of two ranks each, replicas and attention ranks, with small caches.
 
     Blocks of a page, so that both sides count alike.
     """
-    fleet = Fleet(tmp_path_factory.mktemp("four"))
-    fleet.frontend()
-    for number, attention in enumerate(((), ("--tp-size", "2", "--enable-dp-attention"))):
-        options = (
-            "--dp-size",
-            "2",
-            *attention,
-            "--max-total-tokens",
-            str(CACHE_TOKENS),
-            "--kv-block-size",
-            str(PAGE),
-        )
-        fleet.worker(*options, "--worker-id", f"w{number}", engine="sglang")
-    fleet.wait_for_workers(2, wait_s_max=400)
-    yield fleet
-    fleet.stop()
-
-
-@pytest.fixture(scope="module")
-def pages() -> SystemPages:
-    """Of the worker with adapters."""
-    return SystemPages(free_port())
-
-
-@pytest.fixture(scope="module")
-def fleet_with_adapters(
-    tmp_path_factory: pytest.TempPathFactory, pages: SystemPages
-) -> Iterator[Fleet]:
-    """One worker with two LoRA adapters of the demo model, as many as its memory has room for, and
-    a queue of one.
-    """
-    directory = tmp_path_factory.mktemp("adapters")
-    adapters = [
-        f"{name}={write_adapter(directory / name, seed)}"
-        for seed, name in enumerate(("one", "two"))
-    ]
-    fleet = Fleet(directory)
-    fleet.frontend()
     options = (
-        "--enable-lora",
-        "--max-loras-per-batch",
-        "2",
-        "--max-loaded-loras",
-        "2",
-        "--max-queued-requests",
-        "1",
+        *("--dp-size", "2"),
+        *("--max-total-tokens", str(CACHE_TOKENS)),
+        *("--kv-block-size", str(PAGE)),
     )
-    sizes = (
-        "--max-total-tokens",
-        str(CACHE_TOKENS),
-        "--kv-block-size",
-        str(PAGE),
-        "--system-port",
-        str(pages.port),
+    attention = ("--tp-size", "2", "--enable-dp-attention")
+    return real_fleets.of(
+        (*options, "--worker-id", "w0"), (*options, *attention, "--worker-id", "w1")
     )
-    fleet.worker(*options, *sizes, "--lora-paths", *adapters, engine="sglang")
-    fleet.wait_for_workers(1, wait_s_max=400)
-    yield fleet
-    fleet.stop()
 
 
 def batches(fleet: Fleet) -> float:
@@ -241,43 +187,6 @@ def test_four_ranks_specialise_where_round_robin_would_not(fleet_of_four: Fleet)
     assert len({rank for rank, _, _ in results}) == 4
 
 
-def test_adapters_and_salts_do_not_share_and_are_told_apart(fleet_with_adapters: Fleet) -> None:
-    tokens = prompt(100, 1)
-    names: list[dict[str, str]] = [
-        {},
-        {"lora_path": "one"},
-        {"lora_path": "two"},
-        {"cache_salt": "x"},
-        {"lora_path": "one", "cache_salt": "x"},
-    ]
-    with fleet_with_adapters.client() as client:
-        for name in names:
-            settle(fleet_with_adapters)
-            assert ask(fleet_with_adapters, client, tokens, **name)[1:] == (0, 0), name
-            settle(fleet_with_adapters)
-            assert ask(fleet_with_adapters, client, tokens, **name)[1:] == (96, 96), name
-        with pytest.raises(openai.NotFoundError, match="nobody"):
-            ask(fleet_with_adapters, client, tokens, lora_path="nobody")
-
-
-def test_an_adapter_that_made_room_for_another_comes_back_and_can_be_unloaded(
-    fleet_with_adapters: Fleet, pages: SystemPages
-) -> None:
-    path = write_adapter(fleet_with_adapters.directory / "three", 2)
-    load_three = LOAD, {"lora_name": "three", "lora_path": str(path)}
-    with fleet_with_adapters.client() as client:
-        assert post(pages, *load_three)[0] == 200
-        fleet_with_adapters.wait_until(
-            lambda: len(client.models.list().data) == 4, "the model and three adapters are listed"
-        )
-        # each of them is loaded again for this
-        for seed, name in enumerate(("one", "two", "three", "one"), 2):
-            ask(fleet_with_adapters, client, prompt(100, seed), lora_path=name)
-        for name in ("two", "one", "three"):
-            assert post(pages, UNLOAD, {"lora_name": name})[0] == 200
-        assert post(pages, *load_three)[1]["loaded_adapters"] == ["three"]
-
-
 def test_nobody_else_reaches_the_inside_of_an_engine(fleet_of_four: Fleet) -> None:
     """Not from other hosts, and where SGLang unpickles or tells prompts not from this one: its
     ports are those of gloo alone.
@@ -407,11 +316,3 @@ def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
     assert leader.stop(wait_s_max=60) == 0
     assert follower.popen.wait(60) == 0
     assert [node.children_left() for node in (leader, follower)] == [[], []]
-
-
-def test_the_adapters_are_those_of_this_file(tmp_path: Path) -> None:
-    """Two seeds, two adapters: equal ones would prove nothing above."""
-    one, two = (write_adapter(tmp_path / name, seed) for seed, name in enumerate(("one", "two")))
-    assert (one / "adapter_model.safetensors").read_bytes() != (
-        two / "adapter_model.safetensors"
-    ).read_bytes()

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from tests.fault.system_pages import SystemPages
 from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.processes import Fleet, free_port
+from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_adapters import post
 from workers.demo_model import demo_model_dir
 
@@ -85,34 +86,14 @@ def system() -> SystemPages:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory, system: SystemPages) -> Iterator[Fleet]:
+def real(real_fleets: RealFleets, system: SystemPages) -> Fleet:
     """A frontend and one engine that takes adapters and has none yet."""
-    fleet = Fleet(tmp_path_factory.mktemp("scored"))
-    fleet.frontend()
     lora = (
-        "--enable-lora",
-        "--max-loras-per-batch",
-        "2",
-        "--max-lora-rank",
-        "8",
-        "--lora-target-modules",
-        "q_proj",
-        "k_proj",
-        "v_proj",
+        *("--enable-lora", "--max-loras-per-batch", "2", "--max-lora-rank", "8"),
+        *("--lora-target-modules", "q_proj", "k_proj", "v_proj"),
     )
-    fleet.worker(
-        *lora,
-        "--dtype",
-        "float32",
-        "--dyn-tool-call-parser",
-        "qwen25",
-        "--system-port",
-        str(system.port),
-        engine="sglang",
-    )
-    fleet.wait_for_workers(1, wait_s_max=400)
-    yield fleet
-    fleet.stop()
+    options = ("--dtype", "float32", "--dyn-tool-call-parser", "qwen25")
+    return real_fleets.of((*lora, *options, "--system-port", str(system.port)))
 
 
 @pytest.fixture

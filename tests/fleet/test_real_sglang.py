@@ -16,6 +16,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from tests.fleet.processes import Fleet
+from tests.fleet.real_fleets import RealFleets
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 
@@ -31,16 +32,11 @@ Reading = tuple[str, str, list[Call], str | None]
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def real(real_fleets: RealFleets) -> Fleet:
     """A frontend and one worker with real SGLang serving the demo model, as `make up` starts
     them.
     """
-    fleet = Fleet(tmp_path_factory.mktemp("real"))
-    fleet.frontend()
-    fleet.worker(engine="sglang")
-    fleet.wait_for_workers(1, wait_s_max=240)
-    yield fleet
-    fleet.stop()
+    return real_fleets.of(())
 
 
 @pytest.fixture
@@ -287,10 +283,3 @@ async def test_whoever_is_urgent_passes_those_who_wait_in_the_engine(real: Fleet
 def _sent(real: Fleet) -> int:
     """Unfinished requests that the frontend has sent to its worker."""
     return sum(sum(worker["requests"]) for worker in real.get("/health")[1]["workers"])
-
-
-def test_a_stopped_worker_ends_with_its_engine(real: Fleet) -> None:
-    """Last in this file: it ends the worker of the others."""
-    worker = real.processes[1]
-    assert worker.stop(wait_s_max=60) == 0
-    assert worker.children_left() == []

@@ -13,6 +13,7 @@ import pytest
 
 from tests.fleet.bert_models import minilm_dir, reference
 from tests.fleet.processes import Fleet
+from tests.fleet.real_fleets import RealFleets
 from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
@@ -52,25 +53,16 @@ def without_tokenizer_json(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(real_fleets: RealFleets, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     """A frontend without files of any model, a worker that generates, and one that makes
     vectors.
     """
-    fleet = Fleet(tmp_path_factory.mktemp("sglang_tokenizer"))
-    fleet.frontend("--cache-dir", str(fleet.directory / "cache"))
-    model = ("--model-path", str(without_tokenizer_json(fleet.directory / MODEL)))
-    fleet.worker(*model, "--use-sglang-tokenizer", "--tool-call-parser", "qwen25", engine="sglang")
-    vectors = (
-        "--model-path",
-        str(minilm_dir()),
-        "--served-model-name",
-        VECTORS,
-        "--embedding-worker",
+    folder = without_tokenizer_json(tmp_path_factory.mktemp("models") / MODEL)
+    vectors = ("--model-path", str(minilm_dir()), "--served-model-name", VECTORS)
+    return real_fleets.of(
+        ("--model-path", str(folder), "--use-sglang-tokenizer", "--tool-call-parser", "qwen25"),
+        (*vectors, "--embedding-worker", "--use-sglang-tokenizer"),
     )
-    fleet.worker(*vectors, "--use-sglang-tokenizer", engine="sglang")
-    fleet.wait_for_workers(2, wait_s_max=300)
-    yield fleet
-    fleet.stop()
 
 
 @pytest.fixture

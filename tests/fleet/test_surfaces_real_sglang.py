@@ -14,6 +14,7 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from tests.fleet.processes import Fleet
+from tests.fleet.real_fleets import RealFleets
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 
@@ -47,15 +48,11 @@ EVENT: Any = TypeAdapter(ResponseStreamEvent)
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("surfaces"))
-    fleet.frontend()
-    fleet.worker(
-        "--dyn-tool-call-parser", "qwen25", "--dyn-reasoning-parser", "qwen3", engine="sglang"
-    )
-    fleet.wait_for_workers(1, wait_s_max=300)
-    yield fleet
-    fleet.stop()
+def real(real_fleets: RealFleets) -> Fleet:
+    """A frontend and one worker with real SGLang serving the demo model, as `make up` starts
+    them.
+    """
+    return real_fleets.of(())
 
 
 @pytest.fixture(scope="module")

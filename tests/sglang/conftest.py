@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed
 from protocol.requests import Abort
 from protocol.tokens import pack_tokens, unpack_tokens
+from tests.kit.sglang_environment import sglang_environment
 from workers.engine import EngineFacts
 
 HERE = Path(__file__).parent
@@ -29,17 +31,41 @@ PATIENCE_S = 60
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def _python(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env=environment,
-        text=True,
-        capture_output=True,
-        timeout=START_S_MAX,
-        check=False,
-        **options,
-    )
+class Programs:
+    """Runs programs in forks of one that has imported SGLang (prepared.py), one at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._numbers = count()
+        self._log = directory / "log"
+        with self._log.open("wb") as log:
+            self._prepared = subprocess.Popen(
+                [sys.executable, str(HERE / "prepared.py")],
+                env=os.environ
+                | ONE_THREAD
+                | sglang_environment()
+                | {"PYTHONPATH": str(REPOSITORY)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def run(self, *argv: str, input: str = "") -> "subprocess.CompletedProcess[str]":  # noqa: A002
+        """As subprocess.run, of `python ARGV`."""
+        assert self._prepared.stdin is not None
+        assert self._prepared.stdout is not None
+        number = next(self._numbers)
+        out, err = (self._directory / f"{name}-{number}" for name in ("out", "err"))
+        asked = {"argv": argv, "stdin": input, "out": str(out), "err": str(err)}
+        self._prepared.stdin.write(json.dumps(asked) + "\n")
+        self._prepared.stdin.flush()
+        status = self._prepared.stdout.readline()
+        assert status, self._log.read_text()[-4000:]
+        return subprocess.CompletedProcess(argv, int(status), out.read_text(), err.read_text())
+
+    def close(self) -> None:
+        self._prepared.communicate()
 
 
 class EngineClient:
@@ -58,7 +84,10 @@ class EngineClient:
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "engine_process.py"), address, *argv],
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
+                env=os.environ
+                | sglang_environment()
+                | {"PYTHONPATH": str(REPOSITORY)}
+                | (environment or {}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -149,10 +178,17 @@ class EngineClient:
                 return content
 
     def close(self) -> None:
-        if self.process.poll() is None:
+        """End an engine that no test has ended: idle, it stops without a trace."""
+        try:
+            if self._facts is not None and self.process.poll() is None:
+                assert self.stop() == []
+                assert self.process.returncode == 0
+                # and SGLang's sigterm_watchdog, which waits for it, did not end the process instead
+                assert self.deferred_ran
+        finally:
             self.process.terminate()
             self.process.wait(PATIENCE_S)
-        self._socket.close(0)
+            self._socket.close(0)
 
 
 def generate(prompt: Sequence[int], *, request_id: str | None = None, **settings: Any) -> Generate:
@@ -219,30 +255,32 @@ def abort() -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    return _python
+def python(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+    """Runs a program that imports SGLang or transformers."""
+    programs = Programs(tmp_path_factory.mktemp("programs"))
+    yield programs.run
+    programs.close()
 
 
 @pytest.fixture(scope="session")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_dir(tmp_path_factory: pytest.TempPathFactory, python: Callable[..., Any]) -> Path:
     directory = tmp_path_factory.mktemp("tiny_qwen3")
-    done = _python(str(HERE / "tiny_qwen3.py"), "build", str(directory))
+    done = python(str(HERE / "tiny_qwen3.py"), "build", str(directory))
     assert done.returncode == 0, done.stderr
     return directory
 
 
 @pytest.fixture(scope="session")
-def greedy(model_dir: Path) -> Callable[[list[list[int]], int], list[list[int]]]:
+def greedy(
+    model_dir: Path, python: Callable[..., Any]
+) -> Callable[[list[list[int]], int], list[list[int]]]:
     """What transformers generates in float32."""
 
     def ask(prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
-        done = _python(
-            str(HERE / "tiny_qwen3.py"),
-            "greedy",
-            str(model_dir),
-            str(max_new_tokens),
-            input=json.dumps(prompts),
-        )
+        program = (str(HERE / "tiny_qwen3.py"), "greedy", str(model_dir), str(max_new_tokens))
+        done = python(*program, input=json.dumps(prompts))
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

@@ -22,14 +22,12 @@ CHAT = json.dumps({"model": "m", "chat_template_kwargs": {"enable_thinking": Tru
 
 @pytest.fixture(scope="module")
 def thinker(start_engine: Any) -> Any:
+    """In float32, so that no two tokens are near enough to each other for the order in which a
+    prompt is computed to choose between them.
+    """
     return start_engine(
-        "--max-total-tokens",
-        "4096",
-        "--reasoning-parser",
-        "qwen3",
-        "--enable-strict-thinking",
-        "--log-level",
-        "warning",
+        *("--max-total-tokens", "4096", "--dtype", "float32", "--log-level", "warning"),
+        *("--reasoning-parser", "qwen3", "--enable-strict-thinking"),
     )
 
 
@@ -90,3 +88,15 @@ def test_thinking_ends_where_its_budget_does(thinker: Any, make_request: Any, re
         )
         assert read.finish(deltas).reasoning_tokens <= budget + 2  # the marks around it
         assert _parts(deltas, Content)
+
+
+def test_stop_fails_what_runs_and_leaves_no_process(
+    thinker: Any, make_request: Any, read: Any
+) -> None:
+    """Last in this file: it ends the engine."""
+    request = make_request([1, 2, 3], max_new_tokens=1000, ignore_eos=True)
+    thinker.send(request)
+    thinker.collect(until=lambda: request.request_id in thinker.by_id)
+    assert thinker.stop() == []
+    assert read.failure(thinker.by_id[request.request_id]).code == "worker_lost"
+    assert thinker.process.returncode == 0

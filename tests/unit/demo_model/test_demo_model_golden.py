@@ -18,15 +18,26 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_transformers_decodes_the_golden_answers_greedily(golden: list[Any], dtype: str) -> None:
-    program = [sys.executable, "-m", "tests.demo_model.decode_golden", dtype, *NAMES]
+DTYPES = ["float32", "bfloat16"]
+
+
+@pytest.fixture(scope="module")
+def decoded() -> dict[str, list[Any]]:
+    """By dtype, name, token ids and end of each answer."""
+    program = [sys.executable, "-m", "tests.demo_model.decode_golden", ",".join(DTYPES), *NAMES]
     done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transformers_decodes_the_golden_answers_greedily(
+    golden: list[Any], decoded: dict[str, list[Any]], dtype: str
+) -> None:
     expected = [
         [entry["name"], entry["token_ids"], entry["finish"]]
         for entry in golden
         if entry["name"] in NAMES
     ]
     assert len(expected) == len(NAMES)
-    assert json.loads(done.stdout.splitlines()[-1]) == expected
+    assert decoded[dtype] == expected

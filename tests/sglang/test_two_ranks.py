@@ -1,0 +1,124 @@
+"""An engine of two data-parallel ranks: its settings, who runs what, signals, silence and death.
+
+The last tests end it.
+"""
+
+import os
+import signal
+
+import pytest
+
+from workers.engine import CANARY_PREFIX
+
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(model_dir, start_engine, tmp_path_factory):
+    """Configured by a file, except for what the command line overrides."""
+    config = tmp_path_factory.mktemp("config") / "worker.yaml"
+    config.write_text(
+        f"model-path: {model_dir}\ndtype: float32\ndp_size: 2\npage-size: "
+        "32\nmax-total-tokens: 9999\n"
+        "max_running_requests: 8\nlog-level: warning\n"
+    )
+    template = config.with_name("chat.jinja")
+    template.write_text("{{ messages[0].content }}")
+    return start_engine(
+        "--config", str(config), "--max-total-tokens", "2048", "--chat-template", str(template)
+    )
+
+
+def test_the_config_file_is_read_and_the_command_line_wins(two_ranks, model_dir):
+    capacity = two_ranks.facts.capacity
+    assert (capacity.dp_size, capacity.page_size_tokens, capacity.kv_tokens) == (2, 32, 2048)
+    assert two_ranks.facts.card.name == model_dir.name  # a path is nobody's business
+    assert two_ranks.facts.card.chat_template_file == "chat.jinja"
+
+
+def test_requests_run_on_the_rank_they_are_routed_to(two_ranks, make_request, read):
+    """Seen by the prefix cache, which each rank has for itself."""
+    prompt = [(3 * n) % 250 for n in range(96)]
+
+    def cached_on(rank):
+        [deltas] = two_ranks.run(make_request(prompt, max_new_tokens=2, routed_dp_rank=rank))
+        return read.finish(deltas).cached_tokens
+
+    assert [cached_on(rank) for rank in (1, 0, 1, 0)] == [0, 0, 64, 64]
+    assert [load.dp_rank for load in two_ranks.loads()] == [0, 1]
+
+
+def test_both_ranks_answer_like_one(two_ranks, engine, make_request, read):
+    prompts = [[n, n + 1, n + 2] for n in range(8)]
+    one = engine.run(*(make_request(prompt) for prompt in prompts))
+    two = two_ranks.run(
+        *(make_request(prompt, routed_dp_rank=index % 2) for index, prompt in enumerate(prompts))
+    )
+    assert [read.tokens(deltas) for deltas in two] == [read.tokens(deltas) for deltas in one]
+
+
+def canary(make_request, number, **settings):
+    return make_request(
+        [1], request_id=f"{CANARY_PREFIX}{number:020x}", max_new_tokens=1, **settings
+    )
+
+
+def test_ctrl_c_at_the_terminal_leaves_the_schedulers_to_the_worker(two_ranks, make_request, read):
+    """The terminal sends SIGINT to every process of its group."""
+    _ = two_ranks.facts
+    children = [
+        int(pid)
+        for pid, name in two_ranks.state()["children"].items()
+        if name.startswith("sglang::")
+    ]
+    assert len(children) == 4  # controller, two schedulers, detokenizer
+    for pid in children:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(pid, number)
+    for rank in (0, 1):
+        [deltas] = two_ranks.run(make_request([1, 2, 3], max_new_tokens=4, routed_dp_rank=rank))
+        assert len(read.tokens(deltas)) == 4
+
+
+def test_a_stopped_rank_does_not_answer_its_canary_and_answers_the_next_one_when_it_goes_on(
+    two_ranks, make_request, read
+):
+    [frozen] = [
+        int(pid) for pid, name in two_ranks.state()["children"].items() if "scheduler_DP1" in name
+    ]
+    os.kill(frozen, signal.SIGSTOP)
+    silent, other = (
+        canary(make_request, 3, routed_dp_rank=1),
+        canary(make_request, 4, routed_dp_rank=0),
+    )
+    two_ranks.send(silent)
+    [deltas] = two_ranks.run(other)
+    assert len(read.tokens(deltas)) == 1
+    assert silent.request_id not in two_ranks.by_id
+    two_ranks.send({"type": "abort", "request_id": silent.request_id})
+    [deltas] = two_ranks.collect(silent.request_id)  # an abort ends a canary whatever its rank does
+    assert read.finish(deltas).reason == "abort"
+    os.kill(frozen, signal.SIGCONT)
+    [deltas] = two_ranks.run(canary(make_request, 5, routed_dp_rank=1))
+    read.finish(deltas)
+    state = two_ranks.state()
+    assert (state["rids"], state["runs"]) == ([], [])
+
+
+def test_a_killed_scheduler_is_a_death_that_is_told(two_ranks, make_request):
+    long = make_request([1, 2, 3], max_new_tokens=1000, ignore_eos=True, routed_dp_rank=1)
+    two_ranks.send(long)
+    two_ranks.collect(until=lambda: long.request_id in two_ranks.by_id)
+    [victim] = [
+        int(pid) for pid, name in two_ranks.state()["children"].items() if "scheduler_DP1" in name
+    ]
+    os.kill(victim, signal.SIGKILL)
+    reason = two_ranks.death()
+    assert reason.startswith("SGLang's scheduler_DP1")
+    assert two_ranks.process.poll() is None  # it lives on to say so
+
+
+def test_a_dead_engine_is_killed_whole(two_ranks):
+    assert two_ranks.death()
+    assert two_ranks.stop(kill=True) == []
+    assert two_ranks.process.returncode == 0
