@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.figures import engines, faults, noted, parts, peers, routing
+from bench.figures.markdown import wrapped
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "figures.md"
 
@@ -29,4 +30,4 @@ def page() -> str:
         *parts.sections(),
         *noted.sections(),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(map(wrapped, sections)) + "\n"

@@ -35,6 +35,7 @@ CASES: Final = {
     "256": "256 together",
     "1024": "1,024 together",
     "4k": "32 together, 4,096 in, 64 out",
+    "30k": "prompts of 30,000 tokens",
     "shared": "32 together, of 4,096 + 256 in 16 share 4,096, 64 out",
 }
 
@@ -44,6 +45,7 @@ def sections() -> Iterator[str]:
     yield _standard()
     yield _prefix()
     yield _three_way()
+    yield _bounds()
 
 
 def _cpu(key: str, median: dict[str, Any]) -> str:
@@ -109,26 +111,24 @@ In each cell: TTFT p50 / p99 in ms, the share of prompts that was cached, tokens
 ![the same as bars](../bench/results/prefix.png)"""
 
 
+def _turns(medians: dict[str, Any], name: str) -> str:
+    if name not in medians:
+        return ""
+    median = medians[name]
+    return f"{number(median['tokens_per_s'])}; {pair(median['ttft_p50_ms'], median['ttft_p99_ms'])}"
+
+
 def _three_way() -> str:
     found, again = result("three_way"), result("three_way_64")
     systems = {"kvmesh": "kvmesh", "sglang": "SGLang's server", "dynamo": "Dynamo, kv"}
 
-    def cell(medians: dict[str, Any], name: str) -> str:
-        if name not in medians:
-            return ""
-        median = medians[name]
-        return (
-            f"{number(median['tokens_per_s'])}; "
-            f"{pair(median['ttft_p50_ms'], median['ttft_p99_ms'])}"
-        )
-
     rows = [
-        [CASES[case]] + [cell(medians, name) for name in systems]
+        [CASES[case]] + [_turns(medians, name) for name in systems]
         for case, medians in found["medians"].items()
     ]
     rows += [
         [f"{CASES[case]}, {medians['kvmesh']['rounds']} rounds"]
-        + [cell(medians, name) for name in systems]
+        + [_turns(medians, name) for name in systems]
         for case, medians in again["medians"].items()
     ]
     rounds = found["medians"]["1"]["kvmesh"]["rounds"]
@@ -143,5 +143,27 @@ def _three_way() -> str:
 
 `python -m bench.gpu.three_way`, the shape of Qwen3-0.6B, everything as it comes, {rounds} rounds \
 in turns. In each cell: tokens/s; TTFT p50 / p99 in ms. Requests without a whole answer: {refused}.
+
+{table(["work", *systems.values()], rows)}"""
+
+
+def _bounds() -> str:
+    found = result("three_way_bounds")
+    systems = {
+        "kvmesh": "kvmesh",
+        "kvmesh-before": "kvmesh without the bounds",
+        "sglang": "SGLang's server",
+    }
+    rows = [
+        [f"{CASES[case]}, {medians['kvmesh']['rounds']} rounds"]
+        + [_turns(medians, name) for name in systems]
+        for case, medians in found["medians"].items()
+    ]
+    served = found["bench_serving"]["kvmesh sglang-oai-chat"]
+    return f"""\
+## What bounds on strangers and clients cost on one H100
+
+The same, beside kvmesh of the commit before those bounds. SGLang's own `bench_serving`, 500 chats at
+once against kvmesh: {number(served["output_throughput"])} tokens/s, {served["failed"]} failed.
 
 {table(["work", *systems.values()], rows)}"""
