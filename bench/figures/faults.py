@@ -77,8 +77,8 @@ def _overload() -> str:
     return """\
 ## Overload
 
-`python -m bench.faults --rows overload,overload-equal` sheds load (`--shed-load`), and `--rows
-flood` does not.
+`python -m bench.faults --rows overload,overload-equal,flood`. The first two shed load
+(`--shed-load`) on three workers of 16 places, in the last everybody waits, on two of 8.
 
 """ + "\n".join(lines)
 

@@ -163,7 +163,7 @@ def _bounds() -> str:
     return f"""\
 ## What bounds on strangers and clients cost on one H100
 
-The same, beside kvmesh of the commit before those bounds. SGLang's own `bench_serving`, 500 chats at
-once against kvmesh: {number(served["output_throughput"])} tokens/s, {served["failed"]} failed.
+The same, beside kvmesh of the commit before those bounds. SGLang's own `bench_serving`, 500 chats
+at once against kvmesh: {number(served["output_throughput"])} tokens/s, {served["failed"]} failed.
 
 {table(["work", *systems.values()], rows)}"""
