@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from protocol.errors import ContextOverflow, InvalidRequest
+from protocol.errors import InvalidRequest
 
 LARGE_BYTES: Final = 128 * 1024
 """From here on the work on a body leaves the loop, whatever it is made of: 32k tokens of text take
@@ -19,13 +19,6 @@ UNCOUNTED_BYTES: Final = 8 * 1024
 VALUES_MAX: Final = 1_000
 """Commas and colons, from which on the work on a smaller body leaves the loop: a schema takes 10 µs
 in all, a message 20 µs.
-"""
-
-TEXT_BYTES_MAX: Final = 10_000_000
-"""Of one request; a million tokens have as many if all of them are escaped.
-
-The parser takes up to 4 ns for each in one call, and nothing else runs meanwhile, in whichever
-thread it is.
 """
 
 OPENED_MAX: Final = 60_000
@@ -60,29 +53,14 @@ def is_large(body: bytes | bytearray) -> bool:
     return len(body) > LARGE_BYTES or body.count(b",") + body.count(b":") > VALUES_MAX
 
 
-def check_size(body: bytes | bytearray) -> None:
-    """Refuse what no model's context takes.
-
-    Raises:
-        ContextOverflow: naming the bound.
-    """
-    if len(body) > TEXT_BYTES_MAX:
-        raise ContextOverflow(
-            f"The request has {len(body)} bytes; at most {TEXT_BYTES_MAX} bytes of text are "
-            "taken in one request."
-        )
-
-
 def check_counts(body: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
     """Refuse a body whose values would take long to make, or much memory.
 
     Costs 0.3 ms a megabyte, some 5 if its text has many brackets.
 
     Raises:
-        ContextOverflow: as `check_size`.
         InvalidRequest: naming the bound.
     """
-    check_size(body)
     opened, members, items = _counted(body, outside_text=False)
     if opened <= OPENED_MAX and members <= MEMBERS_MAX and items <= items_max:
         return

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from frontend.http.asgi import Receive
 from frontend.http.body_budget import BodyBudget
-from frontend.http.body_counts import check_size
 from frontend.http.body_forms import BYTE_ORDER_MARK, as_utf8, codec_of, coding_of, unpacked
 from frontend.http.cross_site import sent_by_page
 from protocol.errors import (
@@ -89,7 +88,6 @@ class IncomingBody:
             or compression; or a web page
                 sends it and does not say what it is.
             InvalidRequest: a header makes no sense, or the body is not what its headers say.
-            ContextOverflow: it is of another charset, and too large to be translated.
             BodyTooLarge: more than the cap, before it is unpacked or then; what is above it is
             never kept.
             BodyTooSlow: it does not arrive.
@@ -111,7 +109,6 @@ class IncomingBody:
         if self._coding is not None:
             body = await self._unpacked(body, self._coding)
         if self._codec is not None:
-            check_size(body)
             text = await self._budget.large.run(partial(as_utf8, body, self._codec))
             self._count(len(text) - len(body))
             return text

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from frontend.http import body_counts
 from frontend.http.body_counts import (
     LARGE_BYTES,
-    TEXT_BYTES_MAX,
     VALUES_MAX,
     check_counts,
     is_large,
 )
-from protocol.errors import ContextOverflow, InvalidRequest
+from protocol.errors import InvalidRequest
 
 TEXT = st.text(alphabet='ab"\\,[]{}:é\n', max_size=8)
 JSON = st.recursive(
@@ -75,9 +74,3 @@ def test_text_is_no_structure() -> None:
 )
 def test_a_body_is_large_by_its_bytes_or_its_values(body: bytes, *, large: bool) -> None:
     assert is_large(body) is large
-
-
-def test_more_text_than_a_context_takes_is_refused_unparsed() -> None:
-    check_counts(b" " * TEXT_BYTES_MAX)
-    with pytest.raises(ContextOverflow, match="10000001 bytes"):
-        check_counts(b" " * (TEXT_BYTES_MAX + 1))
