@@ -16,7 +16,7 @@ from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.templates.model_files import ModelFiles, read_model_files
 from frontend.text.templates.template import ChatTemplate
 from frontend.text.tokenizing.inspection import TokenizerUnusable
-from frontend.text.tokenizing.pairs import PairEncoder
+from frontend.text.tokenizing.pairs import PairTokenizer
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.tokenizer import Backend, Tokenizer
 from frontend.text.tokenizing.worker_tokenizer import WorkerTokenizer
@@ -38,7 +38,7 @@ class ServedModel:
         card: ModelCard,
         tokenizer: Tokenizer | WorkerTokenizer,
         templates: Mapping[str, ChatTemplate],
-        pairs: PairEncoder | None = None,
+        pairs: PairTokenizer | None = None,
         files: ModelFiles | None = None,
     ) -> None:
         self.card = card
@@ -169,7 +169,7 @@ class ModelLoader:
                 cache=self._segments,
                 templates=marks_in,
             )
-            pairs = PairEncoder.load(paths["tokenizer.json"]) if card.cross_encoder else None
+            pairs = PairTokenizer.load(paths["tokenizer.json"]) if card.cross_encoder else None
         except (TokenizerUnusable, ValueError) as error:
             raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
         templates: dict[str, ChatTemplate] = {}

@@ -15,7 +15,7 @@ from protocol.tokens import pack_tokens
 _OFFSET: Final = Struct("<Q")
 
 
-class Encoder(Protocol):
+class TokenizerBackend(Protocol):
     """One library's tokenizer of one model. Safe to call from several threads."""
 
     name: str
@@ -50,7 +50,7 @@ class Encoder(Protocol):
         ...
 
 
-class HfEncoder:
+class HfBackend:
     """Hugging Face `tokenizers`: the reference. 128 tokens take 0.4 ms, 8k 30 ms, 32k 150 ms.
 
     Only `encode_batch_fast` lets other threads run meanwhile: the event loop stalled for 5 ms
@@ -84,7 +84,7 @@ class HfEncoder:
         return self.tokenizer.id_to_token(token_id)
 
 
-class FastokensEncoder:
+class FastokensBackend:
     """`fastokens`: 128 tokens take 6 µs, 8k 0.2 ms, 32k 0.8 ms (a SentencePiece vocabulary ten
     times that).
 
@@ -136,42 +136,42 @@ class FastokensEncoder:
         return self._tokenizer.id_to_token(token_id)
 
 
-def open_fastokens(tokenizer_json: Path) -> Encoder:
+def open_fastokens(tokenizer_json: Path) -> TokenizerBackend:
     """fastokens on this file.
 
     Raises:
         TokenizerUnusable: it is not installed or does not read the file.
     """
-    return FastokensEncoder(tokenizer_json)
+    return FastokensBackend(tokenizer_json)
 
 
-def open_hf_encoder(tokenizer_json: Path) -> HfEncoder:
+def open_hf_backend(tokenizer_json: Path) -> HfBackend:
     """The reference library on this file.
 
     Raises:
         TokenizerUnusable: it does not read the file.
     """
-    return HfEncoder(open_hf(tokenizer_json))
+    return HfBackend(open_hf(tokenizer_json))
 
 
 _SHOWN_CHARS: Final = 40
 
 
-def first_disagreement(encoder: Encoder, inspection: Inspection) -> str | None:
-    """The first reference text that `encoder` encodes differently, shortened for a log line; None
+def first_disagreement(library: TokenizerBackend, inspection: Inspection) -> str | None:
+    """The first reference text that `library` encodes differently, shortened for a log line; None
     if there is none.
     """
     for row in inspection.reference:
-        if not _agrees(encoder, row.text, plain=row.plain, with_special=row.with_special):
+        if not _agrees(library, row.text, plain=row.plain, with_special=row.with_special):
             return ascii(row.text[:_SHOWN_CHARS])
     return None
 
 
-def _agrees(encoder: Encoder, text: str, *, plain: bytes, with_special: bytes) -> bool:
+def _agrees(library: TokenizerBackend, text: str, *, plain: bytes, with_special: bytes) -> bool:
     try:
         return (
-            encoder.encode(text, add_special_tokens=False) == plain
-            and encoder.encode(text, add_special_tokens=True) == with_special
+            library.encode(text, add_special_tokens=False) == plain
+            and library.encode(text, add_special_tokens=True) == with_special
         )
     except Exception:  # noqa: BLE001 - whatever it raises where the reference does not is a disagreement
         return False

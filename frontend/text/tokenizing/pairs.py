@@ -1,7 +1,7 @@
 """Two texts as a cross-encoder reads them: one sequence of tokens, with the special tokens that its
 tokenizer puts around and between.
 
-Only the reference library knows pairs, so it is loaded beside a faster encoder, for cross-encoders
+Only the reference library knows pairs, so it is loaded beside a faster library, for cross-encoders
 alone.
 """
 
@@ -18,7 +18,7 @@ from frontend.text.tokenizing.pool import EncodePool
 from protocol.errors import InvalidRequest
 
 INLINE_CHARS_MAX = 1_000
-"""Longer pairs are encoded in a thread, as HfEncoder does with texts."""
+"""Longer pairs are encoded in a thread, as HfBackend does with texts."""
 
 _THREADS = 2
 
@@ -50,7 +50,7 @@ class EncodedPair(Struct, frozen=True):
         return EncodedPair(ids, types, (begin, kept))
 
 
-class PairEncoder:
+class PairTokenizer:
     """One cross-encoder's tokenizer."""
 
     def __init__(self, tokenizer: HfTokenizer) -> None:
@@ -58,7 +58,7 @@ class PairEncoder:
         self._pool = EncodePool(_THREADS)
 
     @classmethod
-    def load(cls, tokenizer_json: Path) -> "PairEncoder":
+    def load(cls, tokenizer_json: Path) -> "PairTokenizer":
         """Read the file. Blocks for about a second: call it in a thread.
 
         Raises:

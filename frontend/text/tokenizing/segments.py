@@ -43,7 +43,7 @@ class AddedToken(Protocol):
 
 
 class Encodes(Protocol):
-    """What the self-check needs of an encoder."""
+    """What the self-check needs of a tokenizer backend."""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
         """Ids as u32 little-endian."""
@@ -73,7 +73,7 @@ def marks_in(templates: str, safe: Sequence[str]) -> list[str]:
     return [mark for count, mark in counted[:MARKS_MAX] if count]
 
 
-def cuts_agree(encoder: Encodes, marks: Sequence[str]) -> bool:
+def cuts_agree(library: Encodes, marks: Sequence[str]) -> bool:
     """The self-check: do hard texts, cut at every mark, give the ids of the whole?"""
     random = Random(len(marks))  # noqa: S311 - reproducible, not secret
     for mark in marks:
@@ -82,9 +82,9 @@ def cuts_agree(encoder: Encodes, marks: Sequence[str]) -> bool:
                 "".join(random.choices((*FRAGMENTS, *marks), k=random.randint(0, 3)))
                 for _ in range(2)
             )
-            whole = encoder.encode(before + mark + after, add_special_tokens=False)
+            whole = library.encode(before + mark + after, add_special_tokens=False)
             first, second = (
-                encoder.encode(piece, add_special_tokens=False)
+                library.encode(piece, add_special_tokens=False)
                 for piece in (before + mark, mark + after)
             )
             if whole != first + second[4:]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from frontend.text.tokenizing.backends import (
-    Encoder,
-    HfEncoder,
+    HfBackend,
+    TokenizerBackend,
     first_disagreement,
     open_fastokens,
-    open_hf_encoder,
+    open_hf_backend,
 )
 from frontend.text.tokenizing.inspection import (
     Inspection,
@@ -51,22 +51,22 @@ class Tokenizer:
 
     def __init__(
         self,
-        encoder: Encoder,
+        library: TokenizerBackend,
         inspection: Inspection,
         detokenizing: Detokenizing,
         *,
         cache: SegmentCache,
         marks: Sequence[str],
     ) -> None:
-        self.backend_name = encoder.name
+        self.backend_name = library.name
         self.vocab_size = inspection.vocab_size
         self.marks = marks
         self._adds_tokens = inspection.adds_tokens
         self._cache = cache
         self._owner = cache.new_owner()
-        self._encoder = encoder
+        self._library = library
         self._detokenizing = detokenizing
-        self._pool = EncodePool(encoder.threads_max)
+        self._pool = EncodePool(library.threads_max)
 
     @classmethod
     def load(
@@ -76,7 +76,7 @@ class Tokenizer:
         *,
         cache: SegmentCache | None = None,
         templates: str = "",
-        open_fast: Callable[[Path], Encoder] = open_fastokens,
+        open_fast: Callable[[Path], TokenizerBackend] = open_fastokens,
         inspect: Callable[[Path], Inspection] = inspect_in_child,
     ) -> "Tokenizer":
         """Load a tokenizer.json.
@@ -98,12 +98,12 @@ class Tokenizer:
         if backend not in ("auto", "hf", "fastokens"):
             raise ValueError(f"tokenizer backend {backend!r} is none of auto, hf, fastokens")
         inspection = inspect(tokenizer_json)
-        encoder = _choose_encoder(tokenizer_json, backend, inspection, open_fast)
+        library = _choose_library(tokenizer_json, backend, inspection, open_fast)
         detokenizing = Detokenizing(
-            inspection.pieces, _reference_decode(tokenizer_json, encoder, inspection)
+            inspection.pieces, _reference_decode(tokenizer_json, library, inspection)
         )
         marks = marks_in(templates, inspection.marks)
-        if marks and not cuts_agree(encoder, marks):
+        if marks and not cuts_agree(library, marks):
             _log.warning(
                 (
                     "every chat is tokenized from its beginning: cut at %s, texts have other "
@@ -113,7 +113,7 @@ class Tokenizer:
             )
             marks = []
         _return_free_memory()
-        return cls(encoder, inspection, detokenizing, cache=cache or SegmentCache(0), marks=marks)
+        return cls(library, inspection, detokenizing, cache=cache or SegmentCache(0), marks=marks)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
         """Ids as u32 little-endian.
@@ -124,7 +124,7 @@ class Tokenizer:
             InvalidRequest: the text holds a lone surrogate.
         """
         try:
-            return self._encoder.encode(text, add_special_tokens=add_special_tokens)
+            return self._library.encode(text, add_special_tokens=add_special_tokens)
         except UnicodeEncodeError:
             raise InvalidRequest(_LONE_SURROGATE) from None
 
@@ -135,7 +135,7 @@ class Tokenizer:
             InvalidRequest: the text holds a lone surrogate.
             Overloaded: too many long texts are waiting.
         """
-        if len(text) <= self._encoder.inline_chars_max:
+        if len(text) <= self._library.inline_chars_max:
             return self.encode(text, add_special_tokens=add_special_tokens)
         if (
             self.marks
@@ -151,7 +151,7 @@ class Tokenizer:
         pieces = cut(text, self.marks)
         found = self._cache.find(self._owner, pieces)
         new = [piece for piece, ids in zip(pieces, found, strict=True) if ids is None]
-        if sum(map(len, new)) <= self._encoder.inline_chars_max:
+        if sum(map(len, new)) <= self._library.inline_chars_max:
             encoded = self._encode_each(new)
         else:
             encoded = await self._pool.run(partial(self._encode_each, new))
@@ -166,7 +166,7 @@ class Tokenizer:
 
     def _encode_each(self, texts: Sequence[str]) -> list[bytes]:
         try:
-            return self._encoder.encode_each(texts)
+            return self._library.encode_each(texts)
         except UnicodeEncodeError:
             raise InvalidRequest(_LONE_SURROGATE) from None
 
@@ -184,47 +184,50 @@ class Tokenizer:
 
     def token_id(self, token: str) -> int | None:
         """Id of a token by its exact content, or None."""
-        return self._encoder.token_id(token)
+        return self._library.token_id(token)
 
     def token(self, token_id: int) -> str | None:
         """A token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
-        return self._encoder.token(token_id)
+        return self._library.token(token_id)
 
     def close(self) -> None:
         """End the pool's threads."""
         self._pool.close()
 
 
-def _choose_encoder(
-    path: Path, backend: Backend, inspection: Inspection, open_fast: Callable[[Path], Encoder]
-) -> Encoder:
+def _choose_library(
+    path: Path,
+    backend: Backend,
+    inspection: Inspection,
+    open_fast: Callable[[Path], TokenizerBackend],
+) -> TokenizerBackend:
     if backend == "hf":
-        return open_hf_encoder(path)
+        return open_hf_backend(path)
     try:
-        encoder = open_fast(path)
+        library = open_fast(path)
         # fastokens keeps 17 MiB and more for each thread that has encoded, until the thread ends
         with ThreadPoolExecutor(1) as passing:
-            text = passing.submit(first_disagreement, encoder, inspection).result()
+            text = passing.submit(first_disagreement, library, inspection).result()
         if text is None:
-            return encoder
+            return library
         reason = f"fastokens disagrees with the reference on {text}"
     except TokenizerUnusable as error:
         reason = str(error)
     if backend == "fastokens":
         raise TokenizerUnusable(reason)
     _log.warning("tokenizing with Hugging Face's library instead: %s", reason)
-    return open_hf_encoder(path)
+    return open_hf_backend(path)
 
 
 def _reference_decode(
-    path: Path, encoder: Encoder, inspection: Inspection
+    path: Path, library: TokenizerBackend, inspection: Inspection
 ) -> Callable[[list[int], bool], str]:
     """The library's decode, where ids have no table of their own; the reference then stays loaded
-    beside a faster encoder.
+    beside a faster library.
     """
     if inspection.pieces.kind != "window":
         return _no_decode
-    tokenizer = encoder.tokenizer if isinstance(encoder, HfEncoder) else open_hf(path)
+    tokenizer = library.tokenizer if isinstance(library, HfBackend) else open_hf(path)
     return lambda ids, skip: tokenizer.decode(ids, skip_special_tokens=skip)
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from frontend.text.tokenizing.backends import Encoder, FastokensEncoder, HfEncoder
+from frontend.text.tokenizing.backends import FastokensBackend, HfBackend, TokenizerBackend
 from frontend.text.tokenizing.hard_texts import FRAGMENTS
 from frontend.text.tokenizing.inspection import inspect_tokenizer
 from frontend.text.tokenizing.segment_cache import SegmentCache
@@ -108,15 +108,15 @@ def files(
 
 
 @pytest.fixture(scope="module", params=ENCODERS, ids="-".join)
-def encoder_and_marks(
+def library_and_marks(
     files: dict[str, Path], request: pytest.FixtureRequest
-) -> tuple[Encoder, list[str]]:
+) -> tuple[TokenizerBackend, list[str]]:
     kind, backend = request.param
     file = files[kind]
     marks = marks_in(" ".join([*MARKS, "<|im_start|>"]), inspect_tokenizer(file).marks)
     if backend == "hf":
-        return HfEncoder(Tokenizer.from_file(str(file))), marks
-    return FastokensEncoder(file), marks
+        return HfBackend(Tokenizer.from_file(str(file))), marks
+    return FastokensBackend(file), marks
 
 
 @settings(
@@ -124,19 +124,19 @@ def encoder_and_marks(
 )
 @given(text=texts, chars_min=st.integers(0, 40))
 def test_pieces_have_the_tokens_of_the_whole(
-    encoder_and_marks: tuple[Encoder, list[str]], text: str, chars_min: int
+    library_and_marks: tuple[TokenizerBackend, list[str]], text: str, chars_min: int
 ) -> None:
-    encoder, marks = encoder_and_marks
+    library, marks = library_and_marks
     pieces = cut(text, marks, chars_min)
-    assert join(encoder.encode_each(pieces)) == encoder.encode(text, add_special_tokens=False)
+    assert join(library.encode_each(pieces)) == library.encode(text, add_special_tokens=False)
 
 
 def test_every_family_with_added_tokens_has_marks_that_pass_the_self_check(
-    encoder_and_marks: tuple[Encoder, list[str]],
+    library_and_marks: tuple[TokenizerBackend, list[str]],
 ) -> None:
-    encoder, marks = encoder_and_marks
-    assert 0 < len(marks) <= MARKS_MAX or encoder.token_id("</s>") is None
-    assert cuts_agree(encoder, marks)
+    library, marks = library_and_marks
+    assert 0 < len(marks) <= MARKS_MAX or library.token_id("</s>") is None
+    assert cuts_agree(library, marks)
 
 
 @given(text=texts, more=texts, chars_min=st.integers(0, 40))

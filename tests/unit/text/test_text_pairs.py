@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from frontend.text.tokenizing.pairs import INLINE_CHARS_MAX, EncodedPair, PairEncoder
+from frontend.text.tokenizing.pairs import INLINE_CHARS_MAX, EncodedPair, PairTokenizer
 from protocol.errors import InvalidRequest
 
 CLS, SEP = 26, 27
@@ -22,12 +22,12 @@ def _bert_like() -> Tokenizer:
     return tokenizer
 
 
-ENCODER = PairEncoder(_bert_like())
+TOKENIZER = PairTokenizer(_bert_like())
 words = st.lists(st.sampled_from("abcdefgh"), max_size=8)
 
 
 def _encoded(first: list[str], second: list[str]) -> EncodedPair:
-    return asyncio.run(ENCODER.encode(" ".join(first), " ".join(second)))
+    return asyncio.run(TOKENIZER.encode(" ".join(first), " ".join(second)))
 
 
 @given(words, words)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer as HfTokenizer
 
-from frontend.text.tokenizing.backends import Encoder, FastokensEncoder, HfEncoder
+from frontend.text.tokenizing.backends import FastokensBackend, HfBackend, TokenizerBackend
 from frontend.text.tokenizing.hard_texts import FRAGMENTS
 from frontend.text.tokenizing.inspection import (
     Inspection,
@@ -37,7 +37,7 @@ class Disagreeing:
     threads_max = 1
 
     def __init__(self, file: Path) -> None:
-        self._right = HfEncoder(HfTokenizer.from_file(str(file)))
+        self._right = HfBackend(HfTokenizer.from_file(str(file)))
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
         ids = self._right.encode(text, add_special_tokens=add_special_tokens)
@@ -53,7 +53,7 @@ class Disagreeing:
         return self._right.token(token_id)
 
 
-def broken(_file: Path) -> Encoder:
+def broken(_file: Path) -> TokenizerBackend:
     raise TokenizerUnusable("fastokens does not read the tokenizer.json: of its own reasons")
 
 
@@ -129,11 +129,11 @@ def test_an_unknown_backend_is_refused(tokenizer_files: dict[str, Path]) -> None
         Tokenizer.load(tokenizer_files["llama"], "tiktoken")
 
 
-@pytest.mark.parametrize("encoder", [HfEncoder, FastokensEncoder])
+@pytest.mark.parametrize("library", [HfBackend, FastokensBackend])
 def test_a_file_that_asks_for_truncation_or_padding_is_not_obeyed(
     tokenizer_files: dict[str, Path],
     tmp_path: Path,
-    encoder: type[HfEncoder] | type[FastokensEncoder],
+    library: type[HfBackend] | type[FastokensBackend],
 ) -> None:
     made = json.loads(tokenizer_files["byte_level"].read_text())
     made["truncation"] = {
@@ -158,7 +158,7 @@ def test_a_file_that_asks_for_truncation_or_padding_is_not_obeyed(
         .ids
     )
     assert len(wanted) > 4
-    backend = "hf" if encoder is HfEncoder else "fastokens"
+    backend = "hf" if library is HfBackend else "fastokens"
     tokenizer = Tokenizer.load(file, backend, inspect=inspect_tokenizer)
     assert (
         list(

@@ -1,0 +1,169 @@
+"""kvmesh beside NVIDIA Dynamo, SGLang's gateway and SGLang's own server."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from bench.figures.markdown import machine, number, pair, result, table
+
+PEERS: Final = {
+    "kvmesh": "kvmesh",
+    "dynamo-rr": "Dynamo, round-robin",
+    "dynamo-kv": "Dynamo, kv",
+    "dynamo-fastokens": "Dynamo, fastokens",
+    "gateway": "SGLang's gateway",
+}
+
+MODES: Final = {
+    "kvmesh": "kvmesh, kv",
+    "kvmesh-round-robin": "kvmesh, round-robin",
+    "kvmesh-least-loaded": "kvmesh, least-loaded",
+    "dynamo-kv": "Dynamo, kv",
+    "dynamo-rr": "Dynamo, round-robin",
+}
+
+UNITS: Final = {
+    "req_per_s": "requests/s",
+    "tokens_per_s": "tokens/s",
+    "e2e_p50_ms": "ms to the last byte, p50",
+    "frontend_cpu_us_per_token": "µs of the frontend's CPU a token",
+}
+
+CASES: Final = {
+    "1": "1 together, 512 tokens in, 128 out",
+    "16": "16 together, the same",
+    "64": "64 together",
+    "256": "256 together",
+    "1024": "1,024 together",
+    "4k": "32 together, 4,096 in, 64 out",
+    "30k": "prompts of 30,000 tokens",
+    "shared": "32 together, of 4,096 + 256 in 16 share 4,096, 64 out",
+}
+
+
+def sections() -> Iterator[str]:
+    """A section for each result that a peer is in."""
+    yield _standard()
+    yield _prefix()
+    yield _three_way()
+    yield _bounds()
+
+
+def _cpu(key: str, median: dict[str, Any]) -> str:
+    unit, by = ("µs a token", "us_per_token") if "token" in key else ("ms a request", "ms_per_req")
+    front, behind = (median[f"{side}_cpu_{by}"] for side in ("frontend", "behind"))
+    value = "" if key.startswith("frontend_cpu") else f"{number(median[key])}: "
+    merged = median["tokens_per_event"] or 1.0
+    more = f"; {merged:.0f} tokens in an event" if round(merged) > 1 else ""
+    return f"{value}{number(front)} + {number(behind)} {unit}{more}"
+
+
+def _standard() -> str:
+    found = result("standard")
+    rows = [
+        [f"{row['title']} ({UNITS[row['headline']]})"]
+        + [_cpu(row["headline"], row["systems"][name]["median"]) for name in PEERS]
+        for row in found["rows"].values()
+    ]
+    for moment, told in (
+        ("after_load", "after the rows without limit"),
+        ("after_load_paced", "after the paced rows"),
+    ):
+        memory = found["memory"][moment]
+        rows.append(
+            [f"memory of the frontend {told} (MiB)"]
+            + [number(memory[name]["rss_mib"]) for name in PEERS]
+        )
+    return f"""\
+## Beside its peers, on simulated engines
+
+`python -m bench.compare.run --table standard --peers dynamo,gateway --rounds {found["rounds"]}`, \
+{machine(found["machine"])}. All systems are up at once and take turns; medians.
+In each cell: the row's measure, and then the CPU of frontend + engine side. The gateway renders and
+tokenizes nothing in these rows: it passes bodies on to a server that answers at once.
+
+{table(["work", *PEERS.values()], rows)}
+
+![the same as bars](../bench/results/standard.png)"""
+
+
+def _prefix() -> str:
+    found = result("prefix")
+
+    def cell(median: dict[str, Any]) -> str:
+        return (
+            f"{pair(median['ttft_p50_ms'], median['ttft_p99_ms'])}, "
+            f"{median['cached_share']:.2f}, {number(median['tokens_per_s'])}"
+        )
+
+    rows = [
+        [row["title"]] + [cell(row["systems"][name]["median"]) for name in MODES]
+        for row in found["rows"].values()
+    ]
+    return f"""\
+## Shared prefixes, beside Dynamo
+
+`python -m bench.compare.run --table prefix --peers modes,dynamo-kv`, paced simulated engines, \
+medians of {found["rounds"]} rounds, {machine(found["machine"])}.
+In each cell: TTFT p50 / p99 in ms, the share of prompts that was cached, tokens/s.
+
+{table(["work", *MODES.values()], rows)}
+
+![the same as bars](../bench/results/prefix.png)"""
+
+
+def _turns(medians: dict[str, Any], name: str) -> str:
+    if name not in medians:
+        return ""
+    median = medians[name]
+    return f"{number(median['tokens_per_s'])}; {pair(median['ttft_p50_ms'], median['ttft_p99_ms'])}"
+
+
+def _three_way() -> str:
+    found, again = result("three_way"), result("three_way_64")
+    systems = {"kvmesh": "kvmesh", "sglang": "SGLang's server", "dynamo": "Dynamo, kv"}
+
+    rows = [
+        [CASES[case]] + [_turns(medians, name) for name in systems]
+        for case, medians in found["medians"].items()
+    ]
+    rows += [
+        [f"{CASES[case]}, {medians['kvmesh']['rounds']} rounds"]
+        + [_turns(medians, name) for name in systems]
+        for case, medians in again["medians"].items()
+    ]
+    rounds = found["medians"]["1"]["kvmesh"]["rounds"]
+    refused = sum(
+        median["not_ok"]
+        for run in (found, again)
+        for medians in run["medians"].values()
+        for median in medians.values()
+    )
+    return f"""\
+## Beside SGLang's server and Dynamo, on one H100
+
+`python -m bench.gpu.three_way`, the shape of Qwen3-0.6B, everything as it comes, {rounds} rounds \
+in turns. In each cell: tokens/s; TTFT p50 / p99 in ms. Requests without a whole answer: {refused}.
+
+{table(["work", *systems.values()], rows)}"""
+
+
+def _bounds() -> str:
+    found = result("three_way_bounds")
+    systems = {
+        "kvmesh": "kvmesh",
+        "kvmesh-before": "kvmesh without the bounds",
+        "sglang": "SGLang's server",
+    }
+    rows = [
+        [f"{CASES[case]}, {medians['kvmesh']['rounds']} rounds"]
+        + [_turns(medians, name) for name in systems]
+        for case, medians in found["medians"].items()
+    ]
+    served = found["bench_serving"]["kvmesh sglang-oai-chat"]
+    return f"""\
+## What bounds on strangers and clients cost on one H100
+
+The same, beside kvmesh of the commit before those bounds. SGLang's own `bench_serving`, 500 chats
+at once against kvmesh: {number(served["output_throughput"])} tokens/s, {served["failed"]} failed.
+
+{table(["work", *systems.values()], rows)}"""

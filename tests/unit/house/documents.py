@@ -1,0 +1,142 @@
+"""What documents name, and what there is: text in, names out."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[3]
+
+MADE: Final = ("conformance/PARAMETERS.md", "docs/sglang_seam.md")
+"""Made from code, which is checked itself."""
+
+_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_CODE: Final = re.compile(r"`([^`\n]+)`")
+_PATH: Final = re.compile(r"(?<![\w./-])[\w.-]+(?:/[\w.<>*-]+)+/?")
+_FILE: Final = re.compile(r"[\w.-]+\.(?:py|md|ya?ml|json|toml|sh|c|h|png|txt|jinja)")
+_MODULE: Final = re.compile(r"python -m ([a-z_]+(?:\.[a-z_]+)*)")
+_FLAG: Final = re.compile(r"(?<![\w-])--(?:[a-z][a-z0-9]*-?)+\*?")
+_VARIABLE: Final = re.compile(r"(?<![\w])_?(?:KVMESH|DYN|SGLANG|NCCL|ANTHROPIC)_[A-Z0-9_]+\*?")
+_NAME: Final = re.compile(r"[A-Z][a-z0-9]+(?:[A-Z][a-zA-Z0-9]*)+(?:\.[a-z_]+)?")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A name, and the document that says it."""
+
+    document: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.document} names {self.name}"
+
+
+@cache
+def tracked() -> frozenset[str]:
+    """All files of the tree, relative to its root, those that are not committed yet among them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return frozenset(path for path in listed.splitlines() if (ROOT / path).exists())
+
+
+@cache
+def folders() -> frozenset[str]:
+    """All folders that have a file somewhere below."""
+    return frozenset(
+        str(folder) for path in tracked() for folder in Path(path).parents if str(folder) != "."
+    )
+
+
+@cache
+def sources() -> str:
+    """All Python and C of the tree, one text; documents' own checks left out."""
+    return "\n".join(
+        (ROOT / path).read_text()
+        for path in sorted(tracked())
+        if path.endswith((".py", ".c", ".h")) and not path.startswith("tests/unit/house/")
+    )
+
+
+@cache
+def documents() -> dict[str, str]:
+    """Path → text of all that people write."""
+    return {
+        path: (ROOT / path).read_text()
+        for path in sorted(tracked())
+        if path.endswith(".md") and path not in MADE
+    }
+
+
+def links() -> Iterator[Named]:
+    """Targets of links that stay in the tree."""
+    for document, text in documents().items():
+        for target in _LINK.findall(text):
+            if "://" not in target:
+                yield Named(document, target)
+
+
+def paths() -> Iterator[Named]:
+    """Whatever begins as a folder of the tree does, in code or not."""
+    tops = {folder for folder in folders() if "/" not in folder}
+    for document, text in documents().items():
+        for path in _PATH.findall(_LINK.sub("", text)):
+            if path.split("/")[0] in tops:
+                yield Named(document, path.rstrip("/.,:"))
+
+
+def files() -> Iterator[Named]:
+    """Names of files without a folder, in code."""
+    for document, text in documents().items():
+        for code in _CODE.findall(text):
+            if _FILE.fullmatch(code):
+                yield Named(document, code)
+
+
+def modules() -> Iterator[Named]:
+    """What `python -m` is to run."""
+    for document, text in documents().items():
+        for module in _MODULE.findall(text):
+            yield Named(document, module)
+
+
+def flags() -> Iterator[Named]:
+    """Flags; a `*` at the end stands for all that begin so."""
+    for document, text in documents().items():
+        for flag in _FLAG.findall(text):
+            yield Named(document, flag)
+
+
+def variables() -> Iterator[Named]:
+    """Environment variables; a `*` at the end stands for all that begin so."""
+    for document, text in documents().items():
+        for variable in _VARIABLE.findall(text):
+            yield Named(document, variable)
+
+
+def names_of_code() -> Iterator[Named]:
+    """Classes, and attributes of classes, in code spans."""
+    for document, text in documents().items():
+        for code in _CODE.findall(text):
+            if _NAME.fullmatch(code):
+                yield Named(document, code)
+
+
+def anchors(path: str) -> set[str]:
+    """The anchors that a document's headings have on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", documents()[path], re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def prose(text: str) -> Iterator[str]:
+    """The lines of a document that are neither code nor a row of a table."""
+    for number, part in enumerate(re.split(r"^```.*$", text, flags=re.MULTILINE)):
+        if number % 2 == 0:
+            yield from (line for line in part.splitlines() if not line.startswith("|"))

@@ -1,0 +1,227 @@
+"""Documents are true where a machine can tell: every path, flag and environment variable that they
+name exists, and so do classes, links and their anchors.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Final
+
+from frontend.settings import FrontendSettings
+from tests.unit.house import documents
+from tests.unit.house.documents import ROOT, Named
+from workers.settings import WorkerSettings
+from workers.sim.settings import SimSettings
+
+SETTINGS: Final = (FrontendSettings, WorkerSettings, SimSettings)
+
+OTHER_FILES: Final = {
+    "opencode.json": "opencode's own configuration",
+    "tokenizer.json": "of a model",
+    "tokenizer_config.json": "of a model",
+}
+
+SGLANG_FLAGS: Final = {
+    "--dist-init-addr": "engines that span nodes",
+    "--dp-size": "data-parallel ranks",
+    "--enable-deterministic-inference": "seeds",
+    "--enable-dp-attention": "ranks of attention data parallelism",
+    "--enable-lora": "adapters",
+    "--enable-metrics": "its own metrics",
+    "--enable-strict-thinking": "a bound on thinking",
+    "--kv-events-config": "where it publishes KV events",
+    "--lora-target-modules": "adapters",
+    "--max-lora-rank": "adapters",
+    "--max-total-tokens": "the size of its cache",
+    "--mem-fraction-static": "memory of a GPU",
+    "--nnodes": "engines that span nodes",
+    "--node-rank": "engines that span nodes",
+    "--page-size": "its cache",
+    "--tp": "tensor parallelism",
+    "--trust-remote-code": "code of a model's owner",
+}
+"""Arguments of SGLang 0.5.23, handed on as they are. Kept by hand: its parser would bring torch
+into pytest's process.
+"""
+
+OTHER_FLAGS: Final = {
+    "--config": "the file of settings of a frontend, and SGLang's own",
+    "--kvmesh-config": "the file of settings of a worker",
+    "--help": "argparse's",
+    "--timeout": "pytest-timeout's",
+}
+
+OTHER_VARIABLES: Final = {
+    "ANTHROPIC_AUTH_TOKEN": "Claude Code's",
+    "ANTHROPIC_BASE_URL": "Claude Code's",
+    "ANTHROPIC_MODEL": "Claude Code's",
+    "NCCL_SOCKET_IFNAME": "NCCL's",
+}
+
+COMING: Final = {
+    "frontend/api/endpoints.py": "the table of endpoints",
+    "frontend/models/services.py": "the table of services",
+    "tests/fleet/test_new_kind.py": "kinds of workers",
+    "workers/kinds": "kinds of workers",
+    "workers/kinds/<type>.py": "kinds of workers",
+    "workers/kinds/kind.py": "kinds of workers",
+    "workers/kinds/registry.py": "kinds of workers",
+    "WorkerKind": "kinds of workers",
+}
+"""What another part of the same work brings: whoever merges it takes its lines from here."""
+
+BYTES_MAX: Final = {"README.md": 8 * 1024, "ARCHITECTURE.md": 12 * 1024}
+
+COLUMNS_MAX: Final = 100
+
+PACKAGES: Final = ("protocol", "kv_events", "frontend", "workers")
+
+
+def _unknown(named: Iterable[Named], known: set[str]) -> list[str]:
+    return [
+        str(one)
+        for one in named
+        if one.name not in known
+        and not (one.name.endswith("*") and any(name.startswith(one.name[:-1]) for name in known))
+    ]
+
+
+def _declared_flags() -> set[str]:
+    declared = r"(?:add_argument\(\s*|strcmp\(name, )\"(--[a-z0-9-]+)\""  # in Python, and in C
+    flags = set(re.findall(declared, documents.sources()))
+    for kind in SETTINGS:
+        for field in fields(kind):
+            flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
+            flags |= {flag, "--no-" + flag[2:]} if isinstance(field.default, bool) else {flag}
+    return flags
+
+
+def _exists(path: str) -> bool:
+    known = documents.tracked() | documents.folders()
+    if "*" in path:
+        return any(fnmatch(name, path) for name in known)
+    return path in known or f"{path}.py" in known
+
+
+def test_links_lead_somewhere() -> None:
+    broken: list[str] = []
+    for link in documents.links():
+        target, _, anchor = link.name.partition("#")
+        path = (
+            posixpath.normpath(posixpath.join(posixpath.dirname(link.document), target))
+            if target
+            else link.document
+        )
+        if not _exists(path) or (anchor and anchor not in documents.anchors(path)):
+            broken.append(str(link))
+    assert broken == []
+
+
+def test_paths_exist() -> None:
+    missing = [
+        str(named)
+        for named in documents.paths()
+        if not _exists(named.name)
+        and named.name not in COMING
+        # NAME and <type> stand for any
+        and not (re.search(r"<\w+>|[A-Z]{4}", named.name) and _exists(str(Path(named.name).parent)))
+    ]
+    assert missing == []
+
+
+def test_files_named_without_their_folder_exist() -> None:
+    known = {Path(path).name for path in documents.tracked()} | set(OTHER_FILES)
+    assert _unknown(documents.files(), known) == []
+
+
+def test_what_is_to_be_run_exists() -> None:
+    missing = [
+        str(named)
+        for named in documents.modules()
+        if not _exists(named.name.replace(".", "/") + "/__main__")
+        and named.name.replace(".", "/") + ".py" not in documents.tracked()
+    ]
+    assert missing == []
+
+
+def test_flags_exist() -> None:
+    known = _declared_flags() | set(SGLANG_FLAGS) | set(OTHER_FLAGS)
+    assert _unknown(documents.flags(), known) == []
+
+
+def test_environment_variables_exist() -> None:
+    known = {
+        name
+        for kind in SETTINGS
+        for field in fields(kind)
+        for name in (field.metadata["env"], field.metadata["also_env"])
+        if name
+    }
+    read = set(re.findall(r"\"([A-Z0-9_]+)\"", documents.sources()))
+    assert _unknown(documents.variables(), known | read | set(OTHER_VARIABLES)) == []
+
+
+def test_classes_and_their_attributes_exist() -> None:
+    words = set(re.findall(r"\w+", documents.sources()))
+    missing = [
+        str(named)
+        for named in documents.names_of_code()
+        if named.name not in COMING and not words.issuperset(named.name.split("."))
+    ]
+    assert missing == []
+
+
+def test_the_lists_of_what_belongs_to_others_have_nothing_that_nobody_names() -> None:
+    flags = {named.name for named in documents.flags()}
+    variables = {named.name for named in documents.variables()}
+    files = {named.name for named in documents.files()}
+    assert set(SGLANG_FLAGS) | set(OTHER_FLAGS) <= flags
+    assert set(OTHER_VARIABLES) <= variables
+    assert set(OTHER_FILES) <= files
+
+
+def test_prose_keeps_to_a_hundred_columns() -> None:
+    long = [
+        f"{document}: {line[:60]}"
+        for document, text in documents.documents().items()
+        for line in documents.prose(text)
+        if len(line) > COLUMNS_MAX and "](" not in line
+    ]
+    assert long == []
+
+
+def test_what_was_to_come_is_no_longer_expected_when_it_is_there() -> None:
+    assert {name for name in COMING if _exists(name)} == set(), "take its lines from COMING"
+
+
+def test_readme_and_map_stay_short() -> None:
+    for name, bytes_max in BYTES_MAX.items():
+        assert (ROOT / name).stat().st_size <= bytes_max, name
+
+
+def test_the_map_has_every_folder_of_the_packages() -> None:
+    text = documents.documents()["ARCHITECTURE.md"]
+    rooms = {
+        folder
+        for folder in documents.folders()
+        if folder.split("/")[0] in PACKAGES and folder.count("/") <= 1
+    } - set(PACKAGES)
+    assert {room for room in rooms if f"`{room}/`" not in text} == set()
+
+
+def test_decisions_have_their_four_parts_and_are_listed() -> None:
+    pages = {
+        path: text
+        for path, text in documents.documents().items()
+        if re.fullmatch(r"docs/decisions/\d{4}-[\w-]+\.md", path)
+    }
+    listed = documents.documents()["docs/decisions/README.md"]
+    numbers = [int(Path(path).name[:4]) for path in pages]
+    assert numbers == list(range(1, len(pages) + 1))
+    for path, text in pages.items():
+        parts = re.findall(r"^## (.*)$", text, re.MULTILINE)
+        assert parts == ["Chosen", "Against", "Why", "When to look again"], path
+        assert f"({Path(path).name})" in listed, path
