@@ -18,7 +18,7 @@ from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
-from protocol.transport.sockets import OpenRouter
+from protocol.transport.pump import OpenRouter
 
 
 @dataclass(frozen=True, kw_only=True)
