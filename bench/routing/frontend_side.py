@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from random import Random
 
 from frontend.fleet.rank import Booking, Rank
-from frontend.routing.policies.policy import Policy
-from frontend.routing.route import Route
+from frontend.routing.policy import Policy
+from frontend.routing.route import RouteRequest
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from kv_events.index import BlockBudget
 from kv_events.rank_feed import FeedCounts, RankFeed
@@ -56,7 +56,7 @@ class FrontendSide:
 
         Returns its index and the prompt tokens expected in its cache.
         """
-        route = Route(prompt)
+        route = RouteRequest(prompt)
         placement = self._router.choose(self.ranks, route, now)
         rank = placement.rank
         self.bookings[request_id] = Booking(

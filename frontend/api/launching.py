@@ -34,7 +34,7 @@ from frontend.inflight.generation import Choice, Generation
 from frontend.inflight.recovery import Recovery
 from frontend.mesh.membership import Mesh
 from frontend.models.loader import ServedModel
-from frontend.routing.route import Route, Weights
+from frontend.routing.route import RouteRequest, Weights
 from frontend.text.output.choice_text import OutputRules
 from frontend.text.output.gain import Gain
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
@@ -232,7 +232,7 @@ class Runner:
         adapter: str | None,
         request: ChatCompletionRequest | CompletionRequest,
         prompts: Sequence[bytes],
-    ) -> list[tuple[Generate, Route]]:
+    ) -> list[tuple[Generate, RouteRequest]]:
         """One for each choice.
 
         May be called in a thread: nothing of the mesh that changes is looked at.
@@ -269,7 +269,7 @@ class Runner:
             logprobs=logprobs_wanted(request),
             reading=reading_of(request, card, grammar),
         )
-        requests: list[tuple[Generate, Route]] = []
+        requests: list[tuple[Generate, RouteRequest]] = []
         for prompt in prompts:
             route = self._route(prompt, adapter, salt, asked)
             sampling = sampling_for(request, card, count_tokens(prompt))
@@ -289,8 +289,8 @@ class Runner:
 
     def _route(
         self, prompt: bytes, lora_name: str | None, cache_salt: str | None, asked: NvExt
-    ) -> Route:
-        return Route(
+    ) -> RouteRequest:
+        return RouteRequest(
             prompt,
             lora_name=lora_name,
             cache_salt=cache_salt,

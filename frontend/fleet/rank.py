@@ -28,7 +28,7 @@ and of the next prompts back.
 
 
 class Rank:
-    """What policies read (frontend.routing.policies.policy.RankView) and what a placement changes.
+    """What policies read (frontend.routing.policy.RankView) and what a placement changes.
 
     Load is our own requests, known exactly, plus those of other frontends: their share of the
     engine's last report. So several frontends agree without talking to each other, and none waits

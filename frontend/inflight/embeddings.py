@@ -11,7 +11,7 @@ from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.mesh.membership import Mesh
 from frontend.mesh.offer import Offer
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, MeshError
 
@@ -44,7 +44,7 @@ class Embeddings:
         """
         self._settled.set()
 
-    async def run(self, requests: Sequence[tuple[Embed, Route]]) -> list[Embedded]:
+    async def run(self, requests: Sequence[tuple[Embed, RouteRequest]]) -> list[Embedded]:
         """The vector of each text, in the order of `requests`.
 
         Cancelled or failed, it aborts what still runs.
@@ -79,8 +79,8 @@ class Embeddings:
 
     async def _lane(
         self,
-        begun: tuple[int, tuple[Embed, Route], RequestStream, Wakeup] | None,
-        waiting: Iterator[tuple[int, tuple[Embed, Route]]],
+        begun: tuple[int, tuple[Embed, RouteRequest], RequestStream, Wakeup] | None,
+        waiting: Iterator[tuple[int, tuple[Embed, RouteRequest]]],
         vectors: list[Embedded | None],
     ) -> None:
         """One text after the other, until none waits."""
@@ -93,7 +93,7 @@ class Embeddings:
             vectors[index] = await self._vector(*text, stream, wakeup)
 
     async def _dispatch(
-        self, request: Embed, route: Route, *, admitted: bool
+        self, request: Embed, route: RouteRequest, *, admitted: bool
     ) -> tuple[RequestStream, Wakeup]:
         wakeup = Wakeup(self._loop)
         return await self._mesh.dispatch(
@@ -101,7 +101,7 @@ class Embeddings:
         ), wakeup
 
     async def _vector(
-        self, request: Embed, route: Route, stream: RequestStream, wakeup: Wakeup
+        self, request: Embed, route: RouteRequest, stream: RequestStream, wakeup: Wakeup
     ) -> Embedded:
         trail, moving = Trail(), False
         try:

@@ -16,7 +16,7 @@ from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.mesh.membership import Mesh
 from frontend.mesh.offer import Offer
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.output.gain import Answer, Gain
 from protocol.errors import MeshError
@@ -58,7 +58,7 @@ class Choice:
         self,
         index: int,
         request: Generate,
-        route: Route,
+        route: RouteRequest,
         stream: RequestStream,
         text: ChoiceText | None,
         *,
@@ -209,11 +209,11 @@ class Sibling:
 
     index: int
     request: Generate
-    route: Route
+    route: RouteRequest
     begun: asyncio.Event | None = None
 
 
-def siblings(requests: Sequence[tuple[Generate, Route]]) -> list[list[Sibling]]:
+def siblings(requests: Sequence[tuple[Generate, RouteRequest]]) -> list[list[Sibling]]:
     """The choices, prompt by prompt.
 
     Requests of one prompt share its route.
@@ -272,7 +272,9 @@ class Generation:
         """By index, what the siblings of choices without a token wait for."""
         self._failure: Exception | None = None
 
-    async def start(self, requests: Sequence[tuple[Generate, Route]], rules: OutputRules) -> None:
+    async def start(
+        self, requests: Sequence[tuple[Generate, RouteRequest]], rules: OutputRules
+    ) -> None:
         """Send the requests to workers; choice i is requests[i].
 
         Requests of one prompt share its route, and follow each other.

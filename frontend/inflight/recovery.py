@@ -14,7 +14,7 @@ from frontend.inflight.poison import PoisonList
 from frontend.mesh.membership import Mesh
 from frontend.mesh.offer import Offer
 from frontend.observe.loss_metrics import LossMetrics
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.errors import (
     InvalidRequest,
     MeshError,
@@ -47,7 +47,7 @@ class Lost:
     """
 
     request: Work
-    route: Route
+    route: RouteRequest
     stream: RequestStream
     leg: bytes
     error: MeshError

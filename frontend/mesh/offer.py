@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.requests import Work
 
 
@@ -21,7 +21,7 @@ class Offer:
     """
 
     request: Work
-    route: Route
+    route: RouteRequest
     avoid: AbstractSet[str] = frozenset()
     alone: bool = False
     admitted: bool = False

@@ -9,7 +9,7 @@ from frontend.api.fields.schemas import CompletionRequest
 from frontend.api.launching import Runner
 from frontend.fleet.registry import ModelEntry
 from frontend.http.exchange import Exchange
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed
 from protocol.errors import NoWorker
 from protocol.tokens import pack_tokens
@@ -58,7 +58,7 @@ async def _one_token(exchange: Exchange, runner: Runner, entry: ModelEntry) -> N
     name = entry.served.card.name
     if entry.service == "embedding":
         text = Embed(exchange.request_id, name, _PROMPT, exchange.deadline_unix_ms)
-        await runner.embeddings(entry).run([(text, Route(_PROMPT, cacheable=False))])
+        await runner.embeddings(entry).run([(text, RouteRequest(_PROMPT, cacheable=False))])
         return
     generation = await runner.start(
         exchange, entry, CompletionRequest(model=name, prompt=[0], max_tokens=1), [_PROMPT]

@@ -12,7 +12,7 @@ from frontend.inflight.embeddings import IN_FLIGHT_MAX, PER_RANK, Embeddings
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PoisonList
 from frontend.mesh.offer import Offer
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, InvalidRequest, MeshError, PoisonRequest, WorkerLost
 from protocol.generation import Finished, Generate, Sampling
@@ -72,7 +72,7 @@ class Bench:
         entry: Any = SimpleNamespace(ranks=[None] * ranks)
         self.embeddings = Embeddings(self.mesh, entry, self.mover)  # type: ignore[arg-type]
         self.names = [f"text {number}" for number in range(texts)]
-        requests = [(Embed(name, "m", b"1234", 1), Route(b"1234")) for name in self.names]
+        requests = [(Embed(name, "m", b"1234", 1), RouteRequest(b"1234")) for name in self.names]
         self.task = asyncio.create_task(self.embeddings.run(requests))
 
     async def turn(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.errors import NoWorker, Overloaded
 from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
@@ -37,7 +37,7 @@ async def moved(error: Overloaded, mesh: Mesh) -> Any:
     )
     prompt = pack_tokens([1])
     request = Generate("a" * 32, "m", prompt, Sampling(4), 1 << 52)
-    lost = Lost(request, Route(prompt), SimpleNamespace(worker_id="w"), b"", error)  # pyright: ignore[reportArgumentType]
+    lost = Lost(request, RouteRequest(prompt), SimpleNamespace(worker_id="w"), b"", error)  # pyright: ignore[reportArgumentType]
     return await recovery.move(entry, lost, Trail(), MagicMock())  # pyright: ignore[reportArgumentType]
 
 

@@ -13,7 +13,7 @@ from frontend.mesh.missed import MISSED_S_MAX
 from frontend.mesh.offer import Offer
 from frontend.models.loader import ServedModel
 from frontend.routing.admission import AdmissionQueue
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from kv_events.index import BlockBudget
 from protocol.errors import LossCause
 from protocol.generation import Generate, Sampling
@@ -69,7 +69,7 @@ class Bench:
     ) -> bool:
         request = Generate("0" * 32, "m", b"", Sampling(1), 1, lora_name=adapter)
         offer = Offer(
-            request, Route(b"", worker_id=pinned), avoid=frozenset((avoid,)), admitted=True
+            request, RouteRequest(b"", worker_id=pinned), avoid=frozenset((avoid,)), admitted=True
         )
         return self.registry.may_come(self.entry, offer, now)
 
