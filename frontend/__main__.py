@@ -5,7 +5,7 @@ import sys
 import uvloop
 
 from frontend.app import serve
-from frontend.observe.request_log import make_logging_lean
+from frontend.inflight.request_log import make_logging_lean
 from frontend.settings import FrontendSettings
 from protocol.process.one_line_logs import log_to_stderr
 from protocol.process.packaging import require_own_packages

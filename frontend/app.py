@@ -30,8 +30,7 @@ from frontend.mesh.failed_handshakes import FailedHandshakes
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
 from frontend.observe.metrics import FrontendMetrics
-from frontend.observe.tokenizer_readings import tokenizer_readings
-from frontend.readings import router_readings
+from frontend.readings import router_readings, tokenizer_readings
 from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
 from frontend.text.tokenizing.segment_cache import SegmentCache
@@ -39,8 +38,6 @@ from kv_events.subscriber import KvSubscriber
 from protocol.process.log_floods import quieten_http_server
 from protocol.process.open_files import raise_open_files, too_few
 from protocol.process.start_error import StartError
-from protocol.replies import Tokenized
-from protocol.requests import Tokenize
 from protocol.transport.curve import MeshKey
 from protocol.transport.door import Door
 from protocol.transport.pump import SocketPump
@@ -78,10 +75,6 @@ async def serve(settings: FrontendSettings) -> None:
         else None
     )
     segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
-
-    async def ask(digest: str, query: Tokenize) -> Tokenized:
-        return await assembly.mesh.queries.ask(digest, query)
-
     surroundings = Surroundings(
         frontend_id=f"{socket.gethostname()}-{os.getpid()}",
         open_router=lambda on_frames, on_gone: SocketPump(
@@ -91,7 +84,6 @@ async def serve(settings: FrontendSettings) -> None:
             FileCache(settings.cache_dir),
             tokenizer_backend=settings.tokenizer_backend,
             segments=segments,
-            ask=ask,
             new_query_id=new_request_id,
         ).prepare,
         subscriber=subscriber,
@@ -103,7 +95,7 @@ async def serve(settings: FrontendSettings) -> None:
     )
     assembly = Assembly[Exchange](settings, surroundings, loop.time)
     metrics.router.also_read(
-        partial(router_readings, assembly.mesh.registry, assembly.budget, subscriber)
+        partial(router_readings, assembly.registry, assembly.budget, subscriber)
     )
     metrics.router.also_read(partial(tokenizer_readings, segments))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,8 +127,10 @@ async def _serve_http(
     """Answer clients until the drain is over."""
     drain = assembly.drain
     validator = Validator()
-    runner = Runner(assembly.mesh, assembly.recovery, validator, weights=settings.router_weights)
-    application = Application(assembly.mesh, runner, metrics, settings, drain)
+    runner = Runner(
+        assembly.dispatch, assembly.recovery, validator, weights=settings.router_weights
+    )
+    application = Application(assembly.registry, runner, metrics, settings, drain)
     server = Server(
         _http(with_cors(application, settings.cors_origin), settings.http_keep_alive),
         drain,

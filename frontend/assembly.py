@@ -6,9 +6,13 @@ from random import Random
 from typing import Generic
 
 from frontend.drain import Drain, OpenT
+from frontend.fleet.registry import Registry
 from frontend.inflight.recovery import Recovery
+from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.joining import PrepareModel
-from frontend.mesh.membership import Mesh
+from frontend.mesh.membership import Membership
+from frontend.mesh.queries import Queries
+from frontend.mesh.wire import MeshWire
 from frontend.observe.metrics import FrontendMetrics
 from frontend.routing.admission import AdmissionQueue, Shedding
 from frontend.routing.patience import Patience
@@ -47,11 +51,12 @@ class Surroundings:
 
 
 class Assembly(Generic[OpenT]):
-    """The parts of a running frontend. To be made on the event loop that it lives on.
+    """An Assembly is the parts of a running frontend, made on the event loop that it lives on.
 
     Attributes:
         budget: of the blocks that all ranks together are known to hold.
-        mesh: workers, and the requests that run on them.
+        registry: workers, and what each model can run on.
+        dispatch: the requests that run on them.
         recovery: moves the requests of workers that are lost.
         drain: how the frontend leaves, and what is being answered.
     """
@@ -59,21 +64,28 @@ class Assembly(Generic[OpenT]):
     def __init__(
         self, settings: FrontendSettings, around: Surroundings, now: Callable[[], float]
     ) -> None:
+        metrics = around.metrics
         self.budget = BlockBudget(settings.kv_index_blocks_max)
-        self.mesh = Mesh(
-            around.open_router,
+        self.registry = Registry(lambda: AdmissionQueue(around.memory, _shedding(settings)))
+        wire = MeshWire(around.open_router, metrics.malformed_messages.inc)
+        self.dispatch = Dispatch(
+            self.registry, wire, _router(settings, around.random), metrics.router, around.unix_s
+        )
+        self._membership = Membership(
+            self.registry,
+            wire,
+            self.dispatch,
+            Queries(self.registry, wire.send, around.unix_s),
             frontend_id=around.frontend_id,
             prepare=around.prepare,
-            router=_router(settings, around.random),
             subscriber=around.subscriber,
             budget=self.budget,
-            new_queue=lambda: AdmissionQueue(around.memory, _shedding(settings)),
-            metrics=around.metrics,
+            losses=metrics.losses,
             unix_s=around.unix_s,
         )
         self.recovery = Recovery(
-            self.mesh,
-            around.metrics.losses,
+            self.dispatch,
+            metrics.losses,
             moves_max=settings.migration_limit,
             new_request_id=around.new_request_id,
             now=now,
@@ -85,7 +97,7 @@ class Assembly(Generic[OpenT]):
 
     async def close(self) -> None:
         """Stop; what still runs fails with WorkerLost."""
-        await self.mesh.close()
+        await self._membership.close()
 
 
 def _shedding(settings: FrontendSettings) -> Shedding | None:

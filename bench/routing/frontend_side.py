@@ -5,7 +5,8 @@ sockets.
 from collections.abc import Sequence
 from random import Random
 
-from frontend.fleet.rank import Booking, Rank
+from frontend.fleet.booking import Booking
+from frontend.fleet.rank import Rank
 from frontend.routing.policy import Policy
 from frontend.routing.route import RouteRequest
 from frontend.routing.router import Lifetimes, Router, RouterMode
@@ -52,7 +53,7 @@ class FrontendSide:
         self.bookings: dict[str, Booking] = {}
 
     def place(self, request_id: str, prompt: bytes, now: float) -> tuple[int, int]:
-        """Choose and book a rank as frontend.mesh.membership does.
+        """Choose and book a rank as frontend.mesh.dispatch does.
 
         Returns its index and the prompt tokens expected in its cache.
         """

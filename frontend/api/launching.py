@@ -25,15 +25,16 @@ from frontend.api.fields.sampling import (
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.vectors.schemas import VectorFields
 from frontend.conforming.validator import Validator
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.http.json_pieces import PIECE_BYTES
 from frontend.http.request_id import new_request_id
+from frontend.inflight.choice import Choice
 from frontend.inflight.embeddings import Embeddings
-from frontend.inflight.generation import Choice, Generation
+from frontend.inflight.generation import Generation
 from frontend.inflight.recovery import Recovery
-from frontend.mesh.membership import Mesh
-from frontend.models.loader import ServedModel
+from frontend.mesh.dispatch import Dispatch
+from frontend.models.served import ServedModel
 from frontend.routing.route import RouteRequest, Weights
 from frontend.text.output.choice_text import OutputRules
 from frontend.text.output.gain import Gain
@@ -57,9 +58,9 @@ class Runner:
     """Starts generations for the HTTP handlers."""
 
     def __init__(
-        self, mesh: Mesh, recovery: Recovery, validator: Validator, *, weights: Weights
+        self, dispatch: Dispatch, recovery: Recovery, validator: Validator, *, weights: Weights
     ) -> None:
-        self._mesh = mesh
+        self._dispatch = dispatch
         self._recovery = recovery
         self._validator = validator
         self._weights = weights
@@ -102,7 +103,7 @@ class Runner:
             InvalidRequest: it is served, but for something else.
             Overloaded: so many wait for it that nothing need be done to know the answer.
         """
-        registry = self._mesh.registry
+        registry = self._dispatch.registry
         entry = registry.entry(name, worker_id, lora_path)
         if entry is not None and (
             entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
@@ -121,7 +122,7 @@ class Runner:
 
     def serving(self) -> list[ModelEntry]:
         """The models that have a worker now."""
-        return [entry for entry in self._mesh.registry.available() if entry.ranks]
+        return [entry for entry in self._dispatch.registry.available() if entry.ranks]
 
     def only_model(self) -> str:
         """The name of the model that generates text here, for requests that need not name it.
@@ -132,7 +133,7 @@ class Runner:
         """
         names = [
             entry.served.card.name
-            for entry in self._mesh.registry.available()
+            for entry in self._dispatch.registry.available()
             if entry.service == "text"
         ]
         if len(names) > 1:
@@ -152,7 +153,7 @@ class Runner:
             ModelNotFound: no worker of the model has it.
             InvalidRequest: two are asked for.
         """
-        found, named = self._mesh.registry.find(model)
+        found, named = self._dispatch.registry.find(model)
         if found is None:  # it was unloaded while the prompt was made
             raise ModelNotFound(
                 f"The LoRA adapter {model!r} is not loaded here any more.", param="model"
@@ -177,12 +178,12 @@ class Runner:
         Raises:
             ModelNotFound, NoWorker: as `model`.
         """
-        entry = self._mesh.registry.entry(name)
+        entry = self._dispatch.registry.entry(name)
         return entry.served if entry is not None and entry.ranks else self.model(name).served
 
     def embeddings(self, entry: ModelEntry) -> Embeddings:
         """What runs a batch of texts of that model."""
-        return Embeddings(self._mesh, entry, self._recovery)
+        return Embeddings(self._dispatch, entry, self._recovery)
 
     async def start(
         self,
@@ -216,7 +217,7 @@ class Runner:
         if most is not None:
             requests = [(shortened(each, most), route) for each, route in requests]
         promise = promise_of(request, requests[0][0].grammar, self._validator, exchange.request_id)
-        generation = Generation(self._mesh, entry, self._recovery, promise)
+        generation = Generation(self._dispatch, entry, self._recovery, promise)
         exchange.abort_work, exchange.generation = generation.abort, generation
         try:
             await generation.start(requests, rules or output_rules(request))

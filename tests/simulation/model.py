@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import field, structs
 
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.tokenizing.tokenizer import Tokenizer
 from protocol.generation import Finished, Generate

@@ -7,7 +7,7 @@ import msgspec
 
 from frontend.api.fields.schemas import CompletionRequest
 from frontend.api.launching import Runner
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed

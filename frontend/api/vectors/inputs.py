@@ -13,10 +13,10 @@ from frontend.api.fields.sampling import priority_of
 from frontend.api.launching import Runner
 from frontend.api.prompts.encoding import CHARS_PER_TOKEN_MAX, overflowing_beginning
 from frontend.api.vectors.schemas import VectorFields
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.http.request_id import new_request_id
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed
 from protocol.errors import ContextOverflow, EngineFault, InvalidRequest, UnsupportedParameter

@@ -26,8 +26,8 @@ from frontend.api.answers.logprobs import (
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream, Wakeup
-from frontend.inflight.generation import Choice
-from frontend.models.loader import ServedModel
+from frontend.inflight.choice import Choice
+from frontend.models.served import ServedModel
 from frontend.routing.route import Placement, RouteRequest
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.output.gain import Answer

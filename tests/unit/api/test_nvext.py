@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from frontend.api.fields.nvext import HEADER_FIELDS, ExtraField, NvExt, RouterOverride, told, wishes
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream, Wakeup
-from frontend.inflight.generation import Choice
+from frontend.inflight.choice import Choice
 from frontend.routing.route import Placement, RouteRequest, Weights
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from kv_events.index import BlockBudget

@@ -11,7 +11,7 @@ from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.inflight.embeddings import IN_FLIGHT_MAX, PER_RANK, Embeddings
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PoisonList
-from frontend.mesh.offer import Offer
+from frontend.mesh.dispatch import Offer
 from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, InvalidRequest, MeshError, PoisonRequest, WorkerLost
@@ -27,7 +27,7 @@ class QuietMesh:
         self.offers: list[Offer] = []
         self.aborted: list[str] = []
 
-    async def dispatch(self, entry: Any, offer: Offer, wakeup: Wakeup) -> RequestStream:
+    async def place(self, entry: Any, offer: Offer, wakeup: Wakeup) -> RequestStream:
         self.offers.append(offer)
         stream = self.streams[offer.request.request_id] = RequestStream(
             offer.request.request_id, wakeup, SimpleNamespace()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frontend.inflight.generation import SHARED_TOKENS_MIN, siblings
+from frontend.inflight.siblings import SHARED_TOKENS_MIN, siblings
 from frontend.routing.route import RouteRequest
 from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
