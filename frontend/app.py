@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from functools import partial
+from ipaddress import ip_address
 from random import SystemRandom
 from typing import Final
 
@@ -23,6 +24,7 @@ from frontend.http.cors import with_cors
 from frontend.http.exchange import Exchange
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
 from frontend.http.listener import listen
+from frontend.http.rebound_pages import without_rebound_pages
 from frontend.http.request_id import new_request_id
 from frontend.http.server import Server
 from frontend.http.stream_keep_alive import keep_streams_alive
@@ -132,7 +134,7 @@ async def _serve_http(
     )
     application = Application(assembly.registry, runner, metrics, settings, drain)
     server = Server(
-        _http(with_cors(application, settings.cors_origin), settings.http_keep_alive),
+        _http(application, settings, listener),
         drain,
         Connections(on_slow_reader=metrics.answers.slow_readers.inc),
     )
@@ -165,9 +167,16 @@ def _mesh_socket(context: "zmq.Context[Socket]", address: str, key: MeshKey | No
     return router
 
 
-def _http(application: ASGIApp, keep_alive_s: int) -> uvicorn.Config:
+def _http(
+    application: ASGIApp, settings: FrontendSettings, listener: socket.socket
+) -> uvicorn.Config:
+    this_host_only = ip_address(listener.getsockname()[0]).is_loopback
     return uvicorn.Config(
-        application,
+        without_rebound_pages(
+            with_cors(application, settings.cors_origin),
+            settings.cors_origin,
+            this_host_only=this_host_only,
+        ),
         http=GuardedHttpToolsProtocol,
         ws="none",
         lifespan="off",
@@ -175,5 +184,5 @@ def _http(application: ASGIApp, keep_alive_s: int) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=keep_alive_s,
+        timeout_keep_alive=settings.http_keep_alive,
     )

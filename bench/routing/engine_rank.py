@@ -13,9 +13,10 @@ from protocol.generation import Generate
 from protocol.kv_stream import Change
 from protocol.membership import RankLoad
 from protocol.replies import Delta
+from workers.sim.scheduling.limits import SchedulerLimits, Step
 from workers.sim.scheduling.namespace import Namespace
 from workers.sim.scheduling.radix_cache import RadixCache
-from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits, Step
+from workers.sim.scheduling.scheduler import Scheduler
 from workers.sim.scheduling.sequence import RequestLimits, new_sequence
 from workers.sim.text import TextModel
 from workers.sim.timing import TimingModel

@@ -25,16 +25,20 @@ class Allowance:
 
     Bounds what is kept of a compromised worker's output, in a message and altogether; whether it
     means anything is looked at where it is used.
+
+    Attributes:
+        tokens_max: what is no more than this and brings neither extras nor the end need not be
+        judged: every token of every stream.
     """
 
-    __slots__ = ("_bytes_per_token", "_bytes_received", "_prompt_bytes", "_tokens_max", "_vector")
+    __slots__ = ("_bytes_per_token", "_bytes_received", "_prompt_bytes", "_vector", "tokens_max")
 
     def __init__(self, request: Work) -> None:
-        self._bytes_received = self._bytes_per_token = self._prompt_bytes = self._tokens_max = 0
+        self._bytes_received = self._bytes_per_token = self._prompt_bytes = self.tokens_max = 0
         self._vector = isinstance(request, Embed)
         if isinstance(request, Embed):
             return
-        self._tokens_max = max(1, request.sampling.max_new_tokens)
+        self.tokens_max = max(1, request.sampling.max_new_tokens)
         if request.reading is not None:
             self._bytes_per_token = TEXT_CHARS_PER_TOKEN
         if request.logprobs is not None:
@@ -51,7 +55,7 @@ class Allowance:
             tokens_received: with this delta.
         """
         end = delta.end
-        if tokens_received > self._tokens_max:
+        if tokens_received > self.tokens_max:
             return True
         if (
             end is not None

@@ -109,7 +109,16 @@ class RequestStream:
             self.fail(EngineFault("The worker skipped or repeated tokens."))
             return
         tokens_received = self.tokens_received + count_tokens(packed)
-        if self._allowance is not None and self._allowance.exceeded(delta, tokens_received):
+        allowance = self._allowance
+        if (
+            allowance is not None
+            and (
+                end is not None
+                or delta.extras is not None
+                or tokens_received > allowance.tokens_max
+            )
+            and allowance.exceeded(delta, tokens_received)
+        ):
             self.fail(EngineFault("The worker sent something else or more than it was asked for."))
             return
         self._packed = self._packed + packed if self._packed else packed

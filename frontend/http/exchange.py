@@ -19,6 +19,7 @@ from frontend.api.fields.nvext import HEADER_FIELDS
 from frontend.http import request_id
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
+from frontend.http.body_counts import is_large
 from frontend.http.body_forms import ACCEPTED
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.http.incoming_body import IncomingBody
@@ -42,11 +43,6 @@ log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 _encode = msgspec.json.Encoder().encode
-
-LARGE_BYTES: Final = 128 * 1024
-"""From here on the work on a body leaves the loop: 32k tokens of text, or 40,000 empty lists, take
-some milliseconds.
-"""
 
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 """How long a client is willing to wait. It can only shorten what --request-timeout allows."""
@@ -178,7 +174,7 @@ class Exchange:
     async def read_body(self) -> bytes | bytearray:
         """The whole body, as IncomingBody.read."""
         body = await self._body.read()
-        self.is_large = self._body.size_bytes > LARGE_BYTES
+        self.is_large = is_large(body)
         return body
 
     async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
@@ -204,7 +200,7 @@ class Exchange:
         with suppress(UnicodeEncodeError):
             left = await self.in_proportion(partial(_encode, request))
             self._body.give_back(all_but_bytes=len(left))
-            self.is_large = len(left) > LARGE_BYTES
+            self.is_large = is_large(left)
 
     async def run_until_client_leaves(self, work: Awaitable[None]) -> None:
         """Await `work`, cancelling it as soon as the client disconnects.

@@ -43,16 +43,23 @@ def log_request(
     """
     if not log.isEnabledFor(logging.INFO):
         return
-    choices = () if generation is None else generation.choices
+    took_s = ended_at - began_at
+    if generation is None or not generation.choices:
+        log.info(
+            "%s %s model=%s took=%.3f %s",
+            request_id,
+            path,
+            model or "-",
+            took_s,
+            error.code if error else "ok",
+        )
+        return
+    choices = generation.choices
     outcome = (
         error.code
         if error
-        else ",".join({choice.finish_reason or "unfinished": None for choice in choices}) or "ok"
+        else ",".join({choice.finish_reason or "unfinished": None for choice in choices})
     )
-    took_s = ended_at - began_at
-    if not choices:
-        log.info("%s %s model=%s took=%.3f %s", request_id, path, model or "-", took_s, outcome)
-        return
     first = choices[0].stream
     log.info(
         (
@@ -65,8 +72,8 @@ def log_request(
         _workers(choices),
         choices[0].route.prompt_tokens,
         choices[0].cached_tokens,
-        sum(choice.completion_tokens for choice in choices),
-        sum(choice.trail.moves for choice in choices),
+        sum([choice.completion_tokens for choice in choices]),
+        sum([choice.trail.moves for choice in choices]),
         first.queue_s,
         first.begun_at - began_at if first.begun_at else took_s,
         took_s,
@@ -75,6 +82,6 @@ def log_request(
 
 
 def _workers(choices: list[Choice]) -> str:
-    keys = dict.fromkeys(choice.stream.placement.rank.key for choice in choices)
+    keys = dict.fromkeys([choice.stream.placement.rank.key for choice in choices])
     named = [f"{worker_id}/{dp_rank}" for worker_id, dp_rank in list(keys)[:_WORKERS_MAX]]
     return ",".join(named) + (",…" if len(keys) > _WORKERS_MAX else "")

@@ -5,6 +5,7 @@ reasons of others it quotes.
 import logging
 import re
 import sys
+import time
 from typing import Final
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -12,12 +13,32 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u
 
 
 class OneLine(logging.Formatter):
-    """Tracebacks, which are our own, keep their lines."""
+    """Tracebacks, which are our own, keep their lines.
+
+    Every request makes a line, so what is most of its cost is spared: looking for each of the
+    characters where there are none, and asking the calendar more than once a second.
+    """
+
+    _second = -1
+    _second_text = ""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """The line, with control characters written as escapes."""
-        record.message = _CONTROL.sub(_escaped, record.message)
+        if not record.message.isprintable():  # none of those is
+            record.message = _CONTROL.sub(_escaped, record.message)
         return super().formatMessage(record)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002 - logging's own
+        """The local time, with milliseconds, as logging's own without a `datefmt`; its handler's
+        lock is held.
+        """
+        second = int(record.created)
+        if second != self._second:
+            self._second_text, self._second = (
+                time.strftime(self.default_time_format, time.localtime(second)),
+                second,
+            )
+        return f"{self._second_text},{int(record.msecs):03d}"
 
 
 def log_to_stderr(level: str) -> None:

@@ -75,6 +75,31 @@ BODIES = {
         messages=[{"role": "user", "content": "a b " * 4_000_000}],
         max_tokens=1,
     ),
+    "a schema of 90 KB": said(
+        "/v1/chat/completions",
+        max_tokens=1,
+        messages=[{"role": "user", "content": "x"}],
+        tools=[
+            {
+                "type": "function",
+                "function": {
+                    "name": "f",
+                    "parameters": {"anyOf": [{"const": str(at)} for at in range(5_000)]},
+                },
+            }
+        ],
+        tool_choice="required",
+    ),
+    "an enum of 1 MB": said(
+        "/v1/chat/completions",
+        max_tokens=1,
+        messages=[{"role": "user", "content": "x"}],
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "x", "schema": {"enum": [f"{at:08}" for at in range(90_000)]}},
+        },
+    ),
+    "as many prompts as are allowed": said("/v1/completions", prompt=["x"] * 1_024, max_tokens=1),
 }
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.security.another_user import AnotherUser
 from tests.security.probed_fleet import ProbedFleet
 
 BODY = json.dumps(
@@ -12,10 +13,7 @@ BODY = json.dumps(
 PAGE = {"origin": "http://evil.example"}
 
 
-@pytest.mark.parametrize(
-    "page",
-    [PAGE, {**PAGE, "host": "evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}],
-)
+@pytest.mark.parametrize("page", [PAGE, {"sec-fetch-site": "cross-site"}, {"origin": "null"}])
 @pytest.mark.parametrize(
     "kind",
     ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"],
@@ -38,3 +36,28 @@ def test_programs_need_not_say_what_they_send_and_pages_may_say_json(probed: Pro
     )
     # a browser has asked for this, and was told no
     assert probed.post("/v1/chat/completions", BODY, **PAGE)[0] == 200
+
+
+REBOUND = {"host": "evil.example:8000", "origin": "http://evil.example:8000"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/load_lora_adapter", "/abort_request"]
+)
+def test_a_page_whose_name_was_made_to_stand_for_this_host_is_refused(
+    probed: ProbedFleet, path: str
+) -> None:
+    with AnotherUser(probed.fleet):
+        status, answer = probed.post(path, BODY, **REBOUND)
+    assert status == 403
+    assert json.loads(answer)["error"]["code"] == "foreign_host"
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "chat.localhost"])
+def test_pages_of_this_host_are_served(probed: ProbedFleet, host: str) -> None:
+    assert probed.post("/v1/chat/completions", BODY, host=host, origin=f"http://{host}")[0] == 200
+
+
+def test_programs_may_come_under_any_name(probed: ProbedFleet) -> None:
+    # as a proxy leaves it
+    assert probed.post("/v1/chat/completions", BODY, host="llm.example")[0] == 200

@@ -30,8 +30,10 @@ from protocol.generation import Content, Finished, Generate, Part, Reading, Reas
 from protocol.tokens import pack_tokens  # noqa: E402
 from workers.demo_model import demo_model_dir  # noqa: E402
 from workers.sglang.arguments import parse_server_args  # noqa: E402
-from workers.sglang.reading import Readings, check_reading_seam  # noqa: E402
+from workers.sglang.reading import Readings  # noqa: E402
 from workers.sglang.reading.lost import LAG_CHARS_MAX  # noqa: E402
+from workers.sglang.seam.answers_table import READING  # noqa: E402
+from workers.sglang.seam.checks import check_seam  # noqa: E402
 
 RECORDED = Path(__file__).parent / "recorded"
 EXAMPLES = 6
@@ -381,7 +383,7 @@ def check_thinking(world: World, recorded: dict[str, Any], _: str) -> int:
 
 def main() -> None:
     logging.disable(logging.CRITICAL)  # SGLang warns of what is cut off
-    check_reading_seam()
+    check_seam(READING)
     server_args = parse_server_args(
         ["--model-path", str(demo_model_dir())], cpu=True, kv_events=False
     )

@@ -13,9 +13,10 @@ activate_if_cpu_host()
 from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar
 from protocol.process.start_error import StartError
 from workers.sglang.grammars.scheduler import CACHED_BYTES_MAX, CACHED_MAX, GrammarCache
-from workers.sglang.grammars.scheduler import check_grammar_seam
+from workers.sglang.seam.answers_table import GRAMMARS
+from workers.sglang.seam.checks import check_seam
 
-check_grammar_seam()
+check_seam(GRAMMARS)
 print("as expected")
 
 half = SimpleNamespace(ctx=SimpleNamespace(memory_size_bytes=CACHED_BYTES_MAX // 2))
@@ -31,7 +32,7 @@ print(len(cache), cache.get(0), cache.get(5) is not None)
 
 XGrammarGrammar.accept_token = XGrammarGrammar.rollback
 try:
-    check_grammar_seam()
+    check_seam(GRAMMARS)
 except StartError as error:
     print(error)
 """

@@ -12,8 +12,9 @@ from protocol.generation import Finished, Generate
 from workers.demo_model import demo_model_dir
 from workers.engine import EngineFacts
 from workers.sim import engine as sim_engine
+from workers.sim.scheduling.limits import SchedulerLimits
 from workers.sim.scheduling.radix_cache import RadixCache
-from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits
+from workers.sim.scheduling.scheduler import Scheduler
 from workers.sim.scheduling.sequence import RequestLimits, Sequence, new_sequence
 from workers.sim.settings import SimSettings
 from workers.sim.text import TextModel

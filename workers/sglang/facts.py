@@ -1,5 +1,6 @@
 """What a started SGLang engine turned out to be, for the worker's Hello."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,8 +70,25 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         card = replace(
             card, embedding_dimensions=1 if pairs else int(config.hidden_size), cross_encoder=pairs
         )
+    version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
+    streams = _kv_streams(manager, len(states))
+    return EngineFacts(
+        card=card,
+        card_files=card_files,
+        capacity=_capacity(engine, states),
+        version=version,
+        kv_streams=streams,
+        service=service,
+        prompts=prompts,
+        adapters=SglangAdapters(manager) if manager.enable_lora else None,
+    )
+
+
+def _capacity(engine: Any, states: Sequence[Any]) -> Capacity:
+    """What each rank holds, by what its scheduler said at its start."""
+    manager = engine.tokenizer_manager
     kv_tokens = int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"])
-    capacity = Capacity(
+    return Capacity(
         dp_size=len(states),
         # Under decode context parallelism a page is told once for the ranks that share it.
         page_size_tokens=int(manager.config_value("page_size"))
@@ -83,18 +101,6 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         prefill_step_tokens=_prefill_step_tokens(manager),
         requests_queued_max=manager.config_value("max_queued_requests"),
         orders_by_priority=_orders_by_priority(manager),
-    )
-    version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
-    streams = _kv_streams(manager, len(states))
-    return EngineFacts(
-        card=card,
-        card_files=card_files,
-        capacity=capacity,
-        version=version,
-        kv_streams=streams,
-        service=service,
-        prompts=prompts,
-        adapters=SglangAdapters(manager) if manager.enable_lora else None,
     )
 
 

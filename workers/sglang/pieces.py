@@ -57,7 +57,7 @@ def _reads_as(tokenizer: Any, table: PieceTable) -> bool:
     """Do the samples come back? The first space may be one that the tokenizer put there."""
     pieces = list(table.split())
     for sample in _SAMPLES:
-        ids = tokenizer.encode(sample, add_special_tokens=False)
+        ids: list[int] = tokenizer.encode(sample, add_special_tokens=False)
         read = b"".join(pieces[token_id] for token_id in ids).decode(errors="replace")
         if read.removeprefix(" ") != tokenizer.decode(
             ids, skip_special_tokens=False, clean_up_tokenization_spaces=False

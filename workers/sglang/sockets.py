@@ -6,22 +6,8 @@ files in the common directory for temporary files; with it they are TCP ports, a
 torch's store listens on every interface of the host, whatever it is told. What is named in place of
 SGLang's here is named in the worker, in the data-parallel controller and in the schedulers, each
 for itself.
-
-What is relied on, checked by `check_sockets_seam`:
-    PortArgs.init_new(server_args, dp_rank, worker_ports)  makes all addresses; those of SGLang's
-    files by `tempfile`
-    DataParallelController.launch_dp_attention_schedulers  binds a socket for each rank with
-    `get_zmq_socket_on_host`, and hands on what it
-                                                           returns as a port, through
-                                                           `_broadcast_worker_ports`, to
-                                                           `PortArgs.init_new`
-    ZmqEventPublisher.offset_endpoint_port(endpoint, rank) makes each rank's address for KV events
-    of the one that is configured
-    _resolve_dist_init_method                              lets the environment say where the ranks
-    of a world meet
 """
 
-import inspect
 import os
 import tempfile
 import uuid
@@ -31,7 +17,6 @@ from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, Final
 
-from protocol.process.start_error import StartError
 from workers.kv_events_config import ipc_of_rank
 
 _IPC: Final = "ipc://"
@@ -169,37 +154,3 @@ def _of_rank(offset: Callable[..., Any], endpoint: str | None, dp_rank: int) -> 
         if endpoint and endpoint.startswith(_IPC)
         else offset(endpoint, dp_rank)
     )
-
-
-def check_sockets_seam() -> None:
-    """Check that the installed SGLang still has what this file relies on.
-
-    Raises:
-        StartError: it has not; the message names what is missing.
-    """
-    from sglang.srt import server_args  # noqa: PLC0415
-    from sglang.srt.disaggregation.kv_events import ZmqEventPublisher  # noqa: PLC0415
-    from sglang.srt.distributed import bootstrap  # noqa: PLC0415
-    from sglang.srt.managers.data_parallel_controller import DataParallelController  # noqa: PLC0415
-
-    wanted = {
-        server_args.PortArgs.init_new: "if not attn_dp_enabled_of(cfg):",
-        DataParallelController.launch_dp_attention_schedulers: """\
-                worker_port, worker_socket = get_zmq_socket_on_host(
-                    self.context, zmq.PUSH, host=bind_host, restrict_peers=True
-                )
-                worker_ports.append(worker_port)""",
-        DataParallelController.launch_tensor_parallel_group: """PortArgs.init_new(
-                        server_args, dp_rank, worker_ports
-                    )""",
-        ZmqEventPublisher.__init__: (
-            "self._endpoint = self.offset_endpoint_port(endpoint, self._dp_rank)"
-        ),
-        bootstrap._resolve_dist_init_method: "envs.SGLANG_DISTRIBUTED_INIT_METHOD_OVERRIDE.get()",
-    }
-    for function, line in wanted.items():
-        if line not in inspect.getsource(function):
-            raise StartError(
-                f"SGLang has changed: {function.__qualname__} no longer has "
-                f"`{line.strip()}`, as it had in 0.5.23"
-            )

@@ -183,7 +183,7 @@ def scores(
 
 def embedded(out: Mapping[str, Any]) -> Embedded | Failed:
     """What SGLang's answer to an embedding request says."""
-    reason = out["meta_info"].get("finish_reason") or {}
+    reason: Mapping[str, Any] = out["meta_info"].get("finish_reason") or {}
     if reason.get("type") == "abort":
         return failure(
             int(reason.get("status_code") or 500),

@@ -5,38 +5,31 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Literal, cast
 
 import msgspec
 import zmq
 
 from protocol.embedding import Embed
 from protocol.generation import Finished, Generate
-from protocol.limits import MESSAGE_CHARS_MAX
-from protocol.membership import Capacity, RankLoad, Service
+from protocol.membership import RankLoad
 from protocol.process.start_error import StartError
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from protocol.tokens import count_tokens
 from protocol.transport.sockets import Socket
-from workers.demo_model import demo_model_dir
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
-from workers.mesh.model_card import build_card
-from workers.sim.adapters import SimAdapters
+from workers.sim.abilities import refusal_of
+from workers.sim.assembly import limits_of, open_outlets, read_model, scheduler_of, text_of
 from workers.sim.embedding import SimEmbedder
 from workers.sim.faults import Faults, read_faults, simulated_error
 from workers.sim.runner import RankRunner
 from workers.sim.scheduling.kv_outlet import KvOutlet
-from workers.sim.scheduling.radix_cache import CacheListener, RadixCache
-from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits
+from workers.sim.scheduling.scheduler import Scheduler
 from workers.sim.scheduling.sequence import RequestLimits, new_sequence
 from workers.sim.scores import SimScores
 from workers.sim.settings import SimSettings, read_settings
 from workers.sim.text import TextModel
-from workers.sim.timing import TimingModel
-from workers.sim.vocabulary import read_word_ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,49 +100,36 @@ class SimEngine:
             StartError: no usable model directory, or the fault start-error.
         """
         settings = self._settings
-        deliver = (
-            _with_scores(self._scores, deliver)
-            if self._embedder is None
-            else _with_vectors(self._embedder, deliver)
-        )
-        facts, words = await asyncio.to_thread(_read_model, settings)
+        add = self._scores.add_to if self._embedder is None else self._embedder.with_vectors
+        told = partial(_told, add, deliver)
+        facts, words = await asyncio.to_thread(read_model, settings)
         await asyncio.sleep(settings.sim_startup_s)
         if self._faults.armed("start-error"):
             raise StartError("the simulated engine does not start (--sim-fault start-error)")
-        eos_ids = facts.card.eos_token_ids
-        text = TextModel(
-            words,
-            seed=settings.sim_seed,
-            eos_id=eos_ids[0] if eos_ids else None,
-            output_tokens_mean=settings.sim_output_tokens_mean,
-        )
-        limits = RequestLimits(
-            context_length=facts.card.context_length,
-            vocab_size=facts.card.vocab_size,
-            kv_tokens_max=facts.capacity.kv_tokens,
-            stream_interval=settings.stream_interval,
-        )
+        text, limits = text_of(settings, facts, words), limits_of(settings, facts)
         loop = asyncio.get_running_loop()
         self._faults.on_hang = lambda: self._thaw_later(loop)
         if self._faults.hung:
             self._thaw_later(loop)
-        self._faults.on_engine_death = partial(_tell_death, loop, on_death)
-        self._live = _Live(deliver=deliver, limits=limits, text=text, eos_ids=frozenset(eos_ids))
-        config = (
-            read_config(settings.kv_events_config)
-            if settings.kv_events_config
-            else KvEventsConfig()
+        self._faults.on_engine_death = lambda: _tell_death(loop, on_death)
+        self._live = _Live(
+            deliver=told, limits=limits, text=text, eos_ids=frozenset(facts.card.eos_token_ids)
         )
+        spec = settings.kv_events_config
+        config = read_config(spec) if spec else KvEventsConfig()
         streams = stream_addresses(config, range(settings.dp_size))
-        self._outlets = self._open_outlets(config) if streams else []
+        if streams:
+            context = zmq.Context[Socket]()
+            self._outlets = open_outlets(settings, config, self._faults, context)
+            self._context = context
         outlets = self._outlets or [None] * settings.dp_size
         self._schedulers = [
-            self._scheduler(rank, text, outlet) for rank, outlet in enumerate(outlets)
+            scheduler_of(settings, rank, text, outlet) for rank, outlet in enumerate(outlets)
         ]
         self._runners = [
             RankRunner(
                 scheduler,
-                deliver,
+                told,
                 loop,
                 self._faults,
                 speedup=settings.sim_speedup,
@@ -162,7 +142,7 @@ class SimEngine:
 
     def submit(self, request: Work) -> None:
         """Take a request and return at once; a refusal is delivered in a later loop turn."""
-        refused = _beyond(request, embeds=self._embedder is not None)
+        refused = refusal_of(request, embeds=self._embedder is not None)
         if refused is not None:
             self._tell(Delta(request.request_id, 0, b"", refused))
             return
@@ -306,94 +286,6 @@ class SimEngine:
         if deltas and self._live is not None:
             self._live.deliver(deltas)
 
-    def _open_outlets(self, config: KvEventsConfig) -> list[KvOutlet]:
-        settings, context = self._settings, zmq.Context[Socket]()
-        page_size, steps_max = settings.page_size, settings.decode_log_interval
-        outlets: list[KvOutlet] = []
-        try:
-            for rank in range(settings.dp_size):
-                outlet = KvOutlet(
-                    context,
-                    config,
-                    rank,
-                    page_size=page_size,
-                    steps_max=steps_max,
-                    faults=self._faults,
-                )
-                outlets.append(outlet)
-        except StartError:
-            for outlet in outlets:  # by hand, since the loop watches their replays
-                outlet.close()
-            context.destroy(linger=0)  # with the socket that could not be had, if it is still open
-            raise
-        self._context = context
-        return outlets
-
-    def _scheduler(self, rank: int, text: TextModel, listener: CacheListener | None) -> Scheduler:
-        settings = self._settings
-        limits = SchedulerLimits(
-            page_size_tokens=settings.page_size,
-            kv_pages=settings.max_total_tokens // settings.page_size,
-            requests_running_max=settings.max_running_requests,
-            requests_waiting_max=settings.max_queued_requests,
-            chunk_tokens=settings.chunked_prefill_size
-            if settings.chunked_prefill_size > 0
-            else 1 << 62,
-            policy=cast("Literal['fcfs', 'lpm']", settings.schedule_policy),
-            conservativeness=settings.schedule_conservativeness,
-            prefix_cache=not settings.disable_radix_cache,
-        )
-        return Scheduler(
-            limits, RadixCache(settings.page_size, listener), text, TimingModel(), dp_rank=rank
-        )
-
-
-def _read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
-    model_dir = Path(settings.model_path) if settings.model_path else demo_model_dir()
-    if not model_dir.is_dir():
-        raise StartError(
-            f"{str(model_dir)[:MESSAGE_CHARS_MAX]} is no directory: the sim engine reads its "
-            "tokenizer from disk"
-        )
-    card, card_files = build_card(
-        model_dir,
-        name=settings.served_model_name or model_dir.resolve().name,
-        context_length=settings.context_length,
-        chat_template=Path(settings.chat_template) if settings.chat_template else None,
-    )
-    kind = cast("Literal['words', 'any']", settings.sim_vocab)
-    words = read_word_ids(
-        model_dir / "tokenizer.json",
-        vocab_size=card.vocab_size,
-        kind=kind,
-        excluded=card.eos_token_ids,
-    )
-    capacity = Capacity(
-        dp_size=settings.dp_size,
-        page_size_tokens=settings.page_size,
-        kv_tokens=settings.max_total_tokens // settings.page_size * settings.page_size,
-        requests_running_max=settings.max_running_requests,
-        prefill_step_tokens=settings.chunked_prefill_size
-        if settings.chunked_prefill_size > 0
-        else settings.max_total_tokens,
-        requests_queued_max=settings.max_queued_requests,
-        orders_by_priority=settings.schedule_policy == "fcfs",
-    )
-    service: Service = "text"
-    if settings.is_embedding:
-        service, card = (
-            "embedding",
-            msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions),
-        )
-    return EngineFacts(
-        card=card,
-        card_files=card_files,
-        capacity=capacity,
-        version="sim",
-        service=service,
-        adapters=SimAdapters(),
-    ), words
-
 
 def _tell_death(loop: asyncio.AbstractEventLoop, on_death: OnDeath) -> None:
     loop.call_soon(on_death, "the simulated engine died")
@@ -403,28 +295,7 @@ def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _with_scores(scores: SimScores, deliver: Deliver) -> Deliver:
-    return lambda deltas: deliver(scores.add_to(deltas))
-
-
-def _with_vectors(embedder: SimEmbedder, deliver: Deliver) -> Deliver:
-    return lambda deltas: deliver(embedder.with_vectors(deltas))
-
-
-def _beyond(request: Work, *, embeds: bool) -> Failed | None:
-    """What a simulated engine cannot do: it has no model that could."""
-    if isinstance(request, Generate) is embeds:
-        does = (
-            "makes vectors of texts and generates none"
-            if embeds
-            else "generates text and makes no vectors"
-        )
-        return Failed("unsupported_parameter", f"The simulated engine {does}.", "model")
-    if not isinstance(request, Generate):
-        return None
-    for name, asked in (("response_format", request.grammar), ("tools", request.reading)):
-        if asked is not None:
-            return Failed(
-                "unsupported_parameter", f"The simulated engine does not know {name}.", name
-            )
-    return None
+def _told(
+    add: Callable[[Sequence[Delta]], Sequence[Delta]], deliver: Deliver, deltas: Sequence[Delta]
+) -> None:
+    deliver(add(deltas))

@@ -8,7 +8,8 @@ from protocol.replies import Delta
 from workers.engine import Deliver
 from workers.sim.faults import Faults
 from workers.sim.scheduling.kv_outlet import KvOutlet
-from workers.sim.scheduling.scheduler import Scheduler, Step
+from workers.sim.scheduling.limits import Step
+from workers.sim.scheduling.scheduler import Scheduler
 
 LAG_S_MAX = 0.1
 """A loop that was late makes up for this much, so that timers' coarseness does not add up; a longer

@@ -3,9 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import asdict
-from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,6 +19,7 @@ from protocol.errors import (
     RouteNotFound,
     UnsupportedMediaType,
 )
+from protocol.own_host import names_this_host
 from workers.system.board import Board
 from workers.system.controls import Controls
 from workers.system.exposition import CONTENT_TYPE, exposition
@@ -83,7 +82,7 @@ class SystemPages:
         """One request. Only a control's body is read."""
         if scope["type"] != "http":
             return
-        if self._this_host_only and not _names_this_host(_header(scope, b"host")):
+        if self._this_host_only and not names_this_host(_header(scope, b"host")):
             status, content_type, body = (
                 403,
                 _JSON,
@@ -197,15 +196,6 @@ async def _body(receive: Receive) -> bytes:
 
 def _header(scope: Message, name: bytes) -> bytes:
     return dict(scope["headers"]).get(name, b"")
-
-
-def _names_this_host(host: bytes) -> bool:
-    """Whether a Host header could be that of a request from this host; HTTP/1.0 has none."""
-    try:
-        name = urlsplit(f"//{host.decode('latin-1')}").hostname or ""
-        return name in ("", "localhost") or bool(ip_address(name))
-    except ValueError:
-        return False
 
 
 def _error(error: MeshError) -> tuple[int, bytes, bytes]:

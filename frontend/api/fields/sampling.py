@@ -105,6 +105,8 @@ def stop_strings(request: ChatCompletionRequest | CompletionRequest) -> tuple[st
     Raises:
         InvalidRequest: they are too many or too long together.
     """
+    if not (request.stop or request.stop_regex):
+        return ()
     stops = (*_listed(request.stop), *filter(is_plain, _listed(request.stop_regex)))
     if len(stops) > STOPS_MAX:
         raise InvalidRequest(
@@ -125,6 +127,8 @@ def stop_patterns(request: ChatCompletionRequest | CompletionRequest) -> list[st
     Raises:
         InvalidRequest: one is no regular expression, or they are too large.
     """
+    if not request.stop_regex:
+        return []
     patterns = [pattern for pattern in _listed(request.stop_regex) if not is_plain(pattern)]
     if patterns:
         pattern_automaton(tuple(patterns))  # the choices find it made

@@ -37,17 +37,17 @@ def thinking_budget(
     Raises:
         UnsupportedParameter: this model's thinking cannot be bounded, or is not told apart.
     """
-    asked = {
-        "nvext.max_thinking_tokens": None
+    asked = (
+        ()
         if request.nvext is None
-        else request.nvext.max_thinking_tokens
-    }
+        else (("nvext.max_thinking_tokens", request.nvext.max_thinking_tokens),)
+    )
     if isinstance(request, ChatCompletionRequest):
-        asked |= {
-            "thinking_token_budget": request.thinking_token_budget,
-            "max_thinking_tokens": request.max_thinking_tokens,
-        }
-    for field, tokens in asked.items():
+        asked += (
+            ("thinking_token_budget", request.thinking_token_budget),
+            ("max_thinking_tokens", request.max_thinking_tokens),
+        )
+    for field, tokens in asked:
         if tokens is None:
             continue
         if (

@@ -44,11 +44,15 @@ class TemplateTooCostly(Exception):
 class Budget:
     """Of one rendering."""
 
-    __slots__ = ("_began_s", "_made", "_turns")
+    __slots__ = ("_made", "_turns", "_until_s")
 
     def __init__(self) -> None:
-        self._began_s = thread_time()
         self._made = self._turns = 0
+        self._until_s = 0.0
+        """By the thread's clock, which costs a system call: it begins with the first look, so that
+        a short chat does without; 0 until then. What goes uncounted is less than _TURNS_PER_LOOK
+        turns.
+        """
 
     def turn(self) -> None:
         """A loop or a macro begins a turn."""
@@ -62,7 +66,10 @@ class Budget:
         Raises:
             TemplateTooCostly: too much.
         """
-        if thread_time() - self._began_s > CPU_S_MAX:
+        now = thread_time()
+        if not self._until_s:
+            self._until_s = now + CPU_S_MAX
+        elif now > self._until_s:
             raise TemplateTooCostly("time")
 
     def make(self, size_bytes: int) -> None:
@@ -104,11 +111,11 @@ class Budget:
 
 
 class BudgetedContext(Context):
-    """A rendering's names, and its budget; what BudgetedCode calls."""
+    """A rendering's names, and its budget, which whoever begins the rendering gives it; what
+    BudgetedCode calls.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.budget = Budget()
+    budget: Budget
 
     def derived(self, locals: dict[str, Any] | None = None) -> Context:  # noqa: A002 - Jinja's name
         """For a block; of the same rendering."""

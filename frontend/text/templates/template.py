@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.runtime import new_context
 
-from frontend.text.templates.budget import TemplateTooCostly
+from frontend.text.templates.budget import Budget, BudgetedContext, TemplateTooCostly
 from frontend.text.templates.habits import habits_of
 from frontend.text.templates.messages import ContentForm, normalize_messages
 from frontend.text.templates.sandbox import (
@@ -174,6 +174,7 @@ class ChatTemplate:
         context = new_context(
             template.environment, template.name, template.blocks, self._globals | names, shared=True
         )
+        cast("BudgetedContext", context).budget = Budget()
         for part in template.root_render_func(context):
             chars += len(part)
             if chars > RENDERED_CHARS_MAX:

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.http import body_counts
-from frontend.http.body_counts import check_counts
+from frontend.http.body_counts import (
+    LARGE_BYTES,
+    VALUES_MAX,
+    check_counts,
+    is_large,
+)
 from protocol.errors import InvalidRequest
 
 TEXT = st.text(alphabet='ab"\\,[]{}:é\n', max_size=8)
@@ -55,3 +60,17 @@ def test_bounds_are_met_and_not_passed(value: str, allowed: int) -> None:
 
 def test_text_is_no_structure() -> None:
     check_counts(json.dumps('[{"a":1},' * 200_000).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "large"),
+    [
+        (b'"' + b"a" * (LARGE_BYTES - 2) + b'"', False),
+        (b'"' + b"a" * LARGE_BYTES + b'"', True),
+        (json.dumps(["0123456789"] * VALUES_MAX).encode(), False),
+        (json.dumps(["0123456789"] * (VALUES_MAX + 2)).encode(), True),
+        (json.dumps([0] * 2 * VALUES_MAX).encode(), False),  # small whatever it is made of
+    ],
+)
+def test_a_body_is_large_by_its_bytes_or_its_values(body: bytes, *, large: bool) -> None:
+    assert is_large(body) is large

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from frontend.api.fields.ignored import Ignored
+from frontend.http import body_counts, incoming_body
 from frontend.http import exchange as subject
-from frontend.http import incoming_body
 from frontend.http.body_budget import BodyBudget
 from frontend.http.exchange import Exchange
 from protocol.errors import (
@@ -477,7 +477,8 @@ async def test_an_error_keeps_nothing_of_its_request() -> None:
 async def test_what_is_done_with_a_large_body_leaves_its_place_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(subject, "LARGE_BYTES", 10)
+    monkeypatch.setattr(body_counts, "UNCOUNTED_BYTES", 10)
+    monkeypatch.setattr(body_counts, "LARGE_BYTES", 80)
     messages = [{"role": "user"}]
 
     class Request(msgspec.Struct):

@@ -34,3 +34,11 @@ def test_a_traceback_keeps_its_lines() -> None:
         "Traceback (most recent call last):",
         "ValueError: inner",
     )
+
+
+def test_the_time_is_that_of_logging_itself() -> None:
+    ours, theirs = OneLine("%(asctime)s"), logging.Formatter("%(asctime)s")
+    record = logging.LogRecord("n", logging.INFO, "file", 1, "a", (), None)
+    for created in (0.0, 0.25, 1_700_000_000.999, 1_700_000_001.0, 1_700_000_000.5):
+        record.created, record.msecs = created, created % 1 * 1000
+        assert ours.format(record) == theirs.format(record)

@@ -15,8 +15,9 @@ from protocol.replies import Delta
 from protocol.tokens import pack_tokens, unpack_tokens
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
+from workers.sim.scheduling.limits import SchedulerLimits
 from workers.sim.scheduling.radix_cache import RadixCache
-from workers.sim.scheduling.scheduler import Scheduler, SchedulerLimits
+from workers.sim.scheduling.scheduler import Scheduler
 from workers.sim.scheduling.sequence import RequestLimits, new_sequence
 from workers.sim.settings import read_settings
 from workers.sim.text import TextModel

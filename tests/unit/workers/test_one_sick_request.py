@@ -21,8 +21,8 @@ from workers.engine import BROKEN
 from workers.health.watched_engine import HealthSettings, WatchedEngine
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
-from workers.sglang import engine as sglang_engine
-from workers.sglang.engine import SglangEngine
+from workers.sglang.requests import in_flight
+from workers.sglang.requests.in_flight import InFlight
 from workers.sglang.requests.run import Run
 
 WELL, SICK = "1" * 32, "2" * 32
@@ -57,23 +57,22 @@ class Reader:
 
 
 class Bench:
-    """SglangEngine with two requests on it and no SGLang."""
+    """The requests of an engine, two of them, and no SGLang."""
 
     def __init__(self, fails: str = "") -> None:
-        self.engine = SglangEngine(None)
         self.delivered: list[list[Delta]] = []
         self.aborted: list[str] = []
-        self.engine._deliver = lambda deltas: self.delivered.append(list(deltas))
-        self.engine._manager = SimpleNamespace(abort_request=self.aborted.append)
+        manager = SimpleNamespace(abort_request=self.aborted.append)
+        self.requests = InFlight(manager, None, None, lambda told: self.delivered.append([*told]))
         for request_id in (WELL, SICK):
             output = SimpleNamespace(
                 sent=0, dispatched=True, finished_now=lambda reason: Finished(reason, 1, 1)
             )
             reader = Reader(fails if request_id == SICK else "")
-            self.engine._runs[request_id] = Run(request(request_id), output, reader=reader)
+            self.requests._runs[request_id] = Run(request(request_id), output, reader=reader)
 
     def step(self, end: Any = None) -> dict[str, Delta]:
-        self.engine._on_step([Delta(SICK, 0, TOKEN, end), Delta(WELL, 0, TOKEN, end)])
+        self.requests.on_step([Delta(SICK, 0, TOKEN, end), Delta(WELL, 0, TOKEN, end)])
         assert len(self.delivered) == 1
         return {delta.request_id: delta for delta in self.delivered.pop()}
 
@@ -95,7 +94,7 @@ async def test_what_fails_at_its_end_fails_alone(fails: str) -> None:
     assert told[SICK].end == BROKEN
     assert told[WELL].end == Finished("stop", 1, 1)
     assert bench.aborted == []  # it has ended there
-    assert not bench.engine._runs
+    assert not bench.requests._runs
 
 
 async def test_a_failure_that_cannot_be_put_into_words_is_one_all_the_same(
@@ -104,7 +103,7 @@ async def test_a_failure_that_cannot_be_put_into_words_is_one_all_the_same(
     def sometimes(asked: Generate, end: Failed) -> Failed:
         return boom() if asked.request_id == SICK else end
 
-    monkeypatch.setattr(sglang_engine, "in_the_clients_words", sometimes)
+    monkeypatch.setattr(in_flight, "in_the_clients_words", sometimes)
     told = Bench().step(Failed("engine_fault", "said by SGLang"))
     assert (told[SICK].end, told[WELL].end) == (BROKEN, Failed("engine_fault", "said by SGLang"))
 

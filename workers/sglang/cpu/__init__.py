@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from workers.sglang.cpu.stand_ins import install_stand_ins
 
@@ -82,10 +82,11 @@ def _device_in_config(argv: Sequence[str]) -> str | None:
     import yaml  # noqa: PLC0415  # spawned children never come here
 
     try:
-        settings = yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_bytes())
+        settings: Any = yaml.safe_load(Path(argv[argv.index("--config") + 1]).read_bytes())
     except (OSError, yaml.YAMLError):
         return None
-    return str(settings["device"]) if isinstance(settings, dict) and "device" in settings else None
+    device = cast("dict[str, Any]", settings).get("device") if isinstance(settings, dict) else None
+    return None if device is None else str(device)
 
 
 def _usable_gpu() -> bool:

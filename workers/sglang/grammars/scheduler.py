@@ -8,22 +8,8 @@ SGLang then samples from logits of minus infinity, of which a sampler on a GPU n
 of the vocabulary. And a request that lost its worker goes on with its output as a part of its
 prompt; its grammar must go on too, instead of beginning again. And a grammar that takes long to say
 what may come next holds up every request of the engine.
-
-What is relied on, checked by `check_grammar_seam`:
-    GrammarManager._apply_request_reasoning_config(req)  is called once `req.grammar` is what the
-    request will decode with, and after
-                                                         the cache has its copy
-    BaseGrammarBackend                                   keeps a mapping `cache`, written by
-    `set_cache`
-    XGrammarGrammar.fill_vocab_mask(vocab_mask, idx)     sets the bits of the tokens that may come
-    next
-    XGrammarGrammar.accept_token(token)                  raises ValueError for one that may not,
-    whose text becomes the request's end
-    XGrammarGrammar.copy()                               makes what one more request goes through
-    XGrammarGrammar.apply_vocab_mask(logits, vocab_mask) uses nothing of its `self`, and knows CPUs
 """
 
-import inspect
 from collections import OrderedDict
 from functools import partial
 from time import thread_time
@@ -35,7 +21,6 @@ from sglang.srt.constrained.base_grammar_backend import BaseGrammarBackend, Inva
 from sglang.srt.constrained.grammar_manager import GrammarManager
 from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar, XGrammarGrammarBackend
 
-from protocol.process.start_error import StartError
 from workers.sglang.translation import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, REPLAYED_TOKENS
 
 CACHED_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -212,32 +197,3 @@ def _filter_thinking_on_cpus() -> None:
     XGrammarGrammarBackend.apply_vocab_mask = staticmethod(
         partial(XGrammarGrammar.apply_vocab_mask, None)
     )  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def check_grammar_seam() -> None:
-    """Check that the installed SGLang still has what this file relies on.
-
-    Raises:
-        StartError: it has not; the message names what is missing.
-    """
-    wanted = {
-        GrammarManager.process_req_with_grammar: "req.grammar = value",
-        GrammarManager.get_ready_grammar_requests: (
-            "self.grammar_backend.set_cache(req.grammar_key, req.grammar.copy())\n"
-            "            self._apply_request_reasoning_config(req)"
-        ),
-        BaseGrammarBackend.set_cache: "self.cache[key] = value",
-        BaseGrammarBackend.get_cached_or_future_value: "self.cache.get(key)",
-        XGrammarGrammar.fill_vocab_mask: "self.matcher.fill_next_token_bitmask(vocab_mask, idx)",
-        XGrammarGrammar.accept_token: "raise ValueError(",
-        XGrammarGrammar.copy: "return XGrammarGrammar(",
-        XGrammarGrammar.apply_vocab_mask: (
-            'apply_token_bitmask_inplace(logits, vocab_mask, backend="cpu")'
-        ),
-    }
-    for method, line in wanted.items():
-        if line not in inspect.getsource(method):
-            raise StartError(
-                f"SGLang has changed: {method.__qualname__} no longer has `{line}`, as it "
-                "had in 0.5.23"
-            )

@@ -17,6 +17,5 @@ Import it after `workers.sglang.cpu.activate_if_cpu_host`: it imports SGLang.
 
 from workers.sglang.reading.plan import Plan, Readings
 from workers.sglang.reading.reader import Reader
-from workers.sglang.reading.seam import check_reading_seam
 
-__all__ = ["Plan", "Reader", "Readings", "check_reading_seam"]
+__all__ = ["Plan", "Reader", "Readings"]

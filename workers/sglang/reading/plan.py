@@ -10,10 +10,7 @@ from hashlib import blake2b
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-import msgspec
-from pydantic import ValidationError
 from sglang.srt.entrypoints.openai.protocol import ChatCompletionRequest, ToolChoice
-from sglang.srt.entrypoints.openai.serving_chat import OpenAIServingChat
 from sglang.srt.parser.response_template import tool_close_token_ids
 
 from protocol.errors import InvalidRequest
@@ -23,7 +20,7 @@ from workers.sglang.reading.answer_or_call import answer_or_call
 from workers.sglang.reading.calls import CallIds
 from workers.sglang.reading.message import Parsed, Plain
 from workers.sglang.reading.reader import Reader
-from workers.sglang.reading.seam import check_reading_seam
+from workers.sglang.reading.serving import ChatServing, chat_of, param_of
 from workers.sglang.reading.tags import bounded
 from workers.sglang.texts import TokenTexts
 
@@ -38,9 +35,6 @@ _NO_TOKENS: Final = [0]
 """In place of the prompt, which only response templates look at; anything that is there means that
 nothing is to be rendered.
 """
-
-_NO_MESSAGES: Final = [{"role": "user", "content": ""}]
-"""In place of the messages, which are rendered already; SGLang wants one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +93,12 @@ class Readings:
     Args:
         manager: SGLang's TokenizerManager.
         templates: SGLang's TemplateManager, which knows what the chat template makes of thinking.
-    Raises:
-        StartError: this SGLang is not the one that the reading was written for.
     """
 
     def __init__(self, manager: Any, templates: Any) -> None:
-        check_reading_seam()
         # what it cannot be called is for the client to say
         os.environ.setdefault("SGLANG_FORWARD_UNKNOWN_TOOLS", "true")
-        self._serving = _Serving(manager, templates)
+        self._serving = ChatServing(manager, templates)
         self._texts = TokenTexts(manager.tokenizer)
         self._whitespace_max: int | None = manager.server_args.constrained_json_max_whitespace_cnt
         self._known: WeakValueDictionary[bytes, _Prepared] = WeakValueDictionary()
@@ -191,14 +182,14 @@ class Readings:
         return prepared
 
     def _prepare(self, request: Generate, reading: Reading, rendered: bytes) -> "_Prepared":
-        chat = _chat_of(reading)
+        chat = chat_of(reading)
         serving = self._serving
         either = self._either(request, chat)
         chat.input_ids = list(unpack_tokens(rendered)) if serving.reads_prompt(chat) else _NO_TOKENS
         try:
             refusal = serving._validate_request(chat)
             if refusal is not None:
-                raise InvalidRequest(refusal, param=_param_of(refusal))
+                raise InvalidRequest(refusal, param=param_of(refusal))
             adapted, chat = serving._convert_to_internal_request(chat)
         # SGLang's validation, xgrammar's and Pydantic's among it
         except (ValueError, TypeError) as error:
@@ -275,42 +266,9 @@ class Readings:
         )
 
 
-class _Serving(OpenAIServingChat):
-    """SGLang's chat serving without its rendering: the frontend has rendered the prompt."""
-
-    def _build_chat_encoding_adapter(self) -> None:
-        """None: adapters render prompts and take tokens apart by the model's own library; the text
-        parsers are for every model.
-        """
-
-    def reads_prompt(self, chat: ChatCompletionRequest) -> bool:
-        """Whether parsers go by how the prompt ends."""
-        return self._requires_response_template_detokenization(chat)
-
-
 def _wants_one_call(chat: ChatCompletionRequest) -> bool:
     """Who names a function wants it called, and once."""
     return chat.parallel_tool_calls is False or isinstance(chat.tool_choice, ToolChoice)
-
-
-def _chat_of(reading: Reading) -> ChatCompletionRequest:
-    try:
-        chat = ChatCompletionRequest.model_validate(
-            {**msgspec.json.decode(reading.chat), "messages": _NO_MESSAGES}
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"]) or "tools"
-        raise InvalidRequest(f"{where}: {first['msg']}", param=where.partition(".")[0]) from error
-    chat.skip_special_tokens = reading.skip_special_tokens
-    return chat
-
-
-def _param_of(refusal: str) -> str:
-    """The field that SGLang means; it names none, but has few reasons."""
-    if "chat_template" in refusal:
-        return "chat_template_kwargs"
-    return "tools" if "'parameters'" in refusal or "unique" in refusal else "tool_choice"
 
 
 def _kept_by_gpt_oss(parser: str | None) -> frozenset[int]:

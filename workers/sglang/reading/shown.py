@@ -2,13 +2,10 @@
 of whole texts say.
 """
 
-import json
 import logging
 import re
 from itertools import pairwise
 from typing import Any, Final
-
-from msgspec import Struct
 
 from protocol.generation import Content, Finished, Part, Reasoning, ToolCall
 from workers.sglang.reading.calls import CallIds
@@ -20,6 +17,8 @@ from workers.sglang.reading.lost import (
     unread_calls,
     without_end,
 )
+from workers.sglang.reading.shown_call import ShownCall, whole_characters
+from workers.sglang.reading.whole import WholeCall, WholeMessage
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +32,6 @@ PASSED_OVER_MAX: Final = 8
 
 Each is compared with the next one found.
 """
-
-
-class WholeCall(Struct, frozen=True):
-    """A tool call with its arguments in JSON."""
-
-    name: str
-    arguments: str
-
-
-class WholeMessage(Struct, frozen=True):
-    """An answer as SGLang's parsers of whole texts read it."""
-
-    reasoning: str
-    content: str
-    calls: list[WholeCall]
 
 
 class Shown:
@@ -66,8 +50,8 @@ class Shown:
         self._ids = ids
         self._reasoning = _Prose()
         self._content = _Prose()
-        self._calls: list[_ShownCall] = []
-        self._by_tool_index: dict[int, _ShownCall] = {}
+        self._calls: list[ShownCall] = []
+        self._by_tool_index: dict[int, ShownCall] = {}
         self._behind: list[list[str]] = []
         """Content behind each call."""
         self._passed_over = False
@@ -96,11 +80,11 @@ class Shown:
 
     def call(self, item: Any) -> list[Part]:
         """A piece of a call, SGLang's `ToolCallItem`."""
-        arguments = _whole_characters(item.parameters or "")
+        arguments = whole_characters(item.parameters or "")
         self.call_chars = len(arguments) + (0 if item.name else self.call_chars)
         call = self._by_tool_index.get(item.tool_index)
         if item.name:
-            call = self._by_tool_index[item.tool_index] = _ShownCall(
+            call = self._by_tool_index[item.tool_index] = ShownCall(
                 len(self._calls), item.name, arguments
             )
             self._calls.append(call)
@@ -155,7 +139,7 @@ class Shown:
         parts: list[Part] = []
         streamed, next_one = list(self._calls), 0
         for read in calls:
-            call = WholeCall(read.name, _whole_characters(read.arguments))
+            call = WholeCall(read.name, whole_characters(read.arguments))
             near = range(next_one, min(len(streamed), next_one + PASSED_OVER_MAX))
             same = next((at for at in near if streamed[at].may_be(call)), None)
             if same is None and next_one < len(streamed) and streamed[next_one].name == call.name:
@@ -167,7 +151,7 @@ class Shown:
                     parts.append(ToolCall(streamed[same].index, arguments=rest))
                 continue
             index = len(self._calls)
-            self._calls.append(_ShownCall(index, call.name, call.arguments))
+            self._calls.append(ShownCall(index, call.name, call.arguments))
             self._passed_over = True
             parts.append(ToolCall(index, self._ids.of(index, call.name), call.name, call.arguments))
         return parts
@@ -203,7 +187,7 @@ class Shown:
         return [*parts, Content(left)] if left else parts
 
 
-def _rest_of_broken(text: str, call: "_ShownCall", following: "_ShownCall") -> str:
+def _rest_of_broken(text: str, call: ShownCall, following: ShownCall) -> str:
     """Of a call that was given up for the one following, what its text has behind the arguments
     that were shown.
     """
@@ -257,55 +241,3 @@ class _Prose:
             "what the stream's says"
         )
         return None
-
-
-class _ShownCall:
-    __slots__ = ("arguments", "index", "name")
-
-    def __init__(self, index: int, name: str, arguments: str) -> None:
-        self.index = index
-        self.name = name
-        self.arguments = [arguments]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether its arguments are an object in JSON."""
-        return isinstance(_json("".join(self.arguments)), dict)
-
-    def may_be(self, whole: WholeCall) -> bool:
-        """Whether what was shown is this call or its beginning."""
-        shown = "".join(self.arguments)
-        return self.name == whole.name and (
-            whole.arguments.startswith(shown) or _json(shown) == _json(whole.arguments)
-        )
-
-    def rest(self, whole: WholeCall) -> str:
-        """What is missing of the arguments."""
-        shown = "".join(self.arguments)
-        if whole.arguments.startswith(shown):
-            return whole.arguments[len(shown) :]
-        if _json(shown) == _json(whole.arguments):
-            return ""
-        log.debug(
-            "SGLang's parsers of streams and of whole texts disagree on a call; shown is "
-            "what the stream's says"
-        )
-        return ""
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _whole_characters(arguments: str) -> str:
-    """SGLang reads and writes the JSON of a call, and with it escapes of half a character
-    (`"\\ud83d"`), which are no text that could be sent. They become U+FFFD.
-    """
-    return (
-        arguments
-        if arguments.isascii()
-        else arguments.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    )

@@ -1,7 +1,7 @@
 """Structural tags: how xgrammar is told that parts of a text are JSON of a schema."""
 
 import json
-from typing import Any, Final
+from typing import Any, Final, cast
 
 WHITESPACE_MAX: Final = 1
 """Between two signs of JSON, unless the operator says otherwise.
@@ -49,9 +49,10 @@ def bounded(tag: str, whitespace_max: int | None) -> str:
 
 def _bound(node: Any, whitespace_max: int) -> None:
     if isinstance(node, list):
-        for each in node:
+        for each in cast("list[Any]", node):
             _bound(each, whitespace_max)
     elif isinstance(node, dict):
+        node = cast("dict[str, Any]", node)
         if node.get("type") == "json_schema":
             node["max_whitespace_cnt"] = whitespace_max
             return

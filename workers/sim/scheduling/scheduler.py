@@ -11,59 +11,19 @@ LoRA and grammar. One simplification: a prompt's pages are taken when it is admi
 chunk.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed
 from workers.sim.scheduling.kv_pool import KvPool
+from workers.sim.scheduling.limits import SchedulerLimits, Step
 from workers.sim.scheduling.radix_cache import RadixCache
+from workers.sim.scheduling.reserve import Reserve, remaining
 from workers.sim.scheduling.sequence import Sequence
+from workers.sim.scheduling.sequence_pages import SequencePages
 from workers.sim.scheduling.waiting_queue import WaitingQueue
 from workers.sim.text import TextModel, advance
 from workers.sim.timing import TimingModel
-
-RESERVED_TOKENS_MAX: Final = 4_096
-"""Future output that admission reserves for, at most (SGLang: CLIP_MAX_NEW_TOKENS)."""
-
-_RATIO_INITIAL: Final = 0.7
-_RATIO_FLOOR: Final = 0.14
-_RATIO_DECAY_STEPS: Final = 600
-_RETRACT_STEPS: Final = 20
-"""SGLANG_INIT_NEW_TOKEN_RATIO, SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR,
-SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS, SGLANG_RETRACT_DECODE_STEPS.
-"""
-
-_LPM_QUEUE_MAX: Final = 128
-"""Longer queues are served first come, first served even under lpm, as in SGLang: matching all of
-them costs too much.
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerLimits:
-    """Bounds of one rank. `chunk_tokens` bounds the new tokens of a prefill step."""
-
-    page_size_tokens: int
-    kv_pages: int
-    requests_running_max: int
-    requests_waiting_max: int
-    chunk_tokens: int
-    policy: Literal["fcfs", "lpm"] = "fcfs"
-    conservativeness: float = 1.0
-    prefix_cache: bool = True
-
-
-@dataclass(slots=True)
-class Step:
-    """What one step did: how long the GPU would have been at it, and what it told."""
-
-    duration_ms: float
-    deltas: list[Delta]
-    new_tokens: int
-    """Tokens generated, told or held back."""
-    prefill: bool = False
 
 
 class Scheduler:
@@ -88,6 +48,9 @@ class Scheduler:
         self._page = limits.page_size_tokens
         self._cache = cache
         self._pool = KvPool(limits.kv_pages, cache)
+        self._pages = SequencePages(
+            cache, self._pool, limits.page_size_tokens, shares=limits.prefix_cache
+        )
         self._text = text
         self._timing = timing
         self._dp_rank = dp_rank
@@ -100,8 +63,7 @@ class Scheduler:
         """The head of the queue did not fit; nothing is tried before something ends (SGLang:
         batch_is_full).
         """
-        self._ratio_initial = min(1.0, _RATIO_INITIAL * limits.conservativeness)
-        self._ratio = self._ratio_initial
+        self._reserve = Reserve(limits.conservativeness)
         self.retractions = 0
 
     @property
@@ -175,7 +137,7 @@ class Scheduler:
             return self._prefill(batch, deltas)
         if self._running:
             return self._decode(deltas)
-        self._ratio = self._ratio_initial
+        self._reserve.idled()
         return Step(0.0, deltas, 0)
 
     def _drop_expired(self, now_unix_ms: int, deltas: list[Delta]) -> None:
@@ -201,60 +163,29 @@ class Scheduler:
         slots = self._limits.requests_running_max - len(self._running) - len(batch)
         if self._chunked is not None or slots <= 0 or self._kv_full or not len(self._waiting):
             return batch
-        reserved_tokens = int(
-            sum([_remaining(sequence) for sequence in self._running]) * self._ratio
-        )
+        reserved_tokens = self._reserve.tokens(self._running)
         for sequence in self._in_order(slots):
             if budget <= 0 or self._chunked is not None:
                 break
+            reserved_tokens += remaining(sequence)
             if not self._admit(sequence, reserved_tokens, idle=not (batch or self._running)):
                 self._kv_full = True
                 break
-            reserved_tokens += _remaining(sequence)
             budget -= self._add_chunk(sequence, budget, batch)
         return batch
 
-    def _in_order(self, count: int) -> Iterator[Sequence]:
-        """Up to `count` sequences of the queue in the policy's order; taken before any is
-        admitted.
-        """
-        lpm = self._limits.policy == "lpm" and len(self._waiting) <= _LPM_QUEUE_MAX
-        if not lpm:
-            return iter(self._waiting.first(count))
-        by_match = sorted(self._waiting, key=lambda sequence: -self._cached_pages(sequence))
-        return iter(by_match[:count])
+    def _in_order(self, count: int) -> list[Sequence]:
+        if self._limits.policy == "lpm":
+            return self._waiting.longest_cached_first(count, self._pages.cached)
+        return self._waiting.first(count)
 
-    def _cached_pages(self, sequence: Sequence) -> int:
-        return self._cache.cached_pages(
-            sequence.tokens, sequence.length // self._page, sequence.namespace
-        )
-
-    def _admit(self, sequence: Sequence, reserved_tokens: int, *, idle: bool) -> bool:
-        """Find a sequence's prefix and take the pages for the rest; False, and no change, if the
-        cache is too full.
-        """
-        length = sequence.length
-        node, matched = self._cache.root, 0
-        if self._limits.prefix_cache:
-            # One token at least is computed: the last one's logits are what the step is for.
-            node, matched = self._cache.match(
-                sequence.tokens, (length - 1) // self._page, sequence.namespace
-            )
-        self._cache.lock(node)
-        pages = -(-length // self._page) - matched
-        future = -(-(reserved_tokens + _remaining(sequence)) // self._page)
-        # An idle rank takes its head whatever the reserve says: nothing else would ever make room.
-        if (not idle and pages + future > self._pool.available_pages) or not self._pool.allocate(
-            pages
-        ):
-            self._cache.unlock(node)
+    def _admit(self, sequence: Sequence, future_tokens: int, *, idle: bool) -> bool:
+        if not self._pages.admit(sequence, future_tokens, idle=idle):
             return False
-        sequence.node, sequence.node_pages, sequence.own_pages = node, matched, pages
-        sequence.kv_tokens = matched * self._page
         self._waiting.remove(sequence)
         if sequence.cached_tokens is None:
             sequence.cached_tokens = sequence.kv_tokens
-            self._waiting.note_hit(length, sequence.kv_tokens)
+            self._waiting.note_hit(sequence.length, sequence.kv_tokens)
         return True
 
     def _add_chunk(self, sequence: Sequence, budget: int, batch: list[tuple[Sequence, int]]) -> int:
@@ -273,7 +204,7 @@ class Scheduler:
         for sequence, taken in batch:
             tokens += taken
             sequence.kv_tokens += taken
-            self._cache_computed(sequence)
+            self._pages.share_computed(sequence)
             if sequence.kv_tokens == sequence.length:
                 generated += 1
                 if not self._generate(sequence, deltas):
@@ -288,10 +219,7 @@ class Scheduler:
             needed = [sequence for sequence in self._running if not sequence.kv_tokens % page]
         for sequence in needed:
             sequence.own_pages += 1
-        self._ratio = max(
-            _RATIO_FLOOR * self._ratio_initial,
-            self._ratio - self._ratio_initial * (1 - _RATIO_FLOOR) / _RATIO_DECAY_STEPS,
-        )
+        self._reserve.decoded()
         duration_ms = self._timing.decode_ms(self._pool.used_pages / self._pool.page_count)
         running, generate = self._running, self._generate
         count, ended = len(running), False
@@ -322,7 +250,7 @@ class Scheduler:
         if sequence.interval_tokens == 1 and count > 1:
             sequence.sent_tokens = count
             deltas.append(Delta(sequence.request_id, count - 1, packed))
-        elif sequence.interval_tokens == 1 or _is_due(sequence, count):
+        elif sequence.interval_tokens == 1 or sequence.is_due(count):
             deltas.append(sequence.take_delta())
         return False
 
@@ -335,7 +263,6 @@ class Scheduler:
     ) -> bool:
         deltas.append(sequence.take_delta(sequence.finished(reason, matched)))
         del self._by_id[sequence.request_id]
-        self._cache_computed(sequence)
         self._free(sequence)
         return True
 
@@ -350,30 +277,11 @@ class Scheduler:
             self._chunked = None
         else:
             self._running.remove(sequence)
-        self._cache_computed(sequence)
         self._free(sequence)
 
-    def _cache_computed(self, sequence: Sequence) -> None:
-        """Give the whole pages that were computed to the prefix cache; pages it has already are
-        freed.
-        """
-        pages = sequence.kv_tokens // self._page
-        moved = pages - sequence.node_pages
-        if moved <= 0 or not self._limits.prefix_cache:
-            return
-        assert sequence.node is not None
-        node = self._cache.insert(sequence.tokens, pages, sequence.namespace)
-        self._cache.lock(node)
-        self._cache.unlock(sequence.node)
-        self._pool.release(moved)
-        sequence.own_pages -= moved
-        sequence.node, sequence.node_pages = node, pages
-
     def _free(self, sequence: Sequence) -> None:
-        assert sequence.node is not None
-        self._cache.unlock(sequence.node)
-        self._pool.release(sequence.own_pages)
-        sequence.node, sequence.node_pages, sequence.own_pages, sequence.kv_tokens = None, 0, 0, 0
+        self._pages.share_computed(sequence)
+        self._pages.free(sequence)
         self._kv_full = False
 
     def _retract(self) -> None:
@@ -385,18 +293,8 @@ class Scheduler:
         )
         assert len(self._running) > 1, "one sequence alone always fits: RequestLimits.kv_tokens_max"
         self._running.remove(victim)
-        self._free(victim)
+        self._pages.free(victim)
+        self._kv_full = False
         self._waiting.add(victim)
         self.retractions += 1
-        generated = sum(len(sequence.output) for sequence in self._running)
-        allowed = sum(sequence.max_new_tokens for sequence in self._running)
-        self._ratio = min(1.0, (generated + _RETRACT_STEPS * len(self._running)) / (allowed + 1))
-
-
-def _remaining(sequence: Sequence) -> int:
-    return min(sequence.max_new_tokens - len(sequence.output), RESERVED_TOKENS_MAX)
-
-
-def _is_due(sequence: Sequence, count: int) -> bool:
-    """Whether held-back tokens are to be told: the first at once, then every interval."""
-    return count == 1 or count - sequence.sent_tokens >= sequence.interval_tokens
+        self._reserve.retracted(self._running)

@@ -90,6 +90,12 @@ class Sequence:
         )
         return Delta(self.request_id, start, b"".join(self.output[start:]), end, extras)
 
+    def is_due(self, count: int) -> bool:
+        """Whether `count` tokens of output are to be told: the first at once, then every
+        interval.
+        """
+        return count == 1 or count - self.sent_tokens >= self.interval_tokens
+
     def finished(
         self, reason: Literal["stop", "length", "abort"], matched_token_id: int | None = None
     ) -> Finished:

@@ -3,7 +3,7 @@ anywhere.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import nsmallest
 from itertools import islice
 from typing import Final
@@ -13,6 +13,12 @@ from workers.sim.scheduling.sequence import Sequence
 _HIT_RATE_WINDOW_TOKENS: Final = 1 << 20
 """Counts are halved when they reach this, so that the hit rate follows the last million prompt
 tokens.
+"""
+
+
+_LPM_QUEUE_MAX: Final = 128
+"""Longer queues are served first come, first served even under lpm, as in SGLang: matching all of
+them costs too much.
 """
 
 
@@ -58,6 +64,12 @@ class WaitingQueue:
             return list(islice(self, count))
         # stable, as SGLang's sort
         return nsmallest(count, self, key=lambda sequence: -sequence.priority)
+
+    def longest_cached_first(self, count: int, cached: Callable[[Sequence], int]) -> list[Sequence]:
+        """Up to `count` sequences, those first of which the cache has most pages (SGLang: lpm)."""
+        if len(self) > _LPM_QUEUE_MAX:
+            return self.first(count)
+        return sorted(self, key=lambda sequence: -cached(sequence))[:count]
 
     def head(self) -> Sequence | None:
         """The sequence that has waited longest."""

@@ -1,0 +1,68 @@
+"""Every private name of SGLang that kvmesh relies on, checked at start.
+
+`docs/sglang_seam.md` is made of this list (workers.sglang.seam.document). SGLang is imported only
+by the check itself, name by name, after `workers.sglang.cpu.activate_if_cpu_host`.
+"""
+
+import inspect
+from collections.abc import Iterable
+from functools import reduce
+from importlib import import_module
+from typing import Any, Final
+
+from protocol.process.start_error import StartError
+from workers.sglang.seam.answers_table import GRAMMARS, READING
+from workers.sglang.seam.engine_table import PROCESSES, STEPS
+from workers.sglang.seam.relied import Relied
+
+CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
+    "Requests and their steps": STEPS,
+    "Processes": PROCESSES,
+    "Grammars": GRAMMARS,
+    "Reading answers": READING,
+}
+
+RELIED_ON: Final = tuple(relied for chapter in CHAPTERS.values() for relied in chapter)
+
+
+def check_seam(relied_on: Iterable[Relied] = RELIED_ON) -> None:
+    """Check that the installed SGLang still has what is relied on.
+
+    Raises:
+        StartError: it has not; the message names what is missing or has changed.
+        ImportError: SGLang cannot be imported.
+    """
+    for relied in relied_on:
+        lacking = _lacking(relied)
+        if lacking:
+            raise StartError(f"SGLang has changed: {relied.name} {lacking}, as it had in 0.5.23")
+
+
+def _lacking(relied: Relied) -> str:
+    """What a name does not have any more, in words; empty where it has all of it."""
+    module, _, qualified = relied.name.partition(":")
+    try:
+        found: Any = reduce(getattr, qualified.split("."), import_module(f"sglang.{module}"))
+    except AttributeError:
+        return "is no longer there"
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("sglang."):
+            raise
+        return "is no longer there"
+    if relied.parameters is not None:
+        parameters = tuple(inspect.signature(found).parameters)
+        if parameters != relied.parameters:
+            return f"no longer takes ({', '.join(relied.parameters)})"
+    source = inspect.getsource(found) if relied.says else ""
+    unsaid = next((line for line in relied.says if line not in source), None)
+    if unsaid is not None:
+        return f"no longer has `{unsaid.strip()}`"
+    missing = sorted(set(relied.fields) - _fields_of(found))
+    return f"no longer has {', '.join(missing)}" if missing else ""
+
+
+def _fields_of(owner: Any) -> set[str]:
+    """A class's fields: those of msgspec's, of pydantic's private ones, or its constructor's."""
+    named: set[str] = set(getattr(owner, "__struct_fields__", ()))
+    named |= set(getattr(owner, "__private_attributes__", ()))
+    return named or set(inspect.signature(owner).parameters)

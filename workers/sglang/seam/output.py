@@ -1,0 +1,136 @@
+"""What one request has put out, read where SGLang 0.5.23 would have queued it."""
+
+import asyncio
+import copyreg
+import logging
+from typing import Any, Literal
+
+from msgspec.structs import replace
+from sglang.srt.managers.io_struct import EmbeddingReqInput, GenerateReqInput
+from sglang.srt.managers.tokenizer_manager import ReqState
+
+from protocol.generation import Extras, Finished
+from protocol.replies import Delta
+from protocol.tokens import pack_tokens
+from workers.engine import BROKEN
+from workers.sglang.translation import outcome, scores
+
+log = logging.getLogger(__name__)
+
+
+class Output:
+    """What one request has put out: takes the place of `ReqState.out_list`, whose `append` is all
+    that SGLang calls.
+    """
+
+    __slots__ = ("_moved", "_prompt_scored", "ended", "meta_info", "prompt_tokens", "sent", "state")
+
+    def __init__(self, moved: "list[Output]", prompt_tokens: int) -> None:
+        self._moved = moved
+        self.prompt_tokens = prompt_tokens
+        self.state: ReqState | None = None
+        self.sent = 0
+        self._prompt_scored = False
+        self.meta_info: dict[str, Any] = {}
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def __bool__(self) -> bool:
+        """Nothing is kept here: SGLang's crash dump then takes a request's output from its
+        state.
+        """
+        return False
+
+    def append(self, out: dict[str, Any]) -> None:
+        self.meta_info = out["meta_info"]
+        self._moved.append(self)
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether the scheduler has been told of the request, so that only it can end it."""
+        return self.state is not None and self.state.dispatched
+
+    def take(self) -> Delta:
+        """What is new since the last take."""
+        state = self.state
+        assert state is not None
+        start, new = self.sent, state.output_ids[self.sent :]
+        self.sent += len(new)
+        end = None
+        if state.finished:
+            end = outcome(
+                self.meta_info, prompt_tokens=self.prompt_tokens, completion_tokens=self.sent
+            )
+        # Nearly always one token: to_bytes takes a tenth of the time that an array does.
+        packed = new[0].to_bytes(4, "little") if len(new) == 1 else pack_tokens(new)
+        extras = self._scores(start) if state.obj.return_logprob else None
+        if not start and end is None and (cached := self.meta_info.get("cached_tokens")):
+            extras = replace(extras or Extras(), cached_tokens=int(cached))
+        return Delta(state.obj.rid, start, packed, end, extras)
+
+    def take_or_fail(self) -> Delta:
+        """`take`, or a failure where that raises: of this request, since those beside it have
+        nothing to do with it.
+        """
+        start = self.sent
+        try:
+            return self.take()
+        except Exception:
+            state = self.state
+            assert state is not None
+            log.exception("request %s ends, since its output cannot be read", state.obj.rid)
+            self.sent = start
+            return Delta(state.obj.rid, start, b"", BROKEN)
+
+    def finished_now(self, reason: Literal["stop"]) -> Finished:
+        """The end, where not the engine decides that it is."""
+        return Finished(
+            reason, self.prompt_tokens, self.sent, int(self.meta_info.get("cached_tokens") or 0)
+        )
+
+    def _scores(self, start: int) -> Extras | None:
+        state = self.state
+        assert state is not None
+        top = state.obj.top_logprobs_num
+        of_prompt = None
+        if not self._prompt_scored and state.input_token_logprobs_val:
+            self._prompt_scored = True
+            of_prompt = scores(
+                state.input_token_logprobs_val,
+                state.input_top_logprobs_val,
+                state.input_top_logprobs_idx,
+                top,
+            )
+        end = self.sent
+        values = state.output_token_logprobs_val[start:end]
+        of_output = scores(
+            values,
+            state.output_top_logprobs_val[start:end],
+            state.output_top_logprobs_idx[start:end],
+            top,
+        )
+        return Extras(logprobs=of_output if values else None, prompt_logprobs=of_prompt)
+
+
+class SteppedInput(GenerateReqInput):
+    """A request whose output is delivered by step.
+
+    `output` is no dataclass field, so that no log prints it.
+    """
+
+    output: Output
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        """As SGLang's own class, for its dumps of requests: those who read them need not have
+        ours.
+        """
+        state = {name: value for name, value in vars(self).items() if name != "output"}
+        return copyreg.__newobj__, (GenerateReqInput,), state
+
+
+class TextInput(EmbeddingReqInput):
+    """A text for its vector, with what SGLang's scheduler takes of one and its own class does not:
+    no dataclass fields either.
+    """
+
+    routed_dp_rank: int | None
+    token_type_ids: list[int] | None

@@ -1,0 +1,28 @@
+"""What a simulated engine cannot do, since it has no model that could."""
+
+from protocol.generation import Generate
+from protocol.replies import Failed
+from protocol.requests import Work
+
+
+def refusal_of(request: Work, *, embeds: bool) -> Failed | None:
+    """Why this request cannot be run; None where it can.
+
+    Args:
+        embeds: the engine makes vectors, and no text.
+    """
+    if isinstance(request, Generate) is embeds:
+        does = (
+            "makes vectors of texts and generates none"
+            if embeds
+            else "generates text and makes no vectors"
+        )
+        return Failed("unsupported_parameter", f"The simulated engine {does}.", "model")
+    if not isinstance(request, Generate):
+        return None
+    for name, asked in (("response_format", request.grammar), ("tools", request.reading)):
+        if asked is not None:
+            return Failed(
+                "unsupported_parameter", f"The simulated engine does not know {name}.", name
+            )
+    return None

@@ -1,0 +1,152 @@
+"""What a simulated engine is put together from: its model's files, and a scheduler and an outlet of
+KV events for each rank.
+"""
+
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+import zmq
+
+from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.membership import Capacity, Service
+from protocol.process.start_error import StartError
+from protocol.transport.sockets import Socket
+from workers.demo_model import demo_model_dir
+from workers.engine import EngineFacts
+from workers.kv_events_config import KvEventsConfig
+from workers.mesh.model_card import build_card
+from workers.sim.adapters import SimAdapters
+from workers.sim.faults import Faults
+from workers.sim.scheduling.kv_outlet import KvOutlet
+from workers.sim.scheduling.limits import SchedulerLimits
+from workers.sim.scheduling.radix_cache import CacheListener, RadixCache
+from workers.sim.scheduling.scheduler import Scheduler
+from workers.sim.scheduling.sequence import RequestLimits
+from workers.sim.settings import SimSettings
+from workers.sim.text import TextModel
+from workers.sim.timing import TimingModel
+from workers.sim.vocabulary import read_word_ids
+
+
+def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
+    """What the engine will be, and the ids that it writes with.
+
+    Raises:
+        StartError: there is no usable model directory.
+    """
+    model_dir = Path(settings.model_path) if settings.model_path else demo_model_dir()
+    if not model_dir.is_dir():
+        raise StartError(
+            f"{str(model_dir)[:MESSAGE_CHARS_MAX]} is no directory: the sim engine reads its "
+            "tokenizer from disk"
+        )
+    card, card_files = build_card(
+        model_dir,
+        name=settings.served_model_name or model_dir.resolve().name,
+        context_length=settings.context_length,
+        chat_template=Path(settings.chat_template) if settings.chat_template else None,
+    )
+    kind = cast("Literal['words', 'any']", settings.sim_vocab)
+    words = read_word_ids(
+        model_dir / "tokenizer.json",
+        vocab_size=card.vocab_size,
+        kind=kind,
+        excluded=card.eos_token_ids,
+    )
+    capacity = Capacity(
+        dp_size=settings.dp_size,
+        page_size_tokens=settings.page_size,
+        kv_tokens=settings.max_total_tokens // settings.page_size * settings.page_size,
+        requests_running_max=settings.max_running_requests,
+        prefill_step_tokens=settings.chunked_prefill_size
+        if settings.chunked_prefill_size > 0
+        else settings.max_total_tokens,
+        requests_queued_max=settings.max_queued_requests,
+        orders_by_priority=settings.schedule_policy == "fcfs",
+    )
+    service: Service = "text"
+    if settings.is_embedding:
+        service, card = (
+            "embedding",
+            msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions),
+        )
+    return EngineFacts(
+        card=card,
+        card_files=card_files,
+        capacity=capacity,
+        version="sim",
+        service=service,
+        adapters=SimAdapters(),
+    ), words
+
+
+def text_of(settings: SimSettings, facts: EngineFacts, words: list[int]) -> TextModel:
+    """What the engine writes, of these ids."""
+    eos_ids = facts.card.eos_token_ids
+    return TextModel(
+        words,
+        seed=settings.sim_seed,
+        eos_id=eos_ids[0] if eos_ids else None,
+        output_tokens_mean=settings.sim_output_tokens_mean,
+    )
+
+
+def limits_of(settings: SimSettings, facts: EngineFacts) -> RequestLimits:
+    """What a request must keep to."""
+    return RequestLimits(
+        context_length=facts.card.context_length,
+        vocab_size=facts.card.vocab_size,
+        kv_tokens_max=facts.capacity.kv_tokens,
+        stream_interval=settings.stream_interval,
+    )
+
+
+def open_outlets(
+    settings: SimSettings, config: KvEventsConfig, faults: Faults, context: zmq.Context[Socket]
+) -> list[KvOutlet]:
+    """What publishes the KV events of each rank.
+
+    Raises:
+        StartError: a socket cannot be had; none is open then, and the context is destroyed.
+    """
+    page_size, steps_max = settings.page_size, settings.decode_log_interval
+    outlets: list[KvOutlet] = []
+    try:
+        for rank in range(settings.dp_size):
+            outlet = KvOutlet(
+                context,
+                config,
+                rank,
+                page_size=page_size,
+                steps_max=steps_max,
+                faults=faults,
+            )
+            outlets.append(outlet)
+    except StartError:
+        for outlet in outlets:  # by hand, since the loop watches their replays
+            outlet.close()
+        context.destroy(linger=0)  # with the socket that could not be had, if it is still open
+        raise
+    return outlets
+
+
+def scheduler_of(
+    settings: SimSettings, rank: int, text: TextModel, listener: CacheListener | None
+) -> Scheduler:
+    """The scheduler of one rank, with an empty cache."""
+    limits = SchedulerLimits(
+        page_size_tokens=settings.page_size,
+        kv_pages=settings.max_total_tokens // settings.page_size,
+        requests_running_max=settings.max_running_requests,
+        requests_waiting_max=settings.max_queued_requests,
+        chunk_tokens=settings.chunked_prefill_size
+        if settings.chunked_prefill_size > 0
+        else 1 << 62,
+        policy=cast("Literal['fcfs', 'lpm']", settings.schedule_policy),
+        conservativeness=settings.schedule_conservativeness,
+        prefix_cache=not settings.disable_radix_cache,
+    )
+    return Scheduler(
+        limits, RadixCache(settings.page_size, listener), text, TimingModel(), dp_rank=rank
+    )

@@ -1,0 +1,81 @@
+"""The KV pages of one rank's sequences: which of them lie in the prefix cache, and which are their
+own.
+"""
+
+from workers.sim.scheduling.kv_pool import KvPool
+from workers.sim.scheduling.radix_cache import RadixCache
+from workers.sim.scheduling.sequence import Sequence
+
+
+class SequencePages:
+    """Gives sequences their pages and takes them back.
+
+    Attributes:
+        pool: all pages of the rank; full as it is, or with what the cache can give up.
+    Args:
+        shares: whether equal prefixes share their pages.
+    """
+
+    def __init__(self, cache: RadixCache, pool: KvPool, page_tokens: int, *, shares: bool) -> None:
+        self._cache = cache
+        self.pool = pool
+        self._page = page_tokens
+        self._shares = shares
+
+    def cached(self, sequence: Sequence) -> int:
+        """How many of a sequence's first pages the cache has."""
+        return self._cache.cached_pages(
+            sequence.tokens, sequence.length // self._page, sequence.namespace
+        )
+
+    def admit(self, sequence: Sequence, future_tokens: int, *, idle: bool) -> bool:
+        """Find a sequence's prefix and take the pages for the rest.
+
+        Args:
+            future_tokens: that are to stay free besides, for what running sequences will yet make.
+            idle: nothing else runs.
+        Returns:
+            False, and no change, if there is too little room.
+        """
+        length = sequence.length
+        node, matched = self._cache.root, 0
+        if self._shares:
+            # One token at least is computed: the last one's logits are what the step is for.
+            node, matched = self._cache.match(
+                sequence.tokens, (length - 1) // self._page, sequence.namespace
+            )
+        self._cache.lock(node)
+        pages = -(-length // self._page) - matched
+        future = -(-future_tokens // self._page)
+        # An idle rank takes its head whatever the reserve says: nothing else would ever make room.
+        if (not idle and pages + future > self.pool.available_pages) or not self.pool.allocate(
+            pages
+        ):
+            self._cache.unlock(node)
+            return False
+        sequence.node, sequence.node_pages, sequence.own_pages = node, matched, pages
+        sequence.kv_tokens = matched * self._page
+        return True
+
+    def share_computed(self, sequence: Sequence) -> None:
+        """Give the whole pages that were computed to the prefix cache; pages it has already are
+        freed.
+        """
+        pages = sequence.kv_tokens // self._page
+        moved = pages - sequence.node_pages
+        if moved <= 0 or not self._shares:
+            return
+        assert sequence.node is not None
+        node = self._cache.insert(sequence.tokens, pages, sequence.namespace)
+        self._cache.lock(node)
+        self._cache.unlock(sequence.node)
+        self.pool.release(moved)
+        sequence.own_pages -= moved
+        sequence.node, sequence.node_pages = node, pages
+
+    def free(self, sequence: Sequence) -> None:
+        """Take back what is a sequence's own; what it shares stays cached."""
+        assert sequence.node is not None
+        self._cache.unlock(sequence.node)
+        self.pool.release(sequence.own_pages)
+        sequence.node, sequence.node_pages, sequence.own_pages, sequence.kv_tokens = None, 0, 0, 0
