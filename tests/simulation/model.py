@@ -23,7 +23,7 @@ from workers.sim.timing import TimingModel
 OUTPUT_TOKENS_MEAN: Final = 40.0
 """Most answers end by length, some by their end token."""
 
-_read_model = sim_engine._read_model
+_read_model = sim_engine.read_model
 
 
 @lru_cache(maxsize=256)
