@@ -247,7 +247,7 @@ class Registry:
         whose engine is only loading.
         """
         name = entry.served.card.name
-        generations = self._models.get(name, ())
+        generations = self._models.get(name, [])
         if entry not in generations:
             return []
         absent = [
