@@ -18,7 +18,7 @@ def main() -> int:
     # start.
     gc.disable()
     from frontend.app import serve  # noqa: PLC0415
-    from frontend.observe.request_log import make_logging_lean  # noqa: PLC0415
+    from frontend.inflight.request_log import make_logging_lean  # noqa: PLC0415
 
     try:
         settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")

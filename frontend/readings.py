@@ -1,9 +1,10 @@
-"""What the router's parts count by themselves, as metrics."""
+"""What the parts of a frontend count by themselves, as metrics."""
 
 from collections.abc import Iterator
 
 from frontend.fleet.registry import Registry
 from frontend.observe.router_metrics import Reading
+from frontend.text.tokenizing.segment_cache import SegmentCache
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 
@@ -11,7 +12,7 @@ from kv_events.subscriber import KvSubscriber
 def router_readings(
     registry: Registry, budget: BlockBudget, subscriber: KvSubscriber | None
 ) -> Iterator[Reading]:
-    """Gauges and counters of this moment."""
+    """Gauges and counters of the router, the ranks and the KV plane, as they are now."""
     yield (
         "kvmesh_router_index_blocks",
         "Cached blocks known, summed over ranks",
@@ -38,6 +39,24 @@ def router_readings(
         ("malformed", "Messages of the KV plane that are none", subscriber.malformed),
     ):
         yield f"kvmesh_kv_{name}", help_text, "counter", value, {}
+
+
+def tokenizer_readings(cache: SegmentCache) -> Iterator[Reading]:
+    """What the cache of tokenized text counts. Texts too short for a lookup are not counted."""
+    for name, help_text, kind, value in (
+        ("hits", "Texts of which a part had been tokenized before", "counter", cache.hits),
+        ("misses", "Texts of which nothing had been", "counter", cache.misses),
+        ("cached_tokens", "Tokens of these texts that were found", "counter", cache.cached_tokens),
+        (
+            "uncached_tokens",
+            "Tokens of these texts that were not",
+            "counter",
+            cache.uncached_tokens,
+        ),
+        ("bytes", "Memory that tokenized text takes", "gauge", cache.bytes_held),
+        ("bytes_max", "Bound on that", "gauge", cache.bytes_max),
+    ):
+        yield f"kvmesh_frontend_tokenizer_cache_{name}", help_text, kind, value, {}
 
 
 def _ranks(registry: Registry) -> Iterator[Reading]:

@@ -9,7 +9,7 @@ from bench.routing.engine_rank import BLOCK_TOKENS, EndingText, EngineRank
 from bench.routing.frontend_side import FrontendSide
 from bench.routing.perfect import PerfectCache
 from bench.routing.workloads import MAX_OUTPUT_RATIO, Script, Workload
-from frontend.routing.policies.policy import Policy
+from frontend.routing.policy import Policy
 from frontend.routing.router import Lifetimes, RouterMode
 from protocol.generation import Finished, Generate, Sampling
 from protocol.kv_stream import Change

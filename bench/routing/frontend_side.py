@@ -5,9 +5,10 @@ sockets.
 from collections.abc import Sequence
 from random import Random
 
-from frontend.fleet.rank import Booking, Rank
-from frontend.routing.policies.policy import Policy
-from frontend.routing.route import Route
+from frontend.fleet.booking import Booking
+from frontend.fleet.rank import Rank
+from frontend.routing.policy import Policy
+from frontend.routing.route import RouteRequest
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from kv_events.index import BlockBudget
 from kv_events.rank_feed import FeedCounts, RankFeed
@@ -52,11 +53,11 @@ class FrontendSide:
         self.bookings: dict[str, Booking] = {}
 
     def place(self, request_id: str, prompt: bytes, now: float) -> tuple[int, int]:
-        """Choose and book a rank as frontend.mesh.membership does.
+        """Choose and book a rank as frontend.mesh.dispatch does.
 
         Returns its index and the prompt tokens expected in its cache.
         """
-        route = Route(prompt)
+        route = RouteRequest(prompt)
         placement = self._router.choose(self.ranks, route, now)
         rank = placement.rank
         self.bookings[request_id] = Booking(

@@ -8,7 +8,7 @@ from typing import Final
 
 from frontend.api.anthropic.endpoint import count_message_tokens, messages
 from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
-from frontend.api.fields.ignored import Ignored, IgnoredLog, UnknownFields
+from frontend.api.fields.ignored import Ignored, IgnoredLog
 from frontend.api.launching import Runner
 from frontend.api.native.abort_request import Aborter
 from frontend.api.native.endpoint import generate
@@ -21,16 +21,16 @@ from frontend.api.responses.endpoint import responses
 from frontend.api.vectors.embeddings import embeddings
 from frontend.api.vectors.rerank import rerank, score
 from frontend.drain import Drain, refusal
+from frontend.fleet.registry import Registry
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.http.exchange import Exchange
 from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
-from frontend.mesh.membership import Mesh
+from frontend.inflight.request_log import log_request
 from frontend.observe.metrics import FrontendMetrics
-from frontend.observe.request_log import log_request
-from frontend.settings import FrontendSettings
+from frontend.settings import FrontendSettings, UnknownFields
 from protocol.errors import MethodNotAllowed
 
 Handler = Callable[[Exchange, Runner], Awaitable[None]]
@@ -79,7 +79,7 @@ class Application:
 
     def __init__(
         self,
-        mesh: Mesh,
+        registry: Registry,
         runner: Runner,
         metrics: FrontendMetrics,
         settings: FrontendSettings,
@@ -87,7 +87,7 @@ class Application:
     ) -> None:
         self._now = asyncio.get_running_loop().time
         self._runner = runner
-        self._registry = mesh.registry
+        self._registry = registry
         self._answers = metrics.answers
         self._drain = drain
         self._bodies = BodyBudget()
@@ -98,7 +98,7 @@ class Application:
         self._posts = HOT_PATHS | {
             ABORT_PATH: Aborter(lambda: drain.open, allow_all=settings.allow_abort_all)
         }
-        self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=self._posts)
+        self._routes = build_routes(registry, metrics, drain, settings, hot_paths=self._posts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")

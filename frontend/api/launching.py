@@ -25,17 +25,18 @@ from frontend.api.fields.sampling import (
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.vectors.schemas import VectorFields
 from frontend.conforming.validator import Validator
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.http.json_pieces import PIECE_BYTES
 from frontend.http.request_id import new_request_id
+from frontend.inflight.choice import Choice
 from frontend.inflight.embeddings import Embeddings
-from frontend.inflight.generation import Choice, Generation
+from frontend.inflight.generation import Generation
 from frontend.inflight.recovery import Recovery
-from frontend.mesh.membership import Mesh
-from frontend.models.loader import ServedModel
+from frontend.mesh.dispatch import Dispatch
+from frontend.models.served import ServedModel
 from frontend.models.services import GENERATION, VECTORS, use_of
-from frontend.routing.route import Route, Weights
+from frontend.routing.route import RouteRequest, Weights
 from frontend.text.output.choice_text import OutputRules
 from frontend.text.output.gain import Gain
 from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
@@ -51,9 +52,9 @@ class Runner:
     """Starts generations for the HTTP handlers."""
 
     def __init__(
-        self, mesh: Mesh, recovery: Recovery, validator: Validator, *, weights: Weights
+        self, dispatch: Dispatch, recovery: Recovery, validator: Validator, *, weights: Weights
     ) -> None:
-        self._mesh = mesh
+        self._dispatch = dispatch
         self._recovery = recovery
         self._validator = validator
         self._weights = weights
@@ -96,7 +97,7 @@ class Runner:
             InvalidRequest: it is served, but for something else.
             Overloaded: so many wait for it that nothing need be done to know the answer.
         """
-        registry = self._mesh.registry
+        registry = self._dispatch.registry
         entry = registry.entry(name, worker_id, lora_path)
         if entry is not None and (
             entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
@@ -117,7 +118,7 @@ class Runner:
 
     def serving(self) -> list[ModelEntry]:
         """The models that have a worker now."""
-        return [entry for entry in self._mesh.registry.available() if entry.ranks]
+        return [entry for entry in self._dispatch.registry.available() if entry.ranks]
 
     def only_model(self) -> str:
         """The name of the model that generates text here, for requests that need not name it.
@@ -128,7 +129,7 @@ class Runner:
         """
         names = [
             entry.served.card.name
-            for entry in self._mesh.registry.available()
+            for entry in self._dispatch.registry.available()
             if use_of(entry.service).generates
         ]
         if len(names) > 1:
@@ -148,7 +149,7 @@ class Runner:
             ModelNotFound: no worker of the model has it.
             InvalidRequest: two are asked for.
         """
-        found, named = self._mesh.registry.find(model)
+        found, named = self._dispatch.registry.find(model)
         if found is None:  # it was unloaded while the prompt was made
             raise ModelNotFound(
                 f"The LoRA adapter {model!r} is not loaded here any more.", param="model"
@@ -173,12 +174,12 @@ class Runner:
         Raises:
             ModelNotFound, NoWorker: as `model`.
         """
-        entry = self._mesh.registry.entry(name)
+        entry = self._dispatch.registry.entry(name)
         return entry.served if entry is not None and entry.ranks else self.model(name).served
 
     def embeddings(self, entry: ModelEntry) -> Embeddings:
         """What runs a batch of texts of that model."""
-        return Embeddings(self._mesh, entry, self._recovery)
+        return Embeddings(self._dispatch, entry, self._recovery)
 
     async def start(
         self,
@@ -212,7 +213,7 @@ class Runner:
         if most is not None:
             requests = [(shortened(each, most), route) for each, route in requests]
         promise = promise_of(request, requests[0][0].grammar, self._validator, exchange.request_id)
-        generation = Generation(self._mesh, entry, self._recovery, promise)
+        generation = Generation(self._dispatch, entry, self._recovery, promise)
         exchange.abort_work, exchange.generation = generation.abort, generation
         try:
             await generation.start(requests, rules or output_rules(request))
@@ -228,7 +229,7 @@ class Runner:
         adapter: str | None,
         request: ChatCompletionRequest | CompletionRequest,
         prompts: Sequence[bytes],
-    ) -> list[tuple[Generate, Route]]:
+    ) -> list[tuple[Generate, RouteRequest]]:
         """One for each choice.
 
         May be called in a thread: nothing of the mesh that changes is looked at.
@@ -265,7 +266,7 @@ class Runner:
             logprobs=logprobs_wanted(request),
             reading=reading_of(request, card, grammar),
         )
-        requests: list[tuple[Generate, Route]] = []
+        requests: list[tuple[Generate, RouteRequest]] = []
         for prompt in prompts:
             route = self._route(prompt, adapter, salt, asked)
             sampling = sampling_for(request, card, count_tokens(prompt))
@@ -285,8 +286,8 @@ class Runner:
 
     def _route(
         self, prompt: bytes, lora_name: str | None, cache_salt: str | None, asked: NvExt
-    ) -> Route:
-        return Route(
+    ) -> RouteRequest:
+        return RouteRequest(
             prompt,
             lora_name=lora_name,
             cache_salt=cache_salt,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from frontend.conforming.validator import Validator
-from frontend.inflight.generation import Choice
+from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Answer, Gain
 from protocol.errors import NotConforming
 

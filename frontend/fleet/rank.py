@@ -4,7 +4,6 @@ there.
 
 from typing import Final
 
-from frontend.fleet.stream import RequestStream
 from kv_events.index import BlockBudget, RankBlocks
 from protocol.membership import Hello, RankLoad
 
@@ -28,7 +27,7 @@ and of the next prompts back.
 
 
 class Rank:
-    """What policies read (frontend.routing.policies.policy.RankView) and what a placement changes.
+    """What policies read (frontend.routing.policy.RankView) and what a placement changes.
 
     Load is our own requests, known exactly, plus those of other frontends: their share of the
     engine's last report. So several frontends agree without talking to each other, and none waits
@@ -160,29 +159,3 @@ class Rank:
         self.waiting = self._own_waiting + self._others_waiting
         self.prefill_tokens = self._own_prefill_tokens + self._others_prefill_tokens
         self.kv_tokens = self._own_kv_tokens + self._others_kv_tokens
-
-
-class Booking:
-    """One unfinished request of ours on a rank."""
-
-    __slots__ = ("prefilled", "priority", "rank", "stream", "uncached_tokens")
-
-    def __init__(
-        self, stream: RequestStream, rank: Rank, uncached_tokens: int, *, priority: int = 0
-    ) -> None:
-        self.stream = stream
-        self.rank = rank
-        self.uncached_tokens = uncached_tokens
-        self.priority = priority
-        self.prefilled = False
-        rank.book(uncached_tokens)
-
-    def note_token(self) -> None:
-        """A token came; the first one ends the prefill."""
-        if not self.prefilled:
-            self.prefilled = True
-            self.rank.note_prefilled(self.uncached_tokens)
-
-    def release(self) -> None:
-        """The request ended."""
-        self.rank.release(self.uncached_tokens, prefilled=self.prefilled)

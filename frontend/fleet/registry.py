@@ -3,15 +3,14 @@
 import logging
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
-from frontend.fleet.rank import Rank
+from frontend.fleet.loading import LoadingWorkers
+from frontend.fleet.missed import MissedWorkers
+from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.worker import Phase, Worker
-from frontend.mesh.missed import MissedWorkers
-from frontend.mesh.offer import Offer
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
-from frontend.routing.answer_times import AnswerTimes
-from protocol.membership import Loading, Service
 
 log = logging.getLogger(__name__)
 
@@ -23,70 +22,26 @@ MODELS_REMEMBERED_MAX = 256
 GENERATIONS_MAX = 4
 """Of one model: an update that begins before the last one is through, and room for a mistake."""
 
-LOADING_REMEMBERED_S = 5.0
-"""A worker that is loading says so every second; after this long without a word it is taken for
-dead.
-"""
 
-LOADING_MAX = 4_096
-"""Loading workers remembered; as many as may connect."""
+class Hope(NamedTuple):
+    """A Hope is a worker that takes nothing now, and may before long."""
 
-
-class ModelEntry:
-    """One generation of a model: its files and settings, the workers that serve it, and the
-    requests that wait for them.
-
-    While an update replaces one worker after the other there are two of one name, of which each
-    request goes to one and stays there: its tokens mean nothing to the other.
-    """
-
-    def __init__(self, served: ServedModel, service: Service, queue: AdmissionQueue) -> None:
-        self.served = served
-        self.digest = served.card.digest
-        self.service: Service = service
-        """What its workers are for."""
-        self.queue = queue
-        self.answer_times = AnswerTimes()
-        self.workers: list[Worker] = []
-        self.worker_of: dict[str, Worker] = {}
-        """Workers that may get new work, by id."""
-        self.ranks: list[Rank] = []
-        """Ranks that may get new work, in order of joining."""
-        self.adapters: frozenset[str] = frozenset()
-        """LoRA adapters of its workers, whether or not those may get new work; of the last ones,
-        when all have left.
-        """
-
-    @property
-    def busyness(self) -> tuple[bool, float]:
-        """To compare generations by: whether nobody takes work, and requests per place to run
-        one.
-        """
-        places = sum(rank.requests_max for rank in self.ranks)
-        return not self.ranks, (len(self.queue) + sum(rank.requests for rank in self.ranks)) / max(
-            1, places
-        )
-
-    def refresh(self) -> None:
-        """Recompute `ranks` after a worker changed its phase, and let whoever waits see it."""
-        self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
-        self.ranks = [rank for worker in self.worker_of.values() for rank in worker.ranks]
-        if self.workers:
-            self.adapters = frozenset[str]().union(*(worker.adapters for worker in self.workers))
-        self.queue.room()
+    worker_id: str
+    adapters: AbstractSet[str] | None
+    """LoRA adapters that its requests may name; None while nobody knows."""
 
 
 class Registry:
-    """Workers by connection, models by name and alias."""
+    """A Registry knows workers by connection, and models by name and alias."""
 
     def __init__(self, new_queue: Callable[[], AdmissionQueue]) -> None:
         self.workers: dict[bytes, Worker] = {}
         self.missed = MissedWorkers()
+        self.loading = LoadingWorkers()
         self._new_queue = new_queue
         self._models: dict[str, list[ModelEntry]] = {}
         """Name → its generations, oldest first; none is empty."""
         self._aliases: dict[str, str] = {}
-        self._loading: dict[str, tuple[Loading, float]] = {}
 
     def entry(
         self, name: str, worker_id: str | None = None, lora_path: str | None = None
@@ -184,7 +139,7 @@ class Registry:
     def connect(self, worker: Worker) -> None:
         """Record a connection that said Hello."""
         self.workers[worker.identity] = worker
-        self._loading.pop(worker.worker_id, None)
+        self.loading.found(worker.worker_id)
         self.missed.found(worker.worker_id)
 
     def conflict(self, worker: Worker) -> str | None:
@@ -284,60 +239,35 @@ class Registry:
                 self._name_aliases()
             entry.refresh()
 
-    def may_come(self, entry: ModelEntry, offer: Offer, now: float) -> bool:
-        """Whether some worker may soon take a request that none takes now.
+    def hopes(self, entry: ModelEntry, now: float, *, patient: bool) -> list[Hope]:
+        """Workers of a model that take nothing now, and may before long.
 
-        It joins, does not answer at the moment, or was lost a moment ago and may be back. Whoever
-        is being served already waits longer for it, and also for one whose engine is only loading.
+        Such a one joins, does not answer at the moment, or was lost a moment ago and may be back.
+        Who is `patient`, since it is being served already, waits longer for it, and also for one
+        whose engine is only loading.
         """
-        hopes = self._absent(entry, now, patient=offer.admitted)
-        wanted, adapter = offer.route.worker_id, offer.request.lora_name
         name = entry.served.card.name
-        if offer.admitted and entry in self._models.get(name, ())[-1:]:
-            # Nobody knows what adapters the engine will have.
-            found = [loading for loading in self.loading(now) if loading.model == name]
-            hopes += [(loading.worker_id, frozenset((adapter,))) for loading in found]
-        return any(
-            worker_id not in offer.avoid
-            and wanted in (None, worker_id)
-            and (adapter is None or adapter in adapters)
-            for worker_id, adapters in hopes
-        )
+        generations = self._models.get(name, [])
+        if entry not in generations:
+            return []
+        absent = [
+            worker
+            for worker in self.workers.values()
+            if worker.digest == entry.digest
+            and (
+                worker.phase is Phase.JOINING or worker.is_silent_for_a_moment(now, patient=patient)
+            )
+        ]
+        missed = [missed for missed in self.missed if missed.digest == entry.digest]
+        hopes = [Hope(away.worker_id, away.adapters) for away in (*absent, *missed)]
+        if patient and entry is generations[-1]:
+            found = [loading for loading in self.loading.known(now) if loading.model == name]
+            hopes += [Hope(loading.worker_id, None) for loading in found]
+        return hopes
 
     def may_be_back(self, entry: ModelEntry, now: float) -> bool:
         """Whether it is only for a moment that nobody serves the model, as far as can be told."""
-        return bool(self._absent(entry, now, patient=False))
-
-    def _absent(
-        self, entry: ModelEntry, now: float, *, patient: bool
-    ) -> list[tuple[str, AbstractSet[str | None]]]:
-        """Names and adapters of the model's workers that take nothing now, and may before long."""
-        if entry not in self._models.get(entry.served.card.name, ()):
-            return []
-        workers = [worker for worker in self.workers.values() if worker.digest == entry.digest]
-        present = [
-            worker
-            for worker in workers
-            if worker.phase is Phase.JOINING or worker.is_silent_for_a_moment(now, patient=patient)
-        ]
-        missed = [missed for missed in self.missed if missed.digest == entry.digest]
-        return [(absent.worker_id, absent.adapters) for absent in (*present, *missed)]
-
-    def note_loading(self, loading: Loading, now: float) -> None:
-        """A worker's engine is starting."""
-        self._loading = {
-            worker_id: noted
-            for worker_id, noted in self._loading.items()
-            if now - noted[1] <= LOADING_REMEMBERED_S
-        }
-        if len(self._loading) < LOADING_MAX:
-            self._loading[loading.worker_id] = (loading, now)
-
-    def loading(self, now: float) -> list[Loading]:
-        """Workers whose engine is starting."""
-        return [
-            loading for loading, at in self._loading.values() if now - at <= LOADING_REMEMBERED_S
-        ]
+        return bool(self.hopes(entry, now, patient=False))
 
     def _forget_oldest_idle(self) -> None:
         idle = [

@@ -3,18 +3,15 @@ takes them.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
-from frontend.mesh.allowance import Allowance
+from frontend.fleet.allowance import Allowance
+from frontend.fleet.rank import Rank
 from frontend.routing.route import Placement
 from protocol.embedding import Embedded
 from protocol.errors import EngineFault, MeshError, error_from_code
 from protocol.generation import Extras, Finished
 from protocol.replies import Delta, Failed
 from protocol.tokens import count_tokens
-
-if TYPE_CHECKING:
-    from frontend.fleet.rank import Rank  # holds streams itself
 
 
 class Wakeup:
@@ -69,7 +66,7 @@ class RequestStream:
         self,
         request_id: str,
         wakeup: Wakeup,
-        placement: "Placement[Rank]",
+        placement: Placement[Rank],
         *,
         sent_at: float = 0.0,
         allowance: Allowance | None = None,

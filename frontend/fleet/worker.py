@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from enum import Enum
 
-from frontend.fleet.rank import Booking, Rank
+from frontend.fleet.booking import Booking
+from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream
 from kv_events.index import BlockBudget
 from kv_events.rank_feed import RankFeed

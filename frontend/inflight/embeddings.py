@@ -5,13 +5,12 @@ vectors put back in order.
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
-from frontend.mesh.membership import Mesh
-from frontend.mesh.offer import Offer
-from frontend.routing.route import Route
+from frontend.mesh.dispatch import Dispatch, Offer
+from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, MeshError
 
@@ -29,8 +28,8 @@ request to a worker.
 class Embeddings:
     """Runs a batch of texts of one model."""
 
-    def __init__(self, mesh: Mesh, entry: ModelEntry, recovery: Recovery) -> None:
-        self._mesh = mesh
+    def __init__(self, dispatch: Dispatch, entry: ModelEntry, recovery: Recovery) -> None:
+        self._dispatch = dispatch
         self._entry = entry
         self._recovery = recovery
         self._loop = asyncio.get_running_loop()
@@ -44,7 +43,7 @@ class Embeddings:
         """
         self._settled.set()
 
-    async def run(self, requests: Sequence[tuple[Embed, Route]]) -> list[Embedded]:
+    async def run(self, requests: Sequence[tuple[Embed, RouteRequest]]) -> list[Embedded]:
         """The vector of each text, in the order of `requests`.
 
         Cancelled or failed, it aborts what still runs.
@@ -63,7 +62,7 @@ class Embeddings:
         index, first = next(waiting)
         # Once the first is admitted the batch is: the others wait for room, and are not refused for
         # want of it.
-        stream, wakeup = await self._dispatch(*first, admitted=False)
+        stream, wakeup = await self._send(*first, admitted=False)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lane((index, first, stream, wakeup), waiting, vectors))
@@ -72,15 +71,15 @@ class Embeddings:
         except* Exception as group:  # noqa: BLE001 - told below
             failures = group
         finally:
-            self._mesh.abort(stream)
+            self._dispatch.abort(stream)
         if failures is not None:
             raise _first(failures)
         return [vector for vector in vectors if vector is not None]
 
     async def _lane(
         self,
-        begun: tuple[int, tuple[Embed, Route], RequestStream, Wakeup] | None,
-        waiting: Iterator[tuple[int, tuple[Embed, Route]]],
+        begun: tuple[int, tuple[Embed, RouteRequest], RequestStream, Wakeup] | None,
+        waiting: Iterator[tuple[int, tuple[Embed, RouteRequest]]],
         vectors: list[Embedded | None],
     ) -> None:
         """One text after the other, until none waits."""
@@ -89,19 +88,19 @@ class Embeddings:
             vectors[index] = await self._vector(*text, stream, wakeup)
         for index, text in waiting:
             await self._settled.wait()
-            stream, wakeup = await self._dispatch(*text, admitted=True)
+            stream, wakeup = await self._send(*text, admitted=True)
             vectors[index] = await self._vector(*text, stream, wakeup)
 
-    async def _dispatch(
-        self, request: Embed, route: Route, *, admitted: bool
+    async def _send(
+        self, request: Embed, route: RouteRequest, *, admitted: bool
     ) -> tuple[RequestStream, Wakeup]:
         wakeup = Wakeup(self._loop)
-        return await self._mesh.dispatch(
+        return await self._dispatch.place(
             self._entry, Offer(request, route, admitted=admitted), wakeup
         ), wakeup
 
     async def _vector(
-        self, request: Embed, route: Route, stream: RequestStream, wakeup: Wakeup
+        self, request: Embed, route: RouteRequest, stream: RequestStream, wakeup: Wakeup
     ) -> Embedded:
         trail, moving = Trail(), False
         try:
@@ -120,7 +119,7 @@ class Embeddings:
                     await wakeup.wait()
             return stream.embedded
         finally:
-            self._mesh.abort(stream)
+            self._dispatch.abort(stream)
             if moving:
                 self._note_moving(-1)
 

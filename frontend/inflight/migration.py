@@ -22,7 +22,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from frontend.fleet.worker import CLEARED_AFTER_TOKENS
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.errors import LossCause, PoisonRequest, WorkerLost
 from protocol.generation import Generate
 from protocol.limits import MOVED_PRIORITY
@@ -145,6 +145,6 @@ class Trail:
             stream=request.stream or self.alone,
         )
 
-    def route(self, route: Route) -> Route:
+    def route(self, route: RouteRequest) -> RouteRequest:
         """Where to go on: the wishes of `route` for the prompt and what has been generated."""
         return route.followed_by(self.output) if self.output else route

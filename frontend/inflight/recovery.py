@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PoisonList
-from frontend.mesh.membership import Mesh
-from frontend.mesh.offer import Offer
+from frontend.mesh.dispatch import Dispatch, Offer
 from frontend.observe.loss_metrics import LossMetrics
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.errors import (
     InvalidRequest,
     MeshError,
@@ -47,7 +46,7 @@ class Lost:
     """
 
     request: Work
-    route: Route
+    route: RouteRequest
     stream: RequestStream
     leg: bytes
     error: MeshError
@@ -65,14 +64,14 @@ class Recovery:
 
     def __init__(
         self,
-        mesh: Mesh,
+        dispatch: Dispatch,
         metrics: LossMetrics,
         *,
         moves_max: int,
         new_request_id: Callable[[], str],
         now: Callable[[], float],
     ) -> None:
-        self._mesh = mesh
+        self._dispatch = dispatch
         self._metrics = metrics
         self._moves_max = moves_max
         self._new_request_id = new_request_id
@@ -152,7 +151,7 @@ class Recovery:
             admitted=True,
         )
         try:
-            return await self._mesh.dispatch(entry, offer, wakeup)
+            return await self._dispatch.place(entry, offer, wakeup)
         except (NoWorker, InvalidRequest):  # the latter: the only worker that would do is lost
             raise error from None
 
@@ -184,5 +183,5 @@ class Recovery:
             raise
 
     def _takes_work(self, worker_id: str) -> bool:
-        worker = self._mesh.registry.serving(worker_id)
+        worker = self._dispatch.registry.serving(worker_id)
         return worker is not None and worker.takes_work

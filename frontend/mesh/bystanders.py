@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
 
-from frontend.fleet.rank import Booking
+from frontend.fleet.booking import Booking
 
 SUSPECT_STEPS: Final = 3
 """Prefill steps' worth of prompts at the head of a rank's queue that count as begun: the step under

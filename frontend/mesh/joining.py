@@ -12,15 +12,18 @@ from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
 from frontend.mesh.wire import MeshWire
 from frontend.models.files import CannotServe, FileFetch
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
+from frontend.text.tokenizing.worker_tokenizer import Ask
 from protocol.membership import CardFile, Hello
-from protocol.replies import FileChunk
-from protocol.requests import FetchFile, Refused, Welcome
+from protocol.replies import FileChunk, Tokenized
+from protocol.requests import FetchFile, Refused, Tokenize, Welcome
 
 log = logging.getLogger(__name__)
 
-PrepareModel = Callable[[Hello, Callable[[CardFile], FileFetch]], Awaitable[ServedModel]]
-"""Makes a model servable from a worker's Hello; gets a way to fetch files from that worker."""
+PrepareModel = Callable[[Hello, Callable[[CardFile], FileFetch], Ask], Awaitable[ServedModel]]
+"""Makes a model servable from a worker's Hello; gets a way to fetch files from that worker, and one
+to ask the workers of that model for tokens.
+"""
 
 FETCHES_MAX: Final = 64
 """Files under way at once, over all joining workers."""
@@ -30,6 +33,7 @@ class Joining:
     """One task per worker that joins.
 
     Args:
+        ask: puts a question to a worker whose card has the digest that comes first.
         on_joined: called with each worker that serves from now on.
     """
 
@@ -38,6 +42,7 @@ class Joining:
         registry: Registry,
         wire: MeshWire,
         prepare: PrepareModel,
+        ask: Callable[[str, Tokenize], Awaitable[Tokenized]],
         *,
         frontend_id: str,
         on_joined: Callable[[Worker], None],
@@ -45,6 +50,7 @@ class Joining:
         self._registry = registry
         self._wire = wire
         self._prepare = prepare
+        self._ask = ask
         self._frontend_id = frontend_id
         self._on_joined = on_joined
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
@@ -72,7 +78,9 @@ class Joining:
 
     async def _join(self, worker: Worker) -> None:
         try:
-            served = await self._prepare(worker.hello, partial(self._fetch, worker))
+            served = await self._prepare(
+                worker.hello, partial(self._fetch, worker), partial(self._ask, worker.digest)
+            )
             reason = self._registry.conflict(worker)
             if reason is not None:
                 self._refuse(worker, reason)

@@ -14,33 +14,39 @@ from protocol.limits import WIRE_VERSION
 from protocol.numbering import numbers_of
 from protocol.process.log_floods import Complaint
 from protocol.requests import ToWorker
-from protocol.transport.pump import OpenRouter
+from protocol.transport.pump import OpenRouter, Pump
 from protocol.transport.salvage import step_in
 
 log = logging.getLogger(__name__)
 
+OnMessage = Callable[[bytes, ToFrontend, tuple[int, int]], None]
+"""Gets identity, message and its numbers (session, number)."""
+
 
 class MeshWire:
-    """Sends and receives.
+    """A MeshWire sends to workers, and hands on what they send once it is open.
 
     Args:
-        on_message: gets identity, message and its numbers (session, number).
-        on_gone: gets the identity of a connection that is no more.
+        open_router: opens the socket that workers connect to.
         on_malformed: called for every message that is none.
     """
 
-    def __init__(
-        self,
-        open_router: OpenRouter,
-        *,
-        on_message: Callable[[bytes, ToFrontend, tuple[int, int]], None],
-        on_gone: Callable[[bytes], None],
-        on_malformed: Callable[[], None],
-    ) -> None:
-        self._on_message = on_message
+    _pump: Pump
+    _on_message: OnMessage
+
+    def __init__(self, open_router: OpenRouter, on_malformed: Callable[[], None]) -> None:
+        self._open_router = open_router
         self._on_malformed = on_malformed
         self._complaint = Complaint(asyncio.get_running_loop().time)
-        self._pump = open_router(self._on_frames, on_gone)
+
+    def open(self, on_message: OnMessage, on_gone: Callable[[bytes], None]) -> None:
+        """Open the socket. To be called once, before anything is sent.
+
+        Args:
+            on_gone: gets the identity of a connection that is no more.
+        """
+        self._on_message = on_message
+        self._pump = self._open_router(self._on_frames, on_gone)
 
     def send(self, worker: Worker, message: ToWorker) -> bool:
         """Send the next message of a worker's session; False when there is no room or nobody

@@ -35,8 +35,8 @@ class Weights:
     """
 
 
-class Route:
-    """One prompt's wishes.
+class RouteRequest:
+    """A RouteRequest says what one prompt wishes of the router.
 
     The choices of a request share it.
 
@@ -94,9 +94,9 @@ class Route:
         """Whether only some ranks will do."""
         return self.worker_id is not None or self.dp_rank is not None
 
-    def followed_by(self, output: bytes) -> "Route":
+    def followed_by(self, output: bytes) -> "RouteRequest":
         """The same wishes for the prompt with `output` (packed u32) behind it."""
-        return Route(
+        return RouteRequest(
             self._prompt + output,
             lora_name=self.lora_name,
             cache_salt=self._cache_salt,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from frontend.routing.policies.policy import Policy, RankView
-from frontend.routing.route import Placement, Route
+from frontend.routing.policy import Policy, RankView
+from frontend.routing.route import Placement, RouteRequest
 from frontend.routing.sessions import RankKey, Sessions
 from protocol.errors import InvalidRequest
 
@@ -55,7 +55,7 @@ class Router:
         self._sessions = Sessions(lifetimes.session_s)
         self._placed = 0
 
-    def eligible(self, ranks: Sequence[RankT], route: Route) -> Sequence[RankT]:
+    def eligible(self, ranks: Sequence[RankT], route: RouteRequest) -> Sequence[RankT]:
         """The ranks that a request may go to at all.
 
         Raises:
@@ -76,7 +76,7 @@ class Router:
             raise InvalidRequest(f"No {asked} serves this model.", param="nvext")
         return wanted
 
-    def choose(self, ranks: Sequence[RankT], route: Route, now: float) -> Placement[RankT]:
+    def choose(self, ranks: Sequence[RankT], route: RouteRequest, now: float) -> Placement[RankT]:
         """The rank for a request, out of those that have room; `ranks` is not empty."""
         wanted = route.beside
         if wanted is None and route.session_id is not None:
@@ -87,7 +87,7 @@ class Router:
                 return self._policy.choose(same, route)
         return self._policy.choose(ranks, route)
 
-    def placed(self, placement: Placement[RankT], route: Route, now: float) -> None:
+    def placed(self, placement: Placement[RankT], route: RouteRequest, now: float) -> None:
         """A request was sent: the next one of its prefix, or of its session, follows it."""
         rank = placement.rank
         self._placed += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from frontend.api.fields.sampling import sampling_of_choice
 from frontend.fleet.worker import Phase
 from frontend.inflight.generation import Generation
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText
 from protocol.errors import DeadlineExceeded, MeshError, NoWorker
 from protocol.generation import Generate, Sampling
@@ -165,8 +165,8 @@ class Client:
         }
         return joining | {missed.worker_id for missed in registry.missed}
 
-    def _requests(self) -> list[tuple[Generate, Route]]:
-        asked, route = self.asked, Route(self.asked.prompt)
+    def _requests(self) -> list[tuple[Generate, RouteRequest]]:
+        asked, route = self.asked, RouteRequest(self.asked.prompt)
         return [
             (
                 Generate(

@@ -1,6 +1,4 @@
-"""A frontend process of the simulation: mesh, router, queue and recovery as frontend/app.py puts
-them together, without HTTP.
-"""
+"""A frontend process of the simulation: what frontend/assembly.py puts together, without HTTP."""
 
 import asyncio
 from contextvars import ContextVar
@@ -9,16 +7,13 @@ from functools import lru_cache
 from itertools import count
 from random import Random
 
+from frontend.assembly import Assembly, Surroundings
 from frontend.inflight.recovery import Recovery
-from frontend.mesh.membership import Mesh
+from frontend.mesh.dispatch import Dispatch
 from frontend.observe.metrics import FrontendMetrics
-from frontend.routing.admission import AdmissionQueue, Shedding
-from frontend.routing.patience import Patience
-from frontend.routing.policies.modes import policy_of
-from frontend.routing.route import Weights
-from frontend.routing.router import Lifetimes, Router, RouterMode
+from frontend.routing.router import RouterMode
 from frontend.routing.waiting_memory import WaitingMemory
-from kv_events.index import BlockBudget
+from frontend.settings import FrontendSettings
 from protocol.membership import Hello
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.model import RecordedModel, read_model, served
@@ -27,8 +22,6 @@ from workers.sim.settings import SimSettings
 
 asking: ContextVar[int | None] = ContextVar("asking", default=None)
 """Number of the request that a task works for."""
-
-LIFETIMES = Lifetimes(predicted_s=10.0, assumed_s=120.0, session_s=300.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +55,7 @@ class SimulatedFrontend:
         self.spec = spec
         self.loop: VirtualLoop = network.loop
         self.process = Process(self.address, self.loop)
-        self.mesh: Mesh
-        self.recovery: Recovery
+        self.assembly: Assembly[object]
         self._network = network
         self._random = random
         self._request_numbers = count(1)
@@ -82,35 +74,45 @@ class SimulatedFrontend:
 
     async def close(self) -> None:
         """End in peace."""
-        await self.process.begin(self.mesh.close())
+        await self.process.begin(self.assembly.close())
 
     def _open(self) -> None:
         spec = self.spec
-        shedding = (
-            None
-            if spec.shed_share is None
-            else Shedding(Patience(spec.shed_share), spec.shed_wait_s)
-        )
         self.waiting_memory = WaitingMemory(spec.queue_bytes)
-        self.mesh = Mesh(
-            self._network.router(self.address, self.process),
+        settings = FrontendSettings(
+            router_mode=spec.mode,
+            router_predicted_ttl_secs=10.0,
+            router_ttl_secs=120.0,
+            router_session_affinity_ttl_secs=300.0,
+            kv_index_blocks_max=100_000,
+            migration_limit=spec.moves_max,
+            shed_load=spec.shed_share is not None,
+            shed_load_share=spec.shed_share or 1.0,
+            shed_load_wait_secs=spec.shed_wait_s,
+        )
+        surroundings = Surroundings(
             frontend_id=self.address,
+            open_router=self._network.router(self.address, self.process),
             prepare=self._prepare,
-            router=Router(spec.mode, policy_of(spec.mode, Weights(), self._random), LIFETIMES),
             subscriber=None,
-            budget=BlockBudget(100_000),
-            new_queue=lambda: AdmissionQueue(self.waiting_memory, shedding),
+            memory=self.waiting_memory,
             metrics=shared_metrics(),
+            random=self._random,
             unix_s=self.loop.time,
-        )
-        self.recovery = Recovery(
-            self.mesh,
-            shared_metrics().losses,
-            moves_max=spec.moves_max,
             new_request_id=self.new_request_id,
-            now=self.loop.time,
         )
+        self.assembly = Assembly[object](settings, surroundings, self.loop.time)
 
-    async def _prepare(self, hello: Hello, fetch: object) -> RecordedModel:
+    @property
+    def mesh(self) -> Dispatch:
+        """What runs on its workers, and who those are."""
+        return self.assembly.dispatch
+
+    @property
+    def recovery(self) -> Recovery:
+        """What moves requests."""
+        return self.assembly.recovery
+
+    async def _prepare(self, hello: Hello, fetch: object, ask: object) -> RecordedModel:
         await asyncio.sleep(self._random.uniform(0.0, 0.2))
         return served(read_model(SimSettings())[0])

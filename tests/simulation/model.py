@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import field, structs
 
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.tokenizing.tokenizer import Tokenizer
 from protocol.generation import Finished, Generate
@@ -23,7 +23,7 @@ from workers.sim.timing import TimingModel
 OUTPUT_TOKENS_MEAN: Final = 40.0
 """Most answers end by length, some by their end token."""
 
-_read_model = sim_engine._read_model
+_read_model = sim_engine.read_model
 
 
 @lru_cache(maxsize=256)

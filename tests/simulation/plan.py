@@ -61,7 +61,7 @@ MOVES_MAX: Final = 3
 
 PAUSE_S_MAX: Final = 3.0
 """Several in a row may look like one to a frontend, and are still over before it gives the worker
-up (frontend/mesh/missed.py).
+up (frontend/fleet/missed.py).
 """
 
 WorkerFault = Literal["kill", "vanish", "stop", "drain", "hang", "die", "slow"]

@@ -287,7 +287,7 @@ def run(seed: int, *, lines: int = 40) -> Result:
 
     loop.set_exception_handler(on_exception)
     try:
-        with patch.object(sim_engine, "_read_model", read_model):
+        with patch.object(sim_engine, "read_model", read_model):
             return loop.run_until_complete(world.live())
     except (Broken, Stalled) as problem:
         replay = f"KVMESH_SIM_SEED={seed} .venv/bin/pytest tests/simulation"

@@ -2,7 +2,7 @@
 
 from codecs import utf_8_decode
 
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 
 _REPLACEMENT = "\ufffd"
 

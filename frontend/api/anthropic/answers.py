@@ -8,7 +8,7 @@ from frontend.api.answers.blocks import Block, BlockSequence, Closed, Move, Open
 from frontend.api.answers.chunks import Usage
 from frontend.api.anthropic.conversion import TOOL_ID_PREFIX
 from frontend.http.sse import named_event
-from frontend.inflight.generation import Choice
+from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Answer, Gain
 
 _STOP_REASONS: Final = {

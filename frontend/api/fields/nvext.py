@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from frontend.inflight.generation import Choice
+from frontend.inflight.choice import Choice
 from frontend.routing.route import Weights
 from protocol.errors import InvalidRequest
 from protocol.limits import DP_RANKS_MAX, NAME_CHARS_MAX

@@ -20,7 +20,8 @@ from frontend.api.openai.completions import listed_prompts, prompt_tokens
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
 from frontend.http.json_pieces import PIECE_BYTES, send_in_pieces
-from frontend.inflight.generation import Choice, Generation
+from frontend.inflight.choice import Choice
+from frontend.inflight.generation import Generation
 from protocol.errors import InvalidRequest
 
 _parser = BodyParser(GenerateRequest, REFUSED_FIELDS, items_max=TOKEN_IDS_MAX)

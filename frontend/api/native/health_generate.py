@@ -7,10 +7,10 @@ import msgspec
 
 from frontend.api.fields.schemas import CompletionRequest
 from frontend.api.launching import Runner
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.models.services import use_of
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed
 from protocol.errors import NoWorker
 from protocol.tokens import pack_tokens
@@ -59,7 +59,7 @@ async def _one_token(exchange: Exchange, runner: Runner, entry: ModelEntry) -> N
     name = entry.served.card.name
     if use_of(entry.service).makes_vectors:
         text = Embed(exchange.request_id, name, _PROMPT, exchange.deadline_unix_ms)
-        await runner.embeddings(entry).run([(text, Route(_PROMPT, cacheable=False))])
+        await runner.embeddings(entry).run([(text, RouteRequest(_PROMPT, cacheable=False))])
         return
     generation = await runner.start(
         exchange, entry, CompletionRequest(model=name, prompt=[0], max_tokens=1), [_PROMPT]

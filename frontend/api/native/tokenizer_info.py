@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from protocol.errors import RouteNotFound
 
 _PLACES: Final = (

@@ -26,7 +26,7 @@ from frontend.api.prompts.encoding import encode_prompt
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
 from frontend.http.json_pieces import Rows, send_in_pieces
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.tokens import count_tokens, unpack_tokens
 

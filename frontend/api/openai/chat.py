@@ -32,8 +32,9 @@ from frontend.api.prompts.encoding import encode_prompt
 from frontend.api.prompts.worker_chats import chat_for_worker
 from frontend.http.exchange import Exchange
 from frontend.http.json_pieces import Rows, send_in_pieces
-from frontend.inflight.generation import Choice, Generation
-from frontend.models.loader import ServedModel
+from frontend.inflight.choice import Choice
+from frontend.inflight.generation import Generation
+from frontend.models.served import ServedModel
 from frontend.text.output.gain import Answer, Gain
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.limits import STOPS_MAX

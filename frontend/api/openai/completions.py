@@ -18,8 +18,9 @@ from frontend.api.prompts.encoding import encode_prompt
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
 from frontend.http.json_pieces import Rows, send_in_pieces
-from frontend.inflight.generation import Choice, Generation
-from frontend.models.loader import ServedModel
+from frontend.inflight.choice import Choice
+from frontend.inflight.generation import Generation
+from frontend.models.served import ServedModel
 from frontend.text.output.gain import Gain
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.generation import Logprobs

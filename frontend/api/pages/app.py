@@ -15,9 +15,9 @@ from frontend.api.openapi import document
 from frontend.api.pages.health import health_page, ready_page
 from frontend.api.pages.native import add_native_pages
 from frontend.drain import Drain
-from frontend.fleet.registry import ModelEntry, Registry
+from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.registry import Registry
 from frontend.http.exchange import Exchange
-from frontend.mesh.membership import Mesh
 from frontend.models.services import use_of
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings
@@ -27,7 +27,7 @@ from protocol.process.packaging import VERSION
 
 
 def build_routes(
-    mesh: Mesh,
+    registry: Registry,
     metrics: FrontendMetrics,
     drain: Drain[Exchange],
     settings: FrontendSettings,
@@ -38,18 +38,18 @@ def build_routes(
     app = FastAPI(title="kvmesh", version=VERSION, redoc_url=None, redirect_slashes=False)
     app.openapi = lambda: document(app, hot_paths)  # type: ignore[method-assign]
     _add_error_handlers(app)
-    _add_models(app, mesh, drain)
+    _add_models(app, registry, drain)
     _add_unstored(app)
-    _add_about(app, mesh)
-    add_native_pages(app, mesh)
-    _add_health(app, mesh, drain, settings)
+    _add_about(app, registry)
+    add_native_pages(app, registry)
+    _add_health(app, registry, drain, settings)
 
     @app.get("/metrics", response_class=Response)
     async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
         metrics.workers.clear()
-        for entry in mesh.registry.entries():
+        for entry in registry.entries():
             metrics.workers.labels(entry.served.card.name).inc(len(entry.worker_of))
-        metrics.queued_requests.set(sum(len(entry.queue) for entry in mesh.registry.entries()))
+        metrics.queued_requests.set(sum(len(entry.queue) for entry in registry.entries()))
         metrics.answers.draining.set(drain.begun)
         metrics.answers.read_tasks()
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
@@ -57,21 +57,19 @@ def build_routes(
     return app
 
 
-def _add_models(app: FastAPI, mesh: Mesh, drain: Drain[Exchange]) -> None:
+def _add_models(app: FastAPI, registry: Registry, drain: Drain[Exchange]) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         return {
             "object": "list",
             "data": [
-                listed
-                for entry in mesh.registry.available()
-                for listed in _listed(mesh.registry, entry)
+                listed for entry in registry.available() for listed in _listed(registry, entry)
             ],
         }
 
     @app.get("/v1/models/{model_id:path}/ready")
     async def model_ready(model_id: str) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        entry, _ = mesh.registry.find(model_id)
+        entry, _ = registry.find(model_id)
         if entry is None:
             raise ModelNotFound(
                 f"The model {model_id[:256]!r} does not exist or is not served here.", param="model"
@@ -83,7 +81,7 @@ def _add_models(app: FastAPI, mesh: Mesh, drain: Drain[Exchange]) -> None:
 
     @app.get("/v1/models/{model_id:path}")
     async def model(model_id: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        entry, adapter = mesh.registry.find(model_id)
+        entry, adapter = registry.find(model_id)
         if entry is None or not entry.workers:
             raise ModelNotFound(
                 f"The model {model_id[:256]!r} does not exist or is not served here.", param="model"
@@ -112,7 +110,7 @@ def _add_unstored(app: FastAPI) -> None:
         app.add_api_route("/v1/responses/{response_id}" + path, no_response, methods=[method])
 
 
-def _add_about(app: FastAPI, mesh: Mesh) -> None:
+def _add_about(app: FastAPI, registry: Registry) -> None:
     @app.get("/version")
     async def version() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
         return {"version": VERSION}
@@ -120,7 +118,7 @@ def _add_about(app: FastAPI, mesh: Mesh) -> None:
     @app.get("/tokenizer_info")
     async def about_tokenizer(model: str = "") -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Of the model of that name, without one of the first that is served."""
-        entry = mesh.registry.entry(model) if model else next(iter(mesh.registry.available()), None)
+        entry = registry.entry(model) if model else next(iter(registry.available()), None)
         if entry is None:
             raise ModelNotFound(
                 f"The model {model[:256]!r} does not exist or is not served here.", param="model"
@@ -170,7 +168,7 @@ def _adapter(entry: ModelEntry, adapter: str, model_id: str) -> dict[str, Any]:
 
 
 def _add_health(
-    app: FastAPI, mesh: Mesh, drain: Drain[Exchange], settings: FrontendSettings
+    app: FastAPI, registry: Registry, drain: Drain[Exchange], settings: FrontendSettings
 ) -> None:
     @app.get(settings.http_svc_live_path)
     async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
@@ -178,12 +176,12 @@ def _add_health(
 
     @app.get("/ready")
     async def ready() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        status, page = ready_page(mesh.registry, draining=drain.begun, now=_now())
+        status, page = ready_page(registry, draining=drain.begun, now=_now())
         return JSONResponse(page, status_code=status)
 
     @app.get(settings.http_svc_health_path)
     async def health() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        status, page = health_page(mesh.registry, draining=drain.begun, now=_now())
+        status, page = health_page(registry, draining=drain.begun, now=_now())
         return JSONResponse(page, status_code=status)
 
 

@@ -50,7 +50,7 @@ def health_page(registry: Registry, *, draining: bool, now: float) -> Page:
                 "phase": loading.phase,
                 "elapsed_s": round(loading.elapsed_s, 1),
             }
-            for loading in registry.loading(now)
+            for loading in registry.loading.known(now)
         ],
     }
 
@@ -65,7 +65,7 @@ def _why_nothing_is_served(registry: Registry, now: float) -> str:
         return "no worker is healthy"
     if any(worker.phase is Phase.JOINING for worker in workers):
         return "a worker is joining"
-    if registry.loading(now):
+    if registry.loading.known(now):
         return "a worker is loading its model"
     return "every worker is draining" if workers else "no worker is connected"
 

@@ -6,17 +6,17 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from frontend.fleet.registry import ModelEntry
-from frontend.mesh.membership import Mesh
+from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.registry import Registry
 from frontend.models.services import use_of
 from protocol.errors import NoWorker
 
 
-def add_native_pages(app: FastAPI, mesh: Mesh) -> None:
+def add_native_pages(app: FastAPI, registry: Registry) -> None:
     """Add the pages. They speak of the first model that is served."""
 
     def first() -> ModelEntry:
-        entry = next(iter(mesh.registry.available()), None)
+        entry = next(iter(registry.available()), None)
         if entry is None:
             raise NoWorker("No worker serves a model at the moment. Please retry shortly.")
         return entry

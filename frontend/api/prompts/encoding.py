@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from protocol.errors import ContextOverflow
 from protocol.tokens import count_tokens
 

@@ -7,7 +7,7 @@ from frontend.api.answers.chunks import Usage
 from frontend.api.fields.custom_tools import custom_input
 from frontend.api.responses.answers import Items, failed_fields, finished_fields, part_of, status_of
 from frontend.http.sse import named_event
-from frontend.inflight.generation import Choice
+from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Gain
 from protocol.error_answers import error_body
 from protocol.errors import MeshError

@@ -13,11 +13,11 @@ from frontend.api.fields.sampling import priority_of
 from frontend.api.launching import Runner
 from frontend.api.prompts.encoding import CHARS_PER_TOKEN_MAX, overflowing_beginning
 from frontend.api.vectors.schemas import VectorFields
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.http.request_id import new_request_id
-from frontend.models.loader import ServedModel
-from frontend.routing.route import Route
+from frontend.models.served import ServedModel
+from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed
 from protocol.errors import ContextOverflow, EngineFault, InvalidRequest, UnsupportedParameter
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens, pack_tokens
@@ -110,9 +110,9 @@ async def vectors_of(
         wishes(NO_WISHES, exchange.routing_headers),
         runner.adapter(request.model, request.lora_path, entry),
     )
-    requests: list[tuple[Embed, Route]] = []
+    requests: list[tuple[Embed, RouteRequest]] = []
     for index, text in enumerate(texts):
-        route = Route(
+        route = RouteRequest(
             text.token_ids,
             lora_name=adapter,
             worker_id=asked.backend_instance_id,

@@ -15,7 +15,7 @@ from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Runner
 from frontend.api.vectors.inputs import Vector, tokenize, tokenize_pairs, vectors_of
 from frontend.api.vectors.schemas import Document, RerankRequest, ScoreRequest
-from frontend.fleet.registry import ModelEntry
+from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from protocol.errors import InvalidRequest
 

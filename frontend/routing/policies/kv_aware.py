@@ -27,8 +27,8 @@ from math import exp
 from random import Random
 from sys import float_info
 
-from frontend.routing.policies.policy import RankT
-from frontend.routing.route import BLOCK_TOKENS, Placement, Route, Weights
+from frontend.routing.policy import RankT
+from frontend.routing.route import BLOCK_TOKENS, Placement, RouteRequest, Weights
 from kv_events.index import Overlap, overlaps
 
 
@@ -39,7 +39,7 @@ class KvAware:
         self._weights = weights
         self._random = random
 
-    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:
+    def choose(self, ranks: Sequence[RankT], route: RouteRequest) -> Placement[RankT]:
         weights = route.weights or self._weights
         prompt, request = route.prompt_tokens, weights.request * BLOCK_TOKENS
         held = _held(ranks, route)
@@ -93,7 +93,7 @@ class KvAware:
         return self._random.choices(range(len(costs)), chances)[0]
 
 
-def _held(ranks: Sequence[RankT], route: Route) -> list[Overlap]:
+def _held(ranks: Sequence[RankT], route: RouteRequest) -> list[Overlap]:
     """What each rank holds of the prompt. Workers nearly always agree on the size of a block."""
     sizes = {rank.block_size_tokens for rank in ranks}
     if len(sizes) == 1:

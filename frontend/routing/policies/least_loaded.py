@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
-from frontend.routing.policies.policy import RankT
-from frontend.routing.route import Placement, Route
+from frontend.routing.policy import RankT
+from frontend.routing.route import Placement, RouteRequest
 
 
 class LeastLoaded:
@@ -15,7 +15,7 @@ class LeastLoaded:
     def __init__(self, random: Random) -> None:
         self._random = random
 
-    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:  # noqa: ARG002 - a Policy
+    def choose(self, ranks: Sequence[RankT], route: RouteRequest) -> Placement[RankT]:  # noqa: ARG002 - a Policy
         if len(ranks) == 1:
             return Placement(ranks[0])
         fewest = min(rank.requests for rank in ranks)

@@ -4,10 +4,10 @@ from random import Random
 
 from frontend.routing.policies.kv_aware import KvAware
 from frontend.routing.policies.least_loaded import LeastLoaded
-from frontend.routing.policies.policy import Policy
 from frontend.routing.policies.power_of_two import PowerOfTwo
 from frontend.routing.policies.random_choice import RandomChoice
 from frontend.routing.policies.round_robin import RoundRobin
+from frontend.routing.policy import Policy
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
 

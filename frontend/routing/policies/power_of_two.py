@@ -7,8 +7,8 @@ as looking at all, and stale figures do less harm, since not everyone runs to th
 from collections.abc import Sequence
 from random import Random
 
-from frontend.routing.policies.policy import RankT
-from frontend.routing.route import Placement, Route
+from frontend.routing.policy import RankT
+from frontend.routing.route import Placement, RouteRequest
 
 
 class PowerOfTwo:
@@ -17,7 +17,7 @@ class PowerOfTwo:
     def __init__(self, random: Random) -> None:
         self._random = random
 
-    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:  # noqa: ARG002 - a Policy
+    def choose(self, ranks: Sequence[RankT], route: RouteRequest) -> Placement[RankT]:  # noqa: ARG002 - a Policy
         if len(ranks) == 1:
             return Placement(ranks[0])
         one, other = self._random.sample(ranks, 2)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
-from frontend.routing.policies.policy import RankT
-from frontend.routing.route import Placement, Route
+from frontend.routing.policy import RankT
+from frontend.routing.route import Placement, RouteRequest
 
 
 class RandomChoice:
@@ -13,5 +13,5 @@ class RandomChoice:
     def __init__(self, random: Random) -> None:
         self._random = random
 
-    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:  # noqa: ARG002 - a Policy
+    def choose(self, ranks: Sequence[RankT], route: RouteRequest) -> Placement[RankT]:  # noqa: ARG002 - a Policy
         return Placement(self._random.choice(ranks))

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from frontend.routing.policies.policy import RankT
-from frontend.routing.route import Placement, Route
+from frontend.routing.policy import RankT
+from frontend.routing.route import Placement, RouteRequest
 
 
 class RoundRobin:
@@ -12,6 +12,6 @@ class RoundRobin:
     def __init__(self) -> None:
         self._turn = 0
 
-    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:  # noqa: ARG002 - a Policy
+    def choose(self, ranks: Sequence[RankT], route: RouteRequest) -> Placement[RankT]:  # noqa: ARG002 - a Policy
         self._turn += 1
         return Placement(ranks[self._turn % len(ranks)])

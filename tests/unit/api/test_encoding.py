@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from frontend.api.prompts.encoding import CHARS_PER_TOKEN_MAX, encode_prompt
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from protocol.errors import ContextOverflow
 from protocol.membership import ModelCard
 

@@ -8,7 +8,7 @@ import pytest
 from frontend.api.pages.health import health_page, ready_page
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from kv_events.index import BlockBudget
 from protocol.membership import Capacity, Hello, Loading, ModelCard
@@ -99,7 +99,7 @@ def test_pages_tell_the_truth_and_why(
 
 def test_an_unready_frontend_says_what_it_waits_for(card: ModelCard) -> None:
     registry = registry_of(card)
-    registry.note_loading(Loading(worker_id="w", model="m", phase="weights", elapsed_s=1.0), 0.0)
+    registry.loading.note(Loading(worker_id="w", model="m", phase="weights", elapsed_s=1.0), 0.0)
     assert ready_page(registry, draining=False, now=1)[1] == {
         "status": "not ready",
         "reasons": ["a worker is loading its model"],

@@ -26,9 +26,9 @@ from frontend.api.answers.logprobs import (
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream, Wakeup
-from frontend.inflight.generation import Choice
-from frontend.models.loader import ServedModel
-from frontend.routing.route import Placement, Route
+from frontend.inflight.choice import Choice
+from frontend.models.served import ServedModel
+from frontend.routing.route import Placement, RouteRequest
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.output.gain import Answer
 from kv_events.index import BlockBudget
@@ -238,7 +238,7 @@ def test_each_token_is_told_once_however_it_came(
         "r" * 32, "m", pack_tokens([HE]), Sampling(max_new_tokens=99), 0, logprobs=LogprobsWanted()
     )
     choice, answer = (
-        Choice(0, request, Route(request.token_ids), stream(), text, rules=rules),
+        Choice(0, request, RouteRequest(request.token_ids), stream(), text, rules=rules),
         Answer(),
     )
     output = [*ids, BANG] if stop_token else ids
@@ -292,7 +292,7 @@ def test_nothing_is_shown_where_only_the_prompt_was_asked_about() -> None:
         logprobs=LogprobsWanted(of_prompt=True),
     )
     text = ChoiceText(DETOKENIZING.new(skip_special_tokens=True), rules)
-    choice = Choice(0, request, Route(request.token_ids), stream(), text, rules=rules)
+    choice = Choice(0, request, RouteRequest(request.token_ids), stream(), text, rules=rules)
     extras = Extras(logprobs=scored([-1]), prompt_logprobs=scored([NAN]))
     choice.stream.push(
         Delta("r", 0, pack_tokens([A]), Finished("stop", 1, 1, matched_token_id=A), extras)

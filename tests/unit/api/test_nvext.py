@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from frontend.api.fields.nvext import HEADER_FIELDS, ExtraField, NvExt, RouterOverride, told, wishes
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream, Wakeup
-from frontend.inflight.generation import Choice
-from frontend.routing.route import Placement, Route, Weights
+from frontend.inflight.choice import Choice
+from frontend.routing.route import Placement, RouteRequest, Weights
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from kv_events.index import BlockBudget
 from protocol.errors import InvalidRequest
@@ -193,7 +193,7 @@ def choice(*, finished: Finished | None = None, queue_s: float = 0.0, predicted:
     return Choice(
         0,
         Generate("r" * 32, "m", prompt, Sampling(max_new_tokens=1), 0),
-        Route(prompt),
+        RouteRequest(prompt),
         stream,
         text,
         rules=OutputRules(),

@@ -12,7 +12,7 @@ from frontend.api.fields.sampling import sampling_for, sampling_of_choice
 from frontend.api.fields.schemas import CompletionRequest
 from frontend.api.native.schemas import SamplingParams
 from frontend.api.responses.schemas import ResponsesRequest
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.text.templates.template import ChatTemplate
 from protocol.errors import InvalidRequest
 from protocol.generation import Sampling

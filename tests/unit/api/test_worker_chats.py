@@ -8,7 +8,7 @@ import pytest
 from frontend.api.fields.reading import reading_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.openai.chat import chat_prompt, check_chat
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.text.tokenizing.inspection import TokenizerUnusable
 from frontend.text.tokenizing.worker_tokenizer import WorkerTokenizer
 from protocol.errors import ContextOverflow, InvalidRequest

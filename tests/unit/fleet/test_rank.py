@@ -9,7 +9,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frontend.fleet.rank import SLACK_BLOCKS, SLACK_RATIO, STEPS_AHEAD, Booking, Rank
+from frontend.fleet.booking import Booking
+from frontend.fleet.rank import SLACK_BLOCKS, SLACK_RATIO, STEPS_AHEAD, Rank
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.fleet.worker import Worker
 from frontend.routing.route import Placement

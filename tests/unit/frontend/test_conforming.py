@@ -18,7 +18,7 @@ from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.conforming import validator as validators
 from frontend.conforming.promise import Promise
 from frontend.conforming.validator import Validator
-from frontend.inflight.generation import Choice
+from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Gain
 from protocol.errors import NotConforming
 from protocol.generation import Finished, ToolCall

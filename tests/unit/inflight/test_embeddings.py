@@ -11,8 +11,8 @@ from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.inflight.embeddings import IN_FLIGHT_MAX, PER_RANK, Embeddings
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PoisonList
-from frontend.mesh.offer import Offer
-from frontend.routing.route import Route
+from frontend.mesh.dispatch import Offer
+from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, InvalidRequest, MeshError, PoisonRequest, WorkerLost
 from protocol.generation import Finished, Generate, Sampling
@@ -27,7 +27,7 @@ class QuietMesh:
         self.offers: list[Offer] = []
         self.aborted: list[str] = []
 
-    async def dispatch(self, entry: Any, offer: Offer, wakeup: Wakeup) -> RequestStream:
+    async def place(self, entry: Any, offer: Offer, wakeup: Wakeup) -> RequestStream:
         self.offers.append(offer)
         stream = self.streams[offer.request.request_id] = RequestStream(
             offer.request.request_id, wakeup, SimpleNamespace()
@@ -72,7 +72,7 @@ class Bench:
         entry: Any = SimpleNamespace(ranks=[None] * ranks)
         self.embeddings = Embeddings(self.mesh, entry, self.mover)  # type: ignore[arg-type]
         self.names = [f"text {number}" for number in range(texts)]
-        requests = [(Embed(name, "m", b"1234", 1), Route(b"1234")) for name in self.names]
+        requests = [(Embed(name, "m", b"1234", 1), RouteRequest(b"1234")) for name in self.names]
         self.task = asyncio.create_task(self.embeddings.run(requests))
 
     async def turn(self) -> None:

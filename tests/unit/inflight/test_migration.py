@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from frontend.fleet.worker import CLEARED_AFTER_TOKENS
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PROVEN_MAX, REFUSED_S, PoisonList
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.errors import LossCause, PoisonRequest, WorkerLost
 from protocol.generation import Generate, Grammar, Sampling
 from protocol.tokens import count_tokens, pack_tokens
@@ -72,7 +72,9 @@ def test_prompt_and_output_go_on_with_as_many_fewer_to_generate(
     )
     assert moved.sampling.max_new_tokens == 100 - count_tokens(output)
     assert moved.sampling.min_new_tokens == max(0, min_new - count_tokens(output))
-    assert trail.route(Route(PROMPT, session_id="x")).prompt_tokens == 3 + count_tokens(output)
+    assert trail.route(RouteRequest(PROMPT, session_id="x")).prompt_tokens == 3 + count_tokens(
+        output
+    )
 
 
 def test_a_grammar_goes_on_behind_what_it_has_generated() -> None:

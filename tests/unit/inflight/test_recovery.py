@@ -8,50 +8,50 @@ import pytest
 
 from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from protocol.errors import NoWorker, Overloaded
 from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
 from workers.sglang.requests.run import failed
 
 
-class Mesh:
+class FakeDispatch:
     """One worker, which has refused already."""
 
     def __init__(self) -> None:
         self.asked = 0
 
-    async def dispatch(self, _: Any, offer: Any, __: Any) -> Any:
+    async def place(self, _: Any, offer: Any, __: Any) -> Any:
         self.asked += 1
         if offer.avoid:
             raise NoWorker("There is no other.")
         return SimpleNamespace(request_id="b" * 32, worker_id="w")
 
 
-async def moved(error: Overloaded, mesh: Mesh) -> Any:
+async def moved(error: Overloaded, dispatch: FakeDispatch) -> Any:
     recovery = Recovery(
-        mesh, MagicMock(), moves_max=3, new_request_id=lambda: "b" * 32, now=lambda: 0.0
+        dispatch, MagicMock(), moves_max=3, new_request_id=lambda: "b" * 32, now=lambda: 0.0
     )  # pyright: ignore[reportArgumentType]
     entry = SimpleNamespace(
         queue=SimpleNamespace(sheds=False), ranks=[SimpleNamespace(worker_id="w")]
     )
     prompt = pack_tokens([1])
     request = Generate("a" * 32, "m", prompt, Sampling(4), 1 << 52)
-    lost = Lost(request, Route(prompt), SimpleNamespace(worker_id="w"), b"", error)  # pyright: ignore[reportArgumentType]
+    lost = Lost(request, RouteRequest(prompt), SimpleNamespace(worker_id="w"), b"", error)  # pyright: ignore[reportArgumentType]
     return await recovery.move(entry, lost, Trail(), MagicMock())  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_worker_that_is_full_is_asked_again() -> None:
-    mesh = Mesh()
-    assert (await moved(Overloaded("full"), mesh)).worker_id == "w"
-    assert mesh.asked == 1
+    dispatch = FakeDispatch()
+    assert (await moved(Overloaded("full"), dispatch)).worker_id == "w"
+    assert dispatch.asked == 1
 
 
 async def test_a_worker_that_has_no_room_for_what_is_asked_for_is_not() -> None:
-    mesh = Mesh()
+    dispatch = FakeDispatch()
     with pytest.raises(Overloaded) as raised:
-        await moved(Overloaded("too many grammars", param="guided_regex"), mesh)
-    assert (raised.value.param, mesh.asked) == ("guided_regex", 1)
+        await moved(Overloaded("too many grammars", param="guided_regex"), dispatch)
+    assert (raised.value.param, dispatch.asked) == ("guided_regex", 1)
 
 
 def test_a_worker_says_itself_that_too_many_grammars_wait() -> None:

@@ -2,17 +2,17 @@
 
 import pytest
 
-from frontend.inflight.generation import SHARED_TOKENS_MIN, siblings
-from frontend.routing.route import Route
+from frontend.inflight.siblings import SHARED_TOKENS_MIN, siblings
+from frontend.routing.route import RouteRequest
 from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
 
 
-def asked(prompt_tokens: list[int], n: int) -> list[tuple[Generate, Route]]:
+def asked(prompt_tokens: list[int], n: int) -> list[tuple[Generate, RouteRequest]]:
     """As Runner.start makes them: n choices of each prompt."""
-    made: list[tuple[Generate, Route]] = []
+    made: list[tuple[Generate, RouteRequest]] = []
     for number, tokens in enumerate(prompt_tokens):
-        route = Route(pack_tokens([number] * tokens))
+        route = RouteRequest(pack_tokens([number] * tokens))
         made += [
             (Generate(f"{number:016}{index:016}", "m", b"", Sampling(1), 0, stream=False), route)
             for index in range(n)

@@ -7,7 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.fleet.rank import Booking, Rank
+from frontend.fleet.booking import Booking
+from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.mesh.bystanders import READ_S, SUSPECT_STEPS, bystanders
 from frontend.routing.route import Placement

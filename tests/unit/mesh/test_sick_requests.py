@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
-from frontend.fleet.rank import Booking
+from frontend.fleet.booking import Booking
+from frontend.fleet.registry import Registry
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.fleet.worker import Worker
-from frontend.mesh.membership import Mesh
+from frontend.mesh.dispatch import Dispatch
+from frontend.mesh.membership import Membership
+from frontend.mesh.queries import Queries
+from frontend.mesh.wire import MeshWire
 from kv_events.index import BlockBudget
 from protocol.codec import encode
 from protocol.errors import InternalFault
@@ -34,19 +38,20 @@ class Bench:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[tuple[bytes, bytes]] = []
-        metrics: Any = SimpleNamespace(
-            malformed_messages=SimpleNamespace(inc=lambda: None),
-            router=SimpleNamespace(count_finished=lambda *_: None),
-        )
-        self.mesh = Mesh(
-            self._open,
+        metrics: Any = SimpleNamespace(count_finished=lambda *_: None)
+        self.registry = Registry(boom)
+        wire = MeshWire(self._open, lambda: None)
+        dispatch = Dispatch(self.registry, wire, boom, metrics, lambda: 0.0)  # type: ignore[arg-type]
+        self.mesh = Membership(
+            self.registry,
+            wire,
+            dispatch,
+            Queries(self.registry, wire.send, lambda: 0.0),
             frontend_id="f",
             prepare=boom,
-            router=boom,  # type: ignore[arg-type]
             subscriber=None,
             budget=BlockBudget(100),
-            new_queue=boom,
-            metrics=metrics,
+            losses=boom,  # type: ignore[arg-type]
             unix_s=lambda: 0.0,
         )
         self.metrics = metrics
@@ -59,7 +64,7 @@ class Bench:
             placement: Any = SimpleNamespace(rank=self.worker.ranks[0], cached_tokens=0)
             stream = self.streams[request_id] = RequestStream(request_id, wakeup, placement)
             self.worker.book(stream, self.worker.ranks[0], 1)
-            self.mesh._placed[request_id] = self.worker
+            dispatch._placed[request_id] = self.worker
         self._numbering = Numbering(1, sent=1)
 
     def _open(self, receive: Any, _: Any) -> Any:
@@ -77,7 +82,7 @@ class Bench:
         worker = Worker(
             name.encode(), hello, self._now(), BlockBudget(100), Numbering(1, received=1)
         )
-        self.mesh.registry.connect(worker)
+        self.registry.connect(worker)
         return worker
 
     @staticmethod
@@ -124,7 +129,7 @@ async def test_a_booking_or_a_count_that_raises_costs_no_neighbour(bench: Bench)
     )
     bench.step(Delta(SICK, 0, TOKEN), Delta(WELL, 0, TOKEN))
     assert bench.streams[SICK].error is not None
-    bench.metrics.router.count_finished = boom
+    bench.metrics.count_finished = boom
     bench.step(Delta(WELL, 1, TOKEN, Finished("stop", 1, 2)))
     assert bench.streams[WELL].finished is not None
     assert not bench.worker.bookings
@@ -138,7 +143,7 @@ async def test_a_delta_that_is_none_costs_neither_its_neighbour_nor_the_worker(
     assert bench.streams[WELL].take() == TOKEN
     bench.step(Delta(WELL, 1, TOKEN))
     assert bench.streams[WELL].error is None
-    assert b"a" in bench.mesh.registry.workers
+    assert b"a" in bench.registry.workers
 
 
 async def test_a_worker_that_cannot_be_beaten_to_leaves_the_others_their_heartbeats(

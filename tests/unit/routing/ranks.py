@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from frontend.routing.route import BLOCK_TOKENS, Route, Weights
+from frontend.routing.route import BLOCK_TOKENS, RouteRequest, Weights
 from kv_events.index import BlockBudget, RankBlocks
 from protocol.kv_stream import DISK, GPU, HOST
 from protocol.tokens import pack_tokens
@@ -46,7 +46,7 @@ class FakeRank:
     def key(self) -> tuple[str, int]:
         return self.worker_id, self.dp_rank
 
-    def hold(self, route: Route, gpu: int, host: int = 0, disk: int = 0) -> None:
+    def hold(self, route: RouteRequest, gpu: int, host: int = 0, disk: int = 0) -> None:
         """So many leading blocks of the prompt in GPU memory, so many behind them on the host, and
         so many on disk.
         """
@@ -71,12 +71,12 @@ def fleet(count: int, **fields: Any) -> list[FakeRank]:
     return [FakeRank(f"w{number}", **fields) for number in range(count)]
 
 
-def prompt(tokens: int, seed: int = 0, **wishes: Any) -> Route:
+def prompt(tokens: int, seed: int = 0, **wishes: Any) -> RouteRequest:
     """A prompt of so many tokens; another seed, another prompt."""
-    return Route(pack_tokens(range(seed * 1_000_000, seed * 1_000_000 + tokens)), **wishes)
+    return RouteRequest(pack_tokens(range(seed * 1_000_000, seed * 1_000_000 + tokens)), **wishes)
 
 
-def worth_of(rank: FakeRank, route: Route, weights: Weights) -> float:
+def worth_of(rank: FakeRank, route: RouteRequest, weights: Weights) -> float:
     """Cached tokens of the prompt in tokens of GPU memory, walked one by one."""
     price = {1 << GPU: 1.0, 1 << HOST: weights.host, 1 << DISK: weights.disk}
     worth = 0.0
@@ -89,7 +89,7 @@ def worth_of(rank: FakeRank, route: Route, weights: Weights) -> float:
     return worth
 
 
-def cost_of(rank: FakeRank, route: Route, weights: Weights) -> float:
+def cost_of(rank: FakeRank, route: RouteRequest, weights: Weights) -> float:
     prefill = weights.prefill if rank.requests else weights.prefill * weights.idle
     computing = prefill * (route.prompt_tokens - worth_of(rank, route, weights))
     return (

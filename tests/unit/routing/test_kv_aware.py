@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontend.routing.policies.kv_aware import KvAware
-from frontend.routing.route import BLOCK_TOKENS, Route, Weights
+from frontend.routing.route import BLOCK_TOKENS, RouteRequest, Weights
 from protocol.tokens import pack_tokens
 from tests.unit.routing.ranks import FakeRank, cost_of, fleet, prompt, worth_of
 
@@ -29,7 +29,7 @@ def policy(weights: Weights = DEFAULTS, seed: int = 0) -> KvAware:
     return KvAware(weights, Random(seed))
 
 
-def place(chooser: KvAware, ranks: list[FakeRank], route: Route, turn: int) -> FakeRank:
+def place(chooser: KvAware, ranks: list[FakeRank], route: RouteRequest, turn: int) -> FakeRank:
     """Choose, and note whose turn it was."""
     rank = chooser.choose(ranks, route).rank
     rank.placed_at = turn
@@ -108,7 +108,7 @@ def test_siblings_follow_the_first_until_waiting_costs_more_than_computing_twice
     followers = 0
     owner: FakeRank | None = None
     for number in range(200):
-        route = Route(
+        route = RouteRequest(
             pack_tokens([*range(shared), *range(10_000 * (number + 1), 10_000 * (number + 1) + 40)])
         )
         costs = [cost_of(rank, route, DEFAULTS) for rank in ranks]
@@ -309,7 +309,7 @@ QUARTERS = st.integers(0, 80).map(lambda quarters: quarters / 4)
 
 
 @st.composite
-def loaded_ranks(draw: st.DrawFn, route: Route) -> list[FakeRank]:
+def loaded_ranks(draw: st.DrawFn, route: RouteRequest) -> list[FakeRank]:
     ranks = fleet(draw(st.integers(1, 6)))
     for rank in ranks:
         rank.block_size_tokens = draw(

@@ -11,11 +11,11 @@ from frontend.routing import sessions
 from frontend.routing.policies.kv_aware import KvAware
 from frontend.routing.policies.least_loaded import LeastLoaded
 from frontend.routing.policies.modes import policy_of
-from frontend.routing.policies.policy import Policy
 from frontend.routing.policies.power_of_two import PowerOfTwo
 from frontend.routing.policies.random_choice import RandomChoice
 from frontend.routing.policies.round_robin import RoundRobin
-from frontend.routing.route import BLOCK_TOKENS, Placement, Route, Weights
+from frontend.routing.policy import Policy
+from frontend.routing.route import BLOCK_TOKENS, Placement, RouteRequest, Weights
 from frontend.routing.router import Lifetimes, Router, RouterMode
 from frontend.routing.sessions import Sessions
 from kv_events.index import BlockBudget, Overlap, overlaps
@@ -37,7 +37,7 @@ def router(
     return Router(mode, policy or policy_of(mode, Weights(), Random(seed)), lifetimes)
 
 
-def send(chooser: Router, ranks: list[FakeRank], route: Route, now: float = 0.0) -> FakeRank:
+def send(chooser: Router, ranks: list[FakeRank], route: RouteRequest, now: float = 0.0) -> FakeRank:
     """As the mesh does: choose, send, note."""
     placement = chooser.choose(ranks, route, now)
     chooser.placed(placement, route, now)
@@ -351,7 +351,7 @@ class Asked:
 
     ranks: list[Any] | None = None
 
-    def choose(self, ranks: Any, route: Route) -> Placement[Any]:
+    def choose(self, ranks: Any, route: RouteRequest) -> Placement[Any]:
         self.ranks = list(ranks)
         return Placement(ranks[0])
 

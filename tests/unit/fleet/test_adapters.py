@@ -7,7 +7,7 @@ import pytest
 
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from kv_events.index import BlockBudget
 from protocol.membership import Capacity, Hello, ModelCard

@@ -7,13 +7,15 @@ from typing import cast
 
 import pytest
 
-from frontend.fleet.registry import LOADING_REMEMBERED_S, ModelEntry, Registry
+from frontend.fleet.loading import LOADING_REMEMBERED_S
+from frontend.fleet.missed import MISSED_S_MAX
+from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
-from frontend.mesh.missed import MISSED_S_MAX
-from frontend.mesh.offer import Offer
-from frontend.models.loader import ServedModel
+from frontend.mesh.dispatch import Offer, may_come
+from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
-from frontend.routing.route import Route
+from frontend.routing.route import RouteRequest
 from kv_events.index import BlockBudget
 from protocol.errors import LossCause
 from protocol.generation import Generate, Sampling
@@ -69,9 +71,9 @@ class Bench:
     ) -> bool:
         request = Generate("0" * 32, "m", b"", Sampling(1), 1, lora_name=adapter)
         offer = Offer(
-            request, Route(b"", worker_id=pinned), avoid=frozenset((avoid,)), admitted=True
+            request, RouteRequest(b"", worker_id=pinned), avoid=frozenset((avoid,)), admitted=True
         )
-        return self.registry.may_come(self.entry, offer, now)
+        return may_come(offer, self.registry.hopes(self.entry, now, patient=offer.admitted))
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_one_that_introduces_itself_is_joining_until_it_leaves(bench: Bench) -> 
 def test_one_that_loads_may_come_as_long_as_it_says_so(bench: Bench) -> None:
     bench.lose(bench.first, "died")
     for model in ("other", "m"):
-        bench.registry.note_loading(Loading("new", model, "loading", 1.0), 5.0)
+        bench.registry.loading.note(Loading("new", model, "loading", 1.0), 5.0)
         assert bench.hope(now=5.0 + LOADING_REMEMBERED_S) is (model == "m")
     assert not bench.hope(now=5.1 + LOADING_REMEMBERED_S)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from frontend.mesh.allowance import EXTRA_BYTES, TEXT_CHARS_PER_TOKEN, Allowance
+from frontend.fleet.allowance import EXTRA_BYTES, TEXT_CHARS_PER_TOKEN, Allowance
 from protocol.embedding import Embed, Embedded
 from protocol.generation import (
     Content,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from frontend.routing.route import Placement, Route
+from frontend.routing.route import Placement, RouteRequest
 from kv_events.index import RankBlocks
 
 
@@ -47,7 +47,7 @@ RankT = TypeVar("RankT", bound=RankView)
 class Policy(Protocol):
     """Chooses among the ranks that can take a request now."""
 
-    def choose(self, ranks: Sequence[RankT], route: Route) -> Placement[RankT]:
+    def choose(self, ranks: Sequence[RankT], route: RouteRequest) -> Placement[RankT]:
         """The rank for one request.
 
         `ranks` is never empty and keeps its order between calls while no worker comes or goes.

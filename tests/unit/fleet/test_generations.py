@@ -9,9 +9,10 @@ import pytest
 
 from frontend.api.launching import Runner
 from frontend.api.vectors.schemas import EmbeddingRequest
-from frontend.fleet.registry import GENERATIONS_MAX, ModelEntry, Registry
+from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.registry import GENERATIONS_MAX, Registry
 from frontend.fleet.worker import Worker
-from frontend.models.loader import ServedModel
+from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.route import Weights
 from kv_events.index import BlockBudget

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from frontend.observe.request_log import log_request, make_logging_lean
+from frontend.inflight.request_log import log_request, make_logging_lean
 
 
 def test_a_higher_level_switches_it_off(caplog: pytest.LogCaptureFixture) -> None:

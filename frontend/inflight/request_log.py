@@ -5,7 +5,8 @@ ended.
 import logging
 from typing import Final
 
-from frontend.inflight.generation import Choice, Generation
+from frontend.inflight.choice import Choice
+from frontend.inflight.generation import Generation
 from protocol.errors import MeshError
 
 log = logging.getLogger("frontend.requests")

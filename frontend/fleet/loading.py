@@ -1,0 +1,38 @@
+"""Workers whose engine is starting: they take nothing yet, and may before long."""
+
+from protocol.membership import Loading
+
+LOADING_REMEMBERED_S = 5.0
+"""A worker that is loading says so every second; after this long without a word it is taken for
+dead.
+"""
+
+LOADING_MAX = 4_096
+"""Loading workers remembered; as many as may connect."""
+
+
+class LoadingWorkers:
+    """LoadingWorkers remembers who said of late that its engine is starting, by worker id."""
+
+    def __init__(self) -> None:
+        self._loading: dict[str, tuple[Loading, float]] = {}
+
+    def note(self, loading: Loading, now: float) -> None:
+        """A worker says that its engine is starting."""
+        self._loading = {
+            worker_id: noted
+            for worker_id, noted in self._loading.items()
+            if now - noted[1] <= LOADING_REMEMBERED_S
+        }
+        if len(self._loading) < LOADING_MAX:
+            self._loading[loading.worker_id] = (loading, now)
+
+    def found(self, worker_id: str) -> None:
+        """It introduced itself."""
+        self._loading.pop(worker_id, None)
+
+    def known(self, now: float) -> list[Loading]:
+        """What those said that were heard of lately."""
+        return [
+            loading for loading, at in self._loading.values() if now - at <= LOADING_REMEMBERED_S
+        ]

@@ -1,0 +1,65 @@
+"""One generation of a model: who serves it, stage by stage, and who waits for it."""
+
+from typing import Final, get_args
+
+from frontend.fleet.rank import Rank
+from frontend.fleet.worker import Worker
+from frontend.models.served import ServedModel
+from frontend.routing.admission import AdmissionQueue
+from frontend.routing.answer_times import AnswerTimes
+from protocol.membership import Service, Stage
+
+WHOLE: Final[Stage] = "whole"
+"""The stage of workers that run a request from its prompt to its end."""
+
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+
+
+class ModelEntry:
+    """A ModelEntry is one generation of a model: its files and settings, the workers that serve it,
+    and the requests that wait for them.
+
+    While an update replaces one worker after the other there are two of one name, of which each
+    request goes to one and stays there: its tokens mean nothing to the other.
+    """
+
+    def __init__(self, served: ServedModel, service: Service, queue: AdmissionQueue) -> None:
+        self.served = served
+        self.digest = served.card.digest
+        self.service: Service = service
+        """What its workers are for."""
+        self.queue = queue
+        self.answer_times = AnswerTimes()
+        self.workers: list[Worker] = []
+        self.worker_of: dict[str, Worker] = {}
+        """Workers that may get new work, of whatever stage, by id."""
+        self.pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
+        """Stage → the ranks of its workers that may get new work, in order of joining."""
+        self.adapters: frozenset[str] = frozenset()
+        """LoRA adapters of its workers, whether or not those may get new work; of the last ones,
+        when all have left.
+        """
+
+    @property
+    def ranks(self) -> list[Rank]:
+        """The ranks that may get a request which nobody divides into stages."""
+        return self.pools[WHOLE]
+
+    @property
+    def busyness(self) -> tuple[bool, float]:
+        """To compare generations by: whether nobody takes work, and requests per place to run
+        one.
+        """
+        ranks = self.ranks
+        places = sum(rank.requests_max for rank in ranks)
+        return not ranks, (len(self.queue) + sum(rank.requests for rank in ranks)) / max(1, places)
+
+    def refresh(self) -> None:
+        """Recompute the pools after a worker changed its phase, and let whoever waits see it."""
+        self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
+        self.pools = {stage: [] for stage in STAGES}
+        for worker in self.worker_of.values():
+            self.pools[worker.hello.stage] += worker.ranks
+        if self.workers:
+            self.adapters = frozenset[str]().union(*(worker.adapters for worker in self.workers))
+        self.queue.room()

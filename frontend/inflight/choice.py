@@ -1,0 +1,182 @@
+"""One of the completions that a request asked for, over all the workers that it runs on."""
+
+from typing import Literal
+
+from frontend.fleet.stream import RequestStream
+from frontend.inflight.migration import Trail
+from frontend.routing.route import RouteRequest
+from frontend.text.output.choice_text import ChoiceText, OutputRules
+from frontend.text.output.gain import Gain
+from protocol.errors import MeshError
+from protocol.generation import Generate
+from protocol.tokens import TOKEN_ID_BYTES, count_tokens
+
+FinishReason = Literal["stop", "length", "tool_calls", "abort"]
+
+
+class Choice:
+    """A Choice is one of the completions that a request asked for.
+
+    Attributes:
+        request, route: what the client asked for, however often it moved since.
+        stream: its present leg.
+    """
+
+    __slots__ = (
+        "_cached",
+        "_calls",
+        "_leg",
+        "_rules",
+        "_text",
+        "_told",
+        "finish_reason",
+        "index",
+        "request",
+        "route",
+        "stream",
+        "trail",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        request: Generate,
+        route: RouteRequest,
+        stream: RequestStream,
+        text: ChoiceText | None,
+        *,
+        rules: OutputRules,
+    ) -> None:
+        self.index = index
+        self.request = request
+        self.route = route
+        self.stream = stream
+        self.trail = Trail()
+        self.finish_reason: FinishReason | None = None
+        """None while it runs."""
+        self._leg = bytearray()
+        """What this leg generated, packed u32, for the next one to go on from: four bytes a
+        token.
+        """
+        self._told: MeshError | None = None
+        self._cached = 0
+        self._calls = False
+        """It has called a tool."""
+        self._rules = rules
+        self._text = text
+        """None where the worker reads the text."""
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated, those of the stop included; what the engine made behind a stop string,
+        before it was told, is not.
+        """
+        if self._rules.shows_nothing:
+            return 0
+        if self._stopped_after_tokens is not None:
+            return self._stopped_after_tokens
+        finished = self.stream.finished
+        leg_tokens = (
+            finished.completion_tokens if finished is not None else self.stream.tokens_received
+        )
+        return count_tokens(self.trail.output) + leg_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens the engine found in its cache; known from the first token on.
+
+        After a move: the last engine, of the client's own prompt.
+        """
+        finished = self.stream.finished
+        return min(
+            finished.cached_tokens if finished is not None else self._cached,
+            self.route.prompt_tokens,
+        )
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Of the completion's tokens, those of its thinking; known at the end."""
+        return self.stream.finished.reasoning_tokens if self.stream.finished is not None else 0
+
+    @property
+    def matched_stop(self) -> str | None:
+        """The stop string, or pattern, that ended it."""
+        if self._text is not None and self._text.matched_stop is not None:
+            return self._text.matched_stop
+        return self.stream.finished.matched_stop if self.stream.finished is not None else None
+
+    @property
+    def output(self) -> bytes:
+        """The tokens generated so far, packed u32: those that `completion_tokens` counts."""
+        return (self.trail.output + bytes(self._leg))[: self.completion_tokens * TOKEN_ID_BYTES]
+
+    def advance(self) -> Gain:
+        """What was gained since the last call; sets `finish_reason` when it was the last."""
+        finished, packed, extras = (
+            self.stream.finished,
+            self.stream.take(),
+            self.stream.take_extras(),
+        )
+        self._leg += packed
+        gain = Gain()
+        if self._text is not None:
+            gain.text = self._text.add(packed, finished)
+        if extras:
+            gain.take(packed, extras)
+            self._cached = next(
+                (extra.cached_tokens for extra in extras if extra.cached_tokens is not None),
+                self._cached,
+            )
+            self._calls = self._calls or bool(gain.calls)
+        if self._stopped_after_tokens is not None:
+            self.finish_reason = "stop"
+        elif finished is not None:
+            self.finish_reason = (
+                "tool_calls" if self._calls and finished.reason == "stop" else finished.reason
+            )
+        if self._rules.shows_nothing:
+            return self._silenced(gain)
+        if gain.token_ids and self.finish_reason is not None:
+            self._cut_scores(gain)
+        return gain
+
+    def _silenced(self, gain: Gain) -> Gain:
+        if self.finish_reason == "stop":
+            self.finish_reason = "length"
+        return Gain(prompt_logprobs=gain.prompt_logprobs)
+
+    def _cut_scores(self, gain: Gain) -> None:
+        """Nothing is told of a stop token that is not shown, nor of what the engine made behind a
+        stop string before it was told.
+        """
+        end = self.completion_tokens
+        if self._stopped_after_tokens is None and not (
+            self._rules.include_stop or self._rules.scores_stop
+        ):
+            end -= (
+                self.stream.finished is not None
+                and self.stream.finished.matched_token_id is not None
+            )
+        start = (
+            count_tokens(self.trail.output)
+            + len(self._leg) // TOKEN_ID_BYTES
+            - count_tokens(gain.token_ids)
+        )
+        gain.token_ids = gain.token_ids[: max(0, end - start) * TOKEN_ID_BYTES]
+
+    @property
+    def _stopped_after_tokens(self) -> int | None:
+        return None if self._text is None else self._text.stopped_after_tokens
+
+    def take_loss(self) -> MeshError | None:
+        """Why the leg ended before the choice did. Told once."""
+        if self.finish_reason is not None or self.stream.error is self._told:
+            return None
+        self._told = self.stream.error
+        return self._told
+
+    def take_leg(self) -> bytes:
+        """What the leg that ended has generated. Once."""
+        leg = bytes(self._leg)
+        self._leg.clear()
+        return leg

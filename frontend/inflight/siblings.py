@@ -1,0 +1,52 @@
+"""The choices of one prompt share its cache: the first is computed, the others follow it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from frontend.routing.route import RouteRequest
+from protocol.generation import Generate
+
+SHARED_TOKENS_MIN: Final = 512
+"""Prompt tokens that siblings would compute again, from which on it is worth a step's wait to share
+the prompt's cache: what an engine computes in a step hardly longer than one for a token.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """A Sibling is one of the choices that one prompt is to have.
+
+    Attributes:
+        begun: set when it has a token, for which its siblings wait; None where nobody waits for it.
+    """
+
+    index: int
+    request: Generate
+    route: RouteRequest
+    begun: asyncio.Event | None = None
+
+
+def siblings(requests: Sequence[tuple[Generate, RouteRequest]]) -> list[list[Sibling]]:
+    """The choices, prompt by prompt.
+
+    Requests of one prompt share its route.
+
+    An engine that gets several prompts of one beginning in one step computes each of them whole. So
+    where that would be much, the others wait until the first one's prompt is computed, and then
+    follow it to its rank.
+    """
+    families: dict[int, list[Sibling]] = {}
+    for index, (request, route) in enumerate(requests):
+        families.setdefault(id(route), []).append(Sibling(index, request, route))
+    for family in families.values():
+        first = family[0]
+        if (len(family) - 1) * first.route.prompt_tokens >= SHARED_TOKENS_MIN:
+            # Its first token must be seen, even if nobody reads it as it comes.
+            family[0] = Sibling(
+                first.index, replace(first.request, stream=True), first.route, asyncio.Event()
+            )
+    return list(families.values())
