@@ -25,9 +25,11 @@ from workers.health.canary import read_canary_fields
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
 from workers.mesh.addresses import AddressBook
+from workers.mesh.kv_plane import KvSettings
+from workers.mesh.transport import ZmqTransport
 from workers.process.departure import STOP_SIGNALS, Departure, DrainLimits
 from workers.process.model_path import check_model_path
-from workers.server import KvSettings, WorkerServer
+from workers.server import WorkerServer
 from workers.settings import WorkerSettings
 from workers.system.board import Board
 from workers.system.controls import Controls
@@ -99,22 +101,32 @@ async def _serve(
             grace_s=settings.graceful_shutdown_grace_period_secs,
         )
     )
-    server = WorkerServer(
-        _engine(settings, engine_argv, key),
-        worker_id=board.worker_id,
-        epoch=secrets.randbits(63),
-        addresses=addresses,
-        endpoint=settings.endpoint,
-        key=key,
-        kv=KvSettings(
-            block_size_tokens=settings.kv_block_size, host=settings.kv_host, port=settings.kv_port
-        ),
-        health=health,
-        departure=departure,
-        board=board,
-        controls=controls,
-    )
-    await server.start(_model_named_in(engine_argv))
+    engine = _engine(settings, engine_argv, key)
+    transport = ZmqTransport(key, time.monotonic)
+    try:
+        server = WorkerServer(
+            engine,
+            transport=transport,
+            clock=time.monotonic,
+            unix_ms=lambda: time.time() * 1000,
+            worker_id=board.worker_id,
+            epoch=secrets.randbits(63),
+            addresses=addresses,
+            endpoint=settings.endpoint,
+            kv=KvSettings(
+                block_size_tokens=settings.kv_block_size,
+                host=settings.kv_host,
+                port=settings.kv_port,
+            ),
+            health=health,
+            departure=departure,
+            board=board,
+            controls=controls,
+        )
+        await server.start(_model_named_in(engine_argv))
+    except BaseException:
+        transport.abandon()
+        raise
     departure.listen(asyncio.get_running_loop())
     await server.serve()
     return departure.exit_code
