@@ -17,8 +17,8 @@ from starlette.types import ASGIApp
 
 from frontend.api.application import Application
 from frontend.api.launching import Runner
+from frontend.assembly import Assembly, Surroundings
 from frontend.conforming.validator import Validator
-from frontend.drain import Drain
 from frontend.http.cors import with_cors
 from frontend.http.exchange import Exchange
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
@@ -26,22 +26,15 @@ from frontend.http.listener import listen
 from frontend.http.request_id import new_request_id
 from frontend.http.server import Server
 from frontend.http.stream_keep_alive import keep_streams_alive
-from frontend.inflight.recovery import Recovery
 from frontend.mesh.failed_handshakes import FailedHandshakes
-from frontend.mesh.membership import Mesh
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.tokenizer_readings import tokenizer_readings
 from frontend.readings import router_readings
-from frontend.routing.admission import AdmissionQueue, Shedding
-from frontend.routing.patience import Patience
-from frontend.routing.policies.modes import policy_of
-from frontend.routing.router import Lifetimes, Router
 from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
 from frontend.text.tokenizing.segment_cache import SegmentCache
-from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.process.log_floods import quieten_http_server
 from protocol.process.open_files import raise_open_files, too_few
@@ -78,68 +71,75 @@ async def serve(settings: FrontendSettings) -> None:
     router = _mesh_socket(context, settings.mesh_bind, key)
     door = Door(context, router, on_failure=FailedHandshakes(time.monotonic).note)
     metrics = FrontendMetrics()
-    budget = BlockBudget(settings.kv_index_blocks_max)
     subscriber = (
         KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe)
         if settings.follows_kv_events
         else None
     )
-    memory = WaitingMemory(settings.queue_memory_mb * 2**20)
     segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
 
     async def ask(digest: str, query: Tokenize) -> Tokenized:
-        return await mesh.queries.ask(digest, query)
+        return await assembly.mesh.queries.ask(digest, query)
 
-    loader = ModelLoader(
-        FileCache(settings.cache_dir),
-        tokenizer_backend=settings.tokenizer_backend,
-        segments=segments,
-        ask=ask,
-        new_query_id=new_request_id,
-    )
-    mesh = Mesh(
-        lambda on_frames, on_gone: SocketPump(
+    surroundings = Surroundings(
+        frontend_id=f"{socket.gethostname()}-{os.getpid()}",
+        open_router=lambda on_frames, on_gone: SocketPump(
             router, on_frames, on_gone=on_gone, receive=door.receive
         ),
-        frontend_id=f"{socket.gethostname()}-{os.getpid()}",
-        prepare=loader.prepare,
-        router=_router(settings),
+        prepare=ModelLoader(
+            FileCache(settings.cache_dir),
+            tokenizer_backend=settings.tokenizer_backend,
+            segments=segments,
+            ask=ask,
+            new_query_id=new_request_id,
+        ).prepare,
         subscriber=subscriber,
-        budget=budget,
-        new_queue=lambda: AdmissionQueue(memory, _shedding(settings)),
+        memory=WaitingMemory(settings.queue_memory_mb * 2**20),
         metrics=metrics,
+        random=SystemRandom(),
         unix_s=time.time,
-    )
-    metrics.router.also_read(partial(router_readings, mesh.registry, budget, subscriber))
-    metrics.router.also_read(partial(tokenizer_readings, segments))
-    recovery = Recovery(
-        mesh,
-        metrics.losses,
-        moves_max=settings.migration_limit,
         new_request_id=new_request_id,
-        now=loop.time,
     )
-    validator = Validator()
-    runner = Runner(mesh, recovery, validator, weights=settings.router_weights)
-    drain = Drain[Exchange](
-        grace_s=settings.graceful_shutdown_grace_period_secs,
-        finish_s_max=settings.http_graceful_shutdown_timeout_secs,
+    assembly = Assembly[Exchange](settings, surroundings, loop.time)
+    metrics.router.also_read(
+        partial(router_readings, assembly.mesh.registry, assembly.budget, subscriber)
     )
-    server = Server(
-        _http(
-            with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin),
-            settings.http_keep_alive,
-        ),
-        drain,
-        Connections(on_slow_reader=metrics.answers.slow_readers.inc),
-    )
+    metrics.router.also_read(partial(tokenizer_readings, segments))
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: drain.on_signal(loop.time()))
+        loop.add_signal_handler(number, lambda: assembly.drain.on_signal(loop.time()))
     log.info(
         "serving http://%s:%d, workers connect to %s%s",
         *listener.getsockname()[:2],
         settings.mesh_bind,
         too_few(open_files),
+    )
+    try:
+        await _serve_http(settings, assembly, metrics, listener)
+    finally:
+        door.close()
+        await assembly.close()
+        if subscriber is not None:
+            subscriber.close()
+        if key is not None:
+            key.close()
+        context.term()
+
+
+async def _serve_http(
+    settings: FrontendSettings,
+    assembly: Assembly[Exchange],
+    metrics: FrontendMetrics,
+    listener: socket.socket,
+) -> None:
+    """Answer clients until the drain is over."""
+    drain = assembly.drain
+    validator = Validator()
+    runner = Runner(assembly.mesh, assembly.recovery, validator, weights=settings.router_weights)
+    application = Application(assembly.mesh, runner, metrics, settings, drain)
+    server = Server(
+        _http(with_cors(application, settings.cors_origin), settings.http_keep_alive),
+        drain,
+        Connections(on_slow_reader=metrics.answers.slow_readers.inc),
     )
     keeping_alive = asyncio.create_task(
         keep_streams_alive(lambda: drain.open, settings.sse_keep_alive)
@@ -151,14 +151,7 @@ async def serve(settings: FrontendSettings) -> None:
         await server.serve(sockets=[listener])
     finally:
         keeping_alive.cancel()
-        door.close()
         await validator.close()
-        await mesh.close()
-        if subscriber is not None:
-            subscriber.close()
-        if key is not None:
-            key.close()
-        context.term()
 
 
 def _mesh_socket(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
@@ -188,25 +181,4 @@ def _http(application: ASGIApp, keep_alive_s: int) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=keep_alive_s,
-    )
-
-
-def _shedding(settings: FrontendSettings) -> Shedding | None:
-    return (
-        Shedding(Patience(settings.shed_load_share), settings.shed_load_wait_secs)
-        if settings.shed_load
-        else None
-    )
-
-
-def _router(settings: FrontendSettings) -> Router:
-    lifetimes = Lifetimes(
-        predicted_s=settings.router_predicted_ttl_secs,
-        assumed_s=settings.router_ttl_secs,
-        session_s=settings.router_session_affinity_ttl_secs,
-    )
-    return Router(
-        settings.router_mode,
-        policy_of(settings.router_mode, settings.router_weights, SystemRandom()),
-        lifetimes,
     )

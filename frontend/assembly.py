@@ -1,0 +1,109 @@
+"""What a frontend is put together from, but for HTTP, sockets and the clock of the wall."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Generic
+
+from frontend.drain import Drain, OpenT
+from frontend.inflight.recovery import Recovery
+from frontend.mesh.joining import PrepareModel
+from frontend.mesh.membership import Mesh
+from frontend.observe.metrics import FrontendMetrics
+from frontend.routing.admission import AdmissionQueue, Shedding
+from frontend.routing.patience import Patience
+from frontend.routing.policies.modes import policy_of
+from frontend.routing.router import Lifetimes, Router
+from frontend.routing.waiting_memory import WaitingMemory
+from frontend.settings import FrontendSettings
+from kv_events.index import BlockBudget
+from kv_events.subscriber import KvSubscriber
+from protocol.transport.sockets import OpenRouter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the parts of a frontend take from outside: the net, the clock, chance and models.
+
+    Attributes:
+        open_router: opens the socket that workers connect to.
+        prepare: makes a model servable from a worker's Hello.
+        subscriber: follows the workers' KV events; None if nobody does.
+        memory: of requests that wait, over all models.
+        random: for policies that draw lots.
+        unix_s: wall clock, against which deadlines are meant.
+        new_request_id: names a leg of a request that is moved.
+    """
+
+    frontend_id: str
+    open_router: OpenRouter
+    prepare: PrepareModel
+    subscriber: KvSubscriber | None
+    memory: WaitingMemory
+    metrics: FrontendMetrics
+    random: Random
+    unix_s: Callable[[], float]
+    new_request_id: Callable[[], str]
+
+
+class Assembly(Generic[OpenT]):
+    """The parts of a running frontend. To be made on the event loop that it lives on.
+
+    Attributes:
+        budget: of the blocks that all ranks together are known to hold.
+        mesh: workers, and the requests that run on them.
+        recovery: moves the requests of workers that are lost.
+        drain: how the frontend leaves, and what is being answered.
+    """
+
+    def __init__(
+        self, settings: FrontendSettings, around: Surroundings, now: Callable[[], float]
+    ) -> None:
+        self.budget = BlockBudget(settings.kv_index_blocks_max)
+        self.mesh = Mesh(
+            around.open_router,
+            frontend_id=around.frontend_id,
+            prepare=around.prepare,
+            router=_router(settings, around.random),
+            subscriber=around.subscriber,
+            budget=self.budget,
+            new_queue=lambda: AdmissionQueue(around.memory, _shedding(settings)),
+            metrics=around.metrics,
+            unix_s=around.unix_s,
+        )
+        self.recovery = Recovery(
+            self.mesh,
+            around.metrics.losses,
+            moves_max=settings.migration_limit,
+            new_request_id=around.new_request_id,
+            now=now,
+        )
+        self.drain = Drain[OpenT](
+            grace_s=settings.graceful_shutdown_grace_period_secs,
+            finish_s_max=settings.http_graceful_shutdown_timeout_secs,
+        )
+
+    async def close(self) -> None:
+        """Stop; what still runs fails with WorkerLost."""
+        await self.mesh.close()
+
+
+def _shedding(settings: FrontendSettings) -> Shedding | None:
+    return (
+        Shedding(Patience(settings.shed_load_share), settings.shed_load_wait_secs)
+        if settings.shed_load
+        else None
+    )
+
+
+def _router(settings: FrontendSettings, random: Random) -> Router:
+    lifetimes = Lifetimes(
+        predicted_s=settings.router_predicted_ttl_secs,
+        assumed_s=settings.router_ttl_secs,
+        session_s=settings.router_session_affinity_ttl_secs,
+    )
+    return Router(
+        settings.router_mode,
+        policy_of(settings.router_mode, settings.router_weights, random),
+        lifetimes,
+    )
