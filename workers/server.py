@@ -187,7 +187,7 @@ class WorkerServer:
             self._epoch,
             hello=hello,
             engine=self._engine,
-            adapters=self._adapters,
+            adapters=lambda: self._adapters.names,
             kv=self._kv,
         )
 

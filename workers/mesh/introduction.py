@@ -1,16 +1,16 @@
 """What a worker says of itself: Hello to frontends that do not know it, Heartbeat to the others."""
 
 import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from protocol.limits import CREDIT_REQUESTS_MAX, MESSAGE_CHARS_MAX
-from protocol.membership import Capacity, Heartbeat, Hello, RelayHello
+from protocol.membership import Capacity, Heartbeat, Hello, RankLoad, RelayHello
 from workers.engine import EngineFacts
-from workers.health.watched_engine import WatchedEngine
 from workers.mesh.endpoint import endpoint_of
 from workers.mesh.kv_plane import KvPlane
-from workers.system.adapters import Adapters
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,26 @@ def hello_of(
     )
 
 
+class Condition(Protocol):
+    """How an engine is, as far as frontends are told."""
+
+    @property
+    def reason(self) -> str:
+        """Why it gets no work, in words; empty if it does."""
+        ...
+
+    def loads(self) -> list[RankLoad]:
+        """Load of each rank, by dp_rank."""
+        ...
+
+
 class Introduction:
     """Makes the messages by which frontends know a worker and its state.
 
     Args:
         hello: as of `hello_of`; None on a node that only relays KV events, whose leader introduces
         the engine.
+        adapters: names of those that requests may name.
         kv: None where no KV events are relayed.
     Attributes:
         withdrawn: nobody new should count on the worker, so no Hello is made any more.
@@ -68,8 +82,8 @@ class Introduction:
         epoch: int,
         *,
         hello: Hello | None,
-        engine: WatchedEngine,
-        adapters: Adapters,
+        engine: Condition,
+        adapters: Callable[[], Sequence[str]],
         kv: KvPlane | None,
     ) -> None:
         self.withdrawn = False
@@ -99,7 +113,7 @@ class Introduction:
             log.warning("no way to the frontend at %s: %s", address, error.strerror)
             return None  # the next beat tries again
         if self._hello is not None:
-            return replace(self._hello, kv=source, adapters=self._adapters.names, way=way)
+            return replace(self._hello, kv=source, adapters=list(self._adapters()), way=way)
         return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
 
     def heartbeat(self) -> Heartbeat:
