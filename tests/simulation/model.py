@@ -1,7 +1,10 @@
 """The model that every simulated worker serves, and what it answers when nothing disturbs it."""
 
+from collections.abc import Collection
 from functools import lru_cache
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
 
 from msgspec import field, structs
 
@@ -18,17 +21,32 @@ from workers.sim.scheduling.sequence import RequestLimits, Sequence, new_sequenc
 from workers.sim.settings import SimSettings
 from workers.sim.text import TextModel
 from workers.sim.timing import TimingModel
+from workers.sim.vocabulary import read_word_ids
 
 OUTPUT_TOKENS_MEAN: Final = 40.0
 """Most answers end by length, some by their end token."""
 
 _read_model = sim_engine._read_model
+_build_card = lru_cache(maxsize=8)(sim_engine.build_card)
+_words: dict[tuple[object, ...], list[int]] = {}
+
+
+def _read_word_ids(path: Path, *, excluded: Collection[int], **options: Any) -> list[int]:
+    """As the engine's, but the file is read once."""
+    key = path, *excluded, *options.values()
+    if key not in _words:
+        _words[key] = read_word_ids(path, excluded=excluded, **options)
+    return _words[key]
 
 
 @lru_cache(maxsize=256)
 def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
-    """Facts and words; the files are read once for equal settings."""
-    facts, words = _read_model(settings)
+    """Facts and words; the files are read once for all settings."""
+    with (
+        patch.object(sim_engine, "build_card", _build_card),
+        patch.object(sim_engine, "read_word_ids", _read_word_ids),
+    ):
+        facts, words = _read_model(settings)
     # the wall clock is none of a seed's business
     return structs.replace(facts, card=structs.replace(facts.card, created_unix_s=0)), words
 

@@ -53,6 +53,8 @@ class Network:
         self.trace = trace
         self.weather = weather
         self.routers: dict[str, _Router] = {}
+        self.aliases: dict[str, str] = {}
+        """Further addresses of routers."""
         self._connections: list[_Connection] = []
         self._apart_until: dict[tuple[str, str], float] = {}
         self._identities = 0
@@ -123,7 +125,7 @@ class Network:
                 lane.fill(self.loop.time() + seconds)
 
     def between(self, worker: str, address: str) -> "list[_Connection]":
-        """Connections of a worker with a frontend, of which there is one or none."""
+        """Connections of a worker with a frontend: as many as it has addresses, or none."""
         return [
             one
             for one in self._connections
@@ -148,7 +150,7 @@ class Network:
         """Try to connect; again later if there is no way."""
         if dealer.closed or dealer.process.dead or dealer.connection is not None:
             return
-        router = self.routers.get(dealer.address)
+        router = self.routers.get(self.aliases.get(dealer.address, dealer.address))
         if (
             router is None
             or dealer.process.stopped
@@ -185,7 +187,7 @@ class _Connection:
         name = dealer.process.name
         self.up = _Lane(
             self,
-            f"{name}>{router.address}",
+            f"{name}>{router.process.name}",
             router.process,
             self._to_router,
             dealer.writable,
@@ -193,7 +195,7 @@ class _Connection:
         )
         self.down = _Lane(
             self,
-            f"{name}<{router.address}",
+            f"{name}<{router.process.name}",
             dealer.process,
             dealer.on_frames,
             _nothing,
@@ -330,9 +332,9 @@ class _Dealer:
             self._on_writable()
 
     def close(self) -> None:
-        """Let what was sent arrive."""
+        """Let what was sent arrive. What is unwound of a dead process closes nothing."""
         self.closed = True
-        if self.connection is not None:
+        if self.connection is not None and not self.process.dead:
             self.connection.close_behind()
 
 
@@ -371,6 +373,8 @@ class _Router:
     def close(self) -> None:
         """Let what was sent arrive."""
         self.closed = True
+        if self.process.dead:
+            return
         self._network.routers.pop(self.address, None)
         for connection in list(self.connections.values()):
             self._network.at(
