@@ -138,6 +138,13 @@ class SimulatedFrontend:
         """What moves requests."""
         return self.assembly.recovery
 
+    @property
+    def cuts_at(self) -> float | None:
+        """When it ends what is still open; None if it is not asked to leave."""
+        if self.leaving_since is None:
+            return None
+        return self.leaving_since + self.spec.leaves_s_max - CUT_S_MAX
+
     def new_request_id(self) -> str:
         """32 hex digits."""
         request_id = f"{self.prefix}{next(self._request_numbers):030x}"

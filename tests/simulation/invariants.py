@@ -144,6 +144,12 @@ def check_outcome(client: Client, plan: Plan, blows: int) -> None:
             f"{name} has {len(client.rules.choices)} choices of {asked.n}",
         )
         hold(asked.number not in plan.poison, f"{name} is poison and was answered")
+    frontend = client.frontend
+    if frontend.cuts_at is not None and not frontend.process.frozen_s:
+        hold(
+            outcome.ended_at <= frontend.cuts_at + DEADLINE_SLACK_S,
+            f"{name} was still open when {frontend.name} had cut off what was",
+        )
     if outcome.error is not None:
         _check_error(client, plan, blows)
 

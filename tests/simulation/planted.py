@@ -70,6 +70,7 @@ BREAKAGES: Final = (
         "mesh: who is missed is not asked back",
         "self._wire.tell(missed.identity, HelloWanted(missed.session))",
         "pass",
+        unseen="a worker that wakes beats, and is asked for its Hello then",
     ),
     Breakage(
         "mesh: a worker that is not known is not asked for its Hello",
@@ -92,6 +93,7 @@ BREAKAGES: Final = (
         "numbering: late messages of old sessions are taken",
         "if session < self.session or (",
         "if (",
+        unseen="they are a gap then, so a session begins anew: slower, and not wrong",
     ),
     Breakage(
         "numbering: a worker does not count what it sent",
@@ -288,6 +290,7 @@ BREAKAGES: Final = (
         "drain: the engine is left running",
         "            stopping = asyncio.ensure_future(self._engine.stop())",
         "            stopping = asyncio.ensure_future(asyncio.sleep(0))",
+        unseen="the process ends right after, and the engine of a simulation with it",
     ),
     # -- drain of a frontend
     Breakage(
