@@ -98,7 +98,10 @@ def check_leaving(frontend: SimulatedFrontend, now: float) -> None:
 
 
 def check_links(worker: SimulatedWorker, gone_since: Mapping[str, float], now: float) -> None:
-    """No frontend is dialled for long that DNS does not name and that says nothing."""
+    """Nothing is dialled but for a link, and no silent address for long that DNS does not name."""
+    if worker.departure.since is None:
+        dialling, links = worker.dialling, len(worker.links)
+        hold(dialling == links, f"{worker.worker_id} has {dialling} connections for {links} links")
     if worker.process.stopped or not gone_since:
         return
     for link in worker.links:

@@ -7,6 +7,7 @@ connection that breaks is lost, and nobody is told but by the next send.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class Network:
         self.routers: dict[str, _Router] = {}
         self.aliases: dict[str, str] = {}
         """Further addresses of routers."""
+        self.dialling: Counter[Process] = Counter()
+        """DEALERs that each process has open."""
         self._connections: list[_Connection] = []
         self._apart_until: dict[tuple[str, str], float] = {}
         self._identities = 0
@@ -307,6 +310,7 @@ class _Dealer:
         self._on_frames = on_frames
         self._on_writable = on_writable
         self._blocked = False
+        network.dialling[process] += 1
         network.retry(self)
 
     def send(self, frames: Sequence[bytes]) -> bool:
@@ -333,6 +337,7 @@ class _Dealer:
 
     def close(self) -> None:
         """Let what was sent arrive. What is unwound of a dead process closes nothing."""
+        self._network.dialling[self.process] -= not self.closed
         self.closed = True
         if self.connection is not None and not self.process.dead:
             self.connection.close_behind()

@@ -110,6 +110,7 @@ BREAKAGES: Final = (
         "intake: an abort is counted twice",
         "is requester and request_id not in self._aborted:",
         "is requester:",
+        unseen="a frontend aborts each request once",
     ),
     Breakage(
         "intake: an abort does not reach the engine",
@@ -147,6 +148,7 @@ BREAKAGES: Final = (
         "credit: an end makes no room",
         "entry.queue.note_end(self._loop.time() - stream.sent_at)\n            entry.queue.room()",
         "entry.queue.note_end(self._loop.time() - stream.sent_at)",
+        unseen="every beat tells of room too, a quarter of a second later at most",
     ),
     Breakage(
         "credit: a rank keeps the load of what ended",

@@ -178,6 +178,11 @@ class SimulatedWorker:
         return list(self._server.links)
 
     @property
+    def dialling(self) -> int:
+        """Connections that it has open, or tries to have."""
+        return self._network.dialling[self.process]
+
+    @property
     def intake(self) -> Intake:
         """What its requests pass."""
         return self._server.intake
