@@ -50,6 +50,7 @@ class Outcome:
     """How a request ended.
 
     Attributes:
+        interrupted: it was moved after its first token.
         error: None for a complete answer.
         defect: what it ended with that is no error of the tree.
         ranks_left: workers that the frontend could have offered it to when it failed.
@@ -66,6 +67,7 @@ class Outcome:
     reasons: list[str | None] = field(default_factory=list)
     completion_tokens: list[int] = field(default_factory=list)
     moves: list[int] = field(default_factory=list)
+    interrupted: bool = False
     ranks_left: list[str] = field(default_factory=list)
     missed: set[str] = field(default_factory=set)
     refused_by: set[str] = field(default_factory=set)
@@ -163,6 +165,7 @@ class Client:
             outcome.reasons = [choice.finish_reason for choice in generation.choices]
             outcome.completion_tokens = [choice.completion_tokens for choice in generation.choices]
             outcome.moves = [choice.trail.moves for choice in generation.choices]
+            outcome.interrupted = any(choice.trail.output for choice in generation.choices)
             outcome.refused_by = {
                 worker_id for choice in generation.choices for worker_id in choice.trail.refused_by
             }
