@@ -25,8 +25,10 @@ from workers.health.watched_engine import HealthSettings
 from workers.kinds.arguments import Arguments
 from workers.kinds.registry import kind_for
 from workers.mesh.addresses import AddressBook
+from workers.mesh.kv_plane import KvSettings
+from workers.mesh.transport import ZmqTransport
 from workers.process.departure import STOP_SIGNALS, Departure, DrainLimits
-from workers.server import KvSettings, WorkerServer
+from workers.server import WorkerServer
 from workers.settings import WorkerSettings
 from workers.system.board import Board
 from workers.system.controls import Controls
@@ -98,23 +100,33 @@ async def _serve(
     )
     arguments = _arguments(settings, engine_argv, key)
     kind = kind_for(arguments)
-    server = WorkerServer(
-        kind.engine(arguments),
-        kind=kind,
-        worker_id=board.worker_id,
-        epoch=secrets.randbits(63),
-        addresses=addresses,
-        endpoint=settings.endpoint,
-        key=key,
-        kv=KvSettings(
-            block_size_tokens=settings.kv_block_size, host=settings.kv_host, port=settings.kv_port
-        ),
-        health=health,
-        departure=departure,
-        board=board,
-        controls=controls,
-    )
-    await server.start(_model_named_in(arguments))
+    engine = kind.engine(arguments)
+    transport = ZmqTransport(key, time.monotonic)
+    try:
+        server = WorkerServer(
+            engine,
+            kind=kind,
+            transport=transport,
+            clock=time.monotonic,
+            unix_ms=lambda: time.time() * 1000,
+            worker_id=board.worker_id,
+            epoch=secrets.randbits(63),
+            addresses=addresses,
+            endpoint=settings.endpoint,
+            kv=KvSettings(
+                block_size_tokens=settings.kv_block_size,
+                host=settings.kv_host,
+                port=settings.kv_port,
+            ),
+            health=health,
+            departure=departure,
+            board=board,
+            controls=controls,
+        )
+        await server.start(_model_named_in(arguments))
+    except BaseException:
+        transport.abandon()
+        raise
     departure.listen(asyncio.get_running_loop())
     await server.serve()
     return departure.exit_code

@@ -4,51 +4,28 @@ What requests go through is `intake`.
 """
 
 import asyncio
-import itertools
 import logging
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 
-import zmq
 from msgspec.structs import replace
 
-from kv_events.engine_stream import StreamAddress
 from protocol.embedding import Embed
 from protocol.generation import Generate
-from protocol.limits import (
-    CREDIT_REQUESTS_MAX,
-    FILE_CHUNK_BYTES,
-    HEARTBEAT_INTERVAL_S,
-    MESSAGE_CHARS_MAX,
-)
-from protocol.membership import (
-    AdapterList,
-    Capacity,
-    Draining,
-    Goodbye,
-    Heartbeat,
-    Hello,
-    RelayHello,
-)
-from protocol.process.start_error import StartError
-from protocol.replies import FileChunk
+from protocol.limits import HEARTBEAT_INTERVAL_S
+from protocol.membership import Capacity, Draining, Goodbye, Hello, RelayHello
 from protocol.requests import Abort, FetchFile, Tokenize, ToWorker
-from protocol.transport.curve import MeshKey
-from protocol.transport.pump import SocketPump
-from protocol.transport.sockets import Socket, connected_dealer
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.health.watched_engine import HealthSettings, WatchedEngine
 from workers.kinds.kind import WorkerKind
 from workers.mesh.addresses import AddressBook
+from workers.mesh.card_files import CardFiles
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
-from workers.mesh.kv_plane import KvPlane
-from workers.mesh.loading import LoadingNotice
+from workers.mesh.introduction import Introduction, credit_of, hello_of
+from workers.mesh.kv_plane import KvPlane, KvSettings
+from workers.mesh.links import Links
 from workers.mesh.tokenizing import Tokenizing
-from workers.mesh.unheard import Unheard
+from workers.mesh.transport import Transport
 from workers.process.departure import Departure
 from workers.system.adapters import Adapters, LoadAdapter, UnloadAdapter
 from workers.system.board import Board, Phase, WorkerState
@@ -56,37 +33,23 @@ from workers.system.controls import Control, Controls
 
 log = logging.getLogger(__name__)
 
-CREDIT_REQUESTS_MIN = 64
-"""Granted even by an engine that runs fewer: a queue of its own hides the way to the frontend and
-back.
-"""
-
-FILES_SENT_MAX = 16
-"""Model files under way to frontends at once, each in memory as a whole; a frontend asks for one
-after the other.
-"""
-
-RESOLVE_EVERY_S = 5.0
-"""How soon a new frontend behind a DNS name (a headless Service) is dialled."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KvSettings:
-    """How a worker tells of its cache: see the settings kv_block_size, kv_host and kv_port."""
-
-    block_size_tokens: int
-    host: str | None
-    port: int
-
 
 class WorkerServer:
     """Connects one engine to any number of frontends.
 
     Args:
         kind: what type of worker it is.
+        transport: how frontends are reached. Closed when the worker has served; whoever made it
+        abandons it if that never comes.
+        clock: monotonic seconds.
+        unix_ms: wall clock, against which deadlines are meant.
         departure: says when to leave, and is told of the engine's death.
         board: shown with every beat what is true of the worker.
         controls: given what may be asked of the worker while it serves.
+        credit: unfinished requests that each frontend may have here, of the engine's capacity.
+    Attributes:
+        links: to the frontends.
+        intake: what their requests pass.
     """
 
     def __init__(
@@ -94,43 +57,50 @@ class WorkerServer:
         engine: Engine,
         *,
         kind: WorkerKind,
+        transport: Transport,
+        clock: Callable[[], float],
+        unix_ms: Callable[[], float],
         worker_id: str,
         epoch: int,
         addresses: AddressBook,
         endpoint: str | None,
-        key: MeshKey | None,
         kv: KvSettings,
         health: HealthSettings,
         departure: Departure,
         board: Board,
         controls: Controls,
+        credit: Callable[[Capacity], int] = credit_of,
     ) -> None:
-        self._engine = WatchedEngine(engine, health, canaries=kind.canaries, clock=time.monotonic)
+        self._engine = WatchedEngine(engine, health, canaries=kind.canaries, clock=clock)
         self._kind = kind
-        self._departure = departure
-        self._board = board
-        self._controls = controls
-        self._adapters = Adapters(None, self._tell_adapters)
-        self._untold: set[FrontendLink] = set()
-        """Frontends that have yet to hear of the adapters, for want of room."""
-        self._draining = False
+        self._transport = transport
+        self._unix_ms = unix_ms
         self._worker_id = worker_id
         self._epoch = epoch
         self._addresses = addresses
         self._endpoint = endpoint
-        self._key = key
         self._kv_settings = kv
         self._kv: KvPlane | None = None
-        self._context: zmq.Context[Socket] = zmq.Context()
-        self._links: dict[str, FrontendLink] = {}
-        self._ways = itertools.count(1)
-        self._card_files: dict[str, Path] = {}
-        self._hello: Hello | None = None
-        self._tokenizing = Tokenizing(None, unix_ms=_unix_ms)
-        self._sending: set[asyncio.Task[None]] = set()
-        self._intake = Intake(
-            self._engine, unix_ms=_unix_ms, on_idle=departure.note_idle, offers=self._offers
+        self._departure = departure
+        self._board = board
+        self._controls = controls
+        self._credit = credit
+        self._card_files = CardFiles({})
+        self._tokenizing = Tokenizing(None, unix_ms=unix_ms)
+        self.intake = Intake(
+            self._engine, unix_ms=unix_ms, on_idle=departure.note_idle, offers=self._offers
         )
+        self.links = Links(
+            addresses,
+            transport.open_dealer,
+            hello=self._hello_to,
+            on_request=self._on_request,
+            on_forgotten=self.intake.abort_all_of,
+            on_silent=transport.note_silent,
+            unix_ms=unix_ms,
+        )
+        self._adapters = Adapters(None, self.links.tell_adapters)
+        self._introduction = self._introduced(None)
 
     async def start(self, model: str) -> None:
         """Bring the engine up, telling the frontends meanwhile that `model` is loading.
@@ -142,53 +112,29 @@ class WorkerServer:
         try:
             found = await self._addresses.resolve()
             unresolved = tuple(self._addresses.unresolved)
-            with LoadingNotice(
-                found, unresolved, worker_id=self._worker_id, model=model, key=self._key
-            ):
-                facts = await self._engine.start(self._intake.deliver, self._departure.note_death)
-            page_size = (
+            with self._transport.loading(found, unresolved, worker_id=self._worker_id, model=model):
+                facts = await self._engine.start(self.intake.deliver, self._departure.note_death)
+            kv_settings = self._kv_settings.of_whole_pages(
                 facts.page_size_tokens
                 if isinstance(facts, FollowerFacts)
                 else facts.capacity.page_size_tokens
             )
-            # Whole pages make a block, so that one page never belongs to two.
-            block_size = -(-self._kv_settings.block_size_tokens // page_size) * page_size
-            self._kv = self._kv_plane(facts.kv_streams, block_size)
+            if facts.kv_streams:
+                self._kv = self._transport.kv_plane(
+                    facts.kv_streams, kv_settings, frontends=self._addresses.given
+                )
         except BaseException:
             await self._engine.stop()
-            self._close_key()
-            self._context.destroy(linger=0)
             raise
         if isinstance(facts, FollowerFacts):
+            self._introduction = self._introduced(None)
             log.info(
                 "%s is up and relays the KV events of %d ranks",
                 facts.version,
                 len(facts.kv_streams),
             )
-            return
-        self._adapters = Adapters(facts.adapters, self._tell_adapters)
-        self._controls.open(
-            asyncio.get_running_loop(),
-            {
-                "load_lora_adapter": Control(LoadAdapter, self._adapters.load),
-                "unload_lora_adapter": Control(UnloadAdapter, self._adapters.unload),
-            },
-        )
-        self._card_files = facts.card_files
-        self._tokenizing = Tokenizing(facts.prompts, unix_ms=_unix_ms)
-        self._hello = self._introduction(
-            facts, replace(facts.capacity, block_size_tokens=block_size)
-        )
-        self._intake.credit_requests = self._hello.credit_requests
-        self._intake.takes = self._kind.serving_of(facts).takes
-        capacity = facts.capacity
-        log.info(
-            "%s is up: %s, %d ranks of %d KV tokens",
-            facts.version,
-            facts.card.name,
-            capacity.dp_size,
-            capacity.kv_tokens,
-        )
+        else:
+            self._open(facts, kv_settings.block_size_tokens)
 
     async def serve(self) -> None:
         """Serve until it is time to leave: finish what runs, as far as there is time for it, and
@@ -198,7 +144,7 @@ class WorkerServer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 beating = tasks.create_task(self._beat_forever())
-                dialling = tasks.create_task(self._dial_forever())
+                dialling = tasks.create_task(self.links.dial_forever())
                 await departure.asked()
                 if not departure.hasty:
                     await self._drain()
@@ -207,37 +153,79 @@ class WorkerServer:
         finally:
             await self._leave()
 
+    def _open(self, facts: EngineFacts, block_size_tokens: int) -> None:
+        """The engine is up: from here on requests may come."""
+        self._adapters = Adapters(facts.adapters, self.links.tell_adapters)
+        self._controls.open(
+            asyncio.get_running_loop(),
+            {
+                "load_lora_adapter": Control(LoadAdapter, self._adapters.load),
+                "unload_lora_adapter": Control(UnloadAdapter, self._adapters.unload),
+            },
+        )
+        self._card_files = CardFiles(facts.card_files)
+        self._tokenizing = Tokenizing(facts.prompts, unix_ms=self._unix_ms)
+        capacity = replace(facts.capacity, block_size_tokens=block_size_tokens)
+        serving = self._kind.serving_of(facts)
+        self.intake.takes = serving.takes
+        self.intake.credit_requests = self._credit(capacity)
+        self._introduction = self._introduced(
+            hello_of(
+                facts,
+                capacity,
+                worker_id=self._worker_id,
+                epoch=self._epoch,
+                service=serving.service,
+                stage=serving.stage,
+                endpoint=self._endpoint or serving.endpoint,
+                credit_requests=self.intake.credit_requests,
+            )
+        )
+        log.info(
+            "%s is up: %s, %d ranks of %d KV tokens",
+            facts.version,
+            facts.card.name,
+            capacity.dp_size,
+            capacity.kv_tokens,
+        )
+
+    def _introduced(self, hello: Hello | None) -> Introduction:
+        return Introduction(
+            self._worker_id,
+            self._epoch,
+            hello=hello,
+            engine=self._engine,
+            adapters=lambda: self._adapters.names,
+            kv=self._kv,
+        )
+
     async def _drain(self) -> None:
-        self._draining = True
-        for link in self._links.values():
-            link.send(Draining())
-        if self._intake:
-            log.info("draining: %d requests still run", len(self._intake))
+        self._introduction.withdrawn = True
+        self.links.send(Draining())
+        if self.intake:
+            log.info("draining: %d requests still run", len(self.intake))
         await self._departure.grace_over()
-        self._intake.closed = True
-        await self._departure.drained(self._intake.__len__)
+        self.intake.closed = True
+        await self._departure.drained(self.intake.__len__)
 
     async def _leave(self) -> None:
         """Tell the frontends first: they move what still runs while the engine ends."""
-        self._intake.closed = True
+        self.intake.closed = True
         self._show("leaving")
         departure = self._departure
         if departure.death:
             log.error("the engine died: %s", departure.death)
         self._controls.close()
         self._tokenizing.close()
-        for task in self._sending:
-            task.cancel()
-        for link in self._links.values():
-            link.send(
-                Goodbye(departure.death or "the worker was stopped", planned=not departure.death)
-            )
-            link.close()
+        self._card_files.close()
+        self.links.send(
+            Goodbye(departure.death or "the worker was stopped", planned=not departure.death)
+        )
+        self.links.close()
         if self._kv is not None:
             self._kv.close()
         await self._end_engine()
-        self._close_key()
-        self._context.term()
+        self._transport.close()
 
     async def _end_engine(self) -> None:
         """In peace, until there is no time for it."""
@@ -259,184 +247,40 @@ class WorkerServer:
             # still unread.
             stalled = loop.time() - due_at > HEARTBEAT_INTERVAL_S
             self._engine.check()
-            heartbeat = self._heartbeat()
-            for link in self._untold.copy():
-                self._tell(link)
-            for link in self._links.values():
-                try:
-                    link.beat(
-                        replace(heartbeat, others_share=self._intake.others_share(link))
-                        if len(self._links) > 1
-                        else heartbeat
-                    )
-                    if not stalled:
-                        link.give_up_if_silent()
-                except Exception:
-                    # the others get theirs
-                    log.exception("defect in the heartbeat to frontend %s", link.address)
-            self._show("draining" if self._draining else "serving")
+            self.links.beat(
+                self._introduction.heartbeat(), self.intake.others_share, stalled=stalled
+            )
+            self._show("draining" if self._introduction.withdrawn else "serving")
             due_at = loop.time() + HEARTBEAT_INTERVAL_S
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
-
-    def _heartbeat(self) -> Heartbeat:
-        kv, unhealthy = self._kv, self._engine.reason[:MESSAGE_CHARS_MAX]
-        relay = None if kv is None else kv.counts()
-        if self._hello is None and kv is not None:  # a follower's loads are its leader's to tell
-            return Heartbeat(self._worker_id, self._epoch, kv.numbers(), relay)
-        loads = self._engine.loads()
-        return Heartbeat(
-            self._worker_id,
-            self._epoch,
-            loads if kv is None else kv.numbered(loads),
-            relay,
-            unhealthy,
-        )
 
     def _show(self, phase: Phase) -> None:
         state = WorkerState(
             phase=phase,
             unhealthy=self._engine.reason,
-            requests_running=len(self._intake),
-            frontends_connected=sum(link.accepted for link in self._links.values()),
-            refusal=next((link.refusal for link in self._links.values() if link.refusal), ""),
-            takes_requests=self._hello is not None,
+            requests_running=len(self.intake),
+            frontends_connected=self.links.accepted,
+            refusal=self.links.refusal,
+            takes_requests=self._introduction.takes_requests,
             ranks=self._engine.states(),
         )
         self._board.show(state)
 
-    async def _dial_forever(self) -> None:
-        unheard = Unheard(keyed=self._key is not None)
-        while True:
-            for address in await self._addresses.resolve():
-                if address not in self._links:
-                    try:
-                        self._links[address] = self._dial(address)
-                    # DNS gave something that ZMQ cannot dial; the next answer may be better
-                    except (StartError, zmq.ZMQError) as error:
-                        log.error("cannot dial the frontend at %s: %s", address, error)
-            # An address that DNS no longer names is kept while anyone answers there.
-            for address in [
-                a
-                for a in self._links
-                if a not in self._addresses.known and self._links[a].frontend_heard_at is None
-            ]:
-                link = self._links.pop(address)
-                self._untold.discard(link)
-                link.close()
-            silent = [
-                address for address, link in self._links.items() if link.frontend_heard_at is None
-            ]
-            unheard.look([*silent, *self._addresses.unresolved], time.monotonic())
-            await asyncio.sleep(RESOLVE_EVERY_S)
-
-    def _dial(self, address: str) -> FrontendLink:
-        return FrontendLink(
-            address,
-            partial(SocketPump, connected_dealer(self._context, address, self._key)),
-            hello=partial(self._hello_to, address, next(self._ways)),
-            on_request=self._on_request,
-            on_forgotten=self._intake.abort_all_of,
-            unix_ms=_unix_ms,
-        )
-
-    def _close_key(self) -> None:
-        """Its thread holds a socket of our context while we publish KV events under a key."""
-        if self._key is not None:
-            self._key.close()
-
-    def _kv_plane(self, streams: Sequence[StreamAddress], block_size_tokens: int) -> KvPlane | None:
-        if not streams:
-            return None
-        settings = self._kv_settings
-        return KvPlane(
-            self._context,
-            streams,
-            block_size_tokens=block_size_tokens,
-            frontends=self._addresses.given,
-            host=settings.host,
-            port=settings.port,
-            key=self._key,
-        )
-
     def _hello_to(self, address: str, way: int) -> Hello | RelayHello | None:
-        if self._draining:
-            return None
-        try:
-            source = None if self._kv is None else self._kv.source_for(address)
-        except OSError as error:
-            log.warning("no way to the frontend at %s: %s", address, error.strerror)
-            return None  # the next beat tries again
-        if self._hello is not None:
-            return replace(self._hello, kv=source, adapters=self._adapters.names, way=way)
-        # A follower: its leader introduces the engine.
-        return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
-
-    def _introduction(self, facts: EngineFacts, capacity: Capacity) -> Hello:
-        # What runs and as much again: when all that runs ends in one step, the next batch is there.
-        credit = min(
-            max(CREDIT_REQUESTS_MIN, 2 * capacity.requests_running_max * capacity.dp_size),
-            CREDIT_REQUESTS_MAX,
-        )
-        serving = self._kind.serving_of(facts)
-        return Hello(
-            worker_id=self._worker_id,
-            epoch=self._epoch,
-            service=serving.service,
-            stage=serving.stage,
-            endpoint=self._endpoint or serving.endpoint,
-            card=facts.card,
-            capacity=capacity,
-            credit_requests=credit,
-            engine=facts.version,
-        )
+        return self._introduction.hello_to(address, way)
 
     def _offers(self, adapter: str) -> bool:
         return adapter in self._adapters
 
-    def _tell_adapters(self, names: list[str]) -> None:
-        log.info("LoRA adapters: %s", ", ".join(names) or "none")
-        for link in self._links.values():
-            self._tell(link)
-
-    def _tell(self, link: FrontendLink) -> None:
-        if link.send(AdapterList(self._adapters.names)):
-            self._untold.discard(link)
-        else:
-            self._untold.add(link)
-
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
         match message:
             case Generate() | Embed():
-                self._intake.take(link, message)
+                self.intake.take(link, message)
             case Abort():
-                self._intake.abort(link, message.request_id)
+                self.intake.abort(link, message.request_id)
             case Tokenize():
                 self._tokenizing.take(link, message)
             case FetchFile():
-                self._send_file(link, message.sha256)
+                self._card_files.send(link, message.sha256)
             case _:
                 pass
-
-    def _send_file(self, link: FrontendLink, sha256: str) -> None:
-        path = self._card_files.get(sha256)
-        if path is None or len(self._sending) >= FILES_SENT_MAX:
-            log.warning("frontend %s asked for a file that is not sent", link.address)
-            return
-        task = asyncio.get_running_loop().create_task(_send_chunks(link, sha256, path))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-
-def _unix_ms() -> float:
-    return time.time() * 1000
-
-
-async def _send_chunks(link: FrontendLink, sha256: str, path: Path) -> None:
-    """Send a file piece by piece, so that heartbeats and tokens pass between them."""
-    content = await asyncio.to_thread(path.read_bytes)
-    for offset in range(0, max(len(content), 1), FILE_CHUNK_BYTES):
-        if not link.send(
-            FileChunk(sha256, offset, len(content), content[offset : offset + FILE_CHUNK_BYTES])
-        ):
-            return  # nobody there, or its queue is full: the frontend's deadline ends the fetch
-        await asyncio.sleep(0)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from frontend.api.fields.sampling import sampling_of_choice
+from frontend.drain import refusal
 from frontend.fleet.worker import Phase
 from frontend.inflight.generation import Generation
 from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText
-from protocol.errors import DeadlineExceeded, MeshError, NoWorker
+from protocol.errors import DeadlineExceeded, MeshError
 from protocol.generation import Generate, Sampling
 from tests.simulation.frontend import SimulatedFrontend, asking
 from tests.simulation.model import RecordedRules, demo_tokenizer, undisturbed
@@ -49,6 +50,7 @@ class Outcome:
     """How a request ended.
 
     Attributes:
+        interrupted: it was moved after its first token.
         error: None for a complete answer.
         defect: what it ended with that is no error of the tree.
         ranks_left: workers that the frontend could have offered it to when it failed.
@@ -65,6 +67,7 @@ class Outcome:
     reasons: list[str | None] = field(default_factory=list)
     completion_tokens: list[int] = field(default_factory=list)
     moves: list[int] = field(default_factory=list)
+    interrupted: bool = False
     ranks_left: list[str] = field(default_factory=list)
     missed: set[str] = field(default_factory=set)
     refused_by: set[str] = field(default_factory=set)
@@ -80,15 +83,18 @@ class Client:
         self.frontend = frontend
         self.outcome = Outcome(deadline=frontend.loop.time() + asked.timeout_s)
         self.rules = RecordedRules(stops=asked.stops, choices=[])
+        self.asked_at = frontend.loop.time()
+        self._limit: asyncio.Timeout | None = None
+        self._cut_off_with: MeshError | None = None
         self._on_end = on_end
-        self._task = None if frontend.process.dead else frontend.process.begin(self._ask())
-        if self._task is not None:
-            self._task.add_done_callback(self._end)
+        self.task = None if frontend.process.dead else frontend.process.begin(self._ask())
+        if self.task is not None:
+            self.task.add_done_callback(self._end)
 
     def leave(self) -> None:
         """Close the connection."""
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def choice_request(self, index: int) -> Generate:
         """What is asked for one choice, but for the id."""
@@ -109,15 +115,28 @@ class Client:
         )
         return tokens, text.add(tokens, end)
 
+    def cut_off(self, error: MeshError) -> None:
+        """As Exchange: end with this error."""
+        if self._limit is not None and not self._limit.expired():
+            self._cut_off_with = error
+            self._limit.reschedule(0.0)
+
     async def _ask(self) -> None:
         asking.set(self.asked.number)
+        drain = self.frontend.assembly.drain
+        if drain.refusing:
+            self.outcome.error = refusal()
+            return
+        drain.enter(self)
         try:
-            async with asyncio.timeout_at(self.outcome.deadline):
+            async with asyncio.timeout_at(self.outcome.deadline) as self._limit:
                 await self._generate()
         except TimeoutError:
-            self.outcome.error = DeadlineExceeded("too late")
+            self.outcome.error = self._cut_off_with or DeadlineExceeded("too late")
         except MeshError as error:
             self.outcome.error = error
+        finally:
+            drain.leave(self)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         """Also of a request that was cancelled before the frontend had looked at it."""
@@ -128,14 +147,9 @@ class Client:
         self._on_end(self)
 
     async def _generate(self) -> None:
-        mesh = self.frontend.mesh
-        entry = mesh.registry.entry(MODEL)
-        if entry is None or not (
-            entry.ranks or mesh.registry.may_be_back(entry, self.frontend.loop.time())
-        ):
-            raise NoWorker("nobody serves it")
-        entry.queue.turn_away()
-        generation = Generation(mesh, entry, self.frontend.recovery)
+        frontend = self.frontend
+        entry = frontend.runner.model(MODEL, priority=self.asked.priority)
+        generation = Generation(frontend.mesh, entry, frontend.recovery)
         outcome = self.outcome
         try:
             await generation.start(self._requests(), self.rules)
@@ -151,6 +165,7 @@ class Client:
             outcome.reasons = [choice.finish_reason for choice in generation.choices]
             outcome.completion_tokens = [choice.completion_tokens for choice in generation.choices]
             outcome.moves = [choice.trail.moves for choice in generation.choices]
+            outcome.interrupted = any(choice.trail.output for choice in generation.choices)
             outcome.refused_by = {
                 worker_id for choice in generation.choices for worker_id in choice.trail.refused_by
             }

@@ -14,44 +14,27 @@ from protocol.errors import (
     NoWorker,
     Overloaded,
     PoisonRequest,
+    ShuttingDown,
     WorkerLost,
 )
-from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
+from tests.simulation.broken import hold
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.plan import HURRIED_S, Plan
-from tests.simulation.worker import HEALTH, SimulatedWorker
+from tests.simulation.worker import SimulatedWorker
 
 DEADLINE_SLACK_S: Final = 0.01
 """A timer fires when it is due; what happens at that moment takes no virtual time."""
 
-
-END_SEEN_S: Final = 0.6
-"""Until the next beat, there and back."""
-
-SILENCE_SEEN_S: Final = WORKER_SILENT_S_MAX + 2 * HEARTBEAT_INTERVAL_S + 0.1
-"""The last beat was sent, and the next look is taken, within an interval each."""
-
-HANG_SEEN_S: Final = (
-    HEALTH.limits.idle_silence_s + HEALTH.limits.answer_s + 6 * HEARTBEAT_INTERVAL_S
-)
-
-
-class Broken(AssertionError):
-    """An invariant does not hold."""
-
-
-def hold(condition: object, message: str) -> None:
-    """Raise Broken unless it holds."""
-    if not condition:
-        raise Broken(message)
+FOUND_S_MAX: Final = 6.5
+"""DNS is asked every five seconds; then a worker connects, and is taken in."""
 
 
 def check_frontend(frontend: SimulatedFrontend, clients: Mapping[int, Client]) -> None:
     """Bookings are of clients that still wait, within credit, and say what the loads say; queues
     are within their bound.
     """
-    mesh, name = frontend.mesh, frontend.address
+    mesh, name = frontend.mesh, frontend.name
     booked: set[str] = set()
     for worker in mesh.registry.workers.values():
         _check_bookings(worker, name)
@@ -110,64 +93,13 @@ def _check_bookings(worker: Worker, name: str) -> None:
         hold(min(loads) >= 0, f"{where}, rank {rank.dp_rank}: a negative load {loads}")
 
 
-def check_noticed(
-    frontend: SimulatedFrontend, workers: Sequence[SimulatedWorker], now: float
-) -> None:
-    """Whoever is gone, stands still, hangs or drains is known to, soon enough.
-
-    Where nothing is lost on the way.
-    """
-    known = {worker.hello.epoch: worker for worker in frontend.mesh.registry.workers.values()}
-    for worker in workers:
-        seen = known.get(worker.epoch)
-        if seen is None:
-            continue
-        where = f"{frontend.address}: {worker.worker_id}"
-        if worker.ended_at is not None:
-            limit_s = SILENCE_SEEN_S if worker.vanished else END_SEEN_S
-            hold(
-                now - worker.ended_at <= limit_s,
-                f"{where} ended {now - worker.ended_at:.2f} s ago and is still known",
-            )
-        elif worker.process.stopped:
-            stopped_s = now - worker.process.stopped_at
-            hold(
-                stopped_s <= SILENCE_SEEN_S,
-                f"{where} has been stopped for {stopped_s:.2f} s and is still known",
-            )
-        elif worker.hung_since is not None and worker.faults.hung:
-            hung_s = now - max(worker.hung_since, worker.process.woken_at)
-            hold(
-                not seen.takes_work or hung_s <= HANG_SEEN_S,
-                f"{where} hangs for {hung_s:.2f} s and gets work",
-            )
-        elif worker.draining_since is not None:
-            drains_s = now - worker.draining_since
-            hold(
-                not seen.takes_work or drains_s <= END_SEEN_S,
-                f"{where} drains for {drains_s:.2f} s and gets work",
-            )
-
-
-def check_worker(worker: SimulatedWorker) -> None:
-    """What frontends have here is within their credit and adds up."""
-    per_link = [link.requests for link in worker.links]
-    hold(
-        all(0 <= requests <= worker.spec.credit_requests for requests in per_link),
-        f"{worker.worker_id}: requests per frontend {per_link}",
-    )
-    counted = len(worker.intake)
-    hold(
-        not worker.links or sum(per_link) == counted,
-        f"{worker.worker_id}: {per_link} do not add up to {counted}",
-    )
-
-
 def check_outcome(client: Client, plan: Plan, blows: int) -> None:
     """The request ended once, in time, and with its whole answer or an error that it may have."""
     asked, outcome = client.asked, client.outcome
     name = f"request {asked.number}"
-    if client.frontend.process.dead:
+    if client.frontend.process.dead and not client.frontend.ended_in_peace:
+        return
+    if client.task is None:  # nobody was there
         return
     hold(outcome.ended, f"{name} has not ended")
     late_s = outcome.ended_at - outcome.deadline - client.frontend.process.frozen_s
@@ -204,12 +136,20 @@ def check_outcome(client: Client, plan: Plan, blows: int) -> None:
                 outcome.reasons[index] in ("stop", "length"),
                 f"{name}, choice {index} ended with {outcome.reasons[index]}",
             )
+    moves_max = client.frontend.spec.settings.migration_limit
+    hold(max(outcome.moves, default=0) <= moves_max, f"{name} was moved {outcome.moves} times")
     if outcome.error is None and not outcome.left:
         hold(
             len(client.rules.choices) == asked.n,
             f"{name} has {len(client.rules.choices)} choices of {asked.n}",
         )
         hold(asked.number not in plan.poison, f"{name} is poison and was answered")
+    frontend = client.frontend
+    if frontend.cuts_at is not None and not frontend.process.frozen_s:
+        hold(
+            outcome.ended_at <= frontend.cuts_at + DEADLINE_SLACK_S,
+            f"{name} was still open when {frontend.name} had cut off what was",
+        )
     if outcome.error is not None:
         _check_error(client, plan, blows)
 
@@ -244,11 +184,13 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
         case NoWorker():
             hold(not others, f"{what}: there was a worker")
             hold(
-                not plan.strict or (plan.kind == "pauses" and not outcome.moves),
+                not plan.strict
+                or (plan.kind == "pauses" and not outcome.moves)
+                or _is_new(client, plan),
                 f"{what}: it was being served, or should have been",
             )
         case WorkerLost():
-            limit = client.frontend.spec.moves_max
+            limit = client.frontend.spec.settings.migration_limit
             hold(max(outcome.moves) >= limit or not others, f"{what}: it could have been moved")
             hold(
                 max(outcome.moves) >= limit or not outcome.missed,
@@ -257,8 +199,27 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
             hold(not plan.strict, f"{what}: more than was done to the workers")
         case Overloaded():
             hold(not plan.strict, f"{what}: there was room for all")
+        case ShuttingDown():
+            leaving_since = client.frontend.leaving_since
+            hold(
+                leaving_since is not None and outcome.ended_at >= leaving_since,
+                f"{what}: its frontend did not leave",
+            )
+            hold(
+                not plan.strict or leaving_since is None or client.asked_at > leaving_since,
+                f"{what}: there was time to answer it",
+            )
         case _:
             hold(False, f"{what}: nothing of this kind was done to it")
+
+
+def _is_new(client: Client, plan: Plan) -> bool:
+    """Whether its frontend took the place of another and may not have been found yet."""
+    frontend = client.frontend
+    return (
+        frontend.number >= len(plan.frontends)
+        and client.asked_at - frontend.started_at <= FOUND_S_MAX
+    )
 
 
 def _may_be_blamed(asked: Asked, plan: Plan) -> bool:
@@ -294,7 +255,7 @@ def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[Simulate
     at rest.
     """
     for worker in workers:
-        if not worker.up or worker.draining_since is not None or not worker.links:
+        if not worker.up or worker.departure.since is not None or not worker.links:
             return f"{worker.worker_id} is not up"
         if worker.intake._owners or not worker.engine_idle():
             return f"{worker.worker_id} runs {list(worker.intake._owners)}"
@@ -302,7 +263,7 @@ def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[Simulate
         if not frontend.process.dead and (
             why := _unsettled_frontend(frontend, sorted(worker.worker_id for worker in workers))
         ):
-            return f"{frontend.address}: {why}"
+            return f"{frontend.name}: {why}"
     return ""
 
 

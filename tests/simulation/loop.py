@@ -7,14 +7,17 @@ the same start gives the same run.
 
 import asyncio
 import heapq
+import socket
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from math import inf
 from typing import Any, Final
 
 BEGIN_S: Final = 1_000.0
 """The clock's first reading; a real one is never near zero either."""
+
+_UNWINDS_MAX: Final = 10
+"""Times that a coroutine may await while it is unwound."""
 
 _TURNS_MAX: Final = 100_000
 """Loop turns at one moment, after which it will not end any more."""
@@ -73,14 +76,26 @@ class Process:
         """SIGKILL."""
         self.dead = True
         self.held.clear()
-        for task in self.tasks:
+        while self.tasks:
+            task = self.tasks.pop()
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                # Otherwise the garbage collector would do it, at a moment that is not the seed's to
-                # choose.
-                with suppress(RuntimeError, ValueError):
-                    self.context.copy().run(task.get_coro().close)
-        self.tasks.clear()
+                _close(task.get_coro(), self.context)
+
+
+def _close(work: Any, context: Context) -> None:
+    """Unwind a coroutine, which the garbage collector would do otherwise, at a moment that is not
+    the seed's to choose. One that awaits while it is unwound is told again.
+    """
+    for _ in range(_UNWINDS_MAX):
+        try:
+            context.copy().run(work.close)
+        except RuntimeError:  # it awaited
+            continue
+        except ValueError:  # it is this one that runs now
+            return
+        else:
+            return
 
 
 _process: ContextVar[Process | None] = ContextVar("process", default=None)
@@ -108,6 +123,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = BEGIN_S
         self._end = BEGIN_S + end_s
         self._turns = 0
+        self.hosts: dict[str, list[str]] = {}
+        """What DNS knows: the addresses behind a name."""
+        self.dns_answers = True
 
     def time(self) -> float:
         """Virtual seconds."""
@@ -130,6 +148,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
             future.set_exception(error)
         return future
+
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:  # type: ignore[override]
+        """What `hosts` says.
+
+        Raises:
+            socket.gaierror: nothing, or DNS does not answer.
+        """
+        if not (self.dns_answers and self.hosts.get(host)):
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return [(socket.AF_INET, 0, 0, "", (address, port)) for address in self.hosts[host]]
 
     def resume(self, handles: list[asyncio.Handle]) -> None:
         """Run callbacks that were held back, before those that become due."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FORGET_S_MAX: Final = 5.0
 """A frontend that is gone leaves nothing running after so long."""
 
-_ENDINGS: Final = frozenset(("kill", "vanish", "die", "drain"))
+_ENDINGS: Final = frozenset(("kill", "vanish", "die", "drain", "hurry", "frontend-drain"))
 
 
 class Misfortunes:
@@ -36,6 +36,7 @@ class Misfortunes:
             "vanish": lambda fault, worker, _: worker.kill(silently=True),
             "stop": lambda fault, worker, _: self._stop(worker.process, fault.seconds),
             "drain": lambda fault, worker, _: worker.drain(),
+            "hurry": self._hurry,
             "hang": lambda fault, worker, _: worker.fault(
                 f"hang-s={fault.seconds}", "hang-after-tokens=0"
             ),
@@ -51,6 +52,7 @@ class Misfortunes:
                 worker.worker_id, frontend.address, fault.seconds
             ),
             "frontend-stop": lambda fault, _, frontend: self._stop(frontend.process, fault.seconds),
+            "frontend-drain": lambda fault, _, frontend: self._drain(frontend),
             "frontend-kill": lambda fault, _, frontend: self._end(frontend, silently=False),
             "frontend-vanish": lambda fault, _, frontend: self._end(frontend, silently=True),
         }
@@ -60,8 +62,7 @@ class Misfortunes:
         world = self._world
         worker, frontend = world.workers[fault.worker], world.frontends[fault.frontend]
         world.note(
-            f"{fault.kind} befalls {worker.worker_id} and {frontend.address} for "
-            f"{fault.seconds:.3f} s"
+            f"{fault.kind} befalls {worker.worker_id} and {frontend.name} for {fault.seconds:.3f} s"
         )
         self.blows += fault.kind not in _ENDINGS
         self._bring_about[fault.kind](fault, worker, frontend)
@@ -78,6 +79,10 @@ class Misfortunes:
             if worker.up:
                 worker.fault("clear")
 
+    def _hurry(self, fault: Fault, worker: SimulatedWorker, _: SimulatedFrontend) -> None:
+        worker.drain()
+        self._world.after(fault.seconds / 10, worker.drain)
+
     def _slow(self, fault: Fault, worker: SimulatedWorker, _: SimulatedFrontend) -> None:
         worker.fault("slow=10")
         self._world.after(fault.seconds, partial(worker.fault, "slow=1"))
@@ -87,11 +92,18 @@ class Misfortunes:
             process.stop()
             self._world.after(seconds, process.wake)
 
-    def _end(self, frontend: SimulatedFrontend, *, silently: bool) -> None:
-        """The last frontend stays: a world without any has nothing to tell."""
-        if frontend.process.dead or all(
+    def _drain(self, frontend: SimulatedFrontend) -> None:
+        frontend.drain()
+
+    def _is_last(self, frontend: SimulatedFrontend) -> bool:
+        """The last frontend is not killed: a world without any has nothing to tell."""
+        return frontend.process.dead or all(
             other.process.dead for other in self._world.frontends if other is not frontend
-        ):
+        )
+
+    def _end(self, frontend: SimulatedFrontend, *, silently: bool) -> None:
+        """Its requests are soon forgotten by the workers."""
+        if self._is_last(frontend):
             return
         frontend.kill(silently=silently)
         stood_still_s = {
@@ -120,5 +132,5 @@ class Misfortunes:
                 if left:
                     self._world.defect(
                         f"{worker.worker_id} runs {len(left)} requests of "
-                        f"{frontend.address}, gone for {FORGET_S_MAX} s"
+                        f"{frontend.name}, gone for {FORGET_S_MAX} s"
                     )

@@ -1,7 +1,10 @@
 """The model that every simulated worker serves, and what it answers when nothing disturbs it."""
 
+from collections.abc import Collection
 from functools import lru_cache
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
 
 from msgspec import field, structs
 
@@ -11,7 +14,7 @@ from frontend.text.tokenizing.tokenizer import Tokenizer
 from protocol.generation import Finished, Generate
 from workers.demo_model import demo_model_dir
 from workers.engine import EngineFacts
-from workers.sim import engine as sim_engine
+from workers.sim import assembly
 from workers.sim.scheduling.limits import SchedulerLimits
 from workers.sim.scheduling.radix_cache import RadixCache
 from workers.sim.scheduling.scheduler import Scheduler
@@ -19,17 +22,32 @@ from workers.sim.scheduling.sequence import RequestLimits, Sequence, new_sequenc
 from workers.sim.settings import SimSettings
 from workers.sim.text import TextModel
 from workers.sim.timing import TimingModel
+from workers.sim.vocabulary import read_word_ids
 
 OUTPUT_TOKENS_MEAN: Final = 40.0
 """Most answers end by length, some by their end token."""
 
-_read_model = sim_engine.read_model
+_read_model = assembly.read_model
+_build_card = lru_cache(maxsize=8)(assembly.build_card)
+_words: dict[tuple[object, ...], list[int]] = {}
+
+
+def _read_word_ids(path: Path, *, excluded: Collection[int], **options: Any) -> list[int]:
+    """As the engine's, but the file is read once."""
+    key = path, *excluded, *options.values()
+    if key not in _words:
+        _words[key] = read_word_ids(path, excluded=excluded, **options)
+    return _words[key]
 
 
 @lru_cache(maxsize=256)
 def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
-    """Facts and words; the files are read once for equal settings."""
-    facts, words = _read_model(settings)
+    """Facts and words; the files are read once for all settings."""
+    with (
+        patch.object(assembly, "build_card", _build_card),
+        patch.object(assembly, "read_word_ids", _read_word_ids),
+    ):
+        facts, words = _read_model(settings)
     # the wall clock is none of a seed's business
     return structs.replace(facts, card=structs.replace(facts.card, created_unix_s=0)), words
 

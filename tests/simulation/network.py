@@ -7,6 +7,7 @@ connection that breaks is lost, and nobody is told but by the next send.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ class Network:
         self.trace = trace
         self.weather = weather
         self.routers: dict[str, _Router] = {}
+        self.aliases: dict[str, str] = {}
+        """Further addresses of routers."""
+        self.dialling: Counter[Process] = Counter()
+        """DEALERs that each process has open."""
         self._connections: list[_Connection] = []
         self._apart_until: dict[tuple[str, str], float] = {}
         self._identities = 0
@@ -123,7 +128,7 @@ class Network:
                 lane.fill(self.loop.time() + seconds)
 
     def between(self, worker: str, address: str) -> "list[_Connection]":
-        """Connections of a worker with a frontend, of which there is one or none."""
+        """Connections of a worker with a frontend: as many as it has addresses, or none."""
         return [
             one
             for one in self._connections
@@ -148,7 +153,7 @@ class Network:
         """Try to connect; again later if there is no way."""
         if dealer.closed or dealer.process.dead or dealer.connection is not None:
             return
-        router = self.routers.get(dealer.address)
+        router = self.routers.get(self.aliases.get(dealer.address, dealer.address))
         if (
             router is None
             or dealer.process.stopped
@@ -185,7 +190,7 @@ class _Connection:
         name = dealer.process.name
         self.up = _Lane(
             self,
-            f"{name}>{router.address}",
+            f"{name}>{router.process.name}",
             router.process,
             self._to_router,
             dealer.writable,
@@ -193,7 +198,7 @@ class _Connection:
         )
         self.down = _Lane(
             self,
-            f"{name}<{router.address}",
+            f"{name}<{router.process.name}",
             dealer.process,
             dealer.on_frames,
             _nothing,
@@ -305,6 +310,7 @@ class _Dealer:
         self._on_frames = on_frames
         self._on_writable = on_writable
         self._blocked = False
+        network.dialling[process] += 1
         network.retry(self)
 
     def send(self, frames: Sequence[bytes]) -> bool:
@@ -330,9 +336,10 @@ class _Dealer:
             self._on_writable()
 
     def close(self) -> None:
-        """Let what was sent arrive."""
+        """Let what was sent arrive. What is unwound of a dead process closes nothing."""
+        self._network.dialling[self.process] -= not self.closed
         self.closed = True
-        if self.connection is not None:
+        if self.connection is not None and not self.process.dead:
             self.connection.close_behind()
 
 
@@ -371,6 +378,8 @@ class _Router:
     def close(self) -> None:
         """Let what was sent arrive."""
         self.closed = True
+        if self.process.dead:
+            return
         self._network.routers.pop(self.address, None)
         for connection in list(self.connections.values()):
             self._network.at(

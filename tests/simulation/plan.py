@@ -9,14 +9,16 @@ from frontend.routing.waiting_memory import waiting_bytes
 from protocol.generation import Sampling
 from protocol.tokens import pack_tokens
 from tests.simulation.client import Asked
-from tests.simulation.frontend import FrontendSpec
+from tests.simulation.frontend import FrontendSpec, frontend_settings
 from tests.simulation.model import OUTPUT_TOKENS_MEAN
 from tests.simulation.network import Weather
 from tests.simulation.worker import WorkerSpec
 from workers.sim.faults import SEED_FAULTS
 from workers.sim.settings import SimSettings
 
-Kind = Literal["calm", "mild", "crashes", "lossy", "poison", "overload", "everything", "pauses"]
+Kind = Literal[
+    "calm", "mild", "crashes", "lossy", "poison", "overload", "everything", "pauses", "rolling"
+]
 KINDS: Final[tuple[Kind, ...]] = (
     "calm",
     "mild",
@@ -26,17 +28,20 @@ KINDS: Final[tuple[Kind, ...]] = (
     "overload",
     "everything",
     "pauses",
+    "rolling",
 )
 
-STRICT: Final[frozenset[Kind]] = frozenset(("calm", "mild", "crashes", "poison", "pauses"))
+STRICT: Final[frozenset[Kind]] = frozenset(
+    ("calm", "mild", "crashes", "poison", "pauses", "rolling")
+)
 """Nothing is lost between processes, one worker at least stays as it is, and there is room for all:
 no request may fail. Where there are pauses, that worker is the one that stands still, while others
 end: then nobody serves for a while, and what was being served waits.
 """
 
-UNMOVED: Final[frozenset[Kind]] = frozenset(("calm", "mild"))
-"""What befalls processes and connections is over before anybody may take a worker for lost: no
-request is moved.
+UNMOVED: Final[frozenset[Kind]] = frozenset(("calm", "mild", "rolling"))
+"""What befalls processes and connections is over before anybody may take a worker for lost, or they
+are asked to leave and have the time for it: no request is moved.
 """
 
 SETTLES_S_MAX: Final[dict[Kind, float]] = {
@@ -46,6 +51,7 @@ SETTLES_S_MAX: Final[dict[Kind, float]] = {
     "crashes": 4.0,
     "poison": 4.0,
     "pauses": 4.0,
+    "rolling": 4.0,
     "lossy": 9.0,
     "everything": 9.0,
 }
@@ -64,9 +70,14 @@ PAUSE_S_MAX: Final = 3.0
 up (frontend/fleet/missed.py).
 """
 
-WorkerFault = Literal["kill", "vanish", "stop", "drain", "hang", "die", "slow"]
+DNS_OUT_S: Final = 5.5
+"""Longer than from one look at the addresses to the next."""
+
+_WITHOUT_DNS: Final[frozenset[Kind]] = frozenset(("calm", "mild", "lossy", "everything"))
+
+WorkerFault = Literal["kill", "vanish", "stop", "drain", "hurry", "hang", "die", "slow"]
 LinkFault = Literal["break", "part", "fill"]
-FrontendFault = Literal["frontend-kill", "frontend-vanish", "frontend-stop"]
+FrontendFault = Literal["frontend-kill", "frontend-vanish", "frontend-stop", "frontend-drain"]
 
 _FAULT_OF_SEED: Final = {fault: seed for seed, fault in SEED_FAULTS.items()}
 POISON_SEEDS: Final = frozenset(
@@ -101,7 +112,8 @@ class Plan:
     """A world.
 
     `poison` names the requests that kill workers; `faulty` those that an engine fails or never
-    answers.
+    answers. With `two_ways` each frontend has two addresses. From `dns_out_at_s` on, for DNS_OUT_S,
+    no name has addresses.
     """
 
     seed: int
@@ -113,6 +125,8 @@ class Plan:
     faults: list[Fault]
     poison: frozenset[int]
     faulty: frozenset[int]
+    two_ways: bool
+    dns_out_at_s: float | None
 
     @property
     def strict(self) -> bool:
@@ -125,8 +139,11 @@ def plan_of(seed: int) -> Plan:
     kind = KINDS[seed % len(KINDS)]
     random = Random(seed)
     frontends = [_frontend(random, kind) for _ in range(random.choice((1, 1, 2)))]
+    asked = len(frontends)
+    if random.random() < 0.1:  # one that comes late, and that nobody asks
+        frontends.append(replace(_frontend(random, kind), starts_s=random.uniform(0.5, 4.0)))
     workers = _workers(random, kind)
-    requests, poison, faulty = _requests(random, kind, len(frontends))
+    requests, poison, faulty = _requests(random, kind, asked)
     return Plan(
         seed=seed,
         kind=kind,
@@ -134,36 +151,48 @@ def plan_of(seed: int) -> Plan:
         workers=workers,
         weather=_weather(random, kind),
         requests=requests,
-        faults=_faults(random, kind, len(workers), len(frontends)),
+        faults=_faults(random, kind, len(workers), asked),
         poison=poison,
         faulty=faulty,
+        two_ways=random.random() < 0.1,
+        dns_out_at_s=random.uniform(1.0, 3.0)
+        if kind in _WITHOUT_DNS and random.random() < 0.1
+        else None,
     )
 
 
 def _frontend(random: Random, kind: Kind) -> FrontendSpec:
     crowded = kind in ("overload", "everything") and random.random() < 0.7
-    return FrontendSpec(
-        mode=random.choice(get_args(RouterMode)),
-        queue_bytes=(random.randint(0, 6) if crowded else 1_000)
-        * waiting_bytes(_PROMPT_TOKENS_MAX),
-        shed_share=1.0 if crowded and random.random() < 0.5 else None,
-        shed_wait_s=random.uniform(0.2, 2.0),
+    sheds = crowded and random.random() < 0.5
+    patient = kind in STRICT
+    settings = frontend_settings(
+        random.choice(get_args(RouterMode)),
         moves_max=random.randint(0, MOVES_MAX)
-        if kind not in STRICT and random.random() < 0.3
+        if not patient and random.random() < 0.3
         else MOVES_MAX,
+        shed_wait_s=random.uniform(0.2, 2.0) if sheds else None,
+        grace_s=random.choice((0.0, 0.5)),
+        finish_s=30 if patient else random.choice((0, 1, 30)),
     )
+    queued = random.randint(0, 6) if crowded else 1_000
+    return FrontendSpec(settings=settings, queue_bytes=queued * waiting_bytes(_PROMPT_TOKENS_MAX))
 
 
 def _workers(random: Random, kind: Kind) -> list[WorkerSpec]:
     count = random.randint(1 if kind in ("calm", "overload") else 3 if kind == "poison" else 2, 4)
     speedup = random.choice((1.0, 0.5, 0.2))
     return [
-        _worker(random, speedup, stingy=kind not in STRICT and random.random() < 0.3)
+        _worker(
+            random,
+            speedup,
+            stingy=kind not in STRICT and random.random() < 0.3,
+            drain_s_max=30.0 if kind == "rolling" else random.choice((0.1, 1.0, 30.0)),
+        )
         for _ in range(count)
     ]
 
 
-def _worker(random: Random, speedup: float, *, stingy: bool) -> WorkerSpec:
+def _worker(random: Random, speedup: float, *, stingy: bool, drain_s_max: float) -> WorkerSpec:
     running_max = random.choice((1, 2, 4, 16))
     dp_size = random.choice((1, 1, 1, 2, 3))
     settings = SimSettings(
@@ -182,8 +211,9 @@ def _worker(random: Random, speedup: float, *, stingy: bool) -> WorkerSpec:
         credit_requests=random.randint(1, 4)
         if stingy
         else 2 * running_max * dp_size + random.randint(0, 4),
-        drain_s_max=random.choice((0.1, 1.0, 30.0)),
+        drain_s_max=drain_s_max,
         start_s=random.uniform(0.0, 0.3),
+        clock_ahead_s=random.choice((0.0, 0.0, -30.0, 45.0)),
     )
 
 
@@ -308,18 +338,26 @@ def _faults(random: Random, kind: Kind, workers: int, frontends: int) -> list[Fa
         ]
     if kind == "pauses":
         return _pauses(random, workers)
+    if kind == "rolling":
+        return _rolling(random, workers, frontends)
     on_workers: tuple[WorkerFault, ...] = (
         "kill",
         "kill",
         "vanish",
         "stop",
         "drain",
+        "hurry",
         "hang",
         "die",
         "slow",
     )
     on_links: tuple[LinkFault, ...] = ("break", "part", "fill")
-    on_frontends: tuple[FrontendFault, ...] = ("frontend-kill", "frontend-vanish", "frontend-stop")
+    on_frontends: tuple[FrontendFault, ...] = (
+        "frontend-kill",
+        "frontend-vanish",
+        "frontend-stop",
+        "frontend-drain",
+    )
     choices = {
         "crashes": on_workers,
         "lossy": on_links,
@@ -354,6 +392,25 @@ def _pauses(random: Random, workers: int) -> list[Fault]:
             at_s=at, kind=kind, worker=worker, frontend=0, seconds=random.uniform(1.0, PAUSE_S_MAX)
         )
         for at, kind, worker in [*stops, *ends][:MOVES_MAX]
+    ]
+
+
+def _rolling(random: Random, workers: int, frontends: int) -> list[Fault]:
+    """All but the first worker are asked to leave, at times one of the frontends too."""
+    leaves: list[tuple[WorkerFault | FrontendFault, int, int]] = [
+        ("drain", worker, 0) for worker in range(1, workers)
+    ]
+    if random.random() < 0.4:
+        leaves.append(("frontend-drain", 0, random.randrange(frontends)))
+    return [
+        Fault(
+            at_s=_BEGIN_S + random.uniform(0.0, 3.0),
+            kind=kind,
+            worker=worker,
+            frontend=frontend,
+            seconds=0.0,
+        )
+        for kind, worker, frontend in leaves
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.invariants import Broken
+from tests.simulation.broken import Broken
 from tests.simulation.plan import KINDS
 from tests.simulation.world import run
 
@@ -74,11 +74,8 @@ def test_every_kind_of_world_meets_what_it_is_made_for() -> None:
     assert min(totals["pauses"]["moves"], totals["pauses"]["deaths"]) > 10
     assert totals["poison"]["poison_request"] >= 40
     assert totals["overload"]["overloaded"] > 50
-    # one where nobody is left
-    codes = (
-        totals["everything"].keys()
-        | run(list(KINDS).index("everything") + 38 * len(KINDS)).failed.keys()
-    )
+    assert totals["rolling"]["shutting_down"] > 2
+    codes = totals["everything"].keys()
     assert {
         "worker_lost",
         "no_worker",

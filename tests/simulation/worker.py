@@ -1,32 +1,33 @@
-"""A worker process of the simulation: links, intake, health, departure and the simulated engine are
-the real ones.
-
-Its life is that of workers/server.py, with neither ZMQ nor model files.
-"""
+"""A worker process of the simulation: the real WorkerServer over simulated engine and network."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NoReturn
 
-from protocol.generation import Generate
-from protocol.limits import HEARTBEAT_INTERVAL_S
-from protocol.membership import Draining, Goodbye, Heartbeat, Hello
-from protocol.requests import Abort, ToWorker
+from protocol.transport.pump import OpenDealer
 from tests.simulation.loop import Process, ProcessEnded, VirtualLoop
 from tests.simulation.network import Network
-from workers.engine import EngineFacts
 from workers.health.rank_watch import HealthLimits
-from workers.health.watched_engine import HealthSettings, WatchedEngine
+from workers.health.watched_engine import HealthSettings
 from workers.kinds.text import TEXT
+from workers.mesh.addresses import AddressBook
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
+from workers.mesh.kv_plane import KvPlane, KvSettings
 from workers.process.departure import Departure, DrainLimits
+from workers.server import WorkerServer
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
 from workers.sim.settings import SimSettings
+from workers.system.board import Board
+from workers.system.controls import Controls
 
 HEALTH = HealthSettings(limits=HealthLimits(idle_silence_s=1.0, answer_s=0.5))
+
+_LINGER_S = 0.1
+"""What was sent leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +37,14 @@ class WorkerSpec:
     Attributes:
         credit_requests: granted to each frontend; at least twice what it runs, as real workers
         grant.
+        clock_ahead_s: of its host's clock, beyond those of the frontends.
     """
 
     settings: SimSettings
     credit_requests: int
     drain_s_max: float
     start_s: float
+    clock_ahead_s: float = 0.0
 
 
 class NotedFaults(Faults):
@@ -63,10 +66,69 @@ class NotedFaults(Faults):
         return super().on_seed(seed)
 
 
+class NotedDeparture(Departure):
+    """A departure that knows since when.
+
+    Attributes:
+        since: when it was asked for, or the engine died; None before.
+        urgent_since: when there was no time for anything any more; None before.
+    """
+
+    def __init__(self, limits: DrainLimits, now: Callable[[], float]) -> None:
+        super().__init__(limits)
+        self.since: float | None = None
+        self.urgent_since: float | None = None
+        self._now = now
+
+    def note_signal(self, number: int) -> None:
+        """As Departure."""
+        super().note_signal(number)
+        self._note()
+
+    def note_death(self, reason: str) -> None:
+        """As Departure."""
+        super().note_death(reason)
+        self._note()
+
+    def _note(self) -> None:
+        self.since = self._now() if self.since is None else self.since
+        if self.hasty and self.urgent_since is None:
+            self.urgent_since = self._now()
+
+
+class SimulatedTransport:
+    """A worker's Transport through the network of a world."""
+
+    def __init__(self, network: Network, process: Process) -> None:
+        self._network = network
+        self._process = process
+
+    def open_dealer(self, address: str) -> OpenDealer:
+        """As Transport."""
+        return self._network.dealer(address, self._process)
+
+    def loading(
+        self, found: Sequence[str], unresolved: Sequence[str], *, worker_id: str, model: str
+    ) -> AbstractContextManager[object]:
+        """Engines start faster than the first notice would be sent."""
+        return nullcontext()
+
+    def kv_plane(self, streams: object, settings: object, *, frontends: object) -> KvPlane:
+        """There are no streams."""
+        raise AssertionError("a simulated engine publishes nothing here")
+
+    def note_silent(self, addresses: Collection[str]) -> None:
+        """Nobody would read it."""
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
 class SimulatedWorker:
     """One process of a worker, from start to end.
 
     Args:
+        frontends: as --frontend.
         on_end: called when the process is gone, with whether it died.
         on_fault: called with the seed of every request that the engine is given.
     """
@@ -77,7 +139,7 @@ class SimulatedWorker:
         epoch: int,
         spec: WorkerSpec,
         network: Network,
-        addresses: list[str],
+        frontends: list[str],
         *,
         on_end: Callable[["SimulatedWorker", bool], None],
         on_fault: Callable[[int], None],
@@ -87,38 +149,44 @@ class SimulatedWorker:
         self.loop: VirtualLoop = network.loop
         self.process = Process(worker_id, self.loop)
         self.faults = NotedFaults(self.crash, self._block, on_fault)
-        self._sim = SimEngine(
-            spec.settings, faults=self.faults, unix_ms=lambda: int(self.loop.time() * 1000)
-        )
-        self._engine = WatchedEngine(
-            self._sim, HEALTH, canaries=TEXT.canaries, clock=self.loop.time
-        )
-        self.departure = Departure(DrainLimits(timeout_s=spec.drain_s_max))
-        self.intake = Intake(
-            self._engine,
-            unix_ms=lambda: self.loop.time() * 1000,
-            on_idle=self.departure.note_idle,
-            offers=lambda _: False,
-        )
-        self.links: list[FrontendLink] = []
-        self.draining_since: float | None = None
+        self.departure = NotedDeparture(DrainLimits(timeout_s=spec.drain_s_max), self.loop.time)
+        self.board = Board(worker_id, self.loop.time)
         self.hung_since: float | None = None
         self.ended_at: float | None = None
+        self.ended_in_peace = False
         self.vanished = False
         """Its end could not be seen from its connections."""
         self.blocked = False
         """Its loop will never turn again."""
         self.epoch = epoch
+        self._engine = SimEngine(
+            spec.settings, faults=self.faults, unix_ms=lambda: int(self._unix_ms())
+        )
         self._network = network
-        self._addresses = addresses
         self._on_end = on_end
-        self._hello: Hello | None = None
+        self._serving = False
+        self._server: WorkerServer = self.process.context.copy().run(self._made, frontends)
         self.process.begin(self._live())
 
     @property
     def up(self) -> bool:
         """The process lives, may be stopped though."""
         return not self.process.dead
+
+    @property
+    def links(self) -> list[FrontendLink]:
+        """To every frontend that it dialled; none before the engine is up."""
+        return list(self._server.links)
+
+    @property
+    def dialling(self) -> int:
+        """Connections that it has open, or tries to have."""
+        return self._network.dialling[self.process]
+
+    @property
+    def intake(self) -> Intake:
+        """What its requests pass."""
+        return self._server.intake
 
     def engine_idle(self) -> bool:
         """Whether no rank has anything to do."""
@@ -128,13 +196,14 @@ class SimulatedWorker:
 
     def drain(self) -> None:
         """SIGTERM, when it is up."""
-        if self._hello is not None:
+        if self._serving:
             self.process.context.copy().run(self.departure.note_signal, 15)
 
     def kill(self, *, silently: bool = False) -> None:
         """SIGKILL, or the host is gone."""
         if self.up:
             self._network.lose(self.process, silently=silently)
+            self.departure.urgent = True  # what is unwound shall not begin anything
             self.process.kill()
             self.vanished = silently
             self._note_end(died=True)
@@ -152,95 +221,45 @@ class SimulatedWorker:
             else self.hung_since
         )
         for spec in specs:
-            self.process.context.copy().run(self._sim.fault, spec)
+            self.process.context.copy().run(self._engine.fault, spec)
 
     def _block(self) -> NoReturn:
         self.blocked = True
         self.process.stop()
         raise ProcessEnded
 
+    def _unix_ms(self) -> float:
+        return (self.loop.time() + self.spec.clock_ahead_s) * 1000
+
+    def _made(self, frontends: list[str]) -> WorkerServer:
+        return WorkerServer(
+            self._engine,
+            kind=TEXT,
+            transport=SimulatedTransport(self._network, self.process),
+            clock=self.loop.time,
+            unix_ms=self._unix_ms,
+            worker_id=self.worker_id,
+            epoch=self.epoch,
+            addresses=AddressBook(frontends),
+            endpoint=None,
+            kv=KvSettings(block_size_tokens=16, host=None, port=0),
+            health=HEALTH,
+            departure=self.departure,
+            board=self.board,
+            controls=Controls(),
+            credit=lambda _: self.spec.credit_requests,
+        )
+
     async def _live(self) -> None:
         await asyncio.sleep(self.spec.start_s)
-        facts = await self._engine.start(self.intake.deliver, self.departure.note_death)
-        assert isinstance(facts, EngineFacts)
-        self._hello = self._introduction(facts)
-        self.intake.credit_requests = self.spec.credit_requests
-        self.links = [self._dial(address) for address in self._addresses]
-        beating = asyncio.ensure_future(self._beat_forever())
-        await self.departure.asked()
-        if not self.departure.hasty:
-            await self._drain()
-        beating.cancel()
-        await self._leave()
-        died = bool(self.departure.death)
-        await asyncio.sleep(0.1)  # what was sent leaves
+        await self._server.start("kvmesh-demo")
+        self._serving = True
+        await self._server.serve()
+        await asyncio.sleep(_LINGER_S)
         self._network.lose(self.process)
-        self.process.dead = True
-        self._note_end(died=died)
+        self.ended_in_peace = self.process.dead = True
+        self._note_end(died=bool(self.departure.death))
 
     def _note_end(self, *, died: bool) -> None:
         self.ended_at = self.loop.time()
         self._on_end(self, died)
-
-    async def _drain(self) -> None:
-        self.draining_since = self.loop.time()
-        for link in self.links:
-            link.send(Draining())
-        await self.departure.grace_over()
-        self.intake.closed = True
-        await self.departure.drained(self.intake.__len__)
-
-    async def _leave(self) -> None:
-        self.intake.closed = True
-        self.draining_since = self.draining_since or self.loop.time()
-        death = self.departure.death
-        for link in self.links:
-            link.send(Goodbye(death or "the worker was stopped", planned=not death))
-            link.close()
-        await (self._engine.kill() if death else self._engine.stop())
-
-    async def _beat_forever(self) -> None:
-        due_at = self.loop.time()
-        while True:
-            stalled = self.loop.time() - due_at > HEARTBEAT_INTERVAL_S
-            self._engine.check()
-            heartbeat = Heartbeat(
-                self.worker_id, self.epoch, self._engine.loads(), None, self._engine.reason
-            )
-            for link in self.links:
-                link.beat(heartbeat)
-                if not stalled:
-                    link.give_up_if_silent()
-            due_at = self.loop.time() + HEARTBEAT_INTERVAL_S
-            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
-
-    def _dial(self, address: str) -> FrontendLink:
-        return FrontendLink(
-            address,
-            self._network.dealer(address, self.process),
-            hello=lambda: None if self.draining_since is not None else self._hello,
-            on_request=self._on_request,
-            on_forgotten=self.intake.abort_all_of,
-            unix_ms=lambda: self.loop.time() * 1000,
-        )
-
-    def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
-        match message:
-            case Generate():
-                self.intake.take(link, message)
-            case Abort():
-                self.intake.abort(link, message.request_id)
-            case _:
-                raise AssertionError(f"a worker was sent {message}")
-
-    def _introduction(self, facts: EngineFacts) -> Hello:
-        return Hello(
-            worker_id=self.worker_id,
-            epoch=self.epoch,
-            service="text",
-            endpoint="dyn://sim.backend.generate",
-            card=facts.card,
-            capacity=facts.capacity,
-            credit_requests=self.spec.credit_requests,
-            engine=facts.version,
-        )

@@ -17,28 +17,37 @@ from random import Random
 from typing import Any, Final
 from unittest.mock import patch
 
+from tests.simulation.broken import Broken, hold
 from tests.simulation.client import Asked, Client
-from tests.simulation.frontend import SimulatedFrontend
+from tests.simulation.frontend import PORT, SimulatedFrontend
 from tests.simulation.invariants import (
-    Broken,
+    FOUND_S_MAX,
     check_frontend,
-    check_noticed,
     check_outcome,
     check_poison,
-    check_worker,
-    hold,
     unsettled,
+)
+from tests.simulation.lives import (
+    FORGOTTEN_S,
+    Steadiness,
+    Unwanted,
+    check_leaving,
+    check_links,
+    check_noticed,
+    check_worker,
 )
 from tests.simulation.loop import BEGIN_S, ProcessEnded, Stalled, VirtualLoop, process_of
 from tests.simulation.misfortunes import Misfortunes
 from tests.simulation.model import read_model
 from tests.simulation.network import Network, is_message
-from tests.simulation.plan import POISON_SEEDS, SETTLES_S_MAX, UNMOVED, Plan, plan_of
+from tests.simulation.plan import DNS_OUT_S, POISON_SEEDS, SETTLES_S_MAX, UNMOVED, Plan, plan_of
 from tests.simulation.trace import Trace
 from tests.simulation.worker import SimulatedWorker
 from workers.sim import engine as sim_engine
 
 LOOK_EVERY_S: Final = 0.1
+FRONTENDS: Final = "frontends"
+"""A headless Service: its name stands for every frontend."""
 END_S_MAX: Final = 20.0
 """For faults that are still to come, restarts and connections to come to their end."""
 WORLD_S_MAX: Final = 300.0
@@ -74,14 +83,20 @@ class World:
         self.workers: list[SimulatedWorker] = []
         self._all_workers: list[SimulatedWorker] = []
         """Those that are gone too."""
+        self._all_frontends: list[SimulatedFrontend] = []
+        self._gone_since: dict[str, float] = {}
+        """Addresses of frontends that DNS does not name any more."""
         self.clients: dict[int, Client] = {}
         self.deaths = 0
         self.victims: Counter[int] = Counter()
         self._trace = trace
         self._misfortunes = Misfortunes(self)
+        self._unwanted = Unwanted(plan)
+        self._steadiness = Steadiness()
         self._due = 0
         """Faults, requests and restarts that are still to come."""
         self._closing = False
+        self._dns_set_at = 0.0
         self._broken: Broken | None = None
         self._context = copy_context()
 
@@ -106,11 +121,15 @@ class World:
     async def live(self) -> Result:
         """From the first start to the last end."""
         plan = self.plan
-        self.frontends = [
-            SimulatedFrontend(number, spec, self.network, self.random)
-            for number, spec in enumerate(plan.frontends)
-        ]
+        for slot, spec in enumerate(plan.frontends):
+            if spec.starts_s:
+                self.after(spec.starts_s, partial(self._start_frontend, slot))
+            else:
+                self._start_frontend(slot)
         self.workers = [self._start(slot, f"worker-{slot}") for slot in range(len(plan.workers))]
+        if plan.dns_out_at_s is not None:
+            self.after(plan.dns_out_at_s, partial(self._set_dns, answers=False))
+            self.after(plan.dns_out_at_s + DNS_OUT_S, partial(self._set_dns, answers=True))
         for asked in plan.requests:
             if asked.twin_of is None:
                 self.after(asked.at_s, partial(self._ask, asked))
@@ -120,11 +139,14 @@ class World:
         await self._until(self._still_to_come, END_S_MAX)
         self._misfortunes.heal()
         await self._until(self._still_to_come, END_S_MAX)
-        await self._until(lambda: unsettled(self.frontends, self.workers), SETTLES_S_MAX[plan.kind])
+        await self._until(self._unsettled, self._settles_s())
         for client in self.clients.values():
             check_outcome(client, plan, self.deaths + self._misfortunes.blows)
         moves = sum(sum(client.outcome.moves) for client in self.clients.values())
-        hold(not moves or plan.kind not in UNMOVED, f"{moves} moves though no worker was lost")
+        interrupted = any(client.outcome.interrupted for client in self.clients.values())
+        # what crosses the Draining of an idle worker, which leaves at once, is moved
+        unmoved = not interrupted if plan.kind == "rolling" else not moves
+        hold(unmoved or plan.kind not in UNMOVED, f"{moves} moves though no worker was lost")
         check_poison(self.clients, plan, self.victims)
         await self._close()
         return self._result()
@@ -142,9 +164,30 @@ class World:
                     check_frontend(frontend, self.clients)
                     if self.plan.strict and self.plan.kind != "mild":
                         check_noticed(frontend, self._all_workers, self.loop.time())
+                    check_leaving(frontend, self.loop.time())
+            if self.plan.kind in UNMOVED:
+                self._steadiness.check(self.frontends)
+            self._unwanted.check(self.frontends, self.workers, self.loop.time())
             for worker in self.workers:
                 if worker.up and worker.links:
-                    check_worker(worker)
+                    check_worker(worker, self.loop.time())
+                    check_links(worker, self._gone_since, self.loop.time())
+
+    def _unsettled(self) -> str:
+        return unsettled(self.frontends, self.workers) or self._still_dialled()
+
+    def _still_dialled(self) -> str:
+        dialled = {link.address for worker in self.workers if worker.up for link in worker.links}
+        gone = sorted(dialled & self._gone_since.keys())
+        return f"{gone} are dialled" if gone else ""
+
+    def _settles_s(self) -> float:
+        """A frontend that came late has to be found, and one that is gone to be forgotten."""
+        settles_s = SETTLES_S_MAX[self.plan.kind]
+        seen_at = max(self._dns_set_at, *(each.started_at for each in self.frontends))
+        found_at = seen_at + FOUND_S_MAX
+        forgotten_at = max(self._gone_since.values(), default=0.0) + FORGOTTEN_S + LOOK_EVERY_S
+        return max(settles_s, max(found_at, forgotten_at) - self.loop.time())
 
     def _unanswered(self) -> str:
         ended = [
@@ -158,19 +201,26 @@ class World:
         return f"requests {missing} have not ended" if missing else ""
 
     def _never_asked(self) -> set[int]:
-        """Twins of requests whose frontend is gone."""
+        """Twins of requests whose frontend went before it had answered."""
         return {
             asked.number
             for asked in self.plan.requests
-            if asked.twin_of is not None and self.frontends[asked.frontend].process.dead
+            if (client := self.clients.get(-1 if asked.twin_of is None else asked.twin_of))
+            and client.frontend.process.dead
+            and not client.outcome.ended
         }
 
     def _still_to_come(self) -> str:
-        return f"{self._due} things are to come" if self._due else ""
+        leaving = [
+            each.name
+            for each in self.frontends
+            if each.leaving_since is not None and not each.process.dead
+        ]
+        return f"{leaving} leave, {self._due} things are to come" if leaving or self._due else ""
 
     def _ask(self, asked: Asked) -> None:
         frontend = self.frontends[asked.frontend]
-        self.note(f"request {asked.number} asks {frontend.address}")
+        self.note(f"request {asked.number} asks {frontend.name}")
         client = self.clients[asked.number] = Client(asked, frontend, self._note_answer)
         if asked.leaves_after_s is not None:
             self.after(asked.leaves_after_s, client.leave)
@@ -190,13 +240,48 @@ class World:
             if twin.twin_of == asked.number:
                 self.after(0.01, partial(self._ask, twin))
 
+    def _start_frontend(self, slot: int) -> None:
+        frontend = SimulatedFrontend(
+            len(self._all_frontends),
+            self.plan.frontends[slot],
+            self.network,
+            self.random,
+            on_end=lambda frontend: self._note_frontend_end(slot, frontend),
+        )
+        self.note(f"{frontend.name} starts")
+        self._all_frontends.append(frontend)
+        self.frontends[slot : slot + 1] = [frontend]
+        self.loop.hosts.setdefault(FRONTENDS, []).extend(self._hosts(frontend))
+
+    def _hosts(self, frontend: SimulatedFrontend) -> list[str]:
+        return [frontend.host, frontend.other_host] if self.plan.two_ways else [frontend.host]
+
+    def _set_dns(self, *, answers: bool) -> None:
+        self.note(f"DNS answers: {answers}")
+        self.loop.dns_answers = answers
+        self._dns_set_at = self.loop.time()
+
+    def _note_frontend_end(self, slot: int, frontend: SimulatedFrontend) -> None:
+        """DNS forgets it, and another takes its place under another address."""
+        self.note(f"{frontend.name} ended")
+        if self._closing:
+            return
+
+        def forget() -> None:
+            for host in self._hosts(frontend):
+                self.loop.hosts[FRONTENDS].remove(host)
+                self._gone_since[f"tcp://{host}:{PORT}"] = self.loop.time()
+
+        self.after(self.random.uniform(0.0, 1.0), forget)
+        self.after(self.random.uniform(0.1, 2.0), partial(self._start_frontend, slot))
+
     def _start(self, slot: int, worker_id: str) -> SimulatedWorker:
         worker = SimulatedWorker(
             worker_id,
             self.random.getrandbits(62),
             self.plan.workers[slot],
             self.network,
-            [frontend.address for frontend in self.frontends],
+            [f"tcp://{FRONTENDS}:{PORT}"],
             on_end=lambda worker, died: self._note_end(slot, worker, died),
             on_fault=self._note_fault,
         )
@@ -232,8 +317,12 @@ class World:
             for worker in self.workers:
                 worker.drain()
         for frontend in self.frontends:
-            if not frontend.process.dead:
-                await frontend.close()
+            frontend.drain()
+        for frontend in self.frontends:
+            await self._until(
+                lambda frontend=frontend: "" if frontend.process.dead else "a frontend is there",
+                frontend.spec.leaves_s_max,
+            )
         for worker in self.workers:
             worker.drain()
         await self._until(self._still_to_come, END_S_MAX)
@@ -253,8 +342,11 @@ class World:
 
     def end(self) -> None:
         """Of a world that broke, tasks are left."""
-        for each in (*self.frontends, *self._all_workers):
-            each.process.kill()
+        self._closing = True
+        for frontend in self._all_frontends:
+            frontend.process.kill()
+        for worker in self._all_workers:
+            worker.kill()
 
     def _result(self) -> Result:
         result = Result(self._trace.digest, self.loop.time() - BEGIN_S, deaths=self.deaths)

@@ -5,6 +5,7 @@ frontend finds it.
 import secrets
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,15 +22,29 @@ from protocol.transport.sockets import Socket, is_local
 _LOOPBACK: Final = "127.0.0.1"
 
 
+@dataclass(frozen=True, kw_only=True)
+class KvSettings:
+    """How a worker tells of its cache: see the settings kv_block_size, kv_host and kv_port."""
+
+    block_size_tokens: int
+    host: str | None
+    port: int
+
+    def of_whole_pages(self, page_size_tokens: int) -> "KvSettings":
+        """The same with blocks of whole pages, so that one page never belongs to two."""
+        pages = -(-self.block_size_tokens // page_size_tokens)
+        return replace(self, block_size_tokens=pages * page_size_tokens)
+
+
 class KvPlane:
     """The relay of this process's ranks.
 
     Args:
         streams: where the engine publishes, one a local rank; at least one.
+        settings: the host is what frontends on other hosts are told, found out per frontend if not
+        given; the port is that of the events, snapshots on the next one, 0 for any.
         frontends: the addresses that the worker dials. If all are on this host, so are our sockets;
         if all are paths, so are ours.
-        host: what frontends on other hosts are told; found out per frontend if not given.
-        port: of the events, snapshots on the next one; 0 for any.
     Raises:
         StartError: the port is taken, or frontends are on other hosts and there is no key.
     """
@@ -38,14 +53,12 @@ class KvPlane:
         self,
         context: "zmq.Context[Socket]",
         streams: Sequence[StreamAddress],
+        settings: KvSettings,
         *,
-        block_size_tokens: int,
         frontends: Sequence[str],
-        host: str | None,
-        port: int,
         key: MeshKey | None,
     ) -> None:
-        self._host = host
+        self._host, port = settings.host, settings.port
         if not port and all(address.startswith("ipc://") for address in frontends):
             bind = f"ipc://{process_directory()}/kv"
         else:
@@ -55,7 +68,7 @@ class KvPlane:
             self._relay = KvRelay(
                 context,
                 streams,
-                block_size_tokens=block_size_tokens,
+                block_size_tokens=settings.block_size_tokens,
                 bind=bind,
                 key=key,
                 stream_id=secrets.randbits(63),

@@ -1,0 +1,134 @@
+"""What a worker says of itself: Hello to frontends that do not know it, Heartbeat to the others."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from protocol.limits import CREDIT_REQUESTS_MAX, MESSAGE_CHARS_MAX
+from protocol.membership import Capacity, Heartbeat, Hello, RankLoad, RelayHello, Service, Stage
+from workers.engine import EngineFacts
+from workers.mesh.kv_plane import KvPlane
+
+log = logging.getLogger(__name__)
+
+CREDIT_REQUESTS_MIN = 64
+"""Granted even by an engine that runs fewer: a queue of its own hides the way to the frontend and
+back.
+"""
+
+
+def credit_of(capacity: Capacity) -> int:
+    """Unfinished requests that each frontend may have on an engine of this capacity.
+
+    What runs and as much again: when all that runs ends in one step, the next batch is there.
+    """
+    batch = 2 * capacity.requests_running_max * capacity.dp_size
+    return min(max(CREDIT_REQUESTS_MIN, batch), CREDIT_REQUESTS_MAX)
+
+
+def hello_of(
+    facts: EngineFacts,
+    capacity: Capacity,
+    *,
+    worker_id: str,
+    epoch: int,
+    service: Service,
+    stage: Stage,
+    endpoint: str,
+    credit_requests: int,
+) -> Hello:
+    """The Hello of a started engine, but for what differs from frontend to frontend."""
+    return Hello(
+        worker_id=worker_id,
+        epoch=epoch,
+        service=service,
+        stage=stage,
+        endpoint=endpoint,
+        card=facts.card,
+        capacity=capacity,
+        credit_requests=credit_requests,
+        engine=facts.version,
+    )
+
+
+class Condition(Protocol):
+    """How an engine is, as far as frontends are told."""
+
+    @property
+    def reason(self) -> str:
+        """Why it gets no work, in words; empty if it does."""
+        ...
+
+    def loads(self) -> list[RankLoad]:
+        """Load of each rank, by dp_rank."""
+        ...
+
+
+class Introduction:
+    """Makes the messages by which frontends know a worker and its state.
+
+    Args:
+        hello: as of `hello_of`; None on a node that only relays KV events, whose leader introduces
+        the engine.
+        adapters: names of those that requests may name.
+        kv: None where no KV events are relayed.
+    Attributes:
+        withdrawn: nobody new should count on the worker, so no Hello is made any more.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        epoch: int,
+        *,
+        hello: Hello | None,
+        engine: Condition,
+        adapters: Callable[[], Sequence[str]],
+        kv: KvPlane | None,
+    ) -> None:
+        self.withdrawn = False
+        self._worker_id = worker_id
+        self._epoch = epoch
+        self._hello = hello
+        self._engine = engine
+        self._adapters = adapters
+        self._kv = kv
+
+    @property
+    def takes_requests(self) -> bool:
+        """False on a node whose requests another node takes."""
+        return self._hello is not None
+
+    def hello_to(self, address: str, way: int) -> Hello | RelayHello | None:
+        """The Hello for the frontend at an address; None if there is none to be said now.
+
+        Args:
+            way: number of the connection over which it is said.
+        """
+        if self.withdrawn:
+            return None
+        try:
+            source = None if self._kv is None else self._kv.source_for(address)
+        except OSError as error:
+            log.warning("no way to the frontend at %s: %s", address, error.strerror)
+            return None  # the next beat tries again
+        if self._hello is not None:
+            return replace(self._hello, kv=source, adapters=list(self._adapters()), way=way)
+        return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
+
+    def heartbeat(self) -> Heartbeat:
+        """What is true of the engine's ranks now."""
+        kv, unhealthy = self._kv, self._engine.reason[:MESSAGE_CHARS_MAX]
+        relay = None if kv is None else kv.counts()
+        if self._hello is None and kv is not None:  # a follower's loads are its leader's to tell
+            return Heartbeat(self._worker_id, self._epoch, kv.numbers(), relay)
+        loads = self._engine.loads()
+        return Heartbeat(
+            self._worker_id,
+            self._epoch,
+            loads if kv is None else kv.numbered(loads),
+            relay,
+            unhealthy,
+        )

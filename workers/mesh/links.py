@@ -1,0 +1,159 @@
+"""The connections of one worker to all its frontends: dialled, dialled again, beaten and told."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+
+from msgspec.structs import replace
+
+from protocol.codec import ToFrontend
+from protocol.membership import AdapterList, Heartbeat, Hello, RelayHello
+from protocol.process.start_error import StartError
+from protocol.transport.pump import OpenDealer
+from workers.mesh.addresses import AddressBook
+from workers.mesh.frontend_link import FrontendLink, OnRequest
+
+log = logging.getLogger(__name__)
+
+RESOLVE_EVERY_S = 5.0
+"""How soon a new frontend behind a DNS name (a headless Service) is dialled."""
+
+
+class Links:
+    """One FrontendLink for each address that the address book knows, by address.
+
+    Args:
+        open_dealer: connects to an address; raises StartError if it cannot be dialled.
+        hello: the introduction for an address over a connection of that number.
+        on_request: as of FrontendLink.
+        on_forgotten: as of FrontendLink.
+        on_silent: told, with every look at the addresses, those of which nothing is heard.
+        unix_ms: wall clock.
+    """
+
+    def __init__(
+        self,
+        addresses: AddressBook,
+        open_dealer: Callable[[str], OpenDealer],
+        *,
+        hello: Callable[[str, int], Hello | RelayHello | None],
+        on_request: OnRequest,
+        on_forgotten: Callable[[FrontendLink], None],
+        on_silent: Callable[[Collection[str]], None],
+        unix_ms: Callable[[], float],
+    ) -> None:
+        self._addresses = addresses
+        self._open_dealer = open_dealer
+        self._hello = hello
+        self._on_request = on_request
+        self._on_forgotten = on_forgotten
+        self._on_silent = on_silent
+        self._unix_ms = unix_ms
+        self._ways = itertools.count(1)
+        self._links: dict[str, FrontendLink] = {}
+        self._adapters: AdapterList | None = None
+        self._untold: set[FrontendLink] = set()
+        """Frontends that have yet to hear of the adapters, for want of room."""
+
+    def __iter__(self) -> Iterator[FrontendLink]:
+        """Every connection, whether anybody is at its other end or not."""
+        return iter(self._links.values())
+
+    @property
+    def accepted(self) -> int:
+        """Connections over which a frontend took the worker in."""
+        return sum(link.accepted for link in self)
+
+    @property
+    def refusal(self) -> str:
+        """Why a frontend did not, in its words; empty if none refused."""
+        return next((link.refusal for link in self if link.refusal), "")
+
+    async def dial_forever(self) -> None:
+        """Connect to what the addresses stand for, and look again and again for what is new."""
+        while True:
+            for address in await self._addresses.resolve():
+                if address not in self._links:
+                    try:
+                        self._links[address] = self._dial(address)
+                    # DNS gave something that cannot be dialled; the next answer may be better
+                    except StartError as error:
+                        log.error("cannot dial the frontend at %s: %s", address, error)
+            self._drop_unnamed()
+            silent = [link.address for link in self if link.frontend_heard_at is None]
+            self._on_silent([*silent, *self._addresses.unresolved])
+            await asyncio.sleep(RESOLVE_EVERY_S)
+
+    def beat(
+        self,
+        heartbeat: Heartbeat,
+        others_share: Callable[[FrontendLink], float],
+        *,
+        stalled: bool,
+    ) -> None:
+        """Say to every frontend that we live, and give up those that do not.
+
+        Args:
+            others_share: of the requests here, those of other frontends than that of a link.
+            stalled: our own loop stood still: what the frontends said meanwhile is still unread.
+        """
+        for link in self._untold.copy():
+            self._tell(link)
+        for link in self:
+            try:
+                link.beat(
+                    replace(heartbeat, others_share=others_share(link))
+                    if len(self._links) > 1
+                    else heartbeat
+                )
+                if not stalled:
+                    link.give_up_if_silent()
+            except Exception:
+                # the others get theirs
+                log.exception("defect in the heartbeat to frontend %s", link.address)
+
+    def send(self, message: ToFrontend) -> None:
+        """Send a message to every frontend that has room for it."""
+        for link in self:
+            link.send(message)
+
+    def tell_adapters(self, names: list[str]) -> None:
+        """Send the names of the adapters to every frontend; who has no room gets them later."""
+        log.info("LoRA adapters: %s", ", ".join(names) or "none")
+        self._adapters = AdapterList(names)
+        for link in self:
+            self._tell(link)
+
+    def close(self) -> None:
+        """Close every connection; what was sent leaves within the linger time."""
+        for link in self:
+            link.close()
+
+    def _dial(self, address: str) -> FrontendLink:
+        return FrontendLink(
+            address,
+            self._open_dealer(address),
+            hello=partial(self._hello, address, next(self._ways)),
+            on_request=self._on_request,
+            on_forgotten=self._on_forgotten,
+            unix_ms=self._unix_ms,
+        )
+
+    def _drop_unnamed(self) -> None:
+        """An address that DNS no longer names is kept while anyone answers there."""
+        for address in [
+            link.address
+            for link in self
+            if link.address not in self._addresses.known and link.frontend_heard_at is None
+        ]:
+            link = self._links.pop(address)
+            self._untold.discard(link)
+            link.close()
+
+    def _tell(self, link: FrontendLink) -> None:
+        if self._adapters is None or link.send(self._adapters):
+            self._untold.discard(link)
+        else:
+            self._untold.add(link)

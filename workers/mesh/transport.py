@@ -1,0 +1,110 @@
+"""How a worker reaches its frontends: over ZMQ, unless a simulation puts something else there."""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Protocol
+
+import zmq
+
+from kv_events.engine_stream import StreamAddress
+from protocol.process.start_error import StartError
+from protocol.transport.curve import MeshKey
+from protocol.transport.pump import OpenDealer, SocketPump
+from protocol.transport.sockets import Socket, connected_dealer
+from workers.mesh.kv_plane import KvPlane, KvSettings
+from workers.mesh.loading import LoadingNotice
+from workers.mesh.unheard import Unheard
+
+
+class Transport(Protocol):
+    """All that a worker does to the net, so that its life can be lived without one."""
+
+    def open_dealer(self, address: str) -> OpenDealer:
+        """A way to the frontend at an address.
+
+        Raises:
+            StartError: the address cannot be dialled.
+        """
+        ...
+
+    def loading(
+        self, found: Sequence[str], unresolved: Sequence[str], *, worker_id: str, model: str
+    ) -> AbstractContextManager[object]:
+        """While entered, tells frontends that a model is loading.
+
+        Raises:
+            StartError: on entering; an address cannot be dialled.
+        """
+        ...
+
+    def kv_plane(
+        self, streams: Sequence[StreamAddress], settings: KvSettings, *, frontends: Sequence[str]
+    ) -> KvPlane:
+        """Opens the relay of an engine's streams, of which there is at least one.
+
+        Raises:
+            StartError: the port is taken, or frontends are on other hosts and there is no key.
+        """
+        ...
+
+    def note_silent(self, addresses: Collection[str]) -> None:
+        """Called every few seconds with the addresses of which nothing is heard."""
+        ...
+
+    def close(self) -> None:
+        """Return when what was sent has left; everything that was opened is closed already."""
+        ...
+
+
+class ZmqTransport:
+    """The Transport of a real worker.
+
+    Args:
+        key: of the mesh, closed with the transport.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, key: MeshKey | None, clock: Callable[[], float]) -> None:
+        self._key = key
+        self._clock = clock
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._unheard = Unheard(keyed=key is not None)
+
+    def open_dealer(self, address: str) -> OpenDealer:
+        """As Transport."""
+        try:
+            return partial(SocketPump, connected_dealer(self._context, address, self._key))
+        except zmq.ZMQError as error:
+            raise StartError(str(error)) from None
+
+    def loading(
+        self, found: Sequence[str], unresolved: Sequence[str], *, worker_id: str, model: str
+    ) -> AbstractContextManager[object]:
+        """As Transport."""
+        return LoadingNotice(found, unresolved, worker_id=worker_id, model=model, key=self._key)
+
+    def kv_plane(
+        self, streams: Sequence[StreamAddress], settings: KvSettings, *, frontends: Sequence[str]
+    ) -> KvPlane:
+        """As Transport."""
+        return KvPlane(self._context, streams, settings, frontends=frontends, key=self._key)
+
+    def note_silent(self, addresses: Collection[str]) -> None:
+        """As Transport: looks into it, and says what is wrong there."""
+        self._unheard.look(addresses, self._clock())
+
+    def close(self) -> None:
+        """As Transport."""
+        self._close_key()
+        self._context.term()
+
+    def abandon(self) -> None:
+        """Close whatever is still open, at once; to be called if the worker never came to serve."""
+        self._close_key()
+        self._context.destroy(linger=0)
+
+    def _close_key(self) -> None:
+        """Its thread holds a socket of our context while we publish KV events under a key."""
+        if self._key is not None:
+            self._key.close()
