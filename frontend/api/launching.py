@@ -42,7 +42,7 @@ from protocol.generation import Generate, Sampling
 from protocol.membership import Service
 from protocol.tokens import count_tokens
 
-CHOICES_MAX = 1_024
+CHOICES_PER_EXCHANGE_MAX = 1_024
 """Prompts times n of one request: each is a request to a worker."""
 
 _DOES: Final[dict[Service, str]] = {
@@ -238,10 +238,10 @@ class Runner:
         May be called in a thread: nothing of the mesh that changes is looked at.
         """
         n = request.n or 1
-        if n * len(prompts) > CHOICES_MAX:
+        if n * len(prompts) > CHOICES_PER_EXCHANGE_MAX:
             raise InvalidRequest(
                 (
-                    f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_MAX} "
+                    f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_PER_EXCHANGE_MAX} "
                     "is allowed."
                 ),
                 param="n",

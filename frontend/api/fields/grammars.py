@@ -25,7 +25,7 @@ from protocol.limits import GRAMMAR_BYTES_MAX
 PATTERN_CHARS_MAX: Final = 16_384
 """Of a regular expression. Compiling is quadratic in its length."""
 
-CHOICES_MAX: Final = 1_024
+GRAMMAR_ALTERNATIVES_MAX: Final = 1_024
 CHOICE_CHARS_MAX: Final = 1_024
 
 ANY_OBJECT: Final = '{"type":"object"}'
@@ -89,7 +89,10 @@ class StructuredOutputs(Struct, frozen=True, forbid_unknown_fields=True):
     json: Raw | UnsetType = UNSET
     """A schema, or its text."""
     regex: Pattern | None = None
-    choice: Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None = None
+    choice: (
+        Annotated[list[GuidedChoice], Meta(min_length=1, max_length=GRAMMAR_ALTERNATIVES_MAX)]
+        | None
+    ) = None
     grammar: GrammarText | None = None
     json_object: bool | None = None
     structural_tag: GrammarText | None = None
@@ -104,7 +107,8 @@ class GrammarFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A schema, or its text."""
     guided_regex: Pattern | None = None
     guided_choice: (
-        Annotated[list[GuidedChoice], Meta(min_length=1, max_length=CHOICES_MAX)] | None
+        Annotated[list[GuidedChoice], Meta(min_length=1, max_length=GRAMMAR_ALTERNATIVES_MAX)]
+        | None
     ) = None
     guided_grammar: GrammarText | None = None
     """EBNF."""

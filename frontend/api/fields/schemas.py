@@ -27,7 +27,7 @@ from protocol.text.stop_patterns import PATTERN_BYTES_MAX
 TOKENS_MAX = 2**31 - 1
 """Far above any context; keeps the number inside an i32 everywhere."""
 
-CHOICES_MAX = 128
+CHOICES_PER_REQUEST_MAX = 128
 MESSAGES_MAX = 10_000
 TOOLS_MAX = 512
 PROMPTS_MAX = 1_024
@@ -71,7 +71,7 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     model: Model
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
+    n: Annotated[int, Meta(ge=1, le=CHOICES_PER_REQUEST_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     """0 leaves the likeliest token alone, as with OpenAI."""
@@ -205,5 +205,5 @@ class CompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknow
     """0 generates nothing: what is asked is the prompt's log probabilities."""
     echo: bool | None = None
     suffix: str | None = None
-    best_of: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
+    best_of: Annotated[int, Meta(ge=1, le=CHOICES_PER_REQUEST_MAX)] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None

@@ -13,7 +13,7 @@ from frontend.api.fields.grammars import GrammarText, Pattern
 from frontend.api.fields.nvext import Label
 from frontend.api.fields.refusals import REFUSED_FIELDS as REFUSED_EVERYWHERE
 from frontend.api.fields.schemas import (
-    CHOICES_MAX,
+    CHOICES_PER_REQUEST_MAX,
     PROMPTS_MAX,
     TOKENS_MAX,
     Model,
@@ -87,7 +87,7 @@ class SamplingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     None: to the end of the context. 0: nothing, for the log probabilities of the prompt.
     """
     min_new_tokens: Count | None = None
-    n: Annotated[int, Meta(ge=1, le=CHOICES_MAX)] | None = None
+    n: Annotated[int, Meta(ge=1, le=CHOICES_PER_REQUEST_MAX)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=STOP_TOKEN_IDS_MAX)] | None = None
     stop_regex: StopPattern | Annotated[list[StopPattern], Meta(max_length=STOPS_MAX)] | None = None

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.api.fields.grammars import CHOICES_MAX, DEPTH_MAX, PATTERN_CHARS_MAX, grammar_of
+from frontend.api.fields.grammars import (
+    GRAMMAR_ALTERNATIVES_MAX,
+    DEPTH_MAX,
+    PATTERN_CHARS_MAX,
+    grammar_of,
+)
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.reading import answer_grammar, reading_of
 from frontend.api.fields.schemas import ChatCompletionRequest
@@ -163,7 +168,7 @@ def test_choices_become_an_expression_that_matches_them_and_nothing_else(
         ({"regex": "a\0"}, "regex"),
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_choice": [""]}, "guided_choice[0]"),
-        ({"guided_choice": ["a"] * (CHOICES_MAX + 1)}, "guided_choice"),
+        ({"guided_choice": ["a"] * (GRAMMAR_ALTERNATIVES_MAX + 1)}, "guided_choice"),
         ({"structural_tag": "[]"}, "structural_tag"),
         ({"regex": "a", "ebnf": "b"}, "ebnf"),
         ({"response_format": {"type": "json_object"}, "guided_json": {}}, "guided_json"),
