@@ -241,8 +241,8 @@ class Runner:
         if n * len(prompts) > CHOICES_PER_EXCHANGE_MAX:
             raise InvalidRequest(
                 (
-                    f"n times the number of prompts is {n * len(prompts)}; at most {CHOICES_PER_EXCHANGE_MAX} "
-                    "is allowed."
+                    f"n times the number of prompts is {n * len(prompts)}; at most "
+                    f"{CHOICES_PER_EXCHANGE_MAX} is allowed."
                 ),
                 param="n",
             )

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.api.fields.grammars import (
-    GRAMMAR_ALTERNATIVES_MAX,
     DEPTH_MAX,
+    GRAMMAR_ALTERNATIVES_MAX,
     PATTERN_CHARS_MAX,
     grammar_of,
 )
