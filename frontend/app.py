@@ -16,7 +16,7 @@ import zmq
 from starlette.types import ASGIApp
 
 from frontend.api.application import Application
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.conforming.validator import Validator
 from frontend.drain import Drain
 from frontend.http.cors import with_cors
@@ -121,14 +121,14 @@ async def serve(settings: FrontendSettings) -> None:
         now=loop.time,
     )
     validator = Validator()
-    runner = Runner(mesh, recovery, validator, weights=settings.router_weights)
+    launcher = Launcher(mesh, recovery, validator, weights=settings.router_weights)
     drain = Drain[Exchange](
         grace_s=settings.graceful_shutdown_grace_period_secs,
         finish_s_max=settings.http_graceful_shutdown_timeout_secs,
     )
     server = Server(
         _http(
-            with_cors(Application(mesh, runner, metrics, settings, drain), settings.cors_origin),
+            with_cors(Application(mesh, launcher, metrics, settings, drain), settings.cors_origin),
             settings.http_keep_alive,
         ),
         drain,

@@ -9,7 +9,7 @@ from typing import Final
 from frontend.api.anthropic.endpoint import count_message_tokens, messages
 from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
 from frontend.api.fields.ignored import Ignored, IgnoredLog, UnknownFields
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.api.native.abort_request import Aborter
 from frontend.api.native.endpoint import generate
 from frontend.api.native.health_generate import health_generate
@@ -33,7 +33,7 @@ from frontend.observe.request_log import log_request
 from frontend.settings import FrontendSettings
 from protocol.errors import MethodNotAllowed
 
-Handler = Callable[[Exchange, Runner], Awaitable[None]]
+Handler = Callable[[Exchange, Launcher], Awaitable[None]]
 
 HOT_PATHS: Final[dict[str, Handler]] = {
     "/v1/chat/completions": chat_completions,
@@ -80,13 +80,13 @@ class Application:
     def __init__(
         self,
         mesh: Mesh,
-        runner: Runner,
+        launcher: Launcher,
         metrics: FrontendMetrics,
         settings: FrontendSettings,
         drain: Drain[Exchange],
     ) -> None:
         self._now = asyncio.get_running_loop().time
-        self._runner = runner
+        self._runner = launcher
         self._registry = mesh.registry
         self._answers = metrics.answers
         self._drain = drain
@@ -167,7 +167,7 @@ def _other_method(method: str, allowed: tuple[str, ...]) -> Handler:
 
     refused = MethodNotAllowed(f"{method} is not allowed here.", allowed=allowed)
 
-    async def other(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
+    async def other(exchange: Exchange, launcher: Launcher) -> None:  # noqa: ARG001 - a Handler
         if method != "OPTIONS":
             raise refused
         await exchange.send_nothing([(b"allow", refused.allow.encode())])
@@ -175,7 +175,7 @@ def _other_method(method: str, allowed: tuple[str, ...]) -> Handler:
     return other
 
 
-async def _refuse(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
+async def _refuse(exchange: Exchange, launcher: Launcher) -> None:  # noqa: ARG001 - a Handler
     try:
         async with asyncio.timeout(REFUSED_BODY_S_MAX):
             await exchange.read_body()

@@ -53,7 +53,7 @@ _DOES: Final[dict[Service, str]] = {
 }
 
 
-class Runner:
+class Launcher:
     """Starts generations for the HTTP handlers."""
 
     def __init__(
@@ -184,7 +184,7 @@ class Runner:
         """What runs a batch of texts of that model."""
         return Embeddings(self._mesh, entry, self._recovery)
 
-    async def start(
+    async def launch(
         self,
         exchange: Exchange,
         entry: ModelEntry,
