@@ -2,8 +2,8 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
-from frontend.api.fields.ignored import UnknownFields
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
 from frontend.text.tokenizing.tokenizer import Backend
@@ -11,6 +11,9 @@ from protocol.limits import PORT_MAX
 from protocol.process.own_directory import OWN_MESH
 from protocol.process.settings import LogLevel, setting
 from protocol.process.start_error import StartError
+
+UnknownFields = Literal["ignore", "refuse"]
+"""What becomes of fields that no struct has: named in a header, or the client's error."""
 
 _WEIGHTS = Weights()
 

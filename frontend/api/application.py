@@ -2,70 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from frontend.api.anthropic.endpoint import count_message_tokens, messages
-from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
-from frontend.api.fields.ignored import Ignored, IgnoredLog, UnknownFields
+from frontend.api.endpoints import Handler, endpoints
 from frontend.api.launching import Launcher
-from frontend.api.native.abort_request import Aborter
-from frontend.api.native.endpoint import generate
-from frontend.api.native.health_generate import health_generate
-from frontend.api.native.tokenizing import detokenize, tokenize
-from frontend.api.openai.chat import chat_completions
-from frontend.api.openai.completions import completions
 from frontend.api.pages.app import build_routes
-from frontend.api.responses.endpoint import responses
-from frontend.api.vectors.embeddings import embeddings
-from frontend.api.vectors.rerank import rerank, score
 from frontend.drain import Drain, refusal
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
-from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.http.exchange import Exchange
+from frontend.http.ignored import Ignored, IgnoredLog
 from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
 from frontend.mesh.membership import Mesh
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.request_log import log_request
-from frontend.settings import FrontendSettings
+from frontend.settings import FrontendSettings, UnknownFields
 from protocol.errors import MethodNotAllowed
-
-Handler = Callable[[Exchange, Launcher], Awaitable[None]]
-
-HOT_PATHS: Final[dict[str, Handler]] = {
-    "/v1/chat/completions": chat_completions,
-    "/v1/completions": completions,
-    "/v1/embeddings": embeddings,
-    "/v1/rerank": rerank,
-    "/v1/score": score,
-    "/rerank": rerank,
-    "/score": score,
-    "/v1/responses": responses,
-    "/v1/messages": messages,
-    "/v1/messages/count_tokens": count_message_tokens,
-    "/generate": generate,
-    "/tokenize": tokenize,
-    "/v1/tokenize": tokenize,
-    "/detokenize": detokenize,
-    "/v1/detokenize": detokenize,
-}
-"""Those that every frontend has. All are POST."""
-
-ABORT_PATH: Final = "/abort_request"
-HEALTH_GENERATE_PATH: Final = "/health_generate"
-"""An exchange too, since it runs something; the only one without POST."""
-
-ERROR_FORMS: Final[dict[str, ErrorForm]] = {
-    "/v1/messages": ANTHROPIC_ERRORS,
-    "/v1/messages/count_tokens": ANTHROPIC_ERRORS,
-}
-"""Of those that do not say it as OpenAI does."""
-
-_POST: Final = ("POST",)
-_GET: Final = ("GET", "HEAD")
 
 REFUSED_BODY_S_MAX: Final = 1.0
 """For the body of a request that is refused anyway.
@@ -95,25 +49,22 @@ class Application:
         self._request_timeout_s = settings.request_timeout
         self._unknown_fields: UnknownFields = settings.unknown_fields
         self._ignored_log = IgnoredLog()
-        self._posts = HOT_PATHS | {
-            ABORT_PATH: Aborter(lambda: drain.open, allow_all=settings.allow_abort_all)
-        }
-        self._routes = build_routes(mesh, metrics, drain, settings, hot_paths=self._posts)
+        self._endpoints = endpoints(lambda: drain.open, allow_abort_all=settings.allow_abort_all)
+        self._routes = build_routes(mesh, metrics, drain, settings, endpoints=self._endpoints)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        handler, methods = self._posts.get(path), _POST
-        if handler is None:
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
             scope = tidied(scope)
             path = scope["path"]
-            handler = self._posts.get(path)
-            if path == HEALTH_GENERATE_PATH:
-                handler, methods = health_generate, _GET
-        if handler is None:
+            endpoint = self._endpoints.get(path)
+        if endpoint is None:
             await self._routes(_as_get(scope), receive, with_request_id(scope, send))
             return
-        if scope["method"] not in methods:
-            handler = _other_method(scope["method"], methods)
+        handler = endpoint.handler
+        if scope["method"] not in endpoint.methods:
+            handler = _other_method(scope["method"], endpoint.methods)
         elif self._drain.refusing:
             handler = _refuse
         exchange = Exchange(
@@ -126,7 +77,7 @@ class Application:
             now_unix_s=time.time(),
             ignored=Ignored(self._unknown_fields),
         )
-        exchange.errors = ERROR_FORMS.get(path, OPENAI_ERRORS)
+        exchange.errors = endpoint.errors
         began_at = self._now()
         self._drain.enter(exchange)
         self._answers.inflight.inc()

@@ -19,7 +19,6 @@ from frontend.api.answers.token_fields import (
 )
 from frontend.api.fields.chat_wishes import change, echoed_text, under_our_names
 from frontend.api.fields.custom_tools import CallStream, call_delta, told_call, with_functions
-from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.fields.messages import check_messages
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_chat
@@ -31,6 +30,7 @@ from frontend.api.launching import Launcher, ended_by, stream_chunks, usage_of, 
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.api.prompts.worker_chats import chat_for_worker
 from frontend.http.exchange import Exchange
+from frontend.http.ignored import REFUSING, Ignored
 from frontend.http.json_pieces import Rows, send_in_pieces
 from frontend.inflight.generation import Choice, Generation
 from frontend.models.loader import ServedModel

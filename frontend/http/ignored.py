@@ -4,13 +4,12 @@ logged once.
 
 import logging
 import re
-from typing import Final, Literal
+from typing import Final
 
+from frontend.settings import UnknownFields
 from protocol.errors import UnsupportedParameter
 
 log = logging.getLogger(__name__)
-
-UnknownFields = Literal["ignore", "refuse"]
 
 HEADER: Final = b"x-kvmesh-ignored"
 
