@@ -17,7 +17,7 @@ import zmq
 from starlette.types import ASGIApp
 
 from frontend.api.application import Application
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.assembly import Assembly, Surroundings
 from frontend.conforming.validator import Validator
 from frontend.http.cors import with_cors
@@ -129,7 +129,7 @@ async def _serve_http(
     """Answer clients until the drain is over."""
     drain = assembly.drain
     validator = Validator()
-    runner = Runner(
+    runner = Launcher(
         assembly.dispatch, assembly.recovery, validator, weights=settings.router_weights
     )
     application = Application(assembly.registry, runner, metrics, settings, drain)

@@ -2,70 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from frontend.api.anthropic.endpoint import count_message_tokens, messages
-from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
-from frontend.api.fields.ignored import Ignored, IgnoredLog
-from frontend.api.launching import Runner
-from frontend.api.native.abort_request import Aborter
-from frontend.api.native.endpoint import generate
-from frontend.api.native.health_generate import health_generate
-from frontend.api.native.tokenizing import detokenize, tokenize
-from frontend.api.openai.chat import chat_completions
-from frontend.api.openai.completions import completions
+from frontend.api.endpoints import Handler, endpoints
+from frontend.api.launching import Launcher
 from frontend.api.pages.app import build_routes
-from frontend.api.responses.endpoint import responses
-from frontend.api.vectors.embeddings import embeddings
-from frontend.api.vectors.rerank import rerank, score
 from frontend.drain import Drain, refusal
 from frontend.fleet.registry import Registry
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
-from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.http.exchange import Exchange
+from frontend.http.ignored import Ignored, IgnoredLog
 from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
 from frontend.inflight.request_log import log_request
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings, UnknownFields
 from protocol.errors import MethodNotAllowed
-
-Handler = Callable[[Exchange, Runner], Awaitable[None]]
-
-HOT_PATHS: Final[dict[str, Handler]] = {
-    "/v1/chat/completions": chat_completions,
-    "/v1/completions": completions,
-    "/v1/embeddings": embeddings,
-    "/v1/rerank": rerank,
-    "/v1/score": score,
-    "/rerank": rerank,
-    "/score": score,
-    "/v1/responses": responses,
-    "/v1/messages": messages,
-    "/v1/messages/count_tokens": count_message_tokens,
-    "/generate": generate,
-    "/tokenize": tokenize,
-    "/v1/tokenize": tokenize,
-    "/detokenize": detokenize,
-    "/v1/detokenize": detokenize,
-}
-"""Those that every frontend has. All are POST."""
-
-ABORT_PATH: Final = "/abort_request"
-HEALTH_GENERATE_PATH: Final = "/health_generate"
-"""An exchange too, since it runs something; the only one without POST."""
-
-ERROR_FORMS: Final[dict[str, ErrorForm]] = {
-    "/v1/messages": ANTHROPIC_ERRORS,
-    "/v1/messages/count_tokens": ANTHROPIC_ERRORS,
-}
-"""Of those that do not say it as OpenAI does."""
-
-_POST: Final = ("POST",)
-_GET: Final = ("GET", "HEAD")
 
 REFUSED_BODY_S_MAX: Final = 1.0
 """For the body of a request that is refused anyway.
@@ -80,13 +34,13 @@ class Application:
     def __init__(
         self,
         registry: Registry,
-        runner: Runner,
+        launcher: Launcher,
         metrics: FrontendMetrics,
         settings: FrontendSettings,
         drain: Drain[Exchange],
     ) -> None:
         self._now = asyncio.get_running_loop().time
-        self._runner = runner
+        self._launcher = launcher
         self._registry = registry
         self._answers = metrics.answers
         self._drain = drain
@@ -95,25 +49,22 @@ class Application:
         self._request_timeout_s = settings.request_timeout
         self._unknown_fields: UnknownFields = settings.unknown_fields
         self._ignored_log = IgnoredLog()
-        self._posts = HOT_PATHS | {
-            ABORT_PATH: Aborter(lambda: drain.open, allow_all=settings.allow_abort_all)
-        }
-        self._routes = build_routes(registry, metrics, drain, settings, hot_paths=self._posts)
+        self._endpoints = endpoints(lambda: drain.open, allow_abort_all=settings.allow_abort_all)
+        self._routes = build_routes(registry, metrics, drain, settings, endpoints=self._endpoints)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        handler, methods = self._posts.get(path), _POST
-        if handler is None:
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
             scope = tidied(scope)
             path = scope["path"]
-            handler = self._posts.get(path)
-            if path == HEALTH_GENERATE_PATH:
-                handler, methods = health_generate, _GET
-        if handler is None:
+            endpoint = self._endpoints.get(path)
+        if endpoint is None:
             await self._routes(_as_get(scope), receive, with_request_id(scope, send))
             return
-        if scope["method"] not in methods:
-            handler = _other_method(scope["method"], methods)
+        handler = endpoint.handler
+        if scope["method"] not in endpoint.methods:
+            handler = _other_method(scope["method"], endpoint.methods)
         elif self._drain.refusing:
             handler = _refuse
         exchange = Exchange(
@@ -126,7 +77,7 @@ class Application:
             now_unix_s=time.time(),
             ignored=Ignored(self._unknown_fields),
         )
-        exchange.errors = ERROR_FORMS.get(path, OPENAI_ERRORS)
+        exchange.errors = endpoint.errors
         began_at = self._now()
         self._drain.enter(exchange)
         self._answers.inflight.inc()
@@ -150,7 +101,7 @@ class Application:
         )
 
     async def _run(self, handler: Handler, exchange: Exchange) -> None:
-        await handler(exchange, self._runner)
+        await handler(exchange, self._launcher)
 
     def _known(self, model: str) -> str:
         entry = self._registry.entry(model)
@@ -167,7 +118,7 @@ def _other_method(method: str, allowed: tuple[str, ...]) -> Handler:
 
     refused = MethodNotAllowed(f"{method} is not allowed here.", allowed=allowed)
 
-    async def other(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
+    async def other(exchange: Exchange, launcher: Launcher) -> None:  # noqa: ARG001 - a Handler
         if method != "OPTIONS":
             raise refused
         await exchange.send_nothing([(b"allow", refused.allow.encode())])
@@ -175,7 +126,7 @@ def _other_method(method: str, allowed: tuple[str, ...]) -> Handler:
     return other
 
 
-async def _refuse(exchange: Exchange, runner: Runner) -> None:  # noqa: ARG001 - a Handler
+async def _refuse(exchange: Exchange, launcher: Launcher) -> None:  # noqa: ARG001 - a Handler
     try:
         async with asyncio.timeout(REFUSED_BODY_S_MAX):
             await exchange.read_body()

@@ -48,7 +48,7 @@ CHOICES_PER_EXCHANGE_MAX = 1_024
 """Prompts times n of one request: each is a request to a worker."""
 
 
-class Runner:
+class Launcher:
     """Starts generations for the HTTP handlers."""
 
     def __init__(
@@ -181,7 +181,7 @@ class Runner:
         """What runs a batch of texts of that model."""
         return Embeddings(self._dispatch, entry, self._recovery)
 
-    async def start(
+    async def launch(
         self,
         exchange: Exchange,
         entry: ModelEntry,

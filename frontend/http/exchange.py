@@ -14,15 +14,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from frontend.api.fields.ignored import Ignored
-from frontend.api.fields.nvext import HEADER_FIELDS
 from frontend.http import request_id
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.body_counts import is_large
 from frontend.http.body_forms import ACCEPTED
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
+from frontend.http.ignored import Ignored
 from frontend.http.incoming_body import IncomingBody
+from frontend.http.routing_headers import HEADER_FIELDS
 from frontend.inflight.generation import Generation
 from protocol.error_answers import error_status
 from protocol.errors import (

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import count
 from random import Random
 
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.assembly import Assembly, Surroundings
 from frontend.conforming.validator import Validator
 from frontend.drain import CUT_S_MAX, OpenRequest
@@ -123,7 +123,7 @@ class SimulatedFrontend:
         self._on_end = on_end
         self._request_numbers = count(1)
         self.assembly: Assembly[OpenRequest] = self.process.context.copy().run(self._assembled)
-        self.runner = Runner(
+        self.runner = Launcher(
             self.mesh, self.recovery, Validator(), weights=spec.settings.router_weights
         )
         self.process.begin(self._live())

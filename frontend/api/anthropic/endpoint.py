@@ -10,8 +10,8 @@ from frontend.api.anthropic.conversion import chat_of, generating_chat_of
 from frontend.api.anthropic.schemas import REFUSED_FIELDS, CountTokensRequest, MessagesRequest
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.launching import Runner, usage_of
-from frontend.api.openai.chat import ChatRun, chat_prompt, check_chat, start_chat
+from frontend.api.launching import Launcher, usage_of
+from frontend.api.openai.chat import ChatAnswer, chat_prompt, check_chat, start_chat
 from frontend.http.exchange import Exchange
 from protocol.tokens import count_tokens
 
@@ -27,14 +27,14 @@ _NAMES: Final = {
 }
 
 
-async def messages(exchange: Exchange, runner: Runner) -> None:
+async def messages(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one request for a message, as a whole or streamed."""
     request = await _messages_parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
-    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+    await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
 
 
-async def count_message_tokens(exchange: Exchange, runner: Runner) -> None:
+async def count_message_tokens(exchange: Exchange, launcher: Launcher) -> None:
     """Say how many tokens a message's prompt has: those of the rendered chat, exactly."""
     request = await _count_parser.read(exchange)
     exchange.model = request.model
@@ -43,16 +43,16 @@ async def count_message_tokens(exchange: Exchange, runner: Runner) -> None:
         chat = await exchange.in_proportion(partial(chat_of, request, exchange.ignored))
         await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
         with params_named(_NAMES):
-            prompt = await chat_prompt(exchange, runner.model(request.model).served, chat)
+            prompt = await chat_prompt(exchange, launcher.model(request.model).served, chat)
         await exchange.send_json(200, _encode({"input_tokens": count_tokens(prompt)}))
 
     await exchange.run_until_client_leaves(count())
 
 
-async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) -> None:
+async def _answer(exchange: Exchange, launcher: Launcher, request: MessagesRequest) -> None:
     chat = await exchange.in_proportion(partial(generating_chat_of, request, exchange.ignored))
     with params_named(_NAMES):
-        run = await start_chat(exchange, runner, chat, cut_to_room=True)
+        started = await start_chat(exchange, launcher, chat, cut_to_room=True)
     shown = request.thinking is None or request.thinking.display != "omitted"
     writer = MessageWriter(
         "msg_" + exchange.request_id,
@@ -65,29 +65,34 @@ async def _answer(exchange: Exchange, runner: Runner, request: MessagesRequest) 
         if exchange.is_large:
             await exchange.keep_only(request, chat.messages, request.messages)
         if request.stream:
-            await _stream(exchange, writer, run)
+            await _stream(exchange, writer, started)
         else:
-            (answer,) = await run.generation.finish()
+            (answer,) = await started.generation.finish()
             message = writer.whole(
-                answer, run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1)
+                answer,
+                started.generation.choices[0],
+                usage_of(started.generation, started.prompt_tokens, 1),
             )
             await exchange.send_json(200, _encode(message))
     finally:
-        run.generation.close()
+        started.generation.close()
 
 
-async def _stream(exchange: Exchange, writer: MessageWriter, run: ChatRun) -> None:
+async def _stream(exchange: Exchange, writer: MessageWriter, started: ChatAnswer) -> None:
     """Nothing is sent before the first token, so that an error until then has its status."""
     begun = False
     while True:
-        moved = await run.generation.advance()
-        begin = b"" if begun else writer.begin(usage_of(run.generation, run.prompt_tokens, 1))
+        moved = await started.generation.advance()
+        begin = (
+            b"" if begun else writer.begin(usage_of(started.generation, started.prompt_tokens, 1))
+        )
         events, begun = begin + b"".join([writer.gained(gain) for _, gain in moved]), True
-        if not run.generation.running:
+        if not started.generation.running:
             await exchange.end_events(
                 events
                 + writer.end(
-                    run.generation.choices[0], usage_of(run.generation, run.prompt_tokens, 1)
+                    started.generation.choices[0],
+                    usage_of(started.generation, started.prompt_tokens, 1),
                 )
             )
             return

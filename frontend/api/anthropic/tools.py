@@ -14,7 +14,7 @@ from frontend.api.anthropic.schemas import (
     ToolReferenceBlock,
     ToolResultBlock,
 )
-from frontend.api.fields.ignored import Ignored
+from frontend.http.ignored import Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 _RUN_BY_CLIENTS: Final = ("bash_", "computer_", "memory_", "text_editor_")

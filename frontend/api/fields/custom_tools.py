@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec.structs import replace
 
-from frontend.api.fields.ignored import Ignored
 from frontend.api.fields.schemas import ChatCompletionRequest
+from frontend.http.ignored import Ignored
 from protocol.errors import InvalidRequest
 from protocol.generation import ToolCall
 

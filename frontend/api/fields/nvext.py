@@ -21,16 +21,6 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 ExtraField = Literal["worker_id", "timing", "cached_tokens"]
 
-HEADER_FIELDS: Final = {
-    b"x-worker-instance-id": "backend_instance_id",
-    b"x-dynamo-worker-instance-id": "backend_instance_id",
-    b"x-dp-rank": "dp_rank",
-    b"x-dynamo-dp-rank": "dp_rank",
-    b"x-data-parallel-rank": "dp_rank",
-    b"x-dynamo-session-id": "session_id",
-}
-"""Header → field that it stands for; a header wins over the body."""
-
 
 class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
     """Weights for this request instead of the frontend's (kv mode)."""

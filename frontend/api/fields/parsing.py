@@ -9,11 +9,11 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec.inspect import Type, type_info
 
-from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.fields.refusals import HARMLESS, REFUSED_FIELDS, asks_for_nothing
 from frontend.api.fields.unknown_fields import Unknown, unknown_fields
 from frontend.http.body_counts import ITEMS_MAX, check_counts
 from frontend.http.exchange import Exchange
+from frontend.http.ignored import REFUSING, Ignored
 from protocol.errors import InvalidJson, InvalidRequest, UnsupportedParameter
 
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)

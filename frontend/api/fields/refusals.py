@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.fields.tools import check_tools
+from frontend.http.ignored import REFUSING, Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 _OWN_ID: Final = "request ids are made here; send the header x-request-id to name one in logs"

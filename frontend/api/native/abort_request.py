@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.api.native.schemas import Label
 from frontend.http.exchange import Exchange
 from protocol.errors import InvalidRequest, UnsupportedParameter
@@ -36,7 +36,7 @@ class Aborter:
         self._exchanges = exchanges
         self._allow_all = allow_all
 
-    async def __call__(self, exchange: Exchange, _: Runner) -> None:
+    async def __call__(self, exchange: Exchange, _: Launcher) -> None:
         """Abort what goes by that name; that there is nothing of the name is no error, since it may
         just have ended.
         """

@@ -12,7 +12,7 @@ from frontend.api.answers.logprobs import TokenTexts
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.sampling import output_rules
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.api.native.conversion import PARAM_NAMES, completion_of, new_tokens_of, sampling_of
 from frontend.api.native.outputs import OutputWriter
 from frontend.api.native.schemas import REFUSED_FIELDS, GenerateRequest
@@ -28,19 +28,19 @@ _parser = BodyParser(GenerateRequest, REFUSED_FIELDS, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
 
 
-async def generate(exchange: Exchange, runner: Runner) -> None:
+async def generate(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one request, a batch or not, as a whole or streamed."""
     request = await _parser.read(exchange)
-    exchange.model, exchange.streams = request.model or runner.only_model(), request.stream
+    exchange.model, exchange.streams = request.model or launcher.only_model(), request.stream
     exchange.takes_comments = False  # SGLang's own tools take every line of a stream for JSON
     exchange.rids = [request.rid] if isinstance(request.rid, str) else request.rid or ()
-    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+    await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
 
 
-async def _answer(exchange: Exchange, runner: Runner, request: GenerateRequest) -> None:
+async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateRequest) -> None:
     started_s = time.monotonic()
     completion = completion_of(request, exchange.model)
-    entry = runner.model_for(exchange, completion)
+    entry = launcher.model_for(exchange, completion)
     served = entry.served
     with params_named(
         {**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}
@@ -56,7 +56,7 @@ async def _answer(exchange: Exchange, runner: Runner, request: GenerateRequest) 
         n = completion.n or 1
         rids = _rids(request, len(prompts) * n)
         rules = replace(output_rules(completion), scores_stop=True)
-        generation = await runner.start(
+        generation = await launcher.launch(
             exchange, entry, completion, prompts, rules, repeats=request.stream
         )
     texts = TokenTexts(served, as_ids=False) if request.return_text_in_logprobs else None

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from frontend.api.fields.schemas import CompletionRequest
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.models.services import use_of
@@ -22,7 +22,7 @@ _PROMPT: Final = pack_tokens([0])
 _encode = msgspec.json.Encoder().encode
 
 
-async def health_generate(exchange: Exchange, runner: Runner) -> None:
+async def health_generate(exchange: Exchange, launcher: Launcher) -> None:
     """Have each model that is idle answer a prompt of one token.
 
     One at work is asked nothing: a rank that makes no token for a second while it has requests is
@@ -33,18 +33,18 @@ async def health_generate(exchange: Exchange, runner: Runner) -> None:
         MeshError: what else it was answered.
     """
     await exchange.read_body()
-    await exchange.run_until_client_leaves(_probe(exchange, runner))
+    await exchange.run_until_client_leaves(_probe(exchange, launcher))
 
 
-async def _probe(exchange: Exchange, runner: Runner) -> None:
-    entries = runner.serving()
+async def _probe(exchange: Exchange, launcher: Launcher) -> None:
+    entries = launcher.serving()
     if not entries:
         raise NoWorker("No worker serves a model at the moment.")
     for entry in entries:
         if not any(rank.requests for rank in entry.ranks):
             try:
                 async with asyncio.timeout(ANSWER_S_MAX):
-                    await _one_token(exchange, runner, entry)
+                    await _one_token(exchange, launcher, entry)
             except TimeoutError:
                 raise NoWorker(
                     f"The model {entry.served.card.name!r} gave no token within "
@@ -55,13 +55,13 @@ async def _probe(exchange: Exchange, runner: Runner) -> None:
     )
 
 
-async def _one_token(exchange: Exchange, runner: Runner, entry: ModelEntry) -> None:
+async def _one_token(exchange: Exchange, launcher: Launcher, entry: ModelEntry) -> None:
     name = entry.served.card.name
     if use_of(entry.service).makes_vectors:
         text = Embed(exchange.request_id, name, _PROMPT, exchange.deadline_unix_ms)
-        await runner.embeddings(entry).run([(text, RouteRequest(_PROMPT, cacheable=False))])
+        await launcher.embeddings(entry).run([(text, RouteRequest(_PROMPT, cacheable=False))])
         return
-    generation = await runner.start(
+    generation = await launcher.launch(
         exchange, entry, CompletionRequest(model=name, prompt=[0], max_tokens=1), [_PROMPT]
     )
     try:

@@ -20,7 +20,7 @@ from frontend.api.fields.schemas import (
     TemplateKwargs,
     TokenId,
 )
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.api.openai.chat import chat_prompt, check_chat
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.http.body_counts import TOKEN_IDS_MAX
@@ -72,20 +72,20 @@ _tokenize_parser = BodyParser(
 _detokenize_parser = BodyParser(DetokenizeRequest, {}, items_max=TOKEN_IDS_MAX)
 
 
-async def tokenize(exchange: Exchange, runner: Runner) -> None:
+async def tokenize(exchange: Exchange, launcher: Launcher) -> None:
     """Answer with the tokens that a prompt or a chat would have."""
     request = await _tokenize_parser.read(exchange)
-    await exchange.run_until_client_leaves(_tokenize(exchange, runner, request))
+    await exchange.run_until_client_leaves(_tokenize(exchange, launcher, request))
 
 
-async def detokenize(exchange: Exchange, runner: Runner) -> None:
+async def detokenize(exchange: Exchange, launcher: Launcher) -> None:
     """Answer with the text of tokens."""
     request = await _detokenize_parser.read(exchange)
-    await exchange.run_until_client_leaves(_detokenize(exchange, runner, request))
+    await exchange.run_until_client_leaves(_detokenize(exchange, launcher, request))
 
 
-async def _tokenize(exchange: Exchange, runner: Runner, request: TokenizeRequest) -> None:
-    served = _served(exchange, runner, request.model)
+async def _tokenize(exchange: Exchange, launcher: Launcher, request: TokenizeRequest) -> None:
+    served = _served(exchange, launcher, request.model)
     if (request.prompt is None) == (request.messages is None):
         raise InvalidRequest("Either prompt or messages must be given.", param="prompt")
     if isinstance(request.prompt, list):
@@ -152,8 +152,8 @@ async def _encode_turn(served: ServedModel, at: int, text: str, request: Tokeniz
     )
 
 
-async def _detokenize(exchange: Exchange, runner: Runner, request: DetokenizeRequest) -> None:
-    served = _served(exchange, runner, request.model)
+async def _detokenize(exchange: Exchange, launcher: Launcher, request: DetokenizeRequest) -> None:
+    served = _served(exchange, launcher, request.model)
     several = bool(request.tokens) and all(isinstance(part, list) for part in request.tokens)
     lists = [part for part in request.tokens if isinstance(part, list)]
     plain = [part for part in request.tokens if isinstance(part, int)]
@@ -179,6 +179,6 @@ async def _detokenize(exchange: Exchange, runner: Runner, request: DetokenizeReq
     await exchange.send_json(200, _encode({"prompt": text, "text": text}))
 
 
-def _served(exchange: Exchange, runner: Runner, name: str | None) -> ServedModel:
-    exchange.model = name if name is not None else runner.only_model()
-    return runner.served(exchange.model)
+def _served(exchange: Exchange, launcher: Launcher, name: str | None) -> ServedModel:
+    exchange.model = name if name is not None else launcher.only_model()
+    return launcher.served(exchange.model)

@@ -19,7 +19,6 @@ from frontend.api.answers.token_fields import (
 )
 from frontend.api.fields.chat_wishes import change, echoed_text, under_our_names
 from frontend.api.fields.custom_tools import CallStream, call_delta, told_call, with_functions
-from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.fields.messages import check_messages
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_chat
@@ -27,10 +26,11 @@ from frontend.api.fields.sampling import stop_strings
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.fields.thinking import template_kwargs
 from frontend.api.fields.tools import told_tools
-from frontend.api.launching import Runner, ended_by, stream_chunks, usage_of, whole
+from frontend.api.launching import Launcher, ended_by, stream_chunks, usage_of, whole
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.api.prompts.worker_chats import chat_for_worker
 from frontend.http.exchange import Exchange
+from frontend.http.ignored import REFUSING, Ignored
 from frontend.http.json_pieces import Rows, send_in_pieces
 from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
@@ -56,32 +56,32 @@ _RESERVED_TEMPLATE_KWARGS = frozenset(
 )
 
 
-async def chat_completions(exchange: Exchange, runner: Runner) -> None:
+async def chat_completions(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one chat request, as a whole or streamed."""
     request = under_our_names(await _parser.read(exchange))
     exchange.model, exchange.streams = request.model, bool(request.stream)
     request, custom = with_functions(request, exchange.ignored)
-    await exchange.run_until_client_leaves(_answer(exchange, runner, request, custom))
+    await exchange.run_until_client_leaves(_answer(exchange, launcher, request, custom))
 
 
 async def _answer(
-    exchange: Exchange, runner: Runner, request: ChatCompletionRequest, custom: frozenset[str]
+    exchange: Exchange, launcher: Launcher, request: ChatCompletionRequest, custom: frozenset[str]
 ) -> None:
     """`custom` are the names of custom tools."""
-    run = await start_chat(exchange, runner, request)
+    started = await start_chat(exchange, launcher, request)
     try:
         if exchange.is_large:
             await exchange.keep_only(request, [] if request.echo else request.messages)
         if request.stream:
-            await _stream(exchange, request, run, custom)
+            await _stream(exchange, request, started, custom)
         else:
-            await _whole(exchange, request, run, custom)
+            await _whole(exchange, request, started, custom)
     finally:
-        run.generation.close()
+        started.generation.close()
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRun:
+class ChatAnswer:
     """A chat that runs. Whoever started it must close the generation.
 
     Attributes:
@@ -100,12 +100,12 @@ class ChatRun:
 
 async def start_chat(
     exchange: Exchange,
-    runner: Runner,
+    launcher: Launcher,
     request: ChatCompletionRequest,
     *,
     cut_to_room: bool = False,
     repeats: bool = False,
-) -> ChatRun:
+) -> ChatAnswer:
     """Check, render, tokenize and dispatch a chat, whichever endpoint it came by.
 
     Args:
@@ -119,7 +119,7 @@ async def start_chat(
         await exchange.in_proportion(partial(check_chat, request, exchange.ignored))
     else:
         check_chat(request, exchange.ignored)
-    entry = runner.model_for(exchange, request)
+    entry = launcher.model_for(exchange, request)
     prompt, template_stops = await _prompt_and_stops(exchange, entry.served, request)
     if template_stops:
         request = replace(
@@ -128,8 +128,8 @@ async def start_chat(
     room = entry.served.card.context_length - count_tokens(prompt)
     if cut_to_room and request.max_tokens is not None and room > 0:
         request = replace(request, max_tokens=min(request.max_tokens, room))
-    return ChatRun(
-        await runner.start(exchange, entry, request, [prompt], repeats=repeats),
+    return ChatAnswer(
+        await launcher.launch(exchange, entry, request, [prompt], repeats=repeats),
         prompt,
         entry.served,
     )
@@ -199,14 +199,14 @@ def _render(served: ServedModel, request: ChatCompletionRequest, kwargs: Mapping
 
 
 async def _stream(
-    exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]
+    exchange: Exchange, request: ChatCompletionRequest, started: ChatAnswer, custom: frozenset[str]
 ) -> None:
     writer = ChunkWriter(
         _head(exchange, request, "chat.completion.chunk"),
         around_text=(b'"delta":{"content":', b"}"),
         with_usage=request.wants_usage,
     )
-    texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
+    texts = TokenTexts(started.served, as_ids=request.return_tokens_as_token_ids or False)
     begun: set[int] = set()
     calls = CallStream(custom) if custom else None
     ids = StreamedIds() if request.return_token_ids else None
@@ -234,13 +234,13 @@ async def _stream(
             told = writer.delta(
                 choice.index, _encode(delta_of(gain, deltas, first=first)), last, logprobs
             )
-            told = with_prompt_ids(told, run.prompt) if ids is not None and not begun else told
+            told = with_prompt_ids(told, started.prompt) if ids is not None and not begun else told
             begun.add(choice.index)
             return told
         return writer.text(choice.index, gain.text, last, logprobs)
 
-    usage = partial(usage_of, run.generation, run.prompt_tokens, request.n or 1)
-    await stream_chunks(exchange, run.generation, writer, chunk, usage, request=request)
+    usage = partial(usage_of, started.generation, started.prompt_tokens, request.n or 1)
+    await stream_chunks(exchange, started.generation, writer, chunk, usage, request=request)
 
 
 def delta_of(
@@ -265,10 +265,10 @@ def delta_of(
 
 
 async def _whole(
-    exchange: Exchange, request: ChatCompletionRequest, run: ChatRun, custom: frozenset[str]
+    exchange: Exchange, request: ChatCompletionRequest, started: ChatAnswer, custom: frozenset[str]
 ) -> None:
-    answers = await run.generation.finish()
-    texts = TokenTexts(run.served, as_ids=request.return_tokens_as_token_ids or False)
+    answers = await started.generation.finish()
+    texts = TokenTexts(started.served, as_ids=request.return_tokens_as_token_ids or False)
     choices = [
         {
             "index": choice.index,
@@ -278,13 +278,13 @@ async def _whole(
             **ended_by(choice),
             **choice_fields(request, choice),
         }
-        for choice, answer in zip(run.generation.choices, answers, strict=True)
+        for choice, answer in zip(started.generation.choices, answers, strict=True)
     ]
-    usage = usage_of(run.generation, run.prompt_tokens, request.n or 1).as_json()
+    usage = usage_of(started.generation, started.prompt_tokens, request.n or 1).as_json()
     head = _head(exchange, request, "chat.completion") | prompt_fields(
-        request, run.prompt, answers[0].prompt_logprobs, texts
+        request, started.prompt, answers[0].prompt_logprobs, texts
     )
-    body = head | whole(choices, usage, request, run.generation)
+    body = head | whole(choices, usage, request, started.generation)
     if request.logprobs or request.prompt_logprobs is not None:
         await send_in_pieces(exchange, body)
     else:

@@ -13,7 +13,7 @@ from frontend.api.answers.token_fields import StreamedIds, choice_fields, prompt
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_completion
 from frontend.api.fields.schemas import PROMPTS_MAX, CompletionRequest
-from frontend.api.launching import Runner, ended_by, stream_chunks, usage_of, whole
+from frontend.api.launching import Launcher, ended_by, stream_chunks, usage_of, whole
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
@@ -30,16 +30,16 @@ _parser = BodyParser(CompletionRequest, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
 
 
-async def completions(exchange: Exchange, runner: Runner) -> None:
+async def completions(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one completions request, as a whole or streamed."""
     request = await _parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
-    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+    await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
 
 
-async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest) -> None:
+async def _answer(exchange: Exchange, launcher: Launcher, request: CompletionRequest) -> None:
     refuse_unsupported_completion(request)
-    entry = runner.model_for(exchange, request)
+    entry = launcher.model_for(exchange, request)
     asked = await exchange.in_proportion(partial(listed_prompts, request))
     special = request.add_special_tokens is not False
     prompts = [
@@ -50,7 +50,7 @@ async def _answer(exchange: Exchange, runner: Runner, request: CompletionRequest
         for prompt, packed in zip(asked, prompts, strict=True)
         for _ in range(request.n or 1)
     ]
-    generation = await runner.start(exchange, entry, request, prompts)
+    generation = await launcher.launch(exchange, entry, request, prompts)
     usage = partial(
         usage_of, generation, sum(count_tokens(prompt) for prompt in prompts), request.n or 1
     )

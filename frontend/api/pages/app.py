@@ -3,22 +3,22 @@ page.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from frontend.api.endpoints import Endpoint
 from frontend.api.native.tokenizer_info import tokenizer_info
 from frontend.api.openapi import document
 from frontend.api.pages.health import health_page, ready_page
+from frontend.api.pages.models import add_models
 from frontend.api.pages.native import add_native_pages
 from frontend.drain import Drain
-from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.registry import Registry
 from frontend.http.exchange import Exchange
-from frontend.models.services import use_of
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings
 from protocol.error_answers import error_body, error_status
@@ -32,13 +32,13 @@ def build_routes(
     drain: Drain[Exchange],
     settings: FrontendSettings,
     *,
-    hot_paths: Iterable[str],
+    endpoints: Mapping[str, Endpoint],
 ) -> FastAPI:
-    """The FastAPI application behind the hot paths."""
+    """The FastAPI application behind the endpoints, which its document tells of too."""
     app = FastAPI(title="kvmesh", version=VERSION, redoc_url=None, redirect_slashes=False)
-    app.openapi = lambda: document(app, hot_paths)  # type: ignore[method-assign]
+    app.openapi = lambda: document(app, endpoints)  # type: ignore[method-assign]
     _add_error_handlers(app)
-    _add_models(app, registry, drain)
+    add_models(app, registry, drain)
     _add_unstored(app)
     _add_about(app, registry)
     add_native_pages(app, registry)
@@ -55,48 +55,6 @@ def build_routes(
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     return app
-
-
-def _add_models(app: FastAPI, registry: Registry, drain: Drain[Exchange]) -> None:
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        return {
-            "object": "list",
-            "data": [
-                listed for entry in registry.available() for listed in _listed(registry, entry)
-            ],
-        }
-
-    @app.get("/v1/models/{model_id:path}/ready")
-    async def model_ready(model_id: str) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        entry, _ = registry.find(model_id)
-        if entry is None:
-            raise ModelNotFound(
-                f"The model {model_id[:256]!r} does not exist or is not served here.", param="model"
-            )
-        ready = bool(entry.ranks) and not drain.begun
-        return JSONResponse(
-            {"id": model_id, "object": "model", "ready": ready}, status_code=200 if ready else 503
-        )
-
-    @app.get("/v1/models/{model_id:path}")
-    async def model(model_id: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        entry, adapter = registry.find(model_id)
-        if entry is None or not entry.workers:
-            raise ModelNotFound(
-                f"The model {model_id[:256]!r} does not exist or is not served here.", param="model"
-            )
-        return _model(entry) if adapter is None else _adapter(entry, adapter, model_id)
-
-    async def load_adapter() -> None:
-        raise RouteNotFound(
-            "Adapters are loaded by the operator, on a worker's system port: POST "
-            "/engine/load_lora_adapter and"
-            " /engine/unload_lora_adapter. Clients name no files here."
-        )
-
-    for path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
-        app.post(path, include_in_schema=False)(load_adapter)
 
 
 def _add_unstored(app: FastAPI) -> None:
@@ -124,47 +82,6 @@ def _add_about(app: FastAPI, registry: Registry) -> None:
                 f"The model {model[:256]!r} does not exist or is not served here.", param="model"
             )
         return tokenizer_info(entry.served)
-
-
-def _model(entry: ModelEntry) -> dict[str, Any]:
-    card = entry.served.card
-    vectors = (
-        {"embedding_dimensions": card.embedding_dimensions}
-        if use_of(entry.service).makes_vectors
-        else {}
-    )
-    return vectors | {
-        "id": card.name,
-        "object": "model",
-        "created": card.created_unix_s,
-        "owned_by": "kvmesh",
-        "max_model_len": card.context_length,
-        "root": card.name,
-        "parent": None,
-        "aliases": card.aliases,
-    }
-
-
-def _listed(registry: Registry, entry: ModelEntry) -> list[dict[str, Any]]:
-    """A model and its LoRA adapters; an adapter whose name means something else goes by that of its
-    model too.
-    """
-    models = [_model(entry)]
-    for adapter in sorted(entry.adapters):
-        is_plain = registry.find(adapter) == (entry, adapter)
-        models.append(
-            _adapter(entry, adapter, adapter if is_plain else f"{entry.served.card.name}:{adapter}")
-        )
-    return models
-
-
-def _adapter(entry: ModelEntry, adapter: str, model_id: str) -> dict[str, Any]:
-    return _model(entry) | {
-        "id": model_id,
-        "root": adapter,
-        "parent": entry.served.card.name,
-        "aliases": [],
-    }
 
 
 def _add_health(

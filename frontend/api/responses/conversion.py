@@ -3,12 +3,12 @@
 from typing import Any, Final
 
 from frontend.api.fields.grammars import JsonSchemaFormat, NamedSchema, ResponseFormat
-from frontend.api.fields.ignored import Ignored
 from frontend.api.fields.refusals import VERBOSITY_FIXED
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.responses.items import messages_of
 from frontend.api.responses.schemas import FlatSchemaFormat, ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
+from frontend.http.ignored import Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 PARAM_NAMES: Final = {

@@ -10,8 +10,8 @@ from frontend.api.answers.blocks import blocks_of
 from frontend.api.answers.logprobs import TokenTexts, chat_logprobs, chat_rows
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.launching import Runner, usage_of
-from frontend.api.openai.chat import ChatRun, start_chat
+from frontend.api.launching import Launcher, usage_of
+from frontend.api.openai.chat import ChatAnswer, start_chat
 from frontend.api.responses.answers import Items, finished_fields, head_of, status_of
 from frontend.api.responses.conversion import PARAM_NAMES, chat_of, wants_logprobs
 from frontend.api.responses.events import ResponseStream
@@ -25,14 +25,14 @@ _parser = BodyParser(ResponsesRequest, REFUSED_FIELDS)
 _encode = msgspec.json.Encoder().encode
 
 
-async def responses(exchange: Exchange, runner: Runner) -> None:
+async def responses(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one request for a response, as a whole or streamed."""
     request = await _parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
-    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+    await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
 
 
-async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest) -> None:
+async def _answer(exchange: Exchange, launcher: Launcher, request: ResponsesRequest) -> None:
     writer: ResponseStream | None = None
     with params_named(PARAM_NAMES):
         offered = await exchange.in_proportion(
@@ -43,28 +43,28 @@ async def _answer(exchange: Exchange, runner: Runner, request: ResponsesRequest)
             # A comment may begin the stream before a worker is found.
             exchange.errors = writer = ResponseStream(head, Items(exchange.request_id, offered))
         chat = await exchange.in_proportion(partial(chat_of, request, offered, exchange.ignored))
-        run = await start_chat(exchange, runner, chat, repeats=writer is not None)
+        started = await start_chat(exchange, launcher, chat, repeats=writer is not None)
     try:
         if exchange.is_large:
             await exchange.keep_only(
                 request, chat.messages, [] if isinstance(request.input, str) else request.input
             )
         if writer is not None:
-            await _stream(exchange, writer, run)
+            await _stream(exchange, writer, started)
         else:
-            await _whole(exchange, request, run, offered)
+            await _whole(exchange, request, started, offered)
     finally:
-        run.generation.close()
+        started.generation.close()
 
 
 async def _whole(
-    exchange: Exchange, request: ResponsesRequest, run: ChatRun, offered: OfferedTools
+    exchange: Exchange, request: ResponsesRequest, started: ChatAnswer, offered: OfferedTools
 ) -> None:
-    (answer,) = await run.generation.finish()
-    choice = run.generation.choices[0]
+    (answer,) = await started.generation.finish()
+    choice = started.generation.choices[0]
     told: list[dict[str, Any]] | Rows = []
     if wants_logprobs(request):
-        told = Rows(partial(chat_rows, TokenTexts(run.served, as_ids=False), answer.scored))
+        told = Rows(partial(chat_rows, TokenTexts(started.served, as_ids=False), answer.scored))
     status = "completed" if status_of(choice) == "completed" else "incomplete"
     blocks = blocks_of(answer.reasoning, answer.text, answer.calls)
     items = Items(exchange.request_id, offered)
@@ -72,18 +72,20 @@ async def _whole(
         items.item(block, status if block is blocks[-1] else "completed", told) for block in blocks
     ]
     head = head_of(request, exchange.request_id, int(time.time()))
-    body = head | finished_fields(choice, output, usage_of(run.generation, run.prompt_tokens, 1))
+    body = head | finished_fields(
+        choice, output, usage_of(started.generation, started.prompt_tokens, 1)
+    )
     if told:
         await send_in_pieces(exchange, body)
     else:
         await exchange.send_json(200, await exchange.in_proportion(partial(_encode, body)))
 
 
-async def _stream(exchange: Exchange, writer: ResponseStream, run: ChatRun) -> None:
+async def _stream(exchange: Exchange, writer: ResponseStream, started: ChatAnswer) -> None:
     """No event is sent before the first token, so that an error until then has its status, if no
     comment was sent.
     """
-    texts = TokenTexts(run.served, as_ids=False)
+    texts = TokenTexts(started.served, as_ids=False)
 
     def logprobs(gain: Gain) -> list[dict[str, Any]]:
         return (
@@ -94,15 +96,15 @@ async def _stream(exchange: Exchange, writer: ResponseStream, run: ChatRun) -> N
 
     events, begun = b"", False
     while True:
-        moved = await run.generation.advance()
+        moved = await started.generation.advance()
         # The first and last events repeat the request's instructions and tools.
         events += await exchange.in_proportion(writer.begin) if not begun else b""
         events += b"".join([writer.gained(gain, logprobs(gain)) for _, gain in moved])
         begun = True
-        if not run.generation.running:
-            usage = usage_of(run.generation, run.prompt_tokens, 1)
+        if not started.generation.running:
+            usage = usage_of(started.generation, started.prompt_tokens, 1)
             end = await exchange.in_proportion(
-                partial(writer.end, run.generation.choices[0], usage)
+                partial(writer.end, started.generation.choices[0], usage)
             )
             await exchange.end_events(events + end)
             return

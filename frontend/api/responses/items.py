@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from frontend.api.fields.custom_tools import custom_arguments
-from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.responses.tools import flat_name
+from frontend.http.ignored import REFUSING, Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 PARTS_MAX: Final = 10_000

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import msgspec
 
 from frontend.api.fields.custom_tools import PARAMETERS, custom_description
-from frontend.api.fields.ignored import Ignored
 from frontend.api.responses.schemas import OfferedTool
+from frontend.http.ignored import Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 _REFUSED: Final[Mapping[str, str]] = {

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.api.vectors.inputs import Vector, tokenize, vectors_of
 from frontend.api.vectors.schemas import INPUTS_MAX, EmbeddingRequest
 from frontend.http.body_counts import TOKEN_IDS_MAX
@@ -27,18 +27,18 @@ PIECE_NUMBERS: Final = 32_768
 """
 
 
-async def embeddings(exchange: Exchange, runner: Runner) -> None:
+async def embeddings(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one embeddings request."""
     request = await _parser.read(exchange)
     exchange.model = request.model
-    await exchange.run_until_client_leaves(_answer(exchange, runner, request))
+    await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
 
 
-async def _answer(exchange: Exchange, runner: Runner, request: EmbeddingRequest) -> None:
-    entry = runner.model_for(exchange, request)
+async def _answer(exchange: Exchange, launcher: Launcher, request: EmbeddingRequest) -> None:
+    entry = launcher.model_for(exchange, request)
     _check_dimensions(request, entry.served.card)
     texts = await tokenize(request, entry.served, _inputs(request), "input")
-    vectors, tokens = await vectors_of(exchange, runner, entry, request, texts)
+    vectors, tokens = await vectors_of(exchange, launcher, entry, request, texts)
     if request.dimensions is not None:
         vectors = [shortened(vector, request.dimensions) for vector in vectors]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}

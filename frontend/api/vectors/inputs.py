@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from frontend.api.fields.nvext import NO_WISHES, wishes
 from frontend.api.fields.sampling import priority_of
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.api.prompts.encoding import CHARS_PER_TOKEN_MAX, overflowing_beginning
 from frontend.api.vectors.schemas import VectorFields
 from frontend.fleet.model_entry import ModelEntry
@@ -94,7 +94,7 @@ async def tokenize_pairs(
 
 async def vectors_of(
     exchange: Exchange,
-    runner: Runner,
+    launcher: Launcher,
     entry: ModelEntry,
     request: VectorFields,
     texts: Sequence[Text],
@@ -108,7 +108,7 @@ async def vectors_of(
     """
     asked, adapter = (
         wishes(NO_WISHES, exchange.routing_headers),
-        runner.adapter(request.model, request.lora_path, entry),
+        launcher.adapter(request.model, request.lora_path, entry),
     )
     requests: list[tuple[Embed, RouteRequest]] = []
     for index, text in enumerate(texts):
@@ -133,7 +133,7 @@ async def vectors_of(
             traceparent=exchange.traceparent,
         )
         requests.append((embed, route))
-    embedded = await runner.embeddings(entry).run(requests)
+    embedded = await launcher.embeddings(entry).run(requests)
     vectors = [np.frombuffer(one.vector, dtype="<f4") for one in embedded]
     if len({len(vector) for vector in vectors}) > 1 or not all(
         len(vector) and np.isfinite(vector).all() for vector in vectors

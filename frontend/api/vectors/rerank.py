@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.api.vectors.inputs import Vector, tokenize, tokenize_pairs, vectors_of
 from frontend.api.vectors.schemas import Document, RerankRequest, ScoreRequest
 from frontend.fleet.model_entry import ModelEntry
@@ -24,29 +24,29 @@ _score_parser = BodyParser(ScoreRequest)
 _encode = msgspec.json.Encoder().encode
 
 
-async def rerank(exchange: Exchange, runner: Runner) -> None:
+async def rerank(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one rerank request: the documents, best first."""
     request = await _rerank_parser.read(exchange)
     exchange.model = request.model
-    await exchange.run_until_client_leaves(_answer_rerank(exchange, runner, request))
+    await exchange.run_until_client_leaves(_answer_rerank(exchange, launcher, request))
 
 
-async def score(exchange: Exchange, runner: Runner) -> None:
+async def score(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one score request: a number for each pair, in order."""
     request = await _score_parser.read(exchange)
     exchange.model = request.model
-    await exchange.run_until_client_leaves(_answer_score(exchange, runner, request))
+    await exchange.run_until_client_leaves(_answer_score(exchange, launcher, request))
 
 
-async def _answer_rerank(exchange: Exchange, runner: Runner, request: RerankRequest) -> None:
-    entry = runner.model_for(exchange, request)
+async def _answer_rerank(exchange: Exchange, launcher: Launcher, request: RerankRequest) -> None:
+    entry = launcher.model_for(exchange, request)
     documents = [
         document.text if isinstance(document, Document) else document
         for document in request.documents
     ]
     scores, tokens = await _scores(
         exchange,
-        runner,
+        launcher,
         entry,
         request,
         first=([request.query], "query"),
@@ -79,8 +79,8 @@ def _result(index: int, relevance: float, document: str | None) -> dict[str, Any
     return result if document is None else result | {"document": {"text": document}}
 
 
-async def _answer_score(exchange: Exchange, runner: Runner, request: ScoreRequest) -> None:
-    entry = runner.model_for(exchange, request)
+async def _answer_score(exchange: Exchange, launcher: Launcher, request: ScoreRequest) -> None:
+    entry = launcher.model_for(exchange, request)
     first = [request.text_1] if isinstance(request.text_1, str) else request.text_1
     second = [request.text_2] if isinstance(request.text_2, str) else request.text_2
     if len(first) not in (1, len(second)):
@@ -92,7 +92,7 @@ async def _answer_score(exchange: Exchange, runner: Runner, request: ScoreReques
             param="text_1",
         )
     scores, tokens = await _scores(
-        exchange, runner, entry, request, first=(first, "text_1"), second=(second, "text_2")
+        exchange, launcher, entry, request, first=(first, "text_1"), second=(second, "text_2")
     )
     body: dict[str, Any] = {
         "id": "score-" + exchange.request_id,
@@ -110,7 +110,7 @@ async def _answer_score(exchange: Exchange, runner: Runner, request: ScoreReques
 
 async def _scores(
     exchange: Exchange,
-    runner: Runner,
+    launcher: Launcher,
     entry: ModelEntry,
     request: RerankRequest | ScoreRequest,
     *,
@@ -125,7 +125,7 @@ async def _scores(
     """
     if entry.served.card.cross_encoder:
         texts = await tokenize_pairs(request, entry.served, first, second)
-        numbers, tokens = await vectors_of(exchange, runner, entry, request, texts)
+        numbers, tokens = await vectors_of(exchange, launcher, entry, request, texts)
         if any(len(number) != 1 for number in numbers):
             raise InvalidRequest(
                 (
@@ -139,7 +139,7 @@ async def _scores(
         *await tokenize(request, entry.served, *first),
         *await tokenize(request, entry.served, *second),
     ]
-    vectors, tokens = await vectors_of(exchange, runner, entry, request, texts)
+    vectors, tokens = await vectors_of(exchange, launcher, entry, request, texts)
     of_first, of_second = vectors[: len(first[0])], vectors[len(first[0]) :]
     if len(of_first) == 1:
         of_first *= len(of_second)

@@ -15,10 +15,10 @@ from frontend.api.fields.custom_tools import (
     custom_arguments,
     with_functions,
 )
-from frontend.api.fields.ignored import Ignored
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.fields.tools import check_tools
 from frontend.api.openai.chat import message_of
+from frontend.http.ignored import Ignored
 from frontend.text.output.gain import Answer, Gain
 from protocol.errors import InvalidRequest
 from protocol.generation import ToolCall

@@ -7,11 +7,11 @@ import pytest
 
 from frontend.api.anthropic.conversion import chat_of
 from frontend.api.anthropic.schemas import CountTokensRequest
-from frontend.api.fields.ignored import REFUSING
 from frontend.api.fields.messages import check_messages
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.openai.chat import check_chat
 from frontend.api.prompts.worker_chats import chat_for_worker
+from frontend.http.ignored import REFUSING
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.membership import ModelCard
 

@@ -7,10 +7,10 @@ import pytest
 
 from frontend.api.anthropic.conversion import chat_of, generating_chat_of
 from frontend.api.anthropic.schemas import REFUSED_FIELDS, CountTokensRequest, MessagesRequest
-from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.fields.tools import told_tools
+from frontend.http.ignored import REFUSING, Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 PARSER = BodyParser(MessagesRequest, REFUSED_FIELDS)

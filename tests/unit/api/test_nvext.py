@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frontend.api.fields.nvext import HEADER_FIELDS, ExtraField, NvExt, RouterOverride, told, wishes
+from frontend.api.fields.nvext import ExtraField, NvExt, RouterOverride, told, wishes
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.http.routing_headers import HEADER_FIELDS
 from frontend.inflight.choice import Choice
 from frontend.routing.route import Placement, RouteRequest, Weights
 from frontend.text.output.choice_text import ChoiceText, OutputRules

@@ -6,12 +6,12 @@ import msgspec
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from frontend.api.fields.ignored import Ignored
 from frontend.api.responses.answers import Items, head_of
 from frontend.api.responses.events import ResponseStream
 from frontend.api.responses.items import messages_of
 from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
+from frontend.http.ignored import Ignored
 from protocol.errors import WorkerLost
 from tests.unit.api.test_blocks import ARGUMENTS, answer_in_pieces, events_of
 

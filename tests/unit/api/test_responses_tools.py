@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from frontend.api.answers.blocks import blocks_of
 from frontend.api.fields.custom_tools import custom_arguments, custom_input
-from frontend.api.fields.ignored import REFUSING, Ignored
 from frontend.api.responses.answers import Items
 from frontend.api.responses.items import messages_of
 from frontend.api.responses.tools import OfferedTools
+from frontend.http.ignored import REFUSING, Ignored
 from frontend.text.output.gain import Gain
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.generation import ToolCall

@@ -19,7 +19,6 @@ from openai.types.completion_create_params import (
 )
 
 from frontend.api.anthropic.schemas import MessagesRequest
-from frontend.api.fields.ignored import NAMES_MAX, REFUSING, Ignored, IgnoredLog
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import (
     HARMLESS,
@@ -28,6 +27,7 @@ from frontend.api.fields.refusals import (
     refuse_unsupported_completion,
 )
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest, StreamOptions
+from frontend.http.ignored import NAMES_MAX, REFUSING, Ignored, IgnoredLog
 from protocol.errors import InvalidJson, InvalidRequest, UnsupportedParameter
 
 CHAT, COMPLETION = BodyParser(ChatCompletionRequest), BodyParser(CompletionRequest)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from frontend.api.launching import Runner
+from frontend.api.launching import Launcher
 from frontend.api.vectors.schemas import EmbeddingRequest
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.registry import GENERATIONS_MAX, Registry
@@ -107,13 +107,13 @@ def test_the_old_generation_serves_while_the_new_one_is_sick(bench: Bench) -> No
 
 def test_a_wished_adapter_or_worker_is_found_in_whatever_generation_has_it(bench: Bench) -> None:
     old, new = bench.join("a", service="embedding"), bench.join("b", 16, service="embedding")
-    runner = Runner(SimpleNamespace(registry=bench.registry), None, None, weights=Weights())  # type: ignore[arg-type]
+    launcher = Launcher(SimpleNamespace(registry=bench.registry), None, None, weights=Weights())  # type: ignore[arg-type]
 
     def context(wished: str | None = None, **fields: Any) -> int:
         exchange: Any = SimpleNamespace(
             routing_headers={} if wished is None else {"backend_instance_id": wished}
         )
-        return runner.model_for(
+        return launcher.model_for(
             exchange, EmbeddingRequest(model="m", input="x", **fields)
         ).served.card.context_length
 

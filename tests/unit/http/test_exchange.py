@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from frontend.api.fields.ignored import Ignored
 from frontend.http import body_counts, incoming_body
 from frontend.http import exchange as subject
 from frontend.http.body_budget import BodyBudget
 from frontend.http.exchange import Exchange
+from frontend.http.ignored import Ignored
 from protocol.errors import (
     BodyTooLarge,
     BodyTooSlow,

@@ -9,7 +9,7 @@ from protocol.tokens import pack_tokens
 
 
 def asked(prompt_tokens: list[int], n: int) -> list[tuple[Generate, RouteRequest]]:
-    """As Runner.start makes them: n choices of each prompt."""
+    """As Launcher.launch makes them: n choices of each prompt."""
     made: list[tuple[Generate, RouteRequest]] = []
     for number, tokens in enumerate(prompt_tokens):
         route = RouteRequest(pack_tokens([number] * tokens))

@@ -1,0 +1,158 @@
+"""The endpoints that are answered without FastAPI: one record each, and the table of them by path.
+
+An endpoint more is one row here and the module of its handler.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from frontend.api.anthropic.endpoint import count_message_tokens, messages
+from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
+from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
+from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.launching import Launcher
+from frontend.api.native.abort_request import Aborter, AbortRequest
+from frontend.api.native.endpoint import generate
+from frontend.api.native.health_generate import health_generate
+from frontend.api.native.schemas import GenerateRequest
+from frontend.api.native.tokenizing import (
+    DetokenizeRequest,
+    TokenizeRequest,
+    detokenize,
+    tokenize,
+)
+from frontend.api.openai.chat import chat_completions
+from frontend.api.openai.completions import completions
+from frontend.api.responses.endpoint import responses
+from frontend.api.responses.schemas import ResponsesRequest
+from frontend.api.vectors.embeddings import embeddings
+from frontend.api.vectors.rerank import rerank, score
+from frontend.api.vectors.schemas import EmbeddingRequest, RerankRequest, ScoreRequest
+from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
+from frontend.http.exchange import Exchange
+
+Handler = Callable[[Exchange, Launcher], Awaitable[None]]
+
+_POST: Final = ("POST",)
+_GET: Final = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaPage:
+    """What the OpenAPI document says of an endpoint.
+
+    Attributes:
+        body: the struct that its requests are decoded into.
+        answer: the fields that each of its answers has, with spaces between.
+        streams: whether it answers with events too.
+        lists: whether it answers a list of prompts with a list.
+    """
+
+    body: type[msgspec.Struct]
+    answer: str
+    streams: bool = False
+    lists: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An Endpoint is all that the frontend knows of one path that it answers by an exchange.
+
+    Attributes:
+        handler: answers one exchange, or raises the MeshError that is to be told.
+        page: None of what the OpenAPI document leaves out.
+        methods: those that the path takes.
+        errors: how it says that something went wrong.
+    """
+
+    handler: Handler
+    page: SchemaPage | None = None
+    methods: tuple[str, ...] = _POST
+    errors: ErrorForm = OPENAI_ERRORS
+
+
+_COMPLETION: Final = "id object created model choices usage"
+_RERANK: Final = Endpoint(
+    handler=rerank, page=SchemaPage(body=RerankRequest, answer="id model results usage")
+)
+_SCORE: Final = Endpoint(
+    handler=score, page=SchemaPage(body=ScoreRequest, answer="id object created model data usage")
+)
+_TOKENIZE: Final = Endpoint(
+    handler=tokenize, page=SchemaPage(body=TokenizeRequest, answer="tokens count max_model_len")
+)
+_DETOKENIZE: Final = Endpoint(
+    handler=detokenize, page=SchemaPage(body=DetokenizeRequest, answer="text")
+)
+
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "/v1/chat/completions": Endpoint(
+        handler=chat_completions,
+        page=SchemaPage(body=ChatCompletionRequest, answer=_COMPLETION, streams=True),
+    ),
+    "/v1/completions": Endpoint(
+        handler=completions,
+        page=SchemaPage(body=CompletionRequest, answer=_COMPLETION, streams=True),
+    ),
+    "/v1/embeddings": Endpoint(
+        handler=embeddings,
+        page=SchemaPage(body=EmbeddingRequest, answer="object data model usage"),
+    ),
+    "/v1/rerank": _RERANK,
+    "/v1/score": _SCORE,
+    "/rerank": _RERANK,
+    "/score": _SCORE,
+    "/v1/responses": Endpoint(
+        handler=responses,
+        page=SchemaPage(
+            body=ResponsesRequest,
+            answer="id object created_at status model output usage",
+            streams=True,
+        ),
+    ),
+    "/v1/messages": Endpoint(
+        handler=messages,
+        page=SchemaPage(
+            body=MessagesRequest,
+            answer="id type role model content stop_reason usage",
+            streams=True,
+        ),
+        errors=ANTHROPIC_ERRORS,
+    ),
+    "/v1/messages/count_tokens": Endpoint(
+        handler=count_message_tokens,
+        page=SchemaPage(body=CountTokensRequest, answer="input_tokens"),
+        errors=ANTHROPIC_ERRORS,
+    ),
+    "/generate": Endpoint(
+        handler=generate,
+        page=SchemaPage(
+            body=GenerateRequest, answer="text output_ids meta_info", streams=True, lists=True
+        ),
+    ),
+    "/tokenize": _TOKENIZE,
+    "/v1/tokenize": _TOKENIZE,
+    "/detokenize": _DETOKENIZE,
+    "/v1/detokenize": _DETOKENIZE,
+    "/health_generate": Endpoint(handler=health_generate, methods=_GET),
+}
+"""By path: the endpoints that need nothing of the frontend but its launcher."""
+
+
+def endpoints(
+    exchanges: Callable[[], Iterable[Exchange]], *, allow_abort_all: bool
+) -> dict[str, Endpoint]:
+    """Every endpoint of a frontend by its path.
+
+    Args:
+        exchanges: those that are being answered.
+        allow_abort_all: whether one client may end the requests of all.
+    """
+    abort = Endpoint(
+        handler=Aborter(exchanges, allow_all=allow_abort_all),
+        page=SchemaPage(body=AbortRequest, answer="aborted"),
+    )
+    return ENDPOINTS | {"/abort_request": abort}
