@@ -43,7 +43,7 @@ class ModelEntry:
     @property
     def ranks(self) -> list[Rank]:
         """The ranks that may get a request which nobody divides into stages."""
-        return self.pools[WHOLE]
+        return self.pool(WHOLE)
 
     @property
     def busyness(self) -> tuple[bool, float]:
@@ -54,12 +54,16 @@ class ModelEntry:
         places = sum(rank.requests_max for rank in ranks)
         return not ranks, (len(self.queue) + sum(rank.requests for rank in ranks)) / max(1, places)
 
+    def pool(self, stage: Stage) -> list[Rank]:
+        """The ranks that may get a request which is at this stage."""
+        return self.pools[stage]
+
     def refresh(self) -> None:
         """Recompute the pools after a worker changed its phase, and let whoever waits see it."""
         self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
         self.pools = {stage: [] for stage in STAGES}
         for worker in self.worker_of.values():
-            self.pools[worker.hello.stage] += worker.ranks
+            self.pool(worker.hello.stage).extend(worker.ranks)
         if self.workers:
             self.adapters = frozenset[str]().union(*(worker.adapters for worker in self.workers))
         self.queue.room()

@@ -200,7 +200,7 @@ class Dispatch:
                 "The request waited so long for a worker that its answer could not be "
                 "finished in time."
             )
-        ranks = _without(entry.pools[offer.stage], offer.avoid)
+        ranks = _without(entry.pool(offer.stage), offer.avoid)
         adapter = offer.request.lora_name
         if adapter is not None:
             ranks = [rank for rank in ranks if adapter in entry.worker_of[rank.worker_id].adapters]

@@ -40,25 +40,25 @@ BREAKAGES: Final = (
     ),
     Breakage(
         "mesh: requests of a lost worker are not told",
-        "self._fail_all(worker, cause)\n",
+        "self._dispatch.fail_all(worker, cause)\n",
         "pass\n",
     ),
     Breakage(
         "mesh: an unhealthy worker goes on to get work",
-        "            worker.unhealthy = unhealthy\n            self.registry.refresh(worker)",
-        "            self.registry.refresh(worker)",
+        "            worker.unhealthy = unhealthy\n            self._registry.refresh(worker)",
+        "            self._registry.refresh(worker)",
     ),
     Breakage(
         "mesh: requests stay on an unhealthy worker",
-        "if unhealthy and worker.bookings and entry is not None and entry.ranks:",
-        "if False:",
+        "if unhealthy and worker.bookings and entry is not None and entry.pool(",
+        "if False and entry.pool(",
     ),
     Breakage(
         "mesh: a Goodbye is not heard",
         '"stopped" if goodbye.planned else "died"',
         '"stopped"',
     ),
-    Breakage("mesh: Draining is not heard", "self.registry.drain(worker)", "pass"),
+    Breakage("mesh: Draining is not heard", "self._registry.drain(worker)", "pass"),
     Breakage(
         "mesh: the namesake of a newcomer stays",
         "if namesake is not None:",

@@ -61,18 +61,6 @@ OTHER_VARIABLES: Final = {
     "NCCL_SOCKET_IFNAME": "NCCL's",
 }
 
-COMING: Final = {
-    "frontend/api/endpoints.py": "the table of endpoints",
-    "frontend/models/services.py": "the table of services",
-    "tests/fleet/test_new_kind.py": "kinds of workers",
-    "workers/kinds": "kinds of workers",
-    "workers/kinds/<type>.py": "kinds of workers",
-    "workers/kinds/kind.py": "kinds of workers",
-    "workers/kinds/registry.py": "kinds of workers",
-    "WorkerKind": "kinds of workers",
-}
-"""What another part of the same work brings: whoever merges it takes its lines from here."""
-
 BYTES_MAX: Final = {"README.md": 8 * 1024, "ARCHITECTURE.md": 12 * 1024}
 
 COLUMNS_MAX: Final = 100
@@ -125,7 +113,6 @@ def test_paths_exist() -> None:
         str(named)
         for named in documents.paths()
         if not _exists(named.name)
-        and named.name not in COMING
         # NAME and <type> stand for any
         and not (re.search(r"<\w+>|[A-Z]{4}", named.name) and _exists(str(Path(named.name).parent)))
     ]
@@ -169,7 +156,7 @@ def test_classes_and_their_attributes_exist() -> None:
     missing = [
         str(named)
         for named in documents.names_of_code()
-        if named.name not in COMING and not words.issuperset(named.name.split("."))
+        if not words.issuperset(named.name.split("."))
     ]
     assert missing == []
 
@@ -191,10 +178,6 @@ def test_prose_keeps_to_a_hundred_columns() -> None:
         if len(line) > COLUMNS_MAX and "](" not in line
     ]
     assert long == []
-
-
-def test_what_was_to_come_is_no_longer_expected_when_it_is_there() -> None:
-    assert {name for name in COMING if _exists(name)} == set(), "take its lines from COMING"
 
 
 def test_readme_and_map_stay_short() -> None:

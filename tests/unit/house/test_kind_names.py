@@ -13,7 +13,8 @@ from protocol.membership import Service, Stage
 from workers.kinds.registry import KINDS
 
 ROOT: Final = Path(__file__).parents[3]
-HOMES: Final = ("workers/kinds/", "frontend/models/services.py")
+HOMES: Final = ("workers/kinds/", "frontend/models/services.py", "frontend/fleet/model_entry.py")
+"""The last one groups workers by their stage, whatever stages there are."""
 NAMES: Final = {*get_args(Service), *get_args(Stage), *(kind.name for kind in KINDS), "follower"}
 
 SUBJECTS: Final = {"service", "stage", "role"}

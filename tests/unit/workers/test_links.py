@@ -10,7 +10,7 @@ from protocol.limits import WIRE_VERSION
 from protocol.membership import AdapterList, Heartbeat
 from protocol.process.start_error import StartError
 from protocol.requests import FrontendHeartbeat
-from protocol.transport.sockets import OnFrames, OpenDealer, Pump
+from protocol.transport.pump import OnFrames, OpenDealer, Pump
 from workers.mesh.addresses import AddressBook
 from workers.mesh.links import Links
 
