@@ -18,24 +18,28 @@ from frontend.http import request_id
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.body_counts import is_large
-from frontend.http.body_forms import ACCEPTED
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
+from frontend.http.headers import (
+    EVENTS,
+    JSON,
+    READ_HEADERS,
+    TIMEOUT_HEADER,
+    error_headers,
+    timeout_s_of,
+)
 from frontend.http.ignored import Ignored
 from frontend.http.incoming_body import IncomingBody
+from frontend.http.leaving import until_client_leaves
 from frontend.http.routing_headers import HEADER_FIELDS
 from frontend.inflight.generation import Generation
 from protocol.error_answers import error_status
 from protocol.errors import (
-    BodyTooLarge,
     ClientGone,
     DeadlineExceeded,
     InternalFault,
     InvalidRequest,
     MeshError,
-    MethodNotAllowed,
     RequestAborted,
-    ShuttingDown,
-    UnsupportedMediaType,
 )
 
 log = logging.getLogger(__name__)
@@ -44,43 +48,11 @@ ResultT = TypeVar("ResultT")
 
 _encode = msgspec.json.Encoder().encode
 
-TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
-"""How long a client is willing to wait. It can only shorten what --request-timeout allows."""
-
-_TIMEOUT_DIGITS_MAX: Final = 12
-"""Thirty years; int() takes its time over thousands of digits."""
-
 ERROR_SEND_S_MAX: Final = 1.0
-"""For the error itself.
+"""For the error itself: who has not made room for its few hundred bytes by then reads nothing."""
 
-It is a few hundred bytes: a client that has not made room for them by then reads nothing any more.
-"""
-
-KEEP_ALIVE: Final = b": keep-alive\n\n"
-"""A comment, as the standard of server-sent events has it: clients skip it."""
-
-_SENDING: Final = -1
+SENDING: Final = -1
 """In place of a number of ticks: a send is under way, or none may come any more."""
-
-_JSON: Final = (b"content-type", b"application/json")
-_READ_HEADERS: Final = frozenset(
-    {
-        request_id.HEADER,
-        b"traceparent",
-        b"content-length",
-        b"content-type",
-        b"content-encoding",
-        TIMEOUT_HEADER,
-        *HEADER_FIELDS,
-    }
-)
-"""Most headers of most clients are none of these."""
-
-_EVENTS: Final = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
 
 
 class Exchange:
@@ -97,6 +69,7 @@ class Exchange:
         model: the name that the client asked for, empty before it is known; any text.
         streams: whether it wants events.
         takes_comments: whether its streams may have comments.
+        silent_ticks: of the timer of those, since the last event; or SENDING.
         errors: how the endpoint says that something went wrong.
         rids: the client's own names of what is generated.
         abort_work: ends what is generated with what there is; returns False where it cannot.
@@ -145,12 +118,12 @@ class Exchange:
         self.model = ""
         self.streams = False
         self.takes_comments = True
-        self._silent_ticks = 0
+        self.silent_ticks = 0
         self.rids: Sequence[str] = ()
         self.abort_work: Callable[[], bool] | None = None
         self.errors: ErrorForm = OPENAI_ERRORS
         for name, value in scope["headers"]:
-            if name not in _READ_HEADERS:
+            if name not in READ_HEADERS:
                 continue
             if name == request_id.HEADER:
                 if request_id.is_echoable(value):
@@ -202,44 +175,16 @@ class Exchange:
             self._body.give_back(all_but_bytes=len(left))
             self.is_large = is_large(left)
 
-    async def run_until_client_leaves(self, work: Awaitable[None]) -> None:
-        """Await `work`, cancelling it as soon as the client disconnects.
-
-        To be called after the body was read.
-
-        No ASGI server cancels a handler that is not sending; a client that only closes its sending
-        half counts as gone.
-
-        Raises:
-            ClientGone: the client left first.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        left = False
-
-        async def watch() -> None:
-            nonlocal left
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-            left = True
-            task.cancel()
-
-        watcher = asyncio.get_running_loop().create_task(watch())
-        try:
-            await work
-        except asyncio.CancelledError:
-            if left and task.uncancel() == 0:
-                raise ClientGone("The client left.") from None
-            raise
-        finally:
-            watcher.cancel()
+    def run_until_client_leaves(self, work: Awaitable[None]) -> Awaitable[None]:
+        """As `until_client_leaves`; to be called after the body was read."""
+        return until_client_leaves(self._receive, work)
 
     async def send_json(
         self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()
     ) -> None:
         """Answer with one JSON body."""
         length = (b"content-length", str(len(body)).encode())
-        await self._start(status, [_JSON, length, *headers])
+        await self._start(status, [JSON, length, *headers])
         await self._send({"type": "http.response.body", "body": body})
 
     async def send_nothing(self, headers: list[tuple[bytes, bytes]]) -> None:
@@ -252,45 +197,22 @@ class Exchange:
         for who reads slowly.
         """
         if not self._started:
-            await self._start(200, [_JSON])
+            await self._start(200, [JSON])
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def send_events(self, events: bytes) -> None:
         """Send one or more complete SSE events; the first call starts the 200."""
-        self._silent_ticks = _SENDING
+        self.silent_ticks = SENDING
         await self._start_events()
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
-        self._silent_ticks = 0
+        self.silent_ticks = 0
 
     async def end_events(self, events: bytes) -> None:
         """Send the last events and end the stream."""
-        self._silent_ticks = _SENDING
+        self.silent_ticks = SENDING
         await self._start_events()
         await self._send({"type": "http.response.body", "body": events})
         self._streaming = False
-
-    def tick(self) -> None:
-        """To be called at equal times.
-
-        A stream that was silent between two of them gets a comment, which starts its 200 if need
-        be.
-        """
-        if not (self.streams and self.takes_comments) or self._silent_ticks == _SENDING:
-            return
-        self._silent_ticks += 1
-        if self._silent_ticks < 2:
-            return
-        # A server's send waits only while the client's buffer is full, and before it writes
-        # anything. Who does not read needs no comment, so that is no reason to wait; and what does
-        # not wait cannot come between the two halves of another send.
-        sending = self.send_events(KEEP_ALIVE)
-        try:
-            sending.send(None)
-        except StopIteration:
-            self._silent_ticks = 1
-        else:
-            sending.close()
-            self._silent_ticks = 0
 
     def cut_off(self, error: MeshError) -> None:
         """End with this error as soon as the loop turns; not at all if the exchange is ending
@@ -355,16 +277,16 @@ class Exchange:
             await self.send_json(
                 error_status(error),
                 self.errors.body(error),
-                headers=_headers_of(error, closing=self._body.broken_off),
+                headers=error_headers(error, closing=self._body.broken_off),
             )
 
     async def _start_events(self) -> None:
         if not self._streaming:
-            await self._start(200, _EVENTS)
+            await self._start(200, EVENTS)
             self._streaming = True
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self._silent_ticks = _SENDING
+        self.silent_ticks = SENDING
         headers = [*headers, (request_id.HEADER, self._echoed_id)]
         if self.ignored.names:
             headers.append(self.ignored.header)
@@ -372,28 +294,7 @@ class Exchange:
         self._started = True
 
     def _limit_by(self, value: bytes) -> None:
-        milliseconds = int(value) if value.isdigit() and len(value) <= _TIMEOUT_DIGITS_MAX else 0
-        if milliseconds:
-            self.timeout_s = min(self.timeout_s, milliseconds / 1000)
-        else:
-            self._body.refused = InvalidRequest(
-                (
-                    f"The header {TIMEOUT_HEADER.decode()} must be a positive number of "
-                    f"milliseconds, got {value[:100].decode('latin-1')!r}."
-                ),
-                param=TIMEOUT_HEADER.decode(),
-            )
-
-
-def _headers_of(error: MeshError, *, closing: bool) -> tuple[tuple[bytes, bytes], ...]:
-    headers: list[tuple[bytes, bytes]] = []
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", str(error.retry_after_s).encode()))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.allow.encode()))
-    if isinstance(error, UnsupportedMediaType):
-        headers += ACCEPTED
-    if closing or isinstance(error, BodyTooLarge | ShuttingDown):
-        # The rest of the body is not worth reading; the connection must go to another.
-        headers.append((b"connection", b"close"))
-    return tuple(headers)
+        try:
+            self.timeout_s = min(self.timeout_s, timeout_s_of(value))
+        except InvalidRequest as error:
+            self._body.refused = error

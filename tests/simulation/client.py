@@ -148,7 +148,7 @@ class Client:
 
     async def _generate(self) -> None:
         frontend = self.frontend
-        entry = frontend.runner.model(MODEL, priority=self.asked.priority)
+        entry = frontend.runner.models.named(MODEL, priority=self.asked.priority)
         generation = Generation(frontend.mesh, entry, frontend.recovery)
         outcome = self.outcome
         try:

@@ -7,8 +7,6 @@ SGLang is imported when an engine is made: that takes seconds, and on a CPU host
 import asyncio
 import gc
 import logging
-import math
-import os
 import signal
 import threading
 from collections.abc import Awaitable, Sequence
@@ -175,7 +173,7 @@ class SglangEngine:
         )
         await self._processes.watch()
         if follower:
-            self._tasks.add(self._loop.create_task(self._end_with_schedulers()))
+            self._tasks.add(self._loop.create_task(self._processes.end_with_schedulers()))
             return read_follower_facts(self._server_args)
         facts = await read_facts(self._engine, tokenizes=self._tokenizes)
         assert self._requests is not None
@@ -281,15 +279,6 @@ class SglangEngine:
         if self._requests is not None:
             self._requests.cancel()
         self._grammars.close()
-
-    async def _end_with_schedulers(self) -> None:
-        """A follower's schedulers end when the leader tells them to; then this worker has nothing
-        left to do.
-        """
-        assert self._processes is not None
-        await self._processes.schedulers_gone(math.inf, poll_s=1.0)
-        log.info("the engine's leader has stopped")
-        os.kill(os.getpid(), signal.SIGTERM)
 
     async def _abandon(self) -> None:
         """What has started of an engine that cannot is killed; there is nothing to stop any

@@ -5,6 +5,7 @@ Watched, waited for, killed.
 
 import asyncio
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -112,6 +113,14 @@ class SglangProcesses:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline and collect_scheduler_processes():  # noqa: ASYNC110  # a controller's children cannot be awaited
             await asyncio.sleep(poll_s)
+
+    async def end_with_schedulers(self) -> None:
+        """A follower's schedulers end when the leader tells them to; then this worker has nothing
+        left to do.
+        """
+        await self.schedulers_gone(math.inf, poll_s=1.0)
+        log.info("the engine's leader has stopped")
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _on_exit(self, name: str, code: int | None) -> None:
         if self._exit_is_death or (code is not None and code < 0):

@@ -61,7 +61,7 @@ class SimEngine:
     ) -> None:
         self._settings = settings
         self._faults = read_faults(settings.sim_fault, faults or Faults())
-        self._unix_ms = unix_ms or _wall_clock_ms
+        self._unix_ms = unix_ms or (lambda: time.time_ns() // 1_000_000)
         self._schedulers: list[Scheduler] = []
         self._runners: list[RankRunner] = []
         self._context: zmq.Context[Socket] | None = None
@@ -289,10 +289,6 @@ class SimEngine:
 
 def _tell_death(loop: asyncio.AbstractEventLoop, on_death: OnDeath) -> None:
     loop.call_soon(on_death, "the simulated engine died")
-
-
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _told(

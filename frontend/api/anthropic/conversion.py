@@ -18,7 +18,7 @@ from frontend.api.anthropic.schemas import (
 )
 from frontend.api.anthropic.told import system_text, told_text
 from frontend.api.anthropic.tools import tool_choice_of, tools_of
-from frontend.api.fields.grammars import JsonSchemaFormat, NamedSchema
+from frontend.api.fields.grammar_fields import JsonSchemaFormat, NamedSchema
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.http.ignored import Ignored
 from protocol.errors import InvalidRequest

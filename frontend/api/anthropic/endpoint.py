@@ -5,12 +5,13 @@ from typing import Final
 
 import msgspec
 
+from frontend.api.answers.streaming import usage_of
 from frontend.api.anthropic.answers import MessageWriter
 from frontend.api.anthropic.conversion import chat_of, generating_chat_of
 from frontend.api.anthropic.schemas import REFUSED_FIELDS, CountTokensRequest, MessagesRequest
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.launching import Launcher, usage_of
+from frontend.api.launching import Launcher
 from frontend.api.openai.chat import ChatAnswer, chat_prompt, check_chat, start_chat
 from frontend.http.exchange import Exchange
 from protocol.tokens import count_tokens
@@ -43,7 +44,7 @@ async def count_message_tokens(exchange: Exchange, launcher: Launcher) -> None:
         chat = await exchange.in_proportion(partial(chat_of, request, exchange.ignored))
         await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
         with params_named(_NAMES):
-            prompt = await chat_prompt(exchange, launcher.model(request.model).served, chat)
+            prompt = await chat_prompt(exchange, launcher.models.named(request.model).served, chat)
         await exchange.send_json(200, _encode({"input_tokens": count_tokens(prompt)}))
 
     await exchange.run_until_client_leaves(count())

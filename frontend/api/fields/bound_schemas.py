@@ -1,5 +1,4 @@
-"""JSON schemas that an answer is held to: what the engine's grammar would not hold it to is refused
-by name.
+"""JSON schemas that an answer is held to; what a grammar would not hold it to is refused by name.
 
 xgrammar 0.2.7 passes over many keywords and combinations without a word. Here is the list, found by
 comparing what its grammars accept with a validator, which tests/unit/api/test_bound_schemas.py goes
@@ -8,12 +7,13 @@ conforming, or refused.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Final, cast
-from urllib.parse import unquote
 
+from frontend.api.fields.schema_keywords import check_object, check_string
+from frontend.api.fields.schema_pointers import Pointers, steps
+from frontend.api.fields.schema_shapes import Schema, about, spread
 from frontend.api.fields.schema_values import (
-    FAMILIES,
     ONE_OF_MAX,
     KnownValues,
     family_of,
@@ -24,23 +24,15 @@ from frontend.api.fields.schema_values import (
 from protocol.errors import InvalidRequest
 
 DEPTH_MAX: Final = 128
-"""Objects and arrays within each other in a schema.
-
-OpenAI allows 10 levels of properties; at 600 compiling takes 5 s, at 1,800 minutes.
+"""Objects and arrays within each other. OpenAI allows 10 levels of properties; at 600 compiling
+takes 5 s, at 1,800 minutes.
 """
 
 NODES_MAX: Final = 10_000
-"""Schemas within a schema, each as often as an anyOf is spread over what is beside it: within each
-other these multiply.
-"""
+"""Schemas within a schema, each as often as an anyOf is spread, which multiplies."""
 
 COMPARED_MAX: Final = 20_000
 """Pairs of schemas in all the oneOf of a schema."""
-
-SPREAD_MAX: Final = 16
-"""Branches of an anyOf that each get a copy of what is beside it."""
-
-Schema = dict[str, Any]
 
 _UNENFORCED: Final = frozenset({
     "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependentRequired",
@@ -109,8 +101,7 @@ class _Binding:
         self._names: dict[int, str] = {}
         """By the identity of what is referred to, which has several pointers."""
         self._taken: set[str] = set()
-        self._targets: dict[str, Any] = {}
-        """By pointer: thousands of branches may refer to one schema, or to each other in a row."""
+        self._pointers = Pointers(root)
         self._known = KnownValues()
         self._nodes = self._compared = 0
         self._left: list[tuple[str, Any]] = []
@@ -145,7 +136,7 @@ class _Binding:
             )
         if schema.get("allOf") == []:
             del schema["allOf"]
-        schema = _spread(schema)
+        schema = spread(schema)
         combining = [keyword for keyword in _COMBINING if keyword in schema]
         if combining:
             return self._combined(schema, combining[0], depth)
@@ -218,7 +209,7 @@ class _Binding:
         """The types of what the bound schema will allow; None if that is not plain to see."""
         found = self._behind(schema)
         types = self._known.types(found)
-        return frozenset(_about(found)) or None if types is None else types
+        return frozenset(about(found)) or None if types is None else types
 
     def _behind(self, schema: Any) -> Schema:
         """The schema that a chain of references leads to."""
@@ -249,16 +240,16 @@ class _Binding:
             schema = {key: value for key, value in schema.items() if key != "format"}
         types = types_of(schema)
         if types is None:
-            about = _about(schema)
-            types = frozenset(about)
-            if about:
-                schema["type"] = about[0] if len(about) == 1 else about
+            families = about(schema)
+            types = frozenset(families)
+            if families:
+                schema["type"] = families[0] if len(families) == 1 else families
         elif not types:
             raise self._refused("'type' must name types")
         if "string" in types:
-            self._check_string(schema)
+            self._held(check_string, schema)
         if "object" in types:
-            self._check_object(schema)
+            self._held(check_object, schema)
             if "minProperties" in schema and "unevaluatedProperties" not in schema:
                 # by default the grammar allows nothing that is not named
                 schema.setdefault("additionalProperties", True)
@@ -266,55 +257,11 @@ class _Binding:
             schema.setdefault("items", True)
         return self._with_children(schema, depth)
 
-    def _check_string(self, schema: Schema) -> None:
-        if schema.get("minLength") == 0:
-            del schema["minLength"]
-        said = [
-            keyword
-            for keyword in ("pattern", "format", "minLength", "maxLength")
-            if keyword in schema
-        ]
-        if len(said) > 1 and said != ["minLength", "maxLength"]:
-            raise self._refused(f"{said[1]!r} beside {said[0]!r} is not enforced here")
-        self._check_pattern(schema.get("pattern"))
-
-    def _check_pattern(self, pattern: Any) -> None:
-        if isinstance(pattern, str) and (what := _unenforced_in(pattern)) is not None:
-            raise self._refused(f"{what} in the pattern {pattern[:100]!r} is not enforced here")
-
-    def _check_object(self, schema: Schema) -> None:
-        patterns = schema.get("patternProperties")
-        if isinstance(patterns, dict):
-            for pattern in cast("Schema", patterns):
-                self._check_pattern(pattern)
-            if len(cast("Schema", patterns)) > 1:
-                raise self._refused("several 'patternProperties' are not enforced here")
-        properties: Any = schema.get("properties") or {}
-        required: Any = schema.get("required") or []
-        if isinstance(required, list) and isinstance(properties, dict):
-            others = schema.get("additionalProperties", True)
-            if missing := [
-                name
-                for name in cast("list[Any]", required)
-                if isinstance(name, str) and name not in properties
-            ]:
-                if others is False:
-                    raise self._refused(
-                        f"'required' names {missing[0][:100]!r}, which "
-                        "'additionalProperties' forbids"
-                    )
-                properties = schema["properties"] = {
-                    **cast("Schema", properties),
-                    **dict.fromkeys(missing, others),
-                }
-        names: Schema = {
-            "properties": properties,
-            "patternProperties": patterns,
-            "propertyNames": schema.get("propertyNames"),
-        }
-        said = [keyword for keyword, value in names.items() if value not in (None, {}, True)]
-        if len(said) > 1:
-            raise self._refused(f"{said[1]!r} beside {said[0]!r} is not enforced here")
+    def _held(self, check: Callable[[Schema], None], schema: Schema) -> None:
+        try:
+            check(schema)
+        except ValueError as error:
+            raise self._refused(str(error)) from None
 
     def _with_children(self, schema: Schema, depth: int) -> Schema:
         for keyword in _WITH_A_SCHEMA:
@@ -337,7 +284,7 @@ class _Binding:
         if target is self._root and not self._namespace:
             return "#"
         if id(target) not in self._names:
-            last = _NOT_IN_NAMES.sub("", [*_steps(pointer)][-1] if pointer != "#" else "root")
+            last = _NOT_IN_NAMES.sub("", [*steps(pointer)][-1] if pointer != "#" else "root")
             name = self._namespace + (last or "definition")
             if name in self._taken:
                 name = f"{name}.{len(self._names)}.{last}"
@@ -347,81 +294,7 @@ class _Binding:
         return f"#/$defs/{self._names[id(target)]}"
 
     def _target(self, pointer: Any) -> Any:
-        if isinstance(pointer, str) and pointer in self._targets:
-            return self._targets[pointer]
-        if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
-            raise self._refused(
-                f"it refers to {str(pointer)[:100]!r}; only references into itself ('#/…') "
-                "are followed"
-            )
-        found: Any = self._root
         try:
-            for step in _steps(pointer):
-                found = (
-                    cast("list[Any]", found)[int(step)] if isinstance(found, list) else found[step]
-                )
-        except (LookupError, TypeError, ValueError):
-            raise self._refused(f"it refers to {pointer[:100]!r}, which is not there") from None
-        self._targets[pointer] = found
-        return found
-
-
-def _spread(schema: Schema) -> Schema:
-    """The schema with what is beside an anyOf put into each of its branches, if all that these say
-    is what they require.
-    """
-    branches = cast("list[Any]", schema["anyOf"]) if isinstance(schema.get("anyOf"), list) else []
-    if len(schema) == 1 or not branches or not all(_requires(branch) for branch in branches):
-        return schema
-    rest = {key: value for key, value in schema.items() if key != "anyOf"}
-    if (
-        len(branches) > SPREAD_MAX
-        or not isinstance(rest.get("required", []), list)
-        or not isinstance(rest.get("properties"), dict)
-    ):
-        return schema
-    always = cast("list[Any]", rest.get("required", []))
-    return {"anyOf": [{**rest, "required": [*always, *branch["required"]]} for branch in branches]}
-
-
-def _requires(branch: Any) -> bool:
-    return (
-        isinstance(branch, dict)
-        and set(cast("Schema", branch)) == {"required"}
-        and isinstance(branch["required"], list)
-    )
-
-
-def _steps(pointer: str) -> Iterator[str]:
-    """The keys that a JSON pointer in a fragment goes through."""
-    for step in pointer.split("/")[1:]:
-        yield unquote(step).replace("~1", "/").replace("~0", "~")
-
-
-def _about(schema: Schema) -> list[str]:
-    """The types that the schema's keywords are about."""
-    return [family for family, keywords in FAMILIES.items() if not keywords.isdisjoint(schema)]
-
-
-_NEGATED_CLASSES: Final = re.compile(
-    r"(?<!\\)((?:\\\\)*)\[\^(?:\\.|[^\]\\])+(?:\]|\\?\Z)", re.DOTALL
-)
-"""One that is not closed reaches to the end, so that a thousand of them are not searched a thousand
-times.
-"""
-_CLASSES_AND_ESCAPES: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*(?:\]|\\?\Z)", re.DOTALL)
-_ESCAPED_IN_JSON: Final = re.compile(
-    r'["\x00-\x1f]|\\(?:[\\nrtfv0]|x[01]|x22|x5c|u00[01]|u0022|u005c)', re.IGNORECASE
-)
-_ANCHORS_INSIDE: Final = re.compile(r"[^(|:^]\^|\$[^)|$]")
-
-
-def _unenforced_in(pattern: str) -> str | None:
-    """What of a regular expression the grammar passes over, or makes broken JSON of."""
-    without = _NEGATED_CLASSES.sub(r"\1.", pattern)
-    if _ESCAPED_IN_JSON.search(without):
-        return "a character that JSON escapes"
-    plain = _CLASSES_AND_ESCAPES.sub(".", without)
-    if any(look in plain for look in ("(?=", "(?!", "(?<=", "(?<!")):
-        return "looking ahead or behind"
-    return "an anchor in the middle" if _ANCHORS_INSIDE.search(plain) else None
+            return self._pointers.at(pointer)
+        except ValueError as error:
+            raise self._refused(str(error)) from None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from frontend.api.fields.grammars import GrammarFields
+from frontend.api.fields.grammar_fields import GrammarFields
 from frontend.api.fields.nvext import ExtraField, Label, NvExt, ThinkingTokens
 from frontend.api.fields.salts import one_salt
 from protocol.limits import (

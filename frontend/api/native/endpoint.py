@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 async def generate(exchange: Exchange, launcher: Launcher) -> None:
     """Answer one request, a batch or not, as a whole or streamed."""
     request = await _parser.read(exchange)
-    exchange.model, exchange.streams = request.model or launcher.only_model(), request.stream
+    exchange.model, exchange.streams = request.model or launcher.models.only(), request.stream
     exchange.takes_comments = False  # SGLang's own tools take every line of a stream for JSON
     exchange.rids = [request.rid] if isinstance(request.rid, str) else request.rid or ()
     await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
@@ -40,7 +40,7 @@ async def generate(exchange: Exchange, launcher: Launcher) -> None:
 async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateRequest) -> None:
     started_s = time.monotonic()
     completion = completion_of(request, exchange.model)
-    entry = launcher.model_for(exchange, completion)
+    entry = launcher.models.of(exchange, completion)
     served = entry.served
     with params_named(
         {**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}

@@ -37,7 +37,7 @@ async def health_generate(exchange: Exchange, launcher: Launcher) -> None:
 
 
 async def _probe(exchange: Exchange, launcher: Launcher) -> None:
-    entries = launcher.serving()
+    entries = launcher.models.serving()
     if not entries:
         raise NoWorker("No worker serves a model at the moment.")
     for entry in entries:

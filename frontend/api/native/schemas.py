@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from frontend.api.fields.grammars import GrammarText, Pattern
+from frontend.api.fields.grammar_fields import GrammarText, Pattern
 from frontend.api.fields.nvext import Label
 from frontend.api.fields.refusals import REFUSED_FIELDS as REFUSED_EVERYWHERE
 from frontend.api.fields.schemas import (

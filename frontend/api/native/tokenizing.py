@@ -180,5 +180,5 @@ async def _detokenize(exchange: Exchange, launcher: Launcher, request: Detokeniz
 
 
 def _served(exchange: Exchange, launcher: Launcher, name: str | None) -> ServedModel:
-    exchange.model = name if name is not None else launcher.only_model()
-    return launcher.served(exchange.model)
+    exchange.model = name if name is not None else launcher.models.only()
+    return launcher.models.served(exchange.model)

@@ -1,7 +1,7 @@
 """POST /v1/chat/completions."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,15 +10,16 @@ import msgspec
 from msgspec.structs import replace
 
 from frontend.api.answers.chunks import ChunkWriter, Last
-from frontend.api.answers.logprobs import TokenTexts, chat_logprobs, chat_rows
+from frontend.api.answers.logprobs import TokenTexts, chat_logprobs
+from frontend.api.answers.streaming import ended_by, stream_chunks, usage_of, whole
 from frontend.api.answers.token_fields import (
     StreamedIds,
     choice_fields,
     prompt_fields,
     with_prompt_ids,
 )
-from frontend.api.fields.chat_wishes import change, echoed_text, under_our_names
-from frontend.api.fields.custom_tools import CallStream, call_delta, told_call, with_functions
+from frontend.api.fields.chat_wishes import change, under_our_names
+from frontend.api.fields.custom_tools import CallStream, with_functions
 from frontend.api.fields.messages import check_messages
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_chat
@@ -26,16 +27,17 @@ from frontend.api.fields.sampling import stop_strings
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.fields.thinking import template_kwargs
 from frontend.api.fields.tools import told_tools
-from frontend.api.launching import Launcher, ended_by, stream_chunks, usage_of, whole
+from frontend.api.launching import Launcher
+from frontend.api.openai.chat_objects import as_asked, delta_of, message_of, rows_of
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.api.prompts.worker_chats import chat_for_worker
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import REFUSING, Ignored
-from frontend.http.json_pieces import Rows, send_in_pieces
+from frontend.http.json_pieces import send_in_pieces
 from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
 from frontend.models.served import ServedModel
-from frontend.text.output.gain import Answer, Gain
+from frontend.text.output.gain import Gain
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.limits import STOPS_MAX
 from protocol.tokens import count_tokens
@@ -119,7 +121,7 @@ async def start_chat(
         await exchange.in_proportion(partial(check_chat, request, exchange.ignored))
     else:
         check_chat(request, exchange.ignored)
-    entry = launcher.model_for(exchange, request)
+    entry = launcher.models.of(exchange, request)
     prompt, template_stops = await _prompt_and_stops(exchange, entry.served, request)
     if template_stops:
         request = replace(
@@ -243,27 +245,6 @@ async def _stream(
     await stream_chunks(exchange, started.generation, writer, chunk, usage, request=request)
 
 
-def delta_of(
-    gain: Gain, calls: Sequence[dict[str, Any]] | None = None, *, first: bool
-) -> dict[str, Any]:
-    """OpenAI's delta object; the first one of a choice bears the role.
-
-    `calls` are told instead of the gain's own, unless None.
-    """
-    delta: dict[str, Any] = (
-        {"role": "assistant", "content": None if gain.reasoning or gain.calls else ""}
-        if first
-        else {}
-    )
-    if gain.reasoning:
-        delta["reasoning_content"] = gain.reasoning
-    if gain.text:
-        delta["content"] = gain.text
-    if told := [call_delta(call) for call in gain.calls] if calls is None else calls:
-        delta["tool_calls"] = told
-    return delta
-
-
 async def _whole(
     exchange: Exchange, request: ChatCompletionRequest, started: ChatAnswer, custom: frozenset[str]
 ) -> None:
@@ -272,8 +253,8 @@ async def _whole(
     choices = [
         {
             "index": choice.index,
-            "message": _as_asked(message_of(answer, custom), request),
-            "logprobs": _rows(texts, answer, request) if request.logprobs else None,
+            "message": as_asked(message_of(answer, custom), request),
+            "logprobs": rows_of(texts, answer, request) if request.logprobs else None,
             "finish_reason": choice.finish_reason,
             **ended_by(choice),
             **choice_fields(request, choice),
@@ -289,38 +270,6 @@ async def _whole(
         await send_in_pieces(exchange, body)
     else:
         await exchange.send_json(200, _encode(body))
-
-
-def _rows(texts: TokenTexts, answer: Answer, request: ChatCompletionRequest) -> dict[str, Any]:
-    return {
-        "content": Rows(partial(chat_rows, texts, answer.scored, request.top_logprobs or 0)),
-        "refusal": None,
-    }
-
-
-def _as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[str, Any]:
-    """The message with the text that it goes on from, or without its thinking, where a client wants
-    that.
-    """
-    if request.echo and (before := echoed_text(request)):
-        message["content"] = before + (message["content"] or "")
-    if request.include_reasoning is False:
-        message.pop("reasoning_content", None)
-    return message
-
-
-def message_of(answer: Answer, custom: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """OpenAI's message object.
-
-    What calls tools, some of them `custom`, and says nothing has no content.
-    """
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-    if answer.reasoning:
-        message["reasoning_content"] = answer.reasoning
-    if calls := answer.calls:
-        message["content"] = answer.text or None
-        message["tool_calls"] = [told_call(call, custom) for call in calls]
-    return message
 
 
 def _head(exchange: Exchange, request: ChatCompletionRequest, kind: str) -> dict[str, Any]:

@@ -9,11 +9,12 @@ import msgspec
 
 from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.answers.logprobs import CompletionLogprobs, Scored, TokenTexts, joined
+from frontend.api.answers.streaming import ended_by, stream_chunks, usage_of, whole
 from frontend.api.answers.token_fields import StreamedIds, choice_fields, prompt_fields
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_completion
 from frontend.api.fields.schemas import PROMPTS_MAX, CompletionRequest
-from frontend.api.launching import Launcher, ended_by, stream_chunks, usage_of, whole
+from frontend.api.launching import Launcher
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
@@ -39,7 +40,7 @@ async def completions(exchange: Exchange, launcher: Launcher) -> None:
 
 async def _answer(exchange: Exchange, launcher: Launcher, request: CompletionRequest) -> None:
     refuse_unsupported_completion(request)
-    entry = launcher.model_for(exchange, request)
+    entry = launcher.models.of(exchange, request)
     asked = await exchange.in_proportion(partial(listed_prompts, request))
     special = request.add_special_tokens is not False
     prompts = [

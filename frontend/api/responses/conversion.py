@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from frontend.api.fields.grammars import JsonSchemaFormat, NamedSchema, ResponseFormat
+from frontend.api.fields.grammar_fields import JsonSchemaFormat, NamedSchema, ResponseFormat
 from frontend.api.fields.refusals import VERBOSITY_FIXED
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.responses.items import messages_of

@@ -8,9 +8,10 @@ import msgspec
 
 from frontend.api.answers.blocks import blocks_of
 from frontend.api.answers.logprobs import TokenTexts, chat_logprobs, chat_rows
+from frontend.api.answers.streaming import usage_of
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
-from frontend.api.launching import Launcher, usage_of
+from frontend.api.launching import Launcher
 from frontend.api.openai.chat import ChatAnswer, start_chat
 from frontend.api.responses.answers import Items, finished_fields, head_of, status_of
 from frontend.api.responses.conversion import PARAM_NAMES, chat_of, wants_logprobs

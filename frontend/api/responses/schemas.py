@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from frontend.api.fields.grammars import JsonObjectFormat, TextFormat
+from frontend.api.fields.grammar_fields import JsonObjectFormat, TextFormat
 from frontend.api.fields.nvext import Label, NvExt
 from frontend.api.fields.schemas import (
     MESSAGES_MAX,

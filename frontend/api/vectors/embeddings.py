@@ -35,7 +35,7 @@ async def embeddings(exchange: Exchange, launcher: Launcher) -> None:
 
 
 async def _answer(exchange: Exchange, launcher: Launcher, request: EmbeddingRequest) -> None:
-    entry = launcher.model_for(exchange, request)
+    entry = launcher.models.of(exchange, request)
     _check_dimensions(request, entry.served.card)
     texts = await tokenize(request, entry.served, _inputs(request), "input")
     vectors, tokens = await vectors_of(exchange, launcher, entry, request, texts)

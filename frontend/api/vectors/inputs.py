@@ -108,7 +108,7 @@ async def vectors_of(
     """
     asked, adapter = (
         wishes(NO_WISHES, exchange.routing_headers),
-        launcher.adapter(request.model, request.lora_path, entry),
+        launcher.models.adapter(request.model, request.lora_path, entry),
     )
     requests: list[tuple[Embed, RouteRequest]] = []
     for index, text in enumerate(texts):

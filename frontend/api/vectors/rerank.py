@@ -39,7 +39,7 @@ async def score(exchange: Exchange, launcher: Launcher) -> None:
 
 
 async def _answer_rerank(exchange: Exchange, launcher: Launcher, request: RerankRequest) -> None:
-    entry = launcher.model_for(exchange, request)
+    entry = launcher.models.of(exchange, request)
     documents = [
         document.text if isinstance(document, Document) else document
         for document in request.documents
@@ -80,7 +80,7 @@ def _result(index: int, relevance: float, document: str | None) -> dict[str, Any
 
 
 async def _answer_score(exchange: Exchange, launcher: Launcher, request: ScoreRequest) -> None:
-    entry = launcher.model_for(exchange, request)
+    entry = launcher.models.of(exchange, request)
     first = [request.text_1] if isinstance(request.text_1, str) else request.text_1
     second = [request.text_2] if isinstance(request.text_2, str) else request.text_2
     if len(first) not in (1, len(second)):

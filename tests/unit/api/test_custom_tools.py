@@ -17,7 +17,7 @@ from frontend.api.fields.custom_tools import (
 )
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.api.fields.tools import check_tools
-from frontend.api.openai.chat import message_of
+from frontend.api.openai.chat_objects import message_of
 from frontend.http.ignored import Ignored
 from frontend.text.output.gain import Answer, Gain
 from protocol.errors import InvalidRequest

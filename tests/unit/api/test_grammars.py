@@ -10,12 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.api.fields.grammars import (
-    DEPTH_MAX,
-    GRAMMAR_ALTERNATIVES_MAX,
-    PATTERN_CHARS_MAX,
-    grammar_of,
-)
+from frontend.api.fields.grammar_fields import GRAMMAR_ALTERNATIVES_MAX, PATTERN_CHARS_MAX
+from frontend.api.fields.grammars import DEPTH_MAX, grammar_of
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.reading import answer_grammar, reading_of
 from frontend.api.fields.schemas import ChatCompletionRequest

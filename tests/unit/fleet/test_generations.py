@@ -113,7 +113,7 @@ def test_a_wished_adapter_or_worker_is_found_in_whatever_generation_has_it(bench
         exchange: Any = SimpleNamespace(
             routing_headers={} if wished is None else {"backend_instance_id": wished}
         )
-        return launcher.model_for(
+        return launcher.models.of(
             exchange, EmbeddingRequest(model="m", input="x", **fields)
         ).served.card.context_length
 

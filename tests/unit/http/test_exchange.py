@@ -18,6 +18,7 @@ from frontend.http import exchange as subject
 from frontend.http.body_budget import BodyBudget
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import Ignored
+from frontend.http.stream_keep_alive import KEEP_ALIVE, tick
 from protocol.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -312,18 +313,18 @@ async def test_a_stream_that_is_silent_from_tick_to_tick_gets_a_comment(begun: b
     server = Server([b""])
     answering = asyncio.create_task(server.answer(work))
     await asyncio.sleep(0)
-    server.exchange.tick()
+    tick(server.exchange)
     assert len(server.sent) == 2 * begun
     for _ in range(2):
-        server.exchange.tick()
+        tick(server.exchange)
     go_on.set()
     assert await answering is None
-    server.exchange.tick()  # it has ended
+    tick(server.exchange)  # it has ended
     first = [b"data: 1\n\n"] * begun
     assert [message["body"] for message in server.sent[1:]] == [
         *first,
-        subject.KEEP_ALIVE,
-        subject.KEEP_ALIVE,
+        KEEP_ALIVE,
+        KEEP_ALIVE,
         b"data: 2\n\n",
         b"data: [DONE]\n\n",
     ]
@@ -348,7 +349,7 @@ async def test_what_is_no_stream_or_takes_no_comments_or_is_sending_gets_none() 
         await asyncio.sleep(0)
         before = len(server.sent)
         for _ in range(3):
-            server.exchange.tick()
+            tick(server.exchange)
         assert len(server.sent) == before
         answering.cancel()
 
@@ -363,11 +364,11 @@ async def test_a_comment_does_not_wait_for_a_client_that_does_not_read() -> None
     answering = asyncio.create_task(server.answer(work))
     await asyncio.sleep(0)
     for _ in range(2):
-        server.exchange.tick()
+        tick(server.exchange)
     assert len(server.sent) == 2
     for _ in range(2):
-        server.exchange.tick()
-    assert server.sent[-1]["body"] == subject.KEEP_ALIVE
+        tick(server.exchange)
+    assert server.sent[-1]["body"] == KEEP_ALIVE
     answering.cancel()
 
 

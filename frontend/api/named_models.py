@@ -1,0 +1,140 @@
+"""The model that a request names, and the adapter."""
+
+import asyncio
+
+from frontend.api.fields.nvext import wishes
+from frontend.api.fields.sampling import priority_of
+from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.vectors.schemas import VectorFields
+from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.registry import Registry
+from frontend.http.exchange import Exchange
+from frontend.models.served import ServedModel
+from frontend.models.services import GENERATION, VECTORS, use_of
+from protocol.errors import InvalidRequest, ModelNotFound, NoWorker
+from protocol.membership import Service
+
+
+class NamedModels:
+    """Finds what requests name among what is served here."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def of(
+        self, exchange: Exchange, request: ChatCompletionRequest | CompletionRequest | VectorFields
+    ) -> ModelEntry:
+        """The model that a request names; of several generations one with the adapter and the
+        worker that it wishes.
+
+        Raises:
+            MeshError: as `named`, or a header's value is not one.
+        """
+        nvext, service = (
+            (None, VECTORS) if isinstance(request, VectorFields) else (request.nvext, GENERATION)
+        )
+        wished = wishes(nvext, exchange.routing_headers).backend_instance_id
+        return self.named(
+            request.model,
+            service,
+            priority=priority_of(request.priority),
+            worker_id=wished,
+            lora_path=request.lora_path,
+        )
+
+    def named(
+        self,
+        name: str,
+        service: Service = GENERATION,
+        *,
+        priority: int = 0,
+        worker_id: str | None = None,
+        lora_path: str | None = None,
+    ) -> ModelEntry:
+        """The model of that name, which must be served as `service`.
+
+        Raises:
+            ModelNotFound: never heard of it.
+            NoWorker: it is known but nobody serves it now, or no worker has come yet at all.
+            InvalidRequest: it is served, but for something else.
+            Overloaded: so many wait for it that nothing need be done to know the answer.
+        """
+        registry = self._registry
+        entry = registry.entry(name, worker_id, lora_path)
+        if entry is not None and (
+            entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
+        ):
+            if entry.service != service:
+                raise InvalidRequest(
+                    f"The model {name!r} {use_of(entry.service).does}.", param="model"
+                )
+            entry.queue.turn_away(priority)
+            return entry
+        if entry is not None or not registry.available():
+            raise NoWorker(
+                f"No worker serves the model {name!r} at the moment. Please retry shortly."
+            )
+        raise ModelNotFound(
+            f"The model {name!r} does not exist or is not served here.", param="model"
+        )
+
+    def serving(self) -> list[ModelEntry]:
+        """The models that have a worker now."""
+        return [entry for entry in self._registry.available() if entry.ranks]
+
+    def only(self) -> str:
+        """The name of the model that generates text here, for requests that need not name it.
+
+        Raises:
+            NoWorker: there is none.
+            InvalidRequest: there are several.
+        """
+        names = [
+            entry.served.card.name
+            for entry in self._registry.available()
+            if use_of(entry.service).generates
+        ]
+        if len(names) > 1:
+            raise InvalidRequest(
+                "Several models are served here; name one of them in the field model.",
+                param="model",
+            )
+        if not names:
+            raise NoWorker("No worker serves a model at the moment. Please retry shortly.")
+        return names[0]
+
+    def adapter(self, model: str, lora_path: str | None, entry: ModelEntry) -> str | None:
+        """The LoRA adapter that a request asks for, by the model's name or by lora_path; None for
+        the model itself.
+
+        Raises:
+            ModelNotFound: no worker of the model has it.
+            InvalidRequest: two are asked for.
+        """
+        found, named = self._registry.find(model)
+        if found is None:  # it was unloaded while the prompt was made
+            raise ModelNotFound(
+                f"The LoRA adapter {model!r} is not loaded here any more.", param="model"
+            )
+        if lora_path is None:
+            return named
+        if named not in (None, lora_path):
+            raise InvalidRequest(
+                f"model asks for the adapter {named!r}, and lora_path for another.",
+                param="lora_path",
+            )
+        if lora_path not in entry.adapters:
+            raise ModelNotFound(
+                f"The LoRA adapter {lora_path!r} does not exist or is not loaded here.",
+                param="lora_path",
+            )
+        return lora_path
+
+    def served(self, name: str) -> ServedModel:
+        """The model of that name, whatever it is served for and however many wait for it.
+
+        Raises:
+            ModelNotFound, NoWorker: as `named`.
+        """
+        entry = self._registry.entry(name)
+        return entry.served if entry is not None and entry.ranks else self.named(name).served
