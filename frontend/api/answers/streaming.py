@@ -1,8 +1,10 @@
-"""One loop from what choices gain to events, and what answers say at their end."""
+"""One loop from what choices gain to events, whatever API's events they are, and what OpenAI's
+answers say at their end.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.fields.nvext import told
@@ -14,61 +16,97 @@ from frontend.inflight.generation import Generation
 from frontend.text.output.gain import Gain
 
 
-async def stream_chunks(
-    exchange: Exchange,
-    generation: Generation,
-    writer: ChunkWriter,
-    chunk: Callable[[Choice, Gain, Last | None], bytes],
-    usage: Callable[[], Usage],
-    *,
-    request: ChatCompletionRequest | CompletionRequest,
-) -> None:
+class EventWriter(Protocol):
+    """An EventWriter says in the words of one API what a generation gains."""
+
+    async def begin(self) -> bytes:
+        """The events before all others; asked for when the first tokens have come."""
+        ...
+
+    def turn(self, moved: list[tuple[Choice, Gain]]) -> Iterable[tuple[Choice, Gain]]:
+        """What of a turn's gains is told one after the other: the gains, or portions of them."""
+        ...
+
+    def event(self, choice: Choice, gain: Gain) -> bytes:
+        """The events of one gain or portion; none where there is nothing to tell."""
+        ...
+
+    async def end(self) -> bytes:
+        """The events behind all others; asked for when every choice has ended."""
+        ...
+
+
+async def stream_events(exchange: Exchange, generation: Generation, writer: EventWriter) -> None:
     """Send what every turn of the generation gained as one write, then the end.
 
-    Nothing is sent before the first token.
+    Nothing is sent before the first token, so that an error until then has its status. A turn's
+    events that are large together are sent in several writes, with turns of the loop between.
+    """
+    moved = await generation.advance()
+    begin = await writer.begin()
+    events = [begin] if begin else []
+    while True:
+        size = 0
+        for choice, gain in writer.turn(moved):
+            if size >= PIECE_BYTES:
+                await exchange.send_events(b"".join(events))
+                events, size = [], 0
+                await asyncio.sleep(0)
+            event = writer.event(choice, gain)
+            size += len(event)
+            events.append(event)
+        if not generation.running:
+            events.append(await writer.end())
+            await exchange.end_events(b"".join(events))
+            return
+        if gained := b"".join(events):
+            await exchange.send_events(gained)
+        events = []
+        moved = await generation.advance()
+
+
+class ChunkEvents:
+    """ChunkEvents tells a generation in OpenAI's chunks, those of chats or of completions.
 
     Args:
-        chunk: one chunk of a choice, and what it says if it is the last one.
+        chunk: makes one chunk of a choice, with what it says if it is the choice's last one.
+        usage: counts the tokens so far.
     """
-    counting = request.wants_usage_always
-    while True:
-        moved = await generation.advance()
-        if counting:
-            writer.count(usage())
+
+    def __init__(
+        self,
+        writer: ChunkWriter,
+        chunk: Callable[[Choice, Gain, Last | None], bytes],
+        usage: Callable[[], Usage],
+        *,
+        request: ChatCompletionRequest | CompletionRequest,
+    ) -> None:
+        self._writer = writer
+        self._chunk = chunk
+        self._usage = usage
+        self._request = request
+        self._counting = request.wants_usage_always
+
+    async def begin(self) -> bytes:
+        """There are no events before the first chunk."""
+        return b""
+
+    def turn(self, moved: list[tuple[Choice, Gain]]) -> Iterable[tuple[Choice, Gain]]:
+        """Portions, where log probabilities are told: a choice may have gained many."""
+        if self._counting:
+            self._writer.count(self._usage())
         if moved[0][1].token_ids:
-            chunks = await _portioned(
-                exchange,
-                ((choice, part) for choice, gain in moved for part in gain.portions()),
-                chunk,
-                request,
-            )
-        else:
-            chunks = b"".join(
-                [chunk(choice, gain, last_of(choice, request)) for choice, gain in moved]
-            )
-        if not generation.running:
-            await exchange.end_events(chunks + writer.last(usage()))
-            return
-        await exchange.send_events(chunks)
+            return ((choice, part) for choice, gain in moved for part in gain.portions())
+        return moved
 
+    def event(self, choice: Choice, gain: Gain) -> bytes:
+        """One chunk."""
+        ended = choice.finish_reason is not None and not gain.more
+        return self._chunk(choice, gain, last_of(choice, self._request) if ended else None)
 
-async def _portioned(
-    exchange: Exchange,
-    gains: Iterable[tuple[Choice, Gain]],
-    chunk: Callable[[Choice, Gain, Last | None], bytes],
-    request: ChatCompletionRequest | CompletionRequest,
-) -> bytes:
-    """Chunks with log probabilities, of which a choice may have gained many: sent as soon as they
-    are large. Returns the rest.
-    """
-    chunks = bytearray()
-    for choice, gain in gains:
-        chunks += chunk(choice, gain, None if gain.more else last_of(choice, request))
-        if len(chunks) >= PIECE_BYTES:
-            await exchange.send_events(bytes(chunks))
-            chunks.clear()
-            await asyncio.sleep(0)
-    return bytes(chunks)
+    async def end(self) -> bytes:
+        """The counts, if they were asked for, and [DONE]."""
+        return self._writer.last(self._usage())
 
 
 def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) -> Last | None:

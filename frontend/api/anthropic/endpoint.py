@@ -5,7 +5,8 @@ from typing import Final
 
 import msgspec
 
-from frontend.api.answers.streaming import usage_of
+from frontend.api.answers.chunks import Usage
+from frontend.api.answers.streaming import stream_events, usage_of
 from frontend.api.anthropic.answers import MessageWriter
 from frontend.api.anthropic.conversion import chat_of, generating_chat_of
 from frontend.api.anthropic.schemas import REFUSED_FIELDS, CountTokensRequest, MessagesRequest
@@ -14,6 +15,8 @@ from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Launcher
 from frontend.api.openai.chat import ChatAnswer, chat_prompt, check_chat, start_chat
 from frontend.http.exchange import Exchange
+from frontend.inflight.choice import Choice
+from frontend.text.output.gain import Gain
 from protocol.tokens import count_tokens
 
 _messages_parser = BodyParser(MessagesRequest, REFUSED_FIELDS)
@@ -66,7 +69,7 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: MessagesReque
         if exchange.is_large:
             await exchange.keep_only(request, chat.messages, request.messages)
         if request.stream:
-            await _stream(exchange, writer, started)
+            await stream_events(exchange, started.generation, _MessageEvents(writer, started))
         else:
             (answer,) = await started.generation.finish()
             message = writer.whole(
@@ -79,23 +82,24 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: MessagesReque
         started.generation.close()
 
 
-async def _stream(exchange: Exchange, writer: MessageWriter, started: ChatAnswer) -> None:
-    """Nothing is sent before the first token, so that an error until then has its status."""
-    begun = False
-    while True:
-        moved = await started.generation.advance()
-        begin = (
-            b"" if begun else writer.begin(usage_of(started.generation, started.prompt_tokens, 1))
-        )
-        events, begun = begin + b"".join([writer.gained(gain) for _, gain in moved]), True
-        if not started.generation.running:
-            await exchange.end_events(
-                events
-                + writer.end(
-                    started.generation.choices[0],
-                    usage_of(started.generation, started.prompt_tokens, 1),
-                )
-            )
-            return
-        if events:
-            await exchange.send_events(events)
+class _MessageEvents:
+    """Tells a message in Anthropic's events."""
+
+    def __init__(self, writer: MessageWriter, started: ChatAnswer) -> None:
+        self._writer = writer
+        self._started = started
+
+    async def begin(self) -> bytes:
+        return self._writer.begin(self._usage())
+
+    def turn(self, moved: list[tuple[Choice, Gain]]) -> list[tuple[Choice, Gain]]:
+        return moved
+
+    def event(self, choice: Choice, gain: Gain) -> bytes:  # noqa: ARG002 - a message has one choice
+        return self._writer.gained(gain)
+
+    async def end(self) -> bytes:
+        return self._writer.end(self._started.generation.choices[0], self._usage())
+
+    def _usage(self) -> Usage:
+        return usage_of(self._started.generation, self._started.prompt_tokens, 1)

@@ -1,14 +1,13 @@
 """POST /generate."""
 
-import asyncio
 import time
 from functools import partial
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from frontend.api.answers.logprobs import TokenTexts
+from frontend.api.answers.streaming import stream_events
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.sampling import output_rules
@@ -19,9 +18,10 @@ from frontend.api.native.schemas import REFUSED_FIELDS, GenerateRequest
 from frontend.api.openai.completions import listed_prompts, prompt_tokens
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
-from frontend.http.json_pieces import PIECE_BYTES, send_in_pieces
+from frontend.http.json_pieces import send_in_pieces
 from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
+from frontend.text.output.gain import Gain
 from protocol.errors import InvalidRequest
 
 _parser = BodyParser(GenerateRequest, REFUSED_FIELDS, items_max=TOKEN_IDS_MAX)
@@ -79,7 +79,7 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateReque
         if exchange.is_large:
             await exchange.keep_only(request)
         if request.stream:
-            await _stream(exchange, generation, writers, is_batch=is_batch)
+            await stream_events(exchange, generation, _OutputEvents(writers, is_batch=is_batch))
         else:
             await _whole(exchange, generation, writers, is_batch=is_batch)
     finally:
@@ -113,30 +113,24 @@ async def _whole(
     await send_in_pieces(exchange, outputs if is_batch else outputs[0])
 
 
-async def _stream(
-    exchange: Exchange, generation: Generation, writers: list[OutputWriter], *, is_batch: bool
-) -> None:
-    """Each event repeats all so far, so that a turn's events may be too large to be made
-    together.
-    """
+class _OutputEvents:
+    """Tells SGLang's outputs; each event repeats all of its choice so far."""
 
-    def event(choice: Choice) -> bytes:
-        output: dict[str, Any] = writers[choice.index].output(
-            choice, choice.index if is_batch else None
-        )
+    def __init__(self, writers: list[OutputWriter], *, is_batch: bool) -> None:
+        self._writers = writers
+        self._is_batch = is_batch
+
+    async def begin(self) -> bytes:
+        return b""
+
+    def turn(self, moved: list[tuple[Choice, Gain]]) -> list[tuple[Choice, Gain]]:
+        return moved
+
+    def event(self, choice: Choice, gain: Gain) -> bytes:
+        writer = self._writers[choice.index]
+        writer.add(gain)
+        output = writer.output(choice, choice.index if self._is_batch else None)
         return b"data: " + _encode(output) + b"\n\n"
 
-    while True:
-        moved = await generation.advance()
-        events = bytearray()
-        for choice, gain in moved:
-            if len(events) >= PIECE_BYTES:
-                await exchange.send_events(bytes(events))
-                events.clear()
-                await asyncio.sleep(0)
-            writers[choice.index].add(gain)
-            events += event(choice)
-        if not generation.running:
-            await exchange.end_events(bytes(events) + b"data: [DONE]\n\n")
-            return
-        await exchange.send_events(bytes(events))
+    async def end(self) -> bytes:
+        return b"data: [DONE]\n\n"

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from frontend.api.answers.chunks import ChunkWriter, Last
 from frontend.api.answers.logprobs import TokenTexts, chat_logprobs
-from frontend.api.answers.streaming import ended_by, stream_chunks, usage_of, whole
+from frontend.api.answers.streaming import ChunkEvents, ended_by, stream_events, usage_of, whole
 from frontend.api.answers.token_fields import (
     StreamedIds,
     choice_fields,
@@ -242,7 +242,8 @@ async def _stream(
         return writer.text(choice.index, gain.text, last, logprobs)
 
     usage = partial(usage_of, started.generation, started.prompt_tokens, request.n or 1)
-    await stream_chunks(exchange, started.generation, writer, chunk, usage, request=request)
+    events = ChunkEvents(writer, chunk, usage, request=request)
+    await stream_events(exchange, started.generation, events)
 
 
 async def _whole(

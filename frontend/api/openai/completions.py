@@ -9,7 +9,7 @@ import msgspec
 
 from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.answers.logprobs import CompletionLogprobs, Scored, TokenTexts, joined
-from frontend.api.answers.streaming import ended_by, stream_chunks, usage_of, whole
+from frontend.api.answers.streaming import ChunkEvents, ended_by, stream_events, usage_of, whole
 from frontend.api.answers.token_fields import StreamedIds, choice_fields, prompt_fields
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_completion
@@ -205,7 +205,8 @@ async def _stream(
             logprobs += ids.fragment(choice)
         return writer.text(choice.index, showing.text(gain.text), last, logprobs)
 
-    await stream_chunks(exchange, generation, writer, chunk, usage, request=request)
+    events = ChunkEvents(writer, chunk, usage, request=request)
+    await stream_events(exchange, generation, events)
 
 
 async def _whole(

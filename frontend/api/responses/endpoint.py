@@ -8,7 +8,7 @@ import msgspec
 
 from frontend.api.answers.blocks import blocks_of
 from frontend.api.answers.logprobs import TokenTexts, chat_logprobs, chat_rows
-from frontend.api.answers.streaming import usage_of
+from frontend.api.answers.streaming import stream_events, usage_of
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Launcher
@@ -20,6 +20,7 @@ from frontend.api.responses.schemas import REFUSED_FIELDS, ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
 from frontend.http.exchange import Exchange
 from frontend.http.json_pieces import Rows, send_in_pieces
+from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Gain
 
 _parser = BodyParser(ResponsesRequest, REFUSED_FIELDS)
@@ -51,7 +52,8 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: ResponsesRequ
                 request, chat.messages, [] if isinstance(request.input, str) else request.input
             )
         if writer is not None:
-            await _stream(exchange, writer, started)
+            events = _ResponseEvents(exchange, writer, started)
+            await stream_events(exchange, started.generation, events)
         else:
             await _whole(exchange, request, started, offered)
     finally:
@@ -82,33 +84,34 @@ async def _whole(
         await exchange.send_json(200, await exchange.in_proportion(partial(_encode, body)))
 
 
-async def _stream(exchange: Exchange, writer: ResponseStream, started: ChatAnswer) -> None:
-    """No event is sent before the first token, so that an error until then has its status, if no
-    comment was sent.
+class _ResponseEvents:
+    """Tells a response in OpenAI's events.
+
+    The first and last of them repeat the request's instructions and tools.
     """
-    texts = TokenTexts(started.served, as_ids=False)
 
-    def logprobs(gain: Gain) -> list[dict[str, Any]]:
-        return (
-            chat_logprobs(texts, [(gain.token_ids, gain.logprobs)])["content"]
-            if gain.token_ids
-            else []
+    def __init__(self, exchange: Exchange, writer: ResponseStream, started: ChatAnswer) -> None:
+        self._exchange = exchange
+        self._writer = writer
+        self._started = started
+        self._texts = TokenTexts(started.served, as_ids=False)
+
+    async def begin(self) -> bytes:
+        return await self._exchange.in_proportion(self._writer.begin)
+
+    def turn(self, moved: list[tuple[Choice, Gain]]) -> list[tuple[Choice, Gain]]:
+        return moved
+
+    def event(self, choice: Choice, gain: Gain) -> bytes:  # noqa: ARG002 - a response has one choice
+        logprobs: list[dict[str, Any]] = []
+        if gain.token_ids:
+            scored = chat_logprobs(self._texts, [(gain.token_ids, gain.logprobs)])
+            logprobs = scored["content"]
+        return self._writer.gained(gain, logprobs)
+
+    async def end(self) -> bytes:
+        generation = self._started.generation
+        usage = usage_of(generation, self._started.prompt_tokens, 1)
+        return await self._exchange.in_proportion(
+            partial(self._writer.end, generation.choices[0], usage)
         )
-
-    events, begun = b"", False
-    while True:
-        moved = await started.generation.advance()
-        # The first and last events repeat the request's instructions and tools.
-        events += await exchange.in_proportion(writer.begin) if not begun else b""
-        events += b"".join([writer.gained(gain, logprobs(gain)) for _, gain in moved])
-        begun = True
-        if not started.generation.running:
-            usage = usage_of(started.generation, started.prompt_tokens, 1)
-            end = await exchange.in_proportion(
-                partial(writer.end, started.generation.choices[0], usage)
-            )
-            await exchange.end_events(events + end)
-            return
-        if events:
-            await exchange.send_events(events)
-        events = b""
