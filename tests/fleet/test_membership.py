@@ -196,7 +196,8 @@ def test_model_files_travel_over_the_mesh_and_are_kept_by_hash(fleet: Fleet) -> 
 
 def test_a_loading_worker_is_shown_but_not_used(fleet: Fleet) -> None:
     fleet.frontend()
-    fleet.worker(*SIM, "--sim-startup-s", "4")
+    fleet.wait_until(lambda: fleet.get("/live")[0] == 200, "frontend up")
+    fleet.worker(*SIM, "--sim-startup-s", "8")
     fleet.wait_until(
         lambda: bool(fleet.get("/health")[1]["loading"]), "the loading worker is shown"
     )
