@@ -16,6 +16,7 @@ from frontend.http.exchange import Exchange
 from frontend.http.ignored import Ignored, IgnoredLog
 from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
+from frontend.inflight.generation import Generation
 from frontend.inflight.request_log import log_request
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings, UnknownFields
@@ -94,7 +95,7 @@ class Application:
             exchange.told_id,
             path,
             model,
-            exchange.generation,
+            exchange.work if isinstance(exchange.work, Generation) else None,
             error,
             began_at=began_at,
             ended_at=self._now(),

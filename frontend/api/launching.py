@@ -92,7 +92,7 @@ class Launcher:
             requests = [(shortened(each, most), route) for each, route in requests]
         promise = promise_of(request, requests[0][0].grammar, self._validator, exchange.request_id)
         generation = Generation(self._dispatch, entry, self._recovery, promise)
-        exchange.abort_work, exchange.generation = generation.abort, generation
+        exchange.work = generation
         try:
             await generation.start(requests, rules or output_rules(request))
         except BaseException:

@@ -5,7 +5,7 @@ import asyncio
 from frontend.api.fields.nvext import wishes
 from frontend.api.fields.sampling import priority_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.api.vectors.schemas import VectorFields
+from frontend.api.fields.vectors import VectorFields
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.registry import Registry
 from frontend.http.exchange import Exchange

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from frontend.http import request_id
+from frontend.http.abortable import Abortable
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.body_counts import is_large
@@ -31,7 +32,6 @@ from frontend.http.ignored import Ignored
 from frontend.http.incoming_body import IncomingBody
 from frontend.http.leaving import until_client_leaves
 from frontend.http.routing_headers import HEADER_FIELDS
-from frontend.inflight.generation import Generation
 from protocol.error_answers import error_status
 from protocol.errors import (
     ClientGone,
@@ -72,11 +72,10 @@ class Exchange:
         silent_ticks: of the timer of those, since the last event; or SENDING.
         errors: how the endpoint says that something went wrong.
         rids: the client's own names of what is generated.
-        abort_work: ends what is generated with what there is; returns False where it cannot.
-        generation: what runs for it, or ran; for the log.
+        work: what runs for it on workers, or ran.
     """
 
-    generation: Generation | None = None
+    work: Abortable | None = None
 
     def __init__(
         self,
@@ -120,7 +119,6 @@ class Exchange:
         self.takes_comments = True
         self.silent_ticks = 0
         self.rids: Sequence[str] = ()
-        self.abort_work: Callable[[], bool] | None = None
         self.errors: ErrorForm = OPENAI_ERRORS
         for name, value in scope["headers"]:
             if name not in READ_HEADERS:
@@ -230,7 +228,7 @@ class Exchange:
 
     def abort(self) -> None:
         """End with what there is so far, or with an error where nothing can be shown."""
-        if self.abort_work is None or not self.abort_work():
+        if self.work is None or not self.work.abort():
             self.cut_off(RequestAborted("The request was aborted by /abort_request."))
 
     async def answer(self, work: Callable[["Exchange"], Awaitable[None]]) -> MeshError | None:

@@ -42,17 +42,18 @@ async def stream_events(exchange: Exchange, generation: Generation, writer: Even
     Nothing is sent before the first token, so that an error until then has its status. A turn's
     events that are large together are sent in several writes, with turns of the loop between.
     """
+    turn, event_of = writer.turn, writer.event
     moved = await generation.advance()
     begin = await writer.begin()
     events = [begin] if begin else []
     while True:
         size = 0
-        for choice, gain in writer.turn(moved):
+        for choice, gain in turn(moved):
             if size >= PIECE_BYTES:
                 await exchange.send_events(b"".join(events))
                 events, size = [], 0
                 await asyncio.sleep(0)
-            event = writer.event(choice, gain)
+            event = event_of(choice, gain)
             size += len(event)
             events.append(event)
         if not generation.running:
@@ -101,8 +102,9 @@ class ChunkEvents:
 
     def event(self, choice: Choice, gain: Gain) -> bytes:
         """One chunk."""
-        ended = choice.finish_reason is not None and not gain.more
-        return self._chunk(choice, gain, last_of(choice, self._request) if ended else None)
+        if choice.finish_reason is None or gain.more:
+            return self._chunk(choice, gain, None)
+        return self._chunk(choice, gain, last_of(choice, self._request))
 
     async def end(self) -> bytes:
         """The counts, if they were asked for, and [DONE]."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from frontend.api.fields.nvext import NO_WISHES, wishes
 from frontend.api.fields.sampling import priority_of
+from frontend.api.fields.vectors import VectorFields
 from frontend.api.launching import Launcher
 from frontend.api.prompts.encoding import CHARS_PER_TOKEN_MAX, overflowing_beginning
-from frontend.api.vectors.schemas import VectorFields
 from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.http.request_id import new_request_id

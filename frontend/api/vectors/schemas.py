@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from frontend.api.fields.nvext import Label
-from frontend.api.fields.schemas import Model, TokenId
+from frontend.api.fields.schemas import TokenId
+from frontend.api.fields.vectors import VectorFields
 
 INPUTS_MAX = 2_048
 """Texts of one request: OpenAI's bound."""
@@ -16,21 +16,6 @@ DIMENSIONS_MAX = 2**20
 
 Input = Annotated[str, Meta(min_length=1)]
 TokenIds = Annotated[list[TokenId], Meta(min_length=1)]
-
-
-class VectorFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What they have in common."""
-
-    model: Model
-    user: Annotated[str, Meta(max_length=1_024)] | None = None
-    # Extensions
-    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    """Cut longer texts to so many tokens, special ones included; -1: to what the model takes.
-
-    Without it a longer text is refused.
-    """
-    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
-    lora_path: Label | None = None
 
 
 class EmbeddingRequest(VectorFields, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Container, MutableMapping
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -374,7 +375,7 @@ async def test_a_comment_does_not_wait_for_a_client_that_does_not_read() -> None
 
 async def test_an_abort_ends_the_work_where_it_can_and_the_request_where_not() -> None:
     async def work(exchange: Exchange) -> None:
-        exchange.abort_work = lambda: exchange.model == "can"
+        exchange.work = SimpleNamespace(abort=lambda: exchange.model == "can")
         await forever(exchange)
 
     server = Server([b""], x_request_id="mine")

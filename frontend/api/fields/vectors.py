@@ -1,0 +1,23 @@
+"""The fields that all requests for work with vectors have."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from frontend.api.fields.nvext import Label
+from frontend.api.fields.schemas import Model
+
+
+class VectorFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """VectorFields are what requests for vectors, rankings and scores have in common."""
+
+    model: Model
+    user: Annotated[str, Meta(max_length=1_024)] | None = None
+    # Extensions
+    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    """Cut longer texts to so many tokens, special ones included; -1: to what the model takes.
+
+    Without it a longer text is refused.
+    """
+    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    lora_path: Label | None = None

@@ -1,0 +1,11 @@
+"""What an exchange knows of the work for it that goes on elsewhere."""
+
+from typing import Protocol
+
+
+class Abortable(Protocol):
+    """An Abortable is work for a request that can be ended before its time."""
+
+    def abort(self) -> bool:
+        """End it with what there is; returns False where nothing can be shown."""
+        ...
