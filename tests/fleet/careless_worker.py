@@ -14,5 +14,5 @@ def _nothing(*_: object, **__: object) -> Failed | None:
 
 
 if __name__ == "__main__":
-    engine._beyond = _nothing  # pyright: ignore[reportPrivateUsage]
+    engine.refusal_of = _nothing
     sys.exit(run(sys.argv[1:]))
