@@ -145,7 +145,11 @@ def check_outcome(client: Client, plan: Plan, blows: int) -> None:
         )
         hold(asked.number not in plan.poison, f"{name} is poison and was answered")
     frontend = client.frontend
-    if frontend.cuts_at is not None and not frontend.process.frozen_s:
+    if (
+        frontend.cuts_at is not None
+        and frontend.process.frozen_s == 0
+        and client.asked_at <= frontend.cuts_at
+    ):
         hold(
             outcome.ended_at <= frontend.cuts_at + DEADLINE_SLACK_S,
             f"{name} was still open when {frontend.name} had cut off what was",
