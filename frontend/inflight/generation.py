@@ -88,8 +88,12 @@ class Generation:
 
     @property
     def running(self) -> bool:
-        """Whether some choice is unfinished."""
-        return bool(self._live or self._seeking)
+        """Whether some choice is unfinished.
+
+        What sought and found does no more, though the loop has not told so yet: nothing would wake
+        who waited for it.
+        """
+        return bool(self._live) or not all(map(_has_found, self._seeking))
 
     async def advance(self) -> list[tuple[Choice, Gain]]:
         """Wait until something moved; return each choice that did, with what it gained (nothing
@@ -239,3 +243,7 @@ class Generation:
                     stream
                 )  # a stop string ends it here while the engine still runs
         self._live = [choice for choice in self._live if choice.finish_reason is None]
+
+
+def _has_found(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
