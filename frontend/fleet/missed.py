@@ -8,7 +8,7 @@ where nobody else is left, it is not yet as good as dead.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from frontend.fleet.worker import Phase, Worker
@@ -79,6 +79,14 @@ class MissedWorkers:
     def gone(self, identity: bytes) -> None:
         """It is known now that it does not come back."""
         self._missed.pop(identity, None)
+
+    def expect(self, identity: bytes, *, over: bytes) -> None:
+        """Its connection is gone, and it is asked for over another one, which may take it as long
+        as any: that the first is gone says nothing of it.
+        """
+        missed = self._missed.pop(identity, None)
+        if missed is not None:
+            self._missed[over] = replace(missed, identity=over, session=0)
 
     def expire(self, now: float) -> None:
         """Give up whom nobody has heard of for too long.

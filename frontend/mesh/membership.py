@@ -222,10 +222,14 @@ class Membership:
         worker = self._registry.workers.get(identity)
         if worker is None:
             self._registry.missed.gone(identity)
-        elif any(self._wire.tell(way, HelloWanted()) for way in worker.other_ways):
-            self._lose(worker, "out_of_step", "its connection is gone, and it has another one")
-        else:
+            return
+        ways = (way for way in worker.other_ways if self._wire.tell(way, HelloWanted()))
+        way = next(ways, None)
+        if way is None:
             self._lose(worker, "died", "its connection is gone")
+        else:
+            self._lose(worker, "out_of_step", "its connection is gone, and it has another one")
+            self._registry.missed.expect(identity, over=way)
 
     def _on_beat(self) -> None:
         now = self._loop.time()
