@@ -7,6 +7,7 @@
     │   └── ContextOverflow       prompt_tokens, max_tokens, context_length
     ├── ModelNotFound
     ├── RouteNotFound
+    ├── ForeignHost               a web page's request under a name that is not this host's
     ├── MethodNotAllowed
     ├── UnsupportedMediaType
     ├── BodyTooLarge              limit_bytes
@@ -90,6 +91,10 @@ class ModelNotFound(MeshError):
 
 class RouteNotFound(MeshError):
     code = "route_not_found"
+
+
+class ForeignHost(MeshError):
+    code = "foreign_host"
 
 
 class MethodNotAllowed(MeshError):
@@ -202,6 +207,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     UnsupportedParameter: (400, "invalid_request_error"),
     ContextOverflow: (400, "invalid_request_error"),
     ModelNotFound: (404, "invalid_request_error"),
+    ForeignHost: (403, "invalid_request_error"),
     RouteNotFound: (404, "invalid_request_error"),
     MethodNotAllowed: (405, "invalid_request_error"),
     UnsupportedMediaType: (415, "invalid_request_error"),

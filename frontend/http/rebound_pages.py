@@ -7,23 +7,18 @@ wants, nor keeps the answer from it.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import msgspec
 from starlette.types import ASGIApp
 
 from frontend.http.asgi import Receive, Scope, Send
+from protocol.error_answers import error_body, error_status
+from protocol.errors import ForeignHost
 from protocol.own_host import names_this_host
 
-_BODY: Final = msgspec.json.encode({
-    "error": {
-        "message": (
-        "The Host header of a web page's request must be localhost, an IP address or a name "
-        "that --cors-origin names."
-        ),
-        "type": "invalid_request_error",
-        "param": None,
-        "code": "foreign_host",
-    }
-})  # fmt: skip
+_ERROR: Final = ForeignHost(
+    "The Host header of a web page's request must be localhost, an IP address or a name that "
+    "--cors-origin names."
+)
+_BODY: Final = error_body(_ERROR)
 _HEADERS: Final = [
     (b"content-type", b"application/json"),
     (b"content-length", str(len(_BODY)).encode()),
@@ -44,12 +39,13 @@ def without_rebound_pages(app: ASGIApp, origins: Sequence[str], *, this_host_onl
     """
     if not this_host_only or "*" in origins:
         return app
+    status = error_status(_ERROR)
     hosts = {origin.partition("://")[2].encode().lower() for origin in origins}
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         for name, _ in scope["headers"]:
             if name == b"origin" and _foreign(scope["headers"], hosts):
-                await send({"type": "http.response.start", "status": 403, "headers": _HEADERS})
+                await send({"type": "http.response.start", "status": status, "headers": _HEADERS})
                 await send({"type": "http.response.body", "body": _BODY})
                 return
         await app(scope, receive, send)

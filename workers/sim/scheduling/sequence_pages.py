@@ -10,15 +10,14 @@ from workers.sim.scheduling.sequence import Sequence
 class SequencePages:
     """Gives sequences their pages and takes them back.
 
-    Attributes:
-        pool: all pages of the rank; full as it is, or with what the cache can give up.
     Args:
+        pool: all pages of the rank.
         shares: whether equal prefixes share their pages.
     """
 
     def __init__(self, cache: RadixCache, pool: KvPool, page_tokens: int, *, shares: bool) -> None:
         self._cache = cache
-        self.pool = pool
+        self._pool = pool
         self._page = page_tokens
         self._shares = shares
 
@@ -48,7 +47,7 @@ class SequencePages:
         pages = -(-length // self._page) - matched
         future = -(-future_tokens // self._page)
         # An idle rank takes its head whatever the reserve says: nothing else would ever make room.
-        if (not idle and pages + future > self.pool.available_pages) or not self.pool.allocate(
+        if (not idle and pages + future > self._pool.available_pages) or not self._pool.allocate(
             pages
         ):
             self._cache.unlock(node)
@@ -69,7 +68,7 @@ class SequencePages:
         node = self._cache.insert(sequence.tokens, pages, sequence.namespace)
         self._cache.lock(node)
         self._cache.unlock(sequence.node)
-        self.pool.release(moved)
+        self._pool.release(moved)
         sequence.own_pages -= moved
         sequence.node, sequence.node_pages = node, pages
 
@@ -77,5 +76,5 @@ class SequencePages:
         """Take back what is a sequence's own; what it shares stays cached."""
         assert sequence.node is not None
         self._cache.unlock(sequence.node)
-        self.pool.release(sequence.own_pages)
+        self._pool.release(sequence.own_pages)
         sequence.node, sequence.node_pages, sequence.own_pages, sequence.kv_tokens = None, 0, 0, 0
