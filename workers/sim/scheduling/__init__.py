@@ -1,0 +1,1 @@
+"""One simulated rank schedules requests and caches pages as SGLang does, pure and synchronous."""
