@@ -5,8 +5,8 @@ wrong.
 from typing import Final
 
 TOLERATED_S_MAX: Final = 60.0
-"""Silence is never tolerated for more seconds than these: no step of an engine that lives takes
-longer, and only a first one that compiles its kernels may come near.
+"""Silence is tolerated for at most this many seconds, unless the settings tolerate more: no step of
+an engine that lives takes longer, and only a first one that compiles its kernels may come near.
 """
 
 _HALF_LIFE_S: Final = 600.0

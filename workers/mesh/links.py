@@ -20,7 +20,7 @@ from workers.mesh.frontend_link import FrontendLink, OnRequest
 log = logging.getLogger(__name__)
 
 RESOLVE_EVERY_S = 5.0
-"""A new frontend behind a DNS name (a headless Service) is dialled within this many seconds."""
+"""A new frontend behind a DNS name (a headless Service) is looked for every so many seconds."""
 
 
 class Links:

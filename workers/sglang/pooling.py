@@ -99,7 +99,7 @@ def pooling_of(model: str, revision: str | None) -> Pooling | None:
 
 
 def pool_as(pooling: Pooling) -> None:
-    """Has every Pooler that this process makes pool so.
+    """Has every Pooler that this process makes pool in the given way.
 
     To be called in a scheduler, before it loads its model.
     """

@@ -56,7 +56,7 @@ class WarmUp:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take(self, deltas: Sequence[Delta]) -> None:
-        """Takes what a step of the engine gave."""
+        """Counts the requests that a step of the engine ended; one that failed fails the wait."""
         for delta in deltas:
             if isinstance(delta.end, Failed) and not self._ended.done():
                 self._ended.set_exception(

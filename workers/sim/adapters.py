@@ -10,14 +10,16 @@ class SimAdapters:
         self._names: set[str] = set()
 
     def names(self) -> list[str]:
-        """Returns the names that requests may name."""
+        """Returns the names of the adapters that requests may name."""
         return list(self._names)
 
     async def load(self, name: str, path: str, *, pinned: bool) -> None:
-        """Takes a name; the files are not read."""
+        """Offers an adapter under this name; its files are not read."""
         del path, pinned
         self._names.add(name)
 
     async def unload(self, name: str) -> None:
-        """Forgets a name. Requests that run under it are none of a simulation's concern."""
+        """Forgets an adapter's name. Requests that run under it are none of a simulation's
+        concern.
+        """
         self._names.discard(name)

@@ -54,7 +54,7 @@ class RankRunner:
         """The step before ended at this time of the loop's clock; None if the rank was idle."""
 
     def wake(self) -> None:
-        """Notes that there may be something to do."""
+        """Has the next turn of the loop take a step, if there may be something to do."""
         if (
             self._handle is None
             and not self._faults.hung

@@ -13,7 +13,7 @@ from protocol.tokens import pack_tokens, unpack_tokens
 
 
 def logprob_of(token_id: int) -> float:
-    """Returns what the sim engine says of a token; exact in float32."""
+    """Returns the log probability that the sim engine gives a token; exact in float32."""
     return -(token_id % 1_024) / 128
 
 
@@ -35,7 +35,7 @@ class SimScores:
                 self._prompt_owed.add(request.request_id)
 
     def add_to(self, deltas: Sequence[Delta]) -> Sequence[Delta]:
-        """Returns the deltas with what their requests want."""
+        """Returns the deltas with the log probabilities that their requests want."""
         return [self._scored(delta) for delta in deltas] if self._wanted else deltas
 
     def _scored(self, delta: Delta) -> Delta:

@@ -78,7 +78,7 @@ class TextModel:
         self._eos_below = int((1 << _DRAW_BITS) / max(1.0, output_tokens_mean)) if ends else 0
 
     def salt(self, request_seed: int | None) -> int:
-        """Returns what to mix into the picks of a request."""
+        """Returns what to mix into the picks of a request, by its seed."""
         own = 0 if request_seed is None else request_seed * 2 + 1
         return (self._seed * _SPREAD ^ own * _BASE) & _MASK
 

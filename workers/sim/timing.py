@@ -22,13 +22,13 @@ class TimingModel:
     decode_ms_min: float = 1.0
 
     def prefill_ms(self, new_tokens: int) -> float:
-        """Returns the duration of a prefill step in ms that computes `new_tokens` tokens over all
+        """Returns the duration in ms of a prefill step that computes `new_tokens` tokens over all
         its requests.
         """
         a, b, c = self.prefill
         return (a * new_tokens + b) * new_tokens + c
 
     def decode_ms(self, kv_use: float) -> float:
-        """Returns the duration of a decode step in ms, one token for each running request."""
+        """Returns the duration in ms of a decode step, one token for each running request."""
         a, b, c = self.decode
         return max(self.decode_ms_min, (a * kv_use + b) * kv_use + c)

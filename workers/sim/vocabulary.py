@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, cast
 from protocol.process.start_error import StartError
 
 WORDS_MAX: Final = 4_096
-"""At most this many words are written with: low ids are the frequent, short words of a trained
-vocabulary: enough for text that reads well, and small.
+"""The engine writes with at most this many words: low ids are the frequent, short words of a
+trained vocabulary, enough for text that reads well, and small.
 """
 
 _WORDS_MIN: Final = 64

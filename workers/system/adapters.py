@@ -15,7 +15,7 @@ from protocol.limits import ADAPTERS_MAX, NAME_CHARS_MAX
 from workers.engine import AdapterLoader
 
 CHANGE_S_MAX: Final = 120.0
-"""One change may take this many seconds.
+"""Loading or unloading an adapter may take this many seconds.
 
 Loading reads some hundred megabytes; unloading waits for the requests that use the adapter.
 """

@@ -53,12 +53,12 @@ class Board:
         """
 
     def show(self, state: WorkerState) -> None:
-        """Puts up what is true now."""
+        """Puts up a picture of the worker as it is now."""
         self._shown = (state, self._clock())
 
     @property
     def state(self) -> WorkerState:
-        """Returns the last picture."""
+        """Returns the picture of the worker that was put up last."""
         return self._shown[0]
 
     @property

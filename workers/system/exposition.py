@@ -17,7 +17,7 @@ Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
 def exposition(board: Board) -> bytes:
-    """Returns everything about the worker, and SGLang's own metrics if it keeps them."""
+    """Returns all metrics of the worker, and SGLang's own if it keeps them."""
     return own_metrics(board).encode() + sglang_metrics()
 
 

@@ -61,7 +61,7 @@ class SystemServer:
         return int(self._socket.getsockname()[1])
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Begins to answer requests in a thread of its own."""
         host, port = self._socket.getsockname()[:2]
         log.info("system server on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         quieten_http_server()

@@ -134,7 +134,7 @@ class GrammarGuard:
         self._slow = Lane(SLOW_CPU_S, at_once=1, inside_max=SLOW_MAX)
 
     def warm_up(self) -> None:
-        """Has the process ready by the time that somebody has a grammar."""
+        """Starts the process that tries grammars, to be ready by the time that somebody has one."""
         if self._is_xgrammar:
             self._begin(_key_of(_FIRST), _FIRST)
 
@@ -225,14 +225,14 @@ class GrammarGuard:
             self._verdicts.popitem(last=False)
 
     def close(self) -> None:
-        """Ends the process, and what waits for it."""
+        """Ends the process that tries grammars, and what waits for it."""
         for trial in self._trials.values():
             if trial.task is not None:
                 trial.task.cancel()
         self._process.kill()
 
     async def ended(self) -> None:
-        """Returns when what was closed is gone."""
+        """Waits until the process that tries grammars is gone."""
         await self._process.ended()
 
 

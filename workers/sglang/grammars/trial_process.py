@@ -62,7 +62,7 @@ class TrialProcess:
             raise EngineFault("The schema or grammar could not be checked.") from error
 
     async def ended(self) -> None:
-        """Returns when what was killed is gone."""
+        """Waits until the killed process is gone."""
         if self._reader is not None:
             await self._reader
 

@@ -99,7 +99,7 @@ class Shown:
         return [ToolCall(call.index, arguments=arguments)]
 
     def settle(self, whole: WholeMessage) -> list[Part]:
-        """Returns what is missing of `whole`.
+        """Returns the parts of `whole` that have not been shown.
 
         What was shown beyond it, as the beginning of a call that was cut off, stays.
         """
@@ -135,7 +135,7 @@ class Shown:
         return parts + calls
 
     def _settle_calls(self, calls: list[WholeCall]) -> list[Part]:
-        """Returns what is missing of the calls.
+        """Returns the parts of the calls that have not been shown.
 
         One that the stream's parser passed over comes behind those that were shown.
         """
@@ -160,7 +160,7 @@ class Shown:
         return parts
 
     def lost(self, text: str, unseen: Unseen, finished: Finished) -> list[Part]:
-        """Returns what neither parser made anything of, behind what settled.
+        """Returns, as parts, what neither parser made anything of, to come behind what settled.
 
         Of a call that is not complete it goes on with its arguments where the text has them in JSON
         too, and is content where it has not.

@@ -181,7 +181,7 @@ class InFlight:
         )
 
     def _whole_or_broken(self, run: Run, delta: Delta) -> Delta:
-        """Returns the delta as it goes out.
+        """Returns the delta as it goes out, or the end of its request where that fails.
 
         What fails here, at whatever place, is the end of this request and of no other.
         """
@@ -256,6 +256,6 @@ class InFlight:
         self._runs.clear()
 
     def cancel(self) -> None:
-        """Ends what SGLang does for requests."""
+        """Cancels the tasks in which SGLang handles requests."""
         for task in self.tasks:
             task.cancel()

@@ -131,7 +131,7 @@ def refusal(request: Work, *, stopping: bool, in_use: bool) -> Failed | None:
 
 
 def deadline_failed() -> Failed:
-    """Returns the end of what did not begin in time."""
+    """Returns the end of a request that did not begin in time."""
     return Failed(code=DeadlineExceeded.code, message="the deadline passed before the first token")
 
 

@@ -50,7 +50,7 @@ class Output:
         return self.state is not None and self.state.dispatched
 
     def take(self) -> Delta:
-        """Returns what is new since the last take."""
+        """Returns a Delta with what the request put out since the last take."""
         state = self.state
         assert state is not None
         start, new = self.sent, state.output_ids[self.sent :]
@@ -82,7 +82,9 @@ class Output:
             return Delta(state.obj.rid, start, b"", BROKEN)
 
     def finished_now(self, reason: Literal["stop"]) -> Finished:
-        """Returns the end, where not the engine decides that it is."""
+        """Returns the end of the request as it stands, where not the engine decides that it
+        ends.
+        """
         return Finished(
             reason, self.prompt_tokens, self.sent, int(self.meta_info.get("cached_tokens") or 0)
         )

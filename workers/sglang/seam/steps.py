@@ -59,8 +59,8 @@ class StepTokenizerManager(TokenizerManager):
             log.exception("a canary's answer could not be taken")  # nor is that worth the engine
 
     async def handle_loop(self) -> None:
-        """Runs SGLang's receive loop, which would answer an exception by killing this process
-        before anyone can say why.
+        """Runs SGLang's receive loop and tells of an exception in it, which SGLang would answer by
+        killing this process before anyone can say why.
         """
         try:
             await super().handle_loop()

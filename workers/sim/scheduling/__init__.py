@@ -1,1 +1,1 @@
-"""One simulated rank schedules requests and caches pages as SGLang does, pure and synchronous."""
+"""One simulated rank schedules requests, caches pages and tells of them as SGLang does."""

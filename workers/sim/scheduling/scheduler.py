@@ -103,7 +103,7 @@ class Scheduler:
         return None
 
     def abort(self, request_id: str) -> Delta | None:
-        """Ends a request.
+        """Ends the request of this id, wherever it is.
 
         Its last delta is returned if nothing of it can be under way, else the next step brings it.
         """

@@ -81,7 +81,7 @@ class Sequence:
         return self.prompt_tokens + len(self.output)
 
     def take_delta(self, end: Finished | Failed | None = None) -> Delta:
-        """Returns everything not told yet."""
+        """Returns a delta with all output that was not told yet."""
         start, self.sent_tokens = self.sent_tokens, len(self.output)
         extras = (
             Extras(cached_tokens=self.cached_tokens)
@@ -99,7 +99,7 @@ class Sequence:
     def finished(
         self, reason: Literal["stop", "length", "abort"], matched_token_id: int | None = None
     ) -> Finished:
-        """Returns the end of this sequence as it stands."""
+        """Returns the end of this sequence as it stands, with its counts of tokens."""
         return Finished(
             reason, self.prompt_tokens, len(self.output), self.cached_tokens or 0, matched_token_id
         )
