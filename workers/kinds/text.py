@@ -1,4 +1,4 @@
-"""A worker that generates text, from prompt to end."""
+"""A text worker generates text, from prompt to end."""
 
 import secrets
 from typing import Final
@@ -12,11 +12,13 @@ from workers.kinds.engines import sglang, simulated
 from workers.kinds.kind import Serving, WorkerKind
 
 _FIRST_TOKENS: Final = 8
-"""That each of an engine's first requests generates."""
+"""Each of an engine's first requests generates this many tokens."""
 
 
 def _short_generations(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
-    """A prompt of one token and one token more, unless told otherwise."""
+    """Returns a maker of canaries with a prompt of one token and one token more, unless the fields
+    say otherwise.
+    """
     sampling = Sampling(
         max_new_tokens=fields.max_new_tokens,
         temperature=fields.temperature,
@@ -55,8 +57,9 @@ GENERATIONS: Final = Serving(
 
 
 def _found(facts: EngineFacts) -> Serving:
-    """Vectors, where nobody said so: SGLang knows the architectures that make nothing else, and an
-    engine's configuration file may say what its arguments do not.
+    """Returns the service that a started engine is for: vectors, where nobody said so, since SGLang
+    knows the architectures that make nothing else, and an engine's configuration file may say what
+    its arguments do not.
     """
     return GENERATIONS if facts.generates else VECTORS
 
