@@ -128,7 +128,7 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True):
 class Tool(Struct, frozen=True, forbid_unknown_fields=True):
     """A Tool is a tool of the client's own.
 
-    `type` names Anthropic's, most of which run on its servers (tools.py).
+    `type` names Anthropic's, most of which run on its servers.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
