@@ -63,8 +63,8 @@ class BlockTable:
 
     Attributes:
         orphans: pages not taken, ever, since the page before them was not known or the table was
-        full. They, and what follows them,
-            are missing from the router's view; nothing wrong is in it.
+        full. They, and what follows them, are missing from the router's view; nothing wrong is in
+        it.
     """
 
     def __init__(self, block_size_tokens: int) -> None:

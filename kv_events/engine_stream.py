@@ -68,7 +68,7 @@ class StreamAddress(Struct, frozen=True):
 
 
 class StreamCounts:
-    """A StreamCounts counts what befell the engine streams of this process, for metrics."""
+    """StreamCounts counts what befell the engine streams of this process, for metrics."""
 
     def __init__(self) -> None:
         self.gaps = 0

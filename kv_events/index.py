@@ -61,15 +61,14 @@ class BlockBudget:
 
 
 class RankBlocks:
-    """A RankBlocks keeps which blocks one rank holds, as far as is known.
+    """RankBlocks keeps which blocks one rank holds, as far as is known.
 
     Args:
         blocks_max: what the rank can hold by what it advertised, over all media.
     Attributes:
         places: block → bits of the media that hold it. To be read by `overlaps` alone.
         closed: bits that no block has unless all blocks before it have one of them: those of GPU
-        memory and of predictions, or GPU
-            memory alone where predictions may lie behind a hole.
+        memory and of predictions, or GPU memory alone where predictions may lie behind a hole.
     """
 
     __slots__ = ("_budget", "_predicted", "blocks_max", "closed", "places")

@@ -34,7 +34,7 @@ OVERFULL_PAUSE_S: Final = 30.0
 
 
 class FeedCounts:
-    """A FeedCounts counts what befell the rank feeds of this process, for metrics."""
+    """FeedCounts counts what befell the rank feeds of this process, for metrics."""
 
     def __init__(self) -> None:
         self.batches = 0

@@ -75,7 +75,7 @@ class Grammar(Struct, frozen=True, omit_defaults=True):
 
 
 class LogprobsWanted(Struct, frozen=True, omit_defaults=True):
-    """A LogprobsWanted asks for the log probabilities of tokens, and of the likeliest ones beside
+    """LogprobsWanted asks for the log probabilities of tokens, and of the likeliest ones beside
     each.
     """
 
@@ -199,7 +199,7 @@ Part = Content | Reasoning | ToolCall
 
 
 class Logprobs(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """A Logprobs holds the log probabilities of n tokens, and of k alternatives of each.
+    """Logprobs holds the log probabilities of n tokens, and of k alternatives of each.
 
     A value is NaN where there is none, as for the first token of a prompt.
     """
@@ -215,7 +215,7 @@ class Logprobs(Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """An Extras holds what comes beside the tokens of a Delta where it was asked for."""
+    """Extras holds what comes beside the tokens of a Delta where it was asked for."""
 
     parts: Annotated[list[Part], Meta(max_length=PARTS_MAX)] = []
     """Lists what a Reading made of the Delta's tokens and those before them: all that has come of

@@ -48,7 +48,7 @@ class CardFile(Struct, frozen=True):
 
 
 class SamplingDefaults(Struct, frozen=True, omit_defaults=True):
-    """A SamplingDefaults holds what the model's generation_config.json recommends, used where the
+    """SamplingDefaults holds what the model's generation_config.json recommends, used where the
     client says nothing.
     """
 
@@ -228,7 +228,7 @@ class RelayHello(Struct, frozen=True, tag="relay_hello", omit_defaults=True):
 
 
 class RelayCounts(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """A RelayCounts tells what befell the KV events between engine and relay since the worker
+    """RelayCounts tells what befell the KV events between engine and relay since the worker
     started.
     """
 

@@ -4,9 +4,9 @@ Two families of decoders cover nearly every published model, and in both a token
 depend on its neighbours:
 
     byte_level     GPT-2, Llama 3, Qwen, DeepSeek, Mistral (Tekken): tokens are bytes; the text is
-    their UTF-8 reading
+                   their UTF-8 reading
     sentencepiece  Llama 2, Gemma, Phi-3: tokens are text with "▁" for space, plus tokens such as
-    <0xE2> for single bytes
+                   <0xE2> for single bytes
 
 Whatever else there is (WordPiece, Metaspace, CTC) is of kind "window" and decoded by the library
 itself.

@@ -36,8 +36,7 @@ class StopMatcher:
         A stop of the same chunk is before them.
     Raises:
         InvalidRequest: more than STOPS_MAX stops, one longer than STOP_CHARS_MAX, more than
-        STOPS_CHARS_MAX together, or a pattern that
-            is refused.
+        STOPS_CHARS_MAX together, or a pattern that is refused.
     """
 
     __slots__ = ("_held", "_include_stop", "_matched", "_patterns", "_state", "_stops")
