@@ -26,8 +26,8 @@ class Promise:
         schema: JSON text, of what is said without a call; None: anything.
         calls: function → schema of its arguments; those of others may be anything.
         forced: a call had to come, so that a grammar bound its arguments. Formats of calls that may
-        come are not all bound, and whoever
-            runs a call answers wrong arguments: those are only logged.
+        come are not all bound, and whoever runs a call answers wrong arguments: those are only
+        logged.
         streams: what does not conform was shown already, and is only logged.
     """
 

@@ -67,7 +67,9 @@ class Worker:
         `hello.credit_requests`.
         """
         self.suspects: set[str] = set()
-        """Holds, of these, those that a worker may have died of before: at most one."""
+        """Holds the ids of our unfinished requests that a worker may have died of before: at most
+        one.
+        """
         self.aborts_owed: set[str] = set()
         """Holds the ids of aborts that found no room in the socket.
 

@@ -49,17 +49,15 @@ ResultT = TypeVar("ResultT")
 _encode = msgspec.json.Encoder().encode
 
 ERROR_SEND_S_MAX: Final = 1.0
-"""Bounds the time for sending an error: who has not made room for its few hundred bytes by then
-reads nothing.
-"""
+"""Bounds the sending of an error: who has no room for it by then reads nothing."""
 
 SENDING: Final = -1
 """Stands in place of a number of ticks: a send is under way, or none may come any more."""
 
 
 class Exchange:
-    """An Exchange is one HTTP request that is being answered: exactly one of `send_json`, an event
-    stream, or an error leaves.
+    """An Exchange is an HTTP request being answered: by one JSON body, an event stream, or an
+    error.
 
     Args:
         timeout_s: of the server; a header may shorten it.
@@ -153,8 +151,7 @@ class Exchange:
 
     async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
         """Returns the result of `work`, which takes time in proportion to the body: called here, or
-        in a thread if that is large. What every request passes asks `is_large` first, since to
-        await costs a microsecond.
+        in a thread if that is large. First ask `is_large`, since to await costs a microsecond.
 
         Raises:
             Overloaded: too many large bodies are being worked on.

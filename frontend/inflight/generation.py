@@ -64,7 +64,7 @@ class Generation:
         that were never placed, and one per lost choice.
         """
         self._begun: dict[int, asyncio.Event] = {}
-        """Maps an index to what the siblings of choices without a token wait for."""
+        """Maps a choice's index to the event that its siblings wait for, while it has no token."""
         self._failure: Exception | None = None
 
     async def start(
@@ -165,7 +165,7 @@ class Generation:
     async def _place_others(
         self, families: Sequence[Sequence[Sibling]], rules: OutputRules
     ) -> None:
-        """Places first the first of every prompt, then the rest of each: where a long prompt is
+        """Places the first choice of every prompt, then the rest of each: where a long prompt is
         shared, once it has been computed.
         """
         for first, *_ in families[1:]:

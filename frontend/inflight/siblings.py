@@ -32,7 +32,8 @@ class Sibling:
 
 
 def siblings(requests: Sequence[tuple[Generate, RouteRequest]]) -> list[list[Sibling]]:
-    """Returns the choices, prompt by prompt.
+    """Returns the choices of each prompt, prompt by prompt, with an event where others wait for the
+    first.
 
     Requests of one prompt share its route.
 

@@ -19,8 +19,8 @@ engine's order.
 """
 
 READ_S: Final = 1.0
-"""Is how long after a request was sent to it a worker, if it is heard of, has read the request and
-not died of that.
+"""Is the time after which a worker that is heard of has read a request sent to it, and not died of
+that.
 """
 
 

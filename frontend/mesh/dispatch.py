@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An Offer is what to run and where not to.
+    """An Offer is a request to run, with its wishes of the router and the workers it must not go
+    to.
 
     Attributes:
         avoid: ids of workers that have refused it.
@@ -71,7 +72,9 @@ class Offer:
 
 
 def may_come(offer: Offer, hopes: Iterable[Hope]) -> bool:
-    """Returns whether one of these workers, if it comes, may take a request that none takes now."""
+    """Returns whether one of the workers hoped for, if it comes, may take a request that none takes
+    now.
+    """
     wanted, adapter = offer.route.worker_id, offer.request.lora_name
     return any(
         hope.worker_id not in offer.avoid
@@ -144,7 +147,7 @@ class Dispatch:
             self._send_abort(worker, stream.request_id)
 
     def take_step(self, worker: Worker, step: StepBatch) -> None:
-        """Hands what one step of a worker's engine gave to its requests."""
+        """Hands each request what one step of a worker's engine gave it."""
         bookings = worker.bookings
         for delta in step.deltas:
             booking = bookings.get(delta.request_id)

@@ -136,8 +136,8 @@ class Membership:
             self._judge_health(worker, heartbeat.unhealthy)
 
     def _judge_health(self, worker: Worker, unhealthy: str) -> None:
-        """Gives a worker whose engine does not answer nothing; what it runs moves as soon as there
-        is somewhere to move to.
+        """Keeps new work from a worker whose engine does not answer; what it runs moves as soon as
+        there is somewhere to move to.
         """
         if unhealthy != worker.unhealthy:
             if bool(unhealthy) != bool(worker.unhealthy):

@@ -1,4 +1,4 @@
-"""Makes a model that can be served of the files that a worker names."""
+"""Turns the files that a worker names into a model that can be served."""
 
 import asyncio
 import logging

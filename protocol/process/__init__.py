@@ -1,1 +1,1 @@
-"""Serves frontends and workers as processes: settings, log lines, directories and limits."""
+"""Readies frontends and workers as processes: settings, log lines, directories and limits."""
