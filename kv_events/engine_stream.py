@@ -52,7 +52,9 @@ gap.
 """
 
 IDLE_PROBE_S: Final = 30.0
-"""Is the time between two such questions while nothing happens."""
+"""Is the silence after which an engine is asked again whether there is more, while nothing
+happens.
+"""
 
 
 class StreamAddress(Struct, frozen=True):

@@ -76,7 +76,7 @@ class RankFeed:
 
     @property
     def asks(self) -> bool:
-        """Tells whether it waits for a snapshot."""
+        """Tells whether the feed waits for a snapshot."""
         return self._asked_at is not None
 
     def on_batch(self, batch: BlockBatch, now: float) -> None:

@@ -81,7 +81,7 @@ class LogprobsWanted(Struct, frozen=True, omit_defaults=True):
 
     top: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] = 0
     of_prompt: bool = False
-    """Asks also for those of the prompt's tokens; they come with the first Delta.
+    """Asks also for the log probabilities of the prompt's tokens; they come with the first Delta.
 
     The cache then saves nothing of the prompt.
     """

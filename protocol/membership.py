@@ -190,13 +190,13 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     credit_requests: Annotated[int, Meta(ge=1, le=CREDIT_REQUESTS_MAX)]
     """Bounds the unfinished requests that this frontend may have at the worker at once."""
     engine: Name = ""
-    """Names the engine and its version, for people."""
+    """Names the worker's engine and its version, for people."""
     kv: KvSource | None = None
     """Says where the worker's KV events come from; None where there are none, and a frontend goes
     by its own decisions.
     """
     adapters: AdapterNames = []
-    """Lists the LoRA adapters that requests may name."""
+    """Lists the LoRA adapters that requests to the worker may name."""
     stage: Stage = "whole"
     way: Count = 0
     """Numbers the worker's connections from 1, since it may reach one frontend over several; 0

@@ -40,8 +40,8 @@ class Child:
         self._arguments = arguments
         self._verbose = verbose
         self._process: asyncio.subprocess.Process | None = None
-        """Is None before the start and as soon as it ended: another process may get its pid
-        then.
+        """Is the running process; None before the start and as soon as it ended: another process
+        may get its pid then.
         """
         self._reading: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
@@ -88,7 +88,7 @@ class Child:
         return code
 
     def last_words(self, lines: int = 15) -> str:
-        """Returns the end of its output."""
+        """Returns the last lines of the child's output."""
         return "\n".join(f"  [{self.name}] {line}" for line in list(self._lines)[-lines:])
 
     def why_it_cannot_start(self) -> str:
@@ -117,7 +117,7 @@ class Child:
         await self.wait()
 
     def kill(self) -> None:
-        """Kills its whole session now; engines run their schedulers in it."""
+        """Kills the child's whole session now; engines run their schedulers in it."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)

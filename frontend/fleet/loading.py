@@ -3,8 +3,8 @@
 from protocol.membership import Loading
 
 LOADING_REMEMBERED_S = 5.0
-"""Bounds how long a loading worker counts without a word: it says every second that it loads, and
-is then taken for dead.
+"""Bounds how long a loading worker is remembered: it says every second that it loads, and whoever
+has said nothing for so long is taken for dead.
 """
 
 LOADING_MAX = 4_096
@@ -32,7 +32,7 @@ class LoadingWorkers:
         self._loading.pop(worker_id, None)
 
     def known(self, now: float) -> list[Loading]:
-        """Returns what those said that were heard of lately."""
+        """Returns what those loading workers said that were heard of lately."""
         return [
             loading for loading, at in self._loading.values() if now - at <= LOADING_REMEMBERED_S
         ]

@@ -37,7 +37,7 @@ class Missed:
     identity: bytes
     worker_id: str
     digest: str
-    """Is the digest of the card that it served."""
+    """Is the digest of the card that the missed worker served."""
     adapters: frozenset[str]
     session: int
     since: float

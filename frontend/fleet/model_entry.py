@@ -27,22 +27,24 @@ class ModelEntry:
         self.served = served
         self.digest = served.card.digest
         self.service: Service = service
-        """Says what its workers are for."""
+        """Says what the model's workers are for."""
         self.queue = queue
         self.answer_times = AnswerTimes()
         self.workers: list[Worker] = []
         self.worker_of: dict[str, Worker] = {}
         """Maps a worker id to a worker, of whatever stage, that may get new work."""
         self.pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
-        """Maps a stage to the ranks of its workers that may get new work, in order of joining."""
+        """Maps a stage to the ranks of the model's workers that may get new work, in order of
+        joining.
+        """
         self.adapters: frozenset[str] = frozenset()
-        """Names the LoRA adapters of its workers, whether or not those may get new work; of the
-        last ones, when all have left.
+        """Names the LoRA adapters of the model's workers, whether or not those may get new work; of
+        the last ones, when all have left.
         """
 
     @property
     def ranks(self) -> list[Rank]:
-        """Returns the ranks that may get a request which nobody divides into stages."""
+        """Returns the model's ranks that may get a request which nobody divides into stages."""
         return self.pool(WHOLE)
 
     @property
@@ -55,7 +57,7 @@ class ModelEntry:
         return not ranks, (len(self.queue) + sum(rank.requests for rank in ranks)) / max(1, places)
 
     def pool(self, stage: Stage) -> list[Rank]:
-        """Returns the ranks that may get a request which is at this stage."""
+        """Returns the model's ranks that may get a request which is at this stage."""
         return self.pools[stage]
 
     def refresh(self) -> None:

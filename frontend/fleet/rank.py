@@ -96,15 +96,15 @@ class Rank:
         ) = 0
 
     def runs_at_once(self, prompt_tokens: int) -> bool:
-        """Returns whether a request would be run at once, as far as can be told from here."""
+        """Returns whether the rank would run a request at once, as far as can be told from here."""
         return self.requests < self.requests_max and (
             self.kv_tokens + prompt_tokens <= self.kv_tokens_max or not self.requests
         )
 
     @property
     def hungry(self) -> bool:
-        """Tells whether its next prefill steps, or the batch that it runs, could be larger for want
-        of prompts.
+        """Tells whether the rank's next prefill steps, or the batch that it runs, could be larger
+        for want of prompts.
         """
         return (
             self.prefill_tokens < STEPS_AHEAD * self.prefill_step_tokens
@@ -113,7 +113,7 @@ class Rank:
 
     @property
     def takes_one_more(self) -> bool:
-        """Tells whether its engine's own queue would not refuse a request."""
+        """Tells whether the engine's own queue would not refuse a request for this rank."""
         return self.requests_queued_max is None or self.waiting < self.requests_queued_max
 
     def follow_events(self, tells: bool) -> None:

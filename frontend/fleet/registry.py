@@ -32,7 +32,7 @@ class Hope(NamedTuple):
 
     worker_id: str
     adapters: AbstractSet[str] | None
-    """Names the LoRA adapters that its requests may name; None while nobody knows."""
+    """Names the LoRA adapters that requests to the worker may name; None while nobody knows."""
 
 
 class Registry:
@@ -136,7 +136,7 @@ class Registry:
         )
 
     def serving(self, worker_id: str) -> Worker | None:
-        """Returns the worker of this id, once its model is served."""
+        """Returns the worker of this id, once its model is served; None where there is none."""
         worker = self.namesake(worker_id)
         return worker if worker is not None and self.entry_of(worker) is not None else None
 

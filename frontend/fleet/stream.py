@@ -76,9 +76,11 @@ class RequestStream:
         self.placement = placement
         self.sent_at = sent_at
         self.begun_at = 0.0
-        """Says when its first token came, in seconds of the loop's clock; 0 while none has."""
+        """Says when the request's first token came, in seconds of the loop's clock; 0 while none
+        has.
+        """
         self.queue_s = 0.0
-        """Says how long it waited for a rank with room."""
+        """Says how many seconds the request waited for a rank with room."""
         self.tokens_received = 0
         """Counts the tokens received, which is also the position that the next delta must start
         at.
@@ -92,16 +94,16 @@ class RequestStream:
 
     @property
     def worker_id(self) -> str:
-        """Returns the id of the worker that it runs on."""
+        """Returns the id of the worker that the request runs on."""
         return self.placement.rank.worker_id
 
     @property
     def ended(self) -> bool:
-        """Tells whether no more tokens will come."""
+        """Tells whether no more tokens of the request will come."""
         return self.finished is not None or self.error is not None or self.embedded is not None
 
     def push(self, delta: Delta) -> None:
-        """Adds what one engine step gave.
+        """Adds what one engine step gave the request.
 
         A delta that does not continue the output fails the request, since a token was lost; so does
         more than it asked for.
@@ -137,8 +139,8 @@ class RequestStream:
         self._wakeup.notify()
 
     def fail(self, error: MeshError) -> None:
-        """Ends the request from our side, since its worker is lost or its output no good; not if it
-        has ended.
+        """Ends the request from our side with this error, as when its worker is lost; not if it has
+        ended.
         """
         if not self.ended:
             self.error = error

@@ -59,7 +59,7 @@ class Worker:
         self.numbering = numbering or Numbering()
         self.phase = Phase.JOINING
         self.unhealthy = ""
-        """Says why it gets no work although it beats; empty while its engine answers."""
+        """Says why the worker gets no work although it beats; empty while its engine answers."""
         self.unhealthy_since = 0.0
         self.heard_at = now
         self.bookings: dict[str, Booking] = {}
@@ -77,19 +77,19 @@ class Worker:
         credit.
         """
         self.adapters = frozenset(hello.adapters)
-        """Names the LoRA adapters that its requests may name."""
+        """Names the LoRA adapters that requests to the worker may name."""
         self.ranks = [Rank(hello, dp_rank, budget) for dp_rank in range(hello.capacity.dp_size)]
         self.subscriptions: list[Subscription] = []
-        """Lists its KV event streams, one of each node of its engine; none if it publishes none, or
-        none are wanted.
+        """Lists the worker's KV event streams, one of each node of its engine; none if it publishes
+        none, or none are wanted.
         """
         self.relay = RelayCounts()
         self.has_double = False
-        """Says that it was logged that another worker goes by its name; that one asks again every
-        few seconds.
+        """Says that it was logged that another worker goes by this one's name; that one asks again
+        every few seconds.
         """
         self.other_ways: list[bytes] = []
-        """Lists its further connections, the last few that said Hello."""
+        """Lists the worker's further connections, the last few that said Hello."""
 
     @property
     def worker_id(self) -> str:
@@ -97,12 +97,12 @@ class Worker:
 
     @property
     def takes_work(self) -> bool:
-        """Tells whether it may be given requests at all."""
+        """Tells whether the worker may be given requests at all."""
         return self.phase is Phase.READY and not self.unhealthy
 
     def is_silent_for_a_moment(self, now: float, *, patient: bool) -> bool:
-        """Returns whether its engine does not answer and may be only busy; to who is `patient`, for
-        however long it has been so.
+        """Returns whether the worker's engine does not answer and may be only busy; to who is
+        `patient`, for however long it has been so.
         """
         return (
             self.phase is Phase.READY
@@ -111,7 +111,7 @@ class Worker:
         )
 
     def note_other_way(self, identity: bytes) -> None:
-        """Notes that the same process is connected once more."""
+        """Notes that the worker's process is connected once more."""
         if identity not in self.other_ways:
             self.other_ways = [*self.other_ways[1 - OTHER_WAYS_MAX :], identity]
 

@@ -24,12 +24,12 @@ class Arriving(Protocol):
     """An Arriving is a body that is not complete."""
 
     size_bytes: int
-    """Counts what was taken of the budget for it."""
+    """Counts the bytes that were taken of the budget for the body."""
     moved_at: float
-    """Says when something of it arrived last, in seconds of the monotonic clock."""
+    """Says when something of the body arrived last, in seconds of the monotonic clock."""
 
     def give_up(self) -> None:
-        """Gives back all of it and refuses its request."""
+        """Gives back all that the body took and refuses its request."""
         ...
 
 

@@ -32,8 +32,8 @@ of a body in 50 ms.
 """
 
 ITEMS_MAX: Final = 150_000
-"""Bounds the commas of one body: the same conversation has 130,000; a template writes what tools
-have at 0.3 µs each.
+"""Bounds the commas of one body: a conversation of 10,000 messages with parts and calls has
+130,000; a template writes what tools have at 0.3 µs each.
 """
 
 TOKEN_IDS_MAX: Final = 500_000

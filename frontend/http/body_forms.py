@@ -137,7 +137,7 @@ def unpacked(packed: bytes | bytearray, coding: str) -> Iterator[bytes]:
 
 
 def as_utf8(body: bytes | bytearray, codec: str) -> bytes:
-    """Returns the same text in UTF-8, without a byte order mark.
+    """Returns a body of that codec as UTF-8, without a byte order mark.
 
     Raises:
         InvalidRequest: it is no text of that charset.

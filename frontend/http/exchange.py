@@ -52,7 +52,7 @@ ERROR_SEND_S_MAX: Final = 1.0
 """Bounds the sending of an error: who has no room for it by then reads nothing."""
 
 SENDING: Final = -1
-"""Stands in place of a number of ticks: a send is under way, or none may come any more."""
+"""Stands in `silent_ticks` in place of a number: a send is under way, or none may come any more."""
 
 
 class Exchange:

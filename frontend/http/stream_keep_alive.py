@@ -19,7 +19,7 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 async def keep_streams_alive(
     exchanges: Callable[[], Iterable[Exchange]], silence_s_max: float
 ) -> None:
-    """Ticks every exchange twice in that time, for ever; not at all if it is 0.
+    """Ticks every exchange twice in `silence_s_max` seconds, for ever; not at all if that is 0.
 
     A stream is silent for half of it at least and all of it at most before it gets a comment.
     """

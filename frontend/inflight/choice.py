@@ -53,7 +53,7 @@ class Choice:
         self.stream = stream
         self.trail = Trail()
         self.finish_reason: FinishReason | None = None
-        """Says why it ended; None while it runs."""
+        """Says why the choice ended; None while it runs."""
         self._leg = bytearray()
         """Holds what this leg generated, packed u32, for the next one to go on from: four bytes a
         token.
@@ -95,12 +95,12 @@ class Choice:
 
     @property
     def reasoning_tokens(self) -> int:
-        """Counts those of the completion's tokens that are thinking; known at the end."""
+        """Counts those of the choice's tokens that are thinking; known at the end."""
         return self.stream.finished.reasoning_tokens if self.stream.finished is not None else 0
 
     @property
     def matched_stop(self) -> str | None:
-        """Returns the stop string, or pattern, that ended it; None where none did."""
+        """Returns the stop string, or pattern, that ended the choice; None where none did."""
         if self._text is not None and self._text.matched_stop is not None:
             return self._text.matched_stop
         return self.stream.finished.matched_stop if self.stream.finished is not None else None

@@ -72,9 +72,7 @@ class Offer:
 
 
 def may_come(offer: Offer, hopes: Iterable[Hope]) -> bool:
-    """Returns whether one of the workers hoped for, if it comes, may take a request that none takes
-    now.
-    """
+    """Returns whether a worker hoped for, if it comes, may take a request that none takes now."""
     wanted, adapter = offer.route.worker_id, offer.request.lora_name
     return any(
         hope.worker_id not in offer.avoid
@@ -109,9 +107,7 @@ class Dispatch:
         self._loop = asyncio.get_running_loop()
         self._placed: dict[str, Worker] = {}
         self._hoping: set[ModelEntry] = set()
-        """Holds the models of which somebody waits for a worker that may come, and has to hear it
-        if none does.
-        """
+        """Holds the models of which somebody waits for a worker that may come."""
 
     async def place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
         """Sends a request to the rank that the router chooses, waiting in the admission queue while

@@ -18,11 +18,11 @@ that changes.
 """
 
 MARGIN: Final = 1.25
-"""Is taken over the usual time for so many tokens: that varies with what else runs."""
+"""Is the factor over the usual time for so many tokens, which varies with what else runs."""
 
 SHARE_MAX: Final = 0.5
-"""Bounds what is kept for the answer, of a request's whole time: who has not waited for half of it
-is never taken for hopeless, whatever others took.
+"""Bounds the share of a request's whole time that is kept for its answer: who has not waited for
+half of it is never taken for hopeless, whatever others took.
 """
 
 

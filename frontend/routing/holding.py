@@ -23,31 +23,31 @@ class RankRoom(Protocol):
 
     @property
     def prefill_tokens(self) -> int:
-        """Counts the prompt tokens that wait there to be computed."""
+        """Counts the prompt tokens that wait on the rank to be computed."""
         ...
 
     @property
     def prefill_step_tokens(self) -> int:
-        """Counts the prompt tokens that it computes in one step at most."""
+        """Bounds the prompt tokens that the rank computes in one step."""
         ...
 
     @property
     def orders_by_priority(self) -> bool:
-        """Tells whether what waits there is in the order of priorities."""
+        """Tells whether what waits on the rank is in the order of priorities."""
         ...
 
     @property
     def hungry(self) -> bool:
-        """Tells whether it would be busier with more."""
+        """Tells whether the rank would be busier with more."""
         ...
 
     @property
     def takes_one_more(self) -> bool:
-        """Tells whether its engine would not refuse a request."""
+        """Tells whether the rank's engine would not refuse a request."""
         ...
 
     def runs_at_once(self, prompt_tokens: int) -> bool:
-        """Returns whether it would run a request at once."""
+        """Returns whether the rank would run a request of so many prompt tokens at once."""
         ...
 
 
@@ -57,7 +57,8 @@ RankT = TypeVar("RankT", bound=RankRoom)
 def open_ranks(
     ranks: Sequence[RankT], prompt_tokens: int, *, choices: int, sheds: bool
 ) -> Sequence[RankT]:
-    """Returns those of `ranks` that a request may be sent to now; none if it should wait here.
+    """Returns those of `ranks` that a request may be sent to now; none if it should wait in the
+    frontend.
 
     Args:
         choices: how many ranks the request could go to at all, those included that have no room

@@ -14,12 +14,12 @@ class RankView(Protocol):
 
     @property
     def requests(self) -> int:
-        """Counts its unfinished requests."""
+        """Counts the rank's unfinished requests."""
         ...
 
     @property
     def prefill_tokens(self) -> int:
-        """Counts the prompt tokens that wait to be computed."""
+        """Counts the prompt tokens that wait on the rank to be computed."""
         ...
 
     @property
@@ -29,17 +29,17 @@ class RankView(Protocol):
 
     @property
     def block_size_tokens(self) -> int:
-        """Counts the tokens of one of its blocks."""
+        """Counts the tokens of one of the rank's blocks."""
         ...
 
     @property
     def blocks(self) -> RankBlocks:
-        """Returns the blocks that it holds."""
+        """Returns the blocks that the rank holds."""
         ...
 
     placed_at: int
-    """Says when it last got a request of ours, counted in requests; 0 if never. The router sets
-    it.
+    """Says when the rank last got a request of ours, counted in requests; 0 if never. The router
+    sets it.
     """
 
 

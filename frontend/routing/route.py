@@ -22,8 +22,8 @@ class Weights:
     prefill: float = 12.0
     """Is the cost of a block of the prompt that is not cached."""
     idle: float = 0.67
-    """Is the share of that on a rank that has nothing to do: nobody stands still while it is
-    computed.
+    """Is the share of `prefill` that counts on a rank that has nothing to do: nobody stands still
+    while the block is computed.
     """
     waiting: float = 8.0
     """Is the cost of a block that waits on the rank to be computed."""
@@ -34,8 +34,8 @@ class Weights:
     disk: float = 0.25
     temperature: float = 0.0
     tie: float = 192.0
-    """Bounds how much more than the cheapest a rank may cost, in blocks, to be taken in turn with
-    it, if it holds as much of the prompt.
+    """Bounds what a rank may cost more than the cheapest, in blocks, to take turns with it, if it
+    holds as much of the prompt.
     """
 
 

@@ -20,12 +20,14 @@ class NamedRank(RankView, Protocol):
 
     @property
     def key(self) -> RankKey:
-        """Returns (worker_id, dp_rank)."""
+        """Returns the rank's name: (worker_id, dp_rank)."""
         ...
 
     @property
     def tells_events(self) -> bool:
-        """Tells whether its blocks follow KV events; otherwise they are what was routed there."""
+        """Tells whether the rank's blocks follow KV events; otherwise they are what was routed
+        there.
+        """
         ...
 
 

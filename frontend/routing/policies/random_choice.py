@@ -8,7 +8,7 @@ from frontend.routing.route import Placement, RouteRequest
 
 
 class RandomChoice:
-    """RandomChoice is the policy of the mode `random`."""
+    """RandomChoice is the policy of the mode `random`: any rank, with equal chances."""
 
     def __init__(self, random: Random) -> None:
         self._random = random

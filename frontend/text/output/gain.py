@@ -94,7 +94,7 @@ class Answer:
         self._calls: list[ToolCall] = []
 
     def add(self, gain: Gain) -> None:
-        """Takes what came next."""
+        """Adds what the choice gained next."""
         self._texts.append(gain.text)
         self._thoughts.append(gain.reasoning)
         self._calls.extend(gain.calls)

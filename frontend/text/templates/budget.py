@@ -53,9 +53,9 @@ class Budget:
     def __init__(self) -> None:
         self._made = self._turns = 0
         self._until_s = 0.0
-        """Is the end of the time, by the thread's clock, which costs a system call: it begins with
-        the first look, so that a short chat does without; 0 until then. What goes uncounted is less
-        than _TURNS_PER_LOOK turns.
+        """Is when the rendering's time ends, by the thread's clock, which costs a system call: it
+        begins with the first look, so that a short chat does without; 0 until then. What goes
+        uncounted is less than _TURNS_PER_LOOK turns.
         """
 
     def turn(self) -> None:
