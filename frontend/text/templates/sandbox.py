@@ -103,7 +103,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         _block_vars: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Calls a function or a method, if the budget allows for what it may do.
+        """Calls a function or a method, if the rendering's budget allows for what it may do.
 
         Jinja hands over the names that a loop or a block has set, for functions that take the
         context; there are none of these.

@@ -140,7 +140,7 @@ class FastokensBackend:
 
 
 def open_fastokens(tokenizer_json: Path) -> TokenizerBackend:
-    """Returns fastokens on this file.
+    """Returns a backend that encodes with fastokens what the file says.
 
     Raises:
         TokenizerUnusable: it is not installed or does not read the file.
@@ -149,7 +149,7 @@ def open_fastokens(tokenizer_json: Path) -> TokenizerBackend:
 
 
 def open_hf_backend(tokenizer_json: Path) -> HfBackend:
-    """Returns the reference library on this file.
+    """Returns a backend that encodes with the reference library what the file says.
 
     Raises:
         TokenizerUnusable: it does not read the file.

@@ -44,7 +44,7 @@ class SegmentCache:
         return self._owners
 
     def takes(self, text: str) -> bool:
-        """Returns whether a lookup is worth its time."""
+        """Returns whether the lookup of a text is worth its time."""
         return SEGMENT_CHARS_MIN < len(text) <= TEXT_CHARS_MAX and self.bytes_max > 0
 
     def find(self, owner: int, pieces: Sequence[str]) -> list[bytes | None]:
