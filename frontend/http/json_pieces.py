@@ -1,4 +1,4 @@
-"""Answers that are too large to be made in one turn of the loop: sent while they are made."""
+"""Sends answers that are too large to be made in one turn of the loop, while they are made."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -10,16 +10,16 @@ import msgspec
 from frontend.http.exchange import Exchange
 
 PIECE_BYTES: Final = 64 * 1024
-"""What is made and sent in one turn, one to three milliseconds of log probabilities."""
+"""Bounds what is made and sent in one turn, one to three milliseconds of log probabilities."""
 
 _ROWS: Final = 16
-"""Rows that are made and encoded together."""
+"""Counts the rows that are made and encoded together."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Rows:
-    """A list of an answer whose members are made when they are sent.
+    """Rows is a list of an answer whose members are made when they are sent.
 
     Args:
         make: makes them, anew each time.
@@ -30,7 +30,7 @@ class Rows:
 
 
 async def send_in_pieces(exchange: Exchange, answer: Any) -> None:
-    """Answer 200 with JSON that may have Rows in its objects and lists of objects; in one piece if
+    """Answers 200 with JSON that may have Rows in its objects and lists of objects; in one piece if
     it is small.
     """
     piece, sent = bytearray(), False
@@ -48,7 +48,7 @@ async def send_in_pieces(exchange: Exchange, answer: Any) -> None:
 
 
 def json_parts(value: Any) -> Iterator[bytes]:
-    """The value's JSON, put together."""
+    """Yields the value's JSON, in parts that make it when put together."""
     if isinstance(value, Rows):
         yield b"["
         rows, between = iter(value.make()), b""

@@ -1,4 +1,4 @@
-"""One model's tokenizer: text → packed ids, ids → text.
+"""Turns text into packed ids, and ids into text, for one model.
 
 HF `tokenizers` is the reference, `fastokens` serves where it agrees.
 """
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tokenizer:
-    """Made by `load`.
+    """A Tokenizer, made by `load`, encodes and decodes for one model.
 
     Encoding is safe from any thread; `encode_off_loop` belongs to one event loop.
 
@@ -79,7 +79,7 @@ class Tokenizer:
         open_fast: Callable[[Path], TokenizerBackend] = open_fastokens,
         inspect: Callable[[Path], Inspection] = inspect_in_child,
     ) -> "Tokenizer":
-        """Load a tokenizer.json.
+        """Loads a tokenizer.json.
 
         Blocks for 1 to 4 s without holding the interpreter: call it in a thread.
 
@@ -116,7 +116,7 @@ class Tokenizer:
         return cls(library, inspection, detokenizing, cache=cache or SegmentCache(0), marks=marks)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Ids as u32 little-endian.
+        """Returns the ids of a text as u32 little-endian.
 
         Special tokens are wanted for a plain prompt; a rendered chat brings its own.
 
@@ -129,7 +129,7 @@ class Tokenizer:
             raise InvalidRequest(_LONE_SURROGATE) from None
 
     async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """`encode`, in the pool if what is new of the text is long.
+        """Returns what `encode` does, from the pool if what is new of the text is long.
 
         Raises:
             InvalidRequest: the text holds a lone surrogate.
@@ -171,27 +171,27 @@ class Tokenizer:
             raise InvalidRequest(_LONE_SURROGATE) from None
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of ids, shape [n]; unknown ids are skipped."""
+        """Returns the text of ids, shape [n]; unknown ids are skipped."""
         return self._detokenizing.decode(token_ids, skip_special_tokens=skip_special_tokens)
 
     def new_detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """An incremental detokenizer for one stream."""
+        """Returns an incremental detokenizer for one stream."""
         return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Bytes of one token, for logprobs; b"" for an unknown id."""
+        """Returns the bytes of one token, for logprobs; b"" for an unknown id."""
         return self._detokenizing.token_bytes(token_id)
 
     def token_id(self, token: str) -> int | None:
-        """Id of a token by its exact content, or None."""
+        """Returns the id of a token by its exact content, or None."""
         return self._library.token_id(token)
 
     def token(self, token_id: int) -> str | None:
-        """A token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
+        """Returns a token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
         return self._library.token(token_id)
 
     def close(self) -> None:
-        """End the pool's threads."""
+        """Ends the pool's threads."""
         self._pool.close()
 
 
@@ -222,8 +222,8 @@ def _choose_library(
 def _reference_decode(
     path: Path, library: TokenizerBackend, inspection: Inspection
 ) -> Callable[[list[int], bool], str]:
-    """The library's decode, where ids have no table of their own; the reference then stays loaded
-    beside a faster library.
+    """Returns the library's decode, where ids have no table of their own; the reference then stays
+    loaded beside a faster library.
     """
     if inspection.pieces.kind != "window":
         return _no_decode
@@ -236,7 +236,7 @@ def _no_decode(_ids: list[int], _skip: bool) -> str:
 
 
 def _return_free_memory() -> None:
-    """glibc keeps what a load needed for a moment: 70 MiB of 164 with a 151k vocabulary."""
+    """Gives back what glibc keeps of a load's memory: 70 MiB of 164 with a 151k vocabulary."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):

@@ -1,5 +1,5 @@
-"""The tokenizer of a model whose workers make the tokens: prompts are asked for; what ids are worth
-is known from a table.
+"""Tokenizes for a model whose workers make the tokens: prompts are asked for; what ids are worth is
+known from a table.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +18,9 @@ Ask = Callable[[Tokenize], Awaitable[Tokenized]]
 
 
 class WorkerTokenizer:
-    """Made by `load`. Belongs to one event loop."""
+    """A WorkerTokenizer, made by `load`, asks workers for tokens and makes text of them itself; it
+    belongs to one event loop.
+    """
 
     backend_name = "of the workers"
 
@@ -34,7 +36,7 @@ class WorkerTokenizer:
     def load(
         cls, model: str, pieces: Path, ask: Ask, new_query_id: Callable[[], str]
     ) -> "WorkerTokenizer":
-        """The tokenizer with the table in a PIECES_FILE.
+        """Returns the tokenizer with the table in a PIECES_FILE.
 
         Raises:
             TokenizerUnusable: it is none.
@@ -48,7 +50,7 @@ class WorkerTokenizer:
         return cls(model, table, ask, new_query_id)
 
     async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Ids of a text, packed u32.
+        """Returns the ids of a text, packed u32.
 
         Raises:
             MeshError: as frontend.mesh.queries.Queries.ask.
@@ -58,8 +60,8 @@ class WorkerTokenizer:
         ).token_ids
 
     async def encode_chat(self, chat: bytes) -> Tokenized:
-        """Ids of a chat request in JSON, by the engine's own template, and the strings at which
-        that ends.
+        """Returns the ids of a chat request in JSON, by the engine's own template, and the strings
+        at which that ends.
 
         Raises:
             MeshError: as above.
@@ -67,19 +69,19 @@ class WorkerTokenizer:
         return await self._ask(self._query(chat=chat))
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of ids, shape [n]; unknown ids are skipped."""
+        """Returns the text of ids, shape [n]; unknown ids are skipped."""
         return self._detokenizing.decode(token_ids, skip_special_tokens=skip_special_tokens)
 
     def new_detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """An incremental detokenizer for one stream."""
+        """Returns an incremental detokenizer for one stream."""
         return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Bytes of one token, for logprobs; b"" for an unknown id."""
+        """Returns the bytes of one token, for logprobs; b"" for an unknown id."""
         return self._detokenizing.token_bytes(token_id)
 
     def token(self, token_id: int) -> str | None:
-        """A token's text: how the vocabulary writes it is not known here.
+        """Returns a token's text: how the vocabulary writes it is not known here.
 
         None for an unknown id.
         """
