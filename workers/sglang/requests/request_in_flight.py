@@ -48,8 +48,8 @@ class Reader(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Run:
-    """A request on the engine.
+class InFlight:
+    """A request in flight on the engine.
 
     Their number is bounded by the credits that the worker grants its frontends.
 
