@@ -33,8 +33,8 @@ class ModelEntry:
         self.workers: list[Worker] = []
         self.worker_of: dict[str, Worker] = {}
         """Workers that may get new work, of whatever stage, by id."""
-        self.pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
-        """Stage → the ranks of its workers that may get new work, in order of joining."""
+        self._pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
+        """Stage → what `pool` gives for it."""
         self.adapters: frozenset[str] = frozenset()
         """LoRA adapters of its workers, whether or not those may get new work; of the last ones,
         when all have left.
@@ -55,13 +55,13 @@ class ModelEntry:
         return not ranks, (len(self.queue) + sum(rank.requests for rank in ranks)) / max(1, places)
 
     def pool(self, stage: Stage) -> list[Rank]:
-        """The ranks that may get a request which is at this stage."""
-        return self.pools[stage]
+        """The ranks that may get a request which is at this stage, in order of their joining."""
+        return self._pools[stage]
 
     def refresh(self) -> None:
         """Recompute the pools after a worker changed its phase, and let whoever waits see it."""
         self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
-        self.pools = {stage: [] for stage in STAGES}
+        self._pools = {stage: [] for stage in STAGES}
         for worker in self.worker_of.values():
             self.pool(worker.hello.stage).extend(worker.ranks)
         if self.workers:
