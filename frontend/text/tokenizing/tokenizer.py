@@ -142,22 +142,22 @@ class Tokenizer:
             and self._cache.takes(text)
             and not (add_special_tokens and self._adds_tokens)
         ):
-            return await self._encode_new_pieces(text)
+            return await self._encode_new_segments(text)
         return await self._pool.run(
             partial(self.encode, text, add_special_tokens=add_special_tokens)
         )
 
-    async def _encode_new_pieces(self, text: str) -> bytes:
-        pieces = cut(text, self.marks)
-        found = self._cache.find(self._owner, pieces)
-        new = [piece for piece, ids in zip(pieces, found, strict=True) if ids is None]
+    async def _encode_new_segments(self, text: str) -> bytes:
+        segments = cut(text, self.marks)
+        found = self._cache.find(self._owner, segments)
+        new = [segment for segment, ids in zip(segments, found, strict=True) if ids is None]
         if sum(map(len, new)) <= self._library.inline_chars_max:
             encoded = self._encode_each(new)
         else:
             encoded = await self._pool.run(partial(self._encode_each, new))
-        # the last piece of a chat will be longer next time
-        for piece, ids in zip(new[:-1], encoded, strict=False):
-            self._cache.keep(self._owner, piece, ids)
+        # the last segment of a chat will be longer next time
+        for segment, ids in zip(new[:-1], encoded, strict=False):
+            self._cache.keep(self._owner, segment, ids)
         rest = iter(encoded)
         tokens = join([next(rest) if ids is None else ids for ids in found])
         cached = max(0, sum(len(ids) // 4 - 1 for ids in found if ids is not None))
