@@ -28,7 +28,7 @@ from frontend.text.tokenizing.pool import EncodePool
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.segments import cut, cuts_agree, join, marks_in
 from protocol.errors import InvalidRequest
-from protocol.text.detokenizer import Detokenizer, Detokenizing
+from protocol.text.detokenizer import Detokenizing
 
 Backend = Literal["auto", "hf", "fastokens"]
 
@@ -46,6 +46,7 @@ class Tokenizer:
         backend_name: "hf" or "fastokens", whichever encodes.
         vocab_size: one more than the largest id that the tokenizer knows (the model may have more
         rows).
+        detokenizing: what makes text of ids.
         marks: where texts are cut to find tokens of earlier ones; empty if nowhere.
     """
 
@@ -65,7 +66,7 @@ class Tokenizer:
         self._cache = cache
         self._owner = cache.new_owner()
         self._library = library
-        self._detokenizing = detokenizing
+        self.detokenizing = detokenizing
         self._pool = EncodePool(library.threads_max)
 
     @classmethod
@@ -169,18 +170,6 @@ class Tokenizer:
             return self._library.encode_each(texts)
         except UnicodeEncodeError:
             raise InvalidRequest(_LONE_SURROGATE) from None
-
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of ids, shape [n]; unknown ids are skipped."""
-        return self._detokenizing.decode(token_ids, skip_special_tokens=skip_special_tokens)
-
-    def new_detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """An incremental detokenizer for one stream."""
-        return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Bytes of one token, for logprobs; b"" for an unknown id."""
-        return self._detokenizing.token_bytes(token_id)
 
     def token_id(self, token: str) -> int | None:
         """Id of a token by its exact content, or None."""
