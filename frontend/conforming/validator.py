@@ -4,9 +4,7 @@ takes too long.
 
 import asyncio
 import logging
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections import OrderedDict
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -15,6 +13,7 @@ from typing import Final
 import msgspec
 
 from frontend.conforming.messages import Question, Verdict
+from protocol.process.program import started
 
 log = logging.getLogger(__name__)
 
@@ -101,15 +100,7 @@ class Validator:
             raise
 
     async def _start(self) -> Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "frontend.conforming.program",
-            stdin=PIPE,
-            stdout=PIPE,
-            env=os.environ | {"PYTHONPATH": _path()},
-        )
-        self._process = process
+        process = self._process = await started("frontend.conforming.program")
         try:
             async with asyncio.timeout(START_S_MAX):
                 await _heard(process)
@@ -144,8 +135,3 @@ async def _heard(process: Process) -> Verdict:
     if not line.endswith(b"\n"):
         raise EOFError("it said nothing")
     return msgspec.json.decode(line, type=Verdict)
-
-
-def _path() -> str:
-    """Returns where this process finds its modules."""
-    return os.pathsep.join(filter(None, sys.path)) or os.curdir

@@ -33,7 +33,7 @@ class ModelEntry:
         self.workers: list[Worker] = []
         self.worker_of: dict[str, Worker] = {}
         """Maps a worker id to a worker, of whatever stage, that may get new work."""
-        self.pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
+        self._pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
         """Maps a stage to the ranks of the model's workers that may get new work, in order of
         joining.
         """
@@ -58,12 +58,12 @@ class ModelEntry:
 
     def pool(self, stage: Stage) -> list[Rank]:
         """Returns the model's ranks that may get a request which is at this stage."""
-        return self.pools[stage]
+        return self._pools[stage]
 
     def refresh(self) -> None:
         """Recomputes the pools after a worker changed its phase, and lets whoever waits see it."""
         self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
-        self.pools = {stage: [] for stage in STAGES}
+        self._pools = {stage: [] for stage in STAGES}
         for worker in self.worker_of.values():
             self.pool(worker.hello.stage).extend(worker.ranks)
         if self.workers:

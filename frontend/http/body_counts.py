@@ -41,8 +41,8 @@ TOKEN_IDS_MAX: Final = 500_000
 embeddings.
 """
 
-_PIECE_BYTES: Final = 1 << 20
-"""Is looked at together, so that its masks stay in the cache; between two pieces other threads
+_SLICE_BYTES: Final = 1 << 20
+"""Is looked at together, so that its masks stay in the cache; between two slices other threads
 run.
 """
 
@@ -86,8 +86,8 @@ def _counted(body: bytes | bytearray, *, outside_text: bool) -> tuple[int, int, 
     """
     opened = members = items = inside = 0
     kept = b""
-    for start in range(0, len(body), _PIECE_BYTES):
-        piece = body[start : start + _PIECE_BYTES]
+    for start in range(0, len(body), _SLICE_BYTES):
+        piece = body[start : start + _SLICE_BYTES]
         if outside_text:
             piece, kept = _without_escapes(kept + piece)
         found = np.frombuffer(piece, np.uint8)

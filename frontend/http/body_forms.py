@@ -19,7 +19,7 @@ PLAIN_TYPE: Final = b"application/json"
 ACCEPTED: Final = ((b"accept", PLAIN_TYPE), (b"accept-encoding", b"gzip, deflate"))
 """Lists the headers of the answer to a body of another form."""
 
-PIECE_BYTES: Final = 1 << 20
+SLICE_BYTES: Final = 1 << 20
 """Bounds what is unpacked in one turn of the loop, some three milliseconds."""
 
 _FEED_BYTES: Final = 64 * 1024
@@ -102,7 +102,7 @@ def coding_of(content_encoding: bytes) -> str | None:
 
 
 def unpacked(packed: bytes | bytearray, coding: str) -> Iterator[bytes]:
-    """Yields the unpacked body, in pieces of at most PIECE_BYTES, each made when it is asked for:
+    """Yields the unpacked body, in slices of at most SLICE_BYTES, each made when it is asked for:
     whoever stops asking at a bound is safe from bombs.
 
     Raises:
@@ -123,7 +123,7 @@ def unpacked(packed: bytes | bytearray, coding: str) -> Iterator[bytes]:
                         f"The body goes on behind the end of its {coding} stream.",
                         param="content-encoding",
                     )
-                yield stream.decompress(pending, PIECE_BYTES)
+                yield stream.decompress(pending, SLICE_BYTES)
                 pending = stream.unconsumed_tail or stream.unused_data
         yield stream.flush()  # of what was taken already: less than one copy
     except zlib.error:

@@ -190,7 +190,7 @@ class Exchange:
         await self._start(204, headers)
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def send_json_piece(self, piece: bytes, *, more: bool = True) -> None:
+    async def send_json_slice(self, piece: bytes, *, more: bool = True) -> None:
         """Sends a part of a JSON body that is too large to be made in one turn of the loop; waits
         for who reads slowly.
         """

@@ -78,6 +78,7 @@ class Connections(ServerState):
         closing: every answer that begins is the last of its connection.
         on_slow_reader: called when a client is cut off since it does not read.
         on_empty: called when the last connection is gone.
+        on_connection: called when one begins.
     """
 
     def __init__(self, on_slow_reader: Callable[[], None] = lambda: None) -> None:
@@ -85,6 +86,7 @@ class Connections(ServerState):
         self.closing = False
         self.on_slow_reader = on_slow_reader
         self.on_empty: Callable[[], None] = lambda: None
+        self.on_connection: Callable[[], None] = lambda: None
 
 
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
@@ -109,6 +111,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
         self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
+        self.server_state.on_connection()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_wait()

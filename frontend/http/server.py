@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from socket import socket
 from typing import Any, Final, cast
 
@@ -10,6 +11,7 @@ import uvicorn
 
 from frontend.drain import Drain, Stage
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+from frontend.http.waiting_connections import WaitingConnections
 
 FLUSH_S_MIN: Final = 1.0
 """Is the least time for answers that are complete but not sent yet, even if the time for open
@@ -35,6 +37,15 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Leaves signals to the Drain."""
         yield
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Begin to listen on the sockets."""
+        await super().startup(sockets)
+        waiting = WaitingConnections(
+            sockets or [],
+            partial(GuardedHttpToolsProtocol, self.config, self.server_state, self.lifespan.state),
+        )
+        self.server_state.on_connection = waiting.take
 
     async def main_loop(self) -> None:
         """Serves until the drain is over."""

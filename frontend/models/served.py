@@ -69,7 +69,9 @@ class ServedModel:
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Returns the text of a prompt's token ids."""
-        return self._tokenizer.decode(token_ids, skip_special_tokens=skip_special_tokens)
+        return self._tokenizer.detokenizing.decode(
+            token_ids, skip_special_tokens=skip_special_tokens
+        )
 
     def vocabulary_entry(self, token_id: int) -> str:
         """Returns a token as the vocabulary writes it ("Ġthe", "▁the"); empty for an unknown id."""
@@ -77,11 +79,11 @@ class ServedModel:
 
     def token_bytes(self, token_id: int) -> bytes:
         """Returns the bytes of one token, special ones included; none for an unknown id."""
-        return self._tokenizer.token_bytes(token_id)
+        return self._tokenizer.detokenizing.token_bytes(token_id)
 
     def new_detokenizer(self, *, skip_special_tokens: bool) -> Detokenizer:
         """Returns a detokenizer for the tokens of one text, as they come."""
-        return self._tokenizer.new_detokenizer(skip_special_tokens=skip_special_tokens)
+        return self._tokenizer.detokenizing.new(skip_special_tokens=skip_special_tokens)
 
     def choice_text(self, rules: OutputRules) -> ChoiceText:
         """Returns what turns one choice's tokens into text."""

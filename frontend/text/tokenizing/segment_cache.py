@@ -16,7 +16,7 @@ _ENTRY_BYTES: Final = 160
 
 
 class SegmentCache:
-    """A SegmentCache maps a piece of text to its packed ids, for all models of a process.
+    """A SegmentCache maps a segment of text to its packed ids, for all models of a process.
 
     The least recently used goes first. Belongs to one thread.
 
@@ -26,7 +26,7 @@ class SegmentCache:
     Attributes:
         bytes_max: bound on keys, ids and overhead together; 0 keeps nothing.
         bytes_held: the sum of them.
-        hits, misses: texts of which a piece was found, and of which none was.
+        hits, misses: texts of which a segment was found, and of which none was.
         cached_tokens, uncached_tokens: tokens of these texts that were found, and that were not.
     """
 
@@ -35,11 +35,11 @@ class SegmentCache:
         self.bytes_held = 0
         self.hits = self.misses = self.cached_tokens = self.uncached_tokens = 0
         self._held: dict[tuple[int, str], tuple[bytes, int]] = {}
-        """Maps (owner, piece) to ids and what the entry takes."""
+        """Maps (owner, segment) to ids and what the entry takes."""
         self._owners = 0
 
     def new_owner(self) -> int:
-        """Returns a number for one tokenizer's pieces."""
+        """Returns a number for one tokenizer's segments."""
         self._owners += 1
         return self._owners
 
@@ -47,22 +47,22 @@ class SegmentCache:
         """Returns whether the lookup of a text is worth its time."""
         return SEGMENT_CHARS_MIN < len(text) <= TEXT_CHARS_MAX and self.bytes_max > 0
 
-    def find(self, owner: int, pieces: Sequence[str]) -> list[bytes | None]:
-        """Returns the ids of each piece, or None."""
+    def find(self, owner: int, segments: Sequence[str]) -> list[bytes | None]:
+        """Returns the ids of each segment, or None."""
         held = self._held
         found: list[bytes | None] = []
-        for piece in pieces:
-            key = (owner, piece)
+        for segment in segments:
+            key = (owner, segment)
             entry = held.pop(key, None)
             if entry is not None:
                 held[key] = entry  # the youngest again
             found.append(entry and entry[0])
         return found
 
-    def keep(self, owner: int, piece: str, ids: bytes) -> None:
-        """Remembers a piece; the oldest make room for it."""
+    def keep(self, owner: int, segment: str, ids: bytes) -> None:
+        """Remembers a segment; the oldest make room for it."""
         # A text that was encoded keeps its UTF-8 beside it from then on; getsizeof counts that.
-        key, size = (owner, piece), getsizeof(piece) + getsizeof(ids) + _ENTRY_BYTES
+        key, size = (owner, segment), getsizeof(segment) + getsizeof(ids) + _ENTRY_BYTES
         if size > self.bytes_max or key in self._held:
             return
         self._held[key] = ids, size

@@ -28,7 +28,7 @@ from frontend.text.tokenizing.pool import EncodePool
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.segments import cut, cuts_agree, join, marks_in
 from protocol.errors import InvalidRequest
-from protocol.text.detokenizer import Detokenizer, Detokenizing
+from protocol.text.detokenizer import Detokenizing
 
 Backend = Literal["auto", "hf", "fastokens"]
 
@@ -46,6 +46,7 @@ class Tokenizer:
         backend_name: "hf" or "fastokens", whichever encodes.
         vocab_size: one more than the largest id that the tokenizer knows (the model may have more
         rows).
+        detokenizing: what makes text of ids.
         marks: where texts are cut to find tokens of earlier ones; empty if nowhere.
     """
 
@@ -65,7 +66,7 @@ class Tokenizer:
         self._cache = cache
         self._owner = cache.new_owner()
         self._library = library
-        self._detokenizing = detokenizing
+        self.detokenizing = detokenizing
         self._pool = EncodePool(library.threads_max)
 
     @classmethod
@@ -142,22 +143,22 @@ class Tokenizer:
             and self._cache.takes(text)
             and not (add_special_tokens and self._adds_tokens)
         ):
-            return await self._encode_new_pieces(text)
+            return await self._encode_new_segments(text)
         return await self._pool.run(
             partial(self.encode, text, add_special_tokens=add_special_tokens)
         )
 
-    async def _encode_new_pieces(self, text: str) -> bytes:
-        pieces = cut(text, self.marks)
-        found = self._cache.find(self._owner, pieces)
-        new = [piece for piece, ids in zip(pieces, found, strict=True) if ids is None]
+    async def _encode_new_segments(self, text: str) -> bytes:
+        segments = cut(text, self.marks)
+        found = self._cache.find(self._owner, segments)
+        new = [segment for segment, ids in zip(segments, found, strict=True) if ids is None]
         if sum(map(len, new)) <= self._library.inline_chars_max:
             encoded = self._encode_each(new)
         else:
             encoded = await self._pool.run(partial(self._encode_each, new))
-        # the last piece of a chat will be longer next time
-        for piece, ids in zip(new[:-1], encoded, strict=False):
-            self._cache.keep(self._owner, piece, ids)
+        # the last segment of a chat will be longer next time
+        for segment, ids in zip(new[:-1], encoded, strict=False):
+            self._cache.keep(self._owner, segment, ids)
         rest = iter(encoded)
         tokens = join([next(rest) if ids is None else ids for ids in found])
         cached = max(0, sum(len(ids) // 4 - 1 for ids in found if ids is not None))
@@ -169,18 +170,6 @@ class Tokenizer:
             return self._library.encode_each(texts)
         except UnicodeEncodeError:
             raise InvalidRequest(_LONE_SURROGATE) from None
-
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Returns the text of ids, shape [n]; unknown ids are skipped."""
-        return self._detokenizing.decode(token_ids, skip_special_tokens=skip_special_tokens)
-
-    def new_detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """Returns an incremental detokenizer for one stream."""
-        return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Returns the bytes of one token, for logprobs; b"" for an unknown id."""
-        return self._detokenizing.token_bytes(token_id)
 
     def token_id(self, token: str) -> int | None:
         """Returns the id of a token by its exact content, or None."""

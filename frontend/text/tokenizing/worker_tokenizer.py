@@ -2,7 +2,7 @@
 known from a table.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from frontend.text.tokenizing.inspection import TokenizerUnusable
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
-from protocol.text.detokenizer import Detokenizer, Detokenizing
+from protocol.text.detokenizer import Detokenizing
 from protocol.text.pieces import PieceTable
 
 Ask = Callable[[Tokenize], Awaitable[Tokenized]]
@@ -20,6 +20,9 @@ Ask = Callable[[Tokenize], Awaitable[Tokenized]]
 class WorkerTokenizer:
     """A WorkerTokenizer, made by `load`, asks workers for tokens and makes text of them itself; it
     belongs to one event loop.
+
+    Attributes:
+        detokenizing: makes text of ids.
     """
 
     backend_name = "of the workers"
@@ -28,7 +31,7 @@ class WorkerTokenizer:
         self, model: str, table: PieceTable, ask: Ask, new_query_id: Callable[[], str]
     ) -> None:
         self._model = model
-        self._detokenizing = Detokenizing(table, _no_window)
+        self.detokenizing = Detokenizing(table, _no_window)
         self._ask = ask
         self._new_query_id = new_query_id
 
@@ -68,24 +71,12 @@ class WorkerTokenizer:
         """
         return await self._ask(self._query(chat=chat))
 
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Returns the text of ids, shape [n]; unknown ids are skipped."""
-        return self._detokenizing.decode(token_ids, skip_special_tokens=skip_special_tokens)
-
-    def new_detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """Returns an incremental detokenizer for one stream."""
-        return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Returns the bytes of one token, for logprobs; b"" for an unknown id."""
-        return self._detokenizing.token_bytes(token_id)
-
     def token(self, token_id: int) -> str | None:
         """Returns a token's text: how the vocabulary writes it is not known here.
 
         None for an unknown id.
         """
-        return self.token_bytes(token_id).decode(errors="replace") or None
+        return self.detokenizing.token_bytes(token_id).decode(errors="replace") or None
 
     def _query(
         self, *, text: str = "", add_special_tokens: bool = True, chat: bytes = b""
