@@ -155,7 +155,8 @@ class World:
         """Look again and again until there is nothing to wait for, at the invariants too."""
         end = self.loop.time() + seconds
         while why := wait_for():
-            hold(self.loop.time() <= end, f"after {seconds} s still {why}")
+            if self.loop.time() > end:
+                raise Broken(f"after {seconds} s still {why}")
             await asyncio.sleep(LOOK_EVERY_S)
             if self._broken is not None:
                 raise self._broken
@@ -190,15 +191,15 @@ class World:
         return max(settles_s, max(found_at, forgotten_at) - self.loop.time())
 
     def _unanswered(self) -> str:
-        ended = [
-            number
-            for number, client in self.clients.items()
-            if client.outcome.ended or client.frontend.process.dead
-        ]
-        missing = sorted(
-            {asked.number for asked in self.plan.requests} - set(ended) - self._never_asked()
-        )
+        missing = [asked.number for asked in self.plan.requests if not self._is_over(asked.number)]
+        if not missing:
+            return ""
+        missing = sorted(set(missing) - self._never_asked())
         return f"requests {missing} have not ended" if missing else ""
+
+    def _is_over(self, number: int) -> bool:
+        client = self.clients.get(number)
+        return client is not None and (client.outcome.ended or client.frontend.process.dead)
 
     def _never_asked(self) -> set[int]:
         """Twins of requests whose frontend went before it had answered."""
