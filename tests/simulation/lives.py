@@ -8,6 +8,7 @@ from tests.simulation.broken import Broken, hold
 from tests.simulation.frontend import SimulatedFrontend, shared_metrics
 from tests.simulation.plan import Plan
 from tests.simulation.worker import HEALTH, NotedDeparture, SimulatedWorker
+from workers.mesh.frontend_link import FrontendLink
 
 END_SEEN_S: Final = 0.6
 """Until the next beat, there and back."""
@@ -97,15 +98,20 @@ def check_leaving(frontend: SimulatedFrontend, now: float) -> None:
         )
 
 
-def check_links(worker: SimulatedWorker, gone_since: Mapping[str, float], now: float) -> None:
+def check_links(
+    worker: SimulatedWorker,
+    links: Sequence[FrontendLink],
+    gone_since: Mapping[str, float],
+    now: float,
+) -> None:
     """Nothing is dialled but for a link, and no silent address for long that DNS does not name."""
     if worker.departure.since is None:
-        dialling, links = worker.dialling, len(worker.links)
-        if dialling != links:
-            raise Broken(f"{worker.worker_id} has {dialling} connections for {links} links")
+        dialling = worker.dialling
+        if dialling != len(links):
+            raise Broken(f"{worker.worker_id} has {dialling} connections for {len(links)} links")
     if worker.process.stopped or not gone_since:
         return
-    for link in worker.links:
+    for link in links:
         gone_s = now - max(gone_since.get(link.address, now), worker.process.woken_at)
         hold(
             gone_s <= FORGOTTEN_S,
@@ -113,22 +119,21 @@ def check_links(worker: SimulatedWorker, gone_since: Mapping[str, float], now: f
         )
 
 
-def check_worker(worker: SimulatedWorker, now: float) -> None:
+def check_worker(worker: SimulatedWorker, links: Sequence[FrontendLink], now: float) -> None:
     """What frontends have here is within credit and adds up, and who is asked to leave does."""
     if worker.departure.since is not None and not worker.process.stopped:
         _check_departure(worker, worker.departure, now)
-    links, counted = worker.links, len(worker.intake)
-    running = 0
+    counted, running = len(worker.intake), 0
     for link in links:
         running += link.requests
         if not 0 <= link.requests <= worker.spec.credit_requests:
-            raise Broken(f"{worker.worker_id}: requests per frontend {_per_link(worker)}")
-    if links and running != counted:
-        raise Broken(f"{worker.worker_id}: {_per_link(worker)} do not add up to {counted}")
+            raise Broken(f"{worker.worker_id}: requests per frontend {_per_link(links)}")
+    if running != counted:
+        raise Broken(f"{worker.worker_id}: {_per_link(links)} do not add up to {counted}")
 
 
-def _per_link(worker: SimulatedWorker) -> list[int]:
-    return [link.requests for link in worker.links]
+def _per_link(links: Sequence[FrontendLink]) -> list[int]:
+    return [link.requests for link in links]
 
 
 def _check_departure(worker: SimulatedWorker, departure: NotedDeparture, now: float) -> None:

@@ -160,19 +160,25 @@ class World:
             await asyncio.sleep(LOOK_EVERY_S)
             if self._broken is not None:
                 raise self._broken
-            for frontend in self.frontends:
-                if not frontend.process.dead:
-                    check_frontend(frontend, self.clients)
-                    if self.plan.strict and self.plan.kind != "mild":
-                        check_noticed(frontend, self._all_workers, self.loop.time())
-                    check_leaving(frontend, self.loop.time())
-            if self.plan.kind in UNMOVED:
-                self._steadiness.check(self.frontends)
-            self._unwanted.check(self.frontends, self.workers, self.loop.time())
-            for worker in self.workers:
-                if worker.up and worker.links:
-                    check_worker(worker, self.loop.time())
-                    check_links(worker, self._gone_since, self.loop.time())
+            self._look()
+
+    def _look(self) -> None:
+        """At the invariants."""
+        now, kind = self.loop.time(), self.plan.kind
+        notices = self.plan.strict and kind != "mild"
+        for frontend in self.frontends:
+            if not frontend.process.dead:
+                check_frontend(frontend, self.clients)
+                if notices:
+                    check_noticed(frontend, self._all_workers, now)
+                check_leaving(frontend, now)
+        if kind in UNMOVED:
+            self._steadiness.check(self.frontends)
+        self._unwanted.check(self.frontends, self.workers, now)
+        for worker in self.workers:
+            if worker.up and (links := worker.links):
+                check_worker(worker, links, now)
+                check_links(worker, links, self._gone_since, now)
 
     def _unsettled(self) -> str:
         return unsettled(self.frontends, self.workers) or self._still_dialled()
