@@ -41,6 +41,7 @@ def _read_word_ids(path: Path, *, excluded: Collection[int], **options: Any) -> 
     return _words[key]
 
 
+@lru_cache(maxsize=1_024)
 def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
     """Facts and words; the files are read once for all settings, and looked for once for those that
     have the same facts.
@@ -125,8 +126,8 @@ def undisturbed(request: Generate) -> tuple[bytes, Finished]:
     sequence = new_sequence(request, limits, text, eos_ids)
     assert isinstance(sequence, Sequence), sequence
     state, salt, output = sequence.state, sequence.salt, []
-    while len(output) < sequence.max_new_tokens:
-        may_end = len(output) >= sequence.may_end_at
+    for count in range(sequence.max_new_tokens):
+        may_end = count >= sequence.may_end_at
         token_id = text.pick(state, salt, may_end)
         if not may_end and token_id in sequence.banned_ids:
             token_id = text.pick_except(state, salt, sequence.banned_ids)

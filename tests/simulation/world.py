@@ -95,6 +95,8 @@ class World:
         self._steadiness = Steadiness()
         self._due = 0
         """Faults, requests and restarts that are still to come."""
+        self._over = 0
+        """So many requests, the plan's first, have ended or never will."""
         self._closing = False
         self._dns_set_at = 0.0
         self._broken: Broken | None = None
@@ -197,25 +199,21 @@ class World:
         return max(settles_s, max(found_at, forgotten_at) - self.loop.time())
 
     def _unanswered(self) -> str:
-        missing = [asked.number for asked in self.plan.requests if not self._is_over(asked.number)]
-        if not missing:
+        requests = self.plan.requests
+        while self._over < len(requests) and self._is_over(requests[self._over]):
+            self._over += 1
+        if self._over == len(requests):
             return ""
-        missing = sorted(set(missing) - self._never_asked())
-        return f"requests {missing} have not ended" if missing else ""
+        return f"request {requests[self._over].number} has not ended"
 
-    def _is_over(self, number: int) -> bool:
-        client = self.clients.get(number)
-        return client is not None and (client.outcome.ended or client.frontend.process.dead)
-
-    def _never_asked(self) -> set[int]:
-        """Twins of requests whose frontend went before it had answered."""
-        return {
-            asked.number
-            for asked in self.plan.requests
-            if (client := self.clients.get(-1 if asked.twin_of is None else asked.twin_of))
-            and client.frontend.process.dead
-            and not client.outcome.ended
-        }
+    def _is_over(self, asked: Asked) -> bool:
+        """Once it is, it stays so."""
+        client = self.clients.get(asked.number)
+        if client is not None:
+            return client.outcome.ended or client.frontend.process.dead
+        # the twin of one whose frontend went before it had answered is never asked
+        first = self.clients.get(-1 if asked.twin_of is None else asked.twin_of)
+        return first is not None and first.frontend.process.dead and not first.outcome.ended
 
     def _still_to_come(self) -> str:
         leaving = [
