@@ -165,7 +165,7 @@ class World:
             self._look()
 
     def _look(self) -> None:
-        """At the invariants."""
+        """Look at the invariants."""
         now, kind = self.loop.time(), self.plan.kind
         notices = self.plan.strict and kind != "mild"
         for frontend in self.frontends:
