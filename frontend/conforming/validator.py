@@ -4,17 +4,12 @@ takes too long.
 
 import asyncio
 import logging
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Final
 
-import msgspec
-
 from frontend.conforming.messages import Question, Verdict
+from frontend.conforming.process import ValidatorProcess
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +30,12 @@ SLOW_MAX: Final = 256
 time ago is forgotten first.
 """
 
-_encode = msgspec.json.Encoder().encode
-
 
 class Validator:
     """Holds answers to schemas, one at a time, in a process that lasts. `close` ends it."""
 
     def __init__(self) -> None:
-        self._process: Process | None = None
+        self._process: ValidatorProcess | None = None
         self._turn = asyncio.Lock()
         self._slow: OrderedDict[int, None] = OrderedDict()
         self._soon: set[asyncio.Task[None]] = set()
@@ -84,7 +77,7 @@ class Validator:
         try:
             process = self._process or await self._start()
             async with asyncio.timeout(CHECK_S_MAX):
-                return await _ask(process, question)
+                return await process.ask(question)
         except TimeoutError:
             self._note_slow(key)
             await self.close()
@@ -96,19 +89,11 @@ class Validator:
             await self.close()
             raise
 
-    async def _start(self) -> Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "frontend.conforming.program",
-            stdin=PIPE,
-            stdout=PIPE,
-            env=os.environ | {"PYTHONPATH": _path()},
-        )
-        self._process = process
+    async def _start(self) -> ValidatorProcess:
         try:
             async with asyncio.timeout(START_S_MAX):
-                await _heard(process)
+                process = self._process = await ValidatorProcess.start()
+                await process.heard()
         except TimeoutError:
             raise EOFError("it did not begin") from None
         return process
@@ -122,26 +107,4 @@ class Validator:
         """End the process. The next question starts another."""
         process, self._process = self._process, None
         if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
-async def _ask(process: Process, question: Question) -> Verdict:
-    assert process.stdin is not None
-    process.stdin.write(_encode(question) + b"\n")
-    await process.stdin.drain()
-    return await _heard(process)
-
-
-async def _heard(process: Process) -> Verdict:
-    assert process.stdout is not None
-    line = await process.stdout.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError("it said nothing")
-    return msgspec.json.decode(line, type=Verdict)
-
-
-def _path() -> str:
-    """Where this process finds its modules."""
-    return os.pathsep.join(filter(None, sys.path)) or os.curdir
+            await process.end()
