@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
+from tests.kit.blocking import Blocked
 from tests.kit.order import GroupScheduling, in_order
 
 # An example that takes long on a machine that is busy with other things is no finding.
@@ -37,3 +38,20 @@ def _torch_stays_out(request: pytest.FixtureRequest) -> Iterator[None]:
         f"{request.node.name}, or what ran before it, imported torch: run it as a program of "
         "its own"
     )
+
+
+@pytest.fixture(scope="session")
+def blocked() -> Iterator[Blocked]:
+    """What our packages do on a loop of pytest's process and should not."""
+    blocked = Blocked()
+    blocked.watch()
+    yield blocked
+    blocked.leave()
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_stands_still(blocked: Blocked) -> Iterator[None]:
+    """A test in which our packages block a loop fails, also where the error ended a request."""
+    blocked.take()  # what a fixture of a session left is told where it began
+    yield
+    assert not (found := blocked.take()), "\n".join(["a loop stood still:", *found])

@@ -126,7 +126,7 @@ async def collect_files(
     """Name → path of every file of a card, fetching what the cache lacks one after the other."""
     paths: dict[str, Path] = {}
     for file in files:
-        path = cache.path(file)
+        path = await asyncio.to_thread(cache.path, file)
         paths[file.name] = path or await asyncio.to_thread(
             cache.store, file, await request(file).content()
         )
