@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
 from tests.kit.blocking import Blocked
-from tests.kit.order import GroupScheduling, in_order
+from tests.kit.order import GroupScheduling, at_random, in_order
 
 # An example that takes long on a machine that is busy with other things is no finding.
 settings.register_profile(
@@ -18,8 +19,13 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long begins first, so that several processes end together."""
-    in_order(items)
+    """What takes long begins first, so that several processes end together; all in an order of
+    chance where KVMESH_TEST_ORDER is its seed.
+    """
+    if seed := os.environ.get("KVMESH_TEST_ORDER"):
+        at_random(items, seed)
+    else:
+        in_order(items)
 
 
 @pytest.hookimpl(optionalhook=True)
