@@ -23,15 +23,17 @@ DELIBERATE: Final = {
     "logging/__init__.py": ("emit",),
     # 64 digits, read once, before anybody is served
     "protocol/transport/curve.py": ("from_file",),
-    # argparse looks for its translations, at the start of a worker
+    # arguments are read at the start; argparse looks for its translations
+    "protocol/process/settings.py": ("parse_known_settings", "parse_settings"),
     "workers/kinds/arguments.py": ("told",),
     # the directory of model files is made when a frontend starts
     "frontend/models/files.py": ("__init__",),
     # a worker imports and starts its engine before it says Hello; a thread speaks meanwhile
     "workers/server.py": ("start",),
+    "workers/sim/engine.py": ("start",),
     "workers/kinds/kind.py": ("engine",),
-    # whose the directory of sockets is, asked of the kernel before one is opened
-    "protocol/process/own_directory.py": ("own_directory",),
+    # whose the directory of sockets is, before one is opened, and one of a process in it, once
+    "protocol/process/own_directory.py": ("own_directory", "process_directory"),
     # FastAPI looks for the source of each page's function, with its first request
     "fastapi/routing.py": ("_extract_endpoint_context",),
     # `kvmesh up` serves nobody itself
