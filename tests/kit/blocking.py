@@ -34,6 +34,8 @@ DELIBERATE: Final = {
     "workers/kinds/kind.py": ("engine",),
     # whose the directory of sockets is, before one is opened, and one of a process in it, once
     "protocol/process/own_directory.py": ("own_directory", "process_directory"),
+    # whether somebody listens at a path, before it is bound, at start
+    "protocol/transport/sockets.py": ("_require_unused",),
     # FastAPI looks for the source of each page's function, with its first request
     "fastapi/routing.py": ("_extract_endpoint_context",),
     # `kvmesh up` serves nobody itself
