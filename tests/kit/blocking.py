@@ -37,7 +37,7 @@ DELIBERATE: Final = {
     # whether somebody listens at a path, before it is bound, at start
     "protocol/transport/sockets.py": ("_require_unused",),
     # the simulation reads its model where a frontend has a thread for it
-    "tests/simulation/model.py": ("read_model",),
+    "tests/simulation/model.py": ("demo_tokenizer", "read_model"),
     # FastAPI looks for the source of each page's function, with its first request
     "fastapi/routing.py": ("_extract_endpoint_context",),
     # `kvmesh up` serves nobody itself
