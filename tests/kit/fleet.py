@@ -8,7 +8,7 @@ import openai
 import starter.fleet
 from starter.addresses import worker_command
 from starter.process import Process
-from tests.kit.forks import start_fork
+from tests.kit.light_forks import start_fork
 from tests.kit.sglang_environment import sglang_environment
 
 

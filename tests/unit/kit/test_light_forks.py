@@ -11,13 +11,13 @@ import pytest
 
 from starter.process import REPO, Process, start
 from starter.waiting import wait_until
-from tests.kit.forks import start_fork
+from tests.kit.light_forks import start_fork
 
 WORKER = (sys.executable, "-m", "workers", "--engine", "sim", "--frontend", "tcp://127.0.0.1:9")
 ASKER = f"""
 import sys, signal
 from pathlib import Path
-from tests.kit.forks import start_fork
+from tests.kit.light_forks import start_fork
 print(start_fork({WORKER!r}, Path(sys.argv[1])).pid, flush=True)
 signal.pause()
 """

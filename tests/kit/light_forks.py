@@ -113,7 +113,7 @@ def _prepared() -> Responder:
     since its input does.
     """
     responder = Responder(
-        [sys.executable, "-m", "tests.kit.prepared"],
+        [sys.executable, "-m", "tests.kit.prepared_light"],
         environment={"OPENBLAS_NUM_THREADS": "1"},  # numpy's threads would be lost in forks
     )
     atexit.register(responder.close)

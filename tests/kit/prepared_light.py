@@ -6,7 +6,7 @@ all variables, "log": a file that exists}. Out: the process id, a line for each,
 a session of its own.
 
 A fork is made by a fork that ends at once, so that it becomes the child of whoever asked, where
-that process adopts orphans (forks.py); it is killed with that process.
+that process adopts orphans (light_forks.py); it is killed with that process.
 """
 
 import ctypes
