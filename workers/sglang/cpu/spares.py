@@ -97,6 +97,11 @@ def dismiss_spares() -> None:
             os.waitpid(spare.pid, 0)
 
 
+def spare_waits() -> bool:
+    """Tells whether the next process to be started will be a spare."""
+    return bool(_waiting)
+
+
 @contextmanager
 def spares_until_then() -> Generator[None]:
     """Ends the spares that are left at the end of the `with` statement."""
@@ -114,6 +119,7 @@ def processes_here(server_args: Any) -> int:
         + (server_args.dp_size > 1)  # their controller
         + detokenizers
         + (detokenizers > 1)  # what shares them out
+        + 1  # what tries grammars
     )
 
 

@@ -13,6 +13,8 @@ import msgspec
 
 from protocol.errors import EngineFault
 from protocol.generation import Grammar
+from workers.sglang.cpu.spares import spare_waits
+from workers.sglang.grammars.forked_trial import ForkedTrial
 from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,9 @@ class TrialProcess:
     def __init__(self, manager: Any) -> None:
         self._manager = manager
         self._numbers = itertools.count()
-        self._process: Process | None = None
+        self._process: Process | ForkedTrial | None = None
+        # now, since spares are ended when an engine is launched
+        self._forked = ForkedTrial() if spare_waits() else None
         self._starting = asyncio.Lock()
         self._answers: dict[int, asyncio.Future[Verdict]] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -77,27 +81,34 @@ class TrialProcess:
         finally:
             del self._answers[number]
 
-    async def _running(self) -> tuple[Process, bool]:
+    async def _running(self) -> tuple[Process | ForkedTrial, bool]:
         """Returns the process that tries grammars, and whether it has only begun."""
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
                 return self._process, False
             setup = await asyncio.to_thread(_setup_of, self._manager)
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "workers.sglang.grammars.trial",
-                stdin=PIPE,
-                stdout=PIPE,
-                env=os.environ | {"PYTHONPATH": _path()},
-            )
+            process = await self._started()
             assert process.stdin is not None
             process.stdin.write(framed(setup))
             self._process = process
             self._reader = asyncio.get_running_loop().create_task(self._read(process))
             return process, True
 
-    async def _read(self, process: Process) -> None:
+    async def _started(self) -> Process | ForkedTrial:
+        forked, self._forked = self._forked, None
+        if forked is not None and forked.returncode is None:
+            await forked.connect()
+            return forked
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "workers.sglang.grammars.trial",
+            stdin=PIPE,
+            stdout=PIPE,
+            env=os.environ | {"PYTHONPATH": _path()},
+        )
+
+    async def _read(self, process: Process | ForkedTrial) -> None:
         assert process.stdout is not None
         with suppress(asyncio.IncompleteReadError):
             while True:
@@ -119,6 +130,8 @@ class TrialProcess:
             with suppress(ProcessLookupError):
                 self._process.kill()
         self._process = None
+        if self._forked is not None:
+            self._forked.kill()
 
 
 def _path() -> str:
