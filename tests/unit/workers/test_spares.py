@@ -90,6 +90,27 @@ def test_a_process_with_threads_is_not_forked(tmp_path: Path) -> None:
     _run(tmp_path, _THREADS)
 
 
+_WRAPPED = """
+    multiprocessing.set_start_method("spawn")
+    spares.fork_spares(1)
+    spares.fork_spares(1)
+    (waiting,) = children()
+    wrapper = sys.argv[0] + ".sh"
+    with open(wrapper, "w") as script:
+        script.write(f'#!/bin/sh\\nWRAPPED=1 exec {sys.executable} "$@"\\n')
+    os.chmod(wrapper, 0o700)
+    multiprocessing.set_executable(wrapper)
+    process, told = started("end")
+    assert told[0] == process.pid != waiting
+    process.join()
+    spares.dismiss_spares()
+"""
+
+
+def test_what_is_put_in_front_of_python_is_kept(tmp_path: Path) -> None:
+    _run(tmp_path, _WRAPPED)
+
+
 _DEAD = """
     multiprocessing.set_start_method("spawn")
     spares.fork_spares(2)

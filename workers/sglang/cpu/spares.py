@@ -69,7 +69,7 @@ _given: list[int] = []
 
 
 def fork_spares(count: int) -> None:
-    """Forks so many spares, and has multiprocessing's "spawn" use them.
+    """Sees to it that so many spares wait, and has multiprocessing's "spawn" use them.
 
     Forks none where it would lose a thread. Main thread only.
     """
@@ -77,7 +77,7 @@ def fork_spares(count: int) -> None:
         log.debug("no process is forked: there are threads")
         return
     gc.freeze()  # or a look for garbage in one process would copy the pages of all objects for it
-    for _ in range(count):
+    while len(_waiting) < count:
         _fork()
         # Now, since the fork ends the threads of linear algebra that numpy started at its import.
         if len(list(Path("/proc/self/task").iterdir())) > 1:
@@ -142,8 +142,12 @@ def _fork() -> None:
 
 
 def _start(process: Any) -> Any:
-    """Starts one of multiprocessing's processes, in a spare if there is one."""
-    while _waiting:
+    """Starts one of multiprocessing's processes, in a spare if there is one.
+
+    SGLang puts numactl in front of Python where a process is to be bound to memory.
+    """
+    as_ever = os.fsdecode(spawn.get_executable()) == sys.executable
+    while _waiting and as_ever:
         spare = _waiting.pop(0)
         try:
             return _Popen(process, spare)
