@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Final
 
 TITLE: Final = "workers.sglang.grammars.trial"
-"""The process is listed under this name, as the program is."""
+"""The program has this name, and the process is listed under it too."""
 
 
 class ForkedTrial:

@@ -3,9 +3,7 @@
 import asyncio
 import itertools
 import logging
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from contextlib import suppress
 from typing import Any, Final
 
@@ -13,8 +11,9 @@ import msgspec
 
 from protocol.errors import EngineFault
 from protocol.generation import Grammar
+from protocol.process.program import started
 from workers.sglang.cpu.spares import spare_waits
-from workers.sglang.grammars.forked_trial import ForkedTrial
+from workers.sglang.grammars.forked_trial import TITLE, ForkedTrial
 from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
 
 log = logging.getLogger(__name__)
@@ -99,14 +98,7 @@ class TrialProcess:
         if forked is not None and forked.returncode is None:
             await forked.connect()
             return forked
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "workers.sglang.grammars.trial",
-            stdin=PIPE,
-            stdout=PIPE,
-            env=os.environ | {"PYTHONPATH": _path()},
-        )
+        return await started(TITLE)
 
     async def _read(self, process: Process | ForkedTrial) -> None:
         assert process.stdout is not None
@@ -132,11 +124,6 @@ class TrialProcess:
         self._process = None
         if self._forked is not None:
             self._forked.kill()
-
-
-def _path() -> str:
-    """Returns the path on which this process finds its modules."""
-    return os.pathsep.join(filter(None, sys.path)) or os.curdir
 
 
 def _setup_of(manager: Any) -> Setup:
