@@ -180,6 +180,8 @@ class SglangEngine:
         self._requests.vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
         if facts.generates:
             self._grammars.warm_up()
+        else:
+            self._grammars.close()
         await self._warm_up(facts)
         # nothing that was loaded will be garbage, and looking through it stops a process for 0.1 s
         await self._manager.freeze_gc()
