@@ -14,15 +14,15 @@ TITLE: Final = "workers.sglang.grammars.trial"
 
 class ForkedTrial:
     """A ForkedTrial is the program that tries grammars in a process that multiprocessing starts,
-    used like asyncio's Process.
+    used like a Program.
 
     Attributes:
-        stdin: what is written here, the process reads; once connected.
-        stdout: what the process writes, is read here; once connected.
+        writer: what is written here, the process reads; once connected.
+        reader: what the process writes, is read here; once connected.
     """
 
-    stdin: asyncio.WriteTransport
-    stdout: asyncio.StreamReader
+    writer: asyncio.WriteTransport
+    reader: asyncio.StreamReader
 
     def __init__(self) -> None:
         theirs_in, self._in = multiprocessing.Pipe(duplex=False)
@@ -36,27 +36,27 @@ class ForkedTrial:
 
     async def connect(self) -> None:
         """Opens this side of the pipes in the running loop."""
-        loop, self.stdout = asyncio.get_running_loop(), asyncio.StreamReader()
-        self.stdin, _ = await loop.connect_write_pipe(
+        loop, self.reader = asyncio.get_running_loop(), asyncio.StreamReader()
+        self.writer, _ = await loop.connect_write_pipe(
             asyncio.BaseProtocol, os.fdopen(os.dup(self._in.fileno()), "wb", buffering=0)
         )
         await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(self.stdout),
+            lambda: asyncio.StreamReaderProtocol(self.reader),
             os.fdopen(os.dup(self._out.fileno()), "rb", buffering=0),
         )
         self._in.close()
         self._out.close()
 
     @property
-    def returncode(self) -> int | None:
-        """Returns how the process ended; None while it runs."""
-        return self._process.exitcode
+    def runs(self) -> bool:
+        """Tells whether the process still runs."""
+        return self._process.exitcode is None
 
     def kill(self) -> None:
         """Kills the process."""
         self._process.kill()
 
-    async def wait(self) -> None:
+    async def gone(self) -> None:
         """Waits until the process has ended."""
         await asyncio.to_thread(self._process.join)
 

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import logging
-from asyncio.subprocess import Process
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ import msgspec
 
 from protocol.errors import EngineFault
 from protocol.generation import Grammar
-from protocol.process.program import started
+from protocol.process.program import Program
 from workers.sglang.cpu.spares import spare_waits
 from workers.sglang.grammars.forked_trial import TITLE, ForkedTrial
 from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
@@ -37,7 +36,7 @@ class TrialProcess:
     def __init__(self, manager: Any) -> None:
         self._manager = manager
         self._numbers = itertools.count()
-        self._process: Process | ForkedTrial | None = None
+        self._process: Program | ForkedTrial | None = None
         # now, since spares are ended when an engine is launched
         self._forked = ForkedTrial() if spare_waits() else None
         self._starting = asyncio.Lock()
@@ -71,56 +70,51 @@ class TrialProcess:
 
     async def _ask(self, grammar: Grammar, cpu_s: float) -> Verdict:
         process, begins = await self._running()
-        assert process.stdin is not None
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            process.stdin.write(framed(Trial(number, grammar, cpu_s)))
+            process.writer.write(framed(Trial(number, grammar, cpu_s)))
             return await asyncio.wait_for(answer, START_S_MAX if begins else VERDICT_S_MAX)
         finally:
             del self._answers[number]
 
-    async def _running(self) -> tuple[Process | ForkedTrial, bool]:
+    async def _running(self) -> tuple[Program | ForkedTrial, bool]:
         """Returns the process that tries grammars, and whether it has only begun."""
         async with self._starting:
-            if self._process is not None and self._process.returncode is None:
+            if self._process is not None and self._process.runs:
                 return self._process, False
             setup = await asyncio.to_thread(_setup_of, self._manager)
             process = await self._started()
-            assert process.stdin is not None
-            process.stdin.write(framed(setup))
+            process.writer.write(framed(setup))
             self._process = process
             self._reader = asyncio.get_running_loop().create_task(self._read(process))
             return process, True
 
-    async def _started(self) -> Process | ForkedTrial:
+    async def _started(self) -> Program | ForkedTrial:
         forked, self._forked = self._forked, None
-        if forked is not None and forked.returncode is None:
+        if forked is not None and forked.runs:
             await forked.connect()
             return forked
-        return await started(TITLE)
+        return await Program.start(TITLE)
 
-    async def _read(self, process: Process | ForkedTrial) -> None:
-        assert process.stdout is not None
-        with suppress(asyncio.IncompleteReadError):
+    async def _read(self, process: Program | ForkedTrial) -> None:
+        reader = process.reader
+        with suppress(asyncio.IncompleteReadError, OSError):
             while True:
-                (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-                verdict = msgspec.msgpack.decode(
-                    await process.stdout.readexactly(length), type=Verdict
-                )
+                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+                verdict = msgspec.msgpack.decode(await reader.readexactly(length), type=Verdict)
                 answer = self._answers.get(verdict.number)
                 if answer is not None and not answer.done():
                     answer.set_result(verdict)
-        await process.wait()
+        await process.gone()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(EOFError("the process that tries grammars has ended"))
 
     def kill(self) -> None:
         """Kills the process; the next grammar starts another one."""
-        if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        if self._process is not None:
+            self._process.kill()
         self._process = None
         if self._forked is not None:
             self._forked.kill()
