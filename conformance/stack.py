@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.free_ports import reserve_ports
+from starter.ports import reserve_ports
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CHAT_MODEL: Final = "kvmesh-demo"

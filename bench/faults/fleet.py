@@ -21,7 +21,7 @@ from typing import Any
 from bench.faults.proxy import TcpProxy
 from bench.kit.processes import Process, http_json, http_metric
 from bench.kit.workloads import LOCAL
-from tests.free_ports import SLOT_PORTS, reserve_ports
+from starter.ports import SLOT_PORTS, reserve_ports
 
 MODEL = "faults"
 READY_S_MAX = 60.0

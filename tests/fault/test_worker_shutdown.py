@@ -17,7 +17,7 @@ from protocol.membership import Draining, Goodbye, Heartbeat, Loading
 from protocol.replies import Failed, StepBatch
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import worker_with_pages
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 from workers.process.departure import EXIT_ENGINE_DIED
 
 SOME_SECONDS = 200
