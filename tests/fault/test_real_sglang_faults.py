@@ -92,9 +92,8 @@ class Pair:
         while len(self.workers) < count:
             name = f"w{next(self._numbers)}"
             self.pages[name] = SystemPages(free_port())
-            self.workers[name] = self.fleet.worker(
-                *("--worker-id", name, *WORKER, "--system-port", str(self.pages[name].port)),
-                engine="sglang",
+            self.workers[name] = self.fleet.forked_worker(
+                *("--worker-id", name, *WORKER, "--system-port", str(self.pages[name].port))
             )
         return self._ready() == self.workers.keys() and not any(on_each_worker(self.fleet).values())
 

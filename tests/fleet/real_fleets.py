@@ -35,7 +35,10 @@ class RealFleets:
         try:
             fleet.frontend()
             for arguments in workers:
-                fleet.worker(*arguments, engine="sglang")
+                if arguments:
+                    fleet.forked_worker(*arguments)
+                else:  # as `make up` starts it
+                    fleet.worker(engine="sglang")
             fleet.wait_for_workers(len(workers), wait_s_max=START_S_MAX)
         except BaseException:  # an interrupted test leaves no engine either
             fleet.stop()

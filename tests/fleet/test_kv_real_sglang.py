@@ -291,8 +291,8 @@ def test_an_engine_over_two_nodes_is_known_whole(fleet: Fleet) -> None:
         "--mesh-key-file",
         str(key),
     )
-    follower = fleet.worker(*engine, "--node-rank", "1", *options, engine="sglang")
-    leader = fleet.worker(*engine, "--node-rank", "0", *options, engine="sglang")
+    follower = fleet.forked_worker(*engine, "--node-rank", "1", *options)
+    leader = fleet.forked_worker(*engine, "--node-rank", "0", *options)
     fleet.wait_for_workers(1, wait_s_max=400)
     fleet.wait_until(
         lambda: (
