@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
-from tests.kit.order import GroupScheduling, in_order
+from tests.kit.kept import end_kept
+from tests.kit.order import GroupScheduling, group_of, in_order
 
 # An example that takes long on a machine that is busy with other things is no finding.
 settings.register_profile(
@@ -25,6 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling | None:
     """Files that share an engine are one process's, with --dist loadfile."""
     return GroupScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What files of a group share ends with the group."""
+    if nextitem is None or group_of(nextitem.nodeid) != group_of(item.nodeid):
+        end_kept()
 
 
 @pytest.fixture(autouse=True, scope="module")

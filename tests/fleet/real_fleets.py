@@ -5,6 +5,7 @@ start.
 import pytest
 
 from tests.kit.fleet import Fleet
+from tests.kit.kept import keep
 
 START_S_MAX = 400.0
 
@@ -44,6 +45,7 @@ class RealFleets:
             fleet.stop()
             raise
         self._configuration, self._fleet = workers, fleet
+        keep(self.stop)
         return fleet
 
     def stop(self) -> None:

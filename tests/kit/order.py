@@ -59,6 +59,14 @@ def file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
+def group_of(nodeid: str) -> str:
+    """The name of what one process runs of, without others in between."""
+    file = file_of(nodeid)
+    if file in LAST:
+        return nodeid
+    return f"group {_GROUP[file]}" if file in _GROUP else file
+
+
 def in_order(items: list[pytest.Item]) -> None:
     """Sort tests by the place of their file; those of a file keep their order."""
     items.sort(
@@ -74,7 +82,4 @@ class GroupScheduling(LoadFileScheduling):
     """Hands the next group of files to the process that has nothing to do."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = file_of(nodeid)
-        if file in LAST:
-            return nodeid
-        return f"group {_GROUP[file]}" if file in _GROUP else file
+        return group_of(nodeid)

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from protocol.replies import Delta, Failed
 from protocol.requests import Abort
 from protocol.tokens import pack_tokens, unpack_tokens
 from tests.kit.forks import run_forked, start_forked
+from tests.kit.kept import keep
 from workers.engine import EngineFacts
 
 HERE = Path(__file__).parent
@@ -226,17 +227,13 @@ def greedy(
 
 
 @pytest.fixture(scope="session")
-def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., EngineClient]]:
-    clients: list[EngineClient] = []
-
+def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EngineClient]:
     def start(*argv: str) -> EngineClient:
         client = EngineClient(argv, tmp_path_factory.mktemp("e") / "log")
-        clients.append(client)
+        keep(client.close)
         return client
 
-    yield start
-    for client in clients:
-        client.close()
+    return start
 
 
 @pytest.fixture(scope="session")
