@@ -77,6 +77,8 @@ def run(argv: list[str], stdin: str, out: str, err: str, environment: dict[str, 
         execute(argv)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:  # noqa: BLE001 - the end of this process, as Python's would be
         traceback.print_exc()
         code = 1
