@@ -70,7 +70,9 @@ def run(argv: list[str], stdin: str, out: str, err: str, environment: dict[str, 
         file = os.open(path, way, 0o600)
         os.dup2(file, number)
         os.close(file)
-    os.environ.update(environment)
+    for name, value in environment.items():
+        if os.environ.get(name) != value:  # setproctitle finds its memory by what is left as it is
+            os.environ[name] = value
     gc.enable()
     code = 0
     try:
