@@ -5,8 +5,10 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
+from starter.waiting import wait_until
 from tests.kit.forks import run_forked, start_forked
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(120)]
@@ -21,8 +23,13 @@ def test_a_program_reads_writes_and_ends_as_it_says() -> None:
 def test_one_that_runs_is_awaited_and_ended_by_a_signal_in_a_session_of_its_own(
     tmp_path: Path,
 ) -> None:
-    text = "import os, time; print(os.environ['WORD'], flush=True); time.sleep(60)"
+    text = (
+        "import os, setproctitle, time; setproctitle.setproctitle('called::this');"
+        "print(os.environ['WORD'], flush=True); time.sleep(60)"
+    )
     process = start_forked(["-c", text], tmp_path / "log", {"WORD": "here"})
+    wait_until(lambda: process.output() == "here\n", "it has begun", [process])
+    assert psutil.Process(process.pid).name() == "called::this"
     with pytest.raises(subprocess.TimeoutExpired):
         process.popen.wait(0.01)
     assert process.alive()
