@@ -5,6 +5,7 @@ start.
 import pytest
 
 from tests.kit.fleet import Fleet
+from tests.kit.forks import ONE_THREAD
 from tests.kit.kept import keep
 
 START_S_MAX = 400.0
@@ -39,7 +40,7 @@ class RealFleets:
                 if arguments:
                     fleet.forked_worker(*arguments)
                 else:  # as `make up` starts it
-                    fleet.worker(engine="sglang")
+                    fleet.worker(engine="sglang", env=ONE_THREAD)
             fleet.wait_for_workers(len(workers), wait_s_max=START_S_MAX)
         except BaseException:  # an interrupted test leaves no engine either
             fleet.stop()

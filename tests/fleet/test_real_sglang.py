@@ -24,6 +24,8 @@ GOLDEN: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "demo_model" / "golden.json").read_text()
 )
 CHATS = [entry for entry in GOLDEN if "messages" in entry]
+SHORT = [entry for entry in CHATS if len(entry["token_ids"]) <= 100]
+"""All but three, whose 400 tokens take longer than all others together."""
 MODEL = "kvmesh-demo"
 
 Call = tuple[str, dict[str, Any]]
@@ -80,6 +82,8 @@ def _joined_calls(chunks: list[ChatCompletionChunk]) -> list[Call]:
 
 
 async def test_the_demo_model_says_its_golden_texts(real: Fleet) -> None:
+    """The long ones too where they are streamed, below."""
+
     async def chat(entry: dict[str, Any]) -> tuple[Reading, int]:
         answer = await client.chat.completions.create(**_options(entry))
         message = answer.choices[0].message
@@ -95,8 +99,8 @@ async def test_the_demo_model_says_its_golden_texts(real: Fleet) -> None:
         )
 
     async with real.async_client() as client:
-        answers = await asyncio.gather(*(chat(entry) for entry in CHATS))
-    assert answers == [(_read(entry), entry["prompt_tokens"]) for entry in CHATS]
+        answers = await asyncio.gather(*(chat(entry) for entry in SHORT))
+    assert answers == [(_read(entry), entry["prompt_tokens"]) for entry in SHORT]
 
 
 @pytest.mark.parametrize(

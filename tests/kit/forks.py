@@ -20,7 +20,9 @@ from starter.process import REPO, Process
 from tests.kit.sglang_environment import sglang_environment
 
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Libraries read it when they are imported, so that it is the same for all forks."""
+"""Threads of a small model only wait for each other, where two engines share two cores. Libraries
+read it when they are imported, so that it is the same for all forks.
+"""
 
 
 class Program(TypedDict):
