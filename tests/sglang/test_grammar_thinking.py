@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tokenizers import Tokenizer
 
 from protocol.generation import Content, Grammar, Reading, Reasoning
+from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
@@ -56,16 +57,16 @@ def test_a_grammar_holds_the_answer_and_not_the_thinking_wherever_it_is_resumed(
     )
     assert len(thinking) > 20
     assert (len(answer), answer[:4].isupper(), answer[4:].isdecimal()) == (7, True, True)
-    cuts = range(1, len(output))
-    resumed = [
-        replace(
-            make_request([*prompt, *output[:cut]], max_new_tokens=100),
-            grammar=replace(request.grammar, replayed_tokens=cut),
-            reading=replace(request.reading, replayed_tokens=cut),
+    for cut in range(1, len(output)):
+        resumed = make_request([*prompt, *output[:cut]], max_new_tokens=100)
+        [rest] = thinker.run(
+            replace(
+                resumed,
+                grammar=replace(request.grammar, replayed_tokens=cut),
+                reading=replace(request.reading, replayed_tokens=cut),
+                token_ids=pack_tokens([*prompt, *output[:cut]]),
+            )
         )
-        for cut in cuts
-    ]
-    for cut, rest in zip(cuts, thinker.run(*resumed), strict=True):
         assert output[:cut] + read.tokens(rest) == output
         assert thinking.endswith(_parts(rest, Reasoning))
         assert answer.endswith(_parts(rest, Content))
