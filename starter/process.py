@@ -59,7 +59,7 @@ class Process:
         return running_in([self.pid])
 
     def stop(self, number: int = signal.SIGTERM, wait_s_max: float = STOP_S_MAX) -> int:
-        """Ask the process, and it alone, to end; what is its exit code?
+        """Ask the process, and it alone, to end, await that, and return its exit code.
 
         Raises:
             subprocess.TimeoutExpired: it had not ended in time, and its group has been killed.

@@ -17,7 +17,8 @@ class Responder:
 
     Args:
         command: words, each of which is told by its text.
-        log: takes what it writes to its error stream, which otherwise is this process's own.
+        log: takes what it writes to its error stream, which otherwise is this process's own;
+            written anew, and its folder is made.
         environment: variables on top of this process's own.
     Raises:
         OSError: there is no such program.
@@ -31,6 +32,8 @@ class Responder:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._log = log
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
         with nullcontext() if log is None else log.open("wb") as errors:
             self.popen = subprocess.Popen(
                 [str(word) for word in command],

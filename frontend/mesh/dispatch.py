@@ -1,4 +1,4 @@
-"""A request finds its rank, runs there, ends there."""
+"""Has a request find its rank, run there and end there."""
 
 import asyncio
 import logging
@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An Offer is what to run and where not to.
+    """An Offer is a request to run, with its wishes of the router and the workers it must not go
+    to.
 
     Attributes:
         avoid: ids of workers that have refused it.
@@ -61,7 +62,9 @@ class Offer:
 
     @property
     def lane(self) -> Hashable:
-        """Whom it waits behind: those that the same ranks will do for. None: any rank will do."""
+        """Says whom it waits behind: those that the same ranks will do for. None: any rank will
+        do.
+        """
         route, adapter = self.route, self.request.lora_name
         if not (route.pinned or self.avoid or self.alone or adapter):
             return None
@@ -69,7 +72,7 @@ class Offer:
 
 
 def may_come(offer: Offer, hopes: Iterable[Hope]) -> bool:
-    """Whether one of these workers, if it comes, may take a request that none takes now."""
+    """Returns whether a worker hoped for, if it comes, may take a request that none takes now."""
     wanted, adapter = offer.route.worker_id, offer.request.lora_name
     return any(
         hope.worker_id not in offer.avoid
@@ -104,12 +107,10 @@ class Dispatch:
         self._loop = asyncio.get_running_loop()
         self._placed: dict[str, Worker] = {}
         self._hoping: set[ModelEntry] = set()
-        """Models of which somebody waits for a worker that may come, and has to hear it if none
-        does.
-        """
+        """Holds the models of which somebody waits for a worker that may come."""
 
     async def place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
-        """Send a request to the rank that the router chooses, waiting in the admission queue while
+        """Sends a request to the rank that the router chooses, waiting in the admission queue while
         none has room.
 
         Raises:
@@ -132,7 +133,7 @@ class Dispatch:
         return stream
 
     def abort(self, stream: RequestStream) -> None:
-        """Stop a request that nobody waits for any more.
+        """Stops a request that nobody waits for any more.
 
         Its credit returns at once; late tokens are ignored.
         """
@@ -142,7 +143,7 @@ class Dispatch:
             self._send_abort(worker, stream.request_id)
 
     def take_step(self, worker: Worker, step: StepBatch) -> None:
-        """What one step of a worker's engine gave to its requests."""
+        """Hands each request what one step of a worker's engine gave it."""
         bookings = worker.bookings
         for delta in step.deltas:
             booking = bookings.get(delta.request_id)
@@ -158,13 +159,13 @@ class Dispatch:
                     self._send_abort(worker, delta.request_id)
 
     def note_room(self, worker: Worker) -> None:
-        """A worker may have room: let the head of its model's queue try."""
+        """Lets the head of a model's queue try, since one of its workers may have room."""
         entry = self.registry.entry_of(worker)
         if entry is not None:
             entry.queue.room()
 
     def fail_all(self, worker: Worker, cause: LossCause) -> None:
-        """Give up all that runs on a worker; whoever waits for it moves it elsewhere."""
+        """Gives up all that runs on a worker; whoever waits for it moves it elsewhere."""
         innocent = bystanders(worker.bookings.values(), worker.heard_at)
         for request_id in list(worker.bookings):
             stream = self._release(worker, request_id)
@@ -182,19 +183,19 @@ class Dispatch:
                 )
 
     def let_hopes_try(self) -> None:
-        """Whoever waits for a worker that may come looks whether there is still one."""
+        """Lets whoever waits for a worker that may come look whether there is still one."""
         hoping, self._hoping = self._hoping, set()
         for entry in hoping:
             entry.queue.room()
 
     def send_owed_aborts(self, worker: Worker) -> None:
-        """Send a worker those aborts that found no room before."""
+        """Sends a worker those aborts that found no room before."""
         for request_id in sorted(worker.aborts_owed):
             if self._wire.send(worker, Abort(request_id)):
                 worker.aborts_owed.discard(request_id)
 
     def _try(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream | None:
-        """Send a request now; None when no rank has room."""
+        """Sends a request now; returns None when no rank has room."""
         if not offer.admitted and offer.request.deadline_unix_ms < self.unix_s() * 1000:
             raise DeadlineExceeded(
                 "The request waited so long for a worker that its answer could not be "
@@ -293,5 +294,5 @@ class Dispatch:
 
 
 def _without(ranks: Sequence[Rank], worker_ids: AbstractSet[str]) -> Sequence[Rank]:
-    """The ranks of other workers than these."""
+    """Returns the ranks of other workers than these."""
     return [rank for rank in ranks if rank.worker_id not in worker_ids] if worker_ids else ranks

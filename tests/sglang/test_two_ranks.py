@@ -102,7 +102,7 @@ def test_a_stopped_rank_does_not_answer_its_canary_and_answers_the_next_one_when
     [deltas] = two_ranks.run(canary(make_request, 5, routed_dp_rank=1))
     read.finish(deltas)
     state = two_ranks.state()
-    assert (state["rids"], state["runs"]) == ([], [])
+    assert (state["rids"], state["in_flight"]) == ([], [])
 
 
 def test_a_killed_scheduler_is_a_death_that_is_told(two_ranks, make_request):
