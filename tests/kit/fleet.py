@@ -8,6 +8,7 @@ import openai
 import starter.fleet
 from starter.addresses import worker_command
 from starter.process import Process
+from tests.kit.forks import start_forked
 from tests.kit.light_forks import start_fork
 from tests.kit.sglang_environment import sglang_environment
 
@@ -32,6 +33,14 @@ class Fleet(starter.fleet.Fleet):
         if engine == "sglang":
             return self.launch("worker", command, env=sglang_environment() | dict(env or {}))
         return self.launch("worker", command, env=env, by=start_fork)
+
+    def forked_worker(self, *options: str) -> Process:
+        """Start a worker with real SGLang, in a process that has imported it."""
+        command = worker_command([self.mesh], "--engine", "sglang", *options)
+        log = self.directory / f"{len(self.processes)}-worker.log"
+        environment = {"KVMESH_CACHE_DIR": str(self.directory / "cache")}
+        self.processes.append(process := start_forked(command[1:], log, environment))
+        return process
 
     def client(self, **options: Any) -> openai.OpenAI:
         """A client that tries once."""

@@ -19,7 +19,9 @@ def sglang(*flags: str) -> EngineChoice:
         flags: added to its arguments unless they are there.
     """
     return EngineChoice(
-        lambda kind, arguments: _sglang(kind, _with(arguments, flags)), _help_of_sglang
+        lambda kind, arguments: _sglang(kind, _with(arguments, flags)),
+        _help_of_sglang,
+        _forks_sglang,
     )
 
 
@@ -62,6 +64,14 @@ def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
         tokenizes=settings.use_sglang_tokenizer,
         key=arguments.key,
     )
+
+
+def _forks_sglang(arguments: Arguments) -> bool:
+    if find_spec("sglang") is None:
+        return False  # as making it will say
+    from workers.sglang.cpu import is_cpu_host  # noqa: PLC0415
+
+    return is_cpu_host(arguments.engine_argv)
 
 
 def _help_of_sglang() -> str:
