@@ -45,10 +45,19 @@ class Fleet:
         return self.addresses.http_port
 
     def launch(
-        self, name: str, command: Sequence[object], *, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[object],
+        *,
+        env: Mapping[str, str] | None = None,
+        by: Callable[..., Process] = start,
     ) -> Process:
-        """Start a command whose log has this name; the fleet ends it."""
-        process = start(
+        """Start a command whose log has this name; the fleet ends it.
+
+        Args:
+            by: starts it, as starter.process.start does.
+        """
+        process = by(
             command,
             self.directory / f"{len(self.processes)}-{name}.log",
             name=name,

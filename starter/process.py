@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 REPO: Final = Path(__file__).resolve().parents[1]
 
@@ -18,6 +18,40 @@ LAST_WORDS: Final = 4_000
 """Characters of a log that an error shows."""
 
 
+class Child(Protocol):
+    """A child of this process: what a subprocess.Popen is used for here."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """What poll() or wait() last told."""
+        ...
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it had not ended within `timeout` seconds.
+        """
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless it has ended."""
+        ...
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it has ended."""
+        ...
+
+
 @dataclass(frozen=True)
 class Process:
     """A started process, which leads a session; as a context manager, one that is interrupted in
@@ -25,7 +59,7 @@ class Process:
     """
 
     name: str
-    popen: "subprocess.Popen[bytes]"
+    popen: Child
     log: Path
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@ tests/kit/blocking.py, as other tests start them.
 """
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,9 @@ from typing import Any, Final
 import httpx
 import openai
 import pytest
-from tests.fleet.processes import Fleet, Process
+
+from starter.process import Process
+from tests.kit.fleet import Fleet
 
 SCHEMA: Final = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 TOOL: Final = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
@@ -70,7 +73,7 @@ class WatchedFleet:
 
     def _start(self, module: str, *arguments: str) -> Process:
         file = self._files / f"{len(self.fleet.processes)}.blocked"
-        watched = ["-m", "tests.kit.watched_program", str(file), module, *arguments]
+        watched = [sys.executable, "-m", "tests.kit.watched_program", str(file), module, *arguments]
         return self.fleet.launch(module, watched)
 
 

@@ -1,5 +1,6 @@
 """A fleet as tests use it: on the sim engine unless told otherwise, asked by OpenAI's client."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import openai
@@ -8,18 +9,30 @@ import starter.fleet
 from starter.addresses import worker_command
 from starter.process import Process
 from tests.kit.forks import start_forked
+from tests.kit.light_forks import start_fork
 from tests.kit.sglang_environment import sglang_environment
 
 
 class Fleet(starter.fleet.Fleet):
-    """A frontend and workers as users start them, and clients of theirs."""
+    """A frontend and workers as users start them, and clients of theirs.
+
+    Its frontends and simulated workers are forks that spare the imports; `start` and `launch` run
+    the real command.
+    """
+
+    def frontend(self, *options: str, env: Mapping[str, str] | None = None) -> Process:
+        """Start a frontend at the fleet's addresses."""
+        command = self.addresses.frontend_command(*options)
+        return self.launch("frontend", command, env=env, by=start_fork)
 
     def worker(
-        self, *options: str, engine: str = "sim", env: dict[str, str] | None = None
+        self, *options: str, engine: str = "sim", env: Mapping[str, str] | None = None
     ) -> Process:
         """Start a worker that dials the fleet's mesh address."""
-        variables = sglang_environment() if engine == "sglang" else {}
-        return super().worker("--engine", engine, *options, env=variables | (env or {}))
+        command = worker_command([self.mesh], "--engine", engine, *options)
+        if engine == "sglang":
+            return self.launch("worker", command, env=sglang_environment() | dict(env or {}))
+        return self.launch("worker", command, env=env, by=start_fork)
 
     def forked_worker(self, *options: str) -> Process:
         """Start a worker with real SGLang, in a process that has imported it."""
