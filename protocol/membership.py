@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from protocol.disaggregation import BootstrapServer
 from protocol.fields import Count, DpRank, Name, Positive
 from protocol.limits import (
     ADAPTERS_MAX,
@@ -181,6 +182,8 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     adapters: AdapterNames = []
     """LoRA adapters that requests may name."""
     stage: Stage = "whole"
+    bootstrap: BootstrapServer | None = None
+    """Of a prefill worker."""
     way: Count = 0
     """Which of the worker's connections this is, from 1: it may reach one frontend over several. 0:
     it does not say.

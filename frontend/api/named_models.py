@@ -62,7 +62,7 @@ class NamedModels:
         registry = self._registry
         entry = registry.entry(name, worker_id, lora_path)
         if entry is not None and (
-            entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
+            entry.ready or registry.may_be_back(entry, asyncio.get_running_loop().time())
         ):
             if entry.service != service:
                 raise InvalidRequest(
@@ -71,8 +71,9 @@ class NamedModels:
             entry.queue.turn_away(priority)
             return entry
         if entry is not None or not registry.available():
+            missing = "worker" if entry is None else entry.missing
             raise NoWorker(
-                f"No worker serves the model {name!r} at the moment. Please retry shortly."
+                f"No {missing} serves the model {name!r} at the moment. Please retry shortly."
             )
         raise ModelNotFound(
             f"The model {name!r} does not exist or is not served here.", param="model"
@@ -80,7 +81,7 @@ class NamedModels:
 
     def serving(self) -> list[ModelEntry]:
         """The models that have a worker now."""
-        return [entry for entry in self._registry.available() if entry.ranks]
+        return [entry for entry in self._registry.available() if entry.ready]
 
     def only(self) -> str:
         """The name of the model that generates text here, for requests that need not name it.
@@ -137,4 +138,4 @@ class NamedModels:
             ModelNotFound, NoWorker: as `named`.
         """
         entry = self._registry.entry(name)
-        return entry.served if entry is not None and entry.ranks else self.named(name).served
+        return entry.served if entry is not None and entry.ready else self.named(name).served

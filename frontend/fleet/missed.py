@@ -13,6 +13,7 @@ from typing import Final
 
 from frontend.fleet.worker import Phase, Worker
 from protocol.errors import LossCause
+from protocol.membership import Stage
 
 MISSED_S_MAX: Final = 10.0
 """What only stood still is back within this, as a rule: live migration, swapping and starvation
@@ -38,6 +39,7 @@ class Missed:
     worker_id: str
     digest: str
     """Of the card that it served."""
+    stage: Stage
     adapters: frozenset[str]
     session: int
     since: float
@@ -63,6 +65,7 @@ class MissedWorkers:
                 worker.identity,
                 worker.worker_id,
                 worker.digest,
+                worker.hello.stage,
                 worker.adapters,
                 worker.numbering.session,
                 now,

@@ -1,5 +1,6 @@
 """One generation of a model: who serves it, stage by stage, and who waits for it."""
 
+from collections.abc import Set as AbstractSet
 from typing import Final, get_args
 
 from frontend.fleet.rank import Rank
@@ -11,6 +12,12 @@ from protocol.membership import Service, Stage
 
 WHOLE: Final[Stage] = "whole"
 """The stage of workers that run a request from its prompt to its end."""
+
+PREFILL: Final[Stage] = "prefill"
+"""The stage of workers that compute the KV cache of a prompt and hand it over."""
+
+DECODE: Final[Stage] = "decode"
+"""The stage of workers that take such a cache over, and generate."""
 
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
@@ -42,8 +49,39 @@ class ModelEntry:
 
     @property
     def ranks(self) -> list[Rank]:
-        """The ranks that may get a request which nobody divides into stages."""
-        return self.pool(WHOLE)
+        """The ranks on which answers are generated, whether or not their prompts are computed
+        there.
+        """
+        return self.pools[WHOLE] + self.pools[DECODE] if self.pools[DECODE] else self.pools[WHOLE]
+
+    @property
+    def ready(self) -> bool:
+        """Whether somebody takes requests, in one leg or in two."""
+        return bool(self.pools[WHOLE]) or self.in_two_legs
+
+    @property
+    def in_two_legs(self) -> bool:
+        """Whether requests can be divided: one worker computes the prompt, another generates."""
+        return bool(self.pools[PREFILL] and self.pools[DECODE])
+
+    @property
+    def lacks(self) -> frozenset[Stage]:
+        """The stages of which it has no worker, while it is not ready for want of them."""
+        if self.ready:
+            return frozenset()
+        return frozenset(stage for stage in (WHOLE, PREFILL, DECODE) if not self.pools[stage])
+
+    @property
+    def half(self) -> bool:
+        """Whether it has workers of one leg, and nobody for the other."""
+        return not self.ready and bool(self.pools[PREFILL] or self.pools[DECODE])
+
+    @property
+    def missing(self) -> str:
+        """What it has no worker of, in words."""
+        if not self.half:
+            return "worker"
+        return "decode worker" if self.pools[PREFILL] else "prefill worker"
 
     @property
     def busyness(self) -> tuple[bool, float]:
@@ -52,7 +90,17 @@ class ModelEntry:
         """
         ranks = self.ranks
         places = sum(rank.requests_max for rank in ranks)
-        return not ranks, (len(self.queue) + sum(rank.requests for rank in ranks)) / max(1, places)
+        waiting = len(self.queue) + sum(rank.requests for rank in ranks)
+        return not self.ready, waiting / max(1, places)
+
+    def refused(self, worker_ids: AbstractSet[str]) -> bool:
+        """Whether nobody is left to ask when these workers will not have a request."""
+        left = {
+            stage
+            for stage in (WHOLE, PREFILL, DECODE)
+            if any(rank.worker_id not in worker_ids for rank in self.pools[stage])
+        }
+        return WHOLE not in left and len(left) < len((PREFILL, DECODE))
 
     def pool(self, stage: Stage) -> list[Rank]:
         """The ranks that may get a request which is at this stage."""

@@ -136,19 +136,22 @@ class Rank:
         self._others_kv_tokens = max(0, load.kv_tokens_used - self._own_kv_tokens)
         self._own(0, 0, 0, 0)
 
-    def book(self, uncached_tokens: int) -> None:
-        """A request of ours was sent here."""
-        self._own(1, 1, uncached_tokens, uncached_tokens)
+    def book(self, prefill_tokens: int, kv_tokens: int) -> None:
+        """Counts a request of ours that was sent here.
 
-    def note_prefilled(self, uncached_tokens: int) -> None:
+        Args:
+            prefill_tokens: of its prompt, to be computed here.
+            kv_tokens: of the cache that it takes here.
+        """
+        self._own(1, 1, prefill_tokens, kv_tokens)
+
+    def note_prefilled(self, prefill_tokens: int) -> None:
         """Its first token came."""
-        self._own(0, -1, -uncached_tokens, 0)
+        self._own(0, -1, -prefill_tokens, 0)
 
-    def release(self, uncached_tokens: int, *, prefilled: bool) -> None:
+    def release(self, prefill_tokens: int, kv_tokens: int, *, prefilled: bool) -> None:
         """It ended."""
-        self._own(
-            -1, 0 if prefilled else -1, 0 if prefilled else -uncached_tokens, -uncached_tokens
-        )
+        self._own(-1, 0 if prefilled else -1, 0 if prefilled else -prefill_tokens, -kv_tokens)
 
     def _own(self, requests: int, waiting: int, prefill_tokens: int, kv_tokens: int) -> None:
         self.own_requests += requests

@@ -3,6 +3,7 @@ takes them.
 """
 
 import asyncio
+from typing import Protocol
 
 from frontend.fleet.allowance import Allowance
 from frontend.fleet.rank import Rank
@@ -12,6 +13,14 @@ from protocol.errors import EngineFault, MeshError, error_from_code
 from protocol.generation import Extras, Finished
 from protocol.replies import Delta, Failed
 from protocol.tokens import count_tokens
+
+
+class Notified(Protocol):
+    """Whoever is told that something arrived in a stream."""
+
+    def notify(self) -> None:
+        """Something arrived."""
+        ...
 
 
 class Wakeup:
@@ -55,7 +64,9 @@ class RequestStream:
         "embedded",
         "error",
         "finished",
+        "lost_on",
         "placement",
+        "prefill_placement",
         "queue_s",
         "request_id",
         "sent_at",
@@ -65,15 +76,20 @@ class RequestStream:
     def __init__(
         self,
         request_id: str,
-        wakeup: Wakeup,
+        wakeup: Notified,
         placement: Placement[Rank],
         *,
+        prefill_placement: Placement[Rank] | None = None,
         sent_at: float = 0.0,
         allowance: Allowance | None = None,
     ) -> None:
         self.request_id = request_id
         self._allowance = allowance
         self.placement = placement
+        self.prefill_placement = prefill_placement or placement
+        """Where its prompt is computed: elsewhere, if it has two legs."""
+        self.lost_on = placement.rank.worker_id
+        """Once it has failed: the worker that it failed on."""
         self.sent_at = sent_at
         self.begun_at = 0.0
         """When its first token came, on the loop's clock; 0 while none has."""
@@ -134,10 +150,15 @@ class RequestStream:
                 self.finished = end
         self._wakeup.notify()
 
-    def fail(self, error: MeshError) -> None:
-        """End the request from our side: its worker is lost."""
+    def fail(self, error: MeshError, *, on: str | None = None) -> None:
+        """End the request from our side: its worker is lost.
+
+        Args:
+            on: the worker that it failed on, if that is not the one that generates.
+        """
         if not self.ended:
             self.error = error
+            self.lost_on = on or self.lost_on
             self._wakeup.notify()
 
     def take(self) -> bytes:

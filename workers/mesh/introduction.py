@@ -50,6 +50,7 @@ def hello_of(
         capacity=capacity,
         credit_requests=credit_requests,
         engine=facts.version,
+        bootstrap=facts.bootstrap,
     )
 
 

@@ -99,19 +99,18 @@ def told(asked: list[ExtraField] | None, choice: Choice) -> dict[str, Any] | Non
     stream = choice.stream
     answer: dict[str, Any] = {}
     if "worker_id" in asked:
-        worker_id, dp_rank = stream.placement.rank.key
-        # One engine does both: the reference names prefill and decode apart.
+        prefill, decode = stream.prefill_placement.rank, stream.placement.rank
         answer["worker_id"] = {
-            "prefill_worker_id": worker_id,
-            "prefill_dp_rank": dp_rank,
-            "decode_worker_id": worker_id,
-            "decode_dp_rank": dp_rank,
+            "prefill_worker_id": prefill.worker_id,
+            "prefill_dp_rank": prefill.dp_rank,
+            "decode_worker_id": decode.worker_id,
+            "decode_dp_rank": decode.dp_rank,
         }
     if "timing" in asked:
         answer["timing"] = {"queue_time_ms": round(stream.queue_s * 1000, 3)}
     if "cached_tokens" in asked:
         answer["cached_tokens"] = {
-            "predicted": stream.placement.cached_tokens,
+            "predicted": stream.prefill_placement.cached_tokens,
             "actual": choice.cached_tokens,
         }
     return answer

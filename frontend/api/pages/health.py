@@ -56,7 +56,7 @@ def health_page(registry: Registry, *, draining: bool, now: float) -> Page:
 
 
 def _served(registry: Registry) -> list[str]:
-    return [entry.served.card.name for entry in registry.available() if entry.ranks]
+    return [entry.served.card.name for entry in registry.available() if entry.ready]
 
 
 def _why_nothing_is_served(registry: Registry, now: float) -> str:
@@ -67,6 +67,9 @@ def _why_nothing_is_served(registry: Registry, now: float) -> str:
         return "a worker is joining"
     if registry.loading.known(now):
         return "a worker is loading its model"
+    half = next((entry for entry in registry.available() if entry.half), None)
+    if half is not None:
+        return f"no {half.missing} serves the model {half.served.card.name}"
     return "every worker is draining" if workers else "no worker is connected"
 
 
