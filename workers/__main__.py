@@ -1,4 +1,4 @@
-"""`python -m workers`: one engine, serving every frontend it is told of."""
+"""`python -m workers` runs one engine, which serves every frontend that it is told of."""
 
 from workers.app import run
 from workers.process.exit import leave_process

@@ -1,4 +1,4 @@
-"""Composition root of a worker process: settings, engine, server, signals."""
+"""A worker process is put together here from its settings, engine, server and signals."""
 
 import argparse
 import asyncio
@@ -38,11 +38,11 @@ from workers.system.server import SystemServer
 _PROG, _CONFIG_FLAG = "python -m workers", "--kvmesh-config"
 
 _CHAT_TEMPLATE = "--chat-template"
-"""SGLang's flag, and the sim engine's."""
+"""SGLang and the simulated engine both take a chat template by this flag."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run a worker until SIGTERM or SIGINT, or until its engine dies; returns the exit code."""
+    """Runs a worker until SIGTERM or SIGINT or until its engine dies; returns the exit code."""
     failures: BaseExceptionGroup[StartError]
     try:
         return _run(sys.argv[1:] if argv is None else argv)
@@ -79,8 +79,9 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _end_now(number: int, _frame: object) -> None:
-    """In place of SIG_DFL for the first process of a container, which the kernel spares those
-    signals that it has no handler for.
+    """Ends the process at once with the exit code of the signal's number. It stands in place of
+    SIG_DFL for the first process of a container, which the kernel spares those signals that it has
+    no handler for.
     """
     os._exit(128 + number)
 
@@ -145,8 +146,8 @@ def _health_settings(settings: WorkerSettings) -> HealthSettings:
 def _system_server(
     settings: WorkerSettings, board: Board, controls: Controls
 ) -> SystemServer | None:
-    """Running already, so that it can tell that the engine is loading; None where it is not
-    wanted.
+    """Returns the server of the system pages, running already, so that it can tell that the engine
+    is loading; None where it is not wanted.
     """
     if settings.system_port < 0:
         return None
@@ -167,7 +168,8 @@ def _system_server(
 
 
 def _default_worker_id(engine_argv: Sequence[str]) -> str:
-    """Containers may share a host name and a process id; the rest tells them apart.
+    """Makes a worker's name from its host, its process and something random, since containers may
+    share a host name and a process id.
 
     The nodes of one engine all find the same name: that of the address where they meet.
     """
@@ -188,7 +190,7 @@ def _arguments(
 
 
 def _model_named_in(arguments: Arguments) -> str:
-    """What people will recognise while the engine has not told the model's name yet."""
+    """Returns what people will recognise while the engine has not told the model's name yet."""
     path = arguments.told("--model-path", "--model")
     return arguments.told("--served-model-name") or path.rstrip("/").rpartition("/")[2]
 

@@ -1,4 +1,4 @@
-"""What a worker asks of an engine: submit and abort in, step batches out."""
+"""A worker asks this of an engine: requests and aborts go in, step batches come out."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,23 +14,27 @@ from protocol.replies import Delta, Failed
 from protocol.requests import Work
 
 Deliver = Callable[[Sequence[Delta]], None]
-"""Called on the event loop, once per engine step, with every request that moved in it.
+"""A Deliver is called on the event loop, once per engine step, with a Delta for every request that
+moved in it.
 
 Must not block.
 """
 
 OnDeath = Callable[[str], None]
-"""Called on the event loop, at most once, when the engine has ended though nobody asked it to, with
-the reason in one line. Nothing is delivered for what ran; `kill` is what is left to do.
+"""An OnDeath is called on the event loop, at most once, when the engine has ended though nobody
+asked it to, with the reason in one line. Nothing is delivered for what ran; `kill` is what is left
+to do.
 """
 
 NO_DEADLINE_UNIX_MS: Final = 4_102_444_800_000
-"""The year 2100: of a worker's own requests, which whoever sent them gives up by a clock of its
-own.
+"""A worker's own requests have this deadline, the year 2100: whoever sent them gives them up by a
+clock of its own.
 """
 
 BROKEN: Final = Failed(code=EngineFault.code, message="The worker failed on this request.")
-"""The end of a request at which something raised that should not have. The log says what."""
+"""A request ends with this Failed where something raised that should not have; the log says
+what.
+"""
 
 CANARY_PREFIX: Final = "HEALTH_CHECK"
 """A request whose id begins with this is a canary: it asks its rank for a sign of life and is
@@ -51,43 +55,45 @@ The name is SGLang's own (srt/disaggregation/utils.py).
 
 
 class AdapterLoader(Protocol):
-    """The LoRA adapters of an engine that takes them while it runs.
+    """An AdapterLoader loads and unloads the LoRA adapters of an engine that takes them while it
+    runs.
 
     Called from the engine's loop, one change at a time.
     """
 
     def names(self) -> list[str]:
-        """What requests may name."""
+        """Returns the names of the adapters that requests may name."""
         ...
 
     async def load(self, name: str, path: str, *, pinned: bool) -> None:
-        """Load an adapter from a directory of this host.
+        """Loads an adapter from a directory of this host.
 
         Raises:
             InvalidRequest: the engine refuses; the message says why.
         """
 
     async def unload(self, name: str) -> None:
-        """Unload an adapter when no request uses it any more.
+        """Unloads an adapter when no request uses it any more.
 
         Raises:
-            InvalidRequest: as above.
+            InvalidRequest: the engine refuses; the message says why.
         """
 
 
 class PromptMaker(Protocol):
-    """The tokenizer and the chat template of an engine, for frontends that have neither.
+    """A PromptMaker makes tokens with the tokenizer and the chat template of an engine, for
+    frontends that have neither.
 
     Called in a thread, one prompt at a time.
     """
 
     def of_text(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Token ids of a text, packed u32."""
+        """Returns the token ids of a text, packed u32."""
         ...
 
     def of_chat(self, chat: bytes) -> tuple[bytes, list[str]]:
-        """Token ids of a chat request in JSON, packed u32, and strings at which the template wants
-        its answer to end.
+        """Returns the token ids of a chat request in JSON, packed u32, and the strings at which the
+        template wants its answer to end.
 
         Raises:
             InvalidRequest: the template refuses the messages.
@@ -96,18 +102,22 @@ class PromptMaker(Protocol):
 
 
 class EngineFacts(Struct, frozen=True):
-    """What the engine turned out to be once it was up; the worker's Hello is made of it."""
+    """EngineFacts say what an engine turned out to be once it was up; the worker's Hello is made of
+    them.
+    """
 
     card: ModelCard
     card_files: dict[str, Path]
-    """Where each of the card's files lies on this host, by SHA-256."""
+    """Each of the card's files lies at this path of this host, by its SHA-256."""
     capacity: Capacity
     version: str
-    """For people: "sglang 0.5.23 on cpu", "sim"."""
+    """The version names the engine for people: "sglang 0.5.23 on cpu", "sim"."""
     kv_streams: Sequence[StreamAddress] = ()
-    """Where the ranks of this host publish their KV events, in rank order; none if they do not."""
+    """The ranks of this host publish their KV events at these addresses, in rank order; none if
+    they do not.
+    """
     generates: bool = True
-    """What the engine found out of its arguments and its model: it generates text. False: it makes
+    """Says whether the engine, by its arguments and its model, generates text; if not, it makes
     vectors of texts.
     """
     disaggregation_mode: Literal["null", "prefill", "decode"] = "null"
@@ -115,14 +125,14 @@ class EngineFacts(Struct, frozen=True):
     bootstrap: BootstrapServer | None = None
     """Of an engine that computes prompts for others. A wildcard host stands for this host."""
     prompts: PromptMaker | None = None
-    """None: the frontends tokenize."""
+    """The engine's worker tokenizes with this; None if the frontends tokenize."""
     adapters: AdapterLoader | None = None
-    """None: it takes no LoRA adapters."""
+    """The engine's LoRA adapters can be changed through this; None if it takes none."""
 
 
 class FollowerFacts(Struct, frozen=True):
-    """What a node has that runs some ranks of an engine whose requests another node takes: nothing
-    but KV events to relay.
+    """FollowerFacts say what a node has that runs some ranks of an engine whose requests another
+    node takes: nothing but KV events to relay.
     """
 
     page_size_tokens: int
@@ -131,20 +141,21 @@ class FollowerFacts(Struct, frozen=True):
 
 
 FirstWork = Callable[[EngineFacts, int, int | None], Work]
-"""One of the requests that an engine answers before anybody counts on it, from what the engine
-turned out to be, the tokens of a prompt and a data-parallel rank (None: the only one).
+"""A FirstWork makes one of the requests that an engine answers before anybody counts on it, from
+what the engine turned out to be, the tokens of a prompt and a data-parallel rank (None: the only
+one).
 """
 
 
 class Engine(Protocol):
-    """One engine instance, possibly of several data-parallel ranks.
+    """An Engine runs one model on one data-parallel rank or several.
 
     Every submitted request ends with exactly one Delta whose `end` is set: finished, aborted or
     failed. The positions (`start`) of a request's deltas are gapless from 0.
     """
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
-        """Bring the engine up; return when it can take requests, or when it serves those that
+        """Brings the engine up; returns when it can take requests, or when it serves those that
         another node takes.
 
         What dies while it starts is a StartError; `on_death` is for later.
@@ -155,23 +166,23 @@ class Engine(Protocol):
         ...
 
     def submit(self, request: Work) -> None:
-        """Take a request and return at once.
+        """Takes a request and returns at once.
 
         A request the engine refuses ends with a Failed delta, not an exception.
         """
 
     def abort(self, request_id: str) -> None:
-        """Stop a request at any stage; unknown and finished ids are ignored."""
+        """Stops a request at any stage; unknown and finished ids are ignored."""
 
     def loads(self) -> list[RankLoad]:
-        """Load of each rank, by dp_rank. Cheap: read on every heartbeat."""
+        """Returns the load of each rank, by dp_rank; cheap, as it is read for every heartbeat."""
         ...
 
     async def stop(self) -> None:
-        """End the engine and every process it started, letting them give back what they hold."""
+        """Ends the engine and all its processes, letting them give back what they hold."""
 
     async def kill(self) -> None:
-        """End them now: the engine is dead, or there is no time.
+        """Ends the engine and its processes now, since it is dead or there is no time.
 
         Also while `stop` is under way, and more than once.
         """

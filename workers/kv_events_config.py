@@ -1,5 +1,5 @@
-"""SGLang's --kv-events-config: what the worker sets where the user gave none, and where each rank
-then publishes.
+"""SGLang's --kv-events-config says where each rank publishes its KV events; the worker sets what
+the user did not.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _IPC: Final = "ipc://"
 _WILDCARDS: Final = ("*", "0.0.0.0", "[::]")  # noqa: S104 - read, not bound
 
 REPLAY_BATCHES: Final = 2_000
-"""Batches that a scheduler keeps for replays.
+"""A scheduler keeps this many batches of events for replays.
 
 The relay is on its host and asks within a second, so this is a minute of reserve; SGLang's own
 10,000 would be some 250 MB of prompts of 8k tokens.
@@ -27,8 +27,8 @@ The relay is on its host and asks within a second, so this is a minute of reserv
 
 
 class KvEventsConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The fields of SGLang 0.5.23, under its names and with its defaults
-    (srt/disaggregation/kv_events.py, KVEventsConfig).
+    """A KvEventsConfig has the fields of SGLang 0.5.23's configuration of KV events, under its
+    names and with its defaults (srt/disaggregation/kv_events.py, KVEventsConfig).
     """
 
     publisher: Literal["null", "zmq"] = "null"
@@ -42,13 +42,13 @@ class KvEventsConfig(Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     format: Literal["default", "dynamo"] = "default"
 
     def as_json(self) -> str:
-        """As the command line takes it."""
+        """Returns the configuration in JSON, as the command line takes it."""
         return msgspec.json.encode(self).decode()
 
 
 def with_events(given: str | None) -> str:
-    """The configuration to start an engine with: the user's, or one on sockets that only this user
-    reaches, since events are prompts.
+    """Returns the configuration to start an engine with: the user's, or one on sockets that only
+    this user reaches, since events are prompts.
 
     A user's configuration without a replay endpoint gets one, since a gap would otherwise cost all
     that is known of a rank.
@@ -76,7 +76,7 @@ def _private(name: str) -> str:
 
 
 def read_config(text: str) -> KvEventsConfig:
-    """Read the JSON.
+    """Reads the JSON of --kv-events-config.
 
     Raises:
         StartError: it is no such configuration.
@@ -88,7 +88,8 @@ def read_config(text: str) -> KvEventsConfig:
 
 
 def stream_addresses(config: KvEventsConfig, dp_ranks: Sequence[int]) -> list[StreamAddress]:
-    """Where the given ranks publish, as this host reaches them; empty when they do not.
+    """Returns the addresses at which the given ranks publish, as this host reaches them; empty when
+    they do not.
 
     Raises:
         StartError: SGLang would not bind the endpoint, or it is not on this host.
@@ -113,13 +114,12 @@ def stream_addresses(config: KvEventsConfig, dp_ranks: Sequence[int]) -> list[St
 
 
 def of_rank(endpoint: str, dp_rank: int) -> str:
-    """The address of one rank's socket, as this host reaches it: ports count up by rank, paths end
-    in it.
+    """Returns the address of one rank's socket, as this host reaches it: ports count up by rank,
+    paths end in it.
 
     Raises:
         StartError: it is no tcp://HOST:PORT whose ports suffice, or other hosts can reach it: only
-        the relay's sockets leave the host,
-            under the mesh's key.
+        the relay's sockets leave the host, under the mesh's key.
     """
     if endpoint.startswith(_IPC) and endpoint != _IPC:
         return ipc_of_rank(endpoint, dp_rank)
@@ -145,7 +145,7 @@ def of_rank(endpoint: str, dp_rank: int) -> str:
 
 
 def ipc_of_rank(endpoint: str, dp_rank: int) -> str:
-    """The path of one rank's socket, for which SGLang has no rule of its own; the first rank's is
-    the endpoint as it is.
+    """Returns the path of one rank's socket, for which SGLang has no rule of its own; the first
+    rank's is the endpoint as it is.
     """
     return f"{endpoint}-{dp_rank}" if dp_rank else endpoint

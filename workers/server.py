@@ -1,4 +1,4 @@
-"""A worker's life: engine up, frontends dialled, beating, drained, gone.
+"""A worker brings its engine up, dials frontends, beats, drains and leaves.
 
 What requests go through is `intake`.
 """
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class WorkerServer:
-    """Connects one engine to any number of frontends.
+    """A WorkerServer connects one engine to any number of frontends.
 
     Args:
         kind: what type of worker it is.
@@ -103,7 +103,7 @@ class WorkerServer:
         self._introduction = self._introduced(None)
 
     async def start(self, model: str) -> None:
-        """Bring the engine up, telling the frontends meanwhile that `model` is loading.
+        """Brings the engine up, telling the frontends meanwhile that `model` is loading.
 
         Raises:
             StartError: the engine cannot start, or a frontend is on another host and there is no
@@ -137,8 +137,8 @@ class WorkerServer:
             self._open(facts, kv_settings.block_size_tokens)
 
     async def serve(self) -> None:
-        """Serve until it is time to leave: finish what runs, as far as there is time for it, and
-        say Goodbye.
+        """Serves until it is time to leave; then finishes what runs, as far as there is time for
+        it, and says Goodbye.
         """
         departure = self._departure
         try:
@@ -154,7 +154,7 @@ class WorkerServer:
             await self._leave()
 
     def _open(self, facts: EngineFacts, block_size_tokens: int) -> None:
-        """The engine is up: from here on requests may come."""
+        """Opens the worker, whose engine is up, for requests."""
         self._adapters = Adapters(facts.adapters, self.links.tell_adapters)
         self._controls.open(
             asyncio.get_running_loop(),
@@ -209,7 +209,9 @@ class WorkerServer:
         await self._departure.drained(self.intake.__len__)
 
     async def _leave(self) -> None:
-        """Tell the frontends first: they move what still runs while the engine ends."""
+        """Leaves the mesh and ends the engine. The frontends are told first: they move what still
+        runs while the engine ends.
+        """
         self.intake.closed = True
         self._show("leaving")
         departure = self._departure
@@ -228,7 +230,7 @@ class WorkerServer:
         self._transport.close()
 
     async def _end_engine(self) -> None:
-        """In peace, until there is no time for it."""
+        """Ends the engine in peace, until there is no time for it."""
         if not self._departure.hasty:
             stopping = asyncio.ensure_future(self._engine.stop())
             hurried = asyncio.ensure_future(self._departure.hurried())

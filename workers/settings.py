@@ -1,4 +1,4 @@
-"""A worker's own settings; every argument not named here belongs to its engine."""
+"""A worker has settings of its own; every argument not named here belongs to its engine."""
 
 import math
 import os
@@ -13,15 +13,17 @@ from protocol.process.start_error import StartError
 from workers.mesh.endpoint import check_endpoint
 
 KV_BLOCK_TOKENS_MAX = 4_096
-"""Larger blocks would match hardly any prefix."""
+"""A KV block has at most this many tokens: larger ones would match hardly any prefix."""
 
 HEALTH_CHECK_S_MIN = 0.1
-"""Silences are looked at four times a second."""
+"""Waits of health checks are at least this many seconds: silences are looked at four times a
+second.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """What `python -m workers` takes besides the engine's arguments."""
+    """WorkerSettings are what `python -m workers` takes besides the engine's arguments."""
 
     engine: Literal["sglang", "sim"] = setting("sglang", "engine to embed", env="KVMESH_ENGINE")
     frontend: tuple[str, ...] = setting(
@@ -143,7 +145,7 @@ class WorkerSettings:
     )
 
     def chat_template(self) -> Path | None:
-        """The file of `custom_jinja_template`.
+        """Returns the file of `custom_jinja_template`; None if none was given.
 
         Raises:
             StartError: there is none.
@@ -158,7 +160,7 @@ class WorkerSettings:
         return path.resolve()
 
     def __post_init__(self) -> None:
-        """Refuse what no worker could run with.
+        """Refuses settings that no worker could run with.
 
         Raises:
             StartError: a value is out of its range.

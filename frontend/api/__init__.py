@@ -1,1 +1,1 @@
-"""What HTTP clients see: the OpenAI endpoints as raw ASGI, everything else as FastAPI routes."""
+"""HTTP clients are answered here: hot endpoints as raw ASGI, everything else as FastAPI routes."""

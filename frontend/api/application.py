@@ -1,4 +1,6 @@
-"""The ASGI callable: hot paths straight to their handlers, everything else to FastAPI."""
+"""The frontend's ASGI callable sends hot paths straight to their handlers, and everything else to
+FastAPI.
+"""
 
 import asyncio
 import time
@@ -23,14 +25,16 @@ from frontend.settings import FrontendSettings, UnknownFields
 from protocol.errors import MethodNotAllowed
 
 REFUSED_BODY_S_MAX: Final = 1.0
-"""For the body of a request that is refused anyway.
+"""The body of a request that is refused anyway is still read for so many seconds.
 
 Closing with bytes unread makes the kernel throw the answer away.
 """
 
 
 class Application:
-    """Makes an Exchange of every request on a hot path, and counts how it ended."""
+    """An Application is the frontend's ASGI callable: it makes an Exchange of every request on a
+    hot path, and counts how it ended.
+    """
 
     def __init__(
         self,
@@ -110,12 +114,14 @@ class Application:
 
 
 def _as_get(scope: Scope) -> Scope:
-    """HEAD as GET: the server, which reads its own scope, leaves out the body."""
+    """Returns the scope of a HEAD as that of a GET: the server, which reads its own scope, leaves
+    out the body.
+    """
     return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
 
 def _other_method(method: str, allowed: tuple[str, ...]) -> Handler:
-    """What answers a method that the path does not take."""
+    """Returns the handler that answers a method which the path does not take."""
 
     refused = MethodNotAllowed(f"{method} is not allowed here.", allowed=allowed)
 

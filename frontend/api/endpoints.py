@@ -1,4 +1,4 @@
-"""The endpoints that are answered without FastAPI: one record each, and the table of them by path.
+"""Endpoints that are answered without FastAPI have one record each, and stand in one table by path.
 
 An endpoint more is one row here and the module of its handler.
 """
@@ -42,7 +42,7 @@ _GET: Final = ("GET", "HEAD")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaPage:
-    """What the OpenAPI document says of an endpoint.
+    """A SchemaPage is what the OpenAPI document says of an endpoint.
 
     Attributes:
         body: the struct that its requests are decoded into.
@@ -139,13 +139,13 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/v1/detokenize": _DETOKENIZE,
     "/health_generate": Endpoint(handler=health_generate, methods=_GET),
 }
-"""By path: the endpoints that need nothing of the frontend but its launcher."""
+"""Maps the path to its endpoint, for those that need nothing of the frontend but its launcher."""
 
 
 def endpoints(
     exchanges: Callable[[], Iterable[Exchange]], *, allow_abort_all: bool
 ) -> dict[str, Endpoint]:
-    """Every endpoint of a frontend by its path.
+    """Returns every endpoint of a frontend by its path.
 
     Args:
         exchanges: those that are being answered.

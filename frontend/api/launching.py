@@ -1,4 +1,4 @@
-"""From prompts to a running generation: what chat and completions share."""
+"""A Launcher makes running generations of prompts, for every endpoint that generates text."""
 
 import itertools
 from collections.abc import Sequence
@@ -36,11 +36,12 @@ from protocol.generation import Generate, Sampling
 from protocol.tokens import count_tokens
 
 CHOICES_PER_EXCHANGE_MAX = 1_024
-"""Prompts times n of one request: each is a request to a worker."""
+"""One exchange may have so many choices, over all of its prompts: each is a request to a worker."""
 
 
 class Launcher:
-    """Starts generations for the HTTP handlers.
+    """A Launcher starts the work that HTTP handlers ask for: generations, and batches of texts to
+    be embedded.
 
     Attributes:
         models: those that requests may name.
@@ -56,7 +57,7 @@ class Launcher:
         self._weights = weights
 
     def embeddings(self, entry: ModelEntry) -> Embeddings:
-        """What runs a batch of texts of that model."""
+        """Returns what runs a batch of texts with the model of that entry."""
         return Embeddings(self._dispatch, entry, self._recovery)
 
     async def launch(
@@ -69,8 +70,8 @@ class Launcher:
         *,
         repeats: bool = False,
     ) -> Generation:
-        """Dispatch n choices of every prompt (packed u32), prompt after prompt; a request's seed is
-        that of the first choice of each.
+        """Dispatches n choices of every prompt (packed u32), prompt after prompt, and returns the
+        running generation. A request's seed is that of the first choice of each prompt.
 
         Args:
             rules: instead of those that the request implies.
@@ -108,7 +109,7 @@ class Launcher:
         request: ChatCompletionRequest | CompletionRequest,
         prompts: Sequence[bytes],
     ) -> list[tuple[Generate, RouteRequest]]:
-        """One for each choice.
+        """Returns the request and the wishes for its route, for each choice.
 
         May be called in a thread: nothing of the mesh that changes is looked at.
         """

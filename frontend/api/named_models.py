@@ -1,4 +1,4 @@
-"""The model that a request names, and the adapter."""
+"""Requests name models and adapters, which are looked up here among those that are served."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ from protocol.membership import Service
 
 
 class NamedModels:
-    """Finds what requests name among what is served here."""
+    """NamedModels finds the models and adapters that requests name among those that are served."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -24,8 +24,8 @@ class NamedModels:
     def of(
         self, exchange: Exchange, request: ChatCompletionRequest | CompletionRequest | VectorFields
     ) -> ModelEntry:
-        """The model that a request names; of several generations one with the adapter and the
-        worker that it wishes.
+        """Returns the entry of the model that a request names; of several generations one with the
+        adapter and the worker that it wishes.
 
         Raises:
             MeshError: as `named`, or a header's value is not one.
@@ -51,7 +51,7 @@ class NamedModels:
         worker_id: str | None = None,
         lora_path: str | None = None,
     ) -> ModelEntry:
-        """The model of that name, which must be served as `service`.
+        """Returns the entry of the model of that name, which must be served as `service`.
 
         Raises:
             ModelNotFound: never heard of it.
@@ -80,11 +80,12 @@ class NamedModels:
         )
 
     def serving(self) -> list[ModelEntry]:
-        """The models that have a worker now."""
+        """Returns the entries of the models that have workers for a whole request now."""
         return [entry for entry in self._registry.available() if entry.ready]
 
     def only(self) -> str:
-        """The name of the model that generates text here, for requests that need not name it.
+        """Returns the name of the one model that generates text here, for requests that need not
+        name it.
 
         Raises:
             NoWorker: there is none.
@@ -105,8 +106,8 @@ class NamedModels:
         return names[0]
 
     def adapter(self, model: str, lora_path: str | None, entry: ModelEntry) -> str | None:
-        """The LoRA adapter that a request asks for, by the model's name or by lora_path; None for
-        the model itself.
+        """Returns the name of the LoRA adapter that a request asks for, by the model's name or by
+        lora_path; None for the model itself.
 
         Raises:
             ModelNotFound: no worker of the model has it.
@@ -132,7 +133,8 @@ class NamedModels:
         return lora_path
 
     def served(self, name: str) -> ServedModel:
-        """The model of that name, whatever it is served for and however many wait for it.
+        """Returns the served model of that name, whatever it is served for and however many wait
+        for it.
 
         Raises:
             ModelNotFound, NoWorker: as `named`.

@@ -1,5 +1,5 @@
-"""The OpenAPI document: FastAPI's own routes, plus the endpoints that FastAPI never sees, from
-their msgspec structs.
+"""The OpenAPI document is made of FastAPI's own routes and of the msgspec structs of the endpoints
+that FastAPI never sees.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ _ERROR_NAMES: Final[dict[ErrorForm, str]] = {
 
 
 def document(app: FastAPI, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
-    """The whole document; made once and kept by the application."""
+    """Returns the whole OpenAPI document, which is made once and kept by the application."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
         for operations in schema["paths"].values():
@@ -104,8 +104,8 @@ def _operation(path: str, page: SchemaPage, reference: dict[str, Any]) -> dict[s
 
 
 def _document_errors(operation: dict[str, Any], errors: ErrorForm) -> None:
-    """Every status but 200 is an error in the form of the path's own client; FastAPI's 422 is never
-    sent.
+    """Documents every status but 200 as an error in the form of the path's own client; FastAPI's
+    422 is never sent.
     """
     operation["responses"].pop("422", None)
     operation["responses"]["default"] = {

@@ -1,5 +1,5 @@
-"""The demo model: a few million parameters that know about kvmesh and little else, served where no
-model is named.
+"""The demo model has a few million parameters that know about kvmesh and little else; it is served
+where no model is named.
 
 `kvmesh-demo/` is a Hugging Face model directory; `tests/demo_model` holds what it was trained on
 and how.
@@ -11,17 +11,17 @@ from typing import Final
 from protocol.process.start_error import StartError
 
 _DIRECTORY: Final = Path(__file__).resolve().parent / "kvmesh-demo"
-"""Its name is the model's name."""
+"""The demo model lies in this directory, whose name is the model's name."""
 
 DEMO_TOOL_CALL_PARSER: Final = "qwen"
-"""Of the format in which it was taught to call tools."""
+"""The demo model was taught to call tools in the format of this parser."""
 
 DEMO_REASONING_PARSER: Final = "qwen3"
-"""Of the format in which its template lets it think."""
+"""The demo model's template lets it think in the format of this parser."""
 
 
 def demo_model_dir() -> Path:
-    """Directory of the demo model.
+    """Returns the directory of the demo model.
 
     Raises:
         StartError: it is not installed here.

@@ -1,3 +1,3 @@
-"""Whether the engine answers: a canary request for each rank that is silent, and a verdict for the
-frontends.
+"""A worker finds out whether its engine answers: each rank that is silent is sent a canary request,
+and the frontends are told the verdict.
 """

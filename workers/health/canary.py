@@ -1,4 +1,4 @@
-"""Canary requests: the smallest piece of work of a worker, sent through the engine like anybody's.
+"""A canary is the smallest piece of work of a worker, sent through the engine like anybody's.
 
 What it is, is part of the worker's kind (workers.kinds).
 """
@@ -15,14 +15,14 @@ from protocol.requests import Work
 from workers.engine import EngineFacts
 
 PROMPT_TOKENS_MAX: Final = 1_024
-"""Of a canary's own prompt: more would be load, not a health check."""
+"""A canary's own prompt has at most this many tokens: more would be load, not a health check."""
 
 MakeCanary = Callable[[str, int], Work]
-"""From a request id and a data-parallel rank."""
+"""A MakeCanary makes a canary request from a request id and a data-parallel rank."""
 
 
 class CanaryFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the setting health_check_payload may change."""
+    """CanaryFields are what the setting health_check_payload may change of a canary."""
 
     token_ids: Annotated[
         tuple[Annotated[int, Meta(ge=0, lt=2**32)], ...],
@@ -36,11 +36,13 @@ class CanaryFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 CanariesOf = Callable[[EngineFacts, CanaryFields], MakeCanary]
-"""From what a started engine turned out to be and the setting."""
+"""A CanariesOf returns how a started engine's canaries are made, from what the engine turned out to
+be and the fields of the setting.
+"""
 
 
 def read_canary_fields(payload: str | None) -> CanaryFields:
-    """Read the setting health_check_payload: JSON, or @ and the name of a file with JSON.
+    """Reads the setting health_check_payload, which is JSON, or @ and the name of a file with JSON.
 
     Raises:
         StartError: it is not readable, no JSON, or names what a canary does not have.
@@ -55,7 +57,7 @@ def read_canary_fields(payload: str | None) -> CanaryFields:
 
 
 def canary_maker(canaries: CanariesOf, facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
-    """How a worker whose kind makes such canaries asks its engine for a sign of life.
+    """Returns how a worker whose kind makes such canaries asks its engine for a sign of life.
 
     Raises:
         StartError: the prompt has a token that the model does not.

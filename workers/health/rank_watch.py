@@ -1,4 +1,6 @@
-"""Whether one rank of an engine answers. Pure: it is told what happens and when."""
+"""One rank of an engine answers or does not, which is judged here from its output and its canaries.
+Pure: it is told what happens and when.
+"""
 
 import math
 from dataclasses import dataclass
@@ -8,15 +10,17 @@ from workers.health.prefill_pace import PrefillPace
 from workers.health.tolerance import Tolerance
 
 BUSY_SILENCE_S: Final = 1.0
-"""A rank with unfinished requests that puts out nothing for this long is sent a canary: longer than
-most steps, and with the default timeout of 3 s an engine that froze mid-stream is found out within
-some 4 s.
+"""A rank with unfinished requests that puts out nothing for this many seconds is sent a canary. It
+is longer than most steps, and with the default timeout of 3 s an engine that froze mid-stream is
+found out within some 4 s.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealthLimits:
-    """See the settings canary_wait_time and health_check_request_timeout."""
+    """HealthLimits say after how many seconds of silence an idle rank is asked for a sign of life,
+    and how many it has to answer (the settings canary_wait_time and health_check_request_timeout).
+    """
 
     idle_silence_s: float
     answer_s: float
@@ -24,25 +28,27 @@ class HealthLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class RankState:
-    """A picture of one rank. Counts are of canaries since the worker started."""
+    """A RankState is a picture of one rank at one moment. Counts are of canaries since the worker
+    started.
+    """
 
     silence_s: float | None
-    """Since its last sign of life; None before the first."""
+    """So many seconds have passed since the rank's last sign of life; None before the first."""
     complaint: str
-    """What is wrong, in words; empty if nothing is."""
+    """The complaint says in words what is wrong with the rank; it is empty if nothing is."""
     unfinished: int
-    """Requests that it has not ended."""
+    """The rank has not ended this many requests."""
     ok: int
     timeout: int
     failed: int
     latency_s_last: float | None
-    """How long the last canary that was answered took."""
+    """The last canary that was answered took this many seconds; None before the first."""
     latency_s_sum: float
-    """Over all that were answered."""
+    """All canaries that were answered took this many seconds together."""
 
 
 class RankWatch:
-    """One rank: when it was heard of, what it was asked, and the verdict.
+    """A RankWatch keeps when one rank was heard of and what it was asked, and gives the verdict.
 
     Traffic that puts out tokens proves life, so that a canary is due only in silence. A canary
     without an answer in time is an alarm; others follow it, one a timeout, and the first sign of
@@ -68,29 +74,33 @@ class RankWatch:
         self._waiting_since = 0.0
         self._heard_at = -math.inf  # the first canary is due at once
         self._sent_at: float | None = None
-        """When the canary without an answer was sent, the last one if there were several."""
+        """The canary without an answer was sent at this time, the last one if there were
+        several.
+        """
         self._asked_at: float | None = None
-        """When the first of them was sent."""
+        """The first of the canaries without an answer was sent at this time."""
         self._alarmed = False
         self._failure = ""
 
     @property
     def waiting(self) -> bool:
-        """A canary is under way and may still be answered in time."""
+        """Tells whether a canary is under way and may still be answered in time."""
         return self._asked_at is not None and not self._alarmed
 
     def silence_s(self, now: float) -> float:
-        """How long nothing has been heard; infinite before the first sign of life."""
+        """Returns for how many seconds nothing has been heard; infinite before the first sign of
+        life.
+        """
         return now - self._heard_at
 
     def note_prompt(self, tokens: int, now: float) -> None:
-        """The rank was given a prompt."""
+        """Notes that the rank was given a prompt of so many tokens."""
         if not self.waiting_tokens:
             self._waiting_since = now
         self.waiting_tokens += tokens
 
     def judge(self, now: float) -> None:
-        """Raise the alarm if a canary has waited for its answer for too long."""
+        """Raises the alarm if a canary has waited for its answer for too long."""
         tolerated_s = max(
             self._tolerance.at(now), self._prefills.explains_s(self.waiting_tokens, now)
         )
@@ -98,7 +108,7 @@ class RankWatch:
             self._alarmed = True
 
     def due(self, now: float) -> bool:
-        """Whether to send a canary."""
+        """Tells whether to send a canary now."""
         if self.waiting:
             return False
         if self._sent_at is not None and (self._alarmed or self._failure):
@@ -111,7 +121,7 @@ class RankWatch:
         return self.silence_s(now) >= wait_s
 
     def note_sent(self, now: float) -> None:
-        """A canary was sent, which replaces the one before if that has no answer."""
+        """Notes that a canary was sent, which replaces the one before if that has no answer."""
         if self._asked_at is None:
             self._asked_at = now
         else:
@@ -119,7 +129,7 @@ class RankWatch:
         self._sent_at = now
 
     def note_output(self, now: float) -> None:
-        """The rank put out tokens: it lives, whatever was concluded before."""
+        """Notes that the rank put out tokens: it lives, whatever was concluded before."""
         if self._alarmed and self._asked_at is not None:
             self._tolerance.learn(now - self._asked_at, now)
         if self.waiting_tokens:
@@ -132,7 +142,7 @@ class RankWatch:
         self._alarmed = False
 
     def note_answer(self, now: float) -> None:
-        """A canary was answered, by its own output or by word that the rank is busy."""
+        """Notes that a canary was answered, by its own output or by word that the rank is busy."""
         if self._sent_at is not None:
             self._latency_s_last = now - self._sent_at
             self._latency_s_sum += self._latency_s_last
@@ -140,14 +150,16 @@ class RankWatch:
         self.note_output(now)
 
     def note_failure(self, now: float, message: str) -> None:
-        """The engine refused the canary or failed on it: it answers, but does no work."""
+        """Notes that the engine refused the canary or failed on it: it answers, but does no
+        work.
+        """
         self._failed += 1
         self.note_output(now)
         self._failure = message
 
     def postpone(self, lateness_s: float) -> None:
-        """Our own loop stood still for this long: nothing can be concluded from silence
-        meanwhile.
+        """Moves all times on by the seconds that our own loop stood still, since nothing can be
+        concluded from silence meanwhile.
         """
         self._heard_at += lateness_s
         if self._asked_at is not None and self._sent_at is not None:
@@ -155,13 +167,13 @@ class RankWatch:
             self._sent_at += lateness_s
 
     def complaint(self, now: float) -> str:
-        """What is wrong, to follow the rank's name; empty if nothing is."""
+        """Returns what is wrong, in words that follow the rank's name; empty if nothing is."""
         if self._alarmed and self._asked_at is not None:
             return f"has not answered for {now - self._asked_at:.1f} s"
         return f"failed its health check: {self._failure}" if self._failure else ""
 
     def state(self, now: float) -> RankState:
-        """A picture of this moment."""
+        """Returns a picture of the rank at this moment."""
         silence_s = self.silence_s(now)
         return RankState(
             silence_s=None if math.isinf(silence_s) else silence_s,

@@ -1,4 +1,4 @@
-"""An engine whose ranks are asked for a sign of life when they give none.
+"""A worker's engine is watched: ranks that give no sign of life are asked for one.
 
 An `Engine` itself, between intake and the real one.
 """
@@ -32,12 +32,14 @@ from workers.health.rank_watch import HealthLimits, RankState, RankWatch
 log = logging.getLogger(__name__)
 
 _COMPLAINTS_MAX: Final = 3
-"""Ranks named in a reason; the others are counted."""
+"""A reason names at most this many ranks; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealthSettings:
-    """See the settings of the same names."""
+    """HealthSettings say whether and how ranks are watched and what a canary is (the worker's
+    settings of health checks).
+    """
 
     enabled: bool = True
     limits: HealthLimits = field(
@@ -47,7 +49,8 @@ class HealthSettings:
 
 
 class WatchedEngine:
-    """Passes everything on, and sends canaries to ranks that are silent.
+    """A WatchedEngine passes everything on to an engine, and sends canaries to its ranks that are
+    silent.
 
     Behind it nothing raises on account of one request, which would be the end of heartbeats or of
     what else waits in the same loop.
@@ -77,21 +80,25 @@ class WatchedEngine:
         self._canaries_of = canaries
         self._clock = clock
         self._elsewhere = RankWatch(settings.limits, step_tokens=1)
-        """Stands for the rank of a request that was routed to none of several: whichever it is,
-        canaries watch it.
+        """A request that was routed to none of several ranks counts to this watch: whichever rank
+        it is on, canaries watch it.
         """
         self._watch_of: dict[str, RankWatch] = {}
-        """Request → its rank. Bounded by the credit granted to frontends."""
+        """Each unfinished request is mapped to its rank's watch. Bounded by the credit granted to
+        frontends.
+        """
         self._prompt_tokens: dict[str, int] = {}
-        """Of those without any output yet."""
+        """Each request without any output yet is mapped to the tokens of its prompt."""
         self._canaries: dict[str, RankWatch] = {}
-        """Canaries without an answer, at most one a rank."""
+        """Each canary without an answer is mapped to its rank's watch; there is at most one a
+        rank.
+        """
         self._checked_at: float | None = None
         self._deliver: Deliver = _nobody
         self._make_canary: MakeCanary | None = None
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
-        """Start the engine.
+        """Starts the engine.
 
         Raises:
             StartError: it cannot start, or the canary does not fit its model.
@@ -108,7 +115,7 @@ class WatchedEngine:
         return facts
 
     def submit(self, request: Work) -> None:
-        """Pass a request on and count it to its rank."""
+        """Passes a request on and counts it to its rank."""
         if self.ranks:
             watch = self._rank(request.routed_dp_rank)
             watch.unfinished += 1
@@ -118,14 +125,16 @@ class WatchedEngine:
         self._submit(request)
 
     def abort(self, request_id: str) -> None:
-        """Pass an abort on; the request counts to its rank until it has ended."""
+        """Passes an abort on; the request counts to its rank until it has ended."""
         try:
             self._engine.abort(request_id)
         except Exception:
             log.exception("request %s could not be aborted", request_id)
 
     def loads(self) -> list[RankLoad]:
-        """Load of each rank, by dp_rank; nothing where the engine cannot tell at the moment."""
+        """Returns the load of each rank, by dp_rank; nothing where the engine cannot tell at the
+        moment.
+        """
         try:
             return self._engine.loads()
         except Exception:
@@ -133,17 +142,17 @@ class WatchedEngine:
             return []
 
     async def stop(self) -> None:
-        """End the engine; its ranks are not watched any more."""
+        """Ends the engine; its ranks are not watched any more."""
         self.ranks = []
         await self._engine.stop()
 
     async def kill(self) -> None:
-        """End the engine now."""
+        """Ends the engine now; its ranks are not watched any more."""
         self.ranks = []
         await self._engine.kill()
 
     def check(self) -> None:
-        """Judge silences and send what canary is due. To be called with every heartbeat."""
+        """Judges silences and sends what canary is due. To be called with every heartbeat."""
         now = self._clock()
         if self._checked_at is not None:
             # A late call means that this loop stood still: what the engine said meanwhile is still
@@ -159,7 +168,7 @@ class WatchedEngine:
 
     @property
     def reason(self) -> str:
-        """Why the worker should get no work, in words; empty while every rank answers."""
+        """Returns why the worker should get no work, in words; empty while every rank answers."""
         now = self._clock()
         complaints = [
             f"rank {rank} {complaint}"
@@ -172,7 +181,7 @@ class WatchedEngine:
         return "; ".join(named)
 
     def states(self) -> list[RankState]:
-        """A picture of each rank, to be shared with other threads."""
+        """Returns a picture of each rank, to be shared with other threads."""
         now = self._clock()
         return [watch.state(now) for watch in self.ranks]
 

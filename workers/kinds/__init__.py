@@ -1,1 +1,1 @@
-"""The types of worker: a file each, and the table of them (registry.py)."""
+"""Each type of worker is a record in a file of its own, and the registry is the table of them."""

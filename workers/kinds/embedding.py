@@ -1,4 +1,4 @@
-"""A worker that makes vectors of texts, or scores of pairs of them."""
+"""An embedding worker makes vectors of texts, or scores of pairs of them."""
 
 import secrets
 from typing import Final
@@ -12,16 +12,16 @@ from workers.kinds.engines import sglang, simulated
 from workers.kinds.kind import Serving, WorkerKind
 
 _FLAG: Final = "--is-embedding"
-"""SGLang's, and the simulated engine's."""
+"""SGLang and the simulated engine both take this flag for models that make vectors."""
 
 
 def _chosen(arguments: Arguments) -> bool:
-    """By --embedding-worker, or by the engine's own flag."""
+    """Tells whether --embedding-worker or the engine's own flag asks for vectors."""
     return arguments.settings.embedding_worker or _FLAG in arguments.engine_argv
 
 
 def _short_texts(facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
-    """A text of one token, unless told otherwise."""
+    """Returns a maker of canaries that embed one token, unless the fields say otherwise."""
     text = pack_tokens(fields.token_ids)
 
     def make(request_id: str, rank: int) -> Embed:

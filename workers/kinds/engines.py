@@ -1,4 +1,4 @@
-"""The two engines that serve text and vectors alike: SGLang, and the simulation of one.
+"""Two engines serve text and vectors alike: SGLang, and the simulation of one.
 
 Each is imported when it is asked for: SGLang brings torch, and a host of frontends has neither.
 """
@@ -13,7 +13,7 @@ from workers.process.model_path import check_model_path
 
 
 def sglang(*flags: str) -> EngineChoice:
-    """SGLang in this process.
+    """Returns the choice of SGLang, run in this process.
 
     Args:
         flags: added to its arguments unless they are there.
@@ -24,7 +24,7 @@ def sglang(*flags: str) -> EngineChoice:
 
 
 def simulated(*flags: str) -> EngineChoice:
-    """An engine without a model, in this process.
+    """Returns the choice of the engine without a model, run in this process.
 
     Args:
         flags: added to its arguments unless they are there.

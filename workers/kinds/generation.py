@@ -1,4 +1,4 @@
-"""The smallest pieces of work of workers that run prompts."""
+"""The smallest pieces of work of workers that run prompts are made here."""
 
 import secrets
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from workers.engine import NO_DEADLINE_UNIX_MS, EngineFacts
 from workers.health.canary import CanaryFields
 
 _FIRST_TOKENS: Final = 8
-"""That each of an engine's first requests generates."""
+"""Each of an engine's first requests generates this many tokens."""
 
 
 def short_generations(facts: EngineFacts, fields: CanaryFields) -> Callable[[str, int], Generate]:

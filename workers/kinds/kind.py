@@ -1,4 +1,4 @@
-"""What a type of worker is, in one record."""
+"""A type of worker is described in one record."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,49 +13,53 @@ from workers.kinds.arguments import Arguments
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """What a worker that takes requests says of itself in its Hello, takes, and sends its own
-    engine.
+    """A Serving is what a worker that takes requests says of itself in its Hello, which work it
+    takes, and what it sends its own engine.
     """
 
     service: Service
     stage: Stage = "whole"
     endpoint: str
-    """The name under which the worker is listed unless it was given one: dyn://NAME.NAME.NAME."""
+    """The worker is listed under this name unless it was given one: dyn://NAME.NAME.NAME."""
     takes: tuple[type[Work], ...]
     canaries: CanariesOf
-    """The smallest piece of work, sent to a rank that gives no sign of life."""
+    """The canaries are the smallest piece of work, sent to a rank that gives no sign of life."""
     first_work: FirstWork
-    """What an engine is warmed up with."""
+    """The engine is warmed up with requests that this makes."""
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """One engine that a kind of worker may run on."""
+    """An EngineChoice is one engine that a kind of worker may run on."""
 
     make: Callable[["WorkerKind", Arguments], Engine]
-    """Raises StartError where the arguments are not for it."""
+    """Makes the engine, not started; raises StartError where the arguments are not for it."""
     help_text: Callable[[], str]
-    """The engine's own arguments, for --help."""
+    """Returns the text of the engine's own arguments, for --help."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerKind:
-    """A type of worker: what chooses it, what it runs on, what it serves."""
+    """A WorkerKind says of a type of worker what chooses it, what it runs on, and what it
+    serves.
+    """
 
     name: str
     chosen_by: Callable[[Arguments], bool]
-    """Whether these arguments ask for a worker of this kind."""
+    """Tells whether these arguments ask for a worker of this kind."""
     engines: Mapping[str, EngineChoice]
-    """By the value of --engine."""
+    """The engines that this kind may run on stand here by the value of --engine."""
     serving: Serving | None
-    """None: its requests are taken by another node, which also introduces the engine."""
+    """A worker of this kind serves this; None if another node takes its requests and introduces the
+    engine.
+    """
     found: Callable[[EngineFacts], Serving] | None = None
-    """What is served once the engine is up, where engines find out more than the arguments say;
-    None: what `serving` says.
+    """Returns what is served once the engine is up, where engines find out more than the arguments
+    say; None if `serving` says it all.
     """
 
     def engine(self, arguments: Arguments) -> Engine:
-        """The engine that the arguments ask for, not started.
+        """Returns the engine that the arguments ask for, not started.
 
         Raises:
             StartError: an argument is wrong, or no worker of this kind runs on that engine.
@@ -63,22 +67,22 @@ class WorkerKind:
         return self._choice(arguments).make(self, arguments)
 
     def help_text(self, arguments: Arguments) -> str:
-        """What --help says of the engine's own arguments."""
+        """Returns what --help says of the engine's own arguments."""
         return self._choice(arguments).help_text()
 
     def serving_of(self, facts: EngineFacts) -> Serving:
-        """What a started engine serves."""
+        """Returns what a started engine serves."""
         if self.found is not None:
             return self.found(facts)
         assert self.serving is not None, f"a worker of kind {self.name} takes no requests"
         return self.serving
 
     def canaries(self, facts: EngineFacts, fields: CanaryFields) -> MakeCanary:
-        """How a started engine is asked for a sign of life."""
+        """Returns how a started engine is asked for a sign of life."""
         return self.serving_of(facts).canaries(facts, fields)
 
     def first_work(self, facts: EngineFacts, tokens: int, dp_rank: int | None) -> Work:
-        """One of the requests that a started engine answers first."""
+        """Makes one of the requests that a started engine answers first."""
         return self.serving_of(facts).first_work(facts, tokens, dp_rank)
 
     def _choice(self, arguments: Arguments) -> EngineChoice:

@@ -1,4 +1,6 @@
-"""The table of worker types. A type is one file of this folder and one row here."""
+"""The table of worker types has one row for each. A type is one file of this folder and one row
+here.
+"""
 
 from typing import Final
 
@@ -14,10 +16,10 @@ KINDS: Final[list[WorkerKind]] = [
     PREFILL,
     TEXT,
 ]
-"""The first whose `chosen_by` says yes; the last one always does."""
+"""The first kind whose `chosen_by` says yes is a worker's kind; the last one always does."""
 
 
 def kind_for(arguments: Arguments) -> WorkerKind:
-    """The kind of worker that these arguments ask for."""
+    """Returns the kind of worker that these arguments ask for."""
     kind = next(kind for kind in KINDS if kind.chosen_by(arguments))
     return follower_of(kind) if follows(arguments) else kind

@@ -1,4 +1,4 @@
-"""A worker that generates text: from the prompt to the end, or from a cache that another worker has
+"""A text worker generates text: from the prompt to the end, or from a cache that another worker has
 computed.
 """
 
@@ -30,12 +30,13 @@ CONTINUATIONS: Final = Serving(
 )
 
 _BY_MODE: Final = {"null": GENERATIONS, "prefill": PROMPTS, "decode": CONTINUATIONS}
-"""By the engine's disaggregation_mode."""
+"""What a worker serves, by its engine's disaggregation_mode."""
 
 
 def _found(facts: EngineFacts) -> Serving:
-    """Vectors, where nobody said so: SGLang knows the architectures that make nothing else. And a
-    stage: an engine's configuration file may say what its arguments do not.
+    """Returns what a started engine is for: vectors, where nobody said so, since SGLang knows the
+    architectures that make nothing else; and a stage, since an engine's configuration file may say
+    what its arguments do not.
     """
     return _BY_MODE[facts.disaggregation_mode] if facts.generates else VECTORS
 

@@ -1,5 +1,5 @@
-"""Where the frontends are: the given addresses, with DNS names standing for every address behind
-them.
+"""A worker finds its frontends at the addresses that it was given, where a DNS name stands for
+every address behind it.
 """
 
 import asyncio
@@ -10,18 +10,21 @@ from urllib.parse import urlsplit
 from protocol.process.start_error import StartError
 
 ADDRESSES_MAX = 256
-"""Frontends one worker dials; a fleet needs one for several thousand requests a second."""
+"""A worker dials at most this many frontends; a fleet needs one for several thousand requests a
+second.
+"""
 
 RESOLVE_S_MAX = 5.0
-"""Longest wait for one name: what a resolver gives one silent nameserver (man 5 resolv.conf).
+"""The resolution of one name is waited for at most this many seconds: what a resolver gives one
+silent nameserver (man 5 resolv.conf).
 
 The next resolution asks again.
 """
 
 
 class AddressBook:
-    """Resolves `tcp://name:port` to one address per frontend; literal and ipc addresses stand for
-    themselves.
+    """An AddressBook resolves `tcp://name:port` to one address per frontend; literal and ipc
+    addresses stand for themselves.
 
     Raises:
         StartError: an address is malformed.
@@ -29,9 +32,9 @@ class AddressBook:
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self.known: set[str] = set()
-        """What the last resolution gave."""
+        """The last resolution gave these addresses."""
         self.unresolved: set[str] = set()
-        """The given addresses that it found nothing behind."""
+        """The last resolution found nothing behind these of the given addresses."""
         self.given = list(dict.fromkeys(addresses))
         for address in self.given:
             parts = urlsplit(address)
@@ -41,7 +44,9 @@ class AddressBook:
                 raise StartError(f"--frontend takes tcp://HOST:PORT or ipc://PATH, got {address!r}")
 
     async def resolve(self) -> list[str]:
-        """Every address to dial now. A name that does not resolve (yet) stands for nothing."""
+        """Returns every address to dial now. A name that does not resolve (yet) stands for
+        nothing.
+        """
         found: list[str] = []
         self.unresolved.clear()
         for address in self.given:

@@ -1,4 +1,4 @@
-"""Model files sent to frontends piece by piece."""
+"""A model's files are sent piece by piece to frontends that lack them."""
 
 import asyncio
 import logging
@@ -13,13 +13,13 @@ from workers.mesh.frontend_link import FrontendLink
 log = logging.getLogger(__name__)
 
 FILES_SENT_MAX: Final = 16
-"""Model files under way to frontends at once, each in memory as a whole; a frontend asks for one
-after the other.
+"""At most this many model files are under way to frontends at once, each in memory as a whole; a
+frontend asks for one after the other.
 """
 
 
 class CardFiles:
-    """The files that a model card names, for frontends that lack them.
+    """CardFiles sends the files that a model card names to frontends that ask for them.
 
     Args:
         paths: where each is, by its SHA-256 in hex.
@@ -30,7 +30,7 @@ class CardFiles:
         self._sending: set[asyncio.Task[None]] = set()
 
     def send(self, link: FrontendLink, sha256: str) -> None:
-        """Begin to send a file; what is not ours, or one too many, is not answered."""
+        """Begins to send a file; what is not ours, or one too many, is not answered."""
         path = self._paths.get(sha256)
         if path is None or len(self._sending) >= FILES_SENT_MAX:
             log.warning("frontend %s asked for a file that is not sent", link.address)
@@ -40,13 +40,13 @@ class CardFiles:
         task.add_done_callback(self._sending.discard)
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Gives up the files that are under way."""
         for task in self._sending:
             task.cancel()
 
 
 async def _send_chunks(link: FrontendLink, sha256: str, path: Path) -> None:
-    """Send a file piece by piece, so that heartbeats and tokens pass between them."""
+    """Sends a file piece by piece, so that heartbeats and tokens pass between them."""
     content = await asyncio.to_thread(path.read_bytes)
     for offset in range(0, max(len(content), 1), FILE_CHUNK_BYTES):
         if not link.send(

@@ -1,4 +1,4 @@
-"""The name under which a worker is listed: dyn://namespace.component.endpoint, as in the reference
+"""A worker is listed under a name dyn://namespace.component.endpoint, as in the reference
 product.
 """
 
@@ -12,7 +12,7 @@ _ENDPOINT: Final = re.compile(r"dyn://[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Refuse what is no endpoint's name.
+    """Refuses what is no endpoint's name.
 
     Raises:
         StartError: showing what one looks like.

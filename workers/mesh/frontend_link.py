@@ -1,4 +1,4 @@
-"""One connection to one frontend: says Hello, beats, hands over what arrives, and holds tokens back
+"""One connection to one frontend says Hello, beats, hands over what arrives, and holds tokens back
 while the frontend is slow.
 """
 
@@ -35,15 +35,15 @@ from workers.mesh.clock_skew import ClockSkew
 log = logging.getLogger(__name__)
 
 _GARBLED_PAUSE_S: Final = 2.0
-"""Between two introductions where messages cannot be read: their like may come at once, as from
-another version.
+"""Two introductions are this many seconds apart where messages cannot be read: their like may come
+at once, as from another version.
 """
 
 OnRequest = Callable[["FrontendLink", ToWorker], None]
 
 
 class FrontendLink:
-    """The DEALER to one frontend.
+    """A FrontendLink is the DEALER to one frontend, and what was said over it.
 
     Deltas that ZMQ has no room for wait here, joined per request, so that what waits is bounded by
     the max_new_tokens of the requests in flight, and those by the credit we granted.
@@ -69,11 +69,11 @@ class FrontendLink:
         self.address = address
         self.frontend_heard_at: float | None = None
         self.requests = 0
-        """Unfinished requests of this frontend that it has not aborted."""
+        """The frontend has this many unfinished requests here, without those that it aborted."""
         self.accepted = False
-        """The frontend took us in over this connection."""
+        """Says whether the frontend took us in over this connection."""
         self.refusal = ""
-        """Why it did not, in its words."""
+        """Tells why the frontend did not take us in, in its words; empty if it gave no reason."""
         self._hello = hello
         self._on_request = on_request
         self._on_forgotten = on_forgotten
@@ -86,19 +86,19 @@ class FrontendLink:
         self._quiet_until = 0.0
         self._introduced_at = -_GARBLED_PAUSE_S
         self._garbled = False
-        """A message of this session could not be read."""
+        """Says whether a message of this session could not be read."""
         self._complaint = Complaint(self._loop.time)
         self._pump = open_dealer(self._on_message, self._flush)
 
     def send(self, message: ToFrontend) -> bool:
-        """Send one message; False when there is no room or nobody there."""
+        """Sends one message; False when there is no room or nobody there."""
         sent = self._pump.send(encode(message, self._numbering.head()))
         if sent:
             self._numbering.note_sent()
         return sent
 
     def send_deltas(self, deltas: Sequence[Delta]) -> None:
-        """Send a step's deltas in one message, or hold them until there is room."""
+        """Sends a step's deltas in one message, or holds them until there is room."""
         if not self._held and self._send_step(deltas):
             return
         for delta in deltas:
@@ -107,7 +107,7 @@ class FrontendLink:
         self._flush()
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        """Say that we live; introduce ourselves first if we have not.
+        """Says that we live, or introduces us first if that was not done yet.
 
         Silent for a while after a refusal.
         """
@@ -120,7 +120,7 @@ class FrontendLink:
         self._flush()
 
     def give_up_if_silent(self) -> bool:
-        """Whether the frontend has just been silent for too long; its requests are given up
+        """Tells whether the frontend has just been silent for too long; its requests are given up
         then.
         """
         heard_at = self.frontend_heard_at
@@ -132,11 +132,11 @@ class FrontendLink:
         return True
 
     def close(self) -> None:
-        """Close the socket; what was sent leaves within the linger time."""
+        """Closes the socket; what was sent leaves within the linger time."""
         self._pump.close()
 
     def _introduce(self) -> None:
-        """Say Hello, the first message of a session. Nodes that only relay KV events have none."""
+        """Says Hello, the first message of a session. Nodes that only relay KV events have none."""
         hello = self._hello()
         if isinstance(hello, Hello):
             self._numbering = Numbering(self._numbering.session + 1)
@@ -213,7 +213,9 @@ class FrontendLink:
         return message
 
     def _keep_quiet(self, message: Refused | AnotherWay) -> None:
-        """We are not taken in over this connection: do not ask again for as long as that says."""
+        """Asks the frontend, which does not take us in over this connection, no more for as long as
+        its answer says.
+        """
         refusal = message.reason if isinstance(message, Refused) else ""
         if not refusal:
             log.debug("the frontend at %s has us over another connection", self.address)
@@ -228,7 +230,7 @@ class FrontendLink:
         self._introduced = self.accepted = False
 
     def _on_malformed(self, frames: list[bytes], violation: ProtocolViolation) -> None:
-        """Drop a message, whose missing number is then a gap.
+        """Drops a message that cannot be read, whose missing number is then a gap.
 
         A request is told instead: it would come again, wherever it moves.
         """

@@ -1,4 +1,4 @@
-"""Requests in, tokens out: between the links to the frontends and the engine.
+"""Requests go in and tokens come out between the links to the frontends and the engine.
 
 Knows of no socket.
 """
@@ -15,24 +15,25 @@ from workers.engine import Engine
 log = logging.getLogger(__name__)
 
 ABORTED_MAX: Final = CREDIT_REQUESTS_MAX
-"""Requests that the engine has not ended yet though they were aborted, which takes it a step.
+"""At most this many requests may be aborted that the engine has not ended yet, which takes it a
+step.
 
 More than a frontend may have at all means that they come and go faster than the engine can tell.
 """
 
 
 class Requester(Protocol):
-    """A frontend, as its requests see it."""
+    """A Requester is a frontend, as its requests see it."""
 
     requests: int
-    """Its unfinished requests, but for those that it aborted."""
+    """The frontend has this many unfinished requests, but for those that it aborted."""
 
     def send_deltas(self, deltas: Sequence[Delta]) -> None:
-        """Send what one step gave its requests."""
+        """Sends the frontend what one step gave its requests."""
 
 
 class Intake:
-    """Hands requests to the engine and what they put out to whoever asked.
+    """An Intake hands requests to the engine and what they put out to whoever asked.
 
     Args:
         unix_ms: wall clock, against which deadlines are meant.
@@ -61,26 +62,28 @@ class Intake:
         self._on_idle = on_idle
         self._offers = offers
         self._owners: dict[str, Requester] = {}
-        """Request → the frontend it came from.
+        """Each request is mapped to the frontend that it came from.
 
         Bounded by the credit granted to each, and by ABORTED_MAX.
         """
         self._aborted: set[str] = set()
-        """Of these, those that nobody waits for any more, whose end the engine owes."""
+        """Nobody waits any more for these requests, whose end the engine owes."""
 
     def __len__(self) -> int:
-        """Requests that somebody waits for.
+        """Returns how many requests somebody waits for.
 
         An engine that is frozen never ends those that were aborted.
         """
         return len(self._owners) - len(self._aborted)
 
     def others_share(self, requester: Requester) -> float:
-        """Of the requests that somebody waits for, the share of other frontends."""
+        """Returns which share of the requests that somebody waits for belongs to other frontends, 0
+        to 1.
+        """
         return 1.0 - requester.requests / len(self) if len(self) else 0.0
 
     def take(self, requester: Requester, request: Work) -> None:
-        """Run a request, or answer why not. What has expired never reaches the engine."""
+        """Runs a request, or answers why not. What has expired never reaches the engine."""
         refusal = self._refusal(requester, request)
         if refusal is not None:
             requester.send_deltas([Delta(request.request_id, 0, b"", refusal)])
@@ -90,7 +93,7 @@ class Intake:
         self._engine.submit(request)
 
     def abort(self, requester: Requester, request_id: str) -> None:
-        """Stop a request of this frontend; its end still arrives as a delta.
+        """Stops a request of this frontend; its end still arrives as a delta.
 
         It uses no credit from here on, as the frontend counts.
         """
@@ -101,7 +104,9 @@ class Intake:
             self._note_idle()
 
     def abort_all_of(self, requester: Requester) -> None:
-        """The frontend is gone or knows nothing of its requests any more: nobody waits for them."""
+        """Aborts all requests of a frontend that is gone or knows nothing of them any more, so that
+        nobody waits for them.
+        """
         for request_id in [
             request_id for request_id, owner in self._owners.items() if owner is requester
         ]:
@@ -112,7 +117,7 @@ class Intake:
         self._note_idle()
 
     def deliver(self, deltas: Sequence[Delta]) -> None:
-        """Send what one step of the engine gave: one message a frontend."""
+        """Sends what one step of the engine gave, in one message a frontend."""
         batches: dict[Requester, list[Delta]] = {}
         owners = self._owners
         for delta in deltas:

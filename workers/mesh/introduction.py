@@ -1,4 +1,6 @@
-"""What a worker says of itself: Hello to frontends that do not know it, Heartbeat to the others."""
+"""A worker tells of itself by Hello to frontends that do not know it, and by Heartbeat to the
+others.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -14,13 +16,13 @@ from workers.mesh.kv_plane import KvPlane
 log = logging.getLogger(__name__)
 
 CREDIT_REQUESTS_MIN = 64
-"""Granted even by an engine that runs fewer: a queue of its own hides the way to the frontend and
-back.
+"""Each frontend may have this many requests even on an engine that runs fewer: a queue of its own
+hides the way to the frontend and back.
 """
 
 
 def credit_of(capacity: Capacity) -> int:
-    """Unfinished requests that each frontend may have on an engine of this capacity.
+    """Returns how many unfinished requests each frontend may have on an engine of this capacity.
 
     What runs and as much again: when all that runs ends in one step, the next batch is there.
     """
@@ -39,7 +41,7 @@ def hello_of(
     endpoint: str,
     credit_requests: int,
 ) -> Hello:
-    """The Hello of a started engine, but for what differs from frontend to frontend."""
+    """Returns the Hello of a started engine, but for what differs from frontend to frontend."""
     return Hello(
         worker_id=worker_id,
         epoch=epoch,
@@ -55,20 +57,20 @@ def hello_of(
 
 
 class Condition(Protocol):
-    """How an engine is, as far as frontends are told."""
+    """A Condition tells how an engine is, as far as frontends are told."""
 
     @property
     def reason(self) -> str:
-        """Why it gets no work, in words; empty if it does."""
+        """Returns why the engine gets no work, in words; empty if it does."""
         ...
 
     def loads(self) -> list[RankLoad]:
-        """Load of each rank, by dp_rank."""
+        """Returns the load of each rank, by dp_rank."""
         ...
 
 
 class Introduction:
-    """Makes the messages by which frontends know a worker and its state.
+    """An Introduction makes the messages by which frontends know a worker and its state.
 
     Args:
         hello: as of `hello_of`; None on a node that only relays KV events, whose leader introduces
@@ -99,11 +101,11 @@ class Introduction:
 
     @property
     def takes_requests(self) -> bool:
-        """False on a node whose requests another node takes."""
+        """Tells whether the node takes requests; False where another node takes them."""
         return self._hello is not None
 
     def hello_to(self, address: str, way: int) -> Hello | RelayHello | None:
-        """The Hello for the frontend at an address; None if there is none to be said now.
+        """Returns the Hello for the frontend at an address; None if there is none to be said now.
 
         Args:
             way: number of the connection over which it is said.
@@ -120,7 +122,7 @@ class Introduction:
         return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
 
     def heartbeat(self) -> Heartbeat:
-        """What is true of the engine's ranks now."""
+        """Returns the Heartbeat that tells what is true of the engine's ranks now."""
         kv, unhealthy = self._kv, self._engine.reason[:MESSAGE_CHARS_MAX]
         relay = None if kv is None else kv.counts()
         if self._hello is None and kv is not None:  # a follower's loads are its leader's to tell

@@ -1,4 +1,4 @@
-"""A worker's part in the KV plane: the relay next to its engine, and the address under which each
+"""A worker's part in the KV plane is the relay next to its engine, and the address under which each
 frontend finds it.
 """
 
@@ -24,20 +24,24 @@ _LOOPBACK: Final = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class KvSettings:
-    """How a worker tells of its cache: see the settings kv_block_size, kv_host and kv_port."""
+    """KvSettings say how a worker tells of its cache (the settings kv_block_size, kv_host and
+    kv_port).
+    """
 
     block_size_tokens: int
     host: str | None
     port: int
 
     def of_whole_pages(self, page_size_tokens: int) -> "KvSettings":
-        """The same with blocks of whole pages, so that one page never belongs to two."""
+        """Returns the same settings with blocks of whole pages, so that one page never belongs to
+        two.
+        """
         pages = -(-self.block_size_tokens // page_size_tokens)
         return replace(self, block_size_tokens=pages * page_size_tokens)
 
 
 class KvPlane:
-    """The relay of this process's ranks.
+    """A KvPlane relays the KV events of this process's ranks.
 
     Args:
         streams: where the engine publishes, one a local rank; at least one.
@@ -77,7 +81,7 @@ class KvPlane:
             raise StartError(f"cannot publish KV events on {bind}: {error}") from None
 
     def source_for(self, frontend: str) -> KvSource:
-        """What the Hello to one frontend says.
+        """Returns what the Hello to one frontend says of where it finds the events.
 
         Raises:
             OSError: there is no way to the frontend at the moment, and no host was given.
@@ -87,24 +91,24 @@ class KvPlane:
         return self._relay.source_at(self._host or _own_host_towards(frontend))
 
     def numbered(self, loads: Sequence[RankLoad]) -> list[RankLoad]:
-        """Loads with the latest number of each rank's stream."""
+        """Returns the loads with the latest number of each rank's stream."""
         return [self._relay.numbered(load) for load in loads]
 
     def numbers(self) -> list[RankLoad]:
-        """The latest number of each of our ranks, without loads."""
+        """Returns the latest number of each of our ranks, without loads."""
         return self._relay.numbers()
 
     def counts(self) -> RelayCounts:
-        """What befell the events so far."""
+        """Returns counts of what befell the events so far."""
         return self._relay.counts()
 
     def close(self) -> None:
-        """Close every socket."""
+        """Closes every socket of the relay."""
         self._relay.close()
 
 
 def _own_host_towards(frontend: str) -> str:
-    """The address of the interface by which this host reaches a frontend.
+    """Returns the address of the interface by which this host reaches a frontend.
 
     Connecting a UDP socket sends nothing.
     """

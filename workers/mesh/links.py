@@ -1,4 +1,6 @@
-"""The connections of one worker to all its frontends: dialled, dialled again, beaten and told."""
+"""The connections of one worker to all its frontends are dialled, dialled again, beaten and told
+here.
+"""
 
 import asyncio
 import itertools
@@ -18,11 +20,11 @@ from workers.mesh.frontend_link import FrontendLink, OnRequest
 log = logging.getLogger(__name__)
 
 RESOLVE_EVERY_S = 5.0
-"""How soon a new frontend behind a DNS name (a headless Service) is dialled."""
+"""A new frontend behind a DNS name (a headless Service) is looked for every so many seconds."""
 
 
 class Links:
-    """One FrontendLink for each address that the address book knows, by address.
+    """Links holds one FrontendLink for each address that the address book knows.
 
     Args:
         open_dealer: connects to an address; raises StartError if it cannot be dialled.
@@ -55,24 +57,26 @@ class Links:
         self._links: dict[str, FrontendLink] = {}
         self._adapters: AdapterList | None = None
         self._untold: set[FrontendLink] = set()
-        """Frontends that have yet to hear of the adapters, for want of room."""
+        """These frontends have yet to hear of the adapters, for want of room."""
 
     def __iter__(self) -> Iterator[FrontendLink]:
-        """Every connection, whether anybody is at its other end or not."""
+        """Yields every connection, whether anybody is at its other end or not."""
         return iter(self._links.values())
 
     @property
     def accepted(self) -> int:
-        """Connections over which a frontend took the worker in."""
+        """Returns over how many connections a frontend took the worker in."""
         return sum(link.accepted for link in self)
 
     @property
     def refusal(self) -> str:
-        """Why a frontend did not, in its words; empty if none refused."""
+        """Returns why a frontend did not take the worker in, in its words; empty if none
+        refused.
+        """
         return next((link.refusal for link in self if link.refusal), "")
 
     async def dial_forever(self) -> None:
-        """Connect to what the addresses stand for, and look again and again for what is new."""
+        """Connects to what the addresses stand for, and looks again and again for what is new."""
         while True:
             for address in await self._addresses.resolve():
                 if address not in self._links:
@@ -93,7 +97,7 @@ class Links:
         *,
         stalled: bool,
     ) -> None:
-        """Say to every frontend that we live, and give up those that do not.
+        """Says to every frontend that we live, and gives up those that do not.
 
         Args:
             others_share: of the requests here, those of other frontends than that of a link.
@@ -115,19 +119,19 @@ class Links:
                 log.exception("defect in the heartbeat to frontend %s", link.address)
 
     def send(self, message: ToFrontend) -> None:
-        """Send a message to every frontend that has room for it."""
+        """Sends a message to every frontend that has room for it."""
         for link in self:
             link.send(message)
 
     def tell_adapters(self, names: list[str]) -> None:
-        """Send the names of the adapters to every frontend; who has no room gets them later."""
+        """Sends the names of the adapters to every frontend; who has no room gets them later."""
         log.info("LoRA adapters: %s", ", ".join(names) or "none")
         self._adapters = AdapterList(names)
         for link in self:
             self._tell(link)
 
     def close(self) -> None:
-        """Close every connection; what was sent leaves within the linger time."""
+        """Closes every connection; what was sent leaves within the linger time."""
         for link in self:
             link.close()
 
@@ -142,7 +146,9 @@ class Links:
         )
 
     def _drop_unnamed(self) -> None:
-        """An address that DNS no longer names is kept while anyone answers there."""
+        """Drops the addresses that DNS no longer names, but keeps one while anyone answers
+        there.
+        """
         for address in [
             link.address
             for link in self

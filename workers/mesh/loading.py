@@ -1,4 +1,4 @@
-"""Tells the frontends that an engine is starting.
+"""The frontends are told that an engine is starting.
 
 The engine blocks the main thread while it loads, so this runs in a thread of its own with its own
 sockets, and ends before the worker says Hello.
@@ -22,8 +22,8 @@ _INTERVAL_S = 1.0
 
 
 class LoadingNotice:
-    """While entered, sends Loading to each address once a second, and says which of them, and of
-    those unresolved, are not there.
+    """A LoadingNotice, while entered, sends Loading to each address once a second, and says which
+    of them, and of those unresolved, are not there.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LoadingNotice:
         self._thread = threading.Thread(target=self._run, name="loading-notice", daemon=True)
 
     def __enter__(self) -> "LoadingNotice":
-        """Open the sockets and begin.
+        """Opens the sockets and begins to send.
 
         Raises:
             StartError: an address cannot be dialled, or leaves this host and there is no key.

@@ -1,5 +1,5 @@
-"""A model card from a Hugging Face model directory: what a frontend needs to serve the model, by
-content hash.
+"""A model card is made from a Hugging Face model directory: it names what a frontend needs to serve
+the model, by content hash.
 """
 
 import json
@@ -23,7 +23,7 @@ CARD_FILES = (
     "generation_config.json",
     "config.json",
 )
-"""What a frontend reads of a model directory; those that exist are advertised."""
+"""A frontend reads these files of a model directory; those that exist are advertised."""
 
 
 def build_card(
@@ -37,7 +37,7 @@ def build_card(
     chat_template: Path | None = None,
     pieces: Path | None = None,
 ) -> tuple[ModelCard, dict[str, Path]]:
-    """Describe the model in `model_dir`; what is not given is read from its config.json and
+    """Describes the model in `model_dir`; what is not given is read from its config.json and
     generation_config.json.
 
     Args:

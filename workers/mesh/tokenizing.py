@@ -1,4 +1,4 @@
-"""Frontends' questions for the tokens of a prompt: answered in a thread, one after the other, so
+"""Frontends' questions for the tokens of a prompt are answered in a thread, one after the other, so
 that steps and heartbeats go on.
 """
 
@@ -17,7 +17,8 @@ from workers.engine import PromptMaker
 log = logging.getLogger(__name__)
 
 UNANSWERED_MAX: Final = 1_024
-"""Prompts that wait, from all frontends together: as many as four of them may ask at once.
+"""At most this many prompts wait to be tokenized, from all frontends together: as many as four of
+them may ask at once.
 
 At 30 ms each (8k tokens) the last would be answered after 30 s, which is when nobody waits for it
 any more.
@@ -27,15 +28,15 @@ _FAILED: Final = Failed(EngineFault.code, "The engine's tokenizer failed on this
 
 
 class Asker(Protocol):
-    """A frontend, as its questions see it."""
+    """An Asker is a frontend, as its questions see it."""
 
     def send(self, message: Tokenized) -> bool:
-        """Send an answer; False when there is no room or nobody there."""
+        """Sends an answer; False when there is no room or nobody there."""
         ...
 
 
 class Tokenizing:
-    """Answers questions with the engine's own tokenizer.
+    """Tokenizing answers the questions of frontends with the engine's own tokenizer.
 
     Args:
         prompts: makes tokens; None if this worker does not tokenize.
@@ -49,12 +50,12 @@ class Tokenizing:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._answering: set[asyncio.Task[None]] = set()
         self._unanswered = 0
-        """Fewer than those that answer, by those that end in this turn of the loop: who is answered
-        holds no place.
+        """This many questions hold a place. Fewer than those that answer, by those that end in this
+        turn of the loop: who is answered holds none.
         """
 
     def take(self, asker: Asker, query: Tokenize) -> None:
-        """Answer a question, at once if it is refused.
+        """Answers a question, at once if it is refused.
 
         An answer that finds no room is dropped: whoever asked asks another worker.
         """
@@ -79,7 +80,7 @@ class Tokenizing:
             task.add_done_callback(self._answering.discard)
 
     def close(self) -> None:
-        """Drop what waits."""
+        """Drops the questions that wait."""
         for task in self._answering:
             task.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""How a worker reaches its frontends: over ZMQ, unless a simulation puts something else there."""
+"""A worker reaches its frontends over ZMQ, unless a simulation puts something else there."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
@@ -18,10 +18,12 @@ from workers.mesh.unheard import Unheard
 
 
 class Transport(Protocol):
-    """All that a worker does to the net, so that its life can be lived without one."""
+    """A Transport is all that a worker does to the net, so that its life can be lived without
+    one.
+    """
 
     def open_dealer(self, address: str) -> OpenDealer:
-        """A way to the frontend at an address.
+        """Returns what opens a connection to the frontend at an address.
 
         Raises:
             StartError: the address cannot be dialled.
@@ -31,7 +33,7 @@ class Transport(Protocol):
     def loading(
         self, found: Sequence[str], unresolved: Sequence[str], *, worker_id: str, model: str
     ) -> AbstractContextManager[object]:
-        """While entered, tells frontends that a model is loading.
+        """Returns a context that, while entered, tells frontends that a model is loading.
 
         Raises:
             StartError: on entering; an address cannot be dialled.
@@ -49,16 +51,18 @@ class Transport(Protocol):
         ...
 
     def note_silent(self, addresses: Collection[str]) -> None:
-        """Called every few seconds with the addresses of which nothing is heard."""
+        """Notes the addresses of which nothing is heard; called every few seconds."""
         ...
 
     def close(self) -> None:
-        """Return when what was sent has left; everything that was opened is closed already."""
+        """Closes the transport and returns when what was sent has left; everything that it opened
+        is closed already.
+        """
         ...
 
 
 class ZmqTransport:
-    """The Transport of a real worker.
+    """A ZmqTransport is the Transport of a real worker.
 
     Args:
         key: of the mesh, closed with the transport.
@@ -72,7 +76,7 @@ class ZmqTransport:
         self._unheard = Unheard(keyed=key is not None)
 
     def open_dealer(self, address: str) -> OpenDealer:
-        """As Transport."""
+        """Returns what connects a DEALER to the frontend at an address, as Transport says."""
         try:
             return partial(SocketPump, connected_dealer(self._context, address, self._key))
         except zmq.ZMQError as error:
@@ -81,30 +85,34 @@ class ZmqTransport:
     def loading(
         self, found: Sequence[str], unresolved: Sequence[str], *, worker_id: str, model: str
     ) -> AbstractContextManager[object]:
-        """As Transport."""
+        """Returns a LoadingNotice, as Transport says."""
         return LoadingNotice(found, unresolved, worker_id=worker_id, model=model, key=self._key)
 
     def kv_plane(
         self, streams: Sequence[StreamAddress], settings: KvSettings, *, frontends: Sequence[str]
     ) -> KvPlane:
-        """As Transport."""
+        """Opens a KvPlane on this transport's context, as Transport says."""
         return KvPlane(self._context, streams, settings, frontends=frontends, key=self._key)
 
     def note_silent(self, addresses: Collection[str]) -> None:
-        """As Transport: looks into it, and says what is wrong there."""
+        """Looks into the addresses of which nothing is heard, and says what is wrong there."""
         self._unheard.look(addresses, self._clock())
 
     def close(self) -> None:
-        """As Transport."""
+        """Closes the key and waits until what was sent has left, as Transport says."""
         self._close_key()
         self._context.term()
 
     def abandon(self) -> None:
-        """Close whatever is still open, at once; to be called if the worker never came to serve."""
+        """Closes whatever is still open, at once; to be called if the worker never came to
+        serve.
+        """
         self._close_key()
         self._context.destroy(linger=0)
 
     def _close_key(self) -> None:
-        """Its thread holds a socket of our context while we publish KV events under a key."""
+        """Closes the key, whose thread holds a socket of our context while we publish KV events
+        under it.
+        """
         if self._key is not None:
             self._key.close()

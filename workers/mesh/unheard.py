@@ -1,4 +1,4 @@
-"""Says which frontends a worker does not hear, and why.
+"""A worker says which frontends it does not hear, and why.
 
 A wrong address, key or port would be silent for ever: any may come later.
 """
@@ -13,13 +13,15 @@ from urllib.parse import urlsplit
 log = logging.getLogger(__name__)
 
 SAID_AFTER_S: Final = 10.0
-"""A frontend that starts at the same time answers within a second or two."""
+"""A frontend's silence is told after this many seconds: one that starts at the same time answers
+within a second or two.
+"""
 
 SAID_AGAIN_S: Final = 60.0
 PROBE_S_MAX: Final = 2.0
 
 _SIGNATURE: Final = b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f"
-"""How a ZMTP 3 greeting begins (rfc.zeromq.org/spec/23).
+"""A ZMTP 3 greeting begins with these bytes (rfc.zeromq.org/spec/23).
 
 A version follows, and then the name of a mechanism of 20 bytes.
 """
@@ -28,7 +30,8 @@ _MECHANISM: Final = slice(12, 32)
 
 
 class Unheard:
-    """Looks into it in a thread of its own, as long as it finds something to say.
+    """An Unheard looks into silent addresses in a thread of its own, as long as it finds something
+    to say.
 
     Args:
         keyed: whether the worker has a mesh key.
@@ -40,7 +43,7 @@ class Unheard:
         self._thread: threading.Thread | None = None
 
     def look(self, silent: Collection[str], now: float) -> None:
-        """To be called every few seconds with the addresses of which nothing is heard.
+        """Looks into the addresses of which nothing is heard; to be called every few seconds.
 
         Returns at once.
         """
@@ -57,7 +60,7 @@ class Unheard:
 
 
 def why_unheard(address: str, *, keyed: bool) -> str:
-    """What is wrong at an address, as far as its first bytes tell.
+    """Returns what is wrong at an address, as far as its first bytes tell.
 
     Blocks for at most some seconds.
     """
@@ -99,8 +102,8 @@ def _say(addresses: Sequence[str], keyed: bool) -> None:
 
 
 def _greeting(address: str) -> bytes:
-    """The first bytes that are said there, up to the name of the mechanism; fewer if it hangs up or
-    falls silent.
+    """Returns the first bytes that are said at an address, up to the name of the mechanism; fewer
+    if it hangs up or falls silent.
 
     Raises:
         OSError: there is no connection.

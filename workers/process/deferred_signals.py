@@ -1,4 +1,4 @@
-"""Keeps a library's signal handlers until we are ready for them.
+"""A library's signal handlers are kept until the worker is ready for them.
 
 SGLang registers handlers through `loop.add_signal_handler` while it starts, and would take SIGTERM
 from the worker, which has requests to finish first. They are caught on their way to the loop and
@@ -16,14 +16,16 @@ log = logging.getLogger(__name__)
 
 
 class DeferredHandlers:
-    """The last handler registered for each signal while `capture` was entered."""
+    """DeferredHandlers keeps the last handler that was registered for each signal while `capture`
+    was entered.
+    """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[], object]] = {}
 
     @contextmanager
     def capture(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
-        """Keep what is registered on `loop` from here to the exit, instead of installing it."""
+        """Keeps what is registered on `loop` from here to the exit, instead of installing it."""
         # the loops of asyncio and uvloop both let an instance shadow its method
         loop.add_signal_handler = self._keep
         try:
@@ -32,7 +34,7 @@ class DeferredHandlers:
             del loop.add_signal_handler
 
     def run(self, numbers: Iterable[int]) -> None:
-        """Call the handlers kept for these signals.
+        """Calls the handlers kept for these signals.
 
         What one of them raises is logged: it is no reason not to leave.
         """
@@ -46,7 +48,7 @@ class DeferredHandlers:
 
     @property
     def numbers(self) -> frozenset[int]:
-        """Signals that a handler is kept for."""
+        """Returns the signals that a handler is kept for."""
         return frozenset(self._handlers)
 
     def _keep(self, sig: int, callback: Callable[..., object], *args: Any) -> None:

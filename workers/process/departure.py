@@ -1,4 +1,6 @@
-"""How a worker comes to leave: asked by a signal, told twice, or because its engine died."""
+"""A worker leaves because a signal asked it to, because it was told twice, or because its engine
+died.
+"""
 
 import asyncio
 import logging
@@ -12,24 +14,28 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 EXIT_ENGINE_DIED: Final = 4
-"""Exit code of a worker whose engine died: a supervisor should start another, unlike after
-EXIT_CANNOT_START.
+"""A worker whose engine died ends with this exit code: a supervisor should start another, unlike
+after EXIT_CANNOT_START.
 """
 
 _EXIT_BY_SIGNAL: Final = 128
-"""A shell's exit code for a process that a signal ended is this and the signal's number."""
+"""A shell's exit code for a process that a signal ended is this plus the signal's number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrainLimits:
-    """See the settings graceful_shutdown_timeout_secs and graceful_shutdown_grace_period_secs."""
+    """DrainLimits say how many seconds a leaving worker waits for what runs, and how many it still
+    takes requests (the settings graceful_shutdown_timeout_secs and
+    graceful_shutdown_grace_period_secs).
+    """
 
     timeout_s: float
     grace_s: float = 0.0
 
 
 class Departure:
-    """The end of a worker's service. The first signal asks for it, a second one leaves no time.
+    """A Departure decides when and how a worker leaves. The first signal asks for it, a second one
+    leaves no time.
 
     Attributes:
         death: why the engine died, in one line; empty while it lives.
@@ -45,18 +51,20 @@ class Departure:
 
     @property
     def exit_code(self) -> int:
-        """What the process is to end with."""
+        """Returns what the process is to end with."""
         if self.death:
             return EXIT_ENGINE_DIED
         return _EXIT_BY_SIGNAL + self._signal if self.urgent else 0
 
     @property
     def hasty(self) -> bool:
-        """Nothing is worth waiting for: the engine is dead, or a second signal came."""
+        """Tells whether nothing is worth waiting for: the engine is dead, or a second signal
+        came.
+        """
         return self.urgent or bool(self.death)
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take the signals that ask for an end.
+        """Takes the signals that ask for an end.
 
         A third one finds the kernel's own handlers, which leave no doubt.
         """
@@ -64,14 +72,14 @@ class Departure:
             loop.add_signal_handler(number, self._on_signal, loop, number)
 
     def note_signal(self, number: int) -> None:
-        """A signal asks for the end, now if it is not the first."""
+        """Notes a signal, which asks for the end, now if it is not the first."""
         if self._signal:
             self.urgent = True
         self._signal = number
         self._changed.set()
 
     def note_death(self, reason: str) -> None:
-        """The engine died.
+        """Notes that the engine died.
 
         While the worker leaves in a hurry anyway it is killed, which is no death.
         """
@@ -80,22 +88,24 @@ class Departure:
         self._changed.set()
 
     def note_idle(self) -> None:
-        """The last request has ended."""
+        """Notes that the last request has ended."""
         self._changed.set()
 
     async def asked(self) -> None:
-        """Wait for the first signal, or the engine's death."""
+        """Waits for the first signal, or the engine's death."""
         while not (self._signal or self.death):
             await self._change(None)
 
     async def grace_over(self) -> None:
-        """Wait while frontends may still send what they had routed before they knew."""
+        """Waits while frontends may still send what they had routed before they knew."""
         ends_at = asyncio.get_running_loop().time() + self._limits.grace_s
         while not self.hasty and (left_s := ends_at - asyncio.get_running_loop().time()) > 0:
             await self._change(left_s)
 
     async def drained(self, running: Callable[[], int]) -> None:
-        """Wait until nothing runs any more, but no longer than the limit nor than there is time."""
+        """Waits until nothing runs any more, but no longer than the limit nor than there is
+        time.
+        """
         ends_at = asyncio.get_running_loop().time() + self._limits.timeout_s
         while (
             running()
@@ -107,7 +117,7 @@ class Departure:
             log.warning("leaving with %d requests unfinished", running())
 
     async def hurried(self) -> None:
-        """Wait until there is no time for anything any more."""
+        """Waits until there is no time for anything any more."""
         while not self.hasty:
             await self._change(None)
 

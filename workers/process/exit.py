@@ -1,4 +1,4 @@
-"""The end of a process that has given everything back."""
+"""A process that has given everything back is ended at once."""
 
 import atexit
 import os
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 def leave_process(code: int) -> NoReturn:
-    """Run what was registered for the exit and end at once, as multiprocessing does with the
+    """Runs what was registered for the exit and ends at once, as multiprocessing does with the
     processes that it forks.
 
     An interpreter that has imported torch takes itself apart for two seconds otherwise, while

@@ -1,5 +1,5 @@
-"""What is wrong with a model's path, found before SGLang is imported for it: SGLang would take it
-for a name on the hub.
+"""A model's path is checked before SGLang is imported for it: SGLang would take a wrong one for a
+name on the hub.
 """
 
 from pathlib import Path
@@ -8,14 +8,16 @@ from typing import Final
 from protocol.process.start_error import StartError
 
 _LOCAL: Final = ("/", "./", "../", "~")
-"""How a path begins that can be no name on the hub."""
+"""A path that can be no name on the hub begins with one of these."""
 
 _CONFIGURATIONS: Final = ("config.json", "params.json")
-"""Hugging Face's and Mistral's; without either no directory is a model."""
+"""Hugging Face's and Mistral's configurations have these names; without either no directory is a
+model.
+"""
 
 
 def check_model_path(given: str) -> None:
-    """Refuse a path where there is no model.
+    """Refuses a path where there is no model.
 
     A name on the hub, or an address, is SGLang's to judge.
 

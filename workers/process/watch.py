@@ -1,4 +1,4 @@
-"""Notices the end of processes within milliseconds, children or not, through their pidfds (Linux
+"""The end of processes, children or not, is noticed within milliseconds through their pidfds (Linux
 5.3).
 """
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Mapping
 
 OnExit = Callable[[str, int | None], None]
-"""Told the name that a process was watched under and how it ended: exit code, minus the signal that
-killed it, None if nobody knows.
+"""An OnExit is told the name that a process was watched under and how it ended: its exit code,
+minus the signal that killed it, or None if nobody knows.
 """
 
 
 class ProcessWatch:
-    """Calls `on_exit` on the running loop, once for each watched process that ends.
+    """A ProcessWatch calls `on_exit` on the running loop, once for each watched process that ends.
 
     It reaps nothing: whoever started a process still learns its exit code.
     """
@@ -22,10 +22,10 @@ class ProcessWatch:
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
         self._names: dict[int, str] = {}
-        """pidfd → name, of those that still run."""
+        """Each pidfd of a process that still runs is mapped to its name."""
 
     def add(self, processes: Mapping[int, str]) -> None:
-        """Watch processes, pid → name.
+        """Watches processes, given as pid → name.
 
         One that is gone already is reported in a later turn of the loop.
         """
@@ -39,7 +39,7 @@ class ProcessWatch:
             self._loop.add_reader(pidfd, self._ended, pidfd)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Watches nothing any more."""
         for pidfd in list(self._names):
             self._forget(pidfd)
 
@@ -54,14 +54,16 @@ class ProcessWatch:
 
 
 def in_words(code: int | None) -> str:
-    """What became of a process, as the end of a sentence about it."""
+    """Returns what became of a process, as the end of a sentence about it."""
     if code is None:
         return "ended"
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
 def _exit_code(pidfd: int) -> int | None:
-    """How a process ended; None for one that is no child of ours or was reaped by somebody else."""
+    """Returns how a process ended; None for one that is no child of ours or was reaped by somebody
+    else.
+    """
     try:
         ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

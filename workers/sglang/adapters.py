@@ -1,5 +1,5 @@
-"""LoRA adapters in SGLang's hands: its TokenizerManager loads and unloads them, and remembers their
-names.
+"""LoRA adapters are in SGLang's hands: its TokenizerManager loads and unloads them, and remembers
+their names.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from protocol.limits import MESSAGE_CHARS_MAX
 
 
 class SglangAdapters:
-    """An AdapterLoader (workers.engine).
+    """SglangAdapters is the AdapterLoader (workers.engine) of an SGLang engine.
 
     What it relies on, as of SGLang 0.5.23: `lora_ref_cache` holds what was ever loaded, by name. An
     adapter that had to make room for another (--max-loaded-loras) stays there and is loaded again
@@ -24,11 +24,11 @@ class SglangAdapters:
         self._manager = manager
 
     def names(self) -> list[str]:
-        """What requests may name."""
+        """Returns the names of the adapters that requests may name."""
         return list(self._manager.lora_ref_cache)
 
     async def load(self, name: str, path: str, *, pinned: bool) -> None:
-        """Load an adapter from a directory.
+        """Loads an adapter from a directory of this host.
 
         Raises:
             InvalidRequest: SGLang refuses it.
@@ -39,7 +39,7 @@ class SglangAdapters:
         await self._ask(self._manager.load_lora_adapter, wanted, path)
 
     async def unload(self, name: str) -> None:
-        """Unload an adapter when nothing uses it any more.
+        """Unloads an adapter when nothing uses it any more.
 
         Raises:
             InvalidRequest: SGLang refuses.

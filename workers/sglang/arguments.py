@@ -1,5 +1,5 @@
-"""The worker's arguments for SGLang: its own parser, with defaults that suit kvmesh where the user
-gave none.
+"""SGLang's arguments are read by its own parser, with defaults that suit kvmesh where the user gave
+none.
 """
 
 import argparse
@@ -20,16 +20,18 @@ from workers.sglang.pooling import is_encoder, pooling_of
 log = logging.getLogger(__name__)
 
 PAGE_SIZE_TOKENS: Final = 16
-"""SGLang's default of 1 on most backends would make a KV event and a hash of every token."""
+"""A page of the KV cache has this many tokens: SGLang's default of 1 on most backends would make a
+KV event and a hash of every token.
+"""
 
 CPU_KV_TOKENS: Final = 16_384
-"""Without a bound SGLang sizes its cache from the memory of the whole host, for each of several
-workers on it. 16k tokens are 1.9 GB for a Qwen3-0.6B in bfloat16 and 16 requests of 1k tokens at
-once, more than a CPU can feed.
+"""An engine on a CPU caches this many tokens: without a bound SGLang sizes its cache from the
+memory of the whole host, for each of several workers on it. 16k tokens are 1.9 GB for a Qwen3-0.6B
+in bfloat16 and 16 requests of 1k tokens at once, more than a CPU can feed.
 """
 
 ENCODER_BATCH_TOKENS: Final = 8_192
-"""Of one step of an encoder.
+"""One step of an encoder takes at most this many tokens.
 
 SGLang sets 1.5 MB of memory a token aside for it: with its own 16,384 more than small hosts and
 GPUs have.
@@ -40,10 +42,10 @@ _PARSER_KINDS: Final = {
     "reasoning_parser": "parser of thinking",
 }
 _ALIKE: Final = 0.5
-"""Share of characters in common from which on a name may be what was meant."""
+"""A name may be what was meant if at least this share of its characters is in common."""
 
 _POLICIES_WITH_PRIORITY: Final = ("fcfs", "lof")
-"""SGLang's own check (srt/arg_groups/validation_hook.py)."""
+"""SGLang allows priorities under these policies (srt/arg_groups/validation_hook.py)."""
 
 _MODEL_FLAGS: Final = ("--model-path", "--model")
 
@@ -67,7 +69,7 @@ _ON_CPU: Final[dict[str, Any]] = {
 
 
 def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any:
-    """SGLang's ServerArgs from its command line, `--config file.yaml` included.
+    """Returns SGLang's ServerArgs from its command line, `--config file.yaml` included.
 
     Flags win over the file, the file over defaults.
 
@@ -133,7 +135,7 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
 
 
 def sglang_help(argv: Sequence[str] = ()) -> str:
-    """SGLang's --help text, to be shown after the worker's own.
+    """Returns SGLang's --help text, to be shown after the worker's own.
 
     Takes seconds: it imports SGLang.
     """
@@ -141,7 +143,9 @@ def sglang_help(argv: Sequence[str] = ()) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would print SGLang's several hundred lines of usage and exit."""
+    """A _Parser raises where argparse would print SGLang's several hundred lines of usage and
+    exit.
+    """
 
     def error(self, message: str) -> NoReturn:
         raise StartError(message)
@@ -171,8 +175,8 @@ def _sglang_parser(*, cpu: bool) -> argparse.ArgumentParser:
 
 
 def _require_known_parsers(namespace: argparse.Namespace) -> None:
-    """Say which parsers there are where one is asked for that SGLang has not, the likeliest
-    first.
+    """Says which parsers there are where one is asked for that SGLang has not, the likeliest first;
+    raises StartError then.
     """
     from sglang.srt.function_call.parser_names import TOOL_CALL_PARSER_NAMES  # noqa: PLC0415
     from sglang.srt.parser.reasoning_parser_names import REASONING_PARSER_NAMES  # noqa: PLC0415
@@ -190,7 +194,7 @@ def _require_known_parsers(namespace: argparse.Namespace) -> None:
 
 
 def _order_by_priority(namespace: argparse.Namespace) -> None:
-    """Have SGLang's queue keep the order of priorities, since all that it can take is sent to it at
+    """Has SGLang's queue keep the order of priorities, since all that it can take is sent to it at
     once.
 
     What runs already is not taken back for what is more urgent: that computes the same prompts
@@ -212,7 +216,9 @@ def _order_by_priority(namespace: argparse.Namespace) -> None:
 def _of_encoder(
     parser: argparse.ArgumentParser, arguments: Sequence[str], *, cpu: bool
 ) -> argparse.Namespace:
-    """The arguments for a model whose texts must be computed whole, whatever they say of that."""
+    """Returns the arguments for a model whose texts must be computed whole, whatever they say of
+    that.
+    """
     parser.set_defaults(
         max_prefill_tokens=ENCODER_BATCH_TOKENS, **({"mem_fraction_static": 0.5} if cpu else {})
     )
@@ -226,8 +232,8 @@ def _of_encoder(
 
 
 def _dashed(item: str, parser: argparse.ArgumentParser) -> str:
-    """`--dp_size` of a YAML key `dp_size` as `--dp-size`: SGLang's merger reads such keys, and its
-    parser then does not know them.
+    """Returns `--dp_size` of a YAML key `dp_size` as `--dp-size`: SGLang's merger reads such keys,
+    and its parser then does not know them.
     """
     known = parser._option_string_actions
     return dashed if item not in known and (dashed := item.replace("_", "-")) in known else item
@@ -245,8 +251,8 @@ def _kv_events_config(namespace: argparse.Namespace) -> str | None:
 
 
 def _bind_threads(namespace: argparse.Namespace, *, cpu: bool) -> None:
-    """Share the cores among the ranks of this worker, and leave some to its other processes and to
-    other workers.
+    """Shares the cores among the ranks of this worker, and leaves some to its other processes and
+    to other workers.
 
     By default each rank starts as many spinning OpenMP threads as the host has cores, and SGLang
     refuses more ranks than NUMA nodes. What the user set in the environment stays.

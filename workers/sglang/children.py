@@ -1,4 +1,4 @@
-"""What SGLang's own processes run first: they outlive the signals that ask the worker to stop.
+"""SGLang's own processes begin here, so that they outlive the signals that ask the worker to stop.
 
 Ctrl-C at a terminal goes to every process of its group, and `systemctl stop` to every process of
 the unit. The worker has requests to finish then, for which it needs its schedulers; it ends them
@@ -21,13 +21,13 @@ from workers.sglang.pooling import pool_as, pooling_of
 from workers.sglang.sockets import meet_as_controller, meet_as_scheduler
 
 CONTROLLER_NAP_MS: Final = 1_000
-"""How long a data-parallel controller without requests sleeps before it feeds its watchdog, which
-waits for minutes.
+"""A data-parallel controller without requests sleeps for this many milliseconds before it feeds its
+watchdog, which waits for minutes.
 """
 
 
 def run_scheduler(*arguments: Any, **named: Any) -> None:
-    """SGLang's scheduler process.
+    """Runs SGLang's scheduler in its own process.
 
     When it returns, SGLang has let go of GPU memory and peers, so that nothing is left to wait for.
     """
@@ -48,7 +48,7 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
 
 
 def run_detokenizer(*arguments: Any, **named: Any) -> None:
-    """SGLang's detokenizer process."""
+    """Runs SGLang's detokenizer in its own process."""
     from sglang.srt.managers import detokenizer_manager  # noqa: PLC0415
 
     _collect_garbage()
@@ -57,7 +57,7 @@ def run_detokenizer(*arguments: Any, **named: Any) -> None:
 
 
 def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: Any) -> None:
-    """SGLang's data-parallel controller.
+    """Runs SGLang's data-parallel controller in its own process.
 
     It sleeps until there is a request, where SGLang's asks without end and burns a core.
     """
@@ -74,7 +74,7 @@ def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: A
 
 @contextmanager
 def _failure_noted(module: Any) -> Generator[None]:
-    """Note what a process fails of.
+    """Notes, while entered, what a process fails of.
 
     SGLang's functions catch it themselves, ask for its traceback, log that and return.
     """
@@ -104,14 +104,14 @@ def _hand_on(controller: Any) -> None:
 
 
 def _collect_garbage() -> None:
-    """Begin to, now that all is imported, which will be no garbage."""
+    """Begins to collect garbage now that all is imported, which will be no garbage."""
     gc.freeze()
     gc.enable()
 
 
 def _carry_on(_number: int, _frame: Any) -> None:
-    """Not SIG_IGN, which programs started by this process would inherit, and compilers' helpers are
-    ended by SIGTERM.
+    """Does nothing on a signal. Not SIG_IGN, which programs started by this process would inherit,
+    and compilers' helpers are ended by SIGTERM.
     """
 
 

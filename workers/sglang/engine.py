@@ -1,4 +1,4 @@
-"""The real engine: SGLang in this process and its children, behind `workers.engine.Engine`.
+"""The real engine is SGLang in this process and its children, behind `workers.engine.Engine`.
 
 SGLang is imported when an engine is made: that takes seconds, and on a CPU host the stand-ins of
 `workers.sglang.cpu` must come first.
@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 
 
 class SglangEngine:
-    """SGLang as an Engine.
+    """A SglangEngine is SGLang as an Engine.
 
     To be used in the event loop of the main thread, as SGLang's signal handling asks.
     """
@@ -61,9 +61,9 @@ class SglangEngine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._requests: InFlight | None = None
-        """None before the start, and on a node that takes no requests."""
+        """Holds the requests; None before the start, and on a node that takes none."""
         self._grammars: Any = None
-        """What tries grammars first (workers.sglang.grammars.guard)."""
+        """Tries grammars before the engine sees them (workers.sglang.grammars.guard)."""
         self._dp_size = 1
 
     @classmethod
@@ -76,7 +76,8 @@ class SglangEngine:
         tokenizes: bool = False,
         key: MeshKey | None = None,
     ) -> Self:
-        """Import SGLang and read its arguments, all of those that the worker does not know itself.
+        """Imports SGLang and reads its arguments, all of those that the worker does not know
+        itself.
 
         Args:
             first_work: what the engine answers before anybody counts on it.
@@ -101,7 +102,7 @@ class SglangEngine:
         )
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
-        """Load the model and start the schedulers. The loop is blocked: nothing else is served.
+        """Loads the model and starts the schedulers. The loop is blocked: nothing else is served.
 
         Raises:
             StartError: SGLang cannot start.
@@ -132,7 +133,7 @@ class SglangEngine:
         return facts
 
     async def _warm_up(self, facts: EngineFacts) -> None:
-        """Answer some requests of our own, and leave nothing of them in the cache."""
+        """Answers some requests of our own, and leaves nothing of them in the cache."""
         requests, warm_up = self._requests, WarmUp(facts, self._first_work)
         assert requests is not None
         requests.deliver, deliver = warm_up.take, requests.deliver
@@ -161,7 +162,7 @@ class SglangEngine:
             self._manager.auto_create_handle_loop()
 
     async def _look_after(self) -> EngineFacts | FollowerFacts:
-        """Watch the processes, read what they turned out to be and have them work for the first
+        """Watches the processes, reads what they turned out to be and has them work for the first
         time.
         """
         from workers.sglang.facts import read_facts, read_follower_facts  # noqa: PLC0415
@@ -186,8 +187,8 @@ class SglangEngine:
         return facts
 
     async def _unless_dead(self, work: Awaitable[_Result]) -> _Result:
-        """What `work` returns, unless the engine dies meanwhile, which would leave it waiting for
-        an answer.
+        """Returns what `work` returns, unless the engine dies meanwhile, which would leave it
+        waiting for an answer.
 
         Raises:
             StartError: the engine died.
@@ -206,19 +207,19 @@ class SglangEngine:
             self._death.set_result(reason)
 
     def submit(self, request: Work) -> None:
-        """Take a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn of
-        the loop.
+        """Takes a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn
+        of the loop.
         """
         assert self._requests is not None, "submit before start"
         self._requests.submit(request)
 
     def abort(self, request_id: str) -> None:
-        """Stop a request at any stage; its end arrives as a delta."""
+        """Stops a request at any stage; its end arrives as a delta."""
         if self._requests is not None:
             self._requests.abort(request_id)
 
     def loads(self) -> list[RankLoad]:
-        """Load of each rank as its scheduler last wrote it.
+        """Returns the load of each rank as its scheduler last wrote it.
 
         Read from shared memory in some 20 µs, so no copy of it is kept.
         """
@@ -228,7 +229,7 @@ class SglangEngine:
         return [rank_load(rank, by_rank.get(rank)) for rank in range(self._dp_size)]
 
     async def stop(self) -> None:
-        """End the engine and its processes.
+        """Ends the engine and its processes.
 
         Requests that still run fail as lost, so that a frontend may move them.
         """
@@ -250,7 +251,7 @@ class SglangEngine:
         self._deferred.run((signal.SIGTERM, signal.SIGINT))
 
     async def kill(self) -> None:
-        """Kill every process now.
+        """Kills every process of the engine now.
 
         A dead engine's requests are dumped first, if SGLang was told to dump them.
         """
@@ -281,16 +282,14 @@ class SglangEngine:
         self._grammars.close()
 
     async def _abandon(self) -> None:
-        """What has started of an engine that cannot is killed; there is nothing to stop any
-        more.
-        """
+        """Kills what has started of an engine that cannot; there is nothing to stop any more."""
         if self._processes is not None:
             self._processes.expect_exits()
         self._manager = None
         await self._shut_down()
 
     async def _shut_down(self) -> None:
-        """SGLang's own clean-up, which kills what is left but spares this process."""
+        """Runs SGLang's own clean-up, which kills what is left but spares this process."""
         engine, self._engine = self._engine, None
         if engine is None:  # it failed while it was made
             await processes.kill_children()

@@ -1,4 +1,6 @@
-"""What a started SGLang engine turned out to be, for the worker's Hello."""
+"""The worker's Hello needs to know what a started SGLang engine turned out to be, which is read
+here.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +21,16 @@ from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.prompts import SglangPrompts
 
 _HICACHE_RATIO: Final = 2.0
-"""Host memory over GPU memory, where SGLang was not told (srt/mem_cache/kv_cache_builder.py)."""
+"""A hierarchical cache has this much host memory per GPU memory, where SGLang was not told
+(srt/mem_cache/kv_cache_builder.py).
+"""
 
 _SLOW_RATIO_MAX: Final = 16
-"""Of a disk cache whose size nobody knows, as much is remembered as sixteen times the GPU's."""
+"""Of a disk cache whose size nobody knows, as much is remembered as this many times the GPU's."""
 
 
 async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
-    """Read names, limits and files from the engine that has just started.
+    """Reads names, limits and files from the engine that has just started.
 
     Args:
         tokenizes: the worker is to make tokens of prompts.
@@ -97,7 +101,7 @@ def _bootstrap(manager: Any) -> BootstrapServer | None:
 
 
 def _capacity(engine: Any, states: Sequence[Any]) -> Capacity:
-    """What each rank holds, by what its scheduler said at its start."""
+    """Returns what each rank holds, by what its scheduler said at its start."""
     manager = engine.tokenizer_manager
     kv_tokens = int(engine._scheduler_init_result.scheduler_infos[0]["max_total_num_tokens"])
     return Capacity(
@@ -117,8 +121,8 @@ def _capacity(engine: Any, states: Sequence[Any]) -> Capacity:
 
 
 def _prefill_step_tokens(manager: Any) -> int:
-    """New tokens of one prefill batch at most; without chunks of them SGLang takes whole prompts up
-    to the other bound.
+    """Returns how many new tokens one prefill batch has at most; without chunks of them SGLang
+    takes whole prompts up to the other bound.
     """
     chunk = int(manager.config_value("chunked_prefill_size") or 0)
     most = int(manager.config_value("max_prefill_tokens"))
@@ -126,8 +130,8 @@ def _prefill_step_tokens(manager: Any) -> int:
 
 
 def _orders_by_priority(manager: Any) -> bool:
-    """Whether SGLang's waiting queue is in the order of priorities, the higher value first, and of
-    arrival among equal ones.
+    """Tells whether SGLang's waiting queue is in the order of priorities, the higher value first,
+    and of arrival among equal ones.
     """
     return (
         bool(manager.config_value("enable_priority_scheduling"))
@@ -137,8 +141,8 @@ def _orders_by_priority(manager: Any) -> bool:
 
 
 def _slow_kv_tokens(manager: Any, kv_tokens: int) -> int:
-    """What a hierarchical cache holds outside GPU memory, an upper bound where SGLang counts it in
-    gigabytes or not at all.
+    """Returns how many tokens a hierarchical cache holds outside GPU memory, an upper bound where
+    SGLang counts it in gigabytes or not at all.
     """
     if not manager.config_value("enable_hierarchical_cache"):
         return 0
@@ -148,7 +152,7 @@ def _slow_kv_tokens(manager: Any, kv_tokens: int) -> int:
 
 
 def read_follower_facts(server_args: Any) -> FollowerFacts:
-    """What a node has whose schedulers serve the requests of another."""
+    """Returns what a node has whose schedulers serve the requests of another."""
     dp_ranks, nodes = server_args.dp_size * (server_args.attn_dp_size or 1), server_args.nnodes
     share = dp_ranks // nodes  # none: its schedulers hold parts of ranks that begin on another node
     ranks = range(server_args.node_rank * share, (server_args.node_rank + 1) * share)
@@ -161,7 +165,7 @@ def read_follower_facts(server_args: Any) -> FollowerFacts:
 
 
 def _kv_streams(manager: Any, dp_ranks: int) -> list[StreamAddress]:
-    """Where the ranks of this node publish.
+    """Returns the addresses at which the ranks of this node publish.
 
     Each of several nodes runs an equal share of them, in order.
     """
@@ -174,8 +178,8 @@ def _kv_streams(manager: Any, dp_ranks: int) -> list[StreamAddress]:
 
 
 def _served_names(served: str) -> list[str]:
-    """SGLang takes one name; several are written with commas between them, as its users do, and the
-    first one counts.
+    """Returns the model's names, the first of which counts. SGLang takes one name; several are
+    written with commas between them, as its users do.
 
     Without a name SGLang serves a local model under its path; clients get the directory's name,
     since paths are nobody's business.
@@ -187,7 +191,7 @@ def _served_names(served: str) -> list[str]:
 
 
 def _model_dir(model: str, revision: str | None) -> Path:
-    """The directory of a local model, or the snapshot that SGLang has just downloaded."""
+    """Returns the directory of a local model, or the snapshot that SGLang has just downloaded."""
     if Path(model).is_dir():
         return Path(model).resolve()
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415  # only for models from the hub
@@ -200,8 +204,8 @@ def _model_dir(model: str, revision: str | None) -> Path:
 
 
 def _eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
-    """The ids that end a request in SGLang's scheduler: those of the model's configuration and
-    those of its tokenizer.
+    """Returns the ids that end a request in SGLang's scheduler: those of the model's configuration
+    and those of its tokenizer.
     """
     ids = set(config.hf_eos_token_id or ())
     ids |= set(getattr(tokenizer, "additional_stop_token_ids", None) or ())
@@ -211,8 +215,8 @@ def _eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
 
 
 def _template_file(chat_template: str | None) -> Path | None:
-    """SGLang also takes the name of one of its own conversation templates, which the frontend
-    cannot render.
+    """Returns the Jinja file of --chat-template, None if not given; raises StartError where it is
+    no file, as for the names of SGLang's own templates, which the frontend cannot render.
     """
     if chat_template is None:
         return None

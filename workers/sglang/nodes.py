@@ -21,15 +21,17 @@ from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, bound_router, connected_dealer, is_local, require_key
 
 ALLOWED_PEERS: Final = "SGLANG_ZMQ_ALLOWED_PEERS"
-"""Addresses, with commas between them. What the user set stays, and then nothing here is done."""
+"""This environment variable names the addresses that SGLang lets in, with commas between them. What
+the user set stays, and then nothing here is done.
+"""
 
 MEET_S_MAX: Final = 600.0
-"""As long as SGLang's own nodes wait for each other."""
+"""Nodes wait for each other at most this many seconds, as long as SGLang's own nodes do."""
 
 _AGAIN_S: Final = 0.5
 
 _HERE: Final = b"H"
-"""What a node begins with, its rank behind it, until it hears _HEARD, which it says back with its
+"""A node begins with this, its rank behind it, until it hears _HEARD, which it says back with its
 rank.
 """
 
@@ -39,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def admit_nodes(server_args: Any, key: MeshKey | None) -> None:
-    """Find out, from SGLang's arguments, which addresses may talk to the engine.
+    """Finds out, from SGLang's arguments, which addresses may talk to the engine.
 
     Blocks until all nodes are there.
 
@@ -67,7 +69,8 @@ def admit_nodes(server_args: Any, key: MeshKey | None) -> None:
 def gather(
     address: str, nodes: int, key: MeshKey | None, *, within_s: float = MEET_S_MAX
 ) -> list[str]:
-    """Addresses of the nodes of an engine, the first one's own among them, to be called by that.
+    """Returns the addresses of the nodes of an engine, the first one's own among them, which is to
+    call this.
 
     Raises:
         StartError: not all were there in time.
@@ -77,7 +80,7 @@ def gather(
     own = str(socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)[0][4][0])
     found: dict[bytes, str] = {}
     answered: set[bytes] = set()
-    """Ranks that know that they were found: ZMQ throws away what a peer has not read when we
+    """These ranks know that they were found: ZMQ throws away what a peer has not read when we
     close.
     """
     context: zmq.Context[Socket] = zmq.Context()
@@ -112,7 +115,7 @@ def gather(
 def announce(
     address: str, node_rank: int, key: MeshKey | None, *, within_s: float = MEET_S_MAX
 ) -> None:
-    """Say to the first node that this one is there.
+    """Says to the first node that this one is there.
 
     Raises:
         StartError: it did not answer in time.
@@ -135,6 +138,6 @@ def announce(
 
 
 def _plain(address: str) -> str:
-    """An IPv4 address without the form that it has on a socket for both versions."""
+    """Returns an IPv4 address without the form that it has on a socket for both versions."""
     found = ipaddress.ip_address(address)
     return str(getattr(found, "ipv4_mapped", None) or found)

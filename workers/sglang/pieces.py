@@ -1,4 +1,6 @@
-"""What the ids of SGLang's tokenizer are worth in bytes, whatever kind of tokenizer it is."""
+"""The ids of SGLang's tokenizer are worth bytes, which are found out here whatever kind of
+tokenizer it is.
+"""
 
 from typing import Any, Final
 
@@ -8,13 +10,13 @@ _SAMPLES: Final = (
     "The quick brown fox, 12345 times: don't!\n\n\tdef f(x): return {'a': x}  # ok",
     "Größe café — 中文 日本語 русский العربية हिन्दी 🎉👩‍👩‍👧",
 )
-"""Texts whose tokens tell which family of tokenizers a table is for."""
+"""The tokens of these texts tell which family of tokenizers a table is for."""
 
 
 def piece_table(tokenizer: Any, vocab_size: int) -> PieceTable:
-    """What each id is worth in bytes, as far as it can be told: by the family of the tokenizer
-    where it is a known one, else by what it decodes each id to by itself, where parts of characters
-    are U+FFFD.
+    """Returns what each id is worth in bytes, as far as it can be told: by the family of the
+    tokenizer where it is a known one, else by what it decodes each id to by itself, where parts of
+    characters are U+FFFD.
     """
     ids = range(max(vocab_size, len(tokenizer)))
     special_ids = sorted({int(token_id) for token_id in tokenizer.all_special_ids})
@@ -54,7 +56,9 @@ def _token(tokenizer: Any, token_id: int) -> str | bytes:
 
 
 def _reads_as(tokenizer: Any, table: PieceTable) -> bool:
-    """Do the samples come back? The first space may be one that the tokenizer put there."""
+    """Tells whether the samples come back. The first space may be one that the tokenizer put
+    there.
+    """
     pieces = list(table.split())
     for sample in _SAMPLES:
         ids: list[int] = tokenizer.encode(sample, add_special_tokens=False)

@@ -1,5 +1,5 @@
-"""What SGLang does not find out about models that make vectors: how they pool, and that encoders
-read a text as a whole.
+"""SGLang does not find out two things about models that make vectors: how they pool, and that
+encoders read a text as a whole.
 
 SGLang pools by architecture: every BertModel by its first token, every decoder by its last. A model
 of sentence-transformers says in its files how it was trained to (modules.json and the folder that
@@ -16,7 +16,7 @@ from protocol.process.start_error import StartError
 log = logging.getLogger(__name__)
 
 Pooling = Literal["CLS", "MEAN", "LAST"]
-"""Names of SGLang's PoolingType."""
+"""A Pooling is one of the names of SGLang's PoolingType."""
 
 _MODES: Final[dict[str, Pooling]] = {
     "cls_token": "CLS",
@@ -25,7 +25,7 @@ _MODES: Final[dict[str, Pooling]] = {
     "mean": "MEAN",
     "lasttoken": "LAST",
 }
-"""What sentence-transformers calls them: in older files each is a switch
+"""Sentence-transformers calls the poolings so: in older files each is a switch
 (pooling_mode_mean_tokens), in newer ones pooling_mode is one.
 """
 
@@ -38,18 +38,19 @@ ENCODERS: Final = frozenset(
         "XLMRobertaForSequenceClassification",
     )
 )
-"""Architectures whose tokens look at those behind them too: what a prefix becomes depends on what
-follows, so nothing of it can be cached, nor a text be computed in chunks. SGLang leaves both on.
+"""These architectures have tokens that look at those behind them too: what a prefix becomes depends
+on what follows, so nothing of it can be cached, nor a text be computed in chunks. SGLang leaves
+both on.
 """
 
 CROSS_ENCODERS: Final = frozenset(
     ("BertForSequenceClassification", "XLMRobertaForSequenceClassification")
 )
-"""Those that read two texts and say how well they match."""
+"""These architectures read two texts and say how well they match."""
 
 
 def is_encoder(model: str, revision: str | None) -> bool:
-    """Whether the model's configuration names one of ENCODERS.
+    """Tells whether the model's configuration names one of ENCODERS.
 
     What is wrong with it is said later, by SGLang.
     """
@@ -63,7 +64,7 @@ def is_encoder(model: str, revision: str | None) -> bool:
 
 
 def pooling_of(model: str, revision: str | None) -> Pooling | None:
-    """How a model of sentence-transformers pools; None if its files do not say.
+    """Returns how a model of sentence-transformers pools; None if its files do not say.
 
     Raises:
         StartError: in a way that SGLang does not know.
@@ -98,7 +99,7 @@ def pooling_of(model: str, revision: str | None) -> Pooling | None:
 
 
 def pool_as(pooling: Pooling) -> None:
-    """Have every Pooler that this process makes pool so.
+    """Has every Pooler that this process makes pool in the given way.
 
     To be called in a scheduler, before it loads its model.
     """
@@ -124,7 +125,7 @@ def pool_as(pooling: Pooling) -> None:
 
 
 def _read(model: str, revision: str | None, name: str) -> Any:
-    """A JSON file of a local model or one from the hub; None where there is none."""
+    """Returns a JSON file of a local model or one from the hub; None where there is none."""
     path = Path(model) / name
     if not Path(model).is_dir():
         from huggingface_hub import hf_hub_download  # noqa: PLC0415

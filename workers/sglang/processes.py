@@ -1,4 +1,5 @@
-"""The processes of a started SGLang engine: schedulers, data-parallel controller, detokenizer.
+"""The processes of a started SGLang engine are its schedulers, a data-parallel controller and a
+detokenizer.
 
 Watched, waited for, killed.
 """
@@ -22,7 +23,9 @@ from workers.process.watch import ProcessWatch, in_words
 log = logging.getLogger(__name__)
 
 _REAPED_S_MAX: Final = 5.0
-"""A killed process is gone at once, unless the kernel is still freeing its GPU memory."""
+"""A killed process is waited for at most this many seconds: it is gone at once, unless the kernel
+is still freeing its GPU memory.
+"""
 
 
 _OFF: Final = (
@@ -33,26 +36,28 @@ _OFF: Final = (
 )
 
 _SCHEDULER_EXIT_S: Final = 5.0
-"""For schedulers to let go of their memory before they are killed.
+"""Schedulers have this many seconds to let go of their memory before they are killed.
 
 SGLang itself waits 15 s, half of what Kubernetes gives the worker.
 """
 
 _WAKE_UP_S: Final = 0.05
-"""An idle scheduler reads that it should end, and goes to sleep for a second before it looks.
+"""An idle scheduler is woken after this many seconds: it reads that it should end, and goes to
+sleep for a second before it looks.
 
 Another message, which must not arrive together with the first, wakes it.
 """
 
 
 def set_process_defaults() -> None:
-    """Say in the environment how SGLang's processes end, where the user has not."""
+    """Says in the environment how SGLang's processes end, where the user has not."""
     for name in _OFF:
         os.environ.setdefault(name, "0")
 
 
 class SglangProcesses:
-    """Reports the first process that ends without having been asked to.
+    """SglangProcesses reports the first process of an engine that ends without having been asked
+    to.
 
     SGLang would notice by a poll once a second, or by SIGQUIT from a scheduler that raised, and
     answer both by killing this process at once. Here pidfds notice in milliseconds, and this
@@ -77,7 +82,7 @@ class SglangProcesses:
         self._watch = ProcessWatch(self._on_exit)
 
     async def watch(self) -> None:
-        """Begin to watch, in place of SGLang's own watchdog."""
+        """Begins to watch the processes, in place of SGLang's own watchdog."""
         manager = self._engine.tokenizer_manager
         watchdog = None if manager is None else manager._subprocess_watchdog
         if watchdog is not None:
@@ -88,12 +93,12 @@ class SglangProcesses:
         self._watch.add({pid: _name(pid) for pid in self._engine.get_all_child_pids()})
 
     def expect_exits(self) -> None:
-        """From here on processes end because they are asked to."""
+        """Notes that from here on processes end because they are asked to."""
         self._reported = True
         self._watch.close()
 
     async def ask_to_end(self, manager: Any) -> None:
-        """Tell the schedulers to end, and wait until they have, though no longer than
+        """Tells the schedulers to end, and waits until they have, though no longer than
         `_SCHEDULER_EXIT_S`.
 
         Args:
@@ -107,7 +112,7 @@ class SglangProcesses:
         await self.schedulers_gone(_SCHEDULER_EXIT_S)
 
     async def schedulers_gone(self, within_s: float, *, poll_s: float = 0.05) -> None:
-        """Wait until no scheduler is left, but no longer than `within_s`."""
+        """Waits until no scheduler is left, but no longer than `within_s`."""
         from sglang.srt.utils.cudacore_pyspy_dump_utils import collect_scheduler_processes  # noqa: PLC0415
 
         deadline = time.monotonic() + within_s
@@ -115,8 +120,8 @@ class SglangProcesses:
             await asyncio.sleep(poll_s)
 
     async def end_with_schedulers(self) -> None:
-        """A follower's schedulers end when the leader tells them to; then this worker has nothing
-        left to do.
+        """Ends this worker, a follower, when its schedulers have ended, as the leader tells them
+        to; then nothing is left to do here.
         """
         await self.schedulers_gone(math.inf, poll_s=1.0)
         log.info("the engine's leader has stopped")
@@ -137,7 +142,7 @@ class SglangProcesses:
 
 
 async def kill_children() -> None:
-    """Kill and reap every process that descends from this one."""
+    """Kills and reaps every process that descends from this one."""
     await asyncio.to_thread(_kill_children)
 
 
@@ -151,7 +156,7 @@ def _kill_children() -> None:
 
 
 def reap_children() -> None:
-    """Wait for the killed children, which SGLang counts as gone once they are zombies."""
+    """Waits for the killed children, which SGLang counts as gone once they are zombies."""
     multiprocessing.active_children()  # reaps what multiprocessing started, and tells it so
     for child in psutil.Process().children():
         try:
@@ -161,7 +166,7 @@ def reap_children() -> None:
 
 
 def _name(pid: int) -> str:
-    """What SGLang calls the process: "scheduler_DP0_TP0"."""
+    """Returns what SGLang calls the process: "scheduler_DP0_TP0"."""
     try:
         return psutil.Process(pid).name().removeprefix("sglang::")
     except psutil.NoSuchProcess:

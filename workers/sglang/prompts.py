@@ -1,4 +1,4 @@
-"""Prompts made by SGLang's own tokenizer and chat serving, for `--use-sglang-tokenizer`.
+"""Prompts are made by SGLang's own tokenizer and chat serving, for `--use-sglang-tokenizer`.
 
 Import it after `workers.sglang.cpu.activate_if_cpu_host`: it imports SGLang.
 """
@@ -21,7 +21,8 @@ from workers.sglang.pieces import piece_table
 
 
 class SglangPrompts:
-    """A PromptMaker: what SGLang's own server would make of the same bodies.
+    """SglangPrompts is a PromptMaker that makes what SGLang's own server would make of the same
+    bodies.
 
     Args:
         manager: SGLang's TokenizerManager.
@@ -39,13 +40,17 @@ class SglangPrompts:
         self._folder = TemporaryDirectory(prefix="kvmesh-")
 
     def pieces_file(self, vocab_size: int) -> Path:
-        """Writes the PieceTable; it lies there as long as this object lives."""
+        """Writes the PieceTable and returns its path; it lies there as long as this object
+        lives.
+        """
         path = Path(self._folder.name) / PIECES_FILE
         path.write_bytes(msgspec.msgpack.encode(piece_table(self._tokenizer, vocab_size)))
         return path
 
     def of_text(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Token ids of a text, packed u32."""
+        """Returns the token ids of a text, packed u32; raises InvalidRequest if it holds a lone
+        surrogate.
+        """
         try:
             return pack_tokens(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
         # what fast and slow tokenizers say of half a surrogate pair
@@ -55,8 +60,8 @@ class SglangPrompts:
             ) from None
 
     def of_chat(self, chat: bytes) -> tuple[bytes, list[str]]:
-        """Token ids of a chat request in JSON, packed u32, and strings at which the template wants
-        its answer to end.
+        """Returns the token ids of a chat request in JSON, packed u32, and the strings at which the
+        template wants its answer to end.
 
         Raises:
             InvalidRequest: SGLang refuses the messages or its template does.
@@ -66,7 +71,7 @@ class SglangPrompts:
         return self._of_body(body)
 
     def _knows_developers(self) -> bool:
-        """Whether the template prints what a developer says."""
+        """Tells whether the template prints what a developer says."""
         word = "Halcyon"
         body = {
             "model": "",

@@ -1,5 +1,5 @@
-"""Where the processes of one SGLang engine meet: in a directory that no other user reaches, as far
-as one node goes.
+"""The processes of one SGLang engine meet in a directory that no other user reaches, as far as one
+node goes.
 
 SGLang unpickles what arrives on its inner sockets. Without attention data parallelism they are
 files in the common directory for temporary files; with it they are TCP ports, also on one node.
@@ -25,7 +25,7 @@ _LOOPBACK_INTERFACE: Final = "lo"
 
 
 def meet_in(directory: Path) -> None:
-    """Have this process, the worker's, give its engine addresses in `directory`."""
+    """Has this process, the worker's, give its engine addresses in `directory`."""
     from sglang.srt import server_args  # noqa: PLC0415
 
     make = server_args.PortArgs.init_new
@@ -35,7 +35,9 @@ def meet_in(directory: Path) -> None:
 
 
 def meet_as_controller(server_args: Any, port_args: Any) -> None:
-    """The same in the data-parallel controller, which makes the addresses of its schedulers."""
+    """Has the data-parallel controller, in whose process this runs, make the addresses of its
+    schedulers in the engine's directory.
+    """
     directory = directory_of(port_args)
     if directory is None:
         return
@@ -48,8 +50,8 @@ def meet_as_controller(server_args: Any, port_args: Any) -> None:
 
 
 def meet_as_scheduler(server_args: Any, port_args: Any) -> None:
-    """The same in a scheduler: its world's store is a file, and gloo listens on loopback, if all
-    ranks are on this node.
+    """Has the scheduler in whose process this runs meet the others in files: its world's store is a
+    file, and gloo listens on loopback, if all ranks are on this node.
     """
     from sglang.srt.disaggregation.kv_events import ZmqEventPublisher  # noqa: PLC0415
 
@@ -71,14 +73,14 @@ def meet_as_scheduler(server_args: Any, port_args: Any) -> None:
 
 
 def stays_on_one_node(server_args: Any) -> bool:
-    """Whether all ranks are on this node, and none from others can join while it runs (SGLang's
-    elastic expert parallelism).
+    """Tells whether all ranks are on this node, and none from others can join while it runs
+    (SGLang's elastic expert parallelism).
     """
     return server_args.nnodes == 1 and server_args.elastic_ep_backend in (None, "none")
 
 
 def directory_of(port_args: Any) -> Path | None:
-    """Where an engine's processes meet; None where they span nodes."""
+    """Returns the directory where an engine's processes meet; None where they span nodes."""
     name = port_args.rpc_ipc_name
     return Path(name.removeprefix(_IPC)).parent if name.startswith(_IPC) else None
 
@@ -90,7 +92,7 @@ def _ports(
     dp_rank: int | None = None,
     worker_ports: Any = None,
 ) -> Any:
-    """SGLang's PortArgs: of attention data parallelism on one node in `directory`, and else
+    """Returns SGLang's PortArgs: of attention data parallelism on one node in `directory`, and else
     SGLang's own with its files there.
     """
     from sglang.srt import server_args as module  # noqa: PLC0415
@@ -134,7 +136,7 @@ def _temporary_files_in(directory: Path) -> Iterator[None]:
 
 
 def _bound_in(directory: Path, context: Any, socket_type: Any, **_host: Any) -> tuple[str, Any]:
-    """A rank's socket and its address, in place of its port."""
+    """Returns a rank's address and its socket, in place of its port."""
     from sglang.srt.utils.network import get_zmq_socket  # noqa: PLC0415
 
     address = f"{_IPC}{directory}/scheduler-{uuid.uuid4().hex[:12]}"
@@ -142,8 +144,8 @@ def _bound_in(directory: Path, context: Any, socket_type: Any, **_host: Any) -> 
 
 
 def _told_to_nobody(_controller: Any, _server_args: Any, worker_ports: Any = None) -> Any:
-    """What a controller does for the other nodes, where there are none: SGLang binds a port for
-    them.
+    """Returns what a controller does for the other nodes, where there are none: SGLang binds a port
+    for them.
     """
     return worker_ports
 

@@ -1,4 +1,4 @@
-"""Tokens → text for the answers that a worker reads. Imports no SGLang."""
+"""Tokens are turned into text for the answers that a worker reads. Imports no SGLang."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class TokenTexts:
-    """Makes the texts of one engine's answers.
+    """A TokenTexts makes the texts of one engine's answers.
 
     By the table that frontends make theirs of, where SGLang's tokenizer has a fast one of Hugging
     Face's inside and its ids decode so; else over its own `decode`. The library's DecodeStream is
@@ -42,12 +42,14 @@ class TokenTexts:
         )
 
     def new(self, *, skip_special_tokens: bool) -> Detokenizer:
-        """The text of one stream."""
+        """Returns what makes the text of one stream."""
         return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
 
 
 def _decoder_of(tokenizer: Any) -> Mapping[str, Any] | None:
-    """The `decoder` entry of its tokenizer.json."""
+    """Returns the `decoder` entry of the tokenizer's tokenizer.json; None if it has none or cannot
+    tell.
+    """
     try:
         return None if tokenizer.decoder is None else json.loads(tokenizer.decoder.__getstate__())
     except Exception:

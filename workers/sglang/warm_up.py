@@ -1,4 +1,4 @@
-"""The first requests of an engine, before anybody counts on it.
+"""An engine answers some requests of its own before anybody counts on it.
 
 Imports no SGLang.
 
@@ -16,19 +16,23 @@ from protocol.requests import Work
 from workers.engine import EngineFacts, FirstWork
 
 WARM_UP_S_MAX: Final = 600.0
-"""Without CUDA graphs a first batch waits most of a minute; large models on many GPUs several."""
+"""The first requests may take this many seconds: without CUDA graphs a first batch waits most of a
+minute; large models on many GPUs several.
+"""
 
 FLUSH_S_MAX: Final = 10.0
-"""For schedulers to go idle after the last token, so that their caches can be emptied."""
+"""Schedulers have this many seconds to go idle after the last token, so that their caches can be
+emptied.
+"""
 
 _PROMPTS_TOKENS: Final = (1, 64, 512)
-"""At once on each rank, so that prefills of one and of several are met, with and without CUDA
-graphs.
+"""Prompts of these lengths are sent at once to each rank, so that prefills of one and of several
+are met, with and without CUDA graphs.
 """
 
 
 class WarmUp:
-    """Requests for every rank, and the wait for their ends.
+    """A WarmUp is the first requests for every rank, and the wait for their ends.
 
     Args:
         first_work: what the requests are, of the kind of worker.
@@ -52,7 +56,7 @@ class WarmUp:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def take(self, deltas: Sequence[Delta]) -> None:
-        """What a step of the engine gave."""
+        """Counts the requests that a step of the engine ended; one that failed fails the wait."""
         for delta in deltas:
             if isinstance(delta.end, Failed) and not self._ended.done():
                 self._ended.set_exception(
@@ -63,7 +67,7 @@ class WarmUp:
             self._ended.set_result(None)
 
     async def run(self, submit: Callable[[Work], None]) -> None:
-        """Submit everything, and wait until every rank has answered.
+        """Submits everything, and waits until every rank has answered.
 
         Raises:
             StartError: a request failed, or they took too long.

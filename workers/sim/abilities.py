@@ -1,4 +1,4 @@
-"""What a simulated engine cannot do, since it has no model that could."""
+"""A simulated engine cannot do what would take a model."""
 
 from protocol.generation import Generate
 from protocol.replies import Failed
@@ -6,7 +6,7 @@ from protocol.requests import Work
 
 
 def refusal_of(request: Work, *, embeds: bool) -> Failed | None:
-    """Why this request cannot be run; None where it can.
+    """Returns why this request cannot be run; None where it can.
 
     Args:
         embeds: the engine makes vectors, and no text.

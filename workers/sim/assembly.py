@@ -1,5 +1,5 @@
-"""What a simulated engine is put together from: its model's files, and a scheduler and an outlet of
-KV events for each rank.
+"""A simulated engine is put together from its model's files, and a scheduler and an outlet of KV
+events for each rank.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ from workers.sim.vocabulary import read_word_ids
 
 
 def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
-    """What the engine will be, and the ids that it writes with.
+    """Returns the facts of the engine to be, and the token ids that it writes with.
 
     Raises:
         StartError: there is no usable model directory.
@@ -78,7 +78,7 @@ def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
 
 
 def text_of(settings: SimSettings, facts: EngineFacts, words: list[int]) -> TextModel:
-    """What the engine writes, of these ids."""
+    """Returns the model of text that writes with these ids, as the settings say."""
     eos_ids = facts.card.eos_token_ids
     return TextModel(
         words,
@@ -89,7 +89,7 @@ def text_of(settings: SimSettings, facts: EngineFacts, words: list[int]) -> Text
 
 
 def limits_of(settings: SimSettings, facts: EngineFacts) -> RequestLimits:
-    """What a request must keep to."""
+    """Returns the limits that a request must keep to."""
     return RequestLimits(
         context_length=facts.card.context_length,
         vocab_size=facts.card.vocab_size,
@@ -101,7 +101,7 @@ def limits_of(settings: SimSettings, facts: EngineFacts) -> RequestLimits:
 def open_outlets(
     settings: SimSettings, config: KvEventsConfig, faults: Faults, context: zmq.Context[Socket]
 ) -> list[KvOutlet]:
-    """What publishes the KV events of each rank.
+    """Opens for each rank what publishes its KV events.
 
     Raises:
         StartError: a socket cannot be had; none is open then, and the context is destroyed.
@@ -130,7 +130,7 @@ def open_outlets(
 def scheduler_of(
     settings: SimSettings, rank: int, text: TextModel, listener: CacheListener | None
 ) -> Scheduler:
-    """The scheduler of one rank, with an empty cache."""
+    """Returns the scheduler of one rank, with an empty cache."""
     limits = SchedulerLimits(
         page_size_tokens=settings.page_size,
         kv_pages=settings.max_total_tokens // settings.page_size,

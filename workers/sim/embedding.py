@@ -1,4 +1,4 @@
-"""Vectors without a model: texts that share tokens point in similar directions.
+"""Vectors are made without a model: texts that share tokens point in similar directions.
 
 The same on every worker.
 
@@ -22,8 +22,8 @@ _MIX: Final = np.uint64(0xFF51AFD7ED558CCD)
 
 
 class SimEmbedder:
-    """Lets a scheduler compute a text as if it were a prompt, and puts the vector in the place of
-    the end.
+    """A SimEmbedder lets a scheduler compute a text as if it were a prompt, and puts the vector in
+    the place of the end.
 
     Args:
         dimensions: of every vector.
@@ -32,13 +32,13 @@ class SimEmbedder:
     def __init__(self, dimensions: int) -> None:
         self._places = np.arange(1, dimensions + 1, dtype=np.uint64) * _PLACE_SPREAD
         self._texts: dict[str, bytes] = {}
-        """Token ids of requests that have not ended, packed u32.
+        """Each request that has not ended is mapped to its token ids, packed u32.
 
         Bounded as the scheduler's queue is.
         """
 
     def as_generation(self, request: Embed) -> Generate:
-        """A request that computes the text and generates nothing."""
+        """Returns a request that computes the text and generates nothing."""
         self._texts[request.request_id] = request.token_ids
         return Generate(
             request.request_id,
@@ -53,11 +53,11 @@ class SimEmbedder:
         )
 
     def with_vectors(self, deltas: Sequence[Delta]) -> list[Delta]:
-        """The deltas of a step, with vectors where texts have been computed."""
+        """Returns the deltas of a step, with vectors where texts have been computed."""
         return [delta if delta.end is None else self._ended(delta) for delta in deltas]
 
     def vector(self, token_ids: bytes) -> NDArray[np.float32]:
-        """The direction of a text (packed u32), shape [dimensions]."""
+        """Returns the direction of a text (packed u32), shape [dimensions]."""
         ids, counts = np.unique(np.frombuffer(token_ids, "<u4"), return_counts=True)
         mixed = (ids.astype(np.uint64)[:, None] + np.uint64(1)) * _TOKEN_SPREAD ^ self._places
         mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX

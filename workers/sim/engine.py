@@ -1,4 +1,4 @@
-"""The sim engine: `workers.engine.Engine` in this process, without a model."""
+"""The sim engine is a `workers.engine.Engine` in this process, without a model."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ from workers.sim.text import TextModel
 
 @dataclass(frozen=True, kw_only=True)
 class _Live:
-    """What exists from start to stop."""
+    """A _Live is what exists of an engine from start to stop."""
 
     deliver: Deliver
     limits: RequestLimits
@@ -43,7 +43,7 @@ class _Live:
 
 
 class SimEngine:
-    """One simulated engine of `dp_size` ranks.
+    """A SimEngine is one simulated engine of `dp_size` ranks.
 
     Everything happens on the event loop that `start` ran on.
 
@@ -66,7 +66,7 @@ class SimEngine:
         self._runners: list[RankRunner] = []
         self._context: zmq.Context[Socket] | None = None
         self._outlets: list[KvOutlet] = []
-        """One a rank, or none at all."""
+        """The outlets publish KV events, one a rank, or there are none at all."""
         self._muted: dict[str, Generate] = {}
         self._untold: list[Delta] = []
         self._next_rank = 0
@@ -78,7 +78,7 @@ class SimEngine:
 
     @classmethod
     def from_argv(cls, argv: Sequence[str], *, kv_events: bool = True) -> "SimEngine":
-        """An engine from its part of a command line.
+        """Returns an engine from its part of a command line.
 
         Args:
             kv_events: publish them, where only this user reaches them unless the arguments say
@@ -94,7 +94,7 @@ class SimEngine:
         return cls(replace(settings, kv_events_config=config))
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts:
-        """Read the tokenizer, wait for --sim-startup-s, and be ready.
+        """Reads the tokenizer, waits for --sim-startup-s, and is ready.
 
         Raises:
             StartError: no usable model directory, or the fault start-error.
@@ -141,7 +141,7 @@ class SimEngine:
         return msgspec.structs.replace(facts, kv_streams=streams)
 
     def submit(self, request: Work) -> None:
-        """Take a request and return at once; a refusal is delivered in a later loop turn."""
+        """Takes a request and returns at once; a refusal is delivered in a later loop turn."""
         refused = refusal_of(request, embeds=self._embedder is not None)
         if refused is not None:
             self._tell(Delta(request.request_id, 0, b"", refused))
@@ -158,7 +158,7 @@ class SimEngine:
             self._tell(Delta(request.request_id, 0, b"", failure))
 
     def abort(self, request_id: str) -> None:
-        """Stop a request at any stage; unknown and finished ids are ignored."""
+        """Stops a request at any stage; unknown and finished ids are ignored."""
         if any(runner.forget(request_id) for runner in self._runners):
             self._tell(Delta(request_id, 0, b"", Finished("abort", 0, 0)))
             return
@@ -176,18 +176,18 @@ class SimEngine:
                     runner.wake()
 
     def loads(self) -> list[RankLoad]:
-        """Load of each rank, by dp_rank."""
+        """Returns the load of each rank, by dp_rank."""
         return [scheduler.load() for scheduler in self._schedulers]
 
     def flush_cache(self) -> bool:
-        """Forget what idle ranks have cached; False if one was not idle."""
+        """Forgets what idle ranks have cached; False if one was not idle."""
         flushed = [scheduler.flush_cache() for scheduler in self._schedulers]
         for outlet in self._outlets:
             outlet.flush()
         return all(flushed)
 
     def fault(self, spec: str) -> None:
-        """Arm a fault now: "KIND", "KIND=VALUE" or "clear" (workers/sim/faults.py).
+        """Arms a fault now: "KIND", "KIND=VALUE" or "clear" (workers/sim/faults.py).
 
         Raises:
             ValueError: no such fault, in one line.
@@ -197,7 +197,9 @@ class SimEngine:
             runner.wake()
 
     async def stop(self) -> None:
-        """End at once: what runs fails as worker_lost, so that a frontend runs it elsewhere."""
+        """Ends the engine at once: what runs fails as worker_lost, so that a frontend runs it
+        elsewhere.
+        """
         live, self._live = self._live, None
         if live is None:
             return
@@ -216,7 +218,7 @@ class SimEngine:
             live.deliver(deltas)
 
     async def kill(self) -> None:
-        """As stop: there is no process to kill."""
+        """Ends the engine as `stop` does: there is no process to kill."""
         await self.stop()
 
     def _thaw_later(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -276,7 +278,7 @@ class SimEngine:
         return rank
 
     def _tell(self, delta: Delta) -> None:
-        """Deliver outside the caller's stack, with whatever else falls into the same loop turn."""
+        """Delivers outside the caller's stack, with whatever else falls into the same loop turn."""
         if not self._untold:
             asyncio.get_running_loop().call_soon(self._tell_all)
         self._untold.append(delta)

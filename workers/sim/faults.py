@@ -1,5 +1,5 @@
-"""Faults on demand: what engines do to those who depend on them, by setting, at run time, or by
-request.
+"""Faults happen on demand, by setting, at run time, or by request: what engines do to those who
+depend on them.
 
     crash-after-requests=N       the process kills itself when request N+1 arrives
     crash-after-tokens=N         … after the step that generated token N
@@ -41,8 +41,8 @@ SEED_FAULTS: Final = {
     770_004: "hang-loop",
     770_005: "engine-death",
 }
-"""Seed → what befalls the request: it fails, it kills the worker, it is never answered unless
-aborted, it blocks the loop, it kills the engine but not the worker.
+"""A seed asks for what befalls the request: it fails, it kills the worker, it is never answered
+unless aborted, it blocks the loop, it kills the engine but not the worker.
 """
 
 _TOKENS: Final = ("crash-after-tokens", "engine-death-after-tokens", "hang-after-tokens")
@@ -53,7 +53,7 @@ KINDS: Final = (*_COUNTED, "hang-s", "slow", *_PLAIN, *_KV)
 
 
 class Faults:
-    """The armed faults and their counters.
+    """Faults holds the armed faults and their counters.
 
     Args:
         crash: ends the process; block: never returns. Given by tests.
@@ -78,7 +78,7 @@ class Faults:
         self.on_engine_death: Callable[[], None] = _nothing
 
     def arm(self, spec: str) -> None:
-        """Arm "KIND" or "KIND=VALUE"; "clear" disarms everything and ends a hang.
+        """Arms "KIND" or "KIND=VALUE"; "clear" disarms everything and ends a hang.
 
         Raises:
             ValueError: no such fault, or no such value, in one line.
@@ -105,11 +105,11 @@ class Faults:
             )
 
     def armed(self, kind: str) -> bool:
-        """Whether a fault without a count is armed."""
+        """Tells whether a fault without a count is armed."""
         return kind in self._armed
 
     def on_request(self) -> Failed | None:
-        """A request arrives: what is due happens, and a Failed is its answer."""
+        """Plays what is due as a request arrives; a Failed is its answer."""
         for kind in ("crash-after-requests", "hang-loop-after-requests", "error-every"):
             if kind in self._armed:
                 self._seen[kind] += 1
@@ -125,7 +125,7 @@ class Faults:
         return None
 
     def on_kv_batch(self, number: int) -> str | None:
-        """What befalls the batch of KV events with this number: "kv-drop", "kv-duplicate",
+        """Returns what befalls the batch of KV events with this number: "kv-drop", "kv-duplicate",
         "kv-swap" or nothing.
         """
         return (
@@ -138,7 +138,7 @@ class Faults:
         )
 
     def on_seed(self, seed: int) -> str | None:
-        """Play the fault that a request asked for: "error" and "mute" are for the caller to carry
+        """Plays the fault that a request asked for: "error" and "mute" are for the caller to carry
         out.
         """
         fault = SEED_FAULTS.get(seed)
@@ -151,7 +151,7 @@ class Faults:
         return fault
 
     def on_tokens(self, count: int) -> None:
-        """A step generated `count` tokens."""
+        """Counts the tokens that a step generated, and plays what is due."""
         if self._armed:
             for kind in _TOKENS:
                 if kind in self._armed:
@@ -184,7 +184,7 @@ class Faults:
 
 
 def read_faults(specs: tuple[str, ...], faults: Faults) -> Faults:
-    """Arm what the settings ask for.
+    """Arms what the settings ask for.
 
     Raises:
         StartError: one of them is no fault.
@@ -198,7 +198,7 @@ def read_faults(specs: tuple[str, ...], faults: Faults) -> Faults:
 
 
 def simulated_error() -> Failed:
-    """How an engine of SGLang's kind fails one request."""
+    """Returns how an engine of SGLang's kind fails one request."""
     return Failed("engine_fault", "The simulated engine failed this request.")
 
 

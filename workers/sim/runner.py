@@ -1,4 +1,4 @@
-"""Puts one rank's scheduler on the event loop: a step a turn, paced by the timing model."""
+"""One rank's scheduler is put on the event loop: a step a turn, paced by the timing model."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from workers.sim.scheduling.limits import Step
 from workers.sim.scheduling.scheduler import Scheduler
 
 LAG_S_MAX = 0.1
-"""A loop that was late makes up for this much, so that timers' coarseness does not add up; a longer
-stall is not caught up with, since a GPU would not have run ahead either.
+"""A loop that was late makes up for this many seconds, so that timers' coarseness does not add up;
+a longer stall is not caught up with, since a GPU would not have run ahead either.
 """
 
 
 class RankRunner:
-    """Steps a scheduler while it is busy and sleeps when it is not.
+    """A RankRunner steps a scheduler while it is busy and sleeps when it is not.
 
     Args:
         speedup: times faster than the timing model; 0 takes a step every loop turn.
@@ -46,13 +46,15 @@ class RankRunner:
         self._unix_ms = unix_ms
         self._handle: asyncio.Handle | None = None
         self._canaries: list[str] = []
-        """To be answered after the next step. Whoever sends them has one at a time."""
+        """These canaries are to be answered after the next step. Whoever sends them has one at a
+        time.
+        """
         self._under_way: Step | None = None
         self._due_s: float | None = None
-        """When the step before ended on the loop's clock; None if the rank was idle."""
+        """The step before ended at this time of the loop's clock; None if the rank was idle."""
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Has the next turn of the loop take a step, if there may be something to do."""
         if (
             self._handle is None
             and not self._faults.hung
@@ -63,7 +65,7 @@ class RankRunner:
             self._outlet.flush()
 
     def answer(self, canary: str) -> None:
-        """Answer a canary after the step under way, or at once if the rank is idle.
+        """Answers a canary after the step under way, or at once if the rank is idle.
 
         It takes no part in batches, caches and counts.
         """
@@ -71,14 +73,14 @@ class RankRunner:
         self.wake()
 
     def forget(self, canary: str) -> bool:
-        """Whether this canary was still without an answer, which it will not get any more."""
+        """Tells whether this canary was still without an answer, which it will not get any more."""
         if canary not in self._canaries:
             return False
         self._canaries.remove(canary)
         return True
 
     def stop(self) -> list[Delta]:
-        """Stop stepping. Returns what the step under way had to tell."""
+        """Stops stepping and returns what the step under way had to tell."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

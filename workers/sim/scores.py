@@ -1,5 +1,5 @@
-"""Log probabilities of a simulation: a function of the token alone, so that they are the same
-wherever it is made.
+"""A simulation's log probability is a function of the token alone, so that it is the same wherever
+it is made.
 """
 
 from array import array
@@ -13,12 +13,12 @@ from protocol.tokens import pack_tokens, unpack_tokens
 
 
 def logprob_of(token_id: int) -> float:
-    """What the sim engine says of a token; exact in float32."""
+    """Returns the log probability that the sim engine gives a token; exact in float32."""
     return -(token_id % 1_024) / 128
 
 
 class SimScores:
-    """Adds log probabilities to the deltas of requests that want them.
+    """SimScores adds log probabilities to the deltas of requests that want them.
 
     Holds those requests until they end.
     """
@@ -28,14 +28,14 @@ class SimScores:
         self._prompt_owed: set[str] = set()
 
     def note(self, request: Generate) -> None:
-        """A request was submitted."""
+        """Notes a request that was submitted."""
         if request.logprobs is not None:
             self._wanted[request.request_id] = request
             if request.logprobs.of_prompt:
                 self._prompt_owed.add(request.request_id)
 
     def add_to(self, deltas: Sequence[Delta]) -> Sequence[Delta]:
-        """The deltas with what their requests want."""
+        """Returns the deltas with the log probabilities that their requests want."""
         return [self._scored(delta) for delta in deltas] if self._wanted else deltas
 
     def _scored(self, delta: Delta) -> Delta:
@@ -58,7 +58,9 @@ class SimScores:
 
 
 def _scores(packed: bytes, top: int, first: float | None = None) -> Logprobs:
-    """The token itself is the likeliest; those that follow it in the vocabulary come next."""
+    """Returns the scores of tokens: each is the likeliest itself; those that follow it in the
+    vocabulary come next.
+    """
     token_ids = unpack_tokens(packed)
     values = array("f", map(logprob_of, token_ids))
     if first is not None:

@@ -1,5 +1,5 @@
-"""The sim engine's settings: SGLang's flags under SGLang's names where SGLang has them, --sim-* for
-the rest.
+"""The sim engine's settings are SGLang's flags under SGLang's names where SGLang has them, and
+--sim-* for the rest.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _CONFIG_FLAG = "--sim-config"
 
 @dataclass(frozen=True, kw_only=True)
 class SimSettings:
-    """What a sim engine can be told. Token counts are per data-parallel rank."""
+    """SimSettings are what a sim engine can be told. Token counts are per data-parallel rank."""
 
     model_path: str | None = setting(
         None,
@@ -122,7 +122,7 @@ class SimSettings:
 
 
 def read_settings(argv: Sequence[str]) -> SimSettings:
-    """Read the engine's part of a command line.
+    """Reads the engine's part of a command line.
 
     Raises:
         StartError: an argument the sim engine does not have, or a value out of its range.
@@ -137,7 +137,7 @@ def read_settings(argv: Sequence[str]) -> SimSettings:
 
 
 def help_text() -> str:
-    """The --help of the sim engine."""
+    """Returns the --help of the sim engine."""
     return settings_help(SimSettings, prog=_PROG, config_flag=_CONFIG_FLAG)
 
 

@@ -1,4 +1,5 @@
-"""Deterministic text: the next token is a function of all tokens before it, and of nothing else.
+"""The next token is a function of all tokens before it, and of nothing else, so that text is
+deterministic.
 
 A prompt followed by half an answer therefore continues, on any worker, with the other half: what
 migration needs. The state is a polynomial hash modulo 2^64 over the whole sequence, so a token
@@ -28,11 +29,11 @@ def _powers() -> list[int]:
 
 _POWERS: Final = _powers()
 _WEIGHTS: Final = np.array(_POWERS[_CHUNK - 1 :: -1], dtype=np.uint64)
-"""_BASE ** (_CHUNK - 1 - i) at i, shape [_CHUNK]: the last k of them weigh k tokens."""
+"""The last k of these weigh k tokens: _BASE ** (_CHUNK - 1 - i) at i, shape [_CHUNK]."""
 
 
 def sequence_state(token_ids: NDArray[np.uint32]) -> int:
-    """Hash of a sequence, shape [n].
+    """Returns the hash of a sequence, shape [n].
 
     Equal to `advance` applied to each id in turn, from the state of the empty sequence, 1.
     """
@@ -45,21 +46,20 @@ def sequence_state(token_ids: NDArray[np.uint32]) -> int:
 
 
 def advance(state: int, token_id: int) -> int:
-    """State of the sequence with one more token."""
+    """Returns the state of the sequence with one more token."""
     return (state * _BASE + token_id) & _MASK
 
 
 class TextModel:
-    """Picks tokens from a vocabulary by the sequence's state.
+    """A TextModel picks tokens from a vocabulary by the sequence's state.
 
     Args:
         word_ids: the ids to write with; neither empty nor holding `eos_id`.
         seed: mixed into every pick, so that fleets can be told apart.
         eos_id: ends a text, if `output_tokens_mean` asks for it.
         output_tokens_mean: mean of the geometric length of outputs; 0 for outputs that never end by
-        themselves. The
-            geometric distribution is memoryless, which keeps the end, too, a function of the
-            sequence alone.
+        themselves. The geometric distribution is memoryless, which keeps the end, too, a function
+        of the sequence alone.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class TextModel:
         self._eos_below = int((1 << _DRAW_BITS) / max(1.0, output_tokens_mean)) if ends else 0
 
     def salt(self, request_seed: int | None) -> int:
-        """What to mix into the picks of a request."""
+        """Returns what to mix into the picks of a request, by its seed."""
         own = 0 if request_seed is None else request_seed * 2 + 1
         return (self._seed * _SPREAD ^ own * _BASE) & _MASK
 
     def pick(self, state: int, salt: int, may_end: bool) -> int:
-        """The token after a sequence; eos only if it may end."""
+        """Returns the token after a sequence; eos only if it may end."""
         draw = ((state ^ salt) * _SPREAD & _MASK) >> (64 - _DRAW_BITS)
         if may_end and draw < self._eos_below:
             assert self._eos is not None
@@ -91,7 +91,9 @@ class TextModel:
         return self._words[draw % self._count]
 
     def pick_except(self, state: int, salt: int, banned: Collection[int]) -> int:
-        """The token after a sequence, the nearest word that is not banned (any word if all are)."""
+        """Returns the token after a sequence, the nearest word that is not banned (any word if all
+        are).
+        """
         draw = ((state ^ salt) * _SPREAD & _MASK) >> (64 - _DRAW_BITS)
         candidates = (self._words[(draw + step) % self._count] for step in range(len(banned) + 1))
         return next(

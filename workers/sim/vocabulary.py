@@ -1,4 +1,4 @@
-"""Which token ids the sim engine writes with, read from a Hugging Face tokenizer.json."""
+"""The sim engine writes with token ids that are read from a Hugging Face tokenizer.json."""
 
 import json
 import re
@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, cast
 from protocol.process.start_error import StartError
 
 WORDS_MAX: Final = 4_096
-"""Low ids are the frequent, short words of a trained vocabulary: enough for text that reads well,
-and small.
+"""The engine writes with at most this many words: low ids are the frequent, short words of a
+trained vocabulary, enough for text that reads well, and small.
 """
 
 _WORDS_MIN: Final = 64
@@ -25,8 +25,8 @@ def read_word_ids(
     kind: Literal["words", "any"],
     excluded: Collection[int],
 ) -> list[int]:
-    """Ids to write with, ascending: words that carry their space if there are enough, else words,
-    else whatever is not special.
+    """Returns the ids to write with, ascending: words that carry their space if there are enough,
+    else words, else whatever is not special.
 
     Args:
         vocab_size: ids from here on are left out; 0 for no limit.

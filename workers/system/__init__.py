@@ -1,3 +1,3 @@
-"""What a worker tells of itself over HTTP: probes, state and metrics, from a thread that answers
-when the worker's loop does not.
+"""A worker tells of itself over HTTP by probes, state and metrics, from a thread that answers when
+the worker's loop does not.
 """

@@ -1,5 +1,5 @@
-"""LoRA adapters that come and go while the worker serves: one change at a time, and the frontends
-hear of each.
+"""LoRA adapters come and go while the worker serves: one change at a time, and the frontends hear
+of each.
 """
 
 import asyncio
@@ -15,42 +15,45 @@ from protocol.limits import ADAPTERS_MAX, NAME_CHARS_MAX
 from workers.engine import AdapterLoader
 
 CHANGE_S_MAX: Final = 120.0
-"""For one change.
+"""Loading or unloading an adapter may take this many seconds.
 
 Loading reads some hundred megabytes; unloading waits for the requests that use the adapter.
 """
 
 WAITING_MAX: Final = 8
-"""Changes that wait for the one under way: a script's, not a crowd's."""
+"""At most this many changes wait for the one under way: a script's, not a crowd's."""
 
 _Named = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 
 
 class LoadAdapter(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of /engine/load_lora_adapter; SGLang's names."""
+    """A LoadAdapter is the body of /engine/load_lora_adapter, with SGLang's names."""
 
     lora_name: _Named
     lora_path: Annotated[str, Meta(min_length=1, max_length=4_096)]
-    """Directory on this host with adapter_config.json and the weights, as PEFT writes them."""
+    """The adapter is read from this directory on this host with adapter_config.json and the
+    weights, as PEFT writes them.
+    """
     pinned: bool = False
-    """Keep it in the engine's memory whatever else is loaded."""
+    """Says whether to keep the adapter in the engine's memory whatever else is loaded."""
 
 
 class UnloadAdapter(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of /engine/unload_lora_adapter."""
+    """An UnloadAdapter is the body of /engine/unload_lora_adapter."""
 
     lora_name: _Named
 
 
 class Loaded(Struct, frozen=True):
-    """The answer to both."""
+    """A Loaded is the answer to loading and to unloading an adapter."""
 
     success: bool
     loaded_adapters: list[str]
 
 
 class Adapters:
-    """What requests may name, and how that changes. Lives on the worker's loop.
+    """Adapters knows which adapters requests may name, and how that changes. Lives on the worker's
+    loop.
 
     Args:
         loader: the engine's; None if it takes no adapters.
@@ -64,20 +67,20 @@ class Adapters:
         self._on_change = on_change
         self._names: set[str] = set(loader.names() if loader is not None else ())
         self._leaving: set[str] = set()
-        """Withdrawn, and perhaps in the engine yet."""
+        """These adapters are withdrawn, and perhaps in the engine yet."""
         self._changing = asyncio.Lock()
         self._waiting = 0
 
     @property
     def names(self) -> list[str]:
-        """In alphabetical order."""
+        """Returns the names of the adapters on offer, in alphabetical order."""
         return sorted(self._names)
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
 
     async def load(self, wanted: LoadAdapter) -> Loaded:
-        """Load an adapter and offer it.
+        """Loads an adapter and offers it.
 
         Raises:
             InvalidRequest: it cannot be loaded; the message says why.
@@ -98,11 +101,11 @@ class Adapters:
             return self._changed(set(loader.names()))
 
     async def unload(self, wanted: UnloadAdapter) -> Loaded:
-        """Withdraw an adapter, and unload it as soon as nothing that runs uses it.
+        """Withdraws an adapter, and unloads it as soon as nothing that runs uses it.
 
         Raises:
             ModelNotFound: there is none of this name.
-            InvalidRequest, Overloaded, DeadlineExceeded: as above. When it took too long, ask
+            InvalidRequest, Overloaded, DeadlineExceeded: as `load`. When it took too long, ask
             again.
         """
         async with self._alone() as loader:

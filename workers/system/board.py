@@ -1,4 +1,4 @@
-"""What the worker's loop last said of itself, for the thread that answers probes."""
+"""The worker's loop leaves word of itself for the thread that answers probes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,35 +7,37 @@ from typing import Final, Literal
 from workers.health.rank_watch import RankState
 
 LOOP_STALLED_S: Final = 5.0
-"""A loop that has not turned for this long hangs: beats are 0.25 s apart, and no step or message
-takes a second.
+"""A loop that has not turned for this many seconds hangs: beats are 0.25 s apart, and no step or
+message takes a second.
 """
 
 Phase = Literal["loading", "serving", "draining", "leaving"]
-"""The loop beats while the worker serves and drains; it does not turn while the engine loads, and
-has its own bounds while it leaves.
+"""A Phase is where the worker is in its life. The loop beats while the worker serves and drains; it
+does not turn while the engine loads, and has its own bounds while it leaves.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerState:
-    """A picture of the worker at one moment. Never changed, so that threads may share it."""
+    """A WorkerState is a picture of the worker at one moment. Never changed, so that threads may
+    share it.
+    """
 
     phase: Phase = "loading"
     unhealthy: str = ""
-    """Why the engine gets no work, in words."""
+    """Tells why the engine gets no work, in words; empty if it does."""
     requests_running: int = 0
     frontends_connected: int = 0
-    """Those that took the worker in."""
+    """So many frontends took the worker in."""
     refusal: str = ""
-    """Why one of the others did not, in its words."""
+    """Tells why a frontend did not take the worker in, in its words; empty if none refused."""
     takes_requests: bool = True
-    """False on a node whose requests another node takes."""
+    """Says whether the node takes requests; False where another node takes them."""
     ranks: Sequence[RankState] = ()
 
 
 class Board:
-    """Written by the worker's loop with every beat, read by another thread.
+    """A Board is written by the worker's loop with every beat, and read by another thread.
 
     Args:
         clock: monotonic seconds.
@@ -46,24 +48,26 @@ class Board:
         self._clock = clock
         self._started_at = clock()
         self._shown = (WorkerState(), clock())
-        """One tuple, replaced as a whole: a reader in another thread never sees half of it."""
+        """The picture and its time are one tuple, replaced as a whole: a reader in another thread
+        never sees half of it.
+        """
 
     def show(self, state: WorkerState) -> None:
-        """Put up what is true now."""
+        """Puts up a picture of the worker as it is now."""
         self._shown = (state, self._clock())
 
     @property
     def state(self) -> WorkerState:
-        """The last picture."""
+        """Returns the picture of the worker that was put up last."""
         return self._shown[0]
 
     @property
     def uptime_s(self) -> float:
-        """Since the process started."""
+        """Returns for how many seconds the process has run."""
         return self._clock() - self._started_at
 
     def stalled_s(self) -> float:
-        """How long the loop has not turned though it should; 0 if it does."""
+        """Returns for how many seconds the loop has not turned though it should; 0 if it does."""
         state, shown_at = self._shown
         silent_s = self._clock() - shown_at
         return (
@@ -73,7 +77,7 @@ class Board:
         )
 
     def reasons_not_healthy(self) -> list[str]:
-        """Why the worker cannot do work; empty if it can."""
+        """Returns why the worker cannot do work; empty if it can."""
         state, stalled_s = self.state, self.stalled_s()
         reasons: list[str] = []
         if state.phase == "loading":
@@ -85,7 +89,7 @@ class Board:
         return reasons
 
     def reasons_not_ready(self) -> list[str]:
-        """Why the worker gets no new work; empty if it does."""
+        """Returns why the worker gets no new work; empty if it does."""
         state, reasons = self.state, self.reasons_not_healthy()
         if state.phase in ("draining", "leaving"):
             reasons.append(state.phase)

@@ -1,4 +1,4 @@
-"""What the system server's thread may ask of the worker's loop."""
+"""The system server's thread asks the worker's loop for things through controls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +12,7 @@ from protocol.errors import InvalidJson, InvalidRequest, NoWorker, RouteNotFound
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One thing that may be asked.
+    """A Control is one thing that the worker's loop may be asked.
 
     Attributes:
         body: struct that it takes.
@@ -24,22 +24,24 @@ class Control:
 
 
 class Controls:
-    """Nothing can be asked before `open` and after `close`, both called on the worker's loop."""
+    """Controls answers what is asked of the worker's loop. Nothing can be asked before `open` and
+    after `close`, both called on the worker's loop.
+    """
 
     def __init__(self) -> None:
         self._open: tuple[asyncio.AbstractEventLoop, Mapping[str, Control]] | None = None
-        """One tuple, replaced as a whole: another thread reads it."""
+        """The loop and its controls are one tuple, replaced as a whole: another thread reads it."""
 
     def open(self, loop: asyncio.AbstractEventLoop, controls: Mapping[str, Control]) -> None:
-        """From here on `controls` may be asked, by name."""
+        """Lets `controls` be asked from here on, by name."""
         self._open = (loop, controls)
 
     def close(self) -> None:
-        """The loop is about to end."""
+        """Lets nothing be asked any more, since the loop is about to end."""
         self._open = None
 
     async def ask(self, name: str, body: bytes) -> Any:
-        """The answer of the control of that name. Called on another thread's loop.
+        """Returns the answer of the control of that name. Called on another thread's loop.
 
         Raises:
             NoWorker: the worker does not serve.

@@ -1,4 +1,4 @@
-"""A worker's metrics in the text form that Prometheus scrapes.
+"""A worker's metrics are written in the text form that Prometheus scrapes.
 
 Written by hand: prometheus_client decides when it is imported whether values are shared between
 processes, and SGLang, which wants that, says so only while it starts.
@@ -17,12 +17,12 @@ Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
 def exposition(board: Board) -> bytes:
-    """Everything about the worker, and SGLang's own metrics if it keeps them."""
+    """Returns all metrics of the worker, and SGLang's own if it keeps them."""
     return own_metrics(board).encode() + sglang_metrics()
 
 
 def own_metrics(board: Board) -> str:
-    """The worker's own families."""
+    """Returns the worker's own metric families as text."""
     state = board.state
     ranks = [({"dp_rank": str(number)}, rank) for number, rank in enumerate(state.ranks)]
     results = [
@@ -94,8 +94,8 @@ def own_metrics(board: Board) -> str:
 
 
 def sglang_metrics() -> bytes:
-    """SGLang's own `sglang:*` families, collected over all of its processes; nothing without
-    --enable-metrics.
+    """Returns SGLang's own `sglang:*` families, collected over all of its processes; nothing
+    without --enable-metrics.
     """
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return b""
@@ -142,6 +142,8 @@ def _head(name: str, kind: str, text: str) -> str:
 
 
 def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    """Label values here are numbers and words of our own, so nothing is escaped."""
+    """Returns one line of a family. Label values here are numbers and words of our own, so nothing
+    is escaped.
+    """
     inner = ",".join(f'{label}="{text}"' for label, text in labels.items())
     return f"{name}{{{inner}}} {value!r}\n" if inner else f"{name} {value!r}\n"

@@ -1,5 +1,5 @@
-"""HTTP for probes: one request a connection, within a time, so that whoever only holds connections
-takes no place from a probe.
+"""HTTP for probes takes one request a connection, within a time, so that whoever only holds
+connections takes no place from a probe.
 """
 
 import asyncio
@@ -8,19 +8,19 @@ from typing import Final, cast
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS_MAX: Final = 64
-"""Open at once: a few probes and scrapers.
+"""At most this many connections are open at once: a few probes and scrapers.
 
 A newcomer takes the place of the oldest that has yet to ask something.
 """
 
 REQUEST_S_MAX: Final = 10.0
-"""From a connection's start to the end of its request, and again for its answer to be taken: within
-a host or a cluster.
+"""A request may take this many seconds from a connection's start to its end, and again for its
+answer to be taken: within a host or a cluster.
 """
 
 
 class SystemProtocol(H11Protocol):
-    """uvicorn's protocol on h11 with these bounds.
+    """A SystemProtocol is uvicorn's protocol on h11 with bounds on connections and their time.
 
     What is asked of a worker (controls.py) may take its time.
     """
@@ -49,7 +49,7 @@ class SystemProtocol(H11Protocol):
 
     @property
     def works(self) -> bool:
-        """Whether a whole request is here and its answer is being made."""
+        """Tells whether a whole request is here and its answer is being made."""
         cycle = self.cycle
         return cycle is not None and not cycle.more_body and not cycle.response_started  # pyright: ignore[reportUnnecessaryComparison]
 

@@ -1,4 +1,4 @@
-"""The pages of the system server: a plain ASGI application."""
+"""The system server's pages are a plain ASGI application."""
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -33,29 +33,28 @@ Send = Callable[[Message], Awaitable[None]]
 CONTROLS_PATH: Final = "/engine/"
 
 CONTROL_BYTES_MAX: Final = 64 * 1024
-"""Body of a control: some names and paths."""
+"""The body of a control has at most this many bytes: some names and paths."""
 
 CONTROLS_ASKED_MAX: Final = 16
-"""At once.
+"""At most this many controls are asked at once.
 
 They are done one after the other, and hold their connections meanwhile: the rest is for probes.
 """
 
 _JSON: Final = b"application/json"
 _Page = Callable[[], tuple[int, bytes, bytes]]
-"""Status, content type, body."""
+"""A _Page returns status, content type and body."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class SystemPages:
-    """Answers GET and HEAD of pages, and POST of controls under /engine/.
+    """SystemPages answers GET and HEAD of pages, and POST of controls under /engine/.
 
     Args:
         live_path, health_path: where /live and /health are, for probes configured elsewhere.
         this_host_only: nobody else reaches the server, so that whoever asks under a name is a web
-        page whose name was made to stand for
-            this host (DNS rebinding).
+        page whose name was made to stand for this host (DNS rebinding).
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class SystemPages:
         }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One request. Only a control's body is read."""
+        """Answers one request. Only a control's body is read."""
         if scope["type"] != "http":
             return
         if self._this_host_only and not names_this_host(_header(scope, b"host")):
@@ -113,8 +112,8 @@ class SystemPages:
         return page()
 
     async def _control(self, scope: Message, receive: Receive) -> tuple[int, bytes, bytes]:
-        """JSON in, JSON out, and not for web pages: a browser says where a POST comes from, and
-        cannot send this media type unasked.
+        """Answers a control with JSON for JSON, and not for web pages: a browser says where a POST
+        comes from, and cannot send this media type unasked.
         """
         if _header(scope, b"origin"):
             return 403, _JSON, error_body(InvalidRequest(f"{CONTROLS_PATH} is not for web pages."))
@@ -142,7 +141,7 @@ class SystemPages:
             return _error(InternalFault("The worker had an error while processing this request."))
 
     def _live(self) -> tuple[int, bytes, bytes]:
-        """Whether a restart would help: the loop turns.
+        """Returns the page that says whether the loop turns, which is whether a restart would help.
 
         A sick engine is not this page's matter, nor is loading.
         """
@@ -153,14 +152,16 @@ class SystemPages:
         return 200, _JSON, _encode({"status": "live", "phase": phase})
 
     def _ready(self) -> tuple[int, bytes, bytes]:
-        """Whether frontends send work here."""
+        """Returns the page that says whether frontends send work here."""
         reasons = self._board.reasons_not_ready()
         if reasons:
             return 503, _JSON, _encode({"status": "not ready", "reasons": reasons})
         return 200, _JSON, _encode({"status": "ready"})
 
     def _health(self) -> tuple[int, bytes, bytes]:
-        """Whether the worker can do work, and all that it knows of itself."""
+        """Returns the page that says whether the worker can do work, and all that it knows of
+        itself.
+        """
         state, reasons = self._board.state, self._board.reasons_not_healthy()
         report = {
             "status": "unhealthy" if reasons else "healthy",

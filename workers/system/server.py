@@ -1,5 +1,5 @@
-"""The system server: HTTP in a thread with a loop of its own, so that it answers while the engine
-loads and when the worker hangs.
+"""The system server speaks HTTP in a thread with a loop of its own, so that it answers while the
+engine loads and when the worker hangs.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from workers.system.pages import SystemPages
 log = logging.getLogger(__name__)
 
 _STOP_S_MAX: Final = 2.0
-"""uvicorn looks ten times a second whether it should stop; a client that hangs on is not waited
-for.
+"""The server's end is waited for this many seconds: uvicorn looks ten times a second whether it
+should stop; a client that hangs on is not waited for.
 """
 
 
 class SystemServer:
-    """Serves `pages` from `start` to `stop`."""
+    """A SystemServer serves `pages` from `start` to `stop`."""
 
     def __init__(self, pages: SystemPages, *, host: str, port: int) -> None:
-        """Take the port, so that one that is taken is known before an engine loads.
+        """Takes the port, so that one that is taken is known before an engine loads.
 
         Args:
             port: 0 for any free one.
@@ -57,18 +57,18 @@ class SystemServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Returns the port on which the pages are served."""
         return int(self._socket.getsockname()[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begins to answer requests in a thread of its own."""
         host, port = self._socket.getsockname()[:2]
         log.info("system server on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         quieten_http_server()
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop answering and give the port back. Blocks for a fraction of a second."""
+        """Stops answering and gives the port back. Blocks for a fraction of a second."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(_STOP_S_MAX)

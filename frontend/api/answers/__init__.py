@@ -1,0 +1,1 @@
+"""Answers are made of what choices gain: chunks, blocks, log probabilities and counts."""

@@ -1,4 +1,4 @@
-"""An answer as a sequence of blocks: thinking, text, tool calls.
+"""An answer is a sequence of blocks: thinking, text, tool calls.
 
 The form that Anthropic's messages and OpenAI's responses share.
 """
@@ -15,7 +15,7 @@ Kind = Literal["reasoning", "text", "call"]
 
 
 class Block(Struct, eq=False):
-    """One block, as far as it has come.
+    """A Block is one piece of an answer (thinking, text or a tool call), as far as it has come.
 
     Attributes:
         index: its place in the answer, from 0.
@@ -30,20 +30,26 @@ class Block(Struct, eq=False):
 
     @property
     def text(self) -> str:
-        """What has come, in one piece."""
+        """Returns what has come of the block, in one piece."""
         return "".join(self.pieces)
 
 
 class Opened(Struct, frozen=True):
+    """Opened says that a block has begun."""
+
     block: Block
 
 
 class Grown(Struct, frozen=True):
+    """Grown says that a block has got a further piece of text, or of its arguments' JSON."""
+
     block: Block
     piece: str
 
 
 class Closed(Struct, frozen=True):
+    """Closed says that a block is complete."""
+
     block: Block
 
 
@@ -51,8 +57,8 @@ Move = Opened | Grown | Closed
 
 
 class BlockSequence:
-    """Turns what a choice gains into blocks: one is open at a time, and what is of another kind
-    than it begins the next.
+    """A BlockSequence turns what a choice gains into blocks: one is open at a time, and what is of
+    another kind than it begins the next.
 
     Thinking is shown without the white space behind it, which a parser may tell of only after the
     text has begun.
@@ -62,12 +68,14 @@ class BlockSequence:
         self.blocks: list[Block] = []
         self._open: Block | None = None
         self._space = ""
-        """Behind the thinking so far."""
+        """Holds the white space behind the thinking so far, which is not shown yet."""
         self._of_call: dict[int, Block] = {}
-        """By the call's own index."""
+        """Maps a call's own index to its block."""
 
     def take(self, gain: Gain) -> Iterator[Move]:
-        """What moved, in order. Every move must be taken before the next call."""
+        """Yields what a gain opens, grows and closes, in order. Every move must be taken before the
+        next call.
+        """
         if gain.reasoning:
             thought = self._space + gain.reasoning
             shown = thought.rstrip()
@@ -87,7 +95,7 @@ class BlockSequence:
                 yield Grown(block, piece.arguments)
 
     def end(self) -> Iterator[Move]:
-        """The answer is complete."""
+        """Closes the open block, since the answer is complete."""
         yield from self._close()
 
     def _grow(self, kind: Kind, piece: str) -> Iterator[Move]:
@@ -111,7 +119,7 @@ class BlockSequence:
 
 
 def blocks_of(reasoning: str, text: str, calls: Sequence[ToolCall]) -> list[Block]:
-    """The blocks of an answer that is known as a whole."""
+    """Returns the blocks of an answer that is known as a whole."""
     sequence = BlockSequence()
     for _ in sequence.take(Gain(text=text, reasoning=reasoning, calls=calls)):
         pass

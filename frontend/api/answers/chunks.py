@@ -1,4 +1,4 @@
-"""Server-sent events of one request. All that never changes within a request is encoded once."""
+"""Chunks of OpenAI's streams are made here; what is the same in a whole answer is encoded once."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ _NULL = b"null"
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Token counts as OpenAI reports them."""
+    """A Usage counts the tokens of an answer, as OpenAI reports them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -20,7 +20,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning_tokens: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """OpenAI's usage object."""
+        """Returns OpenAI's usage object."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -31,16 +31,16 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Last(NamedTuple):
-    """What the last chunk of a choice says."""
+    """A Last is what the last chunk of a choice says beside its text."""
 
     finish_reason: str
     ended_by: dict[str, Any]
-    """Fields of the choice."""
+    """Holds the fields `matched_stop` and `stop_reason` of the choice."""
     nvext: dict[str, Any] | None = None
 
 
 class ChunkWriter:
-    """Encodes the chunks of one streamed answer.
+    """A ChunkWriter encodes the chunks of one streamed answer as server-sent events.
 
     Args:
         head: id, object, created and model of every chunk.
@@ -63,15 +63,13 @@ class ChunkWriter:
         self._end = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
 
     def count(self, usage: Usage) -> None:
-        """Have the chunks from here on carry these counts
-        (stream_options.continuous_usage_stats).
-        """
+        """Makes further chunks carry these counts (stream_options.continuous_usage_stats)."""
         self._end = b'}],"usage":' + _encode(usage.as_json()) + b"}\n\n"
 
     def text(
         self, index: int, text: str, last: Last | None = None, logprobs: bytes = _NULL
     ) -> bytes:
-        """One chunk with a piece of text.
+        """Returns one chunk with a piece of text.
 
         Args:
             logprobs: of its tokens, in JSON.
@@ -82,11 +80,11 @@ class ChunkWriter:
     def delta(
         self, index: int, delta: bytes, last: Last | None = None, logprobs: bytes = _NULL
     ) -> bytes:
-        """One chunk with a ready-made delta object."""
+        """Returns one chunk with a ready-made delta object in JSON."""
         return self._chunk(index, b'"delta":' + delta, last, logprobs)
 
     def last(self, usage: Usage) -> bytes:
-        """What ends the stream: the counts if they were asked for, and [DONE]."""
+        """Returns what ends the stream: the counts if they were asked for, and [DONE]."""
         if not self._with_usage:
             return _DONE
         return self._head + b',"choices":[],"usage":' + _encode(usage.as_json()) + b"}\n\n" + _DONE

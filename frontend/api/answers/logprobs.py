@@ -1,4 +1,4 @@
-"""Log probabilities: what is asked of the engine, and OpenAI's two ways to tell them.
+"""Log probabilities are asked of the engine here, and told in OpenAI's two forms.
 
 Tokens are told up to and including the one that completed a stop string; a stop token and what the
 engine made behind a stop string are not (frontend.inflight.generation cuts them). A token that is
@@ -18,14 +18,14 @@ from protocol.generation import Logprobs, LogprobsWanted
 from protocol.tokens import unpack_tokens
 
 LOGPROB_MIN: Final = -9999.0
-"""Stands for minus infinity, which JSON does not have; OpenAI's own stand-in."""
+"""Stands for minus infinity, which JSON does not have; it is OpenAI's own stand-in."""
 
 ENTRIES_MAX: Final = 4_096
-"""Tokens whose text one answer remembers; more are remembered anew."""
+"""One answer remembers the texts of so many tokens; after that it begins anew."""
 
 
 def logprobs_wanted(request: ChatCompletionRequest | CompletionRequest) -> LogprobsWanted | None:
-    """What to ask the engine for; None if nothing."""
+    """Returns which log probabilities the engine is to be asked for; None if none are wanted."""
     if isinstance(request, CompletionRequest):
         asked, of_prompt = request.logprobs, bool(request.echo and request.logprobs is not None)
     else:
@@ -37,16 +37,18 @@ def logprobs_wanted(request: ChatCompletionRequest | CompletionRequest) -> Logpr
 
 
 class Score(NamedTuple):
-    """One token with its log probability and the likeliest tokens at its place, likeliest first."""
+    """A Score is one token with its log probability and the likeliest tokens at its place,
+    likeliest first.
+    """
 
     token_id: int
     logprob: float | None
-    """None for the first token of a prompt, which nothing precedes."""
+    """Is None for the first token of a prompt, which nothing precedes."""
     top: list[tuple[int, float]]
 
 
 def scores(packed: bytes, parts: Sequence[Logprobs]) -> Iterator[Score]:
-    """The scores of the tokens `packed` (u32); what is told of further tokens is left out."""
+    """Yields the scores of the tokens `packed` (u32); what is told of further ones is left out."""
     token_ids = iter(unpack_tokens(packed))
     for part in parts:
         chosen, top_ids, top_values = (
@@ -68,17 +70,17 @@ def scores(packed: bytes, parts: Sequence[Logprobs]) -> Iterator[Score]:
 
 
 Scored = Sequence[tuple[bytes, Sequence[Logprobs]]]
-"""Pieces of tokens, packed u32, with their log probabilities."""
+"""Scored are pieces of tokens, packed u32, each with its log probabilities."""
 
 
 def each_score(scored: Scored) -> Iterator[Score]:
-    """The scores of all pieces."""
+    """Yields the scores of all pieces, one after the other."""
     for packed, parts in scored:
         yield from scores(packed, parts)
 
 
 class TokenTexts:
-    """What single tokens look like to the client.
+    """A TokenTexts knows what single tokens look like to the client.
 
     Args:
         as_ids: `token_id:ID` instead of text (return_tokens_as_token_ids), from which the id can be
@@ -89,12 +91,12 @@ class TokenTexts:
         self._served = served
         self._as_ids = as_ids
         self._entries: dict[int, tuple[str, list[int]]] = {}
-        """Text and bytes of tokens that were told, since the likeliest ones come again and
+        """Holds text and bytes of tokens that were told, since the likeliest ones come again and
         again.
         """
 
     def text(self, token_id: int) -> str:
-        """The token by itself."""
+        """Returns the text of a token by itself, or `token_id:ID` if ids are wanted."""
         return (
             f"token_id:{token_id}"
             if self._as_ids
@@ -102,7 +104,7 @@ class TokenTexts:
         )
 
     def chat_entry(self, token_id: int, logprob: float | None) -> dict[str, Any]:
-        """As chat tells a token."""
+        """Returns a token as `logprobs` of a chat tell it: its text, log probability and bytes."""
         entry = self._entries.get(token_id)
         if entry is None:
             if len(self._entries) >= ENTRIES_MAX:
@@ -115,15 +117,17 @@ class TokenTexts:
 
 
 def chat_rows(texts: TokenTexts, told: Scored, top: int | None = None) -> Iterator[dict[str, Any]]:
-    """The tokens of a `logprobs` object one by one; arguments as `chat_logprobs`."""
+    """Yields the entries of a chat's `logprobs` object, one for each token; arguments as
+    `chat_logprobs`.
+    """
     for score in each_score(told):
         others = [texts.chat_entry(*other) for other in score.top[:top]]
         yield {**texts.chat_entry(score.token_id, score.logprob), "top_logprobs": others}
 
 
 def chat_logprobs(texts: TokenTexts, told: Scored, top: int | None = None) -> dict[str, Any]:
-    """The `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with their
-    log probabilities.
+    """Returns the `logprobs` object of a chat's choice or chunk: pieces of tokens (packed u32) with
+    their log probabilities.
 
     Args:
         top: how many of the likeliest tokens are told, where the engine was asked for more; None:
@@ -133,8 +137,8 @@ def chat_logprobs(texts: TokenTexts, told: Scored, top: int | None = None) -> di
 
 
 class CompletionLogprobs:
-    """Writes the `logprobs` objects of one choice of /v1/completions, whose offsets count on from
-    chunk to chunk.
+    """A CompletionLogprobs writes the `logprobs` objects of one choice of /v1/completions, whose
+    offsets count on from chunk to chunk.
 
     Args:
         skip_special_tokens: as in the text that the offsets point into.
@@ -154,7 +158,7 @@ class CompletionLogprobs:
         self._top_told = top
 
     def echoed(self, text: str, prompt: bytes, part: Logprobs) -> dict[str, Any]:
-        """Of the prompt (packed u32), shown as `text`.
+        """Returns the object of the prompt (packed u32), which is shown as `text`.
 
         To be asked before anything of the output.
         """
@@ -163,7 +167,7 @@ class CompletionLogprobs:
         return told
 
     def told(self, pieces: Scored) -> dict[str, Any]:
-        """Of the next tokens."""
+        """Returns the object of the choice's next tokens."""
         offsets: list[int] = []
         tokens: list[str] = []
         values: list[float | None] = []
@@ -183,7 +187,7 @@ class CompletionLogprobs:
     def columns(
         self, shown: str, prompt: tuple[bytes, Sequence[Logprobs]] | None, output: Scored
     ) -> dict[str, Rows]:
-        """Of a whole answer, made column by column while it is sent.
+        """Returns the object of a whole answer, whose columns are made one by one while it is sent.
 
         Args:
             shown: the text that the prompt is echoed as.
@@ -207,7 +211,8 @@ class CompletionLogprobs:
         }
 
     def _top(self, score: Score) -> dict[str, float] | None:
-        """By text, as OpenAI has it: of two tokens that look the same the likelier.
+        """Returns log probabilities by text, as OpenAI has it: of two tokens that look the same the
+        likelier.
 
         The token itself is always there.
         """
@@ -220,5 +225,5 @@ class CompletionLogprobs:
 
 
 def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Two `logprobs` objects of one completions choice as one."""
+    """Joins two `logprobs` objects of one completions choice into one."""
     return {name: first[name] + second[name] for name in first}

@@ -1,5 +1,5 @@
-"""One loop from what choices gain to events, whatever API's events they are, and what OpenAI's
-answers say at their end.
+"""One loop turns what choices gain into events, whatever API's events they are; what OpenAI's
+answers say at their end is made beside it.
 """
 
 import asyncio
@@ -20,24 +20,26 @@ class EventWriter(Protocol):
     """An EventWriter says in the words of one API what a generation gains."""
 
     async def begin(self) -> bytes:
-        """The events before all others; asked for when the first tokens have come."""
+        """Returns the events before all others; asked for when the first tokens have come."""
         ...
 
     def turn(self, moved: list[tuple[Choice, Gain]]) -> Iterable[tuple[Choice, Gain]]:
-        """What of a turn's gains is told one after the other: the gains, or portions of them."""
+        """Returns what of a turn's gains is told one after the other: the gains, or portions of
+        them.
+        """
         ...
 
     def event(self, choice: Choice, gain: Gain) -> bytes:
-        """The events of one gain or portion; none where there is nothing to tell."""
+        """Returns the events of one gain or portion; none where there is nothing to tell."""
         ...
 
     async def end(self) -> bytes:
-        """The events behind all others; asked for when every choice has ended."""
+        """Returns the events behind all others; asked for when every choice has ended."""
         ...
 
 
 async def stream_events(exchange: Exchange, generation: Generation, writer: EventWriter) -> None:
-    """Send what every turn of the generation gained as one write, then the end.
+    """Sends what every turn of the generation gained as one write, then the end.
 
     Nothing is sent before the first token, so that an error until then has its status. A turn's
     events that are large together are sent in several writes, with turns of the loop between.
@@ -89,11 +91,13 @@ class ChunkEvents:
         self._counting = request.wants_usage_always
 
     async def begin(self) -> bytes:
-        """There are no events before the first chunk."""
+        """Returns nothing, since there are no events before the first chunk."""
         return b""
 
     def turn(self, moved: list[tuple[Choice, Gain]]) -> Iterable[tuple[Choice, Gain]]:
-        """Portions, where log probabilities are told: a choice may have gained many."""
+        """Returns a turn's gains, in portions where log probabilities are told: a choice may have
+        gained many.
+        """
         if self._counting:
             self._writer.count(self._usage())
         if moved[0][1].token_ids:
@@ -101,18 +105,20 @@ class ChunkEvents:
         return moved
 
     def event(self, choice: Choice, gain: Gain) -> bytes:
-        """One chunk."""
+        """Returns one chunk of a choice."""
         if choice.finish_reason is None or gain.more:
             return self._chunk(choice, gain, None)
         return self._chunk(choice, gain, last_of(choice, self._request))
 
     async def end(self) -> bytes:
-        """The counts, if they were asked for, and [DONE]."""
+        """Returns the counts, if they were asked for, and [DONE]."""
         return self._writer.last(self._usage())
 
 
 def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) -> Last | None:
-    """What a choice's chunk says if it is the last one."""
+    """Returns what a choice's chunk says if it is the last one; None before the choice has
+    finished.
+    """
     return (
         None
         if choice.finish_reason is None
@@ -121,8 +127,9 @@ def last_of(choice: Choice, request: ChatCompletionRequest | CompletionRequest) 
 
 
 def ended_by(choice: Choice) -> dict[str, Any]:
-    """The stop string or token that ended a choice, as SGLang tells it (`matched_stop`) and as vLLM
-    does (`stop_reason`, which does not name the model's own end); null where something else did.
+    """Returns `matched_stop` as SGLang tells it, and `stop_reason` as vLLM does: the stop string or
+    token that ended a choice, null where something else did; vLLM's does not name the model's own
+    end.
     """
     if choice.finish_reason not in ("stop", "tool_calls"):
         return {"matched_stop": None, "stop_reason": None}
@@ -135,8 +142,8 @@ def ended_by(choice: Choice) -> dict[str, Any]:
 
 
 def usage_of(generation: Generation, prompt_tokens: int, n: int) -> Usage:
-    """Token counts of a generation with n choices a prompt, so far; `prompt_tokens` is the sum over
-    its prompts.
+    """Counts the tokens of a generation with n choices a prompt, so far; `prompt_tokens` is the sum
+    over its prompts.
 
     Of each prompt only the first choice tells the cached tokens, as a prompt's tokens are counted
     once too.
@@ -157,7 +164,7 @@ def whole(
     request: ChatCompletionRequest | CompletionRequest,
     generation: Generation,
 ) -> dict[str, Any]:
-    """What an answer in one piece has behind its head. `nvext` speaks of the first choice."""
+    """Returns what a whole answer has behind its head; `nvext` tells of the first choice."""
     body: dict[str, Any] = {"choices": choices, "usage": usage}
     nvext = told(request.wants_told, generation.choices[0])
     return body if nvext is None else body | {"nvext": nvext}

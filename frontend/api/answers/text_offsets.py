@@ -1,4 +1,4 @@
-"""Where each token's text begins in the text of a completion, for its `text_offset`."""
+"""A token's `text_offset` is where its text begins in the text of a completion."""
 
 from codecs import utf_8_decode
 
@@ -8,7 +8,8 @@ _REPLACEMENT = "\ufffd"
 
 
 class TextOffsets:
-    """Counts on from token to token.
+    """A TextOffsets counts, token by token, where in a text each token's own text begins
+    (characters).
 
     Characters that wait for their end are where they begin, for each token that is part of them.
 
@@ -22,7 +23,7 @@ class TextOffsets:
         self.begin_at(0)
 
     def begin_at(self, offset: int) -> None:
-        """Another text begins, behind so many characters."""
+        """Begins another text, behind so many characters."""
         self._offset = offset
         self._detokenizer = self._served.new_detokenizer(
             skip_special_tokens=self._skip_special_tokens
@@ -30,7 +31,7 @@ class TextOffsets:
         self._unfinished = False
 
     def of_next(self, token_id: int) -> int:
-        """The offset of the next token."""
+        """Returns the offset of the next token, in characters."""
         begin, text = self._offset, self._detokenizer.feed((token_id,))
         self._offset += len(text)
         piece = self._served.token_bytes(token_id)

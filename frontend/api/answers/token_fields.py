@@ -1,4 +1,4 @@
-"""vLLM's fields of an answer that speak of tokens: return_token_ids and prompt_logprobs."""
+"""Two of vLLM's fields ask an answer for its tokens: return_token_ids and prompt_logprobs."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -22,8 +22,8 @@ def prompt_fields(
     of_prompt: Logprobs | None,
     texts: TokenTexts,
 ) -> dict[str, Any]:
-    """What was asked about the prompt (packed u32): of a chat's answer, or of a completion's
-    choice.
+    """Returns the fields that were asked about the prompt (packed u32): of a chat's answer, or of a
+    completion's choice.
     """
     fields: dict[str, Any] = {}
     if request.return_token_ids:
@@ -38,13 +38,13 @@ def prompt_fields(
 def choice_fields(
     request: ChatCompletionRequest | CompletionRequest, choice: Choice
 ) -> dict[str, Any]:
-    """What was asked about the tokens of a whole choice."""
+    """Returns the fields that were asked about the tokens of a whole choice."""
     return {"token_ids": list(unpack_tokens(choice.output))} if request.return_token_ids else {}
 
 
 class StreamedIds:
-    """The token ids of a stream's chunks, as JSON to be put into its choices behind their log
-    probabilities.
+    """A StreamedIds writes the token ids of a stream's chunks, as JSON to be put into its choices
+    behind their log probabilities.
 
     Args:
         prompts: of each choice, packed u32, told in its first chunk; none where they are told
@@ -54,10 +54,10 @@ class StreamedIds:
     def __init__(self, prompts: Sequence[bytes] = ()) -> None:
         self._prompts = prompts
         self._told: dict[int, int] = {}
-        """By choice, tokens told so far."""
+        """Counts, by choice, the bytes of token ids that were told so far."""
 
     def fragment(self, choice: Choice) -> bytes:
-        """Of the tokens that came since the last chunk of the choice."""
+        """Returns the JSON of the tokens that came since the last chunk of the choice."""
         output, told = choice.output, self._told.get(choice.index)
         self._told[choice.index] = len(output)
         fragment = b',"token_ids":' + _ids(output[told or 0 :])
@@ -69,7 +69,7 @@ class StreamedIds:
 
 
 def with_prompt_ids(chunk: bytes, prompt: bytes) -> bytes:
-    """A chat's first chunk, with the prompt's ids beside its choices."""
+    """Returns a chat's first chunk with the prompt's ids (packed u32) beside its choices."""
     return chunk.replace(b"data: {", b'data: {"prompt_token_ids":' + _ids(prompt) + b",", 1)
 
 
@@ -80,8 +80,8 @@ def _ids(packed: bytes) -> bytes:
 def _prompt_rows(
     prompt: bytes, of_prompt: Logprobs, texts: TokenTexts, top: int
 ) -> Iterator[dict[str, Any] | None]:
-    """Token by token, by id: the `top` likeliest and the prompt's own, whose rank is only known if
-    it is one of these.
+    """Yields, token by token, an object by id: the `top` likeliest and the prompt's own, whose rank
+    is only known if it is one of these.
     """
     for score in scores(prompt, [of_prompt]):
         if score.logprob is None:

@@ -1,3 +1,3 @@
-"""Anthropic's messages: their requests turned into chats, and what chats gain turned into their
-answers and events.
+"""Anthropic's messages are served as chats: their requests are turned into these, and what chats
+gain into answers and events.
 """

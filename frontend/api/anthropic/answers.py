@@ -1,4 +1,4 @@
-"""What a chat gains → Anthropic's message, as a whole or as a stream of events."""
+"""What a chat gains becomes Anthropic's message, as a whole or as a stream of events."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ _STOP_REASONS: Final = {
 
 
 class MessageWriter:
-    """Writes one message.
+    """A MessageWriter writes one of Anthropic's messages, as an object or as events.
 
     Args:
         thoughts_shown: False leaves the text of the thinking out.
@@ -52,7 +52,7 @@ class MessageWriter:
         self._sequence = BlockSequence()
 
     def whole(self, answer: Answer, choice: Choice, usage: Usage) -> dict[str, Any]:
-        """The message as one object."""
+        """Returns the message as one object."""
         content = [
             self._block(block) for block in blocks_of(answer.reasoning, answer.text, answer.calls)
         ]
@@ -65,7 +65,7 @@ class MessageWriter:
         }
 
     def begin(self, usage: Usage) -> bytes:
-        """The first events; `usage` so far."""
+        """Returns the first events; `usage` is what is counted so far."""
         message: dict[str, Any] = {
             **self._head,
             "content": [],
@@ -78,11 +78,11 @@ class MessageWriter:
         )
 
     def gained(self, gain: Gain) -> bytes:
-        """The events of what was gained."""
+        """Returns the events of what was gained."""
         return b"".join([self._event(move) for move in self._sequence.take(gain)])
 
     def end(self, choice: Choice, usage: Usage) -> bytes:
-        """The last events."""
+        """Returns the last events."""
         last = {
             "type": "message_delta",
             "delta": self._stop(choice),
@@ -152,7 +152,9 @@ def _delta(block: Block, piece: str) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """The input of a tool. What a model wrote, or was cut off from writing, need not be JSON."""
+    """Returns the input of a tool. What a model wrote, or was cut off from writing, need not be
+    JSON.
+    """
     try:
         return msgspec.json.decode(text) if text.strip() else {}
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -160,7 +162,7 @@ def _arguments(text: str) -> Any:
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
-    """`input_tokens` are those that were not cached."""
+    """Returns Anthropic's usage object, whose `input_tokens` are those that were not cached."""
     return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens,
         "cache_creation_input_tokens": 0,

@@ -1,4 +1,4 @@
-"""A request to /v1/messages → the chat it is."""
+"""A request to /v1/messages becomes the chat that it is."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
@@ -39,7 +39,7 @@ _AS_IN_CHAT: Final = (
 )
 
 TOOL_ID_PREFIX: Final = "toolu_"
-"""Before the ids of calls as Anthropic's clients see them.
+"""Stands before the ids of calls as Anthropic's clients see them.
 
 It is taken off what comes back, since some templates show ids to the model.
 """
@@ -48,7 +48,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def chat_of(request: CountTokensRequest, ignored: Ignored) -> ChatCompletionRequest:
-    """The chat whose prompt is this request's, without what says how to generate.
+    """Returns the chat whose prompt is this request's, without what says how to generate.
 
     A last message of the assistant is continued; an empty one is where the answer begins anyway.
 
@@ -95,7 +95,7 @@ def chat_of(request: CountTokensRequest, ignored: Ignored) -> ChatCompletionRequ
 
 
 def generating_chat_of(request: MessagesRequest, ignored: Ignored) -> ChatCompletionRequest:
-    """The whole chat.
+    """Returns the whole chat of a request to /v1/messages, with what says how to generate.
 
     Raises:
         InvalidRequest: as `chat_of`.
@@ -137,7 +137,7 @@ class _Telling:
         self._ignored = ignored
 
     def messages(self, message: Message, param: str) -> list[dict[str, Any]]:
-        """Usually one.
+        """Returns a chat's messages for one of Anthropic's, usually one.
 
         Results of tools are messages of their own, in their place among the user's texts.
         """
@@ -169,8 +169,8 @@ class _Telling:
         return told
 
     def _assistant(self, blocks: Sequence[ContentBlock], param: str) -> dict[str, Any]:
-        """Thinking of earlier turns is told as `reasoning_content`, which templates that know
-        thinking read.
+        """Returns the assistant's message. Thinking of earlier turns is told as
+        `reasoning_content`, which templates that know thinking read.
         """
         thoughts: list[str] = []
         texts: list[str] = []
@@ -236,8 +236,8 @@ def _misplaced(block: ContentBlock, role: str, param: str) -> InvalidRequest:
 
 
 def _check_context_management(asked: Mapping[str, Any] | None, ignored: Ignored) -> None:
-    """To keep all thinking is what is done anyway; other edits remove parts of a long context,
-    which is left as it is here.
+    """Notes edits of the context as ignored. To keep all thinking is what is done anyway; other
+    edits remove parts of a long context, which is left as it is here.
     """
     edits = (asked or {}).get("edits")
     for edit in cast("list[Any]", edits) if isinstance(edits, list) else ():
@@ -250,7 +250,7 @@ def _check_context_management(asked: Mapping[str, Any] | None, ignored: Ignored)
 
 
 def _template_kwargs(thinking: Thinking) -> dict[str, str | int | float | bool | None]:
-    """Under both names that templates have for it."""
+    """Returns what says whether to think, under both names that templates have for it."""
     if thinking.type == "enabled" and thinking.budget_tokens is None:
         raise InvalidRequest(
             "thinking.budget_tokens is required when thinking is enabled.",

@@ -1,4 +1,4 @@
-"""POST /v1/messages and /v1/messages/count_tokens."""
+"""POST /v1/messages and /v1/messages/count_tokens are answered here."""
 
 from functools import partial
 from typing import Final
@@ -32,14 +32,14 @@ _NAMES: Final = {
 
 
 async def messages(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer one request for a message, as a whole or streamed."""
+    """Answers one request to /v1/messages, as a whole or streamed."""
     request = await _messages_parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
 
 
 async def count_message_tokens(exchange: Exchange, launcher: Launcher) -> None:
-    """Say how many tokens a message's prompt has: those of the rendered chat, exactly."""
+    """Answers with how many tokens a message's prompt has: those of the rendered chat, exactly."""
     request = await _count_parser.read(exchange)
     exchange.model = request.model
 

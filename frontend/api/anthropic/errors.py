@@ -1,4 +1,4 @@
-"""Errors as Anthropic sends them."""
+"""Errors of Anthropic's endpoints have the form in which Anthropic sends them."""
 
 from typing import Final
 
@@ -22,8 +22,8 @@ _TYPES: Final = {
 
 
 class AnthropicErrors:
-    """`{"type": "error", "error": {type, message}}`, with the field at fault named in the message,
-    as Anthropic's own messages do.
+    """AnthropicErrors writes an error as Anthropic does, `{"type": "error", "error": {type,
+    message}}`, with the field at fault named in the message.
     """
 
     def body(self, error: MeshError) -> bytes:

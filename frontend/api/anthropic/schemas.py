@@ -1,4 +1,6 @@
-"""The bodies of /v1/messages and /v1/messages/count_tokens. Field names are Anthropic's."""
+"""The bodies of /v1/messages and /v1/messages/count_tokens are declared here, with Anthropic's
+field names.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -21,7 +23,7 @@ from frontend.api.fields.schemas import (
 from protocol.limits import STOPS_MAX
 
 BLOCKS_MAX = 10_000
-"""Blocks of one message."""
+"""One message may have so many content blocks."""
 
 THINKING_TOKENS_MIN = 1_024
 
@@ -36,41 +38,47 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "speed": "there is one speed",
     }
 )
-"""Field → why not."""
+"""Maps a field of Anthropic's that is known and not honoured to the reason."""
 
 
 class Block(Struct, frozen=True, tag_field="type"):
-    """A piece of a message.
+    """A Block is a piece of a message's content.
 
     `cache_control` is accepted everywhere: prefixes are cached without being asked for.
     """
 
 
 class TextBlock(Block, tag="text", frozen=True):
+    """A TextBlock is a text within a message."""
+
     text: str
 
 
 class ThinkingBlock(Block, tag="thinking", frozen=True):
+    """A ThinkingBlock is what the model thought in an earlier turn."""
+
     thinking: str
     signature: str | None = None
 
 
 class ToolUseBlock(Block, tag="tool_use", frozen=True):
+    """A ToolUseBlock is a call of a tool."""
+
     id: str
     name: str
     input: dict[str, Any]
 
 
 class RedactedThinkingBlock(Block, tag="redacted_thinking", frozen=True):
-    """Ignored: only who encrypted it can read it."""
+    """A RedactedThinkingBlock is ignored: only who encrypted it can read it."""
 
 
 class ImageBlock(Block, tag="image", frozen=True):
-    """Refused."""
+    """An ImageBlock is refused: the models served here read text."""
 
 
 class DocumentBlock(Block, tag="document", frozen=True):
-    """A document; of its sources those that are text."""
+    """A DocumentBlock is a document, whose source must be text."""
 
     source: dict[str, Any]
     title: str | None = None
@@ -78,7 +86,7 @@ class DocumentBlock(Block, tag="document", frozen=True):
 
 
 class SearchResultBlock(Block, tag="search_result", frozen=True):
-    """What a search has found, as text."""
+    """A SearchResultBlock is what a search has found, as text."""
 
     source: str
     title: str
@@ -86,18 +94,20 @@ class SearchResultBlock(Block, tag="search_result", frozen=True):
 
 
 class ToolReferenceBlock(Block, tag="tool_reference", frozen=True):
-    """From here on the model knows a tool whose loading was deferred."""
+    """A ToolReferenceBlock says that from here on the model knows a tool whose loading was
+    deferred.
+    """
 
     tool_name: str
 
 
 ToldBlock = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock
-"""What a tool's result may have."""
+"""A ToldBlock is a block that a tool's result may have."""
 
 
 class ToolResultBlock(Block, tag="tool_result", frozen=True):
-    """`is_error` is accepted: templates have no place for it, so that the content must say what
-    went wrong.
+    """A ToolResultBlock is what a tool's call came to. `is_error` is accepted: templates have no
+    place for it, so that the content must say what went wrong.
     """
 
     tool_use_id: str
@@ -109,14 +119,16 @@ ContentBlock = ToldBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock | Reda
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True):
+    """A Message is one turn of the conversation."""
+
     role: Literal["user", "assistant", "system"]
     content: str | Annotated[list[ContentBlock], Meta(max_length=BLOCKS_MAX)]
 
 
 class Tool(Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool of the client's own.
+    """A Tool is a tool of the client's own.
 
-    `type` names Anthropic's, most of which run on its servers (tools.py).
+    `type` names Anthropic's, most of which run on its servers.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -126,46 +138,58 @@ class Tool(Struct, frozen=True, forbid_unknown_fields=True):
     strict: bool | None = None
     cache_control: dict[str, Any] | None = None
     eager_input_streaming: bool | None = None
-    """Arguments are streamed as they are made in any case."""
+    """Changes nothing: arguments are streamed as they are made in any case."""
     defer_loading: bool | None = None
-    """Not told before a tool_reference names it."""
+    """Keeps the tool from the model until a tool_reference names it."""
     input_examples: Annotated[list[dict[str, Any]], Meta(max_length=128)] | None = None
-    """Told as the `examples` of its schema."""
+    """Are told as the `examples` of the tool's schema."""
     allowed_callers: Annotated[list[str], Meta(max_length=16)] | None = None
-    """A tool that only code on Anthropic's servers may call is called by nobody here."""
+    """Says who may call the tool: what only code on Anthropic's servers may call is left out."""
 
 
 class ToolChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    """A ToolChoice says which of the tools may or must be called."""
+
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
 
 
 class Thinking(Struct, frozen=True, forbid_unknown_fields=True):
+    """Thinking says whether the model is to think before it answers."""
+
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Meta(ge=THINKING_TOKENS_MIN, le=TOKENS_MAX)] | None = None
-    """A target, as the engine cannot be held to it; `max_tokens` bounds thinking and answer
+    """Is a target, as the engine cannot be held to it; `max_tokens` bounds thinking and answer
     together.
     """
     display: Literal["summarized", "omitted"] | None = None
-    """"omitted" leaves the text of the thinking out."""
+    """Leaves the text of the thinking out if it is "omitted"."""
 
 
 class JsonFormat(Struct, frozen=True, forbid_unknown_fields=True):
+    """A JsonFormat holds the answer to a JSON schema."""
+
     type: Literal["json_schema"]
     schema: Raw
 
 
 class OutputConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """An OutputConfig says how hard to think and what form the answer has."""
+
     effort: Literal["minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     format: JsonFormat | None = None
 
 
 class Metadata(Struct, frozen=True, forbid_unknown_fields=True):
+    """Metadata names the client's own user, without effect."""
+
     user_id: Annotated[str, Meta(max_length=1_024)] | None = None
 
 
 class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A CountTokensRequest is the body of POST /v1/messages/count_tokens."""
+
     model: Model
     messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES_MAX)]
     system: str | list[TextBlock] | None = None
@@ -174,15 +198,15 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: JsonFormat | None = None
-    """The older name of output_config.format."""
+    """Is the older name of output_config.format."""
     cache_control: dict[str, Any] | None = None
     context_management: dict[str, Any] | None = None
-    """Edits of the context that Anthropic's servers make.
+    """Asks for edits of the context that Anthropic's servers make.
 
     None are made here, and the answer says so.
     """
     betas: Annotated[list[str], Meta(max_length=256)] | None = None
-    """What Anthropic's SDKs send as a header; without effect in either form."""
+    """Names what Anthropic's SDKs send as a header, without effect in either form."""
     # How to generate, which makes no difference to the count
     max_tokens: TokenCount | None = None
     stream: bool | None = None
@@ -206,4 +230,6 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A MessagesRequest is the body of POST /v1/messages."""
+
     max_tokens: TokenCount  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues]

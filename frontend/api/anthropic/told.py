@@ -1,4 +1,4 @@
-"""Blocks that are told to the model as text: texts, documents, search results, and tools that
+"""Some blocks are told to the model as text: texts, documents, search results, and tools that
 become known on the way.
 """
 
@@ -17,7 +17,7 @@ from frontend.api.anthropic.schemas import (
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 _BILLING: Final = "x-anthropic-billing-header:"
-"""How Claude Code begins a system prompt.
+"""Begins a system prompt of Claude Code's.
 
 It speaks to Anthropic's accounting and differs between sessions and versions: told to the model, it
 would leave them no prefix in common.
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def system_text(system: str | list[TextBlock] | None) -> str:
-    """The system prompt, without what is not meant for the model."""
+    """Returns the system prompt, without what is not meant for the model."""
     if isinstance(system, str):
         first, _, rest = system.partition("\n")
         return rest if first.startswith(_BILLING) else system
@@ -35,7 +35,7 @@ def system_text(system: str | list[TextBlock] | None) -> str:
 
 
 def told_text(block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str) -> str:
-    """A block as the model reads it.
+    """Returns a block as the model reads it.
 
     Args:
         tools: by name, in OpenAI's form.

@@ -1,4 +1,4 @@
-"""Anthropic's tools → OpenAI's functions, and the choice among them.
+"""Anthropic's tools become OpenAI's functions here, and the choice among them OpenAI's.
 
 Tools that run on Anthropic's servers are left out, since a model that has none answers too, unless
 one must be called. Of the others whose schema Anthropic has, a client expects calls: they are
@@ -18,14 +18,14 @@ from frontend.http.ignored import Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 _RUN_BY_CLIENTS: Final = ("bash_", "computer_", "memory_", "text_editor_")
-"""Beginnings of types."""
+"""Holds the beginnings of the types of tools that clients run."""
 
 _SEARCH: Final = "tool_search_tool_"
 
 
 def tools_of(request: CountTokensRequest, ignored: Ignored) -> list[dict[str, Any]]:
-    """The functions that may be called: those of the client's own that are told from the beginning,
-    and those that a message refers to.
+    """Returns the functions that may be called: those of the client's own that are told from the
+    beginning, and those that a message refers to.
 
     Raises:
         UnsupportedParameter: a tool can be offered by nobody but Anthropic.
@@ -57,7 +57,7 @@ def tools_of(request: CountTokensRequest, ignored: Ignored) -> list[dict[str, An
 
 
 def tool_choice_of(request: CountTokensRequest, functions: Sequence[dict[str, Any]]) -> Any:
-    """What must or may be called, as OpenAI says it.
+    """Returns what must or may be called, as OpenAI says it.
 
     Raises:
         UnsupportedParameter: a tool must be called that runs on Anthropic's servers.
@@ -100,7 +100,7 @@ def _leave_out(kind: str, param: str, ignored: Ignored) -> None:
 
 
 def _referred(request: CountTokensRequest) -> set[str]:
-    """Names of the tools that the messages refer to."""
+    """Returns the names of the tools that the messages refer to."""
     blocks = [
         block
         for message in request.messages

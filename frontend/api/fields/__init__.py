@@ -1,0 +1,1 @@
+"""Fields of requests are checked here, and become what the engine and the frontend go by."""

@@ -1,4 +1,4 @@
-"""JSON schemas that an answer is held to; what a grammar would not hold it to is refused by name.
+"""A JSON schema binds an answer where a grammar holds all of it; other schemas are refused by name.
 
 xgrammar 0.2.7 passes over many keywords and combinations without a word. Here is the list, found by
 comparing what its grammars accept with a validator, which tests/unit/api/test_bound_schemas.py goes
@@ -24,15 +24,15 @@ from frontend.api.fields.schema_values import (
 from protocol.errors import InvalidRequest
 
 DEPTH_MAX: Final = 128
-"""Objects and arrays within each other. OpenAI allows 10 levels of properties; at 600 compiling
-takes 5 s, at 1,800 minutes.
+"""A schema may have so many objects and arrays within each other. OpenAI allows 10 levels of
+properties; at 600 compiling takes 5 s, at 1,800 minutes.
 """
 
 NODES_MAX: Final = 10_000
-"""Schemas within a schema, each as often as an anyOf is spread, which multiplies."""
+"""A schema may hold so many schemas, each counted as often as an anyOf spreads it."""
 
 COMPARED_MAX: Final = 20_000
-"""Pairs of schemas in all the oneOf of a schema."""
+"""All the oneOf of a schema may have so many pairs of schemas."""
 
 _UNENFORCED: Final = frozenset({
     "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependentRequired",
@@ -42,10 +42,10 @@ _UNENFORCED: Final = frozenset({
 _COMBINING: Final = ("$ref", "allOf", "anyOf", "oneOf")
 _GENERAL: Final = frozenset({"type", "enum", "const", *_COMBINING})
 _PLAIN: Final = frozenset({"type", "description", "title", "default"})
-"""Most schemas of a schema have no other keywords, and nothing of them is to be looked at."""
+"""Names keywords that need no look: most schemas of a schema have no others."""
 
 _UNKNOWN: Final[Schema] = {}
-"""What a boolean says of values."""
+"""Stands for what a boolean, as a schema, says of values."""
 
 _DEFINING: Final = ("$defs", "definitions")
 _WITH_A_SCHEMA: Final = (
@@ -58,7 +58,7 @@ _WITH_A_SCHEMA: Final = (
 _WITH_SCHEMAS_BY_NAME: Final = ("properties", "patternProperties")
 
 _NOT_IN_NAMES: Final = re.compile(r"[^\w.-]")
-"""What a pointer would have to escape."""
+"""Matches what a pointer would have to escape."""
 
 _FORMATS: Final = frozenset(
     {
@@ -70,11 +70,11 @@ _FORMATS: Final = frozenset(
 _FORMATS_UNENFORCED: Final = frozenset(
     {"idn-email", "idn-hostname", "iri", "iri-reference", "regex"}
 )
-"""JSON Schema's others. A format of nobody's list is no constraint."""
+"""Names JSON Schema's other formats. A format of nobody's list is no constraint."""
 
 
 def bound_schema(schema: Any, field: str, *, param: str | None = None, namespace: str = "") -> Any:
-    """The schema as a grammar takes it: it accepts nothing that `schema` does not.
+    """Returns a schema as a grammar takes it, which accepts nothing that `schema` does not.
 
     References of every form become `#/$defs/NAME`, what can be said in one keyword is (values of an
     enum that its type excludes are left out), and a schema without type gets the types that its
@@ -99,13 +99,13 @@ class _Binding:
         self._param = param
         self._namespace = _NOT_IN_NAMES.sub("_", namespace)
         self._names: dict[int, str] = {}
-        """By the identity of what is referred to, which has several pointers."""
+        """Maps the identity of what is referred to, which has several pointers, to its name."""
         self._taken: set[str] = set()
         self._pointers = Pointers(root)
         self._known = KnownValues()
         self._nodes = self._compared = 0
         self._left: list[tuple[str, Any]] = []
-        """Definitions still to be bound, so that how references chain costs no stack."""
+        """Holds the definitions still to be bound, so that how references chain costs no stack."""
 
     def bound(self) -> Any:
         root = self._schema(self._root, 1)
@@ -197,7 +197,7 @@ class _Binding:
             raise self._refused(f"{siblings[0]!r} beside {keyword!r} is not enforced here")
 
     def _says_types_again(self, schema: Schema, siblings: list[str], branches: list[Any]) -> bool:
-        """Whether nothing is beside the branches but a type that each of them has itself."""
+        """Tells whether nothing is beside the branches but a type that each of them has itself."""
         if siblings != ["type"]:
             return False
         types = types_of(schema) or frozenset()
@@ -206,13 +206,13 @@ class _Binding:
         )
 
     def _types_behind(self, schema: Any) -> frozenset[str] | None:
-        """The types of what the bound schema will allow; None if that is not plain to see."""
+        """Returns the types of what the bound schema will allow; None if that is hard to see."""
         found = self._behind(schema)
         types = self._known.types(found)
         return frozenset(about(found)) or None if types is None else types
 
     def _behind(self, schema: Any) -> Schema:
-        """The schema that a chain of references leads to."""
+        """Returns the schema that a chain of references leads to."""
         for _ in range(DEPTH_MAX):
             if not isinstance(schema, dict) or "$ref" not in schema:
                 break

@@ -1,4 +1,4 @@
-"""What vLLM's and Dynamo's clients may ask of a chat beyond OpenAI's fields."""
+"""vLLM's and Dynamo's clients may ask of a chat what OpenAI's fields do not say."""
 
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from frontend.text.output.gain import Gain
 
 
 def under_our_names(request: ChatCompletionRequest) -> ChatCompletionRequest:
-    """The request with Dynamo's chat_template_args among the chat_template_kwargs."""
+    """Returns the request with Dynamo's chat_template_args among the chat_template_kwargs."""
     if request.chat_template_args is None:
         return request
     kwargs = {**request.chat_template_args, **(request.chat_template_kwargs or {})}
@@ -17,8 +17,8 @@ def under_our_names(request: ChatCompletionRequest) -> ChatCompletionRequest:
 
 
 def echoed_text(request: ChatCompletionRequest) -> str:
-    """What the answer is to begin with: the text of the assistant's last message, if that is the
-    end of the chat and `echo` is set.
+    """Returns the text that a chat's answer is to begin with: that of the assistant's last message,
+    if it is the end of the chat and `echo` is set; otherwise none.
     """
     last = request.messages[-1]
     if not request.echo or last.get("role") != "assistant":
@@ -35,7 +35,7 @@ def _text(part: Any) -> str:
 
 
 def change(gain: Gain, request: ChatCompletionRequest, *, first: bool) -> None:
-    """Make of a stream's gain what is shown of it.
+    """Changes a stream's gain to what is shown of it.
 
     Args:
         first: it is the first of its choice.

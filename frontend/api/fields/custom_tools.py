@@ -1,5 +1,5 @@
-"""Custom tools, whose input is any text: to the model they are functions with one string, and to
-the client what they were.
+"""Custom tools, whose input is any text, are functions with one string to the model, and to the
+client what they were.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,19 +22,21 @@ PARAMETERS: Final = {
     "required": [_INPUT],
     "additionalProperties": False,
 }
-"""Of the function that a custom tool is."""
+"""Is the schema of the arguments of the function that a custom tool is."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def custom_arguments(text: str) -> str:
-    """The arguments of the function that a custom tool is, of its input."""
+    """Returns the arguments of the function that a custom tool is, made of its input."""
     return _encode({_INPUT: text}).decode()
 
 
 def custom_input(arguments: str) -> str:
-    """The input, of those arguments; whatever else a model wrote is the input itself."""
+    """Returns the input of a custom tool, taken from its function's arguments; whatever else a
+    model wrote is the input itself.
+    """
     found = _input_of(arguments)
     return arguments if found is None else found
 
@@ -49,7 +51,9 @@ def _input_of(arguments: str) -> str | None:
 def custom_description(
     description: str | None, syntax: Any, definition: Any, ignored: Ignored
 ) -> str | None:
-    """With the grammar of its input, if it has one: the model is told it and not held to it."""
+    """Returns a custom tool's description with the grammar of its input, if it has one: the model
+    is told it and not held to it.
+    """
     if not isinstance(definition, str):
         return description
     ignored.add("tools.format", "inputs of custom tools are not held to a grammar")
@@ -60,8 +64,8 @@ def custom_description(
 def with_functions(
     request: ChatCompletionRequest, ignored: Ignored
 ) -> tuple[ChatCompletionRequest, frozenset[str]]:
-    """The chat with functions in place of custom tools, in its tools, its choice and its history,
-    and the names of those tools.
+    """Returns the chat with functions in place of custom tools, in its tools, its choice and its
+    history, and the names of those tools.
 
     Args:
         ignored: takes a grammar of their input.
@@ -91,7 +95,7 @@ def _is_custom(value: Any) -> bool:
 
 
 def _named(value: Mapping[str, Any], param: str) -> dict[str, Any]:
-    """What a custom tool or call says of itself."""
+    """Returns what a custom tool or call says of itself."""
     custom = value.get("custom")
     if not isinstance(custom, dict) or not isinstance(
         cast("dict[str, Any]", custom).get("name"), str
@@ -149,7 +153,7 @@ def _choice(choice: Any) -> Any:
 
 
 def told_call(call: ToolCall, names: frozenset[str]) -> dict[str, Any]:
-    """A whole call as a chat tells it."""
+    """Returns a whole call as a chat tells it; `names` are those of the custom tools."""
     if call.name in names:
         return {
             "id": call.call_id,
@@ -164,15 +168,15 @@ def told_call(call: ToolCall, names: frozenset[str]) -> dict[str, Any]:
 
 
 def call_delta(call: ToolCall) -> dict[str, Any]:
-    """A piece of a function's call as a chunk tells it."""
+    """Returns a piece of a function's call as a chunk tells it."""
     if not call.name:
         return {"index": call.index, "function": {"arguments": call.arguments}}
     return {"index": call.index, **told_call(call, frozenset())}
 
 
 class CallStream:
-    """Calls of a chat's choices, some of custom tools, whose input is told when the JSON around it
-    has come to its end.
+    """A CallStream tells the calls of a chat's choices, some of custom tools, whose input is told
+    when the JSON around it has come to its end.
 
     Args:
         names: of the custom tools.
@@ -181,14 +185,14 @@ class CallStream:
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
         self._arguments: dict[tuple[int, int], str | None] = {}
-        """Choice and call → what has come of a custom tool's arguments; None once the input is
-        told.
+        """Maps choice and call to what has come of a custom tool's arguments; None once the input
+        is told.
         """
 
     def deltas(
         self, choice: int, pieces: Iterable[ToolCall], *, ended: bool
     ) -> Sequence[dict[str, Any]]:
-        """What a chunk tells of these pieces of a choice's calls."""
+        """Returns what a chunk tells of these pieces of a choice's calls."""
         told: list[dict[str, Any]] = []
         for piece in pieces:
             key = choice, piece.index

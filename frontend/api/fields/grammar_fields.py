@@ -1,4 +1,4 @@
-"""The fields that say what an answer must look like, under all of their names."""
+"""Some fields say what an answer must look like, under several names each."""
 
 from typing import Annotated, Any, Final
 
@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from protocol.limits import GRAMMAR_BYTES_MAX
 
 PATTERN_CHARS_MAX: Final = 16_384
-"""Of a regular expression. Compiling is quadratic in its length."""
+"""A regular expression may have so many characters. Compiling is quadratic in its length."""
 
 GRAMMAR_ALTERNATIVES_MAX: Final = 1_024
 CHOICE_CHARS_MAX: Final = 1_024
@@ -18,7 +18,9 @@ GuidedChoice = Annotated[str, Meta(min_length=1, max_length=CHOICE_CHARS_MAX)]
 
 
 class NamedSchema(Struct, frozen=True, forbid_unknown_fields=True):
-    """OpenAI's name, description and strictness are read and change nothing."""
+    """A NamedSchema is a JSON schema with OpenAI's name, description and strictness, which are read
+    and change nothing.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     schema: Raw
@@ -27,19 +29,19 @@ class NamedSchema(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TextFormat(Struct, frozen=True, tag="text", tag_field="type", forbid_unknown_fields=True):
-    """Any text."""
+    """A TextFormat allows any text."""
 
 
 class JsonObjectFormat(
     Struct, frozen=True, tag="json_object", tag_field="type", forbid_unknown_fields=True
 ):
-    """Any JSON object."""
+    """A JsonObjectFormat holds the answer to any JSON object."""
 
 
 class JsonSchemaFormat(
     Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True
 ):
-    """JSON of one schema."""
+    """A JsonSchemaFormat holds the answer to a JSON schema."""
 
     json_schema: NamedSchema
 
@@ -47,7 +49,7 @@ class JsonSchemaFormat(
 class StructuralTagFormat(
     Struct, frozen=True, tag="structural_tag", tag_field="type", forbid_unknown_fields=True
 ):
-    """SGLang's: text of which some parts conform.
+    """A StructuralTagFormat is SGLang's: it holds some parts of the text to a form.
 
     Either `format`, or the older `structures` and `triggers`.
     """
@@ -62,10 +64,12 @@ ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat | StructuralTa
 
 
 class StructuredOutputs(Struct, frozen=True, forbid_unknown_fields=True):
-    """vLLM's newer form of what is called guided_* below; at most one of these says something."""
+    """StructuredOutputs are vLLM's newer form of the guided_* fields; at most one of them says
+    something.
+    """
 
     json: Raw | UnsetType = UNSET
-    """A schema, or its text."""
+    """Holds a schema, or its text."""
     regex: Pattern | None = None
     choice: (
         Annotated[list[GuidedChoice], Meta(min_length=1, max_length=GRAMMAR_ALTERNATIVES_MAX)]
@@ -77,24 +81,24 @@ class StructuredOutputs(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GrammarFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The part of a request that says what its answer must look like."""
+    """GrammarFields are the part of a request that says what its answer must look like."""
 
     response_format: ResponseFormat | None = None
     # Extensions: vLLM's and Dynamo's
     guided_json: Raw | UnsetType = UNSET
-    """A schema, or its text."""
+    """Holds a schema, or its text."""
     guided_regex: Pattern | None = None
     guided_choice: (
         Annotated[list[GuidedChoice], Meta(min_length=1, max_length=GRAMMAR_ALTERNATIVES_MAX)]
         | None
     ) = None
     guided_grammar: GrammarText | None = None
-    """EBNF."""
+    """Holds a grammar in EBNF."""
     structured_outputs: StructuredOutputs | None = None
     # Extensions: SGLang's
     json_schema: GrammarText | None = None
-    """The schema's text."""
+    """Holds a schema's text."""
     regex: Pattern | None = None
     ebnf: GrammarText | None = None
     structural_tag: GrammarText | None = None
-    """The tag's JSON text."""
+    """Holds a structural tag's JSON text."""

@@ -1,4 +1,4 @@
-"""What an answer must look like: the fields that say so, and the grammar that they come to.
+"""The fields that say what an answer must look like come to one grammar.
 
 Five families of names mean the same: OpenAI's `response_format`, vLLM's `structured_outputs`, its
 and Dynamo's `guided_*`, and SGLang's own `json_schema`, `regex`, `ebnf` and `structural_tag`. At
@@ -29,14 +29,14 @@ from protocol.generation import Grammar, GrammarKind
 from protocol.limits import GRAMMAR_BYTES_MAX
 
 ANY_OBJECT: Final = '{"type":"object"}'
-"""The schema of response_format json_object."""
+"""Is the schema of response_format json_object."""
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
 
 
 def grammar_of(request: GrammarFields) -> Grammar | None:
-    """What the answer must look like; None if it may be any text.
+    """Returns the grammar that a request's answer must conform to; None if it may be any text.
 
     Raises:
         InvalidRequest: two fields say it, or what they say is malformed or beyond a bound.
@@ -46,7 +46,8 @@ def grammar_of(request: GrammarFields) -> Grammar | None:
 
 
 def said_of(request: GrammarFields) -> Grammar | None:
-    """What the answer must look like in the client's own words, which may be malformed.
+    """Returns what a request's answer must look like in the client's own words, which may be
+    malformed; None if it may be any text.
 
     Raises:
         InvalidRequest: two fields say it.
@@ -108,7 +109,7 @@ def _guided_choice(request: GrammarFields) -> Grammar | None:
 
 
 def _escaped(text: str) -> str:
-    """As a regular expression that matches just this.
+    """Returns a regular expression that matches just this text.
 
     Only what means something is escaped, control characters by their number.
     """
@@ -158,7 +159,9 @@ _READERS: Final[tuple[Callable[[GrammarFields], Grammar | None], ...]] = (
 
 
 def _text_of(raw: Raw) -> str | None:
-    """The JSON as the client wrote it, so that nothing of it changes on the way; None for null."""
+    """Returns the JSON as the client wrote it, so that nothing of it changes on the way; None for
+    null.
+    """
     text = bytes(raw).decode()
     return None if text == "null" else text
 
@@ -176,7 +179,9 @@ def _checked(grammar: Grammar) -> Grammar:
 
 
 def _bound(grammar: Grammar) -> Grammar:
-    """With its schemas as grammars take them, and the client's own text if that is how they are."""
+    """Returns a grammar with its schemas as grammars take them, and the client's own text if that
+    is how they are.
+    """
     field = grammar.field
     try:
         root = _decode(grammar.text)
@@ -192,8 +197,8 @@ def _bound(grammar: Grammar) -> Grammar:
 
 
 def _bound_tag(value: Any, field: str) -> Any:
-    """A structural tag's JSON with its schemas bound: `json_schema` of the new form, `schema` of
-    the older one's structures.
+    """Returns a structural tag's JSON with its schemas bound: `json_schema` of the new form,
+    `schema` of the older one's structures.
     """
     if isinstance(value, list):
         return [_bound_tag(each, field) for each in cast("list[Any]", value)]

@@ -1,5 +1,5 @@
-"""Chat messages as clients send them, checked far enough that a template cannot stumble over them,
-and put into one form.
+"""Chat messages are checked far enough that a template cannot stumble over them, and put into one
+form.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,12 @@ from protocol.errors import InvalidRequest, UnsupportedParameter
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 PARTS_MAX: Final = 10_000
-"""Parts of one message's content."""
+"""One message's content may have so many parts."""
 
 CALLS_MAX: Final = 1_024
-"""Calls of one message. An answer has some tens at most; templates take 20 µs and more for each."""
+"""One message may have so many calls. An answer has some tens at most; templates take 20 µs and
+more for each.
+"""
 
 _TEXT_PARTS: Final[Mapping[str, str]] = {
     "text": "text",
@@ -22,14 +24,14 @@ _TEXT_PARTS: Final[Mapping[str, str]] = {
     "output_text": "text",
     "refusal": "refusal",
 }
-"""Type of a content part → its field that holds the text.
+"""Maps the type of a content part to its field that holds the text.
 
 All but the first come from answers, and from /v1/responses.
 """
 
 
 def check_messages(messages: Sequence[dict[str, Any]]) -> None:
-    """Check roles and contents, and rewrite in place what older clients and other APIs write
+    """Checks roles and contents, and rewrites in place what older clients and other APIs write
     differently.
 
     Afterwards roles are in small letters, text parts are of type text, results of tools have a
@@ -124,7 +126,7 @@ def _check_assistant(message: dict[str, Any], param: str) -> None:
 
 
 def _text_of(message: dict[str, Any], field: str, param: str) -> str | None:
-    """What a field of the message has, which loses it."""
+    """Takes a field's text out of the message."""
     text = message.pop(field, None)
     if not isinstance(text, str | None):
         raise InvalidRequest(f"{field} must be a string.", param=f"{param}.{field}")
@@ -132,5 +134,7 @@ def _text_of(message: dict[str, Any], field: str, param: str) -> str | None:
 
 
 def _shown(value: Any) -> str:
-    """A string as it is; of anything else its kind, since the repr of deep nesting fails."""
+    """Returns a string as it is, cut; of anything else its kind, since the repr of deep nesting
+    fails.
+    """
     return f"{value!r:.100}" if isinstance(value, str) else f"of type {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""`nvext`: what a client may ask of the router and be told by it.
+"""The field `nvext` says what a client asks of the router, and tells it what came of that.
 
 The names are the reference product's, as are the headers.
 """
@@ -23,7 +23,9 @@ ExtraField = Literal["worker_id", "timing", "cached_tokens"]
 
 
 class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
-    """Weights for this request instead of the frontend's (kv mode)."""
+    """A RouterOverride sets the router's weights for one request instead of the frontend's (kv
+    mode).
+    """
 
     prefill_weight: Weight | None = None
     idle_share: Share | None = None
@@ -34,7 +36,7 @@ class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
 
     def over(self, weights: Weights) -> Weights:
-        """`weights` with what is set here."""
+        """Returns `weights` with those that are set here in place of its own."""
         asked = {
             name.removesuffix("_weight").removesuffix("_share"): getattr(self, name)
             for name in self.__struct_fields__
@@ -45,26 +47,26 @@ class RouterOverride(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NvExt(Struct, frozen=True, forbid_unknown_fields=True):
-    """Routing wishes of one request."""
+    """An NvExt holds what one request wishes of its route, and what it wants to be told of that."""
 
     extra_fields: Annotated[list[ExtraField], Meta(max_length=8)] | None = None
-    """What the answer's `nvext` is to tell."""
+    """Names what the answer's `nvext` is to tell."""
     backend_instance_id: Label | None = None
-    """Worker id: only there."""
+    """Names the one worker that may take the request."""
     dp_rank: Annotated[int, Meta(ge=0, lt=DP_RANKS_MAX)] | None = None
     session_id: Label | None = None
-    """Stay on the rank of this session's last request while it has room."""
+    """Keeps the request on the rank of its session's last one while that has room."""
     cache_salt: Label | None = None
     router: RouterOverride | None = None
     max_thinking_tokens: ThinkingTokens | None = None
-    """Of chats, as there."""
+    """Bounds the thinking of a chat, as the chat's own field of that name does."""
 
 
 NO_WISHES: Final = NvExt()
 
 
 def wishes(body: NvExt | None, headers: Mapping[str, str]) -> NvExt:
-    """What body and headers ask together.
+    """Returns what body and headers ask of the router together; a header goes before its field.
 
     Raises:
         InvalidRequest: a header's value is not one of its field.
@@ -93,7 +95,7 @@ def wishes(body: NvExt | None, headers: Mapping[str, str]) -> NvExt:
 
 
 def told(asked: list[ExtraField] | None, choice: Choice) -> dict[str, Any] | None:
-    """The answer's `nvext` about one choice; None when nothing was asked."""
+    """Returns the answer's `nvext` about one choice; None when nothing was asked."""
     if not asked:
         return None
     stream = choice.stream

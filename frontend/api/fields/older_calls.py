@@ -1,5 +1,5 @@
-"""Calls as OpenAI's API had them before it had tools: `function_call` of the assistant, answered by
-a message of the role function.
+"""OpenAI's API had calls before it had tools: `function_call` of the assistant, answered by a
+message of the role function.
 """
 
 from typing import Any, cast
@@ -8,16 +8,16 @@ from protocol.errors import InvalidRequest
 
 
 class OlderCalls:
-    """Rewrites those of one conversation, in its order, as the tool calls that they are: templates
-    know no others.
+    """An OlderCalls rewrites the `function_call` and function messages of one conversation, in its
+    order, as the tool calls that they are: templates know no others.
     """
 
     def __init__(self) -> None:
         self._open_id: str | None = None
-        """Of the call that waits for its result."""
+        """Holds the id of the call that waits for its result."""
 
     def rewrite_call(self, message: dict[str, Any], at: int) -> None:
-        """Make a tool call of the `function_call` of the assistant's message, if it has one.
+        """Makes a tool call of the `function_call` of the assistant's message, if it has one.
 
         Raises:
             InvalidRequest: it is no call.
@@ -40,12 +40,12 @@ class OlderCalls:
         message["tool_calls"] = [{"id": self._open_id, "type": "function", "function": call}]
 
     def rewrite_result(self, message: dict[str, Any], at: int) -> None:
-        """Make a result of a tool of a message of the role function."""
+        """Makes a tool's result of a message of the role function."""
         message["role"] = "tool"
         message["tool_call_id"] = self._open_id or _id_at(at)
         self._open_id = None
 
 
 def _id_at(at: int) -> str:
-    """Nine letters and digits, since some templates take no others."""
+    """Returns an id of nine letters and digits, since some templates take no others."""
     return f"call{at:05d}"

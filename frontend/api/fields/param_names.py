@@ -1,4 +1,4 @@
-"""Errors name fields as the client knows them, where one API's request is run as another's."""
+"""Errors name fields as the client knows them, also where one API's request is run as another's."""
 
 import re
 from collections.abc import Generator, Mapping
@@ -12,7 +12,7 @@ _ROOT: Final = re.compile(r"[^.\[]*")
 
 @contextmanager
 def params_named(names: Mapping[str, str]) -> Generator[None]:
-    """Rename the `param` of errors that are raised within.
+    """Renames the `param` of errors that are raised within.
 
     Args:
         names: field of the request that is run → field that the client sent. What is behind the

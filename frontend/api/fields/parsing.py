@@ -1,4 +1,4 @@
-"""Bytes → request struct, with errors a client can act on."""
+"""Bodies become request structs here, with errors that a client can act on."""
 
 import difflib
 import re
@@ -20,16 +20,16 @@ RequestT = TypeVar("RequestT", bound=msgspec.Struct)
 
 _AT: Final = re.compile(r" - at `\$\.?(.*)`$")
 _TEXT_CHARS_MAX: Final = 300
-"""Kept of the beginning and of the end of a decoder's error."""
+"""So many characters are kept of the beginning and of the end of a decoder's error."""
 
 _UNKNOWN: Final = "Object contains unknown field `"
 
 SHOWN_CHARS_MAX: Final = 100
-"""Of a client's own names, in what it is told; no field of ours has a longer one."""
+"""A client is told so many characters of a name of its own; no field of ours has a longer one."""
 
 
 class BodyParser(Generic[RequestT]):
-    """Decodes one kind of body. Reusable: one per endpoint.
+    """A BodyParser decodes one kind of body. Reusable: one per endpoint.
 
     Args:
         refused: fields that are known and not honoured, with the reason.
@@ -49,7 +49,8 @@ class BodyParser(Generic[RequestT]):
         self._refused = refused
 
     async def read(self, exchange: Exchange) -> RequestT:
-        """The request that an exchange brings; a large one is counted and parsed in a thread.
+        """Returns the request that an exchange brings; a large one is counted and parsed in a
+        thread.
 
         Raises:
             MeshError: as `Exchange.read_body`, `check_counts` and `parse`.
@@ -64,7 +65,7 @@ class BodyParser(Generic[RequestT]):
         return self.parse(body, ignored=ignored)
 
     def parse(self, body: bytes | bytearray, *, ignored: Ignored = REFUSING) -> RequestT:
-        """The request in `body`.
+        """Returns the request in `body`.
 
         Args:
             ignored: takes what nobody has heard of. Fields of `refused` are refused in any case,
@@ -95,7 +96,7 @@ class BodyParser(Generic[RequestT]):
         return type_info(self._kind)
 
     def _without_unknown(self, body: bytes | bytearray, ignored: Ignored) -> RequestT:
-        """The request less its unknown fields."""
+        """Returns the request less its unknown fields."""
         raw: Any = msgspec.json.decode(body)
         for unknown in unknown_fields(raw, self._info):
             self._ignore(unknown, ignored)
@@ -106,7 +107,7 @@ class BodyParser(Generic[RequestT]):
             raise self._explained(str(error)) from None
 
     def _ignore(self, unknown: Unknown, ignored: Ignored) -> None:
-        """Let an unknown field go.
+        """Lets an unknown field go.
 
         Raises:
             UnsupportedParameter: it is known and refused, or nothing is ignored.

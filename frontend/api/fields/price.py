@@ -1,4 +1,4 @@
-"""What a request would cost beyond its tokens, refused before any work where that is too much."""
+"""A request that would cost too much beyond its tokens is refused before any work."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,23 +8,24 @@ from protocol.generation import Generate
 from protocol.tokens import count_tokens
 
 SCORES_MAX: Final = 4_000_000
-"""Log probabilities of one answer: 32 MB as they come, 300 MB of JSON. 190,000 tokens with 20
-alternatives beside each.
+"""One answer may have so many log probabilities: 32 MB as they come, 300 MB of JSON. 190,000 tokens
+with 20 alternatives beside each.
 """
 
 REPEATED_SCORES_MAX: Final = 60_000
-"""Where each event of a stream, or its last four, repeat all that were told before: 2,900 tokens
-with 20 alternatives.
+"""An answer may have so many log probabilities where each event of its stream, or the last four,
+repeat all that were told before: 2,900 tokens with 20 alternatives.
 """
 
 COPIES_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Prompts, tools and grammars of all choices: each choice is a request with its own copy. 128 times
-a prompt of 128k tokens.
+"""Prompts, tools and grammars of all choices may have so many bytes: each choice is a request with
+its own copy. 128 times a prompt of 128k tokens.
 """
 
 
 def check_price(requests: Sequence[Generate], *, open_ended: bool, repeats: bool) -> int | None:
-    """Refuse what would hold or make too much.
+    """Refuses requests that would hold or make too much, and says how long open-ended answers may
+    be.
 
     Args:
         requests: one for each choice.

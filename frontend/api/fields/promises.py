@@ -1,4 +1,4 @@
-"""What is promised of a request's answers, beyond the grammar that binds the model to it."""
+"""A request's answers come with promises, beyond the grammar that binds the model to its form."""
 
 from frontend.api.fields.grammars import ANY_OBJECT, said_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
@@ -14,7 +14,8 @@ def promise_of(
     validator: Validator,
     request_id: str,
 ) -> Promise | None:
-    """None where no schema binds the answer or a call in it: that is, for most.
+    """Returns what is promised of a request's answers; None where no schema binds the answer or a
+    call in it: that is, for most.
 
     Args:
         grammar: that binds the answer.
@@ -39,7 +40,7 @@ def promise_of(
 
 
 def _schema(request: ChatCompletionRequest | CompletionRequest, grammar: Grammar) -> str | None:
-    """The client's own, if the text is to be JSON of it and nothing else."""
+    """Returns the client's own schema, if the text is to be JSON of it and nothing else."""
     if grammar.kind != "json_schema" or grammar.text == ANY_OBJECT:
         return None
     # the end of the text may be shown

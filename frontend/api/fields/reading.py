@@ -1,4 +1,4 @@
-"""Which answers are read by the worker, with its engine's parsers, instead of being detokenized
+"""Some answers are read by the worker, with its engine's parsers, instead of being detokenized
 here.
 """
 
@@ -21,13 +21,13 @@ _THINKING: Final = (
     "stream_reasoning",
 )
 _PARSED_BY: Final = ("tools", "tool_choice", "parallel_tool_calls", *_THINKING)
-"""Fields of a chat that the engine's parsers go by."""
+"""Names the fields of a chat that the engine's parsers go by."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def answer_grammar(request: ChatCompletionRequest | CompletionRequest) -> Grammar | None:
-    """What the answer must look like.
+    """Returns the grammar that the text of an answer must conform to; None if there is none.
 
     Where a call is forced there is no other answer for a response format to speak of.
 
@@ -47,8 +47,8 @@ def answer_grammar(request: ChatCompletionRequest | CompletionRequest) -> Gramma
 def reading_of(
     request: ChatCompletionRequest | CompletionRequest, card: ModelCard, grammar: Grammar | None
 ) -> Reading | None:
-    """What the worker is to read; None if the answer is plain text, of which the frontend can make
-    text itself.
+    """Returns what the worker is to read of an answer; None if it is plain text, of which the
+    frontend can make text itself.
 
     Raises:
         InvalidRequest: a tool must be called and the answer must conform to a grammar.
@@ -83,8 +83,8 @@ def _plain(request: ChatCompletionRequest | CompletionRequest) -> Reading:
 
 
 def _thinks(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | None) -> bool:
-    """A grammar begins behind the thinking, of whose end the engine's parser knows, whoever is to
-    see the thinking.
+    """Tells whether the engine's parser reads the thinking. A grammar begins behind the thinking,
+    of whose end the parser knows, whoever is to see the thinking.
     """
     return bool(card.reasoning_parser) and (
         request.separate_reasoning is not False or grammar is not None
@@ -92,7 +92,8 @@ def _thinks(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | 
 
 
 def _calls(request: ChatCompletionRequest, card: ModelCard, grammar: Grammar | None) -> bool:
-    """Without a parser a call can still be forced: the engine is then held to JSON.
+    """Tells whether calls are read. Without a parser a call can still be forced: the engine is then
+    held to JSON.
 
     Beside a response format the worker allows both, where calls begin with marks; other JSON of the
     client's own schema is no call.

@@ -65,7 +65,7 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "kv_transfer_params": _LEGS,
     }
 )
-"""Field → why not, or what does it here.
+"""Maps a field that is known and not honoured to the reason, or to what does it here.
 
 Unless it asks for nothing or is harmless, each is refused, whatever --unknown-fields says.
 """
@@ -76,8 +76,8 @@ HARMLESS: Final = frozenset(
         *("diagnostics", "speed", "output_config.task_budget"),
     }
 )
-"""Those whose answer is the same without them, or as good as a model's that was given the hint:
-ignored where unknown fields are.
+"""Names refused fields without which the answer is the same, or as good as a model's that was given
+the hint: ignored where unknown fields are.
 """
 
 _NOTHING: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
@@ -89,16 +89,16 @@ _NOTHING: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
         "inference_geo": ("global",),
     }
 )
-"""Field → values that ask for nothing, beside null, false, "" and []."""
+"""Maps a field to values that ask for nothing, beside null, false, "" and []."""
 
 
 def asks_for_nothing(field: str, value: Any) -> bool:
-    """Whether a refused field has a value with which everything is as it would be without."""
+    """Tells whether a refused field has a value with which everything is as it would be without."""
     return value is None or value is False or value in ("", []) or value in _NOTHING.get(field, ())
 
 
 def refuse_unsupported_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> None:
-    """Raise for what cannot be honoured.
+    """Raises for what cannot be honoured of a chat.
 
     Args:
         ignored: takes wishes without which the answer is as good.
@@ -128,7 +128,7 @@ def refuse_unsupported_chat(request: ChatCompletionRequest, ignored: Ignored = R
 
 
 def refuse_unsupported_completion(request: CompletionRequest) -> None:
-    """As `refuse_unsupported_chat`, for completions."""
+    """Raises for what cannot be honoured of completions, as `refuse_unsupported_chat` does."""
     _refuse_common(request)
     if request.suffix:
         raise UnsupportedParameter(

@@ -1,4 +1,4 @@
-"""The names that a request has for what keeps its KV cache apart, made one so that no two requests
+"""Several fields keep a request's KV cache apart; they become one salt, so that no two requests
 that set others meet.
 """
 
@@ -8,12 +8,12 @@ from protocol.errors import InvalidRequest
 from protocol.limits import NAME_CHARS_MAX
 
 _BETWEEN: Final = "\x1f"
-"""Unit separator: no part may have it, so that what is joined can be taken apart again."""
+"""Is the unit separator: no part may have it, so that what is joined can be taken apart again."""
 
 
 def one_salt(*parts: str | None) -> str | None:
-    """The salt of which these are parts, by their place: a gateway that sets one of them is not
-    undone by a client that sets another.
+    """Joins parts into one salt, by their place: a gateway that sets one of them is not undone by a
+    client that sets another.
 
     One part alone is the salt itself, whichever it is.
 

@@ -1,4 +1,4 @@
-"""Request fields → what the engine is told and what the frontend itself watches for."""
+"""Request fields become what the engine is told and what the frontend itself watches for."""
 
 from typing import Any, Final, TypeVar, cast
 
@@ -18,18 +18,24 @@ from protocol.text.stop_patterns import pattern_automaton
 T = TypeVar("T")
 
 TOKEN_ID_DIGITS_MAX = 10
-"""A u32 has no more, and Python refuses to read a number of thousands of digits."""
+"""A token id may have so many digits: a u32 has no more, and Python refuses to read a number of
+thousands of digits.
+"""
 
 CUSTOM_PARAMS_BYTES_MAX: Final = 16 * 1024
-"""They travel to every process of the engine with the request."""
+"""A request's custom_params may have so many bytes of JSON, which travel to every process of the
+engine.
+"""
 
 COMPLETION_TOKENS_DEFAULT = 16
-"""OpenAI's default for /v1/completions; chat runs to the end of the context."""
+"""A completion has so many tokens at most if its request says nothing, as with OpenAI; a chat runs
+to the end of the context.
+"""
 
 
 def priority_of(asked: int | None) -> int:
-    """A client's priority as the fleet knows it: 0 where nothing is said, and no further from that
-    than PRIORITY_MAX.
+    """Returns a client's priority as the fleet knows it: 0 where nothing is said, and no further
+    from that than PRIORITY_MAX.
     """
     return min(max(asked or 0, -PRIORITY_MAX), PRIORITY_MAX)
 
@@ -37,7 +43,7 @@ def priority_of(asked: int | None) -> int:
 def sampling_for(
     request: ChatCompletionRequest | CompletionRequest, card: ModelCard, prompt_tokens: int
 ) -> Sampling:
-    """Sampling of one choice.
+    """Returns the sampling of one choice.
 
     What the client leaves open comes from the model's generation_config, then OpenAI's defaults.
 
@@ -76,8 +82,8 @@ def sampling_for(
 
 
 def sampling_of_choice(sampling: Sampling, index: int) -> Sampling:
-    """Sampling of a prompt's choice `index`: choice i of a request with a seed gets seed + i
-    (wrapped into int64).
+    """Returns the sampling of a prompt's choice `index`: choice i of a request with a seed gets
+    seed + i (wrapped into int64).
 
     With one seed for all, n choices would be n times the same text; as it is, the request as a
     whole can still be repeated.
@@ -88,7 +94,7 @@ def sampling_of_choice(sampling: Sampling, index: int) -> Sampling:
 
 
 def output_rules(request: ChatCompletionRequest | CompletionRequest) -> OutputRules:
-    """What the frontend makes of the tokens."""
+    """Returns what the frontend goes by when it makes text of the tokens."""
     return OutputRules(
         stops=stop_strings(request),
         patterns=tuple(stop_patterns(request)),
@@ -100,7 +106,7 @@ def output_rules(request: ChatCompletionRequest | CompletionRequest) -> OutputRu
 
 
 def stop_strings(request: ChatCompletionRequest | CompletionRequest) -> tuple[str, ...]:
-    """The stop strings of a request, with those patterns that are none.
+    """Returns the stop strings of a request, with those of its patterns that are plain text.
 
     Raises:
         InvalidRequest: they are too many or too long together.
@@ -122,7 +128,7 @@ def stop_strings(request: ChatCompletionRequest | CompletionRequest) -> tuple[st
 
 
 def stop_patterns(request: ChatCompletionRequest | CompletionRequest) -> list[str]:
-    """The patterns of a request that are no stop strings.
+    """Returns the patterns of a request that are no stop strings.
 
     Raises:
         InvalidRequest: one is no regular expression, or they are too large.
@@ -142,7 +148,7 @@ def _listed(stop: str | list[str] | None) -> list[str]:
 
 
 def shortened(request: Generate, new_tokens_max: int) -> Generate:
-    """The request with no more new tokens than that."""
+    """Returns the request with at most `new_tokens_max` new tokens."""
     sampling = request.sampling
     most = min(sampling.max_new_tokens, new_tokens_max)
     return replace(
@@ -154,7 +160,7 @@ def shortened(request: Generate, new_tokens_max: int) -> Generate:
 
 
 def tokens_asked(request: ChatCompletionRequest | CompletionRequest) -> int | None:
-    """What the client says of the length of an answer, under whichever name."""
+    """Returns what the client says of the length of an answer (tokens), under whichever name."""
     return (
         request.max_completion_tokens or request.max_tokens
         if isinstance(request, ChatCompletionRequest)
@@ -216,8 +222,8 @@ def _logit_bias(bias: dict[str, float] | None, card: ModelCard) -> dict[str, flo
 
 
 def _custom_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Numbers, text, and lists and objects of these (SGLang's CustomParamValue); names that begin
-    with __ are its own.
+    """Checks custom_params: numbers, text, and lists and objects of these (SGLang's
+    CustomParamValue); names that begin with __ are its own.
     """
     for name, value in params.items():
         inner = (

@@ -1,4 +1,4 @@
-"""Keywords of strings and objects that a grammar passes over without a word."""
+"""A grammar passes over some keywords of strings and objects without a word; they are refused."""
 
 from typing import Any, cast
 
@@ -7,7 +7,7 @@ from frontend.api.fields.schema_shapes import Schema
 
 
 def check_string(schema: Schema) -> None:
-    """Refuse what a grammar would not hold strings to.
+    """Refuses what a grammar would not hold strings to.
 
     Raises:
         ValueError: saying what that is.
@@ -28,7 +28,7 @@ def _check_pattern(pattern: Any) -> None:
 
 
 def check_object(schema: Schema) -> None:
-    """Refuse what a grammar would not hold objects to; what is required and not named gets a name.
+    """Refuses what a grammar would not hold objects to; what is required and not named gets a name.
 
     Raises:
         ValueError: saying what that is.

@@ -1,4 +1,4 @@
-"""What of a schema's regular expressions a grammar would not hold an answer to."""
+"""A grammar would not hold an answer to all that a schema's regular expressions say."""
 
 import re
 from typing import Final
@@ -6,8 +6,8 @@ from typing import Final
 _NEGATED_CLASSES: Final = re.compile(
     r"(?<!\\)((?:\\\\)*)\[\^(?:\\.|[^\]\\])+(?:\]|\\?\Z)", re.DOTALL
 )
-"""One that is not closed reaches to the end, so that a thousand of them are not searched a thousand
-times.
+"""Matches negated classes. One that is not closed reaches to the end, so that a thousand of them
+are not searched a thousand times.
 """
 _CLASSES_AND_ESCAPES: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*(?:\]|\\?\Z)", re.DOTALL)
 _ESCAPED_IN_JSON: Final = re.compile(
@@ -17,7 +17,9 @@ _ANCHORS_INSIDE: Final = re.compile(r"[^(|:^]\^|\$[^)|$]")
 
 
 def unenforced_in(pattern: str) -> str | None:
-    """What of a regular expression the grammar passes over, or makes broken JSON of."""
+    """Tells what of a regular expression the grammar passes over, or makes broken JSON of; None if
+    it holds all.
+    """
     without = _NEGATED_CLASSES.sub(r"\1.", pattern)
     if _ESCAPED_IN_JSON.search(without):
         return "a character that JSON escapes"

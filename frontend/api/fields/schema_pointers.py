@@ -1,4 +1,4 @@
-"""Where the references of a JSON schema lead to, within itself."""
+"""The references of a JSON schema are followed within itself."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 
 class Pointers:
-    """Follows the pointers of one schema, each once.
+    """A Pointers follows the pointers of one schema, each once.
 
     Args:
         root: the whole schema.
@@ -15,10 +15,12 @@ class Pointers:
     def __init__(self, root: Any) -> None:
         self._root = root
         self._found: dict[str, Any] = {}
-        """By pointer: thousands of branches may refer to one schema, or to each other in a row."""
+        """Maps a pointer to what it leads to: thousands of branches may refer to one schema, or to
+        each other in a row.
+        """
 
     def at(self, pointer: Any) -> Any:
-        """The schema that a pointer leads to.
+        """Returns the schema that a pointer leads to.
 
         Raises:
             ValueError: saying what is wrong with it.
@@ -43,6 +45,6 @@ class Pointers:
 
 
 def steps(pointer: str) -> Iterator[str]:
-    """The keys that a JSON pointer in a fragment goes through."""
+    """Yields the keys that a JSON pointer in a fragment goes through."""
     for step in pointer.split("/")[1:]:
         yield unquote(step).replace("~1", "/").replace("~0", "~")

@@ -1,18 +1,18 @@
-"""What a schema's keywords are about, and alternatives that stand beside others."""
+"""The keywords of a schema are about types, and alternatives may stand beside them."""
 
 from typing import Any, Final, cast
 
 from frontend.api.fields.schema_values import FAMILIES
 
 SPREAD_MAX: Final = 16
-"""Branches of an anyOf that each get a copy of what is beside it."""
+"""An anyOf may have so many branches if each is to get a copy of what is beside it."""
 
 Schema = dict[str, Any]
 
 
 def spread(schema: Schema) -> Schema:
-    """The schema with what is beside an anyOf put into each of its branches, if all that these say
-    is what they require.
+    """Returns the schema with what is beside an anyOf put into each of its branches, if all that
+    these say is what they require.
     """
     branches = cast("list[Any]", schema["anyOf"]) if isinstance(schema.get("anyOf"), list) else []
     if len(schema) == 1 or not branches or not all(_requires(branch) for branch in branches):
@@ -37,5 +37,5 @@ def _requires(branch: Any) -> bool:
 
 
 def about(schema: Schema) -> list[str]:
-    """The types that the schema's keywords are about."""
+    """Returns the types that the schema's keywords are about."""
     return [family for family, keywords in FAMILIES.items() if not keywords.isdisjoint(schema)]

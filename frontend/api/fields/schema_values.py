@@ -1,5 +1,5 @@
-"""What a JSON schema says of single values: their types, which of an enum's fit, and whether two
-schemas may share some.
+"""A JSON schema says of single values which types they have, which of an enum's fit, and whether
+two schemas may share some.
 """
 
 import json
@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any, Final, cast
 
 ONE_OF_MAX: Final = 128
-"""Schemas in one oneOf: each is compared with each."""
+"""One oneOf may have so many schemas: each is compared with each."""
 
 FAMILIES: Final[dict[str, frozenset[str]]] = {
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
@@ -22,7 +22,7 @@ FAMILIES: Final[dict[str, frozenset[str]]] = {
         }
     ),
 }  # fmt: skip
-"""Type → the keywords that are about values of this type alone."""
+"""Maps a type to the keywords that are about values of this type alone."""
 
 _FAMILY: Final = {keyword: family for family, keywords in FAMILIES.items() for keyword in keywords}
 
@@ -37,17 +37,19 @@ _BOUNDS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 def _encode(value: Any) -> str:
-    """Equal for equal values alone, as 1 and true are not; of numbers of any size."""
+    """Returns text that is equal for equal values alone, as 1 and true are not; of numbers of any
+    size.
+    """
     return json.dumps(value, sort_keys=True)
 
 
 def family_of(keyword: str) -> str | None:
-    """The type that the keyword is about."""
+    """Returns the one type that a keyword is about; None for any other keyword."""
     return _FAMILY.get(keyword)
 
 
 def types_of(schema: dict[str, Any]) -> frozenset[str] | None:
-    """The types that the schema names, integer with number; None if it names none."""
+    """Returns the types that the schema names, integer with number; None if it names none."""
     said = schema.get("type")
     if said is None:
         return None
@@ -60,7 +62,7 @@ def types_of(schema: dict[str, Any]) -> frozenset[str] | None:
 
 
 def value_types(schema: dict[str, Any]) -> frozenset[str] | None:
-    """The types of all values that the schema allows; None if it does not say."""
+    """Returns the types of all values that the schema allows; None if it does not say."""
     types, values = types_of(schema), _values(schema)
     if types is None and values is not None:
         return frozenset(_type_of(value) for value in values)
@@ -68,7 +70,7 @@ def value_types(schema: dict[str, Any]) -> frozenset[str] | None:
 
 
 def fitting_values(schema: dict[str, Any]) -> list[Any]:
-    """Those of the schema's enum and const that the keywords beside them allow.
+    """Returns those of the schema's enum and const that the keywords beside them allow.
 
     Raises:
         ValueError: a keyword beside them cannot be compared with values here.
@@ -94,8 +96,8 @@ def fitting_values(schema: dict[str, Any]) -> list[Any]:
 def may_overlap(
     schemas: list[dict[str, Any]], behind: Callable[[Any], dict[str, Any]], known: "KnownValues"
 ) -> bool:
-    """Whether a value may fit two of the schemas, as far as can be told by types, constants, and
-    constants of required properties.
+    """Tells whether a value may fit two of the schemas, as far as can be told by types, constants,
+    and constants of required properties.
 
     Args:
         behind: follows a schema's reference.
@@ -107,8 +109,8 @@ def may_overlap(
 
 
 class KnownValues:
-    """What schemas say of values, found out once for each: many may refer to one that lists
-    thousands. They must live as long as this.
+    """A KnownValues keeps what schemas say of values, found out once for each: many may refer to
+    one that lists thousands. They must live as long as this.
     """
 
     def __init__(self) -> None:
@@ -116,20 +118,22 @@ class KnownValues:
         self._encoded: dict[int, set[str] | None] = {}
 
     def types(self, schema: dict[str, Any]) -> frozenset[str] | None:
-        """As `value_types`."""
+        """Returns what `value_types` does of a schema."""
         if id(schema) not in self._types:
             self._types[id(schema)] = value_types(schema)
         return self._types[id(schema)]
 
     def encoded(self, schema: dict[str, Any]) -> set[str] | None:
-        """Its values in a form that tells 1 from true; 1.0 and 1 are one. None if it lists none."""
+        """Returns a schema's values in a form that tells 1 from true; 1.0 and 1 are one. None if it
+        lists none.
+        """
         if id(schema) not in self._encoded:
             self._encoded[id(schema)] = _encoded(schema)
         return self._encoded[id(schema)]
 
 
 class _Marks:
-    """What a schema's values are told apart by."""
+    """A _Marks holds what a schema's values are told apart by."""
 
     def __init__(
         self, schema: dict[str, Any], behind: Callable[[Any], dict[str, Any]], known: KnownValues
@@ -164,7 +168,7 @@ class _Marks:
 
 
 def _values(schema: dict[str, Any]) -> list[Any] | None:
-    """Of its enum, its const, or both; None without."""
+    """Returns the values of the schema's enum, its const, or both; None without."""
     enum = schema.get("enum")
     if "const" not in schema:
         return cast("list[Any]", enum) if isinstance(enum, list) else None

@@ -1,4 +1,4 @@
-"""The bodies that clients send.
+"""The bodies that OpenAI's clients send are declared here.
 
 Field names are OpenAI's; those below a comment are the extensions that SGLang, vLLM and Dynamo
 share.
@@ -25,13 +25,13 @@ from protocol.limits import (
 from protocol.text.stop_patterns import PATTERN_BYTES_MAX
 
 TOKENS_MAX = 2**31 - 1
-"""Far above any context; keeps the number inside an i32 everywhere."""
+"""Is far above any context, and keeps the number inside an i32 everywhere."""
 
 CHOICES_PER_REQUEST_MAX = 128
 MESSAGES_MAX = 10_000
 TOOLS_MAX = 512
 PROMPTS_MAX = 1_024
-"""Prompts of one completions request."""
+"""One completions request may have so many prompts."""
 
 Model = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 TokenCount = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
@@ -46,27 +46,29 @@ KwargText = Annotated[str, Meta(max_length=8_192)]
 TemplateKwargs = Annotated[
     dict[KwargName, KwargText | int | float | bool | None], Meta(max_length=32)
 ]
-"""What a template is told beside the messages.
+"""TemplateKwargs are what a chat template is told beside the messages.
 
 It goes to the worker too, whose parsers go by it, with each choice.
 """
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=2)]
-"""Logits are divided by it; by numbers near zero they become infinite, and an engine dies of
-that.
+"""A RepetitionPenalty divides logits; by numbers near zero they become infinite, and an engine dies
+of that.
 """
 
 
 class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """StreamOptions say what a stream tells beside its text."""
+
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
-    """With include_usage: every chunk tells the counts so far, of all choices together."""
+    """Has every chunk tell the counts so far, of all choices together, if include_usage is set."""
     include_obfuscation: bool | None = None
-    """Padding against those who watch the lengths of encrypted chunks: refused if wanted."""
+    """Asks for padding against whoever watches the lengths of encrypted chunks; refused if true."""
 
 
 class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What chat and completions have in common."""
+    """SamplingFields are what requests for chats and completions have in common."""
 
     model: Model
     stream: bool | None = None
@@ -74,7 +76,7 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     n: Annotated[int, Meta(ge=1, le=CHOICES_PER_REQUEST_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """0 leaves the likeliest token alone, as with OpenAI."""
+    """Leaves the likeliest token alone if it is 0, as with OpenAI."""
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -90,43 +92,45 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=STOP_TOKEN_IDS_MAX)] | None = None
     include_stop_str_in_output: bool | None = None
     no_stop_trim: bool | None = None
-    """SGLang's name of include_stop_str_in_output."""
+    """Is SGLang's name of include_stop_str_in_output."""
     stop_regex: StopPattern | Annotated[list[StopPattern], Meta(max_length=STOPS_MAX)] | None = None
     """Ends the text behind a match, which is shown (stop_patterns)."""
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
     """Makes no difference with tokenizers of the tokenizers library, the only ones served here."""
     custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] | None = None
-    """For an engine that was extended: handed on as they are."""
+    """Are handed on as they are, for an engine that was extended."""
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     lora_path: Label | None = None
-    """LoRA adapter, by the name it was loaded under."""
+    """Names a LoRA adapter, by the name it was loaded under."""
     return_tokens_as_token_ids: bool | None = None
-    """Log probabilities name tokens as `token_id:ID`."""
+    """Has log probabilities name tokens as `token_id:ID`."""
     return_token_ids: bool | None = None
-    """The answer has `prompt_token_ids`, and its choices `token_ids` (vLLM)."""
+    """Has the answer bear `prompt_token_ids`, and its choices `token_ids` (vLLM)."""
     prompt_logprobs: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
-    """Of whole answers: the log probabilities of the prompt's tokens and of so many likeliest ones
-    beside each (vLLM).
+    """Has whole answers tell the log probabilities of the prompt's tokens and of so many likeliest
+    ones beside each (vLLM).
     """
     add_special_tokens: bool | None = None
-    """By default true for a prompt and false for messages, whose template writes them."""
+    """Adds the tokenizer's special tokens: by default true for a prompt and false for messages,
+    whose template writes them.
+    """
     cache_salt: Label | None = None
-    """Requests with different salts share no KV cache."""
+    """Keeps KV caches apart: requests with different salts share none."""
     extra_key: Label | None = None
-    """SGLang's name of the same; whoever sets both, or nvext's too, is apart from those who set one
-    (salts.py).
+    """Is SGLang's name of cache_salt; whoever sets both, or nvext's too, is apart from those who
+    set one (salts.py).
     """
     nvext: NvExt | None = None
 
     @property
     def shows_stop(self) -> bool:
-        """Whether the stop string that ends the text is shown."""
+        """Tells whether the stop string that ends the text is shown."""
         return bool(self.include_stop_str_in_output or self.no_stop_trim)
 
     @property
     def salt(self) -> str | None:
-        """What keeps the request's KV cache apart.
+        """Returns what keeps the request's KV cache apart.
 
         Raises:
             InvalidRequest: as `one_salt`.
@@ -139,17 +143,17 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def wants_told(self) -> list[ExtraField] | None:
-        """What the answer's `nvext` is to tell."""
+        """Returns what the answer's `nvext` is to tell."""
         return None if self.nvext is None else self.nvext.extra_fields
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream is to end with the token counts."""
+        """Tells whether a stream is to end with the token counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
     def wants_usage_always(self) -> bool:
-        """Whether every chunk of a stream is to tell the token counts so far."""
+        """Tells whether every chunk of a stream is to tell the token counts so far."""
         return (
             self.wants_usage
             and self.stream_options is not None
@@ -158,6 +162,8 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ChatCompletionRequest is the body of POST /v1/chat/completions."""
+
     messages: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)]
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
@@ -168,41 +174,43 @@ class ChatCompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_un
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)] | None = None
     store: bool | None = None
-    """Accepted and without effect, as user, metadata, safety_identifier and the cache keys are:
+    """Is accepted without effect, as user, metadata, safety_identifier and the cache keys are:
     nothing is kept here, and routing goes by the prompt itself.
     """
     safety_identifier: Annotated[str, Meta(max_length=1_024)] | None = None
     prompt_cache_key: Annotated[str, Meta(max_length=1_024)] | None = None
     prompt_cache_retention: Literal["in-memory", "in_memory", "24h"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
-    """There is one tier, and the answer says so: "default"."""
+    """Changes nothing: there is one tier, and the answer says so: "default"."""
     modalities: Annotated[list[Literal["text", "audio"]], Meta(max_length=2)] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     reasoning_effort: ReasoningEffort | None = None
     # Extensions
     separate_reasoning: bool | None = None
-    """False leaves the thinking in the content."""
+    """Leaves the thinking in the content if it is false."""
     stream_reasoning: bool | None = None
     thinking_token_budget: ThinkingTokens | None = None
-    """Tokens of thinking at most (vLLM), where workers can bound it (thinking.py)."""
+    """Bounds the tokens of thinking (vLLM), where workers can do that (thinking.py)."""
     max_thinking_tokens: ThinkingTokens | None = None
-    """SGLang's name of the same; nvext.max_thinking_tokens is Dynamo's."""
+    """Is SGLang's name of thinking_token_budget; nvext.max_thinking_tokens is Dynamo's."""
     include_reasoning: bool | None = None
-    """False leaves the thinking out of the answer (vLLM)."""
+    """Leaves the thinking out of the answer if it is false (vLLM)."""
     chat_template_kwargs: TemplateKwargs | None = None
     chat_template_args: TemplateKwargs | None = None
-    """Dynamo's name of the same; what both set is as chat_template_kwargs says."""
+    """Is Dynamo's name of chat_template_kwargs; what both set is as those say."""
     echo: bool | None = None
-    """An answer that goes on from the assistant's last message begins with it (vLLM)."""
+    """Has an answer that goes on from the assistant's last message begin with it (vLLM)."""
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 
 
 class CompletionRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A CompletionRequest is the body of POST /v1/completions."""
+
     prompt: str | list[str | TokenId | Annotated[list[TokenId], Meta(min_length=1)]]
-    """One prompt or several, as text or as token ids; a list mixes no kinds."""
+    """Holds one prompt or several, as text or as token ids; a list mixes no kinds."""
     max_tokens: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
-    """0 generates nothing: what is asked is the prompt's log probabilities."""
+    """Bounds the new tokens. 0 generates none: what is asked is the prompt's log probabilities."""
     echo: bool | None = None
     suffix: str | None = None
     best_of: Annotated[int, Meta(ge=1, le=CHOICES_PER_REQUEST_MAX)] | None = None

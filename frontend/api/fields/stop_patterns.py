@@ -1,8 +1,8 @@
-"""stop_regex: which patterns are stop strings in truth."""
+"""Some patterns of stop_regex are stop strings in truth."""
 
 
 def is_plain(pattern: str) -> bool:
-    """Whether it matches nothing but itself.
+    """Tells whether a pattern matches nothing but itself.
 
     SGLang cuts its text at such a match, as at a stop string, and at no other.
     """

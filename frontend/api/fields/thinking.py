@@ -1,4 +1,4 @@
-"""How hard a model is asked to think → what its chat template is told.
+"""A chat template is told how hard a model is asked to think.
 
 Templates have no common name for it. SGLang tells all that are known (normalize_reasoning_inputs,
 srt/entrypoints/openai/protocol.py at
@@ -12,11 +12,11 @@ from protocol.errors import UnsupportedParameter
 from protocol.membership import ModelCard
 
 _BUDGET: Final = "thinking_budget"
-"""SGLang's name of it among the custom_params, where its schedulers look for it."""
+"""Is SGLang's name of the bound among the custom_params, where its schedulers look for it."""
 
 
 def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
-    """The client's chat_template_kwargs, and beside them what its reasoning_effort says."""
+    """Returns the client's chat_template_kwargs, and beside them what its reasoning_effort says."""
     kwargs: dict[str, Any] = dict(request.chat_template_kwargs or {})
     effort = request.reasoning_effort
     if effort is not None:
@@ -32,7 +32,8 @@ def template_kwargs(request: ChatCompletionRequest) -> dict[str, Any]:
 def thinking_budget(
     request: ChatCompletionRequest | CompletionRequest, card: ModelCard
 ) -> dict[str, int]:
-    """What bounds the thinking, to go among the custom_params; empty where nothing is asked.
+    """Returns what bounds the thinking, to go among the custom_params; empty where nothing is
+    asked.
 
     Raises:
         UnsupportedParameter: this model's thinking cannot be bounded, or is not told apart.

@@ -1,4 +1,4 @@
-"""The functions that a client offers, and what it says of which may or must be called."""
+"""Clients offer functions, and say which of them may or must be called."""
 
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -14,7 +14,8 @@ from protocol.limits import NAME_CHARS_MAX
 Tools = Sequence[dict[str, Any]]
 
 TOOLS_BYTES_MAX: Final = 512 * 1024
-"""They travel to the worker with each choice, and its parsers read them there.
+"""The tools of a request may have so many bytes of JSON: they travel to the worker with each
+choice, and its parsers read them there.
 
 Two hundred large tools take half of it.
 """
@@ -27,7 +28,7 @@ _SAYS_TYPE: Final = frozenset({"type", "$ref", "allOf", "anyOf", "oneOf", "enum"
 
 
 def check_tools(request: ChatCompletionRequest) -> None:
-    """Raise unless every tool is a function with a name, and the choice is one of them.
+    """Checks that every tool is a function with a name, and that the choice is one of them.
 
     Raises:
         InvalidRequest, UnsupportedParameter: naming the field.
@@ -60,14 +61,16 @@ def check_tools(request: ChatCompletionRequest) -> None:
 
 
 def is_forced(choice: Any) -> bool:
-    """Whether a tool_choice that was checked wants a call."""
+    """Tells whether a tool_choice that was checked wants a call."""
     if isinstance(choice, dict) and cast("dict[str, Any]", choice).get("type") == "allowed_tools":
         return _get(cast("dict[str, Any]", choice).get("allowed_tools"), "mode") == "required"
     return choice not in (None, "none", "auto")
 
 
 def held_schemas(request: ChatCompletionRequest) -> dict[str, Any]:
-    """Function → the client's schema of its arguments, where those of a call are bound to it."""
+    """Returns, by function, the client's schema of its arguments, where those of a call are bound
+    to it.
+    """
     if request.tool_choice == "none":
         return {}
     forced = is_forced(request.tool_choice)
@@ -82,14 +85,14 @@ def held_schemas(request: ChatCompletionRequest) -> dict[str, Any]:
 
 
 def told_tools(request: ChatCompletionRequest) -> list[dict[str, Any]] | None:
-    """The tools that the prompt begins with: all but the deferred ones, of which a later message
-    tells.
+    """Returns the tools that the prompt begins with: all but the deferred ones, of which a later
+    message tells; None for none.
     """
     return [tool for tool in request.tools or () if not tool.get("defer_loading")] or None
 
 
 def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
-    """The tools that may be called, and the choice among them as SGLang takes it.
+    """Returns the tools that may be called, and the choice among them as SGLang takes it.
 
     A named function is the only one that may be called, and `allowed_tools` are those of a list;
     the prompt tells of the others too. Where a call is forced its arguments conform to their
@@ -116,7 +119,7 @@ def callable_tools(request: ChatCompletionRequest) -> tuple[Tools, Any]:
 
 
 def _held(tools: Tools, *, forced: bool) -> Tools:
-    """With the schemas of strict tools as grammars take them.
+    """Returns the tools with the schemas of strict ones as grammars take them.
 
     Where a call is forced every tool is strict: SGLang would let its arguments be any JSON, a
     string or a number.
@@ -145,7 +148,7 @@ def _strict(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _object_schema(function: dict[str, Any]) -> Any:
-    """The schema of the function's arguments, which are an object whatever it says."""
+    """Returns the schema of the function's arguments, which are an object whatever it says."""
     name, parameters = function["name"], function.get("parameters", True)
     if parameters is True:
         return _ANY_OBJECT
@@ -173,7 +176,7 @@ def _among(tools: Tools, names: set[str]) -> Tools:
 
 
 def _name(tool: Any) -> str:
-    """Of a tool, or of a choice that names one."""
+    """Returns the function's name of a tool, or of a choice that names one."""
     name = _get(_get(tool, "function"), "name")
     if not _is_name(name):
         raise InvalidRequest("tool_choice must name functions.", param="tool_choice")
@@ -185,5 +188,5 @@ def _is_name(name: Any) -> bool:
 
 
 def _get(value: Any, key: str) -> Any:
-    """What a client's JSON has there; None if it is no object, or has nothing."""
+    """Returns what a client's JSON has at that key; None if it is no object, or has nothing."""
     return cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None

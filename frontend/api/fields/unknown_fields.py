@@ -1,4 +1,4 @@
-"""Fields of a body that its struct does not have, found by walking both."""
+"""Fields of a body that its struct does not have are found by walking both."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
@@ -7,7 +7,7 @@ from msgspec.inspect import ListType, Metadata, StructType, Type, UnionType
 
 
 class Unknown(NamedTuple):
-    """A field that is not of its object's struct.
+    """An Unknown is a field of a body that is not of its object's struct.
 
     Attributes:
         holder: the object that has it, for taking it out.
@@ -23,7 +23,7 @@ class Unknown(NamedTuple):
 
 
 def unknown_fields(raw: Any, kind: Type, path: str = "", param: str = "") -> Iterator[Unknown]:
-    """Every unknown field of structs that forbid them, in the client's order.
+    """Yields every unknown field of structs that forbid them, in the client's order.
 
     Each may be taken out before the next is asked for.
     """
@@ -48,7 +48,7 @@ def _of_object(raw: dict[str, Any], struct: StructType, path: str, param: str) -
 
 
 def _options(kind: Type) -> Iterator[Type]:
-    """The types that a type stands for."""
+    """Yields the types that a type stands for."""
     if isinstance(kind, UnionType):
         for option in kind.types:
             yield from _options(option)

@@ -1,4 +1,4 @@
-"""The fields that all requests for work with vectors have."""
+"""All requests for work with vectors have some fields in common."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ class VectorFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     user: Annotated[str, Meta(max_length=1_024)] | None = None
     # Extensions
     truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    """Cut longer texts to so many tokens, special ones included; -1: to what the model takes.
+    """Cuts longer texts to so many tokens, special ones included; -1: to what the model takes.
 
     Without it a longer text is refused.
     """

@@ -1,1 +1,3 @@
-"""SGLang's own endpoints, so that what was written for one engine works with a fleet."""
+"""SGLang's own endpoints are served here, so that what was written for one engine works with a
+fleet.
+"""

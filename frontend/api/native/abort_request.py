@@ -1,4 +1,4 @@
-"""POST /abort_request, as SGLang has it: end a request by its name."""
+"""POST /abort_request ends a request by its name, as with SGLang."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,10 +13,12 @@ from protocol.errors import InvalidRequest, UnsupportedParameter
 
 
 class AbortRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Either `rid` or `abort_all`."""
+    """An AbortRequest is the body of POST /abort_request: either `rid` or `abort_all`."""
 
     rid: Label | None = None
-    """The id in an answer, an x-request-id or a rid of /generate, as its client gave it."""
+    """Names a request by the id in its answer, by its x-request-id or by its rid of /generate, as
+    its client gave it.
+    """
     abort_all: bool = False
 
 
@@ -25,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Aborter:
-    """The handler.
+    """An Aborter handles POST /abort_request.
 
     Args:
         exchanges: those that are being answered.
@@ -37,8 +39,8 @@ class Aborter:
         self._allow_all = allow_all
 
     async def __call__(self, exchange: Exchange, _: Launcher) -> None:
-        """Abort what goes by that name; that there is nothing of the name is no error, since it may
-        just have ended.
+        """Aborts what goes by the name in the body; that there is nothing of the name is no error,
+        since it may just have ended.
         """
         request = await _parser.read(exchange)
         if request.abort_all and not self._allow_all:

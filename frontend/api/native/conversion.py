@@ -1,4 +1,4 @@
-"""A request to /generate → the completions that it asks for."""
+"""A request to /generate becomes the completions that it asks for."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -31,7 +31,9 @@ PARAM_NAMES: Final = {
         for name in ("json_schema", "regex", "ebnf", "structural_tag")
     },
 }
-"""Field of the completions request → field of this API, but for the prompt, which has two names."""
+"""Maps a field of the completions request to the field of /generate, but for the prompt, which has
+two names.
+"""
 
 _AS_IN_COMPLETIONS: Final = (
     *(
@@ -65,13 +67,14 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "min_p": 0.0,
     "repetition_penalty": 1.0,
 }
-"""What is left open is SGLang's default here, and not the model's own as on OpenAI's paths: what is
-sampled must not depend on a file.
+"""Holds SGLang's defaults, for what is left open, and not the model's own as on OpenAI's paths:
+what is sampled must not depend on a file.
 """
 
 
 def completion_of(request: GenerateRequest, model: str) -> CompletionRequest:
-    """The completions, without how many tokens they may have.
+    """Returns the completions that a request to /generate asks for, without how many tokens they
+    may have.
 
     Raises:
         UnsupportedParameter: naming what cannot be honoured.
@@ -103,7 +106,7 @@ def completion_of(request: GenerateRequest, model: str) -> CompletionRequest:
 
 
 def sampling_of(request: GenerateRequest) -> SamplingParams:
-    """The sampling that all prompts share.
+    """Returns the sampling that all prompts of a request share.
 
     Raises:
         UnsupportedParameter: they do not share it.
@@ -113,8 +116,8 @@ def sampling_of(request: GenerateRequest) -> SamplingParams:
 
 
 def new_tokens_of(sampling: SamplingParams, context_length: int, prompts: Sequence[bytes]) -> int:
-    """How many tokens may be generated of each prompt: where the client leaves it open, as many as
-    the longest prompt has room for.
+    """Returns how many tokens may be generated of each prompt: where the client leaves it open, as
+    many as the longest prompt has room for.
 
     A prompt without any room is the matter of whoever runs it.
     """

@@ -1,4 +1,4 @@
-"""POST /generate."""
+"""POST /generate answers as SGLang's own endpoint does."""
 
 import time
 from functools import partial
@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def generate(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer one request, a batch or not, as a whole or streamed."""
+    """Answers one request to /generate, a batch or not, as a whole or streamed."""
     request = await _parser.read(exchange)
     exchange.model, exchange.streams = request.model or launcher.models.only(), request.stream
     exchange.takes_comments = False  # SGLang's own tools take every line of a stream for JSON
@@ -87,7 +87,7 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateReque
 
 
 def _rids(request: GenerateRequest, count: int) -> list[str]:
-    """The names of the outputs, if the client gives any.
+    """Returns the names of the outputs, if the client gives any.
 
     Raises:
         InvalidRequest: it gives another number of them.

@@ -1,4 +1,4 @@
-"""GET /health_generate, as SGLang has it: healthy is who makes a token now."""
+"""GET /health_generate asks models for a token, as with SGLang: healthy is who makes one now."""
 
 import asyncio
 from typing import Final
@@ -16,14 +16,14 @@ from protocol.errors import NoWorker
 from protocol.tokens import pack_tokens
 
 ANSWER_S_MAX: Final = 20.0
-"""SGLang's own."""
+"""A model must make its token within so many seconds, as with SGLang."""
 
 _PROMPT: Final = pack_tokens([0])
 _encode = msgspec.json.Encoder().encode
 
 
 async def health_generate(exchange: Exchange, launcher: Launcher) -> None:
-    """Have each model that is idle answer a prompt of one token.
+    """Has each model that is idle answer a prompt of one token.
 
     One at work is asked nothing: a rank that makes no token for a second while it has requests is
     found out by its worker, and gets none.

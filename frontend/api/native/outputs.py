@@ -1,4 +1,4 @@
-"""What a choice gains → SGLang's output object: all of it so far, each time."""
+"""What a choice gains becomes SGLang's output object, which holds all of it so far each time."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from protocol.tokens import count_tokens, unpack_tokens
 
 
 class OutputWriter:
-    """Writes the outputs of one choice.
+    """An OutputWriter writes SGLang's output objects of one choice.
 
     Args:
         texts: what tokens look like, where log probabilities bear their text; None where they do
@@ -39,17 +39,17 @@ class OutputWriter:
         self._started_s = started_s
         self._text = ""
         self._scored: dict[str, list[tuple[bytes, Sequence[Logprobs]]]] = {}
-        """Of a whole answer: by side, tokens (packed u32) with their log probabilities, which
-        become rows when they are sent.
+        """Holds, of a whole answer, by side, tokens (packed u32) with their log probabilities,
+        which become rows when they are sent.
         """
         self._told: dict[str, list[Any]] = {}
-        """Of a stream: rows so far, under SGLang's names; kept, since each output repeats them
-        all.
+        """Holds, of a stream, the rows so far, under SGLang's names; kept, since each output
+        repeats them all.
         """
         self._start = -1 if request.logprob_start_len is None else request.logprob_start_len
 
     def add(self, gain: Gain) -> None:
-        """Take what came next."""
+        """Takes what the choice gained next."""
         self._text += gain.text
         if not self._request.return_logprob:
             return
@@ -58,7 +58,7 @@ class OutputWriter:
         self._add("output", [(gain.token_ids, gain.logprobs)])
 
     def output(self, choice: Choice, index: int | None = None) -> dict[str, Any]:
-        """The output so far.
+        """Returns the output so far.
 
         Args:
             index: place in the batch, told in streams of several.
@@ -100,7 +100,7 @@ class OutputWriter:
             self._told.setdefault(name, []).extend(make(side, scored))
 
     def _columns(self, side: str) -> dict[str, Callable[[str, Scored], Iterator[Any]]]:
-        """What is told of a side, under SGLang's names."""
+        """Returns what is told of a side, under SGLang's names."""
         columns: dict[str, Callable[[str, Scored], Iterator[Any]]] = {
             f"{side}_token_logprobs": self._tokens
         }

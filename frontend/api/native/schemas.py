@@ -1,4 +1,4 @@
-"""The body of /generate.
+"""The body of /generate is declared here.
 
 Field names are SGLang's (GenerateReqInput, SamplingParams); what is not here is refused by name.
 """
@@ -32,7 +32,7 @@ from protocol.limits import (
 )
 
 NEW_TOKENS_DEFAULT: Final = 128
-"""SGLang's."""
+"""A request to /generate gets so many new tokens if it says nothing, as with SGLang."""
 
 _LAYERS: Final = "nothing but tokens and their log probabilities is told"
 
@@ -57,7 +57,7 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "sampling_params.watermark": "answers bear no marks",
     }
 )
-"""Field → why not."""
+"""Maps a field of /generate that is known and not honoured to the reason."""
 
 OFF_ONLY: Final = (
     *(
@@ -74,15 +74,17 @@ OFF_ONLY: Final = (
         "return_flat_raw_top_logprobs_b64",
     ),
 )
-"""Switches that clients send in their off position."""
+"""Names the switches that clients send in their off position, and that are refused in the other."""
 
 Count = Annotated[int, Meta(ge=0, le=TOKENS_MAX)]
 Rank = Annotated[int, Meta(ge=0, lt=DP_RANKS_MAX)]
 
 
 class SamplingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """SamplingParams say how the tokens of a request to /generate are chosen, and when they end."""
+
     max_new_tokens: Count | UnsetType | None = UNSET
-    """Absent: as many as NEW_TOKENS_DEFAULT and the context allow.
+    """Bounds the new tokens. Absent: as many as NEW_TOKENS_DEFAULT and the context allow.
 
     None: to the end of the context. 0: nothing, for the log probabilities of the prompt.
     """
@@ -112,8 +114,8 @@ class SamplingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Either `text` or `input_ids`; a list of either is a batch, whose sampling and adapter are the
-    same for all.
+    """A GenerateRequest is the body of POST /generate, with either `text` or `input_ids`; a list of
+    either is a batch, whose sampling and adapter are the same for all.
     """
 
     text: str | Annotated[list[str], Meta(min_length=1, max_length=PROMPTS_MAX)] | None = None
@@ -126,11 +128,11 @@ class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stream: bool = False
     return_logprob: bool | None = None
     logprob_start_len: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
-    """From 0 on: the prompt's log probabilities from this token on are told too."""
+    """Has the prompt's log probabilities from this token on told too, if it is 0 or more."""
     top_logprobs_num: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] | None = None
     return_text_in_logprobs: bool | None = None
     rid: Label | Annotated[list[Label], Meta(max_length=PROMPTS_MAX)] | None = None
-    """Told back as `meta_info.id`; requests have names of their own within."""
+    """Is told back as `meta_info.id`; requests have names of their own within."""
     lora_path: (
         Label | Annotated[list[Label | None], Meta(min_length=1, max_length=PROMPTS_MAX)] | None
     ) = None
@@ -139,12 +141,12 @@ class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     session_id: Label | None = None
     routed_dp_rank: Rank | None = None
     data_parallel_rank: Rank | None = None
-    """The older name of routed_dp_rank."""
+    """Is the older name of routed_dp_rank."""
     log_metrics: bool | None = None
     no_logs: bool | None = None
-    """Texts are not logged in any case."""
+    """Changes nothing: texts are not logged in any case."""
     model: Model | None = None
-    """An extension: may be left out where one model is served."""
+    """Names the model, an extension; it may be left out where one model is served."""
     return_hidden_states: bool | None = None
     return_routed_experts: bool | None = None
     return_indexer_topk: bool | None = None

@@ -1,4 +1,4 @@
-"""GET /tokenizer_info, as vLLM has it: what a client needs to render and count by itself."""
+"""GET /tokenizer_info tells, as with vLLM, what a client needs to render and count by itself."""
 
 from typing import Any, Final
 
@@ -13,11 +13,12 @@ _PLACES: Final = (
     "special_tokens_map_file",
     "auto_map",
 )
-"""Entries that say where files lie on the machine of whoever made them."""
+"""Names the entries that say where files lie on the machine of whoever made them."""
 
 
 def tokenizer_info(served: ServedModel) -> dict[str, Any]:
-    """tokenizer_config.json with the chat template that is used and the special tokens as text.
+    """Returns a model's tokenizer_config.json with the chat template that is used and the special
+    tokens as text.
 
     Raises:
         RouteNotFound: the model's workers tokenize, and its files are not here.

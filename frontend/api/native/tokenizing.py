@@ -1,5 +1,5 @@
-"""POST /tokenize and /detokenize, for clients of vLLM and of SGLang: both names of whatever they
-call differently.
+"""POST /tokenize and /detokenize serve clients of vLLM and of SGLang, with both names of whatever
+they call differently.
 """
 
 import asyncio
@@ -31,25 +31,27 @@ from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.tokens import count_tokens, unpack_tokens
 
 _TURN_TEXTS: Final = 16
-"""Texts that are handled in one turn of the loop."""
+"""So many texts are handled in one turn of the loop."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class TokenizeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Either `prompt` or `messages`.
+    """A TokenizeRequest is the body of POST /tokenize, with either `prompt` or `messages`.
 
     A list of prompts gives a list of token lists and of counts.
     """
 
     model: Model | None = None
-    """May be left out where one model is served."""
+    """Names the model; it may be left out where one model is served."""
     prompt: str | Annotated[list[str], Meta(max_length=PROMPTS_MAX)] | None = None
     messages: (
         Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)] | None
     ) = None
     add_special_tokens: bool | None = None
-    """By default true for a prompt and false for messages, whose template writes them."""
+    """Adds the tokenizer's special tokens: by default true for a prompt and false for messages,
+    whose template writes them.
+    """
     return_token_strs: bool | None = None
     tools: Annotated[list[dict[str, Any]], Meta(max_length=TOOLS_MAX)] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
@@ -60,10 +62,12 @@ class TokenizeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DetokenizeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A DetokenizeRequest is the body of POST /detokenize: token ids, or several lists of them."""
+
     model: Model | None = None
     tokens: list[TokenId | Annotated[list[TokenId], Meta(max_length=2**24)]]
     skip_special_tokens: bool = True
-    """SGLang's default; vLLM shows them."""
+    """Leaves special tokens out, which is SGLang's default; vLLM shows them."""
 
 
 _tokenize_parser = BodyParser(
@@ -73,13 +77,13 @@ _detokenize_parser = BodyParser(DetokenizeRequest, {}, items_max=TOKEN_IDS_MAX)
 
 
 async def tokenize(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer with the tokens that a prompt or a chat would have."""
+    """Answers with the tokens that a prompt or a chat would have."""
     request = await _tokenize_parser.read(exchange)
     await exchange.run_until_client_leaves(_tokenize(exchange, launcher, request))
 
 
 async def detokenize(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer with the text of tokens."""
+    """Answers with the text of tokens."""
     request = await _detokenize_parser.read(exchange)
     await exchange.run_until_client_leaves(_detokenize(exchange, launcher, request))
 

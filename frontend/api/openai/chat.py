@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions."""
+"""POST /v1/chat/completions is answered here; other endpoints run their requests as its chats."""
 
 import time
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ _RESERVED_TEMPLATE_KWARGS = frozenset(
 
 
 async def chat_completions(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer one chat request, as a whole or streamed."""
+    """Answers one request to /v1/chat/completions, as a whole or streamed."""
     request = under_our_names(await _parser.read(exchange))
     exchange.model, exchange.streams = request.model, bool(request.stream)
     request, custom = with_functions(request, exchange.ignored)
@@ -69,7 +69,7 @@ async def chat_completions(exchange: Exchange, launcher: Launcher) -> None:
 async def _answer(
     exchange: Exchange, launcher: Launcher, request: ChatCompletionRequest, custom: frozenset[str]
 ) -> None:
-    """`custom` are the names of custom tools."""
+    """Runs the chat and sends its answer; `custom` are the names of custom tools."""
     started = await start_chat(exchange, launcher, request)
     try:
         if exchange.is_large:
@@ -84,7 +84,7 @@ async def _answer(
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """A chat that runs. Whoever started it must close the generation.
+    """A ChatAnswer is a chat that runs. Whoever started it must close the generation.
 
     Attributes:
         prompt: the rendered messages, packed u32.
@@ -96,7 +96,7 @@ class ChatAnswer:
 
     @property
     def prompt_tokens(self) -> int:
-        """How many the prompt has."""
+        """Counts the tokens of the prompt."""
         return count_tokens(self.prompt)
 
 
@@ -108,7 +108,7 @@ async def start_chat(
     cut_to_room: bool = False,
     repeats: bool = False,
 ) -> ChatAnswer:
-    """Check, render, tokenize and dispatch a chat, whichever endpoint it came by.
+    """Checks, renders, tokenizes and dispatches a chat, whichever endpoint it came by.
 
     Args:
         repeats: as `check_price`.
@@ -138,7 +138,7 @@ async def start_chat(
 
 
 def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> None:
-    """Check what can be checked without the model.
+    """Checks what can be checked of a chat without the model.
 
     Args:
         ignored: takes what has no effect.
@@ -152,7 +152,7 @@ def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> N
 async def chat_prompt(
     exchange: Exchange, served: ServedModel, request: ChatCompletionRequest
 ) -> bytes:
-    """The prompt of a chat that was checked, packed u32.
+    """Returns the prompt of a chat that was checked, packed u32.
 
     Raises:
         InvalidRequest: the template refuses the messages.
@@ -165,7 +165,7 @@ async def chat_prompt(
 async def _prompt_and_stops(
     exchange: Exchange, served: ServedModel, request: ChatCompletionRequest
 ) -> tuple[bytes, list[str]]:
-    """The prompt, and strings at which an engine's own template wants the answer to end."""
+    """Returns the prompt, and strings at which an engine's own template wants the answer to end."""
     kwargs = template_kwargs(request)
     if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""OpenAI's objects of a chat's answer: messages, and the deltas that make them."""
+"""A chat's answer is told in OpenAI's objects: messages, and the deltas that make them."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from frontend.text.output.gain import Answer, Gain
 def delta_of(
     gain: Gain, calls: Sequence[dict[str, Any]] | None = None, *, first: bool
 ) -> dict[str, Any]:
-    """OpenAI's delta object; the first one of a choice bears the role.
+    """Returns OpenAI's delta object of a gain; the first one of a choice bears the role.
 
     `calls` are told instead of the gain's own, unless None.
     """
@@ -34,7 +34,7 @@ def delta_of(
 
 
 def rows_of(texts: TokenTexts, answer: Answer, request: ChatCompletionRequest) -> dict[str, Any]:
-    """The log probabilities of an answer, made while they are sent."""
+    """Returns the `logprobs` object of a chat's answer, whose rows are made while they are sent."""
     return {
         "content": Rows(partial(chat_rows, texts, answer.scored, request.top_logprobs or 0)),
         "refusal": None,
@@ -42,8 +42,8 @@ def rows_of(texts: TokenTexts, answer: Answer, request: ChatCompletionRequest) -
 
 
 def as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[str, Any]:
-    """The message with the text that it goes on from, or without its thinking, where a client wants
-    that.
+    """Returns the message with the text that it goes on from, or without its thinking, where a
+    client wants that.
     """
     if request.echo and (before := echoed_text(request)):
         message["content"] = before + (message["content"] or "")
@@ -53,7 +53,7 @@ def as_asked(message: dict[str, Any], request: ChatCompletionRequest) -> dict[st
 
 
 def message_of(answer: Answer, custom: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """OpenAI's message object.
+    """Returns OpenAI's message object of an answer.
 
     What calls tools, some of them `custom`, and says nothing has no content.
     """

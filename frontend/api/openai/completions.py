@@ -1,4 +1,4 @@
-"""POST /v1/completions: one prompt or several, as text or token ids."""
+"""POST /v1/completions answers one prompt or several, as text or token ids."""
 
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def completions(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer one completions request, as a whole or streamed."""
+    """Answers one request to /v1/completions, as a whole or streamed."""
     request = await _parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
@@ -67,8 +67,8 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: CompletionReq
 
 
 class _Showing:
-    """How one choice is shown: behind its prompt if that is echoed, with the log probabilities that
-    were asked for.
+    """A _Showing knows how one choice is shown: behind its prompt if that is echoed, with the log
+    probabilities that were asked for.
     """
 
     __slots__ = ("_echo", "_logprobs", "prompt", "texts")
@@ -89,12 +89,14 @@ class _Showing:
             )
 
     def text(self, gained: str) -> str:
-        """The text of the next piece; the first brings the echo."""
+        """Returns the text of the next piece; the first brings the echo."""
         echo, self._echo = self._echo, ""
         return echo + gained
 
     def columns(self, scored: Scored, of_prompt: Logprobs | None) -> dict[str, Rows] | None:
-        """Those of a whole answer, to be asked for before `text`; None where none are told."""
+        """Returns the log probabilities of a whole answer, to be asked for before `text`; None
+        where none are told.
+        """
         if self._logprobs is None:
             return None
         return self._logprobs.columns(
@@ -104,8 +106,8 @@ class _Showing:
     def logprobs(
         self, pieces: Scored, of_prompt: Logprobs | None, *, last: bool
     ) -> dict[str, Any] | None:
-        """Those of the next piece, which must not have been taken by `text` yet; None if there is
-        nothing to tell before the last one.
+        """Returns the log probabilities of the next piece, which must not have been taken by `text`
+        yet; None if there is nothing to tell before the last one.
         """
         if self._logprobs is None or (
             of_prompt is None and not last and not any(packed for packed, _ in pieces)
@@ -119,7 +121,7 @@ class _Showing:
 
 
 def listed_prompts(request: CompletionRequest) -> list[str | list[int]]:
-    """The prompts one by one.
+    """Returns the prompts of a completions request one by one.
 
     Raises:
         InvalidRequest: none, too many, or a mixture of kinds.
@@ -147,7 +149,7 @@ def listed_prompts(request: CompletionRequest) -> list[str | list[int]]:
 async def prompt_tokens(
     prompt: str | list[int], served: ServedModel, *, add_special_tokens: bool = True
 ) -> bytes:
-    """A prompt as packed u32.
+    """Returns a prompt's token ids as packed u32.
 
     Raises:
         InvalidRequest: it has no tokens, or one that the model does not.
@@ -176,7 +178,7 @@ async def prompt_tokens(
 
 
 def _echo(prompt: str | list[int], served: ServedModel) -> str:
-    """A text is echoed as it came; encoding and decoding may change it."""
+    """Returns a prompt's text as it came; encoding and decoding may change it."""
     return prompt if isinstance(prompt, str) else served.decode(prompt)
 
 

@@ -1,5 +1,5 @@
-"""Everything that is not a hot path, as FastAPI routes: models, health, metrics, and the OpenAPI
-page.
+"""FastAPI's routes answer everything that is not a hot path: models, health, metrics, and the
+OpenAPI page.
 """
 
 import asyncio
@@ -34,7 +34,9 @@ def build_routes(
     *,
     endpoints: Mapping[str, Endpoint],
 ) -> FastAPI:
-    """The FastAPI application behind the endpoints, which its document tells of too."""
+    """Returns the FastAPI application behind the endpoints, which its OpenAPI document tells of
+    too.
+    """
     app = FastAPI(title="kvmesh", version=VERSION, redoc_url=None, redirect_slashes=False)
     app.openapi = lambda: document(app, endpoints)  # type: ignore[method-assign]
     _add_error_handlers(app)
@@ -75,7 +77,9 @@ def _add_about(app: FastAPI, registry: Registry) -> None:
 
     @app.get("/tokenizer_info")
     async def about_tokenizer(model: str = "") -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        """Of the model of that name, without one of the first that is served."""
+        """Tells the tokenizer's configuration of the model of that name, or without one of the
+        first that is served.
+        """
         entry = registry.entry(model) if model else next(iter(registry.available()), None)
         if entry is None:
             raise ModelNotFound(
@@ -135,7 +139,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 
 def _allowing(headers: dict[str, str]) -> dict[str, str]:
-    """The Allow of a 405, with the methods that every route has."""
+    """Returns the headers with an Allow of a 405 that has the methods of every route too."""
     if "Allow" in headers:
         methods = {method.strip() for method in headers["Allow"].split(",")} | {"OPTIONS"}
         headers["Allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

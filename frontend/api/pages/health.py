@@ -1,4 +1,4 @@
-"""What /live, /ready and /health say of a frontend, and why.
+"""The pages /live, /ready and /health say how a frontend is, and why.
 
 /live    the event loop turns. Also while draining: who stops on purpose must not be killed for it.
 /ready   send requests here: 503 while draining and while no model has a worker that takes any.
@@ -12,11 +12,11 @@ from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
 
 Page = tuple[int, dict[str, Any]]
-"""HTTP status and JSON."""
+"""A Page is an HTTP status and the object that is sent as JSON."""
 
 
 def ready_page(registry: Registry, *, draining: bool, now: float) -> Page:
-    """The answer to /ready."""
+    """Returns the answer to /ready."""
     models = _served(registry)
     if models and not draining:
         return 200, {"status": "ready", "models": models}
@@ -28,7 +28,7 @@ def ready_page(registry: Registry, *, draining: bool, now: float) -> Page:
 
 
 def health_page(registry: Registry, *, draining: bool, now: float) -> Page:
-    """The answer to /health: the verdict, its reasons, every worker."""
+    """Returns the answer to /health: the verdict, its reasons, every worker."""
     served = bool(_served(registry))
     reasons = ["this frontend is draining"] if draining else []
     if not served:
@@ -91,7 +91,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
 
 
 def _kv_events(worker: Worker) -> str:
-    """Whether the worker's cache is known: "none" where events are not followed, for whatever
+    """Tells whether the worker's cache is known: "none" where events are not followed, for whatever
     reason.
     """
     if not worker.subscriptions:

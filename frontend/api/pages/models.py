@@ -1,4 +1,6 @@
-"""GET /v1/models, and one of them: what is served, adapters included."""
+"""GET /v1/models lists what is served, adapters included, and GET /v1/models/NAME tells one of
+them.
+"""
 
 from typing import Any
 
@@ -14,7 +16,7 @@ from protocol.errors import ModelNotFound, RouteNotFound
 
 
 def add_models(app: FastAPI, registry: Registry, drain: Drain[Exchange]) -> None:
-    """Add the pages that list the served models and tell one of them; adapters are models too."""
+    """Adds the pages that list the served models and tell one of them; adapters are models too."""
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
@@ -77,8 +79,8 @@ def _model(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _listed(registry: Registry, entry: ModelEntry) -> list[dict[str, Any]]:
-    """A model and its LoRA adapters; an adapter whose name means something else goes by that of its
-    model too.
+    """Returns a model and its LoRA adapters; an adapter whose name means something else goes by
+    that of its model too.
     """
     models = [_model(entry)]
     for adapter in sorted(entry.adapters):

@@ -1,5 +1,5 @@
-"""GET /model_info and /server_info, under both names that SGLang has for each: what its own tools
-ask a server before they begin.
+"""GET /model_info and /server_info, under both names that SGLang has for each, tell its own tools
+what they ask a server before they begin.
 """
 
 from typing import Any
@@ -13,7 +13,9 @@ from protocol.errors import NoWorker
 
 
 def add_native_pages(app: FastAPI, registry: Registry) -> None:
-    """Add the pages. They speak of the first model that is served."""
+    """Adds SGLang's pages about the model and the server, which speak of the first model that is
+    served.
+    """
 
     def first() -> ModelEntry:
         entry = next(iter(registry.available()), None)

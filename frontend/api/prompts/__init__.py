@@ -1,0 +1,1 @@
+"""Prompts of texts and chats become token ids, here or in a worker."""

@@ -1,4 +1,4 @@
-"""Prompt text → token ids, refused before the work where it cannot fit."""
+"""A prompt's text becomes token ids here, and is refused before the work where it cannot fit."""
 
 from typing import Final
 
@@ -7,32 +7,32 @@ from protocol.errors import ContextOverflow
 from protocol.tokens import count_tokens
 
 CHARS_PER_TOKEN_MAX: Final = 512
-"""No text is worth fewer tokens than its characters divided by this.
+"""No text has fewer tokens than its characters divided by this.
 
 The longest tokens of published vocabularies are runs of 128 spaces (GPT-2's descendants, Llama 3,
 Qwen); a normalizer that composes characters (NFC) makes one of at most four.
 """
 
 CHARS_PER_TOKEN_USUAL: Final = 8
-"""Few texts are worth fewer tokens.
+"""Few texts have fewer tokens than their characters divided by this.
 
 Of one that would be too long even so, the beginning is tokenized first: a tokenizer makes objects
 of a hundred bytes a token, and 40 MB of text have ten million.
 """
 
 BEGINNING_CHARS_MIN: Final = 64 * 1024
-"""Of shorter texts all is tokenized at once."""
+"""A text with no more characters than this is tokenized at once."""
 
 OVERFLOW_SURE: Final = 2
-"""A beginning with so many times the tokens of the context is proof: how a text goes on changes the
-tokens of what is before by a few.
+"""A beginning with so many times the tokens of the context proves that its text cannot fit: how a
+text goes on changes the tokens of what is before by a few.
 """
 
 
 async def encode_prompt(
     served: ServedModel, text: str, *, add_special_tokens: bool, param: str
 ) -> bytes:
-    """Token ids as packed u32.
+    """Returns the token ids of a prompt's text as packed u32.
 
     Raises:
         ContextOverflow: the text is so long that it cannot fit, whatever its tokens are, or far
@@ -64,8 +64,8 @@ async def encode_prompt(
 async def overflowing_beginning(
     served: ServedModel, text: str, tokens_max: int
 ) -> tuple[int, int] | None:
-    """Characters and tokens of a beginning that alone has far more tokens than fit; None if all of
-    the text is worth tokenizing.
+    """Returns characters and tokens of a text's beginning that alone has far more tokens than fit;
+    None if all of the text is worth tokenizing.
 
     Raises:
         InvalidRequest, Overloaded: as Tokenizer.encode_off_loop.

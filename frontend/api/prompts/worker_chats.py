@@ -1,4 +1,4 @@
-"""Chats of models whose workers render and tokenize: what they are told of a request."""
+"""Workers that render and tokenize are told what they need of a chat."""
 
 from typing import Any, Final
 
@@ -19,16 +19,16 @@ _RENDERED_BY: Final = (
     "add_generation_prompt",
     "continue_final_message",
 )
-"""Fields that say something of the prompt."""
+"""Names the fields of a chat that say something of its prompt."""
 
 _JSON_BYTES_PER_CHAR_MAX: Final = 12
-"""A character beyond the basic plane, written as two escapes."""
+"""A character beyond the basic plane takes so many bytes, written as two escapes."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def chat_for_worker(card: ModelCard, request: ChatCompletionRequest) -> bytes:
-    """What a worker needs of a chat to make its prompt, in JSON.
+    """Returns what a worker needs of a chat to make its prompt, in JSON.
 
     Raises:
         ContextOverflow: it is so long that it cannot fit.
@@ -49,7 +49,7 @@ def chat_for_worker(card: ModelCard, request: ChatCompletionRequest) -> bytes:
 
 
 def _readable(message: dict[str, Any]) -> dict[str, Any]:
-    """With calls whose arguments are objects: SGLang refuses others."""
+    """Returns the message with calls whose arguments are objects: SGLang refuses others."""
     return (
         message | {"tool_calls": with_arguments(message["tool_calls"])}
         if message.get("tool_calls")

@@ -1,3 +1,3 @@
-"""OpenAI's responses, without a store: their requests turned into chats, and what chats gain turned
-into their items and events.
+"""OpenAI's responses are served as chats, without a store: their requests are turned into these,
+and what chats gain into items and events.
 """

@@ -1,4 +1,4 @@
-"""The response object and its output items."""
+"""The response object and its output items are made here."""
 
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ _STATUSES: Final = {"length": "incomplete", "abort": "cancelled"}
 
 
 def head_of(request: ResponsesRequest, request_id: str, created_unix_s: int) -> dict[str, Any]:
-    """What of a response does not change while it is made."""
+    """Returns the fields of a response that do not change while it is made."""
     text = request.text
     return {
         "id": "resp_" + request_id,
@@ -59,7 +59,7 @@ def head_of(request: ResponsesRequest, request_id: str, created_unix_s: int) -> 
 
 
 def finished_fields(choice: Choice, output: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
-    """What a response says when it is finished; to go over its head."""
+    """Returns the fields of a response that has finished, to go over its head."""
     reason = (
         {"incomplete_details": {"reason": "max_output_tokens"}}
         if choice.finish_reason == "length"
@@ -69,7 +69,7 @@ def finished_fields(choice: Choice, output: list[dict[str, Any]], usage: Usage) 
 
 
 def failed_fields(error: MeshError, output: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a response says that failed in its midst."""
+    """Returns the fields of a response that failed in its midst, to go over its head."""
     return {
         "status": "failed",
         "error": {"code": "server_error", "message": error.message},
@@ -79,12 +79,14 @@ def failed_fields(error: MeshError, output: list[dict[str, Any]]) -> dict[str, A
 
 
 def status_of(choice: Choice) -> str:
-    """Of a response whose choice has finished."""
+    """Returns the status of a response whose choice has finished: completed, incomplete or
+    cancelled.
+    """
     return _STATUSES.get(choice.finish_reason or "", "completed")
 
 
 class Items:
-    """The output items of one response.
+    """An Items makes the output items of one response.
 
     Args:
         offered: what calls are calls of.
@@ -95,18 +97,18 @@ class Items:
         self._offered = offered
 
     def name(self, block: Block) -> str:
-        """The id of a block's item."""
+        """Returns the id of a block's item."""
         prefix = "ctc" if self.is_custom(block) else _PREFIXES[block.kind]
         return f"{prefix}_{self._request_id}_{block.index}"
 
     def is_custom(self, block: Block) -> bool:
-        """Whether it is a call of a custom tool."""
+        """Tells whether a block is a call of a custom tool."""
         return block.call is not None and self._offered.name_of(block.call.name).kind == "custom"
 
     def item(
         self, block: Block, status: str, logprobs: list[dict[str, Any]] | Rows
     ) -> dict[str, Any]:
-        """A block as an output item.
+        """Returns a block as an output item.
 
         Args:
             status: in_progress, completed or incomplete. One in progress has no content yet.
@@ -150,7 +152,7 @@ class Items:
 
 
 def part_of(block: Block, text: str, logprobs: list[dict[str, Any]] | Rows) -> dict[str, Any]:
-    """The one content part of a text or thinking."""
+    """Returns the one content part of a block of text or thinking."""
     if block.kind == "text":
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
     return {"type": "reasoning_text", "text": text}

@@ -1,4 +1,4 @@
-"""A request to /v1/responses → the chat it is."""
+"""A request to /v1/responses becomes the chat that it is."""
 
 from typing import Any, Final
 
@@ -17,11 +17,13 @@ PARAM_NAMES: Final = {
     "response_format": "text.format",
     "reasoning_effort": "reasoning.effort",
 }
-"""Field of the chat → field of this API."""
+"""Maps a field of the chat to the field of /v1/responses."""
 
 _LOGPROBS: Final = "message.output_text.logprobs"
 _ENCRYPTED: Final = "reasoning.encrypted_content"
-"""The thinking is told in clear, so that nothing more is needed to send it back."""
+"""Asks for the thinking encrypted, and changes nothing: it is told in clear, so that nothing more
+is needed to send it back.
+"""
 
 _OF_TOOLS: Final = (
     "web_search_call.",
@@ -30,7 +32,7 @@ _OF_TOOLS: Final = (
     "computer_call_output.",
     "message.input_image.",
 )
-"""Beginnings of what would be told of tools and images that no answer here has."""
+"""Holds the beginnings of what would be told of tools and images that no answer here has."""
 
 _AS_IN_CHAT: Final = (
     *(
@@ -68,14 +70,14 @@ _AS_IN_CHAT: Final = (
 
 
 def wants_logprobs(request: ResponsesRequest) -> bool:
-    """Whether the text's log probabilities are to be told."""
+    """Tells whether a request asks for the log probabilities of the text."""
     return _LOGPROBS in (request.include or ())
 
 
 def chat_of(
     request: ResponsesRequest, offered: OfferedTools, ignored: Ignored
 ) -> ChatCompletionRequest:
-    """The chat.
+    """Returns the chat that a request to /v1/responses is.
 
     Args:
         offered: the request's tools.
@@ -105,8 +107,8 @@ def chat_of(
 
 
 def _refuse(request: ResponsesRequest, ignored: Ignored) -> None:
-    """An overflow is an error whatever `truncation` says, so that until then "auto" is as good as
-    "disabled".
+    """Refuses or notes as ignored what is not served. An overflow is an error whatever `truncation`
+    says, so that until then "auto" is as good as "disabled".
     """
     if request.background:
         raise UnsupportedParameter(

@@ -1,4 +1,4 @@
-"""POST /v1/responses, without a store."""
+"""POST /v1/responses is answered here, without a store."""
 
 import time
 from functools import partial
@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def responses(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer one request for a response, as a whole or streamed."""
+    """Answers one request to /v1/responses, as a whole or streamed."""
     request = await _parser.read(exchange)
     exchange.model, exchange.streams = request.model, bool(request.stream)
     await exchange.run_until_client_leaves(_answer(exchange, launcher, request))

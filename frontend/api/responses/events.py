@@ -1,4 +1,4 @@
-"""A response as a stream of events, numbered from 0."""
+"""A response is streamed as events that are numbered from 0."""
 
 from typing import Any
 
@@ -14,7 +14,8 @@ from protocol.errors import MeshError
 
 
 class ResponseStream:
-    """Writes the events of one response; also how it says that something went wrong (an ErrorForm).
+    """A ResponseStream writes the events of one response, those of its failure too (it is an
+    ErrorForm).
 
     Args:
         head: `answers.head_of`.
@@ -27,14 +28,14 @@ class ResponseStream:
         self._sequence = BlockSequence()
         self._number = 0
         self._logprobs: list[dict[str, Any]] = []
-        """Of the open text."""
+        """Holds the log probabilities of the open text."""
         self._untold: list[dict[str, Any]] = []
-        """Of tokens that have shown no text yet."""
+        """Holds the log probabilities of tokens that have shown no text yet."""
         self._done: list[dict[str, Any]] = []
-        """Items that are complete."""
+        """Holds the items that are complete."""
 
     def begin(self) -> bytes:
-        """The first events; none if there were some."""
+        """Returns the first events; none if there were some."""
         if self._number:
             return b""
         response: dict[str, Any] = {
@@ -48,14 +49,14 @@ class ResponseStream:
         )
 
     def gained(self, gain: Gain, logprobs: list[dict[str, Any]]) -> bytes:
-        """The events of what was gained, with the log probabilities of its tokens, if they are
-        told.
+        """Returns the events of what was gained, with the log probabilities of its tokens, if they
+        are told.
         """
         self._untold += logprobs
         return b"".join([self._moved(move, "completed") for move in self._sequence.take(gain)])
 
     def end(self, choice: Choice, usage: Usage) -> bytes:
-        """The last events."""
+        """Returns the last events."""
         status = status_of(choice)
         last = "completed" if status == "completed" else "incomplete"
         closing = [self._moved(move, last) for move in self._sequence.end()]
@@ -64,11 +65,11 @@ class ResponseStream:
         return b"".join([*closing, self._event(kind, response=response)])
 
     def body(self, error: MeshError) -> bytes:
-        """As everywhere."""
+        """Returns the error as a body, in OpenAI's form."""
         return error_body(error)
 
     def events(self, error: MeshError) -> bytes:
-        """The response has failed."""
+        """Returns the events that end the response as failed."""
         return self.begin() + self._event(
             "response.failed", response={**self._head, **failed_fields(error, self._done)}
         )

@@ -1,4 +1,4 @@
-"""Input items → chat messages.
+"""Input items become the messages of a chat.
 
 What the model said in one turn comes as several items and becomes one message.
 """
@@ -15,7 +15,7 @@ from frontend.http.ignored import REFUSING, Ignored
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 PARTS_MAX: Final = 10_000
-"""Parts of one item's content."""
+"""One item's content may have so many parts."""
 
 Parts = str | Annotated[list[dict[str, Any]], Meta(max_length=PARTS_MAX)]
 
@@ -47,7 +47,7 @@ class _FunctionCallOutput(Struct, frozen=True):
 class _Reasoning(Struct, frozen=True):
     summary: Parts = ""
     content: Parts | None = None
-    """The thinking itself; what it is summed up as stands in where it is missing."""
+    """Holds the thinking itself; what it is summed up as stands in where it is missing."""
 
 
 _Item = _Message | _FunctionCall | _CustomToolCall | _FunctionCallOutput | _Reasoning
@@ -68,7 +68,7 @@ _LEFT_OUT: Final = (
     "tool_search_output",
     "mcp_list_tools",
 )
-"""Traces of what another server's tools did. What came of it is in the messages around them."""
+"""Names traces of another server's tools. What came of them is in the messages around them."""
 
 _TEXT_PARTS: Final = {
     "input_text": "text",
@@ -77,13 +77,13 @@ _TEXT_PARTS: Final = {
     "reasoning_text": "text",
     "refusal": "refusal",
 }
-"""Kind of a part → its field that holds the text."""
+"""Maps the type of a content part to its field that holds the text."""
 
 
 def messages_of(
     instructions: str | None, given: str | Sequence[dict[str, Any]], ignored: Ignored = REFUSING
 ) -> list[dict[str, Any]]:
-    """The chat: instructions as the system's message, then the items.
+    """Returns the messages of a chat: instructions as the system's message, then the items.
 
     Further fields of items, as answers have them, are left aside.
 
@@ -117,7 +117,7 @@ def messages_of(
 
 
 def _instructing(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The system's message, if there is one."""
+    """Returns the system's message, if there is one."""
     return [{"role": "system", "content": "\n\n".join(texts)}] if texts[0] else []
 
 
@@ -165,8 +165,8 @@ def _add(messages: list[dict[str, Any]], item: _Item, param: str) -> None:
 
 
 def _turn(messages: list[dict[str, Any]], *, past: Sequence[str]) -> dict[str, Any]:
-    """The assistant's message that an item belongs to: the last one, unless it is past that, having
-    one of these already.
+    """Returns the assistant's message that an item belongs to: the last one, unless it is past
+    that, having one of these already.
     """
     last = messages[-1] if messages else {}
     if last.get("role") != "assistant" or any(last.get(name) is not None for name in past):

@@ -1,4 +1,4 @@
-"""The body of /v1/responses. Field names are OpenAI's."""
+"""The body of /v1/responses is declared here, with OpenAI's field names."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -37,23 +37,25 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "context_management": "the context is the client's; what is sent is what the model reads",
     }
 )
-"""Field → why not."""
+"""Maps a field of /v1/responses that is known and not honoured to the reason."""
 
 Id = Annotated[str, Meta(max_length=256)]
 
 
 class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
+    """Reasoning says how hard the model is to think."""
+
     effort: ReasoningEffort | None = None
     summary: str | None = None
-    """However it is to be summed up: the thinking itself is in the answer, and no summary."""
+    """Changes nothing: the thinking itself is in the answer, and no summary."""
     generate_summary: str | None = None
-    """The older name of summary."""
+    """Is the older name of summary."""
 
 
 class FlatSchemaFormat(
     Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True
 ):
-    """JSON of one schema; here its name stands beside it."""
+    """A FlatSchemaFormat holds the answer to a JSON schema, whose name stands beside it."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     schema: Raw
@@ -62,12 +64,14 @@ class FlatSchemaFormat(
 
 
 class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """TextOptions say what form the answer's text has."""
+
     format: TextFormat | JsonObjectFormat | FlatSchemaFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class OfferedTool(Struct, frozen=True):
-    """A function or custom tool of the client's (tools.py has the other types)."""
+    """An OfferedTool is a function or custom tool of the client's own."""
 
     type: Literal["function", "custom"]
     name: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -75,10 +79,12 @@ class OfferedTool(Struct, frozen=True):
     description: str | None = None
     strict: bool | None = None
     format: dict[str, Any] | None = None
-    """Of a custom tool's input."""
+    """Says what the input of a custom tool looks like."""
 
 
 class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ResponsesRequest is the body of POST /v1/responses."""
+
     model: Model
     input: str | Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=MESSAGES_MAX)]
     instructions: str | None = None
@@ -95,10 +101,10 @@ class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     client_metadata: dict[str, Any] | None = None
-    """Codex tells of itself: without effect."""
+    """Is what Codex tells of itself, without effect."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)] | None = None
     store: bool | None = None
-    """Accepted; nothing is stored, and the answer says so."""
+    """Is accepted without effect: nothing is stored, and the answer says so."""
     background: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None

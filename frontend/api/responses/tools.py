@@ -1,5 +1,5 @@
-"""The tools of a request → functions, and their calls back under the names and types that the
-client knows.
+"""The tools of a request become functions, and their calls are told under the names and types that
+the client knows.
 
 A custom tool is a function (custom_tools.py); a namespace's tools bear its name before their own.
 What runs on OpenAI's servers is left out, since a model that has none answers too, unless it must
@@ -23,16 +23,16 @@ _REFUSED: Final[Mapping[str, str]] = {
         "only OpenAI's models know how it is called",
     ),
 }
-"""Type → why it cannot be offered. Whoever sends one of these counts on it."""
+"""Maps the type of a tool to why it cannot be offered. Whoever sends one of these counts on it."""
 
 _FIELDS: Final = frozenset((*OfferedTool.__struct_fields__, "defer_loading"))
-"""`defer_loading` waits for a search; nothing is searched here, so that every tool is told from the
-beginning.
+"""Names the known fields of a tool. `defer_loading` waits for a search; nothing is searched here,
+so that every tool is told from the beginning.
 """
 
 
 class ToolName(NamedTuple):
-    """How a client knows a tool."""
+    """A ToolName is how a client knows a tool: its kind, its name, and its namespace if any."""
 
     kind: Literal["function", "custom"]
     name: str
@@ -40,7 +40,8 @@ class ToolName(NamedTuple):
 
 
 class OfferedTools:
-    """The functions that the model is offered, and what each is to the client.
+    """An OfferedTools holds the functions that the model is offered, and knows what each is to the
+    client.
 
     Args:
         given: tools as they came.
@@ -58,11 +59,11 @@ class OfferedTools:
             self._add(raw, f"tools[{at}]", None)
 
     def name_of(self, function: str) -> ToolName:
-        """What the client calls a function; a name that was not offered stands for itself."""
+        """Returns how the client knows a function; a name that was not offered is its own."""
         return self._names.get(function) or ToolName("function", function)
 
     def choice(self, asked: Any) -> Any:
-        """A tool_choice as a chat says it.
+        """Returns a tool_choice as a chat says it.
 
         Raises:
             UnsupportedParameter: it forces a tool that is not run here, or has another form.
@@ -158,7 +159,7 @@ class OfferedTools:
 
 
 def flat_name(namespace: Any, name: Any) -> str:
-    """The function's name of a tool in a namespace, or in none."""
+    """Returns the name of the function that a tool in a namespace, or in none, is to the model."""
     if not namespace:
         return str(name)
     return f"{namespace}{name}" if str(namespace).endswith("__") else f"{namespace}__{name}"

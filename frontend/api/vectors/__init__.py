@@ -1,0 +1,1 @@
+"""Texts are embedded, ranked and scored by these endpoints."""

@@ -1,4 +1,4 @@
-"""POST /v1/embeddings: the vectors of texts."""
+"""POST /v1/embeddings answers with the vectors of texts."""
 
 import asyncio
 import base64
@@ -22,13 +22,13 @@ _parser = BodyParser(EmbeddingRequest, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
 
 PIECE_NUMBERS: Final = 32_768
-"""Numbers that are written in one turn of the loop: 0.6 ms of decimals. 2,048 vectors of 4,096 take
-150 ms in all.
+"""So many numbers are written in one turn of the loop: 0.6 ms of decimals. 2,048 vectors of 4,096
+take 150 ms in all.
 """
 
 
 async def embeddings(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer one embeddings request."""
+    """Answers one request to /v1/embeddings."""
     request = await _parser.read(exchange)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer(exchange, launcher, request))
@@ -65,7 +65,7 @@ def _check_dimensions(request: EmbeddingRequest, card: ModelCard) -> None:
 
 
 def _inputs(request: EmbeddingRequest) -> list[str | list[int]]:
-    """The inputs one by one.
+    """Returns the inputs one by one.
 
     Raises:
         InvalidRequest: too many, or a mixture of kinds.
@@ -89,7 +89,7 @@ def _inputs(request: EmbeddingRequest) -> list[str | list[int]]:
 
 
 def shortened(vector: Vector, dimensions: int) -> Vector:
-    """The first numbers of a vector, scaled to length one."""
+    """Returns the first `dimensions` numbers of a vector, scaled to length one."""
     head = vector[:dimensions]
     length = np.linalg.norm(head)
     return (head / length).astype(np.float32) if length else head
@@ -110,7 +110,9 @@ async def _send(
 
 
 def list_pieces(vectors: Sequence[Vector], *, base64_wanted: bool) -> Iterator[bytes]:
-    """The beginning of the answer up to its last vector, some of them at a time."""
+    """Yields the JSON of an embeddings answer from its beginning up to its last vector,
+    PIECE_NUMBERS or a little more at a time.
+    """
     piece, numbers = bytearray(b'{"object":"list","data":['), 0
     for index, vector in enumerate(vectors):
         # Decimals as short as float32 needs them.

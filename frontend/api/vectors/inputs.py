@@ -1,4 +1,4 @@
-"""From texts to vectors: what embeddings, rerank and score share."""
+"""Texts become vectors in the same steps for embeddings, rerank and score."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,13 +23,15 @@ from protocol.errors import ContextOverflow, EngineFault, InvalidRequest, Unsupp
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens, pack_tokens
 
 _TURN_TEXTS: Final = 16
-"""Short texts that are tokenized in one turn of the loop; 50 to 400 µs each."""
+"""So many short texts are tokenized in one turn of the loop; 50 to 400 µs each."""
 
 Vector = NDArray[np.float32]
 
 
 class Text(Struct, frozen=True):
-    """A text ready for a worker. `second_text_at` as in protocol.embedding.Embed."""
+    """A Text is one text ready for a worker: its token ids as packed u32, and `second_text_at` as
+    in protocol.embedding.Embed.
+    """
 
     token_ids: bytes
     second_text_at: int = 0
@@ -38,8 +40,8 @@ class Text(Struct, frozen=True):
 async def tokenize(
     request: VectorFields, served: ServedModel, inputs: Sequence[str | list[int]], param: str
 ) -> list[Text]:
-    """The tokens of each input, with the special tokens that the model's tokenizer puts around a
-    text.
+    """Returns the tokens of each input, with the special tokens that the model's tokenizer puts
+    around a text.
 
     Args:
         param: name of the field that they came from; of several the position is said.
@@ -72,8 +74,8 @@ async def tokenize_pairs(
     first: tuple[Sequence[str], str],
     second: tuple[Sequence[str], str],
 ) -> list[Text]:
-    """The tokens of each of the second texts behind its first one, or behind the only one, as a
-    cross-encoder reads them.
+    """Returns the tokens of each of the second texts behind its first one, or behind the only one,
+    as a cross-encoder reads them.
 
     Args:
         first, second: texts and the name of their field.
@@ -99,8 +101,8 @@ async def vectors_of(
     request: VectorFields,
     texts: Sequence[Text],
 ) -> tuple[list[Vector], int]:
-    """The vector of each text, in order, shape [dimensions], as the model makes it, and the sum of
-    their tokens.
+    """Returns the vector of each text, in order, shape [dimensions], as the model makes it, and the
+    sum of their tokens.
 
     Raises:
         ModelNotFound: no worker has the LoRA adapter that it asks for.
@@ -145,7 +147,8 @@ async def vectors_of(
 
 
 class TextLength:
-    """How long a text may be, and how a longer one is cut.
+    """A TextLength knows how many tokens a text may have, and tokenizes texts, cutting those that
+    are longer if the client wants that.
 
     Args:
         truncate: as the client says: None, -1 or a number of tokens.
@@ -166,7 +169,12 @@ class TextLength:
         self.tokens_max = truncate if truncate is not None and truncate > 0 else self._model_max
 
     async def encode(self, text: str, name: str) -> bytes:
-        """Token ids as packed u32."""
+        """Returns the token ids of a text as packed u32, with special tokens.
+
+        Raises:
+            ContextOverflow: it is too long and is not to be cut.
+            InvalidRequest: it has no tokens.
+        """
         chars_max = self.tokens_max * CHARS_PER_TOKEN_MAX
         if len(text) > chars_max:
             if not self._cuts:
@@ -189,7 +197,13 @@ class TextLength:
         return packed
 
     async def encode_pair(self, first: str, second: str, name: str) -> Text:
-        """A pair, as a cross-encoder reads it."""
+        """Returns two texts as one Text, as a cross-encoder reads them; what may be cut is the
+        second.
+
+        Raises:
+            ContextOverflow: they are too long and are not to be cut, or not by so much.
+            UnsupportedParameter: the model's workers tokenize by themselves.
+        """
         # what the workers' tokenizers make of a prompt, they do not make of two
         if self._served.pairs is None:
             raise UnsupportedParameter(
@@ -214,7 +228,12 @@ class TextLength:
         )
 
     def take(self, token_ids: list[int], name: str) -> bytes:
-        """Token ids that the client made."""
+        """Returns token ids that the client made as packed u32.
+
+        Raises:
+            ContextOverflow: they are too many and are not to be cut.
+            InvalidRequest: one is outside the model's vocabulary.
+        """
         if len(token_ids) > self.tokens_max and not self._cuts:
             raise self._too_long(str(len(token_ids)), name)
         token_ids = token_ids[: self.tokens_max]
@@ -226,7 +245,7 @@ class TextLength:
         return pack_tokens(token_ids)
 
     def _cut(self, packed: bytes, plain: bytes) -> bytes:
-        """Keep the beginning of the text and the special tokens around it."""
+        """Keeps the beginning of the text and the special tokens around it."""
         around = len(packed) - len(plain)
         starts = (
             start

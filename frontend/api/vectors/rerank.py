@@ -1,4 +1,4 @@
-"""POST /v1/rerank and /v1/score: how well texts match.
+"""POST /v1/rerank and /v1/score tell how well texts match.
 
 Of embedding models that is the cosine of their vectors, from -1 to 1; a cross-encoder reads both
 texts together, and its number is passed on as SGLang gives it.
@@ -25,14 +25,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def rerank(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer one rerank request: the documents, best first."""
+    """Answers one request to /v1/rerank with the documents, best first."""
     request = await _rerank_parser.read(exchange)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer_rerank(exchange, launcher, request))
 
 
 async def score(exchange: Exchange, launcher: Launcher) -> None:
-    """Answer one score request: a number for each pair, in order."""
+    """Answers one request to /v1/score with a number for each pair of texts, in order."""
     request = await _score_parser.read(exchange)
     exchange.model = request.model
     await exchange.run_until_client_leaves(_answer_score(exchange, launcher, request))
@@ -117,8 +117,8 @@ async def _scores(
     first: tuple[Sequence[str], str],
     second: tuple[Sequence[str], str],
 ) -> tuple[list[float], int]:
-    """A score for each of the second texts with its first one, or with the only one; and the tokens
-    that were computed.
+    """Returns a score for each of the second texts with its first one, or with the only one; and
+    the tokens that were computed.
 
     Args:
         first, second: texts and the name of their field.
@@ -147,6 +147,6 @@ async def _scores(
 
 
 def cosine(one: Vector, other: Vector) -> float:
-    """Of the angle between two vectors; 0 if one has no direction."""
+    """Returns the cosine of the angle between two vectors, -1 to 1; 0 if one has no direction."""
     lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
     return float(np.dot(one, other)) / lengths if lengths else 0.0

@@ -1,7 +1,7 @@
-"""SGLang on a host without a GPU: decide once, by environment variable for every process that
-follows.
+"""SGLang is made to run on a host without a GPU: that is decided once, by environment variable for
+every process that follows.
 
-SGLang publishes CUDA wheels only. On a CPU it imports and runs with three stand-ins
+SGLang publishes CUDA wheels only. On a CPU it imports and runs with five stand-ins
 (`stand_ins.py`), which must be in place before its first import, in this process and in every
 process that it spawns. `activate_if_cpu_host` sees to both.
 """
@@ -16,20 +16,21 @@ from typing import Any, Final, cast
 from workers.sglang.cpu.stand_ins import install_stand_ins
 
 CPU_ENGINE: Final = "SGLANG_USE_CPU_ENGINE"
-"""SGLang's own switch, read at its import.
+"""SGLang's own switch between CPU and accelerator is this environment variable, read at its import.
 
 "1" chooses the CPU even on a GPU host, anything else the accelerator.
 """
 
 _ACCELERATORS: Final = ("nvidia[0-9]*", "dxg", "kfd", "davinci[0-9]*", "accel/accel*")
-"""Device nodes under /dev of NVIDIA (also under WSL), AMD, Ascend and Gaudi.
+"""The device nodes under /dev of NVIDIA (also under WSL), AMD, Ascend and Gaudi match these
+patterns.
 
 An Intel GPU must be asked for with --device xpu.
 """
 
 
 def activate_if_cpu_host(argv: Sequence[str] | None = None) -> bool:
-    """Prepare this process, and those it spawns, for SGLang on a CPU, if that is what will run
+    """Prepares this process, and those it spawns, for SGLang on a CPU, if that is what will run
     here.
 
     Cheap (no import of torch or SGLang) and idempotent. Call it before the first import of SGLang.
@@ -52,8 +53,8 @@ def activate_if_cpu_host(argv: Sequence[str] | None = None) -> bool:
 
 
 def is_cpu_host(argv: Sequence[str]) -> bool:
-    """Whether SGLang is to run on the CPU: the environment says so, else --device, else there is no
-    usable GPU.
+    """Tells whether SGLang is to run on the CPU: the environment says so, else --device, else there
+    is no usable GPU.
     """
     if CPU_ENGINE in os.environ:
         return os.environ[CPU_ENGINE] == "1"
@@ -73,7 +74,7 @@ def _device_argument(argv: Sequence[str]) -> str | None:
 
 
 def _device_in_config(argv: Sequence[str]) -> str | None:
-    """`device` of SGLang's own --config file.
+    """Returns `device` of SGLang's own --config file; None where that says nothing.
 
     What is wrong with the file is said later, by SGLang's parser.
     """
@@ -99,7 +100,9 @@ def _usable_gpu() -> bool:
 
 
 def _torch_is_cpu_build() -> bool:
-    """Read from torch's version file, since importing torch takes seconds."""
+    """Tells whether torch was built for CPUs alone, from its version file, since importing torch
+    takes seconds.
+    """
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return False
@@ -108,7 +111,7 @@ def _torch_is_cpu_build() -> bool:
 
 
 def _prepare_spawned_children() -> None:
-    """Make multiprocessing run `workers.sglang.cpu.child` in each spawned process, before it
+    """Makes multiprocessing run `workers.sglang.cpu.child` in each spawned process, before it
     unpickles its target.
 
     A spawned process first re-runs the parent's main module, but never a package's `__main__.py`,

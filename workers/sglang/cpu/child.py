@@ -1,4 +1,4 @@
-"""What a process spawned by a worker runs first on a CPU host (see `_prepare_spawned_children`)."""
+"""A process spawned by a worker runs this first on a CPU host (see `_prepare_spawned_children`)."""
 
 from workers.sglang.cpu import activate_if_cpu_host
 

@@ -1,5 +1,5 @@
-"""`sgl_kernel` on a CPU without AMX: the one function that ordinary serving calls, and refusals for
-the rest.
+"""`sgl_kernel` is replaced on a CPU without AMX by the one function that ordinary serving calls,
+and refusals for the rest.
 
 The rest belongs to speculative decoding, which SGLang has no native CPU path for.
 """
@@ -17,7 +17,7 @@ def assign_req_to_token_pool_cpu(  # noqa: PLR0917  # SGLang's signature
     out_cache_loc: Any,
     pool_len: int,
 ) -> None:
-    """Write each request's new KV slots into its row of the pool, in place.
+    """Writes each request's new KV slots into its row of the pool, in place.
 
     The same as the Triton kernel of that name in sglang/srt/mem_cache/allocation.py.
 

@@ -1,17 +1,16 @@
-"""Five stand-ins that let SGLang import where torch has no CUDA, put in place when the real module
-is asked for.
+"""Five stand-ins let SGLang import where torch has no CUDA; each is put in place when the real
+module is asked for.
 
 1. `sgl_kernel`: no wheel for CPUs without AMX is published; see `kernels.py`.
 2. `torchvision::nms` and `qnms`: PyPI's torchvision is linked to libtorch_cuda, so its C++
-   operators do not load on a CPU
-   torch, and its Python then fails on the missing declarations. They are declared, not implemented:
-   no text model calls them.
+   operators do not load on a CPU torch, and its Python then fails on the missing declarations.
+   They are declared, not implemented: no text model calls them.
 3. `triton`: where it is not installed (it adds 1 GB), the mock that SGLang itself ships for macOS
    (`sglang/_platform_stubs.py`).
    No Triton kernel is run on a CPU, but modules that define them are imported.
 4. `sglang.srt.lora`: its modules are compiled without pinned memory, which needs an accelerator.
-   Nowhere else: other parts ask first
-   whether memory can be pinned, and go wrong if it silently is not.
+   Nowhere else: other parts ask first whether memory can be pinned, and go wrong if it silently
+   is not.
 5. `TorchNativeAttnBackend` lacks a method that attention data parallelism asks every backend for on
    a CPU; it is added.
 """
@@ -30,7 +29,7 @@ _CPU_KERNEL_WHEELS = ("sglang-kernel-cpu", "sgl-kernel-cpu")
 
 
 def install_stand_ins() -> None:
-    """Put the finder in front of the import system, once."""
+    """Puts the finder in front of the import system, once."""
     if any(isinstance(finder, _CpuFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _CpuFinder())
@@ -39,8 +38,8 @@ def install_stand_ins() -> None:
 
 
 class _CpuFinder:
-    """Answers for `sgl_kernel` and the modules that are edited; uses the first look-up of
-    `torchvision` to declare its operators.
+    """A _CpuFinder answers for `sgl_kernel` and the modules that are edited; it uses the first
+    look-up of `torchvision` to declare its operators.
     """
 
     def __init__(self) -> None:
@@ -74,7 +73,7 @@ class _CpuFinder:
 
 
 class _EditingLoader(SourceFileLoader):
-    """Compiles a module's edited source."""
+    """An _EditingLoader compiles a module's edited source."""
 
     def __init__(self, name: str, path: str, edit: Callable[[str], str]) -> None:
         super().__init__(name, path)
@@ -95,14 +94,18 @@ def _without_pinning(source: str) -> str:
 
 
 def _with_fill_value(source: str) -> str:
-    """1, as the other backends answer: a padded request counts as one token long."""
+    """Adds the method that the backend lacks to its source. It returns 1, as the other backends do:
+    a padded request counts as one token long.
+    """
     if "get_cpu_graph_seq_len_fill_value" in source:
         return source
     return source + "\n\nTorchNativeAttnBackend.get_cpu_graph_seq_len_fill_value = lambda self: 1\n"
 
 
 def _has_cpu_kernels() -> bool:
-    """A CUDA build of sgl_kernel does not import without a driver, so only the CPU builds count."""
+    """Tells whether sgl_kernel is installed for CPUs: a CUDA build of it does not import without a
+    driver, so only the CPU builds count.
+    """
     for wheel in _CPU_KERNEL_WHEELS:
         try:
             importlib.metadata.version(wheel)
@@ -113,7 +116,7 @@ def _has_cpu_kernels() -> bool:
 
 
 def _mock_triton() -> None:
-    """Register SGLang's own mock under the name triton. Its installer does it on macOS alone."""
+    """Registers SGLang's own mock under the name triton. Its installer does it on macOS alone."""
     package = PathFinder.find_spec("sglang")
     assert package is not None
     assert package.origin is not None

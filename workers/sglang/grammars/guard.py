@@ -1,5 +1,5 @@
-"""Keeps grammars from the engine that would end it or hold it up: each is tried in a process of its
-own before the engine sees it.
+"""Grammars that would end the engine or hold it up are kept from it: each is tried in a process of
+its own before the engine sees it.
 """
 
 import asyncio
@@ -18,24 +18,26 @@ from workers.sglang.grammars.trial_process import TrialProcess
 log = logging.getLogger(__name__)
 
 REMEMBERED_MAX: Final = 4_096
-"""Verdicts, some hundred bytes each beside their grammar's hash; the one not asked for the longest
-time is forgotten first.
+"""At most this many verdicts are remembered, some hundred bytes each beside their grammar's hash;
+the one not asked for the longest time is forgotten first.
 """
 
 QUICK_CPU_S: Final = 0.3
-"""What every grammar is given first. A usual one takes 15 to 60 ms, and waits for no slow one."""
+"""Every grammar is first given this many seconds of CPU time. A usual one takes 15 to 60 ms, and
+waits for no slow one.
+"""
 
 SLOW_CPU_S: Final = 5.0
-"""What it is given then, of all threads together.
+"""A grammar that needs more is then given this many seconds of CPU time, of all threads together.
 
 A schema with a thousand properties takes less than one.
 """
 
 TRIALS_MAX: Final = 64
-"""Grammars that have or wait for their first time: 10 s, if all of them are slow."""
+"""At most this many grammars have or wait for their first time: 10 s, if all of them are slow."""
 
 SLOW_MAX: Final = 12
-"""Slow ones that run or wait: a minute."""
+"""At most this many slow grammars run or wait, which may take a minute."""
 
 _POLL_S: Final = 0.001
 _POLLS_MAX: Final = 30_000
@@ -43,11 +45,11 @@ _POLLS_MAX: Final = 30_000
 _Key = tuple[str, bytes]
 
 _FIRST: Final = Grammar("json_schema", '{"type":"object"}')
-"""What response_format json_object comes to."""
+"""The first grammar that is tried is the one that response_format json_object comes to."""
 
 
 def set_grammar_defaults() -> None:
-    """Say how SGLang's scheduler waits for a grammar and bounds thinking, unless the user said it.
+    """Says how SGLang's scheduler waits for a grammar and bounds thinking, unless the user said it.
 
     Each of its steps waits a poll for grammars that are not compiled yet, and with it all that run:
     by default 5 ms, which doubles a step. What passed its trial is ready long before the last poll.
@@ -60,7 +62,7 @@ def set_grammar_defaults() -> None:
 
 
 class Lane:
-    """Grammars that are given the same time.
+    """A Lane runs the grammars that are given the same time.
 
     Args:
         at_once: of them that run: each can take a core.
@@ -74,7 +76,7 @@ class Lane:
         self._inside = 0
 
     async def run(self, trial: "_Trial", process: TrialProcess) -> Verdict:
-        """The verdict on a grammar, whose trial cannot be called off once it runs.
+        """Returns the verdict on a grammar, whose trial cannot be called off once it runs.
 
         Raises:
             Overloaded: too many others wait.
@@ -96,7 +98,7 @@ class Lane:
 
 
 class _Trial:
-    """A grammar without a verdict.
+    """A _Trial is a grammar without a verdict.
 
     Attributes:
         wanted: requests that wait for it.
@@ -113,8 +115,8 @@ class _Trial:
 
 
 class GrammarGuard:
-    """Tries grammars for one engine, in a process that `warm_up` starts; without it the first
-    grammar does and waits for it, for seconds.
+    """A GrammarGuard tries grammars for one engine, in a process that `warm_up` starts; without it
+    the first grammar does and waits for it, for seconds.
 
     A grammar is first given as much time as nearly all need. One that needs more waits for its like
     and holds up no others. One that nobody waits for any more is forgotten, unless it runs.
@@ -132,7 +134,7 @@ class GrammarGuard:
         self._slow = Lane(SLOW_CPU_S, at_once=1, inside_max=SLOW_MAX)
 
     def warm_up(self) -> None:
-        """Have the process ready by the time that somebody has a grammar."""
+        """Starts the process that tries grammars, to be ready by the time that somebody has one."""
         if self._is_xgrammar:
             self._begin(_key_of(_FIRST), _FIRST)
 
@@ -142,7 +144,7 @@ class GrammarGuard:
         return self._manager.server_args.grammar_backend in (None, "xgrammar")
 
     async def check(self, grammar: Grammar) -> None:
-        """Return once the grammar may go to the engine.
+        """Returns once the grammar may go to the engine.
 
         Raises:
             InvalidRequest: it is no grammar, or takes too much time or memory; names the client's
@@ -223,14 +225,14 @@ class GrammarGuard:
             self._verdicts.popitem(last=False)
 
     def close(self) -> None:
-        """End the process, and what waits for it."""
+        """Ends the process that tries grammars, and what waits for it."""
         for trial in self._trials.values():
             if trial.task is not None:
                 trial.task.cancel()
         self._process.kill()
 
     async def ended(self) -> None:
-        """Return when what was closed is gone."""
+        """Waits until the process that tries grammars is gone."""
         await self._process.ended()
 
 

@@ -1,4 +1,6 @@
-"""What guard and trial say to each other, each message behind its length."""
+"""The guard and the trials of grammars talk to each other by these messages, each behind its
+length.
+"""
 
 import struct
 from typing import Final
@@ -12,36 +14,36 @@ LENGTH: Final = struct.Struct("<I")
 
 
 class Setup(Struct, frozen=True):
-    """How SGLang's grammar backend is set up."""
+    """A Setup says how SGLang's grammar backend is set up."""
 
     tokenizer: str
-    """xgrammar's TokenizerInfo, serialized."""
+    """The tokenizer is given as xgrammar's TokenizerInfo, serialized."""
     vocab_size: int
     any_whitespace: bool
     max_whitespace_cnt: int | None
 
 
 class Trial(Struct, frozen=True):
-    """Try this one."""
+    """A Trial asks for one grammar to be tried."""
 
     number: int
     grammar: Grammar
     cpu_s: float
-    """How long it may take, all threads together."""
+    """The trial may take this many seconds of CPU time, all threads together."""
 
 
 class Verdict(Struct, frozen=True):
-    """What came of it."""
+    """A Verdict says what came of a trial."""
 
     number: int
     refused: str | None
-    """Why it must not go to the engine; None if it may."""
+    """Tells why the grammar must not go to the engine; None if it may."""
     cpu_s: float
     out_of_time: bool = False
-    """It was given too little time to tell."""
+    """Says whether the grammar was given too little time to tell."""
 
 
 def framed(message: Struct) -> bytes:
-    """The message as it is written."""
+    """Returns the message as it is written: its length, then its MessagePack."""
     content = msgspec.msgpack.encode(message)
     return LENGTH.pack(len(content)) + content

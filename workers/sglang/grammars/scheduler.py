@@ -1,4 +1,4 @@
-"""What SGLang's schedulers do differently here with grammars.
+"""SGLang's schedulers are changed here in what they do with grammars.
 
 Runs in their processes; imports SGLang.
 
@@ -24,29 +24,31 @@ from sglang.srt.constrained.xgrammar_backend import XGrammarGrammar, XGrammarGra
 from workers.sglang.translation import GRAMMAR_DEAD_END, GRAMMAR_TOO_SLOW, REPLAYED_TOKENS
 
 CACHED_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Of SGLang's cache and of xgrammar's each.
+"""SGLang's cache and xgrammar's are bounded to this many bytes each.
 
 A usual schema takes some 100 kB with a vocabulary of 150k.
 """
 
 STEP_COST_S: Final = 0.003
-"""What a grammar may take of a step on average.
+"""A grammar may take this many seconds of a step on average.
 
 It is less than a millisecond as a rule; all requests wait for it.
 """
 
 COST_S: Final = 0.3
-"""And beside that, until it is told that it takes too much."""
+"""A grammar may take this many seconds beside its share of steps, until it is told that it takes
+too much.
+"""
 
 CACHED_MAX: Final = 4_096
-"""Those whose size is not known, as that of a grammar that could not be compiled, count by their
-number.
+"""The cache keeps at most this many grammars: those whose size is not known, as that of a grammar
+that could not be compiled, count by their number.
 """
 
 
 class GrammarCache(OrderedDict[Any, Any]):
-    """Takes the place of `BaseGrammarBackend.cache`; the one not used for the longest time is
-    forgotten first.
+    """A GrammarCache takes the place of `BaseGrammarBackend.cache`; the grammar not used for the
+    longest time is forgotten first.
     """
 
     def __init__(self) -> None:
@@ -81,7 +83,7 @@ def _size_bytes(grammar: Any) -> int:
 
 
 def change_grammars() -> None:
-    """Put the changes in place, in this process."""
+    """Puts the changes of SGLang's grammars in place, in this process."""
     _bound_caches()
     _end_dead_ends()
     _go_on_behind_replayed_output()
@@ -102,8 +104,8 @@ def _bound_caches() -> None:
 
 
 def _end_dead_ends() -> None:
-    """Where nothing may come next, or finding it out has taken too long, let anything come, and
-    refuse it.
+    """Has anything come, and refuses it, where nothing may come next or finding it out has taken
+    too long.
     """
     fill, accept, copy = (
         XGrammarGrammar.fill_vocab_mask,
@@ -145,7 +147,8 @@ def _end_dead_ends() -> None:
 
 
 class _Cost:
-    """CPU time that one grammar has taken of this scheduler, for all requests together.
+    """A _Cost is the CPU time that one grammar has taken of this scheduler, for all requests
+    together.
 
     A trial sees its first tokens alone.
     """
@@ -191,8 +194,8 @@ def _go_on_behind_replayed_output() -> None:
 
 
 def _filter_thinking_on_cpus() -> None:
-    """Where thinking is bounded without a grammar behind it, the backend's own method is asked,
-    which knows no CPUs.
+    """Has the method that knows CPUs asked where thinking is bounded without a grammar behind it;
+    the backend's own knows none.
     """
     XGrammarGrammarBackend.apply_vocab_mask = staticmethod(
         partial(XGrammarGrammar.apply_vocab_mask, None)

@@ -1,4 +1,4 @@
-"""Run as a program: compiles grammars, each in a process of its own that may run out of time or
+"""Grammars are compiled by this program, each in a process of its own that may run out of time or
 memory, or crash.
 
 In, on stdin, each with its length before it (u32, little-endian): one `Setup`, then `Trial`s. Out,
@@ -36,33 +36,40 @@ from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, fram
 from workers.sglang.translation import GRAMMAR_TOO_SLOW
 
 WALL_S_MAX: Final = 20
-"""For a process that waits for its turn on a busy host."""
+"""A trial may take this many seconds by the clock, in case that it waits for its turn on a busy
+host.
+"""
 
 MEMORY_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
-"""More than the process had before it began. A hundred times what a large grammar takes."""
+"""A trial may take this many bytes more than the process had before it began. It is a hundred times
+what a large grammar takes.
+"""
 
 COMPILED_BYTES_MAX: Final = 200 * 1024 * 1024
-"""Of a compiled grammar, which SGLang keeps."""
+"""A compiled grammar, which SGLang keeps, may have at most this many bytes."""
 
 WALK_CPU_S: Final = 0.05
-"""What the first tokens may take, beside their own time: pages of memory are copied for this
-process then.
+"""The first tokens together may take this many seconds, beside their own time: pages of memory are
+copied for this process then.
 """
 
 STEP_CPU_S: Final = 0.003
-"""Taking a token and finding those that may come next is done between two steps of the engine,
-which all of its requests wait for. It is less than a millisecond as a rule; 5,000 optional
-properties take 0.2 s, 8,000 values of an enum 0.02. The scheduler holds to it too.
+"""One token may take this many seconds: taking it and finding those that may come next is done
+between two steps of the engine, which all of its requests wait for. It is less than a millisecond
+as a rule; 5,000 optional properties take 0.2 s, 8,000 values of an enum 0.02. The scheduler holds
+to it too.
 """
 
 STEPS: Final = 24
-"""Tokens that are tried: enough to come from the first brackets into the values."""
+"""A trial walks this many tokens: enough to come from the first brackets into the values."""
 
 THREADS_MAX: Final = 8
-"""As many as SGLang gives the compiler."""
+"""The compiler gets at most this many threads, as many as SGLang gives it."""
 
 REASON_CHARS_MAX: Final = 600
-"""A verdict must fit into one write to a pipe (4 KiB)."""
+"""A reason has at most this many characters, since a verdict must fit into one write to a pipe (4
+KiB).
+"""
 
 _REFUSALS: Final = (
     RuntimeError,
@@ -73,16 +80,16 @@ _REFUSALS: Final = (
     AssertionError,
     MemoryError,
 )
-"""The compiler's many kinds of saying that the text is no grammar."""
+"""The compiler raises one of these to say that the text is no grammar."""
 
 _NOT_FOR_CLIENTS: Final = re.compile(
     r"\[[\d:]+\] \S+:\d+: |Check failed: \(.*?\) is false: | The JSON string is:.*", re.DOTALL
 )
-"""Lines of the compiler's source, and the text itself again."""
+"""Clients are not told these: lines of the compiler's source, and the text itself again."""
 
 
 def _receive(stream: BinaryIO, kind: Any) -> Any:
-    """The next message; None at the end of the stream."""
+    """Returns the next message; None at the end of the stream."""
     head = stream.read(LENGTH.size)
     return (
         msgspec.msgpack.decode(stream.read(*LENGTH.unpack(head)), type=kind)
@@ -92,7 +99,7 @@ def _receive(stream: BinaryIO, kind: Any) -> Any:
 
 
 def main() -> None:
-    """Fork for each trial a process that watches over it, so that this one is always ready to read
+    """Forks for each trial a process that watches over it, so that this one is always ready to read
     the next.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -157,7 +164,9 @@ def _children_cpu_s() -> float:
 
 
 def _refusal(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> str | None:
-    """Compile it and generate some tokens by it, as the engine would."""
+    """Returns why a grammar is refused, or None: compiles it and generates some tokens by it, as
+    the engine would.
+    """
     try:
         compiled = _compiled(setup, tokenizer, grammar)
     except _REFUSALS as error:
@@ -175,7 +184,7 @@ def _refusal(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> str | 
 
 
 def _compiled(setup: Setup, tokenizer: TokenizerInfo, grammar: Grammar) -> CompiledGrammar:
-    """As SGLang's XGrammarGrammarBackend compiles it."""
+    """Compiles a grammar as SGLang's XGrammarGrammarBackend does."""
     compiler = GrammarCompiler(
         tokenizer, max_threads=min(THREADS_MAX, os.cpu_count() or 1), cache_enabled=False
     )

@@ -1,6 +1,4 @@
-"""The process that tries grammars (trial.py), as the worker sees it: started with the first
-question, and again if it has ended.
-"""
+"""The process that tries grammars is started with the first question, and again if it has ended."""
 
 import asyncio
 import itertools
@@ -20,14 +18,16 @@ from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, fram
 log = logging.getLogger(__name__)
 
 START_S_MAX: Final = 120.0
-"""Until the first verdict. The process imports torch, for seconds on an idle host."""
+"""The first verdict is waited for this many seconds. The process imports torch, for seconds on an
+idle host.
+"""
 
 VERDICT_S_MAX: Final = 60.0
-"""A trial ends itself long before."""
+"""A verdict is waited for this many seconds; a trial ends itself long before."""
 
 
 class TrialProcess:
-    """Asks for trials.
+    """A TrialProcess asks a process of its own for trials.
 
     Args:
         manager: SGLang's TokenizerManager, started.
@@ -42,7 +42,7 @@ class TrialProcess:
         self._reader: asyncio.Task[None] | None = None
 
     async def answer(self, grammar: Grammar, cpu_s: float) -> Verdict:
-        """Ask the process; a second time if it has ended meanwhile, which is not the grammar's
+        """Asks the process; a second time if it has ended meanwhile, which is not the grammar's
         doing.
 
         Args:
@@ -62,7 +62,7 @@ class TrialProcess:
             raise EngineFault("The schema or grammar could not be checked.") from error
 
     async def ended(self) -> None:
-        """Return when what was killed is gone."""
+        """Waits until the killed process is gone."""
         if self._reader is not None:
             await self._reader
 
@@ -78,7 +78,7 @@ class TrialProcess:
             del self._answers[number]
 
     async def _running(self) -> tuple[Process, bool]:
-        """The process that tries grammars, and whether it has only begun."""
+        """Returns the process that tries grammars, and whether it has only begun."""
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
                 return self._process, False
@@ -114,7 +114,7 @@ class TrialProcess:
                 answer.set_exception(EOFError("the process that tries grammars has ended"))
 
     def kill(self) -> None:
-        """The next grammar starts another one."""
+        """Kills the process; the next grammar starts another one."""
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -122,12 +122,12 @@ class TrialProcess:
 
 
 def _path() -> str:
-    """Where this process finds its modules."""
+    """Returns the path on which this process finds its modules."""
     return os.pathsep.join(filter(None, sys.path)) or os.curdir
 
 
 def _setup_of(manager: Any) -> Setup:
-    """As SGLang's create_grammar_backend and XGrammarGrammarBackend set themselves up."""
+    """Returns how SGLang's create_grammar_backend and XGrammarGrammarBackend set themselves up."""
     tokenizer, model, server_args = manager.tokenizer, manager.model_config, manager.server_args
     if hasattr(tokenizer, "init_xgrammar"):
         info, _ = tokenizer.init_xgrammar()

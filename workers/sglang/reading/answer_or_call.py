@@ -1,5 +1,5 @@
-"""JSON of the client's schema, or tool calls: the grammar of a chat that has a response format and
-tools, none of which must be called.
+"""The grammar of a chat that has a response format and tools, none of which must be called, allows
+JSON of the client's schema, or tool calls.
 """
 
 import json
@@ -13,8 +13,8 @@ from workers.sglang.reading.tags import tags_of_structures
 def answer_or_call(
     schema: str, tools: list[Any], parser: str, tokenizer: Any, *, one_call: bool
 ) -> str | None:
-    """A structural tag that begins with JSON of `schema` or with a call, and holds to what it began
-    with.
+    """Returns a structural tag that begins with JSON of `schema` or with a call, and holds to what
+    it began with.
 
     Args:
         schema: JSON text.
@@ -46,7 +46,7 @@ def answer_or_call(
 
 
 def _tags(tag: dict[str, Any]) -> list[dict[str, Any]]:
-    """One for each tool."""
+    """Returns the tags of a structural tag, one for each tool."""
     structures = tag.get("structures")
     if structures is not None:
         return tags_of_structures(structures)

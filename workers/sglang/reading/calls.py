@@ -1,4 +1,4 @@
-"""The ids of an answer's tool calls: the same on whichever worker the answer goes on."""
+"""The ids of an answer's tool calls are the same on whichever worker the answer goes on."""
 
 from hashlib import sha256
 from typing import Any, Final
@@ -6,17 +6,17 @@ from typing import Any, Final
 from sglang.srt.function_call.core_types import ToolCallItem
 
 _NUMBERED: Final = ("kimi_k2", "kimi_k3")
-"""These models read the number of a call in its id, so SGLang names theirs `functions.NAME:NUMBER`
-and `NAME:NUMBER`.
+"""Models with these parsers read the number of a call in its id, so SGLang names theirs
+`functions.NAME:NUMBER` and `NAME:NUMBER`.
 """
 
 _ID_HEX_DIGITS: Final = 24
-"""As OpenAI's."""
+"""The id of a call has this many hex digits, as OpenAI's."""
 
 
 class CallIds:
-    """Ids made from the id of the request's first leg, which every choice has for itself, and the
-    call's index.
+    """CallIds makes ids from the id of the request's first leg, which every choice has for itself,
+    and the call's index.
 
     Args:
         serving: SGLang's chat serving.
@@ -32,7 +32,7 @@ class CallIds:
         self._calls_before = calls_before
 
     def of(self, index: int, name: str) -> str:
-        """The id of the answer's call number `index`, from 0, to the function `name`."""
+        """Returns the id of the answer's call number `index`, from 0, to the function `name`."""
         if self._serving.tool_call_parser in _NUMBERED:
             call = ToolCallItem(tool_index=index, name=name, parameters="")
             return self._serving._process_tool_call_id(call, self._calls_before)

@@ -1,4 +1,4 @@
-"""How SGLang's stream parsers want their text cut.
+"""SGLang's stream parsers want their text cut in ways that differ from format to format.
 
 The marks below are one token each in their models' own vocabularies, so the parsers of these
 streams look for whole ones. With another tokenizer, or behind a stop string that held text back, a
@@ -43,44 +43,47 @@ _MARKS_OF_THINKING: Final[dict[str, tuple[str, ...]]] = {
 
 
 _READ_AGAIN: Final = frozenset({"hermes", "llama3", "pythonic", "qwen", "qwen25", "trinity"})
-"""Their parsers read a call from its beginning with every piece (`python -m
+"""These parsers read a call from its beginning with every piece (`python -m
 bench.sglang.parsing`).
 """
 
 _BITES: Final = 32
-"""Shares of a call that its parser gets one by one at least; with so many the last bite is 3 % of
-the call.
+"""A call is given to its parser in at least this many bites, one by one; with so many the last bite
+is 3 % of the call.
 """
 
 SILENT_CHARS_MAX: Final = 1_024
 """A parser that makes nothing of so many characters has no use for the next few."""
 
 PIECE_CHARS: Final = 8
-"""Some stream parsers lose or misplace text that comes together with what ends it.
+"""A piece without a mark has at most this many characters: some stream parsers lose or misplace
+text that comes together with what ends it.
 
 About two tokens.
 """
 
 
 WHOLE_STEPS_MAX: Final = 10_000_000
-"""Marks of calls in a text times its length: from each of them some parsers of whole texts search
-to the end. It comes to 0.2 s, and thirty calls in 300,000 characters to less.
+"""A whole text is too dear to parse from this many steps on, which are marks of calls in it times
+its length: from each of them some parsers of whole texts search to the end. It comes to 0.2 s, and
+thirty calls in 300,000 characters to less.
 """
 
 _FROM_EACH_MARK_TO_EACH: Final = frozenset({"hunyuan"})
-"""Theirs search from each mark for each other one to the end: a hundred marks in 4,000 characters
-take 0.2 s, 400 in 16,000 minutes.
+"""These parsers search from each mark for each other one to the end: a hundred marks in 4,000
+characters take 0.2 s, 400 in 16,000 minutes.
 """
 
 _BLANK: Final = re.compile(r"\s{400}")
-"""Patterns of some parsers have several places for white space, and try all ways to share it out:
-4,000 line feeds took them minutes.
+"""Text with a call and white space that matches this is too dear to parse: patterns of some parsers
+have several places for white space, and try all ways to share it out: 4,000 line feeds took them
+minutes.
 """
 
 
 def is_too_dear(text: str, marks: Iterable[str], tool_call_parser: str | None) -> bool:
-    """Whether a parser of whole texts might take more than a moment for this one, on the loop that
-    all requests share.
+    """Tells whether a parser of whole texts might take more than a moment for this one, on the loop
+    that all requests share.
 
     Args:
         marks: of the parser's calls.
@@ -91,8 +94,8 @@ def is_too_dear(text: str, marks: Iterable[str], tool_call_parser: str | None) -
 
 
 class Pieces:
-    """Cuts text so that every mark is a piece of its own and none of the others is long, however
-    the text came.
+    """Pieces cuts text so that every mark is a piece of its own and none of the others is long,
+    however the text came.
 
     Held back is at most what may become a mark.
     """
@@ -107,7 +110,7 @@ class Pieces:
         self._held = ""
 
     def feed(self, text: str, *, last: bool) -> Iterator[str]:
-        """The pieces that are certain; with the last text all of them."""
+        """Yields the pieces that are certain; with the last text all of them."""
         if self._marks is None or self._beginnings is None:
             yield from _short(text)
             return
@@ -120,7 +123,7 @@ class Pieces:
 
 
 def pieces_for(tool_call_parser: str | None, reasoning_parser: str | None) -> Pieces:
-    """What cuts text for these parsers."""
+    """Returns what cuts text for these parsers."""
     return Pieces(
         (
             *_MARKS_OF_CALLS.get(tool_call_parser or "", ()),
@@ -130,7 +133,8 @@ def pieces_for(tool_call_parser: str | None, reasoning_parser: str | None) -> Pi
 
 
 def bite_chars(tool_call_parser: str | None, call_chars: int, silent_chars: int) -> int:
-    """Characters to gather before the parser gets more of a call of which it has `call_chars`.
+    """Returns how many characters to gather before the parser gets more of a call of which it has
+    `call_chars`.
 
     Some parsers read the whole call again with every piece: 0.5 ms a token behind 3,000 tokens, on
     the loop that all requests share. In bites that grow with the call it is 0.012. The others, and
@@ -159,7 +163,7 @@ def _short(text: str) -> Iterator[str]:
 
 
 def _beginnings(mark: str) -> str:
-    """A pattern of every beginning of `mark` but the whole of it."""
+    """Returns a pattern of every beginning of `mark` but the whole of it."""
     pattern = re.escape(mark[-2])
     for char in reversed(mark[:-2]):
         pattern = f"{re.escape(char)}(?:{pattern})?"

@@ -1,4 +1,4 @@
-"""What of an answer its parsers make nothing of: a call that is cut off before its name, that no
+"""Parsers make nothing of some parts of an answer: a call that is cut off before its name, that no
 tool has, or that is malformed.
 
 SGLang's parsers drop such text, once they have seen a mark that begins a call. It was generated and
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 LAG_CHARS_MAX: Final = 32
-"""Of the text of a call that was cut off and whose arguments are not in JSON: parsers hold so much
-back, and nothing can be made of it.
+"""Unseen text of a call that was cut off is dropped up to so many characters: parsers hold so much
+back of a call whose arguments are not in JSON, and nothing can be made of it.
 """
 
 _MARKS: Final = (
@@ -21,29 +21,35 @@ _MARKS: Final = (
     r"|<\|close\|>\w*"  # Kimi K3's
     r"|\]<\]\w{1,60}\[>\["  # MiniMax M3's, before its tags
 )
-"""What ends a call. Bounded, as what models and clients write may have a thousand beginnings."""
+"""A call ends with one of these marks. The patterns are bounded, as what models and clients write
+may have a thousand beginnings.
+"""
 
 _MARK: Final = re.compile(_MARKS)
 _CLOSING: Final = re.compile(_MARKS + r"|\W|_")
-"""And white space and brackets."""
+"""Marks that end a call, white space and brackets match this."""
 
 _BETWEEN: Final = re.compile(r"[^\w<]{0,60}(?:</[^<>]{0,60}>\s{0,60}){1,3}([^<\[{]*)<")
-"""Text behind the end of one call and before the mark of the next."""
+"""Text between the end of one call and the mark of the next matches this."""
 
 _OPENING: Final = re.compile(
     r"<\|open\|>\w{1,60}|<\]\w{1,60}\[>\[<[^<>/\s]{1,60}|<(?!\|(?:sep|close)\|)[^<>/\s]{1,60}(?:\s\w{1,60})?"
 )
-"""What may begin a call: in Kimi K3's and MiniMax M3's formats a mark stands before every tag."""
+"""A call may begin with what matches this: in Kimi K3's and MiniMax M3's formats a mark stands
+before every tag.
+"""
 
 _ARGUMENTS: Final = re.compile(r"(?:[^{<>]|<[|｜][^<>]{0,60}[|｜]>){0,80}\{")  # noqa: RUF001
-"""What stands between a call's name and its arguments in JSON, and their first character."""
+"""This matches what stands between a call's name and its arguments in JSON, and their first
+character.
+"""
 
 _MARK_CHARS: Final = 40
-"""Kept of the text before, which may have the beginning of a mark."""
+"""This many characters are kept of the text before, which may have the beginning of a mark."""
 
 
 class Unseen:
-    """The text behind the last that was made something of."""
+    """An Unseen is the text behind the last that was made something of."""
 
     __slots__ = ("_before", "_texts")
 
@@ -52,8 +58,8 @@ class Unseen:
         self._texts: list[str] = []
 
     def take(self, text: str, content: str, *, called: bool, name: str) -> str:
-        """More text, and what a parser made of it and of what was unseen: content, and whether that
-        is a part of a call.
+        """Takes more text, and what a parser made of it and of what was unseen: content, and
+        whether that is a part of a call.
 
         Args:
             name: of the call, if it begins one.
@@ -75,7 +81,7 @@ class Unseen:
         return ""
 
     def lost(self, *, behind_call: bool, cut_off: bool, shown: str) -> str:
-        """The text if it is more than the end of a call.
+        """Returns the unseen text if it is more than the end of a call, else nothing.
 
         Args:
             behind_call: there was a call, so that the text may begin with the rest of its end.
@@ -100,8 +106,8 @@ class Unseen:
         self._before, self._texts = (self._before + unseen[:chars])[-_MARK_CHARS:], [unseen[chars:]]
 
     def _has_more(self, unseen: str) -> bool:
-        """Whether anything is in the text beside marks, of which the first may have begun before
-        it.
+        """Tells whether anything is in the text beside marks, of which the first may have begun
+        before it.
         """
         begins, end = len(self._before), 0
         for mark in _CLOSING.finditer(self._before + unseen):
@@ -112,7 +118,9 @@ class Unseen:
 
 
 def _begun_before(unseen: str, name: str) -> str:
-    """The text before a call's own beginning, if another one begins there: with the same mark."""
+    """Returns the text before a call's own beginning, if another one begins there: with the same
+    mark.
+    """
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for mark in _OPENING.finditer(unseen, 0, max(0, unseen.rfind(name))):
@@ -122,8 +130,8 @@ def _begun_before(unseen: str, name: str) -> str:
 
 
 def unread_calls(text: str, names: Sequence[str], shown: str) -> str:
-    """Of a whole text, the calls that none of those found can be: they begin as these do, and have
-    not their names.
+    """Returns, of a whole text, the calls that none of those found can be: they begin as these do,
+    and have not their names.
 
     Args:
         names: of the calls that were found, in order.
@@ -145,8 +153,8 @@ def unread_calls(text: str, names: Sequence[str], shown: str) -> str:
 
 
 def rest_of_call(text: str, name: str, arguments: str) -> tuple[str, str] | None:
-    """What follows in a text behind a call's arguments that are in JSON there too, apart from white
-    space.
+    """Returns what follows in a text behind a call's arguments that are in JSON there too, apart
+    from white space.
 
     Returns:
         What goes on with the arguments, up to a mark that ends the call, and what is behind that;
@@ -167,12 +175,12 @@ def rest_of_call(text: str, name: str, arguments: str) -> tuple[str, str] | None
 
 
 def is_more_than_an_end(text: str) -> bool:
-    """Whether anything is in the text beside marks."""
+    """Tells whether anything is in the text beside marks."""
     return bool(_CLOSING.sub("", text))
 
 
 def without_end(text: str) -> str:
-    """What stands behind a call, without the marks that end it."""
+    """Returns what stands behind a call, without the marks that end it."""
     while (mark := _MARK.match(text.lstrip())) is not None:
         text = text.lstrip()[mark.end() :]
     return text

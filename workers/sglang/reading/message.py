@@ -1,4 +1,5 @@
-"""Text → parts, by SGLang's own parsers: while the text comes, and at its end.
+"""An answer's text is turned into parts by SGLang's own parsers: while the text comes, and at its
+end.
 
 SGLang has two parsers of every format, one for whole texts and one for streams, and they do not
 always agree. The whole text's is the one that counts: what the stream's parser showed is completed
@@ -27,17 +28,17 @@ log = logging.getLogger(__name__)
 
 BUDGET_S: Final = 0.25
 BUDGET_S_PER_CHAR: Final = 40e-6
-"""CPU time that the parsers of streams may take of an answer, on the loop that all share: ten times
-what they usually need. What a model can be made to say, as ten thousand opening brackets, takes
-some of them seconds.
+"""The parsers of streams may take this many seconds of CPU time for each character of an answer,
+beside BUDGET_S, on the loop that all share: ten times what they usually need. What a model can be
+made to say, as ten thousand opening brackets, takes some of them seconds.
 """
 
 _MAY_BEGIN_CALL: Final = re.compile(r"[\[{]|<(?!/?think>)")
-"""The first character of a call in every format."""
+"""A call begins with a character that matches this in every format."""
 
 
 class Plain:
-    """Text that is content and nothing else."""
+    """A Plain takes text that is content and nothing else."""
 
     def feed(self, text: str) -> list[Part]:
         return [Content(text)] if text else []
@@ -47,7 +48,7 @@ class Plain:
 
 
 class Parsed:
-    """An answer of thinking, content and tool calls.
+    """A Parsed makes an answer into thinking, content and tool calls.
 
     Keeps the whole text until its end, at most the model's context.
 
@@ -74,7 +75,7 @@ class Parsed:
         self._gave_up = False
 
     def answer_search(self) -> AnswerSearch | None:
-        """What finds the beginning of the answer; None where it is that of the text."""
+        """Returns what finds the beginning of the answer; None where it is that of the text."""
         thinking = self._parsers.thinking(stream=True)
         return None if thinking is None else AnswerSearch(thinking, self._parsers.pieces())
 
@@ -126,7 +127,7 @@ class Parsed:
         return parts
 
     def _give_up(self, stream: AnswerStream) -> None:
-        """The parsers of streams get no more: what they have not taken is unseen, unless it is
+        """Gives the parsers of streams no more: what they have not taken is unseen, unless it is
         still thinking, which has no calls.
         """
         self._stream, self._gave_up = None, stream.in_answer

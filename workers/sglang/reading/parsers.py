@@ -1,4 +1,6 @@
-"""SGLang's parsers for one request: of thinking, of calls as they come, and of whole texts."""
+"""A request has three of SGLang's parsers: of thinking, of calls as they come, and of whole
+texts.
+"""
 
 import logging
 import re
@@ -20,7 +22,7 @@ _OF_A_MARK: Final = re.compile(r"[<\[{|｜(]")  # noqa: RUF001 - DeepSeek's own
 
 
 class Parsers:
-    """SGLang's parsers for one request, chosen as its chat serving chooses them
+    """Parsers has SGLang's parsers for one request, chosen as its chat serving chooses them
     (`_build_chat_response`, `_process_tool_call_stream`).
     """
 
@@ -32,7 +34,9 @@ class Parsers:
         self._forced = chat.tool_choice == "required" or isinstance(chat.tool_choice, ToolChoice)
         self._native = bool(serving._tool_call_parsing_active(chat))
         self.call_active = self._native or (self._forced and not serving.tool_call_parser)
-        """Without a parser a forced call is JSON, to which the grammar holds the engine."""
+        """Says whether calls are looked for: without a parser a forced call is JSON, to which the
+        grammar holds the engine.
+        """
 
     def thinking(self, *, stream: bool) -> ReasoningParser | None:
         serving, chat = self._serving, self._chat
@@ -81,7 +85,7 @@ class Parsers:
         return parser
 
     def _marks(self) -> list[str]:
-        """What the detector of this format keeps of its marks."""
+        """Returns what the detector of this format keeps of its marks."""
         parser = self._native_calls()
         values = [] if parser is None else vars(parser.detector).values()
         return [
@@ -96,8 +100,8 @@ class Parsers:
         )
 
     def settled(self, before: str, text: str, finished: Finished) -> str:
-        """The last text as SGLang shows it: a response template's grammar may end a call without
-        its closing mark.
+        """Returns the last text as SGLang shows it: a response template's grammar may end a call
+        without its closing mark.
         """
         return self._serving._settle_response_template_stop(
             text, _finish_reason(finished), self._chat, before + text
@@ -107,7 +111,7 @@ class Parsers:
         return self._serving._answer_started(thinking)
 
     def whole(self, text: str, finished: Finished) -> WholeMessage:
-        """The answer as SGLang's parsers of whole texts read it."""
+        """Returns the answer as SGLang's parsers of whole texts read it."""
         reasoning, thinking = "", self.thinking(stream=False)
         if thinking is not None:
             parsed, rest = thinking.parse_non_stream(text)
@@ -137,8 +141,8 @@ class Parsers:
 
 
 class _AnyName(dict[str, int]):
-    """The places of tools by their names, and of every other name: whether a tool exists is for the
-    client to say.
+    """An _AnyName has the places of tools by their names, and of every other name: whether a tool
+    exists is for the client to say.
     """
 
     def __contains__(self, name: object) -> bool:
@@ -153,8 +157,8 @@ def _any_name(tools: list[Any]) -> _AnyName:
 
 
 class CallStream:
-    """One of SGLang's two kinds of parsers of calls in a stream: of a model's own format
-    (`native`), or of forced calls in JSON.
+    """A CallStream is one of SGLang's two kinds of parsers of calls in a stream: of a model's own
+    format (`native`), or of forced calls in JSON.
     """
 
     def __init__(self, parser: FunctionCallParser | JsonArrayParser, tools: list[Any]) -> None:
@@ -163,7 +167,7 @@ class CallStream:
         self._tools = tools
 
     def take(self, text: str, *, last: bool) -> tuple[str, list[Any]]:
-        """Content, and SGLang's `ToolCallItem`s."""
+        """Takes more text and returns content, and SGLang's `ToolCallItem`s."""
         parser = self._parser
         if isinstance(parser, JsonArrayParser):
             result = parser.parse_streaming_increment(text, self._tools)
@@ -181,7 +185,7 @@ class CallStream:
 
 
 def _finish_reason(finished: Finished) -> dict[str, Any]:
-    """As SGLang's messages have it; its parsers change it."""
+    """Returns the reason of an end as SGLang's messages have it; its parsers change it."""
     matched = (
         finished.matched_stop if finished.matched_token_id is None else finished.matched_token_id
     )

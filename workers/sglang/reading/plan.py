@@ -1,5 +1,5 @@
-"""What SGLang's own chat serving makes of a request: its `OpenAIServingChat` is asked, for a prompt
-that is rendered already.
+"""SGLang's own chat serving is asked what it makes of a request whose prompt is rendered already:
+its constraint, special tokens and parsers.
 """
 
 import asyncio
@@ -26,25 +26,25 @@ from workers.sglang.texts import TokenTexts
 
 _GRAMMARS: Final = ("json_schema", "regex", "ebnf", "structural_tag")
 _BESIDE_GRAMMAR: Final = ("ebnf_full_assistant", "custom_params")
-"""Sampling parameters that say how SGLang's scheduler applies the constraint."""
+"""These sampling parameters say how SGLang's scheduler applies the constraint."""
 
 REPLAYED_AT_ONCE: Final = 64
-"""Tokens of an answer that goes on here, between two turns of the loop."""
+"""So many tokens of an answer that goes on here are replayed between two turns of the loop."""
 
 _NO_TOKENS: Final = [0]
-"""In place of the prompt, which only response templates look at; anything that is there means that
-nothing is to be rendered.
+"""This stands for the prompt, which only response templates look at; anything that is there means
+that nothing is to be rendered.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a request is generated and read.
+    """A Plan says how a request is generated and read.
 
     Attributes:
         grammar: constraint of a forced or strict tool call, or of a response format and calls
-        together, which then stands for the request's
-            own, as SGLang's sampling parameter and its text; None if there is none.
+        together, which then stands for the request's own, as SGLang's sampling parameter and its
+        text; None if there is none.
         beside_grammar: further sampling parameters that belong to it.
         require_reasoning: the grammar begins behind the thinking.
         skip_special_tokens: leave special tokens out of the text; parsers may need them in.
@@ -63,7 +63,7 @@ class Plan:
     prepared: "_Prepared | None" = None
 
     def replay(self) -> Iterator[None]:
-        """Have the reader take what was shown already, a portion with each step: all of a long
+        """Has the reader take what was shown already, a portion with each step: all of a long
         answer takes a second.
         """
         for start in range(0, len(self.shown), REPLAYED_AT_ONCE * TOKEN_ID_BYTES):
@@ -75,7 +75,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class _Prepared:
-    """What SGLang's chat serving made of a chat, for the plans of all choices.
+    """A _Prepared is what SGLang's chat serving made of a chat, for the plans of all choices.
 
     Nobody changes it.
     """
@@ -88,7 +88,7 @@ class _Prepared:
 
 
 class Readings:
-    """Plans the readings of one engine.
+    """Readings plans the readings of one engine.
 
     Args:
         manager: SGLang's TokenizerManager.
@@ -107,7 +107,8 @@ class Readings:
         ) | _kept_by_gpt_oss(self._serving.tool_call_parser)
 
     async def ready(self, request: Generate) -> Plan:
-        """The plan, with its reader behind what was shown already. The loop turns meanwhile.
+        """Returns the plan, with its reader behind what was shown already. The loop turns
+        meanwhile.
 
         Raises:
             InvalidRequest: as `plan`.
@@ -118,7 +119,7 @@ class Readings:
         return plan
 
     def plan(self, request: Generate) -> Plan:
-        """Decide how `request`, whose `reading` is set, is generated and read.
+        """Decides how `request`, whose `reading` is set, is generated and read.
 
         Raises:
             InvalidRequest: SGLang refuses the chat's tools or what else is for the parsers.
@@ -166,8 +167,8 @@ class Readings:
         )
 
     def _prepared(self, request: Generate, reading: Reading, rendered: bytes) -> "_Prepared":
-        """What SGLang makes of the chat: once for all choices of a request, which come one by
-        one.
+        """Returns what SGLang makes of the chat: once for all choices of a request, which come one
+        by one.
         """
         key = blake2b(
             repr(
@@ -207,13 +208,15 @@ class Readings:
         )
 
     def _bounded(self, grammar: tuple[str, str] | None) -> tuple[str, str] | None:
-        """SGLang bounds the white space of JSON schemas, and not of the JSON in structural tags."""
+        """Returns the grammar with the white space in structural tags bounded: SGLang bounds that
+        of JSON schemas, and not of the JSON in structural tags.
+        """
         if grammar is None or grammar[0] != "structural_tag":
             return grammar
         return grammar[0], bounded(grammar[1], self._whitespace_max)
 
     def _either(self, request: Generate, chat: ChatCompletionRequest) -> tuple[str, str] | None:
-        """The grammar of a response format beside tools that may be called.
+        """Returns the grammar of a response format beside tools that may be called.
 
         In formats without one the answer is JSON and no call.
         """
@@ -267,12 +270,12 @@ class Readings:
 
 
 def _wants_one_call(chat: ChatCompletionRequest) -> bool:
-    """Who names a function wants it called, and once."""
+    """Tells whether at most one call is wanted: who names a function wants it called, and once."""
     return chat.parallel_tool_calls is False or isinstance(chat.tool_choice, ToolChoice)
 
 
 def _kept_by_gpt_oss(parser: str | None) -> frozenset[int]:
-    """The token <|call|> ends an answer of gpt-oss and is part of the call
-    (DetokenizerManager.trim_matched_stop).
+    """Returns the stop tokens that are part of a call: in gpt-oss's format <|call|>, which ends its
+    answer too (DetokenizerManager.trim_matched_stop).
     """
     return frozenset({200_012}) if parser == "gpt-oss" else frozenset()

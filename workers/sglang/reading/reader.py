@@ -1,6 +1,6 @@
-"""One request's tokens → parts: text, stop strings, parsers.
+"""One request's tokens are turned into parts: text, stop strings, parsers.
 
-The worker's counterpart of the frontend's `text/output.py`.
+The worker's counterpart of the frontend's `text/output/`.
 
 Whether somebody reads the answer as it comes decides when the parts are told, and nothing else.
 """
@@ -16,22 +16,22 @@ from protocol.text.stops import StopMatcher
 
 
 class Message(Protocol):
-    """The answer that text is made into."""
+    """A Message is the answer that text is made into."""
 
     def feed(self, text: str) -> list[Part]:
-        """Take more text."""
+        """Takes more text and returns the parts that are certain."""
         ...
 
     def end(self, text: str, finished: Finished) -> list[Part]:
-        """Take the last text, and tell what was held back."""
+        """Takes the last text, and tells what was held back."""
         ...
 
 
 class Answering(Protocol):
-    """Tells the hidden thinking from the answer that is behind it."""
+    """An Answering tells the hidden thinking from the answer that is behind it."""
 
     def chars_in(self, text: str) -> int:
-        """How many of the next text's last characters are of the answer: 0 while it thinks.
+        """Returns how many of the next text's last characters are of the answer: 0 while it thinks.
 
         Not asked again once there are some.
         """
@@ -39,8 +39,8 @@ class Answering(Protocol):
 
 
 class Reader:
-    """Reads the tokens of one request; what it makes of them does not depend on how they are
-    batched.
+    """A Reader reads the tokens of one request; what it makes of them does not depend on how they
+    are batched.
 
     Args:
         text: of the tokens.
@@ -57,8 +57,7 @@ class Reader:
         whole: tell all parts at the end, those of one kind joined.
     Attributes:
         stopped_after_tokens: tokens up to and including the one that completed a stop string, or
-        began a call too many, without those
-            that were replayed; None while none did.
+        began a call too many, without those that were replayed; None while none did.
         matched_stop: that string, or the pattern that matched.
     """
 
@@ -98,7 +97,7 @@ class Reader:
         self._held: list[Part] | None = [] if whole else None
 
     def replay(self, token_ids: Sequence[int]) -> None:
-        """Read what was sent already: nothing of it that was told comes again."""
+        """Reads what was sent already: nothing of it that was told comes again."""
         for token_id in token_ids:
             text = self._text.feed((token_id,))
             if self._matcher is not None:
@@ -112,7 +111,7 @@ class Reader:
                 self._held += parts
 
     def feed(self, token_ids: Sequence[int]) -> list[Part]:
-        """Take the next tokens.
+        """Takes the next tokens and returns what they make certain.
 
         Returns:
             What is certain by them; of a whole answer nothing before its end. After a stop string
@@ -144,8 +143,8 @@ class Reader:
         return self._allowed(parts)
 
     def end(self, token_ids: Sequence[int], finished: Finished) -> list[Part]:
-        """Take the last tokens, a stop token included, which is shown only where it is asked for,
-        and tell all that was held back.
+        """Takes the last tokens, a stop token included, which is shown only where it is asked for,
+        and tells all that was held back.
         """
         matched = finished.matched_token_id
         if self._include_stop and matched not in self._hidden_stop_ids:
@@ -180,7 +179,9 @@ class Reader:
         )
 
     def _watch(self, text: str) -> tuple[str, Finished | None]:
-        """The text before a stop string or what may become one, and the end that it makes."""
+        """Returns the text before a stop string or what may become one, and the end that it
+        makes.
+        """
         if self._matcher is None:
             return text, None
         if self._tokens_seen <= self._min_tokens:
@@ -193,13 +194,15 @@ class Reader:
         return text, Finished("stop", 0, self._tokens_seen, matched_stop=stop)
 
     def _search(self, matcher: StopMatcher, text: str) -> tuple[str, str | None]:
-        """Look for stops where the text is of the answer."""
+        """Looks for stops where the text is of the answer; returns the text without what is held
+        back, and the stop found.
+        """
         thought_chars = len(text) - self._note_answer(text)
         answer, stop = matcher.feed(text[thought_chars:])
         return text[:thought_chars] + answer, stop
 
     def _note_answer(self, text: str) -> int:
-        """How many of the text's last characters are of the answer."""
+        """Returns how many of the text's last characters are of the answer."""
         if self._answering is None:
             return len(text)
         chars = self._answering.chars_in(text)
@@ -209,7 +212,7 @@ class Reader:
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:
-    """The same with neighbours of one kind, and pieces of one call, as one part."""
+    """Returns the same parts with neighbours of one kind, and pieces of one call, as one part."""
     runs: list[tuple[Part, list[str]]] = []
     for part in parts:
         last = runs[-1][0] if runs else None
@@ -229,5 +232,5 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
 
 
 def _calls_again(parts: Sequence[Part]) -> bool:
-    """Whether a call beyond the first is among them."""
+    """Tells whether a call beyond the first is among the parts."""
     return any(isinstance(part, ToolCall) and part.index > 0 for part in parts)

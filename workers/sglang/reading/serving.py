@@ -1,4 +1,4 @@
-"""SGLang's chat serving, asked about chats whose prompts are rendered already."""
+"""SGLang's chat serving is asked about chats whose prompts are rendered already."""
 
 from typing import Final
 
@@ -11,24 +11,26 @@ from protocol.errors import InvalidRequest
 from protocol.generation import Reading
 
 _NO_MESSAGES: Final = [{"role": "user", "content": ""}]
-"""In place of the messages, which are rendered already; SGLang wants one."""
+"""This stands for the messages, which are rendered already; SGLang wants one."""
 
 
 class ChatServing(OpenAIServingChat):
-    """SGLang's chat serving without its rendering: the frontend has rendered the prompt."""
+    """A ChatServing is SGLang's chat serving without its rendering: the frontend has rendered the
+    prompt.
+    """
 
     def _build_chat_encoding_adapter(self) -> None:
-        """None: adapters render prompts and take tokens apart by the model's own library; the text
-        parsers are for every model.
+        """Makes no adapter: adapters render prompts and take tokens apart by the model's own
+        library; the text parsers are for every model.
         """
 
     def reads_prompt(self, chat: ChatCompletionRequest) -> bool:
-        """Whether parsers go by how the prompt ends."""
+        """Tells whether parsers go by how the prompt ends."""
         return self._requires_response_template_detokenization(chat)
 
 
 def chat_of(reading: Reading) -> ChatCompletionRequest:
-    """The client's chat as SGLang has it, without its messages.
+    """Returns the client's chat as SGLang has it, without its messages.
 
     Raises:
         InvalidRequest: SGLang would refuse it.
@@ -46,7 +48,7 @@ def chat_of(reading: Reading) -> ChatCompletionRequest:
 
 
 def param_of(refusal: str) -> str:
-    """The field that SGLang means; it names none, but has few reasons."""
+    """Returns the field of the request that SGLang means; it names none, but has few reasons."""
     if "chat_template" in refusal:
         return "chat_template_kwargs"
     return "tools" if "'parameters'" in refusal or "unique" in refusal else "tool_choice"

@@ -1,5 +1,5 @@
-"""What of an answer has been shown, and what is still to be, so that all of it is what the parsers
-of whole texts say.
+"""An answer's parts that have been shown are kept, so that all of it becomes what the parsers of
+whole texts say.
 """
 
 import logging
@@ -24,18 +24,21 @@ log = logging.getLogger(__name__)
 
 
 _BEFORE_A_CALL: Final = re.compile(rf"[^<\[{{]{{1,{PIECE_CHARS}}}(?=[<\[{{]|\Z)")
-"""Text before the mark of a call, in one piece with which the stream's parser passed over it."""
+"""Text before the mark of a call matches this, in one piece with which the stream's parser passed
+over it.
+"""
 
 
 PASSED_OVER_MAX: Final = 8
-"""Calls in a row that the parser of streams found and the one of whole texts did not.
+"""At most this many calls in a row are passed over that the parser of streams found and the one of
+whole texts did not.
 
 Each is compared with the next one found.
 """
 
 
 class Shown:
-    """What went out of one answer.
+    """A Shown is what went out of one answer.
 
     White space at the end of text waits: parsers of whole texts cut it off before a call.
 
@@ -53,16 +56,16 @@ class Shown:
         self._calls: list[ShownCall] = []
         self._by_tool_index: dict[int, ShownCall] = {}
         self._behind: list[list[str]] = []
-        """Content behind each call."""
+        """Content behind each call is kept here, one list a call."""
         self._passed_over = False
-        """Whether the parser of whole texts has found a call that the stream's has not."""
+        """Says whether the parser of whole texts has found a call that the stream's has not."""
 
     def reasoning(self, text: str) -> list[Part]:
         shown = self._reasoning.take(text)
         return [Reasoning(shown)] if shown else []
 
     def content(self, text: str) -> list[Part]:
-        """Content; behind a call it waits for the end, as many formats allow none there and
+        """Shows content; behind a call it waits for the end, as many formats allow none there and
         SGLang's parsers drop what comes.
         """
         if self._calls:
@@ -72,14 +75,14 @@ class Shown:
         return [Content(shown)] if shown else []
 
     def is_of_a_call(self, item: Any) -> bool:
-        """Whether a `ToolCallItem` begins a call or goes on with one.
+        """Tells whether a `ToolCallItem` begins a call or goes on with one.
 
         SGLang has others too, of calls without a name.
         """
         return bool(item.name) or item.tool_index in self._by_tool_index
 
     def call(self, item: Any) -> list[Part]:
-        """A piece of a call, SGLang's `ToolCallItem`."""
+        """Shows a piece of a call, SGLang's `ToolCallItem`."""
         arguments = whole_characters(item.parameters or "")
         self.call_chars = len(arguments) + (0 if item.name else self.call_chars)
         call = self._by_tool_index.get(item.tool_index)
@@ -96,7 +99,7 @@ class Shown:
         return [ToolCall(call.index, arguments=arguments)]
 
     def settle(self, whole: WholeMessage) -> list[Part]:
-        """What is missing of `whole`.
+        """Returns the parts of `whole` that have not been shown.
 
         What was shown beyond it, as the beginning of a call that was cut off, stays.
         """
@@ -132,7 +135,7 @@ class Shown:
         return parts + calls
 
     def _settle_calls(self, calls: list[WholeCall]) -> list[Part]:
-        """What is missing of the calls.
+        """Returns the parts of the calls that have not been shown.
 
         One that the stream's parser passed over comes behind those that were shown.
         """
@@ -157,7 +160,7 @@ class Shown:
         return parts
 
     def lost(self, text: str, unseen: Unseen, finished: Finished) -> list[Part]:
-        """Behind what settled: what neither parser made anything of.
+        """Returns, as parts, what neither parser made anything of, to come behind what settled.
 
         Of a call that is not complete it goes on with its arguments where the text has them in JSON
         too, and is content where it has not.
@@ -188,8 +191,8 @@ class Shown:
 
 
 def _rest_of_broken(text: str, call: ShownCall, following: ShownCall) -> str:
-    """Of a call that was given up for the one following, what its text has behind the arguments
-    that were shown.
+    """Returns, of a call that was given up for the one following, what its text has behind the
+    arguments that were shown.
     """
     arguments = "".join(call.arguments)
     if call.is_complete or not arguments:
@@ -199,7 +202,7 @@ def _rest_of_broken(text: str, call: ShownCall, following: ShownCall) -> str:
 
 
 class _Prose:
-    """Text that went out, and white space that waits behind it."""
+    """A _Prose is text that went out, and white space that waits behind it."""
 
     __slots__ = ("_shown", "waiting")
 
@@ -208,7 +211,7 @@ class _Prose:
         self.waiting = ""
 
     def take(self, text: str) -> str:
-        """What of the text may go out."""
+        """Returns what of the text may go out."""
         text = self.waiting + text
         clear = text.rstrip()
         self.waiting = text[len(clear) :]
@@ -218,17 +221,17 @@ class _Prose:
 
     @property
     def text(self) -> str:
-        """All that went out."""
+        """Returns all text that went out."""
         return "".join(self._shown)
 
     def end(self, text: str) -> str:
-        """The last text, of which nothing waits."""
+        """Takes the last text, of which nothing waits."""
         self._shown.append(text)
         self.waiting = ""
         return text
 
     def rest(self, whole: str) -> str | None:
-        """What is missing of `whole`, or None where something else was shown.
+        """Returns what is missing of `whole`, or None where something else was shown.
 
         Parsers of whole texts also cut white space off at the beginning, which is no difference.
         """

@@ -1,4 +1,4 @@
-"""A tool call as far as it has been shown."""
+"""A tool call is kept as far as it has been shown."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class ShownCall:
-    """What went out of one call of an answer."""
+    """A ShownCall is what went out of one call of an answer."""
 
     __slots__ = ("arguments", "index", "name")
 
@@ -21,18 +21,18 @@ class ShownCall:
 
     @property
     def is_complete(self) -> bool:
-        """Whether its arguments are an object in JSON."""
+        """Tells whether the call's arguments are an object in JSON."""
         return isinstance(_json("".join(self.arguments)), dict)
 
     def may_be(self, whole: WholeCall) -> bool:
-        """Whether what was shown is this call or its beginning."""
+        """Tells whether what was shown is this call or its beginning."""
         shown = "".join(self.arguments)
         return self.name == whole.name and (
             whole.arguments.startswith(shown) or _json(shown) == _json(whole.arguments)
         )
 
     def rest(self, whole: WholeCall) -> str:
-        """What is missing of the arguments."""
+        """Returns what is missing of the call's arguments."""
         shown = "".join(self.arguments)
         if whole.arguments.startswith(shown):
             return whole.arguments[len(shown) :]
@@ -53,8 +53,9 @@ def _json(text: str) -> Any:
 
 
 def whole_characters(arguments: str) -> str:
-    """SGLang reads and writes the JSON of a call, and with it escapes of half a character
-    (`"\\ud83d"`), which are no text that could be sent. They become U+FFFD.
+    """Returns the arguments with halves of characters as U+FFFD. SGLang reads and writes the JSON
+    of a call, and with it escapes of such halves (`"\\ud83d"`), which are no text that could be
+    sent.
     """
     return (
         arguments

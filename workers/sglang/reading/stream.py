@@ -1,4 +1,4 @@
-"""The parsers of streams in a row, and where the answer begins behind thinking."""
+"""The parsers of streams stand in a row, and find where the answer begins behind thinking."""
 
 import logging
 
@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 
 class AnswerSearch:
-    """Finds where the answer begins behind thinking, as the parser of streams sees it.
+    """An AnswerSearch finds where the answer begins behind thinking, as the parser of streams sees
+    it.
 
     The white space between is of neither.
     """
@@ -24,7 +25,9 @@ class AnswerSearch:
         self._pieces = pieces
 
     def chars_in(self, text: str) -> int:
-        """As `reader.Answering` has it."""
+        """Returns how many of the text's last characters are of the answer, as `reader.Answering`
+        has it.
+        """
         answer = ""
         try:
             for piece in self._pieces.feed(text, last=False):
@@ -36,7 +39,8 @@ class AnswerSearch:
 
 
 class AnswerStream:
-    """The parsers of streams in a row: thinking, then calls in what is left of the text.
+    """An AnswerStream runs the parsers of streams in a row: thinking, then calls in what is left of
+    the text.
 
     Attributes:
         taken_chars: of the text, those that they have got.
@@ -59,7 +63,7 @@ class AnswerStream:
         self.in_answer = self._thinking is None
 
     def take(self, text: str, *, last: bool) -> list[Part]:
-        """What the parsers make of more text; with the last, also what they hold back."""
+        """Returns what the parsers make of more text; with the last, also what they hold back."""
         parts: list[Part] = []
         for piece in self._pieces.feed(text, last=last):
             self._gathered += piece

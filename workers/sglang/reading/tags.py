@@ -1,18 +1,19 @@
-"""Structural tags: how xgrammar is told that parts of a text are JSON of a schema."""
+"""Structural tags tell xgrammar that parts of a text are JSON of a schema."""
 
 import json
 from typing import Any, Final, cast
 
 WHITESPACE_MAX: Final = 1
-"""Between two signs of JSON, unless the operator says otherwise.
+"""At most so many white space characters stand between two signs of JSON, unless the operator says
+otherwise.
 
 Small models fill all of their tokens with it.
 """
 
 
 def tags_of_structures(structures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of a structural tag's older form, in the new one, which alone can say how much white
-    space there may be.
+    """Returns the tags of a structural tag's older form, in the new one, which alone can say how
+    much white space there may be.
     """
     return [
         {
@@ -29,8 +30,8 @@ def tags_of_structures(structures: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def bounded(tag: str, whitespace_max: int | None) -> str:
-    """The structural tag, JSON text, with all its JSON bound to so many white space characters in a
-    row (None: `WHITESPACE_MAX`).
+    """Returns the structural tag, JSON text, with all its JSON bound to so many white space
+    characters in a row (None: `WHITESPACE_MAX`).
     """
     root = json.loads(tag)
     if (structures := root.get("structures")) is not None:

@@ -1,4 +1,4 @@
-"""The requests of a started SGLang engine, from submit to their end."""
+"""The requests of a started SGLang engine are run from submit to their end."""
 
 import asyncio
 import logging
@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 
 class InFlight:
-    """Runs requests on SGLang's TokenizerManager and delivers what they put out, a step at a time.
+    """An InFlight runs requests on SGLang's TokenizerManager and delivers what they put out, a step
+    at a time.
 
     Args:
         manager: SGLang's TokenizerManager, whose steps come to `on_step`.
@@ -43,14 +44,14 @@ class InFlight:
         self._stopping = False
         self._runs: dict[str, Run] = {}
         self._canaries: dict[str, Run] = {}
-        """Those of `_runs` that are canaries, in the order of submission.
+        """Those of the requests that are canaries stand here, in the order of submission.
 
         Bounded by the ranks: each has at most one.
         """
 
     def submit(self, request: Work) -> None:
-        """Take a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn of
-        the loop.
+        """Takes a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn
+        of the loop.
         """
         refused = refusal(request, stopping=self._stopping, in_use=request.request_id in self._runs)
         if refused is not None:
@@ -77,9 +78,9 @@ class InFlight:
         )
 
     async def _generate(self, run: Run) -> None:
-        """Validate, dispatch, and wait for the end.
+        """Validates and dispatches a generation, and waits for its end.
 
-        The output goes by `_on_step`; an exception means that there is none.
+        The output goes by `on_step`; an exception means that there is none.
         """
         from workers.sglang.requests.inputs import generate_input, grammar_of  # noqa: PLC0415
 
@@ -117,7 +118,7 @@ class InFlight:
             self.on_step([Delta(request.request_id, 0, b"", embedded(out))])
 
     def abort(self, request_id: str) -> None:
-        """Stop a request at any stage; its end arrives as a delta."""
+        """Stops a request at any stage; its end arrives as a delta."""
         run = self._runs.get(request_id)
         if run is None:
             return
@@ -132,8 +133,7 @@ class InFlight:
             run.task.cancel()
 
     def answer_canary(self) -> None:
-        """A busy scheduler has answered a canary, without saying which: taken for the one sent
-        last.
+        """Ends the canary sent last: a busy scheduler has answered one, without saying which.
 
         Imprecise where an earlier canary has had no answer in time, and its rank gives it now: the
         answer is then credited to another rank's. That rank, if it does not answer either, is found
@@ -143,7 +143,7 @@ class InFlight:
             self._end_canary(next(reversed(self._canaries)))
 
     def _end_canary(self, request_id: str) -> None:
-        """Forget a canary that SGLang will never end: a busy scheduler drops it, and does not echo
+        """Forgets a canary that SGLang will never end: a busy scheduler drops it, and does not echo
         its abort.
         """
         run = self._canaries[request_id]
@@ -160,7 +160,7 @@ class InFlight:
         )
 
     def _expire(self, run: Run) -> None:
-        """The deadline has come: a request without a token is dropped before its prefill.
+        """Drops a request without a token before its prefill, since its deadline has come.
 
         The frontend aborts the others.
         """
@@ -169,7 +169,7 @@ class InFlight:
             self.abort(run.request.request_id)
 
     def on_step(self, deltas: Sequence[Delta]) -> None:
-        """Pass on what an engine step put out."""
+        """Passes on what an engine step put out."""
         # What comes after the end that stop() gave its requests is dropped.
         runs = self._runs
         self.deliver(
@@ -181,7 +181,7 @@ class InFlight:
         )
 
     def _whole_or_broken(self, run: Run, delta: Delta) -> Delta:
-        """The delta as it goes out.
+        """Returns the delta as it goes out, or the end of its request where that fails.
 
         What fails here, at whatever place, is the end of this request and of no other.
         """
@@ -221,8 +221,8 @@ class InFlight:
             run.expiry.cancel()
 
     def _on_task_done(self, run: Run, task: asyncio.Task[None]) -> None:
-        """End what did not end by its output: refused, failed, or cancelled before it was
-        dispatched.
+        """Ends a request that was refused, failed, or cancelled before it was dispatched, so that
+        no output ended it.
         """
         self.tasks.discard(task)
         request_id = run.request.request_id
@@ -239,7 +239,7 @@ class InFlight:
         self.on_step([Delta(request_id, run.tokens_sent, b"", end)])
 
     def stop(self) -> None:
-        """Take no more; what runs fails as lost, so that a frontend may move it."""
+        """Takes no more; what runs fails as lost, so that a frontend may move it."""
         self._stopping = True
         lost = Failed(
             code=WorkerLost.code, message="the worker stopped before the request was finished"
@@ -251,11 +251,11 @@ class InFlight:
             self.on_step(deltas)
 
     def drop(self) -> None:
-        """Take no more and forget what runs: nobody is told any more."""
+        """Takes no more and forgets what runs: nobody is told any more."""
         self._stopping = True
         self._runs.clear()
 
     def cancel(self) -> None:
-        """End what SGLang does for requests."""
+        """Cancels the tasks in which SGLang handles requests."""
         for task in self.tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""kvmesh's requests as SGLang takes them.
+"""kvmesh's requests are turned into SGLang's inputs.
 
 Import it after `workers.sglang.cpu.activate_if_cpu_host`: it imports SGLang.
 """
@@ -15,7 +15,7 @@ from workers.sglang.seam.steps import Output, SteppedInput, TextInput
 from workers.sglang.translation import input_ids, sampling_params
 
 UNREAD_INTERVAL_TOKENS: Final = 50
-"""Of an answer that nobody reads as it comes.
+"""An answer that nobody reads as it comes is told this many tokens at a time.
 
 Its first token comes at once nevertheless, since whoever sent it must know when its prompt is
 computed, and then so many at a time, for it to go on from if this worker is lost (SGLang's own
@@ -33,7 +33,7 @@ def generate_input(
     vocab_size: int,
     log_metrics: bool,
 ) -> Any:
-    """A generation whose output goes to `output`.
+    """Returns SGLang's input of a generation whose output goes to `output`.
 
     Args:
         grammar: that of `grammar_of`.
@@ -70,8 +70,8 @@ def generate_input(
 
 
 def grammar_of(request: Generate, plan: Plan | None) -> Grammar | None:
-    """What the output must conform to: the client's grammar, or that of its tools, which has the
-    client's in it where both are allowed.
+    """Returns the grammar that the output must conform to: the client's, or that of its tools,
+    which has the client's in it where both are allowed.
     """
     if (
         plan is None
@@ -91,10 +91,10 @@ def grammar_of(request: Generate, plan: Plan | None) -> Grammar | None:
 
 
 def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metrics: bool) -> Any:
-    """An embedding of one text.
+    """Returns SGLang's input of an embedding of one text.
 
     Raises:
-        InvalidRequest: as above.
+        InvalidRequest: there are no ids, or one that is not in the vocabulary.
     """
     obj = TextInput(
         **_common(request, manager, vocab_size),
@@ -111,7 +111,7 @@ def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metric
 
 
 def _token_types(request: Embed) -> list[int]:
-    """BERT's mark on the tokens of a second text.
+    """Returns BERT's marks on the tokens of a text: 0, and 1 for those of a second text.
 
     A batch in which only some requests have any ends SGLang's scheduler: all get them.
     """

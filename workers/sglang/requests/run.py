@@ -1,4 +1,6 @@
-"""One request between submit and its end, and what its failure means. Imports no SGLang."""
+"""One request lives here between submit and its end, and its failure is told by what it means.
+Imports no SGLang.
+"""
 
 import asyncio
 import logging
@@ -23,11 +25,11 @@ log = logging.getLogger(__name__)
 _AGAINST_GRAMMAR: Final = re.compile(
     rf"^(Failed to compile \w+ grammar: |.*(?={GRAMMAR_DEAD_END}|{GRAMMAR_TOO_SLOW}))"
 )
-"""How SGLang's GrammarManager, and our change of it, begin to say it."""
+"""SGLang's GrammarManager, and our change of it, begin so to say something against a grammar."""
 
 
 class Reader(Protocol):
-    """Makes text of one request's tokens and takes it apart (workers.sglang.reading).
+    """A Reader makes text of one request's tokens and takes it apart (workers.sglang.reading).
 
     Attributes:
         stopped_after_tokens: tokens up to and including the one that completed a stop string; None
@@ -39,17 +41,17 @@ class Reader(Protocol):
     matched_stop: str | None
 
     def feed(self, token_ids: Sequence[int]) -> list[Part]:
-        """Take the next tokens."""
+        """Takes the next tokens and returns the parts that are certain by them."""
         ...
 
     def end(self, token_ids: Sequence[int], finished: Finished) -> list[Part]:
-        """Take the last tokens, and tell what was held back."""
+        """Takes the last tokens, and tells what was held back."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A request on the engine.
+    """A Run is a request on the engine.
 
     Their number is bounded by the credits that the worker grants its frontends.
 
@@ -66,16 +68,16 @@ class Run:
 
     @property
     def tokens_sent(self) -> int:
-        """Tokens that have been delivered."""
+        """Returns how many tokens have been delivered."""
         return 0 if self.output is None else self.output.sent
 
     @property
     def dispatched(self) -> bool:
-        """Whether the scheduler knows of it, so that only it can end it."""
+        """Tells whether the scheduler knows of the request, so that only it can end it."""
         return self.output is not None and self.output.dispatched
 
     def read(self, delta: Delta) -> Delta:
-        """The delta with what its reader made of it.
+        """Returns the delta with what its reader made of it.
 
         A stop string ends the request though the engine goes on.
         """
@@ -107,7 +109,7 @@ class Run:
 
 
 def refusal(request: Work, *, stopping: bool, in_use: bool) -> Failed | None:
-    """Why a request is not taken at all.
+    """Returns why a request is not taken at all; None where it is.
 
     Args:
         stopping: the engine is.
@@ -129,13 +131,13 @@ def refusal(request: Work, *, stopping: bool, in_use: bool) -> Failed | None:
 
 
 def deadline_failed() -> Failed:
-    """The end of what did not begin in time."""
+    """Returns the end of a request that did not begin in time."""
     return Failed(code=DeadlineExceeded.code, message="the deadline passed before the first token")
 
 
 def in_the_clients_words(request: Work, end: Failed) -> Failed:
-    """What the engine says against a request's grammar, with the name of the client's field that it
-    came from.
+    """Returns what the engine says against a request's grammar, with the name of the client's field
+    that it came from.
     """
     grammar = request.grammar if isinstance(request, Generate) else None
     reason = _AGAINST_GRAMMAR.sub("", end.message)
@@ -147,7 +149,7 @@ def in_the_clients_words(request: Work, end: Failed) -> Failed:
 
 
 def failed(error: BaseException | None) -> Failed:
-    """The failure that an exception of `generate_request` stands for."""
+    """Returns the failure that an exception of `generate_request` stands for."""
     if isinstance(error, MeshError):
         return Failed(code=error.code, message=error.message[:MESSAGE_CHARS_MAX], param=error.param)
     # SGLang's validation; an unknown or ill-typed parameter is a TypeError

@@ -1,4 +1,4 @@
-"""What kvmesh relies on in SGLang 0.5.23 to hold answers to grammars and take them apart.
+"""kvmesh relies on these names in SGLang 0.5.23 to hold answers to grammars and take them apart.
 
 Imports no SGLang.
 """
@@ -77,7 +77,7 @@ GRAMMARS: Final = (
         says=('apply_token_bitmask_inplace(logits, vocab_mask, backend="cpu")',),
     ),
 )
-"""Grammars, in the schedulers."""
+"""Grammars are changed in the schedulers by these names."""
 
 READING: Final = (
     Relied(
@@ -250,4 +250,4 @@ READING: Final = (
         parameters=("self", "full_text"),
     ),
 )
-"""Answers that the worker takes apart."""
+"""Answers are taken apart in the worker by these names."""

@@ -1,4 +1,4 @@
-"""Every private name of SGLang that kvmesh relies on, checked at start.
+"""Every private name of SGLang that kvmesh relies on is checked at start.
 
 `docs/sglang_seam.md` is made of this list (workers.sglang.seam.document). SGLang is imported only
 by the check itself, name by name, after `workers.sglang.cpu.activate_if_cpu_host`.
@@ -26,7 +26,7 @@ RELIED_ON: Final = tuple(relied for chapter in CHAPTERS.values() for relied in c
 
 
 def check_seam(relied_on: Iterable[Relied] = RELIED_ON) -> None:
-    """Check that the installed SGLang still has what is relied on.
+    """Checks that the installed SGLang still has what is relied on.
 
     Raises:
         StartError: it has not; the message names what is missing or has changed.
@@ -39,7 +39,7 @@ def check_seam(relied_on: Iterable[Relied] = RELIED_ON) -> None:
 
 
 def _lacking(relied: Relied) -> str:
-    """What a name does not have any more, in words; empty where it has all of it."""
+    """Returns what a name does not have any more, in words; empty where it has all of it."""
     module, _, qualified = relied.name.partition(":")
     try:
         found: Any = reduce(getattr, qualified.split("."), import_module(f"sglang.{module}"))
@@ -62,7 +62,9 @@ def _lacking(relied: Relied) -> str:
 
 
 def _fields_of(owner: Any) -> set[str]:
-    """A class's fields: those of msgspec's, of pydantic's private ones, or its constructor's."""
+    """Returns a class's fields: those of msgspec's, of pydantic's private ones, or its
+    constructor's.
+    """
     named: set[str] = set(getattr(owner, "__struct_fields__", ()))
     named |= set(getattr(owner, "__private_attributes__", ()))
     return named or set(inspect.signature(owner).parameters)

@@ -1,4 +1,6 @@
-"""Prints docs/sglang_seam.md: `python -m workers.sglang.seam.document`. Imports no SGLang."""
+"""The page docs/sglang_seam.md is printed by `python -m workers.sglang.seam.document`. Imports no
+SGLang.
+"""
 
 from workers.sglang.seam.checks import CHAPTERS
 from workers.sglang.seam.relied import Relied
@@ -12,7 +14,7 @@ This page is made from that list by `python -m workers.sglang.seam.document`.
 
 
 def document() -> str:
-    """The page, as Markdown."""
+    """Returns the page, as Markdown."""
     chapters = [_HEAD]
     for title, relied_on in CHAPTERS.items():
         rows = "\n".join(map(_row, relied_on))

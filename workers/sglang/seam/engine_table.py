@@ -1,4 +1,4 @@
-"""What kvmesh relies on in SGLang 0.5.23 to run requests and watch processes.
+"""kvmesh relies on these names in SGLang 0.5.23 to run requests and watch processes.
 
 Imports no SGLang.
 """
@@ -136,7 +136,7 @@ STEPS: Final = (
         fields=("rids", "output_ids", "finished_reasons"),
     ),
 )
-"""Requests and their tokens."""
+"""Requests and their tokens are run and read by these names."""
 
 PROCESSES: Final = (
     Relied(
@@ -237,4 +237,4 @@ PROCESSES: Final = (
         parameters=("self",),
     ),
 )
-"""Processes, where they meet, and what they have loaded."""
+"""Processes, the places where they meet, and what they have loaded are reached by these names."""

@@ -1,4 +1,4 @@
-"""What one request has put out, read where SGLang 0.5.23 would have queued it."""
+"""A request's output is read where SGLang 0.5.23 would have queued it."""
 
 import asyncio
 import copyreg
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 
 class Output:
-    """What one request has put out: takes the place of `ReqState.out_list`, whose `append` is all
-    that SGLang calls.
+    """An Output is what one request has put out; it takes the place of `ReqState.out_list`, whose
+    `append` is all that SGLang calls.
     """
 
     __slots__ = ("_moved", "_prompt_scored", "ended", "meta_info", "prompt_tokens", "sent", "state")
@@ -35,8 +35,8 @@ class Output:
         self.ended = asyncio.get_running_loop().create_future()
 
     def __bool__(self) -> bool:
-        """Nothing is kept here: SGLang's crash dump then takes a request's output from its
-        state.
+        """Returns False, since nothing is kept here: SGLang's crash dump then takes a request's
+        output from its state.
         """
         return False
 
@@ -46,11 +46,11 @@ class Output:
 
     @property
     def dispatched(self) -> bool:
-        """Whether the scheduler has been told of the request, so that only it can end it."""
+        """Tells whether the scheduler has been told of the request, so that only it can end it."""
         return self.state is not None and self.state.dispatched
 
     def take(self) -> Delta:
-        """What is new since the last take."""
+        """Returns a Delta with what the request put out since the last take."""
         state = self.state
         assert state is not None
         start, new = self.sent, state.output_ids[self.sent :]
@@ -68,8 +68,8 @@ class Output:
         return Delta(state.obj.rid, start, packed, end, extras)
 
     def take_or_fail(self) -> Delta:
-        """`take`, or a failure where that raises: of this request, since those beside it have
-        nothing to do with it.
+        """Returns what `take` does, or a failure where that raises: of this request, since those
+        beside it have nothing to do with it.
         """
         start = self.sent
         try:
@@ -82,7 +82,9 @@ class Output:
             return Delta(state.obj.rid, start, b"", BROKEN)
 
     def finished_now(self, reason: Literal["stop"]) -> Finished:
-        """The end, where not the engine decides that it is."""
+        """Returns the end of the request as it stands, where not the engine decides that it
+        ends.
+        """
         return Finished(
             reason, self.prompt_tokens, self.sent, int(self.meta_info.get("cached_tokens") or 0)
         )
@@ -112,7 +114,7 @@ class Output:
 
 
 class SteppedInput(GenerateReqInput):
-    """A request whose output is delivered by step.
+    """A SteppedInput is a request whose output is delivered by step.
 
     `output` is no dataclass field, so that no log prints it.
     """
@@ -120,16 +122,16 @@ class SteppedInput(GenerateReqInput):
     output: Output
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
-        """As SGLang's own class, for its dumps of requests: those who read them need not have
-        ours.
+        """Pickles the request as SGLang's own class, for its dumps of requests: those who read them
+        need not have ours.
         """
         state = {name: value for name, value in vars(self).items() if name != "output"}
         return copyreg.__newobj__, (GenerateReqInput,), state
 
 
 class TextInput(EmbeddingReqInput):
-    """A text for its vector, with what SGLang's scheduler takes of one and its own class does not:
-    no dataclass fields either.
+    """A TextInput is a text for its vector, with what SGLang's scheduler takes of one and its own
+    class does not: no dataclass fields either.
     """
 
     routed_dp_rank: int | None

@@ -1,11 +1,13 @@
-"""One thing of SGLang that kvmesh relies on beyond its public API. Imports no SGLang."""
+"""One thing of SGLang that kvmesh relies on beyond its public API is a record. Imports no
+SGLang.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relied:
-    """A name of SGLang's, who relies on it here and why, and what it must still be.
+    """A Relied is a name of SGLang's, who relies on it here and why, and what it must still be.
 
     Attributes:
         name: "module:Qualified.name", below the package sglang.

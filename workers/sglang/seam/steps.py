@@ -1,4 +1,4 @@
-"""SGLang's TokenizerManager and Engine as kvmesh runs them: one delivery per engine step.
+"""SGLang's TokenizerManager and Engine are run by kvmesh with one delivery per engine step.
 
 SGLang hands each request's output to an asyncio generator of its own: with 64 streams that is 64
 tasks woken per step. Here the generator of a request of ours (`SteppedInput`) sleeps until the
@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 
 class StepTokenizerManager(TokenizerManager):
-    """SGLang's TokenizerManager that delivers the outputs of `SteppedInput`s once per message of
-    the engine.
+    """A StepTokenizerManager is SGLang's TokenizerManager that delivers the outputs of
+    `SteppedInput`s once per message of the engine.
 
     Attributes:
         on_busy: called when a busy scheduler has answered a canary instead of running it. The
@@ -59,8 +59,8 @@ class StepTokenizerManager(TokenizerManager):
             log.exception("a canary's answer could not be taken")  # nor is that worth the engine
 
     async def handle_loop(self) -> None:
-        """As SGLang's, which would answer an exception by killing this process before anyone can
-        say why.
+        """Runs SGLang's receive loop and tells of an exception in it, which SGLang would answer by
+        killing this process before anyone can say why.
         """
         try:
             await super().handle_loop()
@@ -93,7 +93,7 @@ class StepTokenizerManager(TokenizerManager):
         return super()._wait_one_response(obj, request)
 
     async def _until_ended(self, obj: SteppedInput) -> AsyncIterator[Any]:
-        """Yield nothing; return when the request has ended.
+        """Yields nothing; returns when the request has ended.
 
         Meanwhile `generate_request` holds the weight-update lock.
         """
@@ -118,8 +118,8 @@ class StepTokenizerManager(TokenizerManager):
         self._deliver_step()
 
     def _plain_step(self, recv_obj: Any) -> "list[ReqState] | None":
-        """The states of a step that is nothing but more tokens for requests of ours; None for every
-        other message.
+        """Returns the states of a step that is nothing but more tokens for requests of ours; None
+        for every other message.
 
         That is most steps. A request's first and last output, and all that is not ours, get
         SGLang's full treatment (timings, metadata, dumps, release), which costs some 20 µs per
@@ -193,8 +193,8 @@ def _note_failed_start(_signum: int, _frame: Any) -> None:
 
 
 class StepEngine(Engine):
-    """SGLang's Engine with the TokenizerManager above and our way to start its processes, by the
-    hooks that Engine has for them.
+    """A StepEngine is SGLang's Engine with a StepTokenizerManager and our way to start its
+    processes, by the hooks that Engine has for them.
     """
 
     init_tokenizer_manager_func = staticmethod(_init_step_tokenizer_manager)

@@ -1,0 +1,1 @@
+"""One simulated rank schedules requests, caches pages and tells of them as SGLang does."""

@@ -1,5 +1,5 @@
-"""One simulated rank's KV events: collected as the cache changes, published when SGLang would, in
-SGLang's form over ZMQ.
+"""One simulated rank's KV events are collected as the cache changes, and published when SGLang
+would, in SGLang's form over ZMQ.
 
 Source: sglang/srt/mem_cache/events.py (what is joined), managers/scheduler.py (when it is
 published) and disaggregation/kv_events.py (ZmqEventPublisher: three frames, replay) of SGLang
@@ -32,11 +32,13 @@ from workers.sim.faults import Faults
 from workers.sim.scheduling.namespace import Namespace
 
 _REQUEST_FRAMES: Final = 3
-"""Identity, an empty frame, the number to begin with."""
+"""A request for a replay has this many frames: identity, an empty frame, the number to begin
+with.
+"""
 
 
 class KvOutlet:
-    """A cache listener with sockets of its own, on the worker's event loop.
+    """A KvOutlet is a cache listener with sockets of its own, on the worker's event loop.
 
     Raises:
         StartError: an address is not one of this host, or cannot be bound; what was opened is
@@ -59,7 +61,9 @@ class KvOutlet:
         self._faults = faults
         self._topic = config.topic.encode()
         self._pending: list[Event] = []
-        """Bounded by what one step, or `steps_max` decode steps, can change in a cache."""
+        """These events are to be published, bounded by what one step, or `steps_max` decode steps,
+        can change in a cache.
+        """
         self._decode_steps = 0
         self._next = 0
         self._swapped: list[bytes] | None = None
@@ -87,7 +91,9 @@ class KvOutlet:
     def stored(
         self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace
     ) -> None:
-        """Pages are cached now; joined to what was stored just before if they continue it."""
+        """Notes that pages are cached now; joined to what was stored just before if they continue
+        it.
+        """
         tokens: list[int | tuple[int, int]] = [*array("I", pages)]
         tail = self._pending[-1] if self._pending else None
         if isinstance(tail, BlockStored) and tail.block_hashes[-1] == parent:
@@ -107,7 +113,7 @@ class KvOutlet:
         )
 
     def removed(self, ids: Sequence[int]) -> None:
-        """Pages are cached no longer; joined to what was removed just before."""
+        """Notes that pages are cached no longer; joined to what was removed just before."""
         tail = self._pending[-1] if self._pending else None
         if isinstance(tail, BlockRemoved):
             tail.block_hashes.extend(ids)
@@ -115,12 +121,12 @@ class KvOutlet:
             self._pending.append(BlockRemoved(list(ids), "GPU"))
 
     def cleared(self) -> None:
-        """Nothing is cached any more."""
+        """Notes that nothing is cached any more."""
         self._pending.append(AllBlocksCleared())
 
     def after_step(self, *, prefill: bool, idle: bool) -> None:
-        """Publish what is pending if SGLang would now: after a prefill, every so many decode steps,
-        when idle.
+        """Publishes what is pending if SGLang would now: after a prefill, every so many decode
+        steps, when idle.
         """
         # Decode steps are counted through, whatever was published between them, as SGLang's
         # forward_ct_decode is.
@@ -129,7 +135,7 @@ class KvOutlet:
             self.flush()
 
     def flush(self) -> None:
-        """Publish what is pending; nothing once closed, though an engine that stops may still
+        """Publishes what is pending; nothing once closed, though an engine that stops may still
         change its cache.
         """
         if not self._pending:
@@ -143,7 +149,7 @@ class KvOutlet:
         self._publish(number, [self._topic, encode_sequence(number), payload])
 
     def close(self) -> None:
-        """Close the sockets; nobody waits for what they hold."""
+        """Closes the sockets; nobody waits for what they hold."""
         if self._replay is not None:
             self._replay.close()
         self._events.close(linger=0)

@@ -1,4 +1,4 @@
-"""The KV cache of one rank as a number of pages: those of requests, those of the prefix cache, the
+"""The KV cache of one rank is a number of pages: those of requests, those of the prefix cache, the
 free ones.
 """
 
@@ -6,7 +6,7 @@ from workers.sim.scheduling.radix_cache import RadixCache
 
 
 class KvPool:
-    """Page accounting. `request_pages + cache.page_count <= page_count` always.
+    """A KvPool accounts for pages. `request_pages + cache.page_count <= page_count` always.
 
     Attributes:
         request_pages: pages that requests hold outside the prefix cache.
@@ -19,7 +19,7 @@ class KvPool:
 
     @property
     def available_pages(self) -> int:
-        """Free pages and those that eviction would free."""
+        """Returns how many pages are free or would be freed by eviction."""
         return (
             self.page_count
             - self.request_pages
@@ -29,11 +29,13 @@ class KvPool:
 
     @property
     def used_pages(self) -> int:
-        """Pages that running requests need: their own, and what they have locked in the cache."""
+        """Returns how many pages running requests need: their own, and what they have locked in the
+        cache.
+        """
         return self.page_count - self.available_pages
 
     def allocate(self, pages: int) -> bool:
-        """Give a request `pages` pages, evicting cached ones as needed.
+        """Gives a request `pages` pages, evicting cached ones as needed.
 
         False, and no change, if that cannot be done.
         """
@@ -46,7 +48,7 @@ class KvPool:
         return True
 
     def release(self, pages: int) -> None:
-        """Take `pages` pages back from a request: they are free, or the prefix cache's from now
+        """Takes `pages` pages back from a request: they are free, or the prefix cache's from now
         on.
         """
         self.request_pages -= pages

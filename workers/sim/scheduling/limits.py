@@ -1,4 +1,4 @@
-"""What one rank's scheduler is bounded by, and what each of its steps comes to."""
+"""One rank's scheduler is bounded by limits, and each of its steps has a result."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,9 @@ from protocol.replies import Delta
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerLimits:
-    """Bounds of one rank. `chunk_tokens` bounds the new tokens of a prefill step."""
+    """SchedulerLimits are the bounds of one rank. `chunk_tokens` bounds the new tokens of a prefill
+    step.
+    """
 
     page_size_tokens: int
     kv_pages: int
@@ -22,10 +24,10 @@ class SchedulerLimits:
 
 @dataclass(slots=True)
 class Step:
-    """What one step did: how long the GPU would have been at it, and what it told."""
+    """A Step says what one step did: how long the GPU would have been at it, and what it told."""
 
     duration_ms: float
     deltas: list[Delta]
     new_tokens: int
-    """Tokens generated, told or held back."""
+    """The step generated this many tokens, told or held back."""
     prefill: bool = False

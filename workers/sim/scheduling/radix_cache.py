@@ -1,5 +1,5 @@
-"""Prefix cache of one rank: a radix tree over pages of token ids, least recently used pages evicted
-from the leaves.
+"""One rank's prefix cache is a radix tree over pages of token ids; least recently used pages are
+evicted from the leaves.
 
 Scheduling shape of SGLang's RadixCache (srt/mem_cache/radix_cache.py): nodes hold runs of whole
 pages, running requests lock the path they use, finished ones leave theirs behind. One difference:
@@ -17,18 +17,18 @@ from protocol.tokens import TOKEN_ID_BYTES
 from workers.sim.scheduling.namespace import PLAIN, Namespace
 
 _HEAP_SLACK: Final = 1_024
-"""Outdated heap entries tolerated before the heap is cleaned; below it cleaning costs more than it
-saves.
+"""This many outdated heap entries are tolerated before the heap is cleaned; below it cleaning costs
+more than it saves.
 """
 
 _U64: Final = (1 << 64) - 1
 
 _NO_IDS: Final[list[int]] = []
-"""Of every node when nobody listens: shared, and so never changed."""
+"""Every node has these ids when nobody listens: shared, and so never changed."""
 
 
 class CacheListener(Protocol):
-    """Told of every change, for KV events.
+    """A CacheListener is told of every change, for KV events.
 
     Pages are named by ids of the engine's own, each made from its tokens and the id before.
     """
@@ -36,22 +36,22 @@ class CacheListener(Protocol):
     def stored(
         self, parent: int | None, ids: Sequence[int], pages: bytes, namespace: Namespace
     ) -> None:
-        """`pages` (packed tokens) are cached now, behind the page `parent` or, without one, at the
-        start of the namespace.
+        """Takes `pages` (packed tokens), which are cached now, behind the page `parent` or, without
+        one, at the start of the namespace.
         """
         ...
 
     def removed(self, ids: Sequence[int]) -> None:
-        """These pages are no longer cached."""
+        """Takes the ids of pages that are no longer cached."""
         ...
 
     def cleared(self) -> None:
-        """Nothing is cached any more."""
+        """Notes that nothing is cached any more."""
         ...
 
 
 class Node:
-    """A run of pages behind its parent's.
+    """A Node is a run of pages behind its parent's.
 
     `tick` is the time of last use; `locks` counts the requests that hold it.
     """
@@ -60,12 +60,12 @@ class Node:
 
     def __init__(self, key: bytes, pages: bytes, parent: "Node | None", tick: int) -> None:
         self.key = key
-        """Under which the parent has it: the first page, behind the namespace's key below the
-        root.
+        """The parent has the node under this key: the first page, behind the namespace's key below
+        the root.
         """
         self.pages = pages
         self.ids = _NO_IDS
-        """Of each page; empty when nobody listens."""
+        """Each page has one of these ids; empty when nobody listens."""
         self.parent = parent
         self.tick = tick
         self.locks = 0
@@ -73,7 +73,8 @@ class Node:
 
 
 class RadixCache:
-    """Which pages are cached. Pure bookkeeping: sizes are in pages, the bound is kept by `KvPool`.
+    """A RadixCache keeps which pages are cached. Pure bookkeeping: sizes are in pages, the bound is
+    kept by `KvPool`.
 
     Attributes:
         page_count: pages in the tree.
@@ -94,7 +95,7 @@ class RadixCache:
     def match(
         self, tokens: bytes, pages_max: int, namespace: Namespace = PLAIN
     ) -> tuple[Node, int]:
-        """Find the longest cached prefix of packed `tokens` and mark it used.
+        """Finds the longest cached prefix of packed `tokens` and marks it used.
 
         Returns:
             The node where it ends (to be locked before anything else happens) and its length in
@@ -106,7 +107,7 @@ class RadixCache:
         return node, offset // self._page_bytes
 
     def cached_pages(self, tokens: bytes, pages_max: int, namespace: Namespace = PLAIN) -> int:
-        """Length in pages of the longest cached prefix, changing nothing."""
+        """Returns the length in pages of the longest cached prefix, changing nothing."""
         end, offset, node, step = (
             min(len(tokens), pages_max * self._page_bytes),
             0,
@@ -127,7 +128,7 @@ class RadixCache:
         return offset // step
 
     def insert(self, tokens: bytes, pages: int, namespace: Namespace = PLAIN) -> Node:
-        """Cache the first `pages` pages of packed `tokens`; those already cached are marked used.
+        """Caches the first `pages` pages of packed `tokens`; those already cached are marked used.
 
         Returns the node where they end.
         """
@@ -151,7 +152,7 @@ class RadixCache:
         return leaf
 
     def lock(self, node: Node) -> None:
-        """Keep the pages from the root to `node` until `unlock`."""
+        """Keeps the pages from the root to `node` until `unlock`."""
         walk = node
         while walk.parent is not None:
             if walk.locks == 0:
@@ -160,7 +161,7 @@ class RadixCache:
             walk = walk.parent
 
     def unlock(self, node: Node) -> None:
-        """Take back one `lock` of `node`."""
+        """Takes back one `lock` of `node`."""
         walk = node
         while walk.parent is not None:
             walk.locks -= 1
@@ -171,7 +172,7 @@ class RadixCache:
             walk = walk.parent
 
     def evict(self, pages: int) -> int:
-        """Drop up to `pages` unlocked pages, least recently used first.
+        """Drops up to `pages` unlocked pages, least recently used first.
 
         Returns how many were dropped.
         """
@@ -187,7 +188,7 @@ class RadixCache:
         return pages - left
 
     def clear(self) -> None:
-        """Forget everything. No page may be locked."""
+        """Forgets everything. No page may be locked."""
         assert self.evictable_count == self.page_count
         self._heap.clear()
         self.root.children.clear()
@@ -196,7 +197,7 @@ class RadixCache:
             self._listener.cleared()
 
     def _page_ids(self, pages: bytes, seed: int) -> list[int]:
-        """Signed 64-bit ids, chained page by page."""
+        """Returns signed 64-bit ids, chained page by page."""
         ids: list[int] = []
         for start in range(0, len(pages), self._page_bytes):
             seed = xxh3_64_intdigest(pages[start : start + self._page_bytes], seed & _U64)
@@ -221,8 +222,8 @@ class RadixCache:
         return node, offset
 
     def _common_bytes(self, pages: bytes, tokens: bytes, offset: int, end: int) -> int:
-        """Bytes of whole pages that `pages` shares with tokens[offset:end], of which the first page
-        is known to be shared.
+        """Returns how many bytes of whole pages `pages` shares with tokens[offset:end], of which
+        the first page is known to be shared.
         """
         size = len(pages)
         if offset + size <= end and tokens.startswith(pages, offset):
@@ -238,7 +239,7 @@ class RadixCache:
         return low * step
 
     def _split(self, node: Node, at: int) -> Node:
-        """Cut a node in two; it keeps its identity as the rear part. Returns the front part."""
+        """Cuts a node in two; it keeps its identity as the rear part. Returns the front part."""
         assert node.parent is not None
         front = Node(node.key, node.pages[:at], node.parent, self._tick)
         front.locks = node.locks

@@ -1,4 +1,4 @@
-"""One rank's scheduler: continuous batching with SGLang's shape, pure and synchronous.
+"""One rank's scheduler does continuous batching with SGLang's shape, pure and synchronous.
 
 A step is a prefill batch if anything can be admitted, else a decode batch. A prompt longer than the
 chunk size is computed over several steps, before anything else; requests that waited longest come
@@ -27,7 +27,7 @@ from workers.sim.timing import TimingModel
 
 
 class Scheduler:
-    """Runs sequences to their end, a step at a time.
+    """A Scheduler runs sequences to their end, a step at a time.
 
     Every one that `submit` took ends with one delta that has `end` set.
 
@@ -60,30 +60,28 @@ class Scheduler:
         self._by_id: dict[str, Sequence] = {}
         self._outbox: list[Delta] = []
         self._kv_full = False
-        """The head of the queue did not fit; nothing is tried before something ends (SGLang:
-        batch_is_full).
-        """
+        """Says that the queue's head did not fit: all wait for an end (SGLang: batch_is_full)."""
         self._reserve = Reserve(limits.conservativeness)
         self.retractions = 0
 
     @property
     def busy(self) -> bool:
-        """Whether a step would do something."""
+        """Tells whether a step would do something."""
         return bool(self._by_id or self._outbox)
 
     def flush_cache(self) -> bool:
-        """Forget what is cached; False, and no change, while anything runs or waits."""
+        """Forgets what is cached; False, and no change, while anything runs or waits."""
         if self._by_id:
             return False
         self._cache.clear()
         return True
 
     def holds(self, request_id: str) -> bool:
-        """Whether a request is here and unfinished."""
+        """Tells whether a request is here and unfinished."""
         return request_id in self._by_id
 
     def load(self) -> RankLoad:
-        """The rank's load, as SGLang counts it: a chunked prefill runs."""
+        """Returns the rank's load, as SGLang counts it: a chunked prefill runs."""
         chunked = self._chunked
         return RankLoad(
             dp_rank=self._dp_rank,
@@ -95,7 +93,7 @@ class Scheduler:
         )
 
     def submit(self, sequence: Sequence) -> Failed | None:
-        """Queue a sequence, or say why not."""
+        """Queues a sequence, or returns why not."""
         if len(self._waiting) >= self._limits.requests_waiting_max:
             return Failed("overloaded", f"{len(self._waiting)} requests wait already")
         if sequence.request_id in self._by_id:
@@ -105,7 +103,7 @@ class Scheduler:
         return None
 
     def abort(self, request_id: str) -> Delta | None:
-        """End a request.
+        """Ends the request of this id, wherever it is.
 
         Its last delta is returned if nothing of it can be under way, else the next step brings it.
         """
@@ -121,7 +119,7 @@ class Scheduler:
         return None
 
     def fail_all(self, failure: Failed) -> list[Delta]:
-        """End every request with `failure`."""
+        """Ends every request with `failure` and returns their last deltas."""
         deltas, self._outbox = self._outbox, []
         for sequence in list(self._by_id.values()):
             self._take_out(sequence)
@@ -129,7 +127,7 @@ class Scheduler:
         return deltas
 
     def step(self, now_unix_ms: int) -> Step:
-        """Compute one batch; an idle scheduler returns a step of no duration."""
+        """Computes one batch; an idle scheduler returns a step of no duration."""
         deltas, self._outbox = self._outbox, []
         self._drop_expired(now_unix_ms, deltas)
         batch = self._next_prefill()
@@ -141,9 +139,7 @@ class Scheduler:
         return Step(0.0, deltas, 0)
 
     def _drop_expired(self, now_unix_ms: int, deltas: list[Delta]) -> None:
-        """Only from the queue's head: what stands behind cannot be prefilled before it gets
-        there.
-        """
+        """Drops what expired at the queue's head: what stands behind has no turn before it."""
         head = self._waiting.head()
         while head is not None and head.deadline_unix_ms <= now_unix_ms:
             self._take_out(head)
@@ -155,7 +151,7 @@ class Scheduler:
             head = self._waiting.head()
 
     def _next_prefill(self) -> list[tuple[Sequence, int]]:
-        """Sequences to prefill in this step, admitted, each with its number of new tokens."""
+        """Returns the sequences to prefill now, admitted, each with its number of new tokens."""
         batch: list[tuple[Sequence, int]] = []
         budget = self._limits.chunk_tokens
         if self._chunked is not None:
@@ -189,7 +185,7 @@ class Scheduler:
         return True
 
     def _add_chunk(self, sequence: Sequence, budget: int, batch: list[tuple[Sequence, int]]) -> int:
-        """Plan as much of a sequence's prefill as the budget allows; what is left makes it the
+        """Plans as much of a sequence's prefill as the budget allows; what is left makes it the
         chunked one.
         """
         wanted = sequence.length - sequence.kv_tokens
@@ -231,7 +227,7 @@ class Scheduler:
         return Step(duration_ms, deltas, count)
 
     def _generate(self, sequence: Sequence, deltas: list[Delta]) -> bool:
-        """Append the next token, tell it if it is time, and say whether it was the last."""
+        """Appends the next token, tells it if it is time, and returns whether it was the last."""
         output = sequence.output
         if sequence.max_new_tokens == 0:
             return self._finish(sequence, "length", None, deltas)
@@ -267,7 +263,7 @@ class Scheduler:
         return True
 
     def _take_out(self, sequence: Sequence) -> None:
-        """Forget a sequence wherever it is. What it computed stays cached."""
+        """Forgets a sequence wherever it is. What it computed stays cached."""
         del self._by_id[sequence.request_id]
         if sequence.request_id in self._waiting:
             self._waiting.remove(sequence)
@@ -285,7 +281,7 @@ class Scheduler:
         self._kv_full = False
 
     def _retract(self) -> None:
-        """Send the running sequence with the least output, then the longest prompt, back to the
+        """Sends the running sequence with the least output, then the longest prompt, back to the
         queue's end.
         """
         victim = min(

@@ -1,4 +1,4 @@
-"""One request inside the sim scheduler, and what makes a request refusable."""
+"""A request inside the sim scheduler is a sequence; what makes one refusable is checked first."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,7 +15,7 @@ from workers.sim.scheduling.radix_cache import Node
 from workers.sim.text import TextModel, sequence_state
 
 UNARY_INTERVAL_TOKENS: Final = 50
-"""A request nobody streams is told of its tokens this rarely, behind the first, as in
+"""A request nobody streams is told of its tokens only this many at a time, behind the first, as in
 workers/sglang/requests/inputs.py.
 """
 
@@ -24,7 +24,7 @@ _NEVER: Final = 1 << 62
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLimits:
-    """What a request is checked against.
+    """RequestLimits are what a request is checked against.
 
     `kv_tokens_max` is what one request may hold of the cache.
     """
@@ -37,7 +37,7 @@ class RequestLimits:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request's tokens, its place in the KV cache and what was told of it.
+    """A Sequence is a request's tokens, its place in the KV cache and what was told of it.
 
     Changed by the scheduler alone.
     """
@@ -47,10 +47,10 @@ class Sequence:
     prompt_tokens: int
     max_new_tokens: int
     may_end_at: int
-    """Output length from which stop tokens count; never with ignore_eos, as in SGLang."""
+    """Stop tokens count from this output length on; never with ignore_eos, as in SGLang."""
     stop_ids: frozenset[int]
     banned_ids: frozenset[int]
-    """Stop ids while the output is shorter than min_new_tokens."""
+    """These stop ids are not picked while the output is shorter than min_new_tokens."""
     interval_tokens: int
     deadline_unix_ms: int
     priority: int
@@ -61,27 +61,27 @@ class Sequence:
     output: list[bytes]
     sent_tokens: int = 0
     cached_tokens: int | None = None
-    """Prompt tokens found in the cache when first admitted; None before."""
+    """So many prompt tokens were found in the cache when first admitted; None before."""
     kv_tokens: int = 0
-    """Leading tokens whose KV is computed."""
+    """So many leading tokens have their KV computed."""
     node: Node | None = None
     node_pages: int = 0
-    """Pages locked in the prefix cache, the sequence's first."""
+    """So many pages are locked in the prefix cache, the sequence's first."""
     own_pages: int = 0
-    """Pages held outside the prefix cache."""
+    """So many pages are held outside the prefix cache."""
 
     @property
     def tokens(self) -> bytes:
-        """Prompt and output, packed."""
+        """Returns prompt and output, packed."""
         return self.prompt + b"".join(self.output) if self.output else self.prompt
 
     @property
     def length(self) -> int:
-        """Prompt and output, in tokens."""
+        """Returns the length of prompt and output, in tokens."""
         return self.prompt_tokens + len(self.output)
 
     def take_delta(self, end: Finished | Failed | None = None) -> Delta:
-        """Everything not told yet."""
+        """Returns a delta with all output that was not told yet."""
         start, self.sent_tokens = self.sent_tokens, len(self.output)
         extras = (
             Extras(cached_tokens=self.cached_tokens)
@@ -91,7 +91,7 @@ class Sequence:
         return Delta(self.request_id, start, b"".join(self.output[start:]), end, extras)
 
     def is_due(self, count: int) -> bool:
-        """Whether `count` tokens of output are to be told: the first at once, then every
+        """Tells whether `count` tokens of output are to be told: the first at once, then every
         interval.
         """
         return count == 1 or count - self.sent_tokens >= self.interval_tokens
@@ -99,7 +99,7 @@ class Sequence:
     def finished(
         self, reason: Literal["stop", "length", "abort"], matched_token_id: int | None = None
     ) -> Finished:
-        """The end of this sequence as it stands."""
+        """Returns the end of this sequence as it stands, with its counts of tokens."""
         return Finished(
             reason, self.prompt_tokens, len(self.output), self.cached_tokens or 0, matched_token_id
         )
@@ -108,7 +108,7 @@ class Sequence:
 def new_sequence(
     request: Generate, limits: RequestLimits, text: TextModel, eos_ids: frozenset[int]
 ) -> Sequence | Failed:
-    """Check a request and prepare it. Cost: one pass over the prompt, 10 µs per 8k tokens."""
+    """Checks a request and prepares it. Cost: one pass over the prompt, 10 µs per 8k tokens."""
     if len(request.token_ids) % TOKEN_ID_BYTES:
         return _refused("token ids take four bytes each", "prompt")
     prompt = np.frombuffer(request.token_ids, "<u4")

@@ -1,6 +1,4 @@
-"""The KV pages of one rank's sequences: which of them lie in the prefix cache, and which are their
-own.
-"""
+"""The KV pages of one rank's sequences lie in the prefix cache or are their own."""
 
 from workers.sim.scheduling.kv_pool import KvPool
 from workers.sim.scheduling.radix_cache import RadixCache
@@ -8,7 +6,7 @@ from workers.sim.scheduling.sequence import Sequence
 
 
 class SequencePages:
-    """Gives sequences their pages and takes them back.
+    """SequencePages gives sequences their pages and takes them back.
 
     Args:
         pool: all pages of the rank.
@@ -22,13 +20,13 @@ class SequencePages:
         self._shares = shares
 
     def cached(self, sequence: Sequence) -> int:
-        """How many of a sequence's first pages the cache has."""
+        """Returns how many of a sequence's first pages the cache has."""
         return self._cache.cached_pages(
             sequence.tokens, sequence.length // self._page, sequence.namespace
         )
 
     def admit(self, sequence: Sequence, future_tokens: int, *, idle: bool) -> bool:
-        """Find a sequence's prefix and take the pages for the rest.
+        """Finds a sequence's prefix and takes the pages for the rest.
 
         Args:
             future_tokens: that are to stay free besides, for what running sequences will yet make.
@@ -57,7 +55,7 @@ class SequencePages:
         return True
 
     def share_computed(self, sequence: Sequence) -> None:
-        """Give the whole pages that were computed to the prefix cache; pages it has already are
+        """Gives the whole pages that were computed to the prefix cache; pages it has already are
         freed.
         """
         pages = sequence.kv_tokens // self._page
@@ -73,7 +71,7 @@ class SequencePages:
         sequence.node, sequence.node_pages = node, pages
 
     def free(self, sequence: Sequence) -> None:
-        """Take back what is a sequence's own; what it shares stays cached."""
+        """Takes back what is a sequence's own; what it shares stays cached."""
         assert sequence.node is not None
         self._cache.unlock(sequence.node)
         self._pool.release(sequence.own_pages)

@@ -1,6 +1,4 @@
-"""Requests that wait for prefill, by priority and then in order of arrival, removable from
-anywhere.
-"""
+"""Requests wait for prefill by priority and then in order of arrival, removable from anywhere."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -11,26 +9,28 @@ from typing import Final
 from workers.sim.scheduling.sequence import Sequence
 
 _HIT_RATE_WINDOW_TOKENS: Final = 1 << 20
-"""Counts are halved when they reach this, so that the hit rate follows the last million prompt
-tokens.
+"""Counts are halved when they reach this many tokens, so that the hit rate follows the last million
+prompt tokens.
 """
 
 
 _LPM_QUEUE_MAX: Final = 128
-"""Longer queues are served first come, first served even under lpm, as in SGLang: matching all of
-them costs too much.
+"""Queues longer than this are served first come, first served even under lpm, as in SGLang:
+matching all of them costs too much.
 """
 
 
 class WaitingQueue:
-    """A FIFO by request id, which also estimates how many of its tokens are uncached."""
+    """A WaitingQueue is a FIFO by request id, which also estimates how many of its tokens are
+    uncached.
+    """
 
     def __init__(self) -> None:
         self._by_id: OrderedDict[str, Sequence] = OrderedDict()
         self._tokens = 0
         self._urgencies = 0
-        """Sequences whose priority is not 0: while there is none, the order of arrival is the
-        order.
+        """This many sequences have a priority that is not 0: while there is none, the order of
+        arrival is the order.
         """
         self._admitted_tokens = 0
         self._hit_tokens = 0
@@ -46,43 +46,45 @@ class WaitingQueue:
 
     @property
     def uncached_tokens(self) -> int:
-        """Tokens to compute, if they hit the cache as often as the latest did (how SGLang estimates
-        it under fcfs).
+        """Returns how many tokens are to compute, if they hit the cache as often as the latest did
+        (how SGLang estimates it under fcfs).
         """
         miss_rate = 1.0 - self._hit_tokens / self._admitted_tokens if self._admitted_tokens else 1.0
         return int(self._tokens * miss_rate)
 
     def add(self, sequence: Sequence) -> None:
-        """Put a sequence at the end."""
+        """Puts a sequence at the end."""
         self._by_id[sequence.request_id] = sequence
         self._urgencies += bool(sequence.priority)
         self._tokens += sequence.length
 
     def first(self, count: int) -> list[Sequence]:
-        """Up to `count` sequences in the order of their turns."""
+        """Returns up to `count` sequences in the order of their turns."""
         if not self._urgencies:
             return list(islice(self, count))
         # stable, as SGLang's sort
         return nsmallest(count, self, key=lambda sequence: -sequence.priority)
 
     def longest_cached_first(self, count: int, cached: Callable[[Sequence], int]) -> list[Sequence]:
-        """Up to `count` sequences, those first of which the cache has most pages (SGLang: lpm)."""
+        """Returns up to `count` sequences, those first of which the cache has most pages (SGLang:
+        lpm).
+        """
         if len(self) > _LPM_QUEUE_MAX:
             return self.first(count)
         return sorted(self, key=lambda sequence: -cached(sequence))[:count]
 
     def head(self) -> Sequence | None:
-        """The sequence that has waited longest."""
+        """Returns the sequence that has waited longest; None if none waits."""
         return next(iter(self._by_id.values()), None)
 
     def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out, wherever it stands."""
+        """Takes a sequence out, wherever it stands."""
         del self._by_id[sequence.request_id]
         self._urgencies -= bool(sequence.priority)
         self._tokens -= sequence.length
 
     def note_hit(self, prompt_tokens: int, cached_tokens: int) -> None:
-        """A sequence was admitted with this much of it cached."""
+        """Notes that a sequence was admitted with this much of it cached."""
         self._admitted_tokens += prompt_tokens
         self._hit_tokens += cached_tokens
         if self._admitted_tokens >= _HIT_RATE_WINDOW_TOKENS:
