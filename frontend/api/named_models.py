@@ -33,7 +33,7 @@ class NamedModels:
         nvext, service = (
             (None, VECTORS) if isinstance(request, VectorFields) else (request.nvext, GENERATION)
         )
-        wished = wishes(nvext, exchange.routing_headers).backend_instance_id
+        wished = wishes(nvext, exchange.routing_headers).worker_id
         return self.named(
             request.model,
             service,

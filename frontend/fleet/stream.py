@@ -64,6 +64,7 @@ class RequestStream:
         "embedded",
         "error",
         "finished",
+        "held",
         "lost_on",
         "placement",
         "prefill_placement",
@@ -93,6 +94,10 @@ class RequestStream:
         self.sent_at = sent_at
         self.begun_at = 0.0
         """When its first token came, on the loop's clock; 0 while none has."""
+        self.held: list[Delta] | None = None
+        """Deltas that wait for the scores of its prompt, which another leg computes; None where
+        nothing waits. Bounded as the tokens are.
+        """
         self.queue_s = 0.0
         """What it waited for a rank with room."""
         self.tokens_received = 0
@@ -148,6 +153,11 @@ class RequestStream:
                 self.embedded = end
             else:
                 self.finished = end
+        self._wakeup.notify()
+
+    def add(self, extras: Extras) -> None:
+        """Adds what came beside the tokens from another leg."""
+        self._extras.append(extras)
         self._wakeup.notify()
 
     def fail(self, error: MeshError, *, on: str | None = None) -> None:

@@ -29,7 +29,7 @@ from protocol.errors import (
     Overloaded,
     WorkerLost,
 )
-from protocol.replies import Delta, StepBatch
+from protocol.replies import Delta, Failed, StepBatch
 from protocol.requests import Abort
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,13 @@ class Dispatch:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._sender = Sender(
-            wire, router, metrics, self._give_up, chance=chance, disagg_min_prompt=disagg_min_prompt
+            wire,
+            router,
+            metrics,
+            self._give_up,
+            self._resume,
+            chance=chance,
+            disagg_min_prompt=disagg_min_prompt,
         )
         self._placed: dict[str, Worker] = {}
         """Request → the worker that generates its answer."""
@@ -207,6 +213,13 @@ class Dispatch:
         self.abort(stream)
         stream.fail(error, on=worker_id)
 
+    def _resume(self, stream: RequestStream) -> None:
+        """The scores of a prompt have come: take the answer that waited for them."""
+        held, stream.held = stream.held, None
+        worker = self._placed.get(stream.request_id)
+        if held and worker is not None:
+            self.take_step(worker, StepBatch(held))
+
     def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
         if self._placed.get(request_id) is worker:
             del self._placed[request_id]
@@ -229,6 +242,9 @@ class Dispatch:
 
     def _take(self, worker: Worker, booking: Booking, delta: Delta) -> None:
         stream = booking.stream
+        if stream.held is not None and not isinstance(delta.end, Failed):
+            stream.held.append(delta)
+            return
         if not stream.tokens_received and delta.token_ids:
             booking.note_token()
             stream.begun_at = self._loop.time()

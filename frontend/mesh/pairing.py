@@ -17,7 +17,7 @@ from frontend.fleet.stream import RequestStream
 from frontend.fleet.worker import Worker
 from protocol.disaggregation import Bootstrap
 from protocol.errors import MeshError
-from protocol.generation import Generate
+from protocol.generation import Extras, Generate
 
 ROOM_BITS = 62
 """Of chance in a room: SGLang keeps it in 64 bits, and adding a rank must not overflow 63."""
@@ -47,30 +47,49 @@ def legs_of(
         max_new_tokens=1,
         min_new_tokens=min(1, request.sampling.min_new_tokens),
     )
+    scores = request.logprobs
     return (
         replace(request, sampling=one_token, bootstrap=bootstrap),
-        replace(request, bootstrap=bootstrap),
+        replace(
+            request,
+            bootstrap=bootstrap,
+            logprobs=None if scores is None else replace(scores, of_prompt=False),
+        ),
     )
 
 
 class Partner:
-    """A Partner is told of what befalls a prefill leg, whose failure ends the decode leg too.
+    """A Partner is told of what befalls a prefill leg: its failure ends the decode leg too, and the
+    scores of the prompt, where they are wanted, go before the answer.
 
     Args:
+        decode: holds its deltas back until those scores have come.
         give_up: stops the decode leg, for a reason, on account of a worker.
+        resume: takes the deltas that were held back.
     """
 
-    __slots__ = ("_give_up", "decode", "prefill")
+    __slots__ = ("_give_up", "_resume", "decode", "prefill")
 
     def __init__(
-        self, decode: RequestStream, give_up: Callable[[RequestStream, MeshError, str], None]
+        self,
+        decode: RequestStream,
+        give_up: Callable[[RequestStream, MeshError, str], None],
+        resume: Callable[[RequestStream], None],
     ) -> None:
         self.decode = decode
         self.prefill: RequestStream | None = None
         self._give_up = give_up
+        self._resume = resume
 
     def notify(self) -> None:
-        """Something arrived in the prefill leg: of interest only where it failed."""
+        """Something arrived in the prefill leg."""
         prefill = self.prefill
-        if prefill is not None and prefill.error is not None:
+        if prefill is None:
+            return
+        if prefill.error is not None:
             self._give_up(self.decode, prefill.error, prefill.worker_id)
+        elif prefill.finished is not None and self.decode.held is not None:
+            scores = [extras.prompt_logprobs for extras in prefill.take_extras()]
+            for of_prompt in filter(None, scores):
+                self.decode.add(Extras(prompt_logprobs=of_prompt))
+            self._resume(self.decode)

@@ -45,6 +45,7 @@ class Sender:
 
     Args:
         give_up: ends a request in two legs, for a reason, on account of the worker of that id.
+        resume: takes what a stream held back.
         chance: so many random bits.
         disagg_min_prompt: tokens of a prompt to be computed from which on it runs in two legs,
         where one worker could run it too.
@@ -56,6 +57,7 @@ class Sender:
         router: Router,
         metrics: RouterMetrics,
         give_up: Callable[[RequestStream, MeshError, str], None],
+        resume: Callable[[RequestStream], None],
         *,
         chance: Callable[[int], int],
         disagg_min_prompt: int,
@@ -64,6 +66,7 @@ class Sender:
         self._router = router
         self._metrics = metrics
         self._give_up = give_up
+        self._resume = resume
         self._chance = chance
         self._disagg_min_prompt = disagg_min_prompt
         self._loop = asyncio.get_running_loop()
@@ -127,7 +130,9 @@ class Sender:
             worker = entry.worker_of[decode.rank.worker_id]
             sent = self._wire.send(worker, _at(legs[1], worker, decode))
             stream = self._stream(legs[1], wakeup, decode, prefill)
-            partner = Partner(stream, self._give_up)
+            if request.logprobs is not None and request.logprobs.of_prompt:
+                stream.held = []
+            partner = Partner(stream, self._give_up, self._resume)
             partner.prefill = self._stream(legs[0], partner, prefill)
             uncached_tokens = first.prompt_tokens - prefill.cached_tokens
             _book(prefill_worker, partner.prefill, offer, uncached_tokens)

@@ -3,6 +3,7 @@
 Each is imported when it is asked for: SGLang brings torch, and a host of frontends has neither.
 """
 
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from protocol.process.start_error import StartError
@@ -11,29 +12,37 @@ from workers.kinds.arguments import Arguments
 from workers.kinds.kind import EngineChoice, WorkerKind
 from workers.process.model_path import check_model_path
 
+Also = Callable[[Arguments], Sequence[str]]
+"""What arguments an engine is given beyond those of the user, by those."""
 
-def sglang(*flags: str) -> EngineChoice:
+
+def sglang(*flags: str, also: Also = lambda _: ()) -> EngineChoice:
     """Returns the choice of SGLang, run in this process.
 
     Args:
         flags: added to its arguments unless they are there.
+        also: what else is added to given arguments.
     """
     return EngineChoice(
-        lambda kind, arguments: _sglang(kind, _with(arguments, flags)), _help_of_sglang
+        lambda kind, arguments: _sglang(kind, _with(arguments, flags, also)), _help_of_sglang
     )
 
 
-def simulated(*flags: str) -> EngineChoice:
+def simulated(*flags: str, also: Also = lambda _: ()) -> EngineChoice:
     """Returns the choice of the engine without a model, run in this process.
 
     Args:
         flags: added to its arguments unless they are there.
+        also: what else is added to given arguments.
     """
-    return EngineChoice(lambda _, arguments: _simulated(_with(arguments, flags)), _help_of_sim)
+    return EngineChoice(
+        lambda _, arguments: _simulated(_with(arguments, flags, also)), _help_of_sim
+    )
 
 
-def _with(arguments: Arguments, flags: tuple[str, ...]) -> Arguments:
-    return arguments.adding(*(flag for flag in flags if flag not in arguments.engine_argv))
+def _with(arguments: Arguments, flags: tuple[str, ...], also: Also) -> Arguments:
+    missing = (flag for flag in flags if flag not in arguments.engine_argv)
+    return arguments.adding(*missing, *also(arguments))
 
 
 def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:

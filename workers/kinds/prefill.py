@@ -6,8 +6,10 @@ from msgspec.structs import replace
 
 from protocol.disaggregation import Bootstrap
 from protocol.generation import Generate
+from protocol.transport.sockets import is_local
 from workers.engine import FAKE_BOOTSTRAP_HOST, EngineFacts
 from workers.health.canary import CanaryFields, MakeCanary
+from workers.kinds.arguments import Arguments
 from workers.kinds.engines import sglang, simulated
 from workers.kinds.generation import first_generation, short_generations
 from workers.kinds.kind import Serving, WorkerKind
@@ -44,9 +46,19 @@ PROMPTS: Final = Serving(
     first_work=first_leg,
 )
 
+
+def _reachable(arguments: Arguments) -> tuple[str, ...]:
+    """Returns what has a prefill engine's bootstrap server listen for other hosts, where frontends
+    are on others and the arguments do not say where it listens.
+    """
+    if arguments.told("--host") or all(map(is_local, arguments.settings.frontend)):
+        return ()
+    return ("--host", "0.0.0.0")  # noqa: S104 - decode workers of any host fetch caches here
+
+
 PREFILL: Final = WorkerKind(
     name="prefill",
     chosen_by=lambda arguments: arguments.told(STAGE_FLAG) == "prefill",
-    engines={"sglang": sglang(), "sim": simulated()},
+    engines={"sglang": sglang(also=_reachable), "sim": simulated(also=_reachable)},
     serving=PROMPTS,
 )

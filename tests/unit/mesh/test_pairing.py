@@ -25,7 +25,7 @@ from frontend.routing.waiting_memory import WaitingMemory
 from kv_events.index import BlockBudget
 from protocol.disaggregation import BootstrapServer
 from protocol.errors import InvalidRequest, NoWorker, Overloaded, WorkerLost
-from protocol.generation import Finished, Generate, Sampling
+from protocol.generation import Extras, Finished, Generate, Logprobs, LogprobsWanted, Sampling
 from protocol.membership import Capacity, Hello, ModelCard, Stage
 from protocol.replies import Delta, Failed, StepBatch
 from protocol.requests import Abort
@@ -81,14 +81,21 @@ class Bench:
 
     async def place(self, tokens: int = 8, **route: Any) -> RequestStream:
         prompt = pack_tokens(range(tokens))
-        request = Generate(f"{len(self.sent):032}", "m", prompt, Sampling(9, min_new_tokens=3), 1)
+        request = Generate(
+            f"{len(self.sent):032}",
+            "m",
+            prompt,
+            Sampling(9, min_new_tokens=3),
+            1,
+            logprobs=route.pop("logprobs", None),
+        )
         offer = Offer(request, RouteRequest(prompt, **route))
         return await self.dispatch.place(self.entry, offer, Wakeup(self.loop))
 
-    def give(self, worker: Worker, request_id: str, tokens: int, end: Any = None) -> None:
+    def give(self, worker: Worker, request_id: str, tokens: int, *end: Any) -> None:
         start = worker.bookings[request_id].stream.tokens_received
         packed = pack_tokens(range(tokens))
-        self.dispatch.take_step(worker, StepBatch([Delta(request_id, start, packed, end)]))
+        self.dispatch.take_step(worker, StepBatch([Delta(request_id, start, packed, *end)]))
 
     def _send(self, worker: Worker, message: Any) -> bool:
         if worker.worker_id in self.full and not isinstance(message, Abort):
@@ -196,6 +203,20 @@ async def test_a_leg_that_cannot_be_sent_has_the_request_go_on_elsewhere(bench: 
     stream = await bench.place()
     assert isinstance(stream.error, Overloaded)
     assert (stream.lost_on, prefill.bookings) == ("d", {})
+
+
+async def test_the_scores_of_a_prompt_go_before_the_answer(bench: Bench) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    wanted = LogprobsWanted(of_prompt=True)
+    stream = await bench.place(logprobs=wanted)
+    assert [sent.logprobs for _, sent in bench.sent] == [wanted, LogprobsWanted()]
+    bench.give(decode, stream.request_id, 9, Finished("length", 8, 9))
+    assert (stream.tokens_received, stream.ended) == (0, False)
+    scores = Logprobs(b"1234" * 8)
+    bench.give(prefill, stream.request_id, 1, Finished("length", 8, 1), Extras([], None, scores))
+    assert (stream.tokens_received, stream.ended) == (9, True)
+    assert [extras.prompt_logprobs for extras in stream.take_extras()] == [scores]
+    assert decode.bookings == {}
 
 
 async def test_a_prompt_follows_its_cache_to_the_prefill_rank_and_load_to_the_decode_rank(
