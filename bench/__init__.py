@@ -1,4 +1,4 @@
-"""Load generators, peers and tables: what kvmesh's budgets are measured with.
+"""Measures what kvmesh's budgets are held to: load generators, peers and tables.
 
 Not installed with the packages.
 """

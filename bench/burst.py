@@ -14,9 +14,10 @@ from typing import Any
 
 from bench.faults.fleet import MODEL, Fleet, FleetShape
 from bench.kit.load import run_load
-from bench.kit.processes import REPO, peak_rss_mib, reset_peak_rss, rss_mib
+from bench.kit.usage import peak_rss_mib, reset_peak_rss, rss_mib
 from bench.kit.workloads import LOCAL
 from frontend.routing.waiting_memory import waiting_bytes
+from starter.process import REPO
 
 CASES = ((10_000, 20), (1_000, 2_000))
 """Requests, and words of a prompt; each is one token of the demo model, or a little more."""

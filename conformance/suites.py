@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from conformance.stack import ROOT
+from starter.process import REPO
 
-_BIN: Final = ROOT / ".venv-conformance" / "bin"
+_BIN: Final = REPO / ".venv-conformance" / "bin"
 
 SEED: Final = "20240613"
 """Of the generated requests; any fixed number."""

@@ -1,4 +1,4 @@
-"""`python -m frontend`: one frontend, serving HTTP and taking workers."""
+"""Runs one frontend, serving HTTP and taking workers: `python -m frontend`."""
 
 import gc
 import sys
@@ -13,7 +13,7 @@ from protocol.process.start_error import EXIT_CANNOT_START, StartError
 
 
 def main() -> int:
-    """Run a frontend until it is told to stop."""
+    """Runs a frontend until it is told to stop; returns the exit code."""
     # Until it serves: what is imported is no garbage, and to look through it takes a sixth of a
     # start.
     gc.disable()

@@ -1,4 +1,4 @@
-"""Composition root of a frontend: settings in, a running ASGI application out."""
+"""Makes a running ASGI application of a frontend's settings: the composition root."""
 
 import asyncio
 import gc
@@ -46,17 +46,17 @@ from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket, bound_router
 
 GC_THRESHOLDS: Final = (10_000, 5, 2)
-"""New objects until young garbage is looked for, and how many such searches until the next older
-generation is. With Python's 700 a queue of thousands that grows took a quarter of the frontend's
-time. All generations are searched after 100,000 new objects, those of some three hundred
-connections, so that what may lie about is some 10 MB.
+"""Sets how many new objects there may be until young garbage is looked for, and how many such
+searches until the next older generation is. With Python's 700 a queue of thousands that grows took
+a quarter of the frontend's time. All generations are searched after 100,000 new objects, those of
+some three hundred connections, so that what may lie about is some 10 MB.
 """
 
 log = logging.getLogger(__name__)
 
 
 async def serve(settings: FrontendSettings) -> None:
-    """Serve until SIGTERM or SIGINT and then until the drain is over (frontend/drain.py); a second
+    """Serves until SIGTERM or SIGINT and then until the drain is over (frontend/drain.py); a second
     signal hurries it.
 
     Raises:
@@ -126,7 +126,7 @@ async def _serve_http(
     metrics: FrontendMetrics,
     listener: socket.socket,
 ) -> None:
-    """Answer clients until the drain is over."""
+    """Answers clients until the drain is over."""
     drain = assembly.drain
     validator = Validator()
     runner = Launcher(

@@ -1,4 +1,4 @@
-"""What a frontend is put together from, but for HTTP, sockets and the clock of the wall."""
+"""Puts a frontend together from its parts, but for HTTP, sockets and the clock of the wall."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ from protocol.transport.pump import OpenRouter
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What the parts of a frontend take from outside: the net, the clock, chance and models.
+    """Surroundings holds what the parts of a frontend take from outside: the net, the clock,
+    chance and models.
 
     Attributes:
         open_router: opens the socket that workers connect to.
@@ -51,7 +52,7 @@ class Surroundings:
 
 
 class Assembly(Generic[OpenT]):
-    """An Assembly is the parts of a running frontend, made on the event loop that it lives on.
+    """An Assembly holds the parts of a running frontend, made on the event loop that it lives on.
 
     Attributes:
         budget: of the blocks that all ranks together are known to hold.
@@ -102,7 +103,7 @@ class Assembly(Generic[OpenT]):
         )
 
     async def close(self) -> None:
-        """Stop; what still runs fails with WorkerLost."""
+        """Stops the frontend's parts; what still runs fails with WorkerLost."""
         await self._membership.close()
 
 

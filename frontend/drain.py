@@ -1,4 +1,4 @@
-"""How a frontend leaves: first it says so, then it refuses what is new, at last it ends what is
+"""Makes a frontend leave: first it says so, then it refuses what is new, at last it ends what is
 still open with an error.
 
     SERVING --signal--> LEAVING --grace over--> REFUSING --time over, or a second signal--> CUTTING
@@ -14,13 +14,13 @@ from typing import Final, Generic, Protocol, TypeVar
 from protocol.errors import MeshError, ShuttingDown
 
 CUT_S_MAX: Final = 2.0
-"""For the errors that end what is open: twice what a client gets to take one
+"""Bounds the time for the errors that end what is open: twice what a client gets to take one
 (frontend/http/exchange.py).
 """
 
 
 class Stage(IntEnum):
-    """How far the leaving is. It only ever goes on."""
+    """A Stage says how far the leaving is; it only ever goes on."""
 
     SERVING = 0
     LEAVING = 1  # requests are still taken, for whoever has not read /ready yet
@@ -29,10 +29,10 @@ class Stage(IntEnum):
 
 
 class OpenRequest(Protocol):
-    """What is being answered."""
+    """An OpenRequest is a request that is being answered."""
 
     def cut_off(self, error: MeshError) -> None:
-        """End with this error; not at all if it is ending anyway."""
+        """Ends the request with this error; not at all if it is ending anyway."""
         ...
 
 
@@ -40,7 +40,7 @@ OpenT = TypeVar("OpenT", bound=OpenRequest)
 
 
 class Drain(Generic[OpenT]):
-    """The stage, and the requests that are open.
+    """A Drain keeps the stage of a frontend's leaving, and the requests that are open.
 
     Args:
         grace_s: of LEAVING.
@@ -54,7 +54,7 @@ class Drain(Generic[OpenT]):
         self._grace_s = grace_s
         self._finish_s_max = finish_s_max
         self._open: set[OpenT] = set()
-        """As many as there are connections."""
+        """Holds the open requests, as many as there are connections."""
         self._given_up = False
         self._changed = asyncio.Event()
         self.stage = Stage.SERVING
@@ -63,37 +63,37 @@ class Drain(Generic[OpenT]):
 
     @property
     def begun(self) -> bool:
-        """Whether the frontend is leaving."""
+        """Tells whether the frontend is leaving."""
         return self.stage > Stage.SERVING
 
     @property
     def refusing(self) -> bool:
-        """Whether new requests are to be answered with `refusal`."""
+        """Tells whether new requests are to be answered with `refusal`."""
         return self.stage >= Stage.REFUSING
 
     @property
     def open(self) -> Collection[OpenT]:
-        """What is being answered."""
+        """Returns the requests that are being answered."""
         return tuple(self._open)
 
     @property
     def over(self) -> bool:
-        """Whether the process may end."""
+        """Tells whether the process may end."""
         return self._given_up or (self.refusing and not self._open)
 
     def enter(self, request: OpenT) -> None:
-        """A request is being answered."""
+        """Notes that a request is being answered."""
         self._open.add(request)
 
     def leave(self, request: OpenT) -> None:
-        """It was answered."""
+        """Notes that a request was answered."""
         self._open.discard(request)
         if self.refusing:
             self._changed.set()
 
     def on_signal(self, now: float) -> None:
-        """The first begins to leave, the second ends what is open, a third does not even wait for
-        that.
+        """Goes on at a signal: the first begins to leave, the second ends what is open, a third
+        does not even wait for that.
         """
         if self.stage is Stage.SERVING:
             self._go(Stage.LEAVING, now + self._grace_s)
@@ -105,7 +105,7 @@ class Drain(Generic[OpenT]):
         self._changed.set()
 
     def advance(self, now: float) -> None:
-        """Go on to the stage that is due."""
+        """Goes on to the stage that is due."""
         if self.stage is Stage.LEAVING and self._due(now):
             self._go(Stage.REFUSING, now + self._finish_s_max)
         if self.stage is Stage.REFUSING and self._due(now):
@@ -114,7 +114,7 @@ class Drain(Generic[OpenT]):
             self._given_up = True
 
     async def until_over(self) -> None:
-        """Return when the process may end."""
+        """Returns when the process may end."""
         loop = asyncio.get_running_loop()
         while not self.over:
             try:
@@ -141,5 +141,5 @@ class Drain(Generic[OpenT]):
 
 
 def refusal() -> ShuttingDown:
-    """What a new request is told."""
+    """Returns the error that a new request is told while the frontend leaves."""
     return ShuttingDown("The server is shutting down. Please retry.")

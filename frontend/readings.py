@@ -1,4 +1,4 @@
-"""What the parts of a frontend count by themselves, as metrics."""
+"""Shows what the parts of a frontend count by themselves, as metrics."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from kv_events.subscriber import KvSubscriber
 def router_readings(
     registry: Registry, budget: BlockBudget, subscriber: KvSubscriber | None
 ) -> Iterator[Reading]:
-    """Gauges and counters of the router, the ranks and the KV plane, as they are now."""
+    """Yields gauges and counters of the router, the ranks and the KV plane, as they are now."""
     yield (
         "kvmesh_router_index_blocks",
         "Cached blocks known, summed over ranks",
@@ -42,7 +42,9 @@ def router_readings(
 
 
 def tokenizer_readings(cache: SegmentCache) -> Iterator[Reading]:
-    """What the cache of tokenized text counts. Texts too short for a lookup are not counted."""
+    """Yields what the cache of tokenized text counts; texts too short for a lookup are not
+    counted.
+    """
     for name, help_text, kind, value in (
         ("hits", "Texts of which a part had been tokenized before", "counter", cache.hits),
         ("misses", "Texts of which nothing had been", "counter", cache.misses),

@@ -1,4 +1,4 @@
-"""The frontend's settings."""
+"""Declares the frontend's settings."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from protocol.process.settings import LogLevel, setting
 from protocol.process.start_error import StartError
 
 UnknownFields = Literal["ignore", "refuse"]
-"""What becomes of fields that no struct has: named in a header, or the client's error."""
+"""Says what becomes of fields that no struct has: named in a header, or the client's error."""
 
 _WEIGHTS = Weights()
 
@@ -44,7 +44,7 @@ _NOT_NEGATIVE = (
 
 @dataclass(frozen=True, kw_only=True)
 class FrontendSettings:
-    """What `python -m frontend` takes."""
+    """FrontendSettings holds what `python -m frontend` takes from flags, environment and file."""
 
     http_host: str = setting(
         "127.0.0.1", "address to serve HTTP on", env="KVMESH_HTTP_HOST", also_env="DYN_HTTP_HOST"
@@ -243,12 +243,12 @@ class FrontendSettings:
 
     @property
     def follows_kv_events(self) -> bool:
-        """Whether anything asks what the workers have cached."""
+        """Tells whether anything asks what the workers have cached."""
         return self.kv_events and self.router_mode == "kv"
 
     @property
     def router_weights(self) -> Weights:
-        """Of the kv mode."""
+        """Returns the weights of the kv mode."""
         return Weights(
             prefill=self.router_prefill_weight,
             idle=self.router_idle_share,
@@ -261,7 +261,7 @@ class FrontendSettings:
         )
 
     def __post_init__(self) -> None:
-        """Refuse numbers that would make a frontend that answers nothing.
+        """Refuses numbers that would make a frontend that answers nothing.
 
         Raises:
             StartError: naming the setting.

@@ -1,4 +1,4 @@
-"""From an engine's pages to the router's blocks.
+"""Turns the pages that an engine tells of into the router's blocks.
 
 Pure: one rank's events in, what changed in blocks out.
 
@@ -28,8 +28,8 @@ from protocol.kv_stream import (
 )
 
 PAGES_MAX: Final = 1 << 21
-"""Pages remembered of one rank: 33 M tokens in pages of 16, more than a rank with a host cache
-holds. About 300 bytes each.
+"""Bounds the pages remembered of one rank: 33 M tokens in pages of 16, more than a rank with a host
+cache holds. Each takes about 300 bytes.
 """
 
 MEDIUM_OF: Final[dict[str | None, Medium]] = {
@@ -45,8 +45,8 @@ _NO_TOKENS: Final = array("I")
 
 
 class _Page:
-    """`chain` is the hash of the last whole block up to and including this page, `tail` the tokens
-    behind it.
+    """A _Page is an engine's page: `chain` is the hash of the last whole block up to and including
+    it, `tail` the tokens behind that block.
     """
 
     __slots__ = ("chain", "media", "tail")
@@ -55,23 +55,23 @@ class _Page:
         self.chain = chain
         self.tail = tail
         self.media = 0
-        """Bit m is set while the page is held in medium m."""
+        """Has bit m set while the page is held in medium m."""
 
 
 class BlockTable:
-    """What one rank holds.
+    """A BlockTable keeps which KV pages one rank holds, and which blocks they make.
 
     Attributes:
         orphans: pages not taken, ever, since the page before them was not known or the table was
-        full. They, and what follows them,
-            are missing from the router's view; nothing wrong is in it.
+        full. They, and what follows them, are missing from the router's view; nothing wrong is in
+        it.
     """
 
     def __init__(self, block_size_tokens: int) -> None:
         self._block_size = block_size_tokens
         self._pages: dict[int, _Page] = {}
         self._held: tuple[dict[int, int], ...] = tuple({} for _ in MEDIA)
-        """By medium: block → number of pages that end it.
+        """Maps, for each medium, a block to the number of pages that end it.
 
         More than one where an adapter was loaded again under its name.
         """
@@ -79,11 +79,11 @@ class BlockTable:
 
     @property
     def blocks_held(self) -> int:
-        """Blocks, summed over media."""
+        """Returns the number of blocks held, summed over media."""
         return sum(len(blocks) for blocks in self._held)
 
     def apply(self, event: Event) -> list[Change]:
-        """Take one event; return what it changes in blocks.
+        """Takes one event of the engine; returns what it changes in blocks.
 
         Raises:
             ProtocolViolation: the event contradicts itself, or its pages do not divide the router's
@@ -98,14 +98,14 @@ class BlockTable:
                 return self.clear()
 
     def clear(self) -> list[Change]:
-        """Forget everything."""
+        """Forgets everything, and returns the change that says so."""
         self._pages.clear()
         for blocks in self._held:
             blocks.clear()
         return [Cleared()]
 
     def snapshot(self) -> list[bytes]:
-        """All blocks held, packed, by medium."""
+        """Returns the hashes of all blocks held, packed, by medium."""
         return [pack_hashes(blocks) for blocks in self._held]
 
     def _store(self, event: BlockStored) -> list[Change]:
@@ -158,7 +158,9 @@ class BlockTable:
         return [Removed(medium, pack_hashes(gone))] if gone else []
 
     def _before(self, event: BlockStored) -> "tuple[int, array[int]] | None":
-        """Chain and tail that the event's first page follows; None if they are not known."""
+        """Returns the chain and tail that the event's first page follows; None if they are not
+        known.
+        """
         if event.parent_block_hash is None:
             return root_hash(
                 self._block_size, lora_name=event.lora_name, cache_salt=event.cache_salt
@@ -183,12 +185,14 @@ class BlockTable:
 
 
 def _medium(name: str | None) -> Medium:
-    """A medium that a later engine invents counts as the slowest."""
+    """Returns the medium of that name; one that a later engine invents counts as the slowest."""
     return MEDIUM_OF.get(name, DISK)
 
 
 def _plain(event: BlockStored) -> "array[int]":
-    """The tokens of the pages. Under EAGLE each comes with its successor, which is left out."""
+    """Returns the tokens of the pages; under EAGLE each comes with its successor, which is left
+    out.
+    """
     try:
         return token_array(
             token if isinstance(token, int) else token[0] for token in event.token_ids

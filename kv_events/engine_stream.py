@@ -1,4 +1,4 @@
-"""One rank's KV events as its engine publishes them, brought into order: duplicates dropped, gaps
+"""Brings one rank's KV events, as its engine publishes them, into order: duplicates dropped, gaps
 replayed, restarts noticed.
 
 ZMQ's PUB drops silently (high-water mark, a subscriber that came late), so nothing is believed
@@ -31,30 +31,35 @@ from protocol.transport.sockets import Socket, asking_dealer, require_key, subsc
 log = logging.getLogger(__name__)
 
 HELD_MAX: Final = 10_000
-"""Live batches kept while a replay runs: as many as SGLang keeps for replays.
+"""Bounds the live batches kept while a replay runs: as many as SGLang keeps for replays.
 
 What is dropped here shows as the next gap.
 """
 
 ENGINE_QUEUED_MAX: Final = 100_000
-"""High-water mark towards the engine, SGLang's own default on its side: on one host memory is the
-only cost.
+"""Is the high-water mark towards the engine, in messages, SGLang's own default on its side: on one
+host memory is the only cost.
 """
 
 REPLAY_S_MAX: Final = 5.0
-"""SGLang answers within 0.1 s, between two batches. After this the question is asked anew."""
+"""Bounds a replay, after which it is asked for anew; SGLang answers within 0.1 s, between two
+batches.
+"""
 
 PROBE_S: Final = 1.0
-"""A silence this long after a batch is used to ask whether it was the last: a lost tail leaves no
+"""Is the silence after a batch that is used to ask whether it was the last: a lost tail leaves no
 gap.
 """
 
 IDLE_PROBE_S: Final = 30.0
-"""While nothing happens."""
+"""Is the silence after which an engine is asked again whether there is more, while nothing
+happens.
+"""
 
 
 class StreamAddress(Struct, frozen=True):
-    """Where one rank of an engine publishes.
+    """A StreamAddress says where one rank of an engine publishes its KV events and answers for
+    replays.
 
     Without `replay` a gap costs all that is known of the rank.
     """
@@ -65,7 +70,7 @@ class StreamAddress(Struct, frozen=True):
 
 
 class StreamCounts:
-    """What befell the streams of this process, for metrics."""
+    """StreamCounts counts what befell the engine streams of this process, for metrics."""
 
     def __init__(self) -> None:
         self.gaps = 0
@@ -76,19 +81,23 @@ class StreamCounts:
 
 
 class Sink(Protocol):
-    """Who gets the events, in order."""
+    """A Sink gets the KV events of one rank, in order."""
 
     def on_events(self, events: Sequence[Event], engine_unix_s: float) -> None:
-        """The events of the next batch."""
+        """Takes the events of the next batch."""
         ...
 
     def on_lost(self) -> None:
-        """Events are missing for good, or the engine began anew: what was known holds no longer."""
+        """Takes the news that events are missing for good, or that the engine began anew: what was
+        known holds no longer.
+        """
         ...
 
 
 class EngineStream:
-    """Subscribes to one rank; `sink` gets every batch once and in order."""
+    """An EngineStream subscribes to the KV events of one rank; `sink` gets every batch once and in
+    order.
+    """
 
     def __init__(
         self,
@@ -104,11 +113,11 @@ class EngineStream:
         self._loop = asyncio.get_running_loop()
         self._expected = 0
         self._last_unix_s = 0.0
-        """Engine time of the batch applied last."""
+        """Is the engine's time of the batch applied last."""
         self._held: deque[tuple[int, EventBatch]] = deque()
         self._replay: SocketPump | None = None
         self._asked_for = 0
-        """What was expected when the replay under way began."""
+        """Is the number that was expected when the replay under way began."""
         self._replayed = 0
         self._timer: asyncio.TimerHandle | None = None
         for endpoint in (address.events, address.replay):
@@ -120,7 +129,7 @@ class EngineStream:
         self._catch_up()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stops listening."""
         self._end_replay()
         self._wait(None)
         self._live.close()
@@ -137,8 +146,8 @@ class EngineStream:
         self._take(*numbered)
 
     def _take(self, number: int, batch: EventBatch) -> bool:
-        """Apply a live batch if it is its turn; False when a replay has to come first (the batch is
-        held then).
+        """Applies a live batch if it is its turn; returns False when a replay has to come first
+        (the batch is held then).
         """
         if number == self._expected:
             self._apply(batch)
@@ -173,8 +182,8 @@ class EngineStream:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Ask the engine for the batch applied last, which shows whether it still counts as before,
-        and all since.
+        """Asks the engine for the batch applied last, which shows whether it still counts as
+        before, and all since.
         """
         self._end_replay()
         if self._address.replay is None:
@@ -222,14 +231,16 @@ class EngineStream:
             self._wait(PROBE_S if progress else IDLE_PROBE_S)
 
     def _take_held(self) -> bool:
-        """Apply what came during a replay; False when another one has begun."""
+        """Applies what came during a replay; returns False when another one has begun."""
         while self._held:
             if not self._take(*self._held.popleft()):
                 return False
         return True
 
     def _skip_to_held(self) -> None:
-        """No replay can fill the gap before the first held batch, if there is one."""
+        """Gives up the gap before the first held batch, if there is one, where no replay can fill
+        it.
+        """
         if self._held and self._held[0][0] > self._expected:
             self._lose_until(self._held[0][0])
 
@@ -264,7 +275,7 @@ class EngineStream:
             replay.close()
 
     def _wait(self, delay_s: float | None) -> None:
-        """Ask again after `delay_s` of nothing new."""
+        """Asks again after `delay_s` of nothing new; None asks no more."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if delay_s is None else self._loop.call_later(delay_s, self._catch_up)

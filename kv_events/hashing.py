@@ -1,4 +1,4 @@
-"""Block hashes: what a prompt and a cached page agree on.
+"""Hashes blocks of tokens, so that a prompt and a cached page agree on what they share.
 
 A block is `block_size_tokens` tokens behind a given prefix. Its hash is xxh3_64 of the tokens as
 little-endian u32, seeded with the hash before it, so one number names a whole prefix. The chain
@@ -30,7 +30,9 @@ never match, instead of wrongly.
 def root_hash(
     block_size_tokens: int, *, lora_name: str | None = None, cache_salt: str | None = None
 ) -> int:
-    """Where a chain starts."""
+    """Returns the hash that a chain of blocks starts at, for a block size, an adapter and a cache
+    salt.
+    """
     lora, salt = (lora_name or "").encode(), (cache_salt or "").encode()
     # Lengths in front, so that ("a", "bc") and ("ab", "c") differ.
     return xxh3_64_intdigest(
@@ -39,7 +41,8 @@ def root_hash(
 
 
 def chain_hashes(packed_tokens: bytes, block_size_tokens: int, root: int) -> list[int]:
-    """Hashes of the whole blocks of a prompt, in order; a partial block at the end has none.
+    """Returns the hashes of the whole blocks of a prompt, in order; a partial block at the end has
+    none.
 
     Args:
         packed_tokens: little-endian u32.
@@ -55,7 +58,7 @@ def chain_hashes(packed_tokens: bytes, block_size_tokens: int, root: int) -> lis
 
 
 def token_array(token_ids: Iterable[int]) -> "array[int]":
-    """Token ids as u32 or, where one is an image position (a 62-bit integer), as u64.
+    """Returns token ids as u32 or, where one is an image position (a 62-bit integer), as u64.
 
     Raises:
         OverflowError: one is negative or has more than 64 bits.
@@ -68,12 +71,12 @@ def token_array(token_ids: Iterable[int]) -> "array[int]":
 
 
 def joined(front: "array[int]", rear: "array[int]") -> "array[int]":
-    """Both one after the other, as u64 if one of them is."""
+    """Returns two token arrays one after the other, as u64 if one of them is."""
     return front + rear if front.typecode == rear.typecode else array("Q", [*front, *rear])
 
 
 def block_hash(token_ids: "array[int]", parent: int) -> int:
-    """Hash of one block behind the block (or root) `parent`.
+    """Returns the hash of one block behind the block (or root) `parent`.
 
     A block of u64 is twice as long, which keeps it apart.
     """

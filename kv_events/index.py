@@ -1,4 +1,4 @@
-"""Which blocks each rank holds, and how much of a prompt that makes.
+"""Keeps which blocks each rank holds, and tells how much of a prompt that makes.
 
 Pure and synchronous.
 
@@ -21,7 +21,9 @@ from typing import Final, NamedTuple
 from protocol.kv_stream import DISK, GPU, HOST, MEDIA, Medium
 
 _PREDICTED: Final = 1 << len(MEDIA)
-"""Routed there a moment ago: the engine is computing it, or is about to."""
+"""Marks a block whose request was routed there a moment ago: the engine is computing it, or is
+about to.
+"""
 
 _IN_GPU: Final = 1 << GPU
 _NEAR: Final = _IN_GPU | _PREDICTED
@@ -30,8 +32,8 @@ _ANYWHERE: Final = _ON_HOST | 1 << DISK
 
 
 class Overlap(NamedTuple):
-    """Leading blocks of a prompt that a rank holds: first those in GPU memory, behind them those in
-    slower media.
+    """An Overlap counts the leading blocks of a prompt that a rank holds: first those in GPU
+    memory, behind them those in slower media.
     """
 
     gpu: int
@@ -43,13 +45,15 @@ NO_OVERLAP: Final = Overlap(0)
 
 
 class IndexOverfull(Exception):
-    """A rank told of more blocks than it can have, or the index has no room: nothing is kept of the
-    rank.
+    """An IndexOverfull says that a rank told of more blocks than it can have, or that the index has
+    no room: nothing is kept of the rank.
     """
 
 
 class BlockBudget:
-    """The hard bound on all ranks of a process together; an entry takes about 110 bytes."""
+    """A BlockBudget is the hard bound on the blocks of all ranks of a process together; an entry
+    takes about 110 bytes.
+    """
 
     def __init__(self, blocks_max: int) -> None:
         self.blocks_max = blocks_max
@@ -57,15 +61,14 @@ class BlockBudget:
 
 
 class RankBlocks:
-    """What one rank holds, as far as is known.
+    """RankBlocks keeps which blocks one rank holds, as far as is known.
 
     Args:
         blocks_max: what the rank can hold by what it advertised, over all media.
     Attributes:
         places: block → bits of the media that hold it. To be read by `overlaps` alone.
         closed: bits that no block has unless all blocks before it have one of them: those of GPU
-        memory and of predictions, or GPU
-            memory alone where predictions may lie behind a hole.
+        memory and of predictions, or GPU memory alone where predictions may lie behind a hole.
     """
 
     __slots__ = ("_budget", "_predicted", "blocks_max", "closed", "places")
@@ -75,7 +78,7 @@ class RankBlocks:
         self._budget = budget
         self.places: dict[int, int] = {}
         self._predicted: OrderedDict[int, float] = OrderedDict()
-        """Predicted blocks that are not in GPU memory → when they cease to count.
+        """Maps predicted blocks that are not in GPU memory to when they cease to count.
 
         Oldest first, and of a prompt the last block first: so whatever is dropped from the front,
         no prediction stays whose prompt's beginning was predicted and is dropped.
@@ -86,8 +89,8 @@ class RankBlocks:
         return len(self.places)
 
     def store(self, medium: Medium, hashes: Sequence[int]) -> None:
-        """The rank holds these blocks in `medium`; in GPU memory, also those before them once the
-        batch is applied.
+        """Notes that the rank holds these blocks in `medium`; in GPU memory, also those before them
+        once the batch is applied.
 
         Raises:
             IndexOverfull: now they are more than it can hold, or all ranks' are too many; the rank
@@ -102,7 +105,8 @@ class RankBlocks:
         self._count(before)
 
     def remove(self, medium: Medium, hashes: Sequence[int]) -> None:
-        """The rank no longer holds these blocks in `medium`; blocks it never held are ignored.
+        """Notes that the rank no longer holds these blocks in `medium`; blocks it never held are
+        ignored.
 
         In GPU memory it holds none behind them either, once the batch is applied.
         """
@@ -120,7 +124,7 @@ class RankBlocks:
         self._budget.blocks += len(places) - before
 
     def replace(self, hashes: Sequence[Sequence[int]]) -> None:
-        """Hold exactly these blocks, by medium. Predictions stay.
+        """Notes that the rank holds exactly these blocks, by medium; predictions stay.
 
         Raises:
             IndexOverfull: as `store`.
@@ -138,13 +142,13 @@ class RankBlocks:
         self._count(before)
 
     def clear(self) -> None:
-        """Hold nothing."""
+        """Forgets all blocks, predictions included."""
         self._budget.blocks -= len(self.places)
         # New dicts, since the old ones would keep the memory of their largest size.
         self.places, self._predicted, self.closed = {}, OrderedDict(), _NEAR
 
     def predict(self, hashes: Sequence[int], until: float) -> None:
-        """Count the blocks of a prompt, all from its first one on, as held in GPU memory until an
+        """Counts the blocks of a prompt, all from its first one on, as held in GPU memory until an
         event tells or time passes.
 
         Those predicted before are renewed, so that a prefix lives as long as the prompts that go on
@@ -166,7 +170,7 @@ class RankBlocks:
             budget.blocks += len(self.places) - before
 
     def forget_predictions(self) -> None:
-        """Hold what events told and nothing else."""
+        """Forgets all but what events told."""
         before = len(self.places)
         for block in self._predicted:
             self._forget(block)
@@ -174,7 +178,7 @@ class RankBlocks:
         self._budget.blocks += len(self.places) - before
 
     def expire(self, now: float) -> None:
-        """Drop the predictions whose time has passed."""
+        """Drops the predictions whose time has passed."""
         before = len(self.places)
         while self._predicted:
             block, until = next(iter(self._predicted.items()))
@@ -185,7 +189,7 @@ class RankBlocks:
         self._budget.blocks += len(self.places) - before
 
     def overlap(self, hashes: Sequence[int]) -> Overlap:
-        """How much of a prompt the rank holds."""
+        """Returns how much of a prompt, given its blocks' hashes, the rank holds."""
         held, closed, end, high = self.places.get, self.closed, 0, len(hashes)
         while end < high:  # held: all before `end`; not held there: what lies at `high` and behind
             middle = (end + high) >> 1
@@ -204,7 +208,9 @@ class RankBlocks:
         return Overlap(near, host - near, disk - host)
 
     def _predict(self, block: int, until: float) -> bool:
-        """Whether it is a prediction now: nothing is to be predicted of a block in GPU memory."""
+        """Predicts a block; returns False for one in GPU memory, of which nothing is to be
+        predicted.
+        """
         places = self.places.get(block, 0)
         if places & _IN_GPU:
             return False
@@ -232,7 +238,7 @@ class RankBlocks:
 
 
 def overlaps(ranks: Sequence[RankBlocks], hashes: Sequence[int]) -> list[Overlap]:
-    """How much of a prompt, by its blocks' hashes, each rank holds from the first block on.
+    """Returns how much of a prompt, by its blocks' hashes, each rank holds from the first block on.
 
     Cost: 0.1 to 0.4 µs a rank; 4 µs for one that holds a length of its own (bench/kv/index.py), and
     0.1 µs a block that is walked.

@@ -1,6 +1,4 @@
-"""The worker's side of the KV plane: what its ranks hold, as numbered streams on a PUB, and
-snapshots on a ROUTER.
-"""
+"""Publishes what a worker's ranks hold, as numbered streams on a PUB, and snapshots on a ROUTER."""
 
 import logging
 import time
@@ -31,22 +29,26 @@ log = logging.getLogger(__name__)
 _IDENTITY_FRAMES: Final = 1
 
 COMPLAINTS_S: Final = 30.0
-"""Between two log lines about events that make no sense: an engine that writes one writes many."""
+"""Is the time between two log lines about events that make no sense: an engine that writes one
+writes many.
+"""
 
 
 class RankStream:
-    """One rank's table and the numbered stream of its changes: a `kv_events.engine_stream.Sink`."""
+    """A RankStream is one rank's block table and the numbered stream of its changes: a
+    `kv_events.engine_stream.Sink`.
+    """
 
     def __init__(self, publisher: "KvPublisher", dp_rank: int, block_size_tokens: int) -> None:
         self._publisher = publisher
         self._dp_rank = dp_rank
         self.table = BlockTable(block_size_tokens)
         self.number = 0
-        """Of the last published batch; 0 before the first."""
+        """Is the number of the last published batch; 0 before the first."""
         self._complained_s = -COMPLAINTS_S
 
     def on_events(self, events: Sequence[Event], engine_unix_s: float) -> None:
-        """Publish what the events change in blocks, if anything."""
+        """Publishes what the events change in blocks, if anything."""
         changes: list[Change] = []
         for event in events:
             try:
@@ -60,7 +62,7 @@ class RankStream:
             self._publish(changes, engine_unix_s)
 
     def on_lost(self) -> None:
-        """Publish that nothing is known."""
+        """Publishes that nothing is known of the rank."""
         self._publish(self.table.clear(), time.time())
 
     def _complain(self, violation: ProtocolViolation) -> None:
@@ -70,7 +72,7 @@ class RankStream:
             log.error("rank %d: %s; its blocks are forgotten", self._dp_rank, violation.message)
 
     def snapshot(self) -> Snapshot:
-        """All that the rank holds now."""
+        """Returns all that the rank holds now."""
         return Snapshot(
             self._publisher.stream_id, self._dp_rank, self.number, self.table.snapshot()
         )
@@ -85,7 +87,7 @@ class RankStream:
 
 
 class KvPublisher:
-    """Owns both sockets and the streams of a contiguous range of ranks.
+    """A KvPublisher owns a PUB, a ROUTER and the streams of a contiguous range of ranks.
 
     Args:
         bind: `tcp://HOST:*`, or a port instead of `*` for the events (snapshots then take the next
@@ -120,7 +122,7 @@ class KvPublisher:
         self._router = SocketPump(router, self._on_request)
 
     def source_at(self, host: str) -> KvSource:
-        """What a Hello says of this publisher to a frontend that reaches us at `host`."""
+        """Returns what a Hello says of this publisher to a frontend that reaches us at `host`."""
         events, snapshots = (_at(host, endpoint) for endpoint in self._endpoints)
         return KvSource(
             stream_id=self.stream_id,
@@ -131,7 +133,7 @@ class KvPublisher:
         )
 
     def publish(self, batch: BlockBatch) -> None:
-        """Send one batch to whoever listens and has room."""
+        """Sends one batch to whoever listens and has room."""
         try:
             self._events.send_multipart(encode_batch(batch), zmq.DONTWAIT)
         except zmq.Again:
@@ -139,7 +141,7 @@ class KvPublisher:
             log.debug("batch %d of rank %d found no room", batch.number, batch.dp_rank)
 
     def close(self) -> None:
-        """Close the sockets; nobody waits for what they hold."""
+        """Closes the sockets; nobody waits for what they hold."""
         self._router.close()
         self._events.close(linger=0)
 
@@ -155,7 +157,7 @@ class KvPublisher:
 
 
 def _beside(bind: str) -> str:
-    """The next address: for the snapshots, if `bind` is for the events."""
+    """Returns the next address, for the snapshots, if `bind` is for the events."""
     if bind.startswith("ipc://"):
         return f"{bind}-snapshots"
     front, _, port = bind.rpartition(":")
@@ -169,6 +171,6 @@ def _endpoint_of(socket: Socket) -> str:
 
 
 def _at(host: str, endpoint: str) -> str:
-    """An endpoint of ours for those who reach us at `host`; a path is the same for all."""
+    """Returns an endpoint of ours for those who reach us at `host`; a path is the same for all."""
     parts = urlsplit(endpoint)
     return endpoint if parts.scheme == "ipc" else f"tcp://{host}:{parts.port}"

@@ -13,28 +13,28 @@ from kv_events.index import IndexOverfull, RankBlocks
 from protocol.kv_stream import BlockBatch, Change, Cleared, Removed, Snapshot, Stored, unpack_hashes
 
 HELD_MAX: Final = 4_096
-"""Batches kept while a snapshot is on its way.
+"""Bounds the batches kept while a snapshot is on its way.
 
 One that finds no room leaves a gap, and so another question.
 """
 
 SNAPSHOT_S_MAX: Final = 2.0
-"""A snapshot of a million blocks takes 0.1 s.
+"""Bounds the wait for a snapshot, of which one of a million blocks takes 0.1 s.
 
 After this the rank's blocks are forgotten and the question is asked again.
 """
 
 BEHIND_S_MAX: Final = 1.0
-"""A number in a heartbeat that the stream has not reached for this long was the lost tail of a
-burst.
+"""Bounds how long a stream may not have reached a number in a heartbeat; after that it was the lost
+tail of a burst.
 """
 
 OVERFULL_PAUSE_S: Final = 30.0
-"""Before a rank that told of too many blocks is asked again."""
+"""Is the pause before a rank that told of too many blocks is asked again."""
 
 
 class FeedCounts:
-    """What befell the feeds of this process, for metrics."""
+    """FeedCounts counts what befell the rank feeds of this process, for metrics."""
 
     def __init__(self) -> None:
         self.batches = 0
@@ -42,11 +42,11 @@ class FeedCounts:
         self.gaps = 0
         self.snapshots = 0
         self.drops = 0
-        """Times that a rank's blocks were forgotten since they could not be trusted."""
+        """Counts how often a rank's blocks were forgotten since they could not be trusted."""
 
 
 class RankFeed:
-    """One rank's stream.
+    """A RankFeed applies one rank's stream of batches and snapshots to its blocks.
 
     Args:
         ask: sends a SnapshotRequest for this rank.
@@ -67,7 +67,7 @@ class RankFeed:
         self._asked_at: float | None = None
         self._paused_until = 0.0
         self._awaited: tuple[int, float] | None = None
-        """A number that a heartbeat told, and when."""
+        """Holds a number that a heartbeat told, and when."""
         self._ask_for_snapshot(now)
 
     @property
@@ -76,11 +76,11 @@ class RankFeed:
 
     @property
     def asks(self) -> bool:
-        """Whether it waits for a snapshot."""
+        """Tells whether the feed waits for a snapshot."""
         return self._asked_at is not None
 
     def on_batch(self, batch: BlockBatch, now: float) -> None:
-        """Apply a live batch, or hold it until a snapshot has come."""
+        """Applies a live batch, or holds it until a snapshot has come."""
         if self._paused_until:
             return
         if self._asked_at is not None:
@@ -96,7 +96,7 @@ class RankFeed:
             self._ask_for_snapshot(now)
 
     def on_snapshot(self, snapshot: Snapshot, now: float) -> None:
-        """Take over a whole state, then what was held since."""
+        """Takes over a whole state, then what was held since."""
         if self._asked_at is None:
             return
         # a malformed one is no answer
@@ -115,7 +115,9 @@ class RankFeed:
                 self.on_batch(batch, now)
 
     def on_number(self, number: int, now: float) -> None:
-        """The worker says that its stream stands at `number`."""
+        """Takes the worker's word that its stream stands at `number`, and asks for a snapshot where
+        that stays out of reach.
+        """
         if self._awaited is not None and self.number >= self._awaited[0]:
             self._awaited = None
         if number <= self.number or not self.current:
@@ -127,7 +129,7 @@ class RankFeed:
             self._ask_for_snapshot(now)
 
     def on_time(self, now: float) -> None:
-        """To be called every fraction of a second: unanswered questions are asked again."""
+        """Asks unanswered questions again; to be called every fraction of a second."""
         if self._asked_at is not None and now - self._asked_at > SNAPSHOT_S_MAX:
             self._drop()
             self._ask_for_snapshot(now)

@@ -1,5 +1,5 @@
-"""From the engine's KV events to the mesh's: one EngineStream and one RankStream a rank, in the
-process that embeds the engine.
+"""Relays the engine's KV events to the mesh, with one EngineStream and one RankStream a rank, in
+the process that embeds the engine.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from protocol.transport.sockets import Socket
 
 
 class KvRelay:
-    """Runs on the event loop it was made on.
+    """A KvRelay follows the KV events of local ranks and publishes them; it runs on the event loop
+    it was made on.
 
     Args:
         addresses: the local ranks' streams, in rank order without holes.
@@ -51,25 +52,25 @@ class KvRelay:
         ]
 
     def source_at(self, host: str) -> KvSource:
-        """What a Hello says of this relay to a frontend that reaches us at `host`."""
+        """Returns what a Hello says of this relay to a frontend that reaches us at `host`."""
         return self._publisher.source_at(host)
 
     def numbered(self, load: RankLoad) -> RankLoad:
-        """A load with the latest number of its rank's stream; as it is for a rank of another
-        node.
+        """Returns a load with the latest number of its rank's stream; as it is for a rank of
+        another node.
         """
         stream = self._streams.get(load.dp_rank)
         return load if stream is None else replace(load, kv_number=stream.number)
 
     def numbers(self) -> list[RankLoad]:
-        """The latest number of each rank's stream, without loads."""
+        """Returns the latest number of each rank's stream, without loads."""
         return [
             RankLoad(dp_rank, 0, 0, 0, kv_number=stream.number)
             for dp_rank, stream in self._streams.items()
         ]
 
     def counts(self) -> RelayCounts:
-        """What befell the streams so far."""
+        """Returns what befell the streams so far."""
         counts = self._counts
         return RelayCounts(
             gaps=counts.gaps,
@@ -81,7 +82,7 @@ class KvRelay:
         )
 
     def close(self) -> None:
-        """Close every socket."""
+        """Closes every socket."""
         for stream in self._engine:
             stream.close()
         self._publisher.close()

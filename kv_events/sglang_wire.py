@@ -1,5 +1,5 @@
-"""KV-cache events as SGLang publishes them: three frames, topic, sequence number (8 bytes,
-big-endian), and a msgpack batch.
+"""Reads and writes KV-cache events as SGLang publishes them: three frames, topic, sequence number
+(8 bytes, big-endian), and a msgpack batch.
 
 SGLang 0.5.23 writes each event as a map tagged by `type` and leaves out optional fields that are
 None; older versions wrote arrays `[type, fields…]`. Both are read; the map form is what the sim
@@ -16,7 +16,7 @@ from protocol.errors import ProtocolViolation
 
 SEQUENCE_BYTES: Final = 8
 REPLAY_END: Final = b"\xff" * SEQUENCE_BYTES
-"""Sequence frame of the message behind the last replayed batch."""
+"""Is the sequence frame of the message behind the last replayed batch."""
 
 FRAMES: Final = 3
 
@@ -24,7 +24,7 @@ Hash = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class BlockStored(Struct, frozen=True, tag=True, omit_defaults=True):
-    """Pages cached now, each the parent of the next.
+    """A BlockStored tells of pages that are cached now, each the parent of the next.
 
     Hashes are the engine's own: opaque, used to link and to remove.
     """
@@ -32,7 +32,7 @@ class BlockStored(Struct, frozen=True, tag=True, omit_defaults=True):
     block_hashes: list[Hash]
     parent_block_hash: Hash | None
     token_ids: list[int | tuple[int, int]]
-    """block_size ids a page; pairs (id, next id) under EAGLE.
+    """Holds block_size ids a page; under EAGLE pairs (id, next id).
 
     Bounds are left to whoever hashes them: msgspec 0.22 crashes at exit over a constrained tuple in
     a union.
@@ -46,21 +46,21 @@ class BlockStored(Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class BlockRemoved(Struct, frozen=True, tag=True, omit_defaults=True):
-    """Pages no longer held in `medium`."""
+    """A BlockRemoved tells of pages that are no longer held in `medium`."""
 
     block_hashes: list[Hash]
     medium: str | None = None
 
 
 class AllBlocksCleared(Struct, frozen=True, tag=True):
-    """Nothing is cached any more, in any medium."""
+    """An AllBlocksCleared says that nothing is cached any more, in any medium."""
 
 
 Event = BlockStored | BlockRemoved | AllBlocksCleared
 
 
 class EventBatch(Struct, frozen=True, array_like=True):
-    """What one engine step did to one rank's cache."""
+    """An EventBatch tells what one engine step did to one rank's cache."""
 
     ts: float
     events: list[Event]
@@ -81,12 +81,12 @@ _FIELDS: Final = {kind.__name__: kind.__struct_fields__ for kind in _EVENT_TYPES
 
 
 def encode_batch(batch: EventBatch) -> bytes:
-    """The payload frame."""
+    """Returns the payload frame of a batch."""
     return _encode(batch)
 
 
 def decode_batch(payload: bytes) -> EventBatch:
-    """The batch in a payload frame, in either form.
+    """Returns the batch in a payload frame, in the map or the array form.
 
     Raises:
         ProtocolViolation: it is neither.
@@ -100,7 +100,7 @@ def decode_batch(payload: bytes) -> EventBatch:
 
 
 def decode_sequence(frame: bytes) -> int:
-    """The batch number in a sequence frame.
+    """Returns the batch number in a sequence frame.
 
     Raises:
         ProtocolViolation: it has not eight bytes.
@@ -111,13 +111,13 @@ def decode_sequence(frame: bytes) -> int:
 
 
 def encode_sequence(number: int) -> bytes:
-    """The sequence frame of a batch number."""
+    """Returns the sequence frame of a batch number."""
     return number.to_bytes(SEQUENCE_BYTES, "big")
 
 
 def _decode_arrays(payload: bytes) -> EventBatch:
-    """The form of SGLang before 0.5.2x: each event an array that begins with its type, later fields
-    may be missing.
+    """Returns the batch in the form of SGLang before 0.5.2x: each event an array that begins with
+    its type, later fields may be missing.
     """
     try:
         loose = _decode_loosely(payload)

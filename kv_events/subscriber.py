@@ -1,5 +1,5 @@
-"""The frontend's side of the KV plane: one SUB for every worker it knows, and a DEALER where a
-snapshot is wanted.
+"""Follows the KV streams of a frontend's workers: one SUB for every worker it knows, and a DEALER
+where a snapshot is wanted.
 """
 
 import asyncio
@@ -30,31 +30,32 @@ from protocol.transport.sockets import Socket, asking_dealer, require_key, subsc
 log = logging.getLogger(__name__)
 
 SNAPSHOTS_HELD_MAX: Final = 2
-"""Snapshots kept unread, of a frame's largest size each; the others wait in the worker that sends
-them.
+"""Bounds the snapshots kept unread, of a frame's largest size each; the others wait in the worker
+that sends them.
 """
 
 TICK_S: Final = 0.25
-"""How often feeds are told the time: as often as heartbeats come."""
+"""Is how often feeds are told the time: as often as heartbeats come."""
 
 
 class Subscription:
-    """The streams of one source. Made by `KvSubscriber.subscribe`."""
+    """A Subscription, which `KvSubscriber.subscribe` makes, holds the feeds of one source."""
 
     def __init__(self, source: KvSource) -> None:
         self.source = source
         self.feeds: dict[int, RankFeed] = {}
-        """By DP rank."""
+        """Maps a DP rank to its feed."""
         self.dealer: SocketPump | None = None
 
     @property
     def current(self) -> bool:
-        """Whether every rank's blocks are up to date."""
+        """Tells whether every rank's blocks are up to date."""
         return all(feed.current for feed in self.feeds.values())
 
 
 class KvSubscriber:
-    """Runs on the event loop it was made on.
+    """A KvSubscriber keeps the blocks of many workers' ranks up to date; it runs on the event loop
+    it was made on.
 
     Args:
         on_lag: gets the seconds from an engine's publishing of a batch to its being applied here.
@@ -79,7 +80,7 @@ class KvSubscriber:
         self._tick = self._loop.call_later(TICK_S, self._on_tick)
 
     def subscribe(self, source: KvSource, blocks_of: Callable[[int], RankBlocks]) -> Subscription:
-        """Follow a source's streams into the blocks that `blocks_of(dp_rank)` gives.
+        """Follows a source's streams into the blocks that `blocks_of(dp_rank)` gives.
 
         Raises:
             StartError: the source is on another host and there is no key.
@@ -101,7 +102,7 @@ class KvSubscriber:
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Follow a source no longer; its ranks' blocks are forgotten."""
+        """Follows a source no longer; its ranks' blocks are forgotten."""
         source = subscription.source
         self._by_stream.pop(source.stream_id, None)
         if not self._others_at(source.events):
@@ -112,7 +113,7 @@ class KvSubscriber:
             feed.blocks.clear()
 
     def close(self) -> None:
-        """Stop listening to everyone."""
+        """Stops listening to everyone."""
         self._tick.cancel()
         for subscription in self._by_stream.values():
             _hang_up(subscription)
@@ -120,8 +121,8 @@ class KvSubscriber:
         self._pump.close()
 
     def _others_at(self, address: str) -> bool:
-        """Whether a followed source has this address: that of a worker which died, taken by the
-        next one on its host.
+        """Returns whether a followed source has this address: that of a worker which died, taken by
+        the next one on its host.
         """
         return any(other.source.events == address for other in self._by_stream.values())
 
@@ -154,7 +155,7 @@ class KvSubscriber:
         subscription.dealer.send(encode_message(SnapshotRequest(source.stream_id, dp_rank)))
 
     def _on_snapshot(self, subscription: Subscription, frames: list[bytes]) -> None:
-        """An answer.
+        """Takes an answer.
 
         One that nobody asked for, or that is none, is the last: who sends such ones would send
         more.

@@ -1,5 +1,5 @@
-"""What travels between a frontend and a worker.
+"""Defines what travels between a frontend and a worker, as data, bounds and pure functions.
 
-Everything here is data, bounds and pure functions, with one exception: `sockets.py` holds the
-socket options and the event-loop pump that every plane shares.
+Two folders do more: `transport/` holds the sockets and the event-loop pump that every plane shares,
+and `process/` what both kinds of process need on their host.
 """

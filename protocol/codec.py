@@ -1,4 +1,4 @@
-"""Frames ↔ structs.
+"""Encodes messages of the mesh as ZMQ frames, and decodes frames into messages.
 
 One decoder per direction; whatever is no valid message raises ProtocolViolation, nothing else.
 
@@ -48,7 +48,8 @@ _decode_to_frontend = msgspec.msgpack.Decoder(ToFrontend).decode
 
 
 def encode(message: ToWorker | ToFrontend, head: bytes = WIRE_VERSION) -> list[bytes]:
-    """Frames of a message: [head, msgpack, ...].
+    """Returns the frames of a message: [head, msgpack, ...], none behind the head above
+    FRAME_BYTES_MAX.
 
     The head is the version alone where messages are not numbered.
     """
@@ -65,7 +66,7 @@ def encode(message: ToWorker | ToFrontend, head: bytes = WIRE_VERSION) -> list[b
 
 
 def decode_to_worker(frames: Sequence[bytes]) -> ToWorker:
-    """The message that a frontend sent.
+    """Returns the message in the frames that a frontend sent to a worker.
 
     Raises:
         ProtocolViolation: wrong frame count, version or content.
@@ -74,7 +75,7 @@ def decode_to_worker(frames: Sequence[bytes]) -> ToWorker:
 
 
 def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
-    """The message that a worker sent.
+    """Returns the message in the frames that a worker sent to a frontend.
 
     Raises:
         ProtocolViolation: wrong frame count, version or content.
@@ -83,14 +84,18 @@ def decode_to_frontend(frames: Sequence[bytes]) -> ToFrontend:
 
 
 def packed_in(frames: Sequence[bytes]) -> bytes:
-    """The msgpack of [head, msgpack, ...]."""
+    """Returns the whole msgpack of a message's frames [head, msgpack, ...]."""
     return frames[1] if len(frames) == _FRAMES else b"".join(frames[1:])
 
 
 def decode_frames(
     decode: Callable[[bytes], MessageT], frames: Sequence[bytes], receiver: str
 ) -> MessageT:
-    """The message in [head, msgpack, ...]. Raises ProtocolViolation for everything else."""
+    """Returns what `decode` makes of the msgpack in the frames [head, msgpack, ...].
+
+    Raises ProtocolViolation, with the `receiver` in its text, on a wrong frame count, version or
+    content.
+    """
     if not _FRAMES <= len(frames) <= _FRAMES_MAX:
         raise ProtocolViolation(
             f"a message has {_FRAMES} to {_FRAMES_MAX} frames, got {len(frames)}"

@@ -1,4 +1,6 @@
-"""Vectors of texts: what is asked of an engine, and what it answers. Add-only."""
+"""Defines how a frontend asks a worker for the vector of a text, and what the vector comes in.
+Add-only.
+"""
 
 from typing import Annotated
 
@@ -8,7 +10,7 @@ from protocol.fields import Count, Name, Positive, RequestId
 
 
 class Embed(Struct, frozen=True, tag="embed", omit_defaults=True):
-    """Make one text's vector.
+    """An Embed asks a worker for the vector of one text, or for the score of a pair of texts.
 
     Exactly one Delta, without tokens and with an Embedded or Failed end, answers it, unless the
     worker dies.
@@ -17,13 +19,15 @@ class Embed(Struct, frozen=True, tag="embed", omit_defaults=True):
     request_id: RequestId
     model: Name
     token_ids: bytes
-    """The text, little-endian u32."""
+    """Holds the text's token ids as little-endian u32."""
     deadline_unix_ms: int
     dimensions: Positive | None = None
-    """For models that know shorter vectors (Matryoshka); None: the model's own."""
+    """Says how long a vector to make where the model knows shorter ones (Matryoshka); None asks for
+    the model's own length.
+    """
     second_text_at: Count = 0
-    """Where the second of two texts begins, for a cross-encoder that tells them apart; 0 where
-    there is one, or nothing is told.
+    """Says at which token the second of two texts begins, for a cross-encoder that tells them
+    apart; it is 0 where there is one text, or where the model is told nothing.
     """
     priority: int = 0
     routed_dp_rank: int | None = None
@@ -32,8 +36,8 @@ class Embed(Struct, frozen=True, tag="embed", omit_defaults=True):
 
 
 class Embedded(Struct, frozen=True, tag="embedded", array_like=True):
-    """The vector of a text."""
+    """An Embedded ends a request with the vector of its text."""
 
     vector: bytes
-    """float32, little-endian, shape [dimensions]."""
+    """Holds the vector as little-endian float32, shape [dimensions]."""
     prompt_tokens: Count

@@ -1,5 +1,5 @@
-"""Errors as OpenAI sends them: the one form of every HTTP answer that says no, a frontend's and a
-worker's.
+"""Writes errors as OpenAI sends them: the one form of every HTTP answer of a frontend or a worker
+that says no.
 """
 
 import msgspec
@@ -10,12 +10,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 def error_status(error: MeshError) -> int:
-    """HTTP status of an error; a leaf that the table lacks is a defect of ours, hence 500."""
+    """Returns the HTTP status of an error; a leaf that the table lacks is a defect of ours, hence
+    500.
+    """
     return HTTP.get(type(error), (500, ""))[0]
 
 
 def error_body(error: MeshError) -> bytes:
-    """`{"error": {message, type, param, code}}`."""
+    """Returns the JSON body of an error: `{"error": {message, type, param, code}}`."""
     kind = HTTP.get(type(error), (500, "server_error"))[1]
     return _encode(
         {

@@ -1,4 +1,4 @@
-"""Every way a request can fail, and the one table that says what HTTP makes of it.
+"""Names every way a request can fail, with the one table that says what HTTP makes of it.
 
     MeshError
     ├── InvalidRequest            the client must change the request
@@ -32,7 +32,7 @@ from typing import ClassVar, Final, Literal
 
 
 class MeshError(Exception):
-    """Root of the tree.
+    """A MeshError is any failure that has a code of its own on the wire and in HTTP answers.
 
     `message` is written for the client: no path, address or stack trace belongs in it.
 
@@ -72,7 +72,7 @@ class ContextOverflow(InvalidRequest):
     def of(
         cls, *, prompt_tokens: int, max_tokens: int, context_length: int, param: str
     ) -> "ContextOverflow":
-        """The error with both numbers in its text, as OpenAI words it."""
+        """Returns the error with both token counts in its text, as OpenAI words it."""
         wanted = (
             f"{prompt_tokens + max_tokens} tokens ({prompt_tokens} in the prompt, {max_tokens} "
             "in the completion)"
@@ -98,7 +98,11 @@ class ForeignHost(MeshError):
 
 
 class MethodNotAllowed(MeshError):
-    """Attributes: allow (the methods that the path takes, for the header of that name)."""
+    """A MethodNotAllowed says that an HTTP path does not take the method of the request.
+
+    Attributes:
+        allow: the methods that the path takes, for the header of that name.
+    """
 
     code = "method_not_allowed"
 
@@ -155,14 +159,17 @@ class ShuttingDown(MeshError):
 
 
 LossCause = Literal["stopped", "died", "silent", "unhealthy", "restarted", "out_of_step"]
-"""Why a worker is one no longer: it left on purpose; its process or engine died; nothing was heard
-from it; its engine does not answer; it introduced itself anew; messages between us were lost.
+"""Says why a worker is one no longer: it left on purpose; its process or engine died; nothing was
+heard from it; its engine does not answer; it introduced itself anew; messages between us were lost.
 """
 
 
 class WorkerLost(MeshError):
-    """Attributes: cause; bystander (the request was in the engine's queue and not near its
-    turn).
+    """A WorkerLost says that the worker is gone, or silent, that a request was sent to.
+
+    Attributes:
+        cause: why the worker is one no longer.
+        bystander: the request was in the engine's queue and not near its turn.
     """
 
     code = "worker_lost"
@@ -226,7 +233,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     InternalFault: (500, "server_error"),
     ProtocolViolation: (500, "server_error"),
 }
-"""Leaf → (HTTP status, OpenAI `error.type`).
+"""Maps each leaf of MeshError to its HTTP status and OpenAI's `error.type`.
 
 Every leaf has a row (tests/unit/protocol/test_errors.py).
 """
@@ -235,7 +242,7 @@ _BY_CODE: Final = {leaf.code: leaf for leaf in HTTP}
 
 
 def error_from_code(code: str, message: str, param: str | None = None) -> MeshError:
-    """The exception that a worker named; a code of a newer version than ours counts as an engine
-    fault.
+    """Returns the exception that a worker named by its code; a code of a newer version than ours
+    counts as an engine fault.
     """
     return _BY_CODE.get(code, EngineFault)(message, param=param)

@@ -1,4 +1,4 @@
-"""Types of fields that many messages share, each with its bound."""
+"""Defines the field types that many messages share, each with its bound."""
 
 from typing import Annotated
 

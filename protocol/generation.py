@@ -1,4 +1,6 @@
-"""Text generation: what is asked of an engine, and what an answer ends in. Add-only."""
+"""Defines how a frontend asks a worker for text, and what the pieces and the end of an answer come
+in. Add-only.
+"""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -18,11 +20,13 @@ from protocol.limits import (
 )
 
 PARTS_MAX: Final = 2**16
-"""Of one delta: a whole answer that is told at its end has one for every few characters."""
+"""Bounds the parts of one Delta: a whole answer that is told at its end has one for every few
+characters.
+"""
 
 
 class Sampling(Struct, frozen=True, omit_defaults=True):
-    """How the next token is chosen and when generation ends.
+    """A Sampling says how each next token is chosen and when generation ends.
 
     Ranges are checked by the frontend; the engine checks again.
 
@@ -43,18 +47,20 @@ class Sampling(Struct, frozen=True, omit_defaults=True):
     ignore_eos: bool = False
     stop_token_ids: Annotated[list[int], Meta(max_length=STOP_TOKEN_IDS_MAX)] = []
     logit_bias: Annotated[dict[str, float], Meta(max_length=LOGIT_BIAS_MAX)] = {}
-    """Token id in decimal digits → bias, as SGLang takes it."""
+    """Maps a token id, in decimal digits as SGLang takes it, to its bias."""
     stop_regex: Annotated[list[str], Meta(max_length=STOPS_MAX)] = []
-    """Watched for where text is made, as stop strings are."""
+    """Lists regular expressions that end the answer, watched for where text is made, as stop
+    strings are.
+    """
     custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] = {}
-    """Handed to the engine as they are."""
+    """Holds parameters that are handed to the engine as they are."""
 
 
 GrammarKind = Literal["json_schema", "regex", "ebnf", "structural_tag"]
 
 
 class Grammar(Struct, frozen=True, omit_defaults=True):
-    """What the output must conform to.
+    """A Grammar says what a generated text must conform to.
 
     `text` is a JSON schema, a regular expression, an EBNF grammar, or a structural tag in JSON.
     """
@@ -62,76 +68,82 @@ class Grammar(Struct, frozen=True, omit_defaults=True):
     kind: GrammarKind
     text: Annotated[str, Meta(max_length=GRAMMAR_BYTES_MAX)]
     field: Name = ""
-    """Which one of the client's request it came from: what an error about it names."""
+    """Names the field of the client's request that the grammar came from, for errors about it."""
     replayed_tokens: int = 0
-    """The last so many of the prompt's tokens are output of workers that are lost: the grammar goes
-    on behind them.
+    """Counts the last of the prompt's tokens that are output of workers that are lost: the grammar
+    goes on behind them.
     """
 
 
 class LogprobsWanted(Struct, frozen=True, omit_defaults=True):
-    """Log probabilities of the tokens, and of the likeliest ones beside each."""
+    """LogprobsWanted asks for the log probabilities of tokens, and of the likeliest ones beside
+    each.
+    """
 
     top: Annotated[int, Meta(ge=0, le=TOP_LOGPROBS_MAX)] = 0
     of_prompt: bool = False
-    """Also of the prompt's tokens; they come with the first Delta.
+    """Asks also for the log probabilities of the prompt's tokens; they come with the first Delta.
 
     The cache then saves nothing of the prompt.
     """
 
 
 class Reading(Struct, frozen=True, omit_defaults=True):
-    """Have the worker make text of the tokens and take it apart with the engine's own parsers: the
-    deltas then carry `parts`.
+    """A Reading has the worker make text of the tokens and take it apart with the engine's own
+    parsers: the deltas then carry `parts`.
     """
 
     chat: bytes = b""
-    """The client's chat request as JSON, without its messages: tools, tool_choice,
-    chat_template_kwargs … are what parsers go by. Empty: the text is content and nothing else.
+    """Holds the client's chat request as JSON, without its messages: tools, tool_choice,
+    chat_template_kwargs … are what parsers go by. Where it is empty, the text is content and
+    nothing else.
     """
     calls_before: int = 0
-    """Tool calls in the messages; some models number theirs on."""
+    """Counts the tool calls in the messages; some models number theirs on."""
     stops: Annotated[
         list[Annotated[str, Meta(max_length=STOP_CHARS_MAX)]], Meta(max_length=STOPS_MAX)
     ] = []
     include_stop: bool = False
     skip_special_tokens: bool = True
     replayed_tokens: int = 0
-    """The last so many of the prompt's tokens are output of workers that are lost: read, but shown
-    already.
+    """Counts the last of the prompt's tokens that are output of workers that are lost: they are
+    read, but were shown already.
     """
     whole: bool = False
-    """Nobody reads the answer as it comes: all parts come with the end."""
+    """Says that nobody reads the answer as it comes: all parts come with the end."""
     first_request_id: Annotated[str, Meta(max_length=REQUEST_ID_CHARS)] = ""
-    """Under which the request went out first, if it is not its own: tool calls are named after
-    it.
+    """Says under which id the request went out first, if it is not its own: tool calls are named
+    after it.
     """
 
 
 class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
-    """Run one prompt. Exactly one Delta with an end answers it, unless the worker dies."""
+    """A Generate asks a worker to run one prompt.
+
+    Exactly one Delta with an end answers it, unless the worker dies.
+    """
 
     request_id: RequestId
     model: Name
     token_ids: bytes
-    """The prompt, little-endian u32."""
+    """Holds the prompt's token ids as little-endian u32."""
     sampling: Sampling
     deadline_unix_ms: int
-    """Absolute, by the frontend's clock.
+    """Says by when a first token must come: absolute, by the frontend's clock.
 
     A worker drops what has no token by then; who asks sees to the end, and may say an earlier time
     here that leaves room for the rest of the answer.
     """
     stream: bool = True
-    """False: tokens may be held back and sent together, since no one reads them one by one."""
+    """Says that tokens are read one by one; otherwise they may be held back and sent together."""
     priority: int = 0
     routed_dp_rank: int | None = None
     lora_name: Name | None = None
-    """LoRA adapter, by the name that the engine knows it under."""
+    """Names the LoRA adapter, as the engine knows it."""
     cache_salt: Name | None = None
-    """Requests with different salts share no KV cache."""
+    """Keeps KV caches apart: requests with different salts share none."""
     traceparent: Annotated[str, Meta(max_length=64)] | None = None
-    """W3C trace context."""
+    """Holds the W3C trace context of the client's request."""
     grammar: Grammar | None = None
     logprobs: LogprobsWanted | None = None
     reading: Reading | None = None
@@ -143,7 +155,7 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
 
 
 class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):
-    """The engine is done with the request.
+    """A Finished ends a request that its engine completed.
 
     `reason` is "stop" for an end-of-sequence or stop token, "length" for max_new_tokens or the
     context's end, "abort" when someone asked for it.
@@ -153,35 +165,37 @@ class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaul
     prompt_tokens: Count
     completion_tokens: Count
     cached_tokens: Count = 0
-    """Prompt tokens that the engine found in its KV cache."""
+    """Counts the prompt tokens that the engine found in its KV cache."""
     matched_token_id: int | None = None
-    """The stop token that ended it; it is the last of the Delta's token_ids."""
+    """Is the stop token that ended the answer, the last of the Delta's token_ids."""
     reasoning_tokens: Count = 0
-    """Of the completion's, those of its thinking, as the engine counts them."""
+    """Counts those of the completion's tokens that are thinking, as the engine counts them."""
     matched_stop: str | None = None
-    """The stop string or pattern that ended it, where the worker or its engine watched for it."""
+    """Is the stop string or pattern that ended the answer, where the worker or its engine watched
+    for it.
+    """
 
 
 class Content(Struct, frozen=True, tag="text", array_like=True):
-    """Text of the answer."""
+    """A Content is a piece of the answer's text."""
 
     text: str
 
 
 class Reasoning(Struct, frozen=True, tag="think", array_like=True):
-    """Text of the thinking before the answer."""
+    """A Reasoning is a piece of the thinking that goes before the answer."""
 
     text: str
 
 
 class ToolCall(Struct, frozen=True, tag="call", array_like=True, omit_defaults=True):
-    """A piece of a tool call.
+    """A ToolCall is a piece of one tool call that the model makes.
 
     Its first piece bears id and name; the arguments of all pieces together are JSON.
     """
 
     index: int
-    """Which call of the answer, from 0."""
+    """Says which call of the answer the piece belongs to, from 0."""
     call_id: str = ""
     name: str = ""
     arguments: str = ""
@@ -191,40 +205,42 @@ Part = Content | Reasoning | ToolCall
 
 
 class Logprobs(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """Log probabilities of n tokens.
+    """Logprobs holds the log probabilities of n tokens, and of k alternatives of each.
 
-    NaN where there is none, as for the first token of a prompt.
+    A value is NaN where there is none, as for the first token of a prompt.
     """
 
     chosen: bytes
-    """float32, little-endian, shape [n]."""
+    """Holds the tokens' own values as little-endian float32, shape [n]."""
     top: int = 0
-    """Alternatives of each token, k."""
+    """Counts the alternatives of each token, k."""
     top_ids: bytes = b""
-    """u32, shape [n, k], likeliest first."""
+    """Holds the alternatives' ids as little-endian u32, shape [n, k], likeliest first."""
     top_values: bytes = b""
-    """float32, shape [n, k]."""
+    """Holds the alternatives' values as little-endian float32, shape [n, k]."""
 
 
 class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What comes beside the tokens where it was asked for."""
+    """Extras holds what comes beside the tokens of a Delta where it was asked for."""
 
     parts: Annotated[list[Part], Meta(max_length=PARTS_MAX)] = []
-    """What a Reading made of these tokens and those before them: all that has come of them so
-    far.
+    """Lists what a Reading made of the Delta's tokens and those before them: all that has come of
+    them so far.
     """
     logprobs: Logprobs | None = None
-    """Of the Delta's tokens."""
+    """Holds the log probabilities of the Delta's tokens."""
     prompt_logprobs: Logprobs | None = None
-    """Of the prompt's tokens, once."""
+    """Holds the log probabilities of the prompt's tokens, in one Delta of the answer only."""
     cached_tokens: Count | None = None
-    """With the first token, if there are any: as Finished has them, for an answer that its reader
-    ends.
+    """Counts, with the first token, the prompt tokens found in the cache, as Finished does, for an
+    answer that its reader ends; None where there are none.
     """
 
 
 def joined_logprobs(first: Logprobs | None, second: Logprobs | None) -> Logprobs | None:
-    """Those of one piece of an answer and of the piece right behind it, as one."""
+    """Returns the log probabilities of one piece of an answer and of the piece right behind it, as
+    one.
+    """
     if first is None or second is None:
         return first or second
     return Logprobs(

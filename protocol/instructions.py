@@ -1,19 +1,19 @@
-"""What instructs the model, messages of the system and of developers, told to templates that take
-it in few places only.
+"""Places the messages of the system and of developers, which instruct the model, where a chat
+template prints them.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 INSTRUCTING: Final = frozenset({"system", "developer"})
-"""Roles."""
+"""Names the roles whose messages instruct the model."""
 
 _BETWEEN: Final = "\n\n"
-"""What stands between two instructions that become one, as SGLang joins them."""
+"""Stands between two instructions that become one, as SGLang joins them."""
 
 
 class InstructionPlaces(NamedTuple):
-    """Where a template prints instructions.
+    """An InstructionPlaces says where a chat template prints instructions.
 
     Attributes:
         developer: it knows developers; otherwise what they say is told as the system's.
@@ -29,8 +29,8 @@ class InstructionPlaces(NamedTuple):
 def place_instructions(
     messages: Sequence[Mapping[str, Any]], places: InstructionPlaces
 ) -> Sequence[Mapping[str, Any]]:
-    """The messages with their instructions where the template prints them: as they are, or all of
-    them as one at the beginning.
+    """Returns the messages with their instructions where the template prints them: as they are, or
+    all of them as one at the beginning.
 
     Args:
         messages: with `content` a string or a list of text parts. None of them is changed.

@@ -1,5 +1,5 @@
-"""The KV plane: what a worker publishes about its ranks' caches, and how a frontend that came late
-catches up. Add-only.
+"""Defines the KV plane: what a worker publishes about its ranks' caches, and how a frontend that
+came late catches up. Add-only.
 
 Each rank's stream is numbered without gaps from 1. Block hashes (kv_events.hashing) travel as raw
 little-endian u64. A subscriber that misses a number asks for a snapshot; a lost tail shows by the
@@ -20,7 +20,7 @@ from protocol.membership import StreamId
 from protocol.packed import pack, unpack
 
 Medium = Literal[0, 1, 2]
-"""Where a block lies: 0 GPU memory, 1 host memory, 2 disk or a pool outside the host.
+"""Says where a block lies: 0 is GPU memory, 1 host memory, 2 disk or a pool outside the host.
 
 The slower ones count for less.
 """
@@ -34,67 +34,68 @@ Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Stored(Struct, frozen=True, tag="s", array_like=True):
-    """Blocks held in `medium` now."""
+    """A Stored says that a rank holds these blocks in `medium` now."""
 
     medium: Medium
     hashes: bytes
 
 
 class Removed(Struct, frozen=True, tag="r", array_like=True):
-    """Blocks held in `medium` no longer."""
+    """A Removed says that a rank holds these blocks in `medium` no longer."""
 
     medium: Medium
     hashes: bytes
 
 
 class Cleared(Struct, frozen=True, tag="c", array_like=True):
-    """The rank holds nothing any more."""
+    """A Cleared says that a rank holds nothing any more."""
 
 
 Change = Stored | Removed | Cleared
 
 
 class BlockBatch(Struct, frozen=True, array_like=True):
-    """One message of a rank's stream; its changes apply in order."""
+    """A BlockBatch is one message of a rank's stream; its changes apply in order."""
 
     stream_id: StreamId
-    """Random per publishing process: an address may be another process's by now."""
+    """Names the publishing process by a random number: an address may be another process's by now.
+    """
     dp_rank: DpRank
     number: Number
     engine_unix_s: float
-    """When the engine published what this tells; receivers take the event lag from it."""
+    """Says when the engine published what the batch tells; receivers take the event lag from it."""
     changes: list[Change]
 
 
 class SnapshotRequest(Struct, frozen=True, tag="snapshot_request", array_like=True):
-    """Ask for all that a rank holds."""
+    """A SnapshotRequest asks a publisher for all that a rank holds."""
 
     stream_id: StreamId
     dp_rank: DpRank
 
 
 class Snapshot(Struct, frozen=True, tag="snapshot", array_like=True):
-    """All that a rank held when its stream stood at `number`."""
+    """A Snapshot lists all that a rank held when its stream stood at `number`."""
 
     stream_id: StreamId
     dp_rank: DpRank
     number: Number
     hashes: Annotated[list[bytes], Meta(max_length=len(MEDIA))]
-    """By medium."""
+    """Holds the packed block hashes of each medium, in the order of MEDIA."""
 
 
 def topic_of(dp_rank: int) -> bytes:
-    """PUB/SUB topic of a rank: fixed length, since ZMQ matches topics by prefix."""
+    """Returns the PUB/SUB topic of a rank: two bytes always, since ZMQ matches topics by prefix."""
     return dp_rank.to_bytes(2, "big")
 
 
 def pack_hashes(hashes: Iterable[int]) -> bytes:
-    """Hashes, shape [n], as 8n bytes."""
+    """Packs block hashes, shape [n], into 8n bytes."""
     return pack("Q", hashes)
 
 
 def unpack_hashes(packed: bytes) -> Sequence[int]:
-    """8n bytes as n hashes.
+    """Unpacks 8n bytes into an array of n block hashes.
 
     Raises:
         ProtocolViolation: the length is no multiple of eight.
@@ -109,12 +110,12 @@ _decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 def encode_batch(batch: BlockBatch) -> list[bytes]:
-    """Frames of a published message: [topic, version, msgpack]."""
+    """Returns the frames of a published batch: [topic, version, msgpack]."""
     return [topic_of(batch.dp_rank), WIRE_VERSION, _encode(batch)]
 
 
 def decode_batch(frames: Sequence[bytes]) -> BlockBatch:
-    """The batch in a published message.
+    """Returns the batch in the frames that a publisher sent.
 
     Raises:
         ProtocolViolation: it is none, or its topic is another rank's.
@@ -126,15 +127,19 @@ def decode_batch(frames: Sequence[bytes]) -> BlockBatch:
 
 
 def encode_message(message: SnapshotRequest | Snapshot) -> list[bytes]:
-    """Frames of a message between DEALER and ROUTER: [version, msgpack]."""
+    """Returns the frames of a snapshot or of a request for one, between DEALER and ROUTER:
+    [version, msgpack].
+    """
     return [WIRE_VERSION, _encode(message)]
 
 
 def decode_request(frames: Sequence[bytes]) -> SnapshotRequest:
-    """The request in a message. Raises ProtocolViolation when it is none."""
+    """Returns the snapshot request in a message's frames; raises ProtocolViolation when it is
+    none.
+    """
     return decode_frames(_decode_request, frames, "a publisher")
 
 
 def decode_snapshot(frames: Sequence[bytes]) -> Snapshot:
-    """The snapshot in a message. Raises ProtocolViolation when it is none."""
+    """Returns the snapshot in a message's frames; raises ProtocolViolation when it is none."""
     return decode_frames(_decode_snapshot, frames, "a subscriber")

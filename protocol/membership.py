@@ -1,4 +1,4 @@
-"""Worker → frontend, about the worker itself: who it is, what it serves, how loaded it is.
+"""Defines what a worker tells a frontend about itself: who it is, what it serves, how loaded it is.
 
 Add-only.
 """
@@ -24,9 +24,11 @@ from protocol.limits import (
 
 StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Service = Literal["text", "embedding", "encode", "images", "videos"]
-"""What a worker's engine makes: text, vectors of texts, vectors of a prompt's images, pictures."""
+"""Says what a worker's engine makes: text, vectors of texts, vectors of a prompt's images, pictures
+or videos.
+"""
 Stage = Literal["whole", "prefill", "decode", "encode"]
-"""Which part of a request's work a worker does: all of it, or one stage of several."""
+"""Says which part of a request's work a worker does: all of it, or one stage of several."""
 
 AdapterNames = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]],
@@ -37,7 +39,9 @@ FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 
 
 class CardFile(Struct, frozen=True):
-    """A tokenizer or template file, by content. The name is a plain file name, never a path."""
+    """A CardFile names a tokenizer or template file by its content; `name` is a plain file name,
+    never a path.
+    """
 
     name: FileName
     sha256: Sha256Hex
@@ -45,7 +49,9 @@ class CardFile(Struct, frozen=True):
 
 
 class SamplingDefaults(Struct, frozen=True, omit_defaults=True):
-    """What the model's generation_config.json recommends; used where the client says nothing."""
+    """SamplingDefaults holds what the model's generation_config.json recommends, used where the
+    client says nothing.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -55,14 +61,14 @@ class SamplingDefaults(Struct, frozen=True, omit_defaults=True):
 
 
 class ModelCard(Struct, frozen=True, omit_defaults=True):
-    """What a frontend must know to serve a model.
+    """A ModelCard holds what a frontend must know to serve a model.
 
     Workers of one model name must agree on `digest`.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
     context_length: Positive
-    """Tokens of prompt and completion together."""
+    """Bounds the tokens of prompt and completion together."""
     vocab_size: Positive
     eos_token_ids: list[int]
     files: Annotated[list[CardFile], Meta(max_length=CARD_FILES_MAX)]
@@ -70,89 +76,96 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     defaults: SamplingDefaults = SamplingDefaults()
     created_unix_s: int = 0
     chat_template_file: FileName | None = None
-    """Which of `files` overrides the template that the tokenizer files carry."""
+    """Says which of `files` overrides the template that the tokenizer files carry."""
     tool_call_parser: Name = ""
-    """SGLang's parser of tool calls; empty: none."""
+    """Names SGLang's parser of tool calls; empty where there is none."""
     reasoning_parser: Name = ""
-    """SGLang's parser of thinking; empty: none."""
+    """Names SGLang's parser of thinking; empty where there is none."""
     tokenizes: bool = False
-    """Workers make tokens of prompts (Tokenize) and text of tokens (Reading); `files` has
-    PIECES_FILE instead of a tokenizer.
+    """Says that workers make tokens of prompts (Tokenize) and text of tokens (Reading); `files`
+    then has PIECES_FILE instead of a tokenizer.
     """
     embedding_dimensions: Count = 0
-    """Of the vectors that the model makes; 0 where it makes none."""
+    """Is the length of the vectors that the model makes; 0 where it makes none."""
     cross_encoder: bool = False
-    """The model reads two texts together and says how well they match: its vectors have that one
-    number.
+    """Says that the model reads two texts together and rates how well they match: its vectors have
+    that one number.
     """
     bounds_thinking: bool = False
-    """Requests may say how many tokens of thinking there may be, in `Sampling.custom_params`."""
+    """Says that requests may bound the tokens of thinking, in `Sampling.custom_params`."""
 
     @property
     def digest(self) -> str:
-        """Hash of all that changes answers: everything but the time of creation."""
+        """Returns the SHA-256, in hex, of all that changes answers: everything but the time of
+        creation.
+        """
         return sha256(
             msgspec.msgpack.encode(msgspec.structs.replace(self, created_unix_s=0))
         ).hexdigest()
 
 
 class Capacity(Struct, frozen=True, omit_defaults=True):
-    """What one engine can hold, per data-parallel rank."""
+    """A Capacity says what one engine can hold, per data-parallel rank."""
 
     dp_size: Annotated[int, Meta(ge=1, le=DP_RANKS_MAX)]
     page_size_tokens: Positive
     kv_tokens: Positive
-    """KV-cache tokens of each rank."""
+    """Counts the KV-cache tokens of each rank."""
     requests_running_max: Positive
-    """Requests that each rank runs at once."""
+    """Bounds the requests that each rank runs at once."""
     slow_kv_tokens: Count = 0
-    """Further KV-cache tokens of each rank in host memory and on disk."""
+    """Counts further KV-cache tokens of each rank, in host memory and on disk."""
     block_size_tokens: Positive = 64
-    """Tokens of a router block, a multiple of the page size: the unit in which cached prefixes are
-    told and matched.
+    """Is the size of a router block in tokens, a multiple of the page size: the unit in which
+    cached prefixes are told and matched.
     """
     prefill_step_tokens: Positive = 8_192
-    """Prompt tokens that each rank computes in one step at most."""
+    """Bounds the prompt tokens that each rank computes in one step."""
     requests_queued_max: Positive | None = None
-    """Requests that may wait in each rank's own queue before it refuses one; None: no bound but the
-    credit.
+    """Bounds the requests that may wait in each rank's own queue before it refuses one; None where
+    only the credit bounds them.
     """
     orders_by_priority: bool = False
-    """The engine's own queue is in the order of priorities, and of arrival among equal ones."""
+    """Says that the engine's own queue is in the order of priorities, and of arrival among equal
+    ones.
+    """
 
 
 class KvSource(Struct, frozen=True, omit_defaults=True):
-    """Where a range of a worker's ranks publishes its KV events (protocol.kv_stream).
+    """A KvSource says where a range of a worker's ranks publishes its KV events
+    (protocol.kv_stream).
 
-    One per node of an engine.
+    There is one per node of an engine.
     """
 
     stream_id: StreamId
     events: Name
-    """Address of the PUB socket, as this frontend reaches it."""
+    """Is the address of the PUB socket, as this frontend reaches it."""
     snapshots: Name
-    """Address of the ROUTER socket that answers SnapshotRequest."""
+    """Is the address of the ROUTER socket that answers SnapshotRequest."""
     first_rank: DpRank
     rank_count: Annotated[int, Meta(ge=1, le=DP_RANKS_MAX)]
 
 
 class RankLoad(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """Load of one data-parallel rank, as its engine counts it."""
+    """A RankLoad tells the load of one data-parallel rank, as its engine counts it."""
 
     dp_rank: int
     requests_running: Count
     requests_waiting: Count
     kv_tokens_used: Count
     waiting_uncached_tokens: Count = 0
-    """Prompt tokens that wait to be computed."""
+    """Counts the prompt tokens that wait to be computed."""
     kv_number: Count = 0
-    """Latest number of the rank's KV stream (protocol.kv_stream); 0 before the first, and where
-    there is none.
+    """Is the latest number of the rank's KV stream (protocol.kv_stream); 0 before the first, and
+    where there is none.
     """
 
 
 class Loading(Struct, frozen=True, tag="loading"):
-    """The engine is starting: shown to people, never routed to."""
+    """A Loading says that a worker's engine is starting: it is shown to people, and the worker is
+    never routed to.
+    """
 
     worker_id: Name
     model: Name
@@ -161,94 +174,106 @@ class Loading(Struct, frozen=True, tag="loading"):
 
 
 class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
-    """First message on a connection and the answer to HelloWanted."""
+    """A Hello introduces a worker: it is the first message on a connection and the answer to
+    HelloWanted.
+    """
 
     worker_id: Name
     epoch: int
-    """Random per process: tells a reconnect of the same process from a restart under the same
+    """Is random per process, to tell a reconnect of the same process from a restart under the same
     id.
     """
     service: Service
     endpoint: Name
-    """dyn://namespace.component.endpoint"""
+    """Names the endpoint that the worker is listed under: dyn://namespace.component.endpoint."""
     card: ModelCard
     capacity: Capacity
     credit_requests: Annotated[int, Meta(ge=1, le=CREDIT_REQUESTS_MAX)]
-    """Unfinished requests that this frontend may have here at once."""
+    """Bounds the unfinished requests that this frontend may have at the worker at once."""
     engine: Name = ""
-    """Engine and version, for people."""
+    """Names the worker's engine and its version, for people."""
     kv: KvSource | None = None
-    """None: no KV events come from here, and a frontend goes by its own decisions."""
+    """Says where the worker's KV events come from; None where there are none, and a frontend goes
+    by its own decisions.
+    """
     adapters: AdapterNames = []
-    """LoRA adapters that requests may name."""
+    """Lists the LoRA adapters that requests to the worker may name."""
     stage: Stage = "whole"
     bootstrap: BootstrapServer | None = None
     """Of a prefill worker."""
     way: Count = 0
-    """Which of the worker's connections this is, from 1: it may reach one frontend over several. 0:
-    it does not say.
+    """Numbers the worker's connections from 1, since it may reach one frontend over several; 0
+    where it does not say.
     """
 
 
 class AdapterList(Struct, frozen=True, tag="adapters"):
-    """The LoRA adapters that requests may name from here on: all of them, whenever one comes or
-    goes.
+    """An AdapterList names all LoRA adapters that requests may name from here on; it is sent
+    whenever one comes or goes.
     """
 
     names: AdapterNames
 
 
 class RelayHello(Struct, frozen=True, tag="relay_hello", omit_defaults=True):
-    """First message of a node that runs some ranks of an engine whose requests another node takes.
+    """A RelayHello is the first message of a node that runs some ranks of an engine whose requests
+    another node takes.
 
     Heartbeats follow, with the numbers of its ranks' streams and no load.
     """
 
     worker_id: Name
-    """Of the worker on the node that takes the requests."""
+    """Names the worker on the node that takes the requests."""
     epoch: int
     source: KvSource
     way: Count = 0
-    """As in Hello."""
+    """Numbers the node's connections, as in Hello."""
 
 
 class RelayCounts(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What befell the KV events between engine and relay since the worker started."""
+    """RelayCounts tells what befell the KV events between engine and relay since the worker
+    started.
+    """
 
     gaps: Count = 0
-    """Batches that were not the next one."""
+    """Counts the batches that were not the next one."""
     replays: Count = 0
-    """Times the engine was asked for batches again, the probes of quiet streams included."""
+    """Counts how often the engine was asked for batches again, the probes of quiet streams
+    included.
+    """
     losses: Count = 0
-    """Times that batches could not be had any more and a rank's blocks were forgotten."""
+    """Counts how often batches could not be had any more and a rank's blocks were forgotten."""
     restarts: Count = 0
     malformed: Count = 0
     orphans: Count = 0
-    """Pages not taken because the page before them was not known."""
+    """Counts the pages not taken because the page before them was not known or the rank's table was
+    full.
+    """
 
 
 class Heartbeat(Struct, frozen=True, tag="heartbeat", omit_defaults=True):
-    """The worker's loop lives, and this is its load."""
+    """A Heartbeat says that the worker's loop lives, and how loaded its ranks are."""
 
     worker_id: Name
     epoch: int
     ranks: Annotated[list[RankLoad], Meta(max_length=DP_RANKS_MAX)]
     relay: RelayCounts | None = None
     unhealthy: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
-    """Why the worker should get no work, in words; empty while its engine answers."""
+    """Says in words why the worker should get no work; empty while its engine answers."""
     others_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
-    """Of the worker's requests, the share that came from other frontends than the one this is told
-    to.
+    """Is the share of the worker's requests that came from other frontends than the one this is
+    told to.
     """
 
 
 class Draining(Struct, frozen=True, tag="draining"):
-    """No new work, please; what runs will be finished."""
+    """A Draining says that the worker wants no new work; what runs will be finished."""
 
 
 class Goodbye(Struct, frozen=True, tag="goodbye", omit_defaults=True):
-    """The last message."""
+    """A Goodbye is the last message that a worker sends."""
 
     reason: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
     planned: bool = True
-    """False: the engine died. What ran there may be what killed it."""
+    """Says that the worker leaves on purpose; otherwise its engine died, maybe of what ran there.
+    """

@@ -1,4 +1,4 @@
-"""Numbers on the messages of one connection, so that neither side acts on a lost, repeated or late
+"""Numbers the messages of one connection, so that neither side acts on a lost, repeated or late
 one.
 
 ZMQ loses messages only where a queue is full or a connection breaks, and says nothing then. A
@@ -19,16 +19,20 @@ from protocol.errors import ProtocolViolation
 from protocol.limits import WIRE_VERSION
 
 UNNUMBERED: Final = 0
-"""Session of messages outside of any: HelloWanted, Loading, and all that nodes say who only relay
-KV events.
+"""Is the session of messages outside of any: HelloWanted, Loading, and all that nodes say who only
+relay KV events.
 """
 
 _HEAD: Final = struct.Struct("<cIQ")
-"""Version, session, number. A connection that begins a session a second has 136 years of them."""
+"""Packs a head of 13 bytes: version, session, number. A connection that begins a session a second
+has 136 years of them.
+"""
 
 
 class Arrival(Enum):
-    """What a message's numbers say."""
+    """An Arrival says whether a message is the next of its connection, a stale one, or one behind a
+    gap.
+    """
 
     NEXT = "next"
     STALE = "stale"  # repeated, or of a session that is over
@@ -36,7 +40,7 @@ class Arrival(Enum):
 
 
 class Numbering:
-    """Both directions of one connection during one session.
+    """A Numbering counts the messages of one connection, both ways, during one session.
 
     Synchronous and small: a worker holds one per frontend and back.
     """
@@ -49,17 +53,17 @@ class Numbering:
         self._sent = sent
 
     def head(self) -> bytes:
-        """First frame of the message that is sent next."""
+        """Returns the first frame of the message that is sent next."""
         return (
             _HEAD.pack(WIRE_VERSION, self.session, self._sent + 1) if self.session else WIRE_VERSION
         )
 
     def note_sent(self) -> None:
-        """It was sent: what finds no room does not use up a number."""
+        """Counts a message as sent; one that finds no room is not told, so it uses up no number."""
         self._sent += 1
 
     def arrived(self, session: int, number: int) -> Arrival:
-        """Judge a message and, if it is the next one, count it."""
+        """Judges a received message by its numbers and, if it is the next one, counts it."""
         if session == UNNUMBERED:
             return Arrival.NEXT
         if session < self.session or (session == self.session and number <= self._received):
@@ -71,7 +75,8 @@ class Numbering:
 
 
 def numbers_of(head: bytes) -> tuple[int, int]:
-    """(session, number) of a message with this first frame.
+    """Returns the session and the number in a message's first frame, (UNNUMBERED, 0) for a bare
+    version.
 
     Raises:
         ProtocolViolation: it is neither a bare version nor a whole head.

@@ -1,4 +1,6 @@
-"""Numbers as raw little-endian bytes: what travels by the thousand never becomes a msgpack list."""
+"""Packs numbers as raw little-endian bytes: what travels by the thousand never becomes a msgpack
+list.
+"""
 
 import sys
 from array import array
@@ -11,7 +13,7 @@ _BIG_ENDIAN = sys.byteorder == "big"
 
 
 def pack(typecode: Literal["I", "Q"], numbers: Iterable[int]) -> bytes:
-    """Numbers, shape [n], as u32 ("I") or u64 ("Q").
+    """Packs numbers, shape [n], as u32 ("I") or u64 ("Q") into 4n or 8n bytes.
 
     Raises:
         OverflowError: one is negative or does not fit.
@@ -23,7 +25,7 @@ def pack(typecode: Literal["I", "Q"], numbers: Iterable[int]) -> bytes:
 
 
 def unpack(typecode: Literal["I", "Q"], packed: bytes) -> Sequence[int]:
-    """The numbers in `packed`, as an array.
+    """Unpacks u32 ("I") or u64 ("Q") into an array, shape [n].
 
     Raises:
         ProtocolViolation: the length is no multiple of a number's.

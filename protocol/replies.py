@@ -1,4 +1,6 @@
-"""Worker → frontend, about requests and files. Add-only."""
+"""Defines what a worker answers to a frontend's requests, questions and wishes for files.
+Add-only.
+"""
 
 from typing import Annotated
 
@@ -11,7 +13,9 @@ from protocol.limits import MESSAGE_CHARS_MAX, STOP_CHARS_MAX, STOPS_MAX
 
 
 class Failed(Struct, frozen=True, tag="failed", array_like=True, omit_defaults=True):
-    """The request cannot be completed here. `code` names a leaf of `protocol.errors`."""
+    """A Failed says that a request cannot be completed by this worker; `code` names a leaf of
+    `protocol.errors`.
+    """
 
     code: str
     message: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)]
@@ -19,21 +23,21 @@ class Failed(Struct, frozen=True, tag="failed", array_like=True, omit_defaults=T
 
 
 class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What one request gained in one engine step."""
+    """A Delta holds what one request gained in one engine step."""
 
     request_id: RequestId
     start: int
-    """Position of the first of `token_ids` in the output, from 0: equals the number of output
+    """Is the position of the first of `token_ids` in the output, from 0: the number of output
     tokens sent before.
     """
     token_ids: bytes
-    """Little-endian u32; may be empty when `end` is set."""
+    """Holds the new token ids as little-endian u32; it may be empty when `end` is set."""
     end: Finished | Failed | Embedded | None = None
     extras: Extras | None = None
 
 
 def joined(first: Delta, second: Delta) -> Delta:
-    """Two deltas of one request, one right behind the other, as one."""
+    """Returns two deltas of one request, one right behind the other, as one."""
     extras = first.extras or second.extras
     if first.extras is not None and second.extras is not None:
         extras = Extras(
@@ -48,28 +52,30 @@ def joined(first: Delta, second: Delta) -> Delta:
 
 
 class StepBatch(Struct, frozen=True, tag="step"):
-    """Every request of one frontend that moved in one engine step: one message a step, not one a
-    token.
+    """A StepBatch holds the deltas of every request of one frontend that moved in one engine step:
+    one message a step, not one a token.
     """
 
     deltas: list[Delta]
 
 
 class Tokenized(Struct, frozen=True, tag="tokenized", omit_defaults=True):
-    """The answer to a Tokenize."""
+    """A Tokenized answers a Tokenize with the prompt's tokens, or with why there are none."""
 
     query_id: RequestId
     token_ids: bytes = b""
-    """The prompt, little-endian u32."""
+    """Holds the prompt's token ids as little-endian u32."""
     stops: Annotated[
         list[Annotated[str, Meta(max_length=STOP_CHARS_MAX)]], Meta(max_length=STOPS_MAX)
     ] = []
-    """Strings at which the engine's template wants an answer to this chat to end."""
+    """Lists the strings at which the engine's template wants an answer to this chat to end."""
     failed: Failed | None = None
 
 
 class FileChunk(Struct, frozen=True, tag="file_chunk"):
-    """A piece of a model file, in order; the last one ends at `size_bytes`."""
+    """A FileChunk is a piece of a model file; pieces come in order, and the last one ends at
+    `size_bytes`.
+    """
 
     sha256: str
     offset_bytes: int

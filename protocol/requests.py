@@ -1,4 +1,6 @@
-"""Frontend → worker. Add-only: a field once published keeps its name, meaning and default."""
+"""Defines what a frontend tells a worker. Add-only: a field once published keeps its name, meaning
+and default.
+"""
 
 from typing import Annotated
 
@@ -9,29 +11,32 @@ from protocol.fields import Name, RequestId
 from protocol.generation import Generate
 
 Work = Generate | Embed
-"""What runs on an engine: takes credit, can be aborted, ends with a Delta."""
+"""Is what runs on an engine: it takes credit, can be aborted, and ends with a Delta."""
 
 
 class Tokenize(Struct, frozen=True, tag="tokenize", omit_defaults=True):
-    """Make tokens of a prompt, where the model's card says that its workers do.
+    """A Tokenize asks a worker to make tokens of a prompt, where the model's card says that its
+    workers do.
 
-    Answered with one Tokenized; takes no credit.
+    One Tokenized answers it; it takes no credit.
     """
 
     query_id: RequestId
     model: Name
     deadline_unix_ms: int
-    """Absolute, from when it is sent. What waits for longer is dropped."""
+    """Says by when the prompt must be tokenized, by the frontend's clock; what waits for longer is
+    dropped.
+    """
     text: str = ""
     add_special_tokens: bool = True
     chat: bytes = b""
-    """Instead of a text: the client's chat request as JSON, of which the engine's own template
-    makes a prompt.
+    """Holds, instead of a text, the client's chat request as JSON, of which the engine's own
+    template makes a prompt.
     """
 
 
 class Abort(Struct, frozen=True, tag="abort"):
-    """Stop a request at whatever stage it is.
+    """An Abort stops a request at whatever stage it is.
 
     Unknown ids are ignored; a known one still ends with its one Delta.
     """
@@ -40,54 +45,58 @@ class Abort(Struct, frozen=True, tag="abort"):
 
 
 class FetchFile(Struct, frozen=True, tag="fetch_file"):
-    """Ask for a file of the worker's model card by content hash; answered with FileChunk
-    messages.
+    """A FetchFile asks for a file of the worker's model card by content hash; FileChunk messages
+    answer it.
     """
 
     sha256: Annotated[str, Meta(min_length=64, max_length=64)]
 
 
 class HelloWanted(Struct, frozen=True, tag="hello_wanted", omit_defaults=True):
-    """The frontend does not know this connection (it restarted, or the link did, or messages were
-    lost): introduce yourself again.
+    """A HelloWanted asks a worker to introduce itself again, since the frontend does not know its
+    connection (it restarted, or the link did, or messages were lost).
     """
 
     heard_session: Annotated[int, Meta(ge=0, lt=2**32)] = 0
-    """Session (protocol.numbering) of the message that this answers; if another began since, it is
-    answered already.
+    """Is the session (protocol.numbering) of the message that this answers; if another began since,
+    it is answered already.
     """
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
-    """Hello was accepted; requests may follow."""
+    """A Welcome says that a Hello was accepted; requests may follow."""
 
     frontend_id: Name
 
 
 class Refused(Struct, frozen=True, tag="refused", omit_defaults=True):
-    """Hello was not accepted, with the reason in one line; the worker says it in its log and keeps
-    away for `pause_s`.
+    """A Refused says that a Hello was not accepted, with the reason in one line; the worker says it
+    in its log and keeps away for `pause_s`.
     """
 
     reason: str
     pause_s: Annotated[float, Meta(ge=0, le=3_600)] = 30.0
-    """By default long: preparing a model again costs a frontend seconds."""
+    """Is the pause in seconds, long by default: preparing a model again costs a frontend seconds.
+    """
 
 
 class AnotherWay(Struct, frozen=True, tag="another_way", omit_defaults=True):
-    """Hello came over a second connection of a worker whose first one serves.
+    """An AnotherWay answers a Hello that came over a second connection of a worker whose first one
+    serves.
 
-    Say it again after `pause_s`: the first may have ended.
+    The worker says it again after `pause_s`: the first may have ended.
     """
 
     pause_s: Annotated[float, Meta(ge=0, le=3_600)] = 1.0
 
 
 class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat", omit_defaults=True):
-    """The frontend's loop lives. Its silence makes the worker abort its requests."""
+    """A FrontendHeartbeat says that the frontend's loop lives; its silence makes the worker abort
+    its requests.
+    """
 
     unix_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
-    """Its clock, by which it means deadlines; 0: it does not say."""
+    """Is the frontend's clock, by which it means deadlines; 0 where it does not say."""
 
 
 ToWorker = (

@@ -1,4 +1,4 @@
-"""Token ids as raw little-endian u32 bytes: 131,072 ids decode in 72 µs against 5,281 µs as a
+"""Packs token ids as raw little-endian u32 bytes: 131,072 ids decode in 72 µs against 5,281 µs as a
 msgpack list.
 """
 
@@ -10,7 +10,7 @@ TOKEN_ID_BYTES = 4
 
 
 def pack_tokens(token_ids: Iterable[int]) -> bytes:
-    """Pack ids, shape [n], into 4n bytes.
+    """Packs token ids, shape [n], into 4n bytes.
 
     Raises:
         OverflowError: an id is negative or does not fit in 32 bits.
@@ -19,7 +19,7 @@ def pack_tokens(token_ids: Iterable[int]) -> bytes:
 
 
 def unpack_tokens(packed: bytes) -> Sequence[int]:
-    """Unpack 4n bytes into an array of n ids.
+    """Unpacks 4n bytes into an array of n token ids.
 
     Raises:
         ProtocolViolation: the length is no multiple of four.
@@ -28,5 +28,5 @@ def unpack_tokens(packed: bytes) -> Sequence[int]:
 
 
 def count_tokens(packed: bytes) -> int:
-    """Number of ids in packed bytes."""
+    """Returns the number of token ids in packed bytes."""
     return len(packed) // TOKEN_ID_BYTES

@@ -15,12 +15,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.compare.systems import SYSTEMS, EngineSpec, Running, machine, peers_named
+from bench.compare.systems import SYSTEMS, EngineSpec, machine, peers_named
 from bench.compare.tables import TABLES, Row
-from bench.kit import processes
+from bench.kit import usage
 from bench.kit.load import LoadFailed, run_load
-from bench.kit.processes import REPO
+from bench.kit.running import Running, Starting
 from bench.kit.workloads import LOCAL, Corpus, ensure_model_dir, write_bodies
+from starter.process import REPO
 
 WARM_UP_REQUESTS_PER_STREAM = 3
 SETTLE_S = 1.0
@@ -35,7 +36,7 @@ def measure(running: Running, row: Row, bodies: Path) -> dict[str, float | None]
     """One run of `row` against a started system; CPU is per process under test, over the run
     alone.
     """
-    before = [processes.cpu_s(process.pid) for process in (running.frontend, *running.behind)]
+    before = [usage.cpu_s(pid) for pid in running.leaders]
     result = run_load(
         running.port,
         bodies,
@@ -43,7 +44,7 @@ def measure(running: Running, row: Row, bodies: Path) -> dict[str, float | None]
         requests=row.requests,
         duration_s=row.duration_s,
     )
-    after = [processes.cpu_s(process.pid) for process in (running.frontend, *running.behind)]
+    after = [usage.cpu_s(pid) for pid in running.leaders]
     frontend_s, behind_s = after[0] - before[0], sum(after[1:]) - sum(before[1:])
     requests, tokens = max(1, result["ok"]), max(1, result["tokens"])
     measures: dict[str, float | None] = {
@@ -156,12 +157,12 @@ def summary(row: Row, measures: dict[str, float | None]) -> str:
 def memory(running: Sequence[Running]) -> dict[str, dict[str, float]]:
     """Frontends' memory after the load, MiB."""
     readings = {
-        "rss_mib": processes.rss_mib,
-        "pss_mib": processes.pss_mib,
-        "rss_peak_mib": processes.peak_rss_mib,
+        "rss_mib": usage.rss_mib,
+        "pss_mib": usage.pss_mib,
+        "rss_peak_mib": usage.peak_rss_mib,
     }
     return {
-        each.name: {key: round(read(each.frontend.pid), 1) for key, read in readings.items()}
+        each.name: {key: round(read(each.frontend), 1) for key, read in readings.items()}
         for each in running
     }
 
@@ -180,8 +181,9 @@ def run_table(rows: Sequence[Row], names: Sequence[str], rounds: int, seed: int)
     for fleet in dict.fromkeys(row.fleet for row in rows):
         chosen = [row for row in rows if row.fleet == fleet]
         with ExitStack() as stack:
+            starting = Starting(stack, LOCAL / "logs")
             running = [
-                SYSTEMS[name](name, EngineSpec(model_dir=model_dir, fleet=fleet), stack)
+                SYSTEMS[name](name, EngineSpec(model_dir=model_dir, fleet=fleet), starting)
                 for name in names
             ]
             time.sleep(SETTLE_S)

@@ -4,23 +4,22 @@ the frontend.
 The command lines of kvmesh and of every peer stand here and nowhere else.
 """
 
-import json
 import os
 import shutil
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.compare.tables import FleetShape
 from bench.kit.loadgen.build import build
-from bench.kit.processes import Process, free_port, http_ok
+from bench.kit.running import Running, Starting, chat_ok
 from bench.kit.workloads import LOCAL, MODEL_NAME
 from bench.peers.install import ensure
+from starter.addresses import Addresses, worker_command
+from starter.ports import free_port
+from starter.process import Process
 
 PACE_MS = 6.6
 """A token's time at a batch of 64 in the timing model that the simulated engines share; the bare
@@ -45,97 +44,53 @@ class EngineSpec:
     page_tokens: int = 64
 
 
-@dataclass(frozen=True)
-class Running:
-    """A started system. `frontend` is what the budgets are about; `behind` are its engines."""
-
-    name: str
-    port: int
-    frontend: Process
-    behind: Sequence[Process]
-
-
 def _speedup(spec: EngineSpec) -> str:
     return "1" if spec.fleet.paced else "0"
 
 
-Starter = Callable[[str, EngineSpec, ExitStack], Running]
+Starter = Callable[[str, EngineSpec, Starting], Running]
 
 
-def _process(
-    stack: ExitStack, name: str, args: Sequence[str], env: Mapping[str, str] | None = None
-) -> Process:
-    return stack.enter_context(Process(name, args, LOCAL / "logs" / f"{name}.log", env or {}))
-
-
-def chat_ok(port: int) -> bool:
-    """Whether one short chat is answered: the only readiness that every system has in common."""
-    body = {
-        "model": MODEL_NAME,
-        "messages": [{"role": "user", "content": "hello"}],
-        "max_tokens": 1,
-    }
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/chat/completions",
-        json.dumps(body).encode(),
-        {"content-type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            document: dict[str, Any] = json.load(answer)
-            return bool(document["choices"])
-    except (urllib.error.URLError, OSError, ValueError, KeyError):
-        return False
+def _up(
+    starting: Starting,
+    name: str,
+    port: int,
+    frontend: Process,
+    behind: Sequence[Process],
+    ready: Callable[[], bool] = lambda: True,
+) -> Running:
+    """The system, once it is ready and answers a chat."""
+    starting.wait(name, [frontend, *behind], lambda: ready() and chat_ok(port))
+    return Running(name, port, frontend.pid, [process.pid for process in behind])
 
 
 def kvmesh(*options: str) -> Starter:
     """kvmesh with further frontend arguments."""
 
-    def start(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
-        port, mesh = free_port(), f"tcp://127.0.0.1:{free_port()}"
-        frontend_args = [
-            "-m",
-            "frontend",
-            "--http-port",
-            str(port),
-            "--mesh-bind",
-            mesh,
-            "--cache-dir",
-            str(LOCAL / "kvmesh-cache"),
-        ]
-        frontend = _process(
-            stack, name, [sys.executable, *frontend_args, "--log-level", "warning", *options]
+    def start(name: str, spec: EngineSpec, starting: Starting) -> Running:
+        addresses = Addresses()
+        frontend = starting.process(
+            name,
+            addresses.frontend_command(
+                *("--cache-dir", str(LOCAL / "kvmesh-cache"), "--log-level", "warning", *options)
+            ),
         )
-        worker = [
-            sys.executable,
-            "-m",
-            "workers",
-            "--engine",
-            "sim",
-            "--frontend",
-            mesh,
-            "--log-level",
-            "warning",
-        ]
-        worker += [
-            "--model-path",
-            str(spec.model_dir),
-            "--served-model-name",
-            MODEL_NAME,
-            "--sim-speedup",
-            _speedup(spec),
-        ]
-        worker += [
-            "--max-total-tokens",
-            str(spec.fleet.cache_tokens),
-            "--page-size",
-            str(spec.page_tokens),
-        ]
+        worker = worker_command(
+            [addresses.mesh],
+            *("--engine", "sim", "--log-level", "warning"),
+            *("--model-path", str(spec.model_dir), "--served-model-name", MODEL_NAME),
+            *("--sim-speedup", _speedup(spec)),
+            *("--max-total-tokens", str(spec.fleet.cache_tokens)),
+            *("--page-size", str(spec.page_tokens)),
+        )
         behind = [
-            _process(stack, f"{name}-worker{index}", worker) for index in range(spec.fleet.workers)
+            starting.process(f"{name}-worker{index}", worker) for index in range(spec.fleet.workers)
         ]
-        frontend.wait_ready(lambda: http_ok(f"http://127.0.0.1:{port}/ready") and chat_ok(port))
-        return Running(name, port, frontend, behind)
+
+        def ready() -> bool:
+            return addresses.workers_ready() == spec.fleet.workers
+
+        return _up(starting, name, addresses.http_port, frontend, behind, ready)
 
     return start
 
@@ -146,7 +101,7 @@ def dynamo(*options: str) -> Starter:
     The mocker's vllm scheduler is the quicker of its two here, so Dynamo is compared by that one.
     """
 
-    def start(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
+    def start(name: str, spec: EngineSpec, starting: Starting) -> Running:
         python, port = str(ensure("dynamo")), free_port()
         discovery = LOCAL / f"{name}-discovery"
         shutil.rmtree(discovery, ignore_errors=True)
@@ -172,35 +127,33 @@ def dynamo(*options: str) -> Starter:
         ]
         mocker += ["--num-gpu-blocks-override", str(spec.fleet.cache_tokens // spec.page_tokens)]
         mocker += ["--speedup-ratio", "1" if spec.fleet.paced else DYNAMO_SPEEDUP_UNLIMITED]
-        behind = [_process(stack, f"{name}-mocker", mocker, env)]
-        frontend = _process(
-            stack,
+        behind = [starting.process(f"{name}-mocker", mocker, env)]
+        frontend = starting.process(
             name,
             [python, "-m", "dynamo.frontend", *planes, "--http-port", str(port), *options],
             env,
         )
-        frontend.wait_ready(lambda: chat_ok(port))
-        return Running(name, port, frontend, behind)
+        return _up(starting, name, port, frontend, behind)
 
     return start
 
 
-def _bare_worker(name: str, spec: EngineSpec, stack: ExitStack) -> tuple[int, Process]:
+def _bare_worker(name: str, spec: EngineSpec, starting: Starting) -> tuple[int, Process]:
     port = free_port()
     pace = ["--pace-us", str(int(PACE_MS * 1000))] if spec.fleet.paced else []
-    return port, _process(
-        stack, name, [str(build("bare_server")), "--port", str(port), "--model", MODEL_NAME, *pace]
+    return port, starting.process(
+        name, [str(build("bare_server")), "--port", str(port), "--model", MODEL_NAME, *pace]
     )
 
 
-def gateway(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
+def gateway(name: str, spec: EngineSpec, starting: Starting) -> Running:
     """SGLang's gateway over bare servers.
 
     It forwards bodies and tokenizes nothing; round-robin, since those keep no cache.
     """
     python, port = str(ensure("gateway")), free_port()
     workers = [
-        _bare_worker(f"{name}-worker{index}", spec, stack) for index in range(spec.fleet.workers)
+        _bare_worker(f"{name}-worker{index}", spec, starting) for index in range(spec.fleet.workers)
     ]
     args = [
         "-m",
@@ -213,16 +166,14 @@ def gateway(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
         "round_robin",
     ]
     args += ["--log-level", "error", "--prometheus-port", str(free_port()), "--worker-urls"]
-    frontend = _process(
-        stack,
+    frontend = starting.process(
         name,
         [python, *args, *(f"http://127.0.0.1:{worker_port}" for worker_port, _ in workers)],
     )
-    frontend.wait_ready(lambda: chat_ok(port))
-    return Running(name, port, frontend, [process for _, process in workers])
+    return _up(starting, name, port, frontend, [process for _, process in workers])
 
 
-def asgi(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
+def asgi(name: str, spec: EngineSpec, starting: Starting) -> Running:
     """uvicorn with our protocol class and an app that answers at once: what is left of a Python
     frontend without its work.
     """
@@ -241,16 +192,14 @@ def asgi(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
     ]
     args += ["--http", "bench.frontend.guarded_http:GuardedAlone", "--log-level", "critical"]
     env = {"BENCH_PACE_MS": str(PACE_MS if spec.fleet.paced else 0)}
-    frontend = _process(stack, name, [sys.executable, *args], env)
-    frontend.wait_ready(lambda: chat_ok(port))
-    return Running(name, port, frontend, [])
+    frontend = starting.process(name, [sys.executable, *args], env)
+    return _up(starting, name, port, frontend, [])
 
 
-def bare(name: str, spec: EngineSpec, stack: ExitStack) -> Running:
+def bare(name: str, spec: EngineSpec, starting: Starting) -> Running:
     """The C server alone: the load generator's ceiling on this machine."""
-    port, server = _bare_worker(name, spec, stack)
-    server.wait_ready(lambda: chat_ok(port))
-    return Running(name, port, server, [])
+    port, server = _bare_worker(name, spec, starting)
+    return _up(starting, name, port, server, [])
 
 
 SYSTEMS: dict[str, Starter] = {

@@ -1,3 +1,3 @@
-"""Faults under load: what clients see of them, how soon they are noticed and how long until the
-tokens come again; and a long soak.
+"""Breaks a fleet under load, and measures what clients see of it, how soon it is noticed and how
+long until the tokens come again; runs a long soak.
 """

@@ -16,7 +16,7 @@ from typing import Any
 from bench.compare.systems import machine
 from bench.faults import clients, deaths, leaving, overload
 from bench.faults.row import MAX_TOKENS, STREAMS, Bench, Outcome, Row
-from bench.kit.processes import REPO
+from starter.process import REPO
 
 ROWS: Sequence[Row] = [*deaths.ROWS, *leaving.ROWS, *clients.ROWS, *overload.ROWS]
 

@@ -11,7 +11,7 @@ from bench.faults.crowd import Crowd, body_of
 from bench.faults.deaths import CRASH, FAULTY
 from bench.faults.fleet import Fleet, FleetShape, Frontend
 from bench.faults.row import Bench, Outcome, Row, in_flight
-from bench.kit.processes import peak_rss_mib, reset_peak_rss, rss_mib
+from bench.kit.usage import peak_rss_mib, reset_peak_rss, rss_mib
 
 LEAVING_TURNS = 10
 HOG_TOKENS = 20_000

@@ -2,15 +2,11 @@
 this host.
 """
 
-import json
 import os
 import re
 import signal
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -19,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.faults.proxy import TcpProxy
-from bench.kit.processes import Process, http_json, http_metric
 from bench.kit.workloads import LOCAL
-from tests.free_ports import SLOT_PORTS, reserve_ports
+from starter.addresses import Addresses, worker_command
+from starter.pages import http_metric
+from starter.process import Process, start
+from starter.waiting import wait_until
 
 MODEL = "faults"
-READY_S_MAX = 60.0
 
 _LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \S+ \S+ (.*)$")
 
@@ -34,15 +31,18 @@ class Frontend:
     """A frontend's addresses stay when its process is replaced."""
 
     number: int
-    port: int
-    mesh: str
+    addresses: Addresses
     options: Sequence[str]
     process: Process | None = None
     starts: int = 0
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def port(self) -> int:
+        return self.addresses.http_port
+
+    @property
+    def mesh(self) -> str:
+        return self.addresses.mesh
 
     @property
     def log(self) -> Path:
@@ -51,14 +51,11 @@ class Frontend:
 
     def health(self) -> Any:
         """The /health page, whatever its status."""
-        try:
-            return http_json(self.url + "/health")
-        except urllib.error.HTTPError as error:
-            return json.load(error)
+        return self.addresses.get("/health")[1]
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric over all label sets that have these."""
-        return http_metric(self.url, name, **labels)
+        return http_metric(self.addresses.url, name, **labels)
 
     def said(self, pattern: str, since_unix_s: float) -> tuple[float, str] | None:
         """The first line of its log since then that matches: when (seconds since), and its
@@ -95,10 +92,8 @@ class Fleet:
         self._starts = 0
         self.proxies: dict[int, TcpProxy] = {}
         """Worker → what it dials instead of the frontends."""
-        # Reserved, since a restarted frontend must find its ports free again.
-        ports = iter(range(port := reserve_ports(SLOT_PORTS), port + SLOT_PORTS))
         self.frontends = [
-            Frontend(number, next(ports), f"tcp://127.0.0.1:{next(ports)}", shape.frontend_options)
+            Frontend(number, Addresses(), shape.frontend_options)
             for number in range(shape.frontends)
         ]
         self.workers: list[Process] = []
@@ -117,19 +112,12 @@ class Fleet:
     def start_frontend(self, frontend: Frontend) -> None:
         """Start its process, anew if it had one."""
         frontend.starts += 1
-        args = [
-            sys.executable,
-            "-m",
-            "frontend",
-            "--http-port",
-            str(frontend.port),
-            "--mesh-bind",
-            frontend.mesh,
-        ]
-        args += ["--cache-dir", str(LOCAL / "kvmesh-cache"), *frontend.options]
-        log = self._log(f"frontend{frontend.number}-{frontend.starts}")
+        command = frontend.addresses.frontend_command(
+            "--cache-dir", str(LOCAL / "kvmesh-cache"), *frontend.options
+        )
+        name = f"frontend{frontend.number}"
         frontend.process = self._stack.enter_context(
-            Process(f"frontend{frontend.number}", args, log)
+            start(command, self._log(f"{name}-{frontend.starts}"), name=name)
         )
 
     def restart_worker(self, number: int) -> None:
@@ -141,13 +129,10 @@ class Fleet:
         for frontend in frontends or self.frontends:
             assert frontend.process is not None
 
-            def ready(frontend: Frontend = frontend) -> bool:
-                try:
-                    return sum(worker["ready"] for worker in frontend.health()["workers"]) >= count
-                except OSError:
-                    return False
+            def ready(addresses: Addresses = frontend.addresses) -> bool:
+                return addresses.workers_ready() >= count
 
-            frontend.process.wait_ready(ready, READY_S_MAX)
+            wait_until(ready, f"{count} workers of {frontend.process.name}", [frontend.process])
 
     def signal_worker(self, number: int, sign: int) -> float:
         """Send it; returns the wall clock, in which logs are written."""
@@ -157,7 +142,6 @@ class Fleet:
     def exit_code(self, number: int, wait_s_max: float = 30.0) -> int | None:
         """Of a worker that ends within this time; None if it does not."""
         popen = self.workers[number].popen
-        assert popen is not None
         with suppress(subprocess.TimeoutExpired):
             popen.wait(wait_s_max)
         return popen.returncode
@@ -177,24 +161,17 @@ class Fleet:
 
     def _worker(self, number: int) -> Process:
         self._starts += 1
-        args = [
-            sys.executable,
-            "-m",
-            "workers",
-            "--engine",
-            "sim",
-            "--worker-id",
-            f"w{number}",
-            "--served-model-name",
-            MODEL,
-        ]
-        args += ["--sim-speedup", f"{self._speedup:g}", "--context-length", "32768"]
         proxy = self.proxies.get(number)
-        for mesh in [proxy.address] if proxy else [frontend.mesh for frontend in self.frontends]:
-            args += ["--frontend", mesh]
-        args += [*self.shape.worker_options, *self.shape.options_of.get(number, ())]
+        command = worker_command(
+            [proxy.address] if proxy else [frontend.mesh for frontend in self.frontends],
+            *("--engine", "sim", "--worker-id", f"w{number}", "--served-model-name", MODEL),
+            *("--sim-speedup", f"{self._speedup:g}", "--context-length", "32768"),
+            *self.shape.worker_options,
+            *self.shape.options_of.get(number, ()),
+        )
+        name = f"worker{number}"
         return self._stack.enter_context(
-            Process(f"worker{number}", args, self._log(f"worker{number}-{self._starts}"))
+            start(command, self._log(f"{name}-{self._starts}"), name=name)
         )
 
     def _log(self, name: str) -> Path:

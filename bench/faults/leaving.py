@@ -150,7 +150,6 @@ async def _frontends(fleet: Fleet) -> list[int | None]:
     for frontend in fleet.frontends:
         assert frontend.process is not None
         popen = frontend.process.popen
-        assert popen is not None
         popen.send_signal(signal.SIGTERM)
         codes.append(await asyncio.to_thread(popen.wait, 60))
         fleet.start_frontend(frontend)

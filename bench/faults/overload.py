@@ -14,7 +14,7 @@ from bench.faults.client import Answer, ask
 from bench.faults.crowd import body_of, percentile
 from bench.faults.fleet import Fleet, FleetShape, Frontend
 from bench.faults.row import Bench, Outcome, Row
-from bench.kit.processes import peak_rss_mib, reset_peak_rss, rss_mib
+from bench.kit.usage import peak_rss_mib, reset_peak_rss, rss_mib
 
 TOKENS_MEAN = 60
 UNCONGESTED_SHARE = 0.5

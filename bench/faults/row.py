@@ -17,7 +17,7 @@ import uvloop
 from bench.faults.client import Answer, call
 from bench.faults.crowd import Crowd, Gaps, body_of
 from bench.faults.fleet import Fleet, FleetShape, Frontend, thaw
-from bench.kit.processes import TICKS_PER_S, cpu_s
+from bench.kit.usage import TICKS_PER_S, cpu_s
 
 STREAMS = 100
 MAX_TOKENS = 600

@@ -27,7 +27,8 @@ from bench.faults.arrivals import Lateness, offer
 from bench.faults.client import Answer, Body, ask, call
 from bench.faults.crowd import body_of, percentile, sleep_until
 from bench.faults.fleet import Fleet, FleetShape, thaw
-from bench.kit.processes import REPO, descendants, pss_mib, rss_mib
+from bench.kit.usage import descendants, pss_mib, rss_mib
+from starter.process import REPO
 
 WORKERS = 4
 LOAD_SHARE = 0.7

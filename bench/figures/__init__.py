@@ -1,1 +1,1 @@
-"""Every figure that kvmesh tells of itself, read from bench/results and written down once."""
+"""Reads every figure that kvmesh tells of itself from bench/results, and writes it down once."""

@@ -1,0 +1,1 @@
+"""Measures parts of the frontend by themselves: HTTP servers, and tokenizing a growing chat."""

@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare.systems import machine
-from bench.kit import processes
+from bench.kit import usage
 from bench.kit.load import run_load
-from bench.kit.processes import REPO, Process
+from starter.pages import port_open
+from starter.ports import free_port
+from starter.process import REPO, Process, start
+from starter.waiting import wait_until
 
 MIB = 1024 * 1024
 HEADER_ATTACK_BYTES = 64 * MIB
@@ -63,9 +66,9 @@ if importlib.util.find_spec("granian"):
     CANDIDATES["granian"] = GRANIAN
 
 
-def start(candidate: str, port: int) -> Process:
+def serving(candidate: str, port: int) -> Process:
     command = [sys.executable, *CANDIDATES[candidate], "--port", str(port)]
-    return Process(candidate, command, REPO / "bench/results/local" / f"{candidate}.log")
+    return start(command, REPO / "bench/results/local" / f"{candidate}.log")
 
 
 def one_header() -> Iterator[bytes]:
@@ -157,12 +160,12 @@ def attack(port: int, payload: Iterator[bytes]) -> tuple[str, int, float]:
 def attack_all(candidate: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, payload in ATTACKS.items():
-        port = processes.free_port()
-        with start(candidate, port) as server:
-            server.wait_ready(lambda port=port: processes.port_open(port))
+        port = free_port()
+        with serving(candidate, port) as server:
+            wait_until(lambda port=port: port_open(port), candidate, [server])
             attack(port, iter([b"POST /count HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"]))
-            processes.reset_peak_rss(server.pid)
-            before, cpu_before = processes.rss_mib(server.pid), processes.cpu_s(server.pid)
+            usage.reset_peak_rss(server.pid)
+            before, cpu_before = usage.rss_mib(server.pid), usage.cpu_s(server.pid)
             status, sent, seconds = attack(port, payload())
             rows.append(
                 {
@@ -172,8 +175,8 @@ def attack_all(candidate: str) -> list[dict[str, Any]]:
                     "sent_mib": round(sent / MIB, 2),
                     "seconds": round(seconds, 2),
                     "rss_before_mib": round(before, 1),
-                    "rss_peak_added_mib": round(processes.peak_rss_mib(server.pid) - before, 1),
-                    "cpu_s": round(processes.cpu_s(server.pid) - cpu_before, 2),
+                    "rss_peak_added_mib": round(usage.peak_rss_mib(server.pid) - before, 1),
+                    "cpu_s": round(usage.cpu_s(server.pid) - cpu_before, 2),
                 }
             )
             print(rows[-1], flush=True)
@@ -184,15 +187,15 @@ def load_round(candidate: str, bodies: Path, duration_s: float) -> dict[str, flo
     """One start of the server: unary at 64 keep-alive connections, then 64 streams of 256
     chunks.
     """
-    port = processes.free_port()
-    with start(candidate, port) as server:
-        server.wait_ready(lambda: processes.port_open(port))
+    port = free_port()
+    with serving(candidate, port) as server:
+        wait_until(lambda: port_open(port), candidate, [server])
         run_load(port, bodies, path="/count", concurrency=64, requests=2000)
-        cpu_before = processes.cpu_s(server.pid)
+        cpu_before = usage.cpu_s(server.pid)
         unary = run_load(port, bodies, path="/count", concurrency=64, duration_s=duration_s)
-        cpu_between = processes.cpu_s(server.pid)
+        cpu_between = usage.cpu_s(server.pid)
         streams = run_load(port, bodies, path="/stream?256", concurrency=64, duration_s=duration_s)
-        cpu_after = processes.cpu_s(server.pid)
+        cpu_after = usage.cpu_s(server.pid)
         return {
             "req_per_s": unary["req_per_s"],
             "cpu_ms_per_req": (cpu_between - cpu_before) * 1e3 / unary["ok"],
@@ -200,8 +203,8 @@ def load_round(candidate: str, bodies: Path, duration_s: float) -> dict[str, flo
             "chunks_per_s": streams["events_per_s"],
             "cpu_us_per_chunk": (cpu_after - cpu_between) * 1e6 / streams["events"],
             "gap_p99_ms": streams["gap_ms"]["p99"],
-            "rss_mib": processes.rss_mib(server.pid),
-            "pss_mib": processes.pss_mib(server.pid),
+            "rss_mib": usage.rss_mib(server.pid),
+            "pss_mib": usage.pss_mib(server.pid),
         }
 
 

@@ -1,3 +1,3 @@
-"""kvmesh beside SGLang's server, its gateway and Dynamo on real GPUs, on a host without a package
-index (see bench/README.md).
+"""Measures kvmesh beside SGLang's server, its gateway and Dynamo on real GPUs, on a host without a
+package index (see bench/README.md).
 """

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.running import Running
 from bench.gpu.sglang_program import BENCHMARK, sglang_program
-from bench.kit.processes import REPO
+from bench.kit.running import Running
 from bench.kit.workloads import MODEL_NAME
+from starter.process import REPO
 
 BACKENDS = ("sglang-oai-chat", "sglang-oai")
 SECONDS_MAX = 180.0

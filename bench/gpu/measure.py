@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu.cases import Case
-from bench.gpu.running import Running
 from bench.kit.load import run_load
-from bench.kit.processes import TICKS_PER_S, descendants
+from bench.kit.running import Running
+from bench.kit.usage import TICKS_PER_S, descendants
 
 REQUEST_S_MAX = 120.0
 SCHEDULER_TITLES = ("sglang::scheduler",)

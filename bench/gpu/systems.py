@@ -7,12 +7,16 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from bench.gpu.running import Running, Starting, chat_ok
 from bench.gpu.sglang_program import sglang_program
-from bench.kit.processes import REPO, Process, free_port, http_json, http_ok
+from bench.kit.running import Running, Starting, chat_ok
 from bench.kit.workloads import MODEL_NAME
+from starter.addresses import Addresses, worker_command
+from starter.pages import http_json, http_ok
+from starter.ports import free_port
+from starter.process import REPO, Process
 
 ENGINE_ARGS = (
     "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 "
@@ -22,6 +26,9 @@ MEMORY_FRACTIONS = (0.35, 0.6, 0.85)
 """Of the memory that is free when an engine starts, for the first, second and third one on a
 GPU.
 """
+
+first_chat_ok = partial(chat_ok, timeout_s=60.0)
+"""An engine compiles kernels for its first request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,47 +62,31 @@ def kvmesh(setup: Setup, starting: Starting, memory_fraction: float, name: str) 
     options = {name: setup.frontend_args} | {
         f"{name}-{variant}": args for variant, args in setup.variants.items()
     }
-    ports = {each: free_port() for each in options}
-    meshes = {each: f"ipc://{setup.scratch / f'mesh-{each}'}" for each in options}
+    addresses = {
+        each: Addresses(mesh=f"ipc://{setup.scratch / f'mesh-{each}'}") for each in options
+    }
     frontends: dict[str, Process] = {}
     for each, args in options.items():
-        command = [
-            sys.executable,
-            "-m",
-            "frontend",
-            "--http-port",
-            str(ports[each]),
-            "--mesh-bind",
-            meshes[each],
-        ]
-        command += [
-            "--cache-dir",
-            str(setup.scratch / "kvmesh-cache"),
-            "--log-level",
-            "warning",
-            *args,
-        ]
+        command = addresses[each].frontend_command(
+            *("--cache-dir", str(setup.scratch / "kvmesh-cache"), "--log-level", "warning", *args)
+        )
         frontends[each] = starting.process(each, command, folder=folder)
-    dial = [text for mesh in meshes.values() for text in ("--frontend", mesh)]
-    command = [sys.executable, "-m", "workers", *dial, *setup.engine(memory_fraction)]
+    meshes = [each.mesh for each in addresses.values()]
+    command = worker_command(meshes, *setup.engine(memory_fraction))
     workers = [
         starting.process(f"{name}-worker{gpu}", command, setup.device(gpu), folder)
         for gpu in range(setup.gpus)
     ]
-    urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
 
     def ready() -> bool:
-        return all(
-            http_ok(f"{url}/ready") and len(http_json(f"{url}/health")["workers"]) == setup.gpus
-            for url in urls
+        return all(each.workers_ready() == setup.gpus for each in addresses.values()) and all(
+            first_chat_ok(each.http_port) for each in addresses.values()
         )
 
-    starting.wait(
-        name, [*frontends.values(), *workers], lambda: ready() and all(map(chat_ok, ports.values()))
-    )
+    starting.wait(name, [*frontends.values(), *workers], ready)
     behind = [worker.pid for worker in workers]
     return [
-        Running(each, ports[each], process.pid, [process.pid, *behind])
+        Running(each, addresses[each].http_port, process.pid, behind)
         for each, process in frontends.items()
     ]
 
@@ -119,7 +110,7 @@ def _sglang_servers(
             *setup.engine(memory_fraction),
         ]
         servers[port] = starting.process(f"{name}-server{gpu}", command, setup.device(gpu))
-    starting.wait(name, list(servers.values()), lambda: all(map(chat_ok, servers)))
+    starting.wait(name, list(servers.values()), lambda: all(map(first_chat_ok, servers)))
     return servers
 
 
@@ -128,7 +119,7 @@ def sglang(setup: Setup, starting: Starting, memory_fraction: float, name: str) 
     if setup.gpus > 1:
         raise RuntimeError("sglang is one server on one GPU: on several, take the gateway")
     servers = _sglang_servers(setup, starting, memory_fraction, name)
-    return [Running(name, port, process.pid, [process.pid]) for port, process in servers.items()]
+    return [Running(name, port, process.pid, []) for port, process in servers.items()]
 
 
 def gateway(setup: Setup, starting: Starting, memory_fraction: float, name: str) -> list[Running]:
@@ -149,12 +140,8 @@ def gateway(setup: Setup, starting: Starting, memory_fraction: float, name: str)
     command += ["--log-level", "warn", "--prometheus-port", str(free_port())]
     command += ["--worker-urls", *(f"http://127.0.0.1:{server}" for server in servers)]
     router = starting.process(name, command)
-    starting.wait(name, [router, *servers.values()], lambda: chat_ok(port))
-    return [
-        Running(
-            name, port, router.pid, [router.pid, *(process.pid for process in servers.values())]
-        )
-    ]
+    starting.wait(name, [router, *servers.values()], lambda: first_chat_ok(port))
+    return [Running(name, port, router.pid, [process.pid for process in servers.values()])]
 
 
 def dynamo(setup: Setup, starting: Starting, memory_fraction: float, name: str) -> list[Running]:
@@ -192,9 +179,9 @@ def dynamo(setup: Setup, starting: Starting, memory_fraction: float, name: str) 
     starting.wait(
         name,
         [frontend, worker],
-        lambda: http_ok(models) and http_json(models)["data"] and chat_ok(port),
+        lambda: http_ok(models) and http_json(models)["data"] and first_chat_ok(port),
     )
-    return [Running(name, port, frontend.pid, [frontend.pid, worker.pid])]
+    return [Running(name, port, frontend.pid, [worker.pid])]
 
 
 STARTERS: dict[str, Starter] = {

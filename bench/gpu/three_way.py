@@ -25,12 +25,13 @@ from typing import Any, NoReturn
 from bench.compare.systems import machine
 from bench.gpu.bench_serving import BACKENDS, bench_serving
 from bench.gpu.cases import cases_named
+from bench.gpu.kept import end_all, note, noted
 from bench.gpu.model import make_model_dir
-from bench.gpu.running import Running, Starting, end_all, note, noted
 from bench.gpu.systems import ENGINE_ARGS, MEMORY_FRACTIONS, Setup, default_systems, starter_of
 from bench.gpu.turns import Report, Turns
 from bench.gpu.verdict import medians, table
 from bench.kit.loadgen.build import build
+from bench.kit.running import Running, Starting
 from bench.kit.workloads import LOCAL, Corpus
 
 SCRATCH = LOCAL / "gpu"

@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.gpu.cases import Case
 from bench.gpu.measure import measure, warm_up
-from bench.gpu.running import Running
 from bench.kit.load import LoadFailed
+from bench.kit.running import Running
 from bench.kit.workloads import Corpus, write_bodies
 
 WARM_UP_SEED = 999_983

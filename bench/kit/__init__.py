@@ -1,0 +1,1 @@
+"""Holds what all measurements share: load, processes, workloads and plots."""

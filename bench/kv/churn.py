@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare.systems import machine
-from bench.kit.processes import rss_mib
+from bench.kit.usage import rss_mib
 from kv_events.index import BlockBudget, RankBlocks
 from kv_events.rank_feed import FeedCounts, RankFeed
 from protocol.kv_stream import (

@@ -9,17 +9,17 @@ Two to three minutes; Dynamo is installed at first use.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench.compare.systems import machine
-from bench.kit.processes import REPO
 from bench.kv.indexes import check, workload
 from bench.kv.indexes.candidates import CANDIDATES
 from bench.peers import install
+from starter.process import REPO
+from starter.responder import Responder
 
 LOCAL = REPO / "bench/results/local"
 CHURN = {1: 64, 8: 512, 64: 1024}
@@ -34,21 +34,13 @@ class Worker:
 
     def __init__(self, candidate: str, python: Path, work: Path, ranks: int) -> None:
         self.candidate = candidate
-        command = [str(python), "-m", "bench.kv.indexes.worker", candidate, str(work), str(ranks)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPO
+        self._responder = Responder(
+            [python, "-m", "bench.kv.indexes.worker", candidate, work, ranks]
         )
         self.found: dict[str, list[float]] = {}
 
     def ask(self, command: str, **arguments: object) -> Row:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([command, arguments]) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.candidate} ended at {command}")
-        return json.loads(line)
+        return json.loads(self._responder.ask(json.dumps([command, arguments])))
 
     def note(self, key: str, spent: Row, *, per: float, unit: str) -> None:
         """Keeps wall and CPU time of one of `per` units of work."""
@@ -69,12 +61,7 @@ class Worker:
         return {key: round(statistics.median(values), 3) for key, values in self.found.items()}
 
     def end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        self._responder.close(20)
 
 
 def measure(ranks: int, *, tiered: bool, rounds: int, dynamo: Path | None) -> Row:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.kit.processes import REPO
+from starter.process import REPO
 
 FOLDER = Path(__file__).resolve().parent
 NO_DEPS = ("ai-dynamo==", "ai-dynamo-runtime==")

@@ -1,1 +1,1 @@
-"""kvmesh's router over a simulated fleet on a virtual clock: `python -m bench.routing`."""
+"""Runs kvmesh's router over a simulated fleet on a virtual clock: `python -m bench.routing`."""

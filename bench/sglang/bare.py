@@ -74,7 +74,7 @@ def main() -> None:
 
     engine = sglang.Engine(
         server_args=parse_server_args(
-            ["--model-path", sys.argv[1], "--log-level", "error"], cpu=cpu
+            ["--model-path", sys.argv[1], "--log-level", "error"], cpu=cpu, kv_events=True
         )
     )
     print(json.dumps({"ready": True}), flush=True)

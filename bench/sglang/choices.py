@@ -17,7 +17,7 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
-from bench.kit.processes import cpu_s
+from bench.kit.usage import cpu_s
 from bench.sglang.bare import prompt_of
 from bench.sglang.through_the_mesh import Mesh
 from workers.demo_model import demo_model_dir
@@ -56,14 +56,14 @@ async def _singly(client: AsyncOpenAI, prompt: list[int]) -> tuple[int, int]:
 
 
 async def _measure(mesh: Mesh, rounds: int) -> dict[str, Any]:
-    client = AsyncOpenAI(base_url=f"http://127.0.0.1:{mesh.port}/v1", api_key="none", max_retries=0)
+    client = AsyncOpenAI(base_url=f"{mesh.url}/v1", api_key="none", max_retries=0)
     ways = {"one request of 8 choices": _together, "eight requests": _singly}
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     random = Random(7)
     for number in range(rounds + 1):
         for name in sorted(ways, reverse=bool(number % 2)):
             prompt = prompt_of(random, PROMPT_TOKENS)
-            frontend, worker = (cpu_s(process.pid) for process in mesh.processes)
+            frontend, worker = cpu_s(mesh.frontend.pid), cpu_s(mesh.worker.pid)
             begun_s = time.perf_counter()
             computed, tokens = await ways[name](client, prompt)
             row = {
@@ -71,8 +71,8 @@ async def _measure(mesh: Mesh, rounds: int) -> dict[str, Any]:
                 "prompt_tokens_computed": computed,
                 "tokens": tokens,
             }
-            row["frontend_cpu_ms"] = (cpu_s(mesh.processes[0].pid) - frontend) * 1000
-            row["worker_cpu_ms"] = (cpu_s(mesh.processes[1].pid) - worker) * 1000
+            row["frontend_cpu_ms"] = (cpu_s(mesh.frontend.pid) - frontend) * 1000
+            row["worker_cpu_ms"] = (cpu_s(mesh.worker.pid) - worker) * 1000
             if number:  # the first round warms up
                 measured[name].append(row)
     await client.close()

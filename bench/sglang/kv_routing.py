@@ -12,7 +12,6 @@ own count (`cached_tokens`). Writes bench/results/NAME.json.
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +21,9 @@ from typing import Any
 
 from bench.compare.systems import machine
 from bench.kit.load import run_load
-from bench.kit.processes import Process, free_port, http_json, http_ok
+from bench.kit.running import Starting
+from starter.addresses import Addresses, worker_command
+from starter.pages import http_json
 from workers.demo_model import demo_model_dir
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -110,42 +111,23 @@ def start(
 
     Workers start one after the other, since each measures the memory that is free.
     """
-    ports = {mode: free_port() for mode in MODES}
-    meshes = {mode: f"tcp://127.0.0.1:{free_port()}" for mode in MODES}
-    for mode in MODES:
-        options = (
-            "--http-port",
-            str(ports[mode]),
-            "--mesh-bind",
-            meshes[mode],
-            "--router-mode",
-            mode,
-        )
-        command = [sys.executable, "-m", "frontend", *options]
-        stack.enter_context(Process(f"frontend {mode}", command, logs / f"real_kv-{mode}.log"))
-    dial = [text for mesh in meshes.values() for text in ("--frontend", mesh)]
+    starting = Starting(stack, logs, READY_S_MAX)
+    addresses = {mode: Addresses() for mode in MODES}
+    processes = [
+        starting.process(f"real_kv-{mode}", each.frontend_command("--router-mode", mode))
+        for mode, each in addresses.items()
+    ]
+    meshes = [each.mesh for each in addresses.values()]
+    path = ("--model-path", model or str(demo_model_dir()))
     for number in range(workers):
-        options = (
-            "--model-path",
-            model or str(demo_model_dir()),
-            "--worker-id",
-            f"w{number}",
-            *worker,
-        )
-        command = [sys.executable, "-m", "workers", *dial, *options]
-        process = stack.enter_context(
-            Process(f"worker {number}", command, logs / f"real_kv-w{number}.log")
-        )
+        command = worker_command(meshes, *path, "--worker-id", f"w{number}", *worker)
+        processes.append(starting.process(f"real_kv-w{number}", command))
 
         def joined(expected: int = number + 1) -> bool:
-            urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
-            return all(
-                http_ok(f"{url}/ready") and len(http_json(f"{url}/health")["workers"]) == expected
-                for url in urls
-            )
+            return all(each.workers_ready() == expected for each in addresses.values())
 
-        process.wait_ready(joined, READY_S_MAX)
-    return ports
+        starting.wait(f"worker {number}", processes, joined)
+    return {mode: each.http_port for mode, each in addresses.items()}
 
 
 def measure(port: int, load: Load, model: str, seed: int, bodies: Path) -> dict[str, float]:

@@ -9,15 +9,16 @@ bench/results/real_sglang.json.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from bench.kit.load import run_load
-from bench.kit.processes import free_port, http_ok, wait_until
+from bench.kit.workloads import LOCAL
 from bench.sglang.bare import prompt_of
+from starter.fleet import Fleet
+from starter.responder import Responder
 from workers.demo_model import demo_model_dir
 
 CASES = ((1, 6, 64, 64), (16, 64, 64, 64), (128, 256, 64, 32), (64, 64, 600, 16))
@@ -31,53 +32,44 @@ class Bare:
     """SGLang's engine without kvmesh."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "bench.sglang.bare", str(demo_model_dir())]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+        self._responder = Responder(
+            [sys.executable, "-m", "bench.sglang.bare", demo_model_dir()],
+            log=LOCAL / "logs" / "bare_sglang.log",
         )
-        self._answer()
+        self._answered(self._responder.answer())
 
     def run(self, case: tuple[int, ...], seed: int) -> dict[str, float]:
         """One round; the engine seeds its own prompts."""
         del seed
-        assert self.process.stdin is not None
-        self.process.stdin.write(" ".join(map(str, case)) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
+        return self._answered(self._responder.ask(" ".join(map(str, case))))
 
     def stop(self) -> None:
-        self.process.communicate("\n", timeout=60)
+        self._responder.close()
 
-    def _answer(self) -> dict[str, float]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        raise RuntimeError("bare SGLang ended")
+    def _answered(self, line: str) -> dict[str, float]:
+        """SGLang writes lines of its own among the answers."""
+        while not line.startswith("{"):
+            line = self._responder.answer()
+        return json.loads(line)
 
 
 class Mesh:
     """A frontend and a worker with the same engine arguments."""
 
     def __init__(self, bodies: Path) -> None:
-        self.port, mesh = free_port(), f"tcp://127.0.0.1:{free_port()}"
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        python = [sys.executable, "-m"]
-        self.processes = [
-            subprocess.Popen(
-                [*python, "frontend", "--http-port", str(self.port), "--mesh-bind", mesh], **quiet
-            ),
-            subprocess.Popen(
-                [*python, "workers", "--frontend", mesh, "--model-path", str(demo_model_dir())],
-                **quiet,
-            ),
-        ]
+        self._fleet = Fleet(LOCAL / "through_the_mesh")
+        self.frontend = self._fleet.frontend()
+        self.worker = self._fleet.worker("--model-path", str(demo_model_dir()))
         self._bodies = bodies
-        wait_until(lambda: http_ok(f"http://127.0.0.1:{self.port}/ready"), "the mesh", READY_S_MAX)
+        try:
+            self._fleet.wait_for_workers(1, wait_s_max=READY_S_MAX)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def url(self) -> str:
+        return self._fleet.url
 
     def run(self, case: tuple[int, ...], seed: int) -> dict[str, float]:
         """One round through HTTP."""
@@ -97,7 +89,7 @@ class Mesh:
             )
         )
         result = run_load(
-            self.port,
+            self._fleet.http_port,
             self._bodies,
             concurrency=concurrency,
             requests=requests,
@@ -106,9 +98,7 @@ class Mesh:
         return {"tokens_per_s": result["tokens_per_s"], "ttft_p50_ms": result["ttft_ms"]["p50"]}
 
     def stop(self) -> None:
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait(60)
+        self._fleet.stop(wait_s_max=60)
 
 
 def main() -> None:
@@ -116,8 +106,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
     rounds = parser.parse_args().rounds
-    bodies = RESULT.parent / "local" / "real_sglang_bodies.jsonl"
-    bodies.parent.mkdir(parents=True, exist_ok=True)
+    bodies = LOCAL / "real_sglang_bodies.jsonl"
+    LOCAL.mkdir(parents=True, exist_ok=True)
     systems: dict[str, Bare | Mesh] = {"bare": Bare(), "mesh": Mesh(bodies)}
     results: dict[str, Any] = {}
     try:

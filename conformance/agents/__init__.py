@@ -1,1 +1,1 @@
-"""Agents from npm, unmodified, at work against the stack."""
+"""Runs agents from npm, unmodified, against the stack."""

@@ -1,3 +1,3 @@
-"""Our own tests of what comparable servers' public suites ask: whoever moves from there finds the
-same.
+"""Asks, in tests of our own, what comparable servers' public suites ask: whoever moves from there
+finds the same.
 """

@@ -1,1 +1,1 @@
-"""The `kvmesh` command."""
+"""Runs the `kvmesh` command."""

@@ -1,4 +1,4 @@
-"""From the address something listens on to one that can be dialled on this host."""
+"""Turns the address something listens on into one that can be dialled on this host."""
 
 from typing import Final
 
@@ -6,13 +6,13 @@ _LOOPBACK_OF: Final = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1"
 
 
 def http_url(host: str, port: int) -> str:
-    """`http://HOST:PORT` for a frontend that listens on `host`, without a path."""
+    """Returns `http://HOST:PORT` for a frontend that listens on `host`, without a path."""
     return f"http://{_bracketed(_LOOPBACK_OF.get(host, host))}:{port}"
 
 
 def mesh_address_to_dial(bind: str) -> str:
-    """What workers on this host connect to when the frontend binds `bind`; all but the wildcards
-    stand for themselves.
+    """Returns what workers on this host connect to when the frontend binds `bind`; all but the
+    wildcards stand for themselves.
     """
     scheme, _, rest = bind.partition("://")
     if scheme != "tcp":

@@ -1,4 +1,4 @@
-"""`kvmesh chat`: a conversation with a running frontend, in the terminal."""
+"""Holds a conversation with a running frontend, in the terminal: `kvmesh chat`."""
 
 import argparse
 import json
@@ -13,15 +13,15 @@ with suppress(ImportError):  # not every Python has it
     import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  # gives input() its line editing and history
 
 SILENCE_S_MAX = 600.0
-"""Between two pieces of an answer, the first one's queueing and prefill included: the frontend's
-own default limit of a request.
+"""Bounds the time between two pieces of an answer, the first one's queueing and prefill included:
+the frontend's own default limit of a request.
 """
 
 Message = dict[str, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `kvmesh chat`."""
+    """Declares the options of `kvmesh chat`."""
     parser.add_argument(
         "--url", default="http://127.0.0.1:8000/v1", help="base URL of the frontend"
     )
@@ -30,9 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read questions from the terminal and stream the answers; Ctrl-D ends.
-
-    Returns the exit code.
+    """Reads questions from the terminal and streams the answers, until Ctrl-D; returns the exit
+    code.
     """
     url = options.url.rstrip("/")
     try:
@@ -59,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show_answer(url: str, body: dict[str, Any]) -> str:
-    """Print the answer as it comes; returns what came of it before its end, an error or Ctrl-C."""
+    """Prints the answer as it comes; returns what came of it before its end, an error or Ctrl-C."""
     answer = ""
     try:
         for text in _stream(url, body):
@@ -80,7 +79,7 @@ def _show_answer(url: str, body: dict[str, Any]) -> str:
 
 
 class _AnswerFailed(Exception):
-    """The stream ended with an error, or without an end."""
+    """An _AnswerFailed says that a stream ended with an error, or without an end."""
 
 
 def _stream(url: str, body: dict[str, Any]) -> Iterator[str]:

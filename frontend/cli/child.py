@@ -1,5 +1,5 @@
-"""A child process of `kvmesh up`: its output kept or shown, its end noticed, nothing of it left
-behind.
+"""Runs a child process of `kvmesh up`: its output kept or shown, its end noticed, nothing of it
+left behind.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Sequence
 
 LINES_KEPT = 200
-"""Output lines remembered for the moment a child dies."""
+"""Bounds the output lines remembered for the moment a child dies."""
 
 LINE_BYTES_MAX = 1 << 16
-"""Of a longer line at most the end is kept; LINES_KEPT of them are 13 MB."""
+"""Bounds a line, of which the end is kept if it is longer; LINES_KEPT of them are 13 MB."""
 
 DRAIN_S_MAX = 1.0
-"""How long output is read on after everything that could write has been killed; what is in a pipe
-is read in milliseconds, but a process that left the session may hold it open for ever.
+"""Bounds how long output is read on after everything that could write has been killed; what is in a
+pipe is read in milliseconds, but a process that left the session may hold it open for ever.
 """
 
 _PR_SET_PDEATHSIG = 1
@@ -31,19 +31,23 @@ _PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 class Child:
-    """One `python …` in a session of its own, so that a Ctrl-C at the terminal reaches only us."""
+    """A Child is one `python …` in a session of its own, so that a Ctrl-C at the terminal reaches
+    only us.
+    """
 
     def __init__(self, name: str, arguments: Sequence[str], *, verbose: bool) -> None:
         self.name = name
         self._arguments = arguments
         self._verbose = verbose
         self._process: asyncio.subprocess.Process | None = None
-        """None before the start and as soon as it ended: another process may get its pid then."""
+        """Is the running process; None before the start and as soon as it ended: another process
+        may get its pid then.
+        """
         self._reading: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
 
     async def start(self) -> None:
-        """Start the process (again)."""
+        """Starts the process (again)."""
         self._lines.clear()
         # A pipe of our own: with asyncio's, Process.wait() on Python 3.11 waits for whoever holds
         # the pipe, not for the process.
@@ -70,7 +74,7 @@ class Child:
         self._reading = asyncio.create_task(self._read(reader, pipe))
 
     async def wait(self) -> int:
-        """Wait until the process ends, then end what it started; returns its exit code."""
+        """Waits until the process ends, then ends what it started; returns its exit code."""
         process, reading = self._process, self._reading
         assert process is not None
         assert reading is not None
@@ -84,12 +88,12 @@ class Child:
         return code
 
     def last_words(self, lines: int = 15) -> str:
-        """The end of its output."""
+        """Returns the last lines of the child's output."""
         return "\n".join(f"  [{self.name}] {line}" for line in list(self._lines)[-lines:])
 
     def why_it_cannot_start(self) -> str:
-        """What a process says at last that exits with EXIT_CANNOT_START, or argparse's error, in
-        one line. Libraries may say more on the way out.
+        """Returns, in one line, what a process says at last that exits with EXIT_CANNOT_START, or
+        argparse's error. Libraries may say more on the way out.
         """
         lines = list(self._lines)
         for index in reversed(range(len(lines))):
@@ -100,7 +104,7 @@ class Child:
         return lines[-1] if lines else self.name
 
     async def stop(self, wait_s_max: float) -> None:
-        """SIGTERM, wait, and kill whatever is left of its session."""
+        """Sends SIGTERM, waits, and kills whatever is left of its session."""
         process = self._process
         if process is None:
             return
@@ -113,7 +117,7 @@ class Child:
         await self.wait()
 
     def kill(self) -> None:
-        """Kill its whole session now; engines run their schedulers in it."""
+        """Kills the child's whole session now; engines run their schedulers in it."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -136,8 +140,8 @@ class Child:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Between fork and exec: have the kernel send SIGTERM when `kvmesh up` itself is killed (man 2
-    prctl).
+    """Has the kernel send SIGTERM when `kvmesh up` itself is killed (man 2 prctl); runs between
+    fork and exec.
     """
     if _PRCTL is not None:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,5 +1,5 @@
-"""HTTP to a frontend of our own mesh: straight to the address, whatever proxy the environment names
-for the internet.
+"""Speaks HTTP to a frontend of our own mesh: straight to the address, whatever proxy the
+environment names for the internet.
 """
 
 import http.client
@@ -9,15 +9,15 @@ import urllib.request
 from typing import Any, Final
 
 UNREACHABLE: Final = (OSError, http.client.HTTPException, ValueError)
-"""What opening an address and reading its answer may raise: nobody there, cut off, no HTTP, no URL,
-no JSON.
+"""Lists what opening an address and reading its answer may raise: nobody there, cut off, no HTTP,
+no URL, no JSON.
 """
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def open_url(url: str, *, timeout_s: float, body: dict[str, Any] | None = None) -> Any:
-    """GET, or POST `body` as JSON; returns the response, a context manager of lines.
+    """Sends a GET, or a POST of `body` as JSON; returns the response, a context manager of lines.
 
     `timeout_s` bounds each wait for bytes.
 
@@ -32,8 +32,8 @@ def open_url(url: str, *, timeout_s: float, body: dict[str, Any] | None = None) 
 
 
 def get_json(url: str, *, timeout_s: float, also_errors: bool = False) -> Any:
-    """GET `url` and decode the answer, with `also_errors` that of an error too (a health page says
-    no in JSON); raises as `open_url`.
+    """Sends a GET to `url` and returns the decoded answer, with `also_errors` that of an error too
+    (a health page says no in JSON); raises as `open_url`.
     """
     try:
         with open_url(url, timeout_s=timeout_s) as answer:

@@ -1,4 +1,4 @@
-"""`kvmesh up` and `kvmesh chat`."""
+"""Runs the subcommands of `kvmesh`: `up` and `chat`."""
 
 import argparse
 import shlex
@@ -10,7 +10,7 @@ from protocol.process.packaging import VERSION
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit code."""
+    """Runs one subcommand; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # What follows "--" belongs to the workers and their engines, whatever it looks like.
     own, engine_argv = (

@@ -1,4 +1,6 @@
-"""`kvmesh up`: one frontend and N workers on this host; Ctrl-C ends all of it."""
+"""Serves a model with one frontend and N workers on this host, of which Ctrl-C ends all: `kvmesh
+up`.
+"""
 
 import argparse
 import asyncio
@@ -19,23 +21,23 @@ from protocol.process.settings import parse_settings
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
 
 STOP_S_MAX = 10
-"""How long children may take to finish what runs after Ctrl-C; then they are killed."""
+"""Bounds how long children may take to finish what runs after Ctrl-C; then they are killed."""
 
 RESTARTS_MAX = 5
-"""A worker that crashed this often without serving in between is given up."""
+"""Bounds how often a worker may crash without serving in between before it is given up."""
 
 RESTART_PAUSE_S = 2.0
 POLL_S = 0.5
 
 FRONTEND_FLAGS = ("--http-host", "--http-port", "--mesh-bind", "--mesh-key-file", "--router-mode")
-"""Settings of the frontend that may also be said in front of `--`."""
+"""Lists the settings of the frontend that may also be said in front of `--`."""
 
 EXIT_USAGE = 2
-"""argparse's exit code; as with EXIT_CANNOT_START, starting again would not help."""
+"""Is argparse's exit code; as with EXIT_CANNOT_START, starting again would not help."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `kvmesh up`; those of frontend and workers keep their own names after
+    """Declares the options of `kvmesh up`; those of frontend and workers keep their own names after
     `--`.
     """
     parser.add_argument(
@@ -62,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
-    """Run until Ctrl-C; returns the exit code: 0 after Ctrl-C, that of the part that could not
-    start otherwise.
+    """Runs frontend and workers until Ctrl-C; returns the exit code: 0 after Ctrl-C, that of the
+    part that could not start otherwise.
     """
     given = {
         flag: getattr(options, flag.removeprefix("--").replace("-", "_")) for flag in FRONTEND_FLAGS
@@ -84,8 +86,8 @@ def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
 
 
 def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """`--system-port` for each worker, counted up from that of `engine_argv` or DYN_SYSTEM_PORT,
-    and the other arguments.
+    """Returns `--system-port` for each worker, counted up from that of `engine_argv` or
+    DYN_SYSTEM_PORT, and the other arguments.
 
     A port is one worker's; 0 and -1 are good for all.
     """
@@ -102,8 +104,8 @@ def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]
 
 
 def worker_names(count: int, engine_argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Distinct names for the workers, made of `--worker-id` or KVMESH_WORKER_ID where given, and
-    the other arguments.
+    """Returns distinct names for the workers, made of `--worker-id` or KVMESH_WORKER_ID where
+    given, and the other arguments.
     """
     parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
     parser.add_argument(
@@ -118,7 +120,7 @@ def worker_names(count: int, engine_argv: Sequence[str]) -> tuple[list[str], lis
 
 
 class _Host:
-    """The processes of one host and what the person at the terminal is told of them."""
+    """A _Host runs the processes of one host and tells the person at the terminal of them."""
 
     def __init__(
         self, options: argparse.Namespace, settings: FrontendSettings, engine_argv: Sequence[str]
@@ -169,7 +171,7 @@ class _Host:
             for number, (name, port) in enumerate(zip(names, ports, strict=True))
         }
         self._served: set[str] = set()
-        """Workers that the frontend called ready since their last start."""
+        """Holds the ids of workers that the frontend called ready since their last start."""
         self._stop = asyncio.Event()
         self._exit_code = 0
 
@@ -238,8 +240,8 @@ class _Host:
             await asyncio.sleep(RESTART_PAUSE_S)
 
     async def _watch_health(self) -> None:
-        """Note who serves; until every worker does for the first time show progress, then say how
-        to talk to them.
+        """Notes who serves; until every worker does for the first time shows progress, then says
+        how to talk to them.
         """
         progress = Progress()
         started_at = time.monotonic()
@@ -272,7 +274,7 @@ class _Host:
 
 
 def _ready_workers(health_url: str) -> list[dict[str, Any]]:
-    """The ready workers as the frontend lists them, none while it is not up."""
+    """Returns the ready workers as the frontend lists them, none while it is not up."""
     try:
         health = get_json(health_url, timeout_s=2, also_errors=True)
         return [worker for worker in health["workers"] if worker["ready"]]

@@ -1,1 +1,1 @@
-"""Whole answers against the schemas that they were asked to conform to."""
+"""Holds whole answers to the schemas that they were asked to conform to."""

@@ -1,4 +1,5 @@
-"""Run as a program: validates answers, one after the other, until its stdin ends.
+"""Validates answers against schemas, one after the other, until its stdin ends; is run as a
+program.
 
 A process of its own, since a validator holds Python's lock while it works: 26 nested definitions of
 two alternatives each, which a client may send, take it seconds, and each further one twice as long.
@@ -18,10 +19,12 @@ from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 from frontend.conforming.messages import Question, Verdict
 
 COMPILED_MAX: Final = 64
-"""Schemas, of at most 256 KiB of text. A usual one takes some tens of kilobytes."""
+"""Bounds the compiled schemas kept, each of at most 256 KiB of text; a usual one takes some tens of
+kilobytes.
+"""
 
 MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
-"""Of address space. More ends this process, and the next answer starts another."""
+"""Bounds the address space of the program; more ends it, and the next answer starts another."""
 
 BREACH_CHARS_MAX: Final = 300
 
@@ -29,7 +32,7 @@ _Compiled = Draft202012Validator | str
 
 
 def main() -> None:
-    """Answer each question with a verdict."""
+    """Answers each question with a verdict."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the frontend has requests to finish then
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -42,7 +45,7 @@ def main() -> None:
 
 
 def verdict_on(schema: str, answer: str) -> Verdict:
-    """Whether the answer conforms, by JSON Schema 2020-12.
+    """Returns whether the answer conforms, by JSON Schema 2020-12.
 
     A format is no promise of that, and the grammar holds the model to it.
     """
@@ -73,7 +76,7 @@ def verdict_on(schema: str, answer: str) -> Verdict:
 
 @lru_cache(maxsize=COMPILED_MAX)
 def _compiled(schema: str) -> _Compiled:
-    """The validator, or why there is none.
+    """Returns the validator of a schema, or why there is none.
 
     It fetches nothing, and its patterns take time in proportion to the text.
     """

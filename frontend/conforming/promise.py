@@ -1,5 +1,5 @@
-"""What was promised of an answer: that its JSON, and the arguments of its calls, conform to the
-client's schemas.
+"""Keeps the promise made of an answer: that its JSON, and the arguments of its calls, conform to
+the client's schemas.
 """
 
 import logging
@@ -19,15 +19,15 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Promise:
-    """Follows the choices of one request and holds those to it that ended by themselves; one that
-    was cut off conforms to nothing.
+    """A Promise follows the choices of one request and holds those to it that ended by themselves;
+    one that was cut off conforms to nothing.
 
     Args:
         schema: JSON text, of what is said without a call; None: anything.
         calls: function → schema of its arguments; those of others may be anything.
         forced: a call had to come, so that a grammar bound its arguments. Formats of calls that may
-        come are not all bound, and whoever
-            runs a call answers wrong arguments: those are only logged.
+        come are not all bound, and whoever runs a call answers wrong arguments: those are only
+        logged.
         streams: what does not conform was shown already, and is only logged.
     """
 
@@ -50,7 +50,7 @@ class Promise:
         self._answers: dict[int, Answer] = {}
 
     async def follow(self, moved: Iterable[tuple[Choice, Gain]]) -> None:
-        """Take what choices have gained, and check those that have ended.
+        """Takes what choices have gained, and checks those that have ended.
 
         Raises:
             NotConforming: one does not conform, and nothing of it was shown.
@@ -83,7 +83,7 @@ class Promise:
                 )
 
     def _held(self, answer: Answer) -> list[tuple[str, str, str]]:
-        """Schema, text and name of what is held to a schema."""
+        """Returns schema, text and name of what is held to a schema."""
         calls = answer.calls
         held = [
             (_encode(self._calls[call.name]).decode(), call.arguments, f"the call of {call.name!r}")
@@ -96,8 +96,8 @@ class Promise:
 
 
 def _ended_by_itself(choice: Choice) -> bool:
-    """Whether the model ended it, and not a bound, a stop string or token of the client's, or its
-    wish.
+    """Returns whether the model ended it, and not a bound, a stop string or token of the client's,
+    or its wish.
     """
     if choice.finish_reason not in ("stop", "tool_calls") or choice.matched_stop is not None:
         return False

@@ -4,9 +4,7 @@ takes too long.
 
 import asyncio
 import logging
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections import OrderedDict
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -15,31 +13,36 @@ from typing import Final
 import msgspec
 
 from frontend.conforming.messages import Question, Verdict
+from protocol.process.program import started
 
 log = logging.getLogger(__name__)
 
 START_S_MAX: Final = 10.0
-"""Until the program is ready, on a busy host; a tenth of a second on an idle one."""
+"""Bounds the time until the program is ready, on a busy host; it takes a tenth of a second on an
+idle one.
+"""
 
 CHECK_S_MAX: Final = 1.0
-"""For one answer.
+"""Bounds the time for one answer.
 
 A usual one takes 0.1 ms, the largest schema that is taken 40 ms when it is compiled.
 """
 
 TURN_S_MAX: Final = 3.0
-"""For the answers before: behind so many slow ones an answer goes out as it is."""
+"""Bounds the wait for the answers before: behind so many slow ones an answer goes out as it is."""
 
 SLOW_MAX: Final = 256
-"""Schemas that took too long once and are not tried again, by their hash; the one met the longest
-time ago is forgotten first.
+"""Bounds the schemas remembered, by their hash, that took too long once and are not tried again;
+the one met the longest time ago is forgotten first.
 """
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Validator:
-    """Holds answers to schemas, one at a time, in a process that lasts. `close` ends it."""
+    """A Validator holds answers to schemas, one at a time, in a process that lasts until
+    `close`.
+    """
 
     def __init__(self) -> None:
         self._process: Process | None = None
@@ -48,7 +51,7 @@ class Validator:
         self._soon: set[asyncio.Task[None]] = set()
 
     def soon(self, check: Coroutine[None, None, None]) -> None:
-        """Run a check that nobody waits for.
+        """Runs a check that nobody waits for.
 
         It takes its turn, and so `TURN_S_MAX` and `CHECK_S_MAX` at most.
         """
@@ -57,8 +60,8 @@ class Validator:
         task.add_done_callback(self._soon.discard)
 
     async def breach(self, schema: str, answer: str) -> str | None:
-        """How the answer, which should be JSON, does not conform to the schema, JSON text; None if
-        it does.
+        """Returns how the answer, which should be JSON, does not conform to the schema, JSON text;
+        None if it does.
 
         None as well where it cannot be found out in time, or by the kept library at all, which is
         logged: the grammar that held the model to the schema is the first to see to it.
@@ -97,15 +100,7 @@ class Validator:
             raise
 
     async def _start(self) -> Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "frontend.conforming.program",
-            stdin=PIPE,
-            stdout=PIPE,
-            env=os.environ | {"PYTHONPATH": _path()},
-        )
-        self._process = process
+        process = self._process = await started("frontend.conforming.program")
         try:
             async with asyncio.timeout(START_S_MAX):
                 await _heard(process)
@@ -119,7 +114,7 @@ class Validator:
             self._slow.popitem(last=False)
 
     async def close(self) -> None:
-        """End the process. The next question starts another."""
+        """Ends the process; the next question starts another."""
         process, self._process = self._process, None
         if process is not None:
             with suppress(ProcessLookupError):
@@ -140,8 +135,3 @@ async def _heard(process: Process) -> Verdict:
     if not line.endswith(b"\n"):
         raise EOFError("it said nothing")
     return msgspec.json.decode(line, type=Verdict)
-
-
-def _path() -> str:
-    """Where this process finds its modules."""
-    return os.pathsep.join(filter(None, sys.path)) or os.curdir

@@ -1,0 +1,1 @@
+"""Keeps what a frontend knows of its workers, ranks and models, as plain data."""

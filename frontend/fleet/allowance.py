@@ -1,4 +1,4 @@
-"""What a worker may send for one request: what was asked for and no more. Pure."""
+"""Tells what a worker may send for one request: what was asked for and no more. Pure."""
 
 from typing import Final
 
@@ -9,21 +9,21 @@ from protocol.requests import Work
 from protocol.tokens import count_tokens
 
 TEXT_CHARS_PER_TOKEN: Final = 1_024
-"""The longest tokens of known vocabularies have some hundred characters, and a parser may tell of a
-character twice.
+"""Bounds the text of one token: the longest tokens of known vocabularies have some hundred
+characters, and a parser may tell of a character twice.
 """
 
 PART_CHARS: Final = 64
-"""What a piece without text is worth."""
+"""Is what a part without text counts for, in characters."""
 
 EXTRA_BYTES: Final = 64 * 1024
-"""Beside all that is counted: names and ids of tool calls."""
+"""Is allowed beside all that is counted, for names and ids of tool calls."""
 
 
 class Allowance:
-    """Of one request, by what it asks for.
+    """An Allowance bounds what a worker may send for one request, by what the request asks for.
 
-    Bounds what is kept of a compromised worker's output, in a message and altogether; whether it
+    It bounds what is kept of a compromised worker's output, in a message and altogether; whether it
     means anything is looked at where it is used.
 
     Attributes:
@@ -49,7 +49,7 @@ class Allowance:
             )
 
     def exceeded(self, delta: Delta, tokens_received: int) -> bool:
-        """Whether the request got more than it asked for, or another kind of answer.
+        """Returns whether the request got more than it asked for, or another kind of answer.
 
         Args:
             tokens_received: with this delta.

@@ -1,4 +1,4 @@
-"""What an unfinished request of this frontend has taken of the rank that it runs on."""
+"""Counts what an unfinished request of this frontend has taken of the rank that it runs on."""
 
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream
@@ -33,11 +33,11 @@ class Booking:
         rank.book(prefill_tokens, self.kv_tokens)
 
     def note_token(self) -> None:
-        """A token came; the first one ends the prefill."""
+        """Notes that a token came; the first one ends the prefill."""
         if not self.prefilled:
             self.prefilled = True
             self.rank.note_prefilled(self.prefill_tokens)
 
     def release(self) -> None:
-        """The request ended."""
+        """Takes the request out of the rank's load, since it ended."""
         self.rank.release(self.prefill_tokens, self.kv_tokens, prefilled=self.prefilled)

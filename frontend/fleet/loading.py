@@ -1,14 +1,14 @@
-"""Workers whose engine is starting: they take nothing yet, and may before long."""
+"""Remembers workers whose engine is starting: they take nothing yet, and may before long."""
 
 from protocol.membership import Loading
 
 LOADING_REMEMBERED_S = 5.0
-"""A worker that is loading says so every second; after this long without a word it is taken for
-dead.
+"""Bounds how long a loading worker is remembered: it says every second that it loads, and whoever
+has said nothing for so long is taken for dead.
 """
 
 LOADING_MAX = 4_096
-"""Loading workers remembered; as many as may connect."""
+"""Bounds the loading workers remembered: as many as may connect."""
 
 
 class LoadingWorkers:
@@ -18,7 +18,7 @@ class LoadingWorkers:
         self._loading: dict[str, tuple[Loading, float]] = {}
 
     def note(self, loading: Loading, now: float) -> None:
-        """A worker says that its engine is starting."""
+        """Notes that a worker says that its engine is starting."""
         self._loading = {
             worker_id: noted
             for worker_id, noted in self._loading.items()
@@ -28,11 +28,11 @@ class LoadingWorkers:
             self._loading[loading.worker_id] = (loading, now)
 
     def found(self, worker_id: str) -> None:
-        """It introduced itself."""
+        """Forgets a worker that introduced itself."""
         self._loading.pop(worker_id, None)
 
     def known(self, now: float) -> list[Loading]:
-        """What those said that were heard of lately."""
+        """Returns what those loading workers said that were heard of lately."""
         return [
             loading for loading, at in self._loading.values() if now - at <= LOADING_REMEMBERED_S
         ]

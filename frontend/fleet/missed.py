@@ -1,4 +1,4 @@
-"""Workers of which nothing is known: lost though they may live.
+"""Remembers workers of which nothing is known: lost though they may live.
 
 Synchronous; the mesh tells it what happened.
 
@@ -16,16 +16,16 @@ from protocol.errors import LossCause
 from protocol.membership import Stage
 
 MISSED_S_MAX: Final = 10.0
-"""What only stood still is back within this, as a rule: live migration, swapping and starvation
-take seconds. A client that would have to wait longer is better served by an error that it can act
-upon.
+"""Bounds how long a lost worker is missed: what only stood still is back within this, as a rule,
+since live migration, swapping and starvation take seconds. A client that would have to wait longer
+is better served by an error that it can act upon.
 """
 
 MISSED_MAX: Final = 4_096
-"""Remembered at most; as many as may connect."""
+"""Bounds the missed workers remembered: as many as may connect."""
 
 _MAY_LIVE: Final[frozenset[LossCause]] = frozenset(("silent", "out_of_step"))
-"""Losses after which a worker introduces itself anew if it lives.
+"""Lists the losses after which a worker introduces itself anew if it lives.
 
 The others are known to be gone, or have been heard of again already.
 """
@@ -33,12 +33,12 @@ The others are known to be gone, or have been heard of again already.
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What matters of a worker while it is away."""
+    """A Missed holds what matters of a worker while it is away."""
 
     identity: bytes
     worker_id: str
     digest: str
-    """Of the card that it served."""
+    """Is the digest of the card that the missed worker served."""
     stage: Stage
     adapters: frozenset[str]
     session: int
@@ -46,7 +46,7 @@ class Missed:
 
 
 class MissedWorkers:
-    """Those who were lost a moment ago, by connection."""
+    """MissedWorkers remembers, by connection, the workers that were lost a moment ago."""
 
     def __init__(self) -> None:
         self._missed: dict[bytes, Missed] = {}
@@ -55,7 +55,7 @@ class MissedWorkers:
         return iter(list(self._missed.values()))
 
     def note(self, worker: Worker, cause: LossCause, now: float) -> None:
-        """A worker was lost. One that drains would not come back."""
+        """Notes that a worker was lost, unless it would not come back: one that drains does not."""
         if (
             cause in _MAY_LIVE
             and worker.phase is not Phase.DRAINING
@@ -72,7 +72,7 @@ class MissedWorkers:
             )
 
     def found(self, worker_id: str) -> None:
-        """It introduced itself, or another by its name did."""
+        """Forgets a worker that introduced itself, or whose name another one goes by now."""
         self._missed = {
             identity: missed
             for identity, missed in self._missed.items()
@@ -80,19 +80,19 @@ class MissedWorkers:
         }
 
     def gone(self, identity: bytes) -> None:
-        """It is known now that it does not come back."""
+        """Forgets a worker that is known not to come back."""
         self._missed.pop(identity, None)
 
     def expect(self, identity: bytes, *, over: bytes) -> None:
-        """Its connection is gone, and it is asked for over another one, which may take it as long
-        as any: that the first is gone says nothing of it.
+        """Expects a missed worker over another connection, which may take it as long as any: that
+        the first is gone says nothing of it.
         """
         missed = self._missed.pop(identity, None)
         if missed is not None:
             self._missed[over] = replace(missed, identity=over, session=0)
 
     def expire(self, now: float) -> None:
-        """Give up whom nobody has heard of for too long.
+        """Gives up whom nobody has heard of for too long.
 
         To be called only if what they may have said has been read.
         """

@@ -1,4 +1,4 @@
-"""One generation of a model: who serves it, stage by stage, and who waits for it."""
+"""Keeps one generation of a model: who serves it, stage by stage, and who waits for it."""
 
 from collections.abc import Set as AbstractSet
 from typing import Final, get_args
@@ -11,13 +11,13 @@ from frontend.routing.answer_times import AnswerTimes
 from protocol.membership import Service, Stage
 
 WHOLE: Final[Stage] = "whole"
-"""The stage of workers that run a request from its prompt to its end."""
+"""Is the stage of workers that run a request from its prompt to its end."""
 
 PREFILL: Final[Stage] = "prefill"
-"""The stage of workers that compute the KV cache of a prompt and hand it over."""
+"""Is the stage of workers that compute the KV cache of a prompt and hand it over."""
 
 DECODE: Final[Stage] = "decode"
-"""The stage of workers that take such a cache over, and generate."""
+"""Is the stage of workers that take such a cache over, and generate."""
 
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
@@ -34,59 +34,61 @@ class ModelEntry:
         self.served = served
         self.digest = served.card.digest
         self.service: Service = service
-        """What its workers are for."""
+        """Says what the model's workers are for."""
         self.queue = queue
         self.answer_times = AnswerTimes()
         self.workers: list[Worker] = []
         self.worker_of: dict[str, Worker] = {}
-        """Workers that may get new work, of whatever stage, by id."""
-        self.pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
-        """Stage → the ranks of its workers that may get new work, in order of joining."""
+        """Maps a worker id to a worker, of whatever stage, that may get new work."""
+        self._pools: dict[Stage, list[Rank]] = {stage: [] for stage in STAGES}
+        """Maps a stage to the ranks of the model's workers that may get new work, in order of
+        joining.
+        """
         self.adapters: frozenset[str] = frozenset()
-        """LoRA adapters of its workers, whether or not those may get new work; of the last ones,
-        when all have left.
+        """Names the LoRA adapters of the model's workers, whether or not those may get new work; of
+        the last ones, when all have left.
         """
 
     @property
     def ranks(self) -> list[Rank]:
-        """The ranks on which answers are generated, whether or not their prompts are computed
-        there.
-        """
-        return self.pools[WHOLE] + self.pools[DECODE] if self.pools[DECODE] else self.pools[WHOLE]
+        """Returns the ranks on which answers are generated, wherever their prompts are computed."""
+        return (
+            self._pools[WHOLE] + self._pools[DECODE] if self._pools[DECODE] else self._pools[WHOLE]
+        )
 
     @property
     def ready(self) -> bool:
-        """Whether somebody takes requests, in one leg or in two."""
-        return bool(self.pools[WHOLE]) or self.in_two_legs
+        """Tells whether somebody takes requests, in one leg or in two."""
+        return bool(self._pools[WHOLE]) or self.in_two_legs
 
     @property
     def in_two_legs(self) -> bool:
-        """Whether requests can be divided: one worker computes the prompt, another generates."""
-        return bool(self.pools[PREFILL] and self.pools[DECODE])
+        """Tells whether requests can run in two legs, one computing the prompt, one generating."""
+        return bool(self._pools[PREFILL] and self._pools[DECODE])
 
     @property
     def lacks(self) -> frozenset[Stage]:
-        """The stages of which it has no worker, while it is not ready for want of them."""
+        """Returns the stages of which it has no worker, while it is not ready for want of them."""
         if self.ready:
             return frozenset()
-        return frozenset(stage for stage in (WHOLE, PREFILL, DECODE) if not self.pools[stage])
+        return frozenset(stage for stage in (WHOLE, PREFILL, DECODE) if not self._pools[stage])
 
     @property
     def half(self) -> bool:
-        """Whether it has workers of one leg, and nobody for the other."""
-        return not self.ready and bool(self.pools[PREFILL] or self.pools[DECODE])
+        """Tells whether it has workers of one leg, and nobody for the other."""
+        return not self.ready and bool(self._pools[PREFILL] or self._pools[DECODE])
 
     @property
     def missing(self) -> str:
-        """What it has no worker of, in words."""
+        """Says in words what it has no worker of."""
         if not self.half:
             return "worker"
-        return "decode worker" if self.pools[PREFILL] else "prefill worker"
+        return "decode worker" if self._pools[PREFILL] else "prefill worker"
 
     @property
     def busyness(self) -> tuple[bool, float]:
-        """To compare generations by: whether nobody takes work, and requests per place to run
-        one.
+        """Returns what to compare generations by: whether nobody takes work, and requests per place
+        to run one.
         """
         ranks = self.ranks
         places = sum(rank.requests_max for rank in ranks)
@@ -94,22 +96,22 @@ class ModelEntry:
         return not self.ready, waiting / max(1, places)
 
     def refused(self, worker_ids: AbstractSet[str]) -> bool:
-        """Whether nobody is left to ask when these workers will not have a request."""
+        """Tells whether nobody is left to ask when these workers will not have a request."""
         left = {
             stage
             for stage in (WHOLE, PREFILL, DECODE)
-            if any(rank.worker_id not in worker_ids for rank in self.pools[stage])
+            if any(rank.worker_id not in worker_ids for rank in self._pools[stage])
         }
         return WHOLE not in left and len(left) < len((PREFILL, DECODE))
 
     def pool(self, stage: Stage) -> list[Rank]:
-        """The ranks that may get a request which is at this stage."""
-        return self.pools[stage]
+        """Returns the model's ranks that may get a request which is at this stage."""
+        return self._pools[stage]
 
     def refresh(self) -> None:
-        """Recompute the pools after a worker changed its phase, and let whoever waits see it."""
+        """Recomputes the pools after a worker changed its phase, and lets whoever waits see it."""
         self.worker_of = {worker.worker_id: worker for worker in self.workers if worker.takes_work}
-        self.pools = {stage: [] for stage in STAGES}
+        self._pools = {stage: [] for stage in STAGES}
         for worker in self.worker_of.values():
             self.pool(worker.hello.stage).extend(worker.ranks)
         if self.workers:

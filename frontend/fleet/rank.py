@@ -1,5 +1,5 @@
-"""One data-parallel rank as this frontend sees it: its load, its cache, and what we have running
-there.
+"""Keeps one data-parallel rank as this frontend sees it: its load, its cache, and what we have
+running there.
 """
 
 from typing import Final
@@ -8,26 +8,27 @@ from kv_events.index import BlockBudget, RankBlocks
 from protocol.membership import Hello, RankLoad
 
 SLACK_RATIO: Final = 8
-"""One block in so many more than the rank advertises: requests under way end in blocks that are
-told before the evictions they cause.
+"""Allows one block in so many more than the rank advertises: requests under way end in blocks that
+are told before the evictions they cause.
 """
 
 SLACK_BLOCKS: Final = 64
 
 AHEAD_SHARE: Final = 32
-"""One request in so many more than a rank runs counts as run at once, so that it need not wait for
+"""Counts one request in so many more than a rank runs as run at once, so that it need not wait for
 us when one ends.
 """
 
 STEPS_AHEAD: Final = 3
-"""Prefill steps' worth of prompts that a rank always has: the step under way, the one that an
-engine prepares meanwhile (SGLang's overlap schedule), and one for the way of its first tokens to us
-and of the next prompts back.
+"""Counts the prefill steps' worth of prompts that a rank always has: the step under way, the one
+that an engine prepares meanwhile (SGLang's overlap schedule), and one for the way of its first
+tokens to us and of the next prompts back.
 """
 
 
 class Rank:
-    """What policies read (frontend.routing.policy.RankView) and what a placement changes.
+    """A Rank holds what policies read of a data-parallel rank (frontend.routing.policy.RankView)
+    and what a placement changes.
 
     Load is our own requests, known exactly, plus those of other frontends: their share of the
     engine's last report. So several frontends agree without talking to each other, and none waits
@@ -85,8 +86,8 @@ class Rank:
         self.tells_events = False
         self.placed_at = 0
         self.engine_requests = 0
-        """Unfinished requests, all frontends' and those that nobody waits for any more, as the
-        engine last counted them: for people.
+        """Counts the unfinished requests, all frontends' and those that nobody waits for any more,
+        as the engine last did: for people.
         """
         self.requests = self.waiting = self.prefill_tokens = self.kv_tokens = 0
         self.own_requests = self._own_waiting = self._own_prefill_tokens = self._own_kv_tokens = 0
@@ -95,15 +96,15 @@ class Rank:
         ) = 0
 
     def runs_at_once(self, prompt_tokens: int) -> bool:
-        """Whether a request would be run at once, as far as can be told from here."""
+        """Returns whether the rank would run a request at once, as far as can be told from here."""
         return self.requests < self.requests_max and (
             self.kv_tokens + prompt_tokens <= self.kv_tokens_max or not self.requests
         )
 
     @property
     def hungry(self) -> bool:
-        """Whether its next prefill steps, or the batch that it runs, could be larger for want of
-        prompts.
+        """Tells whether the rank's next prefill steps, or the batch that it runs, could be larger
+        for want of prompts.
         """
         return (
             self.prefill_tokens < STEPS_AHEAD * self.prefill_step_tokens
@@ -112,11 +113,11 @@ class Rank:
 
     @property
     def takes_one_more(self) -> bool:
-        """Whether its engine's own queue would not refuse a request."""
+        """Tells whether the engine's own queue would not refuse a request for this rank."""
         return self.requests_queued_max is None or self.waiting < self.requests_queued_max
 
     def follow_events(self, tells: bool) -> None:
-        """Events tell from now on what the rank holds, or no longer do.
+        """Notes whether events tell from now on what the rank holds.
 
         What was assumed for want of them is forgotten.
         """
@@ -125,7 +126,7 @@ class Rank:
         self.tells_events = tells
 
     def report(self, load: RankLoad, others_share: float = 0.0) -> None:
-        """Take over what the engine says, and what part of it other frontends sent.
+        """Takes over what the engine says, and what part of it other frontends sent.
 
         Of the KV cache all counts that is beyond our prompts: the answers' tokens are in it too.
         """
@@ -137,20 +138,20 @@ class Rank:
         self._own(0, 0, 0, 0)
 
     def book(self, prefill_tokens: int, kv_tokens: int) -> None:
-        """Counts a request of ours that was sent here.
+        """Counts a request of ours that was sent to the rank.
 
         Args:
-            prefill_tokens: of its prompt, to be computed here.
-            kv_tokens: of the cache that it takes here.
+            prefill_tokens: of its prompt, to be computed there.
+            kv_tokens: of the cache that it takes there.
         """
         self._own(1, 1, prefill_tokens, kv_tokens)
 
     def note_prefilled(self, prefill_tokens: int) -> None:
-        """Its first token came."""
+        """Counts a request's prompt as computed, since its first token came."""
         self._own(0, -1, -prefill_tokens, 0)
 
     def release(self, prefill_tokens: int, kv_tokens: int, *, prefilled: bool) -> None:
-        """It ended."""
+        """Counts a request no longer, since it ended."""
         self._own(-1, 0 if prefilled else -1, 0 if prefilled else -prefill_tokens, -kv_tokens)
 
     def _own(self, requests: int, waiting: int, prefill_tokens: int, kv_tokens: int) -> None:

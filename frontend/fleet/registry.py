@@ -1,4 +1,6 @@
-"""Who is connected and what each model can run on. Synchronous; the mesh tells it what happened."""
+"""Keeps who is connected and what each model can run on; synchronous, the mesh tells it what
+happened.
+"""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -16,12 +18,14 @@ from protocol.membership import Stage
 log = logging.getLogger(__name__)
 
 MODELS_REMEMBERED_MAX = 256
-"""Names whose last worker left are remembered up to this many, to answer 503 (come back) instead of
-404 (never heard of).
+"""Bounds the names remembered whose last worker left, to answer 503 (come back) instead of 404
+(never heard of).
 """
 
 GENERATIONS_MAX = 4
-"""Of one model: an update that begins before the last one is through, and room for a mistake."""
+"""Bounds the generations of one model: an update that begins before the last one is through, and
+room for a mistake.
+"""
 
 
 class Hope(NamedTuple):
@@ -29,9 +33,9 @@ class Hope(NamedTuple):
 
     worker_id: str
     adapters: AbstractSet[str] | None
-    """LoRA adapters that its requests may name; None while nobody knows."""
+    """Names the LoRA adapters that requests to the worker may name; None while nobody knows."""
     stage: Stage | None
-    """What it does of a request; None while nobody knows."""
+    """Says what the worker does of a request; None while nobody knows."""
 
 
 class Registry:
@@ -43,14 +47,14 @@ class Registry:
         self.loading = LoadingWorkers()
         self._new_queue = new_queue
         self._models: dict[str, list[ModelEntry]] = {}
-        """Name → its generations, oldest first; none is empty."""
+        """Maps a model's name to its generations, oldest first; none is empty."""
         self._aliases: dict[str, str] = {}
 
     def entry(
         self, name: str, worker_id: str | None = None, lora_path: str | None = None
     ) -> ModelEntry | None:
-        """The model of that name or alias, or under the LoRA adapter of that name, whether or not a
-        worker serves it now.
+        """Returns the model of that name or alias, or under the LoRA adapter of that name, whether
+        or not a worker serves it now.
 
         Args:
             worker_id: a worker that is wished: of several generations the one that it serves.
@@ -62,7 +66,7 @@ class Registry:
     def find(
         self, name: str, worker_id: str | None = None, lora_path: str | None = None
     ) -> tuple[ModelEntry | None, str | None]:
-        """The model that a name stands for, and the LoRA adapter of that name.
+        """Returns the model that a name stands for, and the LoRA adapter of that name.
 
         `name` is that of a model, its alias, an adapter, or "MODEL:ADAPTER", in this order; of
         several models that have the adapter the first that came.
@@ -88,8 +92,8 @@ class Registry:
         adapter: str | None = None,
         lora_path: str | None = None,
     ) -> ModelEntry | None:
-        """Of a model's generations, of those with the adapter if one is named, the least busy one
-        and then the newest.
+        """Returns, of a model's generations, or those with the adapter if one is named, the least
+        busy one and then the newest.
         """
         generations = self._models.get(self._aliases.get(name, name), [])
         if adapter is not None:
@@ -104,49 +108,51 @@ class Registry:
         return generations[0] if generations else None
 
     def generation(self, digest: str) -> ModelEntry | None:
-        """What cards with this digest are served as."""
+        """Returns what cards with this digest are served as; None where nobody serves one."""
         return next((entry for entry in self.entries() if entry.digest == digest), None)
 
     def entries(self) -> list[ModelEntry]:
-        """All generations of all models."""
+        """Returns all generations of all models."""
         return [entry for generations in self._models.values() for entry in generations]
 
     def set_adapters(self, worker: Worker, names: Iterable[str]) -> None:
-        """A worker has other adapters from here on."""
+        """Notes that a worker has other adapters from here on."""
         worker.adapters = frozenset(names)
         self.refresh(worker)
 
     def entry_of(self, worker: Worker) -> ModelEntry | None:
-        """The model that a worker serves; None while it is joining."""
+        """Returns the model that a worker serves; None while it is joining."""
         for entry in self._models.get(worker.hello.card.name, ()):
             if worker in entry.workers:
                 return entry
         return None
 
     def available(self) -> list[ModelEntry]:
-        """Models that some worker serves now, each as its least busy generation."""
+        """Returns the models that some worker serves now, each as its least busy generation."""
         current = [self._current(name, None) for name in self._models]
         return [entry for entry in current if entry is not None and entry.workers]
 
     def namesake(self, worker_id: str) -> Worker | None:
-        """The connection that goes by this worker id."""
+        """Returns the connected worker that goes by this id; None where none does."""
         return next(
             (worker for worker in self.workers.values() if worker.worker_id == worker_id), None
         )
 
     def serving(self, worker_id: str) -> Worker | None:
-        """The worker of this id, once its model is served."""
+        """Returns the worker of this id, once its model is served; None where there is none."""
         worker = self.namesake(worker_id)
         return worker if worker is not None and self.entry_of(worker) is not None else None
 
     def connect(self, worker: Worker) -> None:
-        """Record a connection that said Hello."""
+        """Records a connection that said Hello."""
         self.workers[worker.identity] = worker
         self.loading.found(worker.worker_id)
         self.missed.found(worker.worker_id)
 
     def conflict(self, worker: Worker) -> str | None:
-        """Why this worker cannot serve its model name beside those that do; None when it can."""
+        """Returns why this worker cannot serve its model name beside those that do; None when it
+        can.
+        """
         name, service = worker.hello.card.name, worker.hello.service
         others = [entry for entry in self._models.get(name, ()) if entry.workers]
         if any(entry.service != service for entry in others):
@@ -164,7 +170,7 @@ class Registry:
         return None
 
     def serve(self, worker: Worker, served: ServedModel) -> None:
-        """The worker's model is prepared: let it take requests, unless it drains already.
+        """Lets a worker take requests, since its model is prepared, unless it drains already.
 
         Check `conflict` just before.
         """
@@ -204,8 +210,8 @@ class Registry:
         entry.refresh()
 
     def _name_aliases(self) -> None:
-        """A model's own name comes before another's alias, and who is served before who is not;
-        then who came first.
+        """Decides whom an alias names: a model's own name comes before another's alias, and who is
+        served before who is not; then who came first.
         """
         self._aliases = {}
         names: set[str] = set()
@@ -221,18 +227,18 @@ class Registry:
                         self._aliases.setdefault(alias, entry.served.card.name)
 
     def drain(self, worker: Worker) -> None:
-        """Give the worker nothing new."""
+        """Gives the worker nothing new from here on."""
         worker.phase = Phase.DRAINING
         self.refresh(worker)
 
     def refresh(self, worker: Worker) -> None:
-        """Take over that the worker may get new work, or may not."""
+        """Takes over that the worker may get new work, or may not."""
         entry = self.entry_of(worker)
         if entry is not None:
             entry.refresh()
 
     def leave(self, worker: Worker) -> None:
-        """Drop a connection."""
+        """Drops a connection."""
         if self.workers.get(worker.identity) is worker:
             del self.workers[worker.identity]
         entry = self.entry_of(worker)
@@ -243,7 +249,7 @@ class Registry:
             entry.refresh()
 
     def hopes(self, entry: ModelEntry, now: float, *, patient: bool) -> list[Hope]:
-        """Workers of a model that take nothing now, and may before long.
+        """Returns the workers of a model that take nothing now, and may before long.
 
         Such a one joins, does not answer at the moment, or was lost a moment ago and may be back.
         Who is `patient`, since it is being served already, waits longer for it, and also for one
@@ -271,7 +277,9 @@ class Registry:
         return [hope for hope in hopes if not lacks or hope.stage is None or hope.stage in lacks]
 
     def may_be_back(self, entry: ModelEntry, now: float) -> bool:
-        """Whether it is only for a moment that nobody serves the model, as far as can be told."""
+        """Returns whether it is only for a moment that nobody serves the model, as far as can be
+        told.
+        """
         return bool(self.hopes(entry, now, patient=False))
 
     def _forget_oldest_idle(self) -> None:

@@ -1,5 +1,5 @@
-"""Where a request's tokens land between the mesh, which delivers them, and the HTTP handler, which
-takes them.
+"""Holds a request's tokens between the mesh, which delivers them, and the HTTP handler, which takes
+them.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class Notified(Protocol):
 
 
 class Wakeup:
-    """One handler waits here for any of its requests to move.
+    """A Wakeup lets one handler wait for any of its requests to move.
 
     Several deliveries before the handler runs wake it once: that is what merges tokens under load.
     """
@@ -37,14 +37,14 @@ class Wakeup:
         self._waiter: asyncio.Future[None] | None = None
 
     def notify(self) -> None:
-        """Something arrived."""
+        """Wakes the handler, since something arrived."""
         self._raised = True
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Return once something arrived since the last call."""
+        """Returns once something arrived since the last call."""
         if not self._raised:
             self._waiter = self._loop.create_future()
             await self._waiter
@@ -53,7 +53,7 @@ class Wakeup:
 
 
 class RequestStream:
-    """Output of one request, bounded by its allowance."""
+    """A RequestStream collects the output of one request, bounded by its allowance."""
 
     __slots__ = (
         "_allowance",
@@ -93,15 +93,19 @@ class RequestStream:
         """Once it has failed: the worker that it failed on."""
         self.sent_at = sent_at
         self.begun_at = 0.0
-        """When its first token came, on the loop's clock; 0 while none has."""
+        """Says when the request's first token came, in seconds of the loop's clock; 0 while none
+        has.
+        """
         self.held: list[Delta] | None = None
-        """Deltas that wait for the scores of its prompt, which another leg computes; None where
-        nothing waits. Bounded as the tokens are.
+        """Holds deltas that wait for the scores of the prompt, which another leg computes; None
+        where nothing waits. Bounded as the tokens are.
         """
         self.queue_s = 0.0
-        """What it waited for a rank with room."""
+        """Says how many seconds the request waited for a rank with room."""
         self.tokens_received = 0
-        """Also the position that the next delta must start at."""
+        """Counts the tokens received, which is also the position that the next delta must start
+        at.
+        """
         self.finished: Finished | None = None
         self.embedded: Embedded | None = None
         self.error: MeshError | None = None
@@ -111,16 +115,16 @@ class RequestStream:
 
     @property
     def worker_id(self) -> str:
-        """Where it runs."""
+        """Returns the id of the worker that the request runs on."""
         return self.placement.rank.worker_id
 
     @property
     def ended(self) -> bool:
-        """No more tokens will come."""
+        """Tells whether no more tokens of the request will come."""
         return self.finished is not None or self.error is not None or self.embedded is not None
 
     def push(self, delta: Delta) -> None:
-        """Add what one engine step gave.
+        """Adds what one engine step gave the request.
 
         A delta that does not continue the output fails the request, since a token was lost; so does
         more than it asked for.
@@ -161,7 +165,8 @@ class RequestStream:
         self._wakeup.notify()
 
     def fail(self, error: MeshError, *, on: str | None = None) -> None:
-        """End the request from our side: its worker is lost.
+        """Ends the request from our side with this error, as when its worker is lost; not if it has
+        ended.
 
         Args:
             on: the worker that it failed on, if that is not the one that generates.
@@ -172,12 +177,12 @@ class RequestStream:
             self._wakeup.notify()
 
     def take(self) -> bytes:
-        """The tokens that arrived since the last call, as packed u32."""
+        """Returns the tokens that arrived since the last call, as packed u32."""
         packed, self._packed = self._packed, b""
         return packed
 
     def take_extras(self) -> list[Extras]:
-        """What came beside them, by delta."""
+        """Returns what came beside the tokens since the last call, by delta."""
         if not self._extras:
             return self._extras
         extras, self._extras = self._extras, []

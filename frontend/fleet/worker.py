@@ -1,4 +1,6 @@
-"""One connected worker as this frontend sees it: what it serves, its ranks, what runs on it."""
+"""Keeps one connected worker as this frontend sees it: what it serves, its ranks, what runs on
+it.
+"""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -13,23 +15,23 @@ from protocol.membership import Heartbeat, Hello, RankLoad, RelayCounts
 from protocol.numbering import Numbering
 
 CLEARED_AFTER_TOKENS = 4
-"""Tokens of one leg after which a request is no suspect: what kills an engine does so when it is
-computed, and a moved request is computed anew up to where it stood.
+"""Counts the tokens of one leg after which a request is no suspect: what kills an engine does so
+when it is computed, and a moved request is computed anew up to where it stood.
 """
 
 OTHER_WAYS_MAX = 8
-"""Connections kept beside the one that serves: addresses that one host has, for which one or two is
-much.
+"""Bounds the connections kept beside the one that serves: addresses that one host has, for which
+one or two is much.
 """
 
 BUSY_S_MAX = 10.0
-"""An engine that has not answered for so long, beyond what its worker tolerates, is more than busy:
-new clients are told.
+"""Bounds how long an engine that does not answer counts as busy, beyond what its worker tolerates;
+then new clients are told.
 """
 
 
 class Phase(Enum):
-    """Where a connection stands."""
+    """A Phase says where a worker's connection stands."""
 
     JOINING = "joining"  # said Hello; its model files are being fetched or loaded
     READY = "ready"
@@ -37,7 +39,7 @@ class Phase(Enum):
 
 
 class Worker:
-    """A connection that said Hello.
+    """A Worker is a connection that said Hello, with its ranks and what runs on them.
 
     Lives until Goodbye, silence (its next heartbeat makes it join anew) or a newer connection under
     the same id.
@@ -57,33 +59,37 @@ class Worker:
         self.numbering = numbering or Numbering()
         self.phase = Phase.JOINING
         self.unhealthy = ""
-        """Why it gets no work although it beats; empty while its engine answers."""
+        """Says why the worker gets no work although it beats; empty while its engine answers."""
         self.unhealthy_since = 0.0
         self.heard_at = now
         self.bookings: dict[str, Booking] = {}
-        """Unfinished requests of ours, at most `hello.credit_requests`."""
+        """Maps the ids of our unfinished requests to their bookings, at most
+        `hello.credit_requests`.
+        """
         self.suspects: set[str] = set()
-        """Of these, those that a worker may have died of before: at most one."""
+        """Holds the ids of our unfinished requests that a worker may have died of before: at most
+        one.
+        """
         self.aborts_owed: set[str] = set()
-        """Aborts that found no room in the socket.
+        """Holds the ids of aborts that found no room in the socket.
 
         Whoever has no room for these has none for requests either, so they are no more than the
         credit.
         """
         self.adapters = frozenset(hello.adapters)
-        """LoRA adapters that its requests may name."""
+        """Names the LoRA adapters that requests to the worker may name."""
         self.ranks = [Rank(hello, dp_rank, budget) for dp_rank in range(hello.capacity.dp_size)]
         self.subscriptions: list[Subscription] = []
-        """Its KV events, one of each node of its engine; none if it publishes none, or none are
-        wanted.
+        """Lists the worker's KV event streams, one of each node of its engine; none if it publishes
+        none, or none are wanted.
         """
         self.relay = RelayCounts()
         self.has_double = False
-        """It was said that another worker goes by its name; that one asks again every few
-        seconds.
+        """Says that it was logged that another worker goes by this one's name; that one asks again
+        every few seconds.
         """
         self.other_ways: list[bytes] = []
-        """Its further connections, the last few that said Hello."""
+        """Lists the worker's further connections, the last few that said Hello."""
 
     @property
     def worker_id(self) -> str:
@@ -91,12 +97,12 @@ class Worker:
 
     @property
     def takes_work(self) -> bool:
-        """Whether it may be given requests at all."""
+        """Tells whether the worker may be given requests at all."""
         return self.phase is Phase.READY and not self.unhealthy
 
     def is_silent_for_a_moment(self, now: float, *, patient: bool) -> bool:
-        """Whether its engine does not answer and may be only busy; to who is `patient`, for however
-        long it has been so.
+        """Returns whether the worker's engine does not answer and may be only busy; to who is
+        `patient`, for however long it has been so.
         """
         return (
             self.phase is Phase.READY
@@ -105,18 +111,18 @@ class Worker:
         )
 
     def note_other_way(self, identity: bytes) -> None:
-        """The same process is connected once more."""
+        """Notes that the worker's process is connected once more."""
         if identity not in self.other_ways:
             self.other_ways = [*self.other_ways[1 - OTHER_WAYS_MAX :], identity]
 
     def has_room(self, *, alone: bool) -> bool:
-        """Whether the worker granted us room for one more request, which is not to meet others of
-        its kind if it goes `alone`.
+        """Returns whether the worker granted us room for one more request, which is not to meet
+        others of its kind if it goes `alone`.
         """
         return len(self.bookings) < self.hello.credit_requests and not (alone and self.suspects)
 
     def report(self, heartbeat: Heartbeat, now: float) -> None:
-        """Take over the load of a heartbeat; ranks we do not know are ignored."""
+        """Takes over the load of a heartbeat; ranks we do not know are ignored."""
         for load in heartbeat.ranks:
             if 0 <= load.dp_rank < len(self.ranks):
                 self.ranks[load.dp_rank].report(load, heartbeat.others_share)
@@ -125,8 +131,8 @@ class Worker:
             self.relay = heartbeat.relay
 
     def note_numbers(self, loads: Sequence[RankLoad], now: float) -> None:
-        """Where the streams of these ranks stand, by the node that publishes them; others tell
-        0.
+        """Takes over where the streams of these ranks stand, by the node that publishes them;
+        others tell 0.
         """
         for load in loads:
             feed = self.feed(load.dp_rank)
@@ -134,8 +140,8 @@ class Worker:
                 feed.on_number(load.kv_number, now)
 
     def on_time(self, now: float) -> None:
-        """To be called every fraction of a second: predictions expire, and a rank whose events do
-        not arrive is one without events.
+        """Expires predictions, and treats a rank whose events do not arrive as one without events;
+        to be called every fraction of a second.
         """
         for rank in self.ranks:
             rank.blocks.expire(now)
@@ -143,7 +149,7 @@ class Worker:
             rank.follow_events(feed is not None and feed.current)
 
     def feed(self, dp_rank: int) -> RankFeed | None:
-        """What keeps the rank's blocks up to date; None if nothing does."""
+        """Returns what keeps the rank's blocks up to date; None if nothing does."""
         return next(
             (
                 feed
@@ -163,7 +169,7 @@ class Worker:
         priority: int = 0,
         suspect: bool = False,
     ) -> None:
-        """Count a request from the moment it is sent."""
+        """Counts a request from the moment it is sent."""
         self.bookings[stream.request_id] = Booking(
             stream, rank, prefill_tokens, kv_tokens, priority=priority
         )
@@ -171,14 +177,16 @@ class Worker:
             self.suspects.add(stream.request_id)
 
     def clear_suspect(self, stream: RequestStream) -> bool:
-        """Whether this request was a suspect until it had come so far."""
+        """Returns whether this request was a suspect until it had come so far, and clears it."""
         if stream.tokens_received < CLEARED_AFTER_TOKENS or stream.request_id not in self.suspects:
             return False
         self.suspects.discard(stream.request_id)
         return True
 
     def release(self, request_id: str) -> RequestStream | None:
-        """Forget a request that ended; None when it had been forgotten already."""
+        """Forgets a request that ended and returns its stream; None when it had been forgotten
+        already.
+        """
         self.suspects.discard(request_id)
         booking = self.bookings.pop(request_id, None)
         if booking is None:

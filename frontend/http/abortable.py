@@ -1,4 +1,4 @@
-"""What an exchange knows of the work for it that goes on elsewhere."""
+"""Defines what an exchange knows of the work for it that goes on elsewhere."""
 
 from typing import Protocol
 
@@ -7,5 +7,5 @@ class Abortable(Protocol):
     """An Abortable is work for a request that can be ended before its time."""
 
     def abort(self) -> bool:
-        """End it with what there is; returns False where nothing can be shown."""
+        """Ends the work with what there is; returns False where nothing can be shown."""
         ...

@@ -1,4 +1,4 @@
-"""ASGI's three values, typed."""
+"""Types ASGI's three values: scope, receive and send."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

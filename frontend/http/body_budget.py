@@ -1,5 +1,5 @@
-"""How many bytes of request bodies one frontend holds at once, over all its clients, and where
-large ones are worked on.
+"""Bounds the bytes of request bodies that one frontend holds at once, over all its clients, and
+runs the work on large ones in a thread.
 """
 
 import time
@@ -9,30 +9,32 @@ from frontend.text.tokenizing.pool import EncodePool
 from protocol.errors import Overloaded
 
 BODIES_BYTES_MAX: Final = 1 << 30
-"""A body and what is made of it (strings, prompt, token ids) take about four times its size, so
-this much can cost 4 GiB. It is 23 bodies of the largest default size, or 32,000 prompts of 8k
-tokens.
+"""Bounds the bytes of all bodies: a body and what is made of it (strings, prompt, token ids) take
+about four times its size, so this much can cost 4 GiB. It is 23 bodies of the largest default size,
+or 32,000 prompts of 8k tokens.
 """
 
 LARGE_THREADS: Final = 1
-"""More would only take the interpreter from each other, and from the loop."""
+"""Counts the threads for large bodies: more would only take the interpreter from each other, and
+from the loop.
+"""
 
 
 class Arriving(Protocol):
-    """A body that is not complete."""
+    """An Arriving is a body that is not complete."""
 
     size_bytes: int
-    """What was taken of the budget for it."""
+    """Counts the bytes that were taken of the budget for the body."""
     moved_at: float
-    """When something of it arrived last, on the monotonic clock."""
+    """Says when something of the body arrived last, in seconds of the monotonic clock."""
 
     def give_up(self) -> None:
-        """Give back all of it and refuse its request."""
+        """Gives back all that the body took and refuses its request."""
         ...
 
 
 class BodyBudget:
-    """A counter.
+    """A BodyBudget counts the bytes of all bodies that are held.
 
     What was taken is given back when the request is answered, for the request lives on in its
     handler until then.
@@ -52,7 +54,7 @@ class BodyBudget:
         self.large = EncodePool(LARGE_THREADS)
 
     def take(self, size_bytes: int, body: Arriving | None = None) -> None:
-        """Count bytes that arrived.
+        """Counts bytes that arrived.
 
         Args:
             body: what they are of, if it is still arriving.
@@ -72,5 +74,5 @@ class BodyBudget:
         self._bytes_left -= size_bytes
 
     def give(self, size_bytes: int) -> None:
-        """Count bytes that are no longer held."""
+        """Counts bytes that are no longer held."""
         self._bytes_left += size_bytes

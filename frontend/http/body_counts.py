@@ -1,4 +1,4 @@
-"""What a body is made of, counted before it is parsed: time and memory go with values, and three
+"""Counts what a body is made of before it is parsed: time and memory go with values, and three
 bytes can be one.
 """
 
@@ -9,42 +9,46 @@ import numpy as np
 from protocol.errors import InvalidRequest
 
 LARGE_BYTES: Final = 128 * 1024
-"""From here on the work on a body leaves the loop, whatever it is made of: 32k tokens of text take
-some milliseconds.
+"""Is the size from which on the work on a body leaves the loop, whatever it is made of: 32k tokens
+of text take some milliseconds.
 """
 
 UNCOUNTED_BYTES: Final = 8 * 1024
-"""No body up to here is looked at: it takes 6 ms at most."""
+"""Is the size up to which no body is looked at: it takes 6 ms at most."""
 
 VALUES_MAX: Final = 1_000
-"""Commas and colons, from which on the work on a smaller body leaves the loop: a schema takes 10 µs
-in all, a message 20 µs.
+"""Bounds the commas and colons up to which the work on a smaller body stays on the loop: a schema
+takes 10 µs in all, a message 20 µs.
 """
 
 OPENED_MAX: Final = 60_000
-"""Objects and lists of one body. 10,000 messages with parts and calls have as many; each takes 0.1
-µs and up to 250 bytes.
+"""Bounds the objects and lists of one body: 10,000 messages with parts and calls have as many; each
+takes 0.1 µs and up to 250 bytes.
 """
 
 MEMBERS_MAX: Final = 100_000
-"""Names in objects, 0.3 µs each: the parser, which nothing interrupts, is done with all of a body
-in 50 ms.
+"""Bounds the names in objects, 0.3 µs each: the parser, which nothing interrupts, is done with all
+of a body in 50 ms.
 """
 
 ITEMS_MAX: Final = 150_000
-"""Commas. The same conversation has 130,000; a template writes what tools have at 0.3 µs each."""
+"""Bounds the commas of one body: a conversation of 10,000 messages with parts and calls has
+130,000; a template writes what tools have at 0.3 µs each.
+"""
 
 TOKEN_IDS_MAX: Final = 500_000
-"""Commas where a body is token ids, of which OpenAI takes 300,000 in a request for embeddings."""
+"""Bounds the commas where a body is token ids, of which OpenAI takes 300,000 in a request for
+embeddings.
+"""
 
-_PIECE_BYTES: Final = 1 << 20
-"""What is looked at together, so that its masks stay in the cache; between two pieces other threads
+_SLICE_BYTES: Final = 1 << 20
+"""Is looked at together, so that its masks stay in the cache; between two slices other threads
 run.
 """
 
 
 def is_large(body: bytes | bytearray) -> bool:
-    """Whether work on that body would stop the loop for more than some 5 ms.
+    """Returns whether work on that body would stop the loop for more than some 5 ms.
 
     Text costs nearly nothing, what is made of values much.
     """
@@ -54,7 +58,7 @@ def is_large(body: bytes | bytearray) -> bool:
 
 
 def check_counts(body: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
-    """Refuse a body whose values would take long to make, or much memory.
+    """Refuses a body whose values would take long to make, or much memory.
 
     Costs 0.3 ms a megabyte, some 5 if its text has many brackets.
 
@@ -77,11 +81,13 @@ def check_counts(body: bytes | bytearray, items_max: int = ITEMS_MAX) -> None:
 
 
 def _counted(body: bytes | bytearray, *, outside_text: bool) -> tuple[int, int, int]:
-    """Opening brackets, colons and commas; those within strings are left out if `outside_text`."""
+    """Returns the numbers of opening brackets, colons and commas; those within strings are left out
+    if `outside_text`.
+    """
     opened = members = items = inside = 0
     kept = b""
-    for start in range(0, len(body), _PIECE_BYTES):
-        piece = body[start : start + _PIECE_BYTES]
+    for start in range(0, len(body), _SLICE_BYTES):
+        piece = body[start : start + _SLICE_BYTES]
         if outside_text:
             piece, kept = _without_escapes(kept + piece)
         found = np.frombuffer(piece, np.uint8)
@@ -98,7 +104,9 @@ def _counted(body: bytes | bytearray, *, outside_text: bool) -> tuple[int, int, 
 
 
 def _without_escapes(piece: bytes) -> tuple[bytes, bytes]:
-    """The piece less escaped backslashes and quotes, and the half of an escape at its end."""
+    """Returns the piece less escaped backslashes and quotes, and the half of an escape at its
+    end.
+    """
     backslashes = len(piece) - len(piece.rstrip(b"\\"))
     whole = len(piece) - backslashes % 2
     return piece[:whole].replace(b"\\\\", b"").replace(b'\\"', b""), piece[whole:]

@@ -1,5 +1,5 @@
-"""Bodies that are JSON, but not plain UTF-8: of another declared charset, compressed, or with a
-byte order mark.
+"""Reads bodies that are JSON, but not plain UTF-8: of another declared charset, compressed, or with
+a byte order mark.
 """
 
 import codecs
@@ -11,24 +11,24 @@ from typing import Final
 from protocol.errors import InvalidRequest, UnsupportedMediaType
 
 BYTE_ORDER_MARK: Final = codecs.BOM_UTF8
-"""What some editors and .NET write before UTF-8. No JSON begins with it."""
+"""Is what some editors and .NET write before UTF-8; no JSON begins with it."""
 
 PLAIN_TYPE: Final = b"application/json"
-"""The content-type of nearly every request."""
+"""Is the content-type of nearly every request."""
 
 ACCEPTED: Final = ((b"accept", PLAIN_TYPE), (b"accept-encoding", b"gzip, deflate"))
-"""Headers of the answer to a body of another form."""
+"""Lists the headers of the answer to a body of another form."""
 
-PIECE_BYTES: Final = 1 << 20
-"""What is unpacked in one turn of the loop, some three milliseconds."""
+SLICE_BYTES: Final = 1 << 20
+"""Bounds what is unpacked in one turn of the loop, some three milliseconds."""
 
 _FEED_BYTES: Final = 64 * 1024
-"""What the library is given at once, since it copies what it did not get to."""
+"""Bounds what the library is given at once, since it copies what it did not get to."""
 
 _JSON_TYPE: Final = re.compile(
     rb"\s*((application/([\w.+-]+\+)?|text/)json\s*(;.*)?)?", re.IGNORECASE
 ).fullmatch
-"""A content-type that a body may have; none at all is taken for JSON too."""
+"""Matches a content-type that a body may have; none at all is taken for JSON too."""
 
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE).search
 
@@ -49,7 +49,7 @@ _CODECS: Final = dict.fromkeys(("", "utf-8", "utf8", "ascii", "us-ascii")) | {
         *("shift_jis", "euc-jp", "gbk", "gb2312", "gb18030", "big5", "euc-kr"),
     )
 }
-"""Charset as declared → Python's codec, None for UTF-8.
+"""Maps a charset as declared to Python's codec, None for UTF-8.
 
 A list of our own: Python remembers for ever every name that it was asked for.
 """
@@ -59,7 +59,7 @@ _RAW_DEFLATE: Final = -15
 
 
 def codec_of(content_type: bytes) -> str | None:
-    """Python's codec for a body of that content-type; None for UTF-8.
+    """Returns Python's codec for a body of that content-type; None for UTF-8.
 
     Raises:
         UnsupportedMediaType: it is no JSON, or of a charset that nobody uses.
@@ -82,7 +82,7 @@ def codec_of(content_type: bytes) -> str | None:
 
 
 def coding_of(content_encoding: bytes) -> str | None:
-    """The name of the compression for `unpacked`; None if there is none.
+    """Returns the name of the compression for `unpacked`; None if there is none.
 
     Raises:
         UnsupportedMediaType: naming a coding that is not taken.
@@ -102,8 +102,8 @@ def coding_of(content_encoding: bytes) -> str | None:
 
 
 def unpacked(packed: bytes | bytearray, coding: str) -> Iterator[bytes]:
-    """The body, in pieces of at most PIECE_BYTES, each made when it is asked for: whoever stops
-    asking at a bound is safe from bombs.
+    """Yields the unpacked body, in slices of at most SLICE_BYTES, each made when it is asked for:
+    whoever stops asking at a bound is safe from bombs.
 
     Raises:
         InvalidRequest: it is not one whole stream of that coding.
@@ -123,7 +123,7 @@ def unpacked(packed: bytes | bytearray, coding: str) -> Iterator[bytes]:
                         f"The body goes on behind the end of its {coding} stream.",
                         param="content-encoding",
                     )
-                yield stream.decompress(pending, PIECE_BYTES)
+                yield stream.decompress(pending, SLICE_BYTES)
                 pending = stream.unconsumed_tail or stream.unused_data
         yield stream.flush()  # of what was taken already: less than one copy
     except zlib.error:
@@ -137,7 +137,7 @@ def unpacked(packed: bytes | bytearray, coding: str) -> Iterator[bytes]:
 
 
 def as_utf8(body: bytes | bytearray, codec: str) -> bytes:
-    """The same text in UTF-8, without a mark.
+    """Returns a body of that codec as UTF-8, without a byte order mark.
 
     Raises:
         InvalidRequest: it is no text of that charset.

@@ -1,5 +1,5 @@
-"""Answers for pages of other origins, where the operator names them; Starlette's middleware does
-the work.
+"""Answers pages of other origins, where the operator names them; Starlette's middleware does the
+work.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ from starlette.types import ASGIApp
 
 _METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "DELETE")
 _SHOWN: Final = ("x-request-id", "retry-after", "x-kvmesh-ignored")
-"""Headers of ours that a page may read."""
+"""Lists the headers of ours that a page may read."""
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """`app`, which pages of these origins may call; itself, and at no cost, if there are none."""
+    """Returns `app`, which pages of these origins may call; itself, and at no cost, if there are
+    none.
+    """
     if not origins:
         return app
     return CORSMiddleware(

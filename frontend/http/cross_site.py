@@ -1,10 +1,10 @@
-"""Posts that a browser sends for a web page without asking this server first."""
+"""Recognizes posts that a browser sends for a web page without asking this server first."""
 
 from collections.abc import Iterable
 
 
 def sent_by_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a browser says that a web page sends this; programs say neither.
+    """Returns whether a browser says that a web page sends this; programs do not say so.
 
     A browser asks first (CORS) where a page of another site says that it sends JSON, so that only a
     body that says nothing need be judged by this. A page that sends one is no client of an API,

@@ -1,5 +1,5 @@
-"""The forms that errors take: a body where nothing was sent yet, events that end a stream where
-something was.
+"""Defines the forms that errors take: a body where nothing was sent yet, events that end a stream
+where something was.
 """
 
 from typing import Final, Protocol
@@ -9,19 +9,19 @@ from protocol.errors import MeshError
 
 
 class ErrorForm(Protocol):
-    """How one API says that something went wrong."""
+    """An ErrorForm says how one API tells that something went wrong."""
 
     def body(self, error: MeshError) -> bytes:
-        """The answer's JSON."""
+        """Returns the JSON body of an error's answer."""
         ...
 
     def events(self, error: MeshError) -> bytes:
-        """The last events of a stream that had begun."""
+        """Returns the last events of a stream that had begun."""
         ...
 
 
 class OpenAIErrors:
-    """`{"error": {message, type, param, code}}`, also as an event.
+    """OpenAIErrors writes `{"error": {message, type, param, code}}`, also as an event.
 
     SGLang's clients read the same.
     """

@@ -1,5 +1,5 @@
-"""One HTTP exchange on the hot path: the body within its cap, the answer or the event stream, the
-client's leaving, the error.
+"""Answers one HTTP request on the hot path: the body within its cap, the answer or the event
+stream, the client's leaving, the error.
 
 Raw ASGI: FastAPI's request and response objects cost more than the rest of a short chat.
 """
@@ -49,14 +49,15 @@ ResultT = TypeVar("ResultT")
 _encode = msgspec.json.Encoder().encode
 
 ERROR_SEND_S_MAX: Final = 1.0
-"""For the error itself: who has not made room for its few hundred bytes by then reads nothing."""
+"""Bounds the sending of an error: who has no room for it by then reads nothing."""
 
 SENDING: Final = -1
-"""In place of a number of ticks: a send is under way, or none may come any more."""
+"""Stands in `silent_ticks` in place of a number: a send is under way, or none may come any more."""
 
 
 class Exchange:
-    """A request being answered. Exactly one of `send_json`, an event stream, or an error leaves.
+    """An Exchange is an HTTP request being answered: by one JSON body, an event stream, or an
+    error.
 
     Args:
         timeout_s: of the server; a header may shorten it.
@@ -100,14 +101,14 @@ class Exchange:
             on_give_up=self.cut_off,
         )
         self._started = False
-        """The start of an answer has gone out: there is no other."""
+        """Says that the start of an answer has gone out: there is no other."""
         self._streaming = False
-        """The answer is a stream of events that has not ended."""
+        """Says that the answer is a stream of events that has not ended."""
         self.request_id = request_id.new_request_id()
-        """32 hex digits: the name of the request in the mesh."""
+        """Is the name of the request in the mesh, 32 hex digits."""
         self.traceparent: str | None = None
         self.routing_headers: dict[str, str] = {}
-        """Field of `nvext` → what a header says of it."""
+        """Maps a field of `nvext` to what a header says of it."""
         self._echoed_id = self.request_id.encode()
         self._cut_off_with: MeshError | None = None
         self._limit: asyncio.Timeout | None = None
@@ -139,19 +140,18 @@ class Exchange:
 
     @property
     def told_id(self) -> str:
-        """The id that its client is told: its own, or that in the mesh."""
+        """Returns the id that its client is told: its own, or that in the mesh."""
         return self._echoed_id.decode("latin-1")
 
     async def read_body(self) -> bytes | bytearray:
-        """The whole body, as IncomingBody.read."""
+        """Returns the whole body, as IncomingBody.read does."""
         body = await self._body.read()
         self.is_large = is_large(body)
         return body
 
     async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
-        """The result of `work`, which takes time in proportion to the body: called here, or in a
-        thread if that is large. What every request passes asks `is_large` first, since to await
-        costs a microsecond.
+        """Returns the result of `work`, which takes time in proportion to the body: called here, or
+        in a thread if that is large. First ask `is_large`, since to await costs a microsecond.
 
         Raises:
             Overloaded: too many large bodies are being worked on.
@@ -159,8 +159,8 @@ class Exchange:
         return await self._budget.large.run(work) if self.is_large else work()
 
     async def keep_only(self, request: Struct, *done: list[Any]) -> None:
-        """Empty the lists of a request that nobody needs while the answer is made, and count what
-        is left of it. For large bodies.
+        """Empties the lists of a request that nobody needs while the answer is made, and counts
+        what is left of it. For large bodies.
 
         An answer takes minutes, and what was made of a body is up to 20 times its size; nor should
         its place in the budget of all be taken for so long.
@@ -174,24 +174,24 @@ class Exchange:
             self.is_large = is_large(left)
 
     def run_until_client_leaves(self, work: Awaitable[None]) -> Awaitable[None]:
-        """As `until_client_leaves`; to be called after the body was read."""
+        """Runs `work` as `until_client_leaves` does; to be called after the body was read."""
         return until_client_leaves(self._receive, work)
 
     async def send_json(
         self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()
     ) -> None:
-        """Answer with one JSON body."""
+        """Answers with one JSON body."""
         length = (b"content-length", str(len(body)).encode())
         await self._start(status, [JSON, length, *headers])
         await self._send({"type": "http.response.body", "body": body})
 
     async def send_nothing(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Answer 204 with these headers."""
+        """Answers 204 with these headers."""
         await self._start(204, headers)
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def send_json_piece(self, piece: bytes, *, more: bool = True) -> None:
-        """Send a part of a JSON body that is too large to be made in one turn of the loop; waits
+    async def send_json_slice(self, piece: bytes, *, more: bool = True) -> None:
+        """Sends a part of a JSON body that is too large to be made in one turn of the loop; waits
         for who reads slowly.
         """
         if not self._started:
@@ -199,21 +199,21 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def send_events(self, events: bytes) -> None:
-        """Send one or more complete SSE events; the first call starts the 200."""
+        """Sends one or more complete SSE events; the first call starts the 200."""
         self.silent_ticks = SENDING
         await self._start_events()
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
         self.silent_ticks = 0
 
     async def end_events(self, events: bytes) -> None:
-        """Send the last events and end the stream."""
+        """Sends the last events and ends the stream."""
         self.silent_ticks = SENDING
         await self._start_events()
         await self._send({"type": "http.response.body", "body": events})
         self._streaming = False
 
     def cut_off(self, error: MeshError) -> None:
-        """End with this error as soon as the loop turns; not at all if the exchange is ending
+        """Ends with this error as soon as the loop turns; not at all if the exchange is ending
         anyway.
         """
         if self._limit is not None and not self._limit.expired():
@@ -221,18 +221,18 @@ class Exchange:
             self._limit.reschedule(0.0)
 
     def goes_by(self, rid: str) -> bool:
-        """Whether a client may mean this one by `rid`: the id in its answer, its own x-request-id,
-        or the rid that it gave.
+        """Returns whether a client may mean this exchange by `rid`: the id in its answer, its own
+        x-request-id, or the rid that it gave.
         """
         return self.request_id in rid or rid == self.told_id or rid in self.rids
 
     def abort(self) -> None:
-        """End with what there is so far, or with an error where nothing can be shown."""
+        """Ends with what there is so far, or with an error where nothing can be shown."""
         if self.work is None or not self.work.abort():
             self.cut_off(RequestAborted("The request was aborted by /abort_request."))
 
     async def answer(self, work: Callable[["Exchange"], Awaitable[None]]) -> MeshError | None:
-        """Run a handler; whatever it raises becomes the one error that the client sees.
+        """Runs a handler; whatever it raises becomes the one error that the client sees.
 
         Returns:
             The error, for the metrics; None when the exchange was answered.

@@ -1,4 +1,4 @@
-"""uvicorn's httptools protocol with bounds on what a connection may cost before a handler sees it.
+"""Bounds what a connection may cost in uvicorn's httptools protocol before a handler sees it.
 
 uvicorn's own class keeps header bytes without limit (64 MB of header cost as much memory, the shape
 of CVE-2025-48956), waits for ever for headers to end and for clients that do not read, turns one
@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 from frontend.http.until_close import until_close
 
 HEADER_BYTES_MAX: Final = 64 * 1024
-"""Request line and headers together.
+"""Bounds the request line and headers together.
 
 Browsers and proxies stop at 8 to 16 KB; trace context and cookies fit many times over. A header
 that begins behind another request in the same read is counted from the next read on, so it may be
@@ -33,27 +33,29 @@ one read (256 KB) longer.
 """
 
 HEADERS_MAX: Final = 256
-"""Header lines; 64 KB could hold 16,000 of them, and whoever reads a scope walks them all."""
+"""Bounds the header lines; 64 KB could hold 16,000 of them, and whoever reads a scope walks them
+all.
+"""
 
 HEADERS_WAIT_S_MAX: Final = 20.0
-"""From a connection's start, or a request's first byte, to the end of its headers.
+"""Bounds the time from a connection's start, or a request's first byte, to the end of its headers.
 
 A slow phone needs 2 s; a slowloris, for ever.
 """
 
 PIPELINED_REQUESTS_MAX: Final = 64
-"""Requests queued behind a running one. uvicorn stops reading at the first, but one read can hold
-14,000 requests of 18 bytes.
+"""Bounds the requests queued behind a running one: uvicorn stops reading at the first, but one read
+can hold 14,000 requests of 18 bytes.
 """
 
 LINGER_BYTES_MAX: Final = 1024 * 1024
 LINGER_S_MAX: Final = 1.0
-"""Closing while bytes are unread makes the kernel send RST, which throws away the answer; so this
-much is read and dropped first.
+"""Bounds, as LINGER_BYTES_MAX does, what is read and dropped before a connection closes: closing
+while bytes are unread makes the kernel send RST, which throws away the answer.
 """
 
 SLOW_READER_S_MAX: Final = 10.0
-"""A client whose buffer is full and who takes nothing for so long is cut off, within twice that.
+"""Bounds how long a client whose buffer is full may take nothing; it is cut off within twice that.
 
 Its handler waits meanwhile, so what we hold for it is 64 KiB here and as much in the kernel
 (frontend/http/listener.py). The kernel asks for more only after 32 KiB have left it, so whoever
@@ -61,21 +63,22 @@ reads faster than 3 KB/s is safe; ten seconds let a phone change its network.
 """
 
 HANGUP_POLL_S: Final = 0.05
-"""Between two looks whether a client that pipelined requests has gone; uvicorn reads nothing then,
-so it would not see it. Behind a body too large for the kernel's buffer not even this does: the
-client's FIN waits until there is room.
+"""Is the time between two looks whether a client that pipelined requests has gone; uvicorn reads
+nothing then, so it would not see it. Behind a body too large for the kernel's buffer not even this
+does: the client's FIN waits until there is room.
 """
 
 _HANGUP: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
 class Connections(ServerState):
-    """What the connections of one server share.
+    """Connections holds what the connections of one server share.
 
     Attributes:
         closing: every answer that begins is the last of its connection.
         on_slow_reader: called when a client is cut off since it does not read.
         on_empty: called when the last connection is gone.
+        on_connection: called when one begins.
     """
 
     def __init__(self, on_slow_reader: Callable[[], None] = lambda: None) -> None:
@@ -83,10 +86,12 @@ class Connections(ServerState):
         self.closing = False
         self.on_slow_reader = on_slow_reader
         self.on_empty: Callable[[], None] = lambda: None
+        self.on_connection: Callable[[], None] = lambda: None
 
 
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
-    """HttpToolsProtocol that answers 400, 408 or 431 with OpenAI's error object and closes.
+    """A GuardedHttpToolsProtocol is an HttpToolsProtocol that answers 400, 408 or 431 with OpenAI's
+    error object and closes.
 
     The happy path pays two attribute checks and one addition per read: timers are armed only where
     headers come in pieces, where requests are pipelined and where the client's buffer is full.
@@ -106,6 +111,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
         self._wait = self.loop.call_later(HEADERS_WAIT_S_MAX, self._headers_late)
+        self.server_state.on_connection()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_wait()
@@ -131,7 +137,7 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def close_when_idle(self) -> None:
-        """Close after the requests that are here; at once if there are none.
+        """Closes after the requests that are here; at once if there are none.
 
         One that is just arriving is waited for.
         """
@@ -245,8 +251,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: int, message: str, code: str) -> None:
-        """Answer and close; where another request's answer is under way nothing may be put in
-        between, so only close.
+        """Answers and closes; where another request's answer is under way nothing may be put in
+        between, so only closes.
         """
         self._cancel_wait()
         self._unset_keepalive_if_required()

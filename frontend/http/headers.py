@@ -1,4 +1,4 @@
-"""The headers that an exchange reads, and those that it sends."""
+"""Lists the headers that an exchange reads, and makes those that it sends."""
 
 from typing import Final
 
@@ -15,10 +15,12 @@ from protocol.errors import (
 )
 
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
-"""How long a client is willing to wait. It can only shorten what --request-timeout allows."""
+"""Names the header that says how long a client is willing to wait; it can only shorten what
+--request-timeout allows.
+"""
 
 _TIMEOUT_DIGITS_MAX: Final = 12
-"""Thirty years; int() takes its time over thousands of digits."""
+"""Bounds the digits of a timeout: thirty years; int() takes its time over thousands of digits."""
 
 JSON: Final = (b"content-type", b"application/json")
 READ_HEADERS: Final = frozenset(
@@ -32,7 +34,7 @@ READ_HEADERS: Final = frozenset(
         *HEADER_FIELDS,
     }
 )
-"""Most headers of most clients are none of these."""
+"""Names the headers that are read; most headers of most clients are none of these."""
 
 EVENTS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -42,7 +44,7 @@ EVENTS: Final = [
 
 
 def timeout_s_of(value: bytes) -> float:
-    """How long a client is willing to wait, by its header.
+    """Returns how many seconds a client is willing to wait, by its header in milliseconds.
 
     Raises:
         InvalidRequest: it is no positive number.
@@ -58,7 +60,7 @@ def timeout_s_of(value: bytes) -> float:
 
 
 def error_headers(error: MeshError, *, closing: bool) -> tuple[tuple[bytes, bytes], ...]:
-    """What an error says in headers; `closing`: the connection ends with it."""
+    """Returns what an error says in headers; with `closing` the connection ends with it."""
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))

@@ -1,5 +1,5 @@
-"""What of a request is left aside: it is taken, named in the answer's header x-kvmesh-ignored, and
-logged once.
+"""Notes what of a request is left aside: it is taken, named in the answer's header
+x-kvmesh-ignored, and logged once.
 """
 
 import logging
@@ -15,16 +15,18 @@ HEADER: Final = b"x-kvmesh-ignored"
 
 NAMES_MAX: Final = 32
 NAME_CHARS_MAX: Final = 64
-"""Of one request: a header of at most 2 KiB, which every proxy lets pass."""
+"""Bounds, with NAMES_MAX, the names of one request: a header of at most 2 KiB, which every proxy
+lets pass.
+"""
 
 LOGGED_MAX: Final = 256
-"""Names that a process logs: clients can make up any number of them."""
+"""Bounds the names that a process logs: clients can make up any number of them."""
 
 _UNPRINTABLE: Final = re.compile(r"[^\w.\-]", re.ASCII)
 
 
 class Ignored:
-    """Names of one request's fields, values and items that have no effect.
+    """An Ignored collects the names of one request's fields, values and items that have no effect.
 
     With "refuse" there are none: each is the client's error.
     """
@@ -34,10 +36,10 @@ class Ignored:
     def __init__(self, unknown_fields: UnknownFields) -> None:
         self.refuses = unknown_fields == "refuse"
         self.names: tuple[str, ...] = ()
-        """Printable, without spaces or commas, in order of their first use."""
+        """Lists the names, printable, without spaces or commas, in order of their first use."""
 
     def add(self, name: str, why: str, *, param: str | None = None) -> None:
-        """Leave something aside.
+        """Leaves a field, value or item aside.
 
         Args:
             name: path of the field, without indexes.
@@ -56,22 +58,22 @@ class Ignored:
 
     @property
     def header(self) -> tuple[bytes, bytes]:
-        """The header that tells them."""
+        """Returns the header that tells the names."""
         return HEADER, ", ".join(self.names).encode()
 
 
 REFUSING: Final = Ignored("refuse")
-"""Has no state, as it takes nothing."""
+"""Takes nothing, so it has no state, and all requests may share it."""
 
 
 class IgnoredLog:
-    """Logs each name once."""
+    """An IgnoredLog logs each ignored name once."""
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
     def note(self, ignored: Ignored, path: str) -> None:
-        """Log what was not logged yet of a request to `path`."""
+        """Logs what was not logged yet of a request to `path`."""
         for name in ignored.names:
             if name not in self._logged and len(self._logged) < LOGGED_MAX:
                 self._logged.add(name)

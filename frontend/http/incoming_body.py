@@ -1,4 +1,4 @@
-"""One request's body: read within its cap, no slower than it may come, counted in the budget of
+"""Reads one request's body: within its cap, no slower than it may come, counted in the budget of
 all.
 """
 
@@ -23,13 +23,13 @@ from protocol.errors import (
 
 PROGRESS_BYTES: Final = 64 * 1024
 PROGRESS_S_MAX: Final = 10.0
-"""So much of a body, or its end, arrives in that time, or it is given up: 6.5 KB/s, a third of what
-the slowest mobile networks carry. Every such piece begins the time anew.
+"""Bounds the time in which PROGRESS_BYTES of a body, or its end, arrive, or it is given up: 6.5
+KB/s, a third of what the slowest mobile networks carry. Every such piece begins the time anew.
 """
 
 
 class IncomingBody:
-    """Reads one body. What it took of the budget it keeps until `give_back`.
+    """An IncomingBody reads one body, and keeps what it took of the budget until `give_back`.
 
     Args:
         on_give_up: called with the error when the body must make room for others.
@@ -45,11 +45,11 @@ class IncomingBody:
     moved_at = 0.0
     broken_off = False
     _typed = False
-    """The client says what it is."""
+    """Says that the client tells what the body is."""
     _codec: str | None = None
-    """Of the body, if it is not UTF-8."""
+    """Names Python's codec of the body, if it is not UTF-8."""
     _coding: str | None = None
-    """What it is compressed with."""
+    """Names what the body is compressed with."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class IncomingBody:
         self._on_give_up = on_give_up
 
     def note(self, name: bytes, value: bytes) -> None:
-        """One of the headers content-length, content-type and content-encoding."""
+        """Takes one of the headers content-length, content-type and content-encoding."""
         try:
             if name == b"content-length":
                 if int(value) > self._bytes_max:
@@ -81,12 +81,11 @@ class IncomingBody:
             self.refused = refusal
 
     async def read(self) -> bytes | bytearray:
-        """The whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
+        """Returns the whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
 
         Raises:
             UnsupportedMediaType: it is said to be something else than JSON, of an unknown charset
-            or compression; or a web page
-                sends it and does not say what it is.
+            or compression; or a web page sends it and does not say what it is.
             InvalidRequest: a header makes no sense, or the body is not what its headers say.
             BodyTooLarge: more than the cap, before it is unpacked or then; what is above it is
             never kept.
@@ -115,14 +114,14 @@ class IncomingBody:
         return body[len(BYTE_ORDER_MARK) :] if body.startswith(BYTE_ORDER_MARK) else body
 
     def give_up(self) -> None:
-        """As `Arriving`."""
+        """Gives back all of the body and refuses its request, as `Arriving` has it."""
         self._budget.arriving.discard(self)
         self.broken_off = True
         self.give_back()
         self._on_give_up(self._no_room())
 
     def give_back(self, *, all_but_bytes: int = 0) -> None:
-        """No more than so much is held of the body any more."""
+        """Counts no more than so much of the body as held from here on."""
         kept = min(self.size_bytes, all_but_bytes)
         self._budget.give(self.size_bytes - kept)
         self.size_bytes = kept
@@ -141,7 +140,9 @@ class IncomingBody:
             self._budget.arriving.discard(self)
 
     async def _collected(self, message: MutableMapping[str, Any]) -> bytearray:
-        """The body that begins with this message; not as bytes, which would be a copy of it."""
+        """Returns the body that begins with this message; not as bytes, which would be a copy of
+        it.
+        """
         now = asyncio.get_running_loop().time
         parts, seen = bytearray(), 0
         async with asyncio.timeout(PROGRESS_S_MAX) as progress:
@@ -160,7 +161,7 @@ class IncomingBody:
                 message = await self._receive()
 
     async def _unpacked(self, packed: bytes | bytearray, coding: str) -> bytearray:
-        """What the body is when unpacked, which alone counts from now on."""
+        """Returns what the body is when unpacked, which alone counts from now on."""
         self._count(-len(packed))
         parts = bytearray()
         for piece in unpacked(packed, coding):

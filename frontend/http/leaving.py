@@ -1,4 +1,4 @@
-"""The client's leaving, noticed while its request is worked on."""
+"""Notices the client's leaving while its request is worked on."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,7 +8,7 @@ from protocol.errors import ClientGone
 
 
 async def until_client_leaves(receive: Receive, work: Awaitable[None]) -> None:
-    """Await `work`, cancelling it as soon as the client disconnects.
+    """Awaits `work`, cancelling it as soon as the client disconnects.
 
     No ASGI server cancels a handler that is not sending; a client that only closes its sending
     half counts as gone.

@@ -1,4 +1,6 @@
-"""The listening socket, with the bounds that the kernel keeps for every connection it accepts."""
+"""Opens the listening socket, with the bounds that the kernel keeps for every connection it
+accepts.
+"""
 
 import socket
 from ipaddress import ip_address
@@ -7,26 +9,26 @@ from typing import Final
 from protocol.process.start_error import StartError
 
 BACKLOG_CONNECTIONS: Final = 2_048
-"""Connections the kernel holds while the loop is busy."""
+"""Bounds the connections that the kernel holds while the loop is busy."""
 
 UNSENT_BYTES_MAX: Final = 64 * 1024
-"""Kept by the kernel for a client that does not read, beside the 64 KiB of asyncio's own; without
-it up to 4 MB. Bytes under way to a client that does read are not counted, so it costs no
+"""Bounds what the kernel keeps for a client that does not read, beside the 64 KiB of asyncio's own;
+without it up to 4 MB. Bytes under way to a client that does read are not counted, so it costs no
 throughput.
 """
 
 UNACKNOWLEDGED_S_MAX: Final = 30
-"""A client that confirms nothing for so long, be it data or a probe on a silent connection, is
-gone: its machine or its network died, or it has not read for that long what the kernel holds for
-it.
+"""Bounds how long a client may confirm nothing, be it data or a probe on a silent connection; then
+it is gone: its machine or its network died, or it has not read for that long what the kernel holds
+for it.
 """
 
 PROBE_S: Final = 10
-"""Between two probes of a silent connection."""
+"""Is the time between two probes of a silent connection."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; what it accepts inherits its options.
+    """Returns a listening TCP socket; what it accepts inherits its options.
 
     "::" stands for every address of the host, those of IPv4 too.
 

@@ -1,4 +1,4 @@
-"""Web pages whose host name was made to stand for this host (DNS rebinding).
+"""Refuses web pages whose host name was made to stand for this host (DNS rebinding).
 
 To a browser this server is then the page's own, and it asks nothing before it sends what the page
 wants, nor keeps the answer from it.
@@ -27,8 +27,8 @@ _HEADERS: Final = [
 
 
 def without_rebound_pages(app: ASGIApp, origins: Sequence[str], *, this_host_only: bool) -> ASGIApp:
-    """`app`, of which pages of other hosts get 403; itself if it is reached from other hosts, as
-    whose name it may then have any.
+    """Returns `app`, of which pages of other hosts get 403; itself if it is reached from other
+    hosts, as whose name it may then have any.
 
     Browsers name a page's origin with all that changes something, and programs do not: those may
     come through a proxy that leaves them the name under which it is known.

@@ -1,4 +1,4 @@
-"""The names of requests: ours in the mesh, the client's own echoed in `x-request-id`."""
+"""Names requests: with our own id in the mesh, with the client's own, echoed in `x-request-id`."""
 
 import os
 import re
@@ -10,18 +10,20 @@ from frontend.http.asgi import Scope, Send
 HEADER: Final = b"x-request-id"
 
 is_echoable: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
-"""What of a client's x-request-id is echoed; anything else is replaced, so that it cannot split
-headers or fill logs.
+"""Matches what of a client's x-request-id is echoed; anything else is replaced, so that it cannot
+split headers or fill logs.
 """
 
 
 def new_request_id() -> str:
-    """32 hex digits."""
+    """Returns a new id of 32 random hex digits."""
     return os.urandom(16).hex()
 
 
 def with_request_id(scope: Scope, send: Send) -> Send:
-    """`send` that puts the header on the answer. For the routes; an Exchange does it by itself."""
+    """Returns `send` with the header put on the answer, for the routes; an Exchange does it by
+    itself.
+    """
     given = next(
         (value for name, value in scope["headers"] if name == HEADER and is_echoable(value)), None
     )

@@ -1,4 +1,4 @@
-"""The headers by which a client may say where its request is to run."""
+"""Lists the headers by which a client may say where its request is to run."""
 
 from typing import Final
 
@@ -13,4 +13,4 @@ HEADER_FIELDS: Final = {
     b"x-prefill-dp-rank": "prefill_dp_rank",
     b"x-dynamo-session-id": "session_id",
 }
-"""Header → the field of `nvext` that it stands for; a header wins over the body."""
+"""Maps a header to the field of `nvext` that it stands for; a header wins over the body."""

@@ -1,8 +1,9 @@
-"""uvicorn's server, told by a Drain when to stop, and stopping without its fixed waits."""
+"""Runs uvicorn's server, told by a Drain when to stop, and stopping without its fixed waits."""
 
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from socket import socket
 from typing import Any, Final, cast
 
@@ -10,14 +11,17 @@ import uvicorn
 
 from frontend.drain import Drain, Stage
 from frontend.http.guarded_protocol import Connections, GuardedHttpToolsProtocol
+from frontend.http.waiting_connections import WaitingConnections
 
 FLUSH_S_MIN: Final = 1.0
-"""For answers that are complete but not sent yet, even if the time for open requests is over."""
+"""Is the least time for answers that are complete but not sent yet, even if the time for open
+requests is over.
+"""
 
 
 class Server(uvicorn.Server):
-    """Keeps its listener open while it drains, so that a refused client is told why instead of
-    being let down by the kernel.
+    """A Server keeps its listener open while it drains, so that a refused client is told why
+    instead of being let down by the kernel.
     """
 
     def __init__(self, config: uvicorn.Config, drain: Drain[Any], connections: Connections) -> None:
@@ -26,16 +30,25 @@ class Server(uvicorn.Server):
         self._drain = drain
         drain.on_stage = self._on_stage
         self._flushed = asyncio.Event()
-        """Everything is sent, or somebody is in a hurry."""
+        """Is set once everything is sent, or somebody is in a hurry."""
         connections.on_empty = self._flushed.set
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Signals are the Drain's."""
+        """Leaves signals to the Drain."""
         yield
 
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Begin to listen on the sockets."""
+        await super().startup(sockets)
+        waiting = WaitingConnections(
+            sockets or [],
+            partial(GuardedHttpToolsProtocol, self.config, self.server_state, self.lifespan.state),
+        )
+        self.server_state.on_connection = waiting.take
+
     async def main_loop(self) -> None:
-        """Serve until the drain is over."""
+        """Serves until the drain is over."""
         ticking = asyncio.create_task(super().main_loop())  # keeps the Date header right
         try:
             await self._drain.until_over()
@@ -43,7 +56,7 @@ class Server(uvicorn.Server):
             ticking.cancel()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Stop listening, close what is idle and give the rest the time to send what it has to
+        """Stops listening, closes what is idle and gives the rest the time to send what it has to
         say.
         """
         for listener in [*self.servers, *(sockets or [])]:

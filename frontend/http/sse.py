@@ -1,4 +1,4 @@
-"""Server-sent events that bear a name."""
+"""Writes server-sent events that bear a name."""
 
 from typing import Any
 
@@ -8,5 +8,5 @@ _encode = msgspec.json.Encoder().encode
 
 
 def named_event(event: dict[str, Any]) -> bytes:
-    """One event; its name is the `type` within."""
+    """Returns one event in bytes; its name is the `type` within."""
     return b"event: " + str(event["type"]).encode() + b"\ndata: " + _encode(event) + b"\n\n"

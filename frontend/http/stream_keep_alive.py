@@ -1,4 +1,4 @@
-"""Comments in streams that are silent, so that no proxy and no client takes them for dead.
+"""Sends comments into streams that are silent, so that no proxy and no client takes them for dead.
 
 One timer for all of them.
 """
@@ -13,13 +13,13 @@ from frontend.http.exchange import SENDING, Exchange
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-"""A comment, as the standard of server-sent events has it: clients skip it."""
+"""Is a comment, as the standard of server-sent events has it: clients skip it."""
 
 
 async def keep_streams_alive(
     exchanges: Callable[[], Iterable[Exchange]], silence_s_max: float
 ) -> None:
-    """Tick every exchange twice in that time, for ever; not at all if it is 0.
+    """Ticks every exchange twice in `silence_s_max` seconds, for ever; not at all if that is 0.
 
     A stream is silent for half of it at least and all of it at most before it gets a comment.
     """
@@ -33,7 +33,7 @@ async def keep_streams_alive(
 
 
 def tick(exchange: Exchange) -> None:
-    """To be called at equal times.
+    """Counts a tick of an exchange's silence; to be called at equal times.
 
     A stream that was silent between two of them gets a comment, which starts its 200 if need
     be.

@@ -1,4 +1,6 @@
-"""Paths with a slash too many, as base URLs that end with one make them: the same as without."""
+"""Takes paths with a slash too many, as base URLs that end with one make them, for the same as
+without.
+"""
 
 import re
 from typing import Final
@@ -10,7 +12,7 @@ _SEVERAL: Final = re.compile(rb"/{2,}")
 
 
 def tidied(scope: Scope) -> Scope:
-    """The scope with one slash where several follow each other, and none at the end.
+    """Returns the scope with one slash where several follow each other, and none at the end.
 
     Escaped ones (%2F) are part of a name and stay.
 

@@ -1,4 +1,4 @@
-"""Answers of unknown length for HTTP/1.0, which knows no chunks: they end with the connection."""
+"""Ends answers of unknown length with the connection for HTTP/1.0, which knows no chunks."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,8 +8,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def until_close(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
-    """`app` for one request of HTTP/1.0. uvicorn cuts what has no content-length into chunks,
-    whatever the version.
+    """Returns `app` for one request of HTTP/1.0. uvicorn cuts what has no content-length into
+    chunks, whatever the version.
 
     It closes the connection of such a request anyway, so here each piece of a body passes as one of
     the length that it has.

@@ -1,4 +1,4 @@
-"""One of the completions that a request asked for, over all the workers that it runs on."""
+"""Follows one of the completions that a request asked for, over all the workers that it runs on."""
 
 from typing import Literal
 
@@ -53,23 +53,23 @@ class Choice:
         self.stream = stream
         self.trail = Trail()
         self.finish_reason: FinishReason | None = None
-        """None while it runs."""
+        """Says why the choice ended; None while it runs."""
         self._leg = bytearray()
-        """What this leg generated, packed u32, for the next one to go on from: four bytes a
+        """Holds what this leg generated, packed u32, for the next one to go on from: four bytes a
         token.
         """
         self._told: MeshError | None = None
         self._cached = 0
         self._calls = False
-        """It has called a tool."""
+        """Says that it has called a tool."""
         self._rules = rules
         self._text = text
-        """None where the worker reads the text."""
+        """Makes text of its tokens; None where the worker reads the text."""
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens generated, those of the stop included; what the engine made behind a stop string,
-        before it was told, is not.
+        """Counts the tokens generated, those of the stop included; what the engine made behind a
+        stop string, before it was told, is not.
         """
         if self._rules.shows_nothing:
             return 0
@@ -83,7 +83,7 @@ class Choice:
 
     @property
     def cached_tokens(self) -> int:
-        """Prompt tokens the engine found in its cache; known from the first token on.
+        """Counts the prompt tokens the engine found in its cache; known from the first token on.
 
         After a move: the last engine, of the client's own prompt.
         """
@@ -95,23 +95,27 @@ class Choice:
 
     @property
     def reasoning_tokens(self) -> int:
-        """Of the completion's tokens, those of its thinking; known at the end."""
+        """Counts those of the choice's tokens that are thinking; known at the end."""
         return self.stream.finished.reasoning_tokens if self.stream.finished is not None else 0
 
     @property
     def matched_stop(self) -> str | None:
-        """The stop string, or pattern, that ended it."""
+        """Returns the stop string, or pattern, that ended the choice; None where none did."""
         if self._text is not None and self._text.matched_stop is not None:
             return self._text.matched_stop
         return self.stream.finished.matched_stop if self.stream.finished is not None else None
 
     @property
     def output(self) -> bytes:
-        """The tokens generated so far, packed u32: those that `completion_tokens` counts."""
+        """Returns the tokens generated so far, packed u32: those that `completion_tokens`
+        counts.
+        """
         return (self.trail.output + bytes(self._leg))[: self.completion_tokens * TOKEN_ID_BYTES]
 
     def advance(self) -> Gain:
-        """What was gained since the last call; sets `finish_reason` when it was the last."""
+        """Returns what was gained since the last call; sets `finish_reason` when it was the
+        last.
+        """
         finished, packed, extras = (
             self.stream.finished,
             self.stream.take(),
@@ -146,8 +150,8 @@ class Choice:
         return Gain(prompt_logprobs=gain.prompt_logprobs)
 
     def _cut_scores(self, gain: Gain) -> None:
-        """Nothing is told of a stop token that is not shown, nor of what the engine made behind a
-        stop string before it was told.
+        """Cuts the tokens of which nothing is told: a stop token that is not shown, and what the
+        engine made behind a stop string before it was told.
         """
         end = self.completion_tokens
         if self._stopped_after_tokens is None and not (
@@ -169,14 +173,14 @@ class Choice:
         return None if self._text is None else self._text.stopped_after_tokens
 
     def take_loss(self) -> MeshError | None:
-        """Why the leg ended before the choice did. Told once."""
+        """Returns, once, why the leg ended before the choice did; None where it did not."""
         if self.finish_reason is not None or self.stream.error is self._told:
             return None
         self._told = self.stream.error
         return self._told
 
     def take_leg(self) -> bytes:
-        """What the leg that ended has generated. Once."""
+        """Returns, once, what the leg that ended has generated, packed u32."""
         leg = bytes(self._leg)
         self._leg.clear()
         return leg

@@ -1,5 +1,5 @@
-"""One HTTP request's texts: sent to workers, so many at once, moved when those are lost, their
-vectors put back in order.
+"""Sends one HTTP request's texts to workers, so many at once, moves them when those are lost, and
+puts their vectors back in order.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, MeshError
 
 PER_RANK = 32
-"""Texts of one request that a rank is given at once: enough for full batches, and others find room
-beside them.
+"""Counts the texts of one request that a rank is given at once: enough for full batches, and others
+find room beside them.
 """
 
 IN_FLIGHT_MAX = 256
-"""Texts of one request under way at once, however many ranks there are; each is a task and a
-request to a worker.
+"""Bounds the texts of one request under way at once, however many ranks there are; each is a task
+and a request to a worker.
 """
 
 
 class Embeddings:
-    """Runs a batch of texts of one model."""
+    """Embeddings runs a batch of texts of one model."""
 
     def __init__(self, dispatch: Dispatch, entry: ModelEntry, recovery: Recovery) -> None:
         self._dispatch = dispatch
@@ -35,9 +35,9 @@ class Embeddings:
         self._recovery = recovery
         self._loop = asyncio.get_running_loop()
         self._moving = 0
-        """Texts that lost their worker and have no vector yet."""
+        """Counts the texts that lost their worker and have no vector yet."""
         self._settled = asyncio.Event()
-        """None does.
+        """Is set while no text moves.
 
         A worker may have died of one of them, so they go one by one (frontend.inflight.migration);
         each would wait for a whole batch of others if new ones were sent meanwhile.
@@ -45,7 +45,7 @@ class Embeddings:
         self._settled.set()
 
     async def run(self, requests: Sequence[tuple[Embed, RouteRequest]]) -> list[Embedded]:
-        """The vector of each text, in the order of `requests`.
+        """Returns the vector of each text, in the order of `requests`.
 
         Cancelled or failed, it aborts what still runs.
 
@@ -83,7 +83,7 @@ class Embeddings:
         waiting: Iterator[tuple[int, tuple[Embed, RouteRequest]]],
         vectors: list[Embedded | None],
     ) -> None:
-        """One text after the other, until none waits."""
+        """Runs one text after the other, until none waits."""
         if begun is not None:
             index, text, stream, wakeup = begun
             vectors[index] = await self._vector(*text, stream, wakeup)
@@ -133,7 +133,7 @@ class Embeddings:
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    """What a client is told of several failures: a defect, if one is among them."""
+    """Returns what a client is told of several failures: a defect, if one is among them."""
     defects = [error for error in group.exceptions if not isinstance(error, MeshError)]
     error = (defects or group.exceptions)[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,5 +1,5 @@
-"""One HTTP request's choices: dispatched to workers, moved when those are lost, merged as their
-tokens arrive, turned into text.
+"""Runs one HTTP request's choices: dispatched to workers, moved when those are lost, merged as
+their tokens arrive, turned into text.
 """
 
 import asyncio
@@ -23,21 +23,22 @@ from protocol.errors import MeshError
 from protocol.generation import Finished, Generate
 
 PLACED_A_TURN: Final = 32
-"""Choices that are dispatched in one turn of the loop where all find room: some 2 ms."""
+"""Counts the choices that are dispatched in one turn of the loop where all find room: some 2 ms."""
 
 
 class Follower(Protocol):
-    """Holds choices to what was promised of them."""
+    """A Follower holds choices to what was promised of them."""
 
     async def follow(self, moved: Iterable[tuple[Choice, Gain]]) -> None:
-        """Take what choices have gained, before anybody else does; raises a MeshError to have the
+        """Takes what choices have gained, before anybody else does; raises a MeshError to have the
         request fail.
         """
         ...
 
 
 class Generation:
-    """A Generation runs several choices at once. `close` must be called; it aborts what still runs.
+    """A Generation runs several choices at once; `close`, which must be called, aborts what still
+    runs.
 
     Args:
         promise: None where nothing was promised.
@@ -51,7 +52,7 @@ class Generation:
         promise: Follower | None = None,
     ) -> None:
         self.choices: list[Choice] = []
-        """Those that are on a worker, or were, by index."""
+        """Lists the choices that are on a worker, or were, by index."""
         self._dispatch = dispatch
         self._entry = entry
         self._recovery = recovery
@@ -60,17 +61,17 @@ class Generation:
         self._loop = asyncio.get_running_loop()
         self._wakeup = Wakeup(self._loop)
         self._seeking: list[asyncio.Task[None]] = []
-        """Those who look for a worker while the other choices go on: one for choices that were
-        never placed, and one per lost choice.
+        """Lists the tasks that look for a worker while the other choices go on: one for choices
+        that were never placed, and one per lost choice.
         """
         self._begun: dict[int, asyncio.Event] = {}
-        """By index, what the siblings of choices without a token wait for."""
+        """Maps a choice's index to the event that its siblings wait for, while it has no token."""
         self._failure: Exception | None = None
 
     async def start(
         self, requests: Sequence[tuple[Generate, RouteRequest]], rules: OutputRules
     ) -> None:
-        """Send the requests to workers; choice i is requests[i].
+        """Sends the requests to workers; choice i is requests[i].
 
         Requests of one prompt share its route, and follow each other.
 
@@ -89,7 +90,7 @@ class Generation:
 
     @property
     def running(self) -> bool:
-        """Whether some choice is unfinished.
+        """Tells whether some choice is unfinished.
 
         What sought and found does no more, though the loop has not told so yet: nothing would wake
         who waited for it.
@@ -97,7 +98,7 @@ class Generation:
         return bool(self._live) or not all(map(_has_found, self._seeking))
 
     async def advance(self) -> list[tuple[Choice, Gain]]:
-        """Wait until something moved; return each choice that did, with what it gained (nothing
+        """Waits until something moved; returns each choice that did, with what it gained (nothing
         only at its end).
 
         Raises:
@@ -125,7 +126,7 @@ class Generation:
         raise self._failure
 
     async def finish(self) -> list[Answer]:
-        """Wait for every choice; return their whole answers, by index.
+        """Waits for every choice; returns their whole answers, by index.
 
         Raises:
             MeshError: a choice failed, and with it the request.
@@ -137,8 +138,8 @@ class Generation:
         return [answers[choice.index] for choice in self.choices]
 
     def abort(self) -> bool:
-        """End every choice with what it has, as its client wishes; False if some have no worker,
-        and so nothing to end with.
+        """Ends every choice with what it has, as its client wishes; returns False if some have no
+        worker, and so nothing to end with.
         """
         if self._seeking or not self.choices or any(choice.stream.error for choice in self._live):
             return False
@@ -155,7 +156,7 @@ class Generation:
         return True
 
     def close(self) -> None:
-        """Abort what still runs: the client left, the deadline passed or a choice failed."""
+        """Aborts what still runs: the client left, the deadline passed or a choice failed."""
         for task in self._seeking:
             task.cancel()
         for choice in self._live:
@@ -165,8 +166,8 @@ class Generation:
     async def _place_others(
         self, families: Sequence[Sequence[Sibling]], rules: OutputRules
     ) -> None:
-        """First the first of every prompt, then the rest of each: where a long prompt is shared,
-        once it has been computed.
+        """Places the first choice of every prompt, then the rest of each: where a long prompt is
+        shared, once it has been computed.
         """
         for first, *_ in families[1:]:
             await self._place(first, rules)
@@ -197,8 +198,8 @@ class Generation:
         self._live.append(choice)
 
     def _in_time(self, request: Generate) -> Generate:
-        """The request as a worker is told of it: its deadline is that of the first token, behind
-        which there is time for the others.
+        """Returns the request as a worker is told of it: its deadline is that of the first token,
+        behind which there is time for the others.
         """
         begin_by = self._entry.answer_times.begin_by(
             request.deadline_unix_ms / 1000,
@@ -208,7 +209,7 @@ class Generation:
         return replace(request, deadline_unix_ms=int(1000 * begin_by))
 
     async def _move(self, choice: Choice, error: MeshError) -> None:
-        """Let a choice whose leg ended before it did go on elsewhere."""
+        """Lets a choice whose leg ended before it did go on elsewhere."""
         lost = Lost(choice.request, choice.route, choice.stream, choice.take_leg(), error)
         stream = await self._recovery.move(self._entry, lost, choice.trail, self._wakeup)
         if stream is not None:

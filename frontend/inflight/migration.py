@@ -1,4 +1,5 @@
-"""What becomes of a request whose worker is lost: how it goes on elsewhere, and when it does not.
+"""Decides what becomes of a request whose worker is lost: how it goes on elsewhere, and when it
+does not.
 
 Pure.
 
@@ -30,14 +31,14 @@ from protocol.requests import Work
 from protocol.tokens import count_tokens
 
 DEATHS: Final[frozenset[LossCause]] = frozenset(("died", "silent", "unhealthy"))
-"""Losses that a request may have caused.
+"""Lists the losses that a request may have caused.
 
 A worker that leaves on purpose, or gave us up, is no sign against what it ran.
 """
 
 
 class Trail:
-    """What one choice has been through.
+    """A Trail keeps what one choice has been through: its lost workers and what they generated.
 
     Attributes:
         output: tokens generated on workers that are lost, packed u32.
@@ -55,7 +56,7 @@ class Trail:
         self.refused_by: set[str] = set()
         self._deaths = 0
         self._mute: set[str] = set()
-        """Ids of workers that ceased to answer with it aboard; at most one a move."""
+        """Holds the ids of workers that ceased to answer with it aboard; at most one a move."""
 
     def lose(
         self,
@@ -67,7 +68,7 @@ class Trail:
         moves_max: int,
         bystander: bool = False,
     ) -> None:
-        """The worker of this leg is lost, after it generated `leg` (packed u32).
+        """Notes that the worker of this leg is lost, after it generated `leg` (packed u32).
 
         A bystander's wait begins anew, and nothing else.
 
@@ -107,8 +108,8 @@ class Trail:
         self.moves += 1
 
     def go_on(self, request: Work, request_id: str) -> Work | None:
-        """The request that continues `request`, the one that the client asked for; None when
-        nothing is left to generate.
+        """Returns the request that continues `request`, the one that the client asked for; None
+        when nothing is left to generate.
         """
         if not isinstance(request, Generate):
             return replace(request, request_id=request_id)
@@ -146,5 +147,7 @@ class Trail:
         )
 
     def route(self, route: RouteRequest) -> RouteRequest:
-        """Where to go on: the wishes of `route` for the prompt and what has been generated."""
+        """Returns where to go on: the wishes of `route` for the prompt and what has been
+        generated.
+        """
         return route.followed_by(self.output) if self.output else route

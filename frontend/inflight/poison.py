@@ -1,4 +1,6 @@
-"""Requests that engines died of, so that their twins are refused for a while. Bounded; pure."""
+"""Remembers requests that engines died of, so that their twins are refused for a while. Bounded;
+pure.
+"""
 
 from collections import OrderedDict
 from hashlib import blake2b
@@ -11,12 +13,12 @@ from protocol.generation import Generate
 from protocol.requests import Work
 
 REFUSED_S: Final = 60.0
-"""A client that repeats its request every few seconds meets this instead of one worker after the
-other; whoever has mended theirs does not wait long.
+"""Is how long twins are refused: a client that repeats its request every few seconds meets this
+instead of one worker after the other; whoever has mended theirs does not wait long.
 """
 
 PROVEN_MAX: Final = 1_024
-"""Remembered at once, oldest forgotten first.
+"""Bounds the requests remembered at once, oldest forgotten first.
 
 Each has cost two workers, so a fleet does not live to see many.
 """
@@ -25,7 +27,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class PoisonList:
-    """Fingerprints of requests that were proven to kill engines.
+    """A PoisonList keeps fingerprints of requests that were proven to kill engines.
 
     Costs nothing while it is empty.
     """
@@ -34,13 +36,13 @@ class PoisonList:
         self._until: OrderedDict[bytes, float] = OrderedDict()
 
     def add(self, request: Work, now: float) -> None:
-        """Remember a request as the client asked for it."""
+        """Remembers a request as the client asked for it."""
         self._until[_fingerprint(request)] = now + REFUSED_S
         while len(self._until) > PROVEN_MAX:
             self._until.popitem(last=False)
 
     def check(self, request: Work, now: float) -> None:
-        """Refuse the twin of a request on the list.
+        """Refuses the twin of a request on the list.
 
         Raises:
             PoisonRequest: it is one.
@@ -55,8 +57,8 @@ class PoisonList:
 
 
 def _fingerprint(request: Work) -> bytes:
-    """All that decides what an engine computes, but for the seed and how long it goes on: a client
-    varies those between attempts.
+    """Returns the hash of all that decides what an engine computes, but for the seed and how long
+    it goes on: a client varies those between attempts.
 
     Cryptographic, so that nobody can make a request whose twin is somebody else's.
     """

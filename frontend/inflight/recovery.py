@@ -1,4 +1,4 @@
-"""Sends requests that lost their worker to another one. One per frontend."""
+"""Sends requests that lost their worker to another one."""
 
 import asyncio
 import logging
@@ -29,17 +29,17 @@ from protocol.requests import Work
 log = logging.getLogger(__name__)
 
 REFUSALS_MAX: Final = 3
-"""Workers that may refuse a request one after the other; by then the fleet is full."""
+"""Bounds the workers that may refuse a request one after the other; by then the fleet is full."""
 
 REFUSED_PAUSE_S: Final = HEARTBEAT_INTERVAL_S
-"""After every worker has said that it has no room for a request, until they are asked again: as old
-as a report of their load may be.
+"""Is the pause, after every worker has said that it has no room for a request, until they are asked
+again: as old as a report of their load may be.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A leg that ended before its request did.
+    """A Lost is a leg that ended before its request did.
 
     Attributes:
         request, route: as the client asked.
@@ -54,7 +54,8 @@ class Lost:
 
 
 class Recovery:
-    """Decides whether a request goes on, and where.
+    """A Recovery decides whether a request that lost its worker goes on, and where; a frontend has
+    one.
 
     Args:
         moves_max: times that one request is moved (--migration-limit).
@@ -80,7 +81,7 @@ class Recovery:
         self._poison = PoisonList()
 
     def check(self, request: Work) -> None:
-        """Refuse what workers just died of.
+        """Refuses what workers just died of.
 
         Raises:
             PoisonRequest: a request like this one ended several.
@@ -94,7 +95,8 @@ class Recovery:
     async def move(
         self, entry: ModelEntry, lost: Lost, trail: Trail, wakeup: Wakeup
     ) -> RequestStream | None:
-        """Go on elsewhere; None when there is nothing left to generate.
+        """Lets a request go on elsewhere, and returns its new stream; None when there is nothing
+        left to generate.
 
         Raises:
             PoisonRequest: the request is what workers die of.
@@ -157,8 +159,8 @@ class Recovery:
             raise error from None
 
     async def _let_pass(self, entry: ModelEntry, worker_id: str, trail: Trail) -> None:
-        """A worker was full: the others come first, and where there are none left it is asked
-        again, until the request's deadline.
+        """Notes that a worker was full: the others come first, and where there are none left it is
+        asked again, until the request's deadline.
         """
         trail.refused_by.add(worker_id)
         if entry.refused(trail.refused_by):

@@ -1,5 +1,5 @@
-"""One line for each request when it has ended: what it was, where it ran, what it took and how it
-ended.
+"""Logs one line for each request when it has ended: what it was, where it ran, what it took and how
+it ended.
 """
 
 import logging
@@ -12,11 +12,11 @@ from protocol.errors import MeshError
 log = logging.getLogger("frontend.requests")
 
 _WORKERS_MAX: Final = 4
-"""Named of a request with many choices."""
+"""Bounds the workers named of a request with many choices."""
 
 
 def make_logging_lean() -> None:
-    """Leave out of every record what no format of ours shows, which is half of what a line costs
+    """Leaves out of every record what no format of ours shows, which is half of what a line costs
     (Logging HOWTO, "Optimization").
     """
     for wish in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
@@ -33,7 +33,7 @@ def log_request(
     began_at: float,
     ended_at: float,
 ) -> None:
-    """Say it at level info.
+    """Logs a request's line at level info.
 
     Args:
         request_id: as its client was told.

@@ -1,4 +1,4 @@
-"""The choices of one prompt share its cache: the first is computed, the others follow it."""
+"""Lets the choices of one prompt share its cache: the first is computed, the others follow it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from frontend.routing.route import RouteRequest
 from protocol.generation import Generate
 
 SHARED_TOKENS_MIN: Final = 512
-"""Prompt tokens that siblings would compute again, from which on it is worth a step's wait to share
-the prompt's cache: what an engine computes in a step hardly longer than one for a token.
+"""Counts the prompt tokens that siblings would compute again, from which on it is worth a step's
+wait to share the prompt's cache: what an engine computes in a step hardly longer than one for a
+token.
 """
 
 
@@ -31,7 +32,8 @@ class Sibling:
 
 
 def siblings(requests: Sequence[tuple[Generate, RouteRequest]]) -> list[list[Sibling]]:
-    """The choices, prompt by prompt.
+    """Returns the choices of each prompt, prompt by prompt, with an event where others wait for the
+    first.
 
     Requests of one prompt share its route.
 

@@ -1,1 +1,3 @@
-"""The frontend's side of the mesh: which workers there are, and the requests running on them."""
+"""Keeps the frontend's side of the mesh: which workers there are, and the requests running on
+them.
+"""

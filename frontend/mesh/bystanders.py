@@ -1,4 +1,4 @@
-"""Which requests a lost worker cannot have died of, since it had not begun them.
+"""Tells which requests a lost worker cannot have died of, since it had not begun them.
 
 Pure.
 
@@ -13,19 +13,19 @@ from typing import Final
 from frontend.fleet.booking import Booking
 
 SUSPECT_STEPS: Final = 3
-"""Prefill steps' worth of prompts at the head of a rank's queue that count as begun: the step under
-way, the next one, which may be in preparation, and one for what we do not know of the engine's
-order.
+"""Counts the prefill steps' worth of prompts at the head of a rank's queue that count as begun: the
+step under way, the next one, which may be in preparation, and one for what we do not know of the
+engine's order.
 """
 
 READ_S: Final = 1.0
-"""A worker that was heard of so long after a request was sent to it has read the request and not
-died of that.
+"""Is the time after which a worker that is heard of has read a request sent to it, and not died of
+that.
 """
 
 
 def bystanders(bookings: Iterable[Booking], heard_at: float) -> set[str]:
-    """Ids of the requests that waited in the engine's queue far from their turn.
+    """Returns the ids of the requests that waited in the engine's queue far from their turn.
 
     Args:
         bookings: what the worker had, in the order of sending.

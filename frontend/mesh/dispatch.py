@@ -1,4 +1,4 @@
-"""A request finds its rank, runs there, ends there."""
+"""Has a request find its rank, run there and end there."""
 
 import asyncio
 import logging
@@ -77,12 +77,10 @@ class Dispatch:
         self._prefilling: dict[str, Worker] = {}
         """Of those in two legs: the worker that computes the prompt, while it does."""
         self._hoping: set[ModelEntry] = set()
-        """Models of which somebody waits for a worker that may come, and has to hear it if none
-        does.
-        """
+        """Holds the models of which somebody waits for a worker that may come."""
 
     async def place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
-        """Send a request to the rank that the router chooses, waiting in the admission queue while
+        """Sends a request to the rank that the router chooses, waiting in the admission queue while
         none has room.
 
         Raises:
@@ -105,7 +103,7 @@ class Dispatch:
         return stream
 
     def abort(self, stream: RequestStream) -> None:
-        """Stop a request that nobody waits for any more.
+        """Stops a request that nobody waits for any more.
 
         Its credit returns at once; late tokens are ignored.
         """
@@ -115,7 +113,7 @@ class Dispatch:
             self._send_abort(worker, stream.request_id)
 
     def take_step(self, worker: Worker, step: StepBatch) -> None:
-        """What one step of a worker's engine gave to its requests."""
+        """Hands each request what one step of a worker's engine gave it."""
         bookings = worker.bookings
         for delta in step.deltas:
             booking = bookings.get(delta.request_id)
@@ -131,13 +129,13 @@ class Dispatch:
                     self._send_abort(worker, delta.request_id)
 
     def note_room(self, worker: Worker) -> None:
-        """A worker may have room: let the head of its model's queue try."""
+        """Lets the head of a model's queue try, since one of its workers may have room."""
         entry = self.registry.entry_of(worker)
         if entry is not None:
             entry.queue.room()
 
     def fail_all(self, worker: Worker, cause: LossCause) -> None:
-        """Give up all that runs on a worker; whoever waits for it moves it elsewhere."""
+        """Gives up all that runs on a worker; whoever waits for it moves it elsewhere."""
         innocent = bystanders(worker.bookings.values(), worker.heard_at)
         for request_id in list(worker.bookings):
             stream = self._release(worker, request_id)
@@ -155,19 +153,19 @@ class Dispatch:
                 )
 
     def let_hopes_try(self) -> None:
-        """Whoever waits for a worker that may come looks whether there is still one."""
+        """Lets whoever waits for a worker that may come look whether there is still one."""
         hoping, self._hoping = self._hoping, set()
         for entry in hoping:
             entry.queue.room()
 
     def send_owed_aborts(self, worker: Worker) -> None:
-        """Send a worker those aborts that found no room before."""
+        """Sends a worker those aborts that found no room before."""
         for request_id in sorted(worker.aborts_owed):
             if self._wire.send(worker, Abort(request_id)):
                 worker.aborts_owed.discard(request_id)
 
     def _try(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream | None:
-        """Send a request now; None when no rank has room."""
+        """Sends a request now; returns None when no rank has room."""
         if not offer.admitted and offer.request.deadline_unix_ms < self.unix_s() * 1000:
             raise DeadlineExceeded(
                 "The request waited so long for a worker that its answer could not be "

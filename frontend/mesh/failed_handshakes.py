@@ -1,4 +1,4 @@
-"""Says that somebody cannot join the mesh for want of the key, who would otherwise try for ever and
+"""Logs that somebody cannot join the mesh for want of the key, who would otherwise try for ever and
 nobody know why it does not come.
 """
 
@@ -19,7 +19,7 @@ _REASONS: Final[dict[int, str]] = {
 
 
 class FailedHandshakes:
-    """Counts them and says so in the log, now and then.
+    """FailedHandshakes counts failed handshakes and says so in the log, now and then.
 
     Args:
         clock: seconds that only grow.
@@ -29,7 +29,7 @@ class FailedHandshakes:
         self._complaint = Complaint(clock)
 
     def note(self, reason: int) -> None:
-        """A handshake failed; `reason` is the value of ZMQ's event."""
+        """Notes that a handshake failed; `reason` is the value of ZMQ's event."""
         times = self._complaint.due()
         if times:
             why = _REASONS.get(reason, "it does not speak as a worker does")

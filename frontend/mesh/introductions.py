@@ -1,5 +1,5 @@
-"""Whether a worker that says Hello may come in: not where there are too many, nor beside another of
-its name, nor twice. Pure.
+"""Decides whether a worker that says Hello may come in: not where there are too many, nor beside
+another of its name, nor twice. Pure.
 """
 
 import logging
@@ -14,19 +14,19 @@ from protocol.requests import AnotherWay, Refused
 log = logging.getLogger(__name__)
 
 WORKERS_MAX: Final = 4_096
-"""Connections that may say Hello; more is a mistake or an attack."""
+"""Bounds the connections that may say Hello; more is a mistake or an attack."""
 
 DUPLICATE_PAUSE_S: Final = 2.0
-"""A second worker of one name is sent away this long: the first is either alive, or noticed as dead
-by then.
+"""Is how long a second worker of one name is sent away: the first is either alive, or noticed as
+dead by then.
 """
 
 
 def turned_away(
     registry: Registry, identity: bytes, hello: Hello, now: float
 ) -> Refused | AnotherWay | None:
-    """What to tell a connection that is not to be a worker; None if it is, in the place of whoever
-    goes by its name.
+    """Returns what to tell a connection that is not to be a worker; None if it is, in the place of
+    whoever goes by its name.
 
     A worker that finds this frontend under several addresses says Hello on each of its connections:
     the first one serves, and the others are kept for when it ends. One that comes again under the

@@ -1,5 +1,5 @@
-"""From a worker's Hello to its first request: model files fetched, tokenizer and template loaded,
-the worker welcomed or refused.
+"""Takes a worker from its Hello to its first request: model files fetched, tokenizer and template
+loaded, the worker welcomed or refused.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ to ask the workers of that model for tokens.
 """
 
 FETCHES_MAX: Final = 64
-"""Files under way at once, over all joining workers."""
+"""Bounds the files under way at once, over all joining workers."""
 
 
 class Joining:
-    """One task per worker that joins.
+    """A Joining runs one task per worker that joins.
 
     Args:
         ask: puts a question to a worker whose card has the digest that comes first.
@@ -57,23 +57,23 @@ class Joining:
         self._fetches: dict[tuple[bytes, str], FileFetch] = {}
 
     def begin(self, worker: Worker) -> None:
-        """Take a worker in."""
+        """Begins to take a worker in."""
         self._tasks[worker.identity] = asyncio.get_running_loop().create_task(self._join(worker))
 
     def give_up(self, worker: Worker) -> None:
-        """The worker left before it was done."""
+        """Gives up a worker that left before it was taken in."""
         task = self._tasks.get(worker.identity)
         if task is not None:
             task.cancel()
 
     def take_chunk(self, identity: bytes, chunk: FileChunk) -> None:
-        """A piece of a file arrived; one that was not asked for is ignored."""
+        """Takes a piece of a file; one that was not asked for is ignored."""
         fetch = self._fetches.get((identity, chunk.sha256))
         if fetch is not None:
             fetch.add(chunk)
 
     async def close(self) -> None:
-        """Wait for what `give_up` has ended."""
+        """Waits for what `give_up` has ended."""
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _join(self, worker: Worker) -> None:

@@ -1,5 +1,5 @@
-"""Whose KV events this frontend follows: each worker's own, and those that the other nodes of its
-engine relay under its id.
+"""Decides whose KV events this frontend follows: each worker's own, and those that the other nodes
+of its engine relay under its id.
 """
 
 import logging
@@ -19,22 +19,24 @@ from protocol.requests import AnotherWay, Refused
 log = logging.getLogger(__name__)
 
 RELAYS_MAX: Final = 4_096
-"""Connections of nodes that serve no requests themselves; as many as workers may connect."""
+"""Bounds the connections of nodes that serve no requests themselves: as many as workers may
+connect.
+"""
 
 
 @dataclass(eq=False)
 class _Relay:
-    """A node of somebody else's engine."""
+    """A _Relay is a node of somebody else's engine."""
 
     hello: RelayHello
     heard_at: float
     worker: Worker | None = None
-    """The worker whose ranks it tells of, while that is connected."""
+    """Is the worker whose ranks it tells of, while that is connected."""
     subscription: Subscription | None = None
 
 
 class KvSources:
-    """Keeps subscriptions in step with who is connected.
+    """KvSources keeps subscriptions to KV events in step with who is connected.
 
     Args:
         subscriber: None if nobody asks what is cached; then nothing is followed.
@@ -49,7 +51,7 @@ class KvSources:
         self._relays: dict[bytes, _Relay] = {}
 
     def worker_joined(self, worker: Worker) -> None:
-        """Follow the worker's own events and those of the nodes that came before it."""
+        """Follows the worker's own events and those of the nodes that came before it."""
         if worker.hello.kv is not None:
             self._follow(worker, worker.hello.kv)
         for relay in self._relays.values():
@@ -57,7 +59,7 @@ class KvSources:
                 self._attach(relay, worker)
 
     def worker_left(self, worker: Worker) -> None:
-        """Follow nothing of it any more; its blocks are forgotten."""
+        """Follows nothing of the worker any more; its blocks are forgotten."""
         for relay in self._relays.values():
             if relay.worker is worker:
                 relay.worker = relay.subscription = None
@@ -70,7 +72,7 @@ class KvSources:
     def relay_hello(
         self, identity: bytes, hello: RelayHello, now: float
     ) -> Refused | AnotherWay | None:
-        """A node introduced itself; what to tell it if it is not followed."""
+        """Takes a node that introduced itself; returns what to tell it if it is not followed."""
         heard = [
             relay
             for known, relay in self._relays.items()
@@ -102,8 +104,8 @@ class KvSources:
         return None
 
     def relay_beat(self, identity: bytes, heartbeat: Heartbeat, now: float) -> bool:
-        """A node lives, and tells the numbers of its streams; False when it has not introduced
-        itself.
+        """Notes that a node lives, and takes the numbers of its streams; returns False when it has
+        not introduced itself.
         """
         relay = self._relays.get(identity)
         if relay is None:
@@ -114,7 +116,7 @@ class KvSources:
         return True
 
     def relay_left(self, identity: bytes) -> None:
-        """A node said goodbye, fell silent or begins anew."""
+        """Forgets a node that said goodbye, fell silent or begins anew."""
         relay = self._relays.pop(identity, None)
         if relay is not None and relay.worker is not None and relay.subscription is not None:
             relay.worker.subscriptions.remove(relay.subscription)
@@ -123,7 +125,7 @@ class KvSources:
                 relay.worker.ranks[dp_rank].follow_events(False)  # noqa: FBT003
 
     def drop_silent_relays(self, now: float) -> None:
-        """Of a node that is gone nothing is known any more."""
+        """Forgets the nodes that are silent: of one that is gone nothing is known any more."""
         for identity in [
             identity
             for identity, relay in self._relays.items()
@@ -146,7 +148,9 @@ class KvSources:
         relay.worker, relay.subscription = worker, self._follow(worker, told)
 
     def _follow(self, worker: Worker, source: KvSource) -> Subscription | None:
-        """Subscribe. Without events a rank is routed to by load and by our own decisions."""
+        """Subscribes to a source; without events a rank is routed to by load and by our own
+        decisions.
+        """
         if self._subscriber is None:
             return None
         ranks = worker.ranks
@@ -169,7 +173,7 @@ class KvSources:
 
 
 def _is_another_way(known: RelayHello, hello: RelayHello) -> bool:
-    """Whether both are of one node, over two of its connections."""
+    """Returns whether both are of one node, over two of its connections."""
     return (known.worker_id, known.epoch) == (hello.worker_id, hello.epoch) and hello.way not in (
         0,
         known.way,
@@ -177,7 +181,7 @@ def _is_another_way(known: RelayHello, hello: RelayHello) -> bool:
 
 
 def _same_ranks(one: RelayHello, other: RelayHello) -> bool:
-    """Whether both tell of the same ranks of one engine, or are one stream."""
+    """Returns whether both tell of the same ranks of one engine, or are one stream."""
     return one.source.stream_id == other.source.stream_id or (
         one.worker_id == other.worker_id and not _apart(one.source, other.source)
     )

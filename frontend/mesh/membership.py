@@ -1,4 +1,4 @@
-"""Workers come, beat and go: what each message of theirs means for the fleet."""
+"""Says what each message of workers, which come, beat and go, means for the fleet."""
 
 import asyncio
 import logging
@@ -98,7 +98,7 @@ class Membership:
         self._beat = self._loop.call_later(HEARTBEAT_INTERVAL_S, self._on_beat)
 
     async def close(self) -> None:
-        """Stop; what still runs fails with WorkerLost."""
+        """Stops; what still runs fails with WorkerLost."""
         self._beat.cancel()
         for worker in list(self._registry.workers.values()):
             self._lose(worker, "stopped", "the frontend is stopping")
@@ -136,8 +136,8 @@ class Membership:
             self._judge_health(worker, heartbeat.unhealthy)
 
     def _judge_health(self, worker: Worker, unhealthy: str) -> None:
-        """A worker whose engine does not answer gets nothing; what it runs moves as soon as there
-        is somewhere to move to.
+        """Keeps new work from a worker whose engine does not answer; what it runs moves as soon as
+        there is somewhere to move to.
         """
         if unhealthy != worker.unhealthy:
             if bool(unhealthy) != bool(worker.unhealthy):
@@ -216,8 +216,8 @@ class Membership:
         self._queries.take(worker, answer)
 
     def _on_gone(self, identity: bytes) -> None:
-        """ZMQ has no connection of this identity any more: a process that dies closes it, and the
-        next beat finds out.
+        """Looks for another connection of a worker, since ZMQ has none of this identity any more: a
+        process that dies closes it, and the next beat finds out.
         """
         worker = self._registry.workers.get(identity)
         if worker is None:

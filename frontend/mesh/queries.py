@@ -1,4 +1,4 @@
-"""Prompts that workers are asked to make tokens of, for models whose frontend has no tokenizer.
+"""Asks workers to make tokens of prompts, for models whose frontend has no tokenizer.
 
 Who finds every worker with its fill of questions waits, in order, for as long as its client does.
 """
@@ -21,24 +21,27 @@ from protocol.requests import Tokenize, ToWorker
 log = logging.getLogger(__name__)
 
 ASKED_MAX: Final = 256
-"""Unanswered prompts of a worker: of 128 tokens it makes some two thousand a second, of 8k
-thirty.
+"""Bounds the unanswered prompts of a worker: of 128 tokens it makes some two thousand a second, of
+8k thirty.
 """
 
 ANSWER_S_MAX: Final = 30.0
-"""The longest prompts take a second or two; a worker whose queue is full of them some more."""
+"""Bounds the wait for an answer: the longest prompts take a second or two; a worker whose queue is
+full of them some more.
+"""
 
 REFUSED_PAUSE_S: Final = HEARTBEAT_INTERVAL_S
-"""After every worker has said that others ask it too much, until they are asked again: some tens of
-prompts are answered meanwhile.
+"""Is the pause, after every worker has said that others ask it too much, until they are asked
+again: some tens of prompts are answered meanwhile.
 """
 
 _ELSEWHERE: Final = frozenset({NoWorker.code, Overloaded.code, WorkerLost.code})
-"""Refusals after which another worker may answer."""
+"""Lists the refusals after which another worker may answer."""
 
 
 class Queries:
-    """Asks workers, each question the one that has the fewest, and another one if it is lost.
+    """Queries asks workers, each question the one that has the fewest, and another one if it is
+    lost.
 
     Args:
         send: sends a message to a worker; False when there is no room or nobody there.
@@ -57,14 +60,14 @@ class Queries:
         self._loop = asyncio.get_running_loop()
         self._asked: dict[str, tuple[Worker, asyncio.Future[Tokenized]]] = {}
         self._counts: Counter[str] = Counter()
-        """Unanswered prompts of each worker, by its id."""
+        """Counts the unanswered prompts of each worker, by its id."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """Card → questions without a worker that has room; their texts are bodies, of which there
-        are as many as their budget allows.
+        """Maps a card to questions without a worker that has room; their texts are bodies, of which
+        there are as many as their budget allows.
         """
 
     async def ask(self, digest: str, query: Tokenize) -> Tokenized:
-        """The answer to a question, from whichever worker whose card has this digest.
+        """Returns the answer to a question, from whichever worker whose card has this digest.
 
         Raises:
             NoWorker: nobody serves the model, or whoever did was lost.
@@ -78,13 +81,13 @@ class Queries:
             self._call_next(digest)
 
     def take(self, worker: Worker | None, answer: Tokenized) -> None:
-        """An answer arrived; one that nobody waits for any more is ignored."""
+        """Takes an answer; one that nobody waits for any more is ignored."""
         asked, future = self._asked.get(answer.query_id, (None, None))
         if future is not None and asked is worker and not future.done():
             future.set_result(answer)
 
     def worker_left(self, worker: Worker) -> None:
-        """Its questions are put to others."""
+        """Puts the questions of a worker that is lost to others."""
         for asked, future in list(self._asked.values()):
             if asked is worker and not future.done():
                 future.set_exception(
@@ -136,7 +139,7 @@ class Queries:
         return min(workers, key=lambda worker: self._counts[worker.worker_id], default=None)
 
     async def _turn(self, digest: str, *, first: bool) -> None:
-        """Wait until there may be room; `first` of all, if it has waited before and there was
+        """Waits until there may be room; `first` of all, if it has waited before and there was
         none.
         """
         turn: asyncio.Future[None] = self._loop.create_future()

@@ -1,4 +1,4 @@
-"""The frontend's ROUTER: frames ↔ messages, numbered per connection.
+"""Turns the frames of the frontend's ROUTER into messages and back, numbered per connection.
 
 A message that is none is counted and dropped; the socket lives on.
 """
@@ -40,7 +40,7 @@ class MeshWire:
         self._complaint = Complaint(asyncio.get_running_loop().time)
 
     def open(self, on_message: OnMessage, on_gone: Callable[[bytes], None]) -> None:
-        """Open the socket. To be called once, before anything is sent.
+        """Opens the socket; to be called once, before anything is sent.
 
         Args:
             on_gone: gets the identity of a connection that is no more.
@@ -49,8 +49,8 @@ class MeshWire:
         self._pump = self._open_router(self._on_frames, on_gone)
 
     def send(self, worker: Worker, message: ToWorker) -> bool:
-        """Send the next message of a worker's session; False when there is no room or nobody
-        there.
+        """Sends the next message of a worker's session; returns False when there is no room or
+        nobody there.
         """
         sent = self._pump.send([worker.identity, *encode(message, worker.numbering.head())])
         if sent:
@@ -58,11 +58,13 @@ class MeshWire:
         return sent
 
     def tell(self, identity: bytes, message: ToWorker) -> bool:
-        """Send a message outside of any session."""
+        """Sends a message outside of any session; returns False when there is no room or nobody
+        there.
+        """
         return self._pump.send([identity, *encode(message, WIRE_VERSION)])
 
     def close(self) -> None:
-        """Close the socket; what was sent leaves within the linger time."""
+        """Closes the socket; what was sent leaves within the linger time."""
         self._pump.close()
 
     def _on_frames(self, frames: list[bytes]) -> None:

@@ -1,0 +1,1 @@
+"""Makes models servable from the files that their workers name."""

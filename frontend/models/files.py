@@ -1,5 +1,4 @@
-"""Model files by content hash: taken from the local cache, or fetched from the worker that
-advertises them.
+"""Gets model files by content hash: from the local cache, or from the worker that advertises them.
 
 No shared disk is needed, and a file is never trusted by its name: what does not hash to what the
 card says is refused.
@@ -18,21 +17,23 @@ from protocol.process.start_error import StartError
 from protocol.replies import FileChunk
 
 CACHE_BYTES_MAX = 2 * 1024**3
-"""About sixty of the largest tokenizers; the files used least recently go first."""
+"""Bounds the cache, about sixty of the largest tokenizers; the files used least recently go
+first.
+"""
 
 FETCH_S_MAX = 60.0
-"""A file of 128 MB at 2 MB/s."""
+"""Bounds the fetch of one file: 128 MB at 2 MB/s."""
 
 
 class CannotServe(Exception):
-    """A worker's model cannot be served here.
+    """A CannotServe says why a worker's model cannot be served by this frontend.
 
     The worker is told why in these words; clients never see them.
     """
 
 
 class FileCache:
-    """Files in one directory, each under its SHA-256.
+    """A FileCache keeps files in one directory, each under its SHA-256.
 
     Raises:
         StartError: the directory cannot be made.
@@ -48,7 +49,7 @@ class FileCache:
             ) from None
 
     def path(self, file: CardFile) -> Path | None:
-        """Where the file lies; None when it must be fetched."""
+        """Returns where the file lies; None when it must be fetched."""
         path = self._directory / file.sha256
         if not path.is_file() or path.stat().st_size != file.size_bytes:
             return None
@@ -56,7 +57,7 @@ class FileCache:
         return path
 
     def store(self, file: CardFile, content: bytes) -> Path:
-        """Keep a fetched file.
+        """Keeps a fetched file, and returns where it lies.
 
         Raises:
             CannotServe: the content is not what its hash says.
@@ -84,7 +85,7 @@ class FileCache:
 
 
 class FileFetch:
-    """One file on its way from one worker."""
+    """A FileFetch is one file on its way from one worker."""
 
     def __init__(self, file: CardFile) -> None:
         self._file = file
@@ -92,7 +93,7 @@ class FileFetch:
         self._done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def add(self, chunk: FileChunk) -> None:
-        """Take the next piece; out of order or beyond the advertised size fails the fetch."""
+        """Takes the next piece; one out of order or beyond the advertised size fails the fetch."""
         if self._done.done():
             return
         expected = (len(self._received), self._file.size_bytes)
@@ -108,7 +109,7 @@ class FileFetch:
             self._done.set_result(bytes(self._received))
 
     async def content(self) -> bytes:
-        """The whole file.
+        """Returns the whole file, once it is there.
 
         Raises:
             CannotServe: it did not come whole and in time.
@@ -123,7 +124,9 @@ class FileFetch:
 async def collect_files(
     files: list[CardFile], cache: FileCache, request: Callable[[CardFile], FileFetch]
 ) -> dict[str, Path]:
-    """Name → path of every file of a card, fetching what the cache lacks one after the other."""
+    """Returns name → path of every file of a card, fetching what the cache lacks one after the
+    other.
+    """
     paths: dict[str, Path] = {}
     for file in files:
         path = cache.path(file)

@@ -1,4 +1,4 @@
-"""From the files that a worker names to a model that can be served."""
+"""Turns the files that a worker names into a model that can be served."""
 
 import asyncio
 import logging
@@ -25,8 +25,8 @@ class ModelLoader:
     """A ModelLoader makes models servable and remembers the last few by digest."""
 
     MODELS_KEPT_MAX = 32
-    """A tokenizer with 150k tokens takes about 100 MB; a frontend that serves more models than this
-    loads some again.
+    """Bounds the models remembered: a tokenizer with 150k tokens takes about 100 MB; a frontend
+    that serves more models than this loads some again.
     """
 
     def __init__(
@@ -44,14 +44,15 @@ class ModelLoader:
         self._models: dict[str, ServedModel] = {}
         self._of_one_model: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loading = asyncio.Lock()
-        """One tokenizer is loaded at a time: it takes seconds of a core and much memory on the
+        """Lets one tokenizer be loaded at a time: it takes seconds of a core and much memory on the
         way.
         """
 
     async def prepare(
         self, hello: Hello, request: Callable[[CardFile], FileFetch], ask: Ask
     ) -> ServedModel:
-        """The model of a worker that said Hello; its files come from the cache or from that worker.
+        """Returns the model of a worker that said Hello; its files come from the cache or from that
+        worker.
 
         Workers of one model that join together wait for the first of them; a slow worker of another
         model keeps nobody.

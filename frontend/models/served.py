@@ -1,4 +1,4 @@
-"""A model as the frontend serves it: text in, tokens out and back."""
+"""Serves a model's text: prompts are rendered and tokenized, answers made into text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,11 +29,15 @@ class ServedModel:
     ) -> None:
         self.card = card
         self.files = files
-        """What the tokenizer's files say; None where workers tokenize, since they keep them."""
+        """Holds what the tokenizer's files say; None where workers tokenize, since they keep
+        them.
+        """
         self.pairs = pairs
-        """Of a cross-encoder."""
+        """Tokenizes pairs of texts; None unless the model is a cross-encoder."""
         self.tokenized_by_workers = tokenizer if isinstance(tokenizer, WorkerTokenizer) else None
-        """What asks them; None if prompts are rendered and tokenized here."""
+        """Asks the workers for tokens; None if prompts are rendered and tokenized in the
+        frontend.
+        """
         self._tokenizer = tokenizer
         self._template = templates.get("default")
         self._tools_template = templates.get("tool_use", self._template)
@@ -46,7 +50,7 @@ class ServedModel:
         tools: Sequence[Mapping[str, Any]] | None,
         **options: Any,
     ) -> str:
-        """The chat template's text; options as `ChatTemplate.render`.
+        """Returns the chat template's text; options as `ChatTemplate.render`.
 
         Raises:
             InvalidRequest: the model has no template, or the template refuses these messages.
@@ -60,27 +64,29 @@ class ServedModel:
         return template.render(messages, tools=tools, **options)
 
     async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Token ids as packed u32; long text is encoded in a thread."""
+        """Returns token ids as packed u32; long text is encoded in a thread."""
         return await self._tokenizer.encode_off_loop(text, add_special_tokens=add_special_tokens)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """The text of a prompt."""
-        return self._tokenizer.decode(token_ids, skip_special_tokens=skip_special_tokens)
+        """Returns the text of a prompt's token ids."""
+        return self._tokenizer.detokenizing.decode(
+            token_ids, skip_special_tokens=skip_special_tokens
+        )
 
     def vocabulary_entry(self, token_id: int) -> str:
-        """A token as the vocabulary writes it ("Ġthe", "▁the"); empty for an unknown id."""
+        """Returns a token as the vocabulary writes it ("Ġthe", "▁the"); empty for an unknown id."""
         return self._tokenizer.token(token_id) or ""
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes of one token, special ones included; none for an unknown id."""
-        return self._tokenizer.token_bytes(token_id)
+        """Returns the bytes of one token, special ones included; none for an unknown id."""
+        return self._tokenizer.detokenizing.token_bytes(token_id)
 
     def new_detokenizer(self, *, skip_special_tokens: bool) -> Detokenizer:
-        """For the tokens of one text, as they come."""
-        return self._tokenizer.new_detokenizer(skip_special_tokens=skip_special_tokens)
+        """Returns a detokenizer for the tokens of one text, as they come."""
+        return self._tokenizer.detokenizing.new(skip_special_tokens=skip_special_tokens)
 
     def choice_text(self, rules: OutputRules) -> ChoiceText:
-        """What turns one choice's tokens into text."""
+        """Returns what turns one choice's tokens into text."""
         return ChoiceText(
             self.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules
         )

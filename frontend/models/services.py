@@ -1,4 +1,4 @@
-"""What workers serve, as clients need to know it: the one table of services in the frontend.
+"""Tells clients what workers serve: the one table of services in the frontend.
 
 A service that comes later is one row here; what it is asked through is an endpoint of its own.
 """
@@ -14,7 +14,7 @@ VECTORS: Final[Service] = "embedding"
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceUse:
-    """What a client can do with a model that is served so.
+    """A ServiceUse says what a client can do with a model that is served so.
 
     Attributes:
         does: behind the model's name, a sentence for a client that asked for something else.
@@ -50,5 +50,7 @@ _UNKNOWN: Final = ServiceUse(does="is served for something that this frontend do
 
 
 def use_of(service: str) -> ServiceUse:
-    """What a model is good for whose workers serve this; a worker may be newer than a frontend."""
+    """Returns what a model is good for whose workers serve this; a worker may be newer than a
+    frontend.
+    """
     return _USES.get(service, _UNKNOWN)

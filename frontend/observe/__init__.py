@@ -1,1 +1,1 @@
-"""What operators see of a frontend."""
+"""Shows operators what a frontend does, as Prometheus metrics."""

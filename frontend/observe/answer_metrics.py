@@ -1,5 +1,5 @@
-"""Prometheus metrics of how requests end, of clients that leave or do not read, and of the
-frontend's own leaving.
+"""Counts how requests end, clients that leave or do not read, and the frontend's own leaving, for
+Prometheus.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from protocol.errors import ClientGone, MeshError, NoWorker, Overloaded, PoisonRequest, ShuttingDown
 
 REJECTIONS: Final = (NoWorker, Overloaded, PoisonRequest, ShuttingDown)
-"""Errors that turn away a request with which nothing is wrong in itself."""
+"""Lists the errors that turn away a request with which nothing is wrong in itself."""
 
 
 class AnswerMetrics:
-    """Counted once a request, when its answer has ended."""
+    """AnswerMetrics counts each request once, when its answer has ended."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -62,7 +62,7 @@ class AnswerMetrics:
         )
 
     def count(self, endpoint: str, error: MeshError | None, *, model: str, streams: bool) -> None:
-        """A request ended.
+        """Counts a request that ended.
 
         `model` is one of ours or empty: a label must not take what clients make up.
         """
@@ -76,5 +76,5 @@ class AnswerMetrics:
             self._rejections.labels(endpoint, error.code).inc()
 
     def read_tasks(self) -> None:
-        """To be called at every scrape, on the loop."""
+        """Reads how many tasks the event loop has; to be called at every scrape, on the loop."""
         self._tasks.set(len(asyncio.all_tasks()))

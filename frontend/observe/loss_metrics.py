@@ -1,4 +1,4 @@
-"""Prometheus metrics of workers that are lost and of what becomes of their requests."""
+"""Counts workers that are lost and what becomes of their requests, for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -6,7 +6,7 @@ _MOVE_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
 
 
 class LossMetrics:
-    """Counted as it happens.
+    """LossMetrics counts losses, moves and refusals as they happen.
 
     Causes are protocol.errors.LossCause, or "refused" by a worker that was full or draining.
     """
@@ -65,5 +65,5 @@ class LossMetrics:
         )
 
     def count_unhealthy(self, unhealthy: bool) -> None:
-        """A worker said that its engine does not answer, or does again."""
+        """Counts that a worker said that its engine does not answer, or does again."""
         self._unhealthy.labels("false" if unhealthy else "true").inc()

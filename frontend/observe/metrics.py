@@ -1,4 +1,4 @@
-"""Prometheus metrics of a frontend.
+"""Keeps the Prometheus metrics of a frontend.
 
 Names that the reference product has too keep its names, so that dashboards carry over.
 """
@@ -11,7 +11,7 @@ from frontend.observe.router_metrics import RouterMetrics
 
 
 class FrontendMetrics:
-    """One registry per process, handed to whoever counts."""
+    """FrontendMetrics is the one registry of a process, handed to whoever counts."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -36,5 +36,5 @@ class FrontendMetrics:
         )
 
     def exposition(self) -> bytes:
-        """The text format that Prometheus scrapes."""
+        """Returns the metrics in the text format that Prometheus scrapes."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the router.
+"""Counts what the router decides and what comes of it, for Prometheus.
 
 What others count anyway is read when Prometheus asks, so it costs requests nothing.
 """
@@ -18,11 +18,11 @@ _QUEUE_S = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 Reading = tuple[str, str, str, float, dict[str, str]]
-"""Name, help, "counter" or "gauge", value, labels."""
+"""Holds name, help, "counter" or "gauge", value, labels."""
 
 
 class RouterMetrics:
-    """Counted as it happens: decisions, what they expected, what came of it."""
+    """RouterMetrics counts decisions as they happen, what they expected, and what came of it."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -72,14 +72,16 @@ class RouterMetrics:
         )
 
     def count_finished(self, finished: Finished, placement: Placement[Any]) -> None:
-        """A request ended: what was expected of the cache, and what the engine found."""
+        """Counts, of a request that ended, what was expected of the cache, and what the engine
+        found.
+        """
         self.prompt_tokens.inc(finished.prompt_tokens)
         self.predicted_cached_tokens.inc(placement.cached_tokens)
         self.best_cached_tokens.inc(placement.best_cached_tokens)
         self.cached_tokens.inc(finished.cached_tokens)
 
     def also_read(self, readings: Callable[[], Iterable[Reading]]) -> None:
-        """Show what `readings` gives at every scrape."""
+        """Shows what `readings` gives at every scrape."""
         self._registry.register(_Readings(readings))
 
 
@@ -88,7 +90,7 @@ class _Readings(Collector):
         self._readings = readings
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not ask for values before there are any."""
+        """Returns nothing: registering must not ask for values before there are any."""
         return ()
 
     def collect(self) -> Iterable[Metric]:

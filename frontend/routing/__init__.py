@@ -1,1 +1,1 @@
-"""Which rank gets a request. Pure: no sockets, no clock, no global randomness."""
+"""Decides which rank gets a request. Pure: no sockets, no clock, no global randomness."""

@@ -1,4 +1,4 @@
-"""Requests that no worker has room for wait here, by priority and then in order, as many as memory
+"""Keeps requests that no worker has room for, by priority and then in order, as many as memory
 allows.
 """
 
@@ -17,7 +17,7 @@ from protocol.errors import Overloaded
 T = TypeVar("T")
 
 PLACED_PER_TURN: Final = 64
-"""Requests placed in one turn of the loop.
+"""Bounds the requests placed in one turn of the loop.
 
 A worker that joins while thousands wait would otherwise stop everything else for as long as it
 takes to send them all, some 40 µs each.
@@ -26,7 +26,7 @@ takes to send them all, some 40 µs each.
 
 @dataclass(frozen=True, slots=True)
 class Shedding:
-    """Refuse early what would have to wait (--shed-load).
+    """A Shedding refuses early what would have to wait (--shed-load).
 
     Attributes:
         patience: how many may wait at present.
@@ -38,8 +38,8 @@ class Shedding:
 
 
 class _Turn(Generic[T]):
-    """One waiter's place: who is being served already, then higher priorities, then who came
-    first.
+    """A _Turn is one waiter's place: who is being served already, then higher priorities, then who
+    came first.
     """
 
     __slots__ = ("attempt", "lane", "placed", "rank", "size_bytes")
@@ -62,7 +62,8 @@ class _Turn(Generic[T]):
 
 
 class AdmissionQueue:
-    """One per model: room for one model is of no use to a request for another.
+    """An AdmissionQueue holds the requests for one model that wait: room for one model is of no use
+    to a request for another.
 
     Whoever waits is in a lane: None for those that any rank will do for, and one for each set of
     ranks that others insist on. Of each lane only the first one tries, whenever there may be room,
@@ -80,7 +81,7 @@ class AdmissionQueue:
         self._shedding = shedding
         self._departures = Departures()
         self._lanes: dict[Hashable, list[_Turn[Any]]] = {}
-        """Lane → its turns in order; none is empty. Bounded by `memory`."""
+        """Maps a lane to its turns in order, none of them empty, bounded by `memory`."""
         self._arrivals = 0
         self._waiting = 0
         self._pumping: asyncio.Handle | None = None
@@ -90,13 +91,13 @@ class AdmissionQueue:
 
     @property
     def sheds(self) -> bool:
-        """Whether load is shed: then what cannot run at once is to wait here, where it is
+        """Tells whether load is shed: then what cannot run at once is to wait here, where it is
         counted.
         """
         return self._shedding is not None
 
     def turn_away(self, priority: int = 0) -> None:
-        """A request came: refuse what `admit` would refuse, before anything is done for it.
+        """Refuses, as a request comes, what `admit` would refuse, before anything is done for it.
 
         Raises:
             Overloaded: others wait already, and there is no place beside them.
@@ -107,12 +108,12 @@ class AdmissionQueue:
             self._whom_to_displace(0, priority)
 
     def note_sent(self) -> None:
-        """A request was sent to a worker."""
+        """Notes that a request was sent to a worker."""
         if self._shedding is not None:
             self._shedding.patience.note_sent()
 
     def note_end(self, seconds: float) -> None:
-        """A request ended this long after it was sent, for whatever reason."""
+        """Notes that a request ended this long after it was sent, for whatever reason."""
         self._departures.note(self._now())
         if self._shedding is not None:
             self._shedding.patience.note_end(seconds)
@@ -127,7 +128,7 @@ class AdmissionQueue:
         admitted: bool = False,
         size_bytes: int = 0,
     ) -> T:
-        """Return what `attempt` gives, trying at once if nobody comes before it and otherwise
+        """Returns what `attempt` gives, trying at once if nobody comes before it and otherwise
         whenever it is its turn.
 
         Args:
@@ -177,7 +178,9 @@ class AdmissionQueue:
             self.room()
 
     def room(self) -> None:
-        """There may be room, or no hope of any: let those whose turn it is try, before long."""
+        """Lets those whose turn it is try, before long, since there may be room, or no hope of
+        any.
+        """
         if self._lanes and self._pumping is None:
             self._pumping = asyncio.get_running_loop().call_soon(self._pump)
 
@@ -202,7 +205,7 @@ class AdmissionQueue:
                 heappush(heads, (self._lanes[name][0].rank, name))
 
     def _try(self, turn: _Turn[Any]) -> bool:
-        """Whether its wait is over."""
+        """Returns whether a turn's wait is over."""
         try:
             result = turn.attempt()
         except Exception as error:  # noqa: BLE001 - it is told to whoever waits
@@ -234,8 +237,8 @@ class AdmissionQueue:
             del self._lanes[turn.lane]
 
     def _whom_to_displace(self, size_bytes: int, priority: int) -> list[_Turn[Any]]:
-        """Who must give their places to a newcomer: nobody while there is room, then the last of
-        those with the lowest priorities.
+        """Returns who must give their places to a newcomer: nobody while there is room, then the
+        last of those with the lowest priorities.
 
         Raises:
             Overloaded: there would be no room without all whose priority is lower either.
@@ -256,7 +259,7 @@ class AdmissionQueue:
         return displaced
 
     def _full(self, size_bytes: int, freed_bytes: int = 0, *, takes_a_place: bool = True) -> str:
-        """Why a newcomer cannot wait; empty if it can.
+        """Returns why a newcomer cannot wait; empty if it can.
 
         Args:
             freed_bytes: memory that others give back for it.

@@ -1,4 +1,5 @@
-"""How long answers take once they have begun, and so by when one must begin to be finished in time.
+"""Tells how long answers take once they have begun, and so by when one must begin to be finished in
+time.
 
 Pure.
 
@@ -12,20 +13,22 @@ from collections import deque
 from typing import Final
 
 ANSWERS: Final = 64
-"""That are looked back on: enough for mixed lengths, few enough to follow a load that changes."""
+"""Counts the answers that are looked back on: enough for mixed lengths, few enough to follow a load
+that changes.
+"""
 
 MARGIN: Final = 1.25
-"""Over the usual time for so many tokens: that varies with what else runs."""
+"""Is the factor over the usual time for so many tokens, which varies with what else runs."""
 
 SHARE_MAX: Final = 0.5
-"""Of a request's whole time: who has not waited for half of it is never taken for hopeless,
-whatever others took.
+"""Bounds the share of a request's whole time that is kept for its answer: who has not waited for
+half of it is never taken for hopeless, whatever others took.
 """
 
 
 class AnswerTimes:
-    """Tokens of the latest answers of one model behind their first, and the seconds that these
-    took.
+    """AnswerTimes keeps the tokens of the latest answers of one model behind their first, and the
+    seconds that these took.
     """
 
     def __init__(self) -> None:
@@ -33,12 +36,12 @@ class AnswerTimes:
         self._seconds: deque[float] = deque(maxlen=ANSWERS)
 
     def note(self, tokens: int, seconds: float) -> None:
-        """An answer ended so long after its first token."""
+        """Notes that an answer of so many tokens ended so long after its first one."""
         self._tokens.append(tokens - 1)
         self._seconds.append(seconds)
 
     def begin_by(self, deadline: float, now: float, tokens_max: int) -> float:
-        """When an answer of so many tokens at most, asked for `now`, must begin to end by
+        """Returns when an answer of so many tokens at most, asked for `now`, must begin to end by
         `deadline`, all in seconds.
 
         It is taken to be as long as it may be, but not longer than the longest of late.

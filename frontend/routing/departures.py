@@ -1,34 +1,36 @@
-"""How fast requests leave, and so how long those before a newcomer will take. Pure."""
+"""Tells how fast requests leave, and so how long those before a newcomer will take. Pure."""
 
 from collections import deque
 from math import ceil
 from typing import Final
 
 ENDS: Final = 64
-"""Over which the rate is taken: enough that one batch that ends at once does not look like the
-rule.
+"""Counts the ends over which the rate is taken: enough that one batch that ends at once does not
+look like the rule.
 """
 
 RETRY_S_MIN: Final = 1
-"""`Retry-After` is in whole seconds; also said while nothing is known."""
+"""Is the least `Retry-After`, which is in whole seconds; also said while nothing is known."""
 
 RETRY_S_MAX: Final = 600
-"""Whoever is told to come back later than the longest wait there is might as well be told that."""
+"""Bounds `Retry-After`: whoever is told to come back later than the longest wait there is might as
+well be told that.
+"""
 
 
 class Departures:
-    """When the latest requests of one model ended."""
+    """Departures keeps when the latest requests of one model ended."""
 
     def __init__(self) -> None:
         self._ended_at: deque[float] = deque(maxlen=ENDS)
 
     def note(self, now: float) -> None:
-        """A request ended, for whatever reason."""
+        """Notes that a request ended, for whatever reason."""
         self._ended_at.append(now)
 
     def seconds_for(self, requests: int, now: float) -> int:
-        """Whole seconds after which so many requests will have left, if they leave as fast as the
-        latest did and as slowly as since.
+        """Returns the whole seconds after which so many requests will have left, if they leave as
+        fast as the latest did and as slowly as since.
         """
         if not self._ended_at:
             return RETRY_S_MIN

@@ -1,4 +1,4 @@
-"""When a request is held back here although a rank would take it.
+"""Decides when a request is held back by the frontend although a rank would take it.
 
 Pure.
 
@@ -13,41 +13,41 @@ from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
 SHED_STEPS_AHEAD: Final = 2
-"""Prefill steps' worth of prompts from which on every rank counts as busy where load is shed: more
-is latency for who has been admitted.
+"""Counts the prefill steps' worth of prompts from which on every rank counts as busy where load is
+shed: more is latency for who has been admitted.
 """
 
 
 class RankRoom(Protocol):
-    """What a rank has room for."""
+    """A RankRoom tells what a rank has room for."""
 
     @property
     def prefill_tokens(self) -> int:
-        """Prompt tokens that wait there to be computed."""
+        """Counts the prompt tokens that wait on the rank to be computed."""
         ...
 
     @property
     def prefill_step_tokens(self) -> int:
-        """Those that it computes in one step at most."""
+        """Bounds the prompt tokens that the rank computes in one step."""
         ...
 
     @property
     def orders_by_priority(self) -> bool:
-        """Whether what waits there is in the order of priorities."""
+        """Tells whether what waits on the rank is in the order of priorities."""
         ...
 
     @property
     def hungry(self) -> bool:
-        """Whether it would be busier with more."""
+        """Tells whether the rank would be busier with more."""
         ...
 
     @property
     def takes_one_more(self) -> bool:
-        """Whether its engine would not refuse a request."""
+        """Tells whether the rank's engine would not refuse a request."""
         ...
 
     def runs_at_once(self, prompt_tokens: int) -> bool:
-        """Whether it would run a request at once."""
+        """Returns whether the rank would run a request of so many prompt tokens at once."""
         ...
 
 
@@ -57,7 +57,8 @@ RankT = TypeVar("RankT", bound=RankRoom)
 def open_ranks(
     ranks: Sequence[RankT], prompt_tokens: int, *, choices: int, sheds: bool
 ) -> Sequence[RankT]:
-    """Those of `ranks` that a request may be sent to now; none if it should wait here.
+    """Returns those of `ranks` that a request may be sent to now; none if it should wait in the
+    frontend.
 
     Args:
         choices: how many ranks the request could go to at all, those included that have no room

@@ -1,4 +1,5 @@
-"""How many may wait, so that waiting costs little and a flood does not drown those who are served.
+"""Tells how many requests may wait, so that waiting costs little and a flood does not drown those
+who are served.
 
 Pure.
 
@@ -18,30 +19,31 @@ from collections import deque
 from typing import Final
 
 _WEIGHT: Final = 1 / 32
-"""Of the latest request in the average: a change of traffic is followed within some dozens of
-requests.
+"""Is the weight of the latest request in the average: a change of traffic is followed within some
+dozens of requests.
 """
 
 _KNOWN_AFTER: Final = 8
-"""Requests before the average is believed."""
+"""Counts the requests before the average is believed."""
 
 FLOOD_RATIO: Final = 2.5
-"""Arrivals to departures from which it is a flood.
+"""Is the ratio of arrivals to departures from which it is a flood.
 
 Steady traffic at the limit looks like one in fewer than one of ten thousand windows.
 """
 
 ARRIVALS: Final = 16
-"""Over which their rate is taken: a tenfold flood is known for one in the time that the fleet
-serves two requests.
+"""Counts the arrivals over which their rate is taken: a tenfold flood is known for one in the time
+that the fleet serves two requests.
 """
 
 WAITING_MIN: Final = 8
-"""May wait while nothing is known."""
+"""Counts the requests that may wait while nothing is known."""
 
 
 class Patience:
-    """How long a model's requests usually take, how many of them run, and how fast they come.
+    """A Patience knows how long a model's requests usually take, how many of them run, and how fast
+    they come.
 
     Args:
         share: of a request's duration, which a surge may wait for. A flood is over when it has been
@@ -57,21 +59,21 @@ class Patience:
         self._flood_until = 0.0
 
     def note_arrival(self, now: float) -> None:
-        """A request came, whatever becomes of it."""
+        """Notes that a request came, whatever becomes of it."""
         self._arrived_at.append(now)
 
     def note_sent(self) -> None:
-        """A request was sent to a worker."""
+        """Notes that a request was sent to a worker."""
         self._running += 1
 
     def note_end(self, seconds: float) -> None:
-        """A request ended this long after it was sent, for whatever reason."""
+        """Notes that a request ended this long after it was sent, for whatever reason."""
         self._running -= 1
         self._wholes += 1
         self._whole_s += (seconds - self._whole_s) * max(_WEIGHT, 1 / self._wholes)
 
     def waiting_max(self, now: float) -> float:
-        """Requests that may wait. To be asked when one would have to."""
+        """Returns how many requests may wait; to be asked when one would have to."""
         if self._wholes < _KNOWN_AFTER or not self._whole_s:
             return max(WAITING_MIN, self._running * self._share)
         if self._too_many_come(now):

@@ -1,4 +1,4 @@
-"""What a routing policy is."""
+"""Defines what a routing policy is, and what it may read of a rank."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -8,47 +8,49 @@ from kv_events.index import RankBlocks
 
 
 class RankView(Protocol):
-    """What a policy may read of a rank: its load (all frontends', as far as is known) and its
-    cache.
+    """A RankView is what a policy may read of a rank: its load (all frontends', as far as is known)
+    and its cache.
     """
 
     @property
     def requests(self) -> int:
-        """Unfinished requests."""
+        """Counts the rank's unfinished requests."""
         ...
 
     @property
     def prefill_tokens(self) -> int:
-        """Prompt tokens that wait to be computed."""
+        """Counts the prompt tokens that wait on the rank to be computed."""
         ...
 
     @property
     def kv_tokens(self) -> int:
-        """KV-cache tokens that unfinished requests hold."""
+        """Counts the KV-cache tokens that unfinished requests hold."""
         ...
 
     @property
     def block_size_tokens(self) -> int:
-        """Tokens of one of its blocks."""
+        """Counts the tokens of one of the rank's blocks."""
         ...
 
     @property
     def blocks(self) -> RankBlocks:
-        """What it holds."""
+        """Returns the blocks that the rank holds."""
         ...
 
     placed_at: int
-    """When it last got a request of ours, counted in requests; 0 if never. Set by the router."""
+    """Says when the rank last got a request of ours, counted in requests; 0 if never. The router
+    sets it.
+    """
 
 
 RankT = TypeVar("RankT", bound=RankView)
 
 
 class Policy(Protocol):
-    """Chooses among the ranks that can take a request now."""
+    """A Policy chooses among the ranks that can take a request now."""
 
     def choose(self, ranks: Sequence[RankT], route: RouteRequest) -> Placement[RankT]:
-        """The rank for one request.
+        """Returns the rank for one request, as a Placement.
 
         `ranks` is never empty and keeps its order between calls while no worker comes or goes.
         """

@@ -1,4 +1,4 @@
-"""What the router knows of one request, and what it decided."""
+"""Holds what the router knows of one request, and what it decided."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -8,31 +8,35 @@ from kv_events.hashing import chain_hashes, root_hash
 from protocol.tokens import count_tokens
 
 BLOCK_TOKENS: Final = 64
-"""Unit of costs: weights keep their meaning whatever block sizes the workers have."""
+"""Is the unit of costs, in tokens: weights keep their meaning whatever block sizes the workers
+have.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Of the cost function, in blocks of 64 tokens: see `kv_aware`.
+    """Weights holds the weights of the cost function, in blocks of 64 tokens: see `kv_aware`.
 
     The defaults are those of bench/routing.
     """
 
     prefill: float = 12.0
-    """Of a block of this prompt that is not cached."""
+    """Is the cost of a block of the prompt that is not cached."""
     idle: float = 0.67
-    """Share of that on a rank that has nothing to do: nobody stands still while it is computed."""
+    """Is the share of `prefill` that counts on a rank that has nothing to do: nobody stands still
+    while the block is computed.
+    """
     waiting: float = 8.0
-    """Of a block that waits on the rank to be computed."""
+    """Is the cost of a block that waits on the rank to be computed."""
     request: float = 32.0
-    """Of a request that runs or waits on the rank."""
+    """Is the cost of a request that runs or waits on the rank."""
     host: float = 0.75
-    """Worth of a block cached in host memory, in blocks cached in GPU memory."""
+    """Is the worth of a block cached in host memory, in blocks cached in GPU memory."""
     disk: float = 0.25
     temperature: float = 0.0
     tie: float = 192.0
-    """Ranks that cost at most so many blocks more than the cheapest, and hold as much of the
-    prompt, are taken in turn.
+    """Bounds what a rank may cost more than the cheapest, in blocks, to take turns with it, if it
+    holds as much of the prompt.
     """
 
 
@@ -99,7 +103,7 @@ class RouteRequest:
 
     @property
     def pinned(self) -> bool:
-        """Whether only some ranks will do."""
+        """Tells whether only some ranks will do."""
         return self.worker_id is not None or self.dp_rank is not None
 
     @property
@@ -130,7 +134,7 @@ class RouteRequest:
         return leg
 
     def followed_by(self, output: bytes) -> "RouteRequest":
-        """The same wishes for the prompt with `output` (packed u32) behind it."""
+        """Returns the same wishes for the prompt with `output` (packed u32) behind it."""
         return RouteRequest(
             self._prompt + output,
             lora_name=self.lora_name,
@@ -145,7 +149,9 @@ class RouteRequest:
         )
 
     def blocks(self, block_size_tokens: int) -> list[int]:
-        """Hashes of the prompt's whole blocks, if it is cacheable; made at the first call."""
+        """Returns the hashes of the prompt's whole blocks, if it is cacheable; made at the first
+        call.
+        """
         if not self._cacheable:
             return []
         hashes = self._by_block_size.get(block_size_tokens)
@@ -164,10 +170,10 @@ RankT = TypeVar("RankT")
 
 @dataclass(frozen=True, slots=True)
 class Placement(Generic[RankT]):
-    """A rank chosen for a request. Token counts are whole blocks."""
+    """A Placement is a rank chosen for a request; its token counts are whole blocks."""
 
     rank: RankT
     cached_tokens: int = 0
-    """Of the prompt, expected in the rank's cache, whatever the medium."""
+    """Counts the prompt's tokens that are expected in the rank's cache, whatever the medium."""
     best_cached_tokens: int = 0
-    """What the one of the eligible ranks holds that holds most of the prompt."""
+    """Counts what the one of the eligible ranks holds that holds most of the prompt."""

@@ -17,16 +17,18 @@ RouterMode = Literal["kv", "least-loaded", "power-of-two", "round-robin", "rando
 
 
 class NamedRank(RankView, Protocol):
-    """A rank with its name."""
+    """A NamedRank is a rank with its name."""
 
     @property
     def key(self) -> RankKey:
-        """(worker_id, dp_rank)."""
+        """Returns the rank's name: (worker_id, dp_rank)."""
         ...
 
     @property
     def tells_events(self) -> bool:
-        """Whether its blocks follow KV events; otherwise they are what was routed there."""
+        """Tells whether the rank's blocks follow KV events; otherwise they are what was routed
+        there.
+        """
         ...
 
 
@@ -35,7 +37,7 @@ RankT = TypeVar("RankT", bound=NamedRank)
 
 @dataclass(frozen=True, kw_only=True)
 class Lifetimes:
-    """Seconds that the router's own decisions count.
+    """Lifetimes says for how many seconds the router's own decisions count.
 
     `predicted_s`: a routed prompt as cached where events will tell soon. `assumed_s`: the same
     where none will. `session_s`: a session's affinity.
@@ -47,7 +49,9 @@ class Lifetimes:
 
 
 class Router:
-    """One per frontend. Synchronous; gets the time."""
+    """A Router chooses ranks and remembers what it chose; a frontend has one. Synchronous; gets the
+    time.
+    """
 
     def __init__(self, mode: RouterMode, policy: Policy, lifetimes: Lifetimes) -> None:
         self.mode: RouterMode = mode
@@ -70,7 +74,7 @@ class Router:
         )
 
     def choose(self, ranks: Sequence[RankT], route: RouteRequest, now: float) -> Placement[RankT]:
-        """The rank for a request, out of those that have room; `ranks` is not empty."""
+        """Returns the rank for a request, out of those that have room; `ranks` is not empty."""
         wanted = route.beside
         if wanted is None and route.session_id is not None:
             wanted = self._sessions.rank_of(route.session_id, now)
@@ -81,7 +85,9 @@ class Router:
         return self._policy.choose(ranks, route)
 
     def placed(self, placement: Placement[RankT], route: RouteRequest, now: float) -> None:
-        """A request was sent: the next one of its prefix, or of its session, follows it."""
+        """Notes that a request was sent: the next one of its prefix, or of its session, follows
+        it.
+        """
         rank = placement.rank
         self._placed += 1
         rank.placed_at = self._placed

@@ -1,17 +1,20 @@
-"""Where each session's last request went, so that its next one can follow."""
+"""Remembers where each session's last request went, so that its next one can follow."""
 
 from collections import OrderedDict
 from typing import Final
 
 RankKey = tuple[str, int]
-"""(worker_id, dp_rank)."""
+"""Names a rank: (worker_id, dp_rank)."""
 
 SESSIONS_MAX: Final = 100_000
-"""About 20 MB; the session unused for longest is forgotten first."""
+"""Bounds the sessions remembered, about 20 MB; the session unused for longest is forgotten
+first.
+"""
 
 
 class Sessions:
-    """Soft affinity: who asks decides whether the rank will do.
+    """Sessions remembers the rank of each session as a soft affinity: who asks decides whether the
+    rank will do.
 
     Args:
         ttl_s: a session unused for this long is forgotten; 0 forgets at once.
@@ -22,12 +25,12 @@ class Sessions:
         self._ranks: OrderedDict[str, tuple[RankKey, float]] = OrderedDict()
 
     def rank_of(self, session_id: str, now: float) -> RankKey | None:
-        """The rank of the session's last request."""
+        """Returns the rank of the session's last request; None where it is forgotten."""
         known = self._ranks.get(session_id)
         return known[0] if known is not None and known[1] > now else None
 
     def note(self, session_id: str, rank: RankKey, now: float) -> None:
-        """The session's request went to `rank`."""
+        """Notes that the session's request went to `rank`."""
         if self._ttl_s <= 0:
             return
         self._ranks[session_id] = rank, now + self._ttl_s

@@ -1,0 +1,1 @@
+"""Readies frontends and workers as processes: settings, log lines, directories and limits."""

@@ -10,11 +10,12 @@ from typing import Final
 SAID_EVERY_S: Final = 60.0
 
 HTTP_SERVER_LOGGER: Final = "uvicorn.error"
-"""Warns of every request that is none, with some few constant texts."""
+"""Names uvicorn's logger, which warns of every request that is none, with some few constant texts.
+"""
 
 
 class Complaint:
-    """One thing that is said at most once in a while, however often it comes.
+    """A Complaint says one thing at most once in a while, however often it comes.
 
     Args:
         clock: seconds that only grow.
@@ -27,8 +28,8 @@ class Complaint:
         self._times = 0
 
     def due(self) -> int:
-        """How often it came since it was last said, with this time; 0 if it is not to be said
-        yet.
+        """Counts the event and returns how often it came since it was last said, this time
+        included; 0 if it is not to be said yet.
         """
         self._times += 1
         now = self._clock()
@@ -39,18 +40,18 @@ class Complaint:
 
 
 class OnceAMinute(logging.Filter):
-    """For a logger whose warnings are constant texts: lets the first of each pass, and then one a
-    minute.
+    """An OnceAMinute lets the first of each warning pass, and then one a minute, for a logger whose
+    warnings are constant texts.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
         self._seen: dict[str, tuple[float, int]] = {}
-        """Text → when it was last said, and how often it came since."""
+        """Maps a text to when it was last said, in seconds, and how often it came since."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is said; how many were not is added to it."""
+        """Returns whether the record is to be logged, and adds to it how many were not."""
         if record.levelno != logging.WARNING:
             return True
         text, now = str(record.msg), self._clock()
@@ -65,5 +66,7 @@ class OnceAMinute(logging.Filter):
 
 
 def quieten_http_server() -> None:
-    """To be called once in a process that runs an HTTP server."""
+    """Has uvicorn's warnings logged once a minute; a process that runs an HTTP server calls it
+    once.
+    """
     logging.getLogger(HTTP_SERVER_LOGGER).addFilter(OnceAMinute())

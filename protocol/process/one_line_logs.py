@@ -1,5 +1,5 @@
-"""Log lines that nobody forges: a message stays one line and moves no cursor, whatever names and
-reasons of others it quotes.
+"""Writes log lines that nobody forges: a message stays one line and moves no cursor, whatever names
+and reasons of others it quotes.
 """
 
 import logging
@@ -9,11 +9,14 @@ import time
 from typing import Final
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What ends lines, what terminals obey, and what turns the direction of text; tabs are harmless."""
+"""Matches what ends lines, what terminals obey, and what turns the direction of text; tabs are
+harmless.
+"""
 
 
 class OneLine(logging.Formatter):
-    """Tracebacks, which are our own, keep their lines.
+    """A OneLine writes each log message on one line; tracebacks, which are our own, keep their
+    lines.
 
     Every request makes a line, so what is most of its cost is spared: looking for each of the
     characters where there are none, and asking the calendar more than once a second.
@@ -23,14 +26,14 @@ class OneLine(logging.Formatter):
     _second_text = ""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """The line, with control characters written as escapes."""
+        """Returns the log line with its control characters written as escapes."""
         if not record.message.isprintable():  # none of those is
             record.message = _CONTROL.sub(_escaped, record.message)
         return super().formatMessage(record)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002 - logging's own
-        """The local time, with milliseconds, as logging's own without a `datefmt`; its handler's
-        lock is held.
+        """Returns the local time with milliseconds, as logging's own does without a `datefmt`; its
+        handler's lock is held.
         """
         second = int(record.created)
         if second != self._second:
@@ -42,7 +45,7 @@ class OneLine(logging.Formatter):
 
 
 def log_to_stderr(level: str) -> None:
-    """Send what is at least of this level to stderr."""
+    """Sends log records of at least this level to stderr, a line each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -1,16 +1,18 @@
-"""How many files, and with them connections, the process may have open."""
+"""Raises how many files, and with them connections, the process may have open."""
 
 import resource
 from contextlib import suppress
 from typing import Final
 
 LOW: Final = 4_096
-"""Fewer than this are soon used up: each client's connection takes one, each worker a few."""
+"""Is the number of open files below which a process soon uses them up: each client's connection
+takes one, each worker a few.
+"""
 
 
 def raise_open_files() -> int:
-    """Raise the soft limit, often 1,024, to the hard one; returns what holds then, a very large
-    number where there is no limit.
+    """Raises the soft limit of open files, often 1,024, to the hard one, and returns what holds
+    then, a very large number where there is no limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems have a lower bound of their own
@@ -20,7 +22,7 @@ def raise_open_files() -> int:
 
 
 def too_few(open_files: int) -> str:
-    """What is to be said of a low limit at start; empty if it is not."""
+    """Returns what is to be said at start of a low limit of open files; empty if it is not low."""
     return (
         ""
         if open_files >= LOW

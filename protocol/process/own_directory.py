@@ -1,5 +1,5 @@
-"""Directories for sockets that no other user of this host reaches: one of the user's, and one of
-each process in it.
+"""Makes directories for sockets that no other user of this host reaches: one of the user's, and one
+of each process in it.
 """
 
 import atexit
@@ -16,8 +16,8 @@ from typing import Final
 from protocol.process.start_error import StartError
 
 _TEMPORARY_CHARS_MAX: Final = 50
-"""A socket's path has at most 107 bytes; where the directory for temporary files is deeper than
-this, /tmp is taken.
+"""Bounds the path of the directory for temporary files, since a socket's path has at most 107
+bytes; where it is longer, /tmp is taken.
 """
 
 
@@ -27,26 +27,30 @@ def _temporary() -> Path:
 
 
 OWN_DIRECTORY: Final = _temporary() / f"kvmesh-{os.getuid()}"
-"""Where frontends and workers of one user meet.
+"""Is where frontends and workers of one user meet.
 
 Anybody can know its name, and make it first: hence `own_directory`.
 """
 
 OWN_MESH: Final = f"ipc://{OWN_DIRECTORY}/mesh"
-"""Where the mesh of one host is, unless somebody says otherwise."""
+"""Is the address of the mesh of one host, unless somebody says otherwise."""
 
 _PREFIX: Final = "of-"
-"""Of the directories of processes."""
+"""Begins the names of the directories of processes."""
 
 _TRIES: Final = 3
-"""Somebody may take a new directory for one that was left, before its process has locked it."""
+"""Bounds how often a new directory is made: somebody may take one for a left one before its process
+has locked it.
+"""
 
 _LOOKED_AT_MAX: Final = 1_000
-"""Of other processes' directories, at a start: each costs 30 µs, or 0.4 ms to remove."""
+"""Bounds how many of other processes' directories are looked at in a start: each costs 30 µs, or
+0.4 ms to remove.
+"""
 
 
 def own_directory() -> Path:
-    """OWN_DIRECTORY, made if there is none, after a look at whose it is.
+    """Returns OWN_DIRECTORY, made if there is none, after a look at whose it is.
 
     Raises:
         StartError: it cannot be made, or others than this user own it or may enter it.
@@ -68,8 +72,8 @@ def own_directory() -> Path:
 
 @functools.cache
 def process_directory() -> Path:
-    """A new directory in OWN_DIRECTORY, removed when this process ends, or by the next one that
-    makes its own if this one is killed.
+    """Returns a new directory in OWN_DIRECTORY, removed when this process ends, or by the next one
+    that makes its own if this one is killed.
 
     Raises:
         StartError: as `own_directory`.
@@ -88,7 +92,7 @@ def process_directory() -> Path:
 
 
 def _remove_left() -> None:
-    """Remove what killed processes left, some of it if there is much."""
+    """Removes what killed processes left, some of it if there is much."""
     left = own_directory().glob(f"{_PREFIX}*")
     for directory in itertools.islice(left, _LOOKED_AT_MAX):
         lock = _locked(directory)
@@ -98,8 +102,8 @@ def _remove_left() -> None:
 
 
 def _locked(directory: Path) -> int | None:
-    """A descriptor that says whose the directory is for as long as it is open; None if a process
-    that lives has it, or it is gone.
+    """Returns a descriptor that says whose the directory is for as long as it is open; None if a
+    process that lives has it, or it is gone.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

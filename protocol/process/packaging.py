@@ -1,4 +1,4 @@
-"""Guard against other distributions that install packages under our plain names.
+"""Guards against other distributions that install packages under our plain names.
 
 `frontend`, `workers` and `protocol` exist on the package index; installing one of them over ours
 replaces files without a warning. Both processes look at start; a test asks the installer's records
@@ -12,15 +12,15 @@ from pathlib import Path
 from protocol.process.start_error import StartError
 
 VERSION = "0.1.0"
-"""That of pyproject.toml; a checkout that was never installed has no other place to read it
-from.
+"""Is the version that pyproject.toml says; a checkout that was never installed has no other place
+to read it from.
 """
 
 PACKAGES = ("protocol", "kv_events", "frontend", "workers")
 
 
 def require_own_packages() -> None:
-    """Check that the four packages lie side by side, as our distribution installs them.
+    """Checks that the four packages lie side by side, as our distribution installs them.
 
     Raises:
         StartError: one of them is missing or comes from elsewhere.
@@ -41,8 +41,8 @@ def require_own_packages() -> None:
 
 
 def foreign_owners() -> list[str]:
-    """Complaints, one a line, about packages of ours that another distribution claims too; empty is
-    right.
+    """Returns complaints, one a line, about packages of ours that another distribution claims too;
+    an empty list is right.
     """
     owners = packages_distributions()
     return [

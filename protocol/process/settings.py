@@ -1,4 +1,4 @@
-"""Settings declared once: a dataclass field is the flag, the environment variable, the YAML key,
+"""Declares settings once: a dataclass field is the flag, the environment variable, the YAML key,
 the help and the default.
 
     @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ def setting(
     flag: str | None = None,
     choices: Sequence[str] | None = None,
 ) -> Any:
-    """A dataclass field that is also a command-line setting.
+    """Returns a dataclass field that is also a command-line setting.
 
     A tuple default means a repeatable flag; the choices of a Literal type need not be given again.
     `also_env` is read where `env` is not set: the reference product's name of what has one of ours.
@@ -51,7 +51,9 @@ def setting(
 def parse_settings(
     cls: type[Settings], argv: Sequence[str], *, prog: str, config_flag: str = "--config"
 ) -> Settings:
-    """Read the settings of `cls`; unknown arguments end the process with a usage message."""
+    """Returns the settings of `cls` that flags, environment and file give; unknown arguments end
+    the process with a usage message.
+    """
     settings, rest = parse_known_settings(cls, argv, prog=prog, config_flag=config_flag)
     if rest:
         _parser(cls, prog, config_flag).error(f"unknown arguments: {' '.join(rest)}")
@@ -61,7 +63,9 @@ def parse_settings(
 def parse_known_settings(
     cls: type[Settings], argv: Sequence[str], *, prog: str, config_flag: str, add_help: bool = True
 ) -> tuple[Settings, list[str]]:
-    """Read the settings of `cls` and return what they do not name, in order, for another parser."""
+    """Returns the settings of `cls`, and the arguments that they do not name, in order, for another
+    parser.
+    """
     namespace, rest = _parser(cls, prog, config_flag, add_help=add_help).parse_known_args(
         list(argv)
     )
@@ -70,7 +74,7 @@ def parse_known_settings(
 
 
 def settings_help(cls: type[Any], *, prog: str, config_flag: str) -> str:
-    """The --help text of `cls`, to be shown beside that of another parser."""
+    """Returns the --help text of `cls`, to be shown beside that of another parser."""
     return cast("str", _parser(cls, prog, config_flag).format_help())
 
 

@@ -1,13 +1,13 @@
-"""Token ids → text while they are generated: one small object per stream, over tables that all
-streams of a model share.
+"""Turns token ids into text while they are generated, with one small object per stream, over tables
+that all streams of a model share.
 
 The pieces of text that `feed` and `flush` return, put together, are what the tokenizer's one-shot
 `decode` of all the ids gives. Nothing is returned that later ids could still change: the bytes of
 an unfinished character wait for the rest of it.
 
 Cost per token on a busy 2-core machine, 151k vocabulary, byte-level: 0.34 µs fed alone, 0.13 µs in
-bursts of sixteen, against
-1.9 µs of the library's DecodeStream.step and 5.6 µs of the window method in the same run.
+bursts of sixteen, against 1.9 µs of the library's DecodeStream.step and 5.6 µs of the window method
+in the same run.
 """
 
 from codecs import utf_8_decode
@@ -18,33 +18,35 @@ from protocol.text.pieces import PieceTable
 from protocol.text.window import WindowDetokenizer
 
 BYTE_RUN_MAX: Final = 64
-"""Byte-fallback tokens in a row that are held back before their complete characters are released
-(16 emoji). The reference reads such a run as a whole: one bad byte turns all of it into U+FFFD.
-Waiting for the end of every run would stall scripts that a model writes in byte tokens alone, so a
-run that goes bad only after this many bytes keeps what was released.
+"""Bounds the byte-fallback tokens in a row that are held back before their complete characters are
+released (16 emoji). The reference reads such a run as a whole: one bad byte turns all of it into
+U+FFFD. Waiting for the end of every run would stall scripts that a model writes in byte tokens
+alone, so a run that goes bad only after this many bytes keeps what was released.
 """
 
 _REPLACEMENT: Final = "\ufffd"
 
 
 class Detokenizer(Protocol):
-    """The text of one stream."""
+    """A Detokenizer makes the text of one stream of token ids."""
 
     def feed(self, token_ids: Sequence[int]) -> str:
-        """The text that `token_ids`, shape [n], complete.
+        """Returns the text that `token_ids`, shape [n], complete.
 
         Ids the vocabulary does not have are worth nothing.
         """
         ...
 
     def flush(self) -> str:
-        """What is still held back, unfinished characters as U+FFFD. For the end of the stream."""
+        """Returns what is still held back, unfinished characters as U+FFFD, at the end of the
+        stream.
+        """
         ...
 
 
 class ByteLevelDetokenizer:
-    """Tokens are bytes: their UTF-8 reading, invalid sequences replaced as Unicode's "maximal
-    subparts" rule says.
+    """A ByteLevelDetokenizer reads tokens that are bytes as UTF-8, invalid sequences replaced as
+    Unicode's "maximal subparts" rule says.
 
     Args:
         pieces: of each id, its text if its bytes are whole characters (nearly always), else its
@@ -88,8 +90,8 @@ class ByteLevelDetokenizer:
 
 
 class SentencePieceTables:
-    """What the streams of one model share; one for streams that skip special tokens, one for those
-    that keep them.
+    """SentencePieceTables holds what the streams of one model share; a model has one for streams
+    that skip special tokens and one for those that keep them.
 
     Attributes:
         texts: text of each id, skipped ids being "", shape [ids].
@@ -115,8 +117,8 @@ class SentencePieceTables:
 
 
 class SentencePieceDetokenizer:
-    """Tokens are text, but for runs of byte tokens: a run is UTF-8 as a whole or U+FFFD for every
-    byte of it.
+    """A SentencePieceDetokenizer joins tokens that are text, but for runs of byte tokens: a run is
+    UTF-8 as a whole or U+FFFD for every byte of it.
     """
 
     __slots__ = ("_at_start", "_broken", "_run", "_tables")
@@ -174,8 +176,8 @@ class SentencePieceDetokenizer:
             return _REPLACEMENT * len(run)
 
     def _release_complete(self) -> str:
-        """The complete characters of an overlong run; a run that has gone bad is U+FFFD from here
-        to its end.
+        """Returns the complete characters of an overlong run; a run that has gone bad is U+FFFD
+        from here to its end.
         """
         run = bytes(self._run)
         text, used = _REPLACEMENT * len(run), len(run)
@@ -195,7 +197,7 @@ class SentencePieceDetokenizer:
 
 
 class Detokenizing:
-    """The detokenizers of one model.
+    """A Detokenizing makes the detokenizers of one model.
 
     Memory: 8 to 10 MiB for a vocabulary of 151k; a stream is an object of two or four slots.
 
@@ -221,7 +223,7 @@ class Detokenizing:
             }
 
     def new(self, *, skip_special_tokens: bool) -> Detokenizer:
-        """A detokenizer for one stream."""
+        """Returns a detokenizer for one stream."""
         if self._kind == "byte_level":
             return ByteLevelDetokenizer(self._unskipped if skip_special_tokens else self._pieces)
         if self._kind == "sentencepiece":
@@ -230,15 +232,15 @@ class Detokenizing:
         return WindowDetokenizer(lambda ids: decode(ids, skip_special_tokens))
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
-        """All the text of `token_ids`, shape [n]."""
+        """Returns all the text of `token_ids`, shape [n]."""
         if self._kind == "window":
             return self._decode(list(token_ids), skip_special_tokens)
         stream = self.new(skip_special_tokens=skip_special_tokens)
         return stream.feed(token_ids) + stream.flush()
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes of one token, special ones included, for OpenAI's `logprobs…bytes`; b"" for an
-        unknown id.
+        """Returns the bytes of one token, special ones included, for OpenAI's `logprobs…bytes`; b""
+        for an unknown id.
         """
         if self._kind == "window":
             return self._decode([token_id], False).encode()  # noqa: FBT003 - the library's own argument order

@@ -1,4 +1,4 @@
-"""Glushkov's automaton of regular expressions: at all places of a pattern at once, so that a
+"""Runs regular expressions as Glushkov's automaton: at all places of a pattern at once, so that a
 character costs the same whatever the text was.
 
 States are the bits of a number (Glushkov, 1961; Navarro & Raffinot, 1999).
@@ -10,18 +10,21 @@ from typing import Final
 from protocol.text.pattern_chars import Chars, anchor_holds
 
 STATES_MAX: Final = 1_024
-"""Characters and anchors of all patterns of a request, each as often as it is repeated: bits of the
-number that a step shifts.
+"""Bounds the characters and anchors of all patterns of a request, each as often as it is repeated:
+the bits of the number that a step shifts.
 """
 
 JUMPS_MAX: Final = 64
-"""Ways on that lead elsewhere than to the next state: a step looks at each, for 50 ns."""
+"""Bounds the ways on that lead elsewhere than to the next state: a step looks at each, for 50 ns.
+"""
 
 ANCHORS_MAX: Final = 16
-"""Of all patterns: between two characters a step goes through as many, one after the other."""
+"""Bounds the anchors of all patterns: between two characters a step goes through as many, one after
+the other.
+"""
 
 KNOWN_CHARS_MAX: Final = 1_024
-"""Characters of which an automaton remembers where they fit, some hundred bytes each."""
+"""Bounds the characters of which an automaton remembers where they fit, some hundred bytes each."""
 
 TOO_LARGE: Final = (
     "takes too many states, with the others of this request; use fewer repetitions and alternatives"
@@ -29,12 +32,12 @@ TOO_LARGE: Final = (
 
 
 class RefusedError(Exception):
-    """What a pattern is or does that it must not."""
+    """A RefusedError says what a pattern is or does that it must not."""
 
 
 class PatternAutomaton:
-    """States are bits; each stands for a character or an anchor of a pattern that has just been
-    passed.
+    """A PatternAutomaton matches several patterns at once; its states are bits, each for a
+    character or an anchor of a pattern that has just been passed.
 
     Attributes:
         first: states that a match may begin in.
@@ -50,7 +53,7 @@ class PatternAutomaton:
         self._ends: list[tuple[int, str]] = []
         self._steps = 0
         self._jumps: dict[int, int] = {}
-        """States gone to → states that they are gone to from."""
+        """Maps the states gone to, to the states that they are gone to from."""
         self.states_made = 0
         self._literals: dict[str, int] = {}
         self._classes: dict[Chars, int] = {}
@@ -58,7 +61,7 @@ class PatternAutomaton:
         self._known: dict[str, int] = {}
 
     def follow(self, state: int) -> int:
-        """The states that may come next."""
+        """Returns the states that may come next."""
         reached = self.first | (state & self._steps) << 1
         for targets, sources in self._jumps.items():
             if state & sources:
@@ -66,7 +69,7 @@ class PatternAutomaton:
         return reached
 
     def fits(self, char: str) -> int:
-        """The states that this character leads to."""
+        """Returns the states that a character leads to."""
         known = self._known.get(char)
         if known is None:
             known = self._literals.get(char, 0)
@@ -81,8 +84,8 @@ class PatternAutomaton:
     def at_anchors(
         self, state: int, before: str | None, after: str | None, *, is_last: bool
     ) -> int:
-        """The state with the anchors that hold between two characters (None: the text's end) and
-        are next.
+        """Returns the state with those anchors that are next and hold between two characters (None
+        stands for the text's end).
         """
         holding = 0
         for (kind, ascii_only, multiline), states in self._anchored.items():
@@ -95,11 +98,11 @@ class PatternAutomaton:
         return state
 
     def pattern_of(self, accepted: int) -> str:
-        """The first listed pattern that ends in one of these states."""
+        """Returns the first listed pattern that ends in one of these states."""
         return next(pattern for states, pattern in self._ends if states & accepted)
 
     def accept(self, pattern: str, last: int, *, empty: int = 0) -> None:
-        """Let these states end a match of this pattern; `empty` is one that does so before any
+        """Lets these states end a match of this pattern; `empty` is one that does so before any
         character.
         """
         self.accepting |= last
@@ -113,7 +116,9 @@ class PatternAutomaton:
         return 1 << (self.states_made - 1)
 
     def of_char(self, chars: Chars) -> int:
-        """A new state, passed by one of these characters."""
+        """Returns a new state that is passed by one of these characters; raises RefusedError above
+        STATES_MAX.
+        """
         state = self._new_state()
         if chars.is_literal:
             self._literals[chars.singles] = self._literals.get(chars.singles, 0) | state
@@ -122,7 +127,9 @@ class PatternAutomaton:
         return state
 
     def of_anchor(self, kind: str, flags: int) -> int:
-        """A new state, passed where this anchor holds."""
+        """Returns a new state that is passed where this anchor holds; raises RefusedError above
+        STATES_MAX or ANCHORS_MAX.
+        """
         state = self._new_state()
         self.anchors |= state
         if self.anchors.bit_count() > ANCHORS_MAX:
@@ -132,7 +139,7 @@ class PatternAutomaton:
         return state
 
     def connect(self, sources: int, targets: int) -> None:
-        """Let these states be followed by those.
+        """Lets these states be followed by those.
 
         Raises:
             RefusedError: too many ways lead elsewhere than to the next state.

@@ -1,5 +1,5 @@
-"""What a place of a regular expression takes, as Python's `re` has it: one character, or an anchor
-between two of them.
+"""Tells what a place of a regular expression takes, as Python's `re` does: one character, or an
+anchor between two of them.
 """
 
 import re
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Chars(Struct, frozen=True):
-    """What one character may be."""
+    """A Chars says what one character of a match may be."""
 
     singles: str = ""
     ranges: tuple[tuple[int, int], ...] = ()
@@ -21,13 +21,13 @@ class Chars(Struct, frozen=True):
 
     @property
     def is_literal(self) -> bool:
-        """Whether it is one character and no other."""
+        """Tells whether it is one character and no other."""
         return len(self.singles) == 1 and not (
             self.ranges or self.categories or self.negated or self.ignore_case
         )
 
     def has(self, char: str) -> bool:
-        """Whether the character is one of them."""
+        """Returns whether the character is one of them."""
         return any(map(self._has, _cases(char) if self.ignore_case else (char,))) != self.negated
 
     def _has(self, char: str) -> bool:
@@ -42,7 +42,7 @@ class Chars(Struct, frozen=True):
 
 
 def chars_of(kind: str, value: Any, flags: int) -> Chars:
-    """One node of the parser's that stands for a character."""
+    """Returns the characters that one node of Python's pattern parser stands for."""
     if kind == "ANY":
         return Chars("" if flags & re.DOTALL else "\n", negated=True)
     singles: list[str] = []
@@ -72,7 +72,7 @@ def chars_of(kind: str, value: Any, flags: int) -> Chars:
 
 
 def _cases(char: str) -> set[str]:
-    """A character in each of its cases, as far as these are one character."""
+    """Returns a character in each of its cases, as far as these are one character."""
     cases = {char, char.lower(), char.upper()}
     return {
         case
@@ -90,7 +90,9 @@ _CATEGORIES: Final[dict[str, Callable[[str], bool]]] = {
 
 
 def _is_of(char: str, category: str, *, ascii_only: bool) -> bool:
-    r"""Whether it is of the parser's CATEGORY_DIGIT (`\d`), CATEGORY_NOT_DIGIT (`\D`) and so on."""
+    r"""Returns whether a character is of the parser's CATEGORY_DIGIT (`\d`), CATEGORY_NOT_DIGIT
+    (`\D`) and so on.
+    """
     name = category.removeprefix("CATEGORY_").removeprefix("NOT_")
     return (_CATEGORIES[name](char) and (not ascii_only or char.isascii())) != category.startswith(
         "CATEGORY_NOT_"
@@ -106,8 +108,8 @@ def anchor_holds(
     ascii_only: bool,
     multiline: bool,
 ) -> bool:
-    """Whether an anchor holds between two characters; `is_last`: behind the second the text
-    ends.
+    """Returns whether an anchor holds between two characters, of which None is the text's end; with
+    `is_last` the text ends behind the second.
     """
     match kind:
         case "AT_BEGINNING_STRING":

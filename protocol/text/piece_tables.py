@@ -1,12 +1,12 @@
-"""What each token id is worth in bytes, worked out once per model from a Hugging Face tokenizer.
+"""Works out what each token id is worth in bytes, once per model, from a Hugging Face tokenizer.
 
 Two families of decoders cover nearly every published model, and in both a token's text does not
 depend on its neighbours:
 
     byte_level     GPT-2, Llama 3, Qwen, DeepSeek, Mistral (Tekken): tokens are bytes; the text is
-    their UTF-8 reading
+                   their UTF-8 reading
     sentencepiece  Llama 2, Gemma, Phi-3: tokens are text with "▁" for space, plus tokens such as
-    <0xE2> for single bytes
+                   <0xE2> for single bytes
 
 Whatever else there is (WordPiece, Metaspace, CTC) is of kind "window" and decoded by the library
 itself.
@@ -26,9 +26,11 @@ _TRIALS: Final = 400
 
 
 def checked_pieces(tokenizer: "HfTokenizer", decoder: Mapping[str, Any] | None) -> PieceTable:
-    """The table of a tokenizer whose tokenizer.json has this `decoder` entry; of kind "window" if
-    the entry is unknown, or if random ids do not decode through the table as the library decodes
-    them. Takes about a second with a vocabulary of 151k.
+    """Returns the piece table of a tokenizer whose tokenizer.json has this `decoder` entry, checked
+    against the library.
+
+    It is of kind "window" if the entry is unknown, or if random ids do not decode through the table
+    as the library decodes them. Takes about a second with a vocabulary of 151k.
     """
     table = build_piece_table(tokenizer, decoder)
     if table.kind == "window" or _decodes_as(tokenizer, table):
@@ -37,7 +39,9 @@ def checked_pieces(tokenizer: "HfTokenizer", decoder: Mapping[str, Any] | None) 
 
 
 def _decodes_as(tokenizer: "HfTokenizer", table: PieceTable) -> bool:
-    """Does every trial decode through `table`, at once and id by id, to the library's text?"""
+    """Returns whether every trial decodes through `table`, at once and id by id, to the library's
+    text.
+    """
     detokenizing = Detokenizing(table, decode=lambda _ids, _skip: "")
     vocab_size = len(table.sizes) // 4
     random = Random(vocab_size)  # noqa: S311 - reproducible, not secret
@@ -62,8 +66,8 @@ def _one_by_one(detokenizing: Detokenizing, ids: Sequence[int], *, skip: bool) -
 
 
 def build_piece_table(tokenizer: "HfTokenizer", decoder: Mapping[str, Any] | None) -> PieceTable:
-    """The table of a tokenizer whose tokenizer.json has this `decoder` entry; of kind "window" if
-    the entry is unknown.
+    """Returns the piece table of a tokenizer whose tokenizer.json has this `decoder` entry; it is
+    of kind "window" if the entry is unknown.
 
     `checked_pieces` checks it against the library, which must be done before it is trusted.
     """
@@ -96,7 +100,7 @@ def build_piece_table(tokenizer: "HfTokenizer", decoder: Mapping[str, Any] | Non
 
 
 def _decoder_shape(decoder: Mapping[str, Any] | None) -> list[str]:
-    """Names of the decoder's steps; a step with unexpected settings is named "?"."""
+    """Returns the names of the decoder's steps; a step with unexpected settings is named "?"."""
     if decoder is None:
         return ["?"]
     steps = (
@@ -124,6 +128,8 @@ def _step_name(step: Mapping[str, Any]) -> str:
 
 
 def _tokens_by_id(tokenizer: "HfTokenizer") -> list[str]:
-    """Token of each id, an unused id being ""; the library skips those when it decodes."""
+    """Returns the token of each id, an unused id being ""; the library skips those when it
+    decodes.
+    """
     ids_end = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
     return [tokenizer.id_to_token(id_) or "" for id_ in range(ids_end)]

@@ -1,5 +1,5 @@
-"""What each token id is worth in bytes: made once per model, by whoever has its tokenizer, for
-whoever makes text of ids.
+"""Holds what each token id is worth in bytes: made once per model, by whoever has its tokenizer,
+for whoever makes text of ids.
 """
 
 from array import array
@@ -11,13 +11,13 @@ from msgspec import Struct
 Kind = Literal["byte_level", "sentencepiece", "window"]
 
 PIECES_FILE: Final = "token_pieces.msgpack"
-"""A PieceTable among the files of a card whose workers tokenize."""
+"""Names the PieceTable among the files of a card whose workers tokenize."""
 
 SPACE_MARK: Final = "▁"
 
 
 class PieceTable(Struct, frozen=True):
-    """Bytes of every token id, in a form that travels between processes.
+    """A PieceTable holds the bytes of every token id, in a form that travels between processes.
 
     Attributes:
         kind: how the bytes become text; `blob` is empty for "window".
@@ -36,7 +36,7 @@ class PieceTable(Struct, frozen=True):
     strip_left: bool = False
 
     def split(self) -> Iterator[bytes]:
-        """The bytes of ids 0, 1, 2 …"""
+        """Yields the bytes of ids 0, 1, 2 …"""
         sizes = array("I")
         sizes.frombytes(self.sizes)
         start = 0
@@ -53,14 +53,14 @@ def table_of(
     byte_ids: dict[int, int] | None = None,
     strip_left: bool = False,
 ) -> PieceTable:
-    """The table of tokens with these bytes, in the order of their ids."""
+    """Returns the table of tokens with these bytes, in the order of their ids."""
     sizes = array("I", map(len, pieces)).tobytes()
     return PieceTable(kind, b"".join(pieces), sizes, special_ids, byte_ids or {}, strip_left)
 
 
 def _byte_of_char() -> dict[str, int]:
-    """GPT-2's printable stand-ins: bytes that print keep their own character, the others follow
-    from U+0100.
+    """Returns the byte of each of GPT-2's printable stand-ins: bytes that print keep their own
+    character, the others follow from U+0100.
     """
     printable = [
         *range(ord("!"), ord("~") + 1),
@@ -77,7 +77,7 @@ _BYTE_OF_CHAR: Final = _byte_of_char()
 
 
 def byte_level_bytes(token: str) -> bytes:
-    """The bytes of a GPT-2 style token.
+    """Returns the bytes of a GPT-2 style token.
 
     One with any character outside the stand-ins (an added token, say) is text as it is written.
     """
@@ -88,7 +88,7 @@ def byte_level_bytes(token: str) -> bytes:
 
 
 def fallback_byte(token: str) -> int | None:
-    """The byte that a token such as <0xE2> stands for."""
+    """Returns the byte that a token such as <0xE2> stands for; None for any other token."""
     if len(token.encode()) != len("<0xFF>") or not (
         token.startswith("<0x") and token.endswith(">")
     ):

@@ -1,4 +1,4 @@
-"""Regular expressions that end a text, matched as it comes at a cost per character that has a
+"""Matches regular expressions that end a text, as it comes, at a cost per character that has a
 bound.
 
 Python's own matcher backtracks: how long it takes is for whoever writes pattern and text to say.
@@ -20,29 +20,31 @@ from protocol.text.pattern_automaton import TOO_LARGE, PatternAutomaton, Refused
 from protocol.text.pattern_chars import chars_of
 
 PATTERN_BYTES_MAX: Final = 256
-"""SGLang's own bound of one pattern."""
+"""Bounds the UTF-8 bytes of one pattern, as SGLang does."""
 
 PATTERNS_BYTES_MAX: Final = 1_024
-"""All patterns of a request. Python's parser takes up to 12 µs a byte."""
+"""Bounds the UTF-8 bytes of all patterns of a request: Python's parser takes up to 12 µs a byte."""
 
 PARTS_MAX: Final = 4_096
-"""Parts of all patterns, each as often as it is repeated; empty ones have no states."""
+"""Bounds the parts of all patterns, each as often as it is repeated; empty ones have no states."""
 
 AUTOMATA_KEPT: Final = 16
-"""Choices of one request share theirs, and requests like it."""
+"""Bounds the automata kept: choices of one request share theirs, and requests like it."""
 
 _parser: Any = importlib.import_module("re._parser")
-"""What takes patterns apart for `re`. It has no types and no public name since Python 3.11."""
+"""Takes patterns apart for `re`; it has no types and no public name since Python 3.11."""
 
 _warnings_are_ours: Final = Lock()
-"""What becomes of warnings is the same for all threads."""
+"""Is held while warnings are errors, which they are for all threads."""
 
 _REPEATS: Final = ("MAX_REPEAT", "MIN_REPEAT")
-"""Greedy or not, it is a match; where it ends is where the shortest one does."""
+"""Names the parser's repetitions: greedy or not, it is a match; where it ends is where the shortest
+one does.
+"""
 
 
 class PatternWatch:
-    """Looks in one text for the first match of any pattern.
+    """A PatternWatch looks in one text for the first match of any pattern.
 
     Args:
         automaton: of the patterns (`pattern_automaton`).
@@ -56,8 +58,8 @@ class PatternWatch:
         self._before: str | None = None
 
     def feed(self, text: str) -> str | None:
-        """Take more text; the pattern that matches by its end, the first listed of those that do so
-        first.
+        """Takes more text and returns the pattern that matches by its end, the first listed of
+        those that do so first; None where none does.
         """
         automaton, state, before = self._automaton, self._state, self._before
         follow, fits, accepting, anchored = (
@@ -83,7 +85,7 @@ class PatternWatch:
 
 @lru_cache(maxsize=AUTOMATA_KEPT)
 def pattern_automaton(patterns: tuple[str, ...]) -> PatternAutomaton:
-    """The automaton of these patterns.
+    """Returns the automaton of these patterns.
 
     Raises:
         InvalidRequest: naming the pattern and what is wrong with it.
@@ -112,8 +114,8 @@ def _size_bytes(pattern: str) -> int:
 
 
 class _Fragment(Struct, frozen=True):
-    """A part of a pattern: the states that it may begin and end in, and whether it may be passed
-    over.
+    """A _Fragment is a part of a pattern: the states that it may begin and end in, and whether it
+    may be passed over.
     """
 
     first: int = 0
@@ -129,14 +131,14 @@ class _Fragment(Struct, frozen=True):
 
 
 class _Builder:
-    """Makes the automaton of patterns, one after the other."""
+    """A _Builder makes the automaton of patterns, one after the other."""
 
     def __init__(self) -> None:
         self.automaton = PatternAutomaton()
         self._parts = 0
 
     def add(self, pattern: str) -> None:
-        """Look for this pattern too.
+        """Adds a pattern to those looked for.
 
         Raises:
             RefusedError: it is none, or too large.
@@ -191,7 +193,8 @@ class _Builder:
         raise RefusedError("refers to other matches or looks around, which is not allowed here")
 
     def _repeat(self, least: int, most: int, inner: Any, flags: int) -> _Fragment:
-        """As many copies in a row as there may be, the last of endless ones leading to itself.
+        """Makes as many copies in a row as there may be, the last of endless ones leading to
+        itself.
 
         It may end behind each but the first few.
         """

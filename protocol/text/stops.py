@@ -1,4 +1,4 @@
-"""Stop strings and patterns found in a stream of text, however the text is cut into chunks.
+"""Finds stop strings and patterns in a stream of text, however the text is cut into chunks.
 
 Of several stops, the one that is complete first wins, for that is where a generation ends; of stops
 complete at the same character, the one listed first, as SGLang does (`Req._check_str_based_finish`,
@@ -16,12 +16,14 @@ from protocol.limits import STOP_CHARS_MAX, STOPS_CHARS_MAX, STOPS_MAX
 from protocol.text.stop_patterns import PatternWatch, pattern_automaton
 
 STOPS_KEPT: Final = 16
-"""What was made of stops: the choices of a request share it. At worst a megabyte each."""
+"""Bounds how many requests' prepared stops are kept, for their choices to share: at worst a
+megabyte each.
+"""
 
 
 class StopMatcher:
-    """Looks for all stops at once (Shift-And: Baeza-Yates & Gonnet, 1992), and holds the text that
-    may still turn into one.
+    """A StopMatcher looks for all stops at once (Shift-And: Baeza-Yates & Gonnet, 1992), and holds
+    the text that may still turn into one.
 
     Held back is only the longest suffix that begins some stop. Cost: linear in the text; where
     nothing is held, a search for the stops' first characters skips ahead at C speed. Callers
@@ -34,8 +36,7 @@ class StopMatcher:
         A stop of the same chunk is before them.
     Raises:
         InvalidRequest: more than STOPS_MAX stops, one longer than STOP_CHARS_MAX, more than
-        STOPS_CHARS_MAX together, or a pattern that
-            is refused.
+        STOPS_CHARS_MAX together, or a pattern that is refused.
     """
 
     __slots__ = ("_held", "_include_stop", "_matched", "_patterns", "_state", "_stops")
@@ -51,7 +52,7 @@ class StopMatcher:
         self._matched: str | None = None
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """Take more text.
+        """Takes more text and returns what of it may be shown.
 
         Returns:
             The text that is safe to emit, and the stop or pattern that ended it or None. After a
@@ -69,7 +70,7 @@ class StopMatcher:
         return safe, self._matched
 
     def flush(self) -> str:
-        """The text still held back: it did not become a stop. For the end of the stream."""
+        """Returns the text still held back, which became no stop, at the end of the stream."""
         held = "" if self._matched is not None else self._held
         self._held, self._state = "", 0
         return held
@@ -108,7 +109,7 @@ class StopMatcher:
 
 
 class _Stops:
-    """Stops behind each other, with a bit for each of their characters.
+    """A _Stops holds stop strings behind each other, with a bit for each of their characters.
 
     In a matcher's state those are set up to which some stop has come.
 
@@ -136,13 +137,13 @@ class _Stops:
         self.find_first = re.compile(f"[{first_chars}]" if first_chars else r"(?!)").search
 
     def ended_by(self, state: int) -> str:
-        """The first listed stop that is complete."""
+        """Returns the first listed stop that is complete."""
         return next(
             stop for stop, begins_at, _ in self._spans if state >> begins_at + len(stop) - 1 & 1
         )
 
     def begun_chars(self, state: int) -> int:
-        """How long the longest beginning of a stop is."""
+        """Returns the length of the longest beginning of a stop."""
         return (
             max(
                 ((state >> begins_at & span).bit_length() for _, begins_at, span in self._spans),

@@ -1,4 +1,4 @@
-"""Ids → text where no library streams it: by decoding the last few again.
+"""Turns token ids into text where no library streams it: by decoding the last few again.
 
 What a frontend and a worker do alike.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 WINDOW_TOKENS_MAX: Final = 16
-"""Ids held back while the text ends in U+FFFD.
+"""Bounds the ids held back while the text ends in U+FFFD.
 
 A character has at most four bytes, so more of them are really invalid.
 """
@@ -16,7 +16,8 @@ _REPLACEMENT: Final = "\ufffd"
 
 
 class WindowDetokenizer:
-    """For decoders without a table: decodes the last few ids again and returns what is new.
+    """A WindowDetokenizer decodes the last few ids again and returns what is new, for decoders
+    without a table.
 
     The first ids of the window are only there to be decoded as inner ids, not as the start of a
     text; the method is that of vLLM's and SGLang's detokenizers. It may differ from one-shot

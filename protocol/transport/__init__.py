@@ -1,0 +1,1 @@
+"""Carries messages over ZMQ sockets that are bounded, keyed, and watched for strangers."""

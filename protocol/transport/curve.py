@@ -1,4 +1,4 @@
-"""One shared secret for the whole mesh, turned into the CURVE keys of both sides.
+"""Turns one shared secret of the whole mesh into the CURVE keys of both sides.
 
 CURVE wants a key pair per side and a list of allowed clients. A mesh is one trust domain, so both
 pairs are derived from one 32-byte secret that every frontend and worker reads from a file: there is
@@ -20,7 +20,7 @@ _ZAP_DOMAIN = "kvmesh"
 
 
 class MeshKey:
-    """The mesh secret, able to protect the sockets of either side."""
+    """A MeshKey holds the mesh secret and protects the sockets of either side."""
 
     def __init__(self, secret: bytes) -> None:
         self._server_secret = z85.encode(
@@ -35,7 +35,7 @@ class MeshKey:
 
     @classmethod
     def from_file(cls, path: str | None) -> "MeshKey | None":
-        """Read 64 hex digits; None without a path.
+        """Reads a mesh key of 64 hex digits from a file; returns None without a path.
 
         Raises:
             StartError: the file is missing or holds something else.
@@ -51,7 +51,7 @@ class MeshKey:
         return cls(secret)
 
     def protect_server(self, socket: "zmq.Socket[bytes]") -> None:
-        """Make a socket that is about to bind admit only holders of the secret."""
+        """Makes a socket that is about to bind admit only holders of the secret."""
         if self._authenticator is None:
             self._authenticator = ThreadAuthenticator(socket.context)  # pyright: ignore[reportUnknownMemberType]
             self._authenticator.start()
@@ -61,17 +61,17 @@ class MeshKey:
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._server_secret)
 
     def protect_client(self, socket: "zmq.Socket[bytes]") -> None:
-        """Make a socket that is about to connect prove the secret and expect it of the server."""
+        """Makes a socket that is about to connect prove the secret and expect it of the server."""
         socket.setsockopt(zmq.CURVE_SERVERKEY, self._server_public)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, self._client_public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self._client_secret)
 
     def callback(self, domain: str, key: Any) -> bool:
-        """pyzmq's authenticator asks whether a client key is allowed."""
+        """Returns whether a client key is allowed, which pyzmq's authenticator asks."""
         return domain == _ZAP_DOMAIN and key == self._client_public
 
     def close(self) -> None:
-        """End the authenticator's thread."""
+        """Ends the authenticator's thread."""
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None

@@ -1,4 +1,5 @@
-"""Who has come to a bound socket and said nothing yet: few, and not for long.
+"""Watches who has come to a bound socket and said nothing yet, so that they are few, and not for
+long.
 
 ZMQ takes every connection, and keeps one that never proves the key until its handshake's time is
 over. Each takes a descriptor, which HTTP needs too, and may send a frame (limits.FRAME_BYTES_MAX)
@@ -22,15 +23,17 @@ from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket
 
 NEWCOMERS_MAX: Final = 1_024
-"""A fleet whose frontend was restarted comes back within a quarter of a second; with a frame of 64
-KiB each they hold 64 MiB at most.
+"""Bounds the connections that have said nothing yet: a fleet whose frontend was restarted comes
+back within a quarter of a second; with a frame of 64 KiB each they hold 64 MiB at most.
 """
 
 _SHARE_OF_DESCRIPTORS: Final = 8
-"""Newcomers take at most this part of the process's descriptors, if that is fewer."""
+"""Bounds newcomers to this part of the process's descriptors, if that is fewer."""
 
 SILENT_S_MAX: Final = 10.0
-"""A worker speaks four times a second, and once a second while it loads."""
+"""Bounds how long a newcomer may say nothing: a worker speaks four times a second, and once a
+second while it loads.
+"""
 
 _COMPLAINTS_S: Final = 30.0
 
@@ -41,8 +44,8 @@ log = logging.getLogger(__name__)
 
 
 class Door:
-    """Closes connections of `socket`, a bound ROUTER: the first to come of too many newcomers, and
-    who is one for too long.
+    """A Door closes connections of `socket`, a bound ROUTER: the first to come of too many
+    newcomers, and who is one for too long.
 
     Of a socket with a path in place of a port nothing is closed: only this user reaches it.
 
@@ -73,7 +76,7 @@ class Door:
         assert isinstance(endpoint, bytes)
         self._port = urlsplit(endpoint.rstrip(b"\0").decode()).port
         self._newcomers: dict[int, float] = {}
-        """When each came, by descriptor, in the order in which they came."""
+        """Maps a descriptor to when its newcomer came, in the order in which they came."""
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
         self._complaint = Complaint(self._loop.time, _COMPLAINTS_S)
@@ -87,7 +90,8 @@ class Door:
         self._events = SocketPump(events, self._on_event)
 
     def receive(self, flags: int) -> list[bytes]:
-        """The next message of the socket, as `recv_multipart`; its sender is no newcomer any more.
+        """Returns the next message of the socket, as `recv_multipart` does; its sender is no
+        newcomer any more.
 
         A first message may overtake the news of its sender's coming; the next beat is a quarter of
         a second behind it.
@@ -99,7 +103,7 @@ class Door:
         return [frame.bytes for frame in frames]
 
     def close(self) -> None:
-        """Watch no longer; before the socket is closed."""
+        """Ends the watch; to be called before the socket is closed."""
         if self._tick is not None:
             self._tick.cancel()
         self._socket.disable_monitor()
@@ -131,7 +135,7 @@ class Door:
             self._tick = self._loop.call_at(oldest + self._silent_s_max, self._shut_silent)
 
     def _shut(self, descriptor: int) -> None:
-        """End a connection.
+        """Ends a connection.
 
         ZMQ finds it ended and closes it; it may have done so already, hence the look at whose it
         is.

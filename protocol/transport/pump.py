@@ -1,4 +1,4 @@
-"""Messages between a ZMQ socket and the event loop.
+"""Carries messages between a ZMQ socket and the event loop.
 
 `SocketPump` watches the socket's descriptor itself instead of going through `zmq.asyncio`, which
 makes one future and one task switch of every message. ZMQ's descriptor is edge-triggered: readiness
@@ -18,8 +18,8 @@ from protocol.limits import MESSAGES_PER_TURN_MAX
 from protocol.transport.sockets import Socket
 
 TURN_S_MAX = 0.005
-"""After this long a pump lets the loop's other work go first: large messages take milliseconds
-each.
+"""Bounds a pump's turn, after which the loop's other work goes first: large messages take
+milliseconds each.
 """
 
 log = logging.getLogger(__name__)
@@ -29,32 +29,34 @@ _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 
 class Pump(Protocol):
-    """A socket of the mesh to whoever uses it; the simulation puts another transport behind it."""
+    """A Pump is a socket of the mesh to whoever uses it; the simulation puts another transport
+    behind it.
+    """
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """Hand over a message, with the peer's identity in front where the socket is a ROUTER;
-        False when it cannot be sent.
+        """Hands over a message, with the peer's identity in front where the socket is a ROUTER;
+        returns False when it cannot be sent.
         """
         ...
 
     def close(self) -> None:
-        """Send what was handed over and close."""
+        """Sends what was handed over and closes."""
 
 
 OnFrames = Callable[[list[bytes]], None]
 
 OpenDealer = Callable[[OnFrames, Callable[[], None]], Pump]
-"""Connects, given what takes messages and what is called when there is room again."""
+"""Connects a DEALER, given what takes messages and what is called when there is room again."""
 
 OpenRouter = Callable[[OnFrames, Callable[[bytes], None]], Pump]
-"""Binds, given what takes messages and what is told of an identity that was sent to and has no
-connection any more.
+"""Binds a ROUTER, given what takes messages and what is told of an identity that was sent to and
+has no connection any more.
 """
 
 
 class SocketPump:
-    """Calls `on_message(frames)` on the loop for every message of `socket`, and sends without ever
-    blocking.
+    """A SocketPump calls `on_message(frames)` on the loop for every message of `socket`, and sends
+    without ever blocking.
 
     Args:
         on_writable: called when there is room again after a send found none.
@@ -85,7 +87,7 @@ class SocketPump:
         self._turn_soon()
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """Hand a message to ZMQ.
+        """Hands a message to ZMQ.
 
         Returns:
             False when the peer's queue is full or the peer is gone.
@@ -108,7 +110,7 @@ class SocketPump:
         return sent
 
     def close(self) -> None:
-        """Stop watching and close the socket; what was sent leaves within the linger time."""
+        """Stops watching and closes the socket; what was sent leaves within the linger time."""
         self._loop.remove_reader(self._descriptor)
         if self._again is not None:
             self._again.cancel()
@@ -138,7 +140,9 @@ class SocketPump:
             self._turn_soon()
 
     def _take_messages(self) -> bool:
-        """Hand on what arrived; whether there may be more that has to wait for its turn."""
+        """Hands on what arrived; returns whether there may be more that has to wait for its
+        turn.
+        """
         until_s = monotonic() + TURN_S_MAX
         for _ in range(MESSAGES_PER_TURN_MAX):
             try:

@@ -1,5 +1,5 @@
-"""What is left of messages that do not encode or decode because of one request in them: the others
-go on, and that one is told.
+"""Saves what is left of messages that do not encode or decode because of one request in them: the
+others go on, and that one is told.
 
 Only looked at when that has happened, so it may be slow.
 """
@@ -24,8 +24,8 @@ class _RawStep(Struct, tag="step"):
 
 
 def encodable(deltas: Sequence[Delta]) -> list[Delta]:
-    """The deltas, with a failure for each that does not encode: half a surrogate pair in a text,
-    say.
+    """Returns the deltas, with a failure for each that does not encode: half a surrogate pair in a
+    text, say.
     """
     return [
         delta if _encodes(delta) else Delta(delta.request_id, delta.start, b"", _SICK)
@@ -34,8 +34,8 @@ def encodable(deltas: Sequence[Delta]) -> list[Delta]:
 
 
 def step_in(frames: Sequence[bytes]) -> StepBatch | None:
-    """The step in [head, msgpack] of which some deltas do not decode, with a failure for each of
-    them; None if it is no step at all.
+    """Returns the step in [head, msgpack] of which some deltas do not decode, with a failure for
+    each of them; None if it is no step at all.
     """
     if not _has_head(frames):
         return None
@@ -48,8 +48,8 @@ def step_in(frames: Sequence[bytes]) -> StepBatch | None:
 
 
 def refused(frames: Sequence[bytes], why: str) -> StepBatch | Tokenized | None:
-    """The answer to a request or question in [head, msgpack] that does not decode; None where it is
-    not even clear whose it is.
+    """Returns the answer to a request or question in [head, msgpack] that does not decode; None
+    where it is not even clear whose it is.
     """
     fields = _loosely(packed_in(frames)) if _has_head(frames) else None
     if not isinstance(fields, dict):

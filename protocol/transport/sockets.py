@@ -1,4 +1,4 @@
-"""ZMQ sockets as every plane opens them: bounded, and keyed when they leave the host."""
+"""Opens ZMQ sockets as every plane has them: bounded, and keyed when they leave the host."""
 
 import socket as sockets
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 
 _LINGER_MS = 500
-"""How long closing waits for messages to leave (Goodbye); more would delay an exit that nobody
-listens to.
+"""Bounds how long closing waits for messages to leave (Goodbye); more would delay an exit that
+nobody listens to.
 """
 
 _RECONNECT_MS = 100
@@ -28,13 +28,13 @@ _RECONNECT_MS_MAX = 2_000
 _IPC = "ipc://"
 
 _HANDSHAKE_MS_MAX = 5_000
-"""For a peer to prove the key; ZMQ's own 30 s are for dial-up."""
+"""Bounds how long a peer may take to prove the key; ZMQ's own 30 s are for dial-up."""
 
 Socket = zmq.Socket[bytes]
 
 
 def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
-    """A ROUTER bound to `address` that refuses to drop silently (ROUTER_MANDATORY).
+    """Returns a ROUTER bound to `address` that refuses to drop silently (ROUTER_MANDATORY).
 
     Raises:
         StartError: other hosts can reach the address and there is no key.
@@ -46,7 +46,7 @@ def bound_router(context: "zmq.Context[Socket]", address: str, key: MeshKey | No
 
 
 def connected_dealer(context: "zmq.Context[Socket]", address: str, key: MeshKey | None) -> Socket:
-    """A DEALER that connects to `address` and reconnects by itself.
+    """Returns a DEALER that connects to `address` and reconnects by itself.
 
     Raises:
         StartError: the address is on another host and there is no key.
@@ -68,7 +68,7 @@ def bound_publisher(
     *,
     messages_queued_max: int = MESSAGES_QUEUED_MAX,
 ) -> Socket:
-    """A PUB bound to `address`.
+    """Returns a PUB bound to `address`.
 
     What a slow subscriber has no room for is dropped, as PUB does: subscribers count.
 
@@ -87,8 +87,8 @@ def subscriber(
     *,
     messages_queued_max: int = MESSAGES_QUEUED_MAX,
 ) -> Socket:
-    """A SUB that is subscribed to everything and connected to nothing yet; `require_key` before
-    each connect.
+    """Returns a SUB that is subscribed to everything and connected to nothing yet; `require_key`
+    goes before each connect.
     """
     socket = _client(context, zmq.SUB, key)
     socket.setsockopt(zmq.RCVHWM, messages_queued_max)
@@ -100,7 +100,7 @@ def subscriber(
 def asking_dealer(
     context: "zmq.Context[Socket]", address: str, key: MeshKey | None, *, answers_held_max: int = 0
 ) -> Socket:
-    """A DEALER for questions, which may be asked before the connection stands.
+    """Returns a DEALER for questions, which may be asked before the connection stands.
 
     Args:
         answers_held_max: messages kept here unread; 0 for any number, where a ROUTER that is not
@@ -117,7 +117,7 @@ def asking_dealer(
 
 
 def is_local(address: str) -> bool:
-    """Whether only this host can reach the address."""
+    """Returns whether only this host can reach the address."""
     if address.startswith((_IPC, "inproc://")):
         return True
     host = urlsplit(address).hostname or ""
@@ -131,7 +131,7 @@ def is_local(address: str) -> bool:
 
 
 def require_key(address: str, key: MeshKey | None) -> None:
-    """Check that a socket for `address` may be opened.
+    """Checks that a socket for `address` may be opened.
 
     Raises:
         StartError: the address leaves this host and there is no key, or it is in a directory of
@@ -148,7 +148,7 @@ def require_key(address: str, key: MeshKey | None) -> None:
 
 
 def _server(context: "zmq.Context[Socket]", kind: int, address: str, key: MeshKey | None) -> Socket:
-    """A socket about to bind `address`, which admits only holders of the key."""
+    """Returns a socket about to bind `address`, which admits only holders of the key."""
     require_key(address, key)
     if address.startswith(_IPC):
         _require_unused(address.removeprefix(_IPC))
@@ -162,7 +162,7 @@ def _server(context: "zmq.Context[Socket]", kind: int, address: str, key: MeshKe
 
 
 def _require_unused(path: str) -> None:
-    """Refuse a path where somebody listens, as the kernel does with ports: ZMQ would take it from
+    """Refuses a path where somebody listens, as the kernel does with ports: ZMQ would take it from
     them.
 
     Raises:
@@ -177,7 +177,7 @@ def _require_unused(path: str) -> None:
 
 
 def _client(context: "zmq.Context[Socket]", kind: int, key: MeshKey | None) -> Socket:
-    """A socket about to connect, which proves the key and expects it of the server."""
+    """Returns a socket about to connect, which proves the key and expects it of the server."""
     socket = context.socket(kind)
     _bound(socket)
     if key is not None:

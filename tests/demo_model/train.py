@@ -58,7 +58,7 @@ class Example:
     targets: list[int]
 
 
-class Encoder:
+class Examples:
     """Dialogues → examples, through the real tokenizer and template."""
 
     def __init__(self, corpus: Corpus, folder: Path) -> None:
@@ -101,13 +101,15 @@ def shifted(ids: list[int], learned: list[bool]) -> Example:
     return Example(ids[:-1], targets)
 
 
-def batches(encoder: Encoder, rng: Random, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(examples: Examples, rng: Random, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
     """(ids, targets) of shape [n, length], about BATCH_TOKENS each; neighbours in length share a
     batch.
     """
     made = 0
     while made < steps:
-        pool = sorted((encoder.draw(rng) for _ in range(400)), key=lambda example: len(example.ids))
+        pool = sorted(
+            (examples.draw(rng) for _ in range(400)), key=lambda example: len(example.ids)
+        )
         groups: list[list[Example]] = [[]]
         for example in pool:
             if groups[-1] and (len(groups[-1]) + 1) * len(example.ids) > BATCH_TOKENS:
@@ -216,20 +218,20 @@ def main() -> None:
         options.out,
         CONTEXT_TOKENS,
     )
-    encoder = Encoder(corpus, options.out)
+    examples = Examples(corpus, options.out)
     # The first tokenizer renders the dialogues from which the final one learns lower case, JSON and
     # the template's own words.
-    rendered = [encoder.render(draw_dialogue(corpus, rng, [])) for _ in range(1_500)]
+    rendered = [examples.render(draw_dialogue(corpus, rng, [])) for _ in range(1_500)]
     save_tokenizer(
         build_tokenizer([*corpus.everything(), *rendered, *corpus.talk["general"]]),
         options.out,
         CONTEXT_TOKENS,
     )
-    encoder = Encoder(corpus, options.out)
+    examples = Examples(corpus, options.out)
     model = new_model().to(options.device)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters", flush=True)
-    train(model, batches(encoder, rng, options.steps), options.steps)
-    save(model, encoder.tokenizer, options.out)
+    train(model, batches(examples, rng, options.steps), options.steps)
+    save(model, examples.tokenizer, options.out)
 
 
 if __name__ == "__main__":

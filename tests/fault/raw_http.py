@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from bench.kit.processes import http_metric
-from tests.fleet.processes import Fleet
+from starter.pages import http_metric
+from tests.kit.fleet import Fleet
 
 COMPLETIONS = "/v1/completions"
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import openai
 
+from starter.process import Process
 from tests.fault.raw_http import metric
-from tests.fleet.processes import Fleet, Process
+from tests.kit.fleet import Fleet
 
 STREAMS: Final = 12
 TOKENS: Final = 300

@@ -6,7 +6,9 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from tests.fleet.processes import Fleet, Process, free_port
+from starter.ports import free_port
+from starter.process import Process
+from tests.kit.fleet import Fleet
 
 
 @dataclass

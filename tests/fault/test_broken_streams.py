@@ -9,8 +9,9 @@ import httpx
 import openai
 import pytest
 
+from starter.process import Process
 from tests.fault.raw_http import metric, requests_running
-from tests.fleet.processes import Fleet, Process
+from tests.kit.fleet import Fleet
 
 
 @pytest.fixture

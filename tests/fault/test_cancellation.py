@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from starter.process import Process
 from tests.fault.raw_http import (
     WAYS_TO_LEAVE,
     asked,
@@ -23,7 +24,7 @@ from tests.fault.raw_http import (
     request_bytes,
     requests_running,
 )
-from tests.fleet.processes import Fleet, Process
+from tests.kit.fleet import Fleet
 
 FREE_S_MAX = 2.0
 """Generous: it takes some milliseconds."""

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from bench.faults.proxy import TcpProxy
+from starter.process import Process
 from tests.fault.raw_http import metric
 from tests.fault.streams import (
     ENGINE_DEATH_SEED,
@@ -26,7 +27,7 @@ from tests.fault.streams import (
     tell_all_whole,
     told_in_peace,
 )
-from tests.fleet.processes import Fleet, Process
+from tests.kit.fleet import Fleet
 
 STOP_PLACE = 0.7
 """Where in an answer its stop string is: behind the fault."""

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from starter.process import Process
 from tests.fault.raw_http import (
     asked,
     connected,
@@ -20,7 +21,7 @@ from tests.fault.raw_http import (
     requests_running,
     rest_of,
 )
-from tests.fleet.processes import Fleet, Process
+from tests.kit.fleet import Fleet
 
 SHORT = {"model": "demo", "prompt": "hi", "max_tokens": 1}
 SOME_SECONDS = {"model": "demo", "prompt": "hi", "max_tokens": 300}

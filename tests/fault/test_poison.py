@@ -15,7 +15,7 @@ from tests.fault.streams import (
     tell_all,
     told_in_peace,
 )
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 
 @pytest.mark.parametrize("stream", [False, True])

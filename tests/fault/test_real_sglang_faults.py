@@ -22,11 +22,14 @@ import openai
 import psutil
 import pytest
 
+from starter.ports import free_port
+from starter.process import Process
+from starter.waiting import wait_until
 from tests.fault.books import BOOK, BOOKS_ASKED, told_book
 from tests.fault.raw_http import asked, metric
 from tests.fault.streams import lost_workers, moved, on_each_worker
 from tests.fault.system_pages import SystemPages
-from tests.fleet.processes import Fleet, Process, free_port
+from tests.kit.fleet import Fleet
 from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
@@ -97,10 +100,7 @@ class Pair:
 
     def wait_until(self, condition: Callable[[], bool], *, wait_s_max: float = 60.0) -> None:
         """As Fleet's, for fleets of which something has ended."""
-        deadline = time.monotonic() + wait_s_max
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(condition, "the pair is as the test wants it", wait_s_max=wait_s_max)
 
     def busy(self) -> str:
         """The worker that runs most."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bench.faults.client import Answer, ask_any
+from starter.process import Process
 from tests.fault.streams import SIM, body, on_each_worker, start_workers
-from tests.fleet.processes import Fleet, Process
+from tests.kit.fleet import Fleet
 
 CLIENTS = 16
 TOKENS = 100

@@ -4,6 +4,7 @@ others do not notice.
 
 from pathlib import Path
 
+from starter.process import Process
 from tests.fault.raw_http import (
     asked,
     connected,
@@ -13,7 +14,7 @@ from tests.fault.raw_http import (
     requests_running,
     rest_of,
 )
-from tests.fleet.processes import Fleet, Process
+from tests.kit.fleet import Fleet
 
 BUFFERED_BYTES_MAX = 512 * 1024
 """64 KiB here, as much in the kernel, what was under way, and what the client's own kernel took."""

@@ -7,7 +7,7 @@ import pytest
 from bench.faults.proxy import TcpProxy
 from tests.fault.raw_http import metric
 from tests.fault.streams import SIM, lost_workers, tell_all
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 
 @pytest.mark.parametrize("end", ["closed", "silent"])

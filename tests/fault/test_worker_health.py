@@ -11,7 +11,7 @@ from protocol.membership import Heartbeat
 from protocol.process.start_error import EXIT_CANNOT_START
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import worker_with_pages
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 QUICK = ("--health-check-request-timeout", "1", "--canary-wait-time", "1")
 

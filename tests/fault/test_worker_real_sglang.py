@@ -8,9 +8,11 @@ import pytest
 from protocol.generation import Finished
 from protocol.membership import Goodbye, Heartbeat, Hello
 from protocol.replies import StepBatch
+from starter.ports import free_port
+from starter.process import Process
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import SystemPages
-from tests.fleet.processes import Fleet, Process, free_port
+from tests.kit.fleet import Fleet
 from workers.process.departure import EXIT_ENGINE_DIED
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]

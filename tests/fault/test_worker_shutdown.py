@@ -3,7 +3,6 @@
 Seen by a frontend written by hand.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from protocol.membership import Draining, Goodbye, Heartbeat, Loading
 from protocol.replies import Failed, StepBatch
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fault.system_pages import worker_with_pages
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 from workers.process.departure import EXIT_ENGINE_DIED
 
 SOME_SECONDS = 200
@@ -157,15 +156,8 @@ def test_the_first_process_of_a_container_ends_while_it_loads(
     fleet: Fleet, peer: FrontendPeer
 ) -> None:
     arguments = ("--engine", "sim", "--frontend", fleet.mesh, "--sim-startup-s", "600")
-    container = subprocess.Popen(
-        [*CONTAINER, sys.executable, "-m", "workers", *arguments], start_new_session=True
-    )
-    try:
-        peer.wait_for(Loading)
-        (worker,) = psutil.Process(container.pid).children()
-        worker.send_signal(signal.SIGTERM)
-        assert container.wait(30) == 128 + signal.SIGTERM
-    finally:
-        if container.poll() is None:
-            os.killpg(container.pid, signal.SIGKILL)
-            container.wait()
+    container = fleet.launch("container", [*CONTAINER, sys.executable, "-m", "workers", *arguments])
+    peer.wait_for(Loading)
+    (worker,) = psutil.Process(container.pid).children()
+    worker.send_signal(signal.SIGTERM)
+    assert container.popen.wait(30) == 128 + signal.SIGTERM

@@ -6,8 +6,8 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.fleet.processes import Fleet
 from tests.fleet.real_fleets import RealFleets
+from tests.kit.fleet import Fleet
 
 
 @pytest.fixture

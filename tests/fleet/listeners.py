@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.fleet.processes import Process
+from starter.process import Process
 
 
 def family(processes: Sequence[Process]) -> list[psutil.Process]:

@@ -4,7 +4,7 @@ start.
 
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 START_S_MAX = 400.0
 
@@ -37,7 +37,7 @@ class RealFleets:
             for arguments in workers:
                 fleet.worker(*arguments, engine="sglang")
             fleet.wait_for_workers(len(workers), wait_s_max=START_S_MAX)
-        except BaseException:  # a failed test is none of Exception
+        except BaseException:  # an interrupted test leaves no engine either
             fleet.stop()
             raise
         self._configuration, self._fleet = workers, fleet

@@ -12,8 +12,9 @@ from typing import Any
 import openai
 import pytest
 
+from starter.ports import free_port
 from tests.fault.system_pages import SystemPages
-from tests.fleet.processes import Fleet, free_port
+from tests.kit.fleet import Fleet
 
 LOAD, UNLOAD = "/engine/load_lora_adapter", "/engine/unload_lora_adapter"
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import openai
 import pytest
 
+from starter.ports import free_port
 from tests.fault.system_pages import SystemPages
 from tests.fleet.lora_adapter import write_adapter
-from tests.fleet.processes import Fleet, free_port
 from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_adapters import LOAD, UNLOAD, post
 from tests.fleet.test_kv_real_sglang import CACHE_TOKENS, PAGE, ask, prompt, settle
+from tests.kit.fleet import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 

@@ -6,7 +6,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 GREEDY = {"temperature": 0}
 ASK = [{"role": "user", "content": "Tell me of the mesh."}]

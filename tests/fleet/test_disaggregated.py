@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 PROMPT = list(range(300, 500))
 TELL = {"nvext": {"extra_fields": ["worker_id", "cached_tokens"]}}

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 
 def _requests_running(fleet: Fleet) -> int:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from protocol.tokens import pack_tokens
 from tests.fault.raw_http import connected, request_bytes
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 from workers.demo_model import demo_model_dir
 from workers.sim.embedding import SimEmbedder
 

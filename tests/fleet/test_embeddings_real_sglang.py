@@ -10,10 +10,11 @@ import openai
 import pytest
 from numpy.typing import NDArray
 
+from starter.ports import free_port
 from tests.fault.system_pages import SystemPages
 from tests.fleet.bert_models import minilm_dir, reference
-from tests.fleet.processes import Fleet, free_port
 from tests.fleet.real_fleets import RealFleets
+from tests.kit.fleet import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 from tests.unit.text.template_shapes import SHAPES
 
 TEMPLATES = ("qwen3", "qwen3_5")

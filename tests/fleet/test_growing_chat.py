@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 
 def _counts(fleet: Fleet) -> dict[str, float]:

@@ -16,7 +16,7 @@ from protocol.limits import CURVE_BYTES, FRAME_BYTES_MAX, WIRE_VERSION
 from protocol.membership import Heartbeat
 from protocol.replies import Delta, StepBatch
 from protocol.tokens import pack_tokens
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 
 def _metric(fleet: Fleet, name: str) -> float:

@@ -17,7 +17,7 @@ import httpx
 import openai
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 CHAT = {
     "model": "demo",

@@ -12,11 +12,11 @@ import pytest
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from starter.ports import SLOT_PORTS, reserve_ports
 from tests.fleet.listeners import off_loopback, open_to_others, paths, ports
-from tests.fleet.processes import Fleet
 from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_kv_routing import metrics, workers_of
-from tests.free_ports import SLOT_PORTS, reserve_ports
+from tests.kit.fleet import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 

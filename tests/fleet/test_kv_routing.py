@@ -15,7 +15,9 @@ from typing import Any
 import openai
 import pytest
 
-from tests.fleet.processes import Fleet, free_port
+from starter.addresses import Addresses
+from starter.ports import free_port
+from tests.kit.fleet import Fleet
 
 SIM = (
     "--served-model-name",
@@ -347,7 +349,7 @@ async def test_two_frontends_that_know_nothing_of_each_other_do_not_herd(fleet: 
             "--frontend",
             mesh,
         )
-    other = Fleet(fleet.directory, mesh=mesh, http_port=port)
+    other = Fleet(fleet.directory, Addresses(port, mesh))
     for each in (fleet, other):
         each.wait_for_workers(2)
     system, turns = prompt(1024, 1), asyncio.Semaphore(32)

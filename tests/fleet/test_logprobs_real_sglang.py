@@ -5,7 +5,6 @@ what transformers computes.
 import json
 import math
 import random
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from starter.ports import free_port
+from starter.responder import Responder
 from tests.fault.system_pages import SystemPages
 from tests.fleet.lora_adapter import write_adapter
-from tests.fleet.processes import Fleet, free_port
 from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_adapters import post
+from tests.kit.fleet import Fleet
 from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
@@ -37,14 +38,7 @@ class Reference:
 
     def __init__(self) -> None:
         self._tokenizer = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
-        command = [sys.executable, "-m", "tests.sglang.logprob_reference"]
-        self._process = subprocess.Popen(
-            command,
-            cwd=Path(__file__).parents[2],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._responder = Responder([sys.executable, "-m", "tests.sglang.logprob_reference"])
 
     def logprobs(self, token_ids: list[int]) -> NDArray[np.float64]:
         """Of every token after the first: shape [n - 1, vocabulary], row i is what follows
@@ -63,14 +57,10 @@ class Reference:
         return self._tokenizer.decode([token_id], skip_special_tokens=False)
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._responder.close()
 
     def _asked(self, **question: Any) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        return json.loads(self._responder.ask(json.dumps(question)))
 
 
 @pytest.fixture(scope="module")

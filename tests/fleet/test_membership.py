@@ -1,6 +1,7 @@
 """Workers and frontends come, go and come back; models follow."""
 
 import signal
+import sys
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from protocol.codec import decode_to_worker, encode
 from protocol.membership import Capacity, Goodbye, Heartbeat, Hello
 from protocol.replies import FileChunk
 from protocol.requests import FetchFile, Welcome
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 from workers.demo_model import demo_model_dir
 from workers.mesh.model_card import build_card
 
@@ -166,7 +167,11 @@ def test_a_worker_whose_clock_is_wrong_keeps_deadlines(fleet: Fleet, ahead_s: in
     )
     fleet.launch(
         "skewed",
-        ["-c", f"{skewed}; from workers.app import run; raise SystemExit(run())", *options],
+        [
+            *(sys.executable, "-c"),
+            f"{skewed}; from workers.app import run; raise SystemExit(run())",
+            *options,
+        ],
     )
     fleet.wait_for_workers(1)
     with fleet.client() as client:

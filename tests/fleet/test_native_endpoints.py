@@ -11,7 +11,7 @@ import openai
 import pytest
 from tokenizers import Tokenizer
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 PROMPT = "The mesh carries"
 GREEDY = {"temperature": 0, "max_new_tokens": 6}

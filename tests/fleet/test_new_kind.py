@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 PROMPT = "kvmesh is a server"
 

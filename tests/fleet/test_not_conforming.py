@@ -10,7 +10,8 @@ import httpx
 import openai
 import pytest
 
-from tests.fleet.processes import Fleet, Process
+from starter.process import Process
+from tests.kit.fleet import Fleet
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 HELD: dict[str, Any] = {

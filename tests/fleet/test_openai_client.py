@@ -9,7 +9,7 @@ import openai
 import pytest
 from tokenizers import Tokenizer
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 from workers.demo_model import demo_model_dir
 
 MESSAGES: Any = [{"role": "user", "content": "What is kvmesh?"}]

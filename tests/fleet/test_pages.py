@@ -5,7 +5,7 @@ import urllib.request
 import openai
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 
 def _text(fleet: Fleet, path: str) -> str:

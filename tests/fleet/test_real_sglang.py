@@ -15,8 +15,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from tests.fleet.processes import Fleet
 from tests.fleet.real_fleets import RealFleets
+from tests.kit.fleet import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
 

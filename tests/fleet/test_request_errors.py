@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 CHAT = "/v1/chat/completions"
 USER = [{"role": "user", "content": "hi"}]

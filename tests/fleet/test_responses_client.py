@@ -6,7 +6,7 @@ import openai
 import pytest
 from openai.types.responses import Response
 
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 
 ASK = "Tell me of the mesh."
 

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.fault.streams import SIM, moved, on_each_worker
-from tests.fleet.processes import Fleet
+from tests.kit.fleet import Fleet
 from workers.sim.scores import logprob_of
 
 CHAT: dict[str, Any] = {

@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from tests.fleet.bert_models import minilm_dir, reference
-from tests.fleet.processes import Fleet
 from tests.fleet.real_fleets import RealFleets
+from tests.kit.fleet import Fleet
 from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]

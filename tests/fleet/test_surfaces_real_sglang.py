@@ -13,8 +13,8 @@ import pytest
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from tests.fleet.processes import Fleet
 from tests.fleet.real_fleets import RealFleets
+from tests.kit.fleet import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,10 @@ from frontend.cli.main import main
 from frontend.cli.progress import how_to_talk
 from frontend.cli.up import system_ports, worker_names
 from protocol.process.packaging import VERSION
-from tests.fleet.processes import Fleet, Process, free_port
+from starter.ports import free_port
+from starter.process import Process, running_in
+from starter.waiting import wait_until
+from tests.kit.fleet import Fleet
 
 SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")
 DEAD_PROXY = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
@@ -43,8 +46,8 @@ def start_up(
     worker_arguments: tuple[str, ...] = SIM,
 ) -> Process:
     """`kvmesh up` on the fleet's addresses."""
-    addresses = ("--http-port", str(fleet.http_port), "--mesh-bind", fleet.mesh)
-    command = ["-c", code, "up", "--engine", "sim", *addresses, *arguments, "--", *worker_arguments]
+    up = (sys.executable, "-c", code, "up", "--engine", "sim")
+    command = [*up, *fleet.addresses.options, *arguments, "--", *worker_arguments]
     return fleet.launch("up", command, env=env)
 
 
@@ -59,29 +62,10 @@ def children(up: Process, module: str = "") -> list[int]:
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if f"-m {module}" in line]
 
 
-def alive(sessions: list[int]) -> list[str]:
-    """What runs in these sessions; an orphan that nobody has waited for yet does not run."""
-    listed = subprocess.run(
-        ["ps", "-o", "stat=,pid=,args=", "--sid", ",".join(map(str, sessions))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
-
-
 def only_line(up: Process) -> str:
     """What it said, beside how far it was on a busy machine."""
     (line,) = [line for line in up.output().splitlines() if "workers ready" not in line]
     return line
-
-
-def wait_until(condition: Callable[[], bool], what: str, *, wait_s_max: float = GONE_S_MAX) -> None:
-    deadline = time.monotonic() + wait_s_max
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {wait_s_max} s: {what}")
-        time.sleep(0.05)
 
 
 def ready(fleet: Fleet) -> list[str]:
@@ -113,7 +97,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Pr
         "KVMESH_MESH_BIND": fleet.mesh,
         "DYN_SYSTEM_PORT": str(system_port_pair()),
     }
-    command = ["-c", MAIN, "up", "--engine", "sim", "--workers", "2", "--", *SIM]
+    command = [sys.executable, "-c", MAIN, "up", "--engine", "sim", "--workers", "2", "--", *SIM]
     up = fleet.launch("up", command, env={**DEAD_PROXY, **addresses, "KVMESH_WORKER_ID": "here"})
     fleet.wait_until(lambda: "curl" in up.output(), "it says how to talk to it")
     yield fleet, up
@@ -240,7 +224,7 @@ def test_a_signal_ends_all_of_it(fleet: Fleet, number: signal.Signals) -> None:
     sessions = children(up)
     assert len(sessions) == 3
     assert up.stop(number, GONE_S_MAX) == 0
-    assert alive(sessions) == []
+    assert running_in(sessions) == []
 
 
 def test_a_signal_while_workers_load_ends_all_of_it(fleet: Fleet) -> None:
@@ -248,7 +232,7 @@ def test_a_signal_while_workers_load_ends_all_of_it(fleet: Fleet) -> None:
     fleet.wait_until(lambda: bool(fleet.get("/health")[1]["loading"]), "it loads")
     sessions = children(up)
     assert up.stop(signal.SIGINT, GONE_S_MAX) == 0
-    assert alive(sessions) == []
+    assert running_in(sessions) == []
 
 
 def test_the_death_of_up_itself_ends_all_of_it(fleet: Fleet) -> None:
@@ -259,9 +243,9 @@ def test_the_death_of_up_itself_ends_all_of_it(fleet: Fleet) -> None:
     up.popen.kill()
     up.popen.wait()
     try:
-        wait_until(lambda: alive(sessions) == [], "all are gone")
+        wait_until(lambda: running_in(sessions) == [], "all are gone", wait_s_max=GONE_S_MAX)
     finally:
-        for line in alive(sessions):
+        for line in running_in(sessions):
             os.kill(int(line.split()[1]), signal.SIGKILL)
 
 
@@ -283,15 +267,8 @@ def test_a_taken_mesh_is_one_line_and_says_what_to_do(
     up = fleet.launch(
         "up",
         [
-            "-c",
-            MAIN,
-            "up",
-            "--engine",
-            "sim",
-            "--http-port",
-            str(fleet.http_port),
-            "--mesh-bind",
-            served[0].mesh,
+            *(sys.executable, "-c", MAIN, "up", "--engine", "sim"),
+            *("--http-port", str(fleet.http_port), "--mesh-bind", served[0].mesh),
         ],
     )
     assert up.popen.wait(60) == 3
@@ -354,9 +331,9 @@ def test_a_worker_that_never_serves_is_given_up(fleet: Fleet) -> None:
     up = start_up(fleet, code=IMPATIENT, worker_arguments=(*SIM, "--sim-startup-s", "600"))
     fleet.wait_until(lambda: bool(fleet.get("/health")[1]["loading"]), "it loads")
     for _ in range(2):
-        wait_until(lambda: len(children(up, "workers")) == 1, "a worker runs")
+        fleet.wait_until(lambda: len(children(up, "workers")) == 1, "a worker runs")
         os.kill(children(up, "workers")[0], signal.SIGKILL)
-        wait_until(lambda: up.popen.poll() is not None or "again" in up.output(), "it is noticed")
+        wait_until(lambda: not up.alive() or "again" in up.output(), "it is noticed")
     assert up.popen.wait(60) == 1
     assert "worker-0 ended 2 times without serving; giving up" in up.output()
 
@@ -391,7 +368,7 @@ def test_ipv6_is_served(fleet: Fleet) -> None:
     except OSError:
         pytest.skip("no IPv6 on this host")
     up = start_up(fleet, "--http-host", "::1")
-    wait_until(lambda: "curl" in up.output(), "it serves", wait_s_max=60)
+    fleet.wait_until(lambda: "curl" in up.output(), "it serves")
     assert f"address   http://[::1]:{fleet.http_port}/v1\n" in up.output()
     connection = http.client.HTTPConnection("::1", fleet.http_port, timeout=10)
     connection.request("GET", "/ready")
@@ -414,7 +391,7 @@ async def test_a_crash_is_seen_although_a_grandchild_holds_the_pipe() -> None:
     async with asyncio.timeout(60):
         assert await child.wait() == 7
     grandchild = int(child.last_words().split()[-1])
-    wait_until(lambda: not _runs(grandchild), "the session is gone")
+    wait_until(lambda: not _runs(grandchild), "the session is gone", wait_s_max=GONE_S_MAX)
     await child.stop(1)  # nothing is left to stop
 
 

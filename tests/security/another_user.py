@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.fleet.processes import Fleet, Process
+from starter.process import Process
+from tests.kit.fleet import Fleet
 
 ANSWER_S_MAX = 10.0
 """A chat of four tokens takes 20 ms, but machines that run tests do much else; how long a loop

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fleet.processes import Fleet, Process
+from starter.process import Process
+from tests.kit.fleet import Fleet
 from tests.security.probed_fleet import ProbedFleet
 
 

@@ -15,7 +15,8 @@ import pytest
 from protocol.embedding import Embedded
 from protocol.generation import Content, Extras, Generate
 from protocol.replies import Delta, StepBatch
-from tests.fleet.processes import Fleet, Process
+from starter.process import Process
+from tests.kit.fleet import Fleet
 from tests.security.fake_worker import FakeWorker
 
 SERVED_S_MAX = 20.0

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.processes import Fleet, Process
+from starter.process import Process
+from tests.kit.fleet import Fleet
 from tests.security.another_user import AnotherUser, post
 
 TOOL = {"type": "function", "function": {"name": "f"}}

@@ -5,7 +5,8 @@ or an automaton for each choice.
 import pytest
 
 from protocol.limits import STOPS_CHARS_MAX
-from tests.fleet.processes import Fleet, Process
+from starter.process import Process
+from tests.kit.fleet import Fleet
 from tests.security.another_user import AnotherUser, post
 
 

@@ -21,8 +21,10 @@ import psutil
 import pytest
 
 from protocol.process.start_error import EXIT_CANNOT_START
+from starter.addresses import Addresses
+from starter.process import Process
 from tests.fleet.listeners import off_loopback, open_to_others, paths, ports
-from tests.fleet.processes import Fleet, Process
+from tests.kit.fleet import Fleet
 
 SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")
 MAIN = "from frontend.cli.main import main; raise SystemExit(main())"
@@ -63,7 +65,10 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, dict[s
     fleet = Fleet(tmp_path_factory.mktemp("up"))
     fleet.launch(
         "up",
-        ["-c", MAIN, "up", "--engine", "sim", "--http-port", str(fleet.http_port), "--", *SIM],
+        [
+            *(sys.executable, "-c", MAIN, "up", "--engine", "sim"),
+            *("--http-port", str(fleet.http_port), "--", *SIM),
+        ],
         env=environment,
     )
     fleet.wait_for_workers(1)
@@ -166,7 +171,7 @@ def test_a_second_frontend_does_not_take_the_address_away(up: tuple[Fleet, dict[
 
 
 def test_what_a_killed_frontend_leaves_is_in_nobodys_way(tmp_path: Path) -> None:
-    fleet = Fleet(tmp_path, mesh=f"ipc://{tmp_path}/m")
+    fleet = Fleet(tmp_path, Addresses(mesh=f"ipc://{tmp_path}/m"))
     try:
         assert fleet.frontend().stop(signal.SIGKILL) == -signal.SIGKILL
         fleet.frontend()

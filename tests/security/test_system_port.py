@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.processes import Fleet, free_port
+from starter.ports import free_port
+from tests.kit.fleet import Fleet
 from workers.system.guarded_protocol import CONNECTIONS_MAX, REQUEST_S_MAX
 
 SIM = ("--served-model-name", "demo", "--sim-speedup", "0", "--context-length", "4096")

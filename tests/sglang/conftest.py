@@ -1,7 +1,6 @@
 """Real engines in processes of their own, one per configuration for the whole session."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +18,12 @@ from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed
 from protocol.requests import Abort
 from protocol.tokens import pack_tokens, unpack_tokens
+from starter.process import REPO, start
+from starter.responder import Responder
 from tests.kit.sglang_environment import sglang_environment
 from workers.engine import EngineFacts
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
 FAR_FUTURE_MS = 4_000_000_000_000
 START_S_MAX = 300
 """An engine starts in 20 s on an idle machine; on one that compiles beside it, in minutes."""
@@ -37,35 +37,22 @@ class Programs:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._numbers = count()
-        self._log = directory / "log"
-        with self._log.open("wb") as log:
-            self._prepared = subprocess.Popen(
-                [sys.executable, str(HERE / "prepared.py")],
-                env=os.environ
-                | ONE_THREAD
-                | sglang_environment()
-                | {"PYTHONPATH": str(REPOSITORY)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        self._prepared = Responder(
+            [sys.executable, HERE / "prepared.py"],
+            log=directory / "log",
+            environment=ONE_THREAD | sglang_environment() | {"PYTHONPATH": str(REPO)},
+        )
 
     def run(self, *argv: str, input: str = "") -> "subprocess.CompletedProcess[str]":  # noqa: A002
         """As subprocess.run, of `python ARGV`."""
-        assert self._prepared.stdin is not None
-        assert self._prepared.stdout is not None
         number = next(self._numbers)
         out, err = (self._directory / f"{name}-{number}" for name in ("out", "err"))
         asked = {"argv": argv, "stdin": input, "out": str(out), "err": str(err)}
-        self._prepared.stdin.write(json.dumps(asked) + "\n")
-        self._prepared.stdin.flush()
-        status = self._prepared.stdout.readline()
-        assert status, self._log.read_text()[-4000:]
+        status = self._prepared.ask(json.dumps(asked))
         return subprocess.CompletedProcess(argv, int(status), out.read_text(), err.read_text())
 
     def close(self) -> None:
-        self._prepared.communicate()
+        self._prepared.close()
 
 
 class EngineClient:
@@ -80,17 +67,11 @@ class EngineClient:
         self._socket = zmq.Context.instance().socket(zmq.PAIR)
         address = f"ipc://{log.with_suffix('.sock')}"
         self._socket.bind(address)
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, str(HERE / "engine_process.py"), address, *argv],
-                env=os.environ
-                | sglang_environment()
-                | {"PYTHONPATH": str(REPOSITORY)}
-                | (environment or {}),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = start(
+            [sys.executable, HERE / "engine_process.py", address, *argv],
+            log,
+            environment=sglang_environment() | {"PYTHONPATH": str(REPO)} | (environment or {}),
+        )
         self.steps: list[list[Delta]] = []
         self.by_id: dict[str, list[Delta]] = {}
         self._facts: EngineFacts | None = None
@@ -148,7 +129,7 @@ class EngineClient:
         """Child processes that are left after engine.stop()."""
         self.send({"type": "stop", "kill": kill})
         left, self.deferred_ran = self._receive("stopped")
-        self.process.wait(PATIENCE_S)
+        self.process.popen.wait(PATIENCE_S)
         return left
 
     def _receive(self, kind: str) -> Any:
@@ -157,13 +138,10 @@ class EngineClient:
             for _ in range(patience_s):
                 if self._socket.poll(1000):
                     break
-                if self.process.poll() is not None:
-                    pytest.fail(
-                        "the engine process ended with "
-                        f"{self.process.returncode}:\n{self.log.read_text()[-4000:]}"
-                    )
+                if not self.process.alive():
+                    pytest.fail(f"the engine process ended:\n{self.process.last_words()}")
             else:
-                pytest.fail(f"no {kind} within {patience_s} s:\n{self.log.read_text()[-4000:]}")
+                pytest.fail(f"no {kind} within {patience_s} s:\n{self.process.last_words()}")
             got, content = msgspec.msgpack.decode(self._socket.recv())
             if got == "step":
                 step = msgspec.convert(content, list[Delta])
@@ -173,21 +151,20 @@ class EngineClient:
             if got == "death":
                 self._death = content
                 if kind == "step":
-                    pytest.fail(f"{content}:\n{self.log.read_text()[-4000:]}")
+                    pytest.fail(f"{content}:\n{self.process.last_words()}")
             if got == kind:
                 return content
 
     def close(self) -> None:
         """End an engine that no test has ended: idle, it stops without a trace."""
         try:
-            if self._facts is not None and self.process.poll() is None:
+            if self._facts is not None and self.process.alive():
                 assert self.stop() == []
-                assert self.process.returncode == 0
+                assert self.process.popen.returncode == 0
                 # and SGLang's sigterm_watchdog, which waits for it, did not end the process instead
                 assert self.deferred_ran
         finally:
-            self.process.terminate()
-            self.process.wait(PATIENCE_S)
+            self.process.stop(wait_s_max=PATIENCE_S)
             self._socket.close(0)
 
 

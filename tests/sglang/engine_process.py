@@ -44,7 +44,7 @@ def state_of(engine: SglangEngine) -> dict[str, object]:
     manager = engine._manager
     return {
         "rids": list(manager.rid_to_state),
-        "runs": list(engine._requests._runs),
+        "in_flight": list(engine._requests._in_flight),
         "deferred": sorted(engine._deferred.numbers),
         "sigterm_is_ours": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
         "watchdog_runs": manager._subprocess_watchdog._thread is not None,

@@ -20,7 +20,7 @@ def test_an_idle_engine_runs_a_canary_and_keeps_nothing(engine, make_request, re
     assert len(read.tokens(deltas)) == 1
     assert read.finish(deltas).reason == "length"
     state = engine.state()
-    assert (state["rids"], state["runs"]) == ([], [])
+    assert (state["rids"], state["in_flight"]) == ([], [])
 
 
 def test_a_busy_engine_answers_a_canary_without_running_it_and_keeps_nothing(
@@ -43,7 +43,7 @@ def test_a_busy_engine_answers_a_canary_without_running_it_and_keeps_nothing(
     )
     state = engine.state()
     assert asked.request_id not in state["rids"]
-    assert set(state["runs"]) <= {request.request_id for request in long}
+    assert set(state["in_flight"]) <= {request.request_id for request in long}
     engine.collect(*(request.request_id for request in long))
     assert engine.state()["rids"] == []
 

@@ -99,4 +99,4 @@ def test_stop_fails_what_runs_and_leaves_no_process(
     thinker.collect(until=lambda: request.request_id in thinker.by_id)
     assert thinker.stop() == []
     assert read.failure(thinker.by_id[request.request_id]).code == "worker_lost"
-    assert thinker.process.returncode == 0
+    assert thinker.process.popen.returncode == 0

@@ -91,8 +91,8 @@ def test_what_a_scheduler_cannot_load_is_said_in_its_own_words(start_engine, tmp
     for file in demo_model_dir().glob("*.json"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     engine = start_engine("--model-path", str(tmp_path))
-    assert engine.process.wait(START_S_MAX) == 3
-    errors = engine.log.read_text()
+    assert engine.process.popen.wait(START_S_MAX) == 3
+    errors = engine.process.output()
     (line,) = [line for line in errors.splitlines() if line.startswith("StartError: ")]
     assert line.startswith(
         f"StartError: SGLang cannot start with {tmp_path}: RuntimeError: Cannot find any "

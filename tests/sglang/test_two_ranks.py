@@ -102,7 +102,7 @@ def test_a_stopped_rank_does_not_answer_its_canary_and_answers_the_next_one_when
     [deltas] = two_ranks.run(canary(make_request, 5, routed_dp_rank=1))
     read.finish(deltas)
     state = two_ranks.state()
-    assert (state["rids"], state["runs"]) == ([], [])
+    assert (state["rids"], state["in_flight"]) == ([], [])
 
 
 def test_a_killed_scheduler_is_a_death_that_is_told(two_ranks, make_request):
@@ -115,10 +115,10 @@ def test_a_killed_scheduler_is_a_death_that_is_told(two_ranks, make_request):
     os.kill(victim, signal.SIGKILL)
     reason = two_ranks.death()
     assert reason.startswith("SGLang's scheduler_DP1")
-    assert two_ranks.process.poll() is None  # it lives on to say so
+    assert two_ranks.process.popen.poll() is None  # it lives on to say so
 
 
 def test_a_dead_engine_is_killed_whole(two_ranks):
     assert two_ranks.death()
     assert two_ranks.stop(kill=True) == []
-    assert two_ranks.process.returncode == 0
+    assert two_ranks.process.popen.returncode == 0

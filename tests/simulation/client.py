@@ -110,7 +110,7 @@ class Client:
         """Tokens and text of an undisturbed run."""
         tokens, end = undisturbed(self.choice_request(index))
         text = ChoiceText(
-            demo_tokenizer().new_detokenizer(skip_special_tokens=True),
+            demo_tokenizer().detokenizing.new(skip_special_tokens=True),
             RecordedRules(stops=self.asked.stops),
         )
         return tokens, text.add(tokens, end)

@@ -77,7 +77,7 @@ class RecordedModel(ServedModel):
         """As ServedModel."""
         assert isinstance(rules, RecordedRules)
         text = RecordedText(
-            self._tokenizer.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules
+            self.new_detokenizer(skip_special_tokens=rules.skip_special_tokens), rules
         )
         text.tokens = b""
         rules.choices.append(text)

@@ -24,7 +24,7 @@ from workers.sglang.arguments import parse_server_args
 from workers.sglang.cpu import activate_if_cpu_host
 from workers.sglang.nodes import admit_nodes
 from workers.sglang.processes import SglangProcesses
-from workers.sglang.requests.in_flight import InFlight
+from workers.sglang.requests.submissions import Submissions
 from workers.sglang.seam.checks import check_seam
 from workers.sglang.translation import rank_load
 from workers.sglang.warm_up import FLUSH_S_MAX, WarmUp
@@ -60,7 +60,7 @@ class SglangEngine:
         self._note = FailureNote()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._requests: InFlight | None = None
+        self._requests: Submissions | None = None
         """Holds the requests; None before the start, and on a node that takes none."""
         self._grammars: Any = None
         """Tries grammars before the engine sees them (workers.sglang.grammars.guard)."""
@@ -153,7 +153,7 @@ class SglangEngine:
         if self._manager is not None:
             readings = Readings(self._manager, self._engine.template_manager)
             self._grammars = GrammarGuard(self._manager)
-            requests = InFlight(self._manager, readings, self._grammars, deliver)
+            requests = Submissions(self._manager, readings, self._grammars, deliver)
             self._manager.on_step, self._manager.on_busy = requests.on_step, requests.answer_canary
             self._requests = requests
             self._manager.on_failure = lambda: self._note_death(

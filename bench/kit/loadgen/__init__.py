@@ -1,0 +1,1 @@
+"""Builds the load generator and the bare server, which are written in C."""

@@ -1,1 +1,1 @@
-"""Candidates for the router's prefix index, and what bench.kv.index does with them."""
+"""Holds candidates for the router's prefix index, and what bench.kv.index does with them."""

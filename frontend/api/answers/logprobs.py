@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from frontend.api.answers.text_offsets import TextOffsets
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.http.json_pieces import Rows
+from frontend.http.json_slices import Rows
 from frontend.models.served import ServedModel
 from protocol.generation import Logprobs, LogprobsWanted
 from protocol.tokens import unpack_tokens

@@ -10,7 +10,7 @@ from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.fields.nvext import told
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.http.exchange import Exchange
-from frontend.http.json_pieces import PIECE_BYTES
+from frontend.http.json_slices import SLICE_BYTES
 from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
 from frontend.text.output.gain import Gain
@@ -51,7 +51,7 @@ async def stream_events(exchange: Exchange, generation: Generation, writer: Even
     while True:
         size = 0
         for choice, gain in turn(moved):
-            if size >= PIECE_BYTES:
+            if size >= SLICE_BYTES:
                 await exchange.send_events(b"".join(events))
                 events, size = [], 0
                 await asyncio.sleep(0)

@@ -8,7 +8,7 @@ import msgspec
 
 from frontend.api.answers.logprobs import TokenTexts, scores
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.http.json_pieces import Rows
+from frontend.http.json_slices import Rows
 from frontend.inflight.choice import Choice
 from protocol.generation import Logprobs
 from protocol.tokens import unpack_tokens

@@ -18,7 +18,7 @@ from frontend.api.native.schemas import REFUSED_FIELDS, GenerateRequest
 from frontend.api.openai.completions import listed_prompts, prompt_tokens
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
-from frontend.http.json_pieces import send_in_pieces
+from frontend.http.json_slices import send_in_slices
 from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
 from frontend.text.output.gain import Gain
@@ -110,7 +110,7 @@ async def _whole(
     outputs = [
         writer.output(choice) for writer, choice in zip(writers, generation.choices, strict=True)
     ]
-    await send_in_pieces(exchange, outputs if is_batch else outputs[0])
+    await send_in_slices(exchange, outputs if is_batch else outputs[0])
 
 
 class _OutputEvents:

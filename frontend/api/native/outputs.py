@@ -8,7 +8,7 @@ from typing import Any
 
 from frontend.api.answers.logprobs import Score, Scored, TokenTexts, each_score
 from frontend.api.native.schemas import GenerateRequest
-from frontend.http.json_pieces import Rows
+from frontend.http.json_slices import Rows
 from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Gain
 from protocol.generation import Logprobs

@@ -25,7 +25,7 @@ from frontend.api.openai.chat import chat_prompt, check_chat
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
-from frontend.http.json_pieces import Rows, send_in_pieces
+from frontend.http.json_slices import Rows, send_in_slices
 from frontend.models.served import ServedModel
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.tokens import count_tokens, unpack_tokens
@@ -106,7 +106,7 @@ async def _tokenize(exchange: Exchange, launcher: Launcher, request: TokenizeReq
         counts, tokens = count_tokens(one), Rows(partial(unpack_tokens, one))
         strings = Rows(lambda: map(served.vocabulary_entry, unpack_tokens(one)))
     answer = {"count": counts, "tokens": tokens, "max_model_len": served.card.context_length}
-    await send_in_pieces(
+    await send_in_slices(
         exchange, answer | {"token_strs": strings if request.return_token_strs else None}
     )
 

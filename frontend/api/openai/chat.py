@@ -33,7 +33,7 @@ from frontend.api.prompts.encoding import encode_prompt
 from frontend.api.prompts.worker_chats import chat_for_worker
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import REFUSING, Ignored
-from frontend.http.json_pieces import send_in_pieces
+from frontend.http.json_slices import send_in_slices
 from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
 from frontend.models.served import ServedModel
@@ -268,7 +268,7 @@ async def _whole(
     )
     body = head | whole(choices, usage, request, started.generation)
     if request.logprobs or request.prompt_logprobs is not None:
-        await send_in_pieces(exchange, body)
+        await send_in_slices(exchange, body)
     else:
         await exchange.send_json(200, _encode(body))
 

@@ -8,7 +8,7 @@ from frontend.api.answers.logprobs import TokenTexts, chat_rows
 from frontend.api.fields.chat_wishes import echoed_text
 from frontend.api.fields.custom_tools import call_delta, told_call
 from frontend.api.fields.schemas import ChatCompletionRequest
-from frontend.http.json_pieces import Rows
+from frontend.http.json_slices import Rows
 from frontend.text.output.gain import Answer, Gain
 
 

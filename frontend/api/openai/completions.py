@@ -18,7 +18,7 @@ from frontend.api.launching import Launcher
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
-from frontend.http.json_pieces import Rows, send_in_pieces
+from frontend.http.json_slices import Rows, send_in_slices
 from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
 from frontend.models.served import ServedModel
@@ -235,7 +235,7 @@ async def _whole(
     ]
     body = _head(exchange, request) | whole(choices, usage().as_json(), request, generation)
     if request.logprobs is not None or request.prompt_logprobs is not None:
-        await send_in_pieces(exchange, body)
+        await send_in_slices(exchange, body)
     else:
         await exchange.send_json(200, _encode(body))
 

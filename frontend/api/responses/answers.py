@@ -7,7 +7,7 @@ from frontend.api.answers.chunks import Usage
 from frontend.api.fields.custom_tools import custom_input
 from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
-from frontend.http.json_pieces import Rows
+from frontend.http.json_slices import Rows
 from frontend.inflight.choice import Choice
 from protocol.errors import MeshError
 from protocol.generation import ToolCall

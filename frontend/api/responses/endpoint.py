@@ -19,7 +19,7 @@ from frontend.api.responses.events import ResponseStream
 from frontend.api.responses.schemas import REFUSED_FIELDS, ResponsesRequest
 from frontend.api.responses.tools import OfferedTools
 from frontend.http.exchange import Exchange
-from frontend.http.json_pieces import Rows, send_in_pieces
+from frontend.http.json_slices import Rows, send_in_slices
 from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Gain
 
@@ -79,7 +79,7 @@ async def _whole(
         choice, output, usage_of(started.generation, started.prompt_tokens, 1)
     )
     if told:
-        await send_in_pieces(exchange, body)
+        await send_in_slices(exchange, body)
     else:
         await exchange.send_json(200, await exchange.in_proportion(partial(_encode, body)))
 

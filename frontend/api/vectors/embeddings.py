@@ -21,7 +21,7 @@ from protocol.membership import ModelCard
 _parser = BodyParser(EmbeddingRequest, items_max=TOKEN_IDS_MAX)
 _encode = msgspec.json.Encoder().encode
 
-PIECE_NUMBERS: Final = 32_768
+SLICE_NUMBERS: Final = 32_768
 """So many numbers are written in one turn of the loop: 0.6 ms of decimals. 2,048 vectors of 4,096
 take 150 ms in all.
 """
@@ -98,20 +98,20 @@ def shortened(vector: Vector, dimensions: int) -> Vector:
 async def _send(
     exchange: Exchange, request: EmbeddingRequest, vectors: Sequence[Vector], usage: dict[str, Any]
 ) -> None:
-    pieces = list_pieces(vectors, base64_wanted=request.encoding_format == "base64")
+    slices = list_slices(vectors, base64_wanted=request.encoding_format == "base64")
     last = b"],%b" % _encode({"model": request.model, "usage": usage})[1:]
-    if len(vectors) * len(vectors[0]) <= PIECE_NUMBERS:
-        await exchange.send_json(200, b"".join(pieces) + last)
+    if len(vectors) * len(vectors[0]) <= SLICE_NUMBERS:
+        await exchange.send_json(200, b"".join(slices) + last)
         return
-    for piece in pieces:
-        await exchange.send_json_piece(piece)
+    for piece in slices:
+        await exchange.send_json_slice(piece)
         await asyncio.sleep(0)
-    await exchange.send_json_piece(last, more=False)
+    await exchange.send_json_slice(last, more=False)
 
 
-def list_pieces(vectors: Sequence[Vector], *, base64_wanted: bool) -> Iterator[bytes]:
+def list_slices(vectors: Sequence[Vector], *, base64_wanted: bool) -> Iterator[bytes]:
     """Yields the JSON of an embeddings answer from its beginning up to its last vector,
-    PIECE_NUMBERS or a little more at a time.
+    SLICE_NUMBERS or a little more at a time.
     """
     piece, numbers = bytearray(b'{"object":"list","data":['), 0
     for index, vector in enumerate(vectors):
@@ -127,7 +127,7 @@ def list_pieces(vectors: Sequence[Vector], *, base64_wanted: bool) -> Iterator[b
             written,
         )
         numbers += len(vector)
-        if numbers >= PIECE_NUMBERS:
+        if numbers >= SLICE_NUMBERS:
             yield bytes(piece)
             piece, numbers = bytearray(), 0
     yield bytes(piece)

@@ -1,0 +1,1 @@
+"""Holds the routing policies, one a file, and the table of their modes."""

@@ -1,9 +1,8 @@
-"""The rank where a request costs least: little to compute, and room to run.
+"""Chooses the rank where a request costs least: little to compute, and room to run.
 
-    cost = prefill · tokens of this prompt not cached there + waiting · tokens that wait there to be
-    computed
-         + KV tokens held there + request · requests there                               (in blocks
-         of 64 tokens)
+    cost = prefill · tokens of this prompt not cached there
+         + waiting · tokens that wait there to be computed
+         + KV tokens held there + request · requests there           (in blocks of 64 tokens)
 
 The first two terms are the time to the first token, the others slow down every token after it. A
 hot prefix therefore draws its requests to one rank only until that rank has more to do than
@@ -33,7 +32,9 @@ from kv_events.index import Overlap, overlaps
 
 
 class KvAware:
-    """Policy of the mode `kv`."""
+    """KvAware is the policy of the mode `kv`: the rank that costs least, by cached prefix and
+    load.
+    """
 
     def __init__(self, weights: Weights, random: Random) -> None:
         self._weights = weights
@@ -70,8 +71,8 @@ class KvAware:
     def _turn(
         self, ranks: Sequence[RankT], costs: Sequence[float], worth: Sequence[float], tie: float
     ) -> int:
-        """Of the ranks that cost about as little as the cheapest and hold as much of the prompt,
-        the one that waited longest for work.
+        """Returns, of the ranks that cost about as little as the cheapest and hold as much of the
+        prompt, the one that waited longest for work.
         """
         lowest = min(costs)
         limit, held = lowest + tie * BLOCK_TOKENS, worth[costs.index(lowest)]
@@ -84,7 +85,9 @@ class KvAware:
         return self._random.choice([index for index in alike if ranks[index].placed_at == oldest])
 
     def _soft(self, costs: Sequence[float], temperature: float) -> int:
-        """Softmax over costs scaled to [0, 1], so that a temperature means the same at any load."""
+        """Draws a rank by softmax over costs scaled to [0, 1], so that a temperature means the same
+        at any load.
+        """
         lowest = min(costs)
         spread = (max(costs) - lowest) or 1.0
         # the least temperatures vanish in the product
@@ -94,7 +97,9 @@ class KvAware:
 
 
 def _held(ranks: Sequence[RankT], route: RouteRequest) -> list[Overlap]:
-    """What each rank holds of the prompt. Workers nearly always agree on the size of a block."""
+    """Returns what each rank holds of the prompt; workers nearly always agree on the size of a
+    block.
+    """
     sizes = {rank.block_size_tokens for rank in ranks}
     if len(sizes) == 1:
         return overlaps([rank.blocks for rank in ranks], route.blocks(sizes.pop()))

@@ -1,4 +1,4 @@
-"""The rank with the fewest unfinished requests."""
+"""Chooses the rank with the fewest unfinished requests."""
 
 from collections.abc import Sequence
 from random import Random
@@ -8,8 +8,8 @@ from frontend.routing.route import Placement, RouteRequest
 
 
 class LeastLoaded:
-    """Ties are broken at random, or every frontend would send its first request to the same
-    rank.
+    """LeastLoaded is the policy of the mode `least-loaded`; ties are broken at random, or every
+    frontend would send its first request to the same rank.
     """
 
     def __init__(self, random: Random) -> None:

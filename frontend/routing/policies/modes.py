@@ -1,4 +1,4 @@
-"""From settings to the router."""
+"""Makes the policy of a router mode."""
 
 from random import Random
 
@@ -13,7 +13,7 @@ from frontend.routing.router import RouterMode
 
 
 def policy_of(mode: RouterMode, weights: Weights, random: Random) -> Policy:
-    """The policy of a mode. `weights` are the kv mode's."""
+    """Returns the policy of a mode; `weights` are the kv mode's."""
     match mode:
         case "kv":
             return KvAware(weights, random)

@@ -1,4 +1,4 @@
-"""The less loaded of two ranks drawn at random.
+"""Chooses the less loaded of two ranks drawn at random.
 
 Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001): nearly as even
 as looking at all, and stale figures do less harm, since not everyone runs to the same minimum.
@@ -12,7 +12,9 @@ from frontend.routing.route import Placement, RouteRequest
 
 
 class PowerOfTwo:
-    """Policy of the mode `power-of-two`."""
+    """PowerOfTwo is the policy of the mode `power-of-two`: the less loaded of two ranks drawn at
+    random.
+    """
 
     def __init__(self, random: Random) -> None:
         self._random = random

@@ -1,4 +1,4 @@
-"""Any rank."""
+"""Chooses any rank, at random."""
 
 from collections.abc import Sequence
 from random import Random
@@ -8,7 +8,7 @@ from frontend.routing.route import Placement, RouteRequest
 
 
 class RandomChoice:
-    """Policy of the mode `random`."""
+    """RandomChoice is the policy of the mode `random`: any rank, with equal chances."""
 
     def __init__(self, random: Random) -> None:
         self._random = random

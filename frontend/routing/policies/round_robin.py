@@ -1,4 +1,4 @@
-"""Every rank in turn."""
+"""Chooses every rank in turn."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,9 @@ from frontend.routing.route import Placement, RouteRequest
 
 
 class RoundRobin:
-    """Ignores load: the plain reference that other policies are compared with."""
+    """RoundRobin is the policy of the mode `round-robin`, which ignores load: the plain reference
+    that other policies are compared with.
+    """
 
     def __init__(self) -> None:
         self._turn = 0

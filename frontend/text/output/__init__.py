@@ -1,0 +1,1 @@
+"""Turns the tokens of a choice into what its client is told."""

@@ -1,5 +1,5 @@
-"""Tokens of one choice → text that may be shown: detokenized, stop strings cut, the stop token left
-out.
+"""Turns the tokens of one choice into text that may be shown: detokenized, stop strings cut, the
+stop token left out.
 """
 
 from collections.abc import Sequence
@@ -13,37 +13,35 @@ from protocol.tokens import unpack_tokens
 
 
 class OutputRules(Struct, frozen=True):
-    """What a request says about its output text."""
+    """OutputRules holds what a request says about its output text."""
 
     stops: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
-    """Regular expressions that end the text behind the token in which they match."""
+    """Lists regular expressions that end the text behind the token in which they match."""
     include_stop: bool = False
-    """Show the stop string or stop token that ended the text; a special token only if those are
-    shown at all.
+    """Says that the stop string or stop token that ended the text is shown; a special token only if
+    those are shown at all.
     """
     skip_special_tokens: bool = True
     min_tokens: int = 0
-    """Stop strings count only in the text of the tokens behind this many; one that begins before
-    does not.
-    """
+    """Counts the tokens behind which stop strings count; one that begins before does not."""
     scores_stop: bool = False
-    """Log probabilities are told of the stop token too, shown or not."""
+    """Says that log probabilities are told of the stop token too, shown or not."""
     shows_nothing: bool = False
-    """Only the prompt was asked about: a token is generated, since an engine makes at least one,
-    and not told.
+    """Says that only the prompt was asked about: a token is generated, since an engine makes at
+    least one, and not told.
     """
 
 
 class ChoiceText:
-    """The text of one choice, in pieces.
+    """A ChoiceText makes the text of one choice, in pieces.
 
     Small: one per running choice.
 
     Attributes:
         stopped_after_tokens: tokens up to and including the one that completed a stop string or
-        pattern; None while none did. Neither
-            it nor the text depends on how the tokens were batched on their way here.
+        pattern; None while none did. Neither it nor the text depends on how the tokens were batched
+        on their way here.
         matched_stop: that stop string, or the pattern that matched.
     """
 
@@ -71,7 +69,8 @@ class ChoiceText:
         self._tokens_seen = 0
 
     def add(self, packed: bytes, finished: Finished | None) -> str:
-        """Take the next tokens, packed u32; `finished` comes with the last of them.
+        """Takes the next tokens, packed u32, and returns their text; `finished` comes with the last
+        of them.
 
         Returns:
             The text that is safe to show. After a stop string there is none.
@@ -89,7 +88,7 @@ class ChoiceText:
         return text + self._detokenizer.flush() if finished is not None else text
 
     def _add_watched(self, token_ids: Sequence[int], matcher: StopMatcher, *, ended: bool) -> str:
-        """Token by token, so that it is known which one completed a stop.
+        """Takes token by token, so that it is known which one completed a stop.
 
         In bursts of sixteen on a busy 2-core machine 0.9 µs a token with stops that begin rarely, 3
         where every token begins one: what matching costs either way.
@@ -112,8 +111,8 @@ class ChoiceText:
         return "".join(shown)
 
     def _end(self, matcher: StopMatcher) -> str:
-        """What was held back: it can still complete a stop, as an unfinished character that becomes
-        U+FFFD.
+        """Returns what was held back, which can still complete a stop, as an unfinished character
+        that becomes U+FFFD.
         """
         text = self._detokenizer.flush()
         if self._tokens_seen <= self._min_tokens:

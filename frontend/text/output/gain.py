@@ -1,4 +1,4 @@
-"""What a choice has gained since it was last asked, and the whole of it at the end."""
+"""Collects what a choice has gained since it was last asked, and the whole of it at the end."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -9,28 +9,30 @@ from protocol.generation import Content, Extras, Logprobs, Reasoning, ToolCall
 from protocol.tokens import TOKEN_ID_BYTES
 
 PORTION_TOKENS: Final = 64
-"""Tokens whose log probabilities are told together: with 20 alternatives each, two milliseconds."""
+"""Counts the tokens whose log probabilities are told together: with 20 alternatives each, two
+milliseconds.
+"""
 
 
 class Gain(Struct):
-    """One turn's gain of one choice."""
+    """A Gain is what one choice got in one turn: text, thinking, calls, scores."""
 
     text: str = ""
     reasoning: str = ""
     calls: Sequence[ToolCall] = ()
-    """Pieces of tool calls, one of each call that gained something."""
+    """Lists pieces of tool calls, one of each call that gained something."""
     token_ids: bytes = b""
-    """The tokens that `logprobs` speak of, packed u32; empty where nobody asked for log
+    """Holds the tokens that `logprobs` speak of, packed u32; empty where nobody asked for log
     probabilities.
     """
     logprobs: Sequence[Logprobs] = ()
     prompt_logprobs: Logprobs | None = None
     more: bool = False
-    """It is a portion of a gain, behind which come others."""
+    """Says that it is a portion of a gain, behind which come others."""
 
     def portions(self) -> "Iterator[Gain]":
-        """The same gain in portions of some PORTION_TOKENS tokens with log probabilities; all else
-        is in the first.
+        """Yields the same gain in portions of some PORTION_TOKENS tokens with log probabilities;
+        all else is in the first.
         """
         if len(self.token_ids) <= PORTION_TOKENS * TOKEN_ID_BYTES:
             yield self
@@ -46,13 +48,13 @@ class Gain(Struct):
                 portion, start, first = Gain(), end, number
 
     def __bool__(self) -> bool:
-        """Whether there is anything to tell."""
+        """Returns whether there is anything to tell."""
         return bool(
             self.text or self.reasoning or self.calls or self.token_ids or self.prompt_logprobs
         )
 
     def take(self, packed: bytes, extras: Sequence[Extras]) -> None:
-        """Add what came beside the tokens `packed`."""
+        """Adds what came beside the tokens `packed`."""
         texts: list[str] = []
         thoughts: list[str] = []
         calls: list[ToolCall] = []
@@ -76,7 +78,7 @@ class Gain(Struct):
 
 
 class Answer:
-    """All that a choice gained.
+    """An Answer holds all that a choice gained.
 
     Attributes:
         scored: tokens, packed u32, and their log probabilities, in order.
@@ -92,7 +94,7 @@ class Answer:
         self._calls: list[ToolCall] = []
 
     def add(self, gain: Gain) -> None:
-        """Take what came next."""
+        """Adds what the choice gained next."""
         self._texts.append(gain.text)
         self._thoughts.append(gain.reasoning)
         self._calls.extend(gain.calls)
@@ -110,12 +112,12 @@ class Answer:
 
     @property
     def calls(self) -> list[ToolCall]:
-        """Each tool call in one piece."""
+        """Returns each tool call in one piece."""
         return joined_calls(self._calls)
 
 
 def joined_calls(pieces: Sequence[ToolCall]) -> list[ToolCall]:
-    """Pieces of the same call as one, in order of their first."""
+    """Returns pieces of the same call as one, in order of their first."""
     if len(pieces) < 2:
         return list(pieces)
     by_index: dict[int, list[ToolCall]] = {}

@@ -1,0 +1,1 @@
+"""Renders chats as prompts by the model's own template, within bounds."""

@@ -1,5 +1,5 @@
-"""Filters, tests and methods that a template may call, with what they can make or walk asked of the
-rendering's budget before.
+"""Bounds the filters, tests and methods that a template may call, by asking the rendering's budget
+before for what they can make or walk.
 """
 
 import re
@@ -14,13 +14,15 @@ from jinja2.utils import _PassArg  # pyright: ignore[reportPrivateUsage] - how J
 from frontend.text.templates.budget import CHARS_PER_WEIGHT, BudgetedContext
 
 FORMAT_WIDTH_MAX: Final = 10_000
-"""Field width in a format; `"%1000000000d" % 1` would be a gigabyte."""
+"""Bounds a field width in a format; `"%1000000000d" % 1` would be a gigabyte."""
 
 NUMBER_MAX: Final = 100_000
-"""A width, a count or a length; as many turns as Jinja's sandbox lets range() take."""
+"""Bounds a width, a count or a length: as many turns as Jinja's sandbox lets range() take."""
 
 SLOW_CHARS_MAX: Final = 64 * 1024
-"""Of text for filters that go through it in Python or with expressions that may look twice."""
+"""Bounds the text for filters that go through it in Python or with expressions that may look
+twice.
+"""
 
 _FREE: Final = frozenset(
     (
@@ -41,7 +43,7 @@ _FREE: Final = frozenset(
         "safe",
     )
 )
-"""Do no more than their value is long, which has been paid for."""
+"""Names filters that do no more than their value is long, which has been paid for."""
 
 _SLOW: Final = frozenset(
     (
@@ -76,13 +78,13 @@ _GROWING: Final = frozenset(
     )
 )
 _FORBIDDEN: Final = frozenset(("translate", "maketrans"))
-"""A table makes anything of each character."""
+"""Names methods that are refused: a table makes anything of each character."""
 
 _ASKED: Final = _GROWING | _FORBIDDEN
 
 
 def bounded_filters(filters: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """The filters, each of which asks the budget first, but for those that cost nothing."""
+    """Returns the filters, each of which asks the budget first, but for those that cost nothing."""
     return {
         name: function if name in _FREE else _bounded(name, function)
         for name, function in filters.items()
@@ -90,7 +92,9 @@ def bounded_filters(filters: dict[str, Callable[..., Any]]) -> dict[str, Callabl
 
 
 def bounded_tests(tests: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """The tests: of those with an operand, both sides may be walked."""
+    """Returns the tests; those with an operand ask the budget first, since both sides may be
+    walked.
+    """
     comparing = {
         "==",
         "!=",
@@ -118,7 +122,8 @@ def bounded_tests(tests: dict[str, Callable[..., Any]]) -> dict[str, Callable[..
 def check_method(
     context: BudgetedContext, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, ...]:
-    """Ask for a call of a function or method; the arguments to call it with.
+    """Asks the budget for a call of a function or method, and returns the arguments to call it
+    with.
 
     Raises:
         TemplateTooCostly: it may take too much.
@@ -175,7 +180,7 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def _asked_for(
     context: BudgetedContext, name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """The value for a filter that makes more of it, or takes long."""
+    """Returns the value for a filter that makes more of it, or takes long."""
     if name in _SLOW:
         if len(context.text_of(value)) > SLOW_CHARS_MAX:
             raise SecurityError(f"the text for the filter {name} is too long")
@@ -205,7 +210,9 @@ def _weigh(context: BudgetedContext, operands: Iterable[Any]) -> None:
 
 
 def _counted(context: BudgetedContext, values: Any) -> Any:
-    """The values, or what an iterator gives, taken turn by turn: nobody knows how much that is."""
+    """Returns the values, or what an iterator gives, taken turn by turn: nobody knows how much that
+    is.
+    """
     if isinstance(values, list | tuple | dict | set | str | bytes):
         return cast("Any", values)
     found: list[Any] = []
@@ -217,7 +224,7 @@ def _counted(context: BudgetedContext, values: Any) -> Any:
 
 
 def check_widths(text: str) -> None:
-    """Refuse a format string with a width that is large or comes from elsewhere."""
+    """Refuses a format string with a width that is large or comes from elsewhere."""
     if any(int(width) > FORMAT_WIDTH_MAX for width in re.findall(r"\d{5,}", text)) or re.search(
         r"%[^a-zA-Z%]*\*|\{[^{}]*\{", text
     ):
@@ -258,7 +265,7 @@ def _ask_to_grow(
 
 
 def _format_size(context: BudgetedContext, text: str, operands: list[Any]) -> int:
-    """Of str.format and of the filter: fields times the longest value.
+    """Returns the size of what str.format and the filter make: fields times the longest value.
 
     Widths are bounded by their digits.
     """

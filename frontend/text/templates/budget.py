@@ -1,4 +1,4 @@
-"""What one rendering may cost, in time and in memory, however its template is written.
+"""Bounds what one rendering may cost, in time and in memory, however its template is written.
 
 A template comes from a worker and runs on the event loop. Loops and macros ask the budget for every
 turn, since only Python between two operations can be stopped; what a single operation can take
@@ -16,16 +16,18 @@ from jinja2.runtime import Context
 from jinja2.utils import Namespace
 
 CPU_S_MAX: Final = 0.5
-"""Of one rendering. A conversation of ten thousand messages takes a tenth of it."""
+"""Bounds the CPU time of one rendering; a conversation of ten thousand messages takes a tenth of
+it.
+"""
 
 MADE_BYTES_MAX: Final = 192 * 1024 * 1024
-"""Of all that one rendering makes, most of which it drops again at once: four copies of the largest
-prompt.
+"""Bounds all that one rendering makes, most of which it drops again at once: four copies of the
+largest prompt.
 """
 
 WEIGHT_MAX: Final = 1_000_000
-"""Of a value that is walked as a whole, in values and pieces of text of CHARS_PER_WEIGHT: the text
-of the largest body has fewer.
+"""Bounds a value that is walked as a whole, in values and pieces of text of CHARS_PER_WEIGHT: the
+text of the largest body has fewer.
 """
 
 CHARS_PER_WEIGHT: Final = 64
@@ -38,30 +40,32 @@ _TICK: Final = "tick the budget"
 
 
 class TemplateTooCostly(Exception):
-    """The template needs more than it may for these messages; the text says of what."""
+    """A TemplateTooCostly says that a template needs more than it may for these messages; its text
+    says of what.
+    """
 
 
 class Budget:
-    """Of one rendering."""
+    """A Budget counts what one rendering costs."""
 
     __slots__ = ("_made", "_turns", "_until_s")
 
     def __init__(self) -> None:
         self._made = self._turns = 0
         self._until_s = 0.0
-        """By the thread's clock, which costs a system call: it begins with the first look, so that
-        a short chat does without; 0 until then. What goes uncounted is less than _TURNS_PER_LOOK
-        turns.
+        """Is when the rendering's time ends, by the thread's clock, which costs a system call: it
+        begins with the first look, so that a short chat does without; 0 until then. What goes
+        uncounted is less than _TURNS_PER_LOOK turns.
         """
 
     def turn(self) -> None:
-        """A loop or a macro begins a turn."""
+        """Counts a turn that a loop or a macro begins."""
         self._turns += 1
         if not self._turns % _TURNS_PER_LOOK:
             self.look()
 
     def look(self) -> None:
-        """See how much time is spent.
+        """Looks how much time is spent.
 
         Raises:
             TemplateTooCostly: too much.
@@ -73,7 +77,7 @@ class Budget:
             raise TemplateTooCostly("time")
 
     def make(self, size_bytes: int) -> None:
-        """Something of this size is about to be made, or was.
+        """Counts something of this size that is about to be made, or was.
 
         Raises:
             TemplateTooCostly: more than there may be altogether.
@@ -83,8 +87,8 @@ class Budget:
             raise TemplateTooCostly("memory")
 
     def weigh(self, value: Any) -> int:
-        """Something will be done with all that is in `value`; how many values and pieces of text
-        that are.
+        """Returns how many values and pieces of text there are in `value`, with all of which
+        something will be done.
 
         Raises:
             TemplateTooCostly: too many.
@@ -111,20 +115,20 @@ class Budget:
 
 
 class BudgetedContext(Context):
-    """A rendering's names, and its budget, which whoever begins the rendering gives it; what
-    BudgetedCode calls.
+    """A BudgetedContext holds a rendering's names, and its budget, which whoever begins the
+    rendering gives it; BudgetedCode calls it.
     """
 
     budget: Budget
 
     def derived(self, locals: dict[str, Any] | None = None) -> Context:  # noqa: A002 - Jinja's name
-        """For a block; of the same rendering."""
+        """Returns the context for a block, with the budget of the same rendering."""
         context = super().derived(locals)
         cast("BudgetedContext", context).budget = self.budget
         return context
 
     def text_of(self, value: Any) -> str:
-        """What str() gives."""
+        """Returns what str() gives."""
         if type(value) is str:
             return value
         if type(value) in _CONTAINERS:
@@ -132,7 +136,7 @@ class BudgetedContext(Context):
         return str(value)
 
     def added(self, left: Any, right: Any) -> Any:
-        """What + gives."""
+        """Returns what + gives."""
         if isinstance(left, str):
             self.budget.make(len(left) + len(right) if isinstance(right, str) else 0)
         elif isinstance(left, list | tuple):
@@ -140,16 +144,16 @@ class BudgetedContext(Context):
         return cast("Any", left) + right
 
     def joined(self, values: tuple[Any, ...]) -> str:
-        """What ~ gives."""
+        """Returns what ~ gives."""
         return self.concat([self.text_of(value) for value in values])
 
     def concat(self, texts: list[str]) -> str:
-        """What a macro, a block or an assignment has printed."""
+        """Returns what a macro, a block or an assignment has printed."""
         self.budget.make(sum([len(text) for text in texts]))
         return "".join(texts)
 
     def compared(self, value: Any) -> Any:
-        """An operand of a comparison that may walk all of it."""
+        """Returns an operand of a comparison that may walk all of it, once it has been weighed."""
         if type(value) in _CONTAINERS:
             self.budget.weigh(value)
         elif type(value) is str and len(value) > _LARGE_CHARS:
@@ -158,7 +162,7 @@ class BudgetedContext(Context):
 
 
 class BudgetedCode(CodeGenerator):
-    """Jinja's own code with the budget asked.
+    """BudgetedCode generates Jinja's own code with the budget asked.
 
     Where one side is a constant of the template, what it adds is bounded by the source.
     """

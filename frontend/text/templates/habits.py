@@ -1,5 +1,5 @@
-"""What a chat template does with the messages it is given, found by rendering a few of them when it
-is loaded.
+"""Finds out what a chat template does with the messages it is given, by rendering a few of them
+when it is loaded.
 
 Templates say nothing of what they print. Some refuse a message that they do not know, most leave it
 out in silence; a word that is looked for in the rendered text tells which.
@@ -11,14 +11,14 @@ from typing import Any, Final, Literal, NamedTuple
 from protocol.instructions import InstructionPlaces
 
 Render = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]] | None], str | None]
-"""Messages and tools → text; None if the template refuses them or fails."""
+"""Returns the text of messages and tools; None if the template refuses them or fails."""
 
 Kind = Literal["system", "tool", "tool_calls"]
-"""A message of this role, or what it has in this field."""
+"""Names what a template may leave out: a message of this role, or what it has in this field."""
 
 IN_TEXT: Final = "content"
-"""`Habits.thinking` of templates that print the thinking of earlier turns nowhere but as the text
-that it is.
+"""Is `Habits.thinking` of templates that print the thinking of earlier turns nowhere but as the
+text that it is.
 """
 
 _FIRST, _SECOND, _THIRD = "Halcyon", "Zephyrine", "Quillback"
@@ -38,13 +38,15 @@ _THINKING_NAMES: Final = ("reasoning_content", "reasoning", "thinking")
 
 
 class Habits(NamedTuple):
-    """Attributes:
-    instructions: where instructions are printed.
-    thinking: the field of the assistant's messages whose text is printed as thinking; IN_TEXT if
-    there is none; None if the template
-        takes earlier thinking out of the text, as its model wants it.
-    arguments_as_text: the arguments of tool calls must be JSON text rather than an object.
-    unprinted: what is left out without a word.
+    """Habits says what a chat template does with the messages it is given.
+
+    Attributes:
+        instructions: where instructions are printed.
+        thinking: the field of the assistant's messages whose text is printed as thinking; IN_TEXT
+        if there is none; None if the template takes earlier thinking out of the text, as its model
+        wants it.
+        arguments_as_text: the arguments of tool calls must be JSON text rather than an object.
+        unprinted: what is left out without a word.
     """
 
     instructions: InstructionPlaces = InstructionPlaces()
@@ -54,7 +56,7 @@ class Habits(NamedTuple):
 
 
 def habits_of(render: Render) -> Habits:
-    """The habits of the template behind `render`."""
+    """Returns the habits of the template behind `render`."""
     object_calls, text_calls = _calls(render, {_SECOND: 1}), _calls(render, f'{{"{_SECOND}": 1}}')
     as_text = not object_calls and bool(text_calls)
     found = text_calls if as_text else object_calls
@@ -83,7 +85,7 @@ def _says(role: str, text: str) -> dict[str, Any]:
 
 
 def _called(arguments: Any, **fields: str) -> list[dict[str, Any]]:
-    """A call, made so that no family's rules for ids refuse it, and its result."""
+    """Returns a call, made so that no family's rules for ids refuse it, and its result."""
     call = {
         "id": "call00001",
         "type": "function",
@@ -103,8 +105,8 @@ def _prints(render: Render, messages: Sequence[Mapping[str, Any]], *words: str) 
 
 
 def _calls(render: Render, arguments: Any) -> list[str]:
-    """A call and its result as the template prints them, without tools and with another: some print
-    none where there are no tools.
+    """Returns a call and its result as the template prints them, without tools and with another:
+    some print none where there are no tools.
     """
     others: list[Mapping[str, Any]] = [{"type": "function", "function": _OTHER_TOOL}]
     return [
@@ -114,7 +116,7 @@ def _calls(render: Render, arguments: Any) -> list[str]:
 
 def _places(render: Render) -> InstructionPlaces:
     def taken(*roles: str) -> tuple[bool, bool, bool]:
-        """Alone, at the beginning together, and behind it."""
+        """Returns whether a message is printed alone, at the beginning together, and behind it."""
         first, second = _says(roles[0], _FIRST), _says(roles[-1], _SECOND)
         return (
             bool(_prints(render, [second, _USER], _SECOND)),
@@ -156,5 +158,5 @@ def _thinking(render: Render, *, as_text: bool) -> str | None:
 
 
 def in_text(thinking: str) -> str:
-    """Thinking as most models write it, to stand before their answer."""
+    """Returns thinking as most models write it, to stand before their answer."""
     return f"<think>\n{thinking}\n</think>\n\n"

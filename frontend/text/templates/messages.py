@@ -1,5 +1,5 @@
-"""OpenAI's messages as chat templates want them: what SGLang does to them before rendering, and
-what the template's habits ask for.
+"""Turns OpenAI's messages into what chat templates want: what SGLang does to them before rendering,
+and what the template's habits ask for.
 
 Absent values are left out, content is never null, tool-call arguments are objects, and content
 parts are a list only where the template loops over them (srt/entrypoints/openai/serving_chat.py,
@@ -33,8 +33,8 @@ _NO_HABITS: Final = Habits()
 def normalize_messages(
     messages: Sequence[Mapping[str, Any]], content_form: ContentForm, habits: Habits = _NO_HABITS
 ) -> Sequence[Mapping[str, Any]]:
-    """The messages a template is given; those that need no change are the caller's own, so a
-    template must not change them.
+    """Returns the messages a template is given; those that need no change are the caller's own, so
+    a template must not change them.
 
     Raises:
         InvalidRequest: a part is neither text nor known media, or the template would leave a
@@ -92,7 +92,7 @@ def _normalize(
 
 
 def _tell_thinking(message: dict[str, Any], habits: Habits) -> None:
-    """Move the thinking to where the template prints it."""
+    """Moves the thinking to where the template prints it."""
     if habits.thinking == IN_TEXT:
         text, content = in_text(str(message.pop("reasoning_content"))), message["content"]
         message["content"] = (
@@ -105,7 +105,7 @@ def _tell_thinking(message: dict[str, Any], habits: Habits) -> None:
 
 
 def _flatten(parts: list[Any], index: int) -> str:
-    """Texts joined by one space, as SGLang joins them."""
+    """Returns the texts joined by one space, as SGLang joins them."""
     texts: list[str] = []
     for part in parts:
         if not _is_text(part):
@@ -138,8 +138,8 @@ def _normalize_part(part: Any, index: int) -> dict[str, Any]:
 
 
 def with_arguments(calls: Any, *, as_text: bool = False) -> Any:
-    """A message's tool calls with their arguments as objects, however the client sent them, or as
-    JSON text of those.
+    """Returns a message's tool calls with their arguments as objects, however the client sent them,
+    or as JSON text of those.
     """
     return (
         [_with_arguments(call, as_text=as_text) for call in cast("list[Any]", calls)]
@@ -160,7 +160,8 @@ def _with_arguments(call: Any, *, as_text: bool) -> Any:
 
 
 def _arguments_object(given: Any) -> dict[str, Any]:
-    """Arguments of a call in a conversation's past, as an object; an empty one if they are none.
+    """Returns the arguments of a call in a conversation's past as an object; an empty one if they
+    are none.
 
     Models are cut in the midst of a call and write bad JSON, and clients send back what they were
     given: refusing it would end the conversation for good. vLLM takes them in the same way.
@@ -175,7 +176,9 @@ def _arguments_object(given: Any) -> dict[str, Any]:
 
 
 def _loosely_read(text: str) -> Any:
-    """With NaN and Infinity, which are no JSON but what Python's library writes and reads."""
+    """Reads JSON with NaN and Infinity, which are no JSON but what Python's library writes and
+    reads; returns None for what it cannot read.
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a model's tokenizer files say about its prompts: chat templates, special tokens, how
+"""Reads what a model's tokenizer files say about its prompts: chat templates, special tokens, how
 generation ends.
 """
 
@@ -12,8 +12,8 @@ from msgspec import Struct
 from frontend.text.tokenizing.inspection import TokenizerUnusable
 
 TEMPLATE_CHARS_MAX: Final = 4 * 1024 * 1024
-"""A published chat template has at most about 30 thousand characters; more than this is another
-file by mistake.
+"""Bounds a chat template: a published one has at most about 30 thousand characters; more than this
+is another file by mistake.
 """
 
 _SPECIAL_TOKENS: Final = (
@@ -28,11 +28,16 @@ _SPECIAL_TOKENS: Final = (
 
 
 class ModelFiles(Struct, frozen=True):
-    """Attributes: chat_templates: sources by name; a single one is "default"; empty if the model
-    has none. special_tokens: what templates see by these names: bos_token, eos_token, unk_token,
-    pad_token … eos_token_ids: ids that end generation, the model's own order. add_bos_token:
-    whether a plain prompt starts with the BOS token, or None where tokenizer.json alone decides.
-    tokenizer_config: tokenizer_config.json as it is, less the template.
+    """ModelFiles holds what a model's tokenizer files say about its prompts.
+
+    Attributes:
+        chat_templates: sources by name; a single one is "default"; empty if the model has none.
+        special_tokens: what templates see by these names: bos_token, eos_token, unk_token,
+        pad_token …
+        eos_token_ids: ids that end generation, the model's own order.
+        add_bos_token: whether a plain prompt starts with the BOS token, or None where
+        tokenizer.json alone decides.
+        tokenizer_config: tokenizer_config.json as it is, less the template.
     """
 
     chat_templates: dict[str, str]
@@ -45,7 +50,7 @@ class ModelFiles(Struct, frozen=True):
 def read_model_files(
     files: Mapping[str, Path], *, chat_template_file: str | None = None
 ) -> ModelFiles:
-    """Read what is there of tokenizer_config.json, special_tokens_map.json, chat_template.jinja,
+    """Reads what is there of tokenizer_config.json, special_tokens_map.json, chat_template.jinja,
     chat_template.json, generation_config.json and config.json.
 
     Args:
@@ -79,8 +84,8 @@ def read_model_files(
 def _chat_templates(
     files: Mapping[str, Path], tokenizer_config: Mapping[str, Any], override: str | None
 ) -> dict[str, str]:
-    """The override, else a file of its own, else the entry in tokenizer_config.json: the order in
-    which transformers looks.
+    """Returns the override, else a file of its own, else the entry in tokenizer_config.json: the
+    order in which transformers looks.
     """
     if override is not None:
         if override not in files:
@@ -103,7 +108,9 @@ def _templates_of_file(files: Mapping[str, Path], name: str) -> dict[str, str]:
 
 
 def _templates_of_entry(entry: Any) -> dict[str, str]:
-    """A template, a list of {name, template}, or a mapping name → template."""
+    """Returns name → source of a template, a list of {name, template}, or a mapping name →
+    template.
+    """
     if isinstance(entry, str):
         named: dict[str, Any] = {"default": entry}
     elif isinstance(entry, list):
@@ -122,7 +129,9 @@ def _templates_of_entry(entry: Any) -> dict[str, str]:
 
 
 def _special_tokens(*sources: Mapping[str, Any]) -> dict[str, str]:
-    """Later sources win. A token is written as a string or as {"content": string, …}."""
+    """Returns the special tokens that the sources name, of which later ones win. A token is written
+    as a string or as {"content": string, …}.
+    """
     tokens: dict[str, str] = {}
     for source in sources:
         for name in _SPECIAL_TOKENS:

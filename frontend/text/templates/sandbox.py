@@ -1,4 +1,4 @@
-"""The Jinja environment in which a model's chat template runs.
+"""Makes the Jinja environment in which a model's chat template runs.
 
 It is Hugging Face's (transformers 5, `utils/chat_template_utils.py`): an immutable sandbox with
 trimmed blocks, loop controls, the `generation` block, `tojson` without HTML escapes,
@@ -33,16 +33,18 @@ from frontend.text.templates.budget import (
 )
 
 RENDERED_CHARS_MAX: Final = 48 * 1024 * 1024
-"""Prompt text. The largest HTTP body taken is 45 MB; a template adds a few words a message."""
+"""Bounds the prompt text: the largest HTTP body taken is 45 MB; a template adds a few words a
+message.
+"""
 
 POWER_BITS_MAX: Final = 4_096
-"""Size of a number that `**` may make.
+"""Bounds the size of a number that `**` may make.
 
 Without a bound `9**9999999` keeps the event loop for seconds, even at compile time.
 """
 
 STRFTIME_CHARS_MAX: Final = 1_000
-"""Of a format for the date; each of its letters may stand for a word."""
+"""Bounds a format for the date; each of its letters may stand for a word."""
 
 _REPEATABLE: Final = (str, list, tuple)
 _DICT_ATTRIBUTES: Final = frozenset(dir(dict))
@@ -52,20 +54,22 @@ _LOOP_NUMBERS: Final = frozenset(
 
 
 class TemplateRefusal(TemplateError):
-    """`raise_exception` of a template: its message is meant for the caller."""
+    """A TemplateRefusal is a template's `raise_exception`: its message is meant for the caller."""
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
-    """Made by `chat_environment`."""
+    """A ChatEnvironment runs chat templates in a sandbox within a budget; `chat_environment` makes
+    it.
+    """
 
     intercepted_binops = frozenset({"*", "**", "%"})
     context_class = BudgetedContext
     code_generator_class = BudgetedCode
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """`message.role` on a plain dict, without the exception that trying an attribute first
-        costs (0.5 µs each), and `loop.first` without asking whether it is a method that changes
-        something (3 µs).
+        """Returns `message.role` of a plain dict without the exception that trying an attribute
+        first costs (0.5 µs each), and `loop.first` without asking whether it is a method that
+        changes something (3 µs).
         """
         if type(obj) is dict and attribute not in _DICT_ATTRIBUTES:
             try:
@@ -77,7 +81,9 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return cast("Any", super().getattr(obj, attribute))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """The operators that can make something huge of something small."""
+        """Runs the operators that can make something huge of something small, if the budget
+        allows.
+        """
         budget = cast("BudgetedContext", context).budget
         if operator == "**":
             _check_power(left, right)
@@ -97,7 +103,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         _block_vars: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Call a function or a method, if the budget allows for what it may do.
+        """Calls a function or a method, if the rendering's budget allows for what it may do.
 
         Jinja hands over the names that a loop or a block has set, for functions that take the
         context; there are none of these.
@@ -111,14 +117,14 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
 
 class GenerationBlock(Extension):
-    """`{% generation %}…{% endgeneration %}` marks the assistant's own text for training; serving
-    renders what it holds.
+    """A GenerationBlock reads `{% generation %}…{% endgeneration %}`, which marks the assistant's
+    own text for training; serving renders what it holds.
     """
 
     tags = {"generation"}  # noqa: RUF012 - declared so upstream
 
     def parse(self, parser: Parser) -> nodes.Node:
-        """A call block, as upstream has it, so that names set inside stay inside."""
+        """Returns a call block, as upstream has it, so that names set inside stay inside."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.CallBlock(self.call_method("_render"), [], [], body).set_lineno(line)
@@ -128,8 +134,8 @@ class GenerationBlock(Extension):
 
 
 def chat_environment(now: Callable[[], datetime]) -> ChatEnvironment:
-    """An environment for the templates of one model; `now` gives the local time that `strftime_now`
-    formats.
+    """Returns an environment for the templates of one model; `now` gives the local time that
+    `strftime_now` formats.
     """
     environment = ChatEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loopcontrols]

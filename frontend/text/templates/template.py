@@ -1,4 +1,4 @@
-"""Chat messages → prompt text, by the model's own Jinja template, with the meaning
+"""Turns chat messages into prompt text, by the model's own Jinja template, with the meaning
 `transformers.apply_chat_template` gives it.
 """
 
@@ -23,7 +23,7 @@ from frontend.text.templates.sandbox import (
 from protocol.errors import InvalidRequest
 
 ERROR_CHARS_MAX: Final = 500
-"""Of a template's error text; a template may quote a whole conversation in it."""
+"""Bounds a template's error text; a template may quote a whole conversation in it."""
 
 _CONTINUE_TAG: Final = "CONTINUE_FINAL_MESSAGE_TAG "
 _MESSAGE_NAMES: Final = ("message", "msg", "m")
@@ -45,7 +45,7 @@ def _local_now() -> datetime:
 
 
 class ChatTemplate:
-    """One compiled template.
+    """A ChatTemplate renders chat messages as prompt text, by one compiled Jinja template.
 
     Rendering takes no lock and keeps no state.
 
@@ -99,7 +99,7 @@ class ChatTemplate:
         continue_final_message: bool = False,
         **template_kwargs: Any,
     ) -> str:
-        """The prompt text.
+        """Returns the prompt text of chat messages.
 
         Args:
             messages: OpenAI's messages as JSON holds them; none of them is changed.
@@ -110,8 +110,8 @@ class ChatTemplate:
             continue_final_message: leave the last message open for the model to continue; excludes
             add_generation_prompt.
             template_kwargs: further names for the template (`enable_thinking` …); they go before
-            special tokens. A caller that
-                passes on a client's names must take out those of the parameters above.
+            special tokens. A caller that passes on a client's names must take out those of the
+            parameters above.
         Raises:
             InvalidRequest: the template refuses the messages, fails on them or makes too much of
             them.
@@ -147,7 +147,8 @@ class ChatTemplate:
     def _try(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None
     ) -> str | None:
-        """The text of messages that are as the template wants them; None if it does not take them.
+        """Returns the text of messages that are as the template wants them; None if it does not
+        take them.
 
         Raises:
             ValueError: it takes too much for a few words.
@@ -186,7 +187,7 @@ class ChatTemplate:
         return "".join(parts)
 
     def _render_open(self, names: dict[str, Any]) -> str:
-        """Mark the end of the final message, render, and cut there."""
+        """Marks the end of the final message, renders, and cuts there."""
         chat = cast(
             "list[dict[str, Any]]", [*names["messages"][:-1], deepcopy(names["messages"][-1])]
         )
@@ -212,7 +213,7 @@ class ChatTemplate:
 
 
 def _tag_final_text(message: dict[str, Any]) -> str:
-    """Append the tag to the last text of a message of ours; the text before it."""
+    """Appends the tag to the last text of a message of ours; returns the text before it."""
     content = message.get("content")
     if isinstance(content, str):
         message["content"] = content + _CONTINUE_TAG
@@ -248,12 +249,12 @@ def _clear_errors(render: Callable[[], str]) -> str:
 
 
 def _presentable(text: str) -> str:
-    """Error text without memory addresses, of bounded length."""
+    """Returns error text without memory addresses, of bounded length."""
     return re.sub(r"0x[0-9a-fA-F]{4,}", "0x…", text)[:ERROR_CHARS_MAX]
 
 
 def _content_form(environment: ChatEnvironment, source: str) -> ContentForm:
-    """Does the template take content as a list of parts?
+    """Tells whether the template takes content as a list of parts ("openai") or as text ("string").
 
     SGLang's rule (srt/parser/jinja_template_utils.py): it does if it speaks of media, or loops over
     `content` of `message`, `msg` or `m`.

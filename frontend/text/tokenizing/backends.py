@@ -1,4 +1,4 @@
-"""Text → packed token ids, by one of two libraries behind one Protocol."""
+"""Turns text into packed token ids, by one of two libraries behind one Protocol."""
 
 import os
 from collections.abc import Sequence
@@ -16,16 +16,18 @@ _OFFSET: Final = Struct("<Q")
 
 
 class TokenizerBackend(Protocol):
-    """One library's tokenizer of one model. Safe to call from several threads."""
+    """A TokenizerBackend is one library's tokenizer of one model; it is safe to call from several
+    threads.
+    """
 
     name: str
     inline_chars_max: int
-    """Text up to this length is encoded on the event loop; longer text in the pool."""
+    """Bounds the text that is encoded on the event loop; longer text is in the pool."""
     threads_max: int
-    """Pool threads that may use it."""
+    """Counts the pool threads that may use it."""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Ids of `text` as u32 little-endian.
+        """Returns the ids of `text` as u32 little-endian.
 
         Raises:
             UnicodeEncodeError: the text holds a lone surrogate.
@@ -33,8 +35,8 @@ class TokenizerBackend(Protocol):
         ...
 
     def encode_each(self, texts: Sequence[str]) -> list[bytes]:
-        """Ids of each text as u32 little-endian, without special tokens that the text does not
-        hold.
+        """Returns the ids of each text as u32 little-endian, without special tokens that the text
+        does not hold.
 
         Raises:
             UnicodeEncodeError: a text holds a lone surrogate.
@@ -42,16 +44,17 @@ class TokenizerBackend(Protocol):
         ...
 
     def token_id(self, token: str) -> int | None:
-        """Id of a token by its exact content."""
+        """Returns the id of a token by its exact content; None for an unknown one."""
         ...
 
     def token(self, token_id: int) -> str | None:
-        """A token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
+        """Returns a token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
         ...
 
 
 class HfBackend:
-    """Hugging Face `tokenizers`: the reference. 128 tokens take 0.4 ms, 8k 30 ms, 32k 150 ms.
+    """HfBackend encodes with Hugging Face `tokenizers`, the reference: 128 tokens take 0.4 ms, 8k
+    30 ms, 32k 150 ms.
 
     Only `encode_batch_fast` lets other threads run meanwhile: the event loop stalled for 5 ms
     beside a 32k-token text in a thread, for 112 ms beside `encode`. A hop to a thread and back
@@ -85,15 +88,13 @@ class HfBackend:
 
 
 class FastokensBackend:
-    """`fastokens`: 128 tokens take 6 µs, 8k 0.2 ms, 32k 0.8 ms (a SentencePiece vocabulary ten
-    times that).
+    """FastokensBackend encodes with `fastokens`: 128 tokens take 6 µs, 8k 0.2 ms, 32k 0.8 ms (a
+    SentencePiece vocabulary ten times that).
 
     `encode_batch_flat` lets other threads run and makes no Python object per token. Up to 16k
-    characters (about 4k tokens, at most
-    0.5 to 1.5 ms) the hop to a thread of 0.11 ms, and two threads fighting for the interpreter,
-    cost more than they win.
-    Each thread that encodes keeps a cache of words of its own, measured to grow to 124 MiB and no
-    further under endless new words:
+    characters (about 4k tokens, at most 0.5 to 1.5 ms) the hop to a thread of 0.11 ms, and two
+    threads fighting for the interpreter, cost more than they win. Each thread that encodes keeps a
+    cache of words of its own, measured to grow to 124 MiB and no further under endless new words:
     hence a single pool thread.
     """
 
@@ -102,7 +103,9 @@ class FastokensBackend:
     threads_max = 1
 
     def __init__(self, tokenizer_json: Path) -> None:
-        """Raises TokenizerUnusable: the package is not installed, or does not read the file."""
+        """Opens the file with fastokens; raises TokenizerUnusable where the package is not
+        installed, or does not read the file.
+        """
         try:
             from fastokens import Tokenizer  # noqa: PLC0415 - has wheels for Linux on x86-64 only
         except ImportError:
@@ -137,7 +140,7 @@ class FastokensBackend:
 
 
 def open_fastokens(tokenizer_json: Path) -> TokenizerBackend:
-    """fastokens on this file.
+    """Returns a backend that encodes with fastokens what the file says.
 
     Raises:
         TokenizerUnusable: it is not installed or does not read the file.
@@ -146,7 +149,7 @@ def open_fastokens(tokenizer_json: Path) -> TokenizerBackend:
 
 
 def open_hf_backend(tokenizer_json: Path) -> HfBackend:
-    """The reference library on this file.
+    """Returns a backend that encodes with the reference library what the file says.
 
     Raises:
         TokenizerUnusable: it does not read the file.
@@ -158,8 +161,8 @@ _SHOWN_CHARS: Final = 40
 
 
 def first_disagreement(library: TokenizerBackend, inspection: Inspection) -> str | None:
-    """The first reference text that `library` encodes differently, shortened for a log line; None
-    if there is none.
+    """Returns the first reference text that `library` encodes differently, shortened for a log
+    line; None if there is none.
     """
     for row in inspection.reference:
         if not _agrees(library, row.text, plain=row.plain, with_special=row.with_special):
@@ -178,7 +181,9 @@ def _agrees(library: TokenizerBackend, text: str, *, plain: bytes, with_special:
 
 
 def _checked(text: str) -> str:
-    """Lone surrogates are no text; the libraries answer them with errors of their own kinds."""
+    """Returns the text, or raises UnicodeEncodeError: lone surrogates are no text, and the
+    libraries answer them with errors of their own kinds.
+    """
     if not text.isascii():
         text.encode()
     return text

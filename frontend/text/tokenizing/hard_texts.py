@@ -1,5 +1,5 @@
-"""Texts on which tokenizer implementations tend to disagree: what the self-check at model load
-compares.
+"""Lists texts on which tokenizer implementations tend to disagree, which the self-check at model
+load compares.
 """
 
 # ruff: noqa: RUF001 - look-alike characters are the point
@@ -52,18 +52,20 @@ FRAGMENTS: Final = (
     "▁ ▁▁ Ġ Ċ ĠĠ <0xE2><0x82> ##word [CLS] [SEP] [MASK]",
     "word\u0300\u0301\u0302\u0303 z̷͓̈́a̸̛͎l̵̡̀g̶͝o̷͂",
 )
-"""Each one a class of input: empty, runs, digits, normal forms, scripts, emoji, controls, code,
-long words, template marks.
+"""Holds one text for each class of input: empty, runs, digits, normal forms, scripts, emoji,
+controls, code, long words, template marks.
 """
 
 _MIXTURES: Final = 120
 _ADDED_TOKENS_MAX: Final = 64
-"""Added tokens tried inside text; some tokenizers have thousands of reserved ones, all alike."""
+"""Bounds the added tokens tried inside text; some tokenizers have thousands of reserved ones, all
+alike.
+"""
 
 
 def hard_texts(added_tokens: Iterable[str], *, seed: int = 20260101) -> list[str]:
-    """FRAGMENTS, the tokenizer's own added tokens inside text, and reproducible mixtures of all of
-    it.
+    """Returns FRAGMENTS, the tokenizer's own added tokens inside text, and reproducible mixtures of
+    all of it.
     """
     random = Random(seed)  # noqa: S311 - reproducible, not secret
     tried = sorted(set(added_tokens), key=lambda token: (len(token), token))[:_ADDED_TOKENS_MAX]

@@ -1,11 +1,12 @@
-"""What Hugging Face's `tokenizers` says about a tokenizer.json, found out in a process of its own.
+"""Finds out what Hugging Face's `tokenizers` says about a tokenizer.json, in a process of its own.
 
 The reference library is needed at load only, when another backend is to encode. Loading it here
 would leave 20 to 45 MiB of torn-up heap behind for a 151k vocabulary (measured), a quarter of the
 frontend's whole memory budget; a child gives all of it back.
 
-    python -m frontend.text.tokenizing.inspection TOKENIZER_JSON      writes msgpack of `Inspection`
-    to stdout
+    python -m frontend.text.tokenizing.inspection TOKENIZER_JSON
+
+writes msgpack of `Inspection` to stdout.
 """
 
 import os
@@ -25,15 +26,17 @@ from protocol.text.pieces import PieceTable
 from protocol.tokens import pack_tokens
 
 CHILD_WAIT_S_MAX: Final = 120
-"""The largest published tokenizers take about 4 s; a machine that swaps may take longer."""
+"""Bounds the wait for the child: the largest published tokenizers take about 4 s; a machine that
+swaps may take longer.
+"""
 
 
 class TokenizerUnusable(Exception):
-    """The tokenizer.json cannot be served. The message is one line."""
+    """A TokenizerUnusable says, in one line, why a tokenizer.json cannot be served."""
 
 
 class EncodedText(Struct, frozen=True, array_like=True):
-    """Reference ids of one text, as packed u32."""
+    """An EncodedText holds the reference ids of one text, as packed u32."""
 
     text: str
     plain: bytes
@@ -41,10 +44,15 @@ class EncodedText(Struct, frozen=True, array_like=True):
 
 
 class Inspection(Struct, frozen=True):
-    """Attributes: vocab_size: one more than the largest id. pieces: how ids become text; checked
-    against the library. reference: the library's ids of the hard texts. marks: added tokens where a
-    text may be cut (frontend.text.tokenizing.segments), to be checked with whatever encodes.
-    adds_tokens: whether a plain prompt gets tokens of its own, such as a BOS.
+    """An Inspection holds what the reference library says about a tokenizer.json.
+
+    Attributes:
+        vocab_size: one more than the largest id.
+        pieces: how ids become text; checked against the library.
+        reference: the library's ids of the hard texts.
+        marks: added tokens where a text may be cut (frontend.text.tokenizing.segments), to be
+        checked with whatever encodes.
+        adds_tokens: whether a plain prompt gets tokens of its own, such as a BOS.
     """
 
     vocab_size: int
@@ -55,7 +63,7 @@ class Inspection(Struct, frozen=True):
 
 
 def open_hf(tokenizer_json: Path) -> HfTokenizer:
-    """The library's tokenizer, set to neither cut nor pad whatever the file says.
+    """Returns the library's tokenizer, set to neither cut nor pad whatever the file says.
 
     Raises:
         TokenizerUnusable: the library does not read the file.
@@ -70,7 +78,7 @@ def open_hf(tokenizer_json: Path) -> HfTokenizer:
 
 
 def inspect_in_child(tokenizer_json: Path) -> Inspection:
-    """`inspect_tokenizer` in a child process.
+    """Runs `inspect_tokenizer` in a child process and returns what it found.
 
     Blocks for about a second: call it off the event loop.
 
@@ -108,7 +116,7 @@ def inspect_in_child(tokenizer_json: Path) -> Inspection:
 
 
 def inspect_tokenizer(tokenizer_json: Path) -> Inspection:
-    """Read the tokenizer with the reference library.
+    """Reads the tokenizer with the reference library.
 
     Raises:
         TokenizerUnusable: the library does not read the file.
@@ -139,7 +147,9 @@ class _DecoderOnly(Struct):
 
 
 def main() -> int:
-    """The child's side."""
+    """Inspects the file that the command line names and writes the result to stdout: the child's
+    side.
+    """
     try:
         inspection = inspect_tokenizer(Path(sys.argv[1]))
     except TokenizerUnusable as error:

@@ -1,5 +1,5 @@
-"""Two texts as a cross-encoder reads them: one sequence of tokens, with the special tokens that its
-tokenizer puts around and between.
+"""Encodes two texts as a cross-encoder reads them: one sequence of tokens, with the special tokens
+that its tokenizer puts around and between.
 
 Only the reference library knows pairs, so it is loaded beside a faster library, for cross-encoders
 alone.
@@ -18,15 +18,21 @@ from frontend.text.tokenizing.pool import EncodePool
 from protocol.errors import InvalidRequest
 
 INLINE_CHARS_MAX = 1_000
-"""Longer pairs are encoded in a thread, as HfBackend does with texts."""
+"""Bounds the pairs encoded on the event loop; longer ones are encoded in a thread, as HfBackend
+does with texts.
+"""
 
 _THREADS = 2
 
 
 class EncodedPair(Struct, frozen=True):
-    """Attributes: token_ids: of both texts and what is around them. types: 1 for a token that the
-    model is to take for one of the second text, else 0; as many as ids. second: where the second
-    text's own tokens lie, first and one behind the last.
+    """An EncodedPair is two texts as one sequence of tokens.
+
+    Attributes:
+        token_ids: of both texts and what is around them.
+        types: 1 for a token that the model is to take for one of the second text, else 0; as many
+        as ids.
+        second: where the second text's own tokens lie, first and one behind the last.
     """
 
     token_ids: Sequence[int]
@@ -34,8 +40,8 @@ class EncodedPair(Struct, frozen=True):
     second: tuple[int, int]
 
     def cut(self, tokens_max: int) -> "EncodedPair | None":
-        """The pair with so much less of its second text that it fits; None where not even an empty
-        one would.
+        """Returns the pair with so much less of its second text that it fits; None where not even
+        an empty one would.
         """
         begin, end = self.second
         kept = end - (len(self.token_ids) - tokens_max)
@@ -51,7 +57,7 @@ class EncodedPair(Struct, frozen=True):
 
 
 class PairTokenizer:
-    """One cross-encoder's tokenizer."""
+    """A PairTokenizer encodes pairs of texts for one cross-encoder."""
 
     def __init__(self, tokenizer: HfTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -59,7 +65,7 @@ class PairTokenizer:
 
     @classmethod
     def load(cls, tokenizer_json: Path) -> "PairTokenizer":
-        """Read the file. Blocks for about a second: call it in a thread.
+        """Reads a tokenizer.json. Blocks for about a second: call it in a thread.
 
         Raises:
             TokenizerUnusable: the library does not read it.
@@ -67,7 +73,7 @@ class PairTokenizer:
         return cls(open_hf(tokenizer_json))
 
     async def encode(self, first: str, second: str) -> EncodedPair:
-        """The tokens of a pair.
+        """Returns the tokens of a pair.
 
         Raises:
             InvalidRequest: a text holds a lone surrogate.

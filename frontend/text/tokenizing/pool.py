@@ -1,4 +1,4 @@
-"""A bounded pool of threads for long texts, so that encoding never stops the event loop."""
+"""Runs long texts' encoding in a bounded pool of threads, so that it never stops the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from protocol.errors import Overloaded
 ResultT = TypeVar("ResultT")
 
 QUEUED_MAX: Final = 8_192
-"""Texts in the pool, running ones included.
+"""Bounds the texts in the pool, running ones included.
 
 At 30 ms each (8k tokens through the slower library) and two threads the last waits two minutes,
 within what a request has. Their bytes are counted elsewhere (frontend/http/body_budget.py).
@@ -18,8 +18,8 @@ within what a request has. Their bytes are counted elsewhere (frontend/http/body
 
 
 class EncodePool:
-    """Runs blocking calls in at most `threads_max` threads, with at most QUEUED_MAX of them
-    unfinished.
+    """An EncodePool runs blocking calls in at most `threads_max` threads, with at most QUEUED_MAX
+    of them unfinished.
     """
 
     def __init__(self, threads_max: int) -> None:
@@ -27,7 +27,7 @@ class EncodePool:
         self._unfinished = 0
 
     async def run(self, encode: Callable[[], ResultT]) -> ResultT:
-        """The result of `encode`, called in a thread.
+        """Returns the result of `encode`, called in a thread.
 
         Raises:
             Overloaded: QUEUED_MAX calls are unfinished.
@@ -43,7 +43,7 @@ class EncodePool:
         return await asyncio.wrap_future(call, loop=loop)
 
     def close(self) -> None:
-        """Drop what has not started; what runs ends by itself."""
+        """Drops what has not started; what runs ends by itself."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _finished(self) -> None:

@@ -1,5 +1,5 @@
-"""Token ids of text seen before: what keeps a growing chat from being tokenized from its beginning
-at every turn.
+"""Remembers the token ids of text seen before, which keeps a growing chat from being tokenized from
+its beginning at every turn.
 """
 
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from typing import Final
 from frontend.text.tokenizing.segments import SEGMENT_CHARS_MIN
 
 TEXT_CHARS_MAX: Final = 1_000_000
-"""Texts above this are not looked up: hashing takes the event loop 0.5 ms a million characters."""
+"""Bounds the texts that are looked up: hashing takes the event loop 0.5 ms a million characters."""
 
 _ENTRY_BYTES: Final = 160
-"""A key's tuple and its place in the dict."""
+"""Is what a key's tuple and its place in the dict take."""
 
 
 class SegmentCache:
-    """Piece of text → packed ids, for all models of a process.
+    """A SegmentCache maps a segment of text to its packed ids, for all models of a process.
 
     The least recently used goes first. Belongs to one thread.
 
@@ -26,7 +26,7 @@ class SegmentCache:
     Attributes:
         bytes_max: bound on keys, ids and overhead together; 0 keeps nothing.
         bytes_held: the sum of them.
-        hits, misses: texts of which a piece was found, and of which none was.
+        hits, misses: texts of which a segment was found, and of which none was.
         cached_tokens, uncached_tokens: tokens of these texts that were found, and that were not.
     """
 
@@ -35,34 +35,34 @@ class SegmentCache:
         self.bytes_held = 0
         self.hits = self.misses = self.cached_tokens = self.uncached_tokens = 0
         self._held: dict[tuple[int, str], tuple[bytes, int]] = {}
-        """(owner, piece) → ids and what the entry takes."""
+        """Maps (owner, segment) to ids and what the entry takes."""
         self._owners = 0
 
     def new_owner(self) -> int:
-        """A number for one tokenizer's pieces."""
+        """Returns a number for one tokenizer's segments."""
         self._owners += 1
         return self._owners
 
     def takes(self, text: str) -> bool:
-        """Whether a lookup is worth its time."""
+        """Returns whether the lookup of a text is worth its time."""
         return SEGMENT_CHARS_MIN < len(text) <= TEXT_CHARS_MAX and self.bytes_max > 0
 
-    def find(self, owner: int, pieces: Sequence[str]) -> list[bytes | None]:
-        """The ids of each piece, or None."""
+    def find(self, owner: int, segments: Sequence[str]) -> list[bytes | None]:
+        """Returns the ids of each segment, or None."""
         held = self._held
         found: list[bytes | None] = []
-        for piece in pieces:
-            key = (owner, piece)
+        for segment in segments:
+            key = (owner, segment)
             entry = held.pop(key, None)
             if entry is not None:
                 held[key] = entry  # the youngest again
             found.append(entry and entry[0])
         return found
 
-    def keep(self, owner: int, piece: str, ids: bytes) -> None:
-        """Remember a piece; the oldest make room for it."""
+    def keep(self, owner: int, segment: str, ids: bytes) -> None:
+        """Remembers a segment; the oldest make room for it."""
         # A text that was encoded keeps its UTF-8 beside it from then on; getsizeof counts that.
-        key, size = (owner, piece), getsizeof(piece) + getsizeof(ids) + _ENTRY_BYTES
+        key, size = (owner, segment), getsizeof(segment) + getsizeof(ids) + _ENTRY_BYTES
         if size > self.bytes_max or key in self._held:
             return
         self._held[key] = ids, size
@@ -72,7 +72,7 @@ class SegmentCache:
             self.bytes_held -= size
 
     def count(self, *, cached_tokens: int, uncached_tokens: int) -> None:
-        """One text was looked up."""
+        """Counts one text that was looked up."""
         if cached_tokens:
             self.hits += 1
         else:

@@ -1,4 +1,5 @@
-"""Where a text can be cut so that its pieces, tokenized each by itself, give the ids of the whole.
+"""Finds where a text can be cut so that its segments, tokenized each by itself, give the ids of the
+whole.
 
 Tokenizers look for added tokens first and treat what lies between two of them separately:
 normalizer, pre-tokenizer and merges never see across. So an added token that is found wherever its
@@ -6,7 +7,7 @@ text occurs (a mark, such as <|im_end|>) is a place to cut:
 
     ids(a + mark + b) = ids(a + mark) + ids(mark + b) without its first id
 
-The second piece begins with the mark so that it is not the start of a text, which some tokenizers
+The second segment begins with the mark so that it is not the start of a text, which some tokenizers
 treat in a way of its own.
 """
 
@@ -17,22 +18,22 @@ from typing import Final, Protocol
 from frontend.text.tokenizing.hard_texts import FRAGMENTS
 
 SEGMENT_CHARS_MIN: Final = 1_024
-"""A piece has at least so many characters, some 250 tokens.
+"""Is the least length of a segment in characters, some 250 tokens.
 
 Smaller ones cost more to look up (0.8 µs each) and leave less of a text's end to be tokenized anew
 (1 ms with the slower library).
 """
 
 MARKS_MAX: Final = 4
-"""Marks that are searched for: one would do for most templates, and each is a pass over the
-text.
+"""Bounds the marks that are searched for: one would do for most templates, and each is a pass over
+the text.
 """
 
 _TRIALS: Final = 48
 
 
 class AddedToken(Protocol):
-    """The library's description of one."""
+    """An AddedToken is the library's description of one added token."""
 
     @property
     def content(self) -> str: ...
@@ -43,16 +44,16 @@ class AddedToken(Protocol):
 
 
 class Encodes(Protocol):
-    """What the self-check needs of a tokenizer backend."""
+    """An Encodes is what the self-check needs of a tokenizer backend."""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Ids as u32 little-endian."""
+        """Returns ids as u32 little-endian."""
         ...
 
 
 def safe_marks(added: Iterable[AddedToken]) -> list[str]:
-    """The added tokens that are found wherever their text occurs, since no other one (nor itself)
-    can cover a part of it from the left.
+    """Returns the added tokens that are found wherever their text occurs, since no other one (nor
+    itself) can cover a part of it from the left.
     """
     added = list(added)
     contents = [token.content for token in added if token.content]
@@ -68,13 +69,13 @@ def safe_marks(added: Iterable[AddedToken]) -> list[str]:
 
 
 def marks_in(templates: str, safe: Sequence[str]) -> list[str]:
-    """At most MARKS_MAX of the safe marks, those that chat templates write most."""
+    """Returns at most MARKS_MAX of the safe marks, those that chat templates write most."""
     counted = sorted(((templates.count(mark), mark) for mark in safe), reverse=True)
     return [mark for count, mark in counted[:MARKS_MAX] if count]
 
 
 def cuts_agree(library: Encodes, marks: Sequence[str]) -> bool:
-    """The self-check: do hard texts, cut at every mark, give the ids of the whole?"""
+    """Returns whether hard texts, cut at every mark, give the ids of the whole: the self-check."""
     random = Random(len(marks))  # noqa: S311 - reproducible, not secret
     for mark in marks:
         for _ in range(_TRIALS):
@@ -84,8 +85,8 @@ def cuts_agree(library: Encodes, marks: Sequence[str]) -> bool:
             )
             whole = library.encode(before + mark + after, add_special_tokens=False)
             first, second = (
-                library.encode(piece, add_special_tokens=False)
-                for piece in (before + mark, mark + after)
+                library.encode(segment, add_special_tokens=False)
+                for segment in (before + mark, mark + after)
             )
             if whole != first + second[4:]:
                 return False
@@ -93,14 +94,14 @@ def cuts_agree(library: Encodes, marks: Sequence[str]) -> bool:
 
 
 def cut(text: str, marks: Sequence[str], chars_min: int = SEGMENT_CHARS_MIN) -> list[str]:
-    """Pieces of a text.
+    """Returns the segments of a text, cut at marks.
 
     Each but the first begins with the mark that ends the one before.
 
     The cuts of a text are cuts of every longer text that begins with it, which is what makes a
-    growing chat find its pieces again.
+    growing chat find its segments again.
     """
-    pieces: list[str] = []
+    segments: list[str] = []
     start, end, length = 0, 0, len(text)
     places = [-1] * len(marks)
     while True:
@@ -111,15 +112,15 @@ def cut(text: str, marks: Sequence[str], chars_min: int = SEGMENT_CHARS_MIN) -> 
                 places[number] = length if found < 0 else found
         place = min(places, default=length)
         if place == length:
-            pieces.append(text[start:])
-            return pieces
+            segments.append(text[start:])
+            return segments
         start, end, before = place, place + len(marks[places.index(place)]), start
-        pieces.append(text[before:end])
+        segments.append(text[before:end])
 
 
-def join(ids_of_pieces: Sequence[bytes]) -> bytes:
-    """Packed ids of the whole text: the mark that begins each piece but the first was counted
-    before.
+def join(ids_of_segments: Sequence[bytes]) -> bytes:
+    """Returns the packed ids of the whole text: the mark that begins each segment but the first was
+    counted before.
     """
-    first, *others = ids_of_pieces
+    first, *others = ids_of_segments
     return b"".join([first, *(ids[4:] for ids in others)])

@@ -1,4 +1,4 @@
-"""One model's tokenizer: text → packed ids, ids → text.
+"""Turns text into packed ids, and ids into text, for one model.
 
 HF `tokenizers` is the reference, `fastokens` serves where it agrees.
 """
@@ -28,7 +28,7 @@ from frontend.text.tokenizing.pool import EncodePool
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.segments import cut, cuts_agree, join, marks_in
 from protocol.errors import InvalidRequest
-from protocol.text.detokenizer import Detokenizer, Detokenizing
+from protocol.text.detokenizer import Detokenizing
 
 Backend = Literal["auto", "hf", "fastokens"]
 
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tokenizer:
-    """Made by `load`.
+    """A Tokenizer, made by `load`, encodes and decodes for one model.
 
     Encoding is safe from any thread; `encode_off_loop` belongs to one event loop.
 
@@ -46,6 +46,7 @@ class Tokenizer:
         backend_name: "hf" or "fastokens", whichever encodes.
         vocab_size: one more than the largest id that the tokenizer knows (the model may have more
         rows).
+        detokenizing: what makes text of ids.
         marks: where texts are cut to find tokens of earlier ones; empty if nowhere.
     """
 
@@ -65,7 +66,7 @@ class Tokenizer:
         self._cache = cache
         self._owner = cache.new_owner()
         self._library = library
-        self._detokenizing = detokenizing
+        self.detokenizing = detokenizing
         self._pool = EncodePool(library.threads_max)
 
     @classmethod
@@ -79,7 +80,7 @@ class Tokenizer:
         open_fast: Callable[[Path], TokenizerBackend] = open_fastokens,
         inspect: Callable[[Path], Inspection] = inspect_in_child,
     ) -> "Tokenizer":
-        """Load a tokenizer.json.
+        """Loads a tokenizer.json.
 
         Blocks for 1 to 4 s without holding the interpreter: call it in a thread.
 
@@ -116,7 +117,7 @@ class Tokenizer:
         return cls(library, inspection, detokenizing, cache=cache or SegmentCache(0), marks=marks)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Ids as u32 little-endian.
+        """Returns the ids of a text as u32 little-endian.
 
         Special tokens are wanted for a plain prompt; a rendered chat brings its own.
 
@@ -129,7 +130,7 @@ class Tokenizer:
             raise InvalidRequest(_LONE_SURROGATE) from None
 
     async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """`encode`, in the pool if what is new of the text is long.
+        """Returns what `encode` does, from the pool if what is new of the text is long.
 
         Raises:
             InvalidRequest: the text holds a lone surrogate.
@@ -142,22 +143,22 @@ class Tokenizer:
             and self._cache.takes(text)
             and not (add_special_tokens and self._adds_tokens)
         ):
-            return await self._encode_new_pieces(text)
+            return await self._encode_new_segments(text)
         return await self._pool.run(
             partial(self.encode, text, add_special_tokens=add_special_tokens)
         )
 
-    async def _encode_new_pieces(self, text: str) -> bytes:
-        pieces = cut(text, self.marks)
-        found = self._cache.find(self._owner, pieces)
-        new = [piece for piece, ids in zip(pieces, found, strict=True) if ids is None]
+    async def _encode_new_segments(self, text: str) -> bytes:
+        segments = cut(text, self.marks)
+        found = self._cache.find(self._owner, segments)
+        new = [segment for segment, ids in zip(segments, found, strict=True) if ids is None]
         if sum(map(len, new)) <= self._library.inline_chars_max:
             encoded = self._encode_each(new)
         else:
             encoded = await self._pool.run(partial(self._encode_each, new))
-        # the last piece of a chat will be longer next time
-        for piece, ids in zip(new[:-1], encoded, strict=False):
-            self._cache.keep(self._owner, piece, ids)
+        # the last segment of a chat will be longer next time
+        for segment, ids in zip(new[:-1], encoded, strict=False):
+            self._cache.keep(self._owner, segment, ids)
         rest = iter(encoded)
         tokens = join([next(rest) if ids is None else ids for ids in found])
         cached = max(0, sum(len(ids) // 4 - 1 for ids in found if ids is not None))
@@ -170,28 +171,16 @@ class Tokenizer:
         except UnicodeEncodeError:
             raise InvalidRequest(_LONE_SURROGATE) from None
 
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of ids, shape [n]; unknown ids are skipped."""
-        return self._detokenizing.decode(token_ids, skip_special_tokens=skip_special_tokens)
-
-    def new_detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """An incremental detokenizer for one stream."""
-        return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Bytes of one token, for logprobs; b"" for an unknown id."""
-        return self._detokenizing.token_bytes(token_id)
-
     def token_id(self, token: str) -> int | None:
-        """Id of a token by its exact content, or None."""
+        """Returns the id of a token by its exact content, or None."""
         return self._library.token_id(token)
 
     def token(self, token_id: int) -> str | None:
-        """A token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
+        """Returns a token as the vocabulary writes it ("Ġthe", "▁the"), or None."""
         return self._library.token(token_id)
 
     def close(self) -> None:
-        """End the pool's threads."""
+        """Ends the pool's threads."""
         self._pool.close()
 
 
@@ -222,8 +211,8 @@ def _choose_library(
 def _reference_decode(
     path: Path, library: TokenizerBackend, inspection: Inspection
 ) -> Callable[[list[int], bool], str]:
-    """The library's decode, where ids have no table of their own; the reference then stays loaded
-    beside a faster library.
+    """Returns the library's decode, where ids have no table of their own; the reference then stays
+    loaded beside a faster library.
     """
     if inspection.pieces.kind != "window":
         return _no_decode
@@ -236,7 +225,7 @@ def _no_decode(_ids: list[int], _skip: bool) -> str:
 
 
 def _return_free_memory() -> None:
-    """glibc keeps what a load needed for a moment: 70 MiB of 164 with a 151k vocabulary."""
+    """Gives back what glibc keeps of a load's memory: 70 MiB of 164 with a 151k vocabulary."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):

@@ -1,8 +1,8 @@
-"""The tokenizer of a model whose workers make the tokens: prompts are asked for; what ids are worth
-is known from a table.
+"""Tokenizes for a model whose workers make the tokens: prompts are asked for; what ids are worth is
+known from a table.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from frontend.text.tokenizing.inspection import TokenizerUnusable
 from protocol.replies import Tokenized
 from protocol.requests import Tokenize
-from protocol.text.detokenizer import Detokenizer, Detokenizing
+from protocol.text.detokenizer import Detokenizing
 from protocol.text.pieces import PieceTable
 
 Ask = Callable[[Tokenize], Awaitable[Tokenized]]
@@ -18,7 +18,12 @@ Ask = Callable[[Tokenize], Awaitable[Tokenized]]
 
 
 class WorkerTokenizer:
-    """Made by `load`. Belongs to one event loop."""
+    """A WorkerTokenizer, made by `load`, asks workers for tokens and makes text of them itself; it
+    belongs to one event loop.
+
+    Attributes:
+        detokenizing: makes text of ids.
+    """
 
     backend_name = "of the workers"
 
@@ -26,7 +31,7 @@ class WorkerTokenizer:
         self, model: str, table: PieceTable, ask: Ask, new_query_id: Callable[[], str]
     ) -> None:
         self._model = model
-        self._detokenizing = Detokenizing(table, _no_window)
+        self.detokenizing = Detokenizing(table, _no_window)
         self._ask = ask
         self._new_query_id = new_query_id
 
@@ -34,7 +39,7 @@ class WorkerTokenizer:
     def load(
         cls, model: str, pieces: Path, ask: Ask, new_query_id: Callable[[], str]
     ) -> "WorkerTokenizer":
-        """The tokenizer with the table in a PIECES_FILE.
+        """Returns the tokenizer with the table in a PIECES_FILE.
 
         Raises:
             TokenizerUnusable: it is none.
@@ -48,7 +53,7 @@ class WorkerTokenizer:
         return cls(model, table, ask, new_query_id)
 
     async def encode_off_loop(self, text: str, *, add_special_tokens: bool) -> bytes:
-        """Ids of a text, packed u32.
+        """Returns the ids of a text, packed u32.
 
         Raises:
             MeshError: as frontend.mesh.queries.Queries.ask.
@@ -58,32 +63,20 @@ class WorkerTokenizer:
         ).token_ids
 
     async def encode_chat(self, chat: bytes) -> Tokenized:
-        """Ids of a chat request in JSON, by the engine's own template, and the strings at which
-        that ends.
+        """Returns the ids of a chat request in JSON, by the engine's own template, and the strings
+        at which that ends.
 
         Raises:
             MeshError: as above.
         """
         return await self._ask(self._query(chat=chat))
 
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of ids, shape [n]; unknown ids are skipped."""
-        return self._detokenizing.decode(token_ids, skip_special_tokens=skip_special_tokens)
-
-    def new_detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """An incremental detokenizer for one stream."""
-        return self._detokenizing.new(skip_special_tokens=skip_special_tokens)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Bytes of one token, for logprobs; b"" for an unknown id."""
-        return self._detokenizing.token_bytes(token_id)
-
     def token(self, token_id: int) -> str | None:
-        """A token's text: how the vocabulary writes it is not known here.
+        """Returns a token's text: how the vocabulary writes it is not known here.
 
         None for an unknown id.
         """
-        return self.token_bytes(token_id).decode(errors="replace") or None
+        return self.detokenizing.token_bytes(token_id).decode(errors="replace") or None
 
     def _query(
         self, *, text: str = "", add_special_tokens: bool = True, chat: bytes = b""

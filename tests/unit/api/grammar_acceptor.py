@@ -5,38 +5,28 @@ fault at times.
 """
 
 import json
-import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Self
+
+from starter.responder import Responder
 
 
 class GrammarAcceptor:
     """A running acceptor: one question and one answer a line."""
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._responder = Responder([sys.executable, "-m", "tests.unit.api.grammar_acceptor"])
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # the end of its input is its end
+        self._responder.close()
 
     def accepted(self, schema: Any, values: list[Any]) -> list[bool] | None:
         """Which of `values` the grammar accepts as JSON; None where xgrammar makes no grammar of
         the schema.
         """
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps([schema, values]) + "\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
+        return json.loads(self._responder.ask(json.dumps([schema, values])))
 
 
 def _serve() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.api.vectors.embeddings import PIECE_NUMBERS, list_pieces, shortened
+from frontend.api.vectors.embeddings import SLICE_NUMBERS, list_slices, shortened
 from frontend.api.vectors.inputs import TextLength
 from frontend.api.vectors.rerank import cosine
 from protocol.errors import ContextOverflow, InvalidRequest
@@ -115,7 +115,7 @@ def test_what_is_written_is_what_was_made(rows: list[list[float]]) -> None:
     vectors = [np.array(row, dtype=np.float32) for row in rows]
     for base64_wanted in (False, True):
         answer: dict[str, Any] = json.loads(
-            b"".join(list_pieces(vectors, base64_wanted=base64_wanted)) + b"]}"
+            b"".join(list_slices(vectors, base64_wanted=base64_wanted)) + b"]}"
         )
         assert [entry["index"] for entry in answer["data"]] == list(range(len(rows)))
         for entry, vector in zip(answer["data"], vectors, strict=True):
@@ -129,6 +129,6 @@ def test_what_is_written_is_what_was_made(rows: list[list[float]]) -> None:
 
 def test_much_is_written_in_pieces() -> None:
     vectors = [np.ones(1_024, dtype=np.float32)] * 100
-    pieces = list(list_pieces(vectors, base64_wanted=True))
-    assert len(pieces) == 100 * 1_024 // PIECE_NUMBERS + 1
+    pieces = list(list_slices(vectors, base64_wanted=True))
+    assert len(pieces) == 100 * 1_024 // SLICE_NUMBERS + 1
     assert len(json.loads(b"".join(pieces) + b"]}")["data"]) == 100

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from bench.kit.loadgen.build import build
-from bench.kit.processes import Process, free_port, port_open
+from starter.pages import port_open
+from starter.ports import free_port
+from starter.process import Process, start
+from starter.waiting import wait_until
 
 
 @pytest.fixture
@@ -17,20 +20,16 @@ def bare_server(tmp_path: Path) -> Iterator[Callable[..., int]]:
     """Starts bare servers; gives their ports."""
     started: list[Process] = []
 
-    def start(*options: str) -> int:
+    def serve(*options: str) -> int:
         port = free_port()
-        process = Process(
-            "bare",
-            [str(build("bare_server")), "--port", str(port), *options],
-            tmp_path / f"bare{port}.log",
-        )
-        started.append(process.__enter__())
-        process.wait_ready(lambda: port_open(port))
+        command = [build("bare_server"), "--port", port, *options]
+        started.append(process := start(command, tmp_path / f"bare{port}.log"))
+        wait_until(lambda: port_open(port), "bare", [process])
         return port
 
-    yield start
+    yield serve
     for process in started:
-        process.stop()
+        process.interrupt()
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.kit import processes
+from bench.kit import usage
 from bench.kit.load import LoadFailed, run_load
 from bench.kit.loadgen.build import build
-from bench.kit.processes import free_port
+from starter.ports import free_port
+from starter.waiting import wait_until
 
 CHAT = {"messages": [], "max_tokens": 3}
 STREAM = {**CHAT, "max_tokens": 20, "stream": True}
@@ -249,7 +250,7 @@ def test_sigint_ends_a_run_with_what_was_measured(bare_server, bodies, tmp_path:
             bodies_file,
         ]
         running = subprocess.Popen(command, stdout=sink)
-        processes.wait_until(lambda: processes.cpu_s(running.pid) > 0.1, "loadgen", 60)
+        wait_until(lambda: usage.cpu_s(running.pid) > 0.1, "loadgen")
         running.send_signal(signal.SIGINT)
         assert running.wait(10) == 130
     result = json.loads(out.read_text())

@@ -6,6 +6,7 @@ from bench.compare.run import markdown, medians, run_rows
 from bench.compare.systems import SYSTEMS, EngineSpec, peers_named
 from bench.compare.tables import STANDARD, TABLES, FleetShape, Row
 from bench.kit.plot import plot
+from bench.kit.running import Starting
 from bench.kit.workloads import Corpus, Shape, corpus_lines, ensure_model_dir
 
 
@@ -53,8 +54,9 @@ def test_a_table_is_measured_shown_and_drawn(tmp_path):
         ),
     ]
     with ExitStack() as stack:
+        starting = Starting(stack, tmp_path / "logs")
         running = [
-            SYSTEMS[name](name, EngineSpec(model_dir=model_dir, fleet=FleetShape()), stack)
+            SYSTEMS[name](name, EngineSpec(model_dir=model_dir, fleet=FleetShape()), starting)
             for name in ("bare", "asgi")
         ]
         found = run_rows(rows, running, corpus, rounds=2, seed=1)

@@ -41,7 +41,7 @@ def counted(value: Any) -> tuple[int, int, int]:
 def test_counts_are_those_of_the_values(value: Any, ascii_only: bool, piece_bytes: int) -> None:
     body = json.dumps(value, ensure_ascii=ascii_only).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(body_counts, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(body_counts, "_SLICE_BYTES", piece_bytes)
         assert body_counts._counted(body, outside_text=True) == counted(value)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.http.body_forms import PIECE_BYTES, as_utf8, codec_of, coding_of, unpacked
+from frontend.http.body_forms import SLICE_BYTES, as_utf8, codec_of, coding_of, unpacked
 from protocol.errors import InvalidRequest, UnsupportedMediaType
 
 FORMS = {"gzip": gzip.compress, "deflate": zlib.compress}
@@ -24,7 +24,7 @@ def test_whatever_was_packed_comes_back(body: bytes, times: int) -> None:
     for coding, pack in [*FORMS.items(), ("deflate", raw_deflate)]:
         pieces = list(unpacked(pack(body), coding))
         assert b"".join(pieces) == body
-        assert max(map(len, pieces)) <= PIECE_BYTES
+        assert max(map(len, pieces)) <= SLICE_BYTES
 
 
 @given(st.binary(max_size=300), st.data())
@@ -45,8 +45,8 @@ def test_what_is_no_stream_at_all_is_refused_or_read_but_nothing_else(body: byte
 
 
 def test_a_bomb_is_unpacked_only_as_far_as_it_is_asked_for() -> None:
-    pieces = unpacked(gzip.compress(bytes(50 * PIECE_BYTES)), "gzip")
-    assert len(next(pieces)) == PIECE_BYTES
+    pieces = unpacked(gzip.compress(bytes(50 * SLICE_BYTES)), "gzip")
+    assert len(next(pieces)) == SLICE_BYTES
     pieces.close()
 
 

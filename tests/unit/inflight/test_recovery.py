@@ -12,7 +12,7 @@ from frontend.routing.route import RouteRequest
 from protocol.errors import NoWorker, Overloaded
 from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
-from workers.sglang.requests.run import failed
+from workers.sglang.requests.request_in_flight import failed
 
 
 class FakeDispatch:

@@ -9,7 +9,7 @@ import pytest
 
 from protocol.generation import Finished
 from protocol.kv_stream import Removed, pack_hashes
-from tests.free_ports import reserve_ports
+from starter.ports import reserve_ports
 from tests.unit.kv_events.plane import BLOCK, Follower, Plane
 from tests.unit.sim.conftest import model_dir
 

@@ -17,7 +17,7 @@ from kv_events.sglang_wire import AllBlocksCleared, BlockRemoved, BlockStored, d
 from protocol.generation import Finished
 from protocol.tokens import pack_tokens
 from protocol.transport.sockets import Socket
-from tests.free_ports import reserve_ports
+from starter.ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, with_events
 from workers.sim.faults import Faults
 from workers.sim.scheduling.kv_outlet import KvOutlet

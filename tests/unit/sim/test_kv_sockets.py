@@ -20,7 +20,7 @@ from kv_events.sglang_wire import (
 )
 from protocol.process.start_error import StartError
 from protocol.transport.sockets import Socket
-from tests.free_ports import reserve_ports
+from starter.ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults

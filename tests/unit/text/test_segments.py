@@ -1,4 +1,4 @@
-"""Texts in pieces: where they may be cut, and that what is found and what is new are together the
+"""Texts in segments: where they may be cut, and that what is found and what is new are together the
 tokens of the whole.
 """
 
@@ -123,12 +123,12 @@ def library_and_marks(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150
 )
 @given(text=texts, chars_min=st.integers(0, 40))
-def test_pieces_have_the_tokens_of_the_whole(
+def test_segments_have_the_tokens_of_the_whole(
     library_and_marks: tuple[TokenizerBackend, list[str]], text: str, chars_min: int
 ) -> None:
     library, marks = library_and_marks
-    pieces = cut(text, marks, chars_min)
-    assert join(library.encode_each(pieces)) == library.encode(text, add_special_tokens=False)
+    segments = cut(text, marks, chars_min)
+    assert join(library.encode_each(segments)) == library.encode(text, add_special_tokens=False)
 
 
 def test_every_family_with_added_tokens_has_marks_that_pass_the_self_check(
@@ -140,12 +140,12 @@ def test_every_family_with_added_tokens_has_marks_that_pass_the_self_check(
 
 
 @given(text=texts, more=texts, chars_min=st.integers(0, 40))
-def test_a_longer_text_has_the_pieces_of_its_beginning(
+def test_a_longer_text_has_the_segments_of_its_beginning(
     text: str, more: str, chars_min: int
 ) -> None:
-    pieces, longer = cut(text, MARKS, chars_min), cut(text + more, MARKS, chars_min)
-    assert longer[: len(pieces) - 1] == pieces[:-1]
-    assert all(len(piece) >= chars_min for piece in longer[:-1])
+    segments, longer = cut(text, MARKS, chars_min), cut(text + more, MARKS, chars_min)
+    assert longer[: len(segments) - 1] == segments[:-1]
+    assert all(len(segment) >= chars_min for segment in longer[:-1])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from protocol.membership import Loading
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, connected_dealer
-from tests.free_ports import reserve_ports
+from starter.ports import reserve_ports
 from workers.sglang import nodes as subject
 from workers.sglang.nodes import ALLOWED_PEERS, admit_nodes, announce, gather
 

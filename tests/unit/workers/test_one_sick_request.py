@@ -22,9 +22,9 @@ from workers.health.watched_engine import HealthSettings, WatchedEngine
 from workers.kinds.text import TEXT
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
-from workers.sglang.requests import in_flight
-from workers.sglang.requests.in_flight import InFlight
-from workers.sglang.requests.run import Run
+from workers.sglang.requests import submissions
+from workers.sglang.requests.request_in_flight import InFlight
+from workers.sglang.requests.submissions import Submissions
 
 WELL, SICK = "1" * 32, "2" * 32
 TOKEN = pack_tokens([7])
@@ -64,13 +64,17 @@ class Bench:
         self.delivered: list[list[Delta]] = []
         self.aborted: list[str] = []
         manager = SimpleNamespace(abort_request=self.aborted.append)
-        self.requests = InFlight(manager, None, None, lambda told: self.delivered.append([*told]))
+        self.requests = Submissions(
+            manager, None, None, lambda told: self.delivered.append([*told])
+        )
         for request_id in (WELL, SICK):
             output = SimpleNamespace(
                 sent=0, dispatched=True, finished_now=lambda reason: Finished(reason, 1, 1)
             )
             reader = Reader(fails if request_id == SICK else "")
-            self.requests._runs[request_id] = Run(request(request_id), output, reader=reader)
+            self.requests._in_flight[request_id] = InFlight(
+                request(request_id), output, reader=reader
+            )
 
     def step(self, end: Any = None) -> dict[str, Delta]:
         self.requests.on_step([Delta(SICK, 0, TOKEN, end), Delta(WELL, 0, TOKEN, end)])
@@ -95,7 +99,7 @@ async def test_what_fails_at_its_end_fails_alone(fails: str) -> None:
     assert told[SICK].end == BROKEN
     assert told[WELL].end == Finished("stop", 1, 1)
     assert bench.aborted == []  # it has ended there
-    assert not bench.requests._runs
+    assert not bench.requests._in_flight
 
 
 async def test_a_failure_that_cannot_be_put_into_words_is_one_all_the_same(
@@ -104,7 +108,7 @@ async def test_a_failure_that_cannot_be_put_into_words_is_one_all_the_same(
     def sometimes(asked: Generate, end: Failed) -> Failed:
         return boom() if asked.request_id == SICK else end
 
-    monkeypatch.setattr(in_flight, "in_the_clients_words", sometimes)
+    monkeypatch.setattr(submissions, "in_the_clients_words", sometimes)
     told = Bench().step(Failed("engine_fault", "said by SGLang"))
     assert (told[SICK].end, told[WELL].end) == (BROKEN, Failed("engine_fault", "said by SGLang"))
 

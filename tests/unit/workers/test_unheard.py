@@ -11,7 +11,7 @@ import zmq
 
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import bound_router
-from tests.fleet.processes import free_port
+from starter.ports import free_port
 from workers.mesh import unheard as subject
 from workers.mesh.unheard import SAID_AFTER_S, SAID_AGAIN_S, Unheard, why_unheard
 

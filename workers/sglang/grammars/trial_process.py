@@ -3,9 +3,7 @@
 import asyncio
 import itertools
 import logging
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from contextlib import suppress
 from typing import Any, Final
 
@@ -13,6 +11,7 @@ import msgspec
 
 from protocol.errors import EngineFault
 from protocol.generation import Grammar
+from protocol.process.program import started
 from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
 
 log = logging.getLogger(__name__)
@@ -83,14 +82,7 @@ class TrialProcess:
             if self._process is not None and self._process.returncode is None:
                 return self._process, False
             setup = await asyncio.to_thread(_setup_of, self._manager)
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "workers.sglang.grammars.trial",
-                stdin=PIPE,
-                stdout=PIPE,
-                env=os.environ | {"PYTHONPATH": _path()},
-            )
+            process = await started("workers.sglang.grammars.trial")
             assert process.stdin is not None
             process.stdin.write(framed(setup))
             self._process = process
@@ -119,11 +111,6 @@ class TrialProcess:
             with suppress(ProcessLookupError):
                 self._process.kill()
         self._process = None
-
-
-def _path() -> str:
-    """Returns the path on which this process finds its modules."""
-    return os.pathsep.join(filter(None, sys.path)) or os.curdir
 
 
 def _setup_of(manager: Any) -> Setup:

@@ -43,7 +43,7 @@ _MARKS_OF_THINKING: Final[dict[str, tuple[str, ...]]] = {
 
 
 _READ_AGAIN: Final = frozenset({"hermes", "llama3", "pythonic", "qwen", "qwen25", "trinity"})
-"""These parsers read a call from its beginning with every piece (`python -m
+"""These parsers read a call from its beginning with every snippet (`python -m
 bench.sglang.parsing`).
 """
 
@@ -55,8 +55,8 @@ is 3 % of the call.
 SILENT_CHARS_MAX: Final = 1_024
 """A parser that makes nothing of so many characters has no use for the next few."""
 
-PIECE_CHARS: Final = 8
-"""A piece without a mark has at most this many characters: some stream parsers lose or misplace
+SNIPPET_CHARS: Final = 8
+"""A snippet without a mark has at most this many characters: some stream parsers lose or misplace
 text that comes together with what ends it.
 
 About two tokens.
@@ -93,8 +93,8 @@ def is_too_dear(text: str, marks: Iterable[str], tool_call_parser: str | None) -
     return steps > WHOLE_STEPS_MAX or (most > 0 and _BLANK.search(text) is not None)
 
 
-class Pieces:
-    """Pieces cuts text so that every mark is a piece of its own and none of the others is long,
+class Snippets:
+    """Snippets cuts text so that every mark is a snippet of its own and none of the others is long,
     however the text came.
 
     Held back is at most what may become a mark.
@@ -110,21 +110,21 @@ class Pieces:
         self._held = ""
 
     def feed(self, text: str, *, last: bool) -> Iterator[str]:
-        """Yields the pieces that are certain; with the last text all of them."""
+        """Yields the snippets that are certain; with the last text all of them."""
         if self._marks is None or self._beginnings is None:
             yield from _short(text)
             return
-        pieces = self._marks.split(self._held + text)
+        snippets = self._marks.split(self._held + text)
         self._held = ""
-        if not last and (begun := self._beginnings.search(pieces[-1])):
-            self._held, pieces[-1] = begun[0], pieces[-1][: begun.start()]
-        for index, piece in enumerate(pieces):
-            yield from (piece,) if index % 2 else _short(piece)
+        if not last and (begun := self._beginnings.search(snippets[-1])):
+            self._held, snippets[-1] = begun[0], snippets[-1][: begun.start()]
+        for index, snippet in enumerate(snippets):
+            yield from (snippet,) if index % 2 else _short(snippet)
 
 
-def pieces_for(tool_call_parser: str | None, reasoning_parser: str | None) -> Pieces:
+def snippets_for(tool_call_parser: str | None, reasoning_parser: str | None) -> Snippets:
     """Returns what cuts text for these parsers."""
-    return Pieces(
+    return Snippets(
         (
             *_MARKS_OF_CALLS.get(tool_call_parser or "", ()),
             *_MARKS_OF_THINKING.get(reasoning_parser or "", ()),
@@ -136,9 +136,9 @@ def bite_chars(tool_call_parser: str | None, call_chars: int, silent_chars: int)
     """Returns how many characters to gather before the parser gets more of a call of which it has
     `call_chars`.
 
-    Some parsers read the whole call again with every piece: 0.5 ms a token behind 3,000 tokens, on
-    the loop that all requests share. In bites that grow with the call it is 0.012. The others, and
-    text outside of calls, wait for nothing.
+    Some parsers read the whole call again with every snippet: 0.5 ms a token behind 3,000 tokens,
+    on the loop that all requests share. In bites that grow with the call it is 0.012. The others,
+    and text outside of calls, wait for nothing.
 
     Args:
         tool_call_parser: None for SGLang's parser of forced calls in JSON.
@@ -154,12 +154,12 @@ def bite_chars(tool_call_parser: str | None, call_chars: int, silent_chars: int)
 
 
 def _short(text: str) -> Iterator[str]:
-    if len(text) <= PIECE_CHARS:
+    if len(text) <= SNIPPET_CHARS:
         if text:
             yield text
         return
-    for start in range(0, len(text), PIECE_CHARS):
-        yield text[start : start + PIECE_CHARS]
+    for start in range(0, len(text), SNIPPET_CHARS):
+        yield text[start : start + SNIPPET_CHARS]
 
 
 def _beginnings(mark: str) -> str:

@@ -77,7 +77,7 @@ class Parsed:
     def answer_search(self) -> AnswerSearch | None:
         """Returns what finds the beginning of the answer; None where it is that of the text."""
         thinking = self._parsers.thinking(stream=True)
-        return None if thinking is None else AnswerSearch(thinking, self._parsers.pieces())
+        return None if thinking is None else AnswerSearch(thinking, self._parsers.snippets())
 
     def feed(self, text: str) -> list[Part]:
         if not text:

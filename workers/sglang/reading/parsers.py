@@ -13,7 +13,7 @@ from sglang.srt.parser.reasoning_parser import ReasoningParser
 from sglang.srt.parser.response_template import grammar_holds_calls
 
 from protocol.generation import Finished
-from workers.sglang.reading.families import Pieces, is_too_dear, pieces_for
+from workers.sglang.reading.families import Snippets, is_too_dear, snippets_for
 from workers.sglang.reading.shown import WholeCall, WholeMessage
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ class Parsers:
             tool_call_parser_active=self._native,
         )
 
-    def pieces(self) -> Pieces:
+    def snippets(self) -> Snippets:
         serving = self._serving
-        return pieces_for(
+        return snippets_for(
             serving.tool_call_parser if self._native else None, serving.reasoning_parser
         )
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from protocol.generation import Content, Finished, Part, Reasoning, ToolCall
 from workers.sglang.reading.calls import CallIds
-from workers.sglang.reading.families import PIECE_CHARS
+from workers.sglang.reading.families import SNIPPET_CHARS
 from workers.sglang.reading.lost import (
     Unseen,
     is_more_than_an_end,
@@ -23,8 +23,8 @@ from workers.sglang.reading.whole import WholeCall, WholeMessage
 log = logging.getLogger(__name__)
 
 
-_BEFORE_A_CALL: Final = re.compile(rf"[^<\[{{]{{1,{PIECE_CHARS}}}(?=[<\[{{]|\Z)")
-"""Text before the mark of a call matches this, in one piece with which the stream's parser passed
+_BEFORE_A_CALL: Final = re.compile(rf"[^<\[{{]{{1,{SNIPPET_CHARS}}}(?=[<\[{{]|\Z)")
+"""Text before the mark of a call matches this, in one snippet with which the stream's parser passed
 over it.
 """
 

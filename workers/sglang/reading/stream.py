@@ -5,7 +5,7 @@ import logging
 from sglang.srt.parser.reasoning_parser import ReasoningParser
 
 from protocol.generation import Part
-from workers.sglang.reading.families import Pieces, bite_chars
+from workers.sglang.reading.families import Snippets, bite_chars
 from workers.sglang.reading.lost import Unseen
 from workers.sglang.reading.parsers import Parsers
 from workers.sglang.reading.shown import Shown
@@ -20,9 +20,9 @@ class AnswerSearch:
     The white space between is of neither.
     """
 
-    def __init__(self, thinking: ReasoningParser, pieces: Pieces) -> None:
+    def __init__(self, thinking: ReasoningParser, snippets: Snippets) -> None:
         self._thinking = thinking
-        self._pieces = pieces
+        self._snippets = snippets
 
     def chars_in(self, text: str) -> int:
         """Returns how many of the text's last characters are of the answer, as `reader.Answering`
@@ -30,8 +30,8 @@ class AnswerSearch:
         """
         answer = ""
         try:
-            for piece in self._pieces.feed(text, last=False):
-                answer += self._thinking.parse_stream_chunk(piece)[1] or ""
+            for snippet in self._snippets.feed(text, last=False):
+                answer += self._thinking.parse_stream_chunk(snippet)[1] or ""
         except Exception:
             log.exception("SGLang's parser of thinking failed on a stream")
             return len(text)
@@ -53,7 +53,7 @@ class AnswerStream:
         self._unseen = unseen
         self._thinking = parsers.thinking(stream=True)
         self._calls = parsers.calls()
-        self._pieces = parsers.pieces()
+        self._snippets = parsers.snippets()
         self._call_format = (
             parsers.tool_call_parser if self._calls is not None and self._calls.native else None
         )
@@ -65,8 +65,8 @@ class AnswerStream:
     def take(self, text: str, *, last: bool) -> list[Part]:
         """Returns what the parsers make of more text; with the last, also what they hold back."""
         parts: list[Part] = []
-        for piece in self._pieces.feed(text, last=last):
-            self._gathered += piece
+        for snippet in self._snippets.feed(text, last=last):
+            self._gathered += snippet
             if len(self._gathered) >= bite_chars(
                 self._call_format, self._shown.call_chars, self._silent_chars
             ):

@@ -16,7 +16,7 @@ _SOCKETS: Final = "sockets.py"
 STEPS: Final = (
     Relied(
         name=_MANAGER + "generate_request",
-        used_in="requests/in_flight.py",
+        used_in="requests/submissions.py",
         why="Validates and dispatches a request, and waits with our way to wait.",
         parameters=("self", "obj", "request"),
         says=(
@@ -100,7 +100,7 @@ STEPS: Final = (
     ),
     Relied(
         name=_MANAGER + "abort_request",
-        used_in="requests/in_flight.py",
+        used_in="requests/submissions.py",
         why="Ends a request that the scheduler knows.",
         parameters=("self", "rid", "abort_all"),
     ),

@@ -8,7 +8,7 @@ that what is cached does not depend on where nodes happen to be split.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 from xxhash import xxh3_64_intdigest
@@ -108,24 +108,8 @@ class RadixCache:
 
     def cached_pages(self, tokens: bytes, pages_max: int, namespace: Namespace = PLAIN) -> int:
         """Returns the length in pages of the longest cached prefix, changing nothing."""
-        end, offset, node, step = (
-            min(len(tokens), pages_max * self._page_bytes),
-            0,
-            self.root,
-            self._page_bytes,
-        )
-        while offset + step <= end:
-            child = node.children.get(
-                tokens[offset : offset + step] if offset else namespace.key + tokens[:step]
-            )
-            if child is None:
-                break
-            common = self._common_bytes(child.pages, tokens, offset, end)
-            offset += common
-            if common < len(child.pages):
-                break
-            node = child
-        return offset // step
+        way = self._way(tokens, pages_max * self._page_bytes, namespace)
+        return sum(common for _, common in way) // self._page_bytes
 
     def insert(self, tokens: bytes, pages: int, namespace: Namespace = PLAIN) -> Node:
         """Caches the first `pages` pages of packed `tokens`; those already cached are marked used.
@@ -206,20 +190,30 @@ class RadixCache:
         return ids
 
     def _walk(self, tokens: bytes, end: int, namespace: Namespace) -> tuple[Node, int]:
+        node, offset = self.root, 0
+        for child, common in self._way(tokens, end, namespace):
+            node = child if common == len(child.pages) else self._split(child, common)
+            node.tick = self._tick
+            offset += common
+        return node, offset
+
+    def _way(self, tokens: bytes, end: int, namespace: Namespace) -> Iterator[tuple[Node, int]]:
+        """The nodes that hold tokens[:end], as far as they are cached, and how many bytes each has
+        of them: all of its own, but for the last.
+        """
         end, offset, node, step = min(len(tokens), end), 0, self.root, self._page_bytes
         while offset + step <= end:
             child = node.children.get(
                 tokens[offset : offset + step] if offset else namespace.key + tokens[:step]
             )
             if child is None:
-                break
+                return
             common = self._common_bytes(child.pages, tokens, offset, end)
-            node = child if common == len(child.pages) else self._split(child, common)
-            node.tick = self._tick
-            offset += common
-            if node is not child:
-                break
-        return node, offset
+            is_whole = common == len(child.pages)  # asked before it may be split
+            yield child, common
+            if not is_whole:
+                return
+            node, offset = child, offset + common
 
     def _common_bytes(self, pages: bytes, tokens: bytes, offset: int, end: int) -> int:
         """Returns how many bytes of whole pages `pages` shares with tokens[offset:end], of which

@@ -1,8 +1,9 @@
-"""Ranges of free TCP ports that the tests and benchmarks of a host do not take from each other.
+"""Free TCP ports that the tests and benchmarks of a host do not take from each other.
 
-Whoever binds a port does so long after it was chosen, so being free now is not enough: each range
-is held by a lock on a file for as long as the process lives. Another program may still take a port
-meanwhile; what wants it then fails to start and says so.
+Whoever binds a port does so long after it was chosen, so being free now is not enough, not even by
+the kernel's choice: workers let it choose the ports of their KV events. So each range is held by a
+lock on a file for as long as the process lives. Another program may still take a port meanwhile;
+what wants it then fails to start and says so.
 """
 
 import fcntl
@@ -13,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
-
-from protocol.process.start_error import StartError
 
 FIRST_PORT: Final = 20_000
 LAST_PORT: Final = 32_000
@@ -28,12 +27,31 @@ more.
 _TRIES_MAX: Final = 200
 """Of 750 slots; a host where so many are taken has other troubles."""
 
+_handed_out: list[int] = []
+"""Reserved one slot at a time; the rest of the latest."""
+
+
+class NoPorts(RuntimeError):
+    """There are too few free ports, or their locks cannot be had."""
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago and that nobody else is given while this process lives.
+
+    Raises:
+        NoPorts: none was found.
+    """
+    if not _handed_out:
+        first = reserve_ports(SLOT_PORTS)
+        _handed_out.extend(range(first, first + SLOT_PORTS))
+    return _handed_out.pop()
+
 
 def reserve_ports(count: int) -> int:
     """The first of `count` free ports in a row, reserved until this process ends.
 
     Raises:
-        StartError: none were found.
+        NoPorts: none were found.
     """
     slots = -(-count // SLOT_PORTS)
     starts = range(FIRST_PORT, LAST_PORT - slots * SLOT_PORTS + 1, SLOT_PORTS)
@@ -42,7 +60,7 @@ def reserve_ports(count: int) -> int:
             _is_free(port) for port in range(start, start + count)
         ):
             return start
-    raise StartError(f"found no {count} free ports in a row between {FIRST_PORT} and {LAST_PORT}")
+    raise NoPorts(f"found no {count} free ports in a row between {FIRST_PORT} and {LAST_PORT}")
 
 
 def _lock(starts: list[int]) -> bool:
@@ -61,7 +79,7 @@ def _lock(starts: list[int]) -> bool:
                 )
             )
         except OSError as error:
-            raise StartError(f"cannot reserve ports in {directory}: {error.strerror}") from None
+            raise NoPorts(f"cannot reserve ports in {directory}: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.http.json_pieces import PIECE_BYTES, Rows, json_parts, send_in_pieces
+from frontend.http.json_slices import SLICE_BYTES, Rows, json_parts, send_in_slices
 from frontend.text.output.gain import PORTION_TOKENS, Gain
 from protocol.generation import Logprobs
 from protocol.tokens import pack_tokens
@@ -60,7 +60,7 @@ class Sent:
     async def send_json(self, status: int, body: bytes) -> None:
         self.whole = body
 
-    async def send_json_piece(self, piece: bytes, *, more: bool = True) -> None:
+    async def send_json_slice(self, piece: bytes, *, more: bool = True) -> None:
         self.pieces.append(piece)
         self.ended = not more
 
@@ -68,14 +68,14 @@ class Sent:
 @pytest.mark.parametrize("rows", [0, 1, 100, 100_000])
 async def test_large_answers_go_in_pieces_and_small_ones_whole(rows: int) -> None:
     sent = Sent()
-    await send_in_pieces(sent, {"a": Rows(lambda: range(rows)), "b": 1})  # type: ignore[arg-type]
+    await send_in_slices(sent, {"a": Rows(lambda: range(rows)), "b": 1})  # type: ignore[arg-type]
     if rows < 10_000:
         assert json.loads(sent.whole or b"") == {"a": list(range(rows)), "b": 1}
         assert not sent.pieces
     else:
         assert sent.whole is None
         assert sent.ended
-        assert all(len(piece) < 2 * PIECE_BYTES for piece in sent.pieces)
+        assert all(len(piece) < 2 * SLICE_BYTES for piece in sent.pieces)
         assert json.loads(b"".join(sent.pieces)) == {"a": list(range(rows)), "b": 1}
 
 

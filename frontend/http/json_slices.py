@@ -1,4 +1,4 @@
-"""Answers that are too large to be made in one turn of the loop: sent while they are made."""
+"""Sends answers that are too large to be made in one turn of the loop, while they are made."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -9,17 +9,17 @@ import msgspec
 
 from frontend.http.exchange import Exchange
 
-PIECE_BYTES: Final = 64 * 1024
-"""What is made and sent in one turn, one to three milliseconds of log probabilities."""
+SLICE_BYTES: Final = 64 * 1024
+"""Bounds what is made and sent in one turn, one to three milliseconds of log probabilities."""
 
 _ROWS: Final = 16
-"""Rows that are made and encoded together."""
+"""Counts the rows that are made and encoded together."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Rows:
-    """A list of an answer whose members are made when they are sent.
+    """Rows is a list of an answer whose members are made when they are sent.
 
     Args:
         make: makes them, anew each time.
@@ -29,26 +29,26 @@ class Rows:
         self.make = make
 
 
-async def send_in_pieces(exchange: Exchange, answer: Any) -> None:
-    """Answer 200 with JSON that may have Rows in its objects and lists of objects; in one piece if
+async def send_in_slices(exchange: Exchange, answer: Any) -> None:
+    """Answers 200 with JSON that may have Rows in its objects and lists of objects; in one write if
     it is small.
     """
-    piece, sent = bytearray(), False
+    made, sent = bytearray(), False
     for part in json_parts(answer):
-        piece += part
-        if len(piece) >= PIECE_BYTES:
-            await exchange.send_json_piece(bytes(piece))
-            piece.clear()
+        made += part
+        if len(made) >= SLICE_BYTES:
+            await exchange.send_json_slice(bytes(made))
+            made.clear()
             sent = True
             await asyncio.sleep(0)
     if sent:
-        await exchange.send_json_piece(bytes(piece), more=False)
+        await exchange.send_json_slice(bytes(made), more=False)
     else:
-        await exchange.send_json(200, bytes(piece))
+        await exchange.send_json(200, bytes(made))
 
 
 def json_parts(value: Any) -> Iterator[bytes]:
-    """The value's JSON, put together."""
+    """Yields the value's JSON, in parts that make it when put together."""
     if isinstance(value, Rows):
         yield b"["
         rows, between = iter(value.make()), b""

@@ -50,8 +50,8 @@ class Reader(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Run:
-    """A Run is a request on the engine.
+class InFlight:
+    """An InFlight is a request on the engine.
 
     Their number is bounded by the credits that the worker grants its frontends.
 

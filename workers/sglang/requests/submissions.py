@@ -13,14 +13,20 @@ from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from protocol.tokens import count_tokens
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver
-from workers.sglang.requests.run import Run, deadline_failed, failed, in_the_clients_words, refusal
+from workers.sglang.requests.request_in_flight import (
+    InFlight,
+    deadline_failed,
+    failed,
+    in_the_clients_words,
+    refusal,
+)
 from workers.sglang.translation import embedded
 
 log = logging.getLogger(__name__)
 
 
-class InFlight:
-    """An InFlight runs requests on SGLang's TokenizerManager and delivers what they put out, a step
+class Submissions:
+    """Submissions runs requests on SGLang's TokenizerManager and delivers what they put out, a step
     at a time.
 
     Args:
@@ -42,9 +48,9 @@ class InFlight:
         self._grammars = grammars
         self._loop = asyncio.get_running_loop()
         self._stopping = False
-        self._runs: dict[str, Run] = {}
-        self._canaries: dict[str, Run] = {}
-        """Those of the requests that are canaries stand here, in the order of submission.
+        self._in_flight: dict[str, InFlight] = {}
+        self._canaries: dict[str, InFlight] = {}
+        """Those of `_in_flight` that are canaries, in the order of submission.
 
         Bounded by the ranks: each has at most one.
         """
@@ -53,7 +59,9 @@ class InFlight:
         """Takes a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn
         of the loop.
         """
-        refused = refusal(request, stopping=self._stopping, in_use=request.request_id in self._runs)
+        refused = refusal(
+            request, stopping=self._stopping, in_use=request.request_id in self._in_flight
+        )
         if refused is not None:
             self._loop.call_soon(
                 self.deliver,
@@ -61,34 +69,34 @@ class InFlight:
             )
             return
         prompt_tokens = count_tokens(request.token_ids)
-        run = Run(
+        in_flight = InFlight(
             request,
             self._manager.new_output(prompt_tokens) if isinstance(request, Generate) else None,
         )
-        self._runs[request.request_id] = run
+        self._in_flight[request.request_id] = in_flight
         if request.request_id.startswith(CANARY_PREFIX):
-            self._canaries[request.request_id] = run
-        run.task = self._loop.create_task(
-            self._generate(run) if isinstance(request, Generate) else self._embed(run)
+            self._canaries[request.request_id] = in_flight
+        in_flight.task = self._loop.create_task(
+            self._generate(in_flight) if isinstance(request, Generate) else self._embed(in_flight)
         )
-        self.tasks.add(run.task)
-        run.task.add_done_callback(lambda task: self._on_task_done(run, task))
-        run.expiry = self._loop.call_later(
-            request.deadline_unix_ms / 1000 - time.time(), self._expire, run
+        self.tasks.add(in_flight.task)
+        in_flight.task.add_done_callback(lambda task: self._on_task_done(in_flight, task))
+        in_flight.expiry = self._loop.call_later(
+            request.deadline_unix_ms / 1000 - time.time(), self._expire, in_flight
         )
 
-    async def _generate(self, run: Run) -> None:
+    async def _generate(self, in_flight: InFlight) -> None:
         """Validates and dispatches a generation, and waits for its end.
 
         The output goes by `on_step`; an exception means that there is none.
         """
         from workers.sglang.requests.inputs import generate_input, grammar_of  # noqa: PLC0415
 
-        request, plan = run.request, None
+        request, plan = in_flight.request, None
         assert isinstance(request, Generate)
         if request.reading is not None:
             plan = await self._readings.ready(request)
-            run.reader = plan.reader
+            in_flight.reader = plan.reader
         log_metrics = request.request_id not in self._canaries
         grammar = grammar_of(request, plan)
         if grammar is not None:
@@ -96,7 +104,7 @@ class InFlight:
         obj = generate_input(
             request,
             grammar,
-            run.output,
+            in_flight.output,
             plan,
             self._manager,
             vocab_size=self.vocab_size,
@@ -105,10 +113,10 @@ class InFlight:
         async for _ in self._manager.generate_request(obj, None):
             pass
 
-    async def _embed(self, run: Run) -> None:
+    async def _embed(self, in_flight: InFlight) -> None:
         from workers.sglang.requests.inputs import embedding_input  # noqa: PLC0415
 
-        request = run.request
+        request = in_flight.request
         assert isinstance(request, Embed)
         log_metrics = request.request_id not in self._canaries
         obj = embedding_input(
@@ -119,18 +127,18 @@ class InFlight:
 
     def abort(self, request_id: str) -> None:
         """Stops a request at any stage; its end arrives as a delta."""
-        run = self._runs.get(request_id)
-        if run is None:
+        in_flight = self._in_flight.get(request_id)
+        if in_flight is None:
             return
         if request_id in self._canaries:
             self._end_canary(request_id)
-        elif run.dispatched:
+        elif in_flight.dispatched:
             self._manager.abort_request(request_id)
-        elif run.task is not None:
+        elif in_flight.task is not None:
             # SGLang sends an abort of what it has not dispatched yet to a scheduler that does not
             # know the id, and swallows every later one. Cancelling removes the request's state
             # instead, and nothing was sent.
-            run.task.cancel()
+            in_flight.task.cancel()
 
     def answer_canary(self) -> None:
         """Ends the canary sent last: a busy scheduler has answered one, without saying which.
@@ -146,47 +154,52 @@ class InFlight:
         """Forgets a canary that SGLang will never end: a busy scheduler drops it, and does not echo
         its abort.
         """
-        run = self._canaries[request_id]
+        in_flight = self._canaries[request_id]
         # first, or its cancellation sends an abort and keeps the state
         self._manager.rid_to_state.pop(request_id, None)
-        if run.task is not None:
-            run.task.cancel()
+        if in_flight.task is not None:
+            in_flight.task.cancel()
         self.deliver(
             [
                 self._end(
-                    Delta(request_id, run.tokens_sent, b"", Finished("abort", 0, run.tokens_sent))
+                    Delta(
+                        request_id,
+                        in_flight.tokens_sent,
+                        b"",
+                        Finished("abort", 0, in_flight.tokens_sent),
+                    )
                 )
             ]
         )
 
-    def _expire(self, run: Run) -> None:
+    def _expire(self, in_flight: InFlight) -> None:
         """Drops a request without a token before its prefill, since its deadline has come.
 
         The frontend aborts the others.
         """
-        if run.tokens_sent == 0:
-            run.expired = True
-            self.abort(run.request.request_id)
+        if in_flight.tokens_sent == 0:
+            in_flight.expired = True
+            self.abort(in_flight.request.request_id)
 
     def on_step(self, deltas: Sequence[Delta]) -> None:
         """Passes on what an engine step put out."""
         # What comes after the end that stop() gave its requests is dropped.
-        runs = self._runs
+        in_flight_by_id = self._in_flight
         self.deliver(
             [
-                self._whole_or_broken(run, delta)
+                self._whole_or_broken(in_flight, delta)
                 for delta in deltas
-                if (run := runs.get(delta.request_id)) is not None
+                if (in_flight := in_flight_by_id.get(delta.request_id)) is not None
             ]
         )
 
-    def _whole_or_broken(self, run: Run, delta: Delta) -> Delta:
+    def _whole_or_broken(self, in_flight: InFlight, delta: Delta) -> Delta:
         """Returns the delta as it goes out, or the end of its request where that fails.
 
         What fails here, at whatever place, is the end of this request and of no other.
         """
         try:
-            return self._passed_on(run, delta)
+            return self._passed_on(in_flight, delta)
         except Exception:
             log.exception("request %s ends, since what it put out cannot be told", delta.request_id)
             self._forget(delta.request_id)
@@ -194,49 +207,52 @@ class InFlight:
                 self._manager.abort_request(delta.request_id)
             return Delta(delta.request_id, delta.start, b"", BROKEN)
 
-    def _passed_on(self, run: Run, delta: Delta) -> Delta:
+    def _passed_on(self, in_flight: InFlight, delta: Delta) -> Delta:
         engine_goes_on = delta.end is None
-        if run.reader is not None:
-            delta = run.read(delta)
+        if in_flight.reader is not None:
+            delta = in_flight.read(delta)
             if engine_goes_on and delta.end is not None:
                 self._manager.abort_request(delta.request_id)
         return self._end(delta) if delta.end is not None else delta
 
     def _end(self, delta: Delta) -> Delta:
-        run = self._runs[delta.request_id]
-        if run.expired and isinstance(delta.end, Finished) and delta.end.reason == "abort":
+        in_flight = self._in_flight[delta.request_id]
+        if in_flight.expired and isinstance(delta.end, Finished) and delta.end.reason == "abort":
             delta = Delta(delta.request_id, delta.start, delta.token_ids, deadline_failed())
         # without the token that SGLang makes of whatever it refuses
         elif isinstance(delta.end, Failed):
             delta = Delta(
-                delta.request_id, delta.start, b"", in_the_clients_words(run.request, delta.end)
+                delta.request_id,
+                delta.start,
+                b"",
+                in_the_clients_words(in_flight.request, delta.end),
             )
         self._forget(delta.request_id)
         return delta
 
     def _forget(self, request_id: str) -> None:
-        run = self._runs.pop(request_id)
+        in_flight = self._in_flight.pop(request_id)
         self._canaries.pop(request_id, None)
-        if run.expiry is not None:
-            run.expiry.cancel()
+        if in_flight.expiry is not None:
+            in_flight.expiry.cancel()
 
-    def _on_task_done(self, run: Run, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, in_flight: InFlight, task: asyncio.Task[None]) -> None:
         """Ends a request that was refused, failed, or cancelled before it was dispatched, so that
         no output ended it.
         """
         self.tasks.discard(task)
-        request_id = run.request.request_id
+        request_id = in_flight.request.request_id
         error = None if task.cancelled() else task.exception()
-        if self._runs.get(request_id) is not run:
+        if self._in_flight.get(request_id) is not in_flight:
             if error is not None:
                 log.error("request %s failed after its end", request_id, exc_info=error)
             return
         end = (
-            Finished("abort", count_tokens(run.request.token_ids), 0)
+            Finished("abort", count_tokens(in_flight.request.token_ids), 0)
             if task.cancelled()
             else failed(error)
         )
-        self.on_step([Delta(request_id, run.tokens_sent, b"", end)])
+        self.on_step([Delta(request_id, in_flight.tokens_sent, b"", end)])
 
     def stop(self) -> None:
         """Takes no more; what runs fails as lost, so that a frontend may move it."""
@@ -245,7 +261,8 @@ class InFlight:
             code=WorkerLost.code, message="the worker stopped before the request was finished"
         )
         deltas = [
-            Delta(request_id, run.tokens_sent, b"", lost) for request_id, run in self._runs.items()
+            Delta(request_id, in_flight.tokens_sent, b"", lost)
+            for request_id, in_flight in self._in_flight.items()
         ]
         if deltas:
             self.on_step(deltas)
@@ -253,7 +270,7 @@ class InFlight:
     def drop(self) -> None:
         """Takes no more and forgets what runs: nobody is told any more."""
         self._stopping = True
-        self._runs.clear()
+        self._in_flight.clear()
 
     def cancel(self) -> None:
         """Cancels the tasks in which SGLang handles requests."""

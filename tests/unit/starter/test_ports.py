@@ -2,59 +2,47 @@
 ended.
 """
 
-import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from protocol.process.start_error import StartError
-from tests import free_ports
-from tests.free_ports import FIRST_PORT, LAST_PORT, SLOT_PORTS, reserve_ports
+from starter import ports
+from starter.ports import FIRST_PORT, LAST_PORT, SLOT_PORTS, NoPorts, reserve_ports
+from starter.responder import Responder
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
-from protocol.process.start_error import StartError
-from tests import free_ports
+from starter import ports
 
-free_ports.FIRST_PORT, free_ports.LAST_PORT = int(sys.argv[1]), int(sys.argv[2])
+ports.FIRST_PORT, ports.LAST_PORT = int(sys.argv[1]), int(sys.argv[2])
 for count in sys.stdin:
     try:
-        print(free_ports.reserve_ports(int(count)), flush=True)
-    except StartError as error:
+        print(ports.reserve_ports(int(count)), flush=True)
+    except ports.NoPorts as error:
         print(error, flush=True)
 """
 
 
-class Process:
+class Reserving:
     """Another test run on this host: reserves when it is told to, and lives until it is ended."""
 
     def __init__(self, directory: Path, first: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(first), str(first + 3 * SLOT_PORTS)],
-            cwd=ROOT,
-            env=os.environ | {"TMPDIR": str(directory), "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        bounds = (first, first + 3 * SLOT_PORTS)
+        self._responder = Responder(
+            [sys.executable, "-c", PROGRAM, *bounds], environment={"TMPDIR": str(directory)}
         )
 
     def reserve(self, count: int) -> str:
         """The first port, or why there is none."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(count, file=self._process.stdin, flush=True)
-        return self._process.stdout.readline().strip()
+        return self._responder.ask(str(count))
 
     def end(self, *, by_kill: bool = False) -> None:
         if by_kill:
-            self._process.kill()
-        with self._process:  # closes its stdin, which ends it, and waits
-            pass
+            self._responder.popen.kill()
+        self._responder.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +54,9 @@ def first() -> int:
 
 
 @pytest.fixture
-def processes(tmp_path: Path, first: int) -> Iterator[list[Process]]:
+def processes(tmp_path: Path, first: int) -> Iterator[list[Reserving]]:
     """Three of them on a host with ports for three slots."""
-    started = [Process(tmp_path, first) for _ in range(3)]
+    started = [Reserving(tmp_path, first) for _ in range(3)]
     yield started
     for process in started:
         process.end()
@@ -80,7 +68,7 @@ def ports_of(answer: str, count: int) -> set[int]:
 
 @pytest.mark.parametrize("by_kill", [False, True])
 def test_processes_never_share_a_range_and_a_range_is_free_when_its_process_has_ended(
-    processes: list[Process], by_kill: bool
+    processes: list[Reserving], by_kill: bool
 ) -> None:
     one, second, third = processes
     ranges = [
@@ -95,7 +83,7 @@ def test_processes_never_share_a_range_and_a_range_is_free_when_its_process_has_
     assert "found no 1 free ports" in third.reserve(1)
 
 
-def test_ranges_of_several_slots_do_not_overlap_either(processes: list[Process]) -> None:
+def test_ranges_of_several_slots_do_not_overlap_either(processes: list[Reserving]) -> None:
     one, other, _ = processes
     long = SLOT_PORTS + 1
     taken = ports_of(one.reserve(long), long)
@@ -106,9 +94,9 @@ def test_ranges_of_several_slots_do_not_overlap_either(processes: list[Process])
 @pytest.fixture
 def own_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> int:
     """This process's own reservations, out of three slots; the first port."""
-    monkeypatch.setattr(free_ports.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(free_ports, "FIRST_PORT", first)
-    monkeypatch.setattr(free_ports, "LAST_PORT", first + 3 * SLOT_PORTS)
+    monkeypatch.setattr(ports.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(ports, "FIRST_PORT", first)
+    monkeypatch.setattr(ports, "LAST_PORT", first + 3 * SLOT_PORTS)
     return first
 
 
@@ -116,7 +104,7 @@ def test_one_process_does_not_get_a_range_twice(own_range: int) -> None:
     starts = [reserve_ports(SLOT_PORTS) for _ in range(3)]
     assert sorted(starts) == [own_range + number * SLOT_PORTS for number in range(3)]
     with pytest.raises(
-        StartError, match=rf"found no {SLOT_PORTS} free ports in a row between {own_range} and "
+        NoPorts, match=rf"found no {SLOT_PORTS} free ports in a row between {own_range} and "
     ):
         reserve_ports(SLOT_PORTS)
 
@@ -128,7 +116,7 @@ def test_a_range_with_a_port_that_another_program_has_is_passed_over(
     with socket.create_server(("127.0.0.1", own_range + SLOT_PORTS + offset)):
         starts = {reserve_ports(3), reserve_ports(3)}
         assert starts == {own_range, own_range + 2 * SLOT_PORTS}
-        with pytest.raises(StartError):
+        with pytest.raises(NoPorts):
             reserve_ports(3)
 
 
@@ -139,14 +127,14 @@ def test_ports_that_are_not_asked_for_may_be_taken(own_range: int) -> None:
 
 @pytest.mark.parametrize("count", [3 * SLOT_PORTS + 1, 10_000])
 def test_more_ports_than_there_are_is_an_error(own_range: int, count: int) -> None:
-    with pytest.raises(StartError, match=f"found no {count} free ports"):
+    with pytest.raises(NoPorts, match=f"found no {count} free ports"):
         reserve_ports(count)
 
 
 def test_a_lock_that_could_not_be_had_whole_is_given_back(own_range: int) -> None:
     """Ranges of two slots cannot both lie in three; the one that failed must not keep the third."""
     reserve_ports(2 * SLOT_PORTS)
-    with pytest.raises(StartError):
+    with pytest.raises(NoPorts):
         reserve_ports(2 * SLOT_PORTS)
     reserve_ports(1)
 

@@ -1,0 +1,1 @@
+"""Processes of this host that tests, benchmarks and conformance suites start, await and end."""

@@ -1,0 +1,32 @@
+"""A fleet as tests use it: on the sim engine unless told otherwise, asked by OpenAI's client."""
+
+from typing import Any
+
+import openai
+
+import starter.fleet
+from starter.process import Process
+from tests.kit.sglang_environment import sglang_environment
+
+
+class Fleet(starter.fleet.Fleet):
+    """A frontend and workers as users start them, and clients of theirs."""
+
+    def worker(
+        self, *options: str, engine: str = "sim", env: dict[str, str] | None = None
+    ) -> Process:
+        """Start a worker that dials the fleet's mesh address."""
+        variables = sglang_environment() if engine == "sglang" else {}
+        return super().worker("--engine", engine, *options, env=variables | (env or {}))
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        """A client that tries once."""
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60, **options
+        )
+
+    def async_client(self) -> openai.AsyncOpenAI:
+        """A client for many requests at once, that tries once."""
+        return openai.AsyncOpenAI(
+            base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60
+        )
