@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
-from tests.kit.order import GroupScheduling, in_order
+from tests.kit.blocking import Blocked
+from tests.kit.order import GroupScheduling, at_random, in_order
 
 # An example that takes long on a machine that is busy with other things is no finding.
 settings.register_profile(
@@ -17,8 +19,13 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long begins first, so that several processes end together."""
-    in_order(items)
+    """What takes long begins first, so that several processes end together; all in an order of
+    chance where KVMESH_TEST_ORDER is its seed.
+    """
+    if seed := os.environ.get("KVMESH_TEST_ORDER"):
+        at_random(items, seed)
+    else:
+        in_order(items)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -37,3 +44,20 @@ def _torch_stays_out(request: pytest.FixtureRequest) -> Iterator[None]:
         f"{request.node.name}, or what ran before it, imported torch: run it as a program of "
         "its own"
     )
+
+
+@pytest.fixture(scope="session")
+def blocked() -> Iterator[Blocked]:
+    """What our packages do on a loop of pytest's process and should not."""
+    blocked = Blocked()
+    blocked.watch()
+    yield blocked
+    blocked.leave()
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_stands_still(blocked: Blocked) -> Iterator[None]:
+    """A test in which our packages block a loop fails, also where the error ended a request."""
+    blocked.take()  # what a fixture of a session left is told where it began
+    yield
+    assert not (found := blocked.take()), "\n".join(["a loop stood still:", *found])

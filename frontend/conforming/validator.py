@@ -4,16 +4,14 @@ takes too long.
 
 import asyncio
 import logging
-from asyncio.subprocess import Process
 from collections import OrderedDict
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from frontend.conforming.messages import Question, Verdict
-from protocol.process.program import started
+from protocol.process.program import Program
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ class Validator:
     """
 
     def __init__(self) -> None:
-        self._process: Process | None = None
+        self._process: Program | None = None
         self._turn = asyncio.Lock()
         self._slow: OrderedDict[int, None] = OrderedDict()
         self._soon: set[asyncio.Task[None]] = set()
@@ -99,10 +97,10 @@ class Validator:
             await self.close()
             raise
 
-    async def _start(self) -> Process:
-        process = self._process = await started("frontend.conforming.program")
+    async def _start(self) -> Program:
         try:
             async with asyncio.timeout(START_S_MAX):
+                process = self._process = await Program.start("frontend.conforming.program")
                 await _heard(process)
         except TimeoutError:
             raise EOFError("it did not begin") from None
@@ -117,21 +115,17 @@ class Validator:
         """Ends the process; the next question starts another."""
         process, self._process = self._process, None
         if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await process.end()
 
 
-async def _ask(process: Process, question: Question) -> Verdict:
-    assert process.stdin is not None
-    process.stdin.write(_encode(question) + b"\n")
-    await process.stdin.drain()
+async def _ask(process: Program, question: Question) -> Verdict:
+    process.writer.write(_encode(question) + b"\n")
+    await process.writer.drain()
     return await _heard(process)
 
 
-async def _heard(process: Process) -> Verdict:
-    assert process.stdout is not None
-    line = await process.stdout.readline()
+async def _heard(process: Program) -> Verdict:
+    line = await process.reader.readline()
     if not line.endswith(b"\n"):
         raise EOFError("it said nothing")
     return msgspec.json.decode(line, type=Verdict)

@@ -129,7 +129,7 @@ async def collect_files(
     """
     paths: dict[str, Path] = {}
     for file in files:
-        path = cache.path(file)
+        path = await asyncio.to_thread(cache.path, file)
         paths[file.name] = path or await asyncio.to_thread(
             cache.store, file, await request(file).content()
         )

@@ -2,6 +2,7 @@
 first, what shares an engine stays together, and what is short fills the end.
 """
 
+from random import Random
 from typing import Final
 
 import pytest
@@ -64,6 +65,15 @@ def in_order(items: list[pytest.Item]) -> None:
             item.get_closest_marker("sglang") is None,
         )
     )
+
+
+def at_random(items: list[pytest.Item], seed: str) -> None:
+    """Shuffle the files, and the tests of each file, which stay together."""
+    random, files = Random(seed), dict[str, list[pytest.Item]]()
+    for item in items:
+        files.setdefault(file_of(item.nodeid), []).append(item)
+    shuffled = random.sample([*files.values()], len(files))
+    items[:] = [item for tests in shuffled for item in random.sample(tests, len(tests))]
 
 
 class GroupScheduling(LoadFileScheduling):

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
-from tests.simulation.broken import hold
+from tests.simulation.broken import Broken, hold
 from tests.simulation.frontend import SimulatedFrontend, shared_metrics
 from tests.simulation.plan import Plan
-from tests.simulation.worker import HEALTH, SimulatedWorker
+from tests.simulation.worker import HEALTH, NotedDeparture, SimulatedWorker
+from workers.mesh.frontend_link import FrontendLink
 
 END_SEEN_S: Final = 0.6
 """Until the next beat, there and back."""
@@ -97,14 +98,20 @@ def check_leaving(frontend: SimulatedFrontend, now: float) -> None:
         )
 
 
-def check_links(worker: SimulatedWorker, gone_since: Mapping[str, float], now: float) -> None:
+def check_links(
+    worker: SimulatedWorker,
+    links: Sequence[FrontendLink],
+    gone_since: Mapping[str, float],
+    now: float,
+) -> None:
     """Nothing is dialled but for a link, and no silent address for long that DNS does not name."""
     if worker.departure.since is None:
-        dialling, links = worker.dialling, len(worker.links)
-        hold(dialling == links, f"{worker.worker_id} has {dialling} connections for {links} links")
+        dialling = worker.dialling
+        if dialling != len(links):
+            raise Broken(f"{worker.worker_id} has {dialling} connections for {len(links)} links")
     if worker.process.stopped or not gone_since:
         return
-    for link in worker.links:
+    for link in links:
         gone_s = now - max(gone_since.get(link.address, now), worker.process.woken_at)
         hold(
             gone_s <= FORGOTTEN_S,
@@ -112,33 +119,38 @@ def check_links(worker: SimulatedWorker, gone_since: Mapping[str, float], now: f
         )
 
 
-def check_worker(worker: SimulatedWorker, now: float) -> None:
+def check_worker(worker: SimulatedWorker, links: Sequence[FrontendLink], now: float) -> None:
     """What frontends have here is within credit and adds up, and who is asked to leave does."""
-    departure = worker.departure
-    if departure.since is not None and not worker.process.stopped:
-        leaves_s = now - departure.since - worker.process.frozen_s
-        limit_s = LOOK_SLACK_S + worker.spec.drain_s_max
-        hold(leaves_s <= limit_s, f"{worker.worker_id} has been leaving for {leaves_s:.2f} s")
-        hold(
-            leaves_s <= LOOK_SLACK_S or worker.board.state.phase != "serving",
-            f"{worker.worker_id} leaves and says that it serves",
-        )
-    if departure.urgent_since is not None and not worker.process.stopped:
+    if worker.departure.since is not None and not worker.process.stopped:
+        _check_departure(worker, worker.departure, now)
+    counted, running = len(worker.intake), 0
+    for link in links:
+        running += link.requests
+        if not 0 <= link.requests <= worker.spec.credit_requests:
+            raise Broken(f"{worker.worker_id}: requests per frontend {_per_link(links)}")
+    if running != counted:
+        raise Broken(f"{worker.worker_id}: {_per_link(links)} do not add up to {counted}")
+
+
+def _per_link(links: Sequence[FrontendLink]) -> list[int]:
+    return [link.requests for link in links]
+
+
+def _check_departure(worker: SimulatedWorker, departure: NotedDeparture, now: float) -> None:
+    assert departure.since is not None
+    leaves_s = now - departure.since - worker.process.frozen_s
+    limit_s = LOOK_SLACK_S + worker.spec.drain_s_max
+    hold(leaves_s <= limit_s, f"{worker.worker_id} has been leaving for {leaves_s:.2f} s")
+    hold(
+        leaves_s <= LOOK_SLACK_S or worker.board.state.phase != "serving",
+        f"{worker.worker_id} leaves and says that it serves",
+    )
+    if departure.urgent_since is not None:
         hurries_s = now - max(departure.urgent_since, worker.process.woken_at)
         hold(
             hurries_s <= LOOK_SLACK_S,
             f"{worker.worker_id} has been leaving in a hurry for {hurries_s:.2f} s",
         )
-    per_link = [link.requests for link in worker.links]
-    hold(
-        all(0 <= requests <= worker.spec.credit_requests for requests in per_link),
-        f"{worker.worker_id}: requests per frontend {per_link}",
-    )
-    counted = len(worker.intake)
-    hold(
-        not worker.links or sum(per_link) == counted,
-        f"{worker.worker_id}: {per_link} do not add up to {counted}",
-    )
 
 
 class Steadiness:
@@ -156,12 +168,13 @@ class Steadiness:
             if frontend.process.dead:
                 continue
             registry = frontend.mesh.registry
-            missed = [missed.worker_id for missed in registry.missed]
-            hold(not missed, f"{frontend.name} misses {missed}")
+            if missed := [missed.worker_id for missed in registry.missed]:
+                raise Broken(f"{frontend.name} misses {missed}")
             for worker in registry.workers.values():
                 session = worker.numbering.session
                 known = self._sessions.setdefault((frontend.number, worker.hello.epoch), session)
-                hold(known == session, f"{worker.worker_id} began anew with {frontend.name}")
+                if known != session:
+                    raise Broken(f"{worker.worker_id} began anew with {frontend.name}")
 
 
 def _deaths() -> float:
@@ -202,7 +215,8 @@ class Unwanted:
                     before.get(key, now), frontend.process.woken_at, worker.process.woken_at
                 )
                 self._since[key] = since
-                hold(
-                    now - since <= self._seconds_max,
-                    f"{worker.worker_id} has run {request_id} for {now - since:.2f} s for nobody",
-                )
+                if now - since > self._seconds_max:
+                    raise Broken(
+                        f"{worker.worker_id} has run {request_id} for {now - since:.2f} s for "
+                        "nobody"
+                    )

@@ -116,13 +116,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """
 
     _ready: Any
-    _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self, *, end_s: float = inf) -> None:
         super().__init__()
         self._now = BEGIN_S
         self._end = BEGIN_S + end_s
         self._turns = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """A heap; of one moment, who asked first is first."""
+        self._timers_set = 0
         self.hosts: dict[str, list[str]] = {}
         """What DNS knows: the addresses behind a name."""
         self.dns_answers = True
@@ -130,6 +132,27 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Virtual seconds."""
         return self._now
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As asyncio's, without what it checks in debug mode."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As asyncio's, which compares handles with each other in Python."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_set += 1
+        heapq.heappush(self._timers, (when, self._timers_set, timer))
+        return timer
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
         """As asyncio's; the process that it belongs to knows of it."""
@@ -165,7 +188,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def left(self) -> list[asyncio.Handle]:
         """Callbacks that would still run."""
-        handles: list[asyncio.Handle] = [*self._scheduled, *self._ready]
+        handles: list[asyncio.Handle] = [*(timer for _, _, timer in self._timers), *self._ready]
         return [
             handle
             for handle in handles
@@ -173,37 +196,35 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ]
 
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled
-        while scheduled and scheduled[0].cancelled():
-            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(timers)
         self._turns += 1
         if not ready:
             self._advance()
         elif self._turns > _TURNS_MAX:
             raise Stalled("time stands still")
-        while scheduled and scheduled[0].when() <= self._now:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False  # type: ignore[attr-defined]
-            ready.append(handle)
+        now = self._now
+        while timers and timers[0][0] <= now:
+            ready.append(heapq.heappop(timers)[2])
         for _ in range(len(ready)):
-            self._run(ready.popleft())
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = handle._context.get(_process)
+            if process is None or not (process.dead or process.stopped):
+                handle._run()
+            elif not process.dead:
+                process.held.append(handle)
 
     def _advance(self) -> None:
-        if not self._scheduled:
+        if not self._timers:
             raise Stalled("nothing is left to do")
-        if self._scheduled[0].when() > self._end:
+        when = self._timers[0][0]
+        if when > self._end:
             raise Stalled("it takes too long")
-        self._now = max(self._now, self._scheduled[0].when())
+        self._now = max(self._now, when)
         self._turns = 0
-
-    def _run(self, handle: asyncio.Handle) -> None:
-        if handle.cancelled():
-            return
-        process = process_of(handle)
-        if process is None or not (process.dead or process.stopped):
-            handle._run()  # type: ignore[attr-defined]
-        elif not process.dead:
-            process.held.append(handle)
 
     def _process_events(self, event_list: object) -> None:
         """No descriptors are watched."""

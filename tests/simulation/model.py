@@ -1,6 +1,7 @@
 """The model that every simulated worker serves, and what it answers when nothing disturbs it."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -12,20 +13,20 @@ from frontend.models.served import ServedModel
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.tokenizing.tokenizer import Tokenizer
 from protocol.generation import Finished, Generate
+from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
 from workers.engine import EngineFacts
 from workers.sim import assembly
-from workers.sim.scheduling.limits import SchedulerLimits
-from workers.sim.scheduling.radix_cache import RadixCache
-from workers.sim.scheduling.scheduler import Scheduler
 from workers.sim.scheduling.sequence import RequestLimits, Sequence, new_sequence
 from workers.sim.settings import SimSettings
-from workers.sim.text import TextModel
-from workers.sim.timing import TimingModel
+from workers.sim.text import TextModel, advance
 from workers.sim.vocabulary import read_word_ids
 
 OUTPUT_TOKENS_MEAN: Final = 40.0
 """Most answers end by length, some by their end token."""
+
+_NO_FACTS: Final = {"sim_speedup": 1.0, "stream_interval": 1, "schedule_conservativeness": 1.0}
+"""How an engine runs, which its facts do not tell: a seed draws these more than anything else."""
 
 _read_model = assembly.read_model
 _build_card = lru_cache(maxsize=8)(assembly.build_card)
@@ -40,9 +41,16 @@ def _read_word_ids(path: Path, *, excluded: Collection[int], **options: Any) -> 
     return _words[key]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1_024)
 def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
-    """Facts and words; the files are read once for all settings."""
+    """Facts and words; the files are read once for all settings, and looked for once for those that
+    have the same facts.
+    """
+    return _read_once(replace(settings, **_NO_FACTS))
+
+
+@lru_cache(maxsize=256)
+def _read_once(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
     with (
         patch.object(assembly, "build_card", _build_card),
         patch.object(assembly, "read_word_ids", _read_word_ids),
@@ -95,34 +103,37 @@ def served(facts: EngineFacts) -> RecordedModel:
     return RecordedModel(facts.card, demo_tokenizer(), {})
 
 
-def undisturbed(request: Generate) -> tuple[bytes, Finished]:
-    """Tokens, packed u32, and end of an engine that runs this request alone."""
+@lru_cache(maxsize=1)
+def _plain_model() -> tuple[TextModel, RequestLimits, frozenset[int]]:
     facts, words = read_model(SimSettings())
-    eos_id = facts.card.eos_token_ids[0]
-    text = TextModel(words, eos_id=eos_id, output_tokens_mean=OUTPUT_TOKENS_MEAN)
-    limits = SchedulerLimits(
-        page_size_tokens=16,
-        kv_pages=1_000,
-        requests_running_max=1,
-        requests_waiting_max=1,
-        chunk_tokens=1 << 20,
+    text = TextModel(
+        words, eos_id=facts.card.eos_token_ids[0], output_tokens_mean=OUTPUT_TOKENS_MEAN
     )
-    scheduler = Scheduler(limits, RadixCache(16), text, TimingModel())
-    sequence = new_sequence(
-        request,
-        RequestLimits(
-            context_length=facts.card.context_length,
-            vocab_size=facts.card.vocab_size,
-            kv_tokens_max=16_000,
-        ),
-        text,
-        frozenset(facts.card.eos_token_ids),
+    limits = RequestLimits(
+        context_length=facts.card.context_length,
+        vocab_size=facts.card.vocab_size,
+        kv_tokens_max=16_000,
     )
+    return text, limits, frozenset(facts.card.eos_token_ids)
+
+
+def undisturbed(request: Generate) -> tuple[bytes, Finished]:
+    """Tokens, packed u32, and end of an engine that runs this request alone.
+
+    Picked here one by one, with no scheduler: what one does to a request is none of its answer.
+    """
+    text, limits, eos_ids = _plain_model()
+    sequence = new_sequence(request, limits, text, eos_ids)
     assert isinstance(sequence, Sequence), sequence
-    assert scheduler.submit(sequence) is None
-    tokens, end = b"", None
-    while scheduler.busy:
-        for delta in scheduler.step(0).deltas:
-            tokens, end = tokens + delta.token_ids, delta.end
-    assert isinstance(end, Finished)
-    return tokens, end
+    state, salt, output = sequence.state, sequence.salt, []
+    for count in range(sequence.max_new_tokens):
+        may_end = count >= sequence.may_end_at
+        token_id = text.pick(state, salt, may_end)
+        if not may_end and token_id in sequence.banned_ids:
+            token_id = text.pick_except(state, salt, sequence.banned_ids)
+        output.append(token_id)
+        if may_end and token_id in sequence.stop_ids:
+            end = Finished("stop", sequence.prompt_tokens, len(output), 0, token_id)
+            return pack_tokens(output), end
+        state = advance(state, token_id)
+    return pack_tokens(output), Finished("length", sequence.prompt_tokens, len(output), 0)

@@ -14,6 +14,8 @@ from protocol.replies import Delta, StepBatch
 from protocol.requests import Abort, FrontendHeartbeat
 from protocol.tokens import count_tokens
 
+_MOMENT: Final = struct.Struct("<d")
+
 _LINES_MAX: Final = 4_000
 """Kept for whoever reads a failure."""
 
@@ -31,7 +33,7 @@ class Trace:
 
     def message(self, now: float, lane: str, frames: list[bytes]) -> None:
         """A message arrived."""
-        digest = crc32(struct.pack("<d", now), self.digest)
+        digest = crc32(_MOMENT.pack(now), self.digest)
         for frame in frames:
             digest = crc32(frame, digest)
         self.digest = digest

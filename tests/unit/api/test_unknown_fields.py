@@ -266,7 +266,7 @@ names = st.sampled_from(
 ) | st.text(max_size=8)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(names, json_values, max_size=6), st.sampled_from([REFUSING, None]))
 def test_any_object_is_a_request_or_the_clients_error(
     fields: dict[str, Any], ignored: Ignored | None

@@ -4,7 +4,11 @@ next answer.
 
 import asyncio
 import json
-from asyncio.subprocess import Process
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,6 +26,8 @@ from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Gain
 from protocol.errors import NotConforming
 from protocol.generation import Finished, ToolCall
+from protocol.process import program as programs
+from protocol.process.program import Program
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -41,7 +47,7 @@ def doubling(levels: int) -> str:
     return json.dumps({"$ref": "#/$defs/d0", "$defs": levels_ | {f"d{levels}": {"const": 1}}})
 
 
-def process_of(validator: Validator) -> Process | None:
+def process_of(validator: Validator) -> Program | None:
     return validator._process  # pyright: ignore[reportPrivateUsage]
 
 
@@ -122,12 +128,30 @@ async def test_who_leaves_takes_no_verdict_of_others_away(validator: Validator) 
     assert answers == [None, "breaks 'type' at /b/1", None]
 
 
+async def test_who_leaves_while_the_program_starts_leaves_no_process(validator: Validator) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def popen(_: str, theirs: socket.socket) -> "subprocess.Popen[bytes]":
+        started.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=theirs.fileno()))
+        loop.call_soon_threadsafe(leaving.cancel)
+        return started[0]
+
+    loop = asyncio.get_running_loop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "_popen", popen)
+        leaving = asyncio.create_task(validator.breach(TEXT, BAD))
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+    assert [each.returncode for each in started] == [-signal.SIGKILL]
+    assert await validator.breach(TEXT, BAD) is not None
+
+
 async def test_a_program_that_died_is_started_again(validator: Validator) -> None:
     assert await validator.breach(TEXT, BAD) is not None
     process = process_of(validator)
     assert process is not None
-    process.kill()
-    await process.wait()
+    os.kill(process.pid, signal.SIGKILL)
+    await process.gone()
     await validator.breach(TEXT, BAD)
     assert await validator.breach(TEXT, BAD) is not None
 

@@ -1,7 +1,7 @@
 """How many examples the state machines of KV events try: `KVMESH_EXAMPLES=N` makes it N times as
 many.
 
-KVMESH_EXAMPLES=50 python -m pytest tests/unit/kv_events -k Model --timeout 0     a nightly size, of
+KVMESH_EXAMPLES=100 python -m pytest tests/unit/kv_events -k Model --timeout 0    a nightly size, of
 a quarter of an hour
 """
 

@@ -225,7 +225,7 @@ class IndexModel(RuleBasedStateMachine):
             assert self.budget.blocks == sum(map(len, self.naive))
 
 
-IndexModel.TestCase.settings = examples(200)
+IndexModel.TestCase.settings = examples(100)
 TestIndexModel = IndexModel.TestCase
 
 

@@ -243,7 +243,7 @@ class ChannelModel(RuleBasedStateMachine):
             self.the_channel_falls_quiet(arrives=True)
 
 
-ChannelModel.TestCase.settings = examples(150)
+ChannelModel.TestCase.settings = examples(75)
 TestChannelModel = ChannelModel.TestCase
 
 

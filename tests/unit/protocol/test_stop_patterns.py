@@ -48,7 +48,7 @@ PATTERNS = st.recursive(st.sampled_from(ATOMS), larger, max_leaves=8)
 TEXTS = st.lists(st.text(alphabet="aabbA1 \n_Kſkß", min_size=1, max_size=3), max_size=8)  # noqa: RUF001
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(st.lists(PATTERNS, min_size=1, max_size=3), TEXTS)
 def test_a_match_is_found_with_the_piece_that_completes_it(
     patterns: list[str], pieces: list[str]

@@ -125,7 +125,7 @@ def test_the_events_always_tell_what_is_cached_and_what_a_request_finds(
     rounds = st.lists(st.lists(asked, min_size=1, max_size=4), min_size=1, max_size=8)
     reader = Reader(outlet)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=75, deadline=None)
     @given(rounds)
     def check(rounds: list[list[Any]]) -> None:
         outlet.cleared()  # a new cache

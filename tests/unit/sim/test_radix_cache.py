@@ -139,7 +139,7 @@ class AgainstNaiveModel(RuleBasedStateMachine):
 
 
 TestAgainstNaiveModel = AgainstNaiveModel.TestCase
-TestAgainstNaiveModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAgainstNaiveModel.settings = settings(max_examples=75, stateful_step_count=40, deadline=None)
 
 
 def test_a_match_that_locks_nothing_still_saves_pages_from_eviction() -> None:

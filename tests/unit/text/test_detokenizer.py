@@ -74,7 +74,7 @@ def test_each_family_is_recognised(made: dict[str, Model], name: str, kind: str)
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind != "window"])
 @settings(
-    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(data=st.data())
 def test_a_stream_in_any_bursts_equals_the_one_shot_decode(

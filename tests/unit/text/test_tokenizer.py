@@ -172,8 +172,8 @@ def test_a_file_that_asks_for_truncation_or_padding_is_not_obeyed(
 async def test_long_text_goes_through_the_pool_with_the_same_ids(
     tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], backend: str
 ) -> None:
-    tokenizer = Tokenizer.load(
-        tokenizer_files["byte_level"], backend, inspect=inspections.__getitem__
+    tokenizer = await asyncio.to_thread(
+        Tokenizer.load, tokenizer_files["byte_level"], backend, inspect=inspections.__getitem__
     )
     short, long = "a few words", "many 🎉 words " * 4_000
     for text in (short, long):
@@ -191,7 +191,8 @@ async def test_a_growing_chat_has_the_tokens_of_the_whole_and_only_its_new_turns
     tokenizer_files: dict[str, Path], inspections: dict[Path, Inspection], backend: str
 ) -> None:
     cache = SegmentCache(2**20)
-    tokenizer = Tokenizer.load(
+    tokenizer = await asyncio.to_thread(
+        Tokenizer.load,
         tokenizer_files["byte_level"],
         backend,
         cache=cache,

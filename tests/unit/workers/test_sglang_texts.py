@@ -42,7 +42,7 @@ def models() -> dict[str, Model]:
 
 @pytest.mark.parametrize("kind", BUILDERS)
 @settings(
-    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(data=st.data())
 def test_any_tokens_read_as_the_library_reads_them_at_once(

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import logging
-from asyncio.subprocess import Process
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ import msgspec
 
 from protocol.errors import EngineFault
 from protocol.generation import Grammar
-from protocol.process.program import started
+from protocol.process.program import Program
 from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ class TrialProcess:
     def __init__(self, manager: Any) -> None:
         self._manager = manager
         self._numbers = itertools.count()
-        self._process: Process | None = None
+        self._process: Program | None = None
         self._starting = asyncio.Lock()
         self._answers: dict[int, asyncio.Future[Verdict]] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -67,49 +66,44 @@ class TrialProcess:
 
     async def _ask(self, grammar: Grammar, cpu_s: float) -> Verdict:
         process, begins = await self._running()
-        assert process.stdin is not None
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            process.stdin.write(framed(Trial(number, grammar, cpu_s)))
+            process.writer.write(framed(Trial(number, grammar, cpu_s)))
             return await asyncio.wait_for(answer, START_S_MAX if begins else VERDICT_S_MAX)
         finally:
             del self._answers[number]
 
-    async def _running(self) -> tuple[Process, bool]:
+    async def _running(self) -> tuple[Program, bool]:
         """Returns the process that tries grammars, and whether it has only begun."""
         async with self._starting:
-            if self._process is not None and self._process.returncode is None:
+            if self._process is not None and self._process.runs:
                 return self._process, False
             setup = await asyncio.to_thread(_setup_of, self._manager)
-            process = await started("workers.sglang.grammars.trial")
-            assert process.stdin is not None
-            process.stdin.write(framed(setup))
+            process = await Program.start("workers.sglang.grammars.trial")
+            process.writer.write(framed(setup))
             self._process = process
             self._reader = asyncio.get_running_loop().create_task(self._read(process))
             return process, True
 
-    async def _read(self, process: Process) -> None:
-        assert process.stdout is not None
-        with suppress(asyncio.IncompleteReadError):
+    async def _read(self, process: Program) -> None:
+        reader = process.reader
+        with suppress(asyncio.IncompleteReadError, OSError):
             while True:
-                (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
-                verdict = msgspec.msgpack.decode(
-                    await process.stdout.readexactly(length), type=Verdict
-                )
+                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+                verdict = msgspec.msgpack.decode(await reader.readexactly(length), type=Verdict)
                 answer = self._answers.get(verdict.number)
                 if answer is not None and not answer.done():
                     answer.set_result(verdict)
-        await process.wait()
+        await process.gone()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(EOFError("the process that tries grammars has ended"))
 
     def kill(self) -> None:
         """Kills the process; the next grammar starts another one."""
-        if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        if self._process is not None:
+            self._process.kill()
         self._process = None
 
 
