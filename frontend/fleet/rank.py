@@ -49,6 +49,7 @@ class Rank:
         "block_size_tokens",
         "blocks",
         "dp_rank",
+        "engine_kv_tokens",
         "engine_requests",
         "key",
         "kv_tokens",
@@ -85,6 +86,8 @@ class Rank:
         self.blocks = RankBlocks(budget, blocks + blocks // SLACK_RATIO + SLACK_BLOCKS)
         self.tells_events = False
         self.placed_at = 0
+        self.engine_kv_tokens = 0
+        """Counts the KV-cache tokens of unfinished requests, as the engine last told: for people."""
         self.engine_requests = 0
         """Counts the unfinished requests, all frontends' and those that nobody waits for any more,
         as the engine last did: for people.
@@ -131,6 +134,7 @@ class Rank:
         Of the KV cache all counts that is beyond our prompts: the answers' tokens are in it too.
         """
         self.engine_requests = load.requests_running + load.requests_waiting
+        self.engine_kv_tokens = load.kv_tokens_used
         self._others_requests = round(self.engine_requests * others_share)
         self._others_waiting = round(load.requests_waiting * others_share)
         self._others_prefill_tokens = round(load.waiting_uncached_tokens * others_share)

@@ -83,6 +83,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "phase": worker.phase.value,
         "requests": [rank.requests for rank in worker.ranks],
         "engine_requests": [rank.engine_requests for rank in worker.ranks],
+        "engine_kv_tokens": [rank.engine_kv_tokens for rank in worker.ranks],
         "ready": worker.takes_work,
         "unhealthy": worker.unhealthy,
         "kv_events": _kv_events(worker),
