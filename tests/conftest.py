@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 
 from tests.kit.blocking import Blocked
-from tests.kit.order import GroupScheduling, at_random, in_order
+from tests.kit.kept import end_kept
+from tests.kit.order import GroupScheduling, at_random, group_of, in_order
 
 # An example that takes long on a machine that is busy with other things is no finding.
 settings.register_profile(
@@ -32,6 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling | None:
     """Files that share an engine are one process's, with --dist loadfile."""
     return GroupScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What files of a group share ends with the group, or with all where groups are scattered."""
+    scattered = "KVMESH_TEST_ORDER" in os.environ
+    if nextitem is None or (not scattered and group_of(nextitem.nodeid) != group_of(item.nodeid)):
+        end_kept()
 
 
 @pytest.fixture(autouse=True, scope="module")

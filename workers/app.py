@@ -19,6 +19,7 @@ from protocol.process.settings import parse_known_settings, settings_help
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import is_local, require_key
+from workers.engine import Engine
 from workers.health.canary import read_canary_fields
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
@@ -68,11 +69,19 @@ def _run(argv: Sequence[str]) -> int:
     # process there and then, and the kernel ends the engine's children with it.
     for number in STOP_SIGNALS:
         signal.signal(number, _end_now if os.getpid() == 1 else signal.SIG_DFL)
+    health, addresses = _health_settings(settings), AddressBook(settings.frontend)
+    key = MeshKey.from_file(settings.mesh_key_file)
+    for address in settings.frontend:
+        require_key(address, key)  # now, and not when an engine has been loading for ten minutes
+    arguments = _arguments(settings, engine_argv, key)
+    kind = kind_for(arguments)
+    # before the system server, which is a thread
+    engine = kind.engine(arguments) if kind.forks(arguments) else None
     board = Board(settings.worker_id or _default_worker_id(engine_argv), time.monotonic)
     controls = Controls()
     system = _system_server(settings, board, controls)
     try:
-        return uvloop.run(_serve(settings, engine_argv, board, controls))
+        return uvloop.run(_serve(arguments, engine, addresses, health, board, controls))
     finally:
         if system is not None:
             system.stop()
@@ -86,23 +95,28 @@ def _end_now(number: int, _frame: object) -> None:
     os._exit(128 + number)
 
 
-async def _serve(
-    settings: WorkerSettings, engine_argv: Sequence[str], board: Board, controls: Controls
+async def _serve(  # noqa: PLR0917
+    arguments: Arguments,
+    engine: Engine | None,
+    addresses: AddressBook,
+    health: HealthSettings,
+    board: Board,
+    controls: Controls,
 ) -> int:
-    health = _health_settings(settings)
-    addresses, key = AddressBook(settings.frontend), MeshKey.from_file(settings.mesh_key_file)
-    for address in settings.frontend:
-        require_key(address, key)  # now, and not when an engine has been loading for ten minutes
+    """Serves until the worker departs.
+
+    Args:
+        engine: the worker's; None where it is to be made here.
+    """
+    settings, kind = arguments.settings, kind_for(arguments)
     departure = Departure(
         DrainLimits(
             timeout_s=settings.graceful_shutdown_timeout_secs,
             grace_s=settings.graceful_shutdown_grace_period_secs,
         )
     )
-    arguments = _arguments(settings, engine_argv, key)
-    kind = kind_for(arguments)
-    engine = kind.engine(arguments)
-    transport = ZmqTransport(key, time.monotonic)
+    engine = engine or kind.engine(arguments)
+    transport = ZmqTransport(arguments.key, time.monotonic)
     try:
         server = WorkerServer(
             engine,

@@ -92,9 +92,8 @@ class Pair:
         while len(self.workers) < count:
             name = f"w{next(self._numbers)}"
             self.pages[name] = SystemPages(free_port())
-            self.workers[name] = self.fleet.worker(
-                *("--worker-id", name, *WORKER, "--system-port", str(self.pages[name].port)),
-                engine="sglang",
+            self.workers[name] = self.fleet.forked_worker(
+                *("--worker-id", name, *WORKER, "--system-port", str(self.pages[name].port))
             )
         return self._ready() == self.workers.keys() and not any(on_each_worker(self.fleet).values())
 
@@ -184,7 +183,7 @@ def test_a_client_that_leaves_before_the_first_token_frees_the_engine(pair: Pair
     """
     fleet = pair.fleet
     for number in range(20):
-        prompt = [(number * 31 + index * 7) % 1800 + 10 for index in range(3_000)]
+        prompt = [(number * 31 + index * 7) % 1800 + 10 for index in range(1_000)]
         connection: socket.socket = asked(
             fleet, {"model": MODEL, "prompt": prompt, "max_tokens": 4_000, "ignore_eos": True}
         )

@@ -25,7 +25,7 @@ SMALL = ("--max-running-requests", "4", "--max-total-tokens", "8192", "--served-
 
 def _worker(fleet: Fleet, *arguments: str) -> tuple[Process, SystemPages]:
     port = free_port()
-    worker = fleet.worker("--system-port", str(port), *SMALL, *arguments, engine="sglang")
+    worker = fleet.forked_worker("--system-port", str(port), *SMALL, *arguments)
     return worker, SystemPages(port)
 
 

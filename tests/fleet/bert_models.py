@@ -2,10 +2,10 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from tests.kit.forks import run_forked
 
 _REFERENCE = Path(__file__).parents[1] / "sglang" / "bert_reference.py"
 
@@ -22,12 +22,6 @@ def reference(command: str, *paths: Path, given: Any = None) -> Any:
     """What the program tests/sglang/bert_reference.py answers; None for a command that answers
     nothing.
     """
-    run = subprocess.run(
-        [sys.executable, str(_REFERENCE), command, *map(str, paths)],
-        input=json.dumps(given).encode(),
-        env={"PYTHONPATH": str(_REFERENCE.parents[2]), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr.decode()[-3000:]
+    run = run_forked(_REFERENCE, command, *paths, given=json.dumps(given))
+    assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout) if run.stdout else None

@@ -5,6 +5,8 @@ start.
 import pytest
 
 from tests.kit.fleet import Fleet
+from tests.kit.forks import ONE_THREAD
+from tests.kit.kept import keep
 
 START_S_MAX = 400.0
 
@@ -35,12 +37,16 @@ class RealFleets:
         try:
             fleet.frontend()
             for arguments in workers:
-                fleet.worker(*arguments, engine="sglang")
+                if arguments:
+                    fleet.forked_worker(*arguments)
+                else:  # as `make up` starts it
+                    fleet.worker(engine="sglang", env=ONE_THREAD)
             fleet.wait_for_workers(len(workers), wait_s_max=START_S_MAX)
         except BaseException:  # an interrupted test leaves no engine either
             fleet.stop()
             raise
         self._configuration, self._fleet = workers, fleet
+        keep(self.stop)
         return fleet
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from tests.fault.system_pages import SystemPages
 from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_adapters import LOAD, UNLOAD, post
-from tests.fleet.test_kv_real_sglang import CACHE_TOKENS, PAGE, ask, prompt, settle
+from tests.fleet.test_kv_real_sglang import CACHE_TOKENS, NO_GRAMMARS, PAGE, ask, prompt, settle
 from tests.kit.fleet import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
@@ -37,7 +37,7 @@ def fleet_with_adapters(
     lora = ("--enable-lora", "--max-loras-per-batch", "2", "--max-loaded-loras", "2")
     sizes = (
         *("--max-queued-requests", "1", "--max-total-tokens", str(CACHE_TOKENS)),
-        *("--kv-block-size", str(PAGE), "--system-port", str(pages.port)),
+        *("--kv-block-size", str(PAGE), "--system-port", str(pages.port), *NO_GRAMMARS),
     )
     return real_fleets.of((*lora, *sizes, "--lora-paths", *adapters))
 

@@ -5,7 +5,6 @@ what transformers computes.
 import json
 import math
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from starter.ports import free_port
-from starter.responder import Responder
 from tests.fault.system_pages import SystemPages
 from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_adapters import post
 from tests.kit.fleet import Fleet
+from tests.kit.forks import run_forked
 from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
@@ -32,13 +31,10 @@ NEAR = 1e-3
 
 
 class Reference:
-    """The demo model under transformers, in a process of its own
-    (tests/sglang/logprob_reference.py), and its tokenizer.
-    """
+    """The demo model under transformers (tests/sglang/logprob_reference.py), and its tokenizer."""
 
     def __init__(self) -> None:
         self._tokenizer = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
-        self._responder = Responder([sys.executable, "-m", "tests.sglang.logprob_reference"])
 
     def logprobs(self, token_ids: list[int]) -> NDArray[np.float64]:
         """Of every token after the first: shape [n - 1, vocabulary], row i is what follows
@@ -56,18 +52,15 @@ class Reference:
     def decode(self, token_id: int) -> str:
         return self._tokenizer.decode([token_id], skip_special_tokens=False)
 
-    def close(self) -> None:
-        self._responder.close()
-
     def _asked(self, **question: Any) -> Any:
-        return json.loads(self._responder.ask(json.dumps(question)))
+        done = run_forked("-m", "tests.sglang.logprob_reference", given=json.dumps(question))
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def reference() -> Iterator[Reference]:
-    reference = Reference()
-    yield reference
-    reference.close()
+def reference() -> Reference:
+    return Reference()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,9 @@ from typing import Any
 import openai
 
 import starter.fleet
+from starter.addresses import worker_command
 from starter.process import Process
+from tests.kit.forks import start_forked
 from tests.kit.sglang_environment import sglang_environment
 
 
@@ -18,6 +20,14 @@ class Fleet(starter.fleet.Fleet):
         """Start a worker that dials the fleet's mesh address."""
         variables = sglang_environment() if engine == "sglang" else {}
         return super().worker("--engine", engine, *options, env=variables | (env or {}))
+
+    def forked_worker(self, *options: str) -> Process:
+        """Start a worker with real SGLang, in a process that has imported it."""
+        command = worker_command([self.mesh], "--engine", "sglang", *options)
+        log = self.directory / f"{len(self.processes)}-worker.log"
+        environment = {"KVMESH_CACHE_DIR": str(self.directory / "cache")}
+        self.processes.append(process := start_forked(command[1:], log, environment))
+        return process
 
     def client(self, **options: Any) -> openai.OpenAI:
         """A client that tries once."""

@@ -27,10 +27,14 @@ FIRST: Final = (
         "tests/sglang/test_seam.py",
         "tests/sglang/test_grammar_seam.py",
         "tests/sglang/test_step_faults.py",
+        "tests/sglang/test_forks.py",
     ),
     ("tests/fleet/test_logprobs_real_sglang.py",),
     ("tests/fleet/test_adapters_real_sglang.py",),
     ("tests/fault/test_worker_real_sglang.py",),
+    ("tests/sglang/test_grammar_thinking.py",),
+    ("tests/fleet/test_embeddings_real_sglang.py",),
+    ("tests/fleet/test_cross_encoder_real_sglang.py",),
     ("tests/fault/test_death.py",),
     ("tests/fault/test_rolling_restart.py",),
     ("tests/fleet/test_membership.py",),
@@ -54,6 +58,14 @@ _PLACE: Final = {
 
 def file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
+
+
+def group_of(nodeid: str) -> str:
+    """The name of what one process runs of, without others in between."""
+    file = file_of(nodeid)
+    if file in LAST:
+        return nodeid
+    return f"group {_GROUP[file]}" if file in _GROUP else file
 
 
 def in_order(items: list[pytest.Item]) -> None:
@@ -80,7 +92,4 @@ class GroupScheduling(LoadFileScheduling):
     """Hands the next group of files to the process that has nothing to do."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = file_of(nodeid)
-        if file in LAST:
-            return nodeid
-        return f"group {_GROUP[file]}" if file in _GROUP else file
+        return group_of(nodeid)

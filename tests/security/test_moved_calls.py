@@ -3,14 +3,12 @@ still.
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from protocol.limits import WORKER_SILENT_S_MAX
+from tests.kit.forks import run_forked
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(300)]
 
@@ -19,11 +17,7 @@ HERE = Path(__file__).parent
 
 def test_no_answer_takes_a_worker_more_than_a_moment_to_read() -> None:
     """For each of them it was silent for 10 s to hours, and given up by its frontends."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
-    command = [sys.executable, str(HERE / "moved_calls.py")]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=280, check=False
-    )
+    done = run_forked(HERE / "moved_calls.py")
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads(done.stdout.splitlines()[-1])
     assert results

@@ -2,9 +2,7 @@
 
 import json
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,9 +16,8 @@ from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed
 from protocol.requests import Abort
 from protocol.tokens import pack_tokens, unpack_tokens
-from starter.process import REPO, start
-from starter.responder import Responder
-from tests.kit.sglang_environment import sglang_environment
+from tests.kit.forks import run_forked, start_forked
+from tests.kit.kept import keep
 from workers.engine import EngineFacts
 
 HERE = Path(__file__).parent
@@ -28,31 +25,6 @@ FAR_FUTURE_MS = 4_000_000_000_000
 START_S_MAX = 300
 """An engine starts in 20 s on an idle machine; on one that compiles beside it, in minutes."""
 PATIENCE_S = 60
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-
-class Programs:
-    """Runs programs in forks of one that has imported SGLang (prepared.py), one at a time."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._numbers = count()
-        self._prepared = Responder(
-            [sys.executable, HERE / "prepared.py"],
-            log=directory / "log",
-            environment=ONE_THREAD | sglang_environment() | {"PYTHONPATH": str(REPO)},
-        )
-
-    def run(self, *argv: str, input: str = "") -> "subprocess.CompletedProcess[str]":  # noqa: A002
-        """As subprocess.run, of `python ARGV`."""
-        number = next(self._numbers)
-        out, err = (self._directory / f"{name}-{number}" for name in ("out", "err"))
-        asked = {"argv": argv, "stdin": input, "out": str(out), "err": str(err)}
-        status = self._prepared.ask(json.dumps(asked))
-        return subprocess.CompletedProcess(argv, int(status), out.read_text(), err.read_text())
-
-    def close(self) -> None:
-        self._prepared.close()
 
 
 class EngineClient:
@@ -61,17 +33,11 @@ class EngineClient:
     Every wait ends when the process does.
     """
 
-    def __init__(
-        self, argv: Sequence[str], log: Path, environment: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, argv: Sequence[str], log: Path) -> None:
         self._socket = zmq.Context.instance().socket(zmq.PAIR)
         address = f"ipc://{log.with_suffix('.sock')}"
         self._socket.bind(address)
-        self.process = start(
-            [sys.executable, HERE / "engine_process.py", address, *argv],
-            log,
-            environment=sglang_environment() | {"PYTHONPATH": str(REPO)} | (environment or {}),
-        )
+        self.process = start_forked([HERE / "engine_process.py", address, *argv], log, {})
         self.steps: list[list[Delta]] = []
         self.by_id: dict[str, list[Delta]] = {}
         self._facts: EngineFacts | None = None
@@ -232,13 +198,9 @@ def abort() -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def python(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+def python() -> "Callable[..., subprocess.CompletedProcess[str]]":
     """Runs a program that imports SGLang or transformers."""
-    programs = Programs(tmp_path_factory.mktemp("programs"))
-    yield programs.run
-    programs.close()
+    return run_forked
 
 
 @pytest.fixture(scope="session")
@@ -257,7 +219,7 @@ def greedy(
 
     def ask(prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         program = (str(HERE / "tiny_qwen3.py"), "greedy", str(model_dir), str(max_new_tokens))
-        done = python(*program, input=json.dumps(prompts))
+        done = python(*program, given=json.dumps(prompts))
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -265,18 +227,13 @@ def greedy(
 
 
 @pytest.fixture(scope="session")
-def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., EngineClient]]:
-    clients: list[EngineClient] = []
-
-    def start(*argv: str, **environment: str) -> EngineClient:
-        log = tmp_path_factory.mktemp("e") / "log"
-        client = EngineClient(argv, log, environment)
-        clients.append(client)
+def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EngineClient]:
+    def start(*argv: str) -> EngineClient:
+        client = EngineClient(argv, tmp_path_factory.mktemp("e") / "log")
+        keep(client.close)
         return client
 
-    yield start
-    for client in clients:
-        client.close()
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def state_of(engine: SglangEngine) -> dict[str, object]:
     }
 
 
-async def drive(address: str, argv: list[str]) -> None:  # noqa: C901  # a command each
+async def drive(address: str, engine: SglangEngine) -> None:  # noqa: C901  # a command each
     socket = zmq.asyncio.Context().socket(zmq.PAIR)
     socket.connect(address)
     outbox: asyncio.Queue[bytes] = asyncio.Queue()
@@ -67,7 +67,6 @@ async def drive(address: str, argv: list[str]) -> None:  # noqa: C901  # a comma
             await socket.send(await outbox.get())
 
     sender = asyncio.create_task(send())
-    engine = SglangEngine.from_argv(argv, first_work=TEXT.first_work)
     put(
         "facts",
         await engine.start(
@@ -97,7 +96,9 @@ async def drive(address: str, argv: list[str]) -> None:  # noqa: C901  # a comma
 
 if __name__ == "__main__":
     try:
-        uvloop.run(drive(sys.argv[1], sys.argv[2:]))
+        # first, since its processes are forks of this one, which has no thread yet
+        made = SglangEngine.from_argv(sys.argv[2:], first_work=TEXT.first_work)
+        uvloop.run(drive(sys.argv[1], made))
     except StartError as error:
         sys.stderr.write(f"StartError: {error}\n")
         sys.exit(3)

@@ -24,7 +24,9 @@ def sglang(*flags: str, also: Also = lambda _: ()) -> EngineChoice:
         also: what else is added to given arguments.
     """
     return EngineChoice(
-        lambda kind, arguments: _sglang(kind, _with(arguments, flags, also)), _help_of_sglang
+        lambda kind, arguments: _sglang(kind, _with(arguments, flags, also)),
+        _help_of_sglang,
+        _forks_sglang,
     )
 
 
@@ -71,6 +73,14 @@ def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
         tokenizes=settings.use_sglang_tokenizer,
         key=arguments.key,
     )
+
+
+def _forks_sglang(arguments: Arguments) -> bool:
+    if find_spec("sglang") is None:
+        return False  # as making it will say
+    from workers.sglang.cpu import is_cpu_host  # noqa: PLC0415
+
+    return is_cpu_host(arguments.engine_argv)
 
 
 def _help_of_sglang() -> str:

@@ -36,6 +36,8 @@ class EngineChoice:
     """Makes the engine, not started; raises StartError where the arguments are not for it."""
     help_text: Callable[[], str]
     """Returns the text of the engine's own arguments, for --help."""
+    forks: Callable[[Arguments], bool] = lambda _: False
+    """Tells whether making the engine forks this process, which must have one thread then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,10 @@ class WorkerKind:
             StartError: an argument is wrong, or no worker of this kind runs on that engine.
         """
         return self._choice(arguments).make(self, arguments)
+
+    def forks(self, arguments: Arguments) -> bool:
+        """Tells whether the engine must be made before this process has a second thread."""
+        return self._choice(arguments).forks(arguments)
 
     def help_text(self, arguments: Arguments) -> str:
         """Returns what --help says of the engine's own arguments."""

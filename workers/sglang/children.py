@@ -4,7 +4,8 @@ Ctrl-C at a terminal goes to every process of its group, and `systemctl stop` to
 the unit. The worker has requests to finish then, for which it needs its schedulers; it ends them
 itself, and the kernel does if the worker is gone (SGLang's kill_itself_when_parent_died).
 
-The functions are named in place of SGLang's, so a spawned process imports this file to find them.
+The functions are named in place of SGLang's, so a spawned process imports this file to find them;
+one that was forked (workers.sglang.cpu.spares) has it.
 """
 
 import gc
@@ -17,6 +18,8 @@ from typing import Any, Final
 
 from workers.process.exit import leave_process
 from workers.process.failure_note import leave_failure_note
+from workers.sglang.cpu import is_cpu_host
+from workers.sglang.cpu.spares import dismiss_spares, fork_spares, ranks_here
 from workers.sglang.pooling import pool_as, pooling_of
 from workers.sglang.sockets import meet_as_controller, meet_as_scheduler
 
@@ -35,7 +38,7 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
 
     from workers.sglang.grammars.scheduler import change_grammars  # noqa: PLC0415
 
-    _collect_garbage()
+    _begin()
     with _failure_noted(scheduler):
         server_args = named["server_args"] if "server_args" in named else arguments[0]
         meet_as_scheduler(server_args, named["port_args"] if "port_args" in named else arguments[1])
@@ -51,7 +54,7 @@ def run_detokenizer(*arguments: Any, **named: Any) -> None:
     """Runs SGLang's detokenizer in its own process."""
     from sglang.srt.managers import detokenizer_manager  # noqa: PLC0415
 
-    _collect_garbage()
+    _begin()
     with _failure_noted(detokenizer_manager):
         detokenizer_manager.run_detokenizer_process(*arguments, **named)
 
@@ -63,7 +66,9 @@ def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: A
     """
     from sglang.srt.managers import data_parallel_controller  # noqa: PLC0415
 
-    _collect_garbage()
+    _begin()
+    if is_cpu_host(()) and not named.get("prelaunched_schedulers"):
+        fork_spares(ranks_here(server_args))
     meet_as_controller(server_args, port_args)
     data_parallel_controller.DataParallelController.event_loop = _hand_on
     with _failure_noted(data_parallel_controller):
@@ -97,16 +102,25 @@ def _failure_noted(module: Any) -> Generator[None]:
 def _hand_on(controller: Any) -> None:
     from sglang.srt.managers.io_struct import sock_recv  # noqa: PLC0415
 
+    dismiss_spares()
     while True:
         controller.soft_watchdog.feed()
         if controller.recv_from_tokenizer.poll(CONTROLLER_NAP_MS):
             controller._request_dispatcher(sock_recv(controller.recv_from_tokenizer))
 
 
-def _collect_garbage() -> None:
-    """Begins to collect garbage now that all is imported, which will be no garbage."""
+def _begin() -> None:
+    """Begins to collect garbage now that all is imported, which will be no garbage, and to outlive
+    signals.
+    """
     gc.freeze()
     gc.enable()
+    _outlive_signals()
+
+
+def _outlive_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _carry_on)
 
 
 def _carry_on(_number: int, _frame: Any) -> None:
@@ -119,5 +133,4 @@ def _carry_on(_number: int, _frame: Any) -> None:
 if multiprocessing.current_process().name != "MainProcess":
     # What a process imports is no garbage, and to look through it takes a quarter of the time.
     gc.disable()
-    for _number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(_number, _carry_on)
+    _outlive_signals()

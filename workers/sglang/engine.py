@@ -22,6 +22,7 @@ from workers.process.failure_note import FailureNote, one_line
 from workers.sglang import processes
 from workers.sglang.arguments import parse_server_args
 from workers.sglang.cpu import activate_if_cpu_host
+from workers.sglang.cpu.spares import fork_spares, processes_here, spares_until_then
 from workers.sglang.nodes import admit_nodes
 from workers.sglang.processes import SglangProcesses
 from workers.sglang.requests.submissions import Submissions
@@ -94,12 +95,10 @@ class SglangEngine:
             check_seam()
         except ImportError as error:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
-        return cls(
-            parse_server_args(argv, cpu=cpu, kv_events=kv_events),
-            first_work=first_work,
-            tokenizes=tokenizes,
-            key=key,
-        )
+        server_args = parse_server_args(argv, cpu=cpu, kv_events=kv_events)
+        if cpu:
+            fork_spares(processes_here(server_args))
+        return cls(server_args, first_work=first_work, tokenizes=tokenizes, key=key)
 
     async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts | FollowerFacts:
         """Loads the model and starts the schedulers. The loop is blocked: nothing else is served.
@@ -112,7 +111,7 @@ class SglangEngine:
         self._loop = asyncio.get_running_loop()
         try:
             admit_nodes(self._server_args, self._key)
-            with self._deferred.capture(self._loop):
+            with self._deferred.capture(self._loop), spares_until_then():
                 self._launch(deliver)
             gc.enable()
             facts = await self._unless_dead(self._look_after())
@@ -181,6 +180,8 @@ class SglangEngine:
         self._requests.vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
         if facts.generates:
             self._grammars.warm_up()
+        else:
+            self._grammars.close()
         await self._warm_up(facts)
         # nothing that was loaded will be garbage, and looking through it stops a process for 0.1 s
         await self._manager.freeze_gc()

@@ -1,11 +1,11 @@
 """The golden answers are what transformers decodes from the model in the folder."""
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+
+from tests.kit.forks import run_forked
 
 NAMES = [
     "what-is-kvmesh",
@@ -24,8 +24,7 @@ DTYPES = ["float32", "bfloat16"]
 @pytest.fixture(scope="module")
 def decoded() -> dict[str, list[Any]]:
     """By dtype, name, token ids and end of each answer."""
-    program = [sys.executable, "-m", "tests.demo_model.decode_golden", ",".join(DTYPES), *NAMES]
-    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=110)
+    done = run_forked("-m", "tests.demo_model.decode_golden", ",".join(DTYPES), *NAMES)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -15,7 +15,6 @@ import random
 import re
 import resource
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -59,6 +58,9 @@ between two steps of the engine, which all of its requests wait for. It is less 
 as a rule; 5,000 optional properties take 0.2 s, 8,000 values of an enum 0.02. The scheduler holds
 to it too.
 """
+
+_STDOUT: Final = 1
+_STDERR: Final = 2
 
 STEPS: Final = 24
 """A trial walks this many tokens: enough to come from the first brackets into the values."""
@@ -105,13 +107,14 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the worker has requests to finish then
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the watching processes
-    setup = _receive(sys.stdin.buffer, Setup)
+    asked = open(0, "rb", closefd=False)  # noqa: SIM115  # in a fork it is not sys.stdin
+    setup = _receive(asked, Setup)
     if setup is None:
         return
     tokenizer = TokenizerInfo.deserialize_json(setup.tokenizer)
     # the compiler's warnings about what clients send
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    while (trial := _receive(sys.stdin.buffer, Trial)) is not None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)
+    while (trial := _receive(asked, Trial)) is not None:
         if os.fork() == 0:
             _watch(setup, tokenizer, trial)
 
@@ -145,7 +148,7 @@ def _watch(setup: Setup, tokenizer: TokenizerInfo, trial: Trial) -> None:
     verdict = Verdict(
         trial.number, refused, round(_children_cpu_s() - before_s, 3), out_of_time and not told
     )
-    os.write(sys.stdout.fileno(), framed(verdict))
+    os.write(_STDOUT, framed(verdict))
     os._exit(0)
 
 

@@ -11,6 +11,8 @@ import msgspec
 from protocol.errors import EngineFault
 from protocol.generation import Grammar
 from protocol.process.program import Program
+from workers.sglang.cpu.spares import spare_waits
+from workers.sglang.grammars.forked_trial import TITLE, ForkedTrial
 from workers.sglang.grammars.messages import LENGTH, Setup, Trial, Verdict, framed
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,9 @@ class TrialProcess:
     def __init__(self, manager: Any) -> None:
         self._manager = manager
         self._numbers = itertools.count()
-        self._process: Program | None = None
+        self._process: Program | ForkedTrial | None = None
+        # now, since spares are ended when an engine is launched
+        self._forked = ForkedTrial() if spare_waits() else None
         self._starting = asyncio.Lock()
         self._answers: dict[int, asyncio.Future[Verdict]] = {}
         self._reader: asyncio.Task[None] | None = None
@@ -74,19 +78,26 @@ class TrialProcess:
         finally:
             del self._answers[number]
 
-    async def _running(self) -> tuple[Program, bool]:
+    async def _running(self) -> tuple[Program | ForkedTrial, bool]:
         """Returns the process that tries grammars, and whether it has only begun."""
         async with self._starting:
             if self._process is not None and self._process.runs:
                 return self._process, False
             setup = await asyncio.to_thread(_setup_of, self._manager)
-            process = await Program.start("workers.sglang.grammars.trial")
+            process = await self._started()
             process.writer.write(framed(setup))
             self._process = process
             self._reader = asyncio.get_running_loop().create_task(self._read(process))
             return process, True
 
-    async def _read(self, process: Program) -> None:
+    async def _started(self) -> Program | ForkedTrial:
+        forked, self._forked = self._forked, None
+        if forked is not None and forked.runs:
+            await forked.connect()
+            return forked
+        return await Program.start(TITLE)
+
+    async def _read(self, process: Program | ForkedTrial) -> None:
         reader = process.reader
         with suppress(asyncio.IncompleteReadError, OSError):
             while True:
@@ -105,6 +116,8 @@ class TrialProcess:
         if self._process is not None:
             self._process.kill()
         self._process = None
+        if self._forked is not None:
+            self._forked.kill()
 
 
 def _setup_of(manager: Any) -> Setup:

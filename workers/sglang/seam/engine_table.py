@@ -146,6 +146,12 @@ PROCESSES: Final = (
         says=("target=run_data_parallel_controller_process,",),
     ),
     Relied(
+        name="srt.entrypoints.engine:_set_envs_and_config",
+        used_in="cpu/spares.py",
+        why="Has multiprocessing spawn processes, which are forks of ours on a CPU host.",
+        says=('mp.set_start_method("spawn", force=True)',),
+    ),
+    Relied(
         name="srt.entrypoints.engine:Engine.__init__",
         used_in="facts.py",
         why="Keeps what the schedulers said of themselves.",
