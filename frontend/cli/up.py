@@ -47,15 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         help="worker processes, each with an engine of its own (default 1, beside pools none)",
     )
-    for stage, does in (
-        ("prefill", "compute prompts for the others"),
-        ("decode", "generate from there on"),
-    ):
-        parser.add_argument(
-            f"--{stage}-workers",
-            type=_positive,
-            help=f"workers that {does}; there must be some of both kinds, and GPUs",
-        )
+    parser.add_argument(
+        "--prefill-workers",
+        type=_positive,
+        help="workers that compute prompts for others; goes with --decode-workers, and needs GPUs",
+    )
+    parser.add_argument(
+        "--decode-workers",
+        type=_positive,
+        help="workers that generate from where those have come to",
+    )
     parser.add_argument(
         "--gpu-share",
         action="store_true",
