@@ -1,7 +1,7 @@
 """One file may configure the workers of several kinds, a section each; a worker takes its own."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -54,7 +54,7 @@ def says(section: Section, *flags: str) -> str | None:
 
 
 @contextmanager
-def section_file(section: Section, *, dashed: bool = False) -> Iterator[str]:
+def section_file(section: Section, *, dashed: bool = False) -> Generator[str]:
     """Yields the name of a YAML file with the section, and removes the file at the end.
 
     It is where no other user can read it, since a section may hold what is secret.
@@ -66,7 +66,7 @@ def section_file(section: Section, *, dashed: bool = False) -> Iterator[str]:
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=process_directory(), prefix="section-", suffix=".yaml"
     ) as file:
-        yaml.safe_dump(written, file, sort_keys=False)
+        yaml.safe_dump(written, file, sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
         file.flush()
         yield file.name
 

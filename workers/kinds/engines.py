@@ -3,7 +3,7 @@
 Each is imported when it is asked for: SGLang brings torch, and a host of frontends has neither.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -50,7 +50,7 @@ def _with(arguments: Arguments, flags: tuple[str, ...], also: Also) -> Arguments
 @contextmanager
 def _argv(
     arguments: Arguments, config_flag: str, *, dashed: bool = False
-) -> Iterator[tuple[str, ...]]:
+) -> Generator[tuple[str, ...]]:
     """Yields the engine's command line, which names a file with the section for as long as it may
     be read.
 
