@@ -87,7 +87,7 @@ class Rank:
         self.tells_events = False
         self.placed_at = 0
         self.engine_kv_tokens = 0
-        """Counts the KV-cache tokens of unfinished requests, as the engine last told: for people."""
+        """Counts KV-cache tokens of unfinished requests as the engine last told: for people."""
         self.engine_requests = 0
         """Counts the unfinished requests, all frontends' and those that nobody waits for any more,
         as the engine last did: for people.
