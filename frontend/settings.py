@@ -112,7 +112,7 @@ class FrontendSettings:
         env="DYN_ROUTER_TEMPERATURE",
     )
     disagg_min_prompt: int = setting(
-        0, "uncached tokens of a prompt that are worth two workers", env="KVMESH_DISAGG_MIN_PROMPT"
+        2_048, "uncached prompt tokens that are worth two workers", env="KVMESH_DISAGG_MIN_PROMPT"
     )
     router_predicted_ttl_secs: float = setting(
         10.0,
