@@ -35,7 +35,7 @@ class Surroundings:
         prepare: makes a model servable from a worker's Hello.
         subscriber: follows the workers' KV events; None if nobody does.
         memory: of requests that wait, over all models.
-        random: for policies that draw lots.
+        random: for policies that draw lots, and numbers that nobody else has.
         unix_s: wall clock, against which deadlines are meant.
         new_request_id: names a leg of a request that is moved.
     """
@@ -70,7 +70,13 @@ class Assembly(Generic[OpenT]):
         self.registry = Registry(lambda: AdmissionQueue(around.memory, _shedding(settings)))
         wire = MeshWire(around.open_router, metrics.malformed_messages.inc)
         self.dispatch = Dispatch(
-            self.registry, wire, _router(settings, around.random), metrics.router, around.unix_s
+            self.registry,
+            wire,
+            _router(settings, around.random),
+            metrics.router,
+            around.unix_s,
+            chance=around.random.getrandbits,
+            disagg_min_prompt=settings.disagg_min_prompt,
         )
         self._membership = Membership(
             self.registry,

@@ -111,6 +111,9 @@ class FrontendSettings:
         "kv mode: 0 takes the cheapest rank; more spreads requests over cheap ones",
         env="DYN_ROUTER_TEMPERATURE",
     )
+    disagg_min_prompt: int = setting(
+        2_048, "uncached prompt tokens that are worth two workers", env="KVMESH_DISAGG_MIN_PROMPT"
+    )
     router_predicted_ttl_secs: float = setting(
         10.0,
         "seconds that a routed prompt counts as cached while its KV events are awaited",
@@ -121,10 +124,7 @@ class FrontendSettings:
     )
     router_session_affinity_ttl_secs: float = setting(
         300.0,
-        (
-            "seconds after its last request that a session (x-dynamo-session-id) stays on its "
-            "rank; 0: never"
-        ),
+        "seconds that a session (x-dynamo-session-id) without requests stays on its rank; 0: none",
         env="DYN_ROUTER_SESSION_AFFINITY_TTL_SECS",
     )
     kv_index_blocks_max: int = setting(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from protocol.disaggregation import Bootstrap
 from protocol.fields import Count, Name, RequestId
 from protocol.limits import (
     CUSTOM_PARAMS_MAX,
@@ -146,6 +147,11 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
     grammar: Grammar | None = None
     logprobs: LogprobsWanted | None = None
     reading: Reading | None = None
+    bootstrap: Bootstrap | None = None
+    """Where this leg meets the other; None: the request runs on one worker from prompt to end.
+
+    A leg on a prefill worker makes one token, which the other leg tells again.
+    """
 
 
 class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from protocol.disaggregation import BootstrapServer
 from protocol.fields import Count, DpRank, Name, Positive
 from protocol.limits import (
     ADAPTERS_MAX,
@@ -198,6 +199,8 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     adapters: AdapterNames = []
     """Lists the LoRA adapters that requests to the worker may name."""
     stage: Stage = "whole"
+    bootstrap: BootstrapServer | None = None
+    """Of a prefill worker."""
     way: Count = 0
     """Numbers the worker's connections from 1, since it may reach one frontend over several; 0
     where it does not say.

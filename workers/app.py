@@ -1,6 +1,5 @@
 """A worker process is put together here from its settings, engine, server and signals."""
 
-import argparse
 import asyncio
 import os
 import secrets
@@ -9,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import uvloop
 
@@ -19,6 +19,7 @@ from protocol.process.settings import parse_known_settings, settings_help
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import is_local, require_key
+from workers.config_section import read_section
 from workers.engine import Engine
 from workers.health.canary import read_canary_fields
 from workers.health.rank_watch import HealthLimits
@@ -77,7 +78,7 @@ def _run(argv: Sequence[str]) -> int:
     kind = kind_for(arguments)
     # before the system server, which is a thread
     engine = kind.engine(arguments) if kind.forks(arguments) else None
-    board = Board(settings.worker_id or _default_worker_id(engine_argv), time.monotonic)
+    board = Board(settings.worker_id or _default_worker_id(arguments), time.monotonic)
     controls = Controls()
     system = _system_server(settings, board, controls)
     try:
@@ -181,25 +182,25 @@ def _system_server(
     return server
 
 
-def _default_worker_id(engine_argv: Sequence[str]) -> str:
+def _default_worker_id(arguments: Arguments) -> str:
     """Makes a worker's name from its host, its process and something random, since containers may
     share a host name and a process id.
 
     The nodes of one engine all find the same name: that of the address where they meet.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--dist-init-addr", "--nccl-init-addr", nargs="?")
-    parser.add_argument("--nnodes", nargs="?", default="1")
-    named, _ = parser.parse_known_args(list(engine_argv))
-    if named.dist_init_addr and named.nnodes != "1":
-        return f"engine-{named.dist_init_addr}"
+    address = arguments.told("--dist-init-addr", "--nccl-init-addr")
+    if address and arguments.told("--nnodes") not in ("", "1"):
+        return f"engine-{address}"
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def _arguments(
-    settings: WorkerSettings, engine_argv: Sequence[str], key: MeshKey | None = None
+    settings: WorkerSettings, engine_argv: Sequence[str], key: MeshKey | None
 ) -> Arguments:
     arguments, template = Arguments(settings, tuple(engine_argv), key), settings.chat_template()
+    if settings.disagg_config and settings.disagg_config_key:
+        section = read_section(settings.disagg_config, settings.disagg_config_key)
+        arguments = replace(arguments, section=section)
     return arguments if template is None else arguments.adding(_CHAT_TEMPLATE, str(template))
 
 

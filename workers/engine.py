@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
 from kv_events.engine_stream import StreamAddress
+from protocol.disaggregation import BootstrapServer
 from protocol.errors import EngineFault
 from protocol.membership import Capacity, ModelCard, RankLoad
 from protocol.replies import Delta, Failed
@@ -43,6 +44,13 @@ An idle rank runs it like any other. A busy one answers it after its next step w
 so that it never waits behind real work, and ends it as "abort". Aborting it ends it at once,
 whatever its rank does, since it is aborted when nothing came. The prefix is SGLang's own
 (sglang.srt.constants), whose schedulers behave so.
+"""
+
+
+FAKE_BOOTSTRAP_HOST: Final = "2.2.2.2"
+"""A leg that is told to meet its other leg here meets none, and behaves as if it had.
+
+The name is SGLang's own (srt/disaggregation/utils.py).
 """
 
 
@@ -112,6 +120,10 @@ class EngineFacts(Struct, frozen=True):
     """Says whether the engine, by its arguments and its model, generates text; if not, it makes
     vectors of texts.
     """
+    disaggregation_mode: Literal["null", "prefill", "decode"] = "null"
+    """What the engine was told to do of each request, in SGLang's words; null: all of it."""
+    bootstrap: BootstrapServer | None = None
+    """Of an engine that computes prompts for others. A wildcard host stands for this host."""
     prompts: PromptMaker | None = None
     """The engine's worker tokenizes with this; None if the frontends tokenize."""
     adapters: AdapterLoader | None = None

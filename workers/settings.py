@@ -127,6 +127,17 @@ class WorkerSettings:
         "port of the KV events, snapshots on the next one; 0 for any free ones",
         env="KVMESH_KV_PORT",
     )
+    disagg_config: str | None = setting(
+        None,
+        (
+            "YAML file with a section of engine arguments for each of several kinds of worker; "
+            "arguments given here win over it; excludes the engine's own --config"
+        ),
+        env="DYN_SGL_DISAGG_CONFIG",
+    )
+    disagg_config_key: str | None = setting(
+        None, "key of this worker's section in that file", env="DYN_SGL_DISAGG_CONFIG_KEY"
+    )
     dyn_tool_call_parser: str | None = setting(
         None,
         (
@@ -202,6 +213,11 @@ class WorkerSettings:
     def _check_words(self) -> None:
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
+        if bool(self.disagg_config) != bool(self.disagg_config_key):
+            raise StartError(
+                "--disagg-config and --disagg-config-key go together: a file, and the key of this "
+                "worker's section in it"
+            )
         if self.custom_jinja_template is not None and self.use_sglang_tokenizer:
             raise StartError(
                 "--custom-jinja-template and --use-sglang-tokenizer exclude each other: the "

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from bench.figures import engines, faults, noted, parts, peers, routing
+from bench.figures import engines, faults, legs, noted, parts, peers, routing
 from bench.figures.markdown import wrapped
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "figures.md"
@@ -27,6 +27,7 @@ def page() -> str:
         *faults.sections(),
         *routing.sections(),
         *engines.sections(),
+        *legs.sections(),
         *parts.sections(),
         *noted.sections(),
     ]

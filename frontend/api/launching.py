@@ -170,8 +170,10 @@ class Launcher:
             prompt,
             lora_name=lora_name,
             cache_salt=cache_salt,
-            worker_id=asked.backend_instance_id,
+            worker_id=asked.worker_id,
             dp_rank=asked.dp_rank,
+            prefill_worker_id=asked.prefill_worker_id,
+            prefill_dp_rank=asked.prefill_dp_rank,
             session_id=asked.session_id,
             weights=None if asked.router is None else asked.router.over(self._weights),
         )

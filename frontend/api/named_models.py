@@ -33,7 +33,7 @@ class NamedModels:
         nvext, service = (
             (None, VECTORS) if isinstance(request, VectorFields) else (request.nvext, GENERATION)
         )
-        wished = wishes(nvext, exchange.routing_headers).backend_instance_id
+        wished = wishes(nvext, exchange.routing_headers).worker_id
         return self.named(
             request.model,
             service,
@@ -62,7 +62,7 @@ class NamedModels:
         registry = self._registry
         entry = registry.entry(name, worker_id, lora_path)
         if entry is not None and (
-            entry.ranks or registry.may_be_back(entry, asyncio.get_running_loop().time())
+            entry.ready or registry.may_be_back(entry, asyncio.get_running_loop().time())
         ):
             if entry.service != service:
                 raise InvalidRequest(
@@ -71,16 +71,17 @@ class NamedModels:
             entry.queue.turn_away(priority)
             return entry
         if entry is not None or not registry.available():
+            missing = "worker" if entry is None else entry.missing
             raise NoWorker(
-                f"No worker serves the model {name!r} at the moment. Please retry shortly."
+                f"No {missing} serves the model {name!r} at the moment. Please retry shortly."
             )
         raise ModelNotFound(
             f"The model {name!r} does not exist or is not served here.", param="model"
         )
 
     def serving(self) -> list[ModelEntry]:
-        """Returns the entries of the models that have a worker now."""
-        return [entry for entry in self._registry.available() if entry.ranks]
+        """Returns the entries of the models that have workers for a whole request now."""
+        return [entry for entry in self._registry.available() if entry.ready]
 
     def only(self) -> str:
         """Returns the name of the one model that generates text here, for requests that need not
@@ -139,4 +140,4 @@ class NamedModels:
             ModelNotFound, NoWorker: as `named`.
         """
         entry = self._registry.entry(name)
-        return entry.served if entry is not None and entry.ranks else self.named(name).served
+        return entry.served if entry is not None and entry.ready else self.named(name).served

@@ -46,8 +46,13 @@ class Child:
         self._reading: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
 
-    async def start(self) -> None:
-        """Starts the process (again)."""
+    @property
+    def runs(self) -> bool:
+        """Tells whether the process was started and has not ended."""
+        return self._process is not None
+
+    async def start(self, more: Sequence[str] = ()) -> None:
+        """Starts the process (again), with `more` arguments this time."""
         self._lines.clear()
         # A pipe of our own: with asyncio's, Process.wait() on Python 3.11 waits for whoever holds
         # the pipe, not for the process.
@@ -60,6 +65,7 @@ class Child:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self._arguments,
+                *more,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=write_end,
                 stderr=asyncio.subprocess.STDOUT,

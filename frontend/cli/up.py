@@ -4,10 +4,7 @@ up`.
 
 import argparse
 import asyncio
-import os
-import secrets
 import signal
-import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +12,10 @@ from typing import Any
 from frontend.cli.addresses import http_url, mesh_address_to_dial
 from frontend.cli.child import Child
 from frontend.cli.direct_http import UNREACHABLE, get_json
+from frontend.cli.gpus import visible_gpus
+from frontend.cli.plan import PlannedWorker, Wanted, plan
 from frontend.cli.progress import Progress, complain, how_to_join, how_to_talk, say
+from frontend.cli.turns import Turns
 from frontend.settings import FrontendSettings
 from protocol.process.settings import parse_settings
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
@@ -47,8 +47,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=_positive,
-        default=1,
-        help="worker processes, each with an engine of its own (default 1)",
+        help="worker processes, each with an engine of its own (default 1, beside pools none)",
+    )
+    parser.add_argument(
+        "--prefill-workers",
+        type=_positive,
+        help="workers that compute prompts for others; goes with --decode-workers, and needs GPUs",
+    )
+    parser.add_argument(
+        "--decode-workers",
+        type=_positive,
+        help="workers that generate from where those have come to",
+    )
+    parser.add_argument(
+        "--gpu-share",
+        action="store_true",
+        help=(
+            "where there are more workers than GPUs let several share one and divide its memory, "
+            "instead of refusing"
+        ),
     )
     parser.add_argument(
         "--engine",
@@ -79,58 +96,33 @@ def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
             raise StartError(
                 "--http-port must be 1 to 65535 here, so that it is known where the frontend serves"
             )
+        wanted = Wanted(
+            whole=options.workers,
+            prefill=options.prefill_workers,
+            decode=options.decode_workers,
+            simulated=options.engine == "sim",
+            gpu_share=options.gpu_share,
+        )
+        planned = plan(wanted, engine_argv, gpus=None if wanted.simulated else visible_gpus())
     except StartError as error:
         complain(f"kvmesh up cannot start: {error}")
         return EXIT_CANNOT_START
-    return asyncio.run(_Host(options, settings, engine_argv).run())
-
-
-def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """Returns `--system-port` for each worker, counted up from that of `engine_argv` or
-    DYN_SYSTEM_PORT, and the other arguments.
-
-    A port is one worker's; 0 and -1 are good for all.
-    """
-    parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
-    parser.add_argument("--system-port", default=os.environ.get("DYN_SYSTEM_PORT"))
-    named, rest = parser.parse_known_args(engine_argv)
-    if named.system_port is None:
-        return [[] for _ in range(count)], rest
-    text: str = named.system_port
-    first = int(text) if text.isdecimal() else 0
-    return [
-        ["--system-port", str(first + number) if first else text] for number in range(count)
-    ], rest
-
-
-def worker_names(count: int, engine_argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns distinct names for the workers, made of `--worker-id` or KVMESH_WORKER_ID where
-    given, and the other arguments.
-    """
-    parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
-    parser.add_argument(
-        "--worker-id",
-        default=os.environ.get("KVMESH_WORKER_ID")
-        or f"{socket.gethostname()}-{secrets.token_hex(3)}",
-    )
-    named, rest = parser.parse_known_args(engine_argv)
-    return [named.worker_id] if count == 1 else [
-        f"{named.worker_id}-{number}" for number in range(count)
-    ], rest
+    return asyncio.run(_Host(options, settings, planned).run())
 
 
 class _Host:
     """A _Host runs the processes of one host and tells the person at the terminal of them."""
 
     def __init__(
-        self, options: argparse.Namespace, settings: FrontendSettings, engine_argv: Sequence[str]
+        self,
+        options: argparse.Namespace,
+        settings: FrontendSettings,
+        planned: Sequence[PlannedWorker],
     ) -> None:
         self._url = http_url(settings.http_host, settings.http_port)
         self._health_url = self._url + settings.http_svc_health_path
         key = ["--mesh-key-file", settings.mesh_key_file] if settings.mesh_key_file else []
         model = ["--model-path", options.model_path] if options.model_path else []
-        names, engine_argv = worker_names(options.workers, engine_argv)
-        ports, engine_argv = system_ports(options.workers, engine_argv)
         dialled = ["--frontend", mesh_address_to_dial(settings.mesh_bind), *key]
         self._how_to_join = how_to_join(dialled)
         self._frontend = Child(
@@ -151,25 +143,14 @@ class _Host:
             ],
             verbose=options.verbose,
         )
+        common = ["-m", "workers", "--engine", options.engine, *dialled]
+        common += ["--graceful-shutdown-timeout-secs", str(STOP_S_MAX - 2), *model]
         self._workers = {
-            name: Child(
-                f"worker-{number}",
-                [
-                    *("-m", "workers", "--engine", options.engine, *dialled),
-                    *(
-                        "--worker-id",
-                        name,
-                        "--graceful-shutdown-timeout-secs",
-                        str(STOP_S_MAX - 2),
-                        *model,
-                        *port,
-                        *engine_argv,
-                    ),
-                ],
-                verbose=options.verbose,
-            )
-            for number, (name, port) in enumerate(zip(names, ports, strict=True))
+            each.worker_id: Child(each.name, [*common, *each.arguments], verbose=options.verbose)
+            for each in planned
         }
+        self._seats = {each.worker_id: each.seat for each in planned}
+        self._starting = Turns()
         self._served: set[str] = set()
         """Holds the ids of workers that the frontend called ready since their last start."""
         self._stop = asyncio.Event()
@@ -224,8 +205,11 @@ class _Host:
         crashes = 0
         while True:
             self._served.discard(name)
-            await worker.start()
+            seat = self._seats[name]
+            await self._starting.begin(name, seat.place)
+            await worker.start(seat.memory(self._running_at(seat.place)))
             code = await worker.wait()
+            self._starting.end(name)
             if code in (EXIT_CANNOT_START, EXIT_USAGE):
                 self._end(code, worker.why_it_cannot_start())
                 return
@@ -238,6 +222,13 @@ class _Host:
                 return
             say(f"starting {worker.name} again in {RESTART_PAUSE_S:g} s")
             await asyncio.sleep(RESTART_PAUSE_S)
+
+    def _running_at(self, place: int | None) -> int:
+        """How many workers hold memory of the same GPUs."""
+        return sum(
+            worker.runs and self._seats[name].place == place
+            for name, worker in self._workers.items()
+        )
 
     async def _watch_health(self) -> None:
         """Notes who serves; until every worker does for the first time shows progress, then says
@@ -253,6 +244,8 @@ class _Host:
                 if worker["worker_id"] in self._workers
             ]
             self._served.update(worker["worker_id"] for worker in ready)
+            for worker in ready:
+                self._starting.end(worker["worker_id"])
             elapsed_s = time.monotonic() - started_at
             if not announced and len(self._served) == len(self._workers):
                 announced = True

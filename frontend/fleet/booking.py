@@ -7,26 +7,37 @@ from frontend.fleet.stream import RequestStream
 class Booking:
     """A Booking is one unfinished request of this frontend on a rank: it counts in the rank's load
     from the moment it is made until it is released.
+
+    Args:
+        prefill_tokens: of its prompt, to be computed there.
+        kv_tokens: of the cache that it takes there; the same if not given.
     """
 
-    __slots__ = ("prefilled", "priority", "rank", "stream", "uncached_tokens")
+    __slots__ = ("kv_tokens", "prefill_tokens", "prefilled", "priority", "rank", "stream")
 
     def __init__(
-        self, stream: RequestStream, rank: Rank, uncached_tokens: int, *, priority: int = 0
+        self,
+        stream: RequestStream,
+        rank: Rank,
+        prefill_tokens: int,
+        kv_tokens: int | None = None,
+        *,
+        priority: int = 0,
     ) -> None:
         self.stream = stream
         self.rank = rank
-        self.uncached_tokens = uncached_tokens
+        self.prefill_tokens = prefill_tokens
+        self.kv_tokens = prefill_tokens if kv_tokens is None else kv_tokens
         self.priority = priority
         self.prefilled = False
-        rank.book(uncached_tokens)
+        rank.book(prefill_tokens, self.kv_tokens)
 
     def note_token(self) -> None:
         """Notes that a token came; the first one ends the prefill."""
         if not self.prefilled:
             self.prefilled = True
-            self.rank.note_prefilled(self.uncached_tokens)
+            self.rank.note_prefilled(self.prefill_tokens)
 
     def release(self) -> None:
         """Takes the request out of the rank's load, since it ended."""
-        self.rank.release(self.uncached_tokens, prefilled=self.prefilled)
+        self.rank.release(self.prefill_tokens, self.kv_tokens, prefilled=self.prefilled)

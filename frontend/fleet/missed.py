@@ -13,6 +13,7 @@ from typing import Final
 
 from frontend.fleet.worker import Phase, Worker
 from protocol.errors import LossCause
+from protocol.membership import Stage
 
 MISSED_S_MAX: Final = 10.0
 """Bounds how long a lost worker is missed: what only stood still is back within this, as a rule,
@@ -38,6 +39,7 @@ class Missed:
     worker_id: str
     digest: str
     """Is the digest of the card that the missed worker served."""
+    stage: Stage
     adapters: frozenset[str]
     session: int
     since: float
@@ -63,6 +65,7 @@ class MissedWorkers:
                 worker.identity,
                 worker.worker_id,
                 worker.digest,
+                worker.hello.stage,
                 worker.adapters,
                 worker.numbering.session,
                 now,

@@ -1,5 +1,6 @@
 """Keeps one generation of a model: who serves it, stage by stage, and who waits for it."""
 
+from collections.abc import Set as AbstractSet
 from typing import Final, get_args
 
 from frontend.fleet.rank import Rank
@@ -11,6 +12,12 @@ from protocol.membership import Service, Stage
 
 WHOLE: Final[Stage] = "whole"
 """Is the stage of workers that run a request from its prompt to its end."""
+
+PREFILL: Final[Stage] = "prefill"
+"""Is the stage of workers that compute the KV cache of a prompt and hand it over."""
+
+DECODE: Final[Stage] = "decode"
+"""Is the stage of workers that take such a cache over, and generate."""
 
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
@@ -44,8 +51,39 @@ class ModelEntry:
 
     @property
     def ranks(self) -> list[Rank]:
-        """Returns the model's ranks that may get a request which nobody divides into stages."""
-        return self.pool(WHOLE)
+        """Returns the ranks on which answers are generated, wherever their prompts are computed."""
+        return (
+            self._pools[WHOLE] + self._pools[DECODE] if self._pools[DECODE] else self._pools[WHOLE]
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Tells whether somebody takes requests, in one leg or in two."""
+        return bool(self._pools[WHOLE]) or self.in_two_legs
+
+    @property
+    def in_two_legs(self) -> bool:
+        """Tells whether requests can run in two legs, one computing the prompt, one generating."""
+        return bool(self._pools[PREFILL] and self._pools[DECODE])
+
+    @property
+    def lacks(self) -> frozenset[Stage]:
+        """Returns the stages of which it has no worker, while it is not ready for want of them."""
+        if self.ready:
+            return frozenset()
+        return frozenset(stage for stage in (WHOLE, PREFILL, DECODE) if not self._pools[stage])
+
+    @property
+    def half(self) -> bool:
+        """Tells whether it has workers of one leg, and nobody for the other."""
+        return not self.ready and bool(self._pools[PREFILL] or self._pools[DECODE])
+
+    @property
+    def missing(self) -> str:
+        """Says in words what it has no worker of."""
+        if not self.half:
+            return "worker"
+        return "decode worker" if self._pools[PREFILL] else "prefill worker"
 
     @property
     def busyness(self) -> tuple[bool, float]:
@@ -54,7 +92,17 @@ class ModelEntry:
         """
         ranks = self.ranks
         places = sum(rank.requests_max for rank in ranks)
-        return not ranks, (len(self.queue) + sum(rank.requests for rank in ranks)) / max(1, places)
+        waiting = len(self.queue) + sum(rank.requests for rank in ranks)
+        return not self.ready, waiting / max(1, places)
+
+    def refused(self, worker_ids: AbstractSet[str]) -> bool:
+        """Tells whether nobody is left to ask when these workers will not have a request."""
+        left = {
+            stage
+            for stage in (WHOLE, PREFILL, DECODE)
+            if any(rank.worker_id not in worker_ids for rank in self._pools[stage])
+        }
+        return WHOLE not in left and len(left) < len((PREFILL, DECODE))
 
     def pool(self, stage: Stage) -> list[Rank]:
         """Returns the model's ranks that may get a request which is at this stage."""

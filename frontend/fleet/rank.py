@@ -49,6 +49,7 @@ class Rank:
         "block_size_tokens",
         "blocks",
         "dp_rank",
+        "engine_kv_tokens",
         "engine_requests",
         "key",
         "kv_tokens",
@@ -85,6 +86,8 @@ class Rank:
         self.blocks = RankBlocks(budget, blocks + blocks // SLACK_RATIO + SLACK_BLOCKS)
         self.tells_events = False
         self.placed_at = 0
+        self.engine_kv_tokens = 0
+        """Counts KV-cache tokens of unfinished requests as the engine last told: for people."""
         self.engine_requests = 0
         """Counts the unfinished requests, all frontends' and those that nobody waits for any more,
         as the engine last did: for people.
@@ -131,25 +134,29 @@ class Rank:
         Of the KV cache all counts that is beyond our prompts: the answers' tokens are in it too.
         """
         self.engine_requests = load.requests_running + load.requests_waiting
+        self.engine_kv_tokens = load.kv_tokens_used
         self._others_requests = round(self.engine_requests * others_share)
         self._others_waiting = round(load.requests_waiting * others_share)
         self._others_prefill_tokens = round(load.waiting_uncached_tokens * others_share)
         self._others_kv_tokens = max(0, load.kv_tokens_used - self._own_kv_tokens)
         self._own(0, 0, 0, 0)
 
-    def book(self, uncached_tokens: int) -> None:
-        """Counts a request of ours that was sent to the rank."""
-        self._own(1, 1, uncached_tokens, uncached_tokens)
+    def book(self, prefill_tokens: int, kv_tokens: int) -> None:
+        """Counts a request of ours that was sent to the rank.
 
-    def note_prefilled(self, uncached_tokens: int) -> None:
+        Args:
+            prefill_tokens: of its prompt, to be computed there.
+            kv_tokens: of the cache that it takes there.
+        """
+        self._own(1, 1, prefill_tokens, kv_tokens)
+
+    def note_prefilled(self, prefill_tokens: int) -> None:
         """Counts a request's prompt as computed, since its first token came."""
-        self._own(0, -1, -uncached_tokens, 0)
+        self._own(0, -1, -prefill_tokens, 0)
 
-    def release(self, uncached_tokens: int, *, prefilled: bool) -> None:
+    def release(self, prefill_tokens: int, kv_tokens: int, *, prefilled: bool) -> None:
         """Counts a request no longer, since it ended."""
-        self._own(
-            -1, 0 if prefilled else -1, 0 if prefilled else -uncached_tokens, -uncached_tokens
-        )
+        self._own(-1, 0 if prefilled else -1, 0 if prefilled else -prefill_tokens, -kv_tokens)
 
     def _own(self, requests: int, waiting: int, prefill_tokens: int, kv_tokens: int) -> None:
         self.own_requests += requests

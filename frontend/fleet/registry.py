@@ -13,6 +13,7 @@ from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.worker import Phase, Worker
 from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
+from protocol.membership import Stage
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class Hope(NamedTuple):
     worker_id: str
     adapters: AbstractSet[str] | None
     """Names the LoRA adapters that requests to the worker may name; None while nobody knows."""
+    stage: Stage | None
+    """Says what the worker does of a request; None while nobody knows."""
 
 
 class Registry:
@@ -265,11 +268,13 @@ class Registry:
             )
         ]
         missed = [missed for missed in self.missed if missed.digest == entry.digest]
-        hopes = [Hope(away.worker_id, away.adapters) for away in (*absent, *missed)]
+        hopes = [Hope(away.worker_id, away.adapters, away.hello.stage) for away in absent]
+        hopes += [Hope(away.worker_id, away.adapters, away.stage) for away in missed]
         if patient and entry is generations[-1]:
             found = [loading for loading in self.loading.known(now) if loading.model == name]
-            hopes += [Hope(loading.worker_id, None) for loading in found]
-        return hopes
+            hopes += [Hope(loading.worker_id, None, None) for loading in found]
+        lacks = entry.lacks
+        return [hope for hope in hopes if not lacks or hope.stage is None or hope.stage in lacks]
 
     def may_be_back(self, entry: ModelEntry, now: float) -> bool:
         """Returns whether it is only for a moment that nobody serves the model, as far as can be

@@ -3,6 +3,7 @@ them.
 """
 
 import asyncio
+from typing import Protocol
 
 from frontend.fleet.allowance import Allowance
 from frontend.fleet.rank import Rank
@@ -12,6 +13,14 @@ from protocol.errors import EngineFault, MeshError, error_from_code
 from protocol.generation import Extras, Finished
 from protocol.replies import Delta, Failed
 from protocol.tokens import count_tokens
+
+
+class Notified(Protocol):
+    """Whoever is told that something arrived in a stream."""
+
+    def notify(self) -> None:
+        """Something arrived."""
+        ...
 
 
 class Wakeup:
@@ -55,7 +64,10 @@ class RequestStream:
         "embedded",
         "error",
         "finished",
+        "held",
+        "lost_on",
         "placement",
+        "prefill_placement",
         "queue_s",
         "request_id",
         "sent_at",
@@ -65,19 +77,28 @@ class RequestStream:
     def __init__(
         self,
         request_id: str,
-        wakeup: Wakeup,
+        wakeup: Notified,
         placement: Placement[Rank],
         *,
+        prefill_placement: Placement[Rank] | None = None,
         sent_at: float = 0.0,
         allowance: Allowance | None = None,
     ) -> None:
         self.request_id = request_id
         self._allowance = allowance
         self.placement = placement
+        self.prefill_placement = prefill_placement or placement
+        """Where its prompt is computed: elsewhere, if it has two legs."""
+        self.lost_on = placement.rank.worker_id
+        """Once it has failed: the worker that it failed on."""
         self.sent_at = sent_at
         self.begun_at = 0.0
         """Says when the request's first token came, in seconds of the loop's clock; 0 while none
         has.
+        """
+        self.held: list[Delta] | None = None
+        """Holds deltas that wait for the scores of the prompt, which another leg computes; None
+        where nothing waits. Bounded as the tokens are.
         """
         self.queue_s = 0.0
         """Says how many seconds the request waited for a rank with room."""
@@ -138,12 +159,21 @@ class RequestStream:
                 self.finished = end
         self._wakeup.notify()
 
-    def fail(self, error: MeshError) -> None:
+    def add(self, extras: Extras) -> None:
+        """Adds what came beside the tokens from another leg."""
+        self._extras.append(extras)
+        self._wakeup.notify()
+
+    def fail(self, error: MeshError, *, on: str | None = None) -> None:
         """Ends the request from our side with this error, as when its worker is lost; not if it has
         ended.
+
+        Args:
+            on: the worker that it failed on, if that is not the one that generates.
         """
         if not self.ended:
             self.error = error
+            self.lost_on = on or self.lost_on
             self._wakeup.notify()
 
     def take(self) -> bytes:

@@ -163,13 +163,16 @@ class Worker:
         self,
         stream: RequestStream,
         rank: Rank,
-        uncached_tokens: int,
+        prefill_tokens: int,
+        kv_tokens: int | None = None,
         *,
         priority: int = 0,
         suspect: bool = False,
     ) -> None:
         """Counts a request from the moment it is sent."""
-        self.bookings[stream.request_id] = Booking(stream, rank, uncached_tokens, priority=priority)
+        self.bookings[stream.request_id] = Booking(
+            stream, rank, prefill_tokens, kv_tokens, priority=priority
+        )
         if suspect:
             self.suspects.add(stream.request_id)
 

@@ -9,7 +9,8 @@ from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
-from frontend.mesh.dispatch import Dispatch, Offer
+from frontend.mesh.dispatch import Dispatch
+from frontend.mesh.offer import Offer
 from frontend.routing.route import RouteRequest
 from protocol.embedding import Embed, Embedded
 from protocol.errors import EngineFault, MeshError

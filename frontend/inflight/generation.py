@@ -14,7 +14,8 @@ from frontend.fleet.stream import Wakeup
 from frontend.inflight.choice import Choice
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.inflight.siblings import Sibling, siblings
-from frontend.mesh.dispatch import Dispatch, Offer
+from frontend.mesh.dispatch import Dispatch
+from frontend.mesh.offer import Offer
 from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import OutputRules
 from frontend.text.output.gain import Answer, Gain
@@ -189,7 +190,7 @@ class Generation:
         )
         stream = await self._dispatch.place(self._entry, offer, self._wakeup)
         if sibling.begun is not None:
-            route.beside = stream.placement.rank.key
+            route.beside = stream.prefill_placement.rank.key
             self._begun[index] = sibling.begun
         text = self._entry.served.choice_text(rules) if request.reading is None else None
         choice = Choice(index, request, route, stream, text, rules=rules)

@@ -11,7 +11,8 @@ from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.inflight.migration import Trail
 from frontend.inflight.poison import PoisonList
-from frontend.mesh.dispatch import Dispatch, Offer
+from frontend.mesh.dispatch import Dispatch
+from frontend.mesh.offer import Offer
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.routing.route import RouteRequest
 from protocol.errors import (
@@ -137,9 +138,9 @@ class Recovery:
             and not lost.leg
             and not entry.queue.sheds
         ):
-            await self._let_pass(entry, lost.stream.worker_id, trail)
+            await self._let_pass(entry, lost.stream.lost_on, trail)
         elif error.retryable and not lost.leg and len(trail.refused_by) < REFUSALS_MAX:
-            trail.refused_by.add(lost.stream.worker_id)
+            trail.refused_by.add(lost.stream.lost_on)
         else:
             raise error
         request = trail.go_on(lost.request, self._new_request_id())
@@ -162,7 +163,7 @@ class Recovery:
         asked again, until the request's deadline.
         """
         trail.refused_by.add(worker_id)
-        if all(rank.worker_id in trail.refused_by for rank in entry.ranks):
+        if entry.refused(trail.refused_by):
             await asyncio.sleep(REFUSED_PAUSE_S)
             trail.refused_by.clear()
 
@@ -171,7 +172,7 @@ class Recovery:
             trail.lose(
                 error.cause,
                 lost.leg,
-                worker_id=lost.stream.worker_id,
+                worker_id=lost.stream.lost_on,
                 answers_again=self._takes_work,
                 moves_max=self._moves_max,
                 bystander=error.bystander,

@@ -43,5 +43,5 @@ def bystanders(bookings: Iterable[Booking], heard_at: float) -> set[str]:
             far = tokens_before >= SUSPECT_STEPS * booking.rank.prefill_step_tokens
             if far and booking.stream.sent_at < heard_at - READ_S:
                 found.add(booking.stream.request_id)
-            tokens_before += booking.uncached_tokens
+            tokens_before += booking.prefill_tokens
     return found

@@ -2,84 +2,37 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 
-import msgspec
-
-from frontend.fleet.allowance import Allowance
 from frontend.fleet.booking import Booking
-from frontend.fleet.model_entry import WHOLE, ModelEntry
-from frontend.fleet.rank import Rank
-from frontend.fleet.registry import Hope, Registry
+from frontend.fleet.model_entry import PREFILL, ModelEntry
+from frontend.fleet.registry import Registry
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.bystanders import bystanders
+from frontend.mesh.candidates import Candidates, candidates
+from frontend.mesh.offer import Offer, may_come
+from frontend.mesh.sending import Sender
 from frontend.mesh.wire import MeshWire
 from frontend.observe.router_metrics import RouterMetrics
-from frontend.routing.holding import open_ranks
-from frontend.routing.route import Placement, RouteRequest
-from frontend.routing.router import Router
+from frontend.routing.router import Router, unmet_pins
 from frontend.routing.waiting_memory import waiting_bytes
 from protocol.errors import (
     DeadlineExceeded,
     InternalFault,
     LossCause,
+    MeshError,
     ModelNotFound,
     NoWorker,
+    Overloaded,
     WorkerLost,
 )
-from protocol.membership import Stage
-from protocol.replies import Delta, StepBatch
-from protocol.requests import Abort, Work
+from protocol.replies import Delta, Failed, StepBatch
+from protocol.requests import Abort
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """An Offer is a request to run, with its wishes of the router and the workers it must not go
-    to.
-
-    Attributes:
-        avoid: ids of workers that have refused it.
-        alone: a worker may have died of it, so no two of its kind go to one worker until they are
-        cleared.
-        admitted: some of it has been served, so it comes before whoever has not been, and is not
-        refused for want of a place.
-        stage: of the workers that may run it.
-    """
-
-    request: Work
-    route: RouteRequest
-    avoid: AbstractSet[str] = frozenset()
-    alone: bool = False
-    admitted: bool = False
-    stage: Stage = WHOLE
-
-    @property
-    def lane(self) -> Hashable:
-        """Says whom it waits behind: those that the same ranks will do for. None: any rank will
-        do.
-        """
-        route, adapter = self.route, self.request.lora_name
-        if not (route.pinned or self.avoid or self.alone or adapter):
-            return None
-        return route.worker_id, route.dp_rank, adapter, frozenset(self.avoid), self.alone
-
-
-def may_come(offer: Offer, hopes: Iterable[Hope]) -> bool:
-    """Returns whether a worker hoped for, if it comes, may take a request that none takes now."""
-    wanted, adapter = offer.route.worker_id, offer.request.lora_name
-    return any(
-        hope.worker_id not in offer.avoid
-        and wanted in (None, hope.worker_id)
-        and (adapter is None or hope.adapters is None or adapter in hope.adapters)
-        for hope in hopes
-    )
 
 
 class Dispatch:
@@ -89,6 +42,9 @@ class Dispatch:
 
     Args:
         unix_s: wall clock, against which deadlines are meant.
+        chance: so many random bits.
+        disagg_min_prompt: tokens of a prompt to be computed from which on it runs in two legs,
+        where one worker could run it too.
     """
 
     def __init__(
@@ -98,14 +54,28 @@ class Dispatch:
         router: Router,
         metrics: RouterMetrics,
         unix_s: Callable[[], float],
+        *,
+        chance: Callable[[int], int],
+        disagg_min_prompt: int,
     ) -> None:
         self.registry = registry
         self.unix_s = unix_s
         self._wire = wire
-        self._router = router
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
+        self._sender = Sender(
+            wire,
+            router,
+            metrics,
+            self._give_up,
+            self._resume,
+            chance=chance,
+            disagg_min_prompt=disagg_min_prompt,
+        )
         self._placed: dict[str, Worker] = {}
+        """Request → the worker that generates its answer."""
+        self._prefilling: dict[str, Worker] = {}
+        """Of those in two legs: the worker that computes the prompt, while it does."""
         self._hoping: set[ModelEntry] = set()
         """Holds the models of which somebody waits for a worker that may come."""
 
@@ -201,69 +171,61 @@ class Dispatch:
                 "The request waited so long for a worker that its answer could not be "
                 "finished in time."
             )
-        ranks = _without(entry.pool(offer.stage), offer.avoid)
-        adapter = offer.request.lora_name
-        if adapter is not None:
-            ranks = [rank for rank in ranks if adapter in entry.worker_of[rank.worker_id].adapters]
-            if not ranks and not offer.admitted and adapter not in entry.adapters:
-                raise ModelNotFound(
-                    f"The LoRA adapter {adapter!r} is not loaded here.", param="model"
-                )
-        if not ranks:
-            hopes = self.registry.hopes(entry, self._loop.time(), patient=offer.admitted)
-            if may_come(offer, hopes):
-                self._hoping.add(entry)
-                return None
-            raise NoWorker(f"No worker serves the model {entry.served.card.name!r} at the moment.")
-        eligible = self._router.eligible(ranks, offer.route)
-        full = {
-            worker_id
-            for worker_id, worker in entry.worker_of.items()
-            if not worker.has_room(alone=offer.alone)
-        }
-        choice = open_ranks(
-            _without(eligible, full),
-            offer.route.prompt_tokens,
-            choices=len(eligible),
-            sheds=entry.queue.sheds,
-        )
-        while choice:
-            now, begun_s = self._loop.time(), perf_counter()
-            placement = self._router.choose(choice, offer.route, now)
-            self._metrics.decision_seconds.observe(perf_counter() - begun_s)
-            worker = entry.worker_of[placement.rank.worker_id]
-            stream = self._send(worker, placement, offer, wakeup)
-            if stream is not None:
-                entry.queue.note_sent()
-                self._router.placed(placement, offer.route, now)
-                return stream
-            # Its socket is gone or full: the next beat will tell which; meanwhile the others may
-            # have room.
-            choice = _without(choice, {worker.worker_id})
-        return None
-
-    def _send(
-        self, worker: Worker, placement: Placement[Rank], offer: Offer, wakeup: Wakeup
-    ) -> RequestStream | None:
-        request = offer.request
-        if len(worker.ranks) > 1:
-            request = msgspec.structs.replace(request, routed_dp_rank=placement.rank.dp_rank)
-        if not self._wire.send(worker, request):
+        found = candidates(entry, offer)
+        if not (found.whole or found.in_two_legs):
+            self._hope(entry, found, offer)
             return None
-        allowance = Allowance(request)
-        stream = RequestStream(
-            request.request_id, wakeup, placement, sent_at=self._loop.time(), allowance=allowance
-        )
-        uncached_tokens = offer.route.prompt_tokens - placement.cached_tokens
-        worker.book(
-            stream, placement.rank, uncached_tokens, priority=request.priority, suspect=offer.alone
-        )
-        self._placed[request.request_id] = worker
-        self._metrics.decisions.labels(self._router.mode).inc()
+        sent = self._sender.send(entry, found, offer, wakeup)
+        if sent is None:
+            return None
+        stream = sent.stream
+        self._placed[stream.request_id] = sent.worker
+        if sent.prefill_worker is not None:
+            self._prefilling[stream.request_id] = sent.prefill_worker
+            if sent.partial:  # as above; this id is used, so it goes on under another one
+                full = Overloaded("A worker's connection is full or gone.")
+                self._give_up(stream, full, stream.worker_id)
+        entry.queue.note_sent()
         return stream
 
+    def _hope(self, entry: ModelEntry, found: Candidates, offer: Offer) -> None:
+        """Nobody may run a request now: return if it is worth waiting for somebody who may.
+
+        Raises:
+            ModelNotFound, InvalidRequest, NoWorker: it is not.
+        """
+        adapter = offer.request.lora_name
+        if not offer.admitted and adapter is not None and adapter not in entry.adapters:
+            raise ModelNotFound(f"The LoRA adapter {adapter!r} is not loaded here.", param="model")
+        if found.unmet:
+            raise unmet_pins(offer.route)
+        hopes = self.registry.hopes(entry, self._loop.time(), patient=offer.admitted)
+        if not may_come(offer, hopes):
+            raise NoWorker(
+                f"No {entry.missing} serves the model {entry.served.card.name!r} at the moment."
+            )
+        self._hoping.add(entry)
+
+    def _give_up(self, stream: RequestStream, error: MeshError, worker_id: str) -> None:
+        """End a request on account of a worker that runs one of its legs."""
+        self.abort(stream)
+        stream.fail(error, on=worker_id)
+
+    def _resume(self, stream: RequestStream) -> None:
+        """The scores of a prompt have come: take the answer that waited for them."""
+        held, stream.held = stream.held, None
+        worker = self._placed.get(stream.request_id)
+        if held and worker is not None:
+            self.take_step(worker, StepBatch(held))
+
     def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
-        self._placed.pop(request_id, None)
+        if self._placed.get(request_id) is worker:
+            del self._placed[request_id]
+            prefill = self._prefilling.get(request_id) if self._prefilling else None
+            if prefill is not None and self._release(prefill, request_id) is not None:
+                self._send_abort(prefill, request_id)
+        elif self._prefilling.get(request_id) is worker:
+            del self._prefilling[request_id]
         stream = worker.release(request_id)
         entry = self.registry.entry_of(worker)
         if entry is not None:
@@ -278,6 +240,9 @@ class Dispatch:
 
     def _take(self, worker: Worker, booking: Booking, delta: Delta) -> None:
         stream = booking.stream
+        if stream.held is not None and not isinstance(delta.end, Failed):
+            stream.held.append(delta)
+            return
         if not stream.tokens_received and delta.token_ids:
             booking.note_token()
             stream.begun_at = self._loop.time()
@@ -286,13 +251,9 @@ class Dispatch:
         if stream.ended:
             self._release(worker, delta.request_id)
             if stream.finished is not None:
-                self._metrics.count_finished(stream.finished, stream.placement)
+                if worker.hello.stage != PREFILL:  # the other leg tells the same
+                    self._metrics.count_finished(stream.finished, stream.prefill_placement)
             elif delta.end is None:  # we gave it up, the engine does not know
                 self._send_abort(worker, delta.request_id)
         elif worker.suspects and worker.clear_suspect(stream):
             self.note_room(worker)
-
-
-def _without(ranks: Sequence[Rank], worker_ids: AbstractSet[str]) -> Sequence[Rank]:
-    """Returns the ranks of other workers than these."""
-    return [rank for rank in ranks if rank.worker_id not in worker_ids] if worker_ids else ranks

@@ -5,6 +5,7 @@ another of its name, nor twice. Pure.
 import logging
 from typing import Final
 
+from frontend.fleet.model_entry import PREFILL
 from frontend.fleet.registry import Registry
 from protocol.limits import WORKER_SILENT_S_MAX
 from protocol.membership import Hello
@@ -33,6 +34,8 @@ def turned_away(
     """
     if len(registry.workers) >= WORKERS_MAX:
         return Refused(f"this frontend has {WORKERS_MAX} workers already")
+    if hello.stage == PREFILL and hello.bootstrap is None:
+        return Refused("a prefill worker must say where its bootstrap server is")
     known = registry.namesake(hello.worker_id)
     if known is None or now - known.heard_at > WORKER_SILENT_S_MAX:
         return None

@@ -1,5 +1,6 @@
 """Holds what the router knows of one request, and what it decided."""
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -46,7 +47,8 @@ class RouteRequest:
 
     Args:
         prompt: packed u32 token ids.
-        worker_id, dp_rank: only there.
+        worker_id, dp_rank: only there; of a request in two legs the one that generates.
+        prefill_worker_id, prefill_dp_rank: only in two legs, with the prompt computed there.
         session_id: where this session went last, if that rank has room.
         weights: instead of the frontend's own.
         cacheable: whether a rank that computes it keeps something that others could use.
@@ -63,6 +65,8 @@ class RouteRequest:
         "beside",
         "dp_rank",
         "lora_name",
+        "prefill_dp_rank",
+        "prefill_worker_id",
         "prompt_tokens",
         "session_id",
         "weights",
@@ -77,6 +81,8 @@ class RouteRequest:
         cache_salt: str | None = None,
         worker_id: str | None = None,
         dp_rank: int | None = None,
+        prefill_worker_id: str | None = None,
+        prefill_dp_rank: int | None = None,
         session_id: str | None = None,
         weights: Weights | None = None,
         cacheable: bool = True,
@@ -84,6 +90,8 @@ class RouteRequest:
         self.prompt_tokens = count_tokens(prompt)
         self.worker_id = worker_id
         self.dp_rank = dp_rank
+        self.prefill_worker_id = prefill_worker_id
+        self.prefill_dp_rank = prefill_dp_rank
         self.session_id = session_id
         self.weights = weights
         self.beside: tuple[str, int] | None = None
@@ -98,6 +106,33 @@ class RouteRequest:
         """Tells whether only some ranks will do."""
         return self.worker_id is not None or self.dp_rank is not None
 
+    @property
+    def pins(self) -> tuple[str | None, int | None, str | None, int | None]:
+        """Worker and rank that it insists on, and those that are to compute its prompt."""
+        return self.worker_id, self.dp_rank, self.prefill_worker_id, self.prefill_dp_rank
+
+    def admits(self, rank: tuple[str, int]) -> bool:
+        """Whether the pins allow the rank of this worker id and data-parallel rank."""
+        return self.worker_id in (None, rank[0]) and self.dp_rank in (None, rank[1])
+
+    @property
+    def pins_prefill(self) -> bool:
+        """Whether the request is to run in two legs, as it names who is to compute its prompt."""
+        return self.prefill_worker_id is not None or self.prefill_dp_rank is not None
+
+    def of_prefill(self) -> "RouteRequest":
+        """The wishes of the leg that computes the prompt: what is cached counts for it."""
+        leg = copy(self)
+        leg.worker_id, leg.dp_rank = self.prefill_worker_id, self.prefill_dp_rank
+        return leg
+
+    def of_decode(self) -> "RouteRequest":
+        """The wishes of the leg that takes the prompt's cache over: any rank computes as little."""
+        leg = copy(self)
+        leg.session_id = leg.beside = None
+        leg._cacheable = False
+        return leg
+
     def followed_by(self, output: bytes) -> "RouteRequest":
         """Returns the same wishes for the prompt with `output` (packed u32) behind it."""
         return RouteRequest(
@@ -106,6 +141,8 @@ class RouteRequest:
             cache_salt=self._cache_salt,
             worker_id=self.worker_id,
             dp_rank=self.dp_rank,
+            prefill_worker_id=self.prefill_worker_id,
+            prefill_dp_rank=self.prefill_dp_rank,
             session_id=self.session_id,
             weights=self.weights,
             cacheable=self._cacheable,

@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeVar
 from frontend.routing.policy import Policy, RankView
 from frontend.routing.route import Placement, RouteRequest
 from frontend.routing.sessions import RankKey, Sessions
+from kv_events.index import overlaps
 from protocol.errors import InvalidRequest
 
 RouterMode = Literal["kv", "least-loaded", "power-of-two", "round-robin", "random"]
@@ -59,26 +60,18 @@ class Router:
         self._sessions = Sessions(lifetimes.session_s)
         self._placed = 0
 
-    def eligible(self, ranks: Sequence[RankT], route: RouteRequest) -> Sequence[RankT]:
-        """Returns the ranks that a request may go to at all.
-
-        Raises:
-            InvalidRequest: it asks for a rank that is not there.
+    def cached_tokens(self, ranks: Sequence[RankT], route: RouteRequest) -> int:
+        """Returns how much of a prompt the one of these ranks holds that holds most of it, in
+        tokens of whole blocks.
         """
-        if not route.pinned:
-            return ranks
-        wanted = [
-            rank
-            for rank in ranks
-            if route.worker_id in (None, rank.key[0]) and route.dp_rank in (None, rank.key[1])
-        ]
-        if not wanted:
-            asked = f"worker {route.worker_id!r}" if route.worker_id is not None else "worker"
-            asked += (
-                f" with data-parallel rank {route.dp_rank}" if route.dp_rank is not None else ""
-            )
-            raise InvalidRequest(f"No {asked} serves this model.", param="nvext")
-        return wanted
+        return max(
+            (
+                sum(overlaps([rank.blocks], route.blocks(rank.block_size_tokens))[0])
+                * rank.block_size_tokens
+                for rank in ranks
+            ),
+            default=0,
+        )
 
     def choose(self, ranks: Sequence[RankT], route: RouteRequest, now: float) -> Placement[RankT]:
         """Returns the rank for a request, out of those that have room; `ranks` is not empty."""
@@ -104,3 +97,10 @@ class Router:
             return
         lifetime_s = self._lifetimes.predicted_s if rank.tells_events else self._lifetimes.assumed_s
         rank.blocks.predict(route.blocks(rank.block_size_tokens), now + lifetime_s)
+
+
+def unmet_pins(route: RouteRequest) -> InvalidRequest:
+    """Returns the error of a request that insists on a rank which is not there."""
+    asked = f"worker {route.worker_id!r}" if route.worker_id is not None else "worker"
+    asked += f" with data-parallel rank {route.dp_rank}" if route.dp_rank is not None else ""
+    return InvalidRequest(f"No {asked} serves this model.", param="nvext")

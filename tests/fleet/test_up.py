@@ -21,8 +21,8 @@ import pytest
 from frontend.cli.addresses import http_url, mesh_address_to_dial
 from frontend.cli.child import LINE_BYTES_MAX, Child
 from frontend.cli.main import main
+from frontend.cli.plan import system_ports, worker_names
 from frontend.cli.progress import how_to_talk
-from frontend.cli.up import system_ports, worker_names
 from protocol.process.packaging import VERSION
 from starter.ports import free_port
 from starter.process import Process, running_in
@@ -464,13 +464,13 @@ def test_worker_names_come_from_the_flag_then_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KVMESH_WORKER_ID", "env")
-    assert worker_names(1, ["--tp", "2"]) == (["env"], ["--tp", "2"])
-    assert worker_names(2, ["--worker-id=flag", "--tp", "2"]) == (
+    assert worker_names(["0"], ["--tp", "2"]) == (["env"], ["--tp", "2"])
+    assert worker_names(["0", "1"], ["--worker-id=flag", "--tp", "2"]) == (
         ["flag-0", "flag-1"],
         ["--tp", "2"],
     )
     monkeypatch.delenv("KVMESH_WORKER_ID")
-    assert worker_names(2, [])[0] != worker_names(2, [])[0]
+    assert worker_names(["0", "1"], [])[0] != worker_names(["0", "1"], [])[0]
 
 
 def test_each_worker_has_a_system_port_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,41 @@ def test_a_bad_argument_is_said_in_one_line(python):
     assert "usage" not in done.stderr
 
 
+_SECTION = """
+import json, sys
+from protocol.process.own_directory import process_directory
+from protocol.process.start_error import StartError
+from workers.app import _arguments
+from workers.kinds.registry import kind_for
+from workers.settings import WorkerSettings
+file, *keys = sys.argv[1:]
+for key in keys:
+    settings = WorkerSettings(disagg_config=file, disagg_config_key=key)
+    arguments = _arguments(settings, ["--page-size", "64"])
+    try:
+        told = kind_for(arguments).engine(arguments)._server_args
+        print(kind_for(arguments).name, told.disaggregation_mode, told.page_size, told.dp_size)
+    except StartError as error:
+        print("StartError:", error)
+    print("left:", list(process_directory().glob("*.yaml")))
+"""
+
+
+def test_a_section_of_a_file_is_read_as_sglangs_own_file(python, tmp_path):
+    file = tmp_path / "fleet.yaml"
+    file.write_text(
+        "prefill: {disaggregation_mode: prefill, page_size: 32, dp-size: 2}\n"
+        "decode: {disaggregation-mode: decode, device: cpu, disable_radix_cache: true}\n"
+        "wrong: {no_such_flag: 1}"
+    )
+    done = python("-c", _SECTION, str(file), "prefill", "decode", "wrong")
+    lines = done.stdout.splitlines()[-6:]
+    assert lines[0::2][:2] == ["prefill prefill 64 2", "text decode 64 1"], done.stderr
+    assert lines[4].startswith("StartError: ")
+    assert "no_such_flag" in lines[4].replace("-", "_")
+    assert lines[1::2] == ["left: []"] * 3
+
+
 def test_what_a_scheduler_cannot_load_is_said_in_its_own_words(start_engine, tmp_path):
     for file in demo_model_dir().glob("*.json"):
         (tmp_path / file.name).write_bytes(file.read_bytes())

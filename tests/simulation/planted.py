@@ -152,8 +152,8 @@ BREAKAGES: Final = (
     ),
     Breakage(
         "credit: a rank keeps the load of what ended",
-        "-1, 0 if prefilled else -1, 0 if prefilled else -uncached_tokens, -uncached_tokens",
-        "-1, 0 if prefilled else -1, 0 if prefilled else -uncached_tokens, 0",
+        "self._own(-1, 0 if prefilled else -1, 0 if prefilled else -prefill_tokens, -kv_tokens)",
+        "self._own(-1, 0 if prefilled else -1, 0 if prefilled else -prefill_tokens, 0)",
     ),
     # -- abort
     Breakage(

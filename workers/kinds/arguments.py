@@ -1,9 +1,11 @@
 """A worker's arguments, as the kinds of worker read them, are held in one record."""
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from protocol.transport.curve import MeshKey
+from workers.config_section import Section, says
 from workers.settings import WorkerSettings
 
 
@@ -14,19 +16,22 @@ class Arguments:
 
     Attributes:
         key: by which the nodes of one engine know each other; None where there is none.
+        section: what a file says of the engine besides; `engine_argv` wins over it.
     """
 
     settings: WorkerSettings
     engine_argv: tuple[str, ...] = ()
     key: MeshKey | None = None
+    section: Section = field(default_factory=dict[str, Any])
 
     def told(self, *flags: str) -> str:
-        """Returns what the engine's arguments say after any of these flags, the last one counting;
-        empty where they say nothing.
+        """Returns what the engine's arguments, or else the section, say after any of these flags,
+        the last one counting; empty where they say nothing.
         """
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument(*flags, nargs="?", const="", default="", dest="told")
-        return parser.parse_known_args(list(self.engine_argv))[0].told
+        parser.add_argument(*flags, nargs="?", const="", dest="told")
+        told: str | None = parser.parse_known_args(list(self.engine_argv))[0].told
+        return (says(self.section, *flags) or "") if told is None else told
 
     def adding(self, *items: str) -> "Arguments":
         """Returns the same arguments with more items for the engine."""

@@ -3,39 +3,71 @@
 Each is imported when it is asked for: SGLang brings torch, and a host of frontends has neither.
 """
 
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from protocol.process.start_error import StartError
+from workers.config_section import section_file
 from workers.engine import Engine
 from workers.kinds.arguments import Arguments
 from workers.kinds.kind import EngineChoice, WorkerKind
 from workers.process.model_path import check_model_path
 
+Also = Callable[[Arguments], Sequence[str]]
+"""What arguments an engine is given beyond those of the user, by those."""
 
-def sglang(*flags: str) -> EngineChoice:
+
+def sglang(*flags: str, also: Also = lambda _: ()) -> EngineChoice:
     """Returns the choice of SGLang, run in this process.
 
     Args:
         flags: added to its arguments unless they are there.
+        also: what else is added to given arguments.
     """
     return EngineChoice(
-        lambda kind, arguments: _sglang(kind, _with(arguments, flags)),
+        lambda kind, arguments: _sglang(kind, _with(arguments, flags, also)),
         _help_of_sglang,
         _forks_sglang,
     )
 
 
-def simulated(*flags: str) -> EngineChoice:
+def simulated(*flags: str, also: Also = lambda _: ()) -> EngineChoice:
     """Returns the choice of the engine without a model, run in this process.
 
     Args:
         flags: added to its arguments unless they are there.
+        also: what else is added to given arguments.
     """
-    return EngineChoice(lambda _, arguments: _simulated(_with(arguments, flags)), _help_of_sim)
+    return EngineChoice(
+        lambda _, arguments: _simulated(_with(arguments, flags, also)), _help_of_sim
+    )
 
 
-def _with(arguments: Arguments, flags: tuple[str, ...]) -> Arguments:
-    return arguments.adding(*(flag for flag in flags if flag not in arguments.engine_argv))
+def _with(arguments: Arguments, flags: tuple[str, ...], also: Also) -> Arguments:
+    missing = (flag for flag in flags if flag not in arguments.engine_argv)
+    return arguments.adding(*missing, *also(arguments))
+
+
+@contextmanager
+def _argv(
+    arguments: Arguments, config_flag: str, *, dashed: bool = False
+) -> Generator[tuple[str, ...]]:
+    """Yields the engine's command line, which names a file with the section for as long as it may
+    be read.
+
+    Raises:
+        StartError: it names a file of its own, and engines take one.
+    """
+    if not arguments.settings.disagg_config:
+        yield arguments.engine_argv
+        return
+    if any(item.partition("=")[0] == config_flag for item in arguments.engine_argv):
+        raise StartError(
+            f"--disagg-config and {config_flag} exclude each other: the engine takes one file"
+        )
+    with section_file(arguments.section, dashed=dashed) as file:
+        yield arguments.adding(config_flag, file).engine_argv
 
 
 def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
@@ -57,13 +89,14 @@ def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
         "--reasoning-parser": settings.dyn_reasoning_parser,
     }
     told = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
-    return SglangEngine.from_argv(
-        arguments.adding(*told).engine_argv,
-        first_work=kind.first_work,
-        kv_events=settings.kv_events,
-        tokenizes=settings.use_sglang_tokenizer,
-        key=arguments.key,
-    )
+    with _argv(arguments.adding(*told), "--config") as argv:
+        return SglangEngine.from_argv(
+            argv,
+            first_work=kind.first_work,
+            kv_events=settings.kv_events,
+            tokenizes=settings.use_sglang_tokenizer,
+            key=arguments.key,
+        )
 
 
 def _forks_sglang(arguments: Arguments) -> bool:
@@ -95,7 +128,8 @@ def _simulated(arguments: Arguments) -> Engine:
         )
     from workers.sim.engine import SimEngine  # noqa: PLC0415
 
-    return SimEngine.from_argv(arguments.engine_argv, kv_events=settings.kv_events)
+    with _argv(arguments, "--sim-config", dashed=True) as argv:
+        return SimEngine.from_argv(argv, kv_events=settings.kv_events)
 
 
 def _help_of_sim() -> str:

@@ -8,10 +8,12 @@ from workers.kinds.arguments import Arguments
 from workers.kinds.embedding import EMBEDDING
 from workers.kinds.follower import follower_of, follows
 from workers.kinds.kind import WorkerKind
+from workers.kinds.prefill import PREFILL
 from workers.kinds.text import TEXT
 
 KINDS: Final[list[WorkerKind]] = [
     EMBEDDING,
+    PREFILL,
     TEXT,
 ]
 """The first kind whose `chosen_by` says yes is a worker's kind; the last one always does."""

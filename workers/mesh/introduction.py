@@ -12,6 +12,7 @@ from protocol.limits import CREDIT_REQUESTS_MAX, MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, Heartbeat, Hello, RankLoad, RelayHello, Service, Stage
 from workers.engine import EngineFacts
 from workers.mesh.kv_plane import KvPlane
+from workers.mesh.own_host import reached_from
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def hello_of(
         capacity=capacity,
         credit_requests=credit_requests,
         engine=facts.version,
+        bootstrap=facts.bootstrap,
     )
 
 
@@ -113,11 +115,18 @@ class Introduction:
             return None
         try:
             source = None if self._kv is None else self._kv.source_for(address)
+            bootstrap = self._hello and reached_from(address, self._hello.bootstrap)
         except OSError as error:
             log.warning("no way to the frontend at %s: %s", address, error.strerror)
             return None  # the next beat tries again
         if self._hello is not None:
-            return replace(self._hello, kv=source, adapters=list(self._adapters()), way=way)
+            return replace(
+                self._hello,
+                kv=source,
+                adapters=list(self._adapters()),
+                way=way,
+                bootstrap=bootstrap,
+            )
         return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
 
     def heartbeat(self) -> Heartbeat:

@@ -3,11 +3,8 @@ frontend finds it.
 """
 
 import secrets
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -18,8 +15,7 @@ from protocol.process.own_directory import process_directory
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, is_local
-
-_LOOPBACK: Final = "127.0.0.1"
+from workers.mesh.own_host import LOOPBACK, own_host_towards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +63,7 @@ class KvPlane:
             bind = f"ipc://{process_directory()}/kv"
         else:
             local = all(is_local(address) for address in frontends)
-            bind = f"tcp://{_LOOPBACK if local else '*'}:{port or '*'}"
+            bind = f"tcp://{LOOPBACK if local else '*'}:{port or '*'}"
         try:
             self._relay = KvRelay(
                 context,
@@ -86,9 +82,8 @@ class KvPlane:
         Raises:
             OSError: there is no way to the frontend at the moment, and no host was given.
         """
-        if is_local(frontend):
-            return self._relay.source_at(_LOOPBACK)
-        return self._relay.source_at(self._host or _own_host_towards(frontend))
+        own_host = None if is_local(frontend) else self._host
+        return self._relay.source_at(own_host or own_host_towards(frontend))
 
     def numbered(self, loads: Sequence[RankLoad]) -> list[RankLoad]:
         """Returns the loads with the latest number of each rank's stream."""
@@ -105,17 +100,3 @@ class KvPlane:
     def close(self) -> None:
         """Closes every socket of the relay."""
         self._relay.close()
-
-
-def _own_host_towards(frontend: str) -> str:
-    """Returns the address of the interface by which this host reaches a frontend.
-
-    Connecting a UDP socket sends nothing.
-    """
-    parts = urlsplit(frontend)
-    assert parts.hostname is not None
-    family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((parts.hostname, parts.port or 1))
-        host = str(probe.getsockname()[0])
-    return f"[{host}]" if ":" in host else host

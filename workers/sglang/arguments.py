@@ -13,6 +13,7 @@ from protocol.process.start_error import StartError
 from workers.demo_model import DEMO_REASONING_PARSER, DEMO_TOOL_CALL_PARSER, demo_model_dir
 from workers.kv_events_config import with_events
 from workers.process.failure_note import one_line
+from workers.sglang.bootstrap import set_bootstrap
 from workers.sglang.cpu import activate_if_cpu_host
 from workers.sglang.pooling import is_encoder, pooling_of
 
@@ -117,6 +118,7 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
                 "tokenize, each in its own process"
             )
         _bind_threads(namespace, cpu=cpu)
+        set_bootstrap(namespace, told={item.partition("=")[0] for item in merged})
         if (
             namespace.constrained_json_max_whitespace_cnt is None
             and namespace.constrained_json_whitespace_pattern is None
@@ -238,7 +240,11 @@ def _dashed(item: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _kv_events_config(namespace: argparse.Namespace) -> str | None:
-    if namespace.disable_radix_cache or namespace.is_embedding:
+    keeps_nothing = (
+        namespace.disaggregation_mode == "decode"
+        and not namespace.disaggregation_decode_enable_radix_cache
+    )
+    if namespace.disable_radix_cache or namespace.is_embedding or keeps_nothing:
         # nothing is cached between requests, so there is nothing to tell
         return namespace.kv_events_config
     return with_events(namespace.kv_events_config)

@@ -10,6 +10,7 @@ import sglang
 from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
+from protocol.disaggregation import BootstrapServer
 from protocol.membership import Capacity
 from protocol.process.start_error import StartError
 from workers.engine import EngineFacts, FollowerFacts
@@ -83,8 +84,19 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         version=version,
         kv_streams=streams,
         generates=generates,
+        disaggregation_mode=manager.config_value("disaggregation_mode"),
+        bootstrap=_bootstrap(manager),
         prompts=prompts,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
+    )
+
+
+def _bootstrap(manager: Any) -> BootstrapServer | None:
+    if manager.config_value("disaggregation_mode") != "prefill":
+        return None
+    return BootstrapServer(
+        str(manager.config_value("host")),
+        int(manager.config_value("disaggregation_bootstrap_port")),
     )
 
 

@@ -8,6 +8,7 @@ scheduler, where an exception ends the whole engine; those few values are checke
 """
 
 import math
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from protocol.embedding import Embedded
-from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, Overloaded
+from protocol.errors import DeadlineExceeded, EngineFault, InvalidRequest, Overloaded, WorkerLost
 from protocol.generation import Finished, Grammar, Logprobs, Sampling
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import RankLoad
@@ -43,6 +44,13 @@ GRAMMAR_DEAD_END: Final = "it led to a point where nothing may follow"
 
 GRAMMAR_TOO_SLOW: Final = "finding out what may come next takes too long"
 """The end of a request has these words where its grammar held up the engine."""
+
+_NOT_HANDED_OVER: Final = re.compile(
+    r"(Decode|Prefill) (handshake|bootstrap|transfer) failed|KV transfer failed"
+)
+"""SGLang says so of a leg whose other leg is lost or late; another pair may do better
+(srt/disaggregation/prefill.py and decode.py).
+"""
 
 _REASONS: Final = {"stop": "stop", "length": "length", "abort": "abort"}
 
@@ -200,6 +208,8 @@ def failure(status: int, message: str) -> Failed:
     """Returns the error that an HTTP status of SGLang stands for: 4xx the client's, 503 a full
     queue, the rest the engine's.
     """
+    if _NOT_HANDED_OVER.match(message):
+        return Failed(WorkerLost.code, "the KV cache was not handed over between the two workers")
     leaf = EngineFault
     if status == 503:
         leaf = Overloaded

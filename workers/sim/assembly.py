@@ -73,6 +73,9 @@ def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         capacity=capacity,
         version="sim",
         generates=not settings.is_embedding,
+        disaggregation_mode=cast(
+            "Literal['null', 'prefill', 'decode']", settings.disaggregation_mode
+        ),
         adapters=SimAdapters(),
     ), words
 

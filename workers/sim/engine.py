@@ -23,12 +23,16 @@ from workers.sim.abilities import refusal_of
 from workers.sim.assembly import limits_of, open_outlets, read_model, scheduler_of, text_of
 from workers.sim.embedding import SimEmbedder
 from workers.sim.faults import Faults, read_faults, simulated_error
+from workers.sim.handover.legs import Legs
+from workers.sim.handover.opening import open_legs
+from workers.sim.handover.ways import Meetings
+from workers.sim.ranks import Ranks
 from workers.sim.runner import RankRunner
 from workers.sim.scheduling.kv_outlet import KvOutlet
-from workers.sim.scheduling.scheduler import Scheduler
 from workers.sim.scheduling.sequence import RequestLimits, new_sequence
 from workers.sim.scores import SimScores
 from workers.sim.settings import SimSettings, read_settings
+from workers.sim.telling import Telling
 from workers.sim.text import TextModel
 
 
@@ -36,7 +40,7 @@ from workers.sim.text import TextModel
 class _Live:
     """A _Live is what exists of an engine from start to stop."""
 
-    deliver: Deliver
+    telling: Telling
     limits: RequestLimits
     text: TextModel
     eos_ids: frozenset[int]
@@ -50,6 +54,7 @@ class SimEngine:
     Args:
         faults: given by tests whose crashes must not be real.
         unix_ms: wall clock that deadlines are held against.
+        meetings: how an engine that runs legs of requests reaches others; over ZMQ if not given.
     """
 
     def __init__(
@@ -58,17 +63,19 @@ class SimEngine:
         *,
         faults: Faults | None = None,
         unix_ms: Callable[[], int] | None = None,
+        meetings: Meetings | None = None,
     ) -> None:
         self._settings = settings
         self._faults = read_faults(settings.sim_fault, faults or Faults())
         self._unix_ms = unix_ms or (lambda: time.time_ns() // 1_000_000)
-        self._schedulers: list[Scheduler] = []
-        self._runners: list[RankRunner] = []
+        self._ranks = Ranks()
         self._context: zmq.Context[Socket] | None = None
         self._outlets: list[KvOutlet] = []
         """The outlets publish KV events, one a rank, or there are none at all."""
         self._muted: dict[str, Generate] = {}
-        self._untold: list[Delta] = []
+        self._meetings = meetings
+        self._legs: Legs | None = None
+        """None where requests are run from prompt to end."""
         self._next_rank = 0
         self._embedder = (
             SimEmbedder(settings.sim_embedding_dimensions) if settings.is_embedding else None
@@ -87,7 +94,7 @@ class SimEngine:
             StartError: an argument it does not have, or a value out of its range.
         """
         settings = read_settings(argv)
-        if settings.is_embedding:
+        if settings.is_embedding or settings.disaggregation_mode == "decode":
             settings = replace(settings, disable_radix_cache=True)
         wanted = kv_events and not settings.disable_radix_cache
         config = with_events(settings.kv_events_config) if wanted else None
@@ -100,8 +107,6 @@ class SimEngine:
             StartError: no usable model directory, or the fault start-error.
         """
         settings = self._settings
-        add = self._scores.add_to if self._embedder is None else self._embedder.with_vectors
-        told = partial(_told, add, deliver)
         facts, words = await asyncio.to_thread(read_model, settings)
         await asyncio.sleep(settings.sim_startup_s)
         if self._faults.armed("start-error"):
@@ -111,9 +116,11 @@ class SimEngine:
         self._faults.on_hang = lambda: self._thaw_later(loop)
         if self._faults.hung:
             self._thaw_later(loop)
-        self._faults.on_engine_death = lambda: _tell_death(loop, on_death)
+        self._faults.on_engine_death = partial(_tell_death, loop, on_death)
+        add = self._scores.add_to if self._embedder is None else self._embedder.with_vectors
+        telling = Telling(deliver, add, self._told_by_legs)
         self._live = _Live(
-            deliver=told, limits=limits, text=text, eos_ids=frozenset(facts.card.eos_token_ids)
+            telling=telling, limits=limits, text=text, eos_ids=frozenset(facts.card.eos_token_ids)
         )
         spec = settings.kv_events_config
         config = read_config(spec) if spec else KvEventsConfig()
@@ -123,22 +130,28 @@ class SimEngine:
             self._outlets = open_outlets(settings, config, self._faults, context)
             self._context = context
         outlets = self._outlets or [None] * settings.dp_size
-        self._schedulers = [
+        schedulers = [
             scheduler_of(settings, rank, text, outlet) for rank, outlet in enumerate(outlets)
         ]
-        self._runners = [
+        runners = [
             RankRunner(
                 scheduler,
-                told,
+                telling.now,
                 loop,
                 self._faults,
                 speedup=settings.sim_speedup,
                 unix_ms=self._unix_ms,
                 outlet=outlet,
             )
-            for scheduler, outlet in zip(self._schedulers, outlets, strict=True)
+            for scheduler, outlet in zip(schedulers, outlets, strict=True)
         ]
-        return msgspec.structs.replace(facts, kv_streams=streams)
+        self._ranks = Ranks(schedulers, runners)
+        self._legs = open_legs(
+            settings, self._meetings, self._faults, self._ranks, self._run, self.abort, telling
+        )
+        return msgspec.structs.replace(
+            facts, kv_streams=streams, bootstrap=self._legs.server if self._legs else None
+        )
 
     def submit(self, request: Work) -> None:
         """Takes a request and returns at once; a refusal is delivered in a later loop turn."""
@@ -149,9 +162,13 @@ class SimEngine:
         if isinstance(request, Embed):
             assert self._embedder is not None
             request = self._embedder.as_generation(request)
-        if request.request_id.startswith(CANARY_PREFIX) and self._runners:
-            self._runners[self._rank_of(request) or 0].answer(request.request_id)
+        if request.request_id.startswith(CANARY_PREFIX) and len(self._ranks):
+            self._ranks.runners[self._rank_of(request) or 0].answer(request.request_id)
             return
+        if self._legs is None or not self._legs.take(request):
+            self._run(request)
+
+    def _run(self, request: Generate) -> None:
         self._scores.note(request)
         failure = self._try_submit(request)
         if failure is not None:
@@ -159,7 +176,9 @@ class SimEngine:
 
     def abort(self, request_id: str) -> None:
         """Stops a request at any stage; unknown and finished ids are ignored."""
-        if any(runner.forget(request_id) for runner in self._runners):
+        if any(runner.forget(request_id) for runner in self._ranks.runners) or (
+            self._legs is not None and self._legs.aborted(request_id)
+        ):
             self._tell(Delta(request_id, 0, b"", Finished("abort", 0, 0)))
             return
         muted = self._muted.pop(request_id, None)
@@ -167,21 +186,16 @@ class SimEngine:
             self._tell(
                 Delta(request_id, 0, b"", Finished("abort", count_tokens(muted.token_ids), 0))
             )
-        for scheduler, runner in zip(self._schedulers, self._runners, strict=True):
-            if scheduler.holds(request_id):
-                delta = scheduler.abort(request_id)
-                if delta is not None:
-                    self._tell(delta)
-                else:
-                    runner.wake()
+        for delta in self._ranks.abort(request_id):
+            self._tell(delta)
 
     def loads(self) -> list[RankLoad]:
         """Returns the load of each rank, by dp_rank."""
-        return [scheduler.load() for scheduler in self._schedulers]
+        return [scheduler.load() for scheduler in self._ranks.schedulers]
 
     def flush_cache(self) -> bool:
         """Forgets what idle ranks have cached; False if one was not idle."""
-        flushed = [scheduler.flush_cache() for scheduler in self._schedulers]
+        flushed = [scheduler.flush_cache() for scheduler in self._ranks.schedulers]
         for outlet in self._outlets:
             outlet.flush()
         return all(flushed)
@@ -193,29 +207,24 @@ class SimEngine:
             ValueError: no such fault, in one line.
         """
         self._faults.arm(spec)
-        for runner in self._runners:
-            runner.wake()
+        self._ranks.wake()
 
     async def stop(self) -> None:
-        """Ends the engine at once: what runs fails as worker_lost, so that a frontend runs it
-        elsewhere.
-        """
+        """Ends the engine at once: what runs fails as worker_lost, to be run elsewhere."""
         live, self._live = self._live, None
         if live is None:
             return
         failure = Failed("worker_lost", "The worker is shutting down.")
-        deltas, self._untold = self._untold, []
-        for scheduler, runner in zip(self._schedulers, self._runners, strict=True):
-            deltas += runner.stop()
-            deltas += scheduler.fail_all(failure)
-        deltas += [Delta(request_id, 0, b"", failure) for request_id in self._muted]
+        deltas = self._ranks.stop(failure)
+        legs, self._legs = self._legs, None
+        kept = legs.close() if legs is not None else []
+        deltas += [Delta(request_id, 0, b"", failure) for request_id in (*self._muted, *kept)]
         self._muted.clear()
         for outlet in self._outlets:
             outlet.close()
         if self._context is not None:
             self._context.term()
-        if deltas:
-            live.deliver(deltas)
+        live.telling.close(deltas)
 
     async def kill(self) -> None:
         """Ends the engine as `stop` does: there is no process to kill."""
@@ -227,8 +236,7 @@ class SimEngine:
 
     def _thaw(self) -> None:
         self._faults.hung = False
-        for runner in self._runners:
-            runner.wake()
+        self._ranks.wake()
 
     def _try_submit(self, request: Generate) -> Failed | None:
         live = self._live
@@ -244,13 +252,14 @@ class SimEngine:
                 f"there is no data-parallel rank {request.routed_dp_rank}",
                 "routed_dp_rank",
             )
-        if any(scheduler.holds(request.request_id) for scheduler in self._schedulers):
+        if self._ranks.holds(request.request_id):
             return Failed("invalid_value", "a request with this id is running", "request_id")
         sequence = new_sequence(request, live.limits, live.text, live.eos_ids)
         if isinstance(sequence, Failed):
             return sequence
-        failure = self._schedulers[rank].submit(sequence)
-        self._runners[rank].wake()
+        sequence.awaits_cache = self._legs is not None and self._legs.expects(request.request_id)
+        failure = self._ranks.schedulers[rank].submit(sequence)
+        self._ranks.runners[rank].wake()
         return failure
 
     def _requested_fault(self, request: Generate) -> Failed | None:
@@ -269,31 +278,19 @@ class SimEngine:
     def _rank_of(self, request: Generate) -> int | None:
         if request.routed_dp_rank is not None:
             return (
-                request.routed_dp_rank
-                if 0 <= request.routed_dp_rank < len(self._schedulers)
-                else None
+                request.routed_dp_rank if 0 <= request.routed_dp_rank < len(self._ranks) else None
             )
         rank = self._next_rank
-        self._next_rank = (rank + 1) % len(self._schedulers)
+        self._next_rank = (rank + 1) % len(self._ranks)
         return rank
 
     def _tell(self, delta: Delta) -> None:
-        """Delivers outside the caller's stack, with whatever else falls into the same loop turn."""
-        if not self._untold:
-            asyncio.get_running_loop().call_soon(self._tell_all)
-        self._untold.append(delta)
+        if self._live is not None:
+            self._live.telling.soon(delta)
 
-    def _tell_all(self) -> None:
-        deltas, self._untold = self._untold, []
-        if deltas and self._live is not None:
-            self._live.deliver(deltas)
+    def _told_by_legs(self, deltas: Sequence[Delta]) -> Sequence[Delta]:
+        return deltas if self._legs is None else self._legs.told(deltas)
 
 
 def _tell_death(loop: asyncio.AbstractEventLoop, on_death: OnDeath) -> None:
     loop.call_soon(on_death, "the simulated engine died")
-
-
-def _told(
-    add: Callable[[Sequence[Delta]], Sequence[Delta]], deliver: Deliver, deltas: Sequence[Delta]
-) -> None:
-    deliver(add(deltas))

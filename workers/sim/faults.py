@@ -14,6 +14,8 @@ depend on them.
     the timing model)
     refuse                       every request fails as overloaded
     start-error                  the engine does not start
+    transfer-error-every=N       every Nth cache computed for another engine is lost on its way
+    transfer-stall               no such cache arrives, nor is anything said of it
     kv-drop=N                    every Nth batch of KV events is not sent, though it can be replayed
     kv-duplicate=N               every Nth batch is sent twice
     kv-swap=N                    every Nth batch is sent after the next one
@@ -46,9 +48,10 @@ unless aborted, it blocks the loop, it kills the engine but not the worker.
 """
 
 _TOKENS: Final = ("crash-after-tokens", "engine-death-after-tokens", "hang-after-tokens")
-_COUNTED: Final = (*_TOKENS, "crash-after-requests", "hang-loop-after-requests", "error-every")
+_EVERY: Final = ("error-every", "transfer-error-every")
+_COUNTED: Final = (*_TOKENS, "crash-after-requests", "hang-loop-after-requests", *_EVERY)
 _KV: Final = ("kv-drop", "kv-duplicate", "kv-swap")
-_PLAIN: Final = ("refuse", "start-error")
+_PLAIN: Final = ("refuse", "start-error", "transfer-stall")
 KINDS: Final = (*_COUNTED, "hang-s", "slow", *_PLAIN, *_KV)
 
 
@@ -95,7 +98,7 @@ class Faults:
             self._armed[kind] = 0
         elif kind in _KV and value.isdecimal() and int(value):
             self._armed[kind] = int(value)
-        elif kind in _COUNTED and value.isdecimal() and (int(value) or kind != "error-every"):
+        elif kind in _COUNTED and value.isdecimal() and (int(value) or kind not in _EVERY):
             self._armed[kind], self._seen[kind] = int(value), 0
             self._after_tokens()
         else:
@@ -123,6 +126,17 @@ class Faults:
         if every and self._seen["error-every"] % every == 0:
             return simulated_error()
         return None
+
+    def on_handover(self) -> str | None:
+        """Returns what befalls a cache that is to be handed over: "transfer-error-every",
+        "transfer-stall" or nothing.
+        """
+        every = self._armed.get("transfer-error-every")
+        if every:
+            self._seen["transfer-error-every"] += 1
+            if self._seen["transfer-error-every"] % every == 0:
+                return "transfer-error-every"
+        return "transfer-stall" if "transfer-stall" in self._armed else None
 
     def on_kv_batch(self, number: int) -> str | None:
         """Returns what befalls the batch of KV events with this number: "kv-drop", "kv-duplicate",

@@ -82,6 +82,23 @@ class SimSettings:
         help_text="make vectors of texts instead of answers",
         env="KVMESH_SIM_IS_EMBEDDING",
     )
+    disaggregation_mode: str = setting(
+        "null",
+        "what is done of each request: all of it, its prompt for other engines, or what follows",
+        env="KVMESH_SIM_DISAGGREGATION_MODE",
+        choices=("null", "prefill", "decode"),
+    )
+    disaggregation_bootstrap_port: int = setting(
+        0,
+        "port where engines that generate meet one that computes prompts; 0 for any free one",
+        env="KVMESH_SIM_DISAGGREGATION_BOOTSTRAP_PORT",
+    )
+    host: str = setting("127.0.0.1", "host of that port", env="KVMESH_SIM_HOST")
+    sim_transfer_gb_s: float = setting(
+        50.0,
+        "gigabytes a second at which the cache of a prompt travels (128 KiB a token)",
+        env="KVMESH_SIM_TRANSFER_GB_S",
+    )
     sim_embedding_dimensions: int = setting(
         384, "numbers in such a vector", env="KVMESH_SIM_EMBEDDING_DIMENSIONS"
     )
@@ -154,6 +171,8 @@ def _check(settings: SimSettings) -> None:
         "sim_embedding_dimensions": 1,
         "sim_speedup": 0.0,
         "sim_startup_s": 0.0,
+        "sim_transfer_gb_s": 0.001,
+        "disaggregation_bootstrap_port": 0,
         "sim_output_tokens_mean": 0.0,
     }
     for name, smallest in at_least.items():

@@ -54,12 +54,22 @@ class NvExt(Struct, frozen=True, forbid_unknown_fields=True):
     backend_instance_id: Label | None = None
     """Names the one worker that may take the request."""
     dp_rank: Annotated[int, Meta(ge=0, lt=DP_RANKS_MAX)] | None = None
+    decode_worker_id: Label | None = None
+    """The worker that generates the answer, the same as `backend_instance_id`."""
+    prefill_worker_id: Label | None = None
+    """The worker that computes the prompt, where two share a request."""
+    prefill_dp_rank: Annotated[int, Meta(ge=0, lt=DP_RANKS_MAX)] | None = None
     session_id: Label | None = None
     """Keeps the request on the rank of its session's last one while that has room."""
     cache_salt: Label | None = None
     router: RouterOverride | None = None
     max_thinking_tokens: ThinkingTokens | None = None
     """Bounds the thinking of a chat, as the chat's own field of that name does."""
+
+    @property
+    def worker_id(self) -> str | None:
+        """Returns the worker that is to generate the answer, whichever field names it."""
+        return self.decode_worker_id or self.backend_instance_id
 
 
 NO_WISHES: Final = NvExt()
@@ -76,7 +86,7 @@ def wishes(body: NvExt | None, headers: Mapping[str, str]) -> NvExt:
         return asked
     fields: dict[str, Any] = {name: getattr(asked, name) for name in NvExt.__struct_fields__}
     for name, value in headers.items():
-        if name == "dp_rank":
+        if name in ("dp_rank", "prefill_dp_rank"):
             if not (
                 value.isascii()
                 and value.isdigit()
@@ -101,19 +111,18 @@ def told(asked: list[ExtraField] | None, choice: Choice) -> dict[str, Any] | Non
     stream = choice.stream
     answer: dict[str, Any] = {}
     if "worker_id" in asked:
-        worker_id, dp_rank = stream.placement.rank.key
-        # One engine does both: the reference names prefill and decode apart.
+        prefill, decode = stream.prefill_placement.rank, stream.placement.rank
         answer["worker_id"] = {
-            "prefill_worker_id": worker_id,
-            "prefill_dp_rank": dp_rank,
-            "decode_worker_id": worker_id,
-            "decode_dp_rank": dp_rank,
+            "prefill_worker_id": prefill.worker_id,
+            "prefill_dp_rank": prefill.dp_rank,
+            "decode_worker_id": decode.worker_id,
+            "decode_dp_rank": decode.dp_rank,
         }
     if "timing" in asked:
         answer["timing"] = {"queue_time_ms": round(stream.queue_s * 1000, 3)}
     if "cached_tokens" in asked:
         answer["cached_tokens"] = {
-            "predicted": stream.placement.cached_tokens,
+            "predicted": stream.prefill_placement.cached_tokens,
             "actual": choice.cached_tokens,
         }
     return answer

@@ -56,7 +56,7 @@ def health_page(registry: Registry, *, draining: bool, now: float) -> Page:
 
 
 def _served(registry: Registry) -> list[str]:
-    return [entry.served.card.name for entry in registry.available() if entry.ranks]
+    return [entry.served.card.name for entry in registry.available() if entry.ready]
 
 
 def _why_nothing_is_served(registry: Registry, now: float) -> str:
@@ -67,6 +67,9 @@ def _why_nothing_is_served(registry: Registry, now: float) -> str:
         return "a worker is joining"
     if registry.loading.known(now):
         return "a worker is loading its model"
+    half = next((entry for entry in registry.available() if entry.half), None)
+    if half is not None:
+        return f"no {half.missing} serves the model {half.served.card.name}"
     return "every worker is draining" if workers else "no worker is connected"
 
 
@@ -80,6 +83,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "phase": worker.phase.value,
         "requests": [rank.requests for rank in worker.ranks],
         "engine_requests": [rank.engine_requests for rank in worker.ranks],
+        "engine_kv_tokens": [rank.engine_kv_tokens for rank in worker.ranks],
         "ready": worker.takes_work,
         "unhealthy": worker.unhealthy,
         "kv_events": _kv_events(worker),

@@ -34,7 +34,7 @@ def add_models(app: FastAPI, registry: Registry, drain: Drain[Exchange]) -> None
             raise ModelNotFound(
                 f"The model {model_id[:256]!r} does not exist or is not served here.", param="model"
             )
-        ready = bool(entry.ranks) and not drain.begun
+        ready = entry.ready and not drain.begun
         return JSONResponse(
             {"id": model_id, "object": "model", "ready": ready}, status_code=200 if ready else 503
         )

@@ -80,11 +80,11 @@ def test_an_update_has_both_generations_serve_until_the_old_one_is_gone(bench: B
     assert bench.context() == 16  # as idle as the old one
     assert [bench.context(worker_id=name) for name in "abc"] == [8, 8, 16]
     assert [entry.served.card.context_length for entry in bench.registry.available()] == [16]
-    new.ranks[0].book(1)
+    new.ranks[0].book(1, 1)
     assert bench.context() == 8
     for worker in old:
         for _ in range(2):
-            worker.ranks[0].book(1)
+            worker.ranks[0].book(1, 1)
     assert bench.context() == 16  # of eight places there four are taken, and one of four here
     bench.entry().queue.waiting = 2  # type: ignore[attr-defined]
     assert bench.context() == 8

@@ -12,7 +12,7 @@ from frontend.fleet.missed import MISSED_S_MAX
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
-from frontend.mesh.dispatch import Offer, may_come
+from frontend.mesh.offer import Offer, may_come
 from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.route import RouteRequest

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from frontend.fleet.model_entry import STAGES, WHOLE, ModelEntry
+from frontend.fleet.model_entry import DECODE, PREFILL, STAGES, WHOLE, ModelEntry
 from frontend.fleet.registry import Registry
 from frontend.fleet.stream import Wakeup
 from frontend.fleet.worker import Worker
-from frontend.mesh.dispatch import Dispatch, Offer
+from frontend.mesh.dispatch import Dispatch
+from frontend.mesh.offer import Offer
 from frontend.observe.metrics import FrontendMetrics
 from frontend.routing.admission import AdmissionQueue
 from frontend.routing.policies.round_robin import RoundRobin
@@ -38,6 +39,8 @@ class Bench:
             Router("round-robin", RoundRobin(), lifetimes),
             FrontendMetrics().router,
             lambda: 0.0,
+            chance=lambda _: 0,
+            disagg_min_prompt=0,
         )
 
     def join(self, worker_id: str, stage: Stage) -> Worker:
@@ -53,10 +56,10 @@ class Bench:
         assert entry is not None
         return entry
 
-    async def place(self, stage: Stage) -> str:
+    async def place(self) -> str:
         number = len(self.sent)
         request = Generate(f"{number:032}", "m", b"1234", Sampling(1), 1)
-        offer = Offer(request, RouteRequest(b"1234"), stage=stage)
+        offer = Offer(request, RouteRequest(b"1234"))
         wakeup = Wakeup(asyncio.get_running_loop())
         return (await self.dispatch.place(self.entry, offer, wakeup)).worker_id
 
@@ -71,19 +74,20 @@ async def bench() -> Bench:
 
 
 async def test_ranks_lie_in_the_pool_of_their_stage(bench: Bench) -> None:
-    whole, prefill = bench.join("a", WHOLE), bench.join("b", "prefill")
+    whole, prefill = bench.join("a", WHOLE), bench.join("b", PREFILL)
     pools = {stage: bench.entry.pool(stage) for stage in STAGES}
     filled = {stage: ranks for stage, ranks in pools.items() if ranks}
-    assert filled == {WHOLE: whole.ranks, "prefill": prefill.ranks}
+    assert filled == {WHOLE: whole.ranks, PREFILL: prefill.ranks}
     assert bench.entry.ranks == whole.ranks
     bench.registry.drain(whole)
-    assert (bench.entry.ranks, bench.entry.pool("prefill")) == ([], prefill.ranks)
+    assert (bench.entry.ranks, bench.entry.pool(PREFILL)) == ([], prefill.ranks)
 
 
-async def test_a_request_goes_to_the_pool_of_its_stage_and_to_no_other(bench: Bench) -> None:
-    bench.join("a", "prefill")
-    with pytest.raises(NoWorker):
-        await bench.place(WHOLE)
+async def test_a_stage_alone_serves_nobody(bench: Bench) -> None:
+    bench.join("a", PREFILL)
+    assert (bench.entry.ready, bench.entry.lacks) == (False, {WHOLE, DECODE})
+    with pytest.raises(NoWorker, match="No decode worker serves the model 'm' at the moment"):
+        await bench.place()
     bench.join("b", WHOLE)
-    assert [await bench.place(WHOLE) for _ in range(2)] == ["b", "b"]
-    assert await bench.place("prefill") == "a"
+    assert (bench.entry.ready, bench.entry.lacks) == (True, set())
+    assert [await bench.place() for _ in range(2)] == ["b", "b"]

@@ -23,10 +23,31 @@ def _compose(name: str) -> dict[str, Any]:
 
 def test_services_are_one_frontend_and_two_workers_built_from_files_that_exist() -> None:
     services = _compose("docker-compose.yml")["services"]
-    assert set(services) == {"frontend", "worker-0", "worker-1"}
+    assert {name for name, service in services.items() if "profiles" not in service} == {
+        "frontend",
+        "worker-0",
+        "worker-1",
+    }
     for service in services.values():
         assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
     assert set(_compose("deploy/compose.gpu.yml")["services"]) <= set(services)
+
+
+def test_a_profile_adds_a_worker_for_each_leg() -> None:
+    services = _compose("docker-compose.yml")["services"]
+    added = {name: one for name, one in services.items() if "profiles" in one}
+    assert {name: one["profiles"] for name, one in added.items()} == {
+        "prefill-0": ["disaggregated"],
+        "decode-0": ["disaggregated"],
+    }
+    for name, service in added.items():
+        mode = name.removesuffix("-0")
+        assert service["command"].split()[:2] == ["--disaggregation-mode", mode]
+        same = service.keys() - {"profiles", "command"}
+        assert {key: service[key] for key in same} == {
+            key: value for key, value in services["worker-0"].items() if key != "command"
+        }
+        assert name in _compose("deploy/compose.gpu.yml")["services"]
 
 
 def test_every_variable_in_compose_and_docker_files_is_a_setting() -> None:

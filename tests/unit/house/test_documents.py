@@ -25,6 +25,9 @@ OTHER_FILES: Final = {
 }
 
 SGLANG_FLAGS: Final = {
+    "--base-gpu-id": "the first GPU of an engine",
+    "--disaggregation-decode-enable-radix-cache": "prefixes of decode workers",
+    "--disaggregation-transfer-backend": "how KV caches are handed over",
     "--dist-init-addr": "engines that span nodes",
     "--dp-size": "data-parallel ranks",
     "--enable-deterministic-inference": "seeds",
@@ -59,6 +62,7 @@ OTHER_VARIABLES: Final = {
     "ANTHROPIC_BASE_URL": "Claude Code's",
     "ANTHROPIC_MODEL": "Claude Code's",
     "NCCL_SOCKET_IFNAME": "NCCL's",
+    "SGLANG_HOST_IP": "SGLang's",
 }
 
 BYTES_MAX: Final = {"README.md": 8 * 1024, "ARCHITECTURE.md": 12 * 1024}

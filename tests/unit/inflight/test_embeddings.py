@@ -30,7 +30,7 @@ class QuietMesh:
     async def place(self, entry: Any, offer: Offer, wakeup: Wakeup) -> RequestStream:
         self.offers.append(offer)
         stream = self.streams[offer.request.request_id] = RequestStream(
-            offer.request.request_id, wakeup, SimpleNamespace()
+            offer.request.request_id, wakeup, SimpleNamespace(rank=SimpleNamespace(worker_id="w"))
         )  # type: ignore[arg-type]
         return stream
 
@@ -60,7 +60,7 @@ class Mover:
             raise self.error
         self.moved.append(lost.request.request_id)
         stream = self.mesh.streams["again " + lost.request.request_id] = RequestStream(
-            lost.request.request_id, wakeup, SimpleNamespace()
+            lost.request.request_id, wakeup, SimpleNamespace(rank=SimpleNamespace(worker_id="w"))
         )  # type: ignore[arg-type]
         return stream
 

@@ -32,12 +32,10 @@ async def moved(error: Overloaded, dispatch: FakeDispatch) -> Any:
     recovery = Recovery(
         dispatch, MagicMock(), moves_max=3, new_request_id=lambda: "b" * 32, now=lambda: 0.0
     )  # pyright: ignore[reportArgumentType]
-    entry = SimpleNamespace(
-        queue=SimpleNamespace(sheds=False), ranks=[SimpleNamespace(worker_id="w")]
-    )
+    entry = SimpleNamespace(queue=SimpleNamespace(sheds=False), refused=lambda asked: "w" in asked)
     prompt = pack_tokens([1])
     request = Generate("a" * 32, "m", prompt, Sampling(4), 1 << 52)
-    lost = Lost(request, RouteRequest(prompt), SimpleNamespace(worker_id="w"), b"", error)  # pyright: ignore[reportArgumentType]
+    lost = Lost(request, RouteRequest(prompt), SimpleNamespace(lost_on="w"), b"", error)  # pyright: ignore[reportArgumentType]
     return await recovery.move(entry, lost, Trail(), MagicMock())  # pyright: ignore[reportArgumentType]
 
 

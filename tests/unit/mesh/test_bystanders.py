@@ -97,5 +97,5 @@ def test_each_rank_has_a_queue_of_its_own(sent: list[tuple[int, int, int]]) -> N
         ):
             if before >= SUSPECT_STEPS * STEP:
                 expected.add(booking.stream.request_id)
-            before += booking.uncached_tokens
+            before += booking.prefill_tokens
     assert bystanders(queue, LONG_AGO) == expected

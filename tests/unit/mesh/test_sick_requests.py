@@ -41,7 +41,15 @@ class Bench:
         metrics: Any = SimpleNamespace(count_finished=lambda *_: None)
         self.registry = Registry(boom)
         wire = MeshWire(self._open, lambda: None)
-        dispatch = Dispatch(self.registry, wire, boom, metrics, lambda: 0.0)  # type: ignore[arg-type]
+        dispatch = Dispatch(
+            self.registry,
+            wire,
+            boom,  # type: ignore[arg-type]
+            metrics,
+            lambda: 0.0,
+            chance=lambda _: 0,
+            disagg_min_prompt=0,
+        )
         self.mesh = Membership(
             self.registry,
             wire,

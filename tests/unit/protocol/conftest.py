@@ -8,6 +8,7 @@ import pytest
 import zmq
 
 from protocol.codec import ToFrontend
+from protocol.disaggregation import Bootstrap, BootstrapServer
 from protocol.embedding import Embed, Embedded
 from protocol.generation import (
     Content,
@@ -111,6 +112,14 @@ TO_WORKER: dict[str, ToWorker] = {
         cache_salt="tenant",
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ),
+    "generate_leg": Generate(
+        REQUEST_ID,
+        "demo",
+        pack_tokens([1]),
+        Sampling(max_new_tokens=1),
+        1_800_000_000_000,
+        bootstrap=Bootstrap("10.0.0.1", 8998, 2**62 + 3, 3),
+    ),
     "generate_minimal": Generate(REQUEST_ID, "demo", b"", Sampling(max_new_tokens=1), 0),
     "abort": Abort(REQUEST_ID),
     "tokenize": Tokenize(
@@ -126,6 +135,19 @@ TO_WORKER: dict[str, ToWorker] = {
 }
 
 TO_FRONTEND: dict[str, ToFrontend] = {
+    "hello_of_prefill": Hello(
+        worker_id="p-1",
+        epoch=7,
+        service="text",
+        endpoint="dyn://kvmesh.prefill.generate",
+        card=ModelCard("demo", 512, 2048, [], []),
+        capacity=Capacity(
+            dp_size=4, page_size_tokens=16, kv_tokens=16_384, requests_running_max=64
+        ),
+        credit_requests=128,
+        stage="prefill",
+        bootstrap=BootstrapServer("10.0.0.1", 8998),
+    ),
     "hello_of_cross_encoder": Hello(
         worker_id="host-1",
         epoch=7,

@@ -16,7 +16,7 @@ from frontend.routing.policies.random_choice import RandomChoice
 from frontend.routing.policies.round_robin import RoundRobin
 from frontend.routing.policy import Policy
 from frontend.routing.route import BLOCK_TOKENS, Placement, RouteRequest, Weights
-from frontend.routing.router import Lifetimes, Router, RouterMode
+from frontend.routing.router import Lifetimes, Router, RouterMode, unmet_pins
 from frontend.routing.sessions import Sessions
 from kv_events.index import BlockBudget, Overlap, overlaps
 from protocol.errors import InvalidRequest
@@ -62,7 +62,7 @@ def test_a_pin_leaves_the_ranks_that_it_names(
     pin: dict[str, Any], keys: list[tuple[str, int]]
 ) -> None:
     route = prompt(100, **pin)
-    assert [rank.key for rank in router().eligible(grid(), route)] == keys
+    assert [rank.key for rank in grid() if route.admits(rank.key)] == keys
     assert route.pinned == bool(pin)
 
 
@@ -79,9 +79,9 @@ def test_a_pin_leaves_the_ranks_that_it_names(
     ],
 )
 def test_a_pin_to_what_is_not_there_is_the_clients_error(pin: dict[str, Any], text: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        router().eligible(grid(), prompt(100, **pin))
-    assert (raised.value.message, raised.value.param) == (text, "nvext")
+    error = unmet_pins(prompt(100, **pin))
+    assert isinstance(error, InvalidRequest)
+    assert (error.message, error.param) == (text, "nvext")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -129,7 +129,7 @@ def test_a_pin_wins_over_a_session() -> None:
     home = send(chooser, [ranks[0]], prompt(9, session_id="s"))
     pinned = prompt(9, session_id="s", worker_id="b", dp_rank=1)
     assert home is ranks[0]
-    assert send(chooser, list(chooser.eligible(ranks, pinned)), pinned) is ranks[3]
+    assert send(chooser, [rank for rank in ranks if pinned.admits(rank.key)], pinned) is ranks[3]
 
 
 def test_sessions_without_a_lifetime_are_not_kept() -> None:

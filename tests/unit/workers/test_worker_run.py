@@ -24,6 +24,10 @@ def _make_engine(settings: WorkerSettings, *argv: str) -> None:
     kind_for(arguments).engine(arguments)
 
 
+def _name(*engine_argv: str) -> str:
+    return subject._default_worker_id(Arguments(WorkerSettings(), engine_argv))
+
+
 def _server_that_raises(error: BaseException | type[BaseException]) -> type:
     class Server:
         def __init__(self, *_: object, **__: object) -> None: ...
@@ -125,14 +129,14 @@ def test_the_model_that_loads_has_a_name(engine_argv: list[str], name: str) -> N
 
 
 def test_two_workers_never_have_one_name() -> None:
-    assert subject._default_worker_id([]) != subject._default_worker_id([])
+    assert _name() != _name()
 
 
 def test_the_nodes_of_one_engine_have_one_name() -> None:
     nodes = [
         ["--nnodes", "2", "--node-rank", rank, "--dist-init-addr", "10.0.0.1:5000"] for rank in "01"
     ]
-    assert {subject._default_worker_id(node) for node in nodes} == {"engine-10.0.0.1:5000"}
+    assert {_name(*node) for node in nodes} == {"engine-10.0.0.1:5000"}
 
 
 def test_a_key_lets_a_worker_dial_another_host(

@@ -48,7 +48,7 @@ def generate_input(
         params |= beside | ({"custom_params": custom} if custom else {})
     if not request.stream:
         params["stream_interval"] = UNREAD_INTERVAL_TOKENS
-    wanted = request.logprobs
+    wanted, bootstrap = request.logprobs, request.bootstrap
     obj = SteppedInput(
         **_common(request, manager, vocab_size),
         routed_dp_rank=request.routed_dp_rank,
@@ -61,6 +61,10 @@ def generate_input(
         require_reasoning=plan is not None and plan.require_reasoning,
         log_metrics=log_metrics,
     )
+    if bootstrap is not None:
+        obj.bootstrap_host, obj.bootstrap_port = bootstrap.host, bootstrap.port
+        obj.bootstrap_room = bootstrap.room
+        obj.disagg_prefill_dp_rank = bootstrap.prefill_dp_rank
     obj.output = output
     return obj
 

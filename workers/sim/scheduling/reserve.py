@@ -61,3 +61,10 @@ class Reserve:
 def remaining(sequence: Sequence) -> int:
     """Returns how many tokens a sequence may yet make, as far as room is kept for them."""
     return min(sequence.max_new_tokens - len(sequence.output), RESERVED_TOKENS_MAX)
+
+
+def cheapest(running: list[Sequence]) -> Sequence:
+    """Returns the sequence to take back first: that with the least output, then the longest
+    prompt.
+    """
+    return min(running, key=lambda sequence: (len(sequence.output), -sequence.prompt_tokens))

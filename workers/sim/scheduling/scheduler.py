@@ -11,18 +11,19 @@ LoRA and grammar. One simplification: a prompt's pages are taken when it is admi
 chunk.
 """
 
-from typing import Literal
+from collections.abc import Callable
 
+from protocol.generation import Finished
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed
 from workers.sim.scheduling.kv_pool import KvPool
 from workers.sim.scheduling.limits import SchedulerLimits, Step
 from workers.sim.scheduling.radix_cache import RadixCache
-from workers.sim.scheduling.reserve import Reserve, remaining
+from workers.sim.scheduling.reserve import Reserve, cheapest, remaining
 from workers.sim.scheduling.sequence import Sequence
 from workers.sim.scheduling.sequence_pages import SequencePages
-from workers.sim.scheduling.waiting_queue import WaitingQueue
-from workers.sim.text import TextModel, advance
+from workers.sim.scheduling.waiting_queue import EXPIRED, WaitingQueue
+from workers.sim.text import TextModel
 from workers.sim.timing import TimingModel
 
 
@@ -33,6 +34,7 @@ class Scheduler:
 
     Attributes:
         retractions: sequences that had to be taken back, ever.
+        on_reserved: called with each request that has its pages, and awaits its prompt's cache.
     """
 
     def __init__(
@@ -57,17 +59,27 @@ class Scheduler:
         self._waiting = WaitingQueue()
         self._running: list[Sequence] = []
         self._chunked: Sequence | None = None
+        self._reserved: dict[str, Sequence] = {}
+        """Sequences that have their pages, and wait for the cache of their prompt."""
         self._by_id: dict[str, Sequence] = {}
         self._outbox: list[Delta] = []
         self._kv_full = False
         """Says that the queue's head did not fit: all wait for an end (SGLang: batch_is_full)."""
         self._reserve = Reserve(limits.conservativeness)
         self.retractions = 0
+        self.on_reserved: Callable[[str], None] = lambda _: None
 
     @property
     def busy(self) -> bool:
         """Tells whether a step would do something."""
-        return bool(self._by_id or self._outbox)
+        if not self._reserved:
+            return bool(self._by_id or self._outbox)
+        waits = len(self._waiting) > 0 and not self._kv_full and self._slots > 0
+        return bool(self._outbox or self._running or self._chunked or waits)
+
+    @property
+    def _slots(self) -> int:
+        return self._limits.requests_running_max - len(self._running) - len(self._reserved)
 
     def flush_cache(self) -> bool:
         """Forgets what is cached; False, and no change, while anything runs or waits."""
@@ -86,7 +98,7 @@ class Scheduler:
         return RankLoad(
             dp_rank=self._dp_rank,
             requests_running=len(self._running) + (chunked is not None),
-            requests_waiting=len(self._waiting),
+            requests_waiting=len(self._waiting) + len(self._reserved),
             kv_tokens_used=self._pool.used_pages * self._page,
             waiting_uncached_tokens=self._waiting.uncached_tokens
             + (chunked.length - chunked.kv_tokens if chunked else 0),
@@ -101,6 +113,19 @@ class Scheduler:
         self._by_id[sequence.request_id] = sequence
         self._waiting.add(sequence)
         return None
+
+    def hand_over(self, request_id: str, cached_tokens: int) -> None:
+        """Goes on from the cache of a prompt, so much of which its own engine had cached."""
+        sequence = self._reserved.pop(request_id)
+        sequence.cached_tokens, sequence.awaits_cache = cached_tokens, False
+        self._pages.take_over(sequence)
+        self._running.append(sequence)
+
+    def fail(self, request_id: str, failure: Failed) -> Delta:
+        """Ends the request of this id with `failure`, and returns its last delta."""
+        sequence = self._by_id[request_id]
+        self._take_out(sequence)
+        return sequence.take_delta(failure)
 
     def abort(self, request_id: str) -> Delta | None:
         """Ends the request of this id, wherever it is.
@@ -122,8 +147,7 @@ class Scheduler:
         """Ends every request with `failure` and returns their last deltas."""
         deltas, self._outbox = self._outbox, []
         for sequence in list(self._by_id.values()):
-            self._take_out(sequence)
-            deltas.append(sequence.take_delta(failure))
+            deltas.append(self.fail(sequence.request_id, failure))
         return deltas
 
     def step(self, now_unix_ms: int) -> Step:
@@ -140,15 +164,8 @@ class Scheduler:
 
     def _drop_expired(self, now_unix_ms: int, deltas: list[Delta]) -> None:
         """Drops what expired at the queue's head: what stands behind has no turn before it."""
-        head = self._waiting.head()
-        while head is not None and head.deadline_unix_ms <= now_unix_ms:
-            self._take_out(head)
-            deltas.append(
-                head.take_delta(
-                    Failed("deadline_exceeded", "The deadline passed before the request was run.")
-                )
-            )
-            head = self._waiting.head()
+        while (head := self._waiting.expired_head(now_unix_ms)) is not None:
+            deltas.append(self.fail(head.request_id, EXPIRED))
 
     def _next_prefill(self) -> list[tuple[Sequence, int]]:
         """Returns the sequences to prefill now, admitted, each with its number of new tokens."""
@@ -156,24 +173,24 @@ class Scheduler:
         budget = self._limits.chunk_tokens
         if self._chunked is not None:
             budget -= self._add_chunk(self._chunked, budget, batch)
-        slots = self._limits.requests_running_max - len(self._running) - len(batch)
+        slots = self._slots - len(batch)
         if self._chunked is not None or slots <= 0 or self._kv_full or not len(self._waiting):
             return batch
         reserved_tokens = self._reserve.tokens(self._running)
-        for sequence in self._in_order(slots):
+        for sequence in self._waiting.next(slots, self._limits.policy, self._pages.cached):
             if budget <= 0 or self._chunked is not None:
                 break
             reserved_tokens += remaining(sequence)
-            if not self._admit(sequence, reserved_tokens, idle=not (batch or self._running)):
+            idle = not (batch or self._running or self._reserved)
+            if not self._admit(sequence, reserved_tokens, idle=idle):
                 self._kv_full = True
                 break
+            if sequence.awaits_cache:
+                self._reserved[sequence.request_id] = sequence
+                self.on_reserved(sequence.request_id)
+                continue
             budget -= self._add_chunk(sequence, budget, batch)
         return batch
-
-    def _in_order(self, count: int) -> list[Sequence]:
-        if self._limits.policy == "lpm":
-            return self._waiting.longest_cached_first(count, self._pages.cached)
-        return self._waiting.first(count)
 
     def _admit(self, sequence: Sequence, future_tokens: int, *, idle: bool) -> bool:
         if not self._pages.admit(sequence, future_tokens, idle=idle):
@@ -230,19 +247,14 @@ class Scheduler:
         """Appends the next token, tells it if it is time, and returns whether it was the last."""
         output = sequence.output
         if sequence.max_new_tokens == 0:
-            return self._finish(sequence, "length", None, deltas)
+            return self._finish(sequence, sequence.finished("length"), deltas)
         may_end = len(output) >= sequence.may_end_at
-        token_id = self._text.pick(sequence.state, sequence.salt, may_end)
-        if not may_end and token_id in sequence.banned_ids:
-            token_id = self._text.pick_except(sequence.state, sequence.salt, sequence.banned_ids)
-        sequence.state = advance(sequence.state, token_id)
-        packed = token_id.to_bytes(4, "little")
-        output.append(packed)
+        token_id, packed = sequence.write(self._text, may_end=may_end)
         count = len(output)
         if may_end and token_id in sequence.stop_ids:
-            return self._finish(sequence, "stop", token_id, deltas)
+            return self._finish(sequence, sequence.finished("stop", token_id), deltas)
         if count >= sequence.max_new_tokens:
-            return self._finish(sequence, "length", None, deltas)
+            return self._finish(sequence, sequence.finished("length"), deltas)
         if sequence.interval_tokens == 1 and count > 1:
             sequence.sent_tokens = count
             deltas.append(Delta(sequence.request_id, count - 1, packed))
@@ -250,14 +262,8 @@ class Scheduler:
             deltas.append(sequence.take_delta())
         return False
 
-    def _finish(
-        self,
-        sequence: Sequence,
-        reason: Literal["stop", "length"],
-        matched: int | None,
-        deltas: list[Delta],
-    ) -> bool:
-        deltas.append(sequence.take_delta(sequence.finished(reason, matched)))
+    def _finish(self, sequence: Sequence, end: Finished, deltas: list[Delta]) -> bool:
+        deltas.append(sequence.take_delta(end))
         del self._by_id[sequence.request_id]
         self._free(sequence)
         return True
@@ -271,6 +277,8 @@ class Scheduler:
             return
         if sequence is self._chunked:
             self._chunked = None
+        elif sequence.awaits_cache:
+            del self._reserved[sequence.request_id]
         else:
             self._running.remove(sequence)
         self._free(sequence)
@@ -281,12 +289,8 @@ class Scheduler:
         self._kv_full = False
 
     def _retract(self) -> None:
-        """Sends the running sequence with the least output, then the longest prompt, back to the
-        queue's end.
-        """
-        victim = min(
-            self._running, key=lambda sequence: (len(sequence.output), -sequence.prompt_tokens)
-        )
+        """Sends the running sequence that is cheapest to compute again to the queue's end."""
+        victim = cheapest(self._running)
         assert len(self._running) > 1, "one sequence alone always fits: RequestLimits.kv_tokens_max"
         self._running.remove(victim)
         self._pages.free(victim)

@@ -12,7 +12,7 @@ from protocol.replies import Delta, Failed
 from protocol.tokens import TOKEN_ID_BYTES
 from workers.sim.scheduling.namespace import PLAIN, Namespace
 from workers.sim.scheduling.radix_cache import Node
-from workers.sim.text import TextModel, sequence_state
+from workers.sim.text import TextModel, advance, sequence_state
 
 UNARY_INTERVAL_TOKENS: Final = 50
 """A request nobody streams is told of its tokens only this many at a time, behind the first, as in
@@ -59,6 +59,8 @@ class Sequence:
     namespace: Namespace
 
     output: list[bytes]
+    awaits_cache: bool = False
+    """Its prompt is computed by another engine, which hands the cache over."""
     sent_tokens: int = 0
     cached_tokens: int | None = None
     """So many prompt tokens were found in the cache when first admitted; None before."""
@@ -79,6 +81,16 @@ class Sequence:
     def length(self) -> int:
         """Returns the length of prompt and output, in tokens."""
         return self.prompt_tokens + len(self.output)
+
+    def write(self, text: TextModel, *, may_end: bool) -> tuple[int, bytes]:
+        """Appends the next token, and returns it as a number and packed."""
+        token_id = text.pick(self.state, self.salt, may_end)
+        if not may_end and token_id in self.banned_ids:
+            token_id = text.pick_except(self.state, self.salt, self.banned_ids)
+        self.state = advance(self.state, token_id)
+        packed = token_id.to_bytes(4, "little")
+        self.output.append(packed)
+        return token_id, packed
 
     def take_delta(self, end: Finished | Failed | None = None) -> Delta:
         """Returns a delta with all output that was not told yet."""

@@ -54,6 +54,15 @@ class SequencePages:
         sequence.kv_tokens = matched * self._page
         return True
 
+    def take_over(self, sequence: Sequence) -> None:
+        """Takes the prompt of an admitted sequence as computed, but for the last token: its next
+        step is one of decoding, which takes the page of that token if it is the page's first.
+        """
+        sequence.kv_tokens = sequence.length - 1
+        if sequence.kv_tokens % self._page == 0:
+            self._pool.release(1)
+            sequence.own_pages -= 1
+
     def share_computed(self, sequence: Sequence) -> None:
         """Gives the whole pages that were computed to the prefix cache; pages it has already are
         freed.

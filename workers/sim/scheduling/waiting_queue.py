@@ -4,8 +4,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from heapq import nsmallest
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
+from protocol.replies import Failed
 from workers.sim.scheduling.sequence import Sequence
 
 _HIT_RATE_WINDOW_TOKENS: Final = 1 << 20
@@ -13,6 +14,9 @@ _HIT_RATE_WINDOW_TOKENS: Final = 1 << 20
 prompt tokens.
 """
 
+
+EXPIRED: Final = Failed("deadline_exceeded", "The deadline passed before the request was run.")
+"""The end of a request whose turn did not come in time."""
 
 _LPM_QUEUE_MAX: Final = 128
 """Queues longer than this are served first come, first served even under lpm, as in SGLang:
@@ -73,9 +77,16 @@ class WaitingQueue:
             return self.first(count)
         return sorted(self, key=lambda sequence: -cached(sequence))[:count]
 
-    def head(self) -> Sequence | None:
-        """Returns the sequence that has waited longest; None if none waits."""
-        return next(iter(self._by_id.values()), None)
+    def next(
+        self, count: int, policy: Literal["fcfs", "lpm"], cached: Callable[[Sequence], int]
+    ) -> list[Sequence]:
+        """Returns up to `count` sequences in the order of a policy."""
+        return self.longest_cached_first(count, cached) if policy == "lpm" else self.first(count)
+
+    def expired_head(self, now_unix_ms: int) -> Sequence | None:
+        """Returns the sequence that has waited longest, if its deadline has passed."""
+        head = next(iter(self._by_id.values()), None)
+        return head if head is not None and head.deadline_unix_ms <= now_unix_ms else None
 
     def remove(self, sequence: Sequence) -> None:
         """Takes a sequence out, wherever it stands."""

@@ -1,0 +1,111 @@
+"""Whole, prefill and decode workers on one GPU, behind a frontend for each way to use them."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.gpu.model import make_model_dir
+from bench.kit.running import Running, Starting
+from bench.kit.workloads import MODEL_NAME
+from starter.addresses import Addresses, worker_command
+from starter.process import Process
+
+VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
+    "whole-1": ("w1",),
+    "whole-2": ("w1", "w2"),
+    "pair": ("p1", "d1"),
+    "pairs": ("p1", "p2", "d1", "d2"),
+}
+"""Frontend → the workers that it knows."""
+
+MODES: Final = {"w": "null", "p": "prefill", "d": "decode"}
+"""First letter of a worker's name → its --disaggregation-mode."""
+
+ENGINE: Final = (
+    "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 "
+    "--max-total-tokens 90000 --mem-fraction-static 0.85 --log-level warning"
+)
+"""All start together: each takes its 10 GB of cache, whatever others take of the rest meanwhile."""
+
+REQUEST_S_MAX: Final = 120.0
+
+
+@dataclass(frozen=True)
+class LegsFleet:
+    """A LegsFleet is every worker and every frontend of this benchmark."""
+
+    addresses: Mapping[str, Addresses]
+    frontends: Mapping[str, Process]
+    workers: Mapping[str, Process]
+
+    def running(self, view: str) -> Running:
+        """The frontend of a view as the load generator's measures take it."""
+        behind = [self.workers[name].pid for name in VIEWS[view]]
+        return Running(view, self.addresses[view].http_port, self.frontends[view].pid, behind)
+
+    def ask(self, view: str, prompt: Sequence[int], tokens: int, **fields: Any) -> Any:
+        """The answer to a greedy completion; a string where there is none."""
+        body = {"model": MODEL_NAME, "prompt": list(prompt), "max_tokens": tokens}
+        greedy = {"temperature": 0, "ignore_eos": True}
+        request = urllib.request.Request(
+            self.addresses[view].url + "/v1/completions",
+            json.dumps(body | greedy | fields).encode(),
+            {"content-type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=REQUEST_S_MAX) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return f"{error.code} {json.load(error)['error']['message']}"
+        except OSError as error:
+            return str(error)
+
+    def held(self, view: str) -> dict[str, tuple[int, int, int]]:
+        """Worker → requests that the frontend counts there, and requests and KV tokens as its
+        engine told last.
+        """
+        workers = self.addresses[view].get("/health")[1]["workers"]
+        return {
+            worker["worker_id"]: (
+                sum(worker["requests"]),
+                sum(worker["engine_requests"]),
+                sum(worker["engine_kv_tokens"]),
+            )
+            for worker in workers
+        }
+
+
+def start(stack: ExitStack, scratch: Path, seconds_max: float) -> LegsFleet:
+    """Raises NotReady where one of them does not come up."""
+    starting = Starting(stack, scratch / "logs", seconds_max)
+    model = make_model_dir(scratch / "model")
+    addresses = {view: Addresses(mesh=f"ipc://{scratch / f'mesh-{view}'}") for view in VIEWS}
+    frontends = {
+        view: starting.process(view, each.frontend_command("--cache-dir", str(scratch / "cache")))
+        for view, each in addresses.items()
+    }
+    workers: dict[str, Process] = {}
+    for name in sorted({name for names in VIEWS.values() for name in names}):
+        meshes = [addresses[view].mesh for view, names in VIEWS.items() if name in names]
+        mode = MODES[name[0]]
+        legs = ["--disaggregation-mode", mode, "--disaggregation-transfer-backend", "nixl"]
+        workers[name] = starting.process(
+            name,
+            worker_command(
+                meshes,
+                *("--worker-id", name, "--model-path", str(model)),
+                *("--served-model-name", MODEL_NAME, *ENGINE.split()),
+                *(legs if mode != "null" else ()),
+            ),
+        )
+    starting.wait(
+        "the fleet",
+        [*frontends.values(), *workers.values()],
+        lambda: all(addresses[view].workers_ready() == len(names) for view, names in VIEWS.items()),
+    )
+    return LegsFleet(addresses, frontends, workers)

@@ -1,0 +1,144 @@
+"""Which workers `kvmesh up` starts, and with which arguments each."""
+
+import argparse
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from frontend.cli.engine_arguments import EngineArguments
+from frontend.cli.placing import Seat, seats
+from protocol.process.start_error import StartError
+
+_STAGE_FLAG = "--disaggregation-mode"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Wanted is what a person asks of `kvmesh up`.
+
+    Attributes:
+        whole, prefill, decode: workers that make all of an answer, or one leg of each; None where
+        nothing was said.
+        simulated: they run the simulated engine, which needs no GPU.
+        gpu_share: several may have the same GPU.
+    """
+
+    whole: int | None = None
+    prefill: int | None = None
+    decode: int | None = None
+    simulated: bool = False
+    gpu_share: bool = False
+
+    def workers(self) -> list[tuple[str, list[str]]]:
+        """Returns what each worker is called beside the others, and how its stage is said.
+
+        Raises:
+            StartError: one leg would have workers and the other none.
+        """
+        if bool(self.prefill) != bool(self.decode):
+            raise StartError(
+                "--prefill-workers and --decode-workers go together: each makes half of an answer"
+            )
+        whole = (0 if self.prefill else 1) if self.whole is None else self.whole
+        return [
+            *((str(number), []) for number in range(whole)),
+            *(
+                (f"prefill-{number}", [_STAGE_FLAG, "prefill"])
+                for number in range(self.prefill or 0)
+            ),
+            *((f"decode-{number}", [_STAGE_FLAG, "decode"]) for number in range(self.decode or 0)),
+        ]
+
+
+@dataclass(frozen=True)
+class PlannedWorker:
+    """A PlannedWorker is a worker before its start.
+
+    Attributes:
+        name: by which `kvmesh up` speaks of it.
+        worker_id: by which the mesh does.
+        arguments: all that it is given besides what every worker is.
+    """
+
+    name: str
+    worker_id: str
+    arguments: tuple[str, ...]
+    seat: Seat
+
+
+def plan(wanted: Wanted, engine_argv: Sequence[str], *, gpus: int | None) -> list[PlannedWorker]:
+    """Returns the workers that are to be started.
+
+    Args:
+        gpus: that an engine sees here; None where that cannot be told, or does not matter.
+    Raises:
+        StartError: they cannot be started as it is wanted.
+    """
+    workers = wanted.workers()
+    named = EngineArguments(engine_argv)
+    if wanted.prefill:
+        _check_pools(wanted, named, gpus)
+    ids, engine_argv = worker_names([label for label, _ in workers], engine_argv)
+    ports, engine_argv = system_ports(len(workers), engine_argv)
+    placed = (
+        [Seat()] * len(workers)
+        if wanted.simulated
+        else seats(len(workers), named, gpus=gpus, share=wanted.gpu_share)
+    )
+    return [
+        PlannedWorker(
+            f"worker-{label}" if not stage else label,
+            worker_id,
+            ("--worker-id", worker_id, *stage, *seat.arguments, *port, *engine_argv),
+            seat,
+        )
+        for (label, stage), worker_id, port, seat in zip(workers, ids, ports, placed, strict=True)
+    ]
+
+
+def _check_pools(wanted: Wanted, named: EngineArguments, gpus: int | None) -> None:
+    if named.on_command_line(_STAGE_FLAG) is not None:
+        raise StartError(
+            f"--prefill-workers and --decode-workers set {_STAGE_FLAG}: leave it out behind --"
+        )
+    if not wanted.simulated and (gpus == 0 or named.told("--device") == "cpu"):
+        raise StartError(
+            "--prefill-workers and --decode-workers need GPUs: SGLang hands no KV cache over on a "
+            "CPU; --engine sim shows how it works"
+        )
+
+
+def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """`--system-port` for each worker, counted up from that of `engine_argv` or DYN_SYSTEM_PORT,
+    and the other arguments.
+
+    A port is one worker's; 0 and -1 are good for all.
+    """
+    parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
+    parser.add_argument("--system-port", default=os.environ.get("DYN_SYSTEM_PORT"))
+    named, rest = parser.parse_known_args(engine_argv)
+    if named.system_port is None:
+        return [[] for _ in range(count)], rest
+    text: str = named.system_port
+    first = int(text) if text.isdecimal() else 0
+    return [
+        ["--system-port", str(first + number) if first else text] for number in range(count)
+    ], rest
+
+
+def worker_names(labels: Sequence[str], engine_argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Distinct names for workers with these labels, made of `--worker-id` or KVMESH_WORKER_ID where
+    given, and the other arguments.
+    """
+    parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        "--worker-id",
+        default=os.environ.get("KVMESH_WORKER_ID")
+        or f"{socket.gethostname()}-{secrets.token_hex(3)}",
+    )
+    named, rest = parser.parse_known_args(engine_argv)
+    if len(labels) == 1:
+        return [named.worker_id], rest
+    return [f"{named.worker_id}-{label}" for label in labels], rest

@@ -1,0 +1,88 @@
+"""Which ranks may run a request, and which of them have room for it now."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE, ModelEntry
+from frontend.fleet.rank import Rank
+from frontend.mesh.offer import Offer
+from frontend.routing.holding import open_ranks
+from frontend.routing.route import RouteRequest
+from protocol.membership import Stage
+
+Ranks = Sequence[Rank]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Candidates are the ranks that may run a request at all: from its prompt to its end, or a leg
+    of it.
+
+    Attributes:
+        unmet: there would be some, if the request did not insist on others.
+    """
+
+    whole: Ranks
+    prefill: Ranks = ()
+    decode: Ranks = ()
+    unmet: bool = False
+
+    @property
+    def in_two_legs(self) -> bool:
+        """Whether it may run in two legs."""
+        return bool(self.prefill and self.decode)
+
+
+def candidates(entry: ModelEntry, offer: Offer) -> Candidates:
+    """Returns the ranks that have not refused the request, have its adapter, and that it does not
+    exclude.
+    """
+    route, whole = offer.route, _able(entry, WHOLE, offer)
+    if not entry.in_two_legs:
+        if not (route.pinned or route.pins_prefill):
+            return Candidates(whole)
+        found = Candidates([] if route.pins_prefill else _admitted(whole, route))
+        return Candidates(found.whole, unmet=bool(whole) and not found.whole)
+    prefill, decode = _able(entry, PREFILL, offer), _able(entry, DECODE, offer)
+    found = Candidates(
+        [] if route.pins_prefill else _admitted(whole, route),
+        _admitted(prefill, route.of_prefill()),
+        _admitted(decode, route),
+    )
+    if found.whole or found.in_two_legs:
+        return found
+    return Candidates((), unmet=bool(whole or (prefill and decode)))
+
+
+def with_room(entry: ModelEntry, ranks: Ranks, route: RouteRequest, offer: Offer) -> Ranks:
+    """Returns those of the candidates `ranks` to which the request, or the leg of it that has this
+    route, may be sent now.
+    """
+    full = {
+        worker_id
+        for worker_id, worker in entry.worker_of.items()
+        if not worker.has_room(alone=offer.alone)
+    }
+    return open_ranks(
+        without(ranks, full),
+        route.prompt_tokens,
+        choices=len(ranks),
+        sheds=entry.queue.sheds,
+    )
+
+
+def without(ranks: Ranks, worker_ids: AbstractSet[str]) -> Ranks:
+    """Returns the ranks of other workers than these."""
+    return [rank for rank in ranks if rank.worker_id not in worker_ids] if worker_ids else ranks
+
+
+def _able(entry: ModelEntry, stage: Stage, offer: Offer) -> Ranks:
+    ranks, adapter = without(entry.pool(stage), offer.avoid), offer.request.lora_name
+    if adapter is None:
+        return ranks
+    return [rank for rank in ranks if adapter in entry.worker_of[rank.worker_id].adapters]
+
+
+def _admitted(ranks: Ranks, route: RouteRequest) -> Ranks:
+    return [rank for rank in ranks if route.admits(rank.key)] if route.pinned else ranks

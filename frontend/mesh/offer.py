@@ -1,0 +1,47 @@
+"""What is offered to the workers of a model, and whom it is worth waiting for."""
+
+from collections.abc import Hashable, Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from frontend.fleet.registry import Hope
+from frontend.routing.route import RouteRequest
+from protocol.requests import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An Offer is what to run and where not to.
+
+    Attributes:
+        avoid: ids of workers that have refused it.
+        alone: a worker may have died of it, so no two of its kind go to one worker until they are
+        cleared.
+        admitted: some of it has been served, so it comes before whoever has not been, and is not
+        refused for want of a place.
+    """
+
+    request: Work
+    route: RouteRequest
+    avoid: AbstractSet[str] = frozenset()
+    alone: bool = False
+    admitted: bool = False
+
+    @property
+    def lane(self) -> Hashable:
+        """Whom it waits behind: those that the same ranks will do for. None: any rank will do."""
+        route, adapter = self.route, self.request.lora_name
+        if not (route.pinned or route.pins_prefill or self.avoid or self.alone or adapter):
+            return None
+        return route.pins, adapter, frozenset(self.avoid), self.alone
+
+
+def may_come(offer: Offer, hopes: Iterable[Hope]) -> bool:
+    """Whether one of these workers, if it comes, may take a request that none takes now."""
+    wanted, adapter = offer.route.worker_id, offer.request.lora_name
+    return any(
+        hope.worker_id not in offer.avoid
+        and wanted in (None, hope.worker_id)
+        and (adapter is None or hope.adapters is None or adapter in hope.adapters)
+        for hope in hopes
+    )

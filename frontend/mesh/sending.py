@@ -1,0 +1,187 @@
+"""An offer goes out: to the rank that the router chooses, or to two of them, a leg each."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+from msgspec.structs import replace
+
+from frontend.fleet.allowance import Allowance
+from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.rank import Rank
+from frontend.fleet.stream import Notified, RequestStream, Wakeup
+from frontend.fleet.worker import Worker
+from frontend.mesh.candidates import Candidates, Ranks, with_room, without
+from frontend.mesh.offer import Offer
+from frontend.mesh.pairing import ROOM_BITS, Partner, legs_of
+from frontend.mesh.wire import MeshWire
+from frontend.observe.router_metrics import RouterMetrics
+from frontend.routing.route import Placement, RouteRequest
+from frontend.routing.router import Router
+from protocol.errors import MeshError
+from protocol.generation import Generate
+from protocol.requests import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request that was sent and booked.
+
+    Attributes:
+        worker: generates the answer.
+        prefill_worker: computes the prompt; None where `worker` does.
+        partial: the leg of `worker` could not be sent, though the other was.
+    """
+
+    stream: RequestStream
+    worker: Worker
+    prefill_worker: Worker | None = None
+    partial: bool = False
+
+
+class Sender:
+    """A Sender puts requests on the wire and books what they take of their ranks.
+
+    Args:
+        give_up: ends a request in two legs, for a reason, on account of the worker of that id.
+        resume: takes what a stream held back.
+        chance: so many random bits.
+        disagg_min_prompt: tokens of a prompt to be computed from which on it runs in two legs,
+        where one worker could run it too.
+    """
+
+    def __init__(
+        self,
+        wire: MeshWire,
+        router: Router,
+        metrics: RouterMetrics,
+        give_up: Callable[[RequestStream, MeshError, str], None],
+        resume: Callable[[RequestStream], None],
+        *,
+        chance: Callable[[int], int],
+        disagg_min_prompt: int,
+    ) -> None:
+        self._wire = wire
+        self._router = router
+        self._metrics = metrics
+        self._give_up = give_up
+        self._resume = resume
+        self._chance = chance
+        self._disagg_min_prompt = disagg_min_prompt
+        self._loop = asyncio.get_running_loop()
+
+    def send(
+        self, entry: ModelEntry, found: Candidates, offer: Offer, wakeup: Wakeup
+    ) -> Sent | None:
+        """Send a request now; None when none of its candidates has room."""
+        if not found.in_two_legs:
+            return self._send_whole(entry, found, offer, wakeup)
+        if found.whole and not self._is_long(found.whole, offer.route):
+            return self._send_whole(entry, found, offer, wakeup) or self._send_in_two_legs(
+                entry, found, offer, wakeup
+            )
+        return self._send_in_two_legs(entry, found, offer, wakeup) or self._send_whole(
+            entry, found, offer, wakeup
+        )
+
+    def _is_long(self, whole: Ranks, route: RouteRequest) -> bool:
+        """Whether a prompt is worth two legs, where one worker could run it too."""
+        tokens = route.prompt_tokens
+        return (
+            tokens >= self._disagg_min_prompt
+            and tokens - self._router.cached_tokens(whole, route) >= self._disagg_min_prompt
+        )
+
+    def _send_whole(
+        self, entry: ModelEntry, found: Candidates, offer: Offer, wakeup: Wakeup
+    ) -> Sent | None:
+        route, request = offer.route, offer.request
+        ranks = with_room(entry, found.whole, route, offer)
+        while ranks:
+            placement = self._choose(ranks, route)
+            worker = entry.worker_of[placement.rank.worker_id]
+            if self._wire.send(worker, _at(request, worker, placement)):
+                stream = self._stream(request, wakeup, placement)
+                uncached_tokens = route.prompt_tokens - placement.cached_tokens
+                _book(worker, stream, offer, uncached_tokens)
+                self._router.placed(placement, route, stream.sent_at)
+                return Sent(stream, worker)
+            # Its socket is gone or full: the next beat will tell which; meanwhile the others may
+            # have room.
+            ranks = without(ranks, {worker.worker_id})
+        return None
+
+    def _send_in_two_legs(
+        self, entry: ModelEntry, found: Candidates, offer: Offer, wakeup: Wakeup
+    ) -> Sent | None:
+        request, first, second = offer.request, offer.route.of_prefill(), offer.route.of_decode()
+        assert isinstance(request, Generate), "no other work is divided"
+        prefills = with_room(entry, found.prefill, first, offer)
+        decodes = with_room(entry, found.decode, second, offer)
+        while prefills and decodes:
+            prefill = self._choose(prefills, first)
+            prefill_worker = entry.worker_of[prefill.rank.worker_id]
+            legs = legs_of(request, prefill_worker, prefill.rank, self._chance(ROOM_BITS))
+            if not self._wire.send(prefill_worker, _at(legs[0], prefill_worker, prefill)):
+                prefills = without(prefills, {prefill_worker.worker_id})
+                continue
+            decode = self._choose(decodes, second)
+            worker = entry.worker_of[decode.rank.worker_id]
+            sent = self._wire.send(worker, _at(legs[1], worker, decode))
+            stream = self._stream(legs[1], wakeup, decode, prefill)
+            if request.logprobs is not None and request.logprobs.of_prompt:
+                stream.held = []
+            partner = Partner(stream, self._give_up, self._resume)
+            partner.prefill = self._stream(legs[0], partner, prefill)
+            uncached_tokens = first.prompt_tokens - prefill.cached_tokens
+            _book(prefill_worker, partner.prefill, offer, uncached_tokens)
+            _book(worker, stream, offer, 0, first.prompt_tokens)
+            self._router.placed(prefill, first, stream.sent_at)
+            self._router.placed(decode, second, stream.sent_at)
+            return Sent(stream, worker, prefill_worker, partial=not sent)
+        return None
+
+    def _choose(self, ranks: Ranks, route: RouteRequest) -> Placement[Rank]:
+        begun_s = perf_counter()
+        placement = self._router.choose(ranks, route, self._loop.time())
+        self._metrics.decision_seconds.observe(perf_counter() - begun_s)
+        self._metrics.decisions.labels(self._router.mode).inc()
+        return placement
+
+    def _stream(
+        self,
+        request: Work,
+        wakeup: Notified,
+        placement: Placement[Rank],
+        prefill: Placement[Rank] | None = None,
+    ) -> RequestStream:
+        return RequestStream(
+            request.request_id,
+            wakeup,
+            placement,
+            prefill_placement=prefill,
+            sent_at=self._loop.time(),
+            allowance=Allowance(request),
+        )
+
+
+def _book(
+    worker: Worker, stream: RequestStream, offer: Offer, prefill: int, kv: int | None = None
+) -> None:
+    """Count a leg on its rank: tokens that it computes there, and those of the cache if others."""
+    worker.book(
+        stream,
+        stream.placement.rank,
+        prefill,
+        kv,
+        priority=offer.request.priority,
+        suspect=offer.alone,
+    )
+
+
+def _at(request: Work, worker: Worker, placement: Placement[Rank]) -> Work:
+    """The request for one of a worker's ranks, which is named where there are several."""
+    if len(worker.ranks) == 1:
+        return request
+    return replace(request, routed_dp_rank=placement.rank.dp_rank)

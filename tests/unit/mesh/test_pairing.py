@@ -1,0 +1,280 @@
+"""A request in two legs: who gets them, what they are told, and that they end together."""
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE, ModelEntry
+from frontend.fleet.registry import Registry
+from frontend.fleet.stream import RequestStream, Wakeup
+from frontend.fleet.worker import Worker
+from frontend.mesh.dispatch import Dispatch
+from frontend.mesh.offer import Offer
+from frontend.mesh.pairing import ROOM_BITS, room_of
+from frontend.observe.metrics import FrontendMetrics
+from frontend.routing.admission import AdmissionQueue
+from frontend.routing.policies.kv_aware import KvAware
+from frontend.routing.route import RouteRequest, Weights
+from frontend.routing.router import Lifetimes, Router
+from frontend.routing.waiting_memory import WaitingMemory
+from kv_events.index import BlockBudget
+from protocol.disaggregation import BootstrapServer
+from protocol.errors import InvalidRequest, NoWorker, Overloaded, WorkerLost
+from protocol.generation import Extras, Finished, Generate, Logprobs, LogprobsWanted, Sampling
+from protocol.membership import Capacity, Hello, ModelCard, Stage
+from protocol.replies import Delta, Failed, StepBatch
+from protocol.requests import Abort
+from protocol.tokens import pack_tokens
+
+CARD = ModelCard(name="m", context_length=1 << 20, vocab_size=100, eos_token_ids=[0], files=[])
+CAPACITY = Capacity(dp_size=1, kv_tokens=100_000, page_size_tokens=16, requests_running_max=4)
+SERVER = BootstrapServer("10.0.0.1", 8998)
+
+
+class Chances:
+    """Draws nothing: the first of what may be drawn."""
+
+    def choice(self, among: Sequence[Any]) -> Any:
+        return among[0]
+
+
+class Bench:
+    """A frontend's dispatch with workers that say nothing by themselves."""
+
+    def __init__(self, min_prompt: int = 0) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.registry = Registry(lambda: AdmissionQueue(WaitingMemory(1 << 20), None))
+        self.sent: list[tuple[str, Any]] = []
+        self.full: set[str] = set()
+        lifetimes = Lifetimes(predicted_s=1.0, assumed_s=1.0, session_s=10.0)
+        wire: Any = SimpleNamespace(send=self._send)
+        random: Any = Chances()
+        self.dispatch = Dispatch(
+            self.registry,
+            wire,
+            Router("kv", KvAware(Weights(), random), lifetimes),
+            FrontendMetrics().router,
+            lambda: 0.0,
+            chance=lambda bits: (1 << bits) - 1,
+            disagg_min_prompt=min_prompt,
+        )
+
+    def join(self, worker_id: str, stage: Stage) -> Worker:
+        hello = Hello(
+            worker_id, 1, "text", "dyn://n.c.e", CARD, CAPACITY, 4, stage=stage, bootstrap=SERVER
+        )
+        worker = Worker(worker_id.encode(), hello, 0.0, BlockBudget(10_000))
+        self.registry.connect(worker)
+        self.registry.serve(worker, SimpleNamespace(card=CARD))  # type: ignore[arg-type]
+        return worker
+
+    @property
+    def entry(self) -> ModelEntry:
+        entry = self.registry.entry("m")
+        assert entry is not None
+        return entry
+
+    async def place(self, tokens: int = 8, **route: Any) -> RequestStream:
+        prompt = pack_tokens(range(tokens))
+        request = Generate(
+            f"{len(self.sent):032}",
+            "m",
+            prompt,
+            Sampling(9, min_new_tokens=3),
+            1,
+            logprobs=route.pop("logprobs", None),
+        )
+        offer = Offer(request, RouteRequest(prompt, **route))
+        return await self.dispatch.place(self.entry, offer, Wakeup(self.loop))
+
+    def give(self, worker: Worker, request_id: str, tokens: int, *end: Any) -> None:
+        start = worker.bookings[request_id].stream.tokens_received
+        packed = pack_tokens(range(tokens))
+        self.dispatch.take_step(worker, StepBatch([Delta(request_id, start, packed, *end)]))
+
+    def _send(self, worker: Worker, message: Any) -> bool:
+        if worker.worker_id in self.full and not isinstance(message, Abort):
+            return False
+        self.sent.append((worker.worker_id, message))
+        return True
+
+    def aborted(self) -> list[str]:
+        return [worker_id for worker_id, sent in self.sent if isinstance(sent, Abort)]
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return Bench()
+
+
+@given(
+    st.integers(0, (1 << ROOM_BITS) - 1),
+    st.integers(1, 1_024).flatmap(lambda size: st.tuples(st.integers(0, size - 1), st.just(size))),
+)
+def test_a_room_tells_the_rank_and_is_never_none(chance: int, rank: tuple[int, int]) -> None:
+    dp_rank, dp_size = rank
+    room = room_of(chance, dp_rank, dp_size)
+    assert 0 < room < 1 << 63
+    assert room % dp_size == dp_rank
+
+
+async def test_both_legs_are_sent_at_once_and_meet_at_the_prefill_worker(bench: Bench) -> None:
+    bench.join("p", PREFILL)
+    bench.join("d", DECODE)
+    stream = await bench.place()
+    (first, computing), (second, going_on) = bench.sent
+    assert (first, second) == ("p", "d")
+    assert computing.request_id == going_on.request_id == stream.request_id
+    assert computing.bootstrap == going_on.bootstrap
+    assert (going_on.bootstrap.host, going_on.bootstrap.port) == (SERVER.host, SERVER.port)
+    assert going_on.bootstrap.room > 0
+    assert (computing.sampling.max_new_tokens, computing.sampling.min_new_tokens) == (1, 1)
+    assert going_on.sampling == Sampling(9, min_new_tokens=3)
+    assert (stream.worker_id, stream.prefill_placement.rank.worker_id) == ("d", "p")
+
+
+async def test_the_answer_is_what_the_decode_leg_gives(bench: Bench) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    stream = await bench.place(tokens=40)
+    [rank], [other] = prefill.ranks, decode.ranks
+    assert (rank.prefill_tokens, rank.kv_tokens) == (40, 40)
+    assert (other.prefill_tokens, other.kv_tokens) == (0, 40)
+    bench.give(prefill, stream.request_id, 1, Finished("length", 40, 1))
+    assert (stream.tokens_received, stream.ended) == (0, False)
+    assert (rank.requests, rank.kv_tokens, other.requests) == (0, 0, 1)
+    bench.give(decode, stream.request_id, 2)
+    bench.give(decode, stream.request_id, 7, Finished("length", 40, 9))
+    assert (stream.tokens_received, stream.finished is not None) == (9, True)
+    assert (other.requests, other.kv_tokens, bench.aborted()) == (0, 0, [])
+
+
+async def test_an_abort_reaches_both_legs(bench: Bench) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    stream = await bench.place()
+    bench.dispatch.abort(stream)
+    assert sorted(bench.aborted()) == ["d", "p"]
+    assert prefill.bookings == decode.bookings == {}
+
+
+async def test_an_abort_behind_the_hand_over_reaches_who_still_runs(bench: Bench) -> None:
+    prefill, _ = bench.join("p", PREFILL), bench.join("d", DECODE)
+    stream = await bench.place()
+    bench.give(prefill, stream.request_id, 1, Finished("length", 8, 1))
+    bench.dispatch.abort(stream)
+    assert bench.aborted() == ["d"]
+
+
+@pytest.mark.parametrize("how", ["lost", "failed"])
+async def test_a_prefill_leg_that_fails_ends_the_other(bench: Bench, how: str) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    stream = await bench.place()
+    if how == "lost":
+        bench.dispatch.fail_all(prefill, "died")
+        assert isinstance(stream.error, WorkerLost)
+    else:
+        bench.give(prefill, stream.request_id, 0, Failed("overloaded", "full"))
+        assert isinstance(stream.error, Overloaded)
+    assert (stream.lost_on, "d" in bench.aborted(), decode.bookings) == ("p", True, {})
+
+
+async def test_a_prefill_worker_that_dies_behind_the_hand_over_is_not_missed(bench: Bench) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    stream = await bench.place()
+    bench.give(prefill, stream.request_id, 1, Finished("length", 8, 1))
+    bench.dispatch.fail_all(prefill, "died")
+    assert (stream.ended, list(decode.bookings)) == (False, [stream.request_id])
+
+
+async def test_a_decode_worker_that_is_lost_frees_the_prefill_leg(bench: Bench) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    stream = await bench.place()
+    bench.dispatch.fail_all(decode, "died")
+    assert (stream.lost_on, prefill.bookings, "p" in bench.aborted()) == ("d", {}, True)
+
+
+async def test_a_leg_that_cannot_be_sent_has_the_request_go_on_elsewhere(bench: Bench) -> None:
+    prefill, _ = bench.join("p", PREFILL), bench.join("d", DECODE)
+    bench.full = {"d"}
+    stream = await bench.place()
+    assert isinstance(stream.error, Overloaded)
+    assert (stream.lost_on, prefill.bookings) == ("d", {})
+
+
+async def test_the_scores_of_a_prompt_go_before_the_answer(bench: Bench) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    wanted = LogprobsWanted(of_prompt=True)
+    stream = await bench.place(logprobs=wanted)
+    assert [sent.logprobs for _, sent in bench.sent] == [wanted, LogprobsWanted()]
+    bench.give(decode, stream.request_id, 9, Finished("length", 8, 9))
+    assert (stream.tokens_received, stream.ended) == (0, False)
+    scores = Logprobs(b"1234" * 8)
+    bench.give(prefill, stream.request_id, 1, Finished("length", 8, 1), Extras([], None, scores))
+    assert (stream.tokens_received, stream.ended) == (9, True)
+    assert [extras.prompt_logprobs for extras in stream.take_extras()] == [scores]
+    assert decode.bookings == {}
+
+
+async def test_a_prompt_follows_its_cache_to_the_prefill_rank_and_load_to_the_decode_rank(
+    bench: Bench,
+) -> None:
+    prefills = {name: bench.join(name, PREFILL) for name in ("p1", "p2")}
+    for name in ("d1", "d2"):
+        bench.join(name, DECODE)
+    first = await bench.place(tokens=6_400)
+    computed_by = first.prefill_placement.rank.worker_id
+    bench.give(prefills[computed_by], first.request_id, 1, Finished("length", 6_400, 1))
+    second = await bench.place(tokens=6_400)
+    assert second.prefill_placement.rank.worker_id == computed_by
+    assert {first.worker_id, second.worker_id} == {"d1", "d2"}
+    assert (second.prefill_placement.cached_tokens, second.placement.cached_tokens) == (6_400, 0)
+
+
+async def test_pins_name_either_leg(bench: Bench) -> None:
+    for name, stage in (("p1", PREFILL), ("p2", PREFILL), ("d1", DECODE), ("d2", DECODE)):
+        bench.join(name, stage)
+    bench.join("w", WHOLE)
+    stream = await bench.place(worker_id="d2", prefill_worker_id="p2")
+    assert (stream.worker_id, stream.prefill_placement.rank.worker_id) == ("d2", "p2")
+    whole = await bench.place(worker_id="w")
+    assert (whole.worker_id, whole.prefill_placement) == ("w", whole.placement)
+    with pytest.raises(InvalidRequest):
+        await bench.place(worker_id="p1")
+    with pytest.raises(InvalidRequest):
+        await bench.place(prefill_worker_id="w")
+
+
+async def test_short_prompts_run_whole_where_somebody_runs_them() -> None:
+    bench = Bench(min_prompt=1_000)
+    bench.join("p", PREFILL)
+    bench.join("d", DECODE)
+    assert (await bench.place(tokens=10)).prefill_placement.rank.worker_id == "p"
+    bench.join("w", WHOLE)
+    assert (await bench.place(tokens=999)).worker_id == "w"
+    assert (await bench.place(tokens=5_000)).worker_id == "d"
+    assert (await bench.place(tokens=5_000, worker_id="w")).worker_id == "w"
+    assert (await bench.place(tokens=5_000)).worker_id == "w"  # most of it is cached there now
+
+
+async def test_what_one_way_has_no_room_for_takes_the_other() -> None:
+    bench = Bench(min_prompt=1_000)
+    for name, stage in (("p", PREFILL), ("d", DECODE), ("w", WHOLE)):
+        bench.join(name, stage)
+    ways = [(await bench.place(tokens=10)).worker_id for _ in range(8)]
+    assert (ways.count("w"), ways.count("d")) == (4, 4)
+
+
+async def test_a_model_lacks_the_leg_that_nobody_runs(bench: Bench) -> None:
+    prefill = bench.join("p", PREFILL)
+    decode = bench.join("d", DECODE)
+    await bench.place()
+    bench.registry.drain(prefill)
+    with pytest.raises(NoWorker, match="No prefill worker serves the model 'm'"):
+        await bench.place()
+    bench.registry.drain(decode)
+    with pytest.raises(NoWorker, match="No worker serves the model 'm'"):
+        await bench.place()

@@ -1,0 +1,1 @@
+"""One simulated engine computes prompts, another takes their caches over and generates."""

@@ -1,0 +1,52 @@
+"""The legs of a simulated engine are opened as its settings ask."""
+
+from collections.abc import Callable
+from functools import partial
+
+from protocol.generation import Generate
+from protocol.replies import Failed
+from workers.sim.faults import Faults
+from workers.sim.handover.decode import DecodeLegs
+from workers.sim.handover.legs import Legs
+from workers.sim.handover.prefill import PrefillLegs, transfer_s
+from workers.sim.handover.ways import Meetings, SocketMeetings
+from workers.sim.ranks import Ranks
+from workers.sim.settings import SimSettings
+from workers.sim.telling import Telling
+
+
+def open_legs(  # noqa: PLR0917 - each once, and each of its own type
+    settings: SimSettings,
+    meetings: Meetings | None,
+    faults: Faults,
+    ranks: Ranks,
+    run: Callable[[Generate], None],
+    abort: Callable[[str], None],
+    telling: Telling,
+) -> Legs | None:
+    """Returns what keeps the legs of an engine's requests; None where it runs whole requests.
+
+    Raises:
+        StartError: its port is taken.
+    """
+    if settings.disaggregation_mode == "null":
+        return None
+    meetings = meetings or SocketMeetings(settings.host, settings.disaggregation_bootstrap_port)
+    if settings.disaggregation_mode == "prefill":
+        return PrefillLegs(
+            meetings,
+            faults,
+            run=run,
+            abort=abort,
+            deliver=telling.soon,
+            send_s=partial(transfer_s, settings),
+        )
+
+    def fail(request_id: str, failure: Failed) -> None:
+        for delta in ranks.fail(request_id, failure):
+            telling.soon(delta)
+
+    legs = DecodeLegs(meetings, begin=ranks.begin, fail=fail)
+    for scheduler in ranks.schedulers:
+        scheduler.on_reserved = legs.reserved
+    return legs

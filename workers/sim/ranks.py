@@ -1,0 +1,65 @@
+"""The ranks of a simulated engine are asked together: whoever has a request is found by its id."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from protocol.replies import Delta, Failed
+from workers.sim.runner import RankRunner
+from workers.sim.scheduling.scheduler import Scheduler
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Ranks are the schedulers of an engine, and what steps each of them."""
+
+    schedulers: Sequence[Scheduler] = ()
+    runners: Sequence[RankRunner] = ()
+
+    def __len__(self) -> int:
+        return len(self.schedulers)
+
+    def holds(self, request_id: str) -> bool:
+        """Tells whether a request is on one of them and unfinished."""
+        return any(scheduler.holds(request_id) for scheduler in self.schedulers)
+
+    def wake(self) -> None:
+        """Has each rank take a step, if there may be something to do."""
+        for runner in self.runners:
+            runner.wake()
+
+    def begin(self, request_id: str, cached_tokens: int) -> None:
+        """Goes on from the cache of a prompt, of which so many tokens had been cached."""
+        for scheduler, runner in self._holding(request_id):
+            scheduler.hand_over(request_id, cached_tokens)
+            runner.wake()
+
+    def abort(self, request_id: str) -> list[Delta]:
+        """Stops a request, and returns its last delta if no step brings it."""
+        deltas: list[Delta] = []
+        for scheduler, runner in self._holding(request_id):
+            delta = scheduler.abort(request_id)
+            if delta is not None:
+                deltas.append(delta)
+            runner.wake()
+        return deltas
+
+    def fail(self, request_id: str, failure: Failed) -> list[Delta]:
+        """Ends a request, and returns its last delta if there was one of this id."""
+        deltas: list[Delta] = []
+        for scheduler, runner in self._holding(request_id):
+            deltas.append(scheduler.fail(request_id, failure))
+            runner.wake()
+        return deltas
+
+    def stop(self, failure: Failed) -> list[Delta]:
+        """Stops stepping, ends all requests, and returns what there was to tell."""
+        deltas: list[Delta] = []
+        for scheduler, runner in zip(self.schedulers, self.runners, strict=True):
+            deltas += runner.stop()
+            deltas += scheduler.fail_all(failure)
+        return deltas
+
+    def _holding(self, request_id: str) -> Iterator[tuple[Scheduler, RankRunner]]:
+        for scheduler, runner in zip(self.schedulers, self.runners, strict=True):
+            if scheduler.holds(request_id):
+                yield scheduler, runner
