@@ -169,6 +169,25 @@ async def test_an_abort_behind_the_hand_over_reaches_who_still_runs(bench: Bench
     assert bench.aborted() == ["d"]
 
 
+@pytest.mark.parametrize("end", ["answered", "aborted", "prefill lost", "decode lost", "half sent"])
+async def test_two_legs_begin_and_end_one_request(bench: Bench, end: str) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    told: list[str] = []
+    queue: Any = bench.entry.queue
+    queue.note_sent = lambda: told.append("sent")
+    queue.note_end = lambda _: told.append("end")
+    bench.full = {"d"} if end == "half sent" else set()
+    stream = await bench.place()
+    if end == "answered":
+        bench.give(prefill, stream.request_id, 1, Finished("length", 8, 1))
+        bench.give(decode, stream.request_id, 9, Finished("length", 8, 9))
+    elif end == "aborted":
+        bench.dispatch.abort(stream)
+    elif end != "half sent":
+        bench.dispatch.fail_all(prefill if end == "prefill lost" else decode, "died")
+    assert told == ["sent", "end"]
+
+
 @pytest.mark.parametrize("how", ["lost", "failed"])
 async def test_a_prefill_leg_that_fails_ends_the_other(bench: Bench, how: str) -> None:
     prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
