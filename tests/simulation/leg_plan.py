@@ -1,0 +1,129 @@
+"""One world in eight has workers that run a leg of each request: some beside whole ones, some with
+none.
+
+All else of such a world is that of its seed. Where requests may not fail, a pair is spared, or a
+whole worker is.
+"""
+
+from dataclasses import replace
+from random import Random
+from typing import Final, Literal
+
+from tests.simulation.plan import (
+    KINDS,
+    MOVES_MAX,
+    Fault,
+    Kind,
+    LegFault,
+    Plan,
+    plan_of_whole,
+)
+from tests.simulation.worker import WorkerSpec
+
+Mode = Literal["null", "prefill", "decode"]
+
+EVERY: Final = 8
+"""One round of all kinds in so many has legs."""
+
+_FAULTS: Final[dict[Kind, tuple[LegFault, ...]]] = {
+    "mild": ("legs-part",),
+    "crashes": ("cache-lost", "cache-lost", "cache-stalled", "legs-part"),
+    "lossy": ("cache-lost", "caches-lost", "caches-stalled", "legs-part", "legs-break"),
+    "overload": ("cache-lost", "caches-lost", "legs-part", "legs-break"),
+    "everything": ("cache-lost", "caches-lost", "caches-stalled", "legs-part", "legs-break"),
+}
+_SHARE: Final = 0.4
+"""Of the faults of such a kind that befall legs instead of processes and links to frontends."""
+
+_ONCE: Final = "cache-stalled"
+"""Costs a request half of its time (WAIT_S_MAX of workers/sim/handover)."""
+
+
+def has_legs(seed: int) -> bool:
+    """Whether requests run in two legs in the world of a seed."""
+    return seed // len(KINDS) % EVERY == EVERY - 3
+
+
+def plan_of(seed: int) -> Plan:
+    """The world of a seed."""
+    plan = plan_of_whole(seed)
+    return _with_legs(plan, Random(seed + (1 << 41))) if has_legs(seed) else plan
+
+
+def _with_legs(plan: Plan, random: Random) -> Plan:
+    modes = _modes(plan, random)
+    specs = [*plan.workers, *(random.choice(plan.workers) for _ in modes[len(plan.workers) :])]
+    workers = [_worker(random, spec, mode) for spec, mode in zip(specs, modes, strict=True)]
+    halves = {
+        mode: [slot for slot, each in enumerate(modes) if each == mode]
+        for mode in ("prefill", "decode")
+    }
+    frontends = [
+        replace(
+            each,
+            settings=replace(each.settings, disagg_min_prompt=random.choice((0, 0, 100, 1_000))),
+        )
+        for each in plan.frontends
+    ]
+    return replace(
+        plan,
+        frontends=frontends,
+        workers=workers,
+        faults=_faults(plan, random, halves["prefill"], halves["decode"]),
+        legs=True,
+    )
+
+
+def _modes(plan: Plan, random: Random) -> list[Mode]:
+    """By slot. What is appended is spared, since no fault names it."""
+    count = len(plan.workers)
+    if plan.kind == "poison":  # kills one of each stage, twice
+        return (
+            ["null"] * count + ["prefill", "decode"]
+            if random.random() < 0.5
+            else ["prefill"] * 3 + ["decode"] * 3
+        )
+    if random.random() < 0.4:
+        others = random.choices(("null", "prefill", "decode"), (1, 2, 2), k=count - 1)
+        return ["null", *others, "prefill", "decode"]
+    return ["prefill", *random.choices(("prefill", "decode"), k=count - 1), "decode"]
+
+
+def _worker(random: Random, spec: WorkerSpec, mode: Mode) -> WorkerSpec:
+    settings = replace(
+        spec.settings,
+        disaggregation_mode=mode,
+        disable_radix_cache=mode == "decode",
+        # a prompt's cache travels for milliseconds, or longer than it takes to compute
+        sim_transfer_gb_s=random.choice((50.0, 1.0, 0.1)),
+    )
+    return replace(spec, settings=settings)
+
+
+def _faults(plan: Plan, random: Random, prefills: list[int], decodes: list[int]) -> list[Fault]:
+    among = _FAULTS.get(plan.kind, ())
+    if not among:
+        return plan.faults
+    faults = plan.faults or [
+        Fault(at_s=random.uniform(1.0, 3.0), kind="slow", worker=0, frontend=0, seconds=1.0)
+        for _ in range(random.randint(0, MOVES_MAX))
+    ]
+    chosen = [
+        _leg_fault(random, fault, random.choice(among), prefills, decodes)
+        if not plan.faults or random.random() < _SHARE
+        else fault
+        for fault in faults
+    ]
+    stalled = [fault for fault in chosen if fault.kind == _ONCE][1:]
+    return [fault for fault in chosen if all(fault is not other for other in stalled)]
+
+
+def _leg_fault(
+    random: Random, fault: Fault, kind: LegFault, prefills: list[int], decodes: list[int]
+) -> Fault:
+    return replace(
+        fault,
+        kind=kind,
+        worker=random.choice(decodes),
+        prefill=random.choice(prefills),
+    )
