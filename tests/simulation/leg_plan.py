@@ -53,7 +53,11 @@ def plan_of(seed: int) -> Plan:
 def _with_legs(plan: Plan, random: Random) -> Plan:
     modes = _modes(plan, random)
     specs = [*plan.workers, *(random.choice(plan.workers) for _ in modes[len(plan.workers) :])]
-    workers = [_worker(random, spec, mode) for spec, mode in zip(specs, modes, strict=True)]
+    late = random.choice(("prefill", "decode")) if not plan.strict and random.random() < 0.3 else ""
+    workers = [
+        _worker(random, spec, mode, late=mode == late)
+        for spec, mode in zip(specs, modes, strict=True)
+    ]
     halves = {
         mode: [slot for slot, each in enumerate(modes) if each == mode]
         for mode in ("prefill", "decode")
@@ -89,7 +93,10 @@ def _modes(plan: Plan, random: Random) -> list[Mode]:
     return ["prefill", *random.choices(("prefill", "decode"), k=count - 1), "decode"]
 
 
-def _worker(random: Random, spec: WorkerSpec, mode: Mode) -> WorkerSpec:
+def _worker(random: Random, spec: WorkerSpec, mode: Mode, *, late: bool) -> WorkerSpec:
+    """A worker of a stage, which comes `late` after requests did: until then there is half a
+    fleet.
+    """
     settings = replace(
         spec.settings,
         disaggregation_mode=mode,
@@ -97,7 +104,8 @@ def _worker(random: Random, spec: WorkerSpec, mode: Mode) -> WorkerSpec:
         # a prompt's cache travels for milliseconds, or longer than it takes to compute
         sim_transfer_gb_s=random.choice((50.0, 1.0, 0.1)),
     )
-    return replace(spec, settings=settings)
+    start_s = random.uniform(1.8, 4.0) if late else spec.start_s
+    return replace(spec, settings=settings, start_s=start_s)
 
 
 def _faults(plan: Plan, random: Random, prefills: list[int], decodes: list[int]) -> list[Fault]:

@@ -8,6 +8,7 @@ from typing import Final
 from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE
 from tests.simulation.broken import Broken, hold
 from tests.simulation.frontend import SimulatedFrontend
+from tests.simulation.plan import Plan
 from tests.simulation.worker import SimulatedWorker
 from workers.sim.handover.decode import DecodeLegs
 from workers.sim.handover.messages import WAIT_S_MAX
@@ -15,6 +16,22 @@ from workers.sim.handover.prefill import ROOMS_MAX, PrefillLegs
 
 WAIT_SLACK_S: Final = 0.2
 """Until the next look."""
+
+HOPELESS_S_MAX: Final = 0.6
+"""Until the next beat of a frontend, by which those who wait look whether they still hope."""
+
+UNSTALLED_S_MAX: Final = 10.0
+"""Where nothing stalls or is lost between engines: whatever else ends a leg is told to the other,
+and what would have to wait for long waits in the frontend.
+"""
+
+UNDISTURBED_S_MAX: Final = 3.0
+"""Where nothing befalls engines either."""
+
+_STALLS: Final = frozenset(("cache-stalled", "caches-stalled", "legs-part", "legs-break"))
+
+UNBROKEN: Final = frozenset(("calm", "mild", "overload"))
+"""Kinds of world in which no worker is lost; rooms are left by such alone."""
 
 
 def serve_alone(stages: Iterable[str]) -> bool:
@@ -50,10 +67,33 @@ def wanted(frontend: SimulatedFrontend, worker: SimulatedWorker, request_id: str
 
 
 class LegWaits:
-    """How long engines keep legs."""
+    """How long engines keep legs, and requests wait for workers of which there are none."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
+        stalls = plan.kind == "lossy" or any(fault.kind in _STALLS for fault in plan.faults)
+        self._limit_s = WAIT_S_MAX + WAIT_SLACK_S if stalls else UNSTALLED_S_MAX
+        if not stalls and plan.kind in ("calm", "overload"):
+            self._limit_s = UNDISTURBED_S_MAX
         self._since: dict[tuple[int, str], float] = {}
+        self._hopeless_since: dict[int, float] = {}
+
+    def check_hopes(self, frontends: Sequence[SimulatedFrontend], now: float) -> None:
+        """Nobody waits for a worker where nobody runs requests, nor will before long."""
+        for frontend in frontends:
+            registry = frontend.mesh.registry
+            waiting = any(len(entry.queue) for entry in registry.entries())
+            known = list(registry.workers.values())
+            hopeless = not (
+                serve_alone(worker.hello.stage for worker in known if worker.takes_work)
+                or any(not worker.takes_work for worker in known)
+                or any(True for _ in registry.missed)
+            )
+            if not (waiting and hopeless) or frontend.process.dead or frontend.process.stopped:
+                self._hopeless_since.pop(frontend.number, None)
+                continue
+            since = self._hopeless_since.setdefault(frontend.number, now)
+            if now - max(since, frontend.process.woken_at) > HOPELESS_S_MAX:
+                raise Broken(f"{frontend.name} has requests wait for nobody since {since:.2f}")
 
     def check(self, workers: Sequence[SimulatedWorker], now: float) -> None:
         """None waits for the other longer than it may, nor is forgotten in a table."""
@@ -64,10 +104,10 @@ class LegWaits:
             for what, request_id in _waiting(worker):
                 key = worker.epoch, f"{what} {request_id}"
                 since = self._since[key] = max(before.get(key, now), worker.process.woken_at)
-                hold(
-                    now - since <= WAIT_S_MAX + WAIT_SLACK_S,
-                    f"{worker.worker_id} has {what} {request_id} for {now - since:.1f} s",
-                )
+                if now - since > self._limit_s:
+                    raise Broken(
+                        f"{worker.worker_id} has {what} {request_id} for {now - since:.1f} s"
+                    )
 
 
 def _waiting(worker: SimulatedWorker) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ from tests.simulation.invariants import (
     unsettled,
 )
 from tests.simulation.leg_plan import plan_of
-from tests.simulation.legs import LegWaits
+from tests.simulation.legs import UNBROKEN, LegWaits, rooms_left
 from tests.simulation.lives import (
     FORGOTTEN_S,
     Steadiness,
@@ -99,7 +99,7 @@ class World:
         self._misfortunes = Misfortunes(self)
         self._unwanted = Unwanted(plan)
         self._steadiness = Steadiness()
-        self._leg_waits = LegWaits()
+        self._leg_waits = LegWaits(plan)
         self._due = 0
         """Faults, requests and restarts that are still to come."""
         self._closing = False
@@ -147,6 +147,8 @@ class World:
         self._misfortunes.heal()
         await self._until(self._still_to_come, END_S_MAX)
         await self._until(self._unsettled, self._settles_s())
+        rooms = sum(map(rooms_left, self.workers))
+        hold(not rooms or plan.kind not in UNBROKEN, f"{rooms} rooms are left, and nobody was lost")
         for client in self.clients.values():
             check_outcome(client, plan, self.deaths + self._misfortunes.blows)
         moves = sum(sum(client.outcome.moves) for client in self.clients.values())
@@ -177,6 +179,7 @@ class World:
             self._unwanted.check(self.frontends, self.workers, self.loop.time())
             if self.plan.legs:
                 self._leg_waits.check(self.workers, self.loop.time())
+                self._leg_waits.check_hopes(self.frontends, self.loop.time())
             for worker in self.workers:
                 if worker.up and worker.links:
                     check_worker(worker, self.loop.time())
