@@ -21,16 +21,28 @@ from tests.simulation.plan import (
 from tests.simulation.worker import WorkerSpec
 
 Mode = Literal["null", "prefill", "decode"]
+Halves = dict[str, list[int]]
+"""Stage → the slots of its workers."""
 
 EVERY: Final = 8
 """One round of all kinds in so many has legs."""
 
+_MOMENTS: Final[tuple[LegFault, ...]] = ("sender-killed", "sender-stopped", "taker-killed")
+"""What befalls workers at the moment at which a cache is handed over."""
+
 _FAULTS: Final[dict[Kind, tuple[LegFault, ...]]] = {
     "mild": ("legs-part",),
-    "crashes": ("cache-lost", "cache-lost", "cache-stalled", "legs-part"),
+    "crashes": (*_MOMENTS, "cache-lost", "cache-stalled", "legs-part"),
     "lossy": ("cache-lost", "caches-lost", "caches-stalled", "legs-part", "legs-break"),
     "overload": ("cache-lost", "caches-lost", "legs-part", "legs-break"),
-    "everything": ("cache-lost", "caches-lost", "caches-stalled", "legs-part", "legs-break"),
+    "everything": (
+        *_MOMENTS,
+        "cache-lost",
+        "caches-lost",
+        "caches-stalled",
+        "legs-part",
+        "legs-break",
+    ),
 }
 _SHARE: Final = 0.4
 """Of the faults of such a kind that befall legs instead of processes and links to frontends."""
@@ -73,7 +85,7 @@ def _with_legs(plan: Plan, random: Random) -> Plan:
         plan,
         frontends=frontends,
         workers=workers,
-        faults=_faults(plan, random, halves["prefill"], halves["decode"]),
+        faults=_faults(plan, random, halves),
         legs=True,
     )
 
@@ -101,14 +113,14 @@ def _worker(random: Random, spec: WorkerSpec, mode: Mode, *, late: bool) -> Work
         spec.settings,
         disaggregation_mode=mode,
         disable_radix_cache=mode == "decode",
-        # a prompt's cache travels for milliseconds, or longer than it takes to compute
-        sim_transfer_gb_s=random.choice((50.0, 1.0, 0.1)),
+        # the cache of a prompt travels for less than a millisecond, or for up to seconds
+        sim_transfer_gb_s=random.choice((50.0, 0.2, 0.05)),
     )
     start_s = random.uniform(1.8, 4.0) if late else spec.start_s
     return replace(spec, settings=settings, start_s=start_s)
 
 
-def _faults(plan: Plan, random: Random, prefills: list[int], decodes: list[int]) -> list[Fault]:
+def _faults(plan: Plan, random: Random, halves: Halves) -> list[Fault]:
     among = _FAULTS.get(plan.kind, ())
     if not among:
         return plan.faults
@@ -117,7 +129,7 @@ def _faults(plan: Plan, random: Random, prefills: list[int], decodes: list[int])
         for _ in range(random.randint(0, MOVES_MAX))
     ]
     chosen = [
-        _leg_fault(random, fault, random.choice(among), prefills, decodes)
+        _leg_fault(plan, random, fault, random.choice(among), halves)
         if not plan.faults or random.random() < _SHARE
         else fault
         for fault in faults
@@ -127,11 +139,18 @@ def _faults(plan: Plan, random: Random, prefills: list[int], decodes: list[int])
 
 
 def _leg_fault(
-    random: Random, fault: Fault, kind: LegFault, prefills: list[int], decodes: list[int]
+    plan: Plan, random: Random, fault: Fault, kind: LegFault, halves: Halves
 ) -> Fault:
+    prefills, decodes = halves["prefill"], halves["decode"]
+    if kind in _MOMENTS and plan.strict:  # the pair that is spared stays as it is
+        others = range(1, len(plan.workers))
+        mortal = [slot for slot in (decodes if kind == "taker-killed" else prefills) if slot in others]
+        if not mortal:
+            kind = "cache-lost"
+        elif kind == "taker-killed":
+            decodes = mortal
+        else:
+            prefills = mortal
     return replace(
-        fault,
-        kind=kind,
-        worker=random.choice(decodes),
-        prefill=random.choice(prefills),
+        fault, kind=kind, worker=random.choice(decodes), prefill=random.choice(prefills)
     )

@@ -20,12 +20,15 @@ WAIT_SLACK_S: Final = 0.2
 HOPELESS_S_MAX: Final = 0.6
 """Until the next beat of a frontend, by which those who wait look whether they still hope."""
 
+ALONE_S_MAX: Final = 4.0
+"""What was handed over before goes on, and an engine that hangs is noticed."""
+
 UNSTALLED_S_MAX: Final = 10.0
 """Where nothing stalls or is lost between engines: whatever else ends a leg is told to the other,
 and what would have to wait for long waits in the frontend.
 """
 
-UNDISTURBED_S_MAX: Final = 3.0
+UNDISTURBED_S_MAX: Final = 5.0
 """Where nothing befalls engines either."""
 
 _STALLS: Final = frozenset(("cache-stalled", "caches-stalled", "legs-part", "legs-break"))
@@ -70,12 +73,15 @@ class LegWaits:
     """How long engines keep legs, and requests wait for workers of which there are none."""
 
     def __init__(self, plan: Plan) -> None:
-        stalls = plan.kind == "lossy" or any(fault.kind in _STALLS for fault in plan.faults)
-        self._limit_s = WAIT_S_MAX + WAIT_SLACK_S if stalls else UNSTALLED_S_MAX
-        if not stalls and plan.kind in ("calm", "overload"):
+        self._stalls = plan.kind == "lossy" or any(
+            fault.kind in _STALLS for fault in plan.faults
+        )
+        self._limit_s = WAIT_S_MAX + WAIT_SLACK_S if self._stalls else UNSTALLED_S_MAX
+        if not self._stalls and plan.kind in ("calm", "overload"):
             self._limit_s = UNDISTURBED_S_MAX
         self._since: dict[tuple[int, str], float] = {}
         self._hopeless_since: dict[int, float] = {}
+        self._alone_since: dict[str, float] = {}
 
     def check_hopes(self, frontends: Sequence[SimulatedFrontend], now: float) -> None:
         """Nobody waits for a worker where nobody runs requests, nor will before long."""
@@ -94,6 +100,33 @@ class LegWaits:
             since = self._hopeless_since.setdefault(frontend.number, now)
             if now - max(since, frontend.process.woken_at) > HOPELESS_S_MAX:
                 raise Broken(f"{frontend.name} has requests wait for nobody since {since:.2f}")
+
+    def check_pairs(self, frontends: Sequence[SimulatedFrontend], now: float) -> None:
+        """Nobody waits for a cache whose prefill worker is gone, where no cache is lost on its
+        way.
+        """
+        if self._stalls:
+            return
+        before, self._alone_since = self._alone_since, {}
+        for frontend in frontends:
+            if frontend.process.dead or frontend.process.stopped:
+                continue
+            known = list(frontend.mesh.registry.workers.values())
+            connected = {id(rank) for worker in known for rank in worker.ranks}
+            for worker in known:
+                if worker.hello.stage != DECODE or worker.unhealthy:
+                    continue
+                for request_id, booking in worker.bookings.items():
+                    stream = booking.stream
+                    if stream.tokens_received or id(stream.prefill_placement.rank) in connected:
+                        continue
+                    since = max(before.get(request_id, now), frontend.process.woken_at)
+                    self._alone_since[request_id] = since
+                    if now - since > ALONE_S_MAX:
+                        raise Broken(
+                            f"{frontend.name} has {request_id} wait for "
+                            f"{stream.prefill_placement.rank.key}, which is gone"
+                        )
 
     def check(self, workers: Sequence[SimulatedWorker], now: float) -> None:
         """None waits for the other longer than it may, nor is forgotten in a table."""

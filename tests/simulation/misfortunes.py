@@ -17,7 +17,7 @@ FORGET_S_MAX: Final = 5.0
 """A frontend that is gone leaves nothing running after so long."""
 
 _ENDINGS: Final = frozenset(("kill", "vanish", "die", "drain", "hurry", "frontend-drain"))
-_OF_LEGS: Final = frozenset(get_args(LegFault))
+_OF_LEGS: Final = frozenset(get_args(LegFault)) - {"sender-stopped"}
 
 
 class Misfortunes:
@@ -53,8 +53,17 @@ class Misfortunes:
             "fill": lambda fault, worker, frontend: world.network.fill(
                 worker.worker_id, frontend.address, fault.seconds
             ),
-            "cache-lost": lambda fault, *_: self._befall_next(fault, "transfer-error-every"),
-            "cache-stalled": lambda fault, *_: self._befall_next(fault, "transfer-stall"),
+            "cache-lost": lambda fault, *_: self._befall_next(
+                fault, lambda: "transfer-error-every"
+            ),
+            "cache-stalled": lambda fault, *_: self._befall_next(fault, lambda: "transfer-stall"),
+            "sender-killed": lambda fault, *_: self._befall_next(
+                fault, world.workers[fault.prefill].crash
+            ),
+            "sender-stopped": lambda fault, *_: self._befall_next(
+                fault, lambda: self._stop(world.workers[fault.prefill].process, fault.seconds)
+            ),
+            "taker-killed": lambda fault, worker, _: self._befall_next(fault, worker.kill),
             "caches-lost": lambda fault, *_: self._befall_many(fault, "transfer-error-every=2"),
             "caches-stalled": lambda fault, *_: self._befall_many(fault, "transfer-stall"),
             "legs-part": lambda fault, worker, _: world.engines.part(
@@ -90,6 +99,7 @@ class Misfortunes:
                 worker.kill()
             worker.process.wake()
             if worker.up:
+                worker.faults.next_caches.clear()
                 worker.fault("clear")
 
     def _hurry(self, fault: Fault, worker: SimulatedWorker, _: SimulatedFrontend) -> None:
@@ -99,7 +109,7 @@ class Misfortunes:
     def _address(self, fault: Fault) -> str:
         return address_of(self._world.workers[fault.prefill].server)
 
-    def _befall_next(self, fault: Fault, what: str) -> None:
+    def _befall_next(self, fault: Fault, what: Callable[[], str | None]) -> None:
         self._world.workers[fault.prefill].faults.next_caches.append(what)
 
     def _befall_many(self, fault: Fault, what: str) -> None:

@@ -79,7 +79,15 @@ WorkerFault = Literal["kill", "vanish", "stop", "drain", "hurry", "hang", "die",
 LinkFault = Literal["break", "part", "fill"]
 FrontendFault = Literal["frontend-kill", "frontend-vanish", "frontend-stop", "frontend-drain"]
 LegFault = Literal[
-    "cache-lost", "cache-stalled", "caches-lost", "caches-stalled", "legs-part", "legs-break"
+    "cache-lost",
+    "cache-stalled",
+    "caches-lost",
+    "caches-stalled",
+    "legs-part",
+    "legs-break",
+    "sender-killed",
+    "sender-stopped",
+    "taker-killed",
 ]
 
 _FAULT_OF_SEED: Final = {fault: seed for seed, fault in SEED_FAULTS.items()}

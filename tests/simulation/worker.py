@@ -57,7 +57,7 @@ class NotedFaults(Faults):
     Args:
         on_fault: called with the seed of every request that the engine is given.
     Attributes:
-        next_caches: what befalls those that are to be handed over, one after the other.
+        next_caches: called as the next ones are handed over, one each, for what befalls them.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class NotedFaults(Faults):
     ) -> None:
         super().__init__(crash=crash, block=block)
         self._on_fault = on_fault
-        self.next_caches: list[str] = []
+        self.next_caches: list[Callable[[], str | None]] = []
 
     def on_handover(self) -> str | None:
         """As Faults."""
-        return self.next_caches.pop(0) if self.next_caches else super().on_handover()
+        return self.next_caches.pop(0)() if self.next_caches else super().on_handover()
 
     def on_seed(self, seed: int) -> str | None:
         """As Faults."""

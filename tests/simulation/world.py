@@ -180,6 +180,7 @@ class World:
             if self.plan.legs:
                 self._leg_waits.check(self.workers, self.loop.time())
                 self._leg_waits.check_hopes(self.frontends, self.loop.time())
+                self._leg_waits.check_pairs(self.frontends, self.loop.time())
             for worker in self.workers:
                 if worker.up and worker.links:
                     check_worker(worker, self.loop.time())
