@@ -138,19 +138,17 @@ def _faults(plan: Plan, random: Random, halves: Halves) -> list[Fault]:
     return [fault for fault in chosen if all(fault is not other for other in stalled)]
 
 
-def _leg_fault(
-    plan: Plan, random: Random, fault: Fault, kind: LegFault, halves: Halves
-) -> Fault:
+def _leg_fault(plan: Plan, random: Random, fault: Fault, kind: LegFault, halves: Halves) -> Fault:
     prefills, decodes = halves["prefill"], halves["decode"]
     if kind in _MOMENTS and plan.strict:  # the pair that is spared stays as it is
         others = range(1, len(plan.workers))
-        mortal = [slot for slot in (decodes if kind == "taker-killed" else prefills) if slot in others]
+        mortal = [
+            slot for slot in (decodes if kind == "taker-killed" else prefills) if slot in others
+        ]
         if not mortal:
             kind = "cache-lost"
         elif kind == "taker-killed":
             decodes = mortal
         else:
             prefills = mortal
-    return replace(
-        fault, kind=kind, worker=random.choice(decodes), prefill=random.choice(prefills)
-    )
+    return replace(fault, kind=kind, worker=random.choice(decodes), prefill=random.choice(prefills))

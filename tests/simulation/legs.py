@@ -73,9 +73,7 @@ class LegWaits:
     """How long engines keep legs, and requests wait for workers of which there are none."""
 
     def __init__(self, plan: Plan) -> None:
-        self._stalls = plan.kind == "lossy" or any(
-            fault.kind in _STALLS for fault in plan.faults
-        )
+        self._stalls = plan.kind == "lossy" or any(fault.kind in _STALLS for fault in plan.faults)
         self._limit_s = WAIT_S_MAX + WAIT_SLACK_S if self._stalls else UNSTALLED_S_MAX
         if not self._stalls and plan.kind in ("calm", "overload"):
             self._limit_s = UNDISTURBED_S_MAX
@@ -89,11 +87,10 @@ class LegWaits:
             registry = frontend.mesh.registry
             waiting = any(len(entry.queue) for entry in registry.entries())
             known = list(registry.workers.values())
-            hopeless = not (
-                serve_alone(worker.hello.stage for worker in known if worker.takes_work)
-                or any(not worker.takes_work for worker in known)
-                or any(True for _ in registry.missed)
-            )
+            serving = {worker.hello.stage for worker in known if worker.takes_work}
+            hoped = {worker.hello.stage for worker in known if not worker.takes_work}
+            hoped |= {missed.stage for missed in registry.missed}
+            hopeless = not serve_alone(serving) and hoped <= serving
             if not (waiting and hopeless) or frontend.process.dead or frontend.process.stopped:
                 self._hopeless_since.pop(frontend.number, None)
                 continue

@@ -68,11 +68,13 @@ LEG_BREAKAGES: Final = (
         "legs: half a pair is taken for candidates",
         "return bool(self.prefill and self.decode)",
         "return bool(self.prefill or self.decode)",
+        unseen="needs a request that all decode workers but no prefill worker have refused",
     ),
     Breakage(
         "legs: half a fleet is ready",
         "return bool(self.pools[PREFILL] and self.pools[DECODE])",
         "return bool(self.pools[PREFILL] or self.pools[DECODE])",
+        unseen="who is offered a request finds no pair all the same; readiness is for people",
     ),
     Breakage(
         "legs: more is sent than was granted",
@@ -88,6 +90,7 @@ LEG_BREAKAGES: Final = (
         "legs: one waits for who is of no use",
         "if not lacks or hope.stage is None or hope.stage in lacks]",
         "]",
+        unseen="needs two of one stage, one of them silent, and none of the other",
     ),
     Breakage(
         "legs: they wait on the decode engine",
@@ -98,12 +101,14 @@ LEG_BREAKAGES: Final = (
         "legs: they wait on the prefill engine",
         "choices=len(ranks) + (stage != WHOLE),",
         "choices=len(ranks),",
+        unseen="prompts of this size are computed within milliseconds",
     ),
     # -- an engine that computes prompts
     Breakage(
         "legs: a prefill engine does not hear Leave",
         "self._abort(self._ids[message.room])",
         "pass",
+        unseen="whoever ends the decode leg ends the other: their frontend, or who forgets it",
     ),
     Breakage(
         "legs: a prompt given up in its last step is sent",
@@ -112,13 +117,14 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: a lost cache is told to nobody",
-        "self._deliver(Delta(request_id, 0, b\"\", NO_CACHE))",
+        'self._deliver(Delta(request_id, 0, b"", NO_CACHE))',
         "pass",
     ),
     Breakage(
         "legs: the peer is not told that nothing comes",
         "self._listener.say(peer, Dropped(room))",
         "pass",
+        unseen="their frontend is told by the prefill leg, and aborts the other",
     ),
     Breakage(
         "legs: rooms are remembered for ever",
@@ -129,6 +135,7 @@ LEG_BREAKAGES: Final = (
         "legs: a prompt waits for ever to be met",
         "timer = self._loop.call_later(WAIT_S_MAX, self._fail, request_id)",
         "timer = self._loop.call_later(1e6, self._fail, request_id)",
+        unseen="the decode leg's end, or that of their frontend, ends it before",
     ),
     # -- an engine that generates
     Breakage(
@@ -140,6 +147,7 @@ LEG_BREAKAGES: Final = (
         "legs: a decode engine does not hear that nothing comes",
         "            self._end(message.room)",
         "            pass",
+        unseen="their frontend is told by the prefill leg, and aborts the other",
     ),
     Breakage(
         "legs: a cache is awaited for ever",
