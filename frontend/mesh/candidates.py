@@ -55,9 +55,16 @@ def candidates(entry: ModelEntry, offer: Offer) -> Candidates:
     return Candidates((), unmet=bool(whole or (prefill and decode)))
 
 
-def with_room(entry: ModelEntry, ranks: Ranks, route: RouteRequest, offer: Offer) -> Ranks:
-    """Returns those of the candidates `ranks` to which the request, or the leg of it that has this
-    route, may be sent now.
+def with_room(
+    entry: ModelEntry, ranks: Ranks, route: RouteRequest, offer: Offer, stage: Stage = WHOLE
+) -> Ranks:
+    """Returns those of the candidates `ranks` to which the request, or the leg of it for workers of
+    this stage, may be sent now.
+
+    Legs wait here and not on an engine, where each gives up after a while what its other leg keeps
+    waiting: they go to a prefill rank that would be busier with more, and to a decode rank that
+    has a place to run them. Nothing is lost by that: no prompt is computed before its cache has
+    got its pages.
     """
     full = {
         worker_id
@@ -67,8 +74,8 @@ def with_room(entry: ModelEntry, ranks: Ranks, route: RouteRequest, offer: Offer
     return open_ranks(
         without(ranks, full),
         route.prompt_tokens,
-        choices=len(ranks),
-        sheds=entry.queue.sheds,
+        choices=len(ranks) + (stage != WHOLE),
+        sheds=entry.queue.sheds or stage == DECODE,
     )
 
 

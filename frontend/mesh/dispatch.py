@@ -179,13 +179,13 @@ class Dispatch:
         if sent is None:
             return None
         stream = sent.stream
+        entry.queue.note_sent()
         self._placed[stream.request_id] = sent.worker
         if sent.prefill_worker is not None:
             self._prefilling[stream.request_id] = sent.prefill_worker
             if sent.partial:  # as above; this id is used, so it goes on under another one
                 full = Overloaded("A worker's connection is full or gone.")
                 self._give_up(stream, full, stream.worker_id)
-        entry.queue.note_sent()
         return stream
 
     def _hope(self, entry: ModelEntry, found: Candidates, offer: Offer) -> None:
@@ -219,17 +219,19 @@ class Dispatch:
             self.take_step(worker, StepBatch(held))
 
     def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
+        ends = False  # a leg that computes a prompt is no request that ends
         if self._placed.get(request_id) is worker:
             del self._placed[request_id]
             prefill = self._prefilling.get(request_id) if self._prefilling else None
             if prefill is not None and self._release(prefill, request_id) is not None:
                 self._send_abort(prefill, request_id)
+            ends = True
         elif self._prefilling.get(request_id) is worker:
             del self._prefilling[request_id]
         stream = worker.release(request_id)
         entry = self.registry.entry_of(worker)
         if entry is not None:
-            if stream is not None:
+            if stream is not None and ends:
                 entry.queue.note_end(self._loop.time() - stream.sent_at)
             entry.queue.room()
         return stream

@@ -8,7 +8,7 @@ from time import perf_counter
 from msgspec.structs import replace
 
 from frontend.fleet.allowance import Allowance
-from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.model_entry import DECODE, PREFILL, ModelEntry
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import Notified, RequestStream, Wakeup
 from frontend.fleet.worker import Worker
@@ -117,8 +117,8 @@ class Sender:
     ) -> Sent | None:
         request, first, second = offer.request, offer.route.of_prefill(), offer.route.of_decode()
         assert isinstance(request, Generate), "no other work is divided"
-        prefills = with_room(entry, found.prefill, first, offer)
-        decodes = with_room(entry, found.decode, second, offer)
+        prefills = with_room(entry, found.prefill, first, offer, PREFILL)
+        decodes = with_room(entry, found.decode, second, offer, DECODE)
         while prefills and decodes:
             prefill = self._choose(prefills, first)
             prefill_worker = entry.worker_of[prefill.rank.worker_id]

@@ -2,9 +2,10 @@
 
 python -m tests.simulation.breakages [--seeds N] [--only PART] [--kinds KIND,KIND]
 
-Tries those whose name has PART, in worlds of these kinds. Each is a text of the packages and what
-stands there in its place, tried in a copy of the tree by as many worlds as it takes to see it, and
-by those of N seeds at most. Run by hand: all of it takes a quarter of an hour. Ends with 1 if one
+Tries those whose name has PART, in worlds of these kinds, or in those that have `legs`. Each is a
+text of the packages and what stands there in its place, tried in a copy of the tree by as many
+worlds as it takes to see it, and by those of N seeds at most; defects of legs by N worlds that have
+them. Run by hand: all of it takes a quarter of an hour. Ends with 1 if one
 was not seen that is not said to be invisible, and with 2 if a text is not there any more.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.simulation.planted import BREAKAGES, Breakage
+from tests.simulation.planted_legs import LEG_BREAKAGES
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("protocol", "kv_events", "frontend", "workers", "tests")
@@ -39,20 +41,26 @@ def hunt(seeds: int, kinds: str = "") -> int:
     """Run worlds until one is broken, and say which; 0 if none was. Called in a copy.
 
     Args:
-        kinds: only worlds of these, with commas between them; all if empty.
+        kinds: only worlds of these, with commas between them; all if empty. With "legs", N worlds
+        that have them.
     """
+    from tests.simulation.leg_plan import EVERY, has_legs  # noqa: PLC0415 - of the copy
     from tests.simulation.plan import KINDS  # noqa: PLC0415 - of the copy
     from tests.simulation.world import run  # noqa: PLC0415 - of the copy
 
     logging.disable(logging.CRITICAL)
-    for seed in range(seeds):
-        if kinds and KINDS[seed % len(KINDS)] not in kinds.split(","):
+    worlds, tried = seeds * (EVERY if kinds == "legs" else 1), 0
+    for seed in range(worlds):
+        if kinds and not (
+            has_legs(seed) if kinds == "legs" else KINDS[seed % len(KINDS)] in kinds.split(",")
+        ):
             continue
+        tried += 1
         try:
             run(seed)
         except BaseException as problem:  # noqa: BLE001 - whatever it is, it was seen
             line = str(problem).partition("\n")[0] or repr(problem)
-            print(f"{seed + 1} seeds: {line[:150]}")
+            print(f"{tried} worlds: {line[:150]}")
             return 1
     return 0
 
@@ -64,7 +72,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--kinds", default="")
     asked = parser.parse_args()
-    tried = [each for each in BREAKAGES if asked.only in each.name]
+    tried = [each for each in (*BREAKAGES, *LEG_BREAKAGES) if asked.only in each.name]
     with tempfile.TemporaryDirectory() as copy:
         for package in PACKAGES:
             shutil.copytree(ROOT / package, Path(copy) / package)
@@ -90,7 +98,8 @@ def _try(breakage: Breakage, copy: Path, asked: argparse.Namespace) -> str:
     if len(homes) == 1 and (whole := homes[0].read_text()).count(breakage.text) == 1:
         made = homes[0].stat()
         homes[0].write_text(whole.replace(breakage.text, breakage.instead))
-        what, how = _run(copy, asked)
+        kinds = asked.kinds or ("legs" if breakage in LEG_BREAKAGES else "")
+        what, how = _run(copy, asked.seeds, kinds)
         homes[0].write_text(whole)
         os.utime(homes[0], ns=(made.st_atime_ns, made.st_mtime_ns))  # what was compiled of it fits
     if what == "unseen" and breakage.unseen:
@@ -100,10 +109,10 @@ def _try(breakage: Breakage, copy: Path, asked: argparse.Namespace) -> str:
     return what
 
 
-def _run(copy: Path, asked: argparse.Namespace) -> tuple[str, str]:
+def _run(copy: Path, seeds: int, kinds: str) -> tuple[str, str]:
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _HUNT, str(asked.seeds), asked.kinds],
+            [sys.executable, "-c", _HUNT, str(seeds), kinds],
             cwd=copy,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,

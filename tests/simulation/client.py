@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from frontend.api.fields.sampling import sampling_of_choice
 from frontend.drain import refusal
+from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.worker import Phase
 from frontend.inflight.generation import Generation
 from frontend.routing.route import RouteRequest
@@ -158,8 +159,9 @@ class Client:
                 for choice, gain in await generation.advance():
                     outcome.texts[choice.index] += gain.text
         except MeshError:
-            outcome.ranks_left = sorted(entry.worker_of)
-            outcome.missed = self._missed()
+            refused_by = set[str]().union(*(each.trail.refused_by for each in generation.choices))
+            outcome.ranks_left = [] if entry.refused(refused_by) else sorted(entry.worker_of)
+            outcome.missed = self._missed(entry)
             raise
         finally:
             outcome.reasons = [choice.finish_reason for choice in generation.choices]
@@ -171,14 +173,16 @@ class Client:
             }
             generation.close()
 
-    def _missed(self) -> set[str]:
-        registry = self.frontend.mesh.registry
-        joining = {
-            worker.worker_id
+    def _missed(self, entry: ModelEntry) -> set[str]:
+        """Where one stage is lacking, those of it."""
+        registry, lacks = self.frontend.mesh.registry, entry.lacks
+        joining = [
+            (worker.worker_id, worker.hello.stage)
             for worker in registry.workers.values()
             if worker.phase is Phase.JOINING
-        }
-        return joining | {missed.worker_id for missed in registry.missed}
+        ]
+        missed = [(missed.worker_id, missed.stage) for missed in registry.missed]
+        return {name for name, stage in [*joining, *missed] if not lacks or stage in lacks}
 
     def _requests(self) -> list[tuple[Generate, RouteRequest]]:
         asked, route = self.asked, RouteRequest(self.asked.prompt)

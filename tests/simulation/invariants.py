@@ -21,6 +21,7 @@ from protocol.errors import (
 from tests.simulation.broken import Broken, hold
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import SimulatedFrontend
+from tests.simulation.legs import check_bookings, left
 from tests.simulation.plan import HURRIED_S, Plan
 from tests.simulation.worker import SimulatedWorker
 
@@ -42,6 +43,7 @@ def check_frontend(frontend: SimulatedFrontend, clients: Mapping[int, Client]) -
         booked |= worker.bookings.keys()
     if booked != mesh._placed.keys():
         raise Broken(f"{name} has placed {sorted(mesh._placed)} but booked {sorted(booked)}")
+    check_bookings(frontend)
     for request_id in booked:
         number = frontend.asked_by[request_id]
         if number is None or clients[number].outcome.ended:
@@ -235,7 +237,7 @@ def check_poison(clients: Mapping[int, Client], plan: Plan, victims: Mapping[int
         asked = plan.requests[number]
         killed = victims.get(asked.sampling.seed or 0, 0)
         if asked.twin_of is None:
-            most = 2 if plan.strict else 3
+            most = (2 if plan.strict else 3) * (2 if plan.legs else 1)  # each leg kills one
             hold(
                 killed <= most,
                 f"request {number} came to {killed} workers, each of which died of it",
@@ -257,6 +259,8 @@ def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[Simulate
             return f"{worker.worker_id} is not up"
         if worker.intake._owners or not worker.engine_idle():
             return f"{worker.worker_id} runs {list(worker.intake._owners)}"
+        if why := left(worker):
+            return why
     for frontend in frontends:
         if not frontend.process.dead and (
             why := _unsettled_frontend(frontend, sorted(worker.worker_id for worker in workers))

@@ -6,6 +6,7 @@ from typing import Final
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from tests.simulation.broken import Broken, hold
 from tests.simulation.frontend import SimulatedFrontend, shared_metrics
+from tests.simulation.legs import serve_alone, wanted
 from tests.simulation.plan import Plan
 from tests.simulation.worker import HEALTH, NotedDeparture, SimulatedWorker
 from workers.mesh.frontend_link import FrontendLink
@@ -75,7 +76,7 @@ def check_noticed(
                 not seen.takes_work or hung_s <= HANG_SEEN_S,
                 f"{where} hangs for {hung_s:.2f} s and gets work",
             )
-            elsewhere = any(each.takes_work for each in known.values())
+            elsewhere = serve_alone(each.hello.stage for each in known.values() if each.takes_work)
             hold(
                 not (seen.bookings and elsewhere) or hung_s <= HANG_SEEN_S,
                 f"{where} hangs for {hung_s:.2f} s and keeps its requests",
@@ -206,7 +207,7 @@ class Unwanted:
                 if (
                     frontend is None
                     or frontend.process.stopped
-                    or request_id in frontend.mesh._placed
+                    or wanted(frontend, worker, request_id)
                     or request_id in worker.intake._aborted
                 ):
                     continue

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.loop import Process
-from tests.simulation.plan import Fault
+from tests.simulation.meetings import address_of
+from tests.simulation.plan import Fault, LegFault
 from tests.simulation.worker import SimulatedWorker
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ FORGET_S_MAX: Final = 5.0
 """A frontend that is gone leaves nothing running after so long."""
 
 _ENDINGS: Final = frozenset(("kill", "vanish", "die", "drain", "hurry", "frontend-drain"))
+_OF_LEGS: Final = frozenset(get_args(LegFault)) - {"sender-stopped"}
 
 
 class Misfortunes:
@@ -51,6 +53,25 @@ class Misfortunes:
             "fill": lambda fault, worker, frontend: world.network.fill(
                 worker.worker_id, frontend.address, fault.seconds
             ),
+            "cache-lost": lambda fault, *_: self._befall_next(
+                fault, lambda: "transfer-error-every"
+            ),
+            "cache-stalled": lambda fault, *_: self._befall_next(fault, lambda: "transfer-stall"),
+            "sender-killed": lambda fault, *_: self._befall_next(
+                fault, world.workers[fault.prefill].crash
+            ),
+            "sender-stopped": lambda fault, *_: self._befall_next(
+                fault, lambda: self._stop(world.workers[fault.prefill].process, fault.seconds)
+            ),
+            "taker-killed": lambda fault, worker, _: self._befall_next(fault, worker.kill),
+            "caches-lost": lambda fault, *_: self._befall_many(fault, "transfer-error-every=2"),
+            "caches-stalled": lambda fault, *_: self._befall_many(fault, "transfer-stall"),
+            "legs-part": lambda fault, worker, _: world.engines.part(
+                worker.worker_id, self._address(fault), fault.seconds
+            ),
+            "legs-break": lambda fault, worker, _: world.engines.break_off(
+                worker.worker_id, self._address(fault)
+            ),
             "frontend-stop": lambda fault, _, frontend: self._stop(frontend.process, fault.seconds),
             "frontend-drain": lambda fault, _, frontend: self._drain(frontend),
             "frontend-kill": lambda fault, _, frontend: self._end(frontend, silently=False),
@@ -64,12 +85,13 @@ class Misfortunes:
         world.note(
             f"{fault.kind} befalls {worker.worker_id} and {frontend.name} for {fault.seconds:.3f} s"
         )
-        self.blows += fault.kind not in _ENDINGS
+        self.blows += fault.kind not in _ENDINGS | _OF_LEGS
         self._bring_about[fault.kind](fault, worker, frontend)
 
     def heal(self) -> None:
         """From here on nothing befalls anybody, and whoever does not work is started anew."""
         self._world.network.heal()
+        self._world.engines.heal()
         for frontend in self._world.frontends:
             frontend.process.wake()
         for worker in self._world.workers:
@@ -77,11 +99,23 @@ class Misfortunes:
                 worker.kill()
             worker.process.wake()
             if worker.up:
+                worker.faults.next_caches.clear()
                 worker.fault("clear")
 
     def _hurry(self, fault: Fault, worker: SimulatedWorker, _: SimulatedFrontend) -> None:
         worker.drain()
         self._world.after(fault.seconds / 10, worker.drain)
+
+    def _address(self, fault: Fault) -> str:
+        return address_of(self._world.workers[fault.prefill].server)
+
+    def _befall_next(self, fault: Fault, what: Callable[[], str | None]) -> None:
+        self._world.workers[fault.prefill].faults.next_caches.append(what)
+
+    def _befall_many(self, fault: Fault, what: str) -> None:
+        worker = self._world.workers[fault.prefill]
+        worker.fault(what)
+        self._world.after(fault.seconds, partial(worker.fault, "clear"))
 
     def _slow(self, fault: Fault, worker: SimulatedWorker, _: SimulatedFrontend) -> None:
         worker.fault("slow=10")

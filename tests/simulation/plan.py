@@ -78,6 +78,17 @@ _WITHOUT_DNS: Final[frozenset[Kind]] = frozenset(("calm", "mild", "lossy", "ever
 WorkerFault = Literal["kill", "vanish", "stop", "drain", "hurry", "hang", "die", "slow"]
 LinkFault = Literal["break", "part", "fill"]
 FrontendFault = Literal["frontend-kill", "frontend-vanish", "frontend-stop", "frontend-drain"]
+LegFault = Literal[
+    "cache-lost",
+    "cache-stalled",
+    "caches-lost",
+    "caches-stalled",
+    "legs-part",
+    "legs-break",
+    "sender-killed",
+    "sender-stopped",
+    "taker-killed",
+]
 
 _FAULT_OF_SEED: Final = {fault: seed for seed, fault in SEED_FAULTS.items()}
 POISON_SEEDS: Final = frozenset(
@@ -97,14 +108,16 @@ _BEGIN_S: Final = 1.6
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """At `at_s` something befalls a worker, a frontend or what lies between them, for `seconds`
-    where that means anything.
+    where that means anything; of legs, the caches of the worker `prefill`, or what lies between it
+    and `worker`.
     """
 
     at_s: float
-    kind: WorkerFault | LinkFault | FrontendFault
+    kind: WorkerFault | LinkFault | FrontendFault | LegFault
     worker: int
     frontend: int
     seconds: float
+    prefill: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +140,8 @@ class Plan:
     faulty: frozenset[int]
     two_ways: bool
     dns_out_at_s: float | None
+    legs: bool = False
+    """Some of the workers run a leg of each request (tests/simulation/leg_plan.py)."""
 
     @property
     def strict(self) -> bool:
@@ -134,8 +149,8 @@ class Plan:
         return self.kind in STRICT
 
 
-def plan_of(seed: int) -> Plan:
-    """The world of a seed."""
+def plan_of_whole(seed: int) -> Plan:
+    """The world of a seed, but for the legs that requests may run in."""
     kind = KINDS[seed % len(KINDS)]
     random = Random(seed)
     frontends = [_frontend(random, kind) for _ in range(random.choice((1, 1, 2)))]

@@ -50,8 +50,8 @@ BREAKAGES: Final = (
     ),
     Breakage(
         "mesh: requests stay on an unhealthy worker",
-        "if unhealthy and worker.bookings and entry is not None and entry.pool(",
-        "if False and entry.pool(",
+        "if unhealthy and worker.bookings and entry is not None and entry.ready:",
+        "if False:",
     ),
     Breakage(
         "mesh: a Goodbye is not heard",
@@ -197,7 +197,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         "recovery: who refused is asked again",
-        "trail.refused_by.add(lost.stream.worker_id)",
+        "trail.refused_by.add(lost.stream.lost_on)",
         "pass",
         unseen="workers refuse while they drain, and nobody chooses them then",
     ),

@@ -6,11 +6,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NoReturn
 
+from protocol.disaggregation import BootstrapServer
 from protocol.transport.pump import OpenDealer
 from tests.simulation.loop import Process, ProcessEnded, VirtualLoop
+from tests.simulation.meetings import USUAL_PORT, SimulatedMeetings
 from tests.simulation.network import Network
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
+from workers.kinds.prefill import PREFILL
 from workers.kinds.text import TEXT
 from workers.mesh.addresses import AddressBook
 from workers.mesh.frontend_link import FrontendLink
@@ -20,6 +23,7 @@ from workers.process.departure import Departure, DrainLimits
 from workers.server import WorkerServer
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
+from workers.sim.handover.legs import Legs
 from workers.sim.settings import SimSettings
 from workers.system.board import Board
 from workers.system.controls import Controls
@@ -48,10 +52,12 @@ class WorkerSpec:
 
 
 class NotedFaults(Faults):
-    """Faults that tell which of them a request asked for.
+    """Faults that tell which of them a request asked for, and that befall the next so many caches.
 
     Args:
         on_fault: called with the seed of every request that the engine is given.
+    Attributes:
+        next_caches: called as the next ones are handed over, one each, for what befalls them.
     """
 
     def __init__(
@@ -59,6 +65,11 @@ class NotedFaults(Faults):
     ) -> None:
         super().__init__(crash=crash, block=block)
         self._on_fault = on_fault
+        self.next_caches: list[Callable[[], str | None]] = []
+
+    def on_handover(self) -> str | None:
+        """As Faults."""
+        return self.next_caches.pop(0)() if self.next_caches else super().on_handover()
 
     def on_seed(self, seed: int) -> str | None:
         """As Faults."""
@@ -129,6 +140,7 @@ class SimulatedWorker:
 
     Args:
         frontends: as --frontend.
+        engines: by which engines reach each other, this one at `host`.
         on_end: called when the process is gone, with whether it died.
         on_fault: called with the seed of every request that the engine is given.
     """
@@ -141,6 +153,8 @@ class SimulatedWorker:
         network: Network,
         frontends: list[str],
         *,
+        engines: Network,
+        host: str,
         on_end: Callable[["SimulatedWorker", bool], None],
         on_fault: Callable[[int], None],
     ) -> None:
@@ -159,9 +173,16 @@ class SimulatedWorker:
         self.blocked = False
         """Its loop will never turn again."""
         self.epoch = epoch
+        self.stage = spec.settings.disaggregation_mode
+        # one that is started anew may have another port
+        self.server = BootstrapServer(host, USUAL_PORT + epoch % 2)
         self._engine = SimEngine(
-            spec.settings, faults=self.faults, unix_ms=lambda: int(self._unix_ms())
+            spec.settings,
+            faults=self.faults,
+            unix_ms=lambda: int(self._unix_ms()),
+            meetings=SimulatedMeetings(engines, self.process, self.server),
         )
+        self._networks = network, engines
         self._network = network
         self._on_end = on_end
         self._serving = False
@@ -194,6 +215,16 @@ class SimulatedWorker:
             load.requests_running + load.requests_waiting == 0 for load in self._engine.loads()
         )
 
+    @property
+    def legs(self) -> Legs | None:
+        """What its engine keeps of legs."""
+        return self._engine._legs
+
+    @property
+    def kv_tokens_used(self) -> int:
+        """By requests, on all ranks."""
+        return sum(load.kv_tokens_used for load in self._engine.loads())
+
     def drain(self) -> None:
         """SIGTERM, when it is up."""
         if self._serving:
@@ -202,7 +233,8 @@ class SimulatedWorker:
     def kill(self, *, silently: bool = False) -> None:
         """SIGKILL, or the host is gone."""
         if self.up:
-            self._network.lose(self.process, silently=silently)
+            for network in self._networks:
+                network.lose(self.process, silently=silently)
             self.departure.urgent = True  # what is unwound shall not begin anything
             self.process.kill()
             self.vanished = silently
@@ -234,7 +266,7 @@ class SimulatedWorker:
     def _made(self, frontends: list[str]) -> WorkerServer:
         return WorkerServer(
             self._engine,
-            kind=TEXT,
+            kind=PREFILL if self.stage == "prefill" else TEXT,
             transport=SimulatedTransport(self._network, self.process),
             clock=self.loop.time,
             unix_ms=self._unix_ms,
@@ -256,7 +288,8 @@ class SimulatedWorker:
         self._serving = True
         await self._server.serve()
         await asyncio.sleep(_LINGER_S)
-        self._network.lose(self.process)
+        for network in self._networks:
+            network.lose(self.process)
         self.ended_in_peace = self.process.dead = True
         self._note_end(died=bool(self.departure.death))
 

@@ -27,6 +27,8 @@ from tests.simulation.invariants import (
     check_poison,
     unsettled,
 )
+from tests.simulation.leg_plan import plan_of
+from tests.simulation.legs import UNBROKEN, LegWaits, rooms_left
 from tests.simulation.lives import (
     FORGOTTEN_S,
     Steadiness,
@@ -37,10 +39,11 @@ from tests.simulation.lives import (
     check_worker,
 )
 from tests.simulation.loop import BEGIN_S, ProcessEnded, Stalled, VirtualLoop, process_of
+from tests.simulation.meetings import SaidTrace
 from tests.simulation.misfortunes import Misfortunes
 from tests.simulation.model import read_model
-from tests.simulation.network import Network, is_message
-from tests.simulation.plan import DNS_OUT_S, POISON_SEEDS, SETTLES_S_MAX, UNMOVED, Plan, plan_of
+from tests.simulation.network import Network, Weather, is_message
+from tests.simulation.plan import DNS_OUT_S, POISON_SEEDS, SETTLES_S_MAX, UNMOVED, Plan
 from tests.simulation.trace import Trace
 from tests.simulation.worker import SimulatedWorker
 from workers.sim import engine as sim_engine
@@ -79,6 +82,9 @@ class World:
         self.loop = loop
         self.random = Random(plan.seed + (1 << 40))
         self.network = Network(loop, self.random, trace, plan.weather)
+        calm = Weather(delay_s=plan.weather.delay_s)
+        self.engines = Network(loop, self.random, SaidTrace(trace), calm)
+        """By which engines reach each other."""
         self.frontends: list[SimulatedFrontend] = []
         self.workers: list[SimulatedWorker] = []
         self._all_workers: list[SimulatedWorker] = []
@@ -93,6 +99,7 @@ class World:
         self._misfortunes = Misfortunes(self)
         self._unwanted = Unwanted(plan)
         self._steadiness = Steadiness()
+        self._leg_waits = LegWaits(plan)
         self._due = 0
         """Faults, requests and restarts that are still to come."""
         self._over = 0
@@ -142,6 +149,8 @@ class World:
         self._misfortunes.heal()
         await self._until(self._still_to_come, END_S_MAX)
         await self._until(self._unsettled, self._settles_s())
+        rooms = sum(map(rooms_left, self.workers))
+        hold(not rooms or plan.kind not in UNBROKEN, f"{rooms} rooms are left, and nobody was lost")
         for client in self.clients.values():
             check_outcome(client, plan, self.deaths + self._misfortunes.blows)
         moves = sum(sum(client.outcome.moves) for client in self.clients.values())
@@ -177,6 +186,10 @@ class World:
         if kind in UNMOVED:
             self._steadiness.check(self.frontends)
         self._unwanted.check(self.frontends, self.workers, now)
+        if self.plan.legs:
+            self._leg_waits.check(self.workers, now)
+            self._leg_waits.check_hopes(self.frontends, now)
+            self._leg_waits.check_pairs(self.frontends, now)
         for worker in self.workers:
             if worker.up and (links := worker.links):
                 check_worker(worker, links, now)
@@ -287,6 +300,8 @@ class World:
             self.plan.workers[slot],
             self.network,
             [f"tcp://{FRONTENDS}:{PORT}"],
+            engines=self.engines,
+            host=f"10.2.0.{slot + 1}",
             on_end=lambda worker, died: self._note_end(slot, worker, died),
             on_fault=self._note_fault,
         )
@@ -331,7 +346,9 @@ class World:
         for worker in self.workers:
             worker.drain()
         await self._until(self._still_to_come, END_S_MAX)
-        await self._until(lambda: "" if self.network.idle else "connected", END_S_MAX)
+        await self._until(
+            lambda: "" if self.network.idle and self.engines.idle else "connected", END_S_MAX
+        )
         await asyncio.sleep(1.0)
         left = [
             f"{handle} of {process.name}"

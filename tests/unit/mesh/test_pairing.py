@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE, ModelEntry
+from frontend.fleet.rank import STEPS_AHEAD
 from frontend.fleet.registry import Registry
 from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.fleet.worker import Worker
@@ -64,10 +65,9 @@ class Bench:
             disagg_min_prompt=min_prompt,
         )
 
-    def join(self, worker_id: str, stage: Stage) -> Worker:
-        hello = Hello(
-            worker_id, 1, "text", "dyn://n.c.e", CARD, CAPACITY, 4, stage=stage, bootstrap=SERVER
-        )
+    def join(self, worker_id: str, stage: Stage, credit: int = 4) -> Worker:
+        named = worker_id, 1, "text", "dyn://n.c.e"
+        hello = Hello(*named, CARD, CAPACITY, credit, stage=stage, bootstrap=SERVER)
         worker = Worker(worker_id.encode(), hello, 0.0, BlockBudget(10_000))
         self.registry.connect(worker)
         self.registry.serve(worker, SimpleNamespace(card=CARD))  # type: ignore[arg-type]
@@ -169,6 +169,25 @@ async def test_an_abort_behind_the_hand_over_reaches_who_still_runs(bench: Bench
     assert bench.aborted() == ["d"]
 
 
+@pytest.mark.parametrize("end", ["answered", "aborted", "prefill lost", "decode lost", "half sent"])
+async def test_two_legs_begin_and_end_one_request(bench: Bench, end: str) -> None:
+    prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
+    told: list[str] = []
+    queue: Any = bench.entry.queue
+    queue.note_sent = lambda: told.append("sent")
+    queue.note_end = lambda _: told.append("end")
+    bench.full = {"d"} if end == "half sent" else set()
+    stream = await bench.place()
+    if end == "answered":
+        bench.give(prefill, stream.request_id, 1, Finished("length", 8, 1))
+        bench.give(decode, stream.request_id, 9, Finished("length", 8, 9))
+    elif end == "aborted":
+        bench.dispatch.abort(stream)
+    elif end != "half sent":
+        bench.dispatch.fail_all(prefill if end == "prefill lost" else decode, "died")
+    assert told == ["sent", "end"]
+
+
 @pytest.mark.parametrize("how", ["lost", "failed"])
 async def test_a_prefill_leg_that_fails_ends_the_other(bench: Bench, how: str) -> None:
     prefill, decode = bench.join("p", PREFILL), bench.join("d", DECODE)
@@ -266,6 +285,30 @@ async def test_what_one_way_has_no_room_for_takes_the_other() -> None:
         bench.join(name, stage)
     ways = [(await bench.place(tokens=10)).worker_id for _ in range(8)]
     assert (ways.count("w"), ways.count("d")) == (4, 4)
+
+
+async def test_legs_wait_here_until_the_decode_rank_has_a_place(bench: Bench) -> None:
+    # where it may take a while, one leg would give the other up
+    prefill, decode = bench.join("p", PREFILL, credit=64), bench.join("d", DECODE, credit=64)
+    first, *_ = [await bench.place() for _ in range(CAPACITY.requests_running_max)]
+    fifth = asyncio.ensure_future(bench.place())
+    bench.give(prefill, first.request_id, 1, Finished("length", 8, 1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (fifth.done(), len(bench.entry.queue), len(decode.bookings)) == (False, 1, 4)
+    bench.give(decode, first.request_id, 9, Finished("length", 8, 9))
+    assert (await fifth).worker_id == "d"
+
+
+async def test_legs_wait_here_while_the_prefill_rank_has_enough_to_compute(bench: Bench) -> None:
+    prefill, _ = bench.join("p", PREFILL, credit=64), bench.join("d", DECODE, credit=64)
+    first = await bench.place(tokens=STEPS_AHEAD * CAPACITY.prefill_step_tokens)
+    second = asyncio.ensure_future(bench.place())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not second.done()
+    bench.give(prefill, first.request_id, 1, Finished("length", 8, 1))
+    assert (await second).prefill_placement.rank.worker_id == "p"
 
 
 async def test_a_model_lacks_the_leg_that_nobody_runs(bench: Bench) -> None:

@@ -144,6 +144,26 @@ async def test_an_abort_of_either_leg_frees_both(pair: Pair) -> None:
     assert (pair.decode.kv_tokens_used, pair.decode.requests, pair.prefill.requests) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("who", ["decode engine", "frontend"])
+async def test_a_prompt_that_is_given_up_in_its_last_step_is_not_sent(pair: Pair, who: str) -> None:
+    slow = pair.side("prefill", "--sim-speedup", "1")
+    await slow.start()
+    pair.prefill.server = slow.server
+    slow.engine.fault("transfer-stall")  # else the cache would be sent to nobody
+    first, second = pair.legs(1)
+    pair.decode.engine.submit(second)
+    slow.engine.submit(first)
+    await seen(lambda: slow.requests > 0)
+    await seen(lambda: slow.requests == 0)  # computed, and the step has yet to pass
+    if who == "frontend":
+        slow.engine.abort(name(1))
+    else:
+        pair.decode.engine.abort(name(1))
+    await slow.answers.end_of(name(1))
+    await pair.decode.answers.end_of(name(1))
+    await slow.engine.stop()
+
+
 async def test_a_cache_that_is_lost_on_its_way_ends_both_legs(pair: Pair) -> None:
     pair.prefill.engine.fault("transfer-error-every=2")
     for number in (1, 2, 3):

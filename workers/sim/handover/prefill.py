@@ -110,7 +110,7 @@ class PrefillLegs:
         timer = waiting[1] if waiting else sending[1] if sending else None
         if timer is not None:
             timer.cancel()
-        if waiting or sending:
+        if request_id in self._rooms:  # also while it is computed: a step under way may yet end it
             self._leave(request_id)
         return bool(waiting or sending)
 
