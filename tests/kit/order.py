@@ -28,6 +28,7 @@ FIRST: Final = (
         "tests/sglang/test_grammar_seam.py",
         "tests/sglang/test_step_faults.py",
         "tests/sglang/test_forks.py",
+        "tests/sglang/test_decode_leg.py",
     ),
     ("tests/fleet/test_logprobs_real_sglang.py",),
     ("tests/fleet/test_adapters_real_sglang.py",),

@@ -106,7 +106,7 @@ class TrialProcess:
                 answer = self._answers.get(verdict.number)
                 if answer is not None and not answer.done():
                     answer.set_result(verdict)
-        await process.gone()
+        await process.end()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(EOFError("the process that tries grammars has ended"))
