@@ -383,7 +383,7 @@ def test_kv_events_cross_hosts_under_the_mesh_key(fleet: Fleet, tmp_path: Path) 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         host = probe.getsockname()[0]
-    fleet.mesh = f"tcp://{host}:{free_port()}"
+    fleet.addresses = Addresses(mesh=f"tcp://{host}:{free_port()}")
     start(fleet, "--mesh-key-file", str(key), worker=(*SIM, "--mesh-key-file", str(key)))
     with fleet.client() as client:
         home = ask(client, prompt(320, 1))["rank"]

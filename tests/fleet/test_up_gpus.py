@@ -5,11 +5,14 @@ workers note where they are placed.
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fleet.processes import Fleet, Process
+
+from starter.process import Process
+from tests.kit.fleet import Fleet
 
 MAIN = "from frontend.cli.main import main; raise SystemExit(main())"
 PLACED = f"""
@@ -36,7 +39,18 @@ def gpus(tmp_path: Path) -> dict[str, str]:
 
 def start_up(fleet: Fleet, env: dict[str, str], *arguments: str, engine: str = "sglang") -> Process:
     addresses = ("--http-port", str(fleet.http_port), "--mesh-bind", fleet.mesh)
-    command = ["-c", PLACED, "up", "--engine", engine, *addresses, *arguments, "--", *SIM]
+    command = [
+        sys.executable,
+        "-c",
+        PLACED,
+        "up",
+        "--engine",
+        engine,
+        *addresses,
+        *arguments,
+        "--",
+        *SIM,
+    ]
     health = {"HEALTH_URL": f"{fleet.url}/health"}
     return fleet.launch("up", command, env={**env, **health})
 

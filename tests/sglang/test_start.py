@@ -97,7 +97,7 @@ from workers.settings import WorkerSettings
 file, *keys = sys.argv[1:]
 for key in keys:
     settings = WorkerSettings(disagg_config=file, disagg_config_key=key)
-    arguments = _arguments(settings, ["--page-size", "64"])
+    arguments = _arguments(settings, ["--page-size", "64"], None)
     try:
         told = kind_for(arguments).engine(arguments)._server_args
         print(kind_for(arguments).name, told.disaggregation_mode, told.page_size, told.dp_size)

@@ -117,7 +117,7 @@ class Plane:
 
     def truth(self, rank: int = 0) -> set[int]:
         """The blocks in the engine's own cache, of plain requests."""
-        cache = self.engine._schedulers[rank]._cache
+        cache = self.engine._ranks.schedulers[rank]._cache
         blocks: set[int] = set()
 
         def walk(node: Any, tokens: bytes) -> None:

@@ -190,7 +190,7 @@ async def test_a_flood_that_overruns_the_publisher_is_made_up_for(model_dir: Pat
         follower = plane.follow()
         await plane.run(prompt(16, 0))
         await follower.until_equal()
-        outlet, scheduler = plane.engine._outlets[0], plane.engine._schedulers[0]
+        outlet, scheduler = plane.engine._outlets[0], plane.engine._ranks.schedulers[0]
         for number in range(3_000):  # no turn of the loop in between: nobody reads
             scheduler._cache.insert(
                 b"".join(token.to_bytes(4, "little") for token in prompt(16, number)), 4

@@ -41,7 +41,7 @@ def file(tmp_path: Path) -> str:
 def told(file: str, key: str, *argv: str, engine: str = "sim") -> Arguments:
     named: Any = engine
     settings = WorkerSettings(disagg_config=file, disagg_config_key=key, engine=named)
-    return app._arguments(settings, argv)
+    return app._arguments(settings, argv, None)
 
 
 def test_a_section_says_what_its_flags_would(file: str) -> None:

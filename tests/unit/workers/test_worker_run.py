@@ -20,7 +20,7 @@ def _no_engine(*_: object) -> None:
 
 
 def _make_engine(settings: WorkerSettings, *argv: str) -> None:
-    arguments = subject._arguments(settings, argv)
+    arguments = subject._arguments(settings, argv, None)
     kind_for(arguments).engine(arguments)
 
 
