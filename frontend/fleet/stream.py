@@ -98,7 +98,7 @@ class RequestStream:
         """
         self.held: list[Delta] | None = None
         """Holds deltas that wait for the scores of the prompt, which another leg computes; None
-        where nothing waits. Bounded as the tokens are.
+        where nothing waits. Bounded by the tokens that may come, and an end.
         """
         self.queue_s = 0.0
         """Says how many seconds the request waited for a rank with room."""
@@ -158,6 +158,18 @@ class RequestStream:
             else:
                 self.finished = end
         self._wakeup.notify()
+
+    def hold(self, delta: Delta) -> bool:
+        """Tells whether a delta was kept back: failures are not, nor is more than was asked for,
+        which fails the request.
+        """
+        if self.held is None or isinstance(delta.end, Failed):
+            return False
+        self.held.append(delta)
+        if self._allowance is None or len(self.held) <= self._allowance.tokens_max + 1:
+            return True
+        self.fail(EngineFault("The worker sent something else or more than it was asked for."))
+        return False
 
     def add(self, extras: Extras) -> None:
         """Adds what came beside the tokens from another leg."""

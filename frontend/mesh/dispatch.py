@@ -29,7 +29,7 @@ from protocol.errors import (
     Overloaded,
     WorkerLost,
 )
-from protocol.replies import Delta, Failed, StepBatch
+from protocol.replies import Delta, StepBatch
 from protocol.requests import Abort
 
 log = logging.getLogger(__name__)
@@ -242,8 +242,7 @@ class Dispatch:
 
     def _take(self, worker: Worker, booking: Booking, delta: Delta) -> None:
         stream = booking.stream
-        if stream.held is not None and not isinstance(delta.end, Failed):
-            stream.held.append(delta)
+        if stream.held is not None and stream.hold(delta):
             return
         if not stream.tokens_received and delta.token_ids:
             booking.note_token()

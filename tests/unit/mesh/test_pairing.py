@@ -25,7 +25,7 @@ from frontend.routing.router import Lifetimes, Router
 from frontend.routing.waiting_memory import WaitingMemory
 from kv_events.index import BlockBudget
 from protocol.disaggregation import BootstrapServer
-from protocol.errors import InvalidRequest, NoWorker, Overloaded, WorkerLost
+from protocol.errors import EngineFault, InvalidRequest, NoWorker, Overloaded, WorkerLost
 from protocol.generation import Extras, Finished, Generate, Logprobs, LogprobsWanted, Sampling
 from protocol.membership import Capacity, Hello, ModelCard, Stage
 from protocol.replies import Delta, Failed, StepBatch
@@ -236,6 +236,16 @@ async def test_the_scores_of_a_prompt_go_before_the_answer(bench: Bench) -> None
     assert (stream.tokens_received, stream.ended) == (9, True)
     assert [extras.prompt_logprobs for extras in stream.take_extras()] == [scores]
     assert decode.bookings == {}
+
+
+async def test_no_more_is_held_back_than_was_asked_for(bench: Bench) -> None:
+    bench.join("p", PREFILL)
+    decode = bench.join("d", DECODE)
+    stream = await bench.place(logprobs=LogprobsWanted(of_prompt=True))
+    for _ in range(11):
+        bench.give(decode, stream.request_id, 1)
+    assert isinstance(stream.error, EngineFault)
+    assert (decode.bookings, sorted(bench.aborted())) == ({}, ["d", "p"])
 
 
 async def test_a_prompt_follows_its_cache_to_the_prefill_rank_and_load_to_the_decode_rank(
