@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.kit.forks import run_forked
+from tests.kit.forks import run_with_sglang
 
 _REFERENCE = Path(__file__).parents[1] / "sglang" / "bert_reference.py"
 
@@ -22,6 +22,6 @@ def reference(command: str, *paths: Path, given: Any = None) -> Any:
     """What the program tests/sglang/bert_reference.py answers; None for a command that answers
     nothing.
     """
-    run = run_forked(_REFERENCE, command, *paths, given=json.dumps(given))
+    run = run_with_sglang(_REFERENCE, command, *paths, given=json.dumps(given))
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout) if run.stdout else None

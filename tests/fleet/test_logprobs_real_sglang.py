@@ -21,7 +21,7 @@ from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_adapters import post
 from tests.kit.fleet import Fleet
-from tests.kit.forks import run_forked
+from tests.kit.forks import run_with_sglang
 from workers.demo_model import demo_model_dir
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
@@ -53,7 +53,7 @@ class Reference:
         return self._tokenizer.decode([token_id], skip_special_tokens=False)
 
     def _asked(self, **question: Any) -> Any:
-        done = run_forked("-m", "tests.sglang.logprob_reference", given=json.dumps(question))
+        done = run_with_sglang("-m", "tests.sglang.logprob_reference", given=json.dumps(question))
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout)
 

@@ -8,8 +8,7 @@ import openai
 import starter.fleet
 from starter.addresses import worker_command
 from starter.process import Process
-from tests.kit.forks import start_forked
-from tests.kit.light_forks import start_fork
+from tests.kit.forks import start_light, start_with_sglang
 from tests.kit.sglang_environment import sglang_environment
 
 
@@ -23,7 +22,7 @@ class Fleet(starter.fleet.Fleet):
     def frontend(self, *options: str, env: Mapping[str, str] | None = None) -> Process:
         """Start a frontend at the fleet's addresses."""
         command = self.addresses.frontend_command(*options)
-        return self.launch("frontend", command, env=env, by=start_fork)
+        return self.launch("frontend", command, env=env, by=start_light)
 
     def worker(
         self, *options: str, engine: str = "sim", env: Mapping[str, str] | None = None
@@ -32,14 +31,14 @@ class Fleet(starter.fleet.Fleet):
         command = worker_command([self.mesh], "--engine", engine, *options)
         if engine == "sglang":
             return self.launch("worker", command, env=sglang_environment() | dict(env or {}))
-        return self.launch("worker", command, env=env, by=start_fork)
+        return self.launch("worker", command, env=env, by=start_light)
 
     def forked_worker(self, *options: str) -> Process:
         """Start a worker with real SGLang, in a process that has imported it."""
         command = worker_command([self.mesh], "--engine", "sglang", *options)
         log = self.directory / f"{len(self.processes)}-worker.log"
         environment = {"KVMESH_CACHE_DIR": str(self.directory / "cache")}
-        self.processes.append(process := start_forked(command[1:], log, environment))
+        self.processes.append(process := start_with_sglang(command[1:], log, environment))
         return process
 
     def client(self, **options: Any) -> openai.OpenAI:

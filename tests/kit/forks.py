@@ -1,22 +1,24 @@
-"""Programs with SGLang in forks of a process that has imported it (prepared.py): one such process
-for each of pytest's, begun with the first program.
+"""Cheap starts of programs: forks of a process that has imported what they import (prepared.py),
+one for each sort of program and each of pytest's processes, begun with the first program.
 """
 
 import atexit
-import functools
+import ctypes
 import json
 import os
-import queue
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypedDict, cast
+from threading import Lock
+from typing import Any, Final, TypedDict
 
 from starter.process import REPO, Process
+from starter.responder import Responder
 from tests.kit.sglang_environment import sglang_environment
 
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -24,9 +26,13 @@ ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 read it when they are imported, so that it is the same for all forks.
 """
 
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_prctl: Final = ctypes.CDLL(None, use_errno=True).prctl
+_one_at_a_time: Final = Lock()
+
 
 class Program(TypedDict):
-    """What Python would be given, and files for its input and output."""
+    """What Python would be given, all of its variables, and files for its input and output."""
 
     argv: list[str]
     stdin: str
@@ -35,135 +41,150 @@ class Program(TypedDict):
     environment: dict[str, str]
 
 
-class Fork:
-    """A program in a fork; has what `subprocess.Popen` has, which only a parent could be."""
+class ForkedChild:
+    """A child of this process that it has not started itself; used as a subprocess.Popen is.
 
-    def __init__(self, pid: int) -> None:
+    Attributes:
+        pid: its process id.
+        returncode: once it is known to have ended; the negative number of a signal that ended it.
+    """
+
+    def __init__(self, args: Sequence[str], pid: int) -> None:
+        self.args = args
         self.pid = pid
         self.returncode: int | None = None
-        self.ended = threading.Event()
+        self._reaping = Lock()
 
     def poll(self) -> int | None:
-        return self.returncode
+        """The exit code, None while it runs."""
+        with self._reaping:
+            if self.returncode is None:
+                ended, status = os.waitpid(self.pid, os.WNOHANG)
+                if ended:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        if not self.ended.wait(timeout):
-            raise subprocess.TimeoutExpired(f"fork {self.pid}", timeout or 0)
-        assert self.returncode is not None
-        return self.returncode
+        """The exit code, once it has ended; any thread may wait.
 
-    def send_signal(self, number: int) -> None:
+        Raises:
+            subprocess.TimeoutExpired: it had not ended within `timeout` seconds.
+        """
+        with self._reaping:
+            descriptor = os.pidfd_open(self.pid) if self.returncode is None else None
+        if descriptor is not None:
+            try:
+                end = select.poll()
+                end.register(descriptor, select.POLLIN)
+                end.poll(None if timeout is None else timeout * 1000)
+            finally:
+                os.close(descriptor)
+        if (code := self.poll()) is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return code
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            os.kill(self.pid, sig)
 
     def kill(self) -> None:
+        """Send SIGKILL, unless it has ended."""
         self.send_signal(signal.SIGKILL)
 
 
-class Forks:
-    """The prepared process. A thread hears of its forks, whose ends no test may miss for another's
-    output.
+def start_light(
+    command: Sequence[object],
+    log: Path,
+    *,
+    name: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Process:
+    """As starter.process.start, for a command `python -m MODULE …` of a frontend or a simulated
+    worker, in a fork; /proc tells the prepared process's command line for it.
+
+    Variables that only count while modules are imported count for nothing.
     """
-
-    def __init__(self) -> None:
-        self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115 - as long as this process
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "tests.kit.prepared"],
-            cwd=REPO,
-            env=environment_of({}),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        self._asking = threading.Lock()
-        self._begun: queue.SimpleQueue[Fork | None] = queue.SimpleQueue()
-        self._running: dict[int, Fork] = {}
-        self._hearing = threading.Thread(target=self._hear, daemon=True)
-        self._hearing.start()
-
-    def start(self, program: Program) -> Fork:
-        """Begin a program.
-
-        Raises:
-            RuntimeError: the prepared process has ended; the text is the end of its log.
-        """
-        assert self._popen.stdin is not None
-        with self._asking:
-            self._popen.stdin.write(json.dumps(program).encode() + b"\n")
-            self._popen.stdin.flush()
-            fork = self._begun.get()
-        if fork is None:
-            raise RuntimeError(Path(self._log.name).read_text(errors="replace")[-4_000:])
-        return fork
-
-    def close(self) -> None:
-        """End the prepared process, and with it the forks that run."""
-        self._popen.stdin.close()  # pyright: ignore[reportOptionalMemberAccess] - it is a pipe
-        self._popen.wait()
-        self._hearing.join()
-        self._popen.stdout.close()  # pyright: ignore[reportOptionalMemberAccess] - as above
-
-    def _hear(self) -> None:
-        assert self._popen.stdout is not None
-        for line in self._popen.stdout:
-            told: dict[str, int] = json.loads(line)
-            if "status" in told:
-                fork = self._running.pop(told["pid"])
-                fork.returncode = told["status"]
-                fork.ended.set()
-            else:
-                fork = self._running[told["pid"]] = Fork(told["pid"])
-                self._begun.put(fork)
-        self._begun.put(None)
+    python, *argv = [str(word) for word in command]
+    assert (python, argv[0]) == (sys.executable, "-m")
+    return _logged(_prepared_light(), argv, log, {**os.environ, **(environment or {})}, name)
 
 
-@functools.cache
-def _forks() -> Forks:
-    forks = Forks()
-    atexit.register(forks.close)
-    return forks
-
-
-def environment_of(more: Mapping[str, str]) -> dict[str, str]:
-    """What a program with SGLang finds in its environment in tests."""
-    return {
-        **os.environ,
-        **ONE_THREAD,
-        **sglang_environment(),
-        "PYTHONPATH": str(REPO),
-        **more,
-    }
-
-
-def start_forked(argv: list[Any], log: Path, environment: Mapping[str, str]) -> Process:
+def start_with_sglang(argv: Sequence[object], log: Path, environment: Mapping[str, str]) -> Process:
     """`python ARGV` in a session of its own, with nothing to read and its output in a log."""
-    log.write_bytes(b"")
-    fork = _forks().start(
-        {
-            "argv": [str(word) for word in argv],
-            "stdin": os.devnull,
-            "out": str(log),
-            "err": str(log),
-            "environment": environment_of(environment),
-        }
-    )
-    return Process(log.stem, cast("subprocess.Popen[bytes]", fork), log)
+    words = [str(word) for word in argv]
+    return _logged(_prepared_sglang(), words, log, _with_sglang(environment))
 
 
-def run_forked(*argv: Any, given: str = "") -> "subprocess.CompletedProcess[str]":
+def run_with_sglang(*argv: Any, given: str = "") -> "subprocess.CompletedProcess[str]":
     """As subprocess.run, of `python ARGV` with a text to read."""
     with tempfile.TemporaryDirectory() as directory:
         stdin, out, err = (Path(directory) / name for name in ("in", "out", "err"))
         stdin.write_text(given)
-        fork = _forks().start(
-            {
-                "argv": [str(word) for word in argv],
-                "stdin": str(stdin),
-                "out": str(out),
-                "err": str(err),
-                "environment": environment_of({}),
-            }
-        )
-        status = fork.wait()
+        asked: Program = {
+            "argv": [str(word) for word in argv],
+            "stdin": str(stdin),
+            "out": str(out),
+            "err": str(err),
+            "environment": _with_sglang({}),
+        }
+        status = _fork(_prepared_sglang(), asked).wait()
         return subprocess.CompletedProcess(argv, status, out.read_text(), err.read_text())
+
+
+def _logged(
+    prepared: Responder, argv: list[str], log: Path, environment: dict[str, str], name: str = ""
+) -> Process:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    told = str(log.absolute())
+    asked: Program = {
+        "argv": argv,
+        "stdin": os.devnull,
+        "out": told,
+        "err": told,
+        "environment": environment,
+    }
+    return Process(name or log.stem, _fork(prepared, asked), log)
+
+
+def _fork(prepared: Responder, asked: Program) -> ForkedChild:
+    """Begin a program.
+
+    Raises:
+        RuntimeError: the prepared process has ended; the text has the end of its log.
+    """
+    with _one_at_a_time:
+        # Only meanwhile, so that no test's own orphans come here.
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        try:
+            pid = int(prepared.ask(json.dumps(asked)))
+        finally:
+            _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+    return ForkedChild(asked["argv"], pid)
+
+
+def _with_sglang(more: Mapping[str, str]) -> dict[str, str]:
+    """What a program with SGLang finds in its environment in tests."""
+    return {**os.environ, **ONE_THREAD, **sglang_environment(), "PYTHONPATH": str(REPO), **more}
+
+
+@cache
+def _prepared_light() -> Responder:
+    # numpy's threads would be lost in forks
+    return _prepared("light", {"OPENBLAS_NUM_THREADS": "1"})
+
+
+@cache
+def _prepared_sglang() -> Responder:
+    return _prepared("sglang", _with_sglang({}))
+
+
+def _prepared(imported: str, environment: Mapping[str, str]) -> Responder:
+    """It ends with this process, however that ends, since its input does."""
+    log = Path(tempfile.mkdtemp(prefix="prepared-")) / f"{imported}.log"
+    responder = Responder(
+        [sys.executable, "-m", "tests.kit.prepared", imported], log=log, environment=environment
+    )
+    atexit.register(responder.close)
+    return responder

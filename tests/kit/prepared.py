@@ -1,95 +1,113 @@
-"""Run as a program: has imported SGLang, and runs other programs in forks of itself, since the
-import takes eleven seconds.
+"""Run as a program, with the name of what it imports: runs other programs in forks of itself, since
+imports take most of their start. `light`: what `python -m frontend` and `python -m workers --engine
+sim` import, one to two seconds of it; `sglang`: SGLang and torch, eleven.
 
-In: a line of JSON for each, `Program` of tests/kit/forks.py. Out: {"pid"} when it has begun, and
-{"pid", "status"} when it has ended. Nothing has used torch by then, so that no thread is lost in a
-fork.
+In: a line of JSON for each, `Program` of tests/kit/forks.py. Out: the process id, a line for each,
+when the fork leads a session of its own. Nothing has used torch by then, so that no thread is lost
+in a fork.
+
+A fork is made by a fork that ends at once, so that it becomes the child of whoever asked, where
+that process adopts orphans (forks.py); it is killed with that process.
 """
 
+import ctypes
 import gc
 import json
 import os
 import runpy
-import select
 import signal
 import sys
-import traceback
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Final
 
-gc.disable()
+_LIGHT: Final = (
+    "frontend.app",
+    "frontend.inflight.request_log",
+    "workers.app",
+    "workers.process.exit",
+    "workers.sim.engine",
+    "pydantic.v1",  # by FastAPI, for the first route
+    "fastokens",  # by the first tokenizer, where there is one
+)
 
-from workers.sglang.cpu import activate_if_cpu_host  # noqa: E402
-
-activate_if_cpu_host()
-
-import sglang.srt.entrypoints.engine  # noqa: E402, F401
-
-gc.freeze()
-
-
-def main() -> None:
-    """Until stdin ends, and with it what still runs: nobody is left who would end it."""
-    running: dict[int, int] = {}
-    waiting, rest = select.poll(), b""
-    waiting.register(0, select.POLLIN)
-    while True:
-        for ready, _ in waiting.poll():
-            if ready != 0:
-                waiting.unregister(ready)
-                os.close(ready)
-                pid = running.pop(ready)
-                tell(pid=pid, status=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                continue
-            if not (read := os.read(0, 1 << 16)):
-                for pid in running.values():
-                    with suppress(ProcessLookupError):
-                        os.killpg(pid, signal.SIGKILL)
-                return
-            *asked, rest = (rest + read).split(b"\n")
-            for line in asked:
-                pid = os.fork()
-                if pid == 0:
-                    for each in running:
-                        os.close(each)
-                    run(**json.loads(line))
-                running[end := os.pidfd_open(pid)] = pid
-                waiting.register(end, select.POLLIN)
+_PR_SET_PDEATHSIG: Final = 1
+_prctl: Final = ctypes.CDLL(None, use_errno=True).prctl
 
 
-def tell(**facts: int) -> None:
-    os.write(1, json.dumps(facts).encode() + b"\n")
+def _import_light() -> None:
+    for name in _LIGHT:
+        with suppress(ModuleNotFoundError) if name == "fastokens" else nullcontext():
+            import_module(name)
+    assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would lack the other threads"
 
 
-def run(argv: list[str], stdin: str, out: str, err: str, environment: dict[str, str]) -> NoReturn:
-    """What `python ARGV` does in a session of its own, and the end of this process."""
+def _import_sglang() -> None:
+    from workers.sglang.cpu import activate_if_cpu_host  # noqa: PLC0415
+
+    activate_if_cpu_host()
+    import_module("sglang.srt.entrypoints.engine")
+
+
+_IMPORTS: Final[Mapping[str, Callable[[], None]]] = {
+    "light": _import_light,
+    "sglang": _import_sglang,
+}
+
+
+def main(imported: str) -> None:
+    """Until stdin ends; in a fork, as long as what it runs."""
+    asker, given = os.getppid(), set(os.environ)
+    gc.disable()
+    _IMPORTS[imported]()
+    gc.freeze()
+    for line in sys.stdin:
+        if _in_fork():
+            program = json.loads(line)
+            # what the imports have set stays
+            for name in given - program["environment"].keys():
+                del os.environ[name]
+            become(asker, **program)
+            return
+
+
+def _in_fork() -> bool:
+    """True in a fork whose parent has ended, false in this process."""
+    reader, writer = os.pipe()
+    if (between := os.fork()) == 0:
+        if os.fork() != 0:
+            os._exit(0)
+        os.close(writer)
+        os.read(reader, 1)  # nothing but the end, once `between` is gone
+        return True
+    os.waitpid(between, 0)
+    os.close(reader)
+    os.close(writer)
+    return False
+
+
+def become(
+    asker: int, argv: list[str], stdin: str, out: str, err: str, environment: dict[str, str]
+) -> None:
+    """What `python ARGV` does; raises what that raises."""
     os.setsid()
-    tell(pid=os.getpid())
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    assert os.getppid() == asker, "whoever asked is gone, or adopts no orphans"
+    os.write(1, b"%d\n" % os.getpid())
     written = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both may be one file
     for number, path, way in ((0, stdin, os.O_RDONLY), (1, out, written), (2, err, written)):
-        file = os.open(path, way, 0o600)
-        os.dup2(file, number)
-        os.close(file)
+        os.dup2(os.open(path, way, 0o600), number)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     for name, value in environment.items():
         if os.environ.get(name) != value:  # setproctitle finds its memory by what is left as it is
             os.environ[name] = value
     gc.enable()
-    code = 0
-    try:
-        execute(argv)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    except BaseException:  # noqa: BLE001 - the end of this process, as Python's would be
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    _execute(argv)
 
 
-def execute(argv: list[str]) -> None:
+def _execute(argv: list[str]) -> None:
     """`-c TEXT …`, `-m MODULE …` or `FILE …`, as Python takes them."""
     program, *rest = argv
     match program:
@@ -97,7 +115,7 @@ def execute(argv: list[str]) -> None:
             sys.argv = ["-c", *rest[1:]]
             exec(rest[0], {"__name__": "__main__"})
         case "-m":
-            sys.argv = rest
+            sys.argv = ["-m", *rest[1:]]
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         case _:
             sys.argv = argv
@@ -106,4 +124,4 @@ def execute(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocol.limits import WORKER_SILENT_S_MAX
-from tests.kit.forks import run_forked
+from tests.kit.forks import run_with_sglang
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(300)]
 
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 def test_no_answer_takes_a_worker_more_than_a_moment_to_read() -> None:
     """For each of them it was silent for 10 s to hours, and given up by its frontends."""
-    done = run_forked(HERE / "moved_calls.py")
+    done = run_with_sglang(HERE / "moved_calls.py")
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads(done.stdout.splitlines()[-1])
     assert results

@@ -16,7 +16,7 @@ from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed
 from protocol.requests import Abort
 from protocol.tokens import pack_tokens, unpack_tokens
-from tests.kit.forks import run_forked, start_forked
+from tests.kit.forks import run_with_sglang, start_with_sglang
 from tests.kit.kept import keep
 from workers.engine import EngineFacts
 
@@ -37,7 +37,7 @@ class EngineClient:
         self._socket = zmq.Context.instance().socket(zmq.PAIR)
         address = f"ipc://{log.with_suffix('.sock')}"
         self._socket.bind(address)
-        self.process = start_forked([HERE / "engine_process.py", address, *argv], log, {})
+        self.process = start_with_sglang([HERE / "engine_process.py", address, *argv], log, {})
         self.steps: list[list[Delta]] = []
         self.by_id: dict[str, list[Delta]] = {}
         self._facts: EngineFacts | None = None
@@ -200,7 +200,7 @@ def abort() -> Callable[[str], Any]:
 @pytest.fixture(scope="session")
 def python() -> "Callable[..., subprocess.CompletedProcess[str]]":
     """Runs a program that imports SGLang or transformers."""
-    return run_forked
+    return run_with_sglang
 
 
 @pytest.fixture(scope="session")

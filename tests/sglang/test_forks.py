@@ -9,14 +9,14 @@ import psutil
 import pytest
 
 from starter.waiting import wait_until
-from tests.kit.forks import run_forked, start_forked
+from tests.kit.forks import run_with_sglang, start_with_sglang
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(120)]
 
 
 def test_a_program_reads_writes_and_ends_as_it_says() -> None:
     text = "import sys; print(sys.stdin.read() + sys.argv[1]); sys.exit('so')"
-    done = run_forked("-c", text, "one", given="given ")
+    done = run_with_sglang("-c", text, "one", given="given ")
     assert (done.returncode, done.stdout, done.stderr) == (1, "given one\n", "so\n")
 
 
@@ -27,7 +27,7 @@ def test_one_that_runs_is_awaited_and_ended_by_a_signal_in_a_session_of_its_own(
         "import os, setproctitle, time; setproctitle.setproctitle('called::this');"
         "print(os.environ['WORD'], flush=True); time.sleep(60)"
     )
-    process = start_forked(["-c", text], tmp_path / "log", {"WORD": "here"})
+    process = start_with_sglang(["-c", text], tmp_path / "log", {"WORD": "here"})
     wait_until(lambda: process.output() == "here\n", "it has begun", [process])
     assert psutil.Process(process.pid).name() == "called::this"
     with pytest.raises(subprocess.TimeoutExpired):

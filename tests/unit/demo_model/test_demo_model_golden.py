@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.forks import run_forked
+from tests.kit.forks import run_with_sglang
 
 NAMES = [
     "what-is-kvmesh",
@@ -24,7 +24,7 @@ DTYPES = ["float32", "bfloat16"]
 @pytest.fixture(scope="module")
 def decoded() -> dict[str, list[Any]]:
     """By dtype, name, token ids and end of each answer."""
-    done = run_forked("-m", "tests.demo_model.decode_golden", ",".join(DTYPES), *NAMES)
+    done = run_with_sglang("-m", "tests.demo_model.decode_golden", ",".join(DTYPES), *NAMES)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -11,21 +11,21 @@ import pytest
 
 from starter.process import REPO, Process, start
 from starter.waiting import wait_until
-from tests.kit.light_forks import start_fork
+from tests.kit.forks import start_light
 
 WORKER = (sys.executable, "-m", "workers", "--engine", "sim", "--frontend", "tcp://127.0.0.1:9")
 ASKER = f"""
 import sys, signal
 from pathlib import Path
-from tests.kit.light_forks import start_fork
-print(start_fork({WORKER!r}, Path(sys.argv[1])).pid, flush=True)
+from tests.kit.forks import start_light
+print(start_light({WORKER!r}, Path(sys.argv[1])).pid, flush=True)
 signal.pause()
 """
 
 
 def running(log: Path) -> Process:
     """A worker that looks for its frontend."""
-    process = start_fork(WORKER, log)
+    process = start_light(WORKER, log)
     wait_until(lambda: "127.0.0.1:9" in process.output(), "it dials", [process])
     return process
 
@@ -42,7 +42,7 @@ def running(log: Path) -> Process:
 def test_it_says_and_ends_as_the_command_does(tmp_path: Path, command: tuple[str, ...]) -> None:
     whole, environment = (sys.executable, "-m", *command), {"KVMESH_MESH_BIND": "tcp://0.0.0.0:0"}
     real = start(whole, tmp_path / "real", environment=environment)
-    fork = start_fork(whole, tmp_path / "fork", environment=environment)
+    fork = start_light(whole, tmp_path / "fork", environment=environment)
     codes = real.popen.wait(60), fork.popen.wait(60)
     assert codes[0] == codes[1] == fork.popen.poll()
     assert real.output().splitlines() == fork.output().splitlines() != []
@@ -50,7 +50,7 @@ def test_it_says_and_ends_as_the_command_does(tmp_path: Path, command: tuple[str
 
 def test_it_leads_a_session_with_its_output_in_the_log(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "a.log"
-    process = start_fork(WORKER, log)
+    process = start_light(WORKER, log)
     assert process.name == "a"
     proc = Path(f"/proc/{process.pid}")
     assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
