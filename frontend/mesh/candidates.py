@@ -38,16 +38,11 @@ def candidates(entry: ModelEntry, offer: Offer) -> Candidates:
     """Returns the ranks that have not refused the request, have its adapter, and that it does not
     exclude.
     """
-    route, whole = offer.route, _able(entry, WHOLE, offer)
-    if not entry.in_two_legs:
-        if not (route.pinned or route.pins_prefill):
-            return Candidates(whole)
-        found = Candidates([] if route.pins_prefill else _admitted(whole, route))
-        return Candidates(found.whole, unmet=bool(whole) and not found.whole)
-    prefill, decode = _able(entry, PREFILL, offer), _able(entry, DECODE, offer)
+    route = offer.route
+    whole, prefill, decode = (_able(entry, stage, offer) for stage in (WHOLE, PREFILL, DECODE))
     found = Candidates(
         [] if route.pins_prefill else _admitted(whole, route),
-        _admitted(prefill, route.of_prefill()),
+        _admitted(prefill, route.of_prefill()) if prefill else [],
         _admitted(decode, route),
     )
     if found.whole or found.in_two_legs:
@@ -74,7 +69,7 @@ def with_room(
     return open_ranks(
         without(ranks, full),
         route.prompt_tokens,
-        choices=len(ranks) + (stage != WHOLE),
+        may_wait=len(ranks) > 1 or stage != WHOLE,
         sheds=entry.queue.sheds or stage == DECODE,
     )
 

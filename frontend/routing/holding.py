@@ -55,17 +55,17 @@ RankT = TypeVar("RankT", bound=RankRoom)
 
 
 def open_ranks(
-    ranks: Sequence[RankT], prompt_tokens: int, *, choices: int, sheds: bool
+    ranks: Sequence[RankT], prompt_tokens: int, *, may_wait: bool, sheds: bool
 ) -> Sequence[RankT]:
     """Returns those of `ranks` that a request may be sent to now; none if it should wait in the
     frontend.
 
     Args:
-        choices: how many ranks the request could go to at all, those included that have no room
-        now.
+        may_wait: a later choice may be the better one: other ranks would do that have no room now,
+        or nothing is lost by waiting here.
     """
     ranks = [rank for rank in ranks if rank.takes_one_more]
-    if choices == 1 and not sheds and all(rank.orders_by_priority for rank in ranks):
+    if not (may_wait or sheds) and all(rank.orders_by_priority for rank in ranks):
         return ranks
     free = [rank for rank in ranks if rank.runs_at_once(prompt_tokens)]
     if sheds:

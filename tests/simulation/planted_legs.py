@@ -83,8 +83,8 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: decode legs go to whole workers",
-        "_able(entry, PREFILL, offer), _able(entry, DECODE, offer)",
-        "_able(entry, PREFILL, offer), _able(entry, WHOLE, offer)",
+        "for stage in (WHOLE, PREFILL, DECODE))",
+        "for stage in (WHOLE, PREFILL, WHOLE))",
     ),
     Breakage(
         "legs: one waits for who is of no use",
@@ -99,8 +99,8 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: they wait on the prefill engine",
-        "choices=len(ranks) + (stage != WHOLE),",
-        "choices=len(ranks),",
+        "may_wait=len(ranks) > 1 or stage != WHOLE,",
+        "may_wait=len(ranks) > 1,",
         unseen="prompts of this size are computed within milliseconds",
     ),
     # -- an engine that computes prompts

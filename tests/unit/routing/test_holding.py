@@ -21,7 +21,8 @@ class Rank:
 
 
 def chosen(*ranks: Rank, choices: int | None = None, sheds: bool = False) -> list[int]:
-    found = open_ranks(ranks, 10, choices=len(ranks) if choices is None else choices, sheds=sheds)
+    may_wait = (len(ranks) if choices is None else choices) > 1
+    found = open_ranks(ranks, 10, may_wait=may_wait, sheds=sheds)
     return [index for index, rank in enumerate(ranks) if any(rank is one for one in found)]
 
 
