@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from frontend.fleet.model_entry import PREFILL
 from frontend.fleet.registry import Hope
 from frontend.routing.route import RouteRequest
 from protocol.requests import Work
@@ -38,10 +39,11 @@ class Offer:
 
 def may_come(offer: Offer, hopes: Iterable[Hope]) -> bool:
     """Whether one of these workers, if it comes, may take a request that none takes now."""
-    wanted, adapter = offer.route.worker_id, offer.request.lora_name
+    route, adapter = offer.route, offer.request.lora_name
     return any(
         hope.worker_id not in offer.avoid
-        and wanted in (None, hope.worker_id)
+        and (route.prefill_worker_id if hope.stage == PREFILL else route.worker_id)
+        in (None, hope.worker_id)
         and (adapter is None or hope.adapters is None or adapter in hope.adapters)
         for hope in hopes
     )

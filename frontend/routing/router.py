@@ -101,6 +101,13 @@ class Router:
 
 def unmet_pins(route: RouteRequest) -> InvalidRequest:
     """Returns the error of a request that insists on a rank which is not there."""
-    asked = f"worker {route.worker_id!r}" if route.worker_id is not None else "worker"
-    asked += f" with data-parallel rank {route.dp_rank}" if route.dp_rank is not None else ""
+    asked = _named("worker", route.worker_id, route.dp_rank)
+    if route.pins_prefill:
+        prefill = _named("prefill worker", route.prefill_worker_id, route.prefill_dp_rank)
+        asked += f" together with {prefill}"
     return InvalidRequest(f"No {asked} serves this model.", param="nvext")
+
+
+def _named(what: str, worker_id: str | None, dp_rank: int | None) -> str:
+    named = what if worker_id is None else f"{what} {worker_id!r}"
+    return named if dp_rank is None else f"{named} with data-parallel rank {dp_rank}"

@@ -277,6 +277,23 @@ async def test_pins_name_either_leg(bench: Bench) -> None:
         await bench.place(prefill_worker_id="w")
 
 
+@pytest.mark.parametrize("pins", [{"worker_id": "d"}, {"prefill_worker_id": "p"}])
+async def test_who_insists_on_one_leg_waits_for_a_worker_of_the_other(
+    bench: Bench, pins: dict[str, str]
+) -> None:
+    prefill = bench.join("p", PREFILL)
+    bench.join("d", DECODE)
+    bench.registry.leave(prefill)
+    bench.registry.missed.note(prefill, "silent", 0.0)
+    with pytest.raises(NoWorker):
+        await bench.place(prefill_worker_id="q")
+    waiting = asyncio.ensure_future(bench.place(**pins))
+    await asyncio.sleep(0)
+    assert len(bench.entry.queue) == 1
+    bench.join("p", PREFILL)
+    assert (await waiting).worker_id == "d"
+
+
 async def test_short_prompts_run_whole_where_somebody_runs_them() -> None:
     bench = Bench(min_prompt=1_000)
     bench.join("p", PREFILL)

@@ -76,6 +76,10 @@ def test_a_pin_leaves_the_ranks_that_it_names(
             "No worker 'a' with data-parallel rank 7 serves this model.",
         ),
         ({"worker_id": ""}, "No worker '' serves this model."),
+        (
+            {"worker_id": "d", "prefill_worker_id": "p"},
+            "No worker 'd' together with prefill worker 'p' serves this model.",
+        ),
     ],
 )
 def test_a_pin_to_what_is_not_there_is_the_clients_error(pin: dict[str, Any], text: str) -> None:
