@@ -102,7 +102,7 @@ class ModelEntry:
             for stage in (WHOLE, PREFILL, DECODE)
             if any(rank.worker_id not in worker_ids for rank in self._pools[stage])
         }
-        return WHOLE not in left and len(left) < len((PREFILL, DECODE))
+        return not (WHOLE in left or {PREFILL, DECODE} <= left)
 
     def pool(self, stage: Stage) -> list[Rank]:
         """Returns the model's ranks that may get a request which is at this stage."""

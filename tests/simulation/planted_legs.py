@@ -72,8 +72,8 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: half a fleet is ready",
-        "return bool(self.pools[PREFILL] and self.pools[DECODE])",
-        "return bool(self.pools[PREFILL] or self.pools[DECODE])",
+        "return bool(self._pools[PREFILL] and self._pools[DECODE])",
+        "return bool(self._pools[PREFILL] or self._pools[DECODE])",
         unseen="who is offered a request finds no pair all the same; readiness is for people",
     ),
     Breakage(
