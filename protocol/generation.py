@@ -18,6 +18,7 @@ from protocol.limits import (
     STOPS_MAX,
     TOP_LOGPROBS_MAX,
 )
+from protocol.media import MEDIA_MAX, PromptMedia
 
 PARTS_MAX: Final = 2**16
 """Bounds the parts of one Delta: a whole answer that is told at its end has one for every few
@@ -152,6 +153,8 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
 
     A leg on a prefill worker makes one token, which the other leg tells again.
     """
+    media: Annotated[list[PromptMedia], Meta(max_length=MEDIA_MAX)] = []
+    """Lists the media of the prompt, in the order of the tokens that stand for them."""
 
 
 class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):

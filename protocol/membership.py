@@ -21,6 +21,7 @@ from protocol.limits import (
     MESSAGE_CHARS_MAX,
     NAME_CHARS_MAX,
 )
+from protocol.media import MediaTaken
 
 StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Service = Literal["text", "embedding", "encode", "images", "videos"]
@@ -93,6 +94,8 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     """
     bounds_thinking: bool = False
     """Says that requests may bound the tokens of thinking, in `Sampling.custom_params`."""
+    media: MediaTaken | None = None
+    """Says which media prompts may have; None where they are text alone."""
 
     @property
     def digest(self) -> str:

@@ -10,6 +10,7 @@ from protocol.embedding import Embedded
 from protocol.fields import RequestId
 from protocol.generation import Extras, Finished, joined_logprobs
 from protocol.limits import MESSAGE_CHARS_MAX, STOP_CHARS_MAX, STOPS_MAX
+from protocol.media import MEDIA_MAX, TokenCount
 
 
 class Failed(Struct, frozen=True, tag="failed", array_like=True, omit_defaults=True):
@@ -69,6 +70,8 @@ class Tokenized(Struct, frozen=True, tag="tokenized", omit_defaults=True):
         list[Annotated[str, Meta(max_length=STOP_CHARS_MAX)]], Meta(max_length=STOPS_MAX)
     ] = []
     """Lists the strings at which the engine's template wants an answer to this chat to end."""
+    image_tokens: Annotated[list[TokenCount], Meta(max_length=MEDIA_MAX)] = []
+    """Counts the tokens of each picture that was asked about."""
     failed: Failed | None = None
 
 

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from protocol.embedding import Embed
 from protocol.fields import Name, RequestId
 from protocol.generation import Generate
+from protocol.media import MEDIA_MAX, ImageSize
 
 Work = Generate | Embed
 """Is what runs on an engine: it takes credit, can be aborted, and ends with a Delta."""
@@ -33,6 +34,8 @@ class Tokenize(Struct, frozen=True, tag="tokenize", omit_defaults=True):
     """Holds, instead of a text, the client's chat request as JSON, of which the engine's own
     template makes a prompt.
     """
+    images: Annotated[list[ImageSize], Meta(max_length=MEDIA_MAX)] = []
+    """Holds, instead of a text, the sizes of pictures: it is asked how many tokens each takes."""
 
 
 class Abort(Struct, frozen=True, tag="abort"):

@@ -9,6 +9,7 @@ from msgspec import Struct
 from kv_events.engine_stream import StreamAddress
 from protocol.disaggregation import BootstrapServer
 from protocol.errors import EngineFault
+from protocol.media import ImageSize
 from protocol.membership import Capacity, ModelCard, RankLoad
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
@@ -101,6 +102,14 @@ class PromptMaker(Protocol):
         ...
 
 
+class ImageCounter(Protocol):
+    """An ImageCounter tells how many tokens of a prompt pictures take. Called in a thread."""
+
+    def tokens(self, sizes: Sequence[ImageSize]) -> list[int]:
+        """Returns the number of each picture, by its width and height in pixels."""
+        ...
+
+
 class EngineFacts(Struct, frozen=True):
     """EngineFacts say what an engine turned out to be once it was up; the worker's Hello is made of
     them.
@@ -126,6 +135,10 @@ class EngineFacts(Struct, frozen=True):
     """Of an engine that computes prompts for others. A wildcard host stands for this host."""
     prompts: PromptMaker | None = None
     """The engine's worker tokenizes with this; None if the frontends tokenize."""
+    images: ImageCounter | None = None
+    """Counts the tokens of pictures; None if the model takes none, or they do not follow from
+    sizes.
+    """
     adapters: AdapterLoader | None = None
     """The engine's LoRA adapters can be changed through this; None if it takes none."""
 

@@ -86,7 +86,7 @@ class WorkerServer:
         self._controls = controls
         self._credit = credit
         self._card_files = CardFiles({})
-        self._tokenizing = Tokenizing(None, unix_ms=unix_ms)
+        self._tokenizing = Tokenizing(unix_ms=unix_ms)
         self.intake = Intake(
             self._engine, unix_ms=unix_ms, on_idle=departure.note_idle, offers=self._offers
         )
@@ -164,7 +164,7 @@ class WorkerServer:
             },
         )
         self._card_files = CardFiles(facts.card_files)
-        self._tokenizing = Tokenizing(facts.prompts, unix_ms=self._unix_ms)
+        self._tokenizing = Tokenizing(facts.prompts, facts.images, unix_ms=self._unix_ms)
         capacity = replace(facts.capacity, block_size_tokens=block_size_tokens)
         serving = self._kind.serving_of(facts)
         self.intake.takes = serving.takes

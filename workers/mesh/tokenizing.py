@@ -12,7 +12,7 @@ from protocol.errors import DeadlineExceeded, EngineFault, MeshError, Overloaded
 from protocol.limits import MESSAGE_CHARS_MAX, STOP_CHARS_MAX, STOPS_MAX
 from protocol.replies import Failed, Tokenized
 from protocol.requests import Tokenize
-from workers.engine import PromptMaker
+from workers.engine import ImageCounter, PromptMaker
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,19 @@ class Tokenizing:
 
     Args:
         prompts: makes tokens; None if this worker does not tokenize.
+        images: counts the tokens of pictures; None if it cannot.
         unix_ms: wall clock, against which deadlines are meant.
     """
 
-    def __init__(self, prompts: PromptMaker | None, *, unix_ms: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        prompts: PromptMaker | None = None,
+        images: ImageCounter | None = None,
+        *,
+        unix_ms: Callable[[], float],
+    ) -> None:
         self._prompts = prompts
+        self._images = images
         self._unix_ms = unix_ms
         # One thread: a Hugging Face tokenizer changes its own state while it encodes.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
@@ -59,7 +67,7 @@ class Tokenizing:
 
         An answer that finds no room is dropped: whoever asked asks another worker.
         """
-        if self._prompts is None:
+        if (self._images if query.images else self._prompts) is None:
             asker.send(
                 Tokenized(
                     query.query_id,
@@ -75,7 +83,7 @@ class Tokenizing:
             )
         else:
             self._unanswered += 1
-            task = asyncio.get_running_loop().create_task(self._answer(asker, query, self._prompts))
+            task = asyncio.get_running_loop().create_task(self._answer(asker, query))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
 
@@ -85,10 +93,10 @@ class Tokenizing:
             task.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def _answer(self, asker: Asker, query: Tokenize, prompts: PromptMaker) -> None:
+    async def _answer(self, asker: Asker, query: Tokenize) -> None:
         try:
             answer = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._tokenized, query, prompts
+                self._executor, self._tokenized, query
             )
         finally:
             self._unanswered -= 1
@@ -98,13 +106,18 @@ class Tokenizing:
             log.exception("the tokens of a prompt cannot be sent")
             asker.send(Tokenized(query.query_id, failed=_FAILED))
 
-    def _tokenized(self, query: Tokenize, prompts: PromptMaker) -> Tokenized:
+    def _tokenized(self, query: Tokenize) -> Tokenized:
         if self._unix_ms() > query.deadline_unix_ms:
             return Tokenized(
                 query.query_id,
                 failed=Failed(DeadlineExceeded.code, "The prompt waited too long to be tokenized."),
             )
         try:
+            if query.images:
+                assert self._images is not None
+                return Tokenized(query.query_id, image_tokens=self._images.tokens(query.images))
+            prompts = self._prompts
+            assert prompts is not None
             if query.chat:
                 token_ids, stops = prompts.of_chat(query.chat)
                 return Tokenized(

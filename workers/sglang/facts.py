@@ -17,6 +17,7 @@ from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
 from workers.mesh.model_card import build_card
 from workers.sglang.adapters import SglangAdapters
+from workers.sglang.media import SglangImages, media_taken
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.prompts import SglangPrompts
 
@@ -56,8 +57,10 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         else _template_file(manager.config_value("chat_template")),
         pieces=None if prompts is None else prompts.pieces_file(int(config.vocab_size)),
     )
+    media = await media_taken(manager) if generates else None
     card = replace(
         card,
+        media=media,
         tool_call_parser=manager.config_value("tool_call_parser") or "",
         reasoning_parser=manager.config_value("reasoning_parser") or "",
         bounds_thinking=bool(
@@ -87,6 +90,9 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         disaggregation_mode=manager.config_value("disaggregation_mode"),
         bootstrap=_bootstrap(manager),
         prompts=prompts,
+        images=SglangImages(manager.mm_processor)
+        if media is not None and media.counts_images
+        else None,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
     )
 

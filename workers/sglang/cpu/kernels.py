@@ -6,7 +6,22 @@ The rest belongs to speculative decoding, which SGLang has no native CPU path fo
 
 from typing import Any, NoReturn
 
+import torch
+
 __version__ = "0.0.0+kvmesh.cpu"
+
+_declared = torch.library.Library("sgl_kernel", "FRAGMENT")
+"""Modules that models of pictures import read these operators at their import; none is called
+there. (torch unloads the declarations with this object.)
+"""
+for _schema in (
+    "fused_sigmoid_mul_cpu(Tensor x, Tensor gate) -> Tensor",
+    "fused_qk_gemma_rmsnorm_cpu(Tensor q, Tensor k) -> (Tensor, Tensor)",
+    "fused_qk_gemma_rmsnorm_with_gate_cpu(Tensor q, Tensor k) -> (Tensor, Tensor)",
+    "fused_qkvzba_split_reshape_cat_contiguous_cpu(Tensor a, Tensor b)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+):
+    _declared.define(_schema)
 
 
 def assign_req_to_token_pool_cpu(  # noqa: PLR0917  # SGLang's signature

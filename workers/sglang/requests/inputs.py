@@ -9,6 +9,7 @@ from protocol.embedding import Embed
 from protocol.generation import Generate, Grammar, GrammarKind
 from protocol.requests import Work
 from protocol.tokens import count_tokens
+from workers.sglang.media import engine_media, engine_prompt
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.reading import Plan
 from workers.sglang.seam.steps import Output, SteppedInput, TextInput
@@ -50,7 +51,8 @@ def generate_input(
         params["stream_interval"] = UNREAD_INTERVAL_TOKENS
     wanted, bootstrap = request.logprobs, request.bootstrap
     obj = SteppedInput(
-        **_common(request, manager, vocab_size),
+        **_common(request, manager),
+        **_prompt(request, vocab_size),
         routed_dp_rank=request.routed_dp_rank,
         sampling_params=params,
         stream=True,
@@ -65,7 +67,7 @@ def generate_input(
         obj.bootstrap_host, obj.bootstrap_port = bootstrap.host, bootstrap.port
         obj.bootstrap_room = bootstrap.room
         obj.disagg_prefill_dp_rank = bootstrap.prefill_dp_rank
-    obj.output = output
+    obj.output, obj.digests = output, [each.digest for each in request.media]
     return obj
 
 
@@ -97,7 +99,8 @@ def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metric
         InvalidRequest: there are no ids, or one that is not in the vocabulary.
     """
     obj = TextInput(
-        **_common(request, manager, vocab_size),
+        **_common(request, manager),
+        input_ids=input_ids(request.token_ids, vocab_size),
         dimensions=request.dimensions,
         log_metrics=log_metrics,
     )
@@ -120,10 +123,20 @@ def _token_types(request: Embed) -> list[int]:
     return [0] * first + [1] * (tokens - first)
 
 
-def _common(request: Work, manager: Any, vocab_size: int) -> dict[str, Any]:
+def _prompt(request: Generate, vocab_size: int) -> dict[str, Any]:
+    """Returns the prompt and its media; SGLang takes ids beside media as a list alone."""
+    if not request.media:
+        return {"input_ids": input_ids(request.token_ids, vocab_size)}
+    token_ids = engine_prompt(request.token_ids, request.media)
+    return {
+        "input_ids": input_ids(token_ids, vocab_size).tolist(),
+        **engine_media(request.media),
+    }
+
+
+def _common(request: Work, manager: Any) -> dict[str, Any]:
     return {
         "rid": request.request_id,
-        "input_ids": input_ids(request.token_ids, vocab_size),
         # Without priority scheduling SGLang ignores a priority or, if so configured, refuses the
         # request for it.
         "priority": request.priority if manager.enable_priority_scheduling else None,

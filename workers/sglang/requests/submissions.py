@@ -13,6 +13,7 @@ from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from protocol.tokens import count_tokens
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver
+from workers.sglang.media import name_damaged
 from workers.sglang.requests.request_in_flight import (
     InFlight,
     deadline_failed,
@@ -110,8 +111,12 @@ class Submissions:
             vocab_size=self.vocab_size,
             log_metrics=log_metrics,
         )
-        async for _ in self._manager.generate_request(obj, None):
-            pass
+        try:
+            async for _ in self._manager.generate_request(obj, None):
+                pass
+        except Exception:
+            await name_damaged(request.media)
+            raise
 
     async def _embed(self, in_flight: InFlight) -> None:
         from workers.sglang.requests.inputs import embedding_input  # noqa: PLC0415

@@ -3,7 +3,7 @@
 import asyncio
 import copyreg
 import logging
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 from sglang.srt.managers.io_struct import EmbeddingReqInput, GenerateReqInput
@@ -16,6 +16,9 @@ from workers.engine import BROKEN
 from workers.sglang.translation import outcome, scores
 
 log = logging.getLogger(__name__)
+
+_OURS: Final = frozenset({"output", "digests"})
+"""SGLang's requests have no attributes of these names."""
 
 
 class Output:
@@ -116,16 +119,18 @@ class Output:
 class SteppedInput(GenerateReqInput):
     """A SteppedInput is a request whose output is delivered by step.
 
-    `output` is no dataclass field, so that no log prints it.
+    `output` and `digests` are no dataclass fields, so that no log prints them.
     """
 
     output: Output
+    digests: list[int]
+    """Holds what the engine is to take for the hashes of the prompt's media, in their order."""
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         """Pickles the request as SGLang's own class, for its dumps of requests: those who read them
         need not have ours.
         """
-        state = {name: value for name, value in vars(self).items() if name != "output"}
+        state = {name: value for name, value in vars(self).items() if name not in _OURS}
         return copyreg.__newobj__, (GenerateReqInput,), state
 
 

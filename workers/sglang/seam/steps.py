@@ -25,6 +25,7 @@ from sglang.utils import TypeBasedDispatcher
 from protocol.process.own_directory import process_directory
 from protocol.replies import Delta
 from workers.sglang.children import run_controller, run_detokenizer, run_scheduler
+from workers.sglang.seam.media import set_digests
 from workers.sglang.seam.output import Output, SteppedInput, TextInput
 from workers.sglang.sockets import meet_in
 
@@ -80,6 +81,8 @@ class StepTokenizerManager(TokenizerManager):
 
     def _create_tokenized_object(self, obj: Any, *arguments: Any, **named: Any) -> Any:
         tokenized = super()._create_tokenized_object(obj, *arguments, **named)
+        if isinstance(obj, SteppedInput) and obj.digests:
+            set_digests(tokenized.mm_inputs, obj.digests)
         if isinstance(obj, TextInput):
             tokenized.routed_dp_rank, tokenized.token_type_ids = (
                 obj.routed_dp_rank,

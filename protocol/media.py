@@ -1,0 +1,68 @@
+"""Defines the pictures, videos and sounds of a prompt, as they travel with it to a worker.
+
+Add-only.
+"""
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from protocol.fields import Count, Name
+from protocol.limits import MESSAGE_BYTES_MAX
+
+Modality = Literal["image", "video", "audio"]
+
+MEDIA_MAX: Final = 256
+"""Bounds the media of one prompt: a page each of a long document; models of today were trained on
+some tens.
+"""
+
+SIDE_PIXELS_MAX: Final = 2**20
+"""Bounds a side of a picture, for whoever computes with it."""
+
+TokenCount = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+ImageSize = tuple[
+    Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)], Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
+]
+"""Is width and height in pixels."""
+
+
+class PromptMedia(Struct, frozen=True, omit_defaults=True):
+    """A PromptMedia is one picture, video or sound of a prompt, as its client sent it."""
+
+    modality: Modality
+    data: Annotated[bytes, Meta(max_length=MESSAGE_BYTES_MAX)]
+    digest: Annotated[int, Meta(ge=1, le=2**64 - 1)]
+    """Is made of the bytes by the frontend, never by a client: engines take media of equal digests
+    for the same.
+    """
+    at: TokenCount = 0
+    """Is the position in the prompt of the first token that stands for it."""
+    tokens: TokenCount = 0
+    """Counts the tokens that stand for it, all the same one; 0: there is one, and only the engine
+    finds out how many it takes.
+    """
+    param: Name = ""
+    """Names the field of the client's request that it came from, for errors about it."""
+
+
+class MediaTaken(Struct, frozen=True, omit_defaults=True):
+    """MediaTaken says which media a model takes in its prompts, and what stands there for them."""
+
+    image_token_id: Count | None = None
+    """Stands for a picture; None where the model takes none."""
+    video_token_id: Count | None = None
+    audio_token_id: Count | None = None
+    counts_images: bool = False
+    """Says that the tokens of a picture follow from its size, and workers tell how many."""
+
+    def token_id(self, modality: Modality) -> int | None:
+        """Returns the token that stands for a medium of that kind; None if the model takes none."""
+        match modality:
+            case "image":
+                return self.image_token_id
+            case "video":
+                return self.video_token_id
+            case "audio":
+                return self.audio_token_id

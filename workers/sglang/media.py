@@ -1,0 +1,156 @@
+"""Pictures, videos and sounds of prompts are handed to SGLang's processor of the model, and asked
+of it how many tokens they take.
+
+Imports no SGLang at its head; a processor is a `BaseMultimodalProcessor`.
+"""
+
+import asyncio
+import io
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from protocol.errors import InvalidRequest
+from protocol.media import ImageSize, MediaTaken, PromptMedia
+from protocol.tokens import TOKEN_ID_BYTES
+
+log = logging.getLogger(__name__)
+
+_TRIED_SIZES: Final[Sequence[ImageSize]] = ((640, 480), (333, 517))
+"""Pictures of these sizes are counted and processed at the start, for comparison."""
+
+_FIELDS: Final = {"image": "image_data", "video": "video_data", "audio": "audio_data"}
+
+
+class SglangImages:
+    """SglangImages is an ImageCounter that counts as the model's own processor does.
+
+    Args:
+        processor: SGLang's multimodal processor of the model.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def tokens(self, sizes: Sequence[ImageSize]) -> list[int]:
+        """Returns how many tokens stand for pictures of these sizes."""
+        return [
+            int(count)
+            for count in self._processor.resolve_image_token_counts([_Sized(*s) for s in sizes])
+        ]
+
+
+class _Sized:
+    """A _Sized is all that SGLang looks at of a picture to count its tokens."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width = width
+        self.height = height
+
+
+async def media_taken(manager: Any) -> MediaTaken | None:
+    """Returns which media the started engine's model takes; None where its prompts are text."""
+    processor = manager.mm_processor
+    if processor is None or processor.mm_tokens is None:
+        return None
+    tokens = processor.mm_tokens
+    taken = MediaTaken(
+        image_token_id=tokens.image_token_id,
+        video_token_id=tokens.video_token_id,
+        audio_token_id=tokens.audio_token_id,
+    )
+    if taken == MediaTaken():
+        return None
+    return MediaTaken(
+        taken.image_token_id,
+        taken.video_token_id,
+        taken.audio_token_id,
+        counts_images=taken.image_token_id is not None
+        and await _counts_rightly(manager, taken.image_token_id),
+    )
+
+
+async def _counts_rightly(manager: Any, image_token_id: int) -> bool:
+    """Tells whether pictures become as many tokens, all the same one, as their sizes say."""
+    from PIL import Image  # noqa: PLC0415  # only models that see have it imported
+    from sglang.srt.managers.io_struct import GenerateReqInput  # noqa: PLC0415
+
+    processor = manager.mm_processor
+    images, written = SglangImages(processor), processor.mm_tokens.image_token
+    token = written if isinstance(written, str) else written[0]
+    prompt = manager.tokenizer.encode(token, add_special_tokens=False)
+    for size in _TRIED_SIZES:
+        file = io.BytesIO()
+        Image.new("RGB", size).save(file, "PNG")
+        request = GenerateReqInput(input_ids=prompt, image_data=[file.getvalue()])
+        try:
+            processed = await processor.process_mm_data_async(
+                image_data=request.image_data,
+                audio_data=None,
+                input_text=request.input_ids,
+                request_obj=request,
+                max_req_input_len=None,
+            )
+            [count] = images.tokens([size])
+            expanded = [
+                each for token in prompt for each in [token] * (count if token == image_token_id else 1)
+            ]
+            if [*processed.input_ids] != expanded:
+                return False
+        except Exception:  # whatever a processor raises, the engine counts for itself
+            log.debug("pictures are not counted ahead", exc_info=True)
+            return False
+    return True
+
+
+def engine_media(media: Sequence[PromptMedia]) -> dict[str, list[bytes]]:
+    """Returns the media as SGLang's fields of a request take them."""
+    fields: dict[str, list[bytes]] = {}
+    for each in media:
+        fields.setdefault(_FIELDS[each.modality], []).append(each.data)
+    return fields
+
+
+def engine_prompt(token_ids: bytes, media: Sequence[PromptMedia]) -> bytes:
+    """Returns the prompt with one token for each medium, which SGLang expands; both packed u32.
+
+    Raises:
+        InvalidRequest: a medium lies outside the prompt, or before another one.
+    """
+    pieces: list[bytes] = []
+    end = 0
+    for each in media:
+        start = each.at * TOKEN_ID_BYTES
+        if start < end or start + max(1, each.tokens) * TOKEN_ID_BYTES > len(token_ids):
+            raise InvalidRequest("the media of the prompt are not where they are said to be")
+        pieces.append(token_ids[end : start + TOKEN_ID_BYTES])
+        end = start + max(1, each.tokens) * TOKEN_ID_BYTES
+    return b"".join([*pieces, token_ids[end:]])
+
+
+async def name_damaged(media: Sequence[PromptMedia]) -> None:
+    """Finds the picture that cannot be read, after the engine failed on a request.
+
+    Raises:
+        InvalidRequest: names the field that the first such one came from.
+    """
+    for each in media:
+        if each.modality == "image" and not await asyncio.to_thread(_is_readable, each.data):
+            raise InvalidRequest(
+                "The image cannot be decoded: it is damaged.", param=each.param or None
+            )
+        if each.modality != "image" and len(media) == 1:
+            raise InvalidRequest(
+                f"The {each.modality} cannot be read.", param=each.param or None
+            )
+
+
+def _is_readable(data: bytes) -> bool:
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return True
