@@ -28,6 +28,7 @@ from frontend.http.rebound_pages import without_rebound_pages
 from frontend.http.request_id import new_request_id
 from frontend.http.server import Server
 from frontend.http.stream_keep_alive import keep_streams_alive
+from frontend.media.reader import MediaReader
 from frontend.mesh.failed_handshakes import FailedHandshakes
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
@@ -130,7 +131,11 @@ async def _serve_http(
     drain = assembly.drain
     validator = Validator()
     runner = Launcher(
-        assembly.dispatch, assembly.recovery, validator, weights=settings.router_weights
+        assembly.dispatch,
+        assembly.recovery,
+        validator,
+        MediaReader(),
+        weights=settings.router_weights,
     )
     application = Application(assembly.registry, runner, metrics, settings, drain)
     server = Server(

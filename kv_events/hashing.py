@@ -57,6 +57,18 @@ def chain_hashes(packed_tokens: bytes, block_size_tokens: int, root: int) -> lis
     return hashes
 
 
+def wide_chain_hashes(tokens: "array[int]", block_size_tokens: int, root: int) -> list[int]:
+    """Returns what `chain_hashes` does, of tokens as u64 some of which stand for media
+    (kv_events.media_pads).
+    """
+    hashes: list[int] = []
+    seed = root
+    for start in range(0, len(tokens) - block_size_tokens + 1, block_size_tokens):
+        seed = block_hash(tokens[start : start + block_size_tokens], seed)
+        hashes.append(seed)
+    return hashes
+
+
 def token_array(token_ids: Iterable[int]) -> "array[int]":
     """Returns token ids as u32 or, where one is an image position (a 62-bit integer), as u64.
 
@@ -78,7 +90,9 @@ def joined(front: "array[int]", rear: "array[int]") -> "array[int]":
 def block_hash(token_ids: "array[int]", parent: int) -> int:
     """Returns the hash of one block behind the block (or root) `parent`.
 
-    A block of u64 is twice as long, which keeps it apart.
+    One with an image position is hashed as u64, twice as long, which keeps it apart; one without is
+    not, whatever it came in.
     """
-    width: Literal["I", "Q"] = "I" if token_ids.typecode == "I" else "Q"
+    narrow = token_ids.typecode == "I" or max(token_ids) < 2**32
+    width: Literal["I", "Q"] = "I" if narrow else "Q"
     return xxh3_64_intdigest(packed.pack(width, token_ids), parent)

@@ -33,7 +33,7 @@ class PromptMedia(Struct, frozen=True, omit_defaults=True):
 
     modality: Modality
     data: Annotated[bytes, Meta(max_length=MESSAGE_BYTES_MAX)]
-    digest: Annotated[int, Meta(ge=1, le=2**64 - 1)]
+    digest: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     """Is made of the bytes by the frontend, never by a client: engines take media of equal digests
     for the same.
     """

@@ -21,6 +21,7 @@ from frontend.api.fields.sampling import (
 )
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.named_models import NamedModels
+from frontend.api.prompts.media import padded_runs
 from frontend.conforming.validator import Validator
 from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
@@ -28,11 +29,13 @@ from frontend.http.request_id import new_request_id
 from frontend.inflight.embeddings import Embeddings
 from frontend.inflight.generation import Generation
 from frontend.inflight.recovery import Recovery
+from frontend.media.reader import MediaReader
 from frontend.mesh.dispatch import Dispatch
 from frontend.routing.route import RouteRequest, Weights
 from frontend.text.output.choice_text import OutputRules
 from protocol.errors import InvalidRequest
 from protocol.generation import Generate, Sampling
+from protocol.media import PromptMedia
 from protocol.tokens import count_tokens
 
 CHOICES_PER_EXCHANGE_MAX = 1_024
@@ -45,11 +48,19 @@ class Launcher:
 
     Attributes:
         models: those that requests may name.
+        media: reads what prompts have beside text.
     """
 
     def __init__(
-        self, dispatch: Dispatch, recovery: Recovery, validator: Validator, *, weights: Weights
+        self,
+        dispatch: Dispatch,
+        recovery: Recovery,
+        validator: Validator,
+        media: MediaReader,
+        *,
+        weights: Weights,
     ) -> None:
+        self.media = media
         self.models = NamedModels(dispatch.registry)
         self._dispatch = dispatch
         self._recovery = recovery
@@ -68,6 +79,7 @@ class Launcher:
         prompts: Sequence[bytes],
         rules: OutputRules | None = None,
         *,
+        media: Sequence[PromptMedia] = (),
         repeats: bool = False,
     ) -> Generation:
         """Dispatches n choices of every prompt (packed u32), prompt after prompt, and returns the
@@ -75,6 +87,7 @@ class Launcher:
 
         Args:
             rules: instead of those that the request implies.
+            media: of the prompt, where there is one alone.
             repeats: as `check_price`.
         Raises:
             InvalidRequest: too many choices, too dear, or the sampling fields do not fit the
@@ -82,7 +95,7 @@ class Launcher:
             PoisonRequest, NoWorker, Overloaded: as Generation.start.
         """
         adapter = self.models.adapter(request.model, request.lora_path, entry)
-        make = partial(self._requests, exchange, entry, adapter, request, prompts)
+        make = partial(self._requests, exchange, entry, adapter, request, prompts, media=media)
         requests = await exchange.in_proportion(make) if exchange.is_large else make()
         most = check_price(
             [each for each, _ in requests],
@@ -108,6 +121,8 @@ class Launcher:
         adapter: str | None,
         request: ChatCompletionRequest | CompletionRequest,
         prompts: Sequence[bytes],
+        *,
+        media: Sequence[PromptMedia],
     ) -> list[tuple[Generate, RouteRequest]]:
         """Returns the request and the wishes for its route, for each choice.
 
@@ -144,10 +159,11 @@ class Launcher:
             grammar=grammar,
             logprobs=logprobs_wanted(request),
             reading=reading_of(request, card, grammar),
+            media=list(media),
         )
         requests: list[tuple[Generate, RouteRequest]] = []
         for prompt in prompts:
-            route = self._route(prompt, adapter, salt, asked)
+            route = self._route(prompt, adapter, salt, asked, media)
             sampling = sampling_for(request, card, count_tokens(prompt))
             requests += [
                 (
@@ -164,7 +180,12 @@ class Launcher:
         return requests
 
     def _route(
-        self, prompt: bytes, lora_name: str | None, cache_salt: str | None, asked: NvExt
+        self,
+        prompt: bytes,
+        lora_name: str | None,
+        cache_salt: str | None,
+        asked: NvExt,
+        media: Sequence[PromptMedia],
     ) -> RouteRequest:
         return RouteRequest(
             prompt,
@@ -176,4 +197,5 @@ class Launcher:
             prefill_dp_rank=asked.prefill_dp_rank,
             session_id=asked.session_id,
             weights=None if asked.router is None else asked.router.over(self._weights),
+            media=padded_runs(media) if media else (),
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from frontend.models.files import CannotServe, FileCache, FileFetch, collect_files
+from frontend.models.image_counts import ImageCounts
 from frontend.models.served import ServedModel
 from frontend.text.templates.model_files import read_model_files
 from frontend.text.templates.template import ChatTemplate
@@ -114,7 +115,14 @@ class ModelLoader:
             tokenizer.backend_name,
             len(templates),
         )
-        return ServedModel(card, tokenizer, templates, pairs, files)
+        return ServedModel(
+            card, tokenizer, templates, pairs, files, image_counts=self._image_counts(card, ask)
+        )
+
+    def _image_counts(self, card: ModelCard, ask: Ask) -> ImageCounts | None:
+        if card.media is None or not card.media.counts_images:
+            return None
+        return ImageCounts(card.name, ask, self._new_query_id)
 
     def _load_tokenized_by_workers(
         self, card: ModelCard, paths: Mapping[str, Path], ask: Ask
@@ -126,4 +134,4 @@ class ModelLoader:
         except TokenizerUnusable as error:
             raise CannotServe(f"the files of {card.name!r} cannot be served: {error}") from error
         log.info("loaded %s: its workers tokenize", card.name)
-        return ServedModel(card, tokenizer, {})
+        return ServedModel(card, tokenizer, {}, image_counts=self._image_counts(card, ask))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from frontend.models.image_counts import ImageCounts
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.templates.model_files import ModelFiles
 from frontend.text.templates.template import ChatTemplate
@@ -26,6 +27,8 @@ class ServedModel:
         templates: Mapping[str, ChatTemplate],
         pairs: PairTokenizer | None = None,
         files: ModelFiles | None = None,
+        *,
+        image_counts: ImageCounts | None = None,
     ) -> None:
         self.card = card
         self.files = files
@@ -38,6 +41,8 @@ class ServedModel:
         """Asks the workers for tokens; None if prompts are rendered and tokenized in the
         frontend.
         """
+        self.image_counts = image_counts
+        """Counts the tokens of pictures; None if nobody can tell them by their sizes."""
         self._tokenizer = tokenizer
         self._template = templates.get("default")
         self._tools_template = templates.get("tool_use", self._template)

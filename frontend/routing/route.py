@@ -1,11 +1,13 @@
 """Holds what the router knows of one request, and what it decided."""
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from kv_events.hashing import chain_hashes, root_hash
-from protocol.tokens import count_tokens
+from kv_events.hashing import chain_hashes, root_hash, wide_chain_hashes
+from kv_events.media_pads import Padded, padded
+from protocol.tokens import TOKEN_ID_BYTES, count_tokens, unpack_tokens
 
 BLOCK_TOKENS: Final = 64
 """Is the unit of costs, in tokens: weights keep their meaning whatever block sizes the workers
@@ -51,6 +53,8 @@ class RouteRequest:
         prefill_worker_id, prefill_dp_rank: only in two legs, with the prompt computed there.
         session_id: where this session went last, if that rank has room.
         weights: instead of the frontend's own.
+        media: the runs of its tokens that stand for media, in order; behind one of unknown length
+        (0 tokens) nobody knows what is cached.
         cacheable: whether a rank that computes it keeps something that others could use.
     Attributes:
         beside: worker id and data-parallel rank where another choice of the same prompt went, if
@@ -61,6 +65,7 @@ class RouteRequest:
         "_by_block_size",
         "_cache_salt",
         "_cacheable",
+        "_media",
         "_prompt",
         "beside",
         "dp_rank",
@@ -85,6 +90,7 @@ class RouteRequest:
         prefill_dp_rank: int | None = None,
         session_id: str | None = None,
         weights: Weights | None = None,
+        media: Sequence[Padded] = (),
         cacheable: bool = True,
     ) -> None:
         self.prompt_tokens = count_tokens(prompt)
@@ -96,6 +102,7 @@ class RouteRequest:
         self.weights = weights
         self.beside: tuple[str, int] | None = None
         self._prompt = prompt
+        self._media = media
         self._cacheable = cacheable
         self.lora_name = lora_name
         self._cache_salt = cache_salt
@@ -145,6 +152,7 @@ class RouteRequest:
             prefill_dp_rank=self.prefill_dp_rank,
             session_id=self.session_id,
             weights=self.weights,
+            media=self._media,
             cacheable=self._cacheable,
         )
 
@@ -159,10 +167,18 @@ class RouteRequest:
             root = root_hash(
                 block_size_tokens, lora_name=self.lora_name, cache_salt=self._cache_salt
             )
-            hashes = self._by_block_size[block_size_tokens] = chain_hashes(
-                self._prompt, block_size_tokens, root
+            hashes = self._by_block_size[block_size_tokens] = (
+                self._hashed_with_media(block_size_tokens, root)
+                if self._media
+                else chain_hashes(self._prompt, block_size_tokens, root)
             )
         return hashes
+
+    def _hashed_with_media(self, block_size_tokens: int, root: int) -> list[int]:
+        known = next((each.at for each in self._media if not each.tokens), self.prompt_tokens)
+        media = [each for each in self._media if each.at < known]
+        tokens = padded(unpack_tokens(self._prompt[: known * TOKEN_ID_BYTES]), media)
+        return wide_chain_hashes(tokens, block_size_tokens, root)
 
 
 RankT = TypeVar("RankT")

@@ -92,10 +92,12 @@ async def _counts_rightly(manager: Any, image_token_id: int) -> bool:
                 max_req_input_len=None,
             )
             [count] = images.tokens([size])
-            expanded = [
-                each for token in prompt for each in [token] * (count if token == image_token_id else 1)
-            ]
-            if [*processed.input_ids] != expanded:
+            at = prompt.index(image_token_id)
+            if [*processed.input_ids] != [
+                *prompt[:at],
+                *[image_token_id] * count,
+                *prompt[at + 1 :],
+            ]:
                 return False
         except Exception:  # whatever a processor raises, the engine counts for itself
             log.debug("pictures are not counted ahead", exc_info=True)
@@ -140,9 +142,7 @@ async def name_damaged(media: Sequence[PromptMedia]) -> None:
                 "The image cannot be decoded: it is damaged.", param=each.param or None
             )
         if each.modality != "image" and len(media) == 1:
-            raise InvalidRequest(
-                f"The {each.modality} cannot be read.", param=each.param or None
-            )
+            raise InvalidRequest(f"The {each.modality} cannot be read.", param=each.param or None)
 
 
 def _is_readable(data: bytes) -> bool:

@@ -13,7 +13,8 @@ from frontend.api.anthropic.schemas import REFUSED_FIELDS, CountTokensRequest, M
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Launcher
-from frontend.api.openai.chat import ChatAnswer, chat_prompt, check_chat, start_chat
+from frontend.api.openai.chat import ChatAnswer, check_chat, start_chat
+from frontend.api.prompts.chats import chat_prompt
 from frontend.http.exchange import Exchange
 from frontend.inflight.choice import Choice
 from frontend.text.output.gain import Gain
@@ -45,10 +46,12 @@ async def count_message_tokens(exchange: Exchange, launcher: Launcher) -> None:
 
     async def count() -> None:
         chat = await exchange.in_proportion(partial(chat_of, request, exchange.ignored))
-        await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
+        sources = await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
+        served = launcher.models.named(request.model).served
         with params_named(_NAMES):
-            prompt = await chat_prompt(exchange, launcher.models.named(request.model).served, chat)
-        await exchange.send_json(200, _encode({"input_tokens": count_tokens(prompt)}))
+            prompt = await chat_prompt(exchange, launcher.media, served, chat, sources)
+        counted = {"input_tokens": count_tokens(prompt.token_ids)}
+        await exchange.send_json(200, _encode(counted))
 
     await exchange.run_until_client_leaves(count())
 

@@ -5,7 +5,9 @@ form.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
+from frontend.api.fields.content import is_media, media_source
 from frontend.api.fields.older_calls import OlderCalls
+from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -30,19 +32,20 @@ All but the first come from answers, and from /v1/responses.
 """
 
 
-def check_messages(messages: Sequence[dict[str, Any]]) -> None:
-    """Checks roles and contents, and rewrites in place what older clients and other APIs write
-    differently.
+def check_messages(messages: Sequence[dict[str, Any]]) -> Sequence[MediaSource]:
+    """Checks roles and contents, rewrites in place what older clients and other APIs write
+    differently, and takes out the media that the messages name, which it returns in their order.
 
-    Afterwards roles are in small letters, text parts are of type text, results of tools have a
-    text, functions are tools, a refusal is text of the assistant, and its thinking is
-    `reasoning_content`.
+    Afterwards roles are in small letters, parts are of type text, or bear nothing but the kind of a
+    medium, results of tools have a text, functions are tools, a refusal is text of the assistant,
+    and its thinking is `reasoning_content`.
 
     Raises:
         InvalidRequest: with the message's place as `param`.
-        UnsupportedParameter: a content part is no text.
+        UnsupportedParameter: a content part is of another type.
     """
     older_calls = OlderCalls()
+    media: list[MediaSource] = []
     for at, message in enumerate(messages):
         role = message.get("role")
         if not isinstance(role, str) or role not in ROLES:
@@ -56,7 +59,7 @@ def check_messages(messages: Sequence[dict[str, Any]]) -> None:
                     f"The content of a {role} message is missing.", param=f"messages[{at}].content"
                 )
         elif isinstance(content, list):
-            _check_parts(cast("list[Any]", content), role, f"messages[{at}].content")
+            media += _check_parts(cast("list[Any]", content), role, f"messages[{at}].content")
         elif not isinstance(content, str):
             raise InvalidRequest(
                 "content must be a string or a list of parts.", param=f"messages[{at}].content"
@@ -66,6 +69,7 @@ def check_messages(messages: Sequence[dict[str, Any]]) -> None:
         elif role == "assistant" and len(message) > 2:
             older_calls.rewrite_call(message, at)
             _check_assistant(message, f"messages[{at}]")
+    return media
 
 
 def _role(role: Any, param: str) -> str:
@@ -76,19 +80,29 @@ def _role(role: Any, param: str) -> str:
     )
 
 
-def _check_parts(parts: list[Any], role: str, param: str) -> None:
+def _check_parts(parts: list[Any], role: str, param: str) -> list[MediaSource]:
+    media: list[MediaSource] = []
     if len(parts) > PARTS_MAX:
         raise InvalidRequest(
             f"A message has at most {PARTS_MAX} content parts, got {len(parts)}.", param=param
         )
     for at, part in enumerate(parts):
+        if isinstance(part, MediaSource):  # another API's, named as its client knows it
+            media.append(part)
+            parts[at] = {"type": part.modality}
+            continue
         if not isinstance(part, dict):
             raise InvalidRequest("A content part must be an object.", param=f"{param}[{at}]")
         kind = cast("dict[str, Any]", part).get("type")
+        if is_media(kind):
+            media.append(media_source(cast("dict[str, Any]", part), f"{param}[{at}]"))
+            parts[at] = {"type": media[-1].modality}
+            continue
         field = _TEXT_PARTS.get(kind) if isinstance(kind, str) else None
         if field is None or (kind == "refusal" and role != "assistant"):
             raise UnsupportedParameter(
-                f"This model takes text only, not {_shown(kind)}.", param=f"{param}[{at}].type"
+                f"Content parts of type {_shown(kind)} are not supported.",
+                param=f"{param}[{at}].type",
             )
         text = cast("dict[str, Any]", part).get(field)
         if not isinstance(text, str):
@@ -97,6 +111,7 @@ def _check_parts(parts: list[Any], role: str, param: str) -> None:
             )
         if kind != "text":
             parts[at] = {"type": "text", "text": text}
+    return media
 
 
 def _check_assistant(message: dict[str, Any], param: str) -> None:

@@ -21,11 +21,13 @@ from frontend.api.fields.schemas import (
     TokenId,
 )
 from frontend.api.launching import Launcher
-from frontend.api.openai.chat import chat_prompt, check_chat
+from frontend.api.openai.chat import check_chat
+from frontend.api.prompts.chats import chat_prompt
 from frontend.api.prompts.encoding import encode_prompt
 from frontend.http.body_counts import TOKEN_IDS_MAX
 from frontend.http.exchange import Exchange
 from frontend.http.json_slices import Rows, send_in_slices
+from frontend.media.reader import MediaReader
 from frontend.models.served import ServedModel
 from protocol.errors import ContextOverflow, InvalidRequest
 from protocol.tokens import count_tokens, unpack_tokens
@@ -102,7 +104,7 @@ async def _tokenize(exchange: Exchange, launcher: Launcher, request: TokenizeReq
             Rows(partial(map, partial(_strings, served), packed)),
         )
     else:
-        one = await _encode_one(exchange, served, request)
+        one = await _encode_one(exchange, launcher.media, served, request)
         counts, tokens = count_tokens(one), Rows(partial(unpack_tokens, one))
         strings = Rows(lambda: map(served.vocabulary_entry, unpack_tokens(one)))
     answer = {"count": counts, "tokens": tokens, "max_model_len": served.card.context_length}
@@ -119,7 +121,9 @@ def _strings(served: ServedModel, packed: bytes) -> list[str]:
     return [served.vocabulary_entry(token_id) for token_id in unpack_tokens(packed)]
 
 
-async def _encode_one(exchange: Exchange, served: ServedModel, request: TokenizeRequest) -> bytes:
+async def _encode_one(
+    exchange: Exchange, reader: MediaReader, served: ServedModel, request: TokenizeRequest
+) -> bytes:
     if isinstance(request.prompt, str):
         return await encode_prompt(
             served,
@@ -141,8 +145,8 @@ async def _encode_one(exchange: Exchange, served: ServedModel, request: Tokenize
         add_generation_prompt=request.add_generation_prompt,
         continue_final_message=request.continue_final_message,
     )
-    await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
-    return await chat_prompt(exchange, served, chat)
+    sources = await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
+    return (await chat_prompt(exchange, reader, served, chat, sources)).token_ids
 
 
 async def _encode_turn(served: ServedModel, at: int, text: str, request: TokenizeRequest) -> bytes:

@@ -1,7 +1,7 @@
 """POST /v1/chat/completions is answered here; other endpoints run their requests as its chats."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,37 +25,22 @@ from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_chat
 from frontend.api.fields.sampling import stop_strings
 from frontend.api.fields.schemas import ChatCompletionRequest
-from frontend.api.fields.thinking import template_kwargs
-from frontend.api.fields.tools import told_tools
 from frontend.api.launching import Launcher
 from frontend.api.openai.chat_objects import as_asked, delta_of, message_of, rows_of
-from frontend.api.prompts.encoding import encode_prompt
-from frontend.api.prompts.worker_chats import chat_for_worker
+from frontend.api.prompts.chats import chat_prompt
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import REFUSING, Ignored
 from frontend.http.json_slices import send_in_slices
 from frontend.inflight.choice import Choice
 from frontend.inflight.generation import Generation
+from frontend.media.part import MediaSource
 from frontend.models.served import ServedModel
 from frontend.text.output.gain import Gain
-from protocol.errors import InvalidRequest, UnsupportedParameter
 from protocol.limits import STOPS_MAX
 from protocol.tokens import count_tokens
 
 _parser = BodyParser(ChatCompletionRequest)
 _encode = msgspec.json.Encoder().encode
-
-_RESERVED_TEMPLATE_KWARGS = frozenset(
-    {
-        "messages",
-        "tools",
-        "documents",
-        "add_generation_prompt",
-        "continue_final_message",
-        "tokenize",
-        "chat_template",
-    }
-)
 
 
 async def chat_completions(exchange: Exchange, launcher: Launcher) -> None:
@@ -117,28 +102,31 @@ async def start_chat(
     Raises:
         MeshError: it cannot be run.
     """
-    if exchange.is_large:
-        await exchange.in_proportion(partial(check_chat, request, exchange.ignored))
-    else:
-        check_chat(request, exchange.ignored)
+    check = partial(check_chat, request, exchange.ignored)
+    sources = await exchange.in_proportion(check) if exchange.is_large else check()
     entry = launcher.models.of(exchange, request)
-    prompt, template_stops = await _prompt_and_stops(exchange, entry.served, request)
-    if template_stops:
+    prompt = await chat_prompt(exchange, launcher.media, entry.served, request, sources)
+    if prompt.stops:
         request = replace(
-            request, stop=list(dict.fromkeys([*stop_strings(request), *template_stops]))[:STOPS_MAX]
+            request, stop=list(dict.fromkeys([*stop_strings(request), *prompt.stops]))[:STOPS_MAX]
         )
-    room = entry.served.card.context_length - count_tokens(prompt)
+    room = entry.served.card.context_length - count_tokens(prompt.token_ids)
     if cut_to_room and request.max_tokens is not None and room > 0:
         request = replace(request, max_tokens=min(request.max_tokens, room))
     return ChatAnswer(
-        await launcher.launch(exchange, entry, request, [prompt], repeats=repeats),
-        prompt,
+        await launcher.launch(
+            exchange, entry, request, [prompt.token_ids], media=prompt.media, repeats=repeats
+        ),
+        prompt.token_ids,
         entry.served,
     )
 
 
-def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> None:
-    """Checks what can be checked of a chat without the model.
+def check_chat(
+    request: ChatCompletionRequest, ignored: Ignored = REFUSING
+) -> Sequence[MediaSource]:
+    """Checks what can be checked of a chat without the model, and returns the media that its
+    messages name.
 
     Args:
         ignored: takes what has no effect.
@@ -146,58 +134,7 @@ def check_chat(request: ChatCompletionRequest, ignored: Ignored = REFUSING) -> N
         InvalidRequest, UnsupportedParameter: naming the field.
     """
     refuse_unsupported_chat(request, ignored)
-    check_messages(request.messages)
-
-
-async def chat_prompt(
-    exchange: Exchange, served: ServedModel, request: ChatCompletionRequest
-) -> bytes:
-    """Returns the prompt of a chat that was checked, packed u32.
-
-    Raises:
-        InvalidRequest: the template refuses the messages.
-        ContextOverflow, Overloaded: as `encode_prompt`.
-    """
-    prompt, _ = await _prompt_and_stops(exchange, served, request)
-    return prompt
-
-
-async def _prompt_and_stops(
-    exchange: Exchange, served: ServedModel, request: ChatCompletionRequest
-) -> tuple[bytes, list[str]]:
-    """Returns the prompt, and strings at which an engine's own template wants the answer to end."""
-    kwargs = template_kwargs(request)
-    if reserved := _RESERVED_TEMPLATE_KWARGS.intersection(kwargs):
-        raise InvalidRequest(
-            f"chat_template_kwargs must not set {sorted(reserved)[0]!r}.",
-            param="chat_template_kwargs",
-        )
-    if served.tokenized_by_workers is not None:
-        if request.add_special_tokens:
-            raise UnsupportedParameter(
-                "The chat template writes the special tokens of messages.",
-                param="add_special_tokens",
-            )
-        chat = await exchange.in_proportion(partial(chat_for_worker, served.card, request))
-        tokenized = await served.tokenized_by_workers.encode_chat(chat)
-        return tokenized.token_ids, tokenized.stops
-    special = request.add_special_tokens or False
-    render = partial(_render, served, request, kwargs)
-    text = await exchange.in_proportion(render) if exchange.is_large else render()
-    return await encode_prompt(served, text, add_special_tokens=special, param="messages"), []
-
-
-def _render(served: ServedModel, request: ChatCompletionRequest, kwargs: Mapping[str, Any]) -> str:
-    continued = request.continue_final_message or False
-    return served.render(
-        request.messages,
-        tools=None if request.tool_choice == "none" else told_tools(request),
-        add_generation_prompt=not continued
-        if request.add_generation_prompt is None
-        else request.add_generation_prompt,
-        continue_final_message=continued,
-        **kwargs,
-    )
+    return check_messages(request.messages)
 
 
 async def _stream(

@@ -18,8 +18,7 @@ for _schema in (
     "fused_sigmoid_mul_cpu(Tensor x, Tensor gate) -> Tensor",
     "fused_qk_gemma_rmsnorm_cpu(Tensor q, Tensor k) -> (Tensor, Tensor)",
     "fused_qk_gemma_rmsnorm_with_gate_cpu(Tensor q, Tensor k) -> (Tensor, Tensor)",
-    "fused_qkvzba_split_reshape_cat_contiguous_cpu(Tensor a, Tensor b)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    "fused_qkvzba_split_reshape_cat_contiguous_cpu(Tensor a, Tensor b) -> Tensor[]",
 ):
     _declared.define(_schema)
 

@@ -1,0 +1,38 @@
+"""A medium of a prompt: what a client named, and what it turned out to be."""
+
+from dataclasses import dataclass
+
+from protocol.media import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSource:
+    """A MediaSource is what a client named: a data URL, or one to be fetched.
+
+    Attributes:
+        param: the field of the client's request that names it.
+    """
+
+    modality: Modality
+    url: str
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaItem:
+    """A MediaItem is a medium that has been read and checked.
+
+    Attributes:
+        width, height: of a picture, in pixels; 0 of anything else.
+        format: what its first bytes say, in small letters: png, jpeg, mp4 …
+        digest: made of the bytes, 63 bits, never 0.
+        param: the field of the client's request that named it.
+    """
+
+    modality: Modality
+    data: bytes
+    width: int
+    height: int
+    format: str
+    digest: int
+    param: str
