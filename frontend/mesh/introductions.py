@@ -7,6 +7,7 @@ from typing import Final
 
 from frontend.fleet.model_entry import PREFILL
 from frontend.fleet.registry import Registry
+from protocol.errors import LossCause
 from protocol.limits import WORKER_SILENT_S_MAX
 from protocol.membership import Hello
 from protocol.requests import AnotherWay, Refused
@@ -56,3 +57,11 @@ def turned_away(
         return None
     known.note_other_way(identity)
     return AnotherWay()
+
+
+def replaced_as(known: Hello, newer: Hello) -> LossCause:
+    """Returns why a worker is given up in whose place another connection of its name comes."""
+    if known.epoch != newer.epoch:
+        return "died"
+    # over another of its ways it comes in only where nothing is heard over the first
+    return "restarted" if newer.way in (0, known.way) else "silent"

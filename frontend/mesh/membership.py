@@ -8,7 +8,7 @@ from typing import Any
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
 from frontend.mesh.dispatch import Dispatch
-from frontend.mesh.introductions import turned_away
+from frontend.mesh.introductions import replaced_as, turned_away
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
 from frontend.mesh.queries import Queries
@@ -165,10 +165,7 @@ class Membership:
             return
         namesake = self._registry.namesake(hello.worker_id)
         if namesake is not None:
-            same = namesake.hello.epoch == hello.epoch
-            self._lose(
-                namesake, "restarted" if same else "died", "a newer connection took its place"
-            )
+            self._lose(namesake, replaced_as(namesake.hello, hello), "a newer one took its place")
         worker = Worker(
             identity, hello, self._loop.time(), self._budget, Numbering(session, received=1)
         )

@@ -8,7 +8,7 @@ import pytest
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import OTHER_WAYS_MAX, Worker
 from frontend.mesh import introductions
-from frontend.mesh.introductions import turned_away
+from frontend.mesh.introductions import replaced_as, turned_away
 from frontend.routing.admission import AdmissionQueue
 from kv_events.index import BlockBudget
 from protocol.limits import WORKER_SILENT_S_MAX
@@ -44,6 +44,21 @@ def test_the_first_way_is_taken_in_again_at_once_when_it_reconnects(registry: Re
     assert answer(registry, hello(way=1)) is None
     # it does not say: as ever, the newest connection counts
     assert answer(registry, hello(way=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("newer", "cause"),
+    [
+        (hello(way=1), "restarted"),
+        (hello(way=0), "restarted"),
+        (hello(way=2), "silent"),
+        (hello(epoch=2, way=2), "died"),
+    ],
+)
+def test_whose_place_is_taken_was_lost_for_the_reason_that_let_the_newer_in(
+    newer: Hello, cause: str
+) -> None:
+    assert replaced_as(hello(way=1), newer) == cause
 
 
 def test_another_process_of_the_name_waits_until_the_first_is_silent(registry: Registry) -> None:
