@@ -158,9 +158,17 @@ class Exchange:
         """
         return await self._budget.large.run(work) if self.is_large else work()
 
-    async def keep_only(self, request: Struct, *done: list[Any]) -> None:
+    def hold(self, size_bytes: int) -> None:
+        """Counts what was fetched for the request as if its body had brought it.
+
+        Raises:
+            Overloaded: there is no room for it.
+        """
+        self._body.add(size_bytes)
+
+    async def keep_only(self, request: Struct, *done: list[Any], beside_bytes: int = 0) -> None:
         """Empties the lists of a request that nobody needs while the answer is made, and counts
-        what is left of it. For large bodies.
+        what is left of it, and so much that was made of it. For large bodies.
 
         An answer takes minutes, and what was made of a body is up to 20 times its size; nor should
         its place in the budget of all be taken for so long.
@@ -170,7 +178,7 @@ class Exchange:
         # it has a lone surrogate, which cannot be encoded: the whole remains counted
         with suppress(UnicodeEncodeError):
             left = await self.in_proportion(partial(_encode, request))
-            self._body.give_back(all_but_bytes=len(left))
+            self._body.give_back(all_but_bytes=len(left) + beside_bytes)
             self.is_large = is_large(left)
 
     def run_until_client_leaves(self, work: Awaitable[None]) -> Awaitable[None]:

@@ -120,6 +120,15 @@ class IncomingBody:
         self.give_back()
         self._on_give_up(self._no_room())
 
+    def add(self, size_bytes: int) -> None:
+        """Counts further bytes as held with the body.
+
+        Raises:
+            Overloaded: the budget has no room for them.
+        """
+        self._budget.take(size_bytes)
+        self.size_bytes += size_bytes
+
     def give_back(self, *, all_but_bytes: int = 0) -> None:
         """Counts no more than so much of the body as held from here on."""
         kept = min(self.size_bytes, all_but_bytes)

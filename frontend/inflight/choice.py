@@ -94,6 +94,12 @@ class Choice:
         )
 
     @property
+    def prompt_tokens_told(self) -> int:
+        """Counts the tokens of the client's prompt as the engine does; 0 before the end."""
+        finished = self.stream.finished
+        return 0 if finished is None else finished.prompt_tokens - count_tokens(self.trail.output)
+
+    @property
     def reasoning_tokens(self) -> int:
         """Counts those of the choice's tokens that are thinking; known at the end."""
         return self.stream.finished.reasoning_tokens if self.stream.finished is not None else 0

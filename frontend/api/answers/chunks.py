@@ -18,6 +18,7 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    image_tokens: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Returns OpenAI's usage object."""
@@ -25,7 +26,8 @@ class Usage(msgspec.Struct, frozen=True):
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens}
+            | ({"image_tokens": self.image_tokens} if self.image_tokens else {}),
             "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
         }
 

@@ -16,11 +16,12 @@ from frontend.api.anthropic.schemas import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from frontend.api.anthropic.told import system_text, told_text
+from frontend.api.anthropic.told import system_text, told_part, told_text
 from frontend.api.anthropic.tools import tool_choice_of, tools_of
 from frontend.api.fields.grammar_fields import JsonSchemaFormat, NamedSchema
 from frontend.api.fields.schemas import ChatCompletionRequest
 from frontend.http.ignored import Ignored
+from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest
 
 _AS_IN_CHAT: Final = (
@@ -148,11 +149,11 @@ class _Telling:
         if not message.content:
             raise InvalidRequest("A message must have content.", param=f"{param}.content")
         told: list[dict[str, Any]] = []
-        texts: list[str] = []
+        parts: list[str | MediaSource] = []
         for at, block in enumerate(message.content):
             if isinstance(block, ToolResultBlock):
-                told += _joined(message.role, texts)
-                texts = []
+                told += _joined(message.role, parts)
+                parts = []
                 content = self._result(block, f"{param}.content[{at}]")
                 told.append(
                     {
@@ -164,8 +165,8 @@ class _Telling:
             elif isinstance(block, ThinkingBlock | ToolUseBlock | RedactedThinkingBlock):
                 raise _misplaced(block, message.role, f"{param}.content[{at}]")
             else:
-                texts.append(told_text(block, self._tools, f"{param}.content[{at}]"))
-        told += _joined(message.role, texts)
+                parts.append(told_part(block, self._tools, f"{param}.content[{at}]"))
+        told += _joined(message.role, parts)
         return told
 
     def _assistant(self, blocks: Sequence[ContentBlock], param: str) -> dict[str, Any]:
@@ -204,28 +205,27 @@ class _Telling:
             told["tool_calls"] = calls
         return told
 
-    def _result(self, block: ToolResultBlock, param: str) -> str:
+    def _result(self, block: ToolResultBlock, param: str) -> str | list[Any]:
         if block.content is None or isinstance(block.content, str):
             return block.content or ""
-        return "\n".join(
-            [
-                told_text(part, self._tools, f"{param}.content[{at}]")
-                for at, part in enumerate(block.content)
-            ]
-        )
+        told = [
+            told_part(part, self._tools, f"{param}.content[{at}]")
+            for at, part in enumerate(block.content)
+        ]
+        texts = [part for part in told if isinstance(part, str)]
+        return "\n".join(texts) if len(texts) == len(told) else _parts(told)
 
 
-def _joined(role: str, texts: Sequence[str]) -> list[dict[str, Any]]:
-    if not texts:
+def _joined(role: str, told: Sequence[str | MediaSource]) -> list[dict[str, Any]]:
+    if not told:
         return []
-    return [
-        {
-            "role": role,
-            "content": texts[0]
-            if len(texts) == 1
-            else [{"type": "text", "text": text} for text in texts],
-        }
-    ]
+    alone = told[0] if len(told) == 1 else None
+    return [{"role": role, "content": alone if isinstance(alone, str) else _parts(told)}]
+
+
+def _parts(told: Sequence[str | MediaSource]) -> list[Any]:
+    """Returns the content of a chat's message; pictures stay what they are (check_messages)."""
+    return [{"type": "text", "text": part} if isinstance(part, str) else part for part in told]
 
 
 def _misplaced(block: ContentBlock, role: str, param: str) -> InvalidRequest:

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from frontend.api.answers.chunks import Usage
-from frontend.api.answers.streaming import stream_events, usage_of
+from frontend.api.answers.streaming import stream_events
 from frontend.api.anthropic.answers import MessageWriter
 from frontend.api.anthropic.conversion import chat_of, generating_chat_of
 from frontend.api.anthropic.schemas import REFUSED_FIELDS, CountTokensRequest, MessagesRequest
@@ -70,16 +70,14 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: MessagesReque
     )
     try:
         if exchange.is_large:
-            await exchange.keep_only(request, chat.messages, request.messages)
+            await exchange.keep_only(
+                request, chat.messages, request.messages, beside_bytes=started.media_bytes
+            )
         if request.stream:
             await stream_events(exchange, started.generation, _MessageEvents(writer, started))
         else:
             (answer,) = await started.generation.finish()
-            message = writer.whole(
-                answer,
-                started.generation.choices[0],
-                usage_of(started.generation, started.prompt_tokens, 1),
-            )
+            message = writer.whole(answer, started.generation.choices[0], started.usage())
             await exchange.send_json(200, _encode(message))
     finally:
         started.generation.close()
@@ -105,4 +103,4 @@ class _MessageEvents:
         return self._writer.end(self._started.generation.choices[0], self._usage())
 
     def _usage(self) -> Usage:
-        return usage_of(self._started.generation, self._started.prompt_tokens, 1)
+        return self._started.usage()

@@ -74,7 +74,9 @@ class RedactedThinkingBlock(Block, tag="redacted_thinking", frozen=True):
 
 
 class ImageBlock(Block, tag="image", frozen=True):
-    """An ImageBlock is refused: the models served here read text."""
+    """An ImageBlock is a picture, whose source is base64 or a URL."""
+
+    source: dict[str, Any]
 
 
 class DocumentBlock(Block, tag="document", frozen=True):

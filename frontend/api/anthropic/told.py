@@ -1,5 +1,5 @@
-"""Some blocks are told to the model as text: texts, documents, search results, and tools that
-become known on the way.
+"""Blocks are told to the model as text, or shown to it: texts, documents, search results, tools
+that become known on the way, and pictures.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from frontend.api.anthropic.schemas import (
     TextBlock,
     ToldBlock,
 )
+from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 _BILLING: Final = "x-anthropic-billing-header:"
@@ -34,13 +35,15 @@ def system_text(system: str | list[TextBlock] | None) -> str:
     return "\n".join(block.text for block in system or () if not block.text.startswith(_BILLING))
 
 
-def told_text(block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str) -> str:
-    """Returns a block as the model reads it.
+def told_part(
+    block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str
+) -> str | MediaSource:
+    """Returns a block as the model reads or sees it.
 
     Args:
         tools: by name, in OpenAI's form.
     Raises:
-        UnsupportedParameter: it is no text.
+        UnsupportedParameter: its source is none that can be read here.
         InvalidRequest: it names a tool that is not offered, or its document has no text.
     """
     match block:
@@ -56,10 +59,7 @@ def told_text(block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str)
                 )
             )
         case ImageBlock():
-            raise UnsupportedParameter(
-                "Blocks of type 'image' are not supported; this server takes text only.",
-                param=f"{param}.type",
-            )
+            return _picture(block.source, f"{param}.source")
         case _:
             if block.tool_name not in tools:
                 raise InvalidRequest(
@@ -67,6 +67,31 @@ def told_text(block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str)
                 )
             function = _encode(tools[block.tool_name]["function"]).decode()
             return f"<functions>\n<function>{function}</function>\n</functions>"
+
+
+def told_text(block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str) -> str:
+    """Returns what `told_part` does, of a block that is in a place for text alone.
+
+    Raises:
+        UnsupportedParameter, InvalidRequest: also where it is a picture.
+    """
+    told = told_part(block, tools, param)
+    if isinstance(told, str):
+        return told
+    raise InvalidRequest("An image is no part of what an assistant says.", param=f"{param}.type")
+
+
+def _picture(source: Mapping[str, Any], param: str) -> MediaSource:
+    match source:
+        case {"type": "base64", "media_type": str(kind), "data": str(data)}:
+            return MediaSource("image", f"data:{kind};base64,{data}", f"{param}.data")
+        case {"type": "url", "url": str(url)}:
+            return MediaSource("image", url, f"{param}.url")
+        case _:
+            raise UnsupportedParameter(
+                "An image needs a source of type base64, with media_type and data, or of type url.",
+                param=param,
+            )
 
 
 def _document_text(source: Mapping[str, Any], param: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from frontend.api.answers.chunks import ChunkWriter, Last
+from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.answers.logprobs import TokenTexts, chat_logprobs
 from frontend.api.answers.streaming import ChunkEvents, ended_by, stream_events, usage_of, whole
 from frontend.api.answers.token_fields import (
@@ -37,6 +37,7 @@ from frontend.media.part import MediaSource
 from frontend.models.served import ServedModel
 from frontend.text.output.gain import Gain
 from protocol.limits import STOPS_MAX
+from protocol.media import PromptMedia
 from protocol.tokens import count_tokens
 
 _parser = BodyParser(ChatCompletionRequest)
@@ -58,7 +59,11 @@ async def _answer(
     started = await start_chat(exchange, launcher, request)
     try:
         if exchange.is_large:
-            await exchange.keep_only(request, [] if request.echo else request.messages)
+            await exchange.keep_only(
+                request,
+                [] if request.echo else request.messages,
+                beside_bytes=started.media_bytes,
+            )
         if request.stream:
             await _stream(exchange, request, started, custom)
         else:
@@ -78,11 +83,23 @@ class ChatAnswer:
     generation: Generation
     prompt: bytes
     served: ServedModel
+    media: Sequence[PromptMedia]
 
     @property
-    def prompt_tokens(self) -> int:
-        """Counts the tokens of the prompt."""
-        return count_tokens(self.prompt)
+    def media_bytes(self) -> int:
+        """Counts the bytes of the prompt's media, which are kept until the answer's end."""
+        return sum(len(each.data) for each in self.media)
+
+    def usage(self, n: int = 1) -> Usage:
+        """Counts the tokens of prompt and answer, which has n choices, so far."""
+        prompt_tokens = count_tokens(self.prompt)
+        if not self.media:
+            return usage_of(self.generation, prompt_tokens, n)
+        if not all(each.tokens for each in self.media):
+            prompt_tokens = self.generation.choices[0].prompt_tokens_told or prompt_tokens
+        image_tokens = sum(each.tokens for each in self.media if each.modality == "image")
+        usage = usage_of(self.generation, prompt_tokens, n)
+        return replace(usage, image_tokens=image_tokens)
 
 
 async def start_chat(
@@ -119,6 +136,7 @@ async def start_chat(
         ),
         prompt.token_ids,
         entry.served,
+        prompt.media,
     )
 
 
@@ -178,7 +196,7 @@ async def _stream(
             return told
         return writer.text(choice.index, gain.text, last, logprobs)
 
-    usage = partial(usage_of, started.generation, started.prompt_tokens, request.n or 1)
+    usage = partial(started.usage, request.n or 1)
     events = ChunkEvents(writer, chunk, usage, request=request)
     await stream_events(exchange, started.generation, events)
 
@@ -199,7 +217,7 @@ async def _whole(
         }
         for choice, answer in zip(started.generation.choices, answers, strict=True)
     ]
-    usage = usage_of(started.generation, started.prompt_tokens, request.n or 1).as_json()
+    usage = started.usage(request.n or 1).as_json()
     head = _head(exchange, request, "chat.completion") | prompt_fields(
         request, started.prompt, answers[0].prompt_logprobs, texts
     )

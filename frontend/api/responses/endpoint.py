@@ -8,7 +8,7 @@ import msgspec
 
 from frontend.api.answers.blocks import blocks_of
 from frontend.api.answers.logprobs import TokenTexts, chat_logprobs, chat_rows
-from frontend.api.answers.streaming import stream_events, usage_of
+from frontend.api.answers.streaming import stream_events
 from frontend.api.fields.param_names import params_named
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Launcher
@@ -49,7 +49,10 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: ResponsesRequ
     try:
         if exchange.is_large:
             await exchange.keep_only(
-                request, chat.messages, [] if isinstance(request.input, str) else request.input
+                request,
+                chat.messages,
+                [] if isinstance(request.input, str) else request.input,
+                beside_bytes=started.media_bytes,
             )
         if writer is not None:
             events = _ResponseEvents(exchange, writer, started)
@@ -75,9 +78,7 @@ async def _whole(
         items.item(block, status if block is blocks[-1] else "completed", told) for block in blocks
     ]
     head = head_of(request, exchange.request_id, int(time.time()))
-    body = head | finished_fields(
-        choice, output, usage_of(started.generation, started.prompt_tokens, 1)
-    )
+    body = head | finished_fields(choice, output, started.usage())
     if told:
         await send_in_slices(exchange, body)
     else:
@@ -111,7 +112,7 @@ class _ResponseEvents:
 
     async def end(self) -> bytes:
         generation = self._started.generation
-        usage = usage_of(generation, self._started.prompt_tokens, 1)
+        usage = self._started.usage()
         return await self._exchange.in_proportion(
             partial(self._writer.end, generation.choices[0], usage)
         )

@@ -3,15 +3,17 @@
 What the model said in one turn comes as several items and becomes one message.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from frontend.api.fields.content import media_source
 from frontend.api.fields.custom_tools import custom_arguments
 from frontend.api.responses.tools import flat_name
 from frontend.http.ignored import REFUSING, Ignored
+from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 PARTS_MAX: Final = 10_000
@@ -79,6 +81,8 @@ _TEXT_PARTS: Final = {
 }
 """Maps the type of a content part to its field that holds the text."""
 
+_PICTURES: Final = ("input_image",)
+
 
 def messages_of(
     instructions: str | None, given: str | Sequence[dict[str, Any]], ignored: Ignored = REFUSING
@@ -140,7 +144,7 @@ def _add(messages: list[dict[str, Any]], item: _Item, param: str) -> None:
             {
                 "role": "tool",
                 "tool_call_id": item.call_id,
-                "content": _text(item.output, f"{param}.output"),
+                "content": _content(item.output, f"{param}.output"),
             }
         )
     elif isinstance(item, _FunctionCall | _CustomToolCall):
@@ -161,7 +165,7 @@ def _add(messages: list[dict[str, Any]], item: _Item, param: str) -> None:
             item.content, f"{param}.content"
         )
     else:
-        messages.append({"role": item.role, "content": _text(item.content, f"{param}.content")})
+        messages.append({"role": item.role, "content": _content(item.content, f"{param}.content")})
 
 
 def _turn(messages: list[dict[str, Any]], *, past: Sequence[str]) -> dict[str, Any]:
@@ -173,6 +177,24 @@ def _turn(messages: list[dict[str, Any]], *, past: Sequence[str]) -> dict[str, A
         last = {"role": "assistant", "content": None}
         messages.append(last)
     return last
+
+
+def _content(parts: Parts, param: str) -> str | list[Any]:
+    """Returns the parts as a text or, where there are pictures among them, as a chat's parts."""
+    if isinstance(parts, str) or not any(part.get("type") in _PICTURES for part in parts):
+        return _text(parts, param)
+    return [
+        _picture(part, f"{param}[{at}]")
+        if part.get("type") in _PICTURES
+        else {"type": "text", "text": _text([part], param)}
+        for at, part in enumerate(parts)
+    ]
+
+
+def _picture(part: Mapping[str, Any], param: str) -> MediaSource:
+    if part.get("file_id") is not None:
+        raise UnsupportedParameter("No files are kept here.", param=f"{param}.file_id")
+    return media_source(part, param)
 
 
 def _text(parts: Parts, param: str) -> str:

@@ -7,7 +7,8 @@ import pytest
 
 from frontend.api.fields.reading import reading_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
-from frontend.api.openai.chat import chat_prompt, check_chat
+from frontend.api.openai.chat import check_chat
+from frontend.api.prompts.chats import chat_prompt as prompt_of
 from frontend.models.served import ServedModel
 from frontend.text.tokenizing.inspection import TokenizerUnusable
 from frontend.text.tokenizing.worker_tokenizer import WorkerTokenizer
@@ -49,6 +50,10 @@ def served(worker: Worker) -> ServedModel:
 
 def chat(**fields: object) -> ChatCompletionRequest:
     return msgspec.convert({**CHAT, **fields}, ChatCompletionRequest)
+
+
+async def chat_prompt(exchange: Small, served: ServedModel, request: ChatCompletionRequest) -> bytes:
+    return (await prompt_of(exchange, None, served, request, ())).token_ids  # type: ignore[arg-type]
 
 
 async def test_a_chat_is_asked_for_with_all_that_says_something_of_its_prompt() -> None:

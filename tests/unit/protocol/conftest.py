@@ -23,6 +23,7 @@ from protocol.generation import (
     Sampling,
     ToolCall,
 )
+from protocol.media import MediaTaken, PromptMedia
 from protocol.membership import (
     AdapterList,
     Capacity,
@@ -120,11 +121,23 @@ TO_WORKER: dict[str, ToWorker] = {
         1_800_000_000_000,
         bootstrap=Bootstrap("10.0.0.1", 8998, 2**62 + 3, 3),
     ),
+    "generate_with_media": Generate(
+        REQUEST_ID,
+        "demo",
+        pack_tokens([1, 9, 9, 2, 10]),
+        Sampling(max_new_tokens=1),
+        1_800_000_000_000,
+        media=[
+            PromptMedia("image", b"\x89PNG", 2**63 - 1, 1, 2, "messages[0].content[1]"),
+            PromptMedia("video", b"ftyp", 1, 4),
+        ],
+    ),
     "generate_minimal": Generate(REQUEST_ID, "demo", b"", Sampling(max_new_tokens=1), 0),
     "abort": Abort(REQUEST_ID),
     "tokenize": Tokenize(
         REQUEST_ID, "demo", 1_900_000_000_000, "text", add_special_tokens=False, chat=b"{}"
     ),
+    "tokenize_images": Tokenize(REQUEST_ID, "demo", 0, images=[(640, 480), (1, 2**20)]),
     "fetch_file": FetchFile(SHA256),
     "hello_wanted": HelloWanted(),
     "welcome": Welcome("frontend-1"),
@@ -135,6 +148,18 @@ TO_WORKER: dict[str, ToWorker] = {
 }
 
 TO_FRONTEND: dict[str, ToFrontend] = {
+    "tokenized_images": Tokenized(REQUEST_ID, image_tokens=[6, 2**32 - 1]),
+    "hello_that_sees": Hello(
+        worker_id="v-1",
+        epoch=7,
+        service="text",
+        endpoint="dyn://kvmesh.backend.generate",
+        card=ModelCard("see", 512, 2048, [], [], media=MediaTaken(9, 10, counts_images=True)),
+        capacity=Capacity(
+            dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=64
+        ),
+        credit_requests=128,
+    ),
     "hello_of_prefill": Hello(
         worker_id="p-1",
         epoch=7,
