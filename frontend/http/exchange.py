@@ -100,6 +100,8 @@ class Exchange:
             budget=budget,
             on_give_up=self.cut_off,
         )
+        self.hold = self._body.add
+        """Counts bytes that were fetched for the request as if its body had brought them."""
         self._started = False
         """Says that the start of an answer has gone out: there is no other."""
         self._streaming = False
@@ -157,14 +159,6 @@ class Exchange:
             Overloaded: too many large bodies are being worked on.
         """
         return await self._budget.large.run(work) if self.is_large else work()
-
-    def hold(self, size_bytes: int) -> None:
-        """Counts what was fetched for the request as if its body had brought it.
-
-        Raises:
-            Overloaded: there is no room for it.
-        """
-        self._body.add(size_bytes)
 
     async def keep_only(self, request: Struct, *done: list[Any], beside_bytes: int = 0) -> None:
         """Empties the lists of a request that nobody needs while the answer is made, and counts

@@ -137,7 +137,7 @@ def test_what_has_no_effect_is_named_and_refused_where_the_operator_says_so(
             {"messages": [user({"type": "tool_reference", "tool_name": "x"})]},
             "messages[0].content[0].tool_name",
         ),
-        ({"messages": [user({"type": "image", "source": {}})]}, "messages[0].content[0].type"),
+        ({"messages": [user({"type": "image", "source": {}})]}, "messages[0].content[0].source"),
         (
             {"messages": [user({"type": "document", "source": {"type": "url", "url": "x"}})]},
             "messages[0].content[0].source.type",

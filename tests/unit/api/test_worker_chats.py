@@ -52,7 +52,9 @@ def chat(**fields: object) -> ChatCompletionRequest:
     return msgspec.convert({**CHAT, **fields}, ChatCompletionRequest)
 
 
-async def chat_prompt(exchange: Small, served: ServedModel, request: ChatCompletionRequest) -> bytes:
+async def chat_prompt(
+    exchange: Small, served: ServedModel, request: ChatCompletionRequest
+) -> bytes:
     return (await prompt_of(exchange, None, served, request, ())).token_ids  # type: ignore[arg-type]
 
 
