@@ -28,6 +28,7 @@ from frontend.http.rebound_pages import without_rebound_pages
 from frontend.http.request_id import new_request_id
 from frontend.http.server import Server
 from frontend.http.stream_keep_alive import keep_streams_alive
+from frontend.media.hosts import MediaHosts
 from frontend.media.reader import MediaReader
 from frontend.mesh.failed_handshakes import FailedHandshakes
 from frontend.models.files import FileCache
@@ -121,6 +122,15 @@ async def serve(settings: FrontendSettings) -> None:
         context.term()
 
 
+def _media_reader(settings: FrontendSettings) -> MediaReader:
+    hosts = MediaHosts(settings.media_url_hosts)
+    if not hosts:
+        return MediaReader(settings.media_bounds)
+    from frontend.media.fetching import Fetcher  # noqa: PLC0415 - its client costs others nothing
+
+    return MediaReader(settings.media_bounds, Fetcher(hosts, settings.media_bounds))
+
+
 async def _serve_http(
     settings: FrontendSettings,
     assembly: Assembly[Exchange],
@@ -134,7 +144,7 @@ async def _serve_http(
         assembly.dispatch,
         assembly.recovery,
         validator,
-        MediaReader(),
+        _media_reader(settings),
         weights=settings.router_weights,
     )
     application = Application(assembly.registry, runner, metrics, settings, drain)

@@ -1,45 +1,21 @@
 """Declares the frontend's settings."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
+from frontend.media.bounds import MediaBounds
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
+from frontend.settings_checks import check_numbers, check_texts
 from frontend.text.tokenizing.tokenizer import Backend
-from protocol.limits import PORT_MAX
+from protocol.media import MEDIA_MAX
 from protocol.process.own_directory import OWN_MESH
 from protocol.process.settings import LogLevel, setting
-from protocol.process.start_error import StartError
 
 UnknownFields = Literal["ignore", "refuse"]
 """Says what becomes of fields that no struct has: named in a header, or the client's error."""
 
 _WEIGHTS = Weights()
-
-_PATH = re.compile(r"(/[\w.~-]+)+").fullmatch
-
-_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+").fullmatch
-
-_NOT_NEGATIVE = (
-    "sse_keep_alive",
-    "tokenizer_cache_mb",
-    "migration_limit",
-    "graceful_shutdown_grace_period_secs",
-    "http_graceful_shutdown_timeout_secs",
-    "router_prefill_weight",
-    "router_idle_share",
-    "router_waiting_weight",
-    "router_request_weight",
-    "router_tie_blocks",
-    "router_host_weight",
-    "router_disk_weight",
-    "router_temperature",
-    "router_predicted_ttl_secs",
-    "router_ttl_secs",
-    "router_session_affinity_ttl_secs",
-    "kv_index_blocks_max",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +212,27 @@ class FrontendSettings:
         "/live", "path of the liveness page", env="DYN_HTTP_SVC_LIVE_PATH"
     )
     body_limit_mb: int = setting(45, "largest request body, in MB", env="DYN_HTTP_BODY_LIMIT_MB")
+    media_url_hosts: tuple[str, ...] = setting(
+        (),
+        (
+            "host that images and other media may be fetched from: NAME, *.NAME, NAME:PORT, or "
+            "NAME=NETWORK where it lies inside the house; may be repeated; without any, requests "
+            "bring them as data URLs"
+        ),
+        env="KVMESH_MEDIA_URL_HOSTS",
+    )
+    media_item_mb: int = setting(
+        20, "largest image or other medium, in MiB", env="KVMESH_MEDIA_ITEM_MB"
+    )
+    media_megapixels: int = setting(
+        64, "most pixels of an image, in millions", env="KVMESH_MEDIA_MEGAPIXELS"
+    )
+    media_items: int = setting(
+        MEDIA_MAX, "most images and other media of a request", env="KVMESH_MEDIA_ITEMS"
+    )
+    media_fetch_secs: float = setting(
+        10.0, "longest time for fetching one of them", env="KVMESH_MEDIA_FETCH_SECS"
+    )
     cache_dir: str = setting(
         "~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR"
     )
@@ -260,40 +257,22 @@ class FrontendSettings:
             tie=self.router_tie_blocks,
         )
 
+    @property
+    def media_bounds(self) -> MediaBounds:
+        """Returns the bounds on media of requests."""
+        return MediaBounds(
+            item_bytes_max=self.media_item_mb * 2**20,
+            request_bytes_max=min(self.body_limit_mb * 10**6, MediaBounds.request_bytes_max),
+            pixels_max=self.media_megapixels * 10**6,
+            items_max=self.media_items,
+            fetch_s_max=self.media_fetch_secs,
+        )
+
     def __post_init__(self) -> None:
         """Refuses numbers that would make a frontend that answers nothing.
 
         Raises:
             StartError: naming the setting.
         """
-        for name in (
-            "request_timeout",
-            "queue_memory_mb",
-            "shed_load_share",
-            "shed_load_wait_secs",
-            "body_limit_mb",
-            "http_keep_alive",
-        ):
-            if getattr(self, name) <= 0:
-                raise StartError(
-                    f"--{name.replace('_', '-')} must be above 0, got {getattr(self, name)}"
-                )
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise StartError(
-                    f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}"
-                )
-        for name in ("http_svc_health_path", "http_svc_live_path"):
-            if not _PATH(getattr(self, name)):
-                raise StartError(
-                    f"--{name.replace('_', '-')} must be a path like /health, got "
-                    f"{getattr(self, name)!r}"
-                )
-        for origin in self.cors_origin:
-            if not _ORIGIN(origin):
-                raise StartError(
-                    "--cors-origin must be * or like https://chat.example, without a path, "
-                    f"got {origin!r}"
-                )
-        if not 0 <= self.http_port <= PORT_MAX:
-            raise StartError(f"--http-port must be 0 to {PORT_MAX}, got {self.http_port}")
+        check_numbers(self)
+        check_texts(self)

@@ -1,23 +1,95 @@
-"""The media that a request names are read, and checked from their first bytes."""
+"""The media that a request names are read, and checked by their first bytes."""
 
-import base64
-import hashlib
-import io
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Protocol
 
+from frontend.media.bounds import MediaBounds
+from frontend.media.data_urls import data_of, is_data_url
+from frontend.media.first_bytes import format_of, picture_of
 from frontend.media.part import MediaItem, MediaSource
+from protocol.errors import InvalidRequest
+
+
+class Fetch(Protocol):
+    """A Fetch gets what lies behind a URL."""
+
+    async def fetch(self, source: MediaSource) -> bytes:
+        """Returns the bytes; raises InvalidRequest where they cannot be had."""
+        ...
 
 
 class MediaReader:
-    """temporary"""
+    """A MediaReader reads the media of requests.
 
-    async def read(self, sources: Sequence[MediaSource]) -> list[MediaItem]:
-        from PIL import Image
+    Args:
+        fetcher: gets what is not in the request itself; None if nothing is fetched.
+    """
 
-        items = []
-        for source in sources:
-            data = base64.b64decode(source.url.partition(",")[2])
-            with Image.open(io.BytesIO(data)) as image:
-                digest = int.from_bytes(hashlib.sha256(data).digest()[:8], "big") & (2**63 - 1) or 1
-                items.append(MediaItem("image", data, *image.size, "png", digest, source.param))
+    def __init__(self, bounds: MediaBounds, fetcher: Fetch | None = None) -> None:
+        self._bounds = bounds
+        self._fetcher = fetcher
+
+    async def read(
+        self, sources: Sequence[MediaSource], hold: Callable[[int], None]
+    ) -> list[MediaItem]:
+        """Returns what the sources name, in their order.
+
+        Args:
+            hold: counts bytes that the request's body had not, before they are kept.
+        Raises:
+            InvalidRequest: naming the first that cannot be read, is damaged or too large.
+            Overloaded: there is no room for what was fetched.
+        """
+        if len(sources) > self._bounds.items_max:
+            raise InvalidRequest(
+                f"A request has at most {self._bounds.items_max} images and other media, got "
+                f"{len(sources)}.",
+                param=sources[self._bounds.items_max].param,
+            )
+        far = {at: source for at, source in enumerate(sources) if not is_data_url(source.url)}
+        fetching = [asyncio.ensure_future(self._fetch(each, hold)) for each in far.values()]
+        try:
+            fetched = dict(zip(far, await asyncio.gather(*fetching), strict=True))
+        finally:
+            for each in fetching:
+                each.cancel()
+        return await asyncio.to_thread(self._read, sources, fetched)
+
+    async def _fetch(self, source: MediaSource, hold: Callable[[int], None]) -> bytes:
+        if self._fetcher is None:
+            raise InvalidRequest(
+                "This server fetches nothing from the net: send a data URL "
+                "(data:image/png;base64,…).",
+                param=source.param,
+            )
+        data = await self._fetcher.fetch(source)
+        hold(len(data))
+        return data
+
+    def _read(self, sources: Sequence[MediaSource], fetched: dict[int, bytes]) -> list[MediaItem]:
+        items: list[MediaItem] = []
+        left = self._bounds.request_bytes_max
+        for at, source in enumerate(sources):
+            data = fetched.get(at)
+            if data is None:
+                data = data_of(source.url, self._bounds.item_bytes_max, source.param)
+            left -= len(data)
+            if left < 0:
+                raise InvalidRequest(
+                    "The images and other media of a request have at most "
+                    f"{self._bounds.request_bytes_max} bytes together.",
+                    param=source.param,
+                )
+            items.append(self._item(source, data))
         return items
+
+    def _item(self, source: MediaSource, data: bytes) -> MediaItem:
+        form, width, height = (
+            picture_of(data, self._bounds.pixels_max, source.param)
+            if source.modality == "image"
+            else (format_of(source.modality, data, source.param), 0, 0)
+        )
+        digest = int.from_bytes(sha256(data).digest()[:8], "big") & (2**63 - 1) or 1
+        return MediaItem(source.modality, data, width, height, form, digest, source.param)

@@ -13,6 +13,7 @@ from frontend.assembly import Assembly, Surroundings
 from frontend.conforming.validator import Validator
 from frontend.drain import CUT_S_MAX, OpenRequest
 from frontend.inflight.recovery import Recovery
+from frontend.media.reader import MediaReader
 from frontend.mesh.dispatch import Dispatch
 from frontend.observe.metrics import FrontendMetrics
 from frontend.routing.router import RouterMode
@@ -124,7 +125,11 @@ class SimulatedFrontend:
         self._request_numbers = count(1)
         self.assembly: Assembly[OpenRequest] = self.process.context.copy().run(self._assembled)
         self.runner = Launcher(
-            self.mesh, self.recovery, Validator(), weights=spec.settings.router_weights
+            self.mesh,
+            self.recovery,
+            Validator(),
+            MediaReader(spec.settings.media_bounds),
+            weights=spec.settings.router_weights,
         )
         self.process.begin(self._live())
 

@@ -65,7 +65,7 @@ async def chat_prompt(
     if not sources:
         return await _of_messages(exchange, served, request)
     check_taken(served.card.media, sources)
-    items = await reader.read(sources)
+    items = await reader.read(sources, exchange.hold)
     prompt = await _of_messages(exchange, served, request)
     token_ids, media = await place_media(served, prompt.token_ids, items)
     return ChatPrompt(token_ids, prompt.stops, media)

@@ -3,10 +3,12 @@
 Import it after `workers.sglang.cpu.activate_if_cpu_host`: it imports SGLang.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from protocol.embedding import Embed
 from protocol.generation import Generate, Grammar, GrammarKind
+from protocol.media import PromptMedia
 from protocol.requests import Work
 from protocol.tokens import count_tokens
 from workers.sglang.media import engine_media, engine_prompt
@@ -52,7 +54,7 @@ def generate_input(
     wanted, bootstrap = request.logprobs, request.bootstrap
     obj = SteppedInput(
         **_common(request, manager),
-        **_prompt(request, vocab_size),
+        **_prompt(request.token_ids, request.media, vocab_size),
         routed_dp_rank=request.routed_dp_rank,
         sampling_params=params,
         stream=True,
@@ -100,7 +102,7 @@ def embedding_input(request: Embed, manager: Any, *, vocab_size: int, log_metric
     """
     obj = TextInput(
         **_common(request, manager),
-        input_ids=input_ids(request.token_ids, vocab_size),
+        **_prompt(request.token_ids, (), vocab_size),
         dimensions=request.dimensions,
         log_metrics=log_metrics,
     )
@@ -123,15 +125,12 @@ def _token_types(request: Embed) -> list[int]:
     return [0] * first + [1] * (tokens - first)
 
 
-def _prompt(request: Generate, vocab_size: int) -> dict[str, Any]:
+def _prompt(token_ids: bytes, media: Sequence[PromptMedia], vocab_size: int) -> dict[str, Any]:
     """Returns the prompt and its media; SGLang takes ids beside media as a list alone."""
-    if not request.media:
-        return {"input_ids": input_ids(request.token_ids, vocab_size)}
-    token_ids = engine_prompt(request.token_ids, request.media)
-    return {
-        "input_ids": input_ids(token_ids, vocab_size).tolist(),
-        **engine_media(request.media),
-    }
+    if not media:
+        return {"input_ids": input_ids(token_ids, vocab_size)}
+    ids = input_ids(engine_prompt(token_ids, media), vocab_size)
+    return {"input_ids": ids.tolist(), **engine_media(media)}
 
 
 def _common(request: Work, manager: Any) -> dict[str, Any]:

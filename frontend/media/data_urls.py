@@ -1,0 +1,56 @@
+"""A medium within a request: a data URL (RFC 2397)."""
+
+import binascii
+from typing import Final
+
+from protocol.errors import InvalidRequest
+
+SCHEME: Final = "data:"
+_BASE64: Final = ";base64"
+_SPACE: Final = dict.fromkeys(map(ord, " \t\r\n"))
+
+
+def is_data_url(url: str) -> bool:
+    """Tells whether a URL holds its data itself."""
+    return url[: len(SCHEME)].lower() == SCHEME
+
+
+def data_of(url: str, bytes_max: int, param: str) -> bytes:
+    """Returns what a data URL holds; line breaks and a missing padding are forgiven.
+
+    Args:
+        param: the field that it came from.
+    Raises:
+        InvalidRequest: it is not in base64, damaged, or holds more than so many bytes.
+    """
+    head, comma, payload = url[len(SCHEME) :].partition(",")
+    if not comma or not head.lower().endswith(_BASE64):
+        raise InvalidRequest("A data URL must be in base64: data:image/png;base64,….", param=param)
+    # before anything is made of it; the few characters of padding do not matter
+    if (
+        len(payload) // 4 * 3 > bytes_max + 2
+        and len(payload.translate(_SPACE)) // 4 * 3 > bytes_max + 2
+    ):
+        raise too_large(bytes_max, param)
+    try:
+        data = _decoded(payload)
+    except ValueError:
+        raise InvalidRequest("The data URL is no valid base64.", param=param) from None
+    if not data:
+        raise InvalidRequest("The data URL is empty.", param=param)
+    if len(data) > bytes_max:
+        raise too_large(bytes_max, param)
+    return data
+
+
+def too_large(bytes_max: int, param: str) -> InvalidRequest:
+    """Returns the error for a medium of more bytes than one may have."""
+    return InvalidRequest(f"An image or other medium has at most {bytes_max} bytes.", param=param)
+
+
+def _decoded(payload: str) -> bytes:
+    try:
+        return binascii.a2b_base64(payload, strict_mode=True)
+    except ValueError:  # the usual case has neither breaks nor a lack of padding
+        bare = payload.translate(_SPACE).rstrip("=")
+        return binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)

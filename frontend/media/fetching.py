@@ -1,0 +1,148 @@
+"""Media are fetched from the hosts that the operator named, and from nowhere inside the house.
+
+What is connected to is the very address that was checked, so that a name which means another one a
+moment later gains nothing; each redirect is checked like the first URL. Neither proxies of the
+environment nor cookies play a part, and nothing is decompressed.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import httpcore
+
+from frontend.media.bounds import MediaBounds
+from frontend.media.data_urls import too_large
+from frontend.media.hosts import MediaHosts
+from frontend.media.part import MediaSource
+from protocol.errors import InvalidRequest
+
+_PORTS: Final = {"http": 80, "https": 443}
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_HEADERS: Final = [("accept-encoding", "identity"), ("accept", "image/*, video/*, audio/*")]
+_FAILURES: Final = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    OSError,
+)
+"""What a fetch may fail with is told in the same words, so that nobody learns from them which
+addresses and ports answer.
+"""
+
+
+class Fetcher:
+    """A Fetcher fetches media over HTTP.
+
+    Args:
+        hosts: those that may be asked.
+    """
+
+    def __init__(self, hosts: MediaHosts, bounds: MediaBounds) -> None:
+        self._hosts = hosts
+        self._bounds = bounds
+        self._places = asyncio.Semaphore(bounds.fetches_max)
+        self._pool = httpcore.AsyncConnectionPool(
+            max_keepalive_connections=0, network_backend=_CheckedNetwork(hosts)
+        )
+
+    async def fetch(self, source: MediaSource) -> bytes:
+        """Returns what lies behind a URL.
+
+        Raises:
+            InvalidRequest: its host is not on the list, it cannot be had, or it is too large.
+        """
+        async with self._places:
+            try:
+                async with asyncio.timeout(self._bounds.fetch_s_max):
+                    return await self._follow(source)
+            except (*_FAILURES, TimeoutError):
+                raise InvalidRequest("The URL could not be fetched.", param=source.param) from None
+
+    async def _follow(self, source: MediaSource) -> bytes:
+        url = source.url
+        for _ in range(1 + self._bounds.redirects_max):
+            parts = self._checked(url, source.param)
+            async with self._pool.stream(
+                "GET", httpcore.URL(_ascii(parts)), headers=_HEADERS
+            ) as response:
+                if response.status not in _REDIRECTS:
+                    return await self._body(response, source.param)
+                location = dict(response.headers).get(b"location", b"").decode("latin-1")
+            url = urljoin(url, location)
+        raise InvalidRequest("The URL redirects too often.", param=source.param)
+
+    def _checked(self, url: str, param: str) -> SplitResult:
+        """Returns the parts of a URL that may be asked for."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS[parts.scheme]
+            host = (parts.hostname or "").rstrip(".").encode("idna").decode()
+        except (ValueError, KeyError):
+            raise InvalidRequest(
+                "The URL must be a data URL, or of http or https.", param=param
+            ) from None
+        if parts.username is not None or not self._hosts.has(host, port):
+            raise InvalidRequest(
+                "This server fetches nothing from that host; a data URL works from anywhere.",
+                param=param,
+            )
+        return parts
+
+    async def _body(self, response: httpcore.Response, param: str) -> bytes:
+        if response.status != 200:
+            raise InvalidRequest(
+                f"The URL could not be fetched: HTTP {response.status}.", param=param
+            )
+        body = bytearray()
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > self._bounds.item_bytes_max:
+                raise too_large(self._bounds.item_bytes_max, param)
+        return bytes(body)
+
+
+class _CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """A _CheckedNetwork connects to addresses that the list of hosts admits, all of a name's or
+    none.
+    """
+
+    def __init__(self, hosts: MediaHosts) -> None:
+        self._hosts = hosts
+        self._network: Any = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+        if not all(self._hosts.admits(host, port, ip_address(each)) for each in addresses):
+            raise OSError("the host has an address that it may not have")
+        for last in addresses:
+            try:
+                return await self._network.connect_tcp(
+                    last, port, timeout, local_address, socket_options
+                )
+            except httpcore.ConnectError:
+                if last == addresses[-1]:
+                    raise
+        raise OSError("the host has no address")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def _ascii(parts: SplitResult) -> str:
+    """Returns a URL as it is asked for: without a fragment, its host as DNS knows it."""
+    host = (parts.hostname or "").rstrip(".").encode("idna").decode()
+    host = f"[{host}]" if ":" in host else host
+    at = host if parts.port is None else f"{host}:{parts.port}"
+    return parts._replace(netloc=at, fragment="").geturl()

@@ -1,0 +1,90 @@
+"""Numbers and texts that would make a frontend which answers nothing are refused at its start."""
+
+import re
+from typing import Any, Final
+
+from frontend.media.hosts import MediaHosts
+from protocol.limits import PORT_MAX
+from protocol.media import MEDIA_MAX
+from protocol.process.start_error import StartError
+
+_path: Final = re.compile(r"(/[\w.~-]+)+").fullmatch
+_origin: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+").fullmatch
+
+_POSITIVE: Final = (
+    "request_timeout",
+    "queue_memory_mb",
+    "shed_load_share",
+    "shed_load_wait_secs",
+    "body_limit_mb",
+    "http_keep_alive",
+    "media_item_mb",
+    "media_megapixels",
+    "media_items",
+    "media_fetch_secs",
+)
+
+_NOT_NEGATIVE: Final = (
+    "sse_keep_alive",
+    "tokenizer_cache_mb",
+    "migration_limit",
+    "graceful_shutdown_grace_period_secs",
+    "http_graceful_shutdown_timeout_secs",
+    "router_prefill_weight",
+    "router_idle_share",
+    "router_waiting_weight",
+    "router_request_weight",
+    "router_tie_blocks",
+    "router_host_weight",
+    "router_disk_weight",
+    "router_temperature",
+    "router_predicted_ttl_secs",
+    "router_ttl_secs",
+    "router_session_affinity_ttl_secs",
+    "kv_index_blocks_max",
+)
+
+
+def check_numbers(settings: Any) -> None:
+    """Checks the numbers of a FrontendSettings.
+
+    Raises:
+        StartError: naming the setting.
+    """
+    for name in _POSITIVE:
+        if getattr(settings, name) <= 0:
+            raise StartError(f"{_flag(name)} must be above 0, got {getattr(settings, name)}")
+    for name in _NOT_NEGATIVE:
+        if getattr(settings, name) < 0:
+            raise StartError(f"{_flag(name)} must not be negative, got {getattr(settings, name)}")
+    if not 0 <= settings.http_port <= PORT_MAX:
+        raise StartError(f"--http-port must be 0 to {PORT_MAX}, got {settings.http_port}")
+    if settings.media_items > MEDIA_MAX:
+        raise StartError(f"--media-items must be at most {MEDIA_MAX}, got {settings.media_items}")
+
+
+def check_texts(settings: Any) -> None:
+    """Checks the paths, origins and hosts of a FrontendSettings.
+
+    Raises:
+        StartError: naming the setting.
+    """
+    for name in ("http_svc_health_path", "http_svc_live_path"):
+        if not _path(getattr(settings, name)):
+            raise StartError(
+                f"{_flag(name)} must be a path like /health, got {getattr(settings, name)!r}"
+            )
+    for origin in settings.cors_origin:
+        if not _origin(origin):
+            raise StartError(
+                "--cors-origin must be * or like https://chat.example, without a path, "
+                f"got {origin!r}"
+            )
+    try:
+        MediaHosts(settings.media_url_hosts)
+    except ValueError as error:
+        raise StartError(f"--media-url-hosts: {error}") from None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,59 @@
+"""Data URLs: what clients write, and what none should."""
+
+import base64
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend.media.data_urls import data_of, is_data_url
+from protocol.errors import InvalidRequest
+
+MOST = 1_000
+
+
+@given(st.binary(min_size=1, max_size=MOST), st.sampled_from(["image/png", "", "a/b;charset=x"]))
+def test_what_was_encoded_is_read(data: bytes, kind: str) -> None:
+    written = base64.b64encode(data).decode()
+    url = f"DATA:{kind};BASE64,{written}"
+    assert is_data_url(url)
+    assert data_of(url, MOST, "p") == data
+    wrapped = "\r\n".join(written[at : at + 76] for at in range(0, len(written), 76))
+    assert data_of(f"data:{kind};base64,{wrapped}", MOST, "p") == data
+    assert data_of(f"data:{kind};base64,{written.rstrip('=')}", MOST, "p") == data
+
+
+@given(st.text(max_size=200))
+def test_whatever_is_written_is_read_or_refused(text: str) -> None:
+    with suppress(InvalidRequest):
+        assert data_of(f"data:image/png;base64,{text}", MOST, "p")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:image/png,AAAA",
+        "data:image/png;base64",
+        "data:",
+        "data:;base64,",
+        "data:;base64,====",
+        "data:;base64,AA-_",
+        "data:;base64,A",
+        "data:;base64,AAAA AAAA!",
+    ],
+)
+def test_what_is_no_base64_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        data_of(url, MOST, "p")
+    assert raised.value.param == "p"
+
+
+@pytest.mark.parametrize(("size", "taken"), [(MOST, True), (MOST + 1, False), (MOST * 4, False)])
+def test_the_bound_is_the_one_on_bytes(size: int, taken: bool) -> None:
+    url = "data:;base64," + base64.b64encode(bytes(size)).decode()
+    if taken:
+        assert len(data_of(url, MOST, "p")) == size
+    else:
+        with pytest.raises(InvalidRequest, match="at most 1000 bytes"):
+            data_of(url, MOST, "p")

@@ -1,0 +1,201 @@
+"""Fetching media: from the hosts that were named, to addresses that were checked, within bounds."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from frontend.media.bounds import MediaBounds
+from frontend.media.fetching import Fetcher
+from frontend.media.hosts import MediaHosts
+from frontend.media.part import MediaSource
+from protocol.errors import InvalidRequest
+
+BOUNDS = MediaBounds(item_bytes_max=10_000, fetch_s_max=0.5, redirects_max=2)
+UNTOLD = "The URL could not be fetched."
+Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(answer: Answer) -> AsyncIterator[int]:
+    """An HTTP server that answers the first line of a request so; its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await answer(head.decode(), writer)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def answering(body: bytes, *headers: str, status: str = "200 OK") -> Answer:
+    async def answer(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write("\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode() + body)
+
+    return answer
+
+
+async def fetch(url: str, *hosts: str, bounds: MediaBounds = BOUNDS) -> bytes:
+    return await Fetcher(MediaHosts(hosts), bounds).fetch(MediaSource("image", url, "p"))
+
+
+async def refused(url: str, *hosts: str, bounds: MediaBounds = BOUNDS) -> str:
+    with pytest.raises(InvalidRequest) as raised:
+        await fetch(url, *hosts, bounds=bounds)
+    assert raised.value.param == "p"
+    return raised.value.message
+
+
+async def test_a_picture_comes_from_a_host_that_was_named() -> None:
+    asked: list[str] = []
+
+    async def answer(head: str, writer: asyncio.StreamWriter) -> None:
+        asked.append(head)
+        await answering(b"picture", "content-length: 7")(head, writer)
+
+    async with serving(answer) as port:
+        found = await fetch(f"http://127.0.0.1:{port}/a?b=c#d", f"127.0.0.1:{port}")
+    assert found == b"picture"
+    assert asked[0].startswith("GET /a?b=c HTTP/1.1\r\n")
+    assert "accept-encoding: identity" in asked[0].lower()
+    assert "cookie" not in asked[0].lower()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://other.example/a",
+        "http://user:secret@a.example/a",
+        "http://a.example@127.0.0.1/a",
+        "http://a.example:22/a",
+        "http://127.0.0.1/a",
+        "http://2130706433/a",
+        "http://0x7f.1/a",
+        "http://[::ffff:127.0.0.1]/a",
+        "http://a.example.evil/a",
+        "http://evil/?a.example",
+        "http:///a",
+    ],
+)
+async def test_no_other_host_is_asked(url: str) -> None:
+    assert "fetches nothing from that host" in await refused(url, "a.example")
+
+
+@pytest.mark.parametrize("url", ["ftp://a.example/a", "file:///etc/passwd", "a", "", "http://a:b"])
+async def test_no_other_scheme_is_known(url: str) -> None:
+    assert "http or https" in await refused(url, "a.example")
+
+
+async def test_a_name_that_lies_inside_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    connected: list[str] = []
+
+    async def answer(_: str, __: asyncio.StreamWriter) -> None:
+        connected.append("here")
+
+    async with serving(answer) as port:
+        names(monkeypatch, lambda _: ["1.1.1.1", "127.0.0.1"])
+        assert await refused(f"http://a.example:{port}/", f"a.example:{port}") == UNTOLD
+        names(monkeypatch, lambda _: ["127.0.0.1"])
+        assert await refused(f"http://a.example:{port}/", f"a.example:{port}") == UNTOLD
+    assert connected == []
+
+
+async def test_what_is_connected_to_is_the_address_that_was_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name is asked for once: what it means a moment later does not matter."""
+    answers = iter([["127.0.0.1"], ["127.0.0.2"]])
+    async with serving(answering(b"x", "content-length: 1")) as port:
+        names(monkeypatch, lambda _: next(answers))
+        listed = f"a.example:{port}=127.0.0.1/32"
+        assert await fetch(f"http://A.Example.:{port}/", listed) == b"x"
+        assert await refused(f"http://a.example:{port}/", listed) == UNTOLD
+
+
+async def test_each_redirect_is_checked_like_the_first_url() -> None:
+    for location in ("http://169.254.169.254/latest", "http://localhost/", "file:///etc/passwd"):
+        moved = answering(b"", f"location: {location}", "content-length: 0", status="302 Found")
+        async with serving(moved) as port:
+            said = await refused(f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}")
+            assert "fetches nothing" in said or "http or https" in said
+
+
+async def test_redirects_are_followed_and_counted() -> None:
+    async def answer(head: str, writer: asyncio.StreamWriter) -> None:
+        step = int(head.split()[1].rpartition("/")[2])
+        if step:
+            back = f"location: /{step - 1}"
+            await answering(b"", back, "content-length: 0", status="307 Moved")(head, writer)
+        else:
+            await answering(b"x", "content-length: 1")(head, writer)
+
+    async with serving(answer) as port:
+        listed = f"127.0.0.1:{port}"
+        assert await fetch(f"http://{listed}/2", listed) == b"x"
+        assert await refused(f"http://{listed}/3", listed) == "The URL redirects too often."
+
+
+async def test_bytes_are_bounded_whatever_the_headers_say() -> None:
+    async def endless(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(bytes(1_000))
+            await writer.drain()
+
+    for answer in (endless, answering(bytes(20_000), "content-length: 20000")):
+        async with serving(answer) as port:
+            said = await refused(f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}")
+            assert "at most 10000 bytes" in said
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "500 Oh", "204 No Content"])
+async def test_what_is_no_answer_is_refused(status: str) -> None:
+    async with serving(answering(b"", "content-length: 0", status=status)) as port:
+        said = await refused(f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}")
+    assert said == f"The URL could not be fetched: HTTP {status.split(maxsplit=1)[0]}."
+
+
+async def test_failures_are_told_alike_so_that_nobody_learns_what_answers_there() -> None:
+    over = asyncio.Event()
+
+    async def silent(_: str, __: asyncio.StreamWriter) -> None:
+        await over.wait()
+
+    cut = answering(b"x", "content-length: 100")
+    no_http = answering(b"", status="nonsense")
+    short = MediaBounds(fetch_s_max=0.2)
+    for answer in (silent, cut, no_http):
+        async with serving(answer) as port:
+            listed = f"127.0.0.1:{port}"
+            assert await refused(f"http://{listed}/", listed, bounds=short) == UNTOLD
+            over.set()
+    assert await refused(f"http://{listed}/", listed, bounds=short) == UNTOLD  # nobody listens
+
+
+async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with serving(answering(b"x", "content-length: 1")) as port:
+        assert await fetch(f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}") == b"x"
+
+
+def names(monkeypatch: pytest.MonkeyPatch, lookup: Callable[[str], list[str]]) -> None:
+    """Have names mean these addresses."""
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in ([host] if host[0].isdigit() else lookup(host))
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
