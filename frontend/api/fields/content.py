@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from frontend.http.ignored import Ignored
 from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest
 from protocol.media import Modality
@@ -26,12 +27,13 @@ def is_media(kind: Any) -> bool:
     return isinstance(kind, str) and kind in _FIELDS
 
 
-def media_source(part: Mapping[str, Any], param: str) -> MediaSource:
+def media_source(part: Mapping[str, Any], param: str, ignored: Ignored) -> MediaSource:
     """Returns what a part names.
 
     Args:
         part: of a type that `is_media`.
         param: the part's place.
+        ignored: takes a detail, which changes nothing.
     Raises:
         InvalidRequest: it is malformed.
     """
@@ -40,7 +42,7 @@ def media_source(part: Mapping[str, Any], param: str) -> MediaSource:
     if field == "input_audio":
         return MediaSource(modality, _sound(given, param), f"{param}.data")
     if isinstance(given, str):
-        _check_detail(part.get("detail"), param)
+        _check_detail(part.get("detail"), param, ignored)
         return MediaSource(modality, given, param)
     named = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     url = named.get("url")
@@ -48,7 +50,7 @@ def media_source(part: Mapping[str, Any], param: str) -> MediaSource:
         raise InvalidRequest(
             f"A part of type {part['type']!r} needs a URL, a string.", param=f"{param}.url"
         )
-    _check_detail(named.get("detail"), param)
+    _check_detail(named.get("detail"), param, ignored)
     return MediaSource(modality, url, f"{param}.url")
 
 
@@ -63,8 +65,12 @@ def _sound(given: Any, param: str) -> str:
     return f"data:audio/{form};base64,{data}"
 
 
-def _check_detail(detail: Any, param: str) -> None:
-    if detail is not None and detail not in _DETAILS:
+def _check_detail(detail: Any, param: str, ignored: Ignored) -> None:
+    if detail in (None, "auto"):
+        return
+    if detail not in _DETAILS:
         raise InvalidRequest(
             f"detail must be one of {', '.join(sorted(_DETAILS))}.", param=f"{param}.detail"
         )
+    reason = "how finely a picture is seen is up to the model's processor"
+    ignored.add("messages.content.detail", reason, param=f"{param}.detail")

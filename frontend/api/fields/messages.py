@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 from frontend.api.fields.content import is_media, media_source
 from frontend.api.fields.older_calls import OlderCalls
+from frontend.http.ignored import REFUSING, Ignored
 from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
@@ -32,7 +33,9 @@ All but the first come from answers, and from /v1/responses.
 """
 
 
-def check_messages(messages: Sequence[dict[str, Any]]) -> Sequence[MediaSource]:
+def check_messages(
+    messages: Sequence[dict[str, Any]], ignored: Ignored = REFUSING
+) -> Sequence[MediaSource]:
     """Checks roles and contents, rewrites in place what older clients and other APIs write
     differently, and takes out the media that the messages name, which it returns in their order.
 
@@ -40,6 +43,8 @@ def check_messages(messages: Sequence[dict[str, Any]]) -> Sequence[MediaSource]:
     medium, results of tools have a text, functions are tools, a refusal is text of the assistant,
     and its thinking is `reasoning_content`.
 
+    Args:
+        ignored: takes what has no effect.
     Raises:
         InvalidRequest: with the message's place as `param`.
         UnsupportedParameter: a content part is of another type.
@@ -59,7 +64,9 @@ def check_messages(messages: Sequence[dict[str, Any]]) -> Sequence[MediaSource]:
                     f"The content of a {role} message is missing.", param=f"messages[{at}].content"
                 )
         elif isinstance(content, list):
-            media += _check_parts(cast("list[Any]", content), role, f"messages[{at}].content")
+            media += _check_parts(
+                cast("list[Any]", content), role, f"messages[{at}].content", ignored
+            )
         elif not isinstance(content, str):
             raise InvalidRequest(
                 "content must be a string or a list of parts.", param=f"messages[{at}].content"
@@ -80,7 +87,7 @@ def _role(role: Any, param: str) -> str:
     )
 
 
-def _check_parts(parts: list[Any], role: str, param: str) -> list[MediaSource]:
+def _check_parts(parts: list[Any], role: str, param: str, ignored: Ignored) -> list[MediaSource]:
     media: list[MediaSource] = []
     if len(parts) > PARTS_MAX:
         raise InvalidRequest(
@@ -95,7 +102,7 @@ def _check_parts(parts: list[Any], role: str, param: str) -> list[MediaSource]:
             raise InvalidRequest("A content part must be an object.", param=f"{param}[{at}]")
         kind = cast("dict[str, Any]", part).get("type")
         if is_media(kind):
-            media.append(media_source(cast("dict[str, Any]", part), f"{param}[{at}]"))
+            media.append(media_source(cast("dict[str, Any]", part), f"{param}[{at}]", ignored))
             parts[at] = {"type": media[-1].modality}
             continue
         field = _TEXT_PARTS.get(kind) if isinstance(kind, str) else None

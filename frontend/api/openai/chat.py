@@ -152,7 +152,7 @@ def check_chat(
         InvalidRequest, UnsupportedParameter: naming the field.
     """
     refuse_unsupported_chat(request, ignored)
-    return check_messages(request.messages)
+    return check_messages(request.messages, ignored)
 
 
 async def _stream(

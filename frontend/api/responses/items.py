@@ -116,7 +116,7 @@ def messages_of(
         ):
             leading.append(_text(item.content, f"input[{at}].content"))
         else:
-            _add(messages, item, f"input[{at}]")
+            _add(messages, item, f"input[{at}]", ignored)
     return [*_instructing(leading), *messages]
 
 
@@ -138,13 +138,13 @@ def _item(raw: dict[str, Any], param: str) -> _Item:
         raise InvalidRequest(f"Invalid input item: {reason}.", param=param + at) from None
 
 
-def _add(messages: list[dict[str, Any]], item: _Item, param: str) -> None:
+def _add(messages: list[dict[str, Any]], item: _Item, param: str, ignored: Ignored) -> None:
     if isinstance(item, _FunctionCallOutput):
         messages.append(
             {
                 "role": "tool",
                 "tool_call_id": item.call_id,
-                "content": _content(item.output, f"{param}.output"),
+                "content": _content(item.output, f"{param}.output", ignored),
             }
         )
     elif isinstance(item, _FunctionCall | _CustomToolCall):
@@ -165,7 +165,9 @@ def _add(messages: list[dict[str, Any]], item: _Item, param: str) -> None:
             item.content, f"{param}.content"
         )
     else:
-        messages.append({"role": item.role, "content": _content(item.content, f"{param}.content")})
+        messages.append(
+            {"role": item.role, "content": _content(item.content, f"{param}.content", ignored)}
+        )
 
 
 def _turn(messages: list[dict[str, Any]], *, past: Sequence[str]) -> dict[str, Any]:
@@ -179,22 +181,22 @@ def _turn(messages: list[dict[str, Any]], *, past: Sequence[str]) -> dict[str, A
     return last
 
 
-def _content(parts: Parts, param: str) -> str | list[Any]:
+def _content(parts: Parts, param: str, ignored: Ignored) -> str | list[Any]:
     """Returns the parts as a text or, where there are pictures among them, as a chat's parts."""
     if isinstance(parts, str) or not any(part.get("type") in _PICTURES for part in parts):
         return _text(parts, param)
     return [
-        _picture(part, f"{param}[{at}]")
+        _picture(part, f"{param}[{at}]", ignored)
         if part.get("type") in _PICTURES
         else {"type": "text", "text": _text([part], param)}
         for at, part in enumerate(parts)
     ]
 
 
-def _picture(part: Mapping[str, Any], param: str) -> MediaSource:
+def _picture(part: Mapping[str, Any], param: str, ignored: Ignored) -> MediaSource:
     if part.get("file_id") is not None:
         raise UnsupportedParameter("No files are kept here.", param=f"{param}.file_id")
-    return media_source(part, param)
+    return media_source(part, param, ignored)
 
 
 def _text(parts: Parts, param: str) -> str:
