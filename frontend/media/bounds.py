@@ -27,7 +27,7 @@ class MediaBounds:
     """Bounds the time of one fetch, redirects included."""
     redirects_max: int = 3
     """Bounds the hops of one fetch: stores of pictures send clients on once or twice."""
-    fetches_max: int = 32
+    fetches_max: int = 16
     """Bounds the fetches under way at once in a frontend; others wait for as long as their requests
     may take. Each holds up to `item_bytes_max`.
     """

@@ -7,6 +7,11 @@ from protocol.errors import InvalidRequest
 
 SCHEME: Final = "data:"
 _BASE64: Final = ";base64"
+_SLICE_CHARS: Final = 2**18
+"""Bounds what is decoded in one call, a multiple of four: the decoder keeps the interpreter to
+itself, so that the loop would stand still although it runs in a thread.
+"""
+
 _SPACE: Final = dict.fromkeys(map(ord, " \t\r\n"))
 
 
@@ -50,7 +55,17 @@ def too_large(bytes_max: int, param: str) -> InvalidRequest:
 
 def _decoded(payload: str) -> bytes:
     try:
-        return binascii.a2b_base64(payload, strict_mode=True)
+        return _in_slices(payload)
     except ValueError:  # the usual case has neither breaks nor a lack of padding
         bare = payload.translate(_SPACE).rstrip("=")
-        return binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
+        return _in_slices(bare + "=" * (-len(bare) % 4))
+
+
+def _in_slices(payload: str) -> bytes:
+    pieces: list[bytes] = []
+    for at in range(0, len(payload), _SLICE_CHARS):
+        slice_ = payload[at : at + _SLICE_CHARS]
+        if slice_.endswith("=") and at + _SLICE_CHARS < len(payload):
+            raise ValueError(at)
+        pieces.append(binascii.a2b_base64(slice_, strict_mode=True))
+    return b"".join(pieces)

@@ -6,8 +6,10 @@ environment nor cookies play a part, and nothing is decompressed.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -19,6 +21,12 @@ from frontend.media.data_urls import too_large
 from frontend.media.hosts import MediaHosts
 from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest
+
+URL_CHARS_MAX: Final = 8_192
+"""Bounds a URL, as servers do; signed ones have some two thousand."""
+
+_NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f\\]")
+"""Finds what two readers of a URL would read in two ways."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -46,7 +54,7 @@ class Fetcher:
         self._bounds = bounds
         self._places = asyncio.Semaphore(bounds.fetches_max)
         self._pool = httpcore.AsyncConnectionPool(
-            max_keepalive_connections=0, network_backend=_CheckedNetwork(hosts)
+            max_keepalive_connections=0, network_backend=_CheckedNetwork(hosts, bounds.fetches_max)
         )
 
     async def fetch(self, source: MediaSource) -> bytes:
@@ -77,6 +85,11 @@ class Fetcher:
 
     def _checked(self, url: str, param: str) -> SplitResult:
         """Returns the parts of a URL that may be asked for."""
+        if len(url) > URL_CHARS_MAX or _NOT_IN_URLS.search(url):
+            raise InvalidRequest(
+                "The URL is too long, or has spaces, backslashes or control characters.",
+                param=param,
+            )
         try:
             parts = urlsplit(url)
             port = parts.port or _PORTS[parts.scheme]
@@ -110,8 +123,11 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
     none.
     """
 
-    def __init__(self, hosts: MediaHosts) -> None:
+    def __init__(self, hosts: MediaHosts, threads: int) -> None:
         self._hosts = hosts
+        # A name server that does not answer holds a thread long after nobody waits any more, and
+        # the loop's own are for other work too.
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="media-names")
         self._network: Any = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -122,7 +138,9 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, _look_up, host, port
+        )
         addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
         if not all(self._hosts.admits(host, port, ip_address(each)) for each in addresses):
             raise OSError("the host has an address that it may not have")
@@ -138,6 +156,10 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def _look_up(host: str, port: int) -> list[Any]:
+    return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def _ascii(parts: SplitResult) -> str:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from frontend.media.bounds import MediaBounds
 from frontend.media.data_urls import data_of, is_data_url
-from frontend.media.first_bytes import format_of, picture_of
+from frontend.media.headers import read_header
 from frontend.media.part import MediaItem, MediaSource
 from protocol.errors import InvalidRequest
 
@@ -86,10 +86,6 @@ class MediaReader:
         return items
 
     def _item(self, source: MediaSource, data: bytes) -> MediaItem:
-        form, width, height = (
-            picture_of(data, self._bounds.pixels_max, source.param)
-            if source.modality == "image"
-            else (format_of(source.modality, data, source.param), 0, 0)
-        )
+        form, width, height = read_header(data, source, pixels_max=self._bounds.pixels_max)
         digest = int.from_bytes(sha256(data).digest()[:8], "big") & (2**63 - 1) or 1
         return MediaItem(source.modality, data, width, height, form, digest, source.param)

@@ -74,8 +74,8 @@ def post(
         (
             {"model": "demo", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             400,
-            "unsupported_parameter",
-            "messages[0].content[0].type",
+            "invalid_value",
+            "messages[0].content[0].image_url.url",
         ),
         (
             {"model": "demo", "messages": USER, "max_tokens": "many"},

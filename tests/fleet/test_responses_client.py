@@ -152,7 +152,7 @@ def test_the_clients_own_accumulator_takes_the_stream(client: openai.OpenAI) -> 
                     {"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}
                 ]
             },
-            "input[0].content[0].type",
+            "input[0].content[0].image_url",
         ),
         ({"input": [{"role": "user"}]}, "input[0]"),
         ({"max_output_tokens": 100_000}, "input"),

@@ -49,6 +49,17 @@ def test_what_is_no_base64_is_refused(url: str) -> None:
     assert raised.value.param == "p"
 
 
+@pytest.mark.parametrize("size", [196_607, 196_608, 196_609, 500_000])
+def test_long_ones_are_decoded_in_slices(size: int) -> None:
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    written = base64.b64encode(data).decode()
+    assert data_of(f"data:;base64,{written}", size, "p") == data
+    for at, wrong in ((2**18 - 1, "="), (9, "!")):
+        damaged = written[:at] + wrong + written[at + 1 :] + "AAAA"
+        with pytest.raises(InvalidRequest, match="no valid base64"):
+            data_of(f"data:;base64,{damaged}", 2 * size, "p")
+
+
 @pytest.mark.parametrize(("size", "taken"), [(MOST, True), (MOST + 1, False), (MOST * 4, False)])
 def test_the_bound_is_the_one_on_bytes(size: int, taken: bool) -> None:
     url = "data:;base64," + base64.b64encode(bytes(size)).decode()

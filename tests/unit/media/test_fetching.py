@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from frontend.media import fetching
 from frontend.media.bounds import MediaBounds
 from frontend.media.fetching import Fetcher
 from frontend.media.hosts import MediaHosts
@@ -94,6 +95,14 @@ async def test_no_other_host_is_asked(url: str) -> None:
 @pytest.mark.parametrize("url", ["ftp://a.example/a", "file:///etc/passwd", "a", "", "http://a:b"])
 async def test_no_other_scheme_is_known(url: str) -> None:
     assert "http or https" in await refused(url, "a.example")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://a.example\\@127.0.0.1/", "http://a.example/a b", "http://a.example/" + "a" * 9_000],
+)
+async def test_what_could_be_read_in_two_ways_is_not_read(url: str) -> None:
+    assert "too long, or has" in await refused(url, "a.example")
 
 
 async def test_a_name_that_lies_inside_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,10 +201,10 @@ async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> No
 def names(monkeypatch: pytest.MonkeyPatch, lookup: Callable[[str], list[str]]) -> None:
     """Have names mean these addresses."""
 
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         return [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
             for address in ([host] if host[0].isdigit() else lookup(host))
         ]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", getaddrinfo)

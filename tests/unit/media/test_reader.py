@@ -80,6 +80,6 @@ async def test_what_there_is_no_room_for_is_not_kept() -> None:
 
 async def test_damage_is_named_by_its_place() -> None:
     broken = "data:;base64," + base64.b64encode(b"no picture").decode()
-    with pytest.raises(InvalidRequest, match="damaged") as raised:
+    with pytest.raises(InvalidRequest, match="not PNG") as raised:
         await MediaReader(MediaBounds()).read(sources(data_url(RED), broken), lambda _: None)
     assert raised.value.param == "p1"
