@@ -1,8 +1,11 @@
-"""`python -m bench.gpu.disaggregation --out FILE`: on one GPU, in some eight minutes."""
+"""`python -m bench.gpu.disaggregation --out FILE`: on one GPU, in some eight minutes; `--what`
+chooses parts.
+"""
 
 import argparse
 import json
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +13,8 @@ from typing import Any, Final
 from bench.gpu.cases import Case
 from bench.gpu.disaggregation.checks import cancelling, equality, faults
 from bench.gpu.disaggregation.fleet import LegsFleet, start
+from bench.gpu.disaggregation.leaving import drained, frozen, read
+from bench.gpu.disaggregation.placing import up
 from bench.gpu.measure import measure, warm_up
 from bench.gpu.three_way import gpus_here
 from bench.kit.load import LoadFailed
@@ -17,6 +22,17 @@ from bench.kit.workloads import LOCAL, Corpus
 
 SCRATCH: Final = LOCAL / "gpu-legs"
 COMPARED: Final = ("whole-1", "whole-2", "pair")
+
+CHECKS: Final[Mapping[str, Callable[[LegsFleet, int], Any]]] = {
+    "equality": equality,
+    "cancelling": cancelling,
+    "read": read,
+    "frozen": frozen,
+    "faults": faults,
+    "drained": drained,
+}
+PARTS: Final = ("equality", "cancelling", "worth", "faults")
+"""What is done unless told otherwise; `drained` and `faults` each end a worker of both stages."""
 
 CASES: Final = [
     Case(name="alone-64", concurrency=1, requests=8, input_tokens=64, output_tokens=32),
@@ -59,6 +75,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start-seconds-max", type=float, default=300)
+    parser.add_argument("--what", default=",".join(PARTS), help="the parts, in this order")
+    parser.add_argument("--up", action="store_true", help="also `kvmesh up`, at the end")
+    parser.add_argument(
+        "--fast-beats", action="store_true", help="workers tell their load fifty times a second"
+    )
     args = parser.parse_args()
     report: dict[str, Any] = {"gpus": gpus_here(), "worth": {}, "seed": args.seed}
 
@@ -67,17 +88,24 @@ def main() -> None:
 
     began = time.monotonic()
     with ExitStack() as stack:
-        fleet = start(stack, SCRATCH, args.start_seconds_max)
+        fleet = start(stack, SCRATCH, args.start_seconds_max, fast_beats=args.fast_beats)
         report["start_s"] = round(time.monotonic() - began, 1)
         print("started in", report["start_s"], flush=True)
-        for name, check in (("equality", equality), ("cancelling", cancelling)):
-            report[name] = check(fleet, args.seed)
-            print(name, json.dumps(report[name]), flush=True)
+        for part in args.what.split(","):
+            if part == "worth":
+                worth(fleet, args.rounds, report, save)
+                continue
+            try:
+                report[part] = CHECKS[part](fleet, args.seed)
+            # the other parts are worth having
+            except Exception as error:  # noqa: BLE001
+                report[part] = {"failed": repr(error)}
+            report["seconds"] = round(time.monotonic() - began, 1)
+            print(part, report["seconds"], json.dumps(report[part]), flush=True)
             save()
-        worth(fleet, args.rounds, report, save)
-        report["faults"] = faults(fleet, args.seed)
-        print("faults", json.dumps(report["faults"]), flush=True)
-        report["seconds"] = round(time.monotonic() - began, 1)
+    if args.up:
+        report["up"] = up(SCRATCH)
+        print("up", json.dumps(report["up"]), flush=True)
         save()
 
 

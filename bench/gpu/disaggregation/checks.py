@@ -33,7 +33,7 @@ def equality(fleet: LegsFleet, seed: int) -> dict[str, Any]:
     pairs, wholes = (
         [fleet.ask(view, each, TOKENS) for each in prompts] for view in ("pair", "whole-1")
     )
-    same = [_text(one) == _text(other) for one, other in zip(pairs, wholes, strict=True)]
+    same = [text_of(one) == text_of(other) for one, other in zip(pairs, wholes, strict=True)]
     usage = [
         one["usage"]["completion_tokens"] == other["usage"]["completion_tokens"]
         for one, other in zip(pairs, wholes, strict=True)
@@ -116,7 +116,7 @@ def faults(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
             fleet.workers[victim].kill()
             answers = [each.result() for each in asked]
         equal = [
-            _text(one) is not None and _text(one) == _text(other)
+            text_of(one) is not None and text_of(one) == text_of(other)
             for one, other in zip(answers, undisturbed, strict=True)
         ]
         found.append(
@@ -133,7 +133,8 @@ def faults(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def _text(answer: Any) -> str | None:
+def text_of(answer: Any) -> str | None:
+    """The text of a completion; None where there is none."""
     return answer["choices"][0]["text"] if isinstance(answer, dict) else None
 
 

@@ -28,7 +28,8 @@ MODES: Final = {"w": "null", "p": "prefill", "d": "decode"}
 
 ENGINE: Final = (
     "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 "
-    "--max-total-tokens 90000 --mem-fraction-static 0.85 --log-level warning"
+    "--max-total-tokens 90000 --mem-fraction-static 0.85 --log-level warning "
+    "--tool-call-parser qwen25 --reasoning-parser deepseek-r1"
 )
 """All start together: each takes its 10 GB of cache, whatever others take of the rest meanwhile."""
 
@@ -50,11 +51,14 @@ class LegsFleet:
 
     def ask(self, view: str, prompt: Sequence[int], tokens: int, **fields: Any) -> Any:
         """The answer to a greedy completion; a string where there is none."""
-        body = {"model": MODEL_NAME, "prompt": list(prompt), "max_tokens": tokens}
         greedy = {"temperature": 0, "ignore_eos": True}
+        body = {"prompt": list(prompt), "max_tokens": tokens}
+        return self._post(view, "/v1/completions", body | greedy | fields)
+
+    def _post(self, view: str, path: str, body: Mapping[str, Any]) -> Any:
         request = urllib.request.Request(
-            self.addresses[view].url + "/v1/completions",
-            json.dumps(body | greedy | fields).encode(),
+            self.addresses[view].url + path,
+            json.dumps({"model": MODEL_NAME, **body}).encode(),
             {"content-type": "application/json"},
         )
         try:
@@ -64,6 +68,10 @@ class LegsFleet:
             return f"{error.code} {json.load(error)['error']['message']}"
         except OSError as error:
             return str(error)
+
+    def chat(self, view: str, body: Mapping[str, Any]) -> Any:
+        """The answer to a chat; a string where there is none."""
+        return self._post(view, "/v1/chat/completions", body)
 
     def held(self, view: str) -> dict[str, tuple[int, int, int]]:
         """Worker → requests that the frontend counts there, and requests and KV tokens as its
@@ -80,7 +88,9 @@ class LegsFleet:
         }
 
 
-def start(stack: ExitStack, scratch: Path, seconds_max: float) -> LegsFleet:
+def start(
+    stack: ExitStack, scratch: Path, seconds_max: float, *, fast_beats: bool = False
+) -> LegsFleet:
     """Raises NotReady where one of them does not come up."""
     starting = Starting(stack, scratch / "logs", seconds_max)
     model = make_model_dir(scratch / "model")
@@ -94,15 +104,15 @@ def start(stack: ExitStack, scratch: Path, seconds_max: float) -> LegsFleet:
         meshes = [addresses[view].mesh for view, names in VIEWS.items() if name in names]
         mode = MODES[name[0]]
         legs = ["--disaggregation-mode", mode, "--disaggregation-transfer-backend", "nixl"]
-        workers[name] = starting.process(
-            name,
-            worker_command(
-                meshes,
-                *("--worker-id", name, "--model-path", str(model)),
-                *("--served-model-name", MODEL_NAME, *ENGINE.split()),
-                *(legs if mode != "null" else ()),
-            ),
+        command = worker_command(
+            meshes,
+            *("--worker-id", name, "--model-path", str(model)),
+            *("--served-model-name", MODEL_NAME, *ENGINE.split()),
+            *(legs if mode != "null" else ()),
         )
+        if fast_beats:
+            command[command.index("workers")] = "bench.gpu.disaggregation.fast_beats"
+        workers[name] = starting.process(name, command)
     starting.wait(
         "the fleet",
         [*frontends.values(), *workers.values()],
