@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.gpu.cases import Case
-from bench.gpu.disaggregation.checks import cancelling, equality, faults
+from bench.gpu.disaggregation.checks import cancelling, equality, faults, freed
 from bench.gpu.disaggregation.fleet import LegsFleet, start
 from bench.gpu.disaggregation.leaving import drained, frozen, read
 from bench.gpu.disaggregation.placing import up
@@ -26,6 +26,7 @@ COMPARED: Final = ("whole-1", "whole-2", "pair")
 CHECKS: Final[Mapping[str, Callable[[LegsFleet, int], Any]]] = {
     "equality": equality,
     "cancelling": cancelling,
+    "freed": freed,
     "read": read,
     "frozen": frozen,
     "faults": faults,

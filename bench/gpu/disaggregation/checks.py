@@ -101,6 +101,28 @@ def cancelling(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
     return found
 
 
+def freed(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+    """How soon both engines hold nothing of long prompts whose clients left at different stages;
+    to be asked where workers tell their load often.
+    """
+    random_ = random.Random(seed)
+    found: list[dict[str, Any]] = []
+    for after_s in CANCEL_AFTER_S * 2:
+        clients = [_leaves(fleet, prompt(random_, LONG)) for _ in range(CANCELLED)]
+        time.sleep(after_s)
+        before = fleet.held("pair")
+        for client in clients:
+            client.close()
+        left_at = time.monotonic()
+        gone_at: dict[str, float] = {}
+        while len(gone_at) < len(before) and time.monotonic() - left_at < IDLE_S_MAX:
+            for name, held in fleet.held("pair").items():
+                if not any(held):
+                    gone_at.setdefault(name, round(time.monotonic() - left_at, 3))
+        found.append({"after_s": after_s, "held_before": before, "held_nothing_after_s": gone_at})
+    return found
+
+
 def faults(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
     """A prefill worker and then a decode worker are killed under answers that others go on with."""
     random_ = random.Random(seed)

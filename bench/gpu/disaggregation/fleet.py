@@ -29,7 +29,7 @@ MODES: Final = {"w": "null", "p": "prefill", "d": "decode"}
 ENGINE: Final = (
     "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 "
     "--max-total-tokens 90000 --mem-fraction-static 0.85 --log-level warning "
-    "--tool-call-parser qwen25 --reasoning-parser deepseek-r1"
+    "--tool-call-parser qwen25 --reasoning-parser qwen3"
 )
 """All start together: each takes its 10 GB of cache, whatever others take of the rest meanwhile."""
 
