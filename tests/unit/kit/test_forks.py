@@ -24,9 +24,9 @@ signal.pause()
 
 
 def running(log: Path) -> Process:
-    """A worker that looks for its frontend."""
+    """A worker that is up and has no frontend."""
     process = start_light(WORKER, log)
-    wait_until(lambda: "127.0.0.1:9" in process.output(), "it dials", [process])
+    wait_until(lambda: "sim is up" in process.output(), "it is up", [process])
     return process
 
 
@@ -54,7 +54,7 @@ def test_it_leads_a_session_with_its_output_in_the_log(tmp_path: Path) -> None:
     assert process.name == "a"
     proc = Path(f"/proc/{process.pid}")
     assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
-    wait_until(lambda: "127.0.0.1:9" in process.output(), "it dials", [process])
+    wait_until(lambda: "sim is up" in process.output(), "it is up", [process])
     assert (proc / "cwd").readlink() == REPO
     links = [(proc / "fd" / str(number)).readlink() for number in range(3)]
     assert links == [Path(os.devnull), log, log]
