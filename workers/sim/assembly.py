@@ -18,6 +18,7 @@ from workers.kv_events_config import KvEventsConfig
 from workers.mesh.model_card import build_card
 from workers.sim.adapters import SimAdapters
 from workers.sim.faults import Faults
+from workers.sim.pictures import SimPictures, media_of
 from workers.sim.scheduling.kv_outlet import KvOutlet
 from workers.sim.scheduling.limits import SchedulerLimits
 from workers.sim.scheduling.radix_cache import CacheListener, RadixCache
@@ -47,6 +48,7 @@ def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         context_length=settings.context_length,
         chat_template=Path(settings.chat_template) if settings.chat_template else None,
     )
+    card = msgspec.structs.replace(card, media=media_of(model_dir))
     kind = cast("Literal['words', 'any']", settings.sim_vocab)
     words = read_word_ids(
         model_dir / "tokenizer.json",
@@ -102,7 +104,11 @@ def limits_of(settings: SimSettings, facts: EngineFacts) -> RequestLimits:
 
 
 def open_outlets(
-    settings: SimSettings, config: KvEventsConfig, faults: Faults, context: zmq.Context[Socket]
+    settings: SimSettings,
+    config: KvEventsConfig,
+    faults: Faults,
+    context: zmq.Context[Socket],
+    pictures: SimPictures,
 ) -> list[KvOutlet]:
     """Opens for each rank what publishes its KV events.
 
@@ -120,6 +126,7 @@ def open_outlets(
                 page_size=page_size,
                 steps_max=steps_max,
                 faults=faults,
+                pictures=pictures,
             )
             outlets.append(outlet)
     except StartError:

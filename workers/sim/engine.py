@@ -26,6 +26,7 @@ from workers.sim.faults import Faults, read_faults, simulated_error
 from workers.sim.handover.legs import Legs
 from workers.sim.handover.opening import open_legs
 from workers.sim.handover.ways import Meetings
+from workers.sim.pictures import SimPictures
 from workers.sim.ranks import Ranks
 from workers.sim.runner import RankRunner
 from workers.sim.scheduling.kv_outlet import KvOutlet
@@ -81,6 +82,7 @@ class SimEngine:
             SimEmbedder(settings.sim_embedding_dimensions) if settings.is_embedding else None
         )
         self._scores = SimScores()
+        self._pictures = SimPictures()
         self._live: _Live | None = None
 
     @classmethod
@@ -127,7 +129,7 @@ class SimEngine:
         streams = stream_addresses(config, range(settings.dp_size))
         if streams:
             context = zmq.Context[Socket]()
-            self._outlets = open_outlets(settings, config, self._faults, context)
+            self._outlets = open_outlets(settings, config, self._faults, context, self._pictures)
             self._context = context
         outlets = self._outlets or [None] * settings.dp_size
         schedulers = [
@@ -150,7 +152,10 @@ class SimEngine:
             settings, self._meetings, self._faults, self._ranks, self._run, self.abort, telling
         )
         return msgspec.structs.replace(
-            facts, kv_streams=streams, bootstrap=self._legs.server if self._legs else None
+            facts,
+            kv_streams=streams,
+            bootstrap=self._legs.server if self._legs else None,
+            images=self._pictures if facts.card.media is not None else None,
         )
 
     def submit(self, request: Work) -> None:
@@ -254,7 +259,13 @@ class SimEngine:
             )
         if self._ranks.holds(request.request_id):
             return Failed("invalid_value", "a request with this id is running", "request_id")
-        sequence = new_sequence(request, live.limits, live.text, live.eos_ids)
+        sequence = new_sequence(
+            request,
+            live.limits,
+            live.text,
+            live.eos_ids,
+            cached_prompt=self._pictures.cached_prompt(request),
+        )
         if isinstance(sequence, Failed):
             return sequence
         sequence.awaits_cache = self._legs is not None and self._legs.expects(request.request_id)

@@ -20,6 +20,7 @@ from protocol.transport.sockets import Socket
 from starter.ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, with_events
 from workers.sim.faults import Faults
+from workers.sim.pictures import SimPictures
 from workers.sim.scheduling.kv_outlet import KvOutlet
 from workers.sim.scheduling.namespace import PLAIN, Namespace
 from workers.sim.scheduling.radix_cache import RadixCache
@@ -38,7 +39,9 @@ def outlet() -> Iterator[KvOutlet]:
     """
     context = zmq.Context[Socket]()
     config = KvEventsConfig(publisher="zmq", endpoint=f"tcp://127.0.0.1:{reserve_ports(1)}")
-    made = KvOutlet(context, config, 0, page_size=PAGE, steps_max=5, faults=Faults())
+    made = KvOutlet(
+        context, config, 0, page_size=PAGE, steps_max=5, faults=Faults(), pictures=SimPictures()
+    )
     yield made
     made.close()
     context.term()

@@ -24,6 +24,7 @@ from starter.ports import reserve_ports
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
+from workers.sim.pictures import SimPictures
 from workers.sim.scheduling.kv_outlet import KvOutlet
 from workers.sim.scheduling.namespace import PLAIN
 from workers.sim.settings import read_settings
@@ -171,7 +172,9 @@ async def publishing(client_of: Callable[..., Client]) -> AsyncIterator[Callable
             replay_endpoint=f"tcp://127.0.0.1:{base + 1}",
             **config,
         )
-        outlet = KvOutlet(context, wanted, 0, page_size=1, steps_max=40, faults=faults)
+        outlet = KvOutlet(
+            context, wanted, 0, page_size=1, steps_max=40, faults=faults, pictures=SimPictures()
+        )
         outlets.append(outlet)
         client = client_of(wanted.as_json())
         await client.until(lambda: bool(client.live), lambda: say(outlet))

@@ -29,6 +29,7 @@ from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket, bound_publisher, bound_router
 from workers.kv_events_config import KvEventsConfig, of_rank
 from workers.sim.faults import Faults
+from workers.sim.pictures import SimPictures
 from workers.sim.scheduling.namespace import Namespace
 
 _REQUEST_FRAMES: Final = 3
@@ -54,7 +55,9 @@ class KvOutlet:
         page_size: int,
         steps_max: int,
         faults: Faults,
+        pictures: SimPictures,
     ) -> None:
+        self._pictures = pictures
         self._dp_rank = dp_rank
         self._page_size = page_size
         self._steps_max = steps_max
@@ -94,7 +97,7 @@ class KvOutlet:
         """Notes that pages are cached now; joined to what was stored just before if they continue
         it.
         """
-        tokens: list[int | tuple[int, int]] = [*array("I", pages)]
+        tokens: list[int | tuple[int, int]] = [*self._pictures.told(array("I", pages))]
         tail = self._pending[-1] if self._pending else None
         if isinstance(tail, BlockStored) and tail.block_hashes[-1] == parent:
             tail.block_hashes.extend(ids)

@@ -118,9 +118,18 @@ class Sequence:
 
 
 def new_sequence(
-    request: Generate, limits: RequestLimits, text: TextModel, eos_ids: frozenset[int]
+    request: Generate,
+    limits: RequestLimits,
+    text: TextModel,
+    eos_ids: frozenset[int],
+    *,
+    cached_prompt: bytes | None = None,
 ) -> Sequence | Failed:
-    """Checks a request and prepares it. Cost: one pass over the prompt, 10 µs per 8k tokens."""
+    """Checks a request and prepares it. Cost: one pass over the prompt, 10 µs per 8k tokens.
+
+    Args:
+        cached_prompt: the prompt as caches keep it, where that is another.
+    """
     if len(request.token_ids) % TOKEN_ID_BYTES:
         return _refused("token ids take four bytes each", "prompt")
     prompt = np.frombuffer(request.token_ids, "<u4")
@@ -131,13 +140,14 @@ def new_sequence(
     )
     if refusal is not None:
         return refusal
+    cached = request.token_ids if cached_prompt is None else cached_prompt
     sampling = request.sampling
     max_new = min(sampling.max_new_tokens, limits.kv_tokens_max - len(prompt))
     min_new = min(sampling.min_new_tokens, max_new)
     stop_ids = frozenset(sampling.stop_token_ids) | eos_ids if sampling.stop_token_ids else eos_ids
     return Sequence(
         request_id=request.request_id,
-        prompt=request.token_ids,
+        prompt=cached,
         prompt_tokens=len(prompt),
         max_new_tokens=max_new,
         may_end_at=_NEVER if sampling.ignore_eos else min_new,
@@ -146,7 +156,7 @@ def new_sequence(
         interval_tokens=limits.stream_interval if request.stream else UNARY_INTERVAL_TOKENS,
         deadline_unix_ms=request.deadline_unix_ms,
         priority=request.priority,
-        state=sequence_state(prompt),
+        state=sequence_state(np.frombuffer(cached, "<u4")),
         salt=text.salt(sampling.seed),
         namespace=Namespace(request.lora_name, request.cache_salt)
         if request.lora_name or request.cache_salt
