@@ -32,8 +32,8 @@ class Picture:
     Attributes:
         patches: of shape [4 tokens, 3 x FRAMES x PATCH x PATCH], values -1 to 1.
         rows, columns: of tokens.
-        cells: of shape [tokens, 4]: what (SPARE: nothing), colour, and where the centre is in the
-        cell, in thousandths.
+        cells: of shape [tokens, 4]: what has its centre there (SPARE: nothing), its colour, and
+        where the centre is, in thousandths of the picture's width and height.
     """
 
     patches: NDArray[np.float32]
@@ -80,8 +80,8 @@ def _cells(scene: Scene, rows: int, columns: int) -> NDArray[np.int64]:
         cells[row * columns + column] = (
             WHATS.index(thing.what),
             COLOUR_NAMES.index(thing.colour),
-            round((thing.x / CELL - column) * 1000),
-            round((thing.y / CELL - row) * 1000),
+            round(1000 * thing.x / scene.width),
+            round(1000 * thing.y / scene.height),
         )
     return cells
 

@@ -85,7 +85,7 @@ def ask(scene: Scene, rng: Random) -> Asked:
     if scene.things[0].what.isdigit():
         kinds = [see, digit, digit, digit, colour]
     elif len(scene.things) == 2:
-        kinds += [side, side, side]
+        kinds += [side, side, side, side]
     elif len(scene.things) > 2:
         kinds += [count, count, count, side, side]
     while True:

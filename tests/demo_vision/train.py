@@ -37,6 +37,7 @@ from tests.demo_vision.model import (
     TOWER,
     VISION_CONTROL,
     VOCAB_SIZE,
+    load,
     save,
     save_tokenizer,
     untrained,
@@ -45,7 +46,7 @@ from tests.demo_vision.scenes import any_scene
 from workers.demo_model import demo_model_dir
 
 MODEL_FOLDER = demo_model_dir().with_name("kvmesh-demo-vision")  # not there before the first
-BATCH_TOKENS = 4_096
+BATCH_TOKENS = 2_048
 TOWER_PICTURES = 64
 POOL = 400
 """Examples drawn at once, to put those of like length together."""
@@ -68,6 +69,8 @@ class Naming(nn.Module):
         self.what = nn.Linear(width, len(WHATS))
         self.colour = nn.Linear(width, len(COLOUR_NAMES))
         self.where = nn.Linear(width, 2)
+        for weight in self.parameters():  # so that it asks nothing of a tower before it knows
+            nn.init.zeros_(weight)
 
     def loss(self, embeddings: Tensor, cells: Tensor) -> Tensor:
         """Of one batch's tokens, of shape [tokens, width] and [tokens, 4]."""
@@ -77,7 +80,7 @@ class Naming(nn.Module):
             cross_entropy(self.there(embeddings), held.long())
             + cross_entropy(self.what(there), cells[held, 0])
             + cross_entropy(self.colour(there), cells[held, 1])
-            + mse_loss(self.where(there), cells[held, 2:] / 1000)
+            + 4 * mse_loss(self.where(there), cells[held, 2:] / 1000)
         )
 
 
@@ -220,25 +223,35 @@ def make_tokenizer(folder: Path, rng: Random) -> Any:
     return load_tokenizer(folder)
 
 
+def begun(folder: Path, on_from: Path | None, rng: Random) -> tuple[Any, Any]:
+    """Tokenizer and model, new or from a folder to go on from; their other files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copied = ["chat_template.jinja"]
+    if on_from is not None:
+        copied += ["tokenizer.json", "tokenizer_config.json"]
+    for name in copied:
+        content = ((on_from or MODEL_FOLDER) / name).read_bytes()
+        (folder / name).write_bytes(content)
+    tokenizer = make_tokenizer(folder, rng) if on_from is None else load_tokenizer(folder)
+    model = untrained(tokenizer) if on_from is None else load(on_from, torch.float32)
+    return tokenizer, model.train()
+
+
 def main() -> None:
     """Builds the tokenizer, trains and saves."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments.add_argument("--tower-steps", type=int, default=500)
     arguments.add_argument("--steps", type=int, default=1_500)
+    arguments.add_argument("--on-from", type=Path, help="a trained model to go on with")
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--seed", type=int, default=1)
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
-    if options.out != MODEL_FOLDER:
-        (options.out / "chat_template.jinja").write_bytes(
-            (MODEL_FOLDER / "chat_template.jinja").read_bytes()
-        )
     rng = Random(options.seed)
-    tokenizer = make_tokenizer(options.out, rng)
-    model, naming = untrained(tokenizer).train(), Naming()
+    tokenizer, model = begun(options.out, options.on_from, rng)
+    naming = Naming()
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters", flush=True)
     with_one_product(model.model.visual)
     train_tower(model, naming, rng, options.tower_steps)
