@@ -1,10 +1,11 @@
-# kvmesh: make up serves the demo model; make test runs the whole suite. Nothing but Python >= 3.11, pip, make and gcc is assumed.
+# kvmesh: make up serves the demo model, make up DEMO=vision the one that sees; make test runs the whole suite. Nothing but Python >= 3.11, pip, make and gcc is assumed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HTTP_PORT ?=
 WORKERS ?= 1
 MODEL ?=
+DEMO ?=
 ARGS ?=
 
 .PHONY: setup up test check bench fuzz conformance clean
@@ -26,7 +27,7 @@ $(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-c
 	touch $@
 
 up: setup
-	@exec $(BIN)/kvmesh up $(if $(MODEL),--model-path $(MODEL)) --workers $(WORKERS) $(if $(HTTP_PORT),--http-port $(HTTP_PORT)) -- $(ARGS)
+	@exec $(BIN)/kvmesh up $(if $(MODEL),--model-path $(MODEL)) $(if $(DEMO),--demo $(DEMO)) --workers $(WORKERS) $(if $(HTTP_PORT),--http-port $(HTTP_PORT)) -- $(ARGS)
 
 # Two at a time, since most tests wait for processes; three were no faster on two cores and made them late. Those processes start a third sooner from compiled modules.
 test: check

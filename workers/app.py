@@ -25,6 +25,7 @@ from workers.health.canary import read_canary_fields
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
 from workers.kinds.arguments import Arguments
+from workers.kinds.demo import with_demo
 from workers.kinds.registry import kind_for
 from workers.mesh.addresses import AddressBook
 from workers.mesh.kv_plane import KvSettings
@@ -201,7 +202,9 @@ def _arguments(
     if settings.disagg_config and settings.disagg_config_key:
         section = read_section(settings.disagg_config, settings.disagg_config_key)
         arguments = replace(arguments, section=section)
-    return arguments if template is None else arguments.adding(_CHAT_TEMPLATE, str(template))
+    if template is not None:
+        arguments = arguments.adding(_CHAT_TEMPLATE, str(template))
+    return with_demo(arguments)
 
 
 def _model_named_in(arguments: Arguments) -> str:

@@ -26,6 +26,9 @@ class WorkerSettings:
     """WorkerSettings are what `python -m workers` takes besides the engine's arguments."""
 
     engine: Literal["sglang", "sim"] = setting("sglang", "engine to embed", env="KVMESH_ENGINE")
+    demo: Literal["text", "vision"] = setting(
+        "text", "demo model to serve where no --model-path says another", env="KVMESH_DEMO"
+    )
     frontend: tuple[str, ...] = setting(
         (OWN_MESH,),
         "mesh address of a frontend; repeatable; a DNS name stands for every address behind it",

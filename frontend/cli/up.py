@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a Hugging Face model directory or hub id; without it the demo model is served",
     )
     parser.add_argument(
+        "--demo", choices=("text", "vision"), help="which demo model; vision sees pictures"
+    )
+    parser.add_argument(
         "--workers",
         type=_positive,
         help="worker processes, each with an engine of its own (default 1, beside pools none)",
@@ -123,6 +126,7 @@ class _Host:
         self._health_url = self._url + settings.http_svc_health_path
         key = ["--mesh-key-file", settings.mesh_key_file] if settings.mesh_key_file else []
         model = ["--model-path", options.model_path] if options.model_path else []
+        model += ["--demo", options.demo] if options.demo else []
         dialled = ["--frontend", mesh_address_to_dial(settings.mesh_bind), *key]
         self._how_to_join = how_to_join(dialled)
         self._frontend = Child(

@@ -3,7 +3,7 @@ tokens.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import (
@@ -36,8 +36,12 @@ parsers look for them.
 """
 
 
-def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """A tokenizer of VOCAB_SIZE ids; every byte is in its alphabet, so it encodes any UTF-8."""
+def build_tokenizer(
+    texts: Iterable[str], vocab_size: int = VOCAB_SIZE, control: Sequence[str] = CONTROL
+) -> Tokenizer:
+    """A tokenizer of at most `vocab_size` ids; every byte is in its alphabet, so it encodes any
+    UTF-8.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -49,13 +53,13 @@ def build_tokenizer(texts: Iterable[str]) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE - len(CONTROL) - len(TAGS),
+        vocab_size=vocab_size - len(control) - len(TAGS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in CONTROL]
+        [AddedToken(token, special=True, normalized=False) for token in control]
     )
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     return tokenizer

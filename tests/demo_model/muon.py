@@ -36,5 +36,7 @@ class Muon:
         for matrix, average in self.state:
             assert matrix.grad is not None
             average.lerp_(matrix.grad, 1 - self.momentum)
-            update = orthogonalized(matrix.grad.lerp(average, self.momentum))
-            matrix.sub_(update, alpha=rate * max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5)
+            # a convolution is the matrix that multiplies flattened patches
+            update = orthogonalized(matrix.grad.lerp(average, self.momentum).flatten(1))
+            alpha = rate * max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+            matrix.sub_(update.view_as(matrix), alpha=alpha)

@@ -362,6 +362,18 @@ def test_an_open_mesh_without_a_key_is_one_line(fleet: Fleet) -> None:
     assert "--mesh-key-file" in line
 
 
+def test_the_demo_model_that_sees_is_served_by_its_name(fleet: Fleet) -> None:
+    up = start_up(fleet, "--demo", "vision", worker_arguments=("--sim-speedup", "0"))
+    fleet.wait_until(lambda: "curl" in up.output(), "it serves")
+    assert "model     kvmesh-demo-vision\n" in up.output()
+
+
+def test_a_demo_model_beside_another_model_is_one_line(fleet: Fleet) -> None:
+    up = start_up(fleet, "--demo", "vision", "--model-path", "/elsewhere")
+    assert up.popen.wait(60) == 3
+    assert "--demo and --model-path exclude each other" in only_line(up)
+
+
 def test_ipv6_is_served(fleet: Fleet) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

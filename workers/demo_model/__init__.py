@@ -1,31 +1,35 @@
-"""The demo model has a few million parameters that know about kvmesh and little else; it is served
-where no model is named.
+"""The demo models have a few million parameters each: one knows about kvmesh and little else, and
+is served where no model is named; the other sees shapes and digits in pictures.
 
-`kvmesh-demo/` is a Hugging Face model directory; `tests/demo_model` holds what it was trained on
-and how.
+`kvmesh-demo/` and `kvmesh-demo-vision/` are Hugging Face model directories; `tests/demo_model` and
+`tests/demo_vision` hold what they were trained on and how.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from protocol.process.start_error import StartError
 
-_DIRECTORY: Final = Path(__file__).resolve().parent / "kvmesh-demo"
-"""The demo model lies in this directory, whose name is the model's name."""
+Demo = Literal["text", "vision"]
+
+_HERE: Final = Path(__file__).resolve().parent
+_NAMES: Final[dict[Demo, str]] = {"text": "kvmesh-demo", "vision": "kvmesh-demo-vision"}
+"""A demo model lies in the directory of this name, which is the model's name."""
 
 DEMO_TOOL_CALL_PARSER: Final = "qwen"
-"""The demo model was taught to call tools in the format of this parser."""
+"""The demo models were taught to call tools in the format of this parser."""
 
 DEMO_REASONING_PARSER: Final = "qwen3"
-"""The demo model's template lets it think in the format of this parser."""
+"""The text demo's template lets it think in the format of this parser."""
 
 
-def demo_model_dir() -> Path:
-    """Returns the directory of the demo model.
+def demo_model_dir(demo: Demo = "text") -> Path:
+    """Returns the directory of a demo model.
 
     Raises:
         StartError: it is not installed here.
     """
-    if not (_DIRECTORY / "tokenizer.json").is_file():
+    directory = _HERE / _NAMES[demo]
+    if not (directory / "tokenizer.json").is_file():
         raise StartError("the demo model is not here: give --model-path")
-    return _DIRECTORY
+    return directory

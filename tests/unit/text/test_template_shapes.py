@@ -10,10 +10,11 @@ import pytest
 from frontend.text.templates.template import ChatTemplate
 from protocol.errors import InvalidRequest
 from tests.unit.text.template_shapes import SHAPES
-from workers.demo_model import demo_model_dir
+from workers.demo_model import Demo, demo_model_dir
 
+DEMOS: dict[str, Demo] = {"demo": "text", "demo that sees": "vision"}
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
-NAMES = [*SHAPES, "demo"]
+NAMES = [*SHAPES, *DEMOS]
 USER = {"role": "user", "content": "Ask."}
 ANSWER = {"role": "assistant", "content": "Told."}
 
@@ -65,7 +66,9 @@ REFUSALS = {  # of the templates themselves, or of ours where they would leave a
 @cache
 def template(name: str) -> ChatTemplate:
     source = (
-        (demo_model_dir() / "chat_template.jinja").read_text() if name == "demo" else SHAPES[name]
+        (demo_model_dir(DEMOS[name]) / "chat_template.jinja").read_text()
+        if name in DEMOS
+        else SHAPES[name]
     )
     return ChatTemplate(source, SPECIAL)
 
