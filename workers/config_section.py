@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import yaml
 
+from protocol.process.flags import dashed as dashed_name
+from protocol.process.flags import value_under
 from protocol.process.own_directory import process_directory
 from protocol.process.start_error import StartError
 from workers.process.failure_note import one_line
@@ -48,9 +50,8 @@ def says(section: Section, *flags: str) -> str | None:
     """Returns what a section says of one of these flags, with dashes or underscores in its name;
     None where it says nothing.
     """
-    names = {_dashed(flag.lstrip("-")) for flag in flags}
-    values = [value for name, value in section.items() if _dashed(name) in names]
-    return None if not values or values[-1] is None else str(values[-1])
+    value = value_under(section, *flags)
+    return None if value is None else str(value)
 
 
 @contextmanager
@@ -62,14 +63,10 @@ def section_file(section: Section, *, dashed: bool = False) -> Generator[str]:
     Args:
         dashed: the reader knows no underscores in names.
     """
-    written = {_dashed(name) if dashed else name: value for name, value in section.items()}
+    written = {dashed_name(name) if dashed else name: value for name, value in section.items()}
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=process_directory(), prefix="section-", suffix=".yaml"
     ) as file:
         yaml.safe_dump(written, file, sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
         file.flush()
         yield file.name
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")

@@ -4,13 +4,14 @@ left behind.
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import os
 import signal
 import sys
 from collections import deque
 from collections.abc import Sequence
+
+from protocol.process.parent_death import end_with_parent
 
 LINES_KEPT = 200
 """Bounds the output lines remembered for the moment a child dies."""
@@ -22,12 +23,6 @@ DRAIN_S_MAX = 1.0
 """Bounds how long output is read on after everything that could write has been killed; what is in a
 pipe is read in milliseconds, but a process that left the session may hold it open for ever.
 """
-
-_PR_SET_PDEATHSIG = 1
-
-# Looked up here and not between fork and exec, where the dynamic linker's lock may be held by a
-# thread that is no more.
-_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 class Child:
@@ -146,10 +141,6 @@ class Child:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Has the kernel send SIGTERM when `kvmesh up` itself is killed (man 2 prctl); runs between
-    fork and exec.
-    """
-    if _PRCTL is not None:
-        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)  # killed before the line above
+    """Ends the child when `kvmesh up` itself is killed; runs between fork and exec."""
+    if not end_with_parent(parent, signal.SIGTERM):
+        os._exit(1)

@@ -1,12 +1,13 @@
 """What arguments say of the engines that `kvmesh up` starts, before those read them."""
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
+
+from protocol.process.flags import said_after, value_under
 
 
 class EngineArguments:
@@ -26,11 +27,10 @@ class EngineArguments:
         said = self.on_command_line(*flags)
         if said is not None:
             return said
-        names = {flag.lstrip("-") for flag in flags}
-        values = [value for name, value in self._file.items() if name.replace("_", "-") in names]
-        if not values or values[-1] in (None, False):
+        value = value_under(self._file, *flags)
+        if value is None or value is False:  # 0 is a value, and equal to False
             return None
-        return "" if values[-1] is True else str(values[-1])
+        return "" if value is True else str(value)
 
     def number(self, *flags: str) -> int:
         """Returns the whole number after any of these flags, 1 where there is none."""
@@ -39,9 +39,7 @@ class EngineArguments:
 
     def on_command_line(self, *flags: str) -> str | None:
         """Returns what the command line says, as `told`."""
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument(*flags, nargs="?", const="", dest="told")
-        return parser.parse_known_args(self._argv)[0].told
+        return said_after(self._argv, *flags)
 
     def _read_file(self) -> dict[str, Any]:
         file = self.on_command_line("--config")

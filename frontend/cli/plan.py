@@ -111,8 +111,8 @@ def _check_pools(wanted: Wanted, named: EngineArguments, gpus: int | None) -> No
 
 
 def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    """`--system-port` for each worker, counted up from that of `engine_argv` or DYN_SYSTEM_PORT,
-    and the other arguments.
+    """Returns `--system-port` for each worker, counted up from that of `engine_argv` or
+    DYN_SYSTEM_PORT, and the other arguments.
 
     A port is one worker's; 0 and -1 are good for all.
     """
@@ -129,8 +129,8 @@ def system_ports(count: int, engine_argv: Sequence[str]) -> tuple[list[list[str]
 
 
 def worker_names(labels: Sequence[str], engine_argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Distinct names for workers with these labels, made of `--worker-id` or KVMESH_WORKER_ID where
-    given, and the other arguments.
+    """Returns distinct names for workers with these labels, made of `--worker-id` or
+    KVMESH_WORKER_ID where given, and the other arguments.
     """
     parser = argparse.ArgumentParser(prog="python -m workers", add_help=False, allow_abbrev=False)
     parser.add_argument(

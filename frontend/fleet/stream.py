@@ -16,10 +16,10 @@ from protocol.tokens import count_tokens
 
 
 class Notified(Protocol):
-    """Whoever is told that something arrived in a stream."""
+    """A Notified is told that something arrived in a stream."""
 
     def notify(self) -> None:
-        """Something arrived."""
+        """Takes note that something arrived."""
         ...
 
 

@@ -34,7 +34,7 @@ class WaitingConnections:
             listener.settimeout(0)
 
     def take(self) -> None:
-        """Take what waits; to be called when a connection begins.
+        """Takes what waits; to be called when a connection begins.
 
         Those that are taken here begin while others of their batch are joining, and so take none.
         """

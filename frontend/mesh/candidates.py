@@ -30,7 +30,7 @@ class Candidates:
 
     @property
     def in_two_legs(self) -> bool:
-        """Whether it may run in two legs."""
+        """Tells whether the request may run in two legs."""
         return bool(self.prefill and self.decode)
 
 

@@ -189,7 +189,7 @@ class Dispatch:
         return stream
 
     def _hope(self, entry: ModelEntry, found: Candidates, offer: Offer) -> None:
-        """Nobody may run a request now: return if it is worth waiting for somebody who may.
+        """Returns if, though nobody may run a request now, it is worth waiting for one who may.
 
         Raises:
             ModelNotFound, InvalidRequest, NoWorker: it is not.
@@ -207,12 +207,12 @@ class Dispatch:
         self._hoping.add(entry)
 
     def _give_up(self, stream: RequestStream, error: MeshError, worker_id: str) -> None:
-        """End a request on account of a worker that runs one of its legs."""
+        """Ends a request on account of a worker that runs one of its legs."""
         self.abort(stream)
         stream.fail(error, on=worker_id)
 
     def _resume(self, stream: RequestStream) -> None:
-        """The scores of a prompt have come: take the answer that waited for them."""
+        """Takes the answer that waited for the scores of a prompt, which have come."""
         held, stream.held = stream.held, None
         worker = self._placed.get(stream.request_id)
         if held and worker is not None:

@@ -30,7 +30,7 @@ class Offer:
 
     @property
     def lane(self) -> Hashable:
-        """Whom it waits behind: those that the same ranks will do for. None: any rank will do."""
+        """Tells whom it waits behind: those that the same ranks will do for; None: any will do."""
         route, adapter = self.route, self.request.lora_name
         if not (route.pinned or route.pins_prefill or self.avoid or self.alone or adapter):
             return None
@@ -38,7 +38,7 @@ class Offer:
 
 
 def may_come(offer: Offer, hopes: Iterable[Hope]) -> bool:
-    """Whether one of these workers, if it comes, may take a request that none takes now."""
+    """Tells whether one of these workers, if it comes, may take a request that none takes now."""
     route, adapter = offer.route, offer.request.lora_name
     return any(
         hope.worker_id not in offer.avoid

@@ -82,7 +82,7 @@ class Partner:
         self._resume = resume
 
     def notify(self) -> None:
-        """Something arrived in the prefill leg."""
+        """Takes note that something arrived in the prefill leg."""
         prefill = self.prefill
         if prefill is None:
             return

@@ -26,7 +26,7 @@ from protocol.requests import Work
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request that was sent and booked.
+    """A Sent is a request that was sent and booked.
 
     Attributes:
         worker: generates the answer.
@@ -86,7 +86,7 @@ class Sender:
         )
 
     def _is_long(self, whole: Ranks, route: RouteRequest) -> bool:
-        """Whether a prompt is worth two legs, where one worker could run it too."""
+        """Tells whether a prompt is worth two legs, where one worker could run it too."""
         tokens = route.prompt_tokens
         return (
             tokens >= self._disagg_min_prompt
@@ -181,7 +181,7 @@ def _book(
 
 
 def _at(request: Work, worker: Worker, placement: Placement[Rank]) -> Work:
-    """The request for one of a worker's ranks, which is named where there are several."""
+    """Returns the request for one of a worker's ranks, named where there are several."""
     if len(worker.ranks) == 1:
         return request
     return replace(request, routed_dp_rank=placement.rank.dp_rank)

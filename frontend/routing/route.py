@@ -115,16 +115,16 @@ class RouteRequest:
 
     @property
     def pins(self) -> tuple[str | None, int | None, str | None, int | None]:
-        """Worker and rank that it insists on, and those that are to compute its prompt."""
+        """Returns the worker and rank that it insists on, and those to compute its prompt."""
         return self.worker_id, self.dp_rank, self.prefill_worker_id, self.prefill_dp_rank
 
     def admits(self, rank: tuple[str, int]) -> bool:
-        """Whether the pins allow the rank of this worker id and data-parallel rank."""
+        """Tells whether the pins allow the rank of this worker id and data-parallel rank."""
         return self.worker_id in (None, rank[0]) and self.dp_rank in (None, rank[1])
 
     @property
     def pins_prefill(self) -> bool:
-        """Whether the request is to run in two legs, as it names who is to compute its prompt."""
+        """Tells whether the request names who is to compute its prompt, and so has two legs."""
         return self.prefill_worker_id is not None or self.prefill_dp_rank is not None
 
     def of_prefill(self) -> "RouteRequest":

@@ -10,7 +10,6 @@ A fork is made by a fork that ends at once, so that it becomes the child of whoe
 that process adopts orphans (forks.py); it is killed with that process.
 """
 
-import ctypes
 import gc
 import json
 import os
@@ -23,6 +22,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from protocol.process.parent_death import end_with_parent
+
 _LIGHT: Final = (
     "frontend.app",
     "frontend.inflight.request_log",
@@ -32,9 +33,6 @@ _LIGHT: Final = (
     "pydantic.v1",  # by FastAPI, for the first route
     "fastokens",  # by the first tokenizer, where there is one
 )
-
-_PR_SET_PDEATHSIG: Final = 1
-_prctl: Final = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def _import_light() -> None:
@@ -93,8 +91,7 @@ def become(
 ) -> None:
     """What `python ARGV` does; raises what that raises."""
     os.setsid()
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    assert os.getppid() == asker, "whoever asked is gone, or adopts no orphans"
+    assert end_with_parent(asker, signal.SIGKILL), "whoever asked is gone, or adopts no orphans"
     os.write(1, b"%d\n" % os.getpid())
     written = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both may be one file
     for number, path, way in ((0, stdin, os.O_RDONLY), (1, out, written), (2, err, written)):

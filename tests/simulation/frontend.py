@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import count
 from random import Random
 
@@ -79,17 +78,12 @@ def frontend_settings(
     )
 
 
-@lru_cache(maxsize=1)
-def shared_metrics() -> FrontendMetrics:
-    """Of all worlds: they are only counted up."""
-    return FrontendMetrics()
-
-
 class SimulatedFrontend:
     """One process of a frontend, from start to end.
 
     Args:
         number: no other frontend of the world has it.
+        metrics: of its world.
         on_end: called when the process is gone.
     """
 
@@ -99,6 +93,7 @@ class SimulatedFrontend:
         spec: FrontendSpec,
         network: Network,
         random: Random,
+        metrics: FrontendMetrics,
         *,
         on_end: "Callable[[SimulatedFrontend], None]",
     ) -> None:
@@ -121,6 +116,7 @@ class SimulatedFrontend:
         self.ended_in_peace = False
         self._network = network
         self._random = random
+        self._metrics = metrics
         self._on_end = on_end
         self._request_numbers = count(1)
         self.assembly: Assembly[OpenRequest] = self.process.context.copy().run(self._assembled)
@@ -178,7 +174,7 @@ class SimulatedFrontend:
                 prepare=self._prepare,
                 subscriber=None,
                 memory=self.waiting_memory,
-                metrics=shared_metrics(),
+                metrics=self._metrics,
                 random=self._random,
                 unix_s=self.loop.time,
                 new_request_id=self.new_request_id,

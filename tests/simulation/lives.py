@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from frontend.observe.loss_metrics import LossMetrics
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from tests.simulation.broken import Broken, hold
-from tests.simulation.frontend import SimulatedFrontend, shared_metrics
+from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.legs import serve_alone, wanted
 from tests.simulation.plan import Plan
 from tests.simulation.worker import HEALTH, NotedDeparture, SimulatedWorker
@@ -155,16 +156,20 @@ def _check_departure(worker: SimulatedWorker, departure: NotedDeparture, now: fl
 
 
 class Steadiness:
-    """Where nobody dies, and nothing takes long, nobody may be taken for dead or begin anew."""
+    """Where nobody dies, and nothing takes long, nobody may be taken for dead or begin anew.
 
-    def __init__(self) -> None:
-        self._died = _deaths()
+    Args:
+        losses: as the frontends of this world count them.
+    """
+
+    def __init__(self, losses: LossMetrics) -> None:
+        self._died = losses.workers.labels("died")
         self._sessions: dict[tuple[int, int], int] = {}
         """Frontend, worker → their session."""
 
     def check(self, frontends: Sequence[SimulatedFrontend]) -> None:
         """No frontend misses a worker, and no session followed another."""
-        hold(_deaths() == self._died, "a worker that left was taken for dead")
+        hold(not self._died._value.get(), "a worker that left was taken for dead")
         for frontend in frontends:
             if frontend.process.dead:
                 continue
@@ -176,11 +181,6 @@ class Steadiness:
                 known = self._sessions.setdefault((frontend.number, worker.hello.epoch), session)
                 if known != session:
                     raise Broken(f"{worker.worker_id} began anew with {frontend.name}")
-
-
-def _deaths() -> float:
-    value: float = shared_metrics().losses.workers.labels("died")._value.get()
-    return value
 
 
 class Unwanted:

@@ -145,6 +145,18 @@ class Network:
                 lane.fill(self.loop.time())
 
     @property
+    def holds_back(self) -> bool:
+        """Messages are still under way that were sent while their ways were parted: `heal` does
+        not hurry them, and what is sent later arrives behind them.
+        """
+        usual_s = self.loop.time() + self.weather.delay_s[1]
+        return any(
+            lane.last_due > usual_s
+            for connection in self._connections
+            for lane in (connection.up, connection.down)
+        )
+
+    @property
     def idle(self) -> bool:
         """Nobody is connected."""
         return not self._connections

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any, Final
 from unittest.mock import patch
 
+from frontend.observe.metrics import FrontendMetrics
 from tests.simulation.broken import Broken, hold
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import PORT, SimulatedFrontend
@@ -85,6 +86,10 @@ class World:
         calm = Weather(delay_s=plan.weather.delay_s)
         self.engines = Network(loop, self.random, SaidTrace(trace), calm)
         """By which engines reach each other."""
+        self.metrics = FrontendMetrics()
+        """Of all its frontends, and of no other world: what is left of one that broke may still
+        count.
+        """
         self.frontends: list[SimulatedFrontend] = []
         self.workers: list[SimulatedWorker] = []
         self._all_workers: list[SimulatedWorker] = []
@@ -98,7 +103,7 @@ class World:
         self._trace = trace
         self._misfortunes = Misfortunes(self)
         self._unwanted = Unwanted(plan)
-        self._steadiness = Steadiness()
+        self._steadiness = Steadiness(self.metrics.losses)
         self._leg_waits = LegWaits(plan)
         self._due = 0
         """Faults, requests and restarts that are still to come."""
@@ -147,7 +152,7 @@ class World:
         await self._until(self._unanswered, WORLD_S_MAX)
         await self._until(self._still_to_come, END_S_MAX)
         self._misfortunes.heal()
-        await self._until(self._still_to_come, END_S_MAX)
+        await self._until(self._still_misfortunate, END_S_MAX)
         await self._until(self._unsettled, self._settles_s())
         rooms = sum(map(rooms_left, self.workers))
         hold(not rooms or plan.kind not in UNBROKEN, f"{rooms} rooms are left, and nobody was lost")
@@ -236,6 +241,15 @@ class World:
         ]
         return f"{leaving} leave, {self._due} things are to come" if leaving or self._due else ""
 
+    def _still_misfortunate(self) -> str:
+        """A worker whose way was parted as the last thing that happened would say goodbye behind
+        what is held back, and be gone before that arrives: rightly taken for dead, though nobody
+        that is asked to leave has come to harm.
+        """
+        if self.network.holds_back or self.engines.holds_back:
+            return "messages are held back"
+        return self._still_to_come()
+
     def _ask(self, asked: Asked) -> None:
         frontend = self.frontends[asked.frontend]
         self.note(f"request {asked.number} asks {frontend.name}")
@@ -264,6 +278,7 @@ class World:
             self.plan.frontends[slot],
             self.network,
             self.random,
+            self.metrics,
             on_end=lambda frontend: self._note_frontend_end(slot, frontend),
         )
         self.note(f"{frontend.name} starts")

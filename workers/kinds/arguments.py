@@ -1,9 +1,9 @@
 """A worker's arguments, as the kinds of worker read them, are held in one record."""
 
-import argparse
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from protocol.process.flags import said_after
 from protocol.transport.curve import MeshKey
 from workers.config_section import Section, says
 from workers.settings import WorkerSettings
@@ -28,10 +28,8 @@ class Arguments:
         """Returns what the engine's arguments, or else the section, say after any of these flags,
         the last one counting; empty where they say nothing.
         """
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument(*flags, nargs="?", const="", dest="told")
-        told: str | None = parser.parse_known_args(list(self.engine_argv))[0].told
-        return (says(self.section, *flags) or "") if told is None else told
+        said = said_after(self.engine_argv, *flags)
+        return (says(self.section, *flags) or "") if said is None else said
 
     def adding(self, *items: str) -> "Arguments":
         """Returns the same arguments with more items for the engine."""

@@ -239,3 +239,12 @@ async def test_workers_of_one_place_start_in_turn() -> None:
         turns.end("a")  # it serves, and then ends
         await waiting[1]
         assert begun[-1] == "b"
+
+
+def test_zero_in_a_file_is_said(tmp_path: Path) -> None:
+    """A false one is not."""
+    file = tmp_path / "engine.yaml"
+    file.write_text("base-gpu-id: 0\nenable_dp_attention: false\n")
+    named = EngineArguments(("--config", str(file)))
+    assert named.told("--base-gpu-id") == "0"
+    assert named.told("--enable-dp-attention") is None

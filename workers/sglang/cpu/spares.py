@@ -12,7 +12,6 @@ Spares are children of the process that uses them, as spawned ones are, so signa
 the end with their parent are those of any child.
 """
 
-import ctypes
 import gc
 import io
 import json
@@ -39,10 +38,9 @@ from multiprocessing.context import SpawnProcess, set_spawning_popen
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-log = logging.getLogger(__name__)
+from protocol.process.parent_death import end_with_parent
 
-_PDEATHSIG: Final = 1
-"""prctl's PR_SET_PDEATHSIG, of linux/prctl.h."""
+log = logging.getLogger(__name__)
 
 _FILES_MAX: Final = 64
 """A process is given at most this many open files, pipes to its parent."""
@@ -208,8 +206,7 @@ def _end_as(parent: int, main: Callable[[], int]) -> NoReturn:
     """Runs a fork of `parent`, and ends with it."""
     code = 1
     try:
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == parent:  # or it ended before that
+        if end_with_parent(parent, signal.SIGKILL):
             code = main()
     except BaseException as error:  # noqa: BLE001  # the end of this process, as Python's would be
         sys.excepthook(type(error), error, error.__traceback__)

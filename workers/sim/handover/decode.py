@@ -60,7 +60,7 @@ class DecodeLegs:
         return request_id in self._coming
 
     def reserved(self, request_id: str) -> None:
-        """The pages for a prompt are taken."""
+        """Takes note that the pages for a prompt are taken."""
         request = self._coming.pop(request_id)
         room = _room_of(request)
         timer = self._loop.call_later(WAIT_S_MAX, self._end, room)

@@ -156,7 +156,7 @@ class PrefillLegs:
             self._deliver(Delta(request_id, 0, b"", NO_CACHE))
 
     def _leave(self, request_id: str) -> None:
-        """A leg ends without having handed anything over."""
+        """Ends a leg that has not handed anything over."""
         room = self._rooms.pop(request_id)
         del self._ids[room]
         peer = self._met.pop(room, None)
