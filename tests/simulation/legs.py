@@ -73,9 +73,13 @@ class LegWaits:
     """How long engines keep legs, and requests wait for workers of which there are none."""
 
     def __init__(self, plan: Plan) -> None:
-        self._stalls = plan.kind == "lossy" or any(fault.kind in _STALLS for fault in plan.faults)
-        self._limit_s = WAIT_S_MAX + WAIT_SLACK_S if self._stalls else UNSTALLED_S_MAX
-        if not self._stalls and plan.kind in ("calm", "overload"):
+        befalls = {fault.kind for fault in plan.faults}
+        self._stalls = plan.kind == "lossy" or not befalls.isdisjoint(_STALLS)
+        # A host that vanishes takes what is said to it until its connections are missed, also where
+        # an engine is up there again by then: a real one's time-outs end such a wait.
+        loses = self._stalls or "vanish" in befalls
+        self._limit_s = WAIT_S_MAX + WAIT_SLACK_S if loses else UNSTALLED_S_MAX
+        if not loses and plan.kind in ("calm", "overload"):
             self._limit_s = UNDISTURBED_S_MAX
         self._since: dict[tuple[int, str], float] = {}
         self._hopeless_since: dict[int, float] = {}
