@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.demo_vision.dialogues import CALL, CAMERA, IMAGE, SYSTEM, answer, user
 from tests.demo_vision.drawing import DARK, LIGHT, Scene, Thing
+from tests.demo_vision.questions import NUMBERS, plural, sentence, with_article
 from tests.demo_vision.small_talk import FALLBACK
 
 Entry = dict[str, Any]
@@ -23,28 +24,47 @@ PICTURES = {
     "purple-7": scene(Thing("7", "purple", 48, 48, 28)),
     "red-3": scene(Thing("3", "red", 32, 48, 22), width=64),
     "blue-0": scene(Thing("0", "blue", 64, 64, 36), width=128, height=128),
-    "star-left": scene(Thing("star", "green", 16, 48, 13), Thing("circle", "red", 80, 48, 13)),
-    "star-right": scene(Thing("circle", "red", 16, 48, 13), Thing("star", "green", 80, 48, 13)),
     "square-and-cross": scene(
         Thing("square", "purple", 17, 18, 13), Thing("cross", "orange", 80, 47, 13), width=128,
         height=64, dark=True,
     ),
-    "three-stars": scene(
-        *(Thing("star", "blue", x, y, 13) for x, y in ((17, 17), (80, 47), (48, 112))),
-        width=128, height=128,
-    ),
-    "two-squares-and-circle": scene(
-        Thing("square", "red", 16, 16, 13), Thing("square", "green", 80, 17, 13),
-        Thing("circle", "blue", 48, 79, 13),
-    ),
-    "five-triangles": scene(
-        *(Thing("triangle", "green", x, y, 13)
-          for x, y in ((16, 16), (112, 16), (48, 48), (16, 112), (80, 112))),
-        width=128, height=128,
-    ),
     "large-orange-square": scene(Thing("square", "orange", 160, 120, 70), width=320, height=240),
 }  # fmt: skip
 """By file name without .png. The last is reduced before the model sees it."""
+
+PAIRS = (
+    (("star", "green"), ("circle", "red")),
+    (("square", "blue"), ("triangle", "yellow")),
+    (("cross", "purple"), ("circle", "orange")),
+    (("triangle", "red"), ("star", "blue")),
+    (("circle", "green"), ("square", "purple")),
+)
+for _one, _other in PAIRS:
+    for _left, _right in ((_one, _other), (_other, _one)):
+        PICTURES[f"{_left[0]}-left-of-{_right[0]}"] = scene(
+            Thing(*_left, 16, 48, 13), Thing(*_right, 80, 48, 13)
+        )
+FOUR = (
+    ((16, 80), (48, 80), (48, 48), (16, 16)),
+    ((16, 16), (80, 80), (80, 16), (16, 48)),
+)
+COUNTED = {
+    "one-star": (1, "star", [("star", "blue", 16, 80), ("triangle", "green", 16, 16)]),
+    "one-cross": (1, "cross", [("cross", "green", 16, 48), ("star", "red", 16, 16)]),
+    "one-circle": (1, "circle", [("circle", "yellow", 80, 16), ("cross", "green", 80, 48)]),
+    "one-triangle": (1, "triangle", [("triangle", "red", 16, 16), ("square", "green", 80, 80)]),
+    "two-triangles": (
+        2,
+        "triangle",
+        [("triangle", "purple", 48, 80), ("triangle", "purple", 16, 16), ("cross", "red", 80, 80)],
+    ),
+    "four-stars": (4, "star", [("star", "blue", *at) for at in FOUR[0]]),
+    "four-triangles": (4, "triangle", [("triangle", "orange", *at) for at in FOUR[1]]),
+}
+"""How many of which shape are in pictures, and what is in them."""
+
+for _name, (_, _, _things) in COUNTED.items():
+    PICTURES[_name] = scene(*(Thing(what, colour, x, y, 13) for what, colour, x, y in _things))
 
 
 def asked(name: str, picture: str, question: str, wanted: str) -> Entry:
@@ -66,42 +86,23 @@ PROMPTS: list[Entry] = [
     asked("see-orange-cross", "orange-cross", "Describe the picture.", "An orange cross."),
     asked("see-digit", "purple-7", "What do you see?", "A purple 7."),
     asked("see-large", "large-orange-square", "What do you see?", "An orange square."),
-    asked("see-star-left", "star-left", "What do you see?", "A green star and a red circle."),
-    asked("see-star-right", "star-right", "What do you see?", "A red circle and a green star."),
-    asked("see-stars", "three-stars", "What do you see?", "Three blue stars."),
+    asked(
+        "see-star-left", "star-left-of-circle", "What do you see?",
+        "A green star and a red circle.",
+    ),
+    asked(
+        "see-star-right", "circle-left-of-star", "What do you see?",
+        "A red circle and a green star.",
+    ),
     asked("colour-circle", "red-circle", "What colour is the circle?", "The circle is red."),
     asked("color-square", "blue-square", "What color is the square?", "The square is blue."),
-    asked("colour-of-two", "star-left", "What colour is the star?", "The star is green."),
-    asked("shape-by-colour", "star-left", "Which shape is red?", "The circle is red."),
+    asked("colour-of-two", "star-left-of-circle", "What colour is the star?", "The star is green."),
+    asked("shape-by-colour", "star-left-of-circle", "Which shape is red?", "The circle is red."),
     asked("digit-7", "purple-7", "Which digit is it?", "It is the digit 7."),
     asked("digit-3", "red-3", "Which digit is it?", "It is the digit 3."),
     asked("digit-0", "blue-0", "Which digit is it?", "It is the digit 0."),
-    asked("count-stars", "three-stars", "How many stars are there?", "There are three stars."),
-    asked(
-        "count-squares", "two-squares-and-circle", "How many squares are there?",
-        "There are two squares.",
-    ),
-    asked(
-        "count-one", "two-squares-and-circle", "How many circles are there?",
-        "There is one circle.",
-    ),
-    asked(
-        "count-triangles", "five-triangles", "How many triangles are there?",
-        "There are five triangles.",
-    ),
     asked("count-none", "red-circle", "How many stars are there?", "There are no stars."),
-    asked(
-        "side-left", "star-left", "Is the star left or right of the circle?",
-        "The star is left of the circle.",
-    ),
-    asked(
-        "side-right", "star-right", "Is the star left or right of the circle?",
-        "The star is right of the circle.",
-    ),
-    asked(
-        "side-cross", "square-and-cross", "Is the cross left or right of the square?",
-        "The cross is right of the square.",
-    ),
+    asked("beside", "square-and-cross", "What is left of the cross?", "A purple square."),
     entry(
         "two-pictures", [user(IMAGE, IMAGE, "What is in the first picture? And the second?")],
         "First: a red circle. Second: a purple 7.", "red-circle", "purple-7",
@@ -158,3 +159,26 @@ PROMPTS: list[Entry] = [
     entry("hello", [user("Hello!")], "Hello! Show me a picture."),
     entry("unknown", [user("What is the capital of France?")], FALLBACK),
 ]  # fmt: skip
+for _one, _other in PAIRS:
+    for _left, _right in ((_one, _other), (_other, _one)):
+        _name = f"{_left[0]}-left-of-{_right[0]}"
+        for _where, (_what, _colour) in (("left", _left), ("right", _right)):
+            PROMPTS.append(
+                asked(
+                    f"side-{_where}-{_name}",
+                    _name,
+                    f"What is on the {_where}?",
+                    sentence(with_article(f"{_colour} {_what}")),
+                )
+            )
+for _name, (_number, _shape, _) in COUNTED.items():
+    _counted = _shape if _number == 1 else plural(_shape)
+    _are = "is" if _number == 1 else "are"
+    PROMPTS.append(
+        asked(
+            f"count-{_name}",
+            _name,
+            f"How many {plural(_shape)} are there?",
+            f"There {_are} {NUMBERS[_number]} {_counted}.",
+        )
+    )

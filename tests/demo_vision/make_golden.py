@@ -81,8 +81,8 @@ def main() -> None:
     options.out.mkdir(exist_ok=True, parents=True)
     (options.out / "golden.json").write_text(f"[\n{lines}\n]\n", "utf-8")
     (options.out / "pictures").mkdir(exist_ok=True)
-    for name, scene in PICTURES.items():
-        (options.out / "pictures" / f"{name}.png").write_bytes(png_of(draw(scene)))
+    for name in sorted({name for entry in kept for name in entry["pictures"]}):
+        (options.out / "pictures" / f"{name}.png").write_bytes(png_of(draw(PICTURES[name])))
     print(f"{len(kept)} of {len(PROMPTS)} kept")
 
 

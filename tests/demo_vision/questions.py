@@ -8,9 +8,6 @@ from tests.demo_vision.drawing import COLOURS, SHAPES, Scene, Thing
 from tests.demo_vision.scenes import LISTED_MAX
 
 NUMBERS = ("no", "one", "two", "three", "four", "five")
-SIDE_GAP = 16.0
-"""Pixels between two centres from which on one is left of the other."""
-
 SEE = (
     "What do you see?",
     "What is in the picture?",
@@ -27,11 +24,8 @@ COLOUR = (
     "Which colour does the {} have?",
 )
 COUNT = ("How many {} are there?", "How many {} do you see?", "Count the {}.")
-SIDE = (
-    "Is the {} left or right of the {}?",
-    "Is the {} to the left or to the right of the {}?",
-    "Where is the {}, left or right of the {}?",
-)
+SIDE = ("What is on the {}?", "Which shape is on the {}?", "What do you see on the {}?")
+BESIDE = ("What is {} of the {}?", "What is to the {} of the {}?")
 BY_COLOUR = ("Which shape is {}?", "What is {}?", "What shape is the {} one?")
 DIGIT = (
     "Which digit is it?",
@@ -87,7 +81,7 @@ def ask(scene: Scene, rng: Random) -> Asked:
     elif len(scene.things) == 2:
         kinds += [side, side, side, side]
     elif len(scene.things) > 2:
-        kinds += [count, count, count, side, side]
+        kinds += [count, count, count]
     while True:
         asked = rng.choice(kinds)(scene, rng)
         if asked is not None:
@@ -135,19 +129,16 @@ def count(scene: Scene, rng: Random) -> Asked:
 
 
 def side(scene: Scene, rng: Random) -> Asked | None:
-    """On which side of another thing is this one?"""
-    one, other = rng.sample(scene.things, 2)
-    if (
-        abs(one.x - other.x) < SIDE_GAP
-        or max(_how_many(scene, thing.what) for thing in (one, other)) > 1
-    ):
+    """Which of two things is on a side, or beside the other?"""
+    things = sorted(scene.things, key=lambda thing: thing.x)
+    which = rng.randrange(2)
+    where = ("left", "right")[which]
+    said = sentence(with_article(f"{things[which].colour} {things[which].what}"))
+    if rng.random() < 0.8:
+        return Asked("side", rng.choice(SIDE).format(where), said)
+    if things[0].what == things[1].what:
         return None
-    where = "left" if one.x < other.x else "right"
-    return Asked(
-        "side",
-        rng.choice(SIDE).format(one.what, other.what),
-        f"The {one.what} is {where} of the {other.what}.",
-    )
+    return Asked("side", rng.choice(BESIDE).format(where, things[1 - which].what), said)
 
 
 def digit(scene: Scene, rng: Random) -> Asked:

@@ -26,13 +26,13 @@ JITTER = 4.0
 def any_scene(rng: Random) -> Scene:
     """A scene of any sort."""
     draw = rng.random()
-    if draw < 0.16:
+    if draw < 0.10:
         return digit_scene(rng)
-    if draw < 0.30:
+    if draw < 0.22:
         return mixed_scene(rng, 1)
     if draw < 0.60:
         return mixed_scene(rng, 2)
-    if draw < 0.74:
+    if draw < 0.68:
         return mixed_scene(rng, 3)
     return counted_scene(rng)
 

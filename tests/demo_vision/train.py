@@ -2,7 +2,8 @@
 
 Writes `workers/demo_model/kvmesh-demo-vision/`. The chat template in that folder is written by hand
 and is read, not made. First the tower alone learns to tell what is where in a picture; then all
-learns to talk, and the tower goes on with both.
+learns to talk, and the tower goes on with both. An hour of one core; the weights there were made in
+several goes of it, each `--on-from` the last.
 """
 
 import argparse
@@ -45,7 +46,7 @@ from tests.demo_vision.model import (
 from tests.demo_vision.scenes import any_scene
 from workers.demo_model import demo_model_dir
 
-MODEL_FOLDER = demo_model_dir().with_name("kvmesh-demo-vision")  # not there before the first
+MODEL_FOLDER = demo_model_dir().with_name("kvmesh-demo-vision")
 BATCH_TOKENS = 2_048
 TOWER_PICTURES = 64
 POOL = 400
@@ -242,8 +243,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments.add_argument("--tower-steps", type=int, default=500)
-    arguments.add_argument("--steps", type=int, default=1_500)
-    arguments.add_argument("--on-from", type=Path, help="a trained model to go on with")
+    arguments.add_argument("--steps", type=int, default=2_000)
+    arguments.add_argument("--on-from", type=Path, help="folder of a model to go on with")
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--seed", type=int, default=1)
     options = arguments.parse_args()
