@@ -9,6 +9,7 @@ import httpx
 import openai
 import pytest
 
+from tests.demo_vision.golden import Entry, chat_messages, golden_entries
 from tests.fleet.pictures import data_url, picture
 from tests.fleet.real_fleets import RealFleets
 from tests.fleet.test_kv_real_sglang import agree, settle
@@ -51,13 +52,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def real(real_fleets: RealFleets, models: dict[str, Path]) -> Fleet:
-    """A worker of each family; blocks of a page, so that both sides count alike."""
+    """A worker of each family, and the demo that sees; blocks of a page, so that both sides count
+    alike.
+    """
     options = ("--dtype", "float32", "--kv-block-size", "16", "--grammar-backend", "none")
     return real_fleets.of(
         *(
             ("--model-path", str(directory), "--max-total-tokens", "2048", *options)
             for directory in models.values()
-        )
+        ),
+        ("--demo", "vision", "--max-total-tokens", "2048", *options),
     )
 
 
@@ -84,6 +88,25 @@ def ask(client: openai.OpenAI, model: str, parts: list[str], **options: Any) -> 
         max_tokens=NEW,
         **options,
     )
+
+
+@pytest.mark.parametrize("entry", golden_entries(), ids=lambda entry: entry["name"])
+def test_the_demo_model_says_what_it_sees(client: openai.OpenAI, entry: Entry) -> None:
+    answer = client.chat.completions.create(
+        model="kvmesh-demo-vision",
+        messages=chat_messages(entry),  # type: ignore[arg-type]
+        tools=entry.get("tools") or openai.NOT_GIVEN,
+        temperature=0,
+        max_tokens=entry["max_tokens"],
+        extra_body={"return_token_ids": True},
+    )
+    assert answer.choices[0].finish_reason in (entry["finish"], "tool_calls")
+    *token_ids, _ = answer.choices[0].token_ids  # type: ignore[attr-defined]  # the end is one too
+    assert token_ids == entry["token_ids"]
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == entry["prompt_tokens"]
+    told = answer.usage.prompt_tokens_details.model_dump()  # type: ignore[union-attr]
+    assert (told.get("image_tokens") or 0) == entry["image_tokens"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
