@@ -15,8 +15,8 @@ LISTED_MAX = 3
 """So many things are told one by one, and more are counted."""
 
 CELL = 32
-"""Pixels of a token: several things have one each, near its middle. A tower of this size learns
-that in minutes, and things that lie anywhere in hours.
+"""Pixels of a token: several things have one each, near its middle. A tower of this size tells
+their shapes after minutes of training, and those of things that lie anywhere much later.
 """
 
 JITTER = 4.0
