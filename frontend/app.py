@@ -33,6 +33,7 @@ from frontend.media.reader import MediaReader
 from frontend.mesh.failed_handshakes import FailedHandshakes
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
+from frontend.observe.media_metrics import MediaMetrics
 from frontend.observe.metrics import FrontendMetrics
 from frontend.readings import router_readings, tokenizer_readings
 from frontend.routing.waiting_memory import WaitingMemory
@@ -122,13 +123,13 @@ async def serve(settings: FrontendSettings) -> None:
         context.term()
 
 
-def _media_reader(settings: FrontendSettings) -> MediaReader:
+def _media_reader(settings: FrontendSettings, metrics: MediaMetrics) -> MediaReader:
     hosts = MediaHosts(settings.media_url_hosts)
     if not hosts:
-        return MediaReader(settings.media_bounds)
+        return MediaReader(settings.media_bounds, note=metrics.note)
     from frontend.media.fetching import Fetcher  # noqa: PLC0415 - its client costs others nothing
 
-    return MediaReader(settings.media_bounds, Fetcher(hosts, settings.media_bounds))
+    return MediaReader(settings.media_bounds, Fetcher(hosts, settings.media_bounds), metrics.note)
 
 
 async def _serve_http(
@@ -144,7 +145,7 @@ async def _serve_http(
         assembly.dispatch,
         assembly.recovery,
         validator,
-        _media_reader(settings),
+        _media_reader(settings, metrics.media),
         weights=settings.router_weights,
     )
     application = Application(assembly.registry, runner, metrics, settings, drain)

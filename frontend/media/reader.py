@@ -10,6 +10,7 @@ from frontend.media.data_urls import data_of, is_data_url
 from frontend.media.headers import read_header
 from frontend.media.part import MediaItem, MediaSource
 from protocol.errors import InvalidRequest
+from protocol.media import PromptMedia
 
 
 class Fetch(Protocol):
@@ -25,9 +26,16 @@ class MediaReader:
 
     Args:
         fetcher: gets what is not in the request itself; None if nothing is fetched.
+        note: told of the media of each prompt that was made, with the model that it is for.
     """
 
-    def __init__(self, bounds: MediaBounds, fetcher: Fetch | None = None) -> None:
+    def __init__(
+        self,
+        bounds: MediaBounds,
+        fetcher: Fetch | None = None,
+        note: Callable[[str, Sequence[PromptMedia]], None] = lambda *_: None,
+    ) -> None:
+        self.note = note
         self._bounds = bounds
         self._fetcher = fetcher
 

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from frontend.observe.answer_metrics import AnswerMetrics
 from frontend.observe.loss_metrics import LossMetrics
+from frontend.observe.media_metrics import MediaMetrics
 from frontend.observe.router_metrics import RouterMetrics
 
 
@@ -18,6 +19,7 @@ class FrontendMetrics:
         self.router = RouterMetrics(self._registry)
         self.losses = LossMetrics(self._registry)
         self.answers = AnswerMetrics(self._registry)
+        self.media = MediaMetrics(self._registry)
         self.queued_requests = Gauge(
             "dynamo_frontend_queued_requests",
             "Requests waiting for a worker with room",

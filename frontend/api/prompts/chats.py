@@ -68,6 +68,7 @@ async def chat_prompt(
     items = await reader.read(sources, exchange.hold)
     prompt = await _of_messages(exchange, served, request)
     token_ids, media = await place_media(served, prompt.token_ids, items)
+    reader.note(served.card.name, media)
     return ChatPrompt(token_ids, prompt.stops, media)
 
 

@@ -1,6 +1,6 @@
 """Workers that render and tokenize are told what they need of a chat."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -23,6 +23,12 @@ _RENDERED_BY: Final = (
 
 _JSON_BYTES_PER_CHAR_MAX: Final = 12
 """A character beyond the basic plane takes so many bytes, written as two escapes."""
+
+_PLACES: Final[dict[str, dict[str, Any]]] = {
+    kind: {"type": f"{kind}_url", f"{kind}_url": {"url": "data:,"}}
+    for kind in ("image", "video", "audio")
+}
+"""Stands for a medium in a message that a worker renders."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -49,9 +55,13 @@ def chat_for_worker(card: ModelCard, request: ChatCompletionRequest) -> bytes:
 
 
 def _readable(message: dict[str, Any]) -> dict[str, Any]:
-    """Returns the message with calls whose arguments are objects: SGLang refuses others."""
-    return (
-        message | {"tool_calls": with_arguments(message["tool_calls"])}
-        if message.get("tool_calls")
-        else message
-    )
+    """Returns the message as SGLang takes it: calls with objects for arguments, and media by their
+    kind alone, since only their places matter for the prompt.
+    """
+    if message.get("tool_calls"):
+        message = message | {"tool_calls": with_arguments(message["tool_calls"])}
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = cast("list[dict[str, Any]]", content)
+        message = message | {"content": [_PLACES.get(part["type"], part) for part in parts]}
+    return message
