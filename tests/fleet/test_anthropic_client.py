@@ -162,7 +162,7 @@ def test_a_last_message_of_the_assistant_is_continued(claude: anthropic.Anthropi
                     }
                 ]
             },
-            "image",
+            "messages[0].content[0].source.url: ",
         ),
         (
             {

@@ -14,6 +14,7 @@ from frontend.api.anthropic.schemas import (
     TextBlock,
     ToldBlock,
 )
+from frontend.api.fields.param_names import ClientsName
 from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
@@ -84,9 +85,10 @@ def told_text(block: ToldBlock, tools: Mapping[str, dict[str, Any]], param: str)
 def _picture(source: Mapping[str, Any], param: str) -> MediaSource:
     match source:
         case {"type": "base64", "media_type": str(kind), "data": str(data)}:
-            return MediaSource("image", f"data:{kind};base64,{data}", f"{param}.data")
+            name = ClientsName(f"{param}.data")
+            return MediaSource("image", f"data:{kind};base64,{data}", name)
         case {"type": "url", "url": str(url)}:
-            return MediaSource("image", url, f"{param}.url")
+            return MediaSource("image", url, ClientsName(f"{param}.url"))
         case _:
             raise UnsupportedParameter(
                 "An image needs a source of type base64, with media_type and data, or of type url.",

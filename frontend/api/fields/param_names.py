@@ -10,6 +10,12 @@ from protocol.errors import InvalidRequest
 _ROOT: Final = re.compile(r"[^.\[]*")
 
 
+class ClientsName(str):
+    """A ClientsName is a param that is the client's own already, with its position."""
+
+    __slots__ = ()
+
+
 @contextmanager
 def params_named(names: Mapping[str, str]) -> Generator[None]:
     """Renames the `param` of errors that are raised within.
@@ -17,12 +23,13 @@ def params_named(names: Mapping[str, str]) -> Generator[None]:
     Args:
         names: field of the request that is run → field that the client sent. What is behind the
         first dot or bracket is dropped, since
-            positions differ.
+            positions differ; a ClientsName stays.
     """
     try:
         yield
     except InvalidRequest as error:
         root = _ROOT.match(error.param or "")
-        if root is not None and root.group() in names:
+        named = isinstance(error.param, ClientsName)
+        if root is not None and root.group() in names and not named:
             error.param = names[root.group()]
         raise

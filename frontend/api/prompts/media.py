@@ -65,7 +65,7 @@ async def place_media(
     for at, item, count in zip(places, items, counts, strict=True):
         prompt += rest[end:at]
         media.append(
-            PromptMedia(item.modality, item.data, item.digest, len(prompt), count, item.param)
+            PromptMedia(item.modality, item.data, item.digest, len(prompt), count, str(item.param))
         )
         prompt += [rest[at]] * max(1, count)
         end = at + 1
