@@ -29,8 +29,6 @@ _install_kernels() { # _install_kernels ARCHIVE
   tar xzf "$1" -C "$site"
   cp "$(dirname "${BASH_SOURCE[0]}")/flashinfer_stub.py" "$site/"
   echo 'import flashinfer_stub' >"$site/sitecustomize.py"
-  # DualGemm picks a Blackwell kernel when it is imported.
-  sed -i 's/        if not is_cuda():/        if True:/' "$site/sglang/srt/layers/dual_gemm.py"
 }
 
 for folder in "$@"; do
@@ -45,9 +43,12 @@ for folder in "$@"; do
   for part in "$folder"/*.part?; do [ -e "$part" ] && _install_joined "$part"; done
   [ -e "$folder/sgl_kernel.tgz" ] && _install_kernels "$folder/sgl_kernel.tgz"
 done
+# DualGemm picks a Blackwell kernel when it is imported.
+dual_gemm=$site/sglang/srt/layers/dual_gemm.py
+[ -f "$dual_gemm" ] && sed -i 's/        if not is_cuda():/        if True:/' "$dual_gemm"
 case ":${PYTHONPATH:-}:" in *":$site:"*) ;; *) export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}" ;; esac
 export HF_HUB_OFFLINE=1 SGLANG_IS_FLASHINFER_AVAILABLE=0 SGLANG_SKIP_SGL_KERNEL_VERSION_CHECK=1
 # SGLang's radix tree in Rust is built for a later PyTorch than the host's and crashes there.
 export SGLANG_UNIFIED_RADIX_TREE_CORE_BACKEND=python
-unset folder wheels wheel part
+unset folder wheels wheel part dual_gemm
 true
