@@ -5,17 +5,21 @@ chooses parts.
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bench.gpu.cases import Case
 from bench.gpu.disaggregation.checks import cancelling, equality, faults, freed
-from bench.gpu.disaggregation.fleet import LegsFleet, start
+from bench.gpu.disaggregation.fleet import ENGINE, NIXL, SIM, LegsFleet, Plan, start
 from bench.gpu.disaggregation.leaving import drained, frozen, read
 from bench.gpu.disaggregation.placing import up
+from bench.gpu.disaggregation.ranks import ranks, ranks_plan
 from bench.gpu.measure import measure, warm_up
+from bench.gpu.model import make_model_dir
 from bench.gpu.three_way import gpus_here
 from bench.kit.load import LoadFailed
 from bench.kit.workloads import LOCAL, Corpus
@@ -33,7 +37,9 @@ CHECKS: Final[Mapping[str, Callable[[LegsFleet, int], Any]]] = {
     "drained": drained,
 }
 PARTS: Final = ("equality", "cancelling", "worth", "faults")
-"""What is done unless told otherwise; `drained` and `faults` each end a worker of both stages."""
+"""What is done unless told otherwise; `drained` and `faults` each end a worker of both stages.
+`ranks` and `up` have workers of their own, and come last.
+"""
 
 CASES: Final = [
     Case(name="alone-64", concurrency=1, requests=8, input_tokens=64, output_tokens=32),
@@ -46,12 +52,49 @@ CASES: Final = [
 TOLD: Final = ("ok", "not_ok", "tokens_per_s", "ttft_p50_ms", "ttft_p99_ms", "gap_p50_ms")
 
 
-def worth(fleet: LegsFleet, rounds: int, report: dict[str, Any], save: Any) -> None:
+@dataclass
+class Run:
+    """A Run is what was asked for and what came of it so far."""
+
+    args: argparse.Namespace
+    report: dict[str, Any]
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def engine(self) -> str | None:
+        """Arguments of simulated engines, if those were asked for."""
+        return SIM if self.args.sim else None
+
+    def save(self) -> None:
+        """Writes the report."""
+        self.report["seconds"] = round(time.monotonic() - self.began, 1)
+        self.args.out.write_text(json.dumps(self.report, indent=1) + "\n")
+
+    def do(self, part: str, check: Callable[[], Any]) -> None:
+        """One part; what it fails of becomes its result, since the others are worth having."""
+        try:
+            self.report[part] = check()
+        except Exception as error:  # noqa: BLE001
+            self.report[part] = {"failed": str(error) or repr(error)}
+        self.save()
+        print(part, self.report["seconds"], json.dumps(self.report[part]), flush=True)
+
+    def start(self, stack: ExitStack, name: str, plan: Plan) -> LegsFleet:
+        """Starts a fleet, and tells how long that took."""
+        began = time.monotonic()
+        fleet = start(stack, SCRATCH / name, self.args.start_seconds_max, plan)
+        self.report.setdefault("start_s", {})[name] = round(time.monotonic() - began, 1)
+        print(name, "started", self.report["start_s"], flush=True)
+        return fleet
+
+
+def worth(fleet: LegsFleet, run: Run) -> dict[str, Any]:
     """The same load on one worker, on two, and on a pair, in turns."""
     corpus = Corpus(SCRATCH / "model")
+    found: dict[str, Any] = run.report.setdefault("worth", {})
     for case in CASES:
         by_view: dict[str, list[Any]] = {view: [] for view in COMPARED}
-        for index in range(-1, rounds):
+        for index in range(-1, run.args.rounds):
             bodies = SCRATCH / f"{case.name}-{index}.jsonl"
             made = case.warm_up(corpus, 7) if index < 0 else case.bodies(corpus, 100 + index)
             bodies.write_text("".join(json.dumps(body) + "\n" for body in made))
@@ -66,8 +109,34 @@ def worth(fleet: LegsFleet, rounds: int, report: dict[str, Any], save: Any) -> N
                     measured = {"failed": str(error)}
                 by_view[view].append(measured)
                 print(case.title, view, {key: measured.get(key) for key in TOLD}, flush=True)
-        report["worth"][case.title] = by_view
-        save()
+        found[case.title] = by_view
+        run.save()
+    return found
+
+
+def on_the_fleet(run: Run, parts: Sequence[str], model: Path) -> str:
+    """Does the parts that share whole, prefill and decode workers."""
+    plan = Plan(
+        model,
+        run.engine or ENGINE,
+        legs="" if run.engine else NIXL,
+        fast_beats=run.args.fast_beats,
+    )
+    with ExitStack() as stack:
+        fleet = run.start(stack, "fleet", plan)
+        for part in parts:
+            if part == "worth":
+                run.do(part, partial(worth, fleet, run))
+            else:
+                run.do(part, partial(CHECKS[part], fleet, run.args.seed))
+    return "ended"
+
+
+def two_ranks(run: Run) -> dict[str, Any]:
+    """Does the part whose workers have two ranks."""
+    plan = ranks_plan(sim=run.engine, fast_beats=run.args.fast_beats)
+    with ExitStack() as stack:
+        return ranks(run.start(stack, "ranks", plan), run.args.seed)
 
 
 def main() -> None:
@@ -77,37 +146,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start-seconds-max", type=float, default=300)
     parser.add_argument("--what", default=",".join(PARTS), help="the parts, in this order")
-    parser.add_argument("--up", action="store_true", help="also `kvmesh up`, at the end")
+    parser.add_argument("--sim", action="store_true", help="simulated engines, without a GPU")
     parser.add_argument(
         "--fast-beats", action="store_true", help="workers tell their load fifty times a second"
     )
-    args = parser.parse_args()
-    report: dict[str, Any] = {"gpus": gpus_here(), "worth": {}, "seed": args.seed}
-
-    def save() -> None:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
-
-    began = time.monotonic()
-    with ExitStack() as stack:
-        fleet = start(stack, SCRATCH, args.start_seconds_max, fast_beats=args.fast_beats)
-        report["start_s"] = round(time.monotonic() - began, 1)
-        print("started in", report["start_s"], flush=True)
-        for part in args.what.split(","):
-            if part == "worth":
-                worth(fleet, args.rounds, report, save)
-                continue
-            try:
-                report[part] = CHECKS[part](fleet, args.seed)
-            # the other parts are worth having
-            except Exception as error:  # noqa: BLE001
-                report[part] = {"failed": repr(error)}
-            report["seconds"] = round(time.monotonic() - began, 1)
-            print(part, report["seconds"], json.dumps(report[part]), flush=True)
-            save()
-    if args.up:
-        report["up"] = up(SCRATCH)
-        print("up", json.dumps(report["up"]), flush=True)
-        save()
+    run = Run(parser.parse_args(), {})
+    run.report |= {"gpus": gpus_here(), "seed": run.args.seed}
+    asked = run.args.what.split(",")
+    model = make_model_dir(SCRATCH / "model")
+    alone: dict[str, Callable[[], Any]] = {
+        "ranks": partial(two_ranks, run),
+        "up": partial(up, SCRATCH),
+    }
+    if unknown := set(asked) - {"worth", *CHECKS, *alone}:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    if together := [part for part in asked if part not in alone]:
+        run.do("fleet", partial(on_the_fleet, run, together, model))
+    for part in asked:
+        if part in alone:
+            run.do(part, alone[part])
 
 
 if __name__ == "__main__":

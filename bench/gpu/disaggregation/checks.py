@@ -101,22 +101,22 @@ def cancelling(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def freed(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+def freed(fleet: LegsFleet, seed: int, view: str = "pair") -> list[dict[str, Any]]:
     """How soon both engines hold nothing of long prompts whose clients left at different stages;
     to be asked where workers tell their load often.
     """
     random_ = random.Random(seed)
     found: list[dict[str, Any]] = []
     for after_s in CANCEL_AFTER_S * 2:
-        clients = [_leaves(fleet, prompt(random_, LONG)) for _ in range(CANCELLED)]
+        clients = [_leaves(fleet, prompt(random_, LONG), view) for _ in range(CANCELLED)]
         time.sleep(after_s)
-        before = fleet.held("pair")
+        before = fleet.held(view)
         for client in clients:
             client.close()
         left_at = time.monotonic()
         gone_at: dict[str, float] = {}
         while len(gone_at) < len(before) and time.monotonic() - left_at < IDLE_S_MAX:
-            for name, held in fleet.held("pair").items():
+            for name, held in fleet.held(view).items():
                 if not any(held):
                     gone_at.setdefault(name, round(time.monotonic() - left_at, 3))
         found.append({"after_s": after_s, "held_before": before, "held_nothing_after_s": gone_at})
@@ -166,10 +166,10 @@ def _short(fleet: LegsFleet, random_: random.Random) -> float:
     return time.monotonic() - began
 
 
-def _leaves(fleet: LegsFleet, prompt_: list[int]) -> socket.socket:
+def _leaves(fleet: LegsFleet, prompt_: list[int], view: str = "pair") -> socket.socket:
     """A client that has sent its request and reads nothing."""
     body = json.dumps({"model": MODEL_NAME, "prompt": prompt_, "max_tokens": 300}).encode()
-    client = socket.create_connection(("127.0.0.1", fleet.addresses["pair"].http_port))
+    client = socket.create_connection(("127.0.0.1", fleet.addresses[view].http_port))
     head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
     client.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body)
     return client

@@ -5,11 +5,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.gpu.model import make_model_dir
 from bench.kit.running import Running, Starting
 from bench.kit.workloads import MODEL_NAME
 from starter.addresses import Addresses, worker_command
@@ -33,7 +32,51 @@ ENGINE: Final = (
 )
 """All start together: each takes its 10 GB of cache, whatever others take of the rest meanwhile."""
 
+NIXL: Final = "--disaggregation-transfer-backend nixl"
+
+SIM: Final = "--engine sim --page-size 16 --max-total-tokens 90000"
+"""Simulated engines instead, to try this program without a GPU."""
+
 REQUEST_S_MAX: Final = 120.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A Plan is what to start.
+
+    Attributes:
+        engine: arguments of every worker.
+        views: frontend → the workers that it knows.
+        legs: further arguments of prefill and decode workers.
+        environment: of prefill and decode workers, on top of this process's.
+        fast_beats: workers tell their load fifty times a second.
+    """
+
+    model: Path
+    engine: str = ENGINE
+    views: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: VIEWS)
+    legs: str = NIXL
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    fast_beats: bool = False
+
+    @property
+    def workers(self) -> list[str]:
+        """Their names."""
+        return sorted({name for names in self.views.values() for name in names})
+
+    def command(self, name: str, addresses: Mapping[str, Addresses]) -> list[str]:
+        """What starts a worker for all frontends that know it."""
+        mode = MODES[name[0]]
+        legs = ["--disaggregation-mode", mode, *self.legs.split()]
+        command = worker_command(
+            [addresses[view].mesh for view, names in self.views.items() if name in names],
+            *("--worker-id", name, "--model-path", str(self.model)),
+            *("--served-model-name", MODEL_NAME, *self.engine.split()),
+            *(legs if mode != "null" else ()),
+        )
+        if self.fast_beats:
+            command[command.index("workers")] = "bench.gpu.disaggregation.fast_beats"
+        return command
 
 
 @dataclass(frozen=True)
@@ -88,34 +131,27 @@ class LegsFleet:
         }
 
 
-def start(
-    stack: ExitStack, scratch: Path, seconds_max: float, *, fast_beats: bool = False
-) -> LegsFleet:
+def start(stack: ExitStack, scratch: Path, seconds_max: float, plan: Plan) -> LegsFleet:
     """Raises NotReady where one of them does not come up."""
     starting = Starting(stack, scratch / "logs", seconds_max)
-    model = make_model_dir(scratch / "model")
-    addresses = {view: Addresses(mesh=f"ipc://{scratch / f'mesh-{view}'}") for view in VIEWS}
+    addresses = {view: Addresses(mesh=f"ipc://{scratch / f'mesh-{view}'}") for view in plan.views}
     frontends = {
         view: starting.process(view, each.frontend_command("--cache-dir", str(scratch / "cache")))
         for view, each in addresses.items()
     }
-    workers: dict[str, Process] = {}
-    for name in sorted({name for names in VIEWS.values() for name in names}):
-        meshes = [addresses[view].mesh for view, names in VIEWS.items() if name in names]
-        mode = MODES[name[0]]
-        legs = ["--disaggregation-mode", mode, "--disaggregation-transfer-backend", "nixl"]
-        command = worker_command(
-            meshes,
-            *("--worker-id", name, "--model-path", str(model)),
-            *("--served-model-name", MODEL_NAME, *ENGINE.split()),
-            *(legs if mode != "null" else ()),
+    workers = {
+        name: starting.process(
+            name,
+            plan.command(name, addresses),
+            plan.environment if MODES[name[0]] != "null" else None,
         )
-        if fast_beats:
-            command[command.index("workers")] = "bench.gpu.disaggregation.fast_beats"
-        workers[name] = starting.process(name, command)
+        for name in plan.workers
+    }
     starting.wait(
         "the fleet",
         [*frontends.values(), *workers.values()],
-        lambda: all(addresses[view].workers_ready() == len(names) for view, names in VIEWS.items()),
+        lambda: all(
+            addresses[view].workers_ready() == len(names) for view, names in plan.views.items()
+        ),
     )
     return LegsFleet(addresses, frontends, workers)
