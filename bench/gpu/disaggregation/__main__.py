@@ -17,7 +17,7 @@ from bench.gpu.disaggregation.checks import cancelling, equality, faults, freed
 from bench.gpu.disaggregation.fleet import ENGINE, NIXL, SIM, LegsFleet, Plan, start
 from bench.gpu.disaggregation.leaving import drained, frozen, read
 from bench.gpu.disaggregation.placing import up
-from bench.gpu.disaggregation.ranks import ranks, ranks_plan
+from bench.gpu.disaggregation.ranks import RANKS, ranks_plan
 from bench.gpu.measure import measure, warm_up
 from bench.gpu.model import make_model_dir
 from bench.gpu.three_way import gpus_here
@@ -132,11 +132,14 @@ def on_the_fleet(run: Run, parts: Sequence[str], model: Path) -> str:
     return "ended"
 
 
-def two_ranks(run: Run) -> dict[str, Any]:
-    """Does the part whose workers have two ranks."""
+def two_ranks(run: Run) -> str:
+    """Does the parts whose workers have two ranks."""
     plan = ranks_plan(sim=run.engine, fast_beats=run.args.fast_beats)
     with ExitStack() as stack:
-        return ranks(run.start(stack, "ranks", plan), run.args.seed)
+        fleet = run.start(stack, "ranks", plan)
+        for part, check in RANKS.items():
+            run.do(f"ranks_{part}", partial(check, fleet, run.args.seed))
+    return "ended"
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ real, so that it thinks and calls tools.
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, product
 from typing import Any, Final
@@ -54,19 +54,8 @@ def ranks_plan(*, sim: str | None, fast_beats: bool) -> Plan:
     )
 
 
-def ranks(fleet: LegsFleet, seed: int) -> dict[str, Any]:
-    """Chats pinned to each pair of ranks in turn, then completions that choose for themselves, some
-    whose prompt is cached, and some whose clients leave.
-    """
-    return {
-        "chats": _chats(fleet),
-        "together": _together(fleet, seed),
-        "again": _again(fleet, seed),
-        "freed": freed(fleet, seed, "ranks"),
-    }
-
-
-def _chats(fleet: LegsFleet) -> dict[str, Any]:
+def chats(fleet: LegsFleet, _seed: int) -> dict[str, Any]:
+    """The demo's goldens at each pair of ranks in turn, beside a whole worker's answers."""
     equal: Counter[str] = Counter()
     asked: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
@@ -90,7 +79,8 @@ def _chats(fleet: LegsFleet) -> dict[str, Any]:
     return {"equal": equal, "of": asked, "with": kinds, "different": different}
 
 
-def _together(fleet: LegsFleet, seed: int) -> dict[str, Any]:
+def together(fleet: LegsFleet, seed: int) -> dict[str, Any]:
+    """Completions at once where the router has them run, beside a whole worker's one by one."""
     random_ = random.Random(seed)
     prompts = [prompt(random_, 1_000) for _ in range(STREAMS)]
     alone = [fleet.ask("whole-1", each, 100) for each in prompts]
@@ -106,16 +96,29 @@ def _together(fleet: LegsFleet, seed: int) -> dict[str, Any]:
     }
 
 
-def _again(fleet: LegsFleet, seed: int) -> list[Any]:
+def again(fleet: LegsFleet, seed: int) -> list[Any]:
     """Prompts that come twice: where, and how much of the second was cached."""
     random_ = random.Random(f"{seed} again")
     found: list[Any] = []
     for _ in range(8):
         asked = prompt(random_, 500)
-        first, again = (fleet.ask("ranks", asked, 4, **TELL) for _ in range(2))
-        cached = None if isinstance(again, str) else again["usage"]["prompt_tokens_details"]
-        found.append([_where(first), _where(again), cached])
+        first, second = (fleet.ask("ranks", asked, 4, **TELL) for _ in range(2))
+        cached = None if isinstance(second, str) else second["usage"]["prompt_tokens_details"]
+        found.append([_where(first), _where(second), cached])
     return found
+
+
+def freed_by_ranks(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+    """How soon no rank holds anything of prompts whose clients left."""
+    return freed(fleet, seed, "ranks")
+
+
+RANKS: Final[Mapping[str, Callable[[LegsFleet, int], Any]]] = {
+    "chats": chats,
+    "together": together,
+    "again": again,
+    "freed": freed_by_ranks,
+}
 
 
 def _pinned(prefill: int, decode: int) -> dict[str, Any]:
