@@ -12,7 +12,6 @@ from frontend.media.part import MediaItem, MediaSource
 from protocol.errors import InvalidRequest
 from protocol.media import PromptMedia
 
-
 Note = Callable[[str, Sequence[PromptMedia]], None]
 """A Note is told of the media of a prompt that was made, with the model that it is for."""
 
