@@ -40,7 +40,7 @@ WORLDS: Final = (
     if REPLAYED
     else list(islice(filter(has_legs, count()), SEEDS))
     if os.environ.get("KVMESH_SIM_LEGS")
-    else list(range(MET, SEEDS))
+    else list(range(MET if SEEDS > MET else 0, SEEDS))
 )
 CHUNKS: Final = [WORLDS[first : first + CHUNK] for first in range(0, len(WORLDS), CHUNK)]
 
