@@ -29,7 +29,7 @@ $(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-c
 up: setup
 	@exec $(BIN)/kvmesh up $(if $(MODEL),--model-path $(MODEL)) $(if $(DEMO),--demo $(DEMO)) --workers $(WORKERS) $(if $(HTTP_PORT),--http-port $(HTTP_PORT)) -- $(ARGS)
 
-# Three at a time, since most tests wait for processes: two leave two cores idle for 40 % of the time. Those processes start a third sooner from compiled modules.
+# Three at a time, since most tests wait for processes: two leave two cores two fifths of their time for others. Those processes start a third sooner from compiled modules.
 test: check
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 

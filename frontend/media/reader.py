@@ -12,6 +12,9 @@ from frontend.media.part import MediaItem, MediaSource
 from protocol.errors import InvalidRequest
 from protocol.media import PromptMedia
 
+Note = Callable[[str, Sequence[PromptMedia]], None]
+"""A Note is told of the media of a prompt that was made, with the model that it is for."""
+
 
 class Fetch(Protocol):
     """A Fetch gets what lies behind a URL."""
@@ -33,9 +36,9 @@ class MediaReader:
         self,
         bounds: MediaBounds,
         fetcher: Fetch | None = None,
-        note: Callable[[str, Sequence[PromptMedia]], None] = lambda *_: None,
+        note: Note | None = None,
     ) -> None:
-        self.note = note
+        self.note = note or _note_nothing
         self._bounds = bounds
         self._fetcher = fetcher
 
@@ -97,3 +100,7 @@ class MediaReader:
         form, width, height = read_header(data, source, pixels_max=self._bounds.pixels_max)
         digest = int.from_bytes(sha256(data).digest()[:8], "big") & (2**63 - 1) or 1
         return MediaItem(source.modality, data, width, height, form, digest, source.param)
+
+
+def _note_nothing(_model: str, _media: Sequence[PromptMedia]) -> None:
+    pass

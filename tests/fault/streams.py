@@ -157,6 +157,7 @@ def moved(fleet: Fleet, **labels: str) -> float:
     return metric(fleet, "kvmesh_frontend_migrations_total", outcome="moved", **labels)
 
 
-def lost_workers(fleet: Fleet, cause: str) -> float:
-    """Workers that left for this reason."""
-    return metric(fleet, "kvmesh_frontend_workers_lost_total", cause=cause)
+def lost_workers(fleet: Fleet, cause: str | None = None) -> float:
+    """Workers that left for this reason, or for any."""
+    causes = {} if cause is None else {"cause": cause}
+    return metric(fleet, "kvmesh_frontend_workers_lost_total", **causes)

@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,10 +21,12 @@ from workers.sglang.cpu import activate_if_cpu_host
 
 activate_if_cpu_host()
 
+import sglang.srt.entrypoints.openai.serving_chat as serving_chat  # noqa: E402
 import sglang.srt.runtime_context as sglang_context  # noqa: E402
 import yaml  # noqa: E402
 from hypothesis import Phase, given, seed, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from jsonschema import Draft202012Validator  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
 from protocol.generation import Content, Finished, Generate, Part, Reading, Reasoning, Sampling  # noqa: E402  # noqa: E402
@@ -81,6 +84,22 @@ TEMPLATE = {
 """A response template as a model's tokenizer_config.json may have it, for the parsers of that
 name.
 """
+
+
+class _CheckedOnce:
+    """What SGLang has each request's tools checked by: of the few that are here, each once."""
+
+    @staticmethod
+    def check_schema(schema: Any) -> None:
+        _check(json.dumps(schema))
+
+
+@cache
+def _check(schema: str) -> None:
+    Draft202012Validator.check_schema(json.loads(schema))
+
+
+serving_chat.Draft202012Validator = _CheckedOnce
 
 Message = tuple[str, str, list[tuple[str, str, Any]]]
 """Thinking, content, and id, name and arguments of each call."""

@@ -77,7 +77,6 @@ class SimEngine:
         self._meetings = meetings
         self._legs: Legs | None = None
         """None where requests are run from prompt to end."""
-        self._next_rank = 0
         self._embedder = (
             SimEmbedder(settings.sim_embedding_dimensions) if settings.is_embedding else None
         )
@@ -168,7 +167,7 @@ class SimEngine:
             assert self._embedder is not None
             request = self._embedder.as_generation(request)
         if request.request_id.startswith(CANARY_PREFIX) and len(self._ranks):
-            self._ranks.runners[self._rank_of(request) or 0].answer(request.request_id)
+            self._ranks.runners[self._ranks.of(request) or 0].answer(request.request_id)
             return
         if self._legs is None or not self._legs.take(request):
             self._run(request)
@@ -250,7 +249,7 @@ class SimEngine:
         failure = self._faults.on_request() or self._requested_fault(request)
         if failure is not None or request.request_id in self._muted:
             return failure
-        rank = self._rank_of(request)
+        rank = self._ranks.of(request)
         if rank is None:
             return Failed(
                 "invalid_value",
@@ -285,15 +284,6 @@ class SimEngine:
                 return Failed("overloaded", "too many requests wait for nothing already")
             self._muted[request.request_id] = request
         return None
-
-    def _rank_of(self, request: Generate) -> int | None:
-        if request.routed_dp_rank is not None:
-            return (
-                request.routed_dp_rank if 0 <= request.routed_dp_rank < len(self._ranks) else None
-            )
-        rank = self._next_rank
-        self._next_rank = (rank + 1) % len(self._ranks)
-        return rank
 
     def _tell(self, delta: Delta) -> None:
         if self._live is not None:

@@ -1,8 +1,10 @@
 """The ranks of a simulated engine are asked together: whoever has a request is found by its id."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
+from protocol.generation import Generate
 from protocol.replies import Delta, Failed
 from workers.sim.runner import RankRunner
 from workers.sim.scheduling.scheduler import Scheduler
@@ -14,9 +16,19 @@ class Ranks:
 
     schedulers: Sequence[Scheduler] = ()
     runners: Sequence[RankRunner] = ()
+    _turns: Iterator[int] = field(default_factory=count)
 
     def __len__(self) -> int:
         return len(self.schedulers)
+
+    def of(self, request: Generate) -> int | None:
+        """Returns the rank that a request names, or else the next one in turn; None if there is no
+        such rank.
+        """
+        wished = request.routed_dp_rank
+        if wished is None:
+            return next(self._turns) % len(self)
+        return wished if 0 <= wished < len(self) else None
 
     def holds(self, request_id: str) -> bool:
         """Tells whether a request is on one of them and unfinished."""
