@@ -31,3 +31,7 @@ class MediaBounds:
     """Bounds the fetches under way at once in a frontend; others wait for as long as their requests
     may take. Each holds up to `item_bytes_max`.
     """
+    fetches_of_one_max: int = 4
+    """Bounds those of one request: with many URLs of slow hosts it would have all places for long,
+    and they are given in the order in which they were asked for.
+    """

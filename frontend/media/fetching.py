@@ -8,17 +8,19 @@ environment nor cookies play a part, and nothing is decompressed.
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from ipaddress import ip_address
-from typing import Any, Final
-from urllib.parse import SplitResult, urljoin, urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore
 
 from frontend.media.bounds import MediaBounds
 from frontend.media.data_urls import too_large
-from frontend.media.hosts import MediaHosts
+from frontend.media.hosts import MediaHosts, canonical
 from frontend.media.part import MediaSource
 from protocol.errors import InvalidRequest
 
@@ -27,6 +29,9 @@ URL_CHARS_MAX: Final = 8_192
 
 _NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f\\]")
 """Finds what two readers of a URL would read in two ways."""
+
+_KEPT: Final = "".join(map(chr, range(0x21, 0x7F)))
+"""Are the characters that a URL may be sent with; others are escaped, as browsers do."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -54,7 +59,11 @@ class Fetcher:
         self._bounds = bounds
         self._places = asyncio.Semaphore(bounds.fetches_max)
         self._pool = httpcore.AsyncConnectionPool(
-            max_keepalive_connections=0, network_backend=_CheckedNetwork(hosts, bounds.fetches_max)
+            # as many as there are places: who waits in the pool would wait on its fetch's time
+            max_connections=bounds.fetches_max,
+            max_keepalive_connections=0,
+            ssl_context=_trusting(),
+            network_backend=_CheckedNetwork(hosts, bounds.fetches_max),
         )
 
     async def fetch(self, source: MediaSource) -> bytes:
@@ -71,29 +80,31 @@ class Fetcher:
                 raise InvalidRequest("The URL could not be fetched.", param=source.param) from None
 
     async def _follow(self, source: MediaSource) -> bytes:
-        url = source.url
+        url, base = source.url, ""
         for _ in range(1 + self._bounds.redirects_max):
-            parts = self._checked(url, source.param)
+            target = self._checked(base, url, source.param)
             async with self._pool.stream(
-                "GET", httpcore.URL(_ascii(parts)), headers=_HEADERS
+                "GET", target.url, headers=[("host", target.host_header), *_HEADERS]
             ) as response:
                 if response.status not in _REDIRECTS:
                     return await self._body(response, source.param)
-                location = dict(response.headers).get(b"location", b"").decode("latin-1")
-            url = urljoin(url, location)
+                location = dict(_lowered(response.headers)).get(b"location", b"")
+            url, base = quote(location, _KEPT), target.url
         raise InvalidRequest("The URL redirects too often.", param=source.param)
 
-    def _checked(self, url: str, param: str) -> SplitResult:
-        """Returns the parts of a URL that may be asked for."""
+    def _checked(self, base: str, url: str, param: str) -> "_Target":
+        """Returns what a URL, relative to another one, asks of whom, if it may be asked."""
         if len(url) > URL_CHARS_MAX or _NOT_IN_URLS.search(url):
             raise InvalidRequest(
                 "The URL is too long, or has spaces, backslashes or control characters.",
                 param=param,
             )
         try:
-            parts = urlsplit(url)
-            port = parts.port or _PORTS[parts.scheme]
-            host = (parts.hostname or "").rstrip(".").encode("idna").decode()
+            parts = urlsplit(urljoin(base, url))
+            usual = _PORTS[parts.scheme]
+            port = usual if parts.port is None else parts.port
+            host = canonical(parts.hostname or "")
+            path, query = quote(parts.path, _KEPT), quote(parts.query, _KEPT)
         except (ValueError, KeyError):
             raise InvalidRequest(
                 "The URL must be a data URL, or of http or https.", param=param
@@ -103,7 +114,10 @@ class Fetcher:
                 "This server fetches nothing from that host; a data URL works from anywhere.",
                 param=param,
             )
-        return parts
+        at = f"[{host}]" if ":" in host else host
+        at = at if port == usual else f"{at}:{port}"
+        asked = parts._replace(netloc=at, path=path, query=query, fragment="")
+        return _Target(asked.geturl(), at)
 
     async def _body(self, response: httpcore.Response, param: str) -> bytes:
         if response.status != 200:
@@ -116,6 +130,13 @@ class Fetcher:
             if len(body) > self._bounds.item_bytes_max:
                 raise too_large(self._bounds.item_bytes_max, param)
         return bytes(body)
+
+
+class _Target(NamedTuple):
+    """A _Target is a URL that was checked, and how its host is named to itself."""
+
+    url: str
+    host_header: str
 
 
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
@@ -162,9 +183,13 @@ def _look_up(host: str, port: int) -> list[Any]:
     return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
-def _ascii(parts: SplitResult) -> str:
-    """Returns a URL as it is asked for: without a fragment, its host as DNS knows it."""
-    host = (parts.hostname or "").rstrip(".").encode("idna").decode()
-    host = f"[{host}]" if ":" in host else host
-    at = host if parts.port is None else f"{host}:{parts.port}"
-    return parts._replace(netloc=at, fragment="").geturl()
+def _lowered(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    return ((name.lower(), value) for name, value in headers)
+
+
+@cache
+def _trusting() -> ssl.SSLContext:
+    """Returns what servers' certificates are checked with. To read the authorities takes 0.1 s and
+    more, which the loop would stand still for at each connection.
+    """
+    return httpcore.default_ssl_context()

@@ -18,13 +18,23 @@ from ipaddress import (
 )
 from typing import Final
 
+from protocol.limits import PORT_MAX
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _ENTRY: Final = re.compile(
-    r"(?P<host>\[[0-9a-f:.]+\]|(\*\.)?[a-z0-9_.-]+)(:(?P<port>\d{1,5}))?(=(?P<network>[0-9a-f:./]+))?"
+    r"(?P<below>\*\.)?(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:(?P<port>\d{1,5}))?(=(?P<network>[0-9a-f:./]+))?"
 )
+_NAME: Final = re.compile(r"[a-z0-9_.-]+")
 _USUAL_PORTS: Final = frozenset({80, 443})
+_ALSO_INSIDE: Final[tuple[Network, ...]] = (
+    # Versions of Python differ in what they call global.
+    IPv4Network("192.0.0.0/24"),  # for protocols; 192.0.0.192 has told hosts of Oracle's their keys
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    IPv4Network("168.63.129.16/32"),  # what Azure tells its virtual machines, in every one of them
+    IPv6Network("3fff::/20"),  # documentation
+)
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _COMPATIBLE: Final = IPv6Network("::/96")
 
@@ -61,7 +71,7 @@ class MediaHosts:
         return bool(self._named)
 
     def has(self, host: str, port: int) -> bool:
-        """Tells whether a host is on the list; `host` in small letters."""
+        """Tells whether a host is on the list; `host` as `canonical` writes it."""
         return any(named.covers(host, port) for named in self._named)
 
     def admits(self, host: str, port: int, address: Address) -> bool:
@@ -71,6 +81,21 @@ class MediaHosts:
             for named in self._named
             if named.covers(host, port)
         )
+
+
+def canonical(host: str) -> str:
+    """Returns the one spelling of a host's name: in small letters, as DNS knows it, without a last
+    dot; of an IPv6 address the shortest, without brackets.
+
+    Raises:
+        ValueError: it is no name.
+    """
+    if ":" in host:
+        return str(ip_address(host))
+    name = host.rstrip(".").encode("idna").decode().lower()
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{host!r} is no name of a host")
+    return name
 
 
 def is_outside(address: Address) -> bool:
@@ -83,6 +108,8 @@ def is_outside(address: Address) -> bool:
             return is_outside(inner)
         if address.is_site_local:
             return False
+    if any(address in network for network in _ALSO_INSIDE):
+        return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_unspecified
     )
@@ -105,23 +132,21 @@ def _named(entry: str) -> _Named:
     match = _ENTRY.fullmatch(entry.strip().lower())
     if match is None:
         raise ValueError(f"{entry!r} is no host: NAME, *.NAME, NAME:PORT or NAME=NETWORK")
-    host, port, network = match["host"].strip("[]"), match["port"], match["network"]
+    port, network = match["port"], match["network"]
     try:
-        inside = (
-            ip_network(network)
-            if network
-            else ip_network(ip_address(host))
-            if _is_ip(host)
-            else None
-        )
+        below, name = match["below"] or "", match["name"].strip("[]")
+        host = below + canonical(name)
+        inside = ip_network(network) if network else _itself(host)
     except ValueError as error:
         raise ValueError(f"{entry!r}: {error}") from None
+    if port and not 0 < int(port) <= PORT_MAX:
+        raise ValueError(f"{entry!r}: a port is 1 to {PORT_MAX}")
     return _Named(host, int(port) if port else None, inside)
 
 
-def _is_ip(host: str) -> bool:
+def _itself(host: str) -> Network | None:
+    """Returns the network of an address alone; None of a name."""
     try:
-        ip_address(host)
+        return ip_network(ip_address(host))
     except ValueError:
-        return False
-    return True
+        return None

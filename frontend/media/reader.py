@@ -59,42 +59,68 @@ class MediaReader:
                 f"{len(sources)}.",
                 param=sources[self._bounds.items_max].param,
             )
-        far = {at: source for at, source in enumerate(sources) if not is_data_url(source.url)}
-        fetching = [asyncio.ensure_future(self._fetch(each, hold)) for each in far.values()]
+        far: dict[str, MediaSource] = {}
+        for source in sources:
+            if not is_data_url(source.url):
+                far.setdefault(source.url, source)
+        fetched = await self._fetch(list(far.values()), hold) if far else {}
+        return await asyncio.to_thread(self._read, sources, fetched)
+
+    async def _fetch(
+        self, sources: Sequence[MediaSource], hold: Callable[[int], None]
+    ) -> dict[str, bytes]:
+        """Returns what is behind each URL; as soon as one fails, or they are too much together, no
+        other is waited for.
+        """
+        places = asyncio.Semaphore(self._bounds.fetches_of_one_max)
+        left = self._bounds.request_bytes_max
+
+        async def fetch(source: MediaSource) -> bytes:
+            nonlocal left
+            async with places:
+                data = await self._fetch_one(source)
+            left -= len(data)
+            if left < 0:
+                raise self._too_much(source)
+            hold(len(data))
+            return data
+
+        fetching = [asyncio.ensure_future(fetch(each)) for each in sources]
         try:
-            fetched = dict(zip(far, await asyncio.gather(*fetching), strict=True))
+            found = await asyncio.gather(*fetching)
         finally:
             for each in fetching:
                 each.cancel()
-        return await asyncio.to_thread(self._read, sources, fetched)
+        return {source.url: data for source, data in zip(sources, found, strict=True)}
 
-    async def _fetch(self, source: MediaSource, hold: Callable[[int], None]) -> bytes:
+    async def _fetch_one(self, source: MediaSource) -> bytes:
         if self._fetcher is None:
             raise InvalidRequest(
                 "This server fetches nothing from the net: send a data URL "
                 "(data:image/png;base64,…).",
                 param=source.param,
             )
-        data = await self._fetcher.fetch(source)
-        hold(len(data))
-        return data
+        return await self._fetcher.fetch(source)
 
-    def _read(self, sources: Sequence[MediaSource], fetched: dict[int, bytes]) -> list[MediaItem]:
+    def _read(self, sources: Sequence[MediaSource], fetched: dict[str, bytes]) -> list[MediaItem]:
         items: list[MediaItem] = []
         left = self._bounds.request_bytes_max
-        for at, source in enumerate(sources):
-            data = fetched.get(at)
+        for source in sources:
+            data = fetched.get(source.url)
             if data is None:
                 data = data_of(source.url, self._bounds.item_bytes_max, source.param)
             left -= len(data)
             if left < 0:
-                raise InvalidRequest(
-                    "The images and other media of a request have at most "
-                    f"{self._bounds.request_bytes_max} bytes together.",
-                    param=source.param,
-                )
+                raise self._too_much(source)
             items.append(self._item(source, data))
         return items
+
+    def _too_much(self, source: MediaSource) -> InvalidRequest:
+        return InvalidRequest(
+            "The images and other media of a request have at most "
+            f"{self._bounds.request_bytes_max} bytes together.",
+            param=source.param,
+        )
 
     def _item(self, source: MediaSource, data: bytes) -> MediaItem:
         form, width, height = read_header(data, source, pixels_max=self._bounds.pixels_max)

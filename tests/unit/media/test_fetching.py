@@ -1,7 +1,9 @@
 """Fetching media: from the hosts that were named, to addresses that were checked, within bounds."""
 
 import asyncio
+import gzip
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +23,7 @@ Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[int]:
+async def serving(answer: Answer, at: str = "127.0.0.1") -> AsyncIterator[int]:
     """An HTTP server that answers the first line of a request so; its port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,7 +36,7 @@ async def serving(answer: Answer) -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, at, 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
 
@@ -85,14 +87,30 @@ async def test_a_picture_comes_from_a_host_that_was_named() -> None:
         "http://[::ffff:127.0.0.1]/a",
         "http://a.example.evil/a",
         "http://evil/?a.example",
-        "http:///a",
+        "http://a.example:0/a",
+        "http://[::1%25lo]/a",
+        "http://017700000001/a",
     ],
 )
 async def test_no_other_host_is_asked(url: str) -> None:
     assert "fetches nothing from that host" in await refused(url, "a.example")
 
 
-@pytest.mark.parametrize("url", ["ftp://a.example/a", "file:///etc/passwd", "a", "", "http://a:b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a.example/a",
+        "file:///etc/passwd",
+        "a",
+        "",
+        "http://a:b",
+        "http:///a",
+        "http://[",
+        "//a.example/a",
+        "http://a.example\uff0f@127.0.0.1/",
+        "http://127.0.0.1%2f.a.example/",
+    ],
+)
 async def test_no_other_scheme_is_known(url: str) -> None:
     assert "http or https" in await refused(url, "a.example")
 
@@ -132,8 +150,14 @@ async def test_what_is_connected_to_is_the_address_that_was_checked(
 
 
 async def test_each_redirect_is_checked_like_the_first_url() -> None:
-    for location in ("http://169.254.169.254/latest", "http://localhost/", "file:///etc/passwd"):
-        moved = answering(b"", f"location: {location}", "content-length: 0", status="302 Found")
+    for location in (
+        "http://169.254.169.254/latest",
+        "//localhost/",
+        "file:///etc/passwd",
+        "http://[",
+        "data:;base64,AAAA",
+    ):
+        moved = answering(b"", f"Location: {location}", "content-length: 0", status="302 Found")
         async with serving(moved) as port:
             said = await refused(f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}")
             assert "fetches nothing" in said or "http or https" in said
@@ -143,7 +167,7 @@ async def test_redirects_are_followed_and_counted() -> None:
     async def answer(head: str, writer: asyncio.StreamWriter) -> None:
         step = int(head.split()[1].rpartition("/")[2])
         if step:
-            back = f"location: /{step - 1}"
+            back = f"Location: /{step - 1}"  # as servers write it
             await answering(b"", back, "content-length: 0", status="307 Moved")(head, writer)
         else:
             await answering(b"x", "content-length: 1")(head, writer)
@@ -152,6 +176,83 @@ async def test_redirects_are_followed_and_counted() -> None:
         listed = f"127.0.0.1:{port}"
         assert await fetch(f"http://{listed}/2", listed) == b"x"
         assert await refused(f"http://{listed}/3", listed) == "The URL redirects too often."
+
+
+async def test_what_urls_cannot_hold_is_escaped_like_in_a_browser() -> None:
+    asked: list[str] = []
+
+    async def answer(head: str, writer: asyncio.StreamWriter) -> None:
+        asked.append(head.split()[1])
+        if len(asked) == 1:
+            moved = "Location: /b\u00fccher x?ü"
+            await answering(b"", moved, "content-length: 0", status="302 Found")(head, writer)
+        else:
+            await answering(b"x", "content-length: 1")(head, writer)
+
+    async with serving(answer) as port:
+        listed = f"127.0.0.1:{port}"
+        assert await fetch(f"http://{listed}/\u00e9%20?q=\u00e9&r=a/b", listed) == b"x"
+    assert asked == ["/%C3%A9%20?q=%C3%A9&r=a/b", "/b%C3%BCcher%20x?%C3%BC"]
+
+
+async def test_an_address_of_version_six_is_named_in_brackets() -> None:
+    heads: list[str] = []
+
+    async def answer(head: str, writer: asyncio.StreamWriter) -> None:
+        heads.append(head)
+        await answering(b"x", "content-length: 1")(head, writer)
+
+    async with serving(answer, "::1") as port:
+        assert await fetch(f"http://[0:0::1]:{port}/", f"[::1]:{port}") == b"x"
+    assert f"host: [::1]:{port}\r\n" in heads[0]
+
+
+async def test_all_places_are_connections() -> None:
+    """Who waits for a connection would wait on the time of his fetch."""
+    all_here, here = asyncio.Event(), 0
+
+    async def answer(head: str, writer: asyncio.StreamWriter) -> None:
+        nonlocal here
+        here += 1
+        if here == BOUNDS.fetches_max:
+            all_here.set()
+        await all_here.wait()
+        await answering(b"x", "content-length: 1")(head, writer)
+
+    async with serving(answer) as port:
+        fetcher = Fetcher(MediaHosts([f"127.0.0.1:{port}"]), MediaBounds())
+        source = MediaSource("image", f"http://127.0.0.1:{port}/", "p")
+        found = await asyncio.gather(*[fetcher.fetch(source) for _ in range(BOUNDS.fetches_max)])
+    assert found == [b"x"] * BOUNDS.fetches_max
+
+
+async def test_tls_is_held_to_the_name_although_an_address_is_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hellos: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hellos.append(await reader.read(4_096))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        names(monkeypatch, lambda _: ["127.0.0.1"])
+        listed = f"a.example:{port}=127.0.0.1/32"
+        assert await refused(f"https://a.example:{port}/", listed) == UNTOLD
+    assert b"a.example" in hellos[0]
+    trusting = fetching._trusting()
+    assert trusting.check_hostname
+    assert trusting.verify_mode == ssl.CERT_REQUIRED
+    assert fetching._trusting() is trusting  # to read the authorities takes 0.1 s
+
+
+async def test_nothing_is_decompressed() -> None:
+    packed = gzip.compress(bytes(1_000_000))
+    gzipped = answering(packed, "content-encoding: gzip", f"content-length: {len(packed)}")
+    async with serving(gzipped) as port:
+        assert await fetch(f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}") == packed
 
 
 async def test_bytes_are_bounded_whatever_the_headers_say() -> None:

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from frontend.media.hosts import MediaHosts, is_outside
+from frontend.media.hosts import MediaHosts, canonical, is_outside
 
 INSIDE = [
     "127.0.0.1",
@@ -16,6 +16,13 @@ INSIDE = [
     "169.254.169.254",
     "100.64.0.1",
     "192.0.0.1",
+    "192.0.0.192",
+    "192.88.99.1",
+    "168.63.129.16",
+    "::ffff:168.63.129.16",
+    "::ffff:0:127.0.0.1",
+    "fe80::1%eth0",
+    "3fff::1",
     "198.18.0.1",
     "224.0.0.1",
     "240.0.0.1",
@@ -64,6 +71,8 @@ def test_the_internet_is_outside(address: str) -> None:
         ("*.a.example", "b-a.example", 443, False),
         ("127.0.0.1:9000", "127.0.0.1", 9000, True),
         ("[::1]:9000", "::1", 9000, True),
+        ("[0:0::1]:9000", "::1", 9000, True),
+        ("a.example.", "a.example", 443, True),
         ("127.0.0.1", "2130706433", 80, False),
         ("127.0.0.1", "0x7f000001", 80, False),
         ("127.0.0.1", "127.1", 80, False),
@@ -99,7 +108,39 @@ def test_an_address_on_the_list_means_itself() -> None:
     assert not hosts.admits("127.0.0.1", 80, ip_address("127.0.0.1"))
 
 
-@pytest.mark.parametrize("entry", ["", "http://a.example", "a.example/x", "a b", "a=10.0.0.1/8"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "",
+        "http://a.example",
+        "a.example/x",
+        "a b",
+        "a=10.0.0.1/8",
+        "a..b",
+        "a.example:0",
+        "a.example:65536",
+        "*",
+    ],
+)
 def test_what_is_no_host_is_named(entry: str) -> None:
     with pytest.raises(ValueError, match=entry.replace("*", r"\*") or "''"):
         MediaHosts([entry])
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("A.Example.", "a.example"),
+        ("\uff41.example", "a.example"),
+        ("b\u00fccher.example", "xn--bcher-kva.example"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+    ],
+)
+def test_a_host_has_one_spelling(written: str, meant: str) -> None:
+    assert canonical(written) == meant
+
+
+@pytest.mark.parametrize("written", ["", "..", "a" * 64, "127.0.0.1%2f.example", "a*b", "::g"])
+def test_what_is_no_name_has_none(written: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
+        canonical(written)

@@ -83,3 +83,71 @@ async def test_damage_is_named_by_its_place() -> None:
     with pytest.raises(InvalidRequest, match="not PNG") as raised:
         await MediaReader(MediaBounds()).read(sources(data_url(RED), broken), lambda _: None)
     assert raised.value.param == "p1"
+
+
+class Slow:
+    """Has the same behind every URL, and hands out when told to."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.asked: list[str] = []
+        self.under_way = 0
+        self.most = 0
+        self.go = asyncio.Event()
+
+    async def fetch(self, source: MediaSource) -> bytes:
+        self.asked.append(source.url)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self.go.wait()
+            await asyncio.sleep(0)
+        finally:
+            self.under_way -= 1
+        return self._data
+
+
+async def test_what_is_named_twice_is_fetched_once() -> None:
+    net, held = Slow(RED), list[int]()
+    net.go.set()
+    items = await MediaReader(MediaBounds(), net).read(sources("a", "b", "a"), held.append)
+    assert sorted(net.asked) == ["a", "b"]
+    assert [item.param for item in items] == ["p0", "p1", "p2"]
+    assert held == [len(RED)] * 2
+
+
+async def test_one_request_has_not_all_places() -> None:
+    net, bounds = Slow(RED), MediaBounds(fetches_of_one_max=3)
+    reading = asyncio.ensure_future(
+        MediaReader(bounds, net).read(sources(*"abcdefgh"), lambda _: None)
+    )
+    while net.under_way < 3:
+        await asyncio.sleep(0)
+    net.go.set()
+    assert len(await reading) == 8
+    assert net.most == 3
+
+
+async def test_no_more_is_fetched_than_a_request_may_have() -> None:
+    net, held = Slow(RED), list[int]()
+    net.go.set()
+    bounds = MediaBounds(request_bytes_max=2 * len(RED), fetches_of_one_max=1)
+    with pytest.raises(InvalidRequest, match="together") as raised:
+        await MediaReader(bounds, net).read(sources(*"abcdefgh"), held.append)
+    assert raised.value.param == "p2"
+    assert held == [len(RED)] * 2
+    assert len(net.asked) <= 4
+
+
+async def test_who_leaves_has_nothing_fetched_any_more() -> None:
+    net = Slow(RED)
+    reading = asyncio.ensure_future(
+        MediaReader(MediaBounds(), net).read(sources("a", "b"), lambda _: None)
+    )
+    while net.under_way < 2:
+        await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await asyncio.sleep(0)
+    assert net.under_way == 0
