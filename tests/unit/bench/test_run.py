@@ -5,7 +5,6 @@ import pytest
 from bench.compare.run import markdown, medians, run_rows
 from bench.compare.systems import SYSTEMS, EngineSpec, peers_named
 from bench.compare.tables import STANDARD, TABLES, FleetShape, Row
-from bench.kit.plot import plot
 from bench.kit.running import Starting
 from bench.kit.workloads import Corpus, Shape, corpus_lines, ensure_model_dir
 
@@ -32,6 +31,8 @@ def test_rows_have_distinct_names_and_an_end():
 
 
 def test_a_table_is_measured_shown_and_drawn(tmp_path):
+    from bench.kit.plot import plot  # noqa: PLC0415  # matplotlib: not at collection
+
     lines = corpus_lines()[:300]
     model_dir = ensure_model_dir(tmp_path / "model", vocab_size=400, lines=lines)
     corpus = Corpus(model_dir, lines)

@@ -7,18 +7,20 @@ import copy
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import models
-from transformers import PreTrainedTokenizerFast
 
 from frontend.text.templates.messages import normalize_messages
 from frontend.text.templates.sandbox import RENDERED_CHARS_MAX
 from frontend.text.templates.template import ERROR_CHARS_MAX, ChatTemplate
 from protocol.errors import InvalidRequest
 from tests.unit.text.template_shapes import SHAPES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
@@ -131,7 +133,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def reference() -> PreTrainedTokenizerFast:
+def reference() -> "PreTrainedTokenizerFast":
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415  # not at collection
+
     return PreTrainedTokenizerFast(tokenizer_object=HfTokenizer(models.BPE()), **SPECIAL)
 
 
@@ -144,7 +148,7 @@ def compiled(template: str) -> ChatTemplate:
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_text_is_that_of_transformers(
-    reference: PreTrainedTokenizerFast, template: str, conversation: str, settings: str
+    reference: "PreTrainedTokenizerFast", template: str, conversation: str, settings: str
 ) -> None:
     source, messages, options = TEMPLATES[template], CONVERSATIONS[conversation], SETTINGS[settings]
     before = copy.deepcopy(messages)
@@ -168,7 +172,7 @@ def test_text_is_that_of_transformers(
     assert messages == before
 
 
-def test_most_of_the_corpus_renders(reference: PreTrainedTokenizerFast) -> None:
+def test_most_of_the_corpus_renders(reference: "PreTrainedTokenizerFast") -> None:
     """The comparison above would be hollow if upstream refused nearly everything."""
     rendered = 0
     for source in TEMPLATES.values():

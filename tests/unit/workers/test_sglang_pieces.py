@@ -1,21 +1,26 @@
 """Tables of what ids are worth, of tokenizers as transformers hands them to SGLang."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
 
 from protocol.text.detokenizer import Detokenizing
 from tests.unit.text.conftest import BUILDERS
 from workers.demo_model import demo_model_dir
 from workers.sglang.pieces import piece_table
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 TEXT = "The lazy dog: Größe café 中文 🎉 12345\n\n\tdef x"
 
 
 @pytest.fixture(params=["demo", "byte_level", "llama", "gemma"])
-def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> PreTrainedTokenizerFast:
+def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> "PreTrainedTokenizerFast":
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415  # not at collection
+
     if request.param == "demo":
         return PreTrainedTokenizerFast(
             tokenizer_file=str(demo_model_dir() / "tokenizer.json"), eos_token="<|im_end|>"
@@ -26,7 +31,7 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> PreTrainedToken
     )
 
 
-def _detokenizing(tokenizer: PreTrainedTokenizerFast) -> Detokenizing:
+def _detokenizing(tokenizer: "PreTrainedTokenizerFast") -> Detokenizing:
     def no_window(_ids: list[int], _skip: bool) -> str:
         raise AssertionError
 
@@ -34,7 +39,7 @@ def _detokenizing(tokenizer: PreTrainedTokenizerFast) -> Detokenizing:
 
 
 def test_text_comes_back_and_the_bytes_of_its_tokens_are_its_bytes(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: "PreTrainedTokenizerFast",
 ) -> None:
     detokenizing = _detokenizing(tokenizer)
     ids = tokenizer.encode(TEXT, add_special_tokens=False)
@@ -48,7 +53,7 @@ def test_text_comes_back_and_the_bytes_of_its_tokens_are_its_bytes(
 
 
 def test_special_tokens_can_be_skipped_and_unknown_ids_are_worth_nothing(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: "PreTrainedTokenizerFast",
 ) -> None:
     detokenizing = _detokenizing(tokenizer)
     end = tokenizer.eos_token_id
@@ -58,6 +63,8 @@ def test_special_tokens_can_be_skipped_and_unknown_ids_are_worth_nothing(
 
 
 def test_tokens_of_an_unknown_family_are_worth_what_each_decodes_to(tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415  # not at collection
+
     built: Tokenizer = BUILDERS["word_piece"]()
     built.save(str(tmp_path / "tokenizer.json"))
     tokenizer = PreTrainedTokenizerFast(
