@@ -155,6 +155,10 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
     """
     media: Annotated[list[PromptMedia], Meta(max_length=MEDIA_MAX)] = []
     """Lists the media of the prompt, in the order of the tokens that stand for them."""
+    encoded_at: Name = ""
+    """Is the address at which the worker fetches what another one makes of the media, which then
+    have no data; empty where it takes them as they are.
+    """
 
 
 class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaults=True):

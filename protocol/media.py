@@ -20,12 +20,55 @@ some tens.
 SIDE_PIXELS_MAX: Final = 2**20
 """Bounds a side of a picture, for whoever computes with it."""
 
+ENCODING_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""Bounds what is made of one picture: 16,384 tokens of the widest models of today, 8,192 numbers of
+four bytes each for four layers, are 2 GB, of common ones 0.1 GB.
+"""
+
 TokenCount = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 ImageSize = tuple[
     Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)], Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
 ]
 """Is width and height in pixels."""
+
+
+GRID_MAX: Final = 2**20
+"""Bounds a side of a picture's grid, which has a row for some 14 pixels."""
+
+_BYTES_OF: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+GridSide = Annotated[int, Meta(ge=1, le=GRID_MAX)]
+
+
+class Encoding(Struct, frozen=True, omit_defaults=True):
+    """An Encoding is what another worker made of a picture, for a language model to take instead
+    of it: the vectors of its tokens, the pixels that its encoder takes, or its grid alone.
+    """
+
+    holds: Literal["vectors", "pixels", "grid"]
+    grid: tuple[GridSide, GridSide, GridSide]
+    """Counts the patches that the picture was cut into: frames, rows and columns of them."""
+    columns: Count = 0
+    """Counts the numbers of each vector, or of each patch."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    data: Annotated[bytes, Meta(max_length=ENCODING_BYTES_MAX)] = b""
+    """Holds the numbers, little-endian, shape [rows, columns]: a row for each token, or patch."""
+
+    @property
+    def rows(self) -> int:
+        """Returns how many rows the data has; -1 where it is not made of whole rows."""
+        row_bytes = self.columns * _BYTES_OF[self.dtype]
+        if not row_bytes:
+            return -1 if self.data else 0
+        rows, rest = divmod(len(self.data), row_bytes)
+        return -1 if rest else rows
+
+    @property
+    def patches(self) -> int:
+        """Returns how many patches the grid has."""
+        frames, rows, columns = self.grid
+        return frames * rows * columns
 
 
 class PromptMedia(Struct, frozen=True, omit_defaults=True):
@@ -45,6 +88,8 @@ class PromptMedia(Struct, frozen=True, omit_defaults=True):
     """
     param: Name = ""
     """Names the field of the client's request that it came from, for errors about it."""
+    encoding: Encoding | None = None
+    """Is what another worker made of it, where `data` is empty."""
 
 
 class MediaTaken(Struct, frozen=True, omit_defaults=True):
@@ -56,6 +101,10 @@ class MediaTaken(Struct, frozen=True, omit_defaults=True):
     audio_token_id: Count | None = None
     counts_images: bool = False
     """Says that the tokens of a picture follow from its size, and workers tell how many."""
+    encoder: Name = ""
+    """Names, by what its files say, the part of the model that makes vectors of pictures: workers
+    of one name make the same. Empty where that part cannot stand on its own.
+    """
 
     def token_id(self, modality: Modality) -> int | None:
         """Returns the token that stands for a medium of that kind; None if the model takes none."""

@@ -28,7 +28,7 @@ Service = Literal["text", "embedding", "encode", "images", "videos"]
 """Says what a worker's engine makes: text, vectors of texts, vectors of a prompt's images, pictures
 or videos.
 """
-Stage = Literal["whole", "prefill", "decode", "encode"]
+Stage = Literal["whole", "prefill", "decode", "encode", "process"]
 """Says which part of a request's work a worker does: all of it, or one stage of several."""
 
 AdapterNames = Annotated[
@@ -204,6 +204,12 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     stage: Stage = "whole"
     bootstrap: BootstrapServer | None = None
     """Of a prefill worker."""
+    encodings: Name = ""
+    """Is the address at which other workers fetch what this one makes of pictures, as this frontend
+    reaches it; empty where it makes nothing for others.
+    """
+    fetches_encodings: bool = False
+    """Says that the worker takes, instead of pictures, what others made of them."""
     way: Count = 0
     """Numbers the worker's connections from 1, since it may reach one frontend over several; 0
     where it does not say.

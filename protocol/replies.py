@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from protocol.embedding import Embedded
+from protocol.encoding import Encoded
 from protocol.fields import RequestId
 from protocol.generation import Extras, Finished, joined_logprobs
 from protocol.limits import MESSAGE_CHARS_MAX, STOP_CHARS_MAX, STOPS_MAX
@@ -33,7 +34,7 @@ class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
     """
     token_ids: bytes
     """Holds the new token ids as little-endian u32; it may be empty when `end` is set."""
-    end: Finished | Failed | Embedded | None = None
+    end: Finished | Failed | Embedded | Encoded | None = None
     extras: Extras | None = None
 
 

@@ -7,12 +7,21 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from protocol.embedding import Embed
+from protocol.encoding import Encode
 from protocol.fields import Name, RequestId
 from protocol.generation import Generate
 from protocol.media import MEDIA_MAX, ImageSize
+from protocol.tokens import count_tokens
 
-Work = Generate | Embed
+Work = Generate | Embed | Encode
 """Is what runs on an engine: it takes credit, can be aborted, and ends with a Delta."""
+
+
+def tokens_of(work: Work) -> int:
+    """Returns how many tokens of prompt an engine computes for a piece of work."""
+    if isinstance(work, Encode):
+        return sum(each.tokens for each in work.media)
+    return count_tokens(work.token_ids)
 
 
 class Tokenize(Struct, frozen=True, tag="tokenize", omit_defaults=True):
@@ -105,6 +114,7 @@ class FrontendHeartbeat(Struct, frozen=True, tag="frontend_heartbeat", omit_defa
 ToWorker = (
     Generate
     | Embed
+    | Encode
     | Tokenize
     | Abort
     | FetchFile

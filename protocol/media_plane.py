@@ -1,0 +1,85 @@
+"""Defines the media plane: a worker fetches the encodings of a request's pictures from the worker
+that made them. Add-only.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from protocol.codec import decode_frames
+from protocol.errors import ProtocolViolation
+from protocol.fields import Count, RequestId
+from protocol.limits import MESSAGE_CHARS_MAX, WIRE_VERSION
+from protocol.media import MEDIA_MAX, Encoding
+
+SLICE_BYTES: Final = 16 * 1024 * 1024
+"""Is the size of the frames that encodings travel in."""
+
+_HEAD_FRAMES: Final = 2
+
+
+class FetchEncodings(Struct, frozen=True, tag="fetch_encodings", array_like=True):
+    """A FetchEncodings asks a worker for what it made, or will make, for a request."""
+
+    request_id: RequestId
+    grids_only: bool = False
+
+
+class Encodings(Struct, frozen=True, tag="encodings", array_like=True, omit_defaults=True):
+    """An Encodings answers a FetchEncodings: with an encoding for each picture of the request, or
+    why there are none.
+
+    On the wire it has no `data`: frames of it follow, as many as `slices` says of each.
+    """
+
+    request_id: RequestId
+    encodings: Annotated[list[Encoding], Meta(max_length=MEDIA_MAX)] = []
+    slices: Annotated[list[Count], Meta(max_length=MEDIA_MAX)] = []
+    failure: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_fetch = msgspec.msgpack.Decoder(FetchEncodings).decode
+_decode_encodings = msgspec.msgpack.Decoder(Encodings).decode
+
+
+def encode_fetch(fetch: FetchEncodings) -> list[bytes]:
+    """Returns the frames of a question for encodings: [version, msgpack]."""
+    return [WIRE_VERSION, _encode(fetch)]
+
+
+def decode_fetch(frames: Sequence[bytes]) -> FetchEncodings:
+    """Returns the question in a message's frames; raises ProtocolViolation when it is none."""
+    return decode_frames(_decode_fetch, frames, "an encode worker")
+
+
+def encode_encodings(answer: Encodings) -> list[bytes]:
+    """Returns the frames of an answer: [version, msgpack, slices of the first one's data, ...]."""
+    heads, slices, frames = [], [], []
+    for each in answer.encodings:
+        cut = [each.data[at : at + SLICE_BYTES] for at in range(0, len(each.data), SLICE_BYTES)]
+        heads.append(replace(each, data=b""))
+        slices.append(len(cut))
+        frames += cut
+    head = Encodings(answer.request_id, heads, slices, answer.failure)
+    return [WIRE_VERSION, _encode(head), *frames]
+
+
+def decode_encodings(frames: Sequence[bytes]) -> Encodings:
+    """Returns the answer in a message's frames.
+
+    Raises:
+        ProtocolViolation: it is none, or its data is not as long as it says.
+    """
+    head = decode_frames(_decode_encodings, frames[:_HEAD_FRAMES], "a worker")
+    data = iter(frames[_HEAD_FRAMES:])
+    if len(head.slices) != len(head.encodings) or sum(head.slices) != len(frames) - _HEAD_FRAMES:
+        raise ProtocolViolation("an answer has other frames than it says")
+    whole = [
+        replace(each, data=b"".join(next(data) for _ in range(count)))
+        for each, count in zip(head.encodings, head.slices, strict=True)
+    ]
+    return Encodings(head.request_id, whole, head.slices, head.failure)
