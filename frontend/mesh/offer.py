@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from frontend.fleet.model_entry import PREFILL
 from frontend.fleet.registry import Hope
 from frontend.routing.route import RouteRequest
-from protocol.requests import Work
+from protocol.requests import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Offer:
         refused for want of a place.
     """
 
-    request: Work
+    request: Asked
     route: RouteRequest
     avoid: AbstractSet[str] = frozenset()
     alone: bool = False

@@ -21,7 +21,7 @@ from frontend.routing.route import Placement, RouteRequest
 from frontend.routing.router import Router
 from protocol.errors import MeshError
 from protocol.generation import Generate
-from protocol.requests import Work
+from protocol.requests import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Sender:
 
     def _stream(
         self,
-        request: Work,
+        request: Asked,
         wakeup: Notified,
         placement: Placement[Rank],
         prefill: Placement[Rank] | None = None,
@@ -180,7 +180,7 @@ def _book(
     )
 
 
-def _at(request: Work, worker: Worker, placement: Placement[Rank]) -> Work:
+def _at(request: Asked, worker: Worker, placement: Placement[Rank]) -> Asked:
     """Returns the request for one of a worker's ranks, named where there are several."""
     if len(worker.ranks) == 1:
         return request

@@ -183,9 +183,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         service="encode",
         endpoint="dyn://kvmesh.encode.generate",
         card=ModelCard("see", 512, 2048, [], [], media=MediaTaken(9, encoder="0123456789abcdef")),
-        capacity=Capacity(
-            dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=8
-        ),
+        capacity=Capacity(dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=8),
         credit_requests=128,
         stage="encode",
         encodings="tcp://10.0.0.1:7000",
