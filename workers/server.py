@@ -174,7 +174,7 @@ class WorkerServer:
         capacity = replace(facts.capacity, block_size_tokens=block_size_tokens)
         serving = self._kind.serving_of(facts)
         if serving.fetches_encodings:
-            self._media.fetch(grids_only=serving.stage == "decode")
+            self._media.fetch(grids_only=not serving.computes_prompts)
         self.intake.takes = serving.takes
         self.intake.credit_requests = self._credit(capacity)
         self._introduction = self._introduced(

@@ -4,8 +4,8 @@ from collections.abc import Hashable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from frontend.fleet.hopes import Hope
 from frontend.fleet.model_entry import PREFILL
-from frontend.fleet.registry import Hope
 from frontend.routing.route import RouteRequest
 from protocol.requests import Asked
 

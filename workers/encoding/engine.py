@@ -190,12 +190,11 @@ class EncoderEngine:
     def _end(self, order: Order, made_us: int) -> None:
         if order.failed is not None:
             return  # aborted meanwhile
-        size = sum(len(encoding.data) for encoding in order.encodings)
-        kept = len(order.made) - order.begun
         request_id = order.request.request_id
-        self._deliver(
-            [Delta(request_id, 0, b"", Encoded(order.begun, max(0, kept), made_us, size))]
-        )
+        size_bytes = sum(len(encoding.data) for encoding in order.encodings)
+        end = Encoded(order.begun, len(order.made) - order.begun, made_us, size_bytes)
+        self._deliver([Delta(request_id, 0, b"", end)])
+        order.told = True
         order.settle()
         self._let_go(order)
         if request_id in self._orders:

@@ -24,6 +24,8 @@ class Order:
         begun: pictures that were encoded on its account.
         fetchers: of those who wait, by what they want: with data or without.
         served: how many have been given all.
+        told: its frontend has been told that it is complete, before anybody who fetches: what the
+        frontend hears first is in order then.
         failed: why there will be nothing.
     """
 
@@ -32,6 +34,7 @@ class Order:
     begun: int = 0
     fetchers: dict[bool, Reply] = field(default_factory=dict[bool, Reply])
     served: int = 0
+    told: bool = False
     failed: Failed | None = None
 
     @property
@@ -47,7 +50,7 @@ class Order:
     @property
     def done_with(self) -> bool:
         """Tells whether nobody needs it any more."""
-        return self.complete and self.served >= self.request.fetches
+        return self.told and self.served >= self.request.fetches
 
     def ask(self, fetch: FetchEncodings, reply: Reply) -> None:
         """Answers a fetcher, now or as soon as `settle` finds that there is an answer."""
@@ -57,7 +60,7 @@ class Order:
 
     def settle(self) -> bool:
         """Answers all who wait, if there is an answer; tells whether there is."""
-        if not self.complete and self.failed is None:
+        if not self.told and self.failed is None:
             return False
         for grids_only, reply in self.fetchers.items():
             reply(self._answer(grids_only=grids_only))

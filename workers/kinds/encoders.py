@@ -81,17 +81,24 @@ PROCESSORS: Final = {
 
 def small_pictures(facts: EngineFacts, _: CanaryFields) -> MakeCanary:
     """Returns what makes canaries of one small picture each, that nothing is known of yet."""
-    return lambda request_id, _rank: _small_picture(request_id, facts)
+    return lambda request_id, rank: _small_picture(request_id, facts, rank)
 
 
-def first_picture(facts: EngineFacts, _tokens: int, _rank: int | None) -> Encode:
+def first_picture(facts: EngineFacts, _tokens: int, dp_rank: int | None) -> Encode:
     """Returns one of the first requests of a worker that encodes."""
-    return _small_picture(secrets.token_hex(16), facts)
+    return _small_picture(secrets.token_hex(16), facts, dp_rank)
 
 
-def _small_picture(request_id: str, facts: EngineFacts) -> Encode:
+def _small_picture(request_id: str, facts: EngineFacts, dp_rank: int | None) -> Encode:
     picture = PromptMedia("image", _grey_png(_CANARY_SIDE_PIXELS), 1 + secrets.randbits(62))
-    return Encode(request_id, facts.card.name, [picture], NO_DEADLINE_UNIX_MS, fetches=0)
+    return Encode(
+        request_id,
+        facts.card.name,
+        [picture],
+        NO_DEADLINE_UNIX_MS,
+        fetches=0,
+        routed_dp_rank=dp_rank,
+    )
 
 
 def _grey_png(side_pixels: int) -> bytes:
