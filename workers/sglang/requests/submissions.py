@@ -10,8 +10,7 @@ from protocol.embedding import Embed
 from protocol.errors import WorkerLost
 from protocol.generation import Finished, Generate
 from protocol.replies import Delta, Failed
-from protocol.requests import Work
-from protocol.tokens import count_tokens
+from protocol.requests import Work, tokens_of
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver
 from workers.sglang.media import name_damaged
 from workers.sglang.requests.request_in_flight import (
@@ -69,7 +68,7 @@ class Submissions:
                 [Delta(request_id=request.request_id, start=0, token_ids=b"", end=refused)],
             )
             return
-        prompt_tokens = count_tokens(request.token_ids)
+        prompt_tokens = tokens_of(request)
         in_flight = InFlight(
             request,
             self._manager.new_output(prompt_tokens) if isinstance(request, Generate) else None,
@@ -253,7 +252,7 @@ class Submissions:
                 log.error("request %s failed after its end", request_id, exc_info=error)
             return
         end = (
-            Finished("abort", count_tokens(in_flight.request.token_ids), 0)
+            Finished("abort", tokens_of(in_flight.request), 0)
             if task.cancelled()
             else failed(error)
         )
