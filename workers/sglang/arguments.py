@@ -55,6 +55,8 @@ _ALWAYS: Final[dict[str, Any]] = {
     "page_size": PAGE_SIZE_TOKENS,
     # SGLang yields to the loop after so many requests of a step; a step is one delivery here
     "batch_notify_size": 1 << 20,
+    # a scheduler that gets pictures and what others made of pictures in one batch dies otherwise
+    "enable_adaptive_dispatch_to_encoder": True,
 }
 _ON_CPU: Final[dict[str, Any]] = {
     "device": "cpu",

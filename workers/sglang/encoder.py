@@ -7,25 +7,25 @@ SGLang is imported when an encoder is made, on a CPU host after the stand-ins of
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Self, TypeVar
+from functools import partial
+from typing import Any, Final, Self
 
-from protocol.errors import EngineFault, WorkerLost
+from protocol.errors import WorkerLost
 from protocol.media import Encoding, PromptMedia
 from protocol.process.start_error import StartError
 from protocol.replies import Failed
-from workers.engine import BROKEN, EngineFacts, OnDeath
+from workers.engine import EngineFacts, OnDeath
 from workers.process.failure_note import one_line
 from workers.sglang.cpu import activate_if_cpu_host
+from workers.sglang.encode_batches import DeviceLostError, EncodeBatches, Numbers
 from workers.sglang.encoder_arguments import parse_encoder_args
-from workers.sglang.pictures import GridImages, batches, decoded, miscounted, refused
+from workers.sglang.pictures import GridImages
 from workers.sglang.seam.checks import check_seam
 from workers.sglang.seam.encoding_table import ENCODING
 
 log = logging.getLogger(__name__)
-
-_Result = TypeVar("_Result")
 
 _DEVICE_LOST: Final = ("CUDA error", "NCCL error", "device-side assert", "HIP error")
 """What PyTorch says when a device answers this process no more, whatever is asked of it."""
@@ -42,7 +42,7 @@ class SglangEncoder:
         """Loads and encodes: devices and loops of torch and SGLang belong to a thread."""
         self._runner: asyncio.Runner | None = None
         self._encoder: Any = None
-        self._images: GridImages | None = None
+        self._batches: EncodeBatches | None = None
         self._on_death: OnDeath | None = None
 
     @classmethod
@@ -84,9 +84,10 @@ class SglangEncoder:
 
         Once the device is lost, `on_death` has been called and whatever is asked for is lost too.
         """
+        assert self._batches is not None, "encode before start"
         try:
-            return await self._in_thread(lambda: self._encode(pictures))
-        except _DeviceLostError as error:
+            return await self._in_thread(partial(self._batches.encode, pictures))
+        except DeviceLostError as error:
             on_death, self._on_death = self._on_death, None
             if on_death is not None:
                 on_death(f"the encoder's device is lost: {error}")
@@ -113,66 +114,32 @@ class SglangEncoder:
         # SGLang's engine reads the options of pictures there, and its encoder one level deeper.
         options = preprocessor.vision_config["image"]
         options.update((get_mm().mm_process_config or {}).get("image") or {})
-        self._images = GridImages(preprocessor.image_processor, options)
+        images = GridImages(preprocessor.image_processor, options)
+        self._batches = EncodeBatches(images, self._vectors, "vectors")
         return encoder_facts(
             self._server_args,
             self._encoder.model_config,
-            self._images,
-            self._tokens_of,
+            images,
+            self._batches.tokens_of,
             made_by=f"encoder on {self._encoder.device}",
         )
 
-    def _tokens_of(self, images: Sequence[Any]) -> list[int]:
-        """Returns how many tokens each picture became."""
-        return [len(vectors) for _, vectors in self._vectors(images)]
-
-    def _encode(self, pictures: Sequence[PromptMedia]) -> list[Encoding | Failed]:
-        assert self._images is not None, "encode before start"
-        made: list[Any] = [decoded(picture) for picture in pictures]
-        places = [at for at, each in enumerate(made) if not isinstance(each, Failed)]
-        counts: list[int] = []
-        for at in [*places]:
-            try:
-                counts += self._images.tokens([made[at].size])
-            except ValueError as error:  # of sides that are no shape for a picture
-                made[at] = refused(pictures[at], f"The image cannot be encoded: {error}")
-                places.remove(at)
-        for batch in batches(counts):
-            chosen = [places[place] for place in batch]
-            encoded = self._encode_batch([made[at] for at in chosen])
-            for at, each in zip(chosen, encoded, strict=True):
-                made[at] = each if isinstance(each, Failed) else _told(pictures[at], *each)
-        return made
-
-    def _encode_batch(self, images: Sequence[Any]) -> list[Any]:
-        """Returns grid and vectors of each picture, or its failure: what fails together is tried
-        alone.
-        """
-        try:
-            return self._vectors(images)
-        except _DeviceLostError:
-            raise
-        except Exception:
-            if len(images) > 1:
-                return [each for image in images for each in self._encode_batch([image])]
-            log.exception("a picture could not be encoded")
-            return [BROKEN]
-
-    def _vectors(self, images: Sequence[Any]) -> list[tuple[Any, Any]]:
+    def _vectors(self, images: Sequence[Any]) -> list[Numbers]:
         """Returns the grid and the vectors of each picture, shape [tokens, columns], on the CPU.
 
         Raises:
-            _DeviceLostError: nothing will be encoded any more.
+            DeviceLostError: nothing will be encoded any more.
         """
+        assert self._runner is not None
         try:
-            return self._run(self._vectors_by_sglang(images))
+            return self._runner.run(self._vectors_by_sglang(images))
         except Exception as error:
             lost = _device_lost(error)
             if lost is not None:
-                raise _DeviceLostError(lost) from error
+                raise DeviceLostError(lost) from error
             raise
 
-    async def _vectors_by_sglang(self, images: Sequence[Any]) -> list[tuple[Any, Any]]:
+    async def _vectors_by_sglang(self, images: Sequence[Any]) -> list[Numbers]:
         from sglang.srt.managers.schedule_batch import Modality  # noqa: PLC0415
 
         encoder = self._encoder
@@ -191,14 +158,6 @@ class SglangEncoder:
         grids = [tuple(map(int, grid)) for grid in prepared.grid_thw]
         return [*zip(grids, vectors.split(prepared.token_counts), strict=True)]
 
-    def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        assert self._runner is not None
-        return self._runner.run(work)
-
-
-class _DeviceLostError(Exception):
-    """A _DeviceLostError says that nothing will be encoded any more."""
-
 
 def _device_lost(error: BaseException | None) -> str | None:
     """Returns what says that the device is lost, in one line; None where nothing does.
@@ -210,21 +169,3 @@ def _device_lost(error: BaseException | None) -> str | None:
             return one_line(error)
         error = error.__cause__ or error.__context__
     return None
-
-
-def _told(picture: PromptMedia, grid: Any, vectors: Any) -> Encoding | Failed:
-    rows, columns = vectors.shape
-    wrong = miscounted(picture, rows)
-    if wrong is not None:
-        return wrong
-    dtype = str(vectors.dtype).removeprefix("torch.")
-    if dtype not in ("float32", "float16", "bfloat16"):
-        return Failed(EngineFault.code, f"The encoder makes numbers of a type {dtype}.")
-    return Encoding("vectors", grid, columns, dtype, bytes_of(vectors))
-
-
-def bytes_of(numbers: Any) -> bytes:
-    """Returns a tensor's numbers as they lie in memory, row by row, of any type."""
-    import torch  # noqa: PLC0415
-
-    return numbers.contiguous().view(torch.uint8).numpy().tobytes()

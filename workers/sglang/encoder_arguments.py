@@ -19,25 +19,35 @@ def parse_encoder_args(argv: Sequence[str], *, cpu: bool) -> Any:
         StartError: an argument is wrong, or the model sees nothing, or in a way that cannot be
         encoded apart.
     """
-    return parse_server_args(argv, cpu=cpu, kv_events=False, adapt=_adapt)
+    return parse_server_args(argv, cpu=cpu, kv_events=False, adapt=_for_encoder)
 
 
-def _adapt(namespace: argparse.Namespace) -> None:
+def parse_processor_args(argv: Sequence[str]) -> Any:
+    """Returns SGLang's ServerArgs for what only processes pictures.
+
+    Raises:
+        StartError: as `parse_encoder_args`.
+    """
+    return parse_server_args(argv, cpu=True, kv_events=False, adapt=_require_grids)
+
+
+def _for_encoder(namespace: argparse.Namespace) -> None:
     for name in _ONE_DEVICE:
         if int(getattr(namespace, name) or 1) > 1:
             raise StartError(
                 f"--{name.replace('_', '-')} is not for an encoder, which runs on one device: "
                 "start several workers"
             )
-    _require_grids(str(namespace.model_path), namespace.revision)
+    _require_grids(namespace)
     namespace.encoder_only, namespace.encoder_transfer_backend = True, "zmq_to_scheduler"
 
 
-def _require_grids(model: str, revision: str | None) -> None:
+def _require_grids(namespace: argparse.Namespace) -> None:
     from transformers import PretrainedConfig  # noqa: PLC0415  # after the stand-ins
 
+    model = str(namespace.model_path)
     try:
-        config, _ = PretrainedConfig.get_config_dict(model, revision=revision)
+        config, _ = PretrainedConfig.get_config_dict(model, revision=namespace.revision)
     except Exception as error:
         raise StartError(f"{model} has no configuration: {one_line(error)}") from error
     if not sees(config):

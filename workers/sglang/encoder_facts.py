@@ -11,9 +11,10 @@ from protocol.membership import Capacity
 from protocol.process.start_error import StartError
 from workers.engine import EngineFacts
 from workers.mesh.model_card import build_card
-from workers.sglang.facts import eos_token_ids
+from workers.sglang.encode_batches import BATCH_TOKENS_MAX
+from workers.sglang.facts import eos_token_ids, read_card
 from workers.sglang.model_files import model_dir_of, served_names, template_file
-from workers.sglang.pictures import BATCH_TOKENS_MAX, TRIED_SIZES, GridImages
+from workers.sglang.pictures import TRIED_SIZES, GridImages
 from workers.sglang.vision_files import encoder_name
 
 BATCH_PICTURES: Final = 16
@@ -21,8 +22,15 @@ BATCH_PICTURES: Final = 16
 request would wait for those of the last.
 """
 
-_PAGE_TOKENS: Final = 16
-"""An encoder caches nothing, so that the size of its pages says nothing either."""
+_UNCOUNTED: Final = "pictures do not become as many tokens as their sizes say"
+
+CAPACITY: Final = Capacity(
+    dp_size=1,
+    page_size_tokens=16,
+    kv_tokens=BATCH_TOKENS_MAX,
+    requests_running_max=BATCH_PICTURES,
+)
+"""What encodes takes so much at once. It caches nothing, so that a page's size says nothing."""
 
 
 def encoder_facts(
@@ -48,7 +56,7 @@ def encoder_facts(
 
     counted = images.tokens(TRIED_SIZES)
     if [*tokens_of([Image.new("RGB", size) for size in TRIED_SIZES])] != counted:
-        raise StartError("pictures do not become as many tokens as their sizes say")
+        raise StartError(_UNCOUNTED)
     name, *aliases = served_names(str(server_args.served_model_name or server_args.model_path))
     revision = server_args.revision
     card, card_files = build_card(
@@ -68,13 +76,34 @@ def encoder_facts(
     return EngineFacts(
         card=replace(card, media=media),
         card_files=card_files,
-        capacity=Capacity(
-            dp_size=1,
-            page_size_tokens=_PAGE_TOKENS,
-            kv_tokens=BATCH_TOKENS_MAX,
-            requests_running_max=BATCH_PICTURES,
-        ),
+        capacity=CAPACITY,
         version=f"sglang {sglang.__version__} {made_by}",
         generates=False,
+        images=images,
+    )
+
+
+async def processor_facts(
+    manager: Any, templates: Any, images: GridImages, *, tokenizes: bool
+) -> EngineFacts:
+    """Reads what a processor serves: the same card as that of the engine that it works for.
+
+    Args:
+        manager: SGLang's TokenizerManager, without an engine.
+        templates: SGLang's TemplateManager.
+        images: counts the tokens of pictures.
+    Raises:
+        StartError: the model's files cannot be found or served, or its pictures cannot be counted.
+    """
+    card, card_files, prompts = await read_card(manager, templates, tokenizes=tokenizes)
+    if card.media is None or not card.media.counts_images:
+        raise StartError(_UNCOUNTED)
+    return EngineFacts(
+        card=card,
+        card_files=card_files,
+        capacity=CAPACITY,
+        version=f"sglang {sglang.__version__} processor",
+        generates=False,
+        prompts=prompts,
         images=images,
     )

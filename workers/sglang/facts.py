@@ -3,6 +3,7 @@ here.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import sglang
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
 from protocol.disaggregation import BootstrapServer
-from protocol.membership import Capacity
+from protocol.membership import Capacity, ModelCard
 from protocol.process.start_error import StartError
 from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
@@ -43,31 +44,9 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
     manager = engine.tokenizer_manager
     config = manager.model_config
     states = await manager.get_internal_state()  # also the proof that every scheduler answers
-    name, *aliases = served_names(str(manager.served_model_name))
     generates = bool(manager.is_generation)
-    prompts = SglangPrompts(manager, engine.template_manager) if tokenizes else None
-    card, card_files = build_card(
-        model_dir_of(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
-        name=name,
-        aliases=aliases,
-        context_length=int(manager.context_len),
-        vocab_size=int(config.vocab_size),
-        eos_token_ids=eos_token_ids(config, manager.tokenizer),
-        chat_template=None
-        if prompts is not None
-        else template_file(manager.config_value("chat_template")),
-        pieces=None if prompts is None else prompts.pieces_file(int(config.vocab_size)),
-    )
-    media = await media_taken(manager, _encoder_of(manager)) if generates else None
-    card = replace(
-        card,
-        media=media,
-        tool_call_parser=manager.config_value("tool_call_parser") or "",
-        reasoning_parser=manager.config_value("reasoning_parser") or "",
-        bounds_thinking=bool(
-            manager.config_value("enable_strict_thinking")
-            and manager.config_value("reasoning_parser")
-        ),
+    card, card_files, prompts = await read_card(
+        manager, engine.template_manager, tokenizes=tokenizes
     )
     if not generates:
         pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
@@ -92,10 +71,50 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         bootstrap=_bootstrap(manager),
         prompts=prompts,
         images=SglangImages(manager.mm_processor)
-        if media is not None and media.counts_images
+        if card.media is not None and card.media.counts_images
         else None,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
     )
+
+
+async def read_card(
+    manager: Any, templates: Any, *, tokenizes: bool = False
+) -> tuple[ModelCard, dict[str, Path], SglangPrompts | None]:
+    """Returns the card of the model, where its files lie, and what makes tokens of prompts, where
+    the worker is to.
+
+    Args:
+        manager: SGLang's TokenizerManager.
+        templates: SGLang's TemplateManager.
+    Raises:
+        StartError: the model's files cannot be found or served.
+    """
+    config = manager.model_config
+    name, *aliases = served_names(str(manager.served_model_name))
+    prompts = SglangPrompts(manager, templates) if tokenizes else None
+    card, card_files = build_card(
+        model_dir_of(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
+        name=name,
+        aliases=aliases,
+        context_length=int(manager.context_len),
+        vocab_size=int(config.vocab_size),
+        eos_token_ids=eos_token_ids(config, manager.tokenizer),
+        chat_template=None
+        if prompts is not None
+        else template_file(manager.config_value("chat_template")),
+        pieces=None if prompts is None else prompts.pieces_file(int(config.vocab_size)),
+    )
+    card = replace(
+        card,
+        media=await media_taken(manager, _encoder_of(manager)) if manager.is_generation else None,
+        tool_call_parser=manager.config_value("tool_call_parser") or "",
+        reasoning_parser=manager.config_value("reasoning_parser") or "",
+        bounds_thinking=bool(
+            manager.config_value("enable_strict_thinking")
+            and manager.config_value("reasoning_parser")
+        ),
+    )
+    return card, card_files, prompts
 
 
 def _encoder_of(manager: Any) -> str:

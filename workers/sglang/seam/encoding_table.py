@@ -9,7 +9,9 @@ from workers.sglang.seam.relied import Relied
 
 _SERVER: Final = "srt.disaggregation.encoder.server:"
 _PREPROCESSOR: Final = "srt.disaggregation.encoder.preprocessor:"
+_MANAGER: Final = "srt.managers.tokenizer_manager:TokenizerManager."
 _ENCODER: Final = "encoder.py"
+_LONE: Final = "seam/lone_manager.py"
 
 ENCODING: Final = (
     Relied(
@@ -60,3 +62,39 @@ ENCODING: Final = (
     ),
 )
 """An encoder is loaded and used by these names, and imported by nothing else."""
+
+PROCESSING: Final = (
+    Relied(
+        name=_MANAGER + "__init__",
+        used_in=_LONE,
+        why="Begins with what a processor needs, which ours ends with.",
+        says=("self.init_model_config()", "self.init_tokenizer_and_processor()"),
+    ),
+    Relied(
+        name=_MANAGER + "init_model_config",
+        used_in=_LONE,
+        why="Reads the model's configuration, names and limits.",
+        parameters=("self",),
+        says=("self.model_config = ", "self.context_len = ", "self.served_model_name = "),
+    ),
+    Relied(
+        name=_MANAGER + "init_tokenizer_and_processor",
+        used_in=_LONE,
+        why="Loads tokenizer and processors.",
+        parameters=("self",),
+        says=("self.mm_processor = ", "self.processor = _processor", "self.tokenizer = "),
+    ),
+    Relied(
+        name="srt.entrypoints.engine:init_tokenizer_manager",
+        used_in=_LONE,
+        why="Makes it, and loads the chat template.",
+        parameters=("server_args", "port_args", "TokenizerManagerClass"),
+    ),
+    Relied(
+        name="srt.multimodal.processors.base_processor:BaseMultimodalProcessor.__init__",
+        used_in="processor.py",
+        why="Knows the options of pictures.",
+        says=("self.image_config = ",),
+    ),
+)
+"""A processor is made by these names."""
