@@ -21,6 +21,7 @@ from protocol.generation import Generate
 from protocol.process.start_error import StartError
 from protocol.replies import Delta
 from protocol.requests import Abort
+from workers.engine import EngineFacts
 from workers.kinds.text import TEXT
 from workers.sglang.engine import SglangEngine
 
@@ -67,12 +68,11 @@ async def drive(address: str, engine: SglangEngine) -> None:  # noqa: C901  # a 
             await socket.send(await outbox.get())
 
     sender = asyncio.create_task(send())
-    put(
-        "facts",
-        await engine.start(
-            lambda deltas: put("step", list[Delta](deltas)), lambda reason: put("death", reason)
-        ),
+    facts = await engine.start(
+        lambda deltas: put("step", list[Delta](deltas)), lambda reason: put("death", reason)
     )
+    assert isinstance(facts, EngineFacts)
+    put("facts", msgspec.structs.replace(facts, images=None))
     while True:
         for command in COMMANDS.decode(await socket.recv()):
             match command:

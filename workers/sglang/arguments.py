@@ -6,7 +6,7 @@ import argparse
 import difflib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from protocol.process.start_error import StartError
@@ -55,6 +55,8 @@ _ALWAYS: Final[dict[str, Any]] = {
     "page_size": PAGE_SIZE_TOKENS,
     # SGLang yields to the loop after so many requests of a step; a step is one delivery here
     "batch_notify_size": 1 << 20,
+    # a scheduler that gets pictures and what others made of pictures in one batch dies otherwise
+    "enable_adaptive_dispatch_to_encoder": True,
 }
 _ON_CPU: Final[dict[str, Any]] = {
     "device": "cpu",
@@ -68,13 +70,21 @@ _ON_CPU: Final[dict[str, Any]] = {
 }
 
 
-def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any:
+def parse_server_args(
+    argv: Sequence[str],
+    *,
+    cpu: bool,
+    kv_events: bool,
+    adapt: Callable[[argparse.Namespace], None] | None = None,
+) -> Any:
     """Returns SGLang's ServerArgs from its command line, `--config file.yaml` included.
 
     Flags win over the file, the file over defaults.
 
     Import SGLang first through `workers.sglang.cpu.activate_if_cpu_host`.
 
+    Args:
+        adapt: changes what was read before SGLang sees it, or raises StartError.
     Raises:
         StartError: an argument or the file is wrong.
     """
@@ -105,18 +115,7 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
         namespace._radix_eviction_policy_explicitly_set = any(
             item == flag or item.startswith(flag + "=") for item in merged
         )
-        if namespace.skip_tokenizer_init:
-            # As scripts for other frontends have it, whose engines get token ids too.
-            log.info(
-                "--skip-tokenizer-init has no effect: without its tokenizer SGLang loses "
-                "stop tokens, min_tokens and grammars"
-            )
-            namespace.skip_tokenizer_init = False
-        if namespace.tokenizer_worker_num > 1:
-            raise StartError(
-                "--tokenizer-worker-num is for SGLang's own HTTP server: here frontends "
-                "tokenize, each in its own process"
-            )
+        _refuse_other_tokenizing(namespace)
         _bind_threads(namespace, cpu=cpu)
         set_bootstrap(namespace, told={item.partition("=")[0] for item in merged})
         if (
@@ -127,6 +126,8 @@ def parse_server_args(argv: Sequence[str], *, cpu: bool, kv_events: bool) -> Any
             namespace.constrained_json_disable_any_whitespace = True
         _order_by_priority(namespace)
         namespace.kv_events_config = _kv_events_config(namespace) if kv_events else None
+        if adapt is not None:
+            adapt(namespace)
         return ServerArgs.from_cli_args(namespace)
     except StartError:
         raise
@@ -172,6 +173,22 @@ def _sglang_parser(*, cpu: bool) -> argparse.ArgumentParser:
         if action.dest in _PARSER_KINDS:
             action.choices = None  # argparse would list them in an order that helps nobody
     return parser
+
+
+def _refuse_other_tokenizing(namespace: argparse.Namespace) -> None:
+    """Sets right, or raises StartError for, what changes where tokens are made."""
+    if namespace.skip_tokenizer_init:
+        # As scripts for other frontends have it, whose engines get token ids too.
+        log.info(
+            "--skip-tokenizer-init has no effect: without its tokenizer SGLang loses "
+            "stop tokens, min_tokens and grammars"
+        )
+        namespace.skip_tokenizer_init = False
+    if namespace.tokenizer_worker_num > 1:
+        raise StartError(
+            "--tokenizer-worker-num is for SGLang's own HTTP server: here frontends "
+            "tokenize, each in its own process"
+        )
 
 
 def _require_known_parsers(namespace: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ from workers.sglang.cpu.spares import fork_spares, processes_here, spares_until_
 from workers.sglang.nodes import admit_nodes
 from workers.sglang.processes import SglangProcesses
 from workers.sglang.requests.submissions import Submissions
-from workers.sglang.seam.checks import check_seam
+from workers.sglang.seam.checks import BY_ENGINES, check_seam
 from workers.sglang.translation import rank_load
 from workers.sglang.warm_up import FLUSH_S_MAX, WarmUp
 
@@ -92,7 +92,7 @@ class SglangEngine:
         gc.disable()  # until launched: to look through what is imported takes a quarter of the time
         cpu = activate_if_cpu_host(argv)
         try:
-            check_seam()
+            check_seam(BY_ENGINES)
         except ImportError as error:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
         server_args = parse_server_args(argv, cpu=cpu, kv_events=kv_events)

@@ -11,15 +11,17 @@ from msgspec.structs import replace
 
 from kv_events.engine_stream import StreamAddress
 from protocol.disaggregation import BootstrapServer
-from protocol.membership import Capacity
+from protocol.membership import Capacity, ModelCard
 from protocol.process.start_error import StartError
 from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
 from workers.mesh.model_card import build_card
 from workers.sglang.adapters import SglangAdapters
 from workers.sglang.media import SglangImages, media_taken
+from workers.sglang.model_files import model_dir_of, served_names, template_file
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.prompts import SglangPrompts
+from workers.sglang.vision_files import encoder_name, has_grids
 
 _HICACHE_RATIO: Final = 2.0
 """A hierarchical cache has this much host memory per GPU memory, where SGLang was not told
@@ -42,31 +44,9 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
     manager = engine.tokenizer_manager
     config = manager.model_config
     states = await manager.get_internal_state()  # also the proof that every scheduler answers
-    name, *aliases = _served_names(str(manager.served_model_name))
     generates = bool(manager.is_generation)
-    prompts = SglangPrompts(manager, engine.template_manager) if tokenizes else None
-    card, card_files = build_card(
-        _model_dir(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
-        name=name,
-        aliases=aliases,
-        context_length=int(manager.context_len),
-        vocab_size=int(config.vocab_size),
-        eos_token_ids=_eos_token_ids(config, manager.tokenizer),
-        chat_template=None
-        if prompts is not None
-        else _template_file(manager.config_value("chat_template")),
-        pieces=None if prompts is None else prompts.pieces_file(int(config.vocab_size)),
-    )
-    media = await media_taken(manager) if generates else None
-    card = replace(
-        card,
-        media=media,
-        tool_call_parser=manager.config_value("tool_call_parser") or "",
-        reasoning_parser=manager.config_value("reasoning_parser") or "",
-        bounds_thinking=bool(
-            manager.config_value("enable_strict_thinking")
-            and manager.config_value("reasoning_parser")
-        ),
+    card, card_files, prompts = await read_card(
+        manager, engine.template_manager, tokenizes=tokenizes
     )
     if not generates:
         pairs = not CROSS_ENCODERS.isdisjoint(config.hf_config.architectures or ())
@@ -91,10 +71,57 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         bootstrap=_bootstrap(manager),
         prompts=prompts,
         images=SglangImages(manager.mm_processor)
-        if media is not None and media.counts_images
+        if card.media is not None and card.media.counts_images
         else None,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
     )
+
+
+async def read_card(
+    manager: Any, templates: Any, *, tokenizes: bool = False
+) -> tuple[ModelCard, dict[str, Path], SglangPrompts | None]:
+    """Returns the card of the model, where its files lie, and what makes tokens of prompts, where
+    the worker is to.
+
+    Args:
+        manager: SGLang's TokenizerManager.
+        templates: SGLang's TemplateManager.
+    Raises:
+        StartError: the model's files cannot be found or served.
+    """
+    config = manager.model_config
+    name, *aliases = served_names(str(manager.served_model_name))
+    prompts = SglangPrompts(manager, templates) if tokenizes else None
+    card, card_files = build_card(
+        model_dir_of(str(manager.config_value("tokenizer_path")), manager.config_value("revision")),
+        name=name,
+        aliases=aliases,
+        context_length=int(manager.context_len),
+        vocab_size=int(config.vocab_size),
+        eos_token_ids=eos_token_ids(config, manager.tokenizer),
+        chat_template=None
+        if prompts is not None
+        else template_file(manager.config_value("chat_template")),
+        pieces=None if prompts is None else prompts.pieces_file(int(config.vocab_size)),
+    )
+    card = replace(
+        card,
+        media=await media_taken(manager, _encoder_of(manager)) if manager.is_generation else None,
+        tool_call_parser=manager.config_value("tool_call_parser") or "",
+        reasoning_parser=manager.config_value("reasoning_parser") or "",
+        bounds_thinking=bool(
+            manager.config_value("enable_strict_thinking")
+            and manager.config_value("reasoning_parser")
+        ),
+    )
+    return card, card_files, prompts
+
+
+def _encoder_of(manager: Any) -> str:
+    """Returns the name of the part of the model that sees; empty where it cannot stand alone."""
+    if not has_grids({"architectures": manager.model_config.hf_config.architectures}):
+        return ""
+    return encoder_name(model_dir_of(str(manager.model_path), manager.config_value("revision")))
 
 
 def _bootstrap(manager: Any) -> BootstrapServer | None:
@@ -183,33 +210,7 @@ def _kv_streams(manager: Any, dp_ranks: int) -> list[StreamAddress]:
     )
 
 
-def _served_names(served: str) -> list[str]:
-    """Returns the model's names, the first of which counts. SGLang takes one name; several are
-    written with commas between them, as its users do.
-
-    Without a name SGLang serves a local model under its path; clients get the directory's name,
-    since paths are nobody's business.
-    """
-    if Path(served).is_dir():
-        return [Path(served).resolve().name]
-    names = [name.strip() for name in served.split(",") if name.strip()]
-    return list(dict.fromkeys(names)) or [served]
-
-
-def _model_dir(model: str, revision: str | None) -> Path:
-    """Returns the directory of a local model, or the snapshot that SGLang has just downloaded."""
-    if Path(model).is_dir():
-        return Path(model).resolve()
-    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415  # only for models from the hub
-
-    for file in ("tokenizer.json", "config.json"):
-        cached = try_to_load_from_cache(model, file, revision=revision)
-        if isinstance(cached, str):
-            return Path(cached).parent
-    raise StartError(f"{model} is neither a directory nor in the Hugging Face cache")
-
-
-def _eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
+def eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
     """Returns the ids that end a request in SGLang's scheduler: those of the model's configuration
     and those of its tokenizer.
     """
@@ -218,18 +219,3 @@ def _eos_token_ids(config: Any, tokenizer: Any) -> list[int]:
     if getattr(tokenizer, "eos_token_id", None) is not None:
         ids.add(tokenizer.eos_token_id)
     return sorted(int(token_id) for token_id in ids)
-
-
-def _template_file(chat_template: str | None) -> Path | None:
-    """Returns the Jinja file of --chat-template, None if not given; raises StartError where it is
-    no file, as for the names of SGLang's own templates, which the frontend cannot render.
-    """
-    if chat_template is None:
-        return None
-    path = Path(chat_template)
-    if not path.is_file():
-        raise StartError(
-            f"--chat-template {chat_template}: no such file (kvmesh renders Jinja files, not "
-            "SGLang's named templates)"
-        )
-    return path.resolve()

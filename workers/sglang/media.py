@@ -10,14 +10,14 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from protocol.errors import InvalidRequest
 from protocol.media import ImageSize, MediaTaken, PromptMedia
 from protocol.tokens import TOKEN_ID_BYTES
+from workers.sglang.pictures import TRIED_SIZES
 
 log = logging.getLogger(__name__)
-
-_TRIED_SIZES: Final[Sequence[ImageSize]] = ((640, 480), (333, 517))
-"""Pictures of these sizes are counted and processed at the start, for comparison."""
 
 _FIELDS: Final = {"image": "image_data", "video": "video_data", "audio": "audio_data"}
 
@@ -48,8 +48,12 @@ class _Sized:
         self.height = height
 
 
-async def media_taken(manager: Any) -> MediaTaken | None:
-    """Returns which media the started engine's model takes; None where its prompts are text."""
+async def media_taken(manager: Any, encoder: str = "") -> MediaTaken | None:
+    """Returns which media the started engine's model takes; None where its prompts are text.
+
+    Args:
+        encoder: names the part of the model that sees, where it can stand on its own.
+    """
     processor = manager.mm_processor
     if processor is None or processor.mm_tokens is None:
         return None
@@ -61,13 +65,10 @@ async def media_taken(manager: Any) -> MediaTaken | None:
     )
     if taken == MediaTaken():
         return None
-    return MediaTaken(
-        taken.image_token_id,
-        taken.video_token_id,
-        taken.audio_token_id,
-        counts_images=taken.image_token_id is not None
-        and await _counts_rightly(manager, taken.image_token_id),
+    counts = taken.image_token_id is not None and await _counts_rightly(
+        manager, taken.image_token_id
     )
+    return replace(taken, counts_images=counts, encoder=encoder if counts else "")
 
 
 async def _counts_rightly(manager: Any, image_token_id: int) -> bool:
@@ -79,7 +80,7 @@ async def _counts_rightly(manager: Any, image_token_id: int) -> bool:
     images, written = SglangImages(processor), processor.mm_tokens.image_token
     token = written if isinstance(written, str) else written[0]
     prompt = manager.tokenizer.encode(token, add_special_tokens=False)
-    for size in _TRIED_SIZES:
+    for size in TRIED_SIZES:
         file = io.BytesIO()
         Image.new("RGB", size).save(file, "PNG")
         request = GenerateReqInput(input_ids=prompt, image_data=[file.getvalue()])

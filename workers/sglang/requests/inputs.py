@@ -35,12 +35,15 @@ def generate_input(
     *,
     vocab_size: int,
     log_metrics: bool,
+    encoded: Any = None,
 ) -> Any:
     """Returns SGLang's input of a generation whose output goes to `output`.
 
     Args:
         grammar: that of `grammar_of`.
         plan: what the engine's parsers need of it; None where nothing is parsed.
+        encoded: what stands for the pictures that another worker encoded; None where they are to be
+        encoded here.
     Raises:
         InvalidRequest: something that would end the scheduler.
     """
@@ -54,7 +57,7 @@ def generate_input(
     wanted, bootstrap = request.logprobs, request.bootstrap
     obj = SteppedInput(
         **_common(request, manager),
-        **_prompt(request.token_ids, request.media, vocab_size),
+        **_prompt(request.token_ids, request.media, vocab_size, encoded),
         routed_dp_rank=request.routed_dp_rank,
         sampling_params=params,
         stream=True,
@@ -70,6 +73,7 @@ def generate_input(
         obj.bootstrap_room = bootstrap.room
         obj.disagg_prefill_dp_rank = bootstrap.prefill_dp_rank
     obj.output, obj.digests = output, [each.digest for each in request.media]
+    obj.encoded = encoded is not None
     return obj
 
 
@@ -125,10 +129,14 @@ def _token_types(request: Embed) -> list[int]:
     return [0] * first + [1] * (tokens - first)
 
 
-def _prompt(token_ids: bytes, media: Sequence[PromptMedia], vocab_size: int) -> dict[str, Any]:
+def _prompt(
+    token_ids: bytes, media: Sequence[PromptMedia], vocab_size: int, encoded: Any = None
+) -> dict[str, Any]:
     """Returns the prompt and its media; SGLang takes ids beside media as a list alone."""
     if not media:
         return {"input_ids": input_ids(token_ids, vocab_size)}
+    if encoded is not None:  # SGLang expands nothing then
+        return {"input_ids": input_ids(token_ids, vocab_size).tolist(), "image_data": [encoded]}
     ids = input_ids(engine_prompt(token_ids, media), vocab_size)
     return {"input_ids": ids.tolist(), **engine_media(media)}
 

@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from protocol.embedding import Embed
 from protocol.errors import WorkerLost
 from protocol.generation import Finished, Generate
 from protocol.replies import Delta, Failed
 from protocol.requests import Work, tokens_of
 from workers.engine import BROKEN, CANARY_PREFIX, Deliver
+from workers.sglang.encodings import encoded_by_others
 from workers.sglang.media import name_damaged
 from workers.sglang.requests.request_in_flight import (
     InFlight,
@@ -101,6 +104,7 @@ class Submissions:
         grammar = grammar_of(request, plan)
         if grammar is not None:
             await self._grammars.check(grammar)
+        encoded = await encoded_by_others(request, self._manager)
         obj = generate_input(
             request,
             grammar,
@@ -109,7 +113,12 @@ class Submissions:
             self._manager,
             vocab_size=self.vocab_size,
             log_metrics=log_metrics,
+            encoded=encoded,
         )
+        if encoded is not None:
+            # what was encoded is many megabytes, which nobody else holds from here on
+            request = in_flight.request = replace(request, media=[])
+            del encoded
         try:
             async for _ in self._manager.generate_request(obj, None):
                 pass

@@ -17,7 +17,7 @@ from workers.sglang.translation import outcome, scores
 
 log = logging.getLogger(__name__)
 
-_OURS: Final = frozenset({"output", "digests"})
+_OURS: Final = frozenset({"output", "digests", "encoded"})
 """SGLang's requests have no attributes of these names."""
 
 
@@ -119,12 +119,14 @@ class Output:
 class SteppedInput(GenerateReqInput):
     """A SteppedInput is a request whose output is delivered by step.
 
-    `output` and `digests` are no dataclass fields, so that no log prints them.
+    `output`, `digests` and `encoded` are no dataclass fields, so that no log prints them.
     """
 
     output: Output
     digests: list[int]
     """Holds what the engine is to take for the hashes of the prompt's media, in their order."""
+    encoded: bool = False
+    """Says that another worker encoded the media."""
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         """Pickles the request as SGLang's own class, for its dumps of requests: those who read them

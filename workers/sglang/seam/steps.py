@@ -83,6 +83,8 @@ class StepTokenizerManager(TokenizerManager):
         tokenized = super()._create_tokenized_object(obj, *arguments, **named)
         if isinstance(obj, SteppedInput) and obj.digests:
             set_digests(tokenized.mm_inputs, obj.digests)
+            if obj.encoded:
+                obj.image_data = None  # megabytes, which would stay here until the last token
         if isinstance(obj, TextInput):
             tokenized.routed_dp_rank, tokenized.token_type_ids = (
                 obj.routed_dp_rank,
