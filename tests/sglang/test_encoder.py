@@ -279,8 +279,8 @@ def test_who_cannot_encode_says_why(model_dir: Path, tmp_path: Path) -> None:
         ((model_dir,), f"{model_dir} sees no pictures: there is nothing to encode"),
         (
             (tmp_path,),
-            f"{tmp_path} cannot have its pictures encoded apart: kvmesh knows how for Qwen-VL "
-            "models, and this is a LlavaForConditionalGeneration",
+            f"{tmp_path} cannot have its pictures encoded apart: kvmesh knows how for "
+            + "Qwen-VL models, and this is a LlavaForConditionalGeneration",
         ),
         (
             (model_dir, "--tp-size", "2"),

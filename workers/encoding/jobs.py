@@ -2,15 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from protocol.media import PromptMedia
 from workers.encoding.orders import Order
-
-BATCH_TOKENS_MAX: Final = 16_384
-"""Bounds the tokens of a batch, since an encoder's memory goes by them: a large picture has as
-many, and is a batch of its own.
-"""
 
 
 @dataclass(eq=False)
@@ -76,13 +70,7 @@ class Jobs:
         More urgent requests come first (`priority`).
         """
         jobs = sorted(self._waiting.values(), key=_urgency, reverse=True)
-        batch: list[Job] = []
-        tokens = 0
-        for job in jobs[: self.batch_max]:
-            tokens += job.picture.tokens
-            if batch and tokens > BATCH_TOKENS_MAX:
-                break
-            batch.append(job)
+        batch = jobs[: self.batch_max]
         for job in batch:
             del self._waiting[job.picture.digest]
         self.batch = batch
