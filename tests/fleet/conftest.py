@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from tests.fleet.real_fleets import RealFleets
+from tests.fleet.seeing import FAMILIES, run
 from tests.kit.fleet import Fleet
 
 
@@ -24,6 +25,16 @@ def real_fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealFleets
     fleets = RealFleets(tmp_path_factory)
     yield fleets
     fleets.stop()
+
+
+@pytest.fixture(scope="session")
+def seeing_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny models that see, one of each family."""
+    folder = tmp_path_factory.mktemp("seeing")
+    made = {family: folder / family for family in FAMILIES}
+    for family, directory in made.items():
+        run("build", family, directory)
+    return made
 
 
 @pytest.fixture(scope="module")

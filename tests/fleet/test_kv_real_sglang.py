@@ -62,7 +62,8 @@ def settle(fleet: Fleet) -> None:
     def quiet() -> bool:
         before = batches(fleet)
         idle = all(
-            not any(worker["requests"]) and worker["kv_events"] == "current"
+            not any(worker["requests"])
+            and (worker["kv_events"] == "current" or worker["service"] == "encode")
             for worker in workers_of(fleet)
         )
         return idle and before == batches(fleet)

@@ -12,14 +12,12 @@ import pytest
 from tests.demo_vision.golden import Entry, chat_messages, golden_entries
 from tests.fleet.pictures import data_url, picture
 from tests.fleet.real_fleets import RealFleets
+from tests.fleet.seeing import ASKED, FAMILIES, run, seeing_workers
 from tests.fleet.test_kv_real_sglang import agree, settle
 from tests.kit.fleet import Fleet
-from tests.kit.forks import run_with_sglang
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(500)]
 
-PROGRAM = Path(__file__).parents[1] / "sglang" / "tiny_vl.py"
-FAMILIES = ("qwen2-vl", "qwen2.5-vl", "qwen3-vl")
 NEW = 12
 RED, BLUE = data_url(picture("red")), data_url(picture("blue", (140, 112)))
 CHATS = [
@@ -32,37 +30,15 @@ CHATS = [
 HEADER = len("^assistant\n")
 """The template's head of an answer, a mark and a token a letter."""
 
-ASKED = {"extra_fields": ["worker_id", "cached_tokens"]}
 
-
-def run(*argv: Any, given: str = "") -> str:
-    ended = run_with_sglang(PROGRAM, *argv, given=given)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    return ended.stdout
+@pytest.fixture
+def models(seeing_models: dict[str, Path]) -> dict[str, Path]:
+    return seeing_models
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("seeing")
-    made = {family: folder / family for family in FAMILIES}
-    for family, directory in made.items():
-        run("build", family, directory)
-    return made
-
-
-@pytest.fixture(scope="module")
-def real(real_fleets: RealFleets, models: dict[str, Path]) -> Fleet:
-    """A worker of each family, and the demo that sees; blocks of a page, so that both sides count
-    alike.
-    """
-    options = ("--dtype", "float32", "--kv-block-size", "16", "--grammar-backend", "none")
-    return real_fleets.of(
-        *(
-            ("--model-path", str(directory), "--max-total-tokens", "2048", *options)
-            for directory in models.values()
-        ),
-        ("--demo", "vision", "--max-total-tokens", "2048", *options),
-    )
+def real(real_fleets: RealFleets, seeing_models: dict[str, Path]) -> Fleet:
+    return real_fleets.of(*seeing_workers(seeing_models))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ FIRST: Final = (
         "tests/fleet/test_structured_output_real_sglang.py",
         "tests/fleet/test_surfaces_real_sglang.py",
     ),
-    ("tests/fleet/test_pictures_real_sglang.py",),
+    ("tests/fleet/test_pictures_real_sglang.py", "tests/fleet/test_encoders_real_sglang.py"),
     ("tests/fleet/test_sglang_tokenizer.py",),
     (
         "tests/sglang/test_generation.py",
