@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
-from frontend.api.fields.grammar_fields import JsonObjectFormat, TextFormat
+from frontend.api.fields.grammar_fields import JsonObjectFormat, NamedSchema, TextFormat
 from frontend.api.fields.nvext import Label, NvExt, Share
 from frontend.api.fields.schemas import (
     MESSAGES_MAX,
@@ -55,14 +55,9 @@ class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlatSchemaFormat(
-    Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True
+    NamedSchema, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True
 ):
     """A FlatSchemaFormat holds the answer to a JSON schema, whose name stands beside it."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=256)]
-    schema: Raw
-    description: str | None = None
-    strict: bool | None = None
 
 
 class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
