@@ -53,8 +53,8 @@ class Drain(Generic[OpenT]):
     def __init__(self, *, grace_s: float, finish_s_max: float) -> None:
         self._grace_s = grace_s
         self._finish_s_max = finish_s_max
-        self._open: set[OpenT] = set()
-        """Holds the open requests, as many as there are connections."""
+        self._open: dict[OpenT, None] = {}
+        """Holds the open requests as they arrived, as many as there are connections."""
         self._given_up = False
         self._changed = asyncio.Event()
         self.stage = Stage.SERVING
@@ -73,7 +73,7 @@ class Drain(Generic[OpenT]):
 
     @property
     def open(self) -> Collection[OpenT]:
-        """Returns the requests that are being answered."""
+        """Returns the requests that are being answered, in the order of their arrival."""
         return tuple(self._open)
 
     @property
@@ -83,11 +83,11 @@ class Drain(Generic[OpenT]):
 
     def enter(self, request: OpenT) -> None:
         """Notes that a request is being answered."""
-        self._open.add(request)
+        self._open[request] = None
 
     def leave(self, request: OpenT) -> None:
         """Notes that a request was answered."""
-        self._open.discard(request)
+        self._open.pop(request, None)
         if self.refusing:
             self._changed.set()
 

@@ -3,7 +3,7 @@
 Add-only.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -11,6 +11,8 @@ from protocol.fields import Count, Name
 from protocol.limits import MESSAGE_BYTES_MAX
 
 Modality = Literal["image", "video", "audio"]
+
+MODALITIES: Final[tuple[Modality, ...]] = get_args(Modality)
 
 MEDIA_MAX: Final = 256
 """Bounds the media of one prompt: a page each of a long document; models of today were trained on
@@ -115,3 +117,8 @@ class MediaTaken(Struct, frozen=True, omit_defaults=True):
                 return self.video_token_id
             case "audio":
                 return self.audio_token_id
+
+    @property
+    def modalities(self) -> list[Modality]:
+        """Returns the kinds of media that the model takes."""
+        return [each for each in MODALITIES if self.token_id(each) is not None]

@@ -1,7 +1,7 @@
 """The media that a request names are read, and checked by their first bytes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Protocol
 
@@ -22,6 +22,30 @@ class Fetch(Protocol):
     async def fetch(self, source: MediaSource) -> bytes:
         """Returns the bytes; raises InvalidRequest where they cannot be had."""
         ...
+
+
+class Room:
+    """Room counts the bytes that the media of one request may still have, each where it comes into
+    being: what is fetched before it is kept, what a data URL holds when it is decoded.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._left = bytes_max
+
+    def take(self, data: bytes, source: MediaSource) -> None:
+        """Counts a medium as often as it is named, since a worker is sent it as often.
+
+        Raises:
+            InvalidRequest: it is too much with those before it.
+        """
+        self._left -= len(data)
+        if self._left < 0:
+            raise InvalidRequest(
+                "The images and other media of a request have at most "
+                f"{self._bytes_max} bytes together.",
+                param=source.param,
+            )
 
 
 class MediaReader:
@@ -59,39 +83,37 @@ class MediaReader:
                 f"{len(sources)}.",
                 param=sources[self._bounds.items_max].param,
             )
-        far: dict[str, MediaSource] = {}
+        far: dict[str, list[MediaSource]] = {}
         for source in sources:
             if not is_data_url(source.url):
-                far.setdefault(source.url, source)
-        fetched = await self._fetch(list(far.values()), hold) if far else {}
-        return await asyncio.to_thread(self._read, sources, fetched)
+                far.setdefault(source.url, []).append(source)
+        room = Room(self._bounds.request_bytes_max)
+        fetched = await self._fetch(far, room, hold) if far else {}
+        return await asyncio.to_thread(self._read, sources, fetched, room)
 
     async def _fetch(
-        self, sources: Sequence[MediaSource], hold: Callable[[int], None]
+        self, far: Mapping[str, list[MediaSource]], room: Room, hold: Callable[[int], None]
     ) -> dict[str, bytes]:
         """Returns what is behind each URL; as soon as one fails, or they are too much together, no
         other is waited for.
         """
         places = asyncio.Semaphore(self._bounds.fetches_of_one_max)
-        left = self._bounds.request_bytes_max
 
-        async def fetch(source: MediaSource) -> bytes:
-            nonlocal left
+        async def fetch(named: list[MediaSource]) -> bytes:
             async with places:
-                data = await self._fetch_one(source)
-            left -= len(data)
-            if left < 0:
-                raise self._too_much(source)
+                data = await self._fetch_one(named[0])
+            for source in named:
+                room.take(data, source)
             hold(len(data))
             return data
 
-        fetching = [asyncio.ensure_future(fetch(each)) for each in sources]
+        fetching = [asyncio.ensure_future(fetch(named)) for named in far.values()]
         try:
             found = await asyncio.gather(*fetching)
         finally:
             for each in fetching:
                 each.cancel()
-        return {source.url: data for source, data in zip(sources, found, strict=True)}
+        return dict(zip(far, found, strict=True))
 
     async def _fetch_one(self, source: MediaSource) -> bytes:
         if self._fetcher is None:
@@ -102,25 +124,17 @@ class MediaReader:
             )
         return await self._fetcher.fetch(source)
 
-    def _read(self, sources: Sequence[MediaSource], fetched: dict[str, bytes]) -> list[MediaItem]:
+    def _read(
+        self, sources: Sequence[MediaSource], fetched: Mapping[str, bytes], room: Room
+    ) -> list[MediaItem]:
         items: list[MediaItem] = []
-        left = self._bounds.request_bytes_max
         for source in sources:
             data = fetched.get(source.url)
             if data is None:
                 data = data_of(source.url, self._bounds.item_bytes_max, source.param)
-            left -= len(data)
-            if left < 0:
-                raise self._too_much(source)
+                room.take(data, source)
             items.append(self._item(source, data))
         return items
-
-    def _too_much(self, source: MediaSource) -> InvalidRequest:
-        return InvalidRequest(
-            "The images and other media of a request have at most "
-            f"{self._bounds.request_bytes_max} bytes together.",
-            param=source.param,
-        )
 
     def _item(self, source: MediaSource, data: bytes) -> MediaItem:
         form, width, height = read_header(data, source, pixels_max=self._bounds.pixels_max)

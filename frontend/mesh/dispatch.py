@@ -80,8 +80,8 @@ class Dispatch:
         """Of those with further legs: the workers that compute the prompt or encode its pictures,
         while they do.
         """
-        self._hoping: set[ModelEntry] = set()
-        """Holds the models of which somebody waits for a worker that may come."""
+        self._hoping: dict[ModelEntry, None] = {}
+        """Holds the models of which somebody waits for a worker that may come, in order."""
 
     async def place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
         """Sends a request to the rank that the router chooses, waiting in the admission queue while
@@ -158,7 +158,7 @@ class Dispatch:
 
     def let_hopes_try(self) -> None:
         """Lets whoever waits for a worker that may come look whether there is still one."""
-        hoping, self._hoping = self._hoping, set()
+        hoping, self._hoping = self._hoping, {}
         for entry in hoping:
             entry.queue.room()
 
@@ -208,7 +208,7 @@ class Dispatch:
             raise NoWorker(
                 f"No {entry.missing} serves the model {entry.served.card.name!r} at the moment."
             )
-        self._hoping.add(entry)
+        self._hoping[entry] = None
 
     def _give_up(self, stream: RequestStream, error: MeshError, worker_id: str) -> None:
         """Ends a request on account of a worker that runs one of its legs."""

@@ -56,8 +56,8 @@ class Links:
         self._ways = itertools.count(1)
         self._links: dict[str, FrontendLink] = {}
         self._adapters: AdapterList | None = None
-        self._untold: set[FrontendLink] = set()
-        """These frontends have yet to hear of the adapters, for want of room."""
+        self._untold: dict[FrontendLink, None] = {}
+        """These frontends, in order, have yet to hear of the adapters, for want of room."""
 
     def __iter__(self) -> Iterator[FrontendLink]:
         """Yields every connection, whether anybody is at its other end or not."""
@@ -103,7 +103,7 @@ class Links:
             others_share: of the requests here, those of other frontends than that of a link.
             stalled: our own loop stood still: what the frontends said meanwhile is still unread.
         """
-        for link in self._untold.copy():
+        for link in tuple(self._untold):
             self._tell(link)
         for link in self:
             try:
@@ -155,11 +155,11 @@ class Links:
             if link.address not in self._addresses.known and link.frontend_heard_at is None
         ]:
             link = self._links.pop(address)
-            self._untold.discard(link)
+            self._untold.pop(link, None)
             link.close()
 
     def _tell(self, link: FrontendLink) -> None:
         if self._adapters is None or link.send(self._adapters):
-            self._untold.discard(link)
+            self._untold.pop(link, None)
         else:
-            self._untold.add(link)
+            self._untold[link] = None

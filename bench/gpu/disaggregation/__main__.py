@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.gpu.cases import Case
-from bench.gpu.disaggregation.checks import cancelling, equality, faults, freed
+from bench.gpu.disaggregation.checks import cancelling, equality, freed
 from bench.gpu.disaggregation.fleet import ENGINE, NIXL, SIM, LegsFleet, Plan, start
-from bench.gpu.disaggregation.leaving import drained, frozen, read
+from bench.gpu.disaggregation.leaving import drained, faults, frozen, read
 from bench.gpu.disaggregation.placing import up
 from bench.gpu.disaggregation.ranks import RANKS, ranks_plan
 from bench.gpu.measure import measure, warm_up

@@ -4,7 +4,6 @@ import json
 import random
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from bench.gpu.disaggregation.fleet import LegsFleet
@@ -120,38 +119,6 @@ def freed(fleet: LegsFleet, seed: int, view: str = "pair") -> list[dict[str, Any
                 if not any(held):
                     gone_at.setdefault(name, round(time.monotonic() - left_at, 3))
         found.append({"after_s": after_s, "held_before": before, "held_nothing_after_s": gone_at})
-    return found
-
-
-def faults(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
-    """A prefill worker and then a decode worker are killed under answers that others go on with."""
-    random_ = random.Random(seed)
-    found: list[dict[str, Any]] = []
-    for victim in ("p1", "d1"):
-        prompts = [prompt(random_, 3_000) for _ in range(STREAMS)]
-        with ThreadPoolExecutor(STREAMS) as pool:
-            undisturbed = list(pool.map(lambda each: fleet.ask("whole-2", each, 250), prompts))
-            began = time.monotonic()
-            asked = [pool.submit(fleet.ask, "pairs", each, 250) for each in prompts]
-            time.sleep(0.5)
-            held = fleet.held("pairs")
-            fleet.workers[victim].kill()
-            answers = [each.result() for each in asked]
-        equal = [
-            text_of(one) is not None and text_of(one) == text_of(other)
-            for one, other in zip(answers, undisturbed, strict=True)
-        ]
-        found.append(
-            {
-                "victim": victim,
-                "held": held,
-                "answered": sum(isinstance(each, dict) for each in answers),
-                "of": STREAMS,
-                "equal_to_undisturbed": sum(equal),
-                "errors": sorted({each for each in answers if isinstance(each, str)}),
-                "seconds": round(time.monotonic() - began, 2),
-            }
-        )
     return found
 
 

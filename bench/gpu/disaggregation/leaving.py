@@ -1,5 +1,5 @@
-"""Workers of two legs that freeze or are told to leave under answers that others go on with, and
-what is read of an answer in the worker.
+"""Workers of two legs that are killed, freeze or are told to leave under answers that others go on
+with, and what is read of an answer in the worker.
 """
 
 import os
@@ -27,6 +27,11 @@ TOOL: Final = {
         },
     },
 }
+
+
+def faults(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+    """A prefill worker and then a decode worker are killed under answers that others go on with."""
+    return [_under(fleet, seed, victim, fleet.workers[victim].kill) for victim in VICTIMS]
 
 
 def frozen(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:

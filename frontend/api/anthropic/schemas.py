@@ -8,14 +8,16 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from frontend.api.fields.nvext import Label, NvExt
+from frontend.api.fields.nvext import Label, NvExt, Share
 from frontend.api.fields.schemas import (
     MESSAGES_MAX,
     TOKENS_MAX,
     TOOLS_MAX,
     Model,
     Penalty,
+    Priority,
     RepetitionPenalty,
+    Seed,
     StopString,
     TemplateKwargs,
     TokenCount,
@@ -214,19 +216,19 @@ class CountTokensRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
     stream: bool | None = None
     stop_sequences: Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Share | None = None
     top_k: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
     # Extensions
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    min_p: Share | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: RepetitionPenalty | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     lora_path: Label | None = None
     cache_salt: Label | None = None
-    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    priority: Priority | None = None
     chat_template_kwargs: TemplateKwargs | None = None
     nvext: NvExt | None = None
 

@@ -5,6 +5,7 @@ here.
 from typing import Any, Final, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from frontend.api.fields.grammars import grammar_of
 from frontend.api.fields.sampling import stop_strings
@@ -63,13 +64,10 @@ def reading_of(
     if calls:
         tools, choice = callable_tools(request)
         fields |= {"tools": tools} if choice is None else {"tools": tools, "tool_choice": choice}
-    return Reading(
+    return replace(
+        _plain(request),
         chat=_encode({"model": card.name, **fields}),
         calls_before=sum(_calls_in(message) for message in request.messages),
-        stops=list(stop_strings(request)),
-        include_stop=request.shows_stop,
-        skip_special_tokens=request.skip_special_tokens is not False,
-        whole=not request.stream,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from frontend.api.fields.grammar_fields import GrammarFields
-from frontend.api.fields.nvext import ExtraField, Label, NvExt, ThinkingTokens
+from frontend.api.fields.nvext import ExtraField, Label, NvExt, Share, ThinkingTokens
 from frontend.api.fields.salts import one_salt
 from protocol.limits import (
     CUSTOM_PARAMS_MAX,
@@ -50,11 +50,14 @@ TemplateKwargs = Annotated[
 
 It goes to the worker too, whose parsers go by it, with each choice.
 """
+TopK = Annotated[int, Meta(ge=-1, le=TOKENS_MAX)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=2)]
 """A RepetitionPenalty divides logits; by numbers near zero they become infinite, and an engine dies
 of that.
 """
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 
 class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,17 +78,17 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=CHOICES_PER_REQUEST_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Share | None = None
     """Leaves the likeliest token alone if it is 0, as with OpenAI."""
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     user: Annotated[str, Meta(max_length=1_024)] | None = None
     # Extensions
-    top_k: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: TopK | None = None
+    min_p: Share | None = None
     repetition_penalty: RepetitionPenalty | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=TOKENS_MAX)] | None = None
     ignore_eos: bool | None = None
@@ -100,7 +103,7 @@ class SamplingFields(GrammarFields, frozen=True, kw_only=True, forbid_unknown_fi
     """Makes no difference with tokenizers of the tokenizers library, the only ones served here."""
     custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] | None = None
     """Are handed on as they are, for an engine that was extended."""
-    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    priority: Priority | None = None
     lora_path: Label | None = None
     """Names a LoRA adapter, by the name it was loaded under."""
     return_tokens_as_token_ids: bool | None = None

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from frontend.api.fields.nvext import Label
-from frontend.api.fields.schemas import Model
+from frontend.api.fields.schemas import Model, Priority
 
 
 class VectorFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,5 +19,5 @@ class VectorFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Without it a longer text is refused.
     """
-    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    priority: Priority | None = None
     lora_path: Label | None = None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from frontend.api.fields.grammar_fields import GrammarText, Pattern
-from frontend.api.fields.nvext import Label
+from frontend.api.fields.nvext import Label, Share
 from frontend.api.fields.refusals import REFUSED_FIELDS as REFUSED_EVERYWHERE
 from frontend.api.fields.schemas import (
     CHOICES_PER_REQUEST_MAX,
@@ -18,10 +18,13 @@ from frontend.api.fields.schemas import (
     TOKENS_MAX,
     Model,
     Penalty,
+    Priority,
     RepetitionPenalty,
+    Seed,
     StopPattern,
     StopString,
     TokenId,
+    TopK,
 )
 from protocol.limits import (
     CUSTOM_PARAMS_MAX,
@@ -95,8 +98,8 @@ class SamplingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stop_regex: StopPattern | Annotated[list[StopPattern], Meta(max_length=STOPS_MAX)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: TopK | None = None
+    min_p: Share | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: RepetitionPenalty | None = None
@@ -105,7 +108,7 @@ class SamplingParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     spaces_between_special_tokens: bool | None = None
     no_stop_trim: bool | None = None
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
-    sampling_seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    sampling_seed: Seed | None = None
     custom_params: Annotated[dict[str, Any], Meta(max_length=CUSTOM_PARAMS_MAX)] | None = None
     json_schema: GrammarText | None = None
     regex: Pattern | None = None
@@ -136,7 +139,7 @@ class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     lora_path: (
         Label | Annotated[list[Label | None], Meta(min_length=1, max_length=PROMPTS_MAX)] | None
     ) = None
-    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    priority: Priority | None = None
     extra_key: Label | None = None
     session_id: Label | None = None
     routed_dp_rank: Rank | None = None

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -11,6 +11,7 @@ from frontend.api.answers.chunks import ChunkWriter, Last, Usage
 from frontend.api.answers.logprobs import CompletionLogprobs, Scored, TokenTexts, joined
 from frontend.api.answers.streaming import ChunkEvents, ended_by, stream_events, usage_of, whole
 from frontend.api.answers.token_fields import StreamedIds, choice_fields, prompt_fields
+from frontend.api.fields.listed import Listed, listed
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.fields.refusals import refuse_unsupported_completion
 from frontend.api.fields.schemas import PROMPTS_MAX, CompletionRequest
@@ -120,30 +121,15 @@ class _Showing:
         )
 
 
-def listed_prompts(request: CompletionRequest) -> list[str | list[int]]:
+def listed_prompts(request: CompletionRequest) -> Listed:
     """Returns the prompts of a completions request one by one.
 
     Raises:
         InvalidRequest: none, too many, or a mixture of kinds.
     """
-    prompt = request.prompt
-    if isinstance(prompt, str):
-        return [prompt]
-    if not prompt:
+    if request.prompt == []:
         raise InvalidRequest("The prompt is empty.", param="prompt")
-    kinds = {type(part) for part in prompt}
-    if len(kinds) > 1:
-        raise InvalidRequest(
-            "A list of prompts must hold only strings, only token ids, or only lists of token ids.",
-            param="prompt",
-        )
-    if kinds == {int}:
-        return [cast("list[int]", prompt)]
-    if len(prompt) > PROMPTS_MAX:
-        raise InvalidRequest(
-            f"At most {PROMPTS_MAX} prompts are allowed, got {len(prompt)}.", param="prompt"
-        )
-    return cast("list[str | list[int]]", prompt)
+    return listed(request.prompt, "prompt", PROMPTS_MAX)
 
 
 async def prompt_tokens(

@@ -1,13 +1,17 @@
 """A prompt's media take their places among its tokens."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from frontend.media.part import MediaItem, MediaSource
 from frontend.models.served import ServedModel
 from kv_events.media_pads import Padded
 from protocol.errors import InvalidRequest, UnsupportedParameter
-from protocol.media import MediaTaken, PromptMedia
+from protocol.media import MediaTaken, Modality, PromptMedia
 from protocol.tokens import pack_tokens, unpack_tokens
+
+_MANY: Final[dict[Modality, str]] = {"image": "images", "video": "videos", "audio": "audio"}
+"""Names what a model takes, for those who send something else."""
 
 
 def check_taken(taken: MediaTaken | None, sources: Sequence[MediaSource]) -> None:
@@ -16,17 +20,13 @@ def check_taken(taken: MediaTaken | None, sources: Sequence[MediaSource]) -> Non
     Raises:
         UnsupportedParameter: naming the first of them.
     """
+    modalities = [] if taken is None else taken.modalities
     for source in sources:
-        if taken is None or taken.token_id(source.modality) is None:
-            takes = (
-                "text only"
-                if taken is None
-                else " and ".join(
-                    ["text", *(f"{each}s" for each in ("image", "video") if _takes(taken, each))]
-                )
-            )
+        if source.modality not in modalities:
+            takes = " and ".join(["text", *(_MANY[each] for each in modalities)])
             raise UnsupportedParameter(
-                f"This model takes {takes}, no {source.modality}.", param=source.param
+                f"This model takes {takes if modalities else 'text only'}, no {source.modality}.",
+                param=source.param,
             )
 
 
@@ -47,11 +47,7 @@ async def place_media(
     assert taken is not None
     counts = await _counts(served, items)
     rest = unpack_tokens(token_ids)
-    stands_for = {
-        token: modality
-        for modality in ("image", "video", "audio")
-        if (token := taken.token_id(modality)) is not None
-    }
+    stands_for = {taken.token_id(modality): modality for modality in taken.modalities}
     places = [at for at, token in enumerate(rest) if token in stands_for]
     if [stands_for[rest[at]] for at in places] != [item.modality for item in items]:
         raise InvalidRequest(
@@ -85,7 +81,3 @@ async def _counts(served: ServedModel, items: Sequence[MediaItem]) -> list[int]:
         return [0] * len(items)
     counted = iter(await counter.tokens(sizes))
     return [next(counted) if item.modality == "image" else 0 for item in items]
-
-
-def _takes(taken: MediaTaken, modality: str) -> bool:
-    return taken.token_id(modality) is not None  # pyright: ignore[reportArgumentType]

@@ -9,6 +9,7 @@ from frontend.api.fields.tools import told_tools
 from frontend.api.prompts.encoding import CHARS_PER_TOKEN_MAX
 from frontend.text.templates.messages import with_arguments
 from protocol.errors import ContextOverflow
+from protocol.media import MODALITIES
 from protocol.membership import ModelCard
 
 _RENDERED_BY: Final = (
@@ -25,8 +26,7 @@ _JSON_BYTES_PER_CHAR_MAX: Final = 12
 """A character beyond the basic plane takes so many bytes, written as two escapes."""
 
 _PLACES: Final[dict[str, dict[str, Any]]] = {
-    kind: {"type": f"{kind}_url", f"{kind}_url": {"url": "data:,"}}
-    for kind in ("image", "video", "audio")
+    kind: {"type": f"{kind}_url", f"{kind}_url": {"url": "data:,"}} for kind in MODALITIES
 }
 """Stands for a medium in a message that a worker renders."""
 

@@ -4,24 +4,26 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
-from frontend.api.fields.grammar_fields import JsonObjectFormat, TextFormat
-from frontend.api.fields.nvext import Label, NvExt
+from frontend.api.fields.grammar_fields import JsonObjectFormat, NamedSchema, TextFormat
+from frontend.api.fields.nvext import Label, NvExt, Share
 from frontend.api.fields.schemas import (
     MESSAGES_MAX,
-    TOKENS_MAX,
     TOOLS_MAX,
     MetadataKey,
     MetadataValue,
     Model,
     Penalty,
+    Priority,
     ReasoningEffort,
     RepetitionPenalty,
+    Seed,
     StopString,
     StreamOptions,
     TemplateKwargs,
     TokenCount,
+    TopK,
 )
 from protocol.limits import STOPS_MAX
 
@@ -53,14 +55,9 @@ class Reasoning(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlatSchemaFormat(
-    Struct, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True
+    NamedSchema, frozen=True, tag="json_schema", tag_field="type", forbid_unknown_fields=True
 ):
     """A FlatSchemaFormat holds the answer to a JSON schema, whose name stands beside it."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=256)]
-    schema: Raw
-    description: str | None = None
-    strict: bool | None = None
 
 
 class TextOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,7 +92,7 @@ class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reasoning: Reasoning | None = None
     max_output_tokens: TokenCount | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Share | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     include: Annotated[list[str], Meta(max_length=16)] | None = None
     stream: bool | None = None
@@ -113,16 +110,16 @@ class ResponsesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prompt_cache_key: Annotated[str, Meta(max_length=1_024)] | None = None
     prompt_cache_retention: Literal["in-memory", "in_memory", "24h"] | None = None
     # Extensions, as in chat
-    top_k: Annotated[int, Meta(ge=-1, le=TOKENS_MAX)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: TopK | None = None
+    min_p: Share | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: RepetitionPenalty | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=STOPS_MAX)] | None = None
     ignore_eos: bool | None = None
     chat_template_kwargs: TemplateKwargs | None = None
-    priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    priority: Priority | None = None
     lora_path: Label | None = None
     cache_salt: Label | None = None
     nvext: NvExt | None = None

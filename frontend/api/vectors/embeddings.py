@@ -3,12 +3,13 @@
 import asyncio
 import base64
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import orjson
 
+from frontend.api.fields.listed import listed
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Launcher
 from frontend.api.vectors.inputs import Vector, tokenize, vectors_of
@@ -37,7 +38,8 @@ async def embeddings(exchange: Exchange, launcher: Launcher) -> None:
 async def _answer(exchange: Exchange, launcher: Launcher, request: EmbeddingRequest) -> None:
     entry = launcher.models.of(exchange, request)
     _check_dimensions(request, entry.served.card)
-    texts = await tokenize(request, entry.served, _inputs(request), "input")
+    asked = listed(request.input, "input", INPUTS_MAX)
+    texts = await tokenize(request, entry.served, asked, "input")
     vectors, tokens = await vectors_of(exchange, launcher, entry, request, texts)
     if request.dimensions is not None:
         vectors = [shortened(vector, request.dimensions) for vector in vectors]
@@ -62,30 +64,6 @@ def _check_dimensions(request: EmbeddingRequest, card: ModelCard) -> None:
             ),
             param="dimensions",
         )
-
-
-def _inputs(request: EmbeddingRequest) -> list[str | list[int]]:
-    """Returns the inputs one by one.
-
-    Raises:
-        InvalidRequest: too many, or a mixture of kinds.
-    """
-    asked = request.input
-    if isinstance(asked, str):
-        return [asked]
-    kinds = {type(part) for part in asked}
-    if len(kinds) > 1:
-        raise InvalidRequest(
-            "A list of inputs must hold only strings, only token ids, or only lists of token ids.",
-            param="input",
-        )
-    if kinds == {int}:
-        return [cast("list[int]", asked)]
-    if len(asked) > INPUTS_MAX:
-        raise InvalidRequest(
-            f"At most {INPUTS_MAX} inputs are allowed, got {len(asked)}.", param="input"
-        )
-    return cast("list[str | list[int]]", asked)
 
 
 def shortened(vector: Vector, dimensions: int) -> Vector:

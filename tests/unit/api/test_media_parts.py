@@ -85,7 +85,9 @@ def test_media_come_in_the_order_of_the_messages() -> None:
     ("taken", "modality", "says"),
     [
         (None, "image", "takes text only, no image"),
+        (MediaTaken(), "image", "takes text only, no image"),
         (MediaTaken(IMAGE), "video", "takes text and images, no video"),
+        (MediaTaken(audio_token_id=IMAGE), "image", "takes text and audio, no image"),
         (SEES, "audio", "takes text and images and videos, no audio"),
     ],
 )

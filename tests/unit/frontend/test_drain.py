@@ -49,6 +49,19 @@ def test_open_requests_are_waited_for_and_then_cut_off_once() -> None:
     assert drain.over
 
 
+def test_open_requests_are_cut_off_in_the_order_of_their_arrival() -> None:
+    drain = Drain[Request](grace_s=0, finish_s_max=0)
+    requests = [Request() for _ in range(40)]
+    arrived = requests[::2] + requests[::-2]  # in no order of memory
+    ended: list[Request] = []
+    for request in arrived:
+        request.cut_off = lambda _, request=request: ended.append(request)  # type: ignore[method-assign]
+        drain.enter(request)
+    drain.leave(arrived.pop(7))
+    drain.on_signal(100)
+    assert ended == arrived
+
+
 def test_who_does_not_take_the_error_is_not_waited_for_longer_than_that() -> None:
     drain, request = Drain(grace_s=0, finish_s_max=0), Request()
     drain.enter(request)

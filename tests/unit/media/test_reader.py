@@ -139,6 +139,30 @@ async def test_no_more_is_fetched_than_a_request_may_have() -> None:
     assert len(net.asked) <= 4
 
 
+async def test_what_is_named_twice_counts_twice_before_it_is_kept() -> None:
+    net, held = Slow(RED), list[int]()
+    net.go.set()
+    bounds = MediaBounds(request_bytes_max=2 * len(RED) - 1)
+    with pytest.raises(InvalidRequest, match="together") as raised:
+        await MediaReader(bounds, net).read(sources("a", "a"), held.append)
+    assert (raised.value.param, held) == ("p1", [])
+
+
+@pytest.mark.parametrize("too_much", [0, 1])
+async def test_what_is_fetched_and_what_the_body_holds_count_together_and_once(
+    too_much: int,
+) -> None:
+    named = sources(data_url(BLUE), "a", data_url(RED), "b")
+    bounds = MediaBounds(request_bytes_max=2 * (len(RED) + len(BLUE)) - too_much)
+    reading = MediaReader(bounds, Net(a=BLUE, b=RED)).read(named, lambda _: None)
+    if too_much:
+        with pytest.raises(InvalidRequest, match="together") as raised:
+            await reading
+        assert raised.value.param == "p2"
+    else:
+        assert [item.data for item in await reading] == [BLUE, BLUE, RED, RED]
+
+
 async def test_who_leaves_has_nothing_fetched_any_more() -> None:
     net = Slow(RED)
     reading = asyncio.ensure_future(

@@ -1,110 +1,19 @@
 """A request in two legs: who gets them, what they are told, and that they end together."""
 
 import asyncio
-from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE, ModelEntry
+from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE
 from frontend.fleet.rank import STEPS_AHEAD
-from frontend.fleet.registry import Registry
-from frontend.fleet.stream import RequestStream, Wakeup
-from frontend.fleet.worker import Worker
-from frontend.mesh.dispatch import Dispatch
-from frontend.mesh.offer import Offer
 from frontend.mesh.pairing import ROOM_BITS, room_of
-from frontend.observe.metrics import FrontendMetrics
-from frontend.routing.admission import AdmissionQueue
-from frontend.routing.policies.kv_aware import KvAware
-from frontend.routing.route import RouteRequest, Weights
-from frontend.routing.router import Lifetimes, Router
-from frontend.routing.waiting_memory import WaitingMemory
-from kv_events.index import BlockBudget
-from protocol.disaggregation import BootstrapServer
 from protocol.errors import EngineFault, InvalidRequest, NoWorker, Overloaded, WorkerLost
-from protocol.generation import Extras, Finished, Generate, Logprobs, LogprobsWanted, Sampling
-from protocol.membership import Capacity, Hello, ModelCard, Stage
-from protocol.replies import Delta, Failed, StepBatch
-from protocol.requests import Abort
-from protocol.tokens import pack_tokens
-
-CARD = ModelCard(name="m", context_length=1 << 20, vocab_size=100, eos_token_ids=[0], files=[])
-CAPACITY = Capacity(dp_size=1, kv_tokens=100_000, page_size_tokens=16, requests_running_max=4)
-SERVER = BootstrapServer("10.0.0.1", 8998)
-
-
-class Chances:
-    """Draws nothing: the first of what may be drawn."""
-
-    def choice(self, among: Sequence[Any]) -> Any:
-        return among[0]
-
-
-class Bench:
-    """A frontend's dispatch with workers that say nothing by themselves."""
-
-    def __init__(self, min_prompt: int = 0) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.registry = Registry(lambda: AdmissionQueue(WaitingMemory(1 << 20), None))
-        self.sent: list[tuple[str, Any]] = []
-        self.full: set[str] = set()
-        lifetimes = Lifetimes(predicted_s=1.0, assumed_s=1.0, session_s=10.0)
-        wire: Any = SimpleNamespace(send=self._send)
-        random: Any = Chances()
-        self.dispatch = Dispatch(
-            self.registry,
-            wire,
-            Router("kv", KvAware(Weights(), random), lifetimes),
-            FrontendMetrics().router,
-            lambda: 0.0,
-            chance=lambda bits: (1 << bits) - 1,
-            disagg_min_prompt=min_prompt,
-        )
-
-    def join(self, worker_id: str, stage: Stage, credit: int = 4) -> Worker:
-        named = worker_id, 1, "text", "dyn://n.c.e"
-        hello = Hello(*named, CARD, CAPACITY, credit, stage=stage, bootstrap=SERVER)
-        worker = Worker(worker_id.encode(), hello, 0.0, BlockBudget(10_000))
-        self.registry.connect(worker)
-        self.registry.serve(worker, SimpleNamespace(card=CARD))  # type: ignore[arg-type]
-        return worker
-
-    @property
-    def entry(self) -> ModelEntry:
-        entry = self.registry.entry("m")
-        assert entry is not None
-        return entry
-
-    async def place(self, tokens: int = 8, **route: Any) -> RequestStream:
-        prompt = pack_tokens(range(tokens))
-        request = Generate(
-            f"{len(self.sent):032}",
-            "m",
-            prompt,
-            Sampling(9, min_new_tokens=3),
-            1,
-            logprobs=route.pop("logprobs", None),
-        )
-        offer = Offer(request, RouteRequest(prompt, **route))
-        return await self.dispatch.place(self.entry, offer, Wakeup(self.loop))
-
-    def give(self, worker: Worker, request_id: str, tokens: int, *end: Any) -> None:
-        start = worker.bookings[request_id].stream.tokens_received
-        packed = pack_tokens(range(tokens))
-        self.dispatch.take_step(worker, StepBatch([Delta(request_id, start, packed, *end)]))
-
-    def _send(self, worker: Worker, message: Any) -> bool:
-        if worker.worker_id in self.full and not isinstance(message, Abort):
-            return False
-        self.sent.append((worker.worker_id, message))
-        return True
-
-    def aborted(self) -> list[str]:
-        return [worker_id for worker_id, sent in self.sent if isinstance(sent, Abort)]
+from protocol.generation import Extras, Finished, Logprobs, LogprobsWanted, Sampling
+from protocol.replies import Failed
+from tests.unit.mesh.dispatch_bench import CAPACITY, SERVER, Bench
 
 
 @pytest.fixture

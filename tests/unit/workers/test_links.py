@@ -118,3 +118,19 @@ async def test_who_has_no_room_for_the_adapters_hears_of_them_with_a_beat(
     links.beat(BEAT, lambda _: 0.0, stalled=False)
     assert net.pumps["b"].sent == [AdapterList(["x"])]
     assert net.pumps["a"].sent == [AdapterList(["x"])]
+
+
+async def test_who_had_no_room_for_the_adapters_hears_of_them_in_the_order_of_dialling(
+    net: FakeNet, links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net.found = [f"frontend-{number}" for number in range(20)]
+    await _look(links)
+    for pump in net.pumps.values():
+        pump.has_room = False
+    links.tell_adapters(["x"])
+    told: list[str] = []
+    for link in links:
+        monkeypatch.setattr(link, "send", lambda _, link=link: told.append(link.address) or True)
+        monkeypatch.setattr(link, "beat", lambda _: None)
+    links.beat(BEAT, lambda _: 0.0, stalled=False)
+    assert told == net.found
