@@ -275,13 +275,13 @@ def test_what_does_not_fit_is_refused_and_the_engine_serves_on(seeing: Seeing, r
 def test_who_cannot_encode_says_why(model_dir: Path, tmp_path: Path) -> None:
     config = {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}}
     (tmp_path / "config.json").write_text(json.dumps(config))
+    unknown = (
+        f"{tmp_path} cannot have its pictures encoded apart: kvmesh knows how for Qwen-VL models, "
+        "and this is a LlavaForConditionalGeneration"
+    )
     for argv, why in (
         ((model_dir,), f"{model_dir} sees no pictures: there is nothing to encode"),
-        (
-            (tmp_path,),
-            f"{tmp_path} cannot have its pictures encoded apart: kvmesh knows how for Qwen-VL "
-            "models, and this is a LlavaForConditionalGeneration",
-        ),
+        ((tmp_path,), unknown),
         (
             (model_dir, "--tp-size", "2"),
             "--tp-size is not for an encoder, which runs on one device: start several workers",

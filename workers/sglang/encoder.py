@@ -134,7 +134,7 @@ class SglangEncoder:
         try:
             return self._runner.run(self._vectors_by_sglang(images))
         except Exception as error:
-            lost = _device_lost(error)
+            lost = device_lost(error)
             if lost is not None:
                 raise DeviceLostError(lost) from error
             raise
@@ -159,7 +159,7 @@ class SglangEncoder:
         return [*zip(grids, vectors.split(prepared.token_counts), strict=True)]
 
 
-def _device_lost(error: BaseException | None) -> str | None:
+def device_lost(error: BaseException | None) -> str | None:
     """Returns what says that the device is lost, in one line; None where nothing does.
 
     SGLang raises its own errors in place of PyTorch's, which stay their context.
