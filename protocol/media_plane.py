@@ -39,6 +39,8 @@ class Encodings(Struct, frozen=True, tag="encodings", array_like=True, omit_defa
     encodings: Annotated[list[Encoding], Meta(max_length=MEDIA_MAX)] = []
     slices: Annotated[list[Count], Meta(max_length=MEDIA_MAX)] = []
     failure: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
+    pending: bool = False
+    """Says that the question was heard, and that another answer follows."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -58,13 +60,15 @@ def decode_fetch(frames: Sequence[bytes]) -> FetchEncodings:
 
 def encode_encodings(answer: Encodings) -> list[bytes]:
     """Returns the frames of an answer: [version, msgpack, slices of the first one's data, ...]."""
-    heads, slices, frames = [], [], []
+    heads: list[Encoding] = []
+    slices: list[int] = []
+    frames: list[bytes] = []
     for each in answer.encodings:
         cut = [each.data[at : at + SLICE_BYTES] for at in range(0, len(each.data), SLICE_BYTES)]
         heads.append(replace(each, data=b""))
         slices.append(len(cut))
         frames += cut
-    head = Encodings(answer.request_id, heads, slices, answer.failure)
+    head = replace(answer, encodings=heads, slices=slices)
     return [WIRE_VERSION, _encode(head), *frames]
 
 
@@ -82,4 +86,4 @@ def decode_encodings(frames: Sequence[bytes]) -> Encodings:
         replace(each, data=b"".join(next(data) for _ in range(count)))
         for each, count in zip(head.encodings, head.slices, strict=True)
     ]
-    return Encodings(head.request_id, whole, head.slices, head.failure)
+    return replace(head, encodings=whole)

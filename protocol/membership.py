@@ -204,16 +204,16 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     stage: Stage = "whole"
     bootstrap: BootstrapServer | None = None
     """Of a prefill worker."""
+    way: Count = 0
+    """Numbers the worker's connections from 1, since it may reach one frontend over several; 0
+    where it does not say.
+    """
     encodings: Name = ""
     """Is the address at which other workers fetch what this one makes of pictures, as this frontend
     reaches it; empty where it makes nothing for others.
     """
     fetches_encodings: bool = False
     """Says that the worker takes, instead of pictures, what others made of them."""
-    way: Count = 0
-    """Numbers the worker's connections from 1, since it may reach one frontend over several; 0
-    where it does not say.
-    """
 
 
 class AdapterList(Struct, frozen=True, tag="adapters"):

@@ -13,7 +13,10 @@ from protocol.generation import Generate
 from protocol.media import MEDIA_MAX, ImageSize
 from protocol.tokens import count_tokens
 
-Work = Generate | Embed | Encode
+Asked = Generate | Embed
+"""Is what a choice of a client's request asks of a worker."""
+
+Work = Asked | Encode
 """Is what runs on an engine: it takes credit, can be aborted, and ends with a Delta."""
 
 

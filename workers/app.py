@@ -134,6 +134,7 @@ async def _serve(  # noqa: PLR0917
                 block_size_tokens=settings.kv_block_size,
                 host=settings.kv_host,
                 port=settings.kv_port,
+                encodings_port=settings.encodings_port,
             ),
             health=health,
             departure=departure,

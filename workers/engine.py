@@ -10,6 +10,7 @@ from kv_events.engine_stream import StreamAddress
 from protocol.disaggregation import BootstrapServer
 from protocol.errors import EngineFault
 from protocol.media import ImageSize
+from protocol.media_plane import Encodings, FetchEncodings
 from protocol.membership import Capacity, ModelCard, RankLoad
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
@@ -110,6 +111,15 @@ class ImageCounter(Protocol):
         ...
 
 
+class EncodingSource(Protocol):
+    """An EncodingSource has what an engine makes of pictures for other workers."""
+
+    def fetch(self, fetch: FetchEncodings, reply: Callable[[Encodings], None]) -> None:
+        """Has what was made for a request sent by `reply`, now or later; that it was asked for
+        is always answered now.
+        """
+
+
 class EngineFacts(Struct, frozen=True):
     """EngineFacts say what an engine turned out to be once it was up; the worker's Hello is made of
     them.
@@ -139,6 +149,10 @@ class EngineFacts(Struct, frozen=True):
     """Counts the tokens of pictures; None if the model takes none, or they do not follow from
     sizes.
     """
+    encodings: EncodingSource | None = None
+    """Other workers fetch through this what the engine makes of pictures; None if it makes
+    nothing for others.
+    """
     adapters: AdapterLoader | None = None
     """The engine's LoRA adapters can be changed through this; None if it takes none."""
 
@@ -160,7 +174,20 @@ one).
 """
 
 
-class Engine(Protocol):
+class Runs(Protocol):
+    """A Runs takes requests and aborts: an engine, or what stands before one."""
+
+    def submit(self, request: Work) -> None:
+        """Takes a request and returns at once.
+
+        A request the engine refuses ends with a Failed delta, not an exception.
+        """
+
+    def abort(self, request_id: str) -> None:
+        """Stops a request at any stage; unknown and finished ids are ignored."""
+
+
+class Engine(Runs, Protocol):
     """An Engine runs one model on one data-parallel rank or several.
 
     Every submitted request ends with exactly one Delta whose `end` is set: finished, aborted or
@@ -177,15 +204,6 @@ class Engine(Protocol):
             StartError: it cannot start; the message says why in one line.
         """
         ...
-
-    def submit(self, request: Work) -> None:
-        """Takes a request and returns at once.
-
-        A request the engine refuses ends with a Failed delta, not an exception.
-        """
-
-    def abort(self, request_id: str) -> None:
-        """Stops a request at any stage; unknown and finished ids are ignored."""
 
     def loads(self) -> list[RankLoad]:
         """Returns the load of each rank, by dp_rank; cheap, as it is read for every heartbeat."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from protocol.embedding import Embed
+from protocol.encoding import Encode
 from protocol.generation import Generate
 from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.membership import Capacity, Draining, Goodbye, Hello, RelayHello
@@ -24,6 +25,7 @@ from workers.mesh.intake import Intake
 from workers.mesh.introduction import Introduction, credit_of, hello_of
 from workers.mesh.kv_plane import KvPlane, KvSettings
 from workers.mesh.links import Links
+from workers.mesh.media_part import MediaPart
 from workers.mesh.tokenizing import Tokenizing
 from workers.mesh.transport import Transport
 from workers.process.departure import Departure
@@ -87,9 +89,11 @@ class WorkerServer:
         self._credit = credit
         self._card_files = CardFiles({})
         self._tokenizing = Tokenizing(unix_ms=unix_ms)
+        self._media = MediaPart(self._engine, transport)
         self.intake = Intake(
-            self._engine, unix_ms=unix_ms, on_idle=departure.note_idle, offers=self._offers
+            self._media.fetching, unix_ms=unix_ms, on_idle=departure.note_idle, offers=self._offers
         )
+        self._media.fetching.deliver = self.intake.deliver
         self.links = Links(
             addresses,
             transport.open_dealer,
@@ -123,6 +127,8 @@ class WorkerServer:
                 self._kv = self._transport.kv_plane(
                     facts.kv_streams, kv_settings, frontends=self._addresses.given
                 )
+            if isinstance(facts, EngineFacts) and facts.encodings is not None:
+                self._media.hand_out(facts.encodings, kv_settings, self._addresses.given)
         except BaseException:
             await self._engine.stop()
             raise
@@ -167,6 +173,8 @@ class WorkerServer:
         self._tokenizing = Tokenizing(facts.prompts, facts.images, unix_ms=self._unix_ms)
         capacity = replace(facts.capacity, block_size_tokens=block_size_tokens)
         serving = self._kind.serving_of(facts)
+        if serving.fetches_encodings:
+            self._media.fetch(grids_only=not serving.computes_prompts)
         self.intake.takes = serving.takes
         self.intake.credit_requests = self._credit(capacity)
         self._introduction = self._introduced(
@@ -179,6 +187,7 @@ class WorkerServer:
                 stage=serving.stage,
                 endpoint=self._endpoint or serving.endpoint,
                 credit_requests=self.intake.credit_requests,
+                fetches_encodings=serving.fetches_encodings,
             )
         )
         log.info(
@@ -197,6 +206,7 @@ class WorkerServer:
             engine=self._engine,
             adapters=lambda: self._adapters.names,
             kv=self._kv,
+            door=self._media.door,
         )
 
     async def _drain(self) -> None:
@@ -224,6 +234,7 @@ class WorkerServer:
             Goodbye(departure.death or "the worker was stopped", planned=not departure.death)
         )
         self.links.close()
+        self._media.close()
         if self._kv is not None:
             self._kv.close()
         await self._end_engine()
@@ -276,7 +287,7 @@ class WorkerServer:
 
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
         match message:
-            case Generate() | Embed():
+            case Generate() | Embed() | Encode():
                 self.intake.take(link, message)
             case Abort():
                 self.intake.abort(link, message.request_id)

@@ -39,6 +39,37 @@ class WorkerSettings:
         help_text="serve vectors of texts instead of answers (the engine's --is-embedding)",
         env="DYN_SGL_EMBEDDING_WORKER",
     )
+    multimodal_processor: bool = setting(
+        default=False,
+        help_text=(
+            "make pixels of pictures, and prompts of chats, for other workers: the model's "
+            "processor alone, without its weights"
+        ),
+        env="DYN_SGL_MULTIMODAL_PROCESSOR",
+    )
+    multimodal_encode_worker: bool = setting(
+        default=False,
+        help_text="make vectors of pictures for other workers: the model's encoder alone",
+        env="DYN_SGL_MULTIMODAL_ENCODE_WORKER",
+    )
+    multimodal_worker: bool = setting(
+        default=False,
+        help_text="take, instead of pictures, what encode workers and processors make of them",
+        env="DYN_SGL_MULTIMODAL_WORKER",
+    )
+    enable_multimodal: bool = setting(
+        default=False,
+        help_text=(
+            "newer spelling: with --disaggregation-mode encode the same as "
+            "--multimodal-encode-worker, with --dedicated-mm-encoder as --multimodal-worker"
+        ),
+        env="DYN_SGL_ENABLE_MULTIMODAL",
+    )
+    dedicated_mm_encoder: bool = setting(
+        default=False,
+        help_text="newer spelling: pictures are encoded by encode workers",
+        env="DYN_SGL_DEDICATED_MM_ENCODER",
+    )
     worker_id: str | None = setting(
         None,
         "name of this worker in logs and metrics; made from host and process if not given",
@@ -130,6 +161,19 @@ class WorkerSettings:
         "port of the KV events, snapshots on the next one; 0 for any free ones",
         env="KVMESH_KV_PORT",
     )
+    encodings_port: int = setting(
+        0,
+        (
+            "port at which other workers fetch what this one makes of pictures, if it makes any; "
+            "0 for any free one"
+        ),
+        env="KVMESH_ENCODINGS_PORT",
+    )
+    encoder_cache_mb: int = setting(
+        4_096,
+        "megabytes of what was made of pictures that are kept for when they are asked for again",
+        env="KVMESH_ENCODER_CACHE_MB",
+    )
     disagg_config: str | None = setting(
         None,
         (
@@ -213,7 +257,21 @@ class WorkerSettings:
             if not path.startswith("/"):
                 raise StartError(f"{flag} must begin with /, not be {path!r}")
 
+    def _check_kind(self) -> None:
+        asked = {
+            "--embedding-worker": self.embedding_worker,
+            "--multimodal-processor": self.multimodal_processor,
+            "--multimodal-encode-worker": self.multimodal_encode_worker,
+            "--multimodal-worker": self.multimodal_worker,
+        }
+        named = [flag for flag, given in asked.items() if given]
+        if len(named) > 1:
+            raise StartError(f"{' and '.join(named)} exclude each other: a worker is of one kind")
+        if self.dedicated_mm_encoder and not self.enable_multimodal:
+            raise StartError("--dedicated-mm-encoder goes with --enable-multimodal")
+
     def _check_words(self) -> None:
+        self._check_kind()
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
         if bool(self.disagg_config) != bool(self.disagg_config_key):

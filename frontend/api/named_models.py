@@ -6,6 +6,7 @@ from frontend.api.fields.nvext import wishes
 from frontend.api.fields.sampling import priority_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.fields.vectors import VectorFields
+from frontend.fleet.hopes import may_be_back
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.registry import Registry
 from frontend.http.exchange import Exchange
@@ -62,7 +63,7 @@ class NamedModels:
         registry = self._registry
         entry = registry.entry(name, worker_id, lora_path)
         if entry is not None and (
-            entry.ready or registry.may_be_back(entry, asyncio.get_running_loop().time())
+            entry.ready or may_be_back(registry, entry, asyncio.get_running_loop().time())
         ):
             if entry.service != service:
                 raise InvalidRequest(

@@ -3,7 +3,8 @@
 from typing import Final
 
 from protocol.embedding import Embed, Embedded
-from protocol.generation import Content, Extras, Logprobs, Reasoning
+from protocol.encoding import Encoded
+from protocol.generation import Content, Extras, Finished, Generate, Logprobs, Reasoning
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from protocol.tokens import count_tokens
@@ -31,12 +32,13 @@ class Allowance:
         judged: every token of every stream.
     """
 
-    __slots__ = ("_bytes_per_token", "_bytes_received", "_prompt_bytes", "_vector", "tokens_max")
+    __slots__ = ("_bytes_per_token", "_bytes_received", "_end", "_prompt_bytes", "tokens_max")
 
     def __init__(self, request: Work) -> None:
         self._bytes_received = self._bytes_per_token = self._prompt_bytes = self.tokens_max = 0
-        self._vector = isinstance(request, Embed)
-        if isinstance(request, Embed):
+        self._end: type = Finished
+        if not isinstance(request, Generate):
+            self._end = Embedded if isinstance(request, Embed) else Encoded
             return
         self.tokens_max = max(1, request.sampling.max_new_tokens)
         if request.reading is not None:
@@ -57,11 +59,7 @@ class Allowance:
         end = delta.end
         if tokens_received > self.tokens_max:
             return True
-        if (
-            end is not None
-            and not isinstance(end, Failed)
-            and isinstance(end, Embedded) is not self._vector
-        ):
+        if end is not None and type(end) is not self._end and not isinstance(end, Failed):
             return True
         if delta.extras is None:
             return False

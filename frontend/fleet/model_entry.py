@@ -19,6 +19,9 @@ PREFILL: Final[Stage] = "prefill"
 DECODE: Final[Stage] = "decode"
 """Is the stage of workers that take such a cache over, and generate."""
 
+RUNNING: Final = frozenset((WHOLE, PREFILL, DECODE))
+"""Holds the stages of workers that run prompts, or a leg of one."""
+
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 

@@ -3,17 +3,15 @@ happened.
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
+from frontend.fleet.encoders import Encoders
 from frontend.fleet.loading import LoadingWorkers
 from frontend.fleet.missed import MissedWorkers
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.worker import Phase, Worker
 from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
-from protocol.membership import Stage
 
 log = logging.getLogger(__name__)
 
@@ -28,21 +26,12 @@ room for a mistake.
 """
 
 
-class Hope(NamedTuple):
-    """A Hope is a worker that takes nothing now, and may before long."""
-
-    worker_id: str
-    adapters: AbstractSet[str] | None
-    """Names the LoRA adapters that requests to the worker may name; None while nobody knows."""
-    stage: Stage | None
-    """Says what the worker does of a request; None while nobody knows."""
-
-
 class Registry:
     """A Registry knows workers by connection, and models by name and alias."""
 
     def __init__(self, new_queue: Callable[[], AdmissionQueue]) -> None:
         self.workers: dict[bytes, Worker] = {}
+        self.encoders = Encoders()
         self.missed = MissedWorkers()
         self.loading = LoadingWorkers()
         self._new_queue = new_queue
@@ -141,7 +130,8 @@ class Registry:
     def serving(self, worker_id: str) -> Worker | None:
         """Returns the worker of this id, once its model is served; None where there is none."""
         worker = self.namesake(worker_id)
-        return worker if worker is not None and self.entry_of(worker) is not None else None
+        serves = worker is not None and (self.entry_of(worker) or worker in self.encoders)
+        return worker if serves else None
 
     def connect(self, worker: Worker) -> None:
         """Records a connection that said Hello."""
@@ -168,6 +158,12 @@ class Registry:
                 "already, and this one has another"
             )
         return None
+
+    def serve_pictures(self, worker: Worker) -> None:
+        """Lets a worker encode pictures, unless it drains already."""
+        self.encoders.add(worker)
+        if worker.phase is Phase.JOINING:
+            worker.phase = Phase.READY
 
     def serve(self, worker: Worker, served: ServedModel) -> None:
         """Lets a worker take requests, since its model is prepared, unless it drains already.
@@ -241,6 +237,7 @@ class Registry:
         """Drops a connection."""
         if self.workers.get(worker.identity) is worker:
             del self.workers[worker.identity]
+        self.encoders.remove(worker)
         entry = self.entry_of(worker)
         if entry is not None:
             entry.workers.remove(worker)
@@ -248,39 +245,11 @@ class Registry:
                 self._name_aliases()
             entry.refresh()
 
-    def hopes(self, entry: ModelEntry, now: float, *, patient: bool) -> list[Hope]:
-        """Returns the workers of a model that take nothing now, and may before long.
-
-        Such a one joins, does not answer at the moment, or was lost a moment ago and may be back.
-        Who is `patient`, since it is being served already, waits longer for it, and also for one
-        whose engine is only loading.
+    def generations(self, name: str) -> Sequence[ModelEntry]:
+        """Returns what a model of that name is served as, oldest first; none if nobody is known
+        to.
         """
-        name = entry.served.card.name
-        generations = self._models.get(name, [])
-        if entry not in generations:
-            return []
-        absent = [
-            worker
-            for worker in self.workers.values()
-            if worker.digest == entry.digest
-            and (
-                worker.phase is Phase.JOINING or worker.is_silent_for_a_moment(now, patient=patient)
-            )
-        ]
-        missed = [missed for missed in self.missed if missed.digest == entry.digest]
-        hopes = [Hope(away.worker_id, away.adapters, away.hello.stage) for away in absent]
-        hopes += [Hope(away.worker_id, away.adapters, away.stage) for away in missed]
-        if patient and entry is generations[-1]:
-            found = [loading for loading in self.loading.known(now) if loading.model == name]
-            hopes += [Hope(loading.worker_id, None, None) for loading in found]
-        lacks = entry.lacks
-        return [hope for hope in hopes if not lacks or hope.stage is None or hope.stage in lacks]
-
-    def may_be_back(self, entry: ModelEntry, now: float) -> bool:
-        """Returns whether it is only for a moment that nobody serves the model, as far as can be
-        told.
-        """
-        return bool(self.hopes(entry, now, patient=False))
+        return self._models.get(name, ())
 
     def _forget_oldest_idle(self) -> None:
         idle = [

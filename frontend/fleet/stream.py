@@ -9,6 +9,7 @@ from frontend.fleet.allowance import Allowance
 from frontend.fleet.rank import Rank
 from frontend.routing.route import Placement
 from protocol.embedding import Embedded
+from protocol.encoding import Encoded
 from protocol.errors import EngineFault, MeshError, error_from_code
 from protocol.generation import Extras, Finished
 from protocol.replies import Delta, Failed
@@ -62,6 +63,7 @@ class RequestStream:
         "_wakeup",
         "begun_at",
         "embedded",
+        "encoded",
         "error",
         "finished",
         "held",
@@ -108,6 +110,7 @@ class RequestStream:
         """
         self.finished: Finished | None = None
         self.embedded: Embedded | None = None
+        self.encoded: Encoded | None = None
         self.error: MeshError | None = None
         self._packed = b""
         self._extras: list[Extras] = []
@@ -121,7 +124,12 @@ class RequestStream:
     @property
     def ended(self) -> bool:
         """Tells whether no more tokens of the request will come."""
-        return self.finished is not None or self.error is not None or self.embedded is not None
+        return (
+            self.finished is not None
+            or self.error is not None
+            or self.embedded is not None
+            or self.encoded is not None
+        )
 
     def push(self, delta: Delta) -> None:
         """Adds what one engine step gave the request.
@@ -153,10 +161,12 @@ class RequestStream:
         if end is not None:
             if isinstance(end, Failed):
                 self.error = error_from_code(end.code, end.message, end.param)
+            elif isinstance(end, Finished):
+                self.finished = end
             elif isinstance(end, Embedded):
                 self.embedded = end
             else:
-                self.finished = end
+                self.encoded = end
         self._wakeup.notify()
 
     def hold(self, delta: Delta) -> bool:

@@ -27,7 +27,7 @@ from frontend.routing.route import RouteRequest
 from protocol.errors import LossCause, PoisonRequest, WorkerLost
 from protocol.generation import Generate
 from protocol.limits import MOVED_PRIORITY
-from protocol.requests import Work
+from protocol.requests import Asked
 from protocol.tokens import count_tokens
 
 DEATHS: Final[frozenset[LossCause]] = frozenset(("died", "silent", "unhealthy"))
@@ -107,7 +107,7 @@ class Trail:
             raise WorkerLost(f"The worker that ran this request was lost. {moved}", cause=cause)
         self.moves += 1
 
-    def go_on(self, request: Work, request_id: str) -> Work | None:
+    def go_on(self, request: Asked, request_id: str) -> Asked | None:
         """Returns the request that continues `request`, the one that the client asked for; None
         when nothing is left to generate.
         """

@@ -10,7 +10,7 @@ import msgspec
 
 from protocol.errors import PoisonRequest
 from protocol.generation import Generate
-from protocol.requests import Work
+from protocol.requests import Asked
 
 REFUSED_S: Final = 60.0
 """Is how long twins are refused: a client that repeats its request every few seconds meets this
@@ -35,13 +35,13 @@ class PoisonList:
     def __init__(self) -> None:
         self._until: OrderedDict[bytes, float] = OrderedDict()
 
-    def add(self, request: Work, now: float) -> None:
+    def add(self, request: Asked, now: float) -> None:
         """Remembers a request as the client asked for it."""
         self._until[_fingerprint(request)] = now + REFUSED_S
         while len(self._until) > PROVEN_MAX:
             self._until.popitem(last=False)
 
-    def check(self, request: Work, now: float) -> None:
+    def check(self, request: Asked, now: float) -> None:
         """Refuses the twin of a request on the list.
 
         Raises:
@@ -56,7 +56,7 @@ class PoisonList:
             )
 
 
-def _fingerprint(request: Work) -> bytes:
+def _fingerprint(request: Asked) -> bytes:
     """Returns the hash of all that decides what an engine computes, but for the seed and how long
     it goes on: a client varies those between attempts.
 
@@ -65,7 +65,8 @@ def _fingerprint(request: Work) -> bytes:
     asked = (request.model, request.token_ids, request.lora_name)
     if isinstance(request, Generate):
         sampling = msgspec.structs.replace(request.sampling, seed=None, max_new_tokens=0)
+        media = [each.digest for each in request.media]
         return blake2b(
-            _encode((*asked, sampling, request.grammar, request.logprobs)), digest_size=16
+            _encode((*asked, sampling, request.grammar, request.logprobs, media)), digest_size=16
         ).digest()
     return blake2b(_encode((*asked, request.dimensions)), digest_size=16).digest()

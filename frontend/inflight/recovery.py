@@ -24,7 +24,7 @@ from protocol.errors import (
     WorkerLost,
 )
 from protocol.limits import HEARTBEAT_INTERVAL_S
-from protocol.requests import Work
+from protocol.requests import Asked
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Lost:
         leg: what it generated, packed u32.
     """
 
-    request: Work
+    request: Asked
     route: RouteRequest
     stream: RequestStream
     leg: bytes
@@ -80,7 +80,7 @@ class Recovery:
         self._now = now
         self._poison = PoisonList()
 
-    def check(self, request: Work) -> None:
+    def check(self, request: Asked) -> None:
         """Refuses what workers just died of.
 
         Raises:

@@ -7,6 +7,7 @@ from functools import partial
 from time import perf_counter
 
 from frontend.fleet.booking import Booking
+from frontend.fleet.hopes import hopes
 from frontend.fleet.model_entry import PREFILL, ModelEntry
 from frontend.fleet.registry import Registry
 from frontend.fleet.stream import RequestStream, Wakeup
@@ -69,13 +70,16 @@ class Dispatch:
             metrics,
             self._give_up,
             self._resume,
+            encoders=registry.encoders,
             chance=chance,
             disagg_min_prompt=disagg_min_prompt,
         )
         self._placed: dict[str, Worker] = {}
         """Request → the worker that generates its answer."""
-        self._prefilling: dict[str, Worker] = {}
-        """Of those in two legs: the worker that computes the prompt, while it does."""
+        self._helping: dict[str, tuple[Worker, ...]] = {}
+        """Of those with further legs: the workers that compute the prompt or encode its pictures,
+        while they do.
+        """
         self._hoping: set[ModelEntry] = set()
         """Holds the models of which somebody waits for a worker that may come."""
 
@@ -181,8 +185,8 @@ class Dispatch:
         stream = sent.stream
         entry.queue.note_sent()
         self._placed[stream.request_id] = sent.worker
-        if sent.prefill_worker is not None:
-            self._prefilling[stream.request_id] = sent.prefill_worker
+        if sent.helpers:
+            self._helping[stream.request_id] = sent.helpers
             if sent.partial:  # as above; this id is used, so it goes on under another one
                 full = Overloaded("A worker's connection is full or gone.")
                 self._give_up(stream, full, stream.worker_id)
@@ -199,8 +203,8 @@ class Dispatch:
             raise ModelNotFound(f"The LoRA adapter {adapter!r} is not loaded here.", param="model")
         if found.unmet:
             raise unmet_pins(offer.route)
-        hopes = self.registry.hopes(entry, self._loop.time(), patient=offer.admitted)
-        if not may_come(offer, hopes):
+        found_hopes = hopes(self.registry, entry, self._loop.time(), patient=offer.admitted)
+        if not may_come(offer, found_hopes):
             raise NoWorker(
                 f"No {entry.missing} serves the model {entry.served.card.name!r} at the moment."
             )
@@ -219,15 +223,17 @@ class Dispatch:
             self.take_step(worker, StepBatch(held))
 
     def _release(self, worker: Worker, request_id: str) -> RequestStream | None:
-        ends = False  # a leg that computes a prompt is no request that ends
+        ends = False  # a leg that only helps is no request that ends
         if self._placed.get(request_id) is worker:
             del self._placed[request_id]
-            prefill = self._prefilling.get(request_id) if self._prefilling else None
-            if prefill is not None and self._release(prefill, request_id) is not None:
-                self._send_abort(prefill, request_id)
+            for helper in self._helping.pop(request_id, ()) if self._helping else ():
+                if self._release(helper, request_id) is not None:
+                    self._send_abort(helper, request_id)
             ends = True
-        elif self._prefilling.get(request_id) is worker:
-            del self._prefilling[request_id]
+        elif helpers := [each for each in self._helping.get(request_id, ()) if each is not worker]:
+            self._helping[request_id] = (*helpers,)
+        else:
+            self._helping.pop(request_id, None)
         stream = worker.release(request_id)
         entry = self.registry.entry_of(worker)
         if entry is not None:

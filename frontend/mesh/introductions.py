@@ -5,6 +5,7 @@ another of its name, nor twice. Pure.
 import logging
 from typing import Final
 
+from frontend.fleet.encoders import encodes
 from frontend.fleet.model_entry import PREFILL
 from frontend.fleet.registry import Registry
 from protocol.errors import LossCause
@@ -35,8 +36,9 @@ def turned_away(
     """
     if len(registry.workers) >= WORKERS_MAX:
         return Refused(f"this frontend has {WORKERS_MAX} workers already")
-    if hello.stage == PREFILL and hello.bootstrap is None:
-        return Refused("a prefill worker must say where its bootstrap server is")
+    lack = _lack(hello)
+    if lack:
+        return Refused(lack)
     known = registry.namesake(hello.worker_id)
     if known is None or now - known.heard_at > WORKER_SILENT_S_MAX:
         return None
@@ -57,6 +59,15 @@ def turned_away(
         return None
     known.note_other_way(identity)
     return AnotherWay()
+
+
+def _lack(hello: Hello) -> str:
+    """Returns what a worker must say of itself and does not, in words; empty if it says all."""
+    if hello.stage == PREFILL and hello.bootstrap is None:
+        return "a prefill worker must say where its bootstrap server is"
+    if encodes(hello) and not (hello.encodings and hello.card.media and hello.card.media.encoder):
+        return "a worker that encodes pictures must say for which model, and where they are"
+    return ""
 
 
 def replaced_as(known: Hello, newer: Hello) -> LossCause:

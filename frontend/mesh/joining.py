@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from frontend.fleet.encoders import encodes
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
 from frontend.mesh.wire import MeshWire
@@ -78,14 +79,17 @@ class Joining:
 
     async def _join(self, worker: Worker) -> None:
         try:
-            served = await self._prepare(
-                worker.hello, partial(self._fetch, worker), partial(self._ask, worker.digest)
-            )
-            reason = self._registry.conflict(worker)
-            if reason is not None:
-                self._refuse(worker, reason)
-                return
-            self._registry.serve(worker, served)
+            if encodes(worker.hello):  # of whose model nothing need be known here
+                self._registry.serve_pictures(worker)
+            else:
+                served = await self._prepare(
+                    worker.hello, partial(self._fetch, worker), partial(self._ask, worker.digest)
+                )
+                reason = self._registry.conflict(worker)
+                if reason is not None:
+                    self._refuse(worker, reason)
+                    return
+                self._registry.serve(worker, served)
             self._on_joined(worker)
             self._wire.send(worker, Welcome(self._frontend_id))
             log.info(

@@ -151,7 +151,7 @@ class Membership:
             worker.unhealthy = unhealthy
             self._registry.refresh(worker)
         entry = self._registry.entry_of(worker)
-        if unhealthy and worker.bookings and entry is not None and entry.ready:
+        if unhealthy and worker.bookings and (entry is None or entry.ready):
             self._dispatch.fail_all(worker, "unhealthy")
 
     def _on_hello(self, identity: bytes, worker: Worker | None, hello: Hello, session: int) -> None:

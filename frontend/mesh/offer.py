@@ -4,10 +4,10 @@ from collections.abc import Hashable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from frontend.fleet.hopes import Hope
 from frontend.fleet.model_entry import PREFILL
-from frontend.fleet.registry import Hope
 from frontend.routing.route import RouteRequest
-from protocol.requests import Work
+from protocol.requests import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Offer:
         refused for want of a place.
     """
 
-    request: Work
+    request: Asked
     route: RouteRequest
     avoid: AbstractSet[str] = frozenset()
     alone: bool = False

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from frontend.fleet.encoders import PROCESS
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
 from protocol.errors import DeadlineExceeded, NoWorker, Overloaded, WorkerLost, error_from_code
@@ -131,11 +132,17 @@ class Queries:
 
     def _choose(self, digest: str, tried: set[str]) -> Worker | None:
         entry = self._registry.generation(digest)
-        workers = (
-            []
-            if entry is None
-            else [worker for worker in entry.worker_of.values() if worker.worker_id not in tried]
-        )
+        if entry is None:
+            return None
+        card = entry.served.card
+        able = self._registry.encoders.of(card.name, card.media, PROCESS)
+        # processors have nothing else to do; they write prompts only if they have the tokenizer
+        processors = [each for each in able if each.hello.card.tokenizes or not card.tokenizes]
+        workers = [
+            worker
+            for worker in processors or entry.worker_of.values()
+            if worker.worker_id not in tried
+        ]
         return min(workers, key=lambda worker: self._counts[worker.worker_id], default=None)
 
     async def _turn(self, digest: str, *, first: bool) -> None:

@@ -8,11 +8,13 @@ from time import perf_counter
 from msgspec.structs import replace
 
 from frontend.fleet.allowance import Allowance
+from frontend.fleet.encoders import Encoders
 from frontend.fleet.model_entry import DECODE, PREFILL, ModelEntry
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import Notified, RequestStream, Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.candidates import Candidates, Ranks, with_room, without
+from frontend.mesh.encoding import EncodeLeg, encode_leg, encoder_for, without_pictures
 from frontend.mesh.offer import Offer
 from frontend.mesh.pairing import ROOM_BITS, Partner, legs_of
 from frontend.mesh.wire import MeshWire
@@ -21,7 +23,7 @@ from frontend.routing.route import Placement, RouteRequest
 from frontend.routing.router import Router
 from protocol.errors import MeshError
 from protocol.generation import Generate
-from protocol.requests import Work
+from protocol.requests import Asked, Work, tokens_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,13 @@ class Sent:
 
     Attributes:
         worker: generates the answer.
-        prefill_worker: computes the prompt; None where `worker` does.
-        partial: the leg of `worker` could not be sent, though the other was.
+        helpers: compute the prompt, or encode its pictures, where `worker` does not.
+        partial: not all of the legs could be sent.
     """
 
     stream: RequestStream
     worker: Worker
-    prefill_worker: Worker | None = None
+    helpers: tuple[Worker, ...] = ()
     partial: bool = False
 
 
@@ -44,7 +46,8 @@ class Sender:
     """A Sender puts requests on the wire and books what they take of their ranks.
 
     Args:
-        give_up: ends a request in two legs, for a reason, on account of the worker of that id.
+        encoders: may encode the pictures of requests.
+        give_up: ends a request of several legs, for a reason, on account of the worker of that id.
         resume: takes what a stream held back.
         chance: so many random bits.
         disagg_min_prompt: tokens of a prompt to be computed from which on it runs in two legs,
@@ -59,12 +62,14 @@ class Sender:
         give_up: Callable[[RequestStream, MeshError, str], None],
         resume: Callable[[RequestStream], None],
         *,
+        encoders: Encoders,
         chance: Callable[[int], int],
         disagg_min_prompt: int,
     ) -> None:
         self._wire = wire
         self._router = router
         self._metrics = metrics
+        self._encoders = encoders
         self._give_up = give_up
         self._resume = resume
         self._chance = chance
@@ -101,12 +106,15 @@ class Sender:
         while ranks:
             placement = self._choose(ranks, route)
             worker = entry.worker_of[placement.rank.worker_id]
-            if self._wire.send(worker, _at(request, worker, placement)):
+            encoder = encoder_for(self._encoders, entry, offer, (worker,))
+            leg = without_pictures(request, worker, encoder)
+            if self._wire.send(worker, _at(leg, worker, placement)):
                 stream = self._stream(request, wakeup, placement)
                 uncached_tokens = route.prompt_tokens - placement.cached_tokens
                 _book(worker, stream, offer, uncached_tokens)
                 self._router.placed(placement, route, stream.sent_at)
-                return Sent(stream, worker)
+                sent = self._encode(offer, stream, encoder, (worker,))
+                return Sent(stream, worker, (encoder,) if encoder else (), partial=not sent)
             # Its socket is gone or full: the next beat will tell which; meanwhile the others may
             # have room.
             ranks = without(ranks, {worker.worker_id})
@@ -122,13 +130,17 @@ class Sender:
         while prefills and decodes:
             prefill = self._choose(prefills, first)
             prefill_worker = entry.worker_of[prefill.rank.worker_id]
-            legs = legs_of(request, prefill_worker, prefill.rank, self._chance(ROOM_BITS))
-            if not self._wire.send(prefill_worker, _at(legs[0], prefill_worker, prefill)):
-                prefills = without(prefills, {prefill_worker.worker_id})
-                continue
             decode = self._choose(decodes, second)
             worker = entry.worker_of[decode.rank.worker_id]
-            sent = self._wire.send(worker, _at(legs[1], worker, decode))
+            both = prefill_worker, worker
+            encoder = encoder_for(self._encoders, entry, offer, both)
+            legs = legs_of(request, prefill_worker, prefill.rank, self._chance(ROOM_BITS))
+            leg = without_pictures(legs[0], prefill_worker, encoder)
+            if not self._wire.send(prefill_worker, _at(leg, prefill_worker, prefill)):
+                prefills = without(prefills, {prefill_worker.worker_id})
+                continue
+            leg = without_pictures(legs[1], worker, encoder)
+            sent = self._wire.send(worker, _at(leg, worker, decode))
             stream = self._stream(legs[1], wakeup, decode, prefill)
             if request.logprobs is not None and request.logprobs.of_prompt:
                 stream.held = []
@@ -139,8 +151,28 @@ class Sender:
             _book(worker, stream, offer, 0, first.prompt_tokens)
             self._router.placed(prefill, first, stream.sent_at)
             self._router.placed(decode, second, stream.sent_at)
-            return Sent(stream, worker, prefill_worker, partial=not sent)
+            sent = self._encode(offer, stream, encoder, both) and sent
+            helpers = (prefill_worker, encoder) if encoder else (prefill_worker,)
+            return Sent(stream, worker, helpers, partial=not sent)
         return None
+
+    def _encode(
+        self,
+        offer: Offer,
+        answer: RequestStream,
+        encoder: Worker | None,
+        workers: tuple[Worker, ...],
+    ) -> bool:
+        """Has pictures encoded for workers that were sent the request; False where their encoder
+        cannot be reached.
+        """
+        if encoder is None:
+            return True
+        leg = encode_leg(offer.request, workers)
+        told = EncodeLeg(answer, self._give_up, self._metrics.encoding.note)
+        told.stream = self._stream(leg, told, Placement(encoder.ranks[0], 0))
+        _book(encoder, told.stream, offer, tokens_of(leg))
+        return self._wire.send(encoder, leg)
 
     def _choose(self, ranks: Ranks, route: RouteRequest) -> Placement[Rank]:
         begun_s = perf_counter()
@@ -180,7 +212,7 @@ def _book(
     )
 
 
-def _at(request: Work, worker: Worker, placement: Placement[Rank]) -> Work:
+def _at(request: Asked, worker: Worker, placement: Placement[Rank]) -> Asked:
     """Returns the request for one of a worker's ranks, named where there are several."""
     if len(worker.ranks) == 1:
         return request

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from frontend.observe.media_metrics import EncodingMetrics
 from frontend.routing.route import Placement
 from protocol.generation import Finished
 
@@ -26,6 +27,7 @@ class RouterMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
+        self.encoding = EncodingMetrics(registry)
         self.decisions = Counter(
             "kvmesh_router_decisions_total",
             "Requests placed on a rank",

@@ -15,6 +15,13 @@ def said_after(argv: Sequence[str], *flags: str) -> str | None:
     return said
 
 
+def dropped(argv: Sequence[str], *flags: str) -> list[str]:
+    """Returns a command line without these flags and what it says after each."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(*flags, nargs="?")
+    return parser.parse_known_args(list(argv))[1]
+
+
 def value_under(section: Mapping[str, Any], *flags: str) -> Any:
     """Returns what a mapping of arguments holds under any of these flags, named without dashes in
     front and with dashes or underscores within, the last one counting; None where it holds none.

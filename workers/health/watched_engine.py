@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.embedding import Embedded
+from protocol.encoding import Encoded
 from protocol.errors import Overloaded
 from protocol.limits import HEARTBEAT_INTERVAL_S, REQUEST_ID_CHARS
 from protocol.membership import RankLoad
 from protocol.replies import Delta, Failed
-from protocol.requests import Work
-from protocol.tokens import count_tokens
+from protocol.requests import Work, tokens_of
 from workers.engine import (
     BROKEN,
     CANARY_PREFIX,
@@ -120,7 +120,7 @@ class WatchedEngine:
             watch = self._rank(request.routed_dp_rank)
             watch.unfinished += 1
             self._watch_of[request.request_id] = watch
-            tokens = self._prompt_tokens[request.request_id] = count_tokens(request.token_ids)
+            tokens = self._prompt_tokens[request.request_id] = tokens_of(request)
             watch.note_prompt(tokens, self._clock())
         self._submit(request)
 
@@ -231,7 +231,7 @@ class WatchedEngine:
                 self._take_canary(delta, now)
                 continue
             # a refusal, an expiry or an abort need not come from the rank
-            if delta.token_ids or isinstance(delta.end, Embedded):
+            if delta.token_ids or isinstance(delta.end, Embedded | Encoded):
                 watch.note_output(now)
             if not delta.start or delta.end is not None:
                 watch.waiting_tokens -= self._prompt_tokens.pop(delta.request_id, 0)

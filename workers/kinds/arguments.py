@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from protocol.process.flags import said_after
+from protocol.process.flags import dropped, said_after
 from protocol.transport.curve import MeshKey
 from workers.config_section import Section, says
 from workers.settings import WorkerSettings
@@ -34,3 +34,15 @@ class Arguments:
     def adding(self, *items: str) -> "Arguments":
         """Returns the same arguments with more items for the engine."""
         return replace(self, engine_argv=(*self.engine_argv, *items))
+
+    def without(self, *flags: str) -> "Arguments":
+        """Returns the same arguments, of which neither the engine's nor the section say anything
+        after these flags.
+        """
+        return replace(
+            self,
+            engine_argv=tuple(dropped(self.engine_argv, *flags)),
+            section={
+                key: value for key, value in self.section.items() if not says({key: value}, *flags)
+            },
+        )

@@ -6,6 +6,7 @@ Each is imported when it is asked for: SGLang brings torch, and a host of fronte
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Final
 
 from protocol.process.start_error import StartError
 from workers.config_section import section_file
@@ -13,6 +14,9 @@ from workers.engine import Engine
 from workers.kinds.arguments import Arguments
 from workers.kinds.kind import EngineChoice, WorkerKind
 from workers.process.model_path import check_model_path
+
+STAGE_FLAG: Final = "--disaggregation-mode"
+"""SGLang and the simulated engine both take by this flag which stage of requests they are for."""
 
 Also = Callable[[Arguments], Sequence[str]]
 """What arguments an engine is given beyond those of the user, by those."""
@@ -27,7 +31,7 @@ def sglang(*flags: str, also: Also = lambda _: ()) -> EngineChoice:
     """
     return EngineChoice(
         lambda kind, arguments: _sglang(kind, _with(arguments, flags, also)),
-        _help_of_sglang,
+        help_of_sglang,
         _forks_sglang,
     )
 
@@ -39,9 +43,7 @@ def simulated(*flags: str, also: Also = lambda _: ()) -> EngineChoice:
         flags: added to its arguments unless they are there.
         also: what else is added to given arguments.
     """
-    return EngineChoice(
-        lambda _, arguments: _simulated(_with(arguments, flags, also)), _help_of_sim
-    )
+    return EngineChoice(lambda _, arguments: _simulated(_with(arguments, flags, also)), help_of_sim)
 
 
 def _with(arguments: Arguments, flags: tuple[str, ...], also: Also) -> Arguments:
@@ -70,7 +72,13 @@ def _argv(
         yield arguments.adding(config_flag, file).engine_argv
 
 
-def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
+@contextmanager
+def sglang_argv(arguments: Arguments) -> Generator[tuple[str, ...]]:
+    """Yields SGLang's command line, with what our own settings say of it.
+
+    Raises:
+        StartError: the model path cannot be meant, or SGLang is not installed.
+    """
     settings = arguments.settings
     check_model_path(arguments.told("--model-path", "--model"))
     # A host that was set up for frontends alone has neither SGLang nor what our modules for it
@@ -80,8 +88,6 @@ def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
             "SGLang is not installed here, only what a frontend needs: pip install "
             "'.[sglang]', or make setup on a CPU host"
         )
-    from workers.sglang.engine import SglangEngine  # noqa: PLC0415 - imports torch
-
     # SGLang has flags for these, and with the same words; one flag sets both.
     ours = {
         "--log-level": settings.log_level,
@@ -90,6 +96,35 @@ def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
     }
     told = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
     with _argv(arguments.adding(*told), "--config") as argv:
+        yield argv
+
+
+@contextmanager
+def sim_argv(arguments: Arguments) -> Generator[tuple[str, ...]]:
+    """Yields the simulated engine's command line.
+
+    Raises:
+        StartError: our own settings ask for what only SGLang has.
+    """
+    settings = arguments.settings
+    if settings.use_sglang_tokenizer:
+        raise StartError(
+            "--use-sglang-tokenizer is for SGLang: the simulated engine has no tokenizer"
+        )
+    if settings.dyn_tool_call_parser or settings.dyn_reasoning_parser:
+        raise StartError(
+            "the simulated engine has no parsers: leave --dyn-tool-call-parser and "
+            "--dyn-reasoning-parser out"
+        )
+    with _argv(arguments, "--sim-config", dashed=True) as argv:
+        yield argv
+
+
+def _sglang(kind: WorkerKind, arguments: Arguments) -> Engine:
+    settings = arguments.settings
+    with sglang_argv(arguments) as argv:
+        from workers.sglang.engine import SglangEngine  # noqa: PLC0415 - imports torch
+
         return SglangEngine.from_argv(
             argv,
             first_work=kind.first_work,
@@ -107,7 +142,8 @@ def _forks_sglang(arguments: Arguments) -> bool:
     return is_cpu_host(arguments.engine_argv)
 
 
-def _help_of_sglang() -> str:
+def help_of_sglang() -> str:
+    """Returns the text of SGLang's own arguments."""
     if find_spec("sglang") is None:
         return "SGLang's own arguments are told where it is installed."
     from workers.sglang.arguments import sglang_help  # noqa: PLC0415 - imports SGLang
@@ -116,23 +152,14 @@ def _help_of_sglang() -> str:
 
 
 def _simulated(arguments: Arguments) -> Engine:
-    settings = arguments.settings
-    if settings.use_sglang_tokenizer:
-        raise StartError(
-            "--use-sglang-tokenizer is for SGLang: the simulated engine has no tokenizer"
-        )
-    if settings.dyn_tool_call_parser or settings.dyn_reasoning_parser:
-        raise StartError(
-            "the simulated engine has no parsers: leave --dyn-tool-call-parser and "
-            "--dyn-reasoning-parser out"
-        )
-    from workers.sim.engine import SimEngine  # noqa: PLC0415
+    with sim_argv(arguments) as argv:
+        from workers.sim.engine import SimEngine  # noqa: PLC0415
 
-    with _argv(arguments, "--sim-config", dashed=True) as argv:
-        return SimEngine.from_argv(argv, kv_events=settings.kv_events)
+        return SimEngine.from_argv(argv, kv_events=arguments.settings.kv_events)
 
 
-def _help_of_sim() -> str:
+def help_of_sim() -> str:
+    """Returns the text of the simulated engine's own arguments."""
     from workers.sim.settings import help_text  # noqa: PLC0415
 
     return help_text()

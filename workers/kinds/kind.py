@@ -24,6 +24,10 @@ class Serving:
     takes: tuple[type[Work], ...]
     canaries: CanariesOf
     """The canaries are the smallest piece of work, sent to a rank that gives no sign of life."""
+    fetches_encodings: bool = False
+    """Says that pictures come as what other workers made of them, where frontends name any."""
+    computes_prompts: bool = True
+    """Says whether the engine computes prompts, or takes over what another one computed."""
     first_work: FirstWork
     """The engine is warmed up with requests that this makes."""
 

@@ -10,12 +10,9 @@ from protocol.transport.sockets import is_local
 from workers.engine import FAKE_BOOTSTRAP_HOST, EngineFacts
 from workers.health.canary import CanaryFields, MakeCanary
 from workers.kinds.arguments import Arguments
-from workers.kinds.engines import sglang, simulated
+from workers.kinds.engines import STAGE_FLAG, sglang, simulated
 from workers.kinds.generation import first_generation, short_generations
 from workers.kinds.kind import Serving, WorkerKind
-
-STAGE_FLAG: Final = "--disaggregation-mode"
-"""SGLang's, and the simulated engine's."""
 
 
 def handed_to_nobody(request: Generate) -> Generate:

@@ -6,13 +6,20 @@ from typing import Final
 
 from workers.kinds.arguments import Arguments
 from workers.kinds.embedding import EMBEDDING
+from workers.kinds.encode import ENCODE
 from workers.kinds.follower import follower_of, follows
 from workers.kinds.kind import WorkerKind
+from workers.kinds.multimodal import MULTIMODAL, MULTIMODAL_PREFILL
 from workers.kinds.prefill import PREFILL
+from workers.kinds.processor import PROCESSOR
 from workers.kinds.text import TEXT
 
 KINDS: Final[list[WorkerKind]] = [
     EMBEDDING,
+    PROCESSOR,
+    ENCODE,
+    MULTIMODAL_PREFILL,
+    MULTIMODAL,
     PREFILL,
     TEXT,
 ]

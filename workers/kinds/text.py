@@ -26,6 +26,7 @@ CONTINUATIONS: Final = Serving(
     endpoint="dyn://kvmesh.backend.generate",
     takes=(Generate,),
     canaries=short_legs,
+    computes_prompts=False,
     first_work=first_leg,
 )
 

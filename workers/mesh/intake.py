@@ -10,7 +10,7 @@ from typing import Final, Protocol, get_args
 from protocol.limits import CREDIT_REQUESTS_MAX
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
-from workers.engine import Engine
+from workers.engine import Runs
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Intake:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Runs,
         *,
         unix_ms: Callable[[], float],
         on_idle: Callable[[], None],

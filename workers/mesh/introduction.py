@@ -41,6 +41,7 @@ def hello_of(
     stage: Stage,
     endpoint: str,
     credit_requests: int,
+    fetches_encodings: bool = False,
 ) -> Hello:
     """Returns the Hello of a started engine, but for what differs from frontend to frontend."""
     return Hello(
@@ -54,7 +55,23 @@ def hello_of(
         credit_requests=credit_requests,
         engine=facts.version,
         bootstrap=facts.bootstrap,
+        fetches_encodings=fetches_encodings,
     )
+
+
+class Door(Protocol):
+    """A Door is where other workers ask this one."""
+
+    def address(self) -> str:
+        """Returns where they find it.
+
+        Raises:
+            OSError: there is no way to them at the moment.
+        """
+        ...
+
+    def close(self) -> None:
+        """Closes it."""
 
 
 class Condition(Protocol):
@@ -78,6 +95,7 @@ class Introduction:
         the engine.
         adapters: names of those that requests may name.
         kv: None where no KV events are relayed.
+        door: where other workers fetch encodings; None where nothing is made for them.
     Attributes:
         withdrawn: nobody new should count on the worker, so no Hello is made any more.
     """
@@ -91,6 +109,7 @@ class Introduction:
         engine: Condition,
         adapters: Callable[[], Sequence[str]],
         kv: KvPlane | None,
+        door: Door | None = None,
     ) -> None:
         self.withdrawn = False
         self._worker_id = worker_id
@@ -99,6 +118,7 @@ class Introduction:
         self._engine = engine
         self._adapters = adapters
         self._kv = kv
+        self._door = door
 
     @property
     def takes_requests(self) -> bool:
@@ -116,6 +136,7 @@ class Introduction:
         try:
             source = None if self._kv is None else self._kv.source_for(address)
             bootstrap = self._hello and reached_from(address, self._hello.bootstrap)
+            encodings = "" if self._door is None else self._door.address()
         except OSError as error:
             log.warning("no way to the frontend at %s: %s", address, error.strerror)
             return None  # the next beat tries again
@@ -126,6 +147,7 @@ class Introduction:
                 adapters=list(self._adapters()),
                 way=way,
                 bootstrap=bootstrap,
+                encodings=encodings,
             )
         return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
 

@@ -11,22 +11,22 @@ import zmq
 from kv_events.engine_stream import StreamAddress
 from kv_events.relay import KvRelay
 from protocol.membership import KvSource, RankLoad, RelayCounts
-from protocol.process.own_directory import process_directory
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import Socket, is_local
-from workers.mesh.own_host import LOOPBACK, own_host_towards
+from workers.mesh.own_host import bind_near, own_host_towards
 
 
 @dataclass(frozen=True, kw_only=True)
 class KvSettings:
-    """KvSettings say how a worker tells of its cache (the settings kv_block_size, kv_host and
-    kv_port).
+    """KvSettings say how a worker tells of its cache, and where others find what it made of
+    pictures (the settings kv_block_size, kv_host, kv_port and encodings_port).
     """
 
     block_size_tokens: int
     host: str | None
     port: int
+    encodings_port: int = 0
 
     def of_whole_pages(self, page_size_tokens: int) -> "KvSettings":
         """Returns the same settings with blocks of whole pages, so that one page never belongs to
@@ -58,12 +58,8 @@ class KvPlane:
         frontends: Sequence[str],
         key: MeshKey | None,
     ) -> None:
-        self._host, port = settings.host, settings.port
-        if not port and all(address.startswith("ipc://") for address in frontends):
-            bind = f"ipc://{process_directory()}/kv"
-        else:
-            local = all(is_local(address) for address in frontends)
-            bind = f"tcp://{LOOPBACK if local else '*'}:{port or '*'}"
+        self._host = settings.host
+        bind = bind_near(frontends, settings.port, "kv")
         try:
             self._relay = KvRelay(
                 context,

@@ -8,12 +8,16 @@ from typing import Protocol
 import zmq
 
 from kv_events.engine_stream import StreamAddress
+from protocol.media_plane import Encodings
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import OpenDealer, SocketPump
 from protocol.transport.sockets import Socket, connected_dealer
+from workers.encoding.fetching import MediaPlane
+from workers.mesh.introduction import Door
 from workers.mesh.kv_plane import KvPlane, KvSettings
 from workers.mesh.loading import LoadingNotice
+from workers.mesh.media_plane import MediaClient, MediaDoor, OnFetch
 from workers.mesh.unheard import Unheard
 
 
@@ -48,6 +52,20 @@ class Transport(Protocol):
         Raises:
             StartError: the port is taken, or frontends are on other hosts and there is no key.
         """
+        ...
+
+    def media_door(
+        self, on_fetch: OnFetch, settings: KvSettings, *, frontends: Sequence[str]
+    ) -> Door:
+        """Opens where other workers fetch what this one makes of pictures.
+
+        Raises:
+            StartError: the port is taken, or frontends are on other hosts and there is no key.
+        """
+        ...
+
+    def media_client(self, on_answer: Callable[[Encodings], None]) -> MediaPlane:
+        """Opens what fetches from other workers what they make of pictures."""
         ...
 
     def note_silent(self, addresses: Collection[str]) -> None:
@@ -93,6 +111,23 @@ class ZmqTransport:
     ) -> KvPlane:
         """Opens a KvPlane on this transport's context, as Transport says."""
         return KvPlane(self._context, streams, settings, frontends=frontends, key=self._key)
+
+    def media_door(
+        self, on_fetch: OnFetch, settings: KvSettings, *, frontends: Sequence[str]
+    ) -> Door:
+        """Opens a MediaDoor on this transport's context, as Transport says."""
+        return MediaDoor(
+            self._context,
+            on_fetch,
+            frontends=frontends,
+            host=settings.host,
+            port=settings.encodings_port,
+            key=self._key,
+        )
+
+    def media_client(self, on_answer: Callable[[Encodings], None]) -> MediaPlane:
+        """Opens a MediaClient on this transport's context, as Transport says."""
+        return MediaClient(self._context, on_answer, self._key)
 
     def note_silent(self, addresses: Collection[str]) -> None:
         """Looks into the addresses of which nothing is heard, and says what is wrong there."""

@@ -1,8 +1,10 @@
 """A simulated engine cannot do what would take a model."""
 
+from protocol.errors import EngineFault
 from protocol.generation import Generate
 from protocol.replies import Failed
 from protocol.requests import Work
+from workers.sim.pictures import mistaken
 
 
 def refusal_of(request: Work, *, embeds: bool) -> Failed | None:
@@ -25,4 +27,6 @@ def refusal_of(request: Work, *, embeds: bool) -> Failed | None:
             return Failed(
                 "unsupported_parameter", f"The simulated engine does not know {name}.", name
             )
+    if request.media and (mistake := mistaken(request.media)):
+        return Failed(EngineFault.code, f"The request cannot be run: {mistake}.")
     return None

@@ -166,6 +166,7 @@ class SimEngine:
         if isinstance(request, Embed):
             assert self._embedder is not None
             request = self._embedder.as_generation(request)
+        assert isinstance(request, Generate), "pictures are encoded by another engine"
         if request.request_id.startswith(CANARY_PREFIX) and len(self._ranks):
             self._ranks.runners[self._ranks.of(request) or 0].answer(request.request_id)
             return

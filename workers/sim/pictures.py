@@ -8,12 +8,13 @@ vocabulary, under which it is told.
 import json
 from array import array
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from kv_events.media_pads import pads
 from protocol.generation import Generate
-from protocol.media import ImageSize, MediaTaken
+from protocol.media import Encoding, ImageSize, MediaTaken, PromptMedia
 from protocol.tokens import pack_tokens, unpack_tokens
 
 _NAMES_FROM: Final = 2**31
@@ -28,6 +29,10 @@ _SIDE_PIXELS: Final = 28
 """A token stands for a square of so many pixels, as in Qwen2-VL."""
 
 _TOKENS_MAX: Final = 1_024
+
+_DIGEST_BYTES: Final = 8
+
+_NAME_DIGITS: Final = 16
 
 
 class SimPictures:
@@ -70,14 +75,42 @@ class SimPictures:
         return names
 
 
+def told_of(picture: PromptMedia, holds: Literal["vectors", "pixels"]) -> Encoding:
+    """Returns what a simulated encoder makes of a picture: its digest, once for each token."""
+    rows = max(1, picture.tokens)
+    data = picture.digest.to_bytes(_DIGEST_BYTES, "little") * rows
+    return Encoding(holds, (1, 1, rows), _DIGEST_BYTES // 4, "float32", data)
+
+
+def mistaken(media: Sequence[PromptMedia]) -> str:
+    """Returns what is wrong with the encodings that came in the place of pictures, in words; empty
+    if nothing is.
+    """
+    for each in media:
+        made = each.encoding
+        if made is None and not each.data:
+            return "a picture has neither data nor an encoding"
+        if made is not None and made.grid != (1, 1, max(1, each.tokens)):
+            return "the encoding of a picture has another size"
+        if made is not None and made.holds != "grid" and made != told_of(each, made.holds):
+            return "the encoding of a picture is another picture's"
+    return ""
+
+
 def media_of(model_dir: Path) -> MediaTaken | None:
     """Returns which media a model takes by its config.json; None where its prompts are text."""
     try:
-        config: Any = json.loads((model_dir / "config.json").read_bytes())
+        raw = (model_dir / "config.json").read_bytes()
+        config: Any = json.loads(raw)
     except (OSError, ValueError):
         return None
     named = cast("dict[str, Any]", config) if isinstance(config, dict) else {}
     image, video = named.get("image_token_id"), named.get("video_token_id")
     if not isinstance(image, int):
         return None
-    return MediaTaken(image, video if isinstance(video, int) else None, counts_images=True)
+    return MediaTaken(
+        image,
+        video if isinstance(video, int) else None,
+        counts_images=True,
+        encoder=sha256(raw).hexdigest()[:_NAME_DIGITS],
+    )

@@ -102,6 +102,9 @@ class SimSettings:
     sim_embedding_dimensions: int = setting(
         384, "numbers in such a vector", env="KVMESH_SIM_EMBEDDING_DIMENSIONS"
     )
+    sim_encode_ms: float = setting(
+        20.0, "milliseconds that a batch of pictures takes", env="KVMESH_SIM_ENCODE_MS"
+    )
     sim_speedup: float = setting(
         1.0,
         "times faster than the timing model; 0 is as fast as Python goes",
@@ -171,6 +174,7 @@ def _check(settings: SimSettings) -> None:
         "sim_embedding_dimensions": 1,
         "sim_speedup": 0.0,
         "sim_startup_s": 0.0,
+        "sim_encode_ms": 0.0,
         "sim_transfer_gb_s": 0.001,
         "disaggregation_bootstrap_port": 0,
         "sim_output_tokens_mean": 0.0,

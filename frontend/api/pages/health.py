@@ -8,6 +8,7 @@ be served; 503).
 
 from typing import Any
 
+from frontend.fleet.encoders import encodes
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
 
@@ -60,7 +61,7 @@ def _served(registry: Registry) -> list[str]:
 
 
 def _why_nothing_is_served(registry: Registry, now: float) -> str:
-    workers = registry.workers.values()
+    workers = [each for each in registry.workers.values() if not encodes(each.hello)]
     if any(worker.unhealthy for worker in workers):
         return "no worker is healthy"
     if any(worker.phase is Phase.JOINING for worker in workers):
@@ -70,7 +71,10 @@ def _why_nothing_is_served(registry: Registry, now: float) -> str:
     half = next((entry for entry in registry.available() if entry.half), None)
     if half is not None:
         return f"no {half.missing} serves the model {half.served.card.name}"
-    return "every worker is draining" if workers else "no worker is connected"
+    if workers:
+        return "every worker is draining"
+    others = "that runs prompts " if registry.workers else ""
+    return f"no worker {others}is connected"
 
 
 def _worker(worker: Worker) -> dict[str, Any]:

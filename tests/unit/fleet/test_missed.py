@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from frontend.fleet.hopes import hopes
 from frontend.fleet.loading import LOADING_REMEMBERED_S
 from frontend.fleet.missed import MISSED_S_MAX
 from frontend.fleet.model_entry import ModelEntry
@@ -73,7 +74,7 @@ class Bench:
         offer = Offer(
             request, RouteRequest(b"", worker_id=pinned), avoid=frozenset((avoid,)), admitted=True
         )
-        return may_come(offer, self.registry.hopes(self.entry, now, patient=offer.admitted))
+        return may_come(offer, hopes(self.registry, self.entry, now, patient=offer.admitted))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from frontend.fleet.encoders import Encoders
 from frontend.mesh.queries import ANSWER_S_MAX, ASKED_MAX, Queries
 from protocol.errors import DeadlineExceeded, InvalidRequest, NoWorker
 from protocol.replies import Failed, Tokenized
@@ -21,8 +22,10 @@ class Workers:
         self.sent: list[tuple[str, Tokenize]] = []
         self.deaf: set[str] = set()
         self.of = {name: cast("Any", SimpleNamespace(worker_id=name)) for name in names}
+        served = SimpleNamespace(card=SimpleNamespace(name="m", media=None, tokenizes=False))
+        entry = SimpleNamespace(worker_of=self.of, served=served)
         registry = SimpleNamespace(
-            generation=lambda digest: SimpleNamespace(worker_of=self.of) if digest == "m" else None
+            generation=lambda digest: entry if digest == "m" else None, encoders=Encoders()
         )
         self.queries = Queries(cast("Any", registry), self._send, lambda: 1.0)
 

@@ -10,6 +10,7 @@ import zmq
 from protocol.codec import ToFrontend
 from protocol.disaggregation import Bootstrap, BootstrapServer
 from protocol.embedding import Embed, Embedded
+from protocol.encoding import Encode, Encoded
 from protocol.generation import (
     Content,
     Extras,
@@ -98,6 +99,22 @@ TO_WORKER: dict[str, ToWorker] = {
         deadline_unix_ms=1_800_000_000_000,
         dimensions=64,
     ),
+    "encode": Encode(
+        REQUEST_ID,
+        "demo",
+        [PromptMedia("image", b"png", 7, at=1, tokens=2, param="messages.0")],
+        1_800_000_000_000,
+        fetches=2,
+    ),
+    "generate_encoded": Generate(
+        REQUEST_ID,
+        "demo",
+        pack_tokens([1, 9, 9]),
+        Sampling(max_new_tokens=16),
+        1_800_000_000_000,
+        media=[PromptMedia("image", b"", 7, at=1, tokens=2)],
+        encoded_at="tcp://10.0.0.1:7000",
+    ),
     "generate": Generate(
         request_id=REQUEST_ID,
         model="demo",
@@ -160,6 +177,17 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         ),
         credit_requests=128,
     ),
+    "hello_of_encode": Hello(
+        worker_id="e-1",
+        epoch=7,
+        service="encode",
+        endpoint="dyn://kvmesh.encode.generate",
+        card=ModelCard("see", 512, 2048, [], [], media=MediaTaken(9, encoder="0123456789abcdef")),
+        capacity=Capacity(dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=8),
+        credit_requests=128,
+        stage="encode",
+        encodings="tcp://10.0.0.1:7000",
+    ),
     "hello_of_prefill": Hello(
         worker_id="p-1",
         epoch=7,
@@ -213,6 +241,7 @@ TO_FRONTEND: dict[str, ToFrontend] = {
             Delta(REQUEST_ID, 0, b"", Embedded(b"\x00" * 8, 3)),
         ]
     ),
+    "step_encoded": StepBatch([Delta(REQUEST_ID, 0, b"", Encoded(1, 2, 3_000, 4_096))]),
     "step": StepBatch(
         [
             Delta(REQUEST_ID, 4, pack_tokens([9, 10])),

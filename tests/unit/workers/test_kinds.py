@@ -6,13 +6,18 @@ from dataclasses import replace
 
 import pytest
 
+from protocol.encoding import Encode
 from protocol.membership import Capacity, ModelCard
 from protocol.process.start_error import StartError
 from workers.engine import EngineFacts
 from workers.health.canary import CanaryFields
 from workers.kinds.arguments import Arguments
 from workers.kinds.embedding import EMBEDDING
+from workers.kinds.encode import ENCODE
 from workers.kinds.kind import Serving, WorkerKind
+from workers.kinds.multimodal import MULTIMODAL, MULTIMODAL_PREFILL
+from workers.kinds.prefill import PREFILL
+from workers.kinds.processor import PROCESSOR
 from workers.kinds.registry import KINDS, kind_for
 from workers.kinds.text import TEXT
 from workers.settings import WorkerSettings
@@ -39,14 +44,57 @@ def _kind(*argv: str, **settings: bool) -> WorkerKind:
         (("--tp", "2", "--model-path", "x"), TEXT),
         (("--is-embedding",), EMBEDDING),
         (("--nnodes", "2", "--node-rank", "0"), TEXT),
+        (("--disaggregation-mode", "prefill"), PREFILL),
     ],
 )
 def test_arguments_choose_a_kind(argv: tuple[str, ...], kind: WorkerKind) -> None:
     assert _kind(*argv) is kind
 
 
-def test_a_setting_of_the_worker_chooses_too() -> None:
-    assert _kind(embedding_worker=True) is EMBEDDING
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        ("embedding_worker", EMBEDDING),
+        ("multimodal_processor", PROCESSOR),
+        ("multimodal_encode_worker", ENCODE),
+        ("multimodal_worker", MULTIMODAL),
+    ],
+)
+def test_a_setting_of_the_worker_chooses_too(setting: str, kind: WorkerKind) -> None:
+    assert _kind(**{setting: True}) is kind
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "kind"),
+    [
+        ("prefill", ("multimodal_worker",), MULTIMODAL_PREFILL),
+        ("decode", ("multimodal_worker",), MULTIMODAL),
+        ("encode", ("enable_multimodal",), ENCODE),
+        ("pd", ("enable_multimodal", "dedicated_mm_encoder"), MULTIMODAL),
+        ("prefill", ("enable_multimodal", "dedicated_mm_encoder"), MULTIMODAL_PREFILL),
+        ("decode", ("enable_multimodal", "dedicated_mm_encoder"), MULTIMODAL),
+        ("null", ("enable_multimodal",), TEXT),
+    ],
+)
+def test_both_generations_of_flags_choose(
+    mode: str, settings: tuple[str, ...], kind: WorkerKind
+) -> None:
+    assert _kind("--disaggregation-mode", mode, **dict.fromkeys(settings, True)) is kind
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("multimodal_worker", "multimodal_encode_worker"), "exclude each other"),
+        (("embedding_worker", "multimodal_processor"), "exclude each other"),
+        (("dedicated_mm_encoder",), "goes with --enable-multimodal"),
+    ],
+)
+def test_kinds_that_no_worker_can_be_of_are_a_start_error(
+    settings: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(StartError, match=told):
+        WorkerSettings(**dict.fromkeys(settings, True))
 
 
 @pytest.mark.parametrize("argv", [("--node-rank", "1"), ("--nnodes=2", "--node-rank=1")])
@@ -65,20 +113,24 @@ def test_an_engine_may_turn_out_to_make_vectors_though_nobody_said_so() -> None:
     assert isinstance(made, EMBEDDING.serving.takes)
 
 
-@pytest.mark.parametrize("serving", SERVING, ids=lambda serving: serving.service)
+@pytest.mark.parametrize(
+    "serving", SERVING, ids=lambda serving: f"{serving.service}-{serving.stage}"
+)
 def test_a_kind_asks_its_engine_for_work_that_it_takes(serving: Serving) -> None:
     canary = serving.canaries(_facts(), CanaryFields())("i" * 32, 1)
     assert (canary.request_id, canary.routed_dp_rank) == ("i" * 32, 1)
     first = serving.first_work(_facts(), 64, 1)
-    assert (len(first.token_ids), first.routed_dp_rank) == (4 * 64, 1)
+    if not isinstance(first, Encode):
+        assert (len(first.token_ids), first.routed_dp_rank) == (4 * 64, 1)
     assert isinstance(canary, serving.takes)
     assert isinstance(first, serving.takes)
 
 
 def test_every_kind_has_names_of_its_own() -> None:
-    endpoints = {serving.endpoint for serving in SERVING}
+    # a worker that fetches encodings stands beside those that see for themselves
+    endpoints = {(serving.endpoint, serving.fetches_encodings) for serving in SERVING}
     assert len(endpoints) == len(SERVING)
-    for name in endpoints:
+    for name, _ in endpoints:
         assert WorkerSettings(endpoint=name).endpoint == name
     assert len({kind.name for kind in KINDS}) == len(KINDS)
 

@@ -1,0 +1,93 @@
+"""Keeps the workers that encode pictures for the workers of a model, and chooses one."""
+
+from collections.abc import Collection
+from hashlib import blake2b
+from typing import Final
+
+from frontend.fleet.worker import Worker
+from protocol.media import MediaTaken
+from protocol.membership import Hello, Stage
+
+ENCODE: Final[Stage] = "encode"
+"""Is the stage of workers that make vectors of pictures."""
+
+PROCESS: Final[Stage] = "process"
+"""Is the stage of workers that make pixels of pictures, for the model's own encoder."""
+
+AHEAD_MAX: Final = 4
+"""Bounds by how many requests the worker that may have a picture may be busier than the idlest:
+fewer would have pictures encoded twice by chance, more would keep clients waiting for the sake of
+a cache.
+"""
+
+
+def encodes(hello: Hello) -> bool:
+    """Tells whether a worker makes something of pictures for others, and runs no prompts."""
+    return hello.stage in (ENCODE, PROCESS)
+
+
+class Encoders:
+    """Encoders are the workers that encode pictures, whatever model they do it for."""
+
+    def __init__(self) -> None:
+        self._workers: list[Worker] = []
+
+    def __contains__(self, worker: Worker) -> bool:
+        return worker in self._workers
+
+    def add(self, worker: Worker) -> None:
+        """Takes a worker in."""
+        self._workers.append(worker)
+
+    def remove(self, worker: Worker) -> None:
+        """Drops a worker; one that is not here is ignored."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+
+    def of(self, model: str, taken: MediaTaken | None, stage: Stage) -> list[Worker]:
+        """Returns the workers of that stage that may get work, and whose encoder is the model's."""
+        if taken is None or not taken.encoder:
+            return []
+        return [
+            worker
+            for worker in self._workers
+            if worker.takes_work
+            and worker.hello.stage == stage
+            and worker.hello.card.name == model
+            and worker.hello.card.media is not None
+            and worker.hello.card.media.encoder == taken.encoder
+        ]
+
+    def choose(
+        self, model: str, taken: MediaTaken | None, digest: int, avoid: Collection[str]
+    ) -> Worker | None:
+        """Returns the worker that is to encode a request's pictures; None where the worker that
+        runs it sees for itself.
+
+        It is the same one for the same first picture, in all frontends, as long as it is not much
+        busier than another, and one that makes vectors before one that makes pixels.
+
+        Args:
+            digest: of the first picture.
+            avoid: ids of workers that have refused the request.
+        """
+        if not self._workers:
+            return None
+        for stage in (ENCODE, PROCESS):
+            able = [
+                worker
+                for worker in self.of(model, taken, stage)
+                if worker.worker_id not in avoid and worker.has_room(alone=False)
+            ]
+            if able:
+                idlest = min(worker.ranks[0].requests for worker in able)
+                near = [worker for worker in able if worker.ranks[0].requests <= idlest + AHEAD_MAX]
+                return max(near, key=lambda worker: _affinity(digest, worker.worker_id))
+        return None
+
+
+def _affinity(digest: int, worker_id: str) -> bytes:
+    """Returns what orders workers differently for each picture (rendezvous hashing: Thaler and
+    Ravishankar, 1998): when one comes or goes, no picture changes between the others.
+    """
+    return blake2b(worker_id.encode(), digest_size=8, key=digest.to_bytes(8, "big")).digest()

@@ -1,0 +1,249 @@
+"""Pictures are encoded in batches across requests, once each, and kept until they are fetched."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from msgspec.structs import replace
+
+from protocol.encoding import Encode, Encoded
+from protocol.errors import DeadlineExceeded, EngineFault, WorkerLost
+from protocol.generation import Finished
+from protocol.limits import MESSAGE_CHARS_MAX
+from protocol.media import Encoding
+from protocol.media_plane import Encodings, FetchEncodings
+from protocol.membership import RankLoad
+from protocol.replies import Delta, Failed
+from protocol.requests import Work
+from workers.encoding.encoder import Encoder
+from workers.encoding.jobs import Job, Jobs
+from workers.encoding.orders import Order, Reply
+from workers.encoding.shelf import Shelf
+from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
+
+log = logging.getLogger(__name__)
+
+KEPT_S_MAX: Final = 30.0
+"""Bounds how long what was made waits for those who need it, who ask as soon as their request
+arrives; and how long they may have to wait for theirs to arrive here.
+"""
+
+EARLY_MAX: Final = 4_096
+"""Bounds the fetchers that ask before the frontend does: the requests that a frontend may have."""
+
+
+class EncoderEngine:
+    """An EncoderEngine is an encoder of pictures as an Engine: what it makes is fetched from it, by
+    `fetch`.
+
+    Args:
+        cache_bytes: of what was made before and may be wanted again.
+        unix_ms: wall clock, against which deadlines are meant.
+    """
+
+    def __init__(self, encoder: Encoder, *, cache_bytes: int, unix_ms: Callable[[], float]) -> None:
+        self._encoder = encoder
+        self._unix_ms = unix_ms
+        self._shelf = Shelf(cache_bytes)
+        self._jobs = Jobs()
+        self._orders: dict[str, Order] = {}
+        """Maps a request to its order. Bounded by the credit granted to frontends, and by what is
+        asked for in KEPT_S_MAX.
+        """
+        self._early: dict[str, list[tuple[FetchEncodings, Reply]]] = {}
+        """Maps a request that has not come yet to those who fetch."""
+        self._canaries: list[str] = []
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._deliver: Deliver = _nobody
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self, deliver: Deliver, on_death: OnDeath) -> EngineFacts:
+        """Starts the encoder; raises StartError where it cannot start."""
+        self._deliver = deliver
+        facts = await self._encoder.start(on_death)
+        self._jobs.batch_max = facts.capacity.requests_running_max
+        return replace(facts, encodings=self)
+
+    def submit(self, request: Work) -> None:
+        """Takes an Encode and returns at once; what ends it is delivered in a later turn."""
+        assert isinstance(request, Encode), "a worker that encodes takes nothing else"
+        if self._jobs.batch and request.request_id.startswith(CANARY_PREFIX):
+            self._canaries.append(request.request_id)
+            return
+        order = self._orders[request.request_id] = Order(request)
+        for picture in request.media:
+            kept = self._shelf.find(picture.digest)
+            if kept is not None:
+                order.made[picture.digest] = kept
+            elif picture.digest not in order.made:
+                order.begun += self._jobs.add(picture, order)
+        for fetch, reply in self._early.pop(request.request_id, ()):
+            order.ask(fetch, reply)
+        if order.complete:
+            asyncio.get_running_loop().call_soon(self._end, order, 0)
+        elif self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._run())
+
+    def abort(self, request_id: str) -> None:
+        """Stops an order at any stage; what is being encoded for it is kept all the same."""
+        order = self._orders.get(request_id)
+        if order is not None and order.failed is None:
+            self._jobs.leave(order)
+            self._fail(order, Finished("abort", 0, 0), "the request was aborted")
+
+    def fetch(self, fetch: FetchEncodings, reply: Reply) -> None:
+        """Answers a worker that needs what was made for a request, which may be still to come."""
+        order = self._orders.get(fetch.request_id)
+        if order is not None:
+            order.ask(fetch, reply)
+            self._let_go(order)
+        elif len(self._early) >= EARLY_MAX:
+            reply(Encodings(fetch.request_id, failure="too many requests are unknown here"))
+        else:
+            waiting = self._early.setdefault(fetch.request_id, [])
+            waiting[:] = [each for each in waiting if each[0] != fetch]
+            if not waiting:
+                self._later(partial(self._forget_early, fetch.request_id))
+            waiting.append((fetch, reply))
+            reply(Encodings(fetch.request_id, pending=True))
+
+    def loads(self) -> list[RankLoad]:
+        """Returns how many pictures are being encoded, and how many wait."""
+        waiting = self._jobs.waiting
+        return [
+            RankLoad(
+                0,
+                len(self._jobs.batch),
+                len(waiting),
+                0,
+                sum(max(1, job.picture.tokens) for job in waiting),
+            )
+        ]
+
+    async def stop(self) -> None:
+        """Ends the encoder; orders that are not complete fail as lost."""
+        lost = Failed(WorkerLost.code, "The worker that encodes the pictures was stopped.")
+        for order in list(self._orders.values()):
+            if order.failed is None and not order.complete:
+                self._fail(order, lost, lost.message)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Ends the encoder now."""
+        for timer in self._timers:
+            timer.cancel()
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+        await self._encoder.stop()
+
+    async def _run(self) -> None:
+        """Encodes batch after batch until nothing waits."""
+        loop = asyncio.get_running_loop()
+        try:
+            while batch := self._next_batch():
+                begun_at = loop.time()
+                made = await self._made(batch)
+                self._take(batch, made, int(1_000_000 * (loop.time() - begun_at)))
+        finally:
+            self._running = None
+
+    def _next_batch(self) -> Sequence[Job]:
+        now_ms = self._unix_ms()
+        for order in self._jobs.orders():
+            if order.request.deadline_unix_ms < now_ms:
+                self._jobs.leave(order)
+                late = "The pictures could not be encoded in time."
+                self._fail(order, Failed(DeadlineExceeded.code, late), late)
+        return self._jobs.begin()
+
+    async def _made(self, batch: Sequence[Job]) -> Sequence[Encoding | Failed]:
+        try:
+            made = await self._encoder.encode([job.picture for job in batch])
+            assert len(made) == len(batch), "an encoder answers for each picture"
+        except Exception as error:
+            log.exception("%d pictures could not be encoded", len(batch))
+            return [_broken(error)] * len(batch)
+        return made
+
+    def _take(self, batch: Sequence[Job], made: Sequence[Encoding | Failed], made_us: int) -> None:
+        self._jobs.batch = ()
+        touched: dict[Order, None] = {}
+        for job, each in zip(batch, made, strict=True):
+            if isinstance(each, Encoding):
+                self._shelf.put(job.picture.digest, each)
+            for order in job.orders:
+                touched[order] = None
+                if isinstance(each, Encoding):
+                    order.made[job.picture.digest] = each
+                elif order.failed is None:
+                    self._jobs.leave(order)
+                    param = _param_of(order, job.picture.digest) if each.param else None
+                    self._fail(order, replace(each, param=param), each.message)
+        for order in touched:
+            if order.failed is None and order.complete:
+                self._end(order, made_us)
+        self._answer_canaries()
+
+    def _end(self, order: Order, made_us: int) -> None:
+        if order.failed is not None:
+            return  # aborted meanwhile
+        request_id = order.request.request_id
+        size_bytes = sum(len(encoding.data) for encoding in order.encodings)
+        end = Encoded(order.begun, len(order.made) - order.begun, made_us, size_bytes)
+        self._deliver([Delta(request_id, 0, b"", end)])
+        order.told = True
+        order.settle()
+        self._let_go(order)
+        if request_id in self._orders:
+            self._later(partial(self._forget, order))
+
+    def _fail(self, order: Order, end: Failed | Finished, message: str) -> None:
+        """Ends an order that comes to nothing, in a later turn: the caller may be the one told."""
+        order.failed = Failed(EngineFault.code, message[:MESSAGE_CHARS_MAX])
+        order.settle()
+        self._later(partial(self._forget, order))  # who fetches late is told
+        delta = Delta(order.request.request_id, 0, b"", end)
+        asyncio.get_running_loop().call_soon(self._deliver, [delta])
+
+    def _let_go(self, order: Order) -> None:
+        if order.done_with:
+            self._forget(order)
+
+    def _forget(self, order: Order) -> None:
+        if self._orders.get(order.request.request_id) is order:
+            del self._orders[order.request.request_id]
+
+    def _forget_early(self, request_id: str) -> None:
+        for fetch, reply in self._early.pop(request_id, ()):
+            reply(Encodings(fetch.request_id, failure="nobody asked for these pictures"))
+
+    def _answer_canaries(self) -> None:
+        canaries, self._canaries = self._canaries, []
+        if canaries:
+            self._deliver([Delta(each, 0, b"", Finished("abort", 0, 0)) for each in canaries])
+
+    def _later(self, what: Callable[[], None]) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            what()
+
+        timer = asyncio.get_running_loop().call_later(KEPT_S_MAX, run)
+        self._timers.add(timer)
+
+
+def _param_of(order: Order, digest: int) -> str | None:
+    """Returns the field of this request that a picture came from; another's may have it too."""
+    return next((each.param or None for each in order.request.media if each.digest == digest), None)
+
+
+def _broken(error: Exception) -> Failed:
+    return Failed(
+        EngineFault.code, f"The picture could not be encoded: {error}"[:MESSAGE_CHARS_MAX]
+    )
+
+
+def _nobody(deltas: Sequence[Delta]) -> None:
+    raise AssertionError(f"{len(deltas)} deltas before start")
