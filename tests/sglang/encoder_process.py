@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import msgspec
+import psutil
 
 from protocol.media import PromptMedia
 from protocol.process.start_error import StartError
@@ -27,6 +28,8 @@ async def made(kind: str, argv: list[str], batches: list[list[PromptMedia]]) -> 
     deaths: list[str] = []
     facts = await encoder.start(deaths.append)
     encoded = [await encoder.encode(batch) for batch in batches]
+    heard = {at.laddr.ip for at in psutil.Process().net_connections() if at.status == "LISTEN"}
+    assert heard <= {"127.0.0.1"}, heard  # nobody else reaches what SGLang listens on
     await encoder.stop()
     assert deaths == []
     return [msgspec.structs.replace(facts, images=None, prompts=None), encoded]

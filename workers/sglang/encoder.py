@@ -7,6 +7,7 @@ SGLang is imported when an encoder is made, on a CPU host after the stand-ins of
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any, Final, Self
 
 from protocol.errors import WorkerLost
 from protocol.media import Encoding, PromptMedia
+from protocol.process.own_directory import process_directory
 from protocol.process.start_error import StartError
 from protocol.replies import Failed
 from workers.engine import EngineFacts, OnDeath
@@ -24,6 +26,7 @@ from workers.sglang.encoder_arguments import parse_encoder_args
 from workers.sglang.pictures import GridImages
 from workers.sglang.seam.checks import check_seam
 from workers.sglang.seam.encoding_table import ENCODING
+from workers.sglang.sockets import LOOPBACK_INTERFACE
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +112,10 @@ class SglangEncoder:
 
         publish(self._server_args, role="encoder")
         self._runner = asyncio.Runner()
-        self._encoder = MMEncoder(self._server_args, dist_init_method="tcp://127.0.0.1:0", rank=0)
+        # a world of one that no other user reaches: by a port it would be reached from everywhere
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK_INTERFACE)
+        world = f"file://{process_directory()}/world"
+        self._encoder = MMEncoder(self._server_args, dist_init_method=world, rank=0)
         preprocessor = self._encoder.preprocessor
         # SGLang's engine reads the options of pictures there, and its encoder one level deeper.
         options = preprocessor.vision_config["image"]
@@ -134,7 +140,7 @@ class SglangEncoder:
         try:
             return self._runner.run(self._vectors_by_sglang(images))
         except Exception as error:
-            lost = _device_lost(error)
+            lost = device_lost(error)
             if lost is not None:
                 raise DeviceLostError(lost) from error
             raise
@@ -159,7 +165,7 @@ class SglangEncoder:
         return [*zip(grids, vectors.split(prepared.token_counts), strict=True)]
 
 
-def _device_lost(error: BaseException | None) -> str | None:
+def device_lost(error: BaseException | None) -> str | None:
     """Returns what says that the device is lost, in one line; None where nothing does.
 
     SGLang raises its own errors in place of PyTorch's, which stay their context.

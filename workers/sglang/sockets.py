@@ -21,7 +21,7 @@ from workers.kv_events_config import ipc_of_rank
 
 _IPC: Final = "ipc://"
 
-_LOOPBACK_INTERFACE: Final = "lo"
+LOOPBACK_INTERFACE: Final = "lo"
 
 
 def meet_in(directory: Path) -> None:
@@ -69,7 +69,7 @@ def meet_as_scheduler(server_args: Any, port_args: Any) -> None:
     )
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", world)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK_INTERFACE)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK_INTERFACE)
 
 
 def stays_on_one_node(server_args: Any) -> bool:
