@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from frontend.cli import chat, up
+from frontend.cli import chat, up, up_options
 from protocol.process.packaging import VERSION
 
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"kvmesh {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
-    up.add_arguments(
+    up_options.add_arguments(
         commands.add_parser(
             "up", help="serve a model on this host: a frontend and workers together"
         )

@@ -9,9 +9,21 @@ from dataclasses import dataclass
 
 from frontend.cli.engine_arguments import EngineArguments
 from frontend.cli.placing import Seat, seats
+from protocol.process.flags import dropped
 from protocol.process.start_error import StartError
 
 _STAGE_FLAG = "--disaggregation-mode"
+
+_FETCHES = ("--multimodal-worker",)
+"""Has a worker take what others made of pictures."""
+
+_PARALLEL = (
+    ("--tp-size", "--tp", "--tensor-parallel-size"),
+    ("--pp-size", "--pp", "--pipeline-parallel-size"),
+    ("--dp-size", "--dp", "--data-parallel-size"),
+    ("--enable-dp-attention",),
+)
+"""Lists flags that are for engines of several GPUs, which one that encodes pictures is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +33,7 @@ class Wanted:
     Attributes:
         whole, prefill, decode: workers that make all of an answer, or one leg of each; None where
         nothing was said.
+        encode, process: workers that make vectors or pixels of pictures for those.
         simulated: they run the simulated engine, which needs no GPU.
         gpu_share: several may have the same GPU.
     """
@@ -28,11 +41,13 @@ class Wanted:
     whole: int | None = None
     prefill: int | None = None
     decode: int | None = None
+    encode: int = 0
+    process: int = 0
     simulated: bool = False
     gpu_share: bool = False
 
-    def workers(self) -> list[tuple[str, list[str]]]:
-        """Returns what each worker is called beside the others, and how its stage is said.
+    def workers(self) -> list["WantedWorker"]:
+        """Returns the workers, those that run prompts first.
 
         Raises:
             StartError: one leg would have workers and the other none.
@@ -42,14 +57,56 @@ class Wanted:
                 "--prefill-workers and --decode-workers go together: each makes half of an answer"
             )
         whole = (0 if self.prefill else 1) if self.whole is None else self.whole
+        pictures = _FETCHES if self.encode or self.process else ()
+        kinds = (
+            ("", whole, pictures),
+            ("prefill", self.prefill or 0, (_STAGE_FLAG, "prefill", *pictures)),
+            ("decode", self.decode or 0, (_STAGE_FLAG, "decode", *pictures)),
+            ("encode", self.encode, ("--multimodal-encode-worker",)),
+            ("processor", self.process, ("--multimodal-processor",)),
+        )
         return [
-            *((str(number), []) for number in range(whole)),
-            *(
-                (f"prefill-{number}", [_STAGE_FLAG, "prefill"])
-                for number in range(self.prefill or 0)
-            ),
-            *((f"decode-{number}", [_STAGE_FLAG, "decode"]) for number in range(self.decode or 0)),
+            WantedWorker(kind, number, flags)
+            for kind, count, flags in kinds
+            for number in range(count)
         ]
+
+
+@dataclass(frozen=True)
+class WantedWorker:
+    """A WantedWorker is one worker of those that a person asks for.
+
+    Attributes:
+        kind: of the workers that are numbered together; empty for whole ones.
+        flags: that say what it is for.
+    """
+
+    kind: str
+    number: int
+    flags: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Returns what its id ends with, where there are several."""
+        return f"{self.kind}-{self.number}" if self.kind else str(self.number)
+
+    @property
+    def name(self) -> str:
+        """Returns by which name `kvmesh up` speaks of it."""
+        return self.label if self.kind else f"worker-{self.label}"
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Tells whether a model, or a part of one, runs in it."""
+        return self.kind != "processor"
+
+    def argv(self, engine_argv: Sequence[str]) -> list[str]:
+        """Returns what it is given of the arguments for all engines."""
+        argv = list(engine_argv)
+        if self.kind in ("encode", "processor"):
+            for flags in _PARALLEL:
+                argv = dropped(argv, *flags)
+        return argv
 
 
 @dataclass(frozen=True)
@@ -80,22 +137,34 @@ def plan(wanted: Wanted, engine_argv: Sequence[str], *, gpus: int | None) -> lis
     named = EngineArguments(engine_argv)
     if wanted.prefill:
         _check_pools(wanted, named, gpus)
-    ids, engine_argv = worker_names([label for label, _ in workers], engine_argv)
+    ids, engine_argv = worker_names([worker.label for worker in workers], engine_argv)
     ports, engine_argv = system_ports(len(workers), engine_argv)
-    placed = (
-        [Seat()] * len(workers)
-        if wanted.simulated
-        else seats(len(workers), named, gpus=gpus, share=wanted.gpu_share)
-    )
+    placed = _placed(wanted, workers, named, gpus)
     return [
         PlannedWorker(
-            f"worker-{label}" if not stage else label,
+            worker.name,
             worker_id,
-            ("--worker-id", worker_id, *stage, *seat.arguments, *port, *engine_argv),
+            (
+                "--worker-id",
+                worker_id,
+                *worker.flags,
+                *seat.arguments,
+                *port,
+                *worker.argv(engine_argv),
+            ),
             seat,
         )
-        for (label, stage), worker_id, port, seat in zip(workers, ids, ports, placed, strict=True)
+        for worker, worker_id, port, seat in zip(workers, ids, ports, placed, strict=True)
     ]
+
+
+def _placed(
+    wanted: Wanted, workers: Sequence[WantedWorker], named: EngineArguments, gpus: int | None
+) -> list[Seat]:
+    """Returns a seat for each worker; those that need no GPU come last and have none."""
+    on_gpus = 0 if wanted.simulated else sum(worker.needs_gpu for worker in workers)
+    taken = seats(on_gpus, named, gpus=gpus, share=wanted.gpu_share) if on_gpus else []
+    return [*taken, *[Seat()] * (len(workers) - on_gpus)]
 
 
 def _check_pools(wanted: Wanted, named: EngineArguments, gpus: int | None) -> None:

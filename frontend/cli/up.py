@@ -16,6 +16,8 @@ from frontend.cli.gpus import visible_gpus
 from frontend.cli.plan import PlannedWorker, Wanted, plan
 from frontend.cli.progress import Progress, complain, how_to_join, how_to_talk, say
 from frontend.cli.turns import Turns
+from frontend.cli.up_options import FRONTEND_FLAGS
+from frontend.models.services import use_of
 from frontend.settings import FrontendSettings
 from protocol.process.settings import parse_settings
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
@@ -29,58 +31,8 @@ RESTARTS_MAX = 5
 RESTART_PAUSE_S = 2.0
 POLL_S = 0.5
 
-FRONTEND_FLAGS = ("--http-host", "--http-port", "--mesh-bind", "--mesh-key-file", "--router-mode")
-"""Lists the settings of the frontend that may also be said in front of `--`."""
-
 EXIT_USAGE = 2
 """Is argparse's exit code; as with EXIT_CANNOT_START, starting again would not help."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of `kvmesh up`; those of frontend and workers keep their own names after
-    `--`.
-    """
-    parser.add_argument(
-        "--model-path",
-        help="a Hugging Face model directory or hub id; without it the demo model is served",
-    )
-    parser.add_argument(
-        "--demo", choices=("text", "vision"), help="which demo model; vision sees pictures"
-    )
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        help="worker processes, each with an engine of its own (default 1, beside pools none)",
-    )
-    parser.add_argument(
-        "--prefill-workers",
-        type=_positive,
-        help="workers that compute prompts for others; goes with --decode-workers, and needs GPUs",
-    )
-    parser.add_argument(
-        "--decode-workers",
-        type=_positive,
-        help="workers that generate from where those have come to",
-    )
-    parser.add_argument(
-        "--gpu-share",
-        action="store_true",
-        help=(
-            "where there are more workers than GPUs let several share one and divide its memory, "
-            "instead of refusing"
-        ),
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("sglang", "sim"),
-        default="sglang",
-        help="sim needs neither GPU nor model",
-    )
-    for flag in FRONTEND_FLAGS:
-        parser.add_argument(flag, help="as of python -m frontend, environment variable included")
-    parser.add_argument(
-        "--verbose", action="store_true", help="show everything that frontend and workers log"
-    )
 
 
 def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
@@ -103,6 +55,8 @@ def run(options: argparse.Namespace, engine_argv: Sequence[str]) -> int:
             whole=options.workers,
             prefill=options.prefill_workers,
             decode=options.decode_workers,
+            encode=options.encode_workers,
+            process=options.processors,
             simulated=options.engine == "sim",
             gpu_share=options.gpu_share,
         )
@@ -254,9 +208,10 @@ class _Host:
             if not announced and len(self._served) == len(self._workers):
                 announced = True
                 progress.end()
-                say(f"serving {ready[0]['model']} ({ready[0]['engine']}) after {elapsed_s:.0f} s")
+                served = next(each for each in ready if use_of(each["service"]).try_path)
+                say(f"serving {served['model']} ({served['engine']}) after {elapsed_s:.0f} s")
                 print(
-                    how_to_talk(self._url, ready[0]["model"], ready[0]["service"]),
+                    how_to_talk(self._url, served["model"], served["service"]),
                     self._how_to_join,
                     "",
                     sep="\n",
@@ -277,10 +232,3 @@ def _ready_workers(health_url: str) -> list[dict[str, Any]]:
         return [worker for worker in health["workers"] if worker["ready"]]
     except (*UNREACHABLE, LookupError, TypeError):
         return []
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

@@ -248,3 +248,28 @@ def test_zero_in_a_file_is_said(tmp_path: Path) -> None:
     named = EngineArguments(("--config", str(file)))
     assert named.told("--base-gpu-id") == "0"
     assert named.told("--enable-dp-attention") is None
+
+
+def kinds(wanted: Wanted, *argv: str, gpus: int | None = None) -> dict[str, tuple[str, ...]]:
+    """The arguments of each worker behind its name, but for its id."""
+    return {each.name: each.arguments[2:] for each in plan(wanted, argv, gpus=gpus)}
+
+
+def test_workers_take_what_is_made_of_pictures_where_somebody_makes_it() -> None:
+    assert kinds(Wanted(encode=1, process=1), "--context-length", "512") == {
+        "worker-0": ("--multimodal-worker", "--context-length", "512"),
+        "encode-0": ("--multimodal-encode-worker", "--context-length", "512"),
+        "processor-0": ("--multimodal-processor", "--context-length", "512"),
+    }
+    apart = kinds(Wanted(prefill=1, decode=1, encode=1, simulated=True))
+    assert all("--multimodal-worker" in apart[name] for name in ("prefill-0", "decode-0"))
+
+
+def test_an_encoder_has_one_gpu_and_a_processor_none() -> None:
+    started = kinds(Wanted(encode=2, process=1), "--tp", "2", "--tp-size=2", gpus=6)
+    assert started["worker-0"][1:] == ("--base-gpu-id", "0", "--tp", "2", "--tp-size=2")
+    assert started["encode-0"] == ("--multimodal-encode-worker", "--base-gpu-id", "2")
+    assert started["encode-1"] == ("--multimodal-encode-worker", "--base-gpu-id", "4")
+    assert started["processor-0"] == ("--multimodal-processor",)
+    with pytest.raises(StartError, match="3 workers take 3 GPUs, and 2 can be seen here"):
+        kinds(Wanted(encode=2, process=1), gpus=2)
