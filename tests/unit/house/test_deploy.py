@@ -39,10 +39,17 @@ def test_a_profile_adds_a_worker_for_each_leg() -> None:
     assert {name: one["profiles"] for name, one in added.items()} == {
         "prefill-0": ["disaggregated"],
         "decode-0": ["disaggregated"],
+        "encode-0": ["multimodal"],
+        "multimodal-0": ["multimodal"],
+    }
+    flags = {
+        "prefill-0": ["--disaggregation-mode", "prefill"],
+        "decode-0": ["--disaggregation-mode", "decode"],
+        "encode-0": ["--multimodal-encode-worker"],
+        "multimodal-0": ["--multimodal-worker"],
     }
     for name, service in added.items():
-        mode = name.removesuffix("-0")
-        assert service["command"].split()[:2] == ["--disaggregation-mode", mode]
+        assert service["command"].split()[:-1] == flags[name]
         same = service.keys() - {"profiles", "command"}
         assert {key: service[key] for key in same} == {
             key: value for key, value in services["worker-0"].items() if key != "command"
