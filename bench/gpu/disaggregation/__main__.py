@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from bench.gpu.cases import Case
 from bench.gpu.disaggregation.checks import cancelling, equality, freed
-from bench.gpu.disaggregation.fleet import ENGINE, NIXL, SIM, LegsFleet, Plan, start
 from bench.gpu.disaggregation.leaving import drained, faults, frozen, read
 from bench.gpu.disaggregation.placing import up
 from bench.gpu.disaggregation.ranks import RANKS, ranks_plan
+from bench.gpu.fleet import ENGINE, NIXL, SIM, GpuFleet, Plan, start
 from bench.gpu.measure import measure, warm_up
 from bench.gpu.model import make_model_dir
 from bench.gpu.three_way import gpus_here
@@ -27,7 +27,7 @@ from bench.kit.workloads import LOCAL, Corpus
 SCRATCH: Final = LOCAL / "gpu-legs"
 COMPARED: Final = ("whole-1", "whole-2", "pair")
 
-CHECKS: Final[Mapping[str, Callable[[LegsFleet, int], Any]]] = {
+CHECKS: Final[Mapping[str, Callable[[GpuFleet, int], Any]]] = {
     "equality": equality,
     "cancelling": cancelling,
     "freed": freed,
@@ -49,6 +49,9 @@ CASES: Final = [
     Case(name="short", concurrency=64, requests=256, input_tokens=256, output_tokens=128),
     Case(name="long", concurrency=16, requests=64, input_tokens=4_096, output_tokens=128),
 ]
+TWO_GPUS: Final = {"w1": 0, "w2": 1, "p1": 0, "d1": 1, "p2": 0, "d2": 1}
+"""Worker → its GPU where there are two: each view has them all, but for one whole worker."""
+
 TOLD: Final = ("ok", "not_ok", "tokens_per_s", "ttft_p50_ms", "ttft_p99_ms", "gap_p50_ms")
 
 
@@ -79,7 +82,7 @@ class Run:
         self.save()
         print(part, self.report["seconds"], json.dumps(self.report[part]), flush=True)
 
-    def start(self, stack: ExitStack, name: str, plan: Plan) -> LegsFleet:
+    def start(self, stack: ExitStack, name: str, plan: Plan) -> GpuFleet:
         """Starts a fleet, and tells how long that took."""
         began = time.monotonic()
         fleet = start(stack, SCRATCH / name, self.args.start_seconds_max, plan)
@@ -88,7 +91,7 @@ class Run:
         return fleet
 
 
-def worth(fleet: LegsFleet, run: Run) -> dict[str, Any]:
+def worth(fleet: GpuFleet, run: Run) -> dict[str, Any]:
     """The same load on one worker, on two, and on a pair, in turns."""
     corpus = Corpus(SCRATCH / "model")
     found: dict[str, Any] = run.report.setdefault("worth", {})
@@ -120,6 +123,7 @@ def on_the_fleet(run: Run, parts: Sequence[str], model: Path) -> str:
         model,
         run.engine or ENGINE,
         legs="" if run.engine else NIXL,
+        placed=TWO_GPUS if run.args.gpus == 2 else {},
         fast_beats=run.args.fast_beats,
     )
     with ExitStack() as stack:
@@ -149,6 +153,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start-seconds-max", type=float, default=300)
     parser.add_argument("--what", default=",".join(PARTS), help="the parts, in this order")
+    parser.add_argument(
+        "--gpus", type=int, choices=(1, 2), default=1, help="two: a GPU for each leg"
+    )
     parser.add_argument("--sim", action="store_true", help="simulated engines, without a GPU")
     parser.add_argument(
         "--fast-beats", action="store_true", help="workers tell their load fifty times a second"

@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Any, Final
 
-from bench.gpu.disaggregation.fleet import LegsFleet
+from bench.gpu.fleet import GpuFleet
 from bench.kit.workloads import MODEL_NAME
 
 LENGTHS: Final = (5, 17, 40, 130, 500, 900, 2_500, 6_000)
@@ -25,7 +25,7 @@ def prompt(random_: random.Random, tokens: int) -> list[int]:
     return [random_.randrange(5, 800) for _ in range(tokens)]
 
 
-def equality(fleet: LegsFleet, seed: int) -> dict[str, Any]:
+def equality(fleet: GpuFleet, seed: int) -> dict[str, Any]:
     """Greedy answers of two legs beside those of one engine, one request at a time."""
     random_ = random.Random(seed)
     prompts = [prompt(random_, random_.choice(LENGTHS)) for _ in range(PROMPTS)]
@@ -60,7 +60,7 @@ def equality(fleet: LegsFleet, seed: int) -> dict[str, Any]:
     }
 
 
-def _constrained(fleet: LegsFleet) -> str:
+def _constrained(fleet: GpuFleet) -> str:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     answer = fleet.ask(
         "pair", range(300, 340), 64, ignore_eos=False, guided_json=schema, temperature=1.0
@@ -68,7 +68,7 @@ def _constrained(fleet: LegsFleet) -> str:
     return answer["choices"][0]["text"] if isinstance(answer, dict) else answer
 
 
-def cancelling(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+def cancelling(fleet: GpuFleet, seed: int) -> list[dict[str, Any]]:
     """Long prompts whose clients leave at different stages; how soon a short one behind them is
     answered, and how soon both engines hold nothing.
     """
@@ -100,7 +100,7 @@ def cancelling(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def freed(fleet: LegsFleet, seed: int, view: str = "pair") -> list[dict[str, Any]]:
+def freed(fleet: GpuFleet, seed: int, view: str = "pair") -> list[dict[str, Any]]:
     """How soon both engines hold nothing of long prompts whose clients left at different stages;
     to be asked where workers tell their load often.
     """
@@ -127,13 +127,13 @@ def text_of(answer: Any) -> str | None:
     return answer["choices"][0]["text"] if isinstance(answer, dict) else None
 
 
-def _short(fleet: LegsFleet, random_: random.Random) -> float:
+def _short(fleet: GpuFleet, random_: random.Random) -> float:
     began = time.monotonic()
     fleet.ask("pair", prompt(random_, 8), 1)
     return time.monotonic() - began
 
 
-def _leaves(fleet: LegsFleet, prompt_: list[int], view: str = "pair") -> socket.socket:
+def _leaves(fleet: GpuFleet, prompt_: list[int], view: str = "pair") -> socket.socket:
     """A client that has sent its request and reads nothing."""
     body = json.dumps({"model": MODEL_NAME, "prompt": prompt_, "max_tokens": 300}).encode()
     client = socket.create_connection(("127.0.0.1", fleet.addresses[view].http_port))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from bench.gpu.disaggregation.checks import STREAMS, prompt, text_of
-from bench.gpu.disaggregation.fleet import LegsFleet
+from bench.gpu.fleet import GpuFleet
 
 TOKENS: Final = 250
 VICTIMS: Final = ("p1", "d1")
@@ -29,12 +29,12 @@ TOOL: Final = {
 }
 
 
-def faults(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+def faults(fleet: GpuFleet, seed: int) -> list[dict[str, Any]]:
     """A prefill worker and then a decode worker are killed under answers that others go on with."""
     return [_under(fleet, seed, victim, fleet.workers[victim].kill) for victim in VICTIMS]
 
 
-def frozen(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+def frozen(fleet: GpuFleet, seed: int) -> list[dict[str, Any]]:
     """All processes of a worker are stopped, and go on when the answers are there."""
     found: list[dict[str, Any]] = []
     for victim in VICTIMS:
@@ -47,7 +47,7 @@ def frozen(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def drained(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+def drained(fleet: GpuFleet, seed: int) -> list[dict[str, Any]]:
     """A worker is told to leave: what it runs is finished there, and it ends by itself."""
     found: list[dict[str, Any]] = []
     for victim in VICTIMS:
@@ -57,7 +57,7 @@ def drained(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def _under(fleet: LegsFleet, seed: int, victim: str, act: Callable[[], object]) -> dict[str, Any]:
+def _under(fleet: GpuFleet, seed: int, victim: str, act: Callable[[], object]) -> dict[str, Any]:
     """What becomes of answers while something befalls a worker."""
     random_ = random.Random(f"{seed} {victim}")
     prompts = [prompt(random_, 3_000) for _ in range(STREAMS)]
@@ -84,7 +84,7 @@ def _under(fleet: LegsFleet, seed: int, victim: str, act: Callable[[], object]) 
     }
 
 
-def _until_whole(fleet: LegsFleet, seconds_max: float = 60) -> float | None:
+def _until_whole(fleet: GpuFleet, seconds_max: float = 60) -> float | None:
     """Seconds until all four workers serve again; None if they do not."""
     began = time.monotonic()
     while fleet.addresses["pairs"].workers_ready() < 4:
@@ -94,7 +94,7 @@ def _until_whole(fleet: LegsFleet, seconds_max: float = 60) -> float | None:
     return round(time.monotonic() - began, 2)
 
 
-def read(fleet: LegsFleet, seed: int) -> dict[str, Any]:
+def read(fleet: GpuFleet, seed: int) -> dict[str, Any]:
     """Chats whose answers the worker reads: a call that must be made, thinking, and both as they
     come; in two legs and on one worker.
     """

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from bench.gpu.disaggregation.fleet import ENGINE
+from bench.gpu.fleet import ENGINE
 from bench.kit.workloads import MODEL_NAME
 from starter.ports import free_port
 

@@ -11,8 +11,8 @@ from itertools import cycle, product
 from typing import Any, Final
 
 from bench.gpu.disaggregation.checks import STREAMS, freed, prompt, text_of
-from bench.gpu.disaggregation.fleet import ENGINE, NIXL, LegsFleet, Plan
 from bench.gpu.disaggregation.leaving import told
+from bench.gpu.fleet import ENGINE, NIXL, GpuFleet, Plan
 from starter.process import REPO
 from workers.demo_model import DEMO_REASONING_PARSER, DEMO_TOOL_CALL_PARSER, demo_model_dir
 
@@ -54,7 +54,7 @@ def ranks_plan(*, sim: str | None, fast_beats: bool) -> Plan:
     )
 
 
-def chats(fleet: LegsFleet, _seed: int) -> dict[str, Any]:
+def chats(fleet: GpuFleet, _seed: int) -> dict[str, Any]:
     """The demo's goldens at each pair of ranks in turn, beside a whole worker's answers."""
     equal: Counter[str] = Counter()
     asked: Counter[str] = Counter()
@@ -79,7 +79,7 @@ def chats(fleet: LegsFleet, _seed: int) -> dict[str, Any]:
     return {"equal": equal, "of": asked, "with": kinds, "different": different}
 
 
-def together(fleet: LegsFleet, seed: int) -> dict[str, Any]:
+def together(fleet: GpuFleet, seed: int) -> dict[str, Any]:
     """Completions at once where the router has them run, beside a whole worker's one by one."""
     random_ = random.Random(seed)
     prompts = [prompt(random_, 1_000) for _ in range(STREAMS)]
@@ -96,7 +96,7 @@ def together(fleet: LegsFleet, seed: int) -> dict[str, Any]:
     }
 
 
-def again(fleet: LegsFleet, seed: int) -> list[Any]:
+def again(fleet: GpuFleet, seed: int) -> list[Any]:
     """Prompts that come twice: where, and how much of the second was cached."""
     random_ = random.Random(f"{seed} again")
     found: list[Any] = []
@@ -108,12 +108,12 @@ def again(fleet: LegsFleet, seed: int) -> list[Any]:
     return found
 
 
-def freed_by_ranks(fleet: LegsFleet, seed: int) -> list[dict[str, Any]]:
+def freed_by_ranks(fleet: GpuFleet, seed: int) -> list[dict[str, Any]]:
     """How soon no rank holds anything of prompts whose clients left."""
     return freed(fleet, seed, "ranks")
 
 
-RANKS: Final[Mapping[str, Callable[[LegsFleet, int], Any]]] = {
+RANKS: Final[Mapping[str, Callable[[GpuFleet, int], Any]]] = {
     "chats": chats,
     "together": together,
     "again": again,

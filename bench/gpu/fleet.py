@@ -1,4 +1,4 @@
-"""Whole, prefill and decode workers on one GPU, behind a frontend for each way to use them."""
+"""Workers of several kinds on a GPU or two, behind a frontend for each way to use them."""
 
 import json
 import urllib.error
@@ -22,8 +22,21 @@ VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Frontend → the workers that it knows."""
 
-MODES: Final = {"w": "null", "p": "prefill", "d": "decode"}
-"""First letter of a worker's name → its --disaggregation-mode."""
+_PREFILL: Final = "--disaggregation-mode prefill"
+_DECODE: Final = "--disaggregation-mode decode"
+_FETCHES: Final = "--multimodal-worker"
+
+KINDS: Final[Mapping[str, str]] = {
+    "w": "",
+    "p": _PREFILL,
+    "d": _DECODE,
+    "e": "--multimodal-encode-worker",
+    "x": "--multimodal-processor",
+    "m": _FETCHES,
+    "q": f"{_FETCHES} {_PREFILL}",
+    "n": f"{_FETCHES} {_DECODE}",
+}
+"""First letter of a worker's name → what makes it of its kind."""
 
 ENGINE: Final = (
     "--load-format dummy --attention-backend triton --sampling-backend pytorch --page-size 16 "
@@ -49,6 +62,7 @@ class Plan:
         views: frontend → the workers that it knows.
         legs: further arguments of prefill and decode workers.
         environment: of prefill and decode workers, on top of this process's.
+        placed: worker → the GPU that it has; the first one, where it is not named.
         fast_beats: workers tell their load fifty times a second.
     """
 
@@ -57,6 +71,7 @@ class Plan:
     views: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: VIEWS)
     legs: str = NIXL
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    placed: Mapping[str, int] = field(default_factory=dict[str, int])
     fast_beats: bool = False
 
     @property
@@ -64,15 +79,19 @@ class Plan:
         """Their names."""
         return sorted({name for names in self.views.values() for name in names})
 
+    def is_leg(self, name: str) -> bool:
+        """Whether a worker runs one leg of each request."""
+        return any(leg in KINDS[name[0]] for leg in (_PREFILL, _DECODE))
+
     def command(self, name: str, addresses: Mapping[str, Addresses]) -> list[str]:
         """What starts a worker for all frontends that know it."""
-        mode = MODES[name[0]]
-        legs = ["--disaggregation-mode", mode, *self.legs.split()]
+        legs = self.legs.split() if self.is_leg(name) else ()
+        gpu = ("--base-gpu-id", str(self.placed[name])) if name in self.placed else ()
         command = worker_command(
             [addresses[view].mesh for view, names in self.views.items() if name in names],
             *("--worker-id", name, "--model-path", str(self.model)),
             *("--served-model-name", MODEL_NAME, *self.engine.split()),
-            *(legs if mode != "null" else ()),
+            *(*KINDS[name[0]].split(), *legs, *gpu),
         )
         if self.fast_beats:
             command[command.index("workers")] = "bench.gpu.disaggregation.fast_beats"
@@ -80,16 +99,17 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class LegsFleet:
-    """A LegsFleet is every worker and every frontend of this benchmark."""
+class GpuFleet:
+    """A GpuFleet is every worker and every frontend of this benchmark."""
 
+    views: Mapping[str, tuple[str, ...]]
     addresses: Mapping[str, Addresses]
     frontends: Mapping[str, Process]
     workers: Mapping[str, Process]
 
     def running(self, view: str) -> Running:
         """The frontend of a view as the load generator's measures take it."""
-        behind = [self.workers[name].pid for name in VIEWS[view]]
+        behind = [self.workers[name].pid for name in self.views[view]]
         return Running(view, self.addresses[view].http_port, self.frontends[view].pid, behind)
 
     def ask(self, view: str, prompt: Sequence[int], tokens: int, **fields: Any) -> Any:
@@ -131,7 +151,7 @@ class LegsFleet:
         }
 
 
-def start(stack: ExitStack, scratch: Path, seconds_max: float, plan: Plan) -> LegsFleet:
+def start(stack: ExitStack, scratch: Path, seconds_max: float, plan: Plan) -> GpuFleet:
     """Raises NotReady where one of them does not come up."""
     starting = Starting(stack, scratch / "logs", seconds_max)
     addresses = {view: Addresses(mesh=f"ipc://{scratch / f'mesh-{view}'}") for view in plan.views}
@@ -143,7 +163,7 @@ def start(stack: ExitStack, scratch: Path, seconds_max: float, plan: Plan) -> Le
         name: starting.process(
             name,
             plan.command(name, addresses),
-            plan.environment if MODES[name[0]] != "null" else None,
+            plan.environment if plan.is_leg(name) else None,
         )
         for name in plan.workers
     }
@@ -154,4 +174,4 @@ def start(stack: ExitStack, scratch: Path, seconds_max: float, plan: Plan) -> Le
             addresses[view].workers_ready() == len(names) for view, names in plan.views.items()
         ),
     )
-    return LegsFleet(addresses, frontends, workers)
+    return GpuFleet(plan.views, addresses, frontends, workers)

@@ -1,0 +1,1 @@
+"""Pictures encoded apart and not, on a GPU or two."""
