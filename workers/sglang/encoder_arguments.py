@@ -22,13 +22,13 @@ def parse_encoder_args(argv: Sequence[str], *, cpu: bool) -> Any:
     return parse_server_args(argv, cpu=cpu, kv_events=False, adapt=_for_encoder)
 
 
-def parse_processor_args(argv: Sequence[str]) -> Any:
+def parse_processor_args(argv: Sequence[str], *, cpu: bool) -> Any:
     """Returns SGLang's ServerArgs for what only processes pictures.
 
     Raises:
         StartError: as `parse_encoder_args`.
     """
-    return parse_server_args(argv, cpu=True, kv_events=False, adapt=_require_grids)
+    return parse_server_args(argv, cpu=cpu, kv_events=False, adapt=_require_grids)
 
 
 def _for_encoder(namespace: argparse.Namespace) -> None:

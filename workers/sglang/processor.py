@@ -2,7 +2,8 @@
 `workers.encoding.encoder.Encoder`: the engines that run their prompts need not decode, scale and
 cut them.
 
-SGLang is imported when a processor is made, without an accelerator and without weights.
+SGLang is imported when a processor is made; it loads no weights, and computes on the CPU whatever
+else the host has.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from protocol.media import Encoding, PromptMedia
 from protocol.process.start_error import StartError
@@ -25,8 +26,6 @@ from workers.sglang.seam.checks import check_seam
 from workers.sglang.seam.encoding_table import PROCESSING
 
 log = logging.getLogger(__name__)
-
-_ON_CPU: Final = ("--device", "cpu")
 
 
 class SglangProcessor:
@@ -55,12 +54,12 @@ class SglangProcessor:
             StartError: an argument is wrong, SGLang is not installed, or the model sees nothing, or
             in a way that cannot be encoded apart.
         """
-        activate_if_cpu_host(_ON_CPU)
+        cpu = activate_if_cpu_host(argv)
         try:
             check_seam(PROCESSING)
         except ImportError as error:
             raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
-        return cls(parse_processor_args([*argv, *_ON_CPU]), tokenizes=tokenizes)
+        return cls(parse_processor_args(argv, cpu=cpu), tokenizes=tokenizes)
 
     async def start(self, on_death: OnDeath) -> EngineFacts:  # noqa: ARG002  # nothing here dies
         """Loads tokenizer and processor, and has a picture processed. The loop is blocked.
