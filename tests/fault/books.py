@@ -38,11 +38,10 @@ logarithms of their probabilities differ by 0.00 to 0.42 in each of 23 documents
 tokens one by one.
 """
 
+TOKENIZER = Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
 BLANK = {
     str(token_id): -100
-    for piece, token_id in Tokenizer.from_file(str(demo_model_dir() / "tokenizer.json"))
-    .get_vocab()
-    .items()
+    for piece, token_id in TOKENIZER.get_vocab().items()
     if piece and not piece.strip("ĠĊĉč")
 }
 """Space between the parts of a document is free, and without end: biased against, it is what a

@@ -31,10 +31,8 @@ def real_fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealFleets
 def seeing_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Tiny models that see, one of each family."""
     folder = tmp_path_factory.mktemp("seeing")
-    made = {family: folder / family for family in FAMILIES}
-    for family, directory in made.items():
-        run("build", family, directory)
-    return made
+    run("build", folder)
+    return {family: folder / family for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ def test_under_eviction_and_over_all_ranks_the_index_stays_right(fleet_of_four: 
                 fleet_of_four,
                 client,
                 rng.choice(starts)[: rng.randint(40, 160)] + prompt(rng.randint(20, 300), number),
-                max_tokens=rng.randint(1, 20),
+                max_tokens=rng.randint(1, 8),
             )
             if number % 12 == 11:
                 settle(fleet_of_four)

@@ -359,8 +359,12 @@ async def test_two_frontends_that_know_nothing_of_each_other_do_not_herd(fleet: 
     async def chat(client: openai.AsyncOpenAI, seed: int) -> None:
         async with turns:
             tokens = system + prompt(64, seed)
+            # the client's own checks of a thousand ids take longer than the router
             answer = await client.completions.create(
-                model="demo", prompt=tokens, max_tokens=16, extra_body={"nvext": ASKED}
+                model="demo",
+                prompt="",
+                max_tokens=16,
+                extra_body={"prompt": tokens, "nvext": ASKED},
             )
         told: dict[str, Any] = answer.nvext  # type: ignore[attr-defined]
         ranks[told["worker_id"]["decode_worker_id"], told["worker_id"]["decode_dp_rank"]] += 1

@@ -31,14 +31,16 @@ HEADER = len("^assistant\n")
 """The template's head of an answer, a mark and a token a letter."""
 
 
-@pytest.fixture
-def models(seeing_models: dict[str, Path]) -> dict[str, Path]:
-    return seeing_models
-
-
 @pytest.fixture(scope="module")
 def real(real_fleets: RealFleets, seeing_models: dict[str, Path]) -> Fleet:
     return real_fleets.of(*seeing_workers(seeing_models))
+
+
+@pytest.fixture(scope="module")
+def outputs(seeing_models: dict[str, Path]) -> dict[str, Any]:
+    """What transformers generates for all chats, by family."""
+    folder = seeing_models[FAMILIES[0]].parent
+    return json.loads(run("greedy", folder, NEW, given=json.dumps(CHATS)))
 
 
 @pytest.fixture
@@ -87,9 +89,9 @@ def test_the_demo_model_says_what_it_sees(client: openai.OpenAI, entry: Entry) -
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_seen_equals_transformers(
-    client: openai.OpenAI, models: dict[str, Path], family: str
+    client: openai.OpenAI, outputs: dict[str, Any], family: str
 ) -> None:
-    expected = json.loads(run("greedy", models[family], NEW, given=json.dumps(CHATS)))
+    expected = outputs[family]
     assert len({tuple(ids) for ids, _ in expected}) == len(CHATS)  # or nothing would be proven
     for chat, (ids, prompt_tokens) in zip(CHATS, expected, strict=True):
         exact = {"return_token_ids": True, "ignore_eos": True}

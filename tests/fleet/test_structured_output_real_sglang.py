@@ -5,6 +5,7 @@ once; and what cannot be is a 400.
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 import openai
@@ -12,17 +13,10 @@ import pytest
 from pydantic import BaseModel, Field
 
 from tests.fleet.real_fleets import RealFleets
+from tests.fleet.shaped_answers import ASK, MODEL, telling, texts
 from tests.kit.fleet import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(400)]
-
-MODEL = "kvmesh-demo"
-ASK: dict[str, Any] = {
-    "model": MODEL,
-    "messages": [{"role": "user", "content": "Tell me about kvmesh."}],
-    "max_tokens": 800,
-    "temperature": 0,
-}
 
 
 class Author(BaseModel):
@@ -61,40 +55,33 @@ def client(real: Fleet) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def _texts(client: openai.OpenAI, **fields: Any) -> list[str]:
-    """The answer's text, whole and streamed.
+NAMES_OF_A_SCHEMA: list[dict[str, Any]] = [
+    {"response_format": STRICT},
+    {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "book", "schema": BOOK, "strict": False},
+        }
+    },
+    {"extra": {"guided_json": BOOK}},
+    {"extra": {"guided_json": json.dumps(BOOK)}},
+    {"extra": {"json_schema": json.dumps(BOOK)}},
+]
 
-    They need not be equal: the model was not trained to write into grammars, so that its first two
-    choices are often as likely, and a prompt that is found in the cache rounds otherwise.
-    """
-    extra = {"extra_body": fields.pop("extra")} if "extra" in fields else {}
-    whole = client.chat.completions.create(**ASK | fields, **extra).choices[0]
-    stream = client.chat.completions.create(**ASK | fields, **extra, stream=True)
-    streamed = [choice for chunk in stream for choice in chunk.choices]
-    assert whole.finish_reason == streamed[-1].finish_reason == "stop", whole.message.content
-    return [whole.message.content or "", "".join(one.delta.content or "" for one in streamed)]
+
+@pytest.fixture(scope="module")
+def books(client: openai.OpenAI) -> list[list[Future[str]]]:
+    """What comes of a schema by each of its names."""
+    with ThreadPoolExecutor(2 * len(NAMES_OF_A_SCHEMA)) as beside:
+        return [telling(beside, client, **fields) for fields in NAMES_OF_A_SCHEMA]
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"response_format": STRICT},
-        {
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "book", "schema": BOOK, "strict": False},
-            }
-        },
-        {"extra": {"guided_json": BOOK}},
-        {"extra": {"guided_json": json.dumps(BOOK)}},
-        {"extra": {"json_schema": json.dumps(BOOK)}},
-    ],
-)
+@pytest.mark.parametrize("number", range(len(NAMES_OF_A_SCHEMA)))
 def test_json_of_a_schema_conforms_by_every_name(
-    client: openai.OpenAI, fields: dict[str, Any]
+    books: list[list[Future[str]]], number: int
 ) -> None:
-    for text in _texts(client, **fields):
-        Book.model_validate_json(text)
+    for text in books[number]:
+        Book.model_validate_json(text.result())
 
 
 def test_the_openai_client_parses_into_a_model(client: openai.OpenAI) -> None:
@@ -104,9 +91,8 @@ def test_the_openai_client_parses_into_a_model(client: openai.OpenAI) -> None:
 
 def test_a_json_object_is_one(client: openai.OpenAI) -> None:
     """What it holds is up to the model, which may not come to an end."""
-    answer = client.chat.completions.create(**ASK, response_format={"type": "json_object"}).choices[
-        0
-    ]
+    asked = ASK | {"max_tokens": 200, "response_format": {"type": "json_object"}}
+    answer = client.chat.completions.create(**asked).choices[0]
     text = answer.message.content or ""
     if answer.finish_reason == "stop":
         assert isinstance(json.loads(text), dict)
@@ -116,19 +102,19 @@ def test_a_json_object_is_one(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("name", ["regex", "guided_regex"])
 def test_text_of_an_expression_matches_it(client: openai.OpenAI, name: str) -> None:
     pattern = r"[A-Z]{3}-\d{2}( é| 🎉){1,2}"
-    assert all(re.fullmatch(pattern, text) for text in _texts(client, extra={name: pattern}))
+    assert all(re.fullmatch(pattern, text) for text in texts(client, extra={name: pattern}))
 
 
 def test_one_of_the_choices_is_the_answer_to_the_letter(client: openai.OpenAI) -> None:
     choices = ["a.b*c", "(x|y)", 'line\n"two"', "naïve 🎉"]
-    assert set(_texts(client, extra={"guided_choice": choices})) <= set(choices)
-    assert _texts(client, extra={"guided_choice": choices[2:3]}) == [choices[2]] * 2
+    assert set(texts(client, extra={"guided_choice": choices})) <= set(choices)
+    assert texts(client, extra={"guided_choice": choices[2:3]}) == [choices[2]] * 2
 
 
 @pytest.mark.parametrize("name", ["ebnf", "guided_grammar"])
 def test_text_of_a_grammar_is_derived_from_it(client: openai.OpenAI, name: str) -> None:
     grammar = 'root ::= "sum: " number ("+" number){2} \nnumber ::= [1-9] [0-9]?'
-    for text in _texts(client, extra={name: grammar}):
+    for text in texts(client, extra={name: grammar}):
         assert re.fullmatch(r"sum: [1-9]\d?(\+[1-9]\d?){2}", text)
 
 
@@ -138,7 +124,7 @@ def test_text_of_a_grammar_is_derived_from_it(client: openai.OpenAI, name: str) 
 def test_what_stands_in_a_structural_tag_conforms(
     client: openai.OpenAI, fields: dict[str, Any]
 ) -> None:
-    for text in _texts(client, **fields):
+    for text in texts(client, **fields):
         assert text.startswith("<book>")
         assert text.endswith("</book>")
         Author.model_validate_json(text[6:-7])
@@ -224,7 +210,7 @@ def test_what_cannot_be_is_a_400_that_names_the_field_and_the_engine_lives(
         with pytest.raises(openai.BadRequestError) as raised:
             client.chat.completions.create(**ASK, extra_body=fields, stream=stream)
         assert raised.value.param == param
-    assert _texts(client, extra={"guided_choice": ["alive"]}) == ["alive"] * 2
+    assert texts(client, extra={"guided_choice": ["alive"]}) == ["alive"] * 2
     assert real.processes[1].popen.poll() is None
 
 
@@ -244,7 +230,7 @@ def test_a_schema_that_leads_nowhere_is_the_clients_error(client: openai.OpenAI)
         client.chat.completions.create(
             **ASK | {"temperature": 1}, extra_body={"guided_json": nowhere}
         )
-    assert _texts(client, extra={"guided_choice": ["alive"]}) == ["alive"] * 2
+    assert texts(client, extra={"guided_choice": ["alive"]}) == ["alive"] * 2
 
 
 def test_a_tool_that_must_be_called_is_called_whatever_shape_the_text_was_to_have(

@@ -1,8 +1,10 @@
 """A fleet as tests use it: on the sim engine unless told otherwise, asked by OpenAI's client."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+import httpx._transports.default as httpx_transports
 import openai
 
 import starter.fleet
@@ -10,6 +12,10 @@ from starter.addresses import worker_command
 from starter.process import Process
 from tests.kit.forks import start_light, start_with_sglang
 from tests.kit.sglang_environment import sglang_environment
+
+# A client reads the certificates of all authorities, for 25 ms, and none here speaks TLS: once is
+# enough for httpx's own clients and for OpenAI's and Anthropic's, which are made of them.
+httpx_transports.create_ssl_context = cache(httpx_transports.create_ssl_context)
 
 
 class Fleet(starter.fleet.Fleet):

@@ -6,7 +6,12 @@ from random import Random
 from typing import Final
 
 import pytest
+from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+SGLANG_PROCESSES: Final = 2
+"""An import takes as long as a small file's tests, and their engines keep two cores busy."""
 
 FIRST: Final = (
     ("tests/fault/test_real_sglang_faults.py",),
@@ -30,6 +35,7 @@ FIRST: Final = (
         "tests/sglang/test_step_faults.py",
         "tests/sglang/test_forks.py",
         "tests/sglang/test_decode_leg.py",
+        "tests/sglang/test_grammar_trials.py",
     ),
     ("tests/fleet/test_logprobs_real_sglang.py",),
     ("tests/fleet/test_adapters_real_sglang.py",),
@@ -51,6 +57,13 @@ LAST: Final = ("tests/simulation/test_simulation.py",)
 """Files whose tests share nothing: they are handed out one by one, so that all processes end
 together.
 """
+
+WITH_SGLANG: Final = (
+    "tests/security/test_moved_calls.py",
+    "tests/unit/demo_model/test_demo_model_golden.py",
+    "tests/unit/demo_model/test_vision_golden.py",
+)
+"""Files that import it, or transformers, beside those whose names say so."""
 
 _GROUP: Final = {file: number for number, files in enumerate(FIRST) for file in files}
 _PLACE: Final = {
@@ -91,7 +104,27 @@ def at_random(items: list[pytest.Item], seed: str) -> None:
 
 
 class GroupScheduling(LoadFileScheduling):
-    """Hands the next group of files to the process that has nothing to do."""
+    """Hands the next group of files to the process that has nothing to do; those with SGLang to the
+    first ones alone, since each imports it for itself.
+    """
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        self._with_sglang = set[WorkerController]()
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        others = [scope for scope, tests in self.workqueue.items() if not any(map(_sglang, tests))]
+        taken = len(self._with_sglang) >= SGLANG_PROCESSES and node not in self._with_sglang
+        if taken and others:
+            self.workqueue.move_to_end(others[0], last=False)
+        if next(iter(self.workqueue)) not in others:
+            self._with_sglang.add(node)
+        super()._assign_work_unit(node)
+
+
+def _sglang(nodeid: str) -> bool:
+    """Whether a test takes a process that has imported SGLang."""
+    return "sglang" in nodeid or file_of(nodeid) in WITH_SGLANG

@@ -34,6 +34,7 @@ from protocol.tokens import pack_tokens  # noqa: E402
 from workers.demo_model import demo_model_dir  # noqa: E402
 from workers.sglang.arguments import parse_server_args  # noqa: E402
 from workers.sglang.reading import Readings  # noqa: E402
+from workers.sglang.reading import plan as reading_plan  # noqa: E402
 from workers.sglang.reading.lost import LAG_CHARS_MAX  # noqa: E402
 from workers.sglang.seam.answers_table import READING  # noqa: E402
 from workers.sglang.seam.checks import check_seam  # noqa: E402
@@ -100,6 +101,10 @@ def _check(schema: str) -> None:
 
 
 serving_chat.Draft202012Validator = _CheckedOnce
+# what is found of the one tokenizer is the same for every pair of parsers
+serving_chat.detect_inline_system_support = cache(serving_chat.detect_inline_system_support)
+reading_plan.TokenTexts = cache(reading_plan.TokenTexts)
+
 
 Message = tuple[str, str, list[tuple[str, str, Any]]]
 """Thinking, content, and id, name and arguments of each call."""

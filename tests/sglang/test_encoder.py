@@ -114,16 +114,23 @@ class Seeing:
         return replace(request, media=media, cache_salt=salt)
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of each family."""
+    folder = tmp_path_factory.mktemp("seeing")
+    built = run_with_sglang(HERE / "tiny_vl.py", "build", folder)
+    assert built.returncode == 0, built.stderr[-3000:]
+    return folder
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def seeing(
     request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
+    models: Path,
     start_engine: Callable[..., Any],
     make_request: Callable[..., Generate],
 ) -> Iterator[Seeing]:
-    model = tmp_path_factory.mktemp("seeing") / request.param
-    built = run_with_sglang(HERE / "tiny_vl.py", "build", request.param, model)
-    assert built.returncode == 0, built.stderr[-3000:]
+    model = models / request.param
     engine = start_engine(
         "--model-path", str(model), "--dtype", "float32", "--log-level", "warning",
         "--max-total-tokens", "2048", "--grammar-backend", "none",
@@ -292,13 +299,12 @@ def test_who_cannot_encode_says_why(model_dir: Path, tmp_path: Path) -> None:
 
 
 def test_a_decode_leg_needs_no_more_of_pictures_than_their_grids(
-    tmp_path: Path,
+    models: Path,
     start_engine: Callable[..., Any],
     make_request: Callable[..., Generate],
     read: Any,
 ) -> None:
-    model = tmp_path / "qwen2.5-vl"
-    assert run_with_sglang(HERE / "tiny_vl.py", "build", "qwen2.5-vl", model).returncode == 0
+    model = models / "qwen2.5-vl"
     engine = start_engine(
         *("--model-path", str(model), "--dtype", "float32", "--log-level", "warning"),
         *("--max-total-tokens", "2048", "--grammar-backend", "none"),

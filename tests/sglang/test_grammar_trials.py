@@ -3,13 +3,10 @@ a verdict, and so has the next one.
 """
 
 import asyncio
-import functools
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,13 +17,18 @@ import pytest_asyncio
 from protocol.errors import InvalidRequest, Overloaded
 from protocol.generation import Grammar
 from protocol.limits import GRAMMAR_BYTES_MAX
-from workers.sglang.grammars.guard import SLOW_CPU_S, TRIALS_MAX, GrammarGuard, Lane
+from workers.sglang.grammars.guard import TRIALS_MAX, GrammarGuard, Lane
 
 pytestmark = [
     pytest.mark.sglang,
     pytest.mark.timeout(400),
     pytest.mark.asyncio(loop_scope="module"),
 ]
+
+SLOW_CPU_S = 1.0
+"""Less than users have: what is too slow takes all of it, and with minutes none would be less so.
+tests/fleet/test_structured_output_real_sglang.py waits for one as long as a user does.
+"""
 
 VOCABULARY = [bytes([byte]) for byte in range(256)] + [b"ab", b'{"', b'":', b"true", b"</s>"]
 
@@ -131,37 +133,26 @@ REFUSED = {
 }
 
 
-@functools.cache
-def _vocabulary_info() -> str:
-    return subprocess.run(
-        [sys.executable, "-c", SERIALIZED], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
-def _guard() -> GrammarGuard:
-    info = SimpleNamespace(serialize_json=_vocabulary_info)
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def guard(python: Callable[..., Any]) -> AsyncIterator[GrammarGuard]:
+    serialized = python("-c", SERIALIZED)
+    assert serialized.returncode == 0, serialized.stderr
+    info = SimpleNamespace(serialize_json=serialized.stdout.strip)
     whitespace = {
         "constrained_json_disable_any_whitespace": True,
         "constrained_json_max_whitespace_cnt": None,
     }
-    manager = SimpleNamespace(
-        tokenizer=SimpleNamespace(init_xgrammar=lambda: (info, None)),
-        model_config=SimpleNamespace(vocab_size=len(VOCABULARY), hf_eos_token_id=None),
-        server_args=SimpleNamespace(grammar_backend=None, **whitespace),
+    guard = GrammarGuard(
+        SimpleNamespace(
+            tokenizer=SimpleNamespace(init_xgrammar=lambda: (info, None)),
+            model_config=SimpleNamespace(vocab_size=len(VOCABULARY), hf_eos_token_id=None),
+            server_args=SimpleNamespace(grammar_backend=None, **whitespace),
+        )
     )
-    return GrammarGuard(manager)
-
-
-async def _end(guard: GrammarGuard) -> None:
+    guard._slow = Lane(SLOW_CPU_S, at_once=1, inside_max=1)
+    yield guard
     guard.close()
     await guard.ended()
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def guard() -> AsyncIterator[GrammarGuard]:
-    guard = _guard()
-    yield guard
-    await _end(guard)
 
 
 @pytest.mark.parametrize("name", FINE)
@@ -192,19 +183,17 @@ async def test_a_nul_that_ends_xgrammar_ends_only_its_trial(guard: GrammarGuard)
     await guard.check(Grammar("regex", "b"))
 
 
-async def test_many_at_once_share_one_trial_and_too_many_are_refused() -> None:
-    guard = _guard()
+async def test_many_at_once_share_one_trial_and_too_many_are_refused(guard: GrammarGuard) -> None:
     same = [guard.check(Grammar("regex", "same")) for _ in range(200)]
     others = [guard.check(Grammar("regex", f"other {n}")) for n in range(TRIALS_MAX)]
     results = await asyncio.gather(*same, *others, return_exceptions=True)
     refused = [result for result in results if result is not None]
     assert [type(result) for result in refused] == [Overloaded]
-    await _end(guard)
 
 
-async def test_slow_ones_hold_up_no_others_and_are_forgotten_when_nobody_waits() -> None:
-    guard = _guard()
-    guard._slow = Lane(SLOW_CPU_S, at_once=1, inside_max=1)
+async def test_slow_ones_hold_up_no_others_and_are_forgotten_when_nobody_waits(
+    guard: GrammarGuard,
+) -> None:
     await guard.check(Grammar("regex", "first"))
     slow = {
         asyncio.create_task(
@@ -226,7 +215,6 @@ async def test_slow_ones_hold_up_no_others_and_are_forgotten_when_nobody_waits()
     await asyncio.sleep(0)
     assert len(guard._trials) <= 2  # those that run
     await guard.check(Grammar("regex", "and one more"))
-    await _end(guard)
 
 
 async def test_a_killed_process_is_replaced(guard: GrammarGuard) -> None:

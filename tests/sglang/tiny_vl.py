@@ -1,11 +1,12 @@
-"""Run as a program: write a tiny random model that sees, of one of three families, or print what
-transformers generates with it.
+"""Run as a program: write a tiny random model that sees, of each of three families, or print what
+transformers generates with them.
 
-    python tiny_vl.py build FAMILY DIRECTORY
-    python tiny_vl.py greedy DIRECTORY MAX_NEW_TOKENS < chats.json > outputs.json
+    python tiny_vl.py build DIRECTORY
+    python tiny_vl.py greedy DIRECTORY MAX_NEW_TOKENS < chats.json > outputs_by_family.json
 
-A chat is a list of texts and of pictures (data URLs) of one user message; an output is the token
-ids, and the number of the prompt's. A program, since pytest's process must not import torch.
+Each model is in a folder of its family's name. A chat is a list of texts and of pictures (data
+URLs) of one user message; an output is the token ids, and the number of the prompt's. A program,
+since pytest's process must not import torch.
 """
 
 import base64
@@ -157,13 +158,13 @@ def build(family: str, directory: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"processor_class": processor}))
 
 
-def greedy(directory: Path, max_new_tokens: int) -> None:
+def greedy(directory: Path, chats: list[list[str]], max_new_tokens: int) -> list[Any]:
     fast = PreTrainedTokenizerFast.from_pretrained(directory)
     pictures = AutoImageProcessor.from_pretrained(directory)
     model = transformers.AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32)
     pad = fast.convert_tokens_to_ids("<|image_pad|>")
     outputs = []
-    for chat in json.load(sys.stdin):
+    for chat in chats:
         seen = [read(part) for part in chat if part.startswith("data:")]
         content = [
             {"type": "image"} if part.startswith("data:") else {"type": "text", "text": part}
@@ -190,7 +191,7 @@ def greedy(directory: Path, max_new_tokens: int) -> None:
             **named,
         )
         outputs.append([out[0, len(ids) :].tolist(), len(ids)])
-    json.dump(outputs, sys.stdout)
+    return outputs
 
 
 def read(url: str) -> Image.Image:
@@ -200,7 +201,10 @@ def read(url: str) -> Image.Image:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    made = {family: Path(sys.argv[2]) / family for family in FAMILIES}
     if sys.argv[1] == "build":
-        build(sys.argv[2], Path(sys.argv[3]))
+        for family, directory in made.items():
+            build(family, directory)
     else:
-        greedy(Path(sys.argv[2]), int(sys.argv[3]))
+        asked, new = json.load(sys.stdin), int(sys.argv[3])
+        json.dump({family: greedy(made[family], asked, new) for family in made}, sys.stdout)

@@ -96,17 +96,19 @@ class Budget:
         weight, waiting = 0, [value]
         while waiting:
             one = waiting.pop()
-            kind = cast("type[Any]", type(one))
+            kind = type(one)  # pyright: ignore[reportUnknownVariableType]  # a cast is a call
             weight += 1
             if kind is str:
                 weight += len(one) // CHARS_PER_WEIGHT
+            elif kind is list or kind is tuple or kind is set:
+                waiting += one
             elif kind is dict:
                 waiting += one
                 waiting += one.values()
-            elif kind is list or kind is tuple or kind is set:
-                waiting += one
             elif kind is Namespace:
                 waiting.append(one._Namespace__attrs)
+            else:
+                continue
             if weight + len(waiting) > WEIGHT_MAX:
                 raise TemplateTooCostly("time")
         if weight > _LARGE_WEIGHT:

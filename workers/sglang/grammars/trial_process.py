@@ -25,6 +25,9 @@ idle host.
 VERDICT_S_MAX: Final = 60.0
 """A verdict is waited for this many seconds; a trial ends itself long before."""
 
+_Answers = dict[int, asyncio.Future[Verdict]]
+"""Questions without an answer, by their numbers."""
+
 
 class TrialProcess:
     """A TrialProcess asks a process of its own for trials.
@@ -40,7 +43,8 @@ class TrialProcess:
         # now, since spares are ended when an engine is launched
         self._forked = ForkedTrial() if spare_waits() else None
         self._starting = asyncio.Lock()
-        self._answers: dict[int, asyncio.Future[Verdict]] = {}
+        self._answers: _Answers = {}
+        """What the process that runs is asked; one that ends fails its own questions alone."""
         self._reader: asyncio.Task[None] | None = None
 
     async def answer(self, grammar: Grammar, cpu_s: float) -> Verdict:
@@ -70,13 +74,13 @@ class TrialProcess:
 
     async def _ask(self, grammar: Grammar, cpu_s: float) -> Verdict:
         process, begins = await self._running()
-        number = next(self._numbers)
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        number, answers = next(self._numbers), self._answers
+        answer = answers[number] = asyncio.get_running_loop().create_future()
         try:
             process.writer.write(framed(Trial(number, grammar, cpu_s)))
             return await asyncio.wait_for(answer, START_S_MAX if begins else VERDICT_S_MAX)
         finally:
-            del self._answers[number]
+            del answers[number]
 
     async def _running(self) -> tuple[Program | ForkedTrial, bool]:
         """Returns the process that tries grammars, and whether it has only begun."""
@@ -86,8 +90,8 @@ class TrialProcess:
             setup = await asyncio.to_thread(_setup_of, self._manager)
             process = await self._started()
             process.writer.write(framed(setup))
-            self._process = process
-            self._reader = asyncio.get_running_loop().create_task(self._read(process))
+            self._process, self._answers = process, {}
+            self._reader = asyncio.get_running_loop().create_task(_read(process, self._answers))
             return process, True
 
     async def _started(self) -> Program | ForkedTrial:
@@ -97,20 +101,6 @@ class TrialProcess:
             return forked
         return await Program.start(TITLE)
 
-    async def _read(self, process: Program | ForkedTrial) -> None:
-        reader = process.reader
-        with suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-                verdict = msgspec.msgpack.decode(await reader.readexactly(length), type=Verdict)
-                answer = self._answers.get(verdict.number)
-                if answer is not None and not answer.done():
-                    answer.set_result(verdict)
-        await process.end()
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(EOFError("the process that tries grammars has ended"))
-
     def kill(self) -> None:
         """Kills the process; the next grammar starts another one."""
         if self._process is not None:
@@ -118,6 +108,21 @@ class TrialProcess:
         self._process = None
         if self._forked is not None:
             self._forked.kill()
+
+
+async def _read(process: Program | ForkedTrial, answers: _Answers) -> None:
+    reader = process.reader
+    with suppress(asyncio.IncompleteReadError, OSError):
+        while True:
+            (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+            verdict = msgspec.msgpack.decode(await reader.readexactly(length), type=Verdict)
+            answer = answers.get(verdict.number)
+            if answer is not None and not answer.done():
+                answer.set_result(verdict)
+    await process.end()
+    for answer in answers.values():
+        if not answer.done():
+            answer.set_exception(EOFError("the process that tries grammars has ended"))
 
 
 def _setup_of(manager: Any) -> Setup:
