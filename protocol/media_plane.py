@@ -3,7 +3,8 @@ that made them. Add-only.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from itertools import islice
+from typing import Annotated, Final, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -12,11 +13,13 @@ from msgspec.structs import replace
 from protocol.codec import decode_frames
 from protocol.errors import ProtocolViolation
 from protocol.fields import Count, RequestId
-from protocol.limits import MESSAGE_CHARS_MAX, WIRE_VERSION
+from protocol.limits import MESSAGE_BYTES_MAX, MESSAGE_CHARS_MAX, WIRE_VERSION
 from protocol.media import MEDIA_MAX, Encoding
 
-SLICE_BYTES: Final = 16 * 1024 * 1024
-"""Is the size of the frames that encodings travel in."""
+SLICE_BYTES: Final = MESSAGE_BYTES_MAX // 2
+"""Is the size of the frames that encodings travel in, one for all but the largest pictures, so that
+what arrives need not be put together.
+"""
 
 _HEAD_FRAMES: Final = 2
 
@@ -64,7 +67,8 @@ def encode_encodings(answer: Encodings) -> list[bytes]:
     slices: list[int] = []
     frames: list[bytes] = []
     for each in answer.encodings:
-        cut = [each.data[at : at + SLICE_BYTES] for at in range(0, len(each.data), SLICE_BYTES)]
+        data = cast("bytes", memoryview(each.data))  # whose slices are no copies
+        cut = [data[at : at + SLICE_BYTES] for at in range(0, len(data), SLICE_BYTES)]
         heads.append(replace(each, data=b""))
         slices.append(len(cut))
         frames += cut
@@ -73,7 +77,8 @@ def encode_encodings(answer: Encodings) -> list[bytes]:
 
 
 def decode_encodings(frames: Sequence[bytes]) -> Encodings:
-    """Returns the answer in a message's frames.
+    """Returns the answer in a message's frames, whose data it has, and not a copy where that is one
+    frame.
 
     Raises:
         ProtocolViolation: it is none, or its data is not as long as it says.
@@ -83,7 +88,7 @@ def decode_encodings(frames: Sequence[bytes]) -> Encodings:
     if len(head.slices) != len(head.encodings) or sum(head.slices) != len(frames) - _HEAD_FRAMES:
         raise ProtocolViolation("an answer has other frames than it says")
     whole = [
-        replace(each, data=b"".join(next(data) for _ in range(count)))
+        replace(each, data=next(data) if count == 1 else b"".join(islice(data, count)))
         for each, count in zip(head.encodings, head.slices, strict=True)
     ]
     return replace(head, encodings=whole)

@@ -64,6 +64,8 @@ class SocketPump:
         sent to.
         receive: takes the next message in place of the socket's own method
         (protocol.transport.door).
+        copies: messages are handed over by copying them, which costs less for most. Otherwise what
+        is large is read where it lies until it has left.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class SocketPump:
         on_writable: Callable[[], None] | None = None,
         on_gone: Callable[[bytes], None] | None = None,
         receive: Callable[[int], list[bytes]] | None = None,
+        *,
+        copies: bool = True,
     ) -> None:
         self._socket = socket
+        self._copies = copies
         self._receive = receive or socket.recv_multipart
         self._on_message = on_message
         self._on_writable = on_writable
@@ -93,7 +98,7 @@ class SocketPump:
             False when the peer's queue is full or the peer is gone.
         """
         try:
-            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=True)
+            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=self._copies)
             sent = True
         except zmq.Again:
             self._blocked = True

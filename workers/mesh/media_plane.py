@@ -4,12 +4,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import zmq
 
 from protocol.errors import ProtocolViolation
+from protocol.limits import FRAME_BYTES_MAX
 from protocol.media_plane import (
     Encodings,
     FetchEncodings,
@@ -70,7 +71,7 @@ class MediaDoor:
         endpoint = router.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(endpoint, bytes)
         self._endpoint = endpoint.rstrip(b"\0").decode()
-        self._router = SocketPump(router, self._on_question)
+        self._router = SocketPump(router, self._on_question, copies=False)
 
     def address(self) -> str:
         """Returns where workers find it, those of this host and of others alike.
@@ -126,7 +127,8 @@ class MediaClient:
             except (StartError, zmq.ZMQError) as error:
                 log.warning("cannot fetch encodings at %s: %s", address, error)
                 return
-            pump = self._pumps[address] = SocketPump(socket, self._take)
+            receive = partial(_received, socket)
+            pump = self._pumps[address] = SocketPump(socket, self._take, receive=receive)
             if len(self._pumps) > ENCODERS_MAX:
                 self._pumps.popitem(last=False)[1].close()
         self._pumps.move_to_end(address)
@@ -143,3 +145,13 @@ class MediaClient:
             self._on_answer(decode_encodings(frames))
         except ProtocolViolation as violation:
             log.warning("dropped malformed encodings: %s", violation.message[:200])
+
+
+def _received(socket: Socket, flags: int) -> list[bytes]:
+    """Returns the next message; its large frames as views of what ZMQ received, since copying one
+    takes longer than all else that is done with it.
+    """
+    frames = socket.recv_multipart(flags, copy=False)
+    return [
+        each.bytes if len(each) < FRAME_BYTES_MAX else cast("bytes", each.buffer) for each in frames
+    ]

@@ -14,6 +14,7 @@ from bench.gpu.media.loads import PICTURES, TEXTS, apart, reading, seeing, toget
 from bench.gpu.media.model import make_seeing_model
 from bench.gpu.three_way import gpus_here
 from bench.kit.workloads import LOCAL
+from starter.pages import http_metric
 from workers.demo_model import DEMO_TOOL_CALL_PARSER, demo_model_dir
 
 SCRATCH: Final = LOCAL / "gpu-media"
@@ -82,8 +83,22 @@ def mixed(fleet: GpuFleet, rounds: int, duration_s: float, report: dict[str, Any
                 "pictures alone": apart(port, pictures, PICTURES, duration_s),
                 "both": together(port, pictures, texts, duration_s),
             }
+            measured["encoding"] = encoding(fleet, view)
             report.setdefault(view, []).append(measured)
             print(view, json.dumps(measured), flush=True)
+
+
+ENCODED: Final = {
+    "batches_s": "kvmesh_frontend_encode_seconds_sum",
+    "requests": "kvmesh_frontend_encode_seconds_count",
+    "bytes": "kvmesh_frontend_encoded_bytes_total",
+}
+
+
+def encoding(fleet: GpuFleet, view: str) -> dict[str, float]:
+    """What a frontend has counted so far of pictures that others encoded."""
+    url = fleet.addresses[view].url
+    return {key: http_metric(url, name) for key, name in ENCODED.items()}
 
 
 def main() -> None:
