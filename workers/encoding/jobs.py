@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from protocol.media import PromptMedia
 from workers.encoding.orders import Order
+
+
+BATCH_TOKENS_MAX: Final = 1_024
+"""Bounds the tokens of a batch of several pictures: beyond them nothing is gained by encoding
+together, and the first waits for the last. On an H200 a picture of 64 tokens takes 21 ms alone and 5
+among sixteen, one of 1,024 takes 132 ms alone and 122 among eight (bench/results/media.json).
+"""
 
 
 @dataclass(eq=False)
@@ -70,7 +78,13 @@ class Jobs:
         More urgent requests come first (`priority`).
         """
         jobs = sorted(self._waiting.values(), key=_urgency, reverse=True)
-        batch = jobs[: self.batch_max]
+        batch: list[Job] = []
+        tokens = 0
+        for job in jobs[: self.batch_max]:
+            tokens += job.picture.tokens
+            if batch and tokens > BATCH_TOKENS_MAX:
+                break
+            batch.append(job)
         for job in batch:
             del self._waiting[job.picture.digest]
         self.batch = batch

@@ -80,7 +80,6 @@ def told(result: dict[str, Any]) -> dict[str, Any]:
         "not_ok": result["started"] - result["ok"],
         "tokens_per_s": result["tokens_per_s"],
         "requests_per_s": result["ok"] / result["wall_s"],
-        "prompt_tokens": result["prompt_tokens"] / max(1, result["ok"]),
     }
     for key in ("ttft_ms", "gap_ms"):
         for percentile in ("p50", "p99"):
