@@ -7,11 +7,10 @@ from typing import Final
 from protocol.media import PromptMedia
 from workers.encoding.orders import Order
 
-
 BATCH_TOKENS_MAX: Final = 1_024
 """Bounds the tokens of a batch of several pictures: beyond them nothing is gained by encoding
-together, and the first waits for the last. On an H200 a picture of 64 tokens takes 21 ms alone and 5
-among sixteen, one of 1,024 takes 132 ms alone and 122 among eight (bench/results/media.json).
+together, and the first waits for the last. On an H200 a picture of 64 tokens takes 21 ms alone and
+5 among sixteen, one of 1,024 takes 133 ms alone and 122 among eight (bench/results/media.json).
 """
 
 

@@ -1,0 +1,65 @@
+"""Pictures encoded apart, beside a worker that sees for itself."""
+
+from collections.abc import Iterator
+from statistics import median
+from typing import Any, Final
+
+from bench.figures.markdown import number, pair, result, table
+
+NAMES: Final = {"whole": "an ordinary worker", "apart": "an encode worker beside it"}
+LOADS: Final = {
+    "texts alone": ("texts alone",),
+    "pictures alone": ("pictures alone",),
+    "texts beside pictures": ("both", "texts"),
+    "pictures beside texts": ("both", "pictures"),
+}
+
+
+def sections() -> Iterator[str]:
+    """A section for what encoding apart is worth, and what every topology answers."""
+    found = result("media")
+    rows = [
+        [load, *(_cell(found["mixed"][view], path) for view in NAMES)]
+        for load, path in LOADS.items()
+    ]
+    golden = [
+        [topology, f"{told['golden']} of {told['of']}"]
+        for topology, told in found["golden"].items()
+    ]
+    small, large = found["batches"]["64"], found["batches"]["1024"]
+    batches = [[together, number(small[together]), number(large[together])] for together in small]
+    yield f"""\
+## Pictures encoded apart, on one GPU
+
+`python -m bench.gpu.media` on one H200 that both share (a model of Qwen3-VL-8B's shape without
+weights; its pictures are encoded by SGLang's Triton kernels, for want of FlashAttention there): 32
+clients with texts of some 256 tokens in and 128 out, 8 with a fresh picture of 1,024 tokens each
+and 32 out. Requests/s; TTFT p50 / p99 and gap p99 in ms, medians of the rounds:
+
+{table(["load", *NAMES.values()], rows)}
+
+Who reads texts beside pictures gains, since nobody's next token waits for a picture to be encoded;
+pictures alone lose, since two processes share the GPU and what is made of them (33 MB each, four
+layers deep) goes from one to the other. What a GPU for each gives is not measured here yet.
+
+Milliseconds that a batch takes to encode, by the tokens of each of its pictures:
+
+{table(["pictures together", "64 tokens", "1,024 tokens"], batches)}
+
+What the demo model that sees answers on that GPU, greedily, of its golden answers:
+
+{table(["topology", "golden"], golden)}"""
+
+
+def _cell(rounds: list[dict[str, Any]], path: tuple[str, ...]) -> str:
+    def middle(key: str) -> float:
+        return median(_at(each, path)[key] for each in rounds)
+
+    ttft = pair(middle("ttft_p50_ms"), middle("ttft_p99_ms"))
+    return f"{number(middle('requests_per_s'))}; {ttft}; {number(middle('gap_p99_ms'))}"
+
+
+def _at(measured: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    for name in path:
+        measured = measured[name]
+    return measured
