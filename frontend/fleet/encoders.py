@@ -26,6 +26,17 @@ def encodes(hello: Hello) -> bool:
     return hello.stage in (ENCODE, PROCESS)
 
 
+def fits(worker: Worker, taken: MediaTaken | None) -> bool:
+    """Tells whether a worker encodes pictures as a model takes them."""
+    media = worker.hello.card.media
+    return (
+        taken is not None
+        and bool(taken.encoder)
+        and media is not None
+        and media.encoder == taken.encoder
+    )
+
+
 class Encoders:
     """Encoders are the workers that encode pictures, whatever model they do it for."""
 
@@ -44,22 +55,26 @@ class Encoders:
         if worker in self._workers:
             self._workers.remove(worker)
 
+    def of_name(self, model: str) -> list[Worker]:
+        """Returns the workers that encode for a model of that name, whichever its files are."""
+        return [worker for worker in self._workers if worker.hello.card.name == model]
+
     def of(self, model: str, taken: MediaTaken | None, stage: Stage) -> list[Worker]:
         """Returns the workers of that stage that may get work, and whose encoder is the model's."""
-        if taken is None or not taken.encoder:
-            return []
         return [
             worker
-            for worker in self._workers
-            if worker.takes_work
-            and worker.hello.stage == stage
-            and worker.hello.card.name == model
-            and worker.hello.card.media is not None
-            and worker.hello.card.media.encoder == taken.encoder
+            for worker in self.of_name(model)
+            if worker.takes_work and worker.hello.stage == stage and fits(worker, taken)
         ]
 
     def choose(
-        self, model: str, taken: MediaTaken | None, digest: int, avoid: Collection[str]
+        self,
+        model: str,
+        taken: MediaTaken | None,
+        digest: int,
+        avoid: Collection[str],
+        *,
+        alone: bool = False,
     ) -> Worker | None:
         """Returns the worker that is to encode a request's pictures; None where the worker that
         runs it sees for itself.
@@ -70,6 +85,7 @@ class Encoders:
         Args:
             digest: of the first picture.
             avoid: ids of workers that have refused the request.
+            alone: a worker may have died of it, so it does not meet others of its kind.
         """
         if not self._workers:
             return None
@@ -77,7 +93,7 @@ class Encoders:
             able = [
                 worker
                 for worker in self.of(model, taken, stage)
-                if worker.worker_id not in avoid and worker.has_room(alone=False)
+                if worker.worker_id not in avoid and worker.has_room(alone=alone)
             ]
             if able:
                 idlest = min(worker.ranks[0].requests for worker in able)

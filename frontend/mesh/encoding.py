@@ -38,7 +38,9 @@ def encoder_for(
     if not all(each.modality == "image" and each.tokens for each in request.media):
         return None
     card = entry.served.card
-    return encoders.choose(card.name, card.media, request.media[0].digest, offer.avoid)
+    return encoders.choose(
+        card.name, card.media, request.media[0].digest, offer.avoid, alone=offer.alone
+    )
 
 
 def encode_leg(request: Asked, workers: Sequence[Worker]) -> Encode:

@@ -33,13 +33,13 @@ class Sent:
     Attributes:
         worker: generates the answer.
         helpers: compute the prompt, or encode its pictures, where `worker` does not.
-        partial: not all of the legs could be sent.
+        unreached: could not be sent its leg.
     """
 
     stream: RequestStream
     worker: Worker
     helpers: tuple[Worker, ...] = ()
-    partial: bool = False
+    unreached: Worker | None = None
 
 
 class Sender:
@@ -113,8 +113,8 @@ class Sender:
                 uncached_tokens = route.prompt_tokens - placement.cached_tokens
                 _book(worker, stream, offer, uncached_tokens)
                 self._router.placed(placement, route, stream.sent_at)
-                sent = self._encode(offer, stream, encoder, (worker,))
-                return Sent(stream, worker, (encoder,) if encoder else (), partial=not sent)
+                unreached = self._encode(offer, stream, encoder, (worker,), (stream,))
+                return Sent(stream, worker, (encoder,) if encoder else (), unreached)
             # Its socket is gone or full: the next beat will tell which; meanwhile the others may
             # have room.
             ranks = without(ranks, {worker.worker_id})
@@ -151,9 +151,9 @@ class Sender:
             _book(worker, stream, offer, 0, first.prompt_tokens)
             self._router.placed(prefill, first, stream.sent_at)
             self._router.placed(decode, second, stream.sent_at)
-            sent = self._encode(offer, stream, encoder, both) and sent
+            deaf = self._encode(offer, stream, encoder, both, (partner.prefill, stream))
             helpers = (prefill_worker, encoder) if encoder else (prefill_worker,)
-            return Sent(stream, worker, helpers, partial=not sent)
+            return Sent(stream, worker, helpers, deaf if sent else worker)
         return None
 
     def _encode(
@@ -162,17 +162,20 @@ class Sender:
         answer: RequestStream,
         encoder: Worker | None,
         workers: tuple[Worker, ...],
-    ) -> bool:
-        """Has pictures encoded for workers that were sent the request; False where their encoder
-        cannot be reached.
+        legs: tuple[RequestStream, ...],
+    ) -> Worker | None:
+        """Has pictures encoded for workers that were sent these legs of the request; returns the
+        encoder if it cannot be reached.
         """
         if encoder is None:
-            return True
+            return None
+        for each in legs:
+            each.fetches_from = encoder.worker_id
         leg = encode_leg(offer.request, workers)
         told = EncodeLeg(answer, self._give_up, self._metrics.encoding.note)
         told.stream = self._stream(leg, told, Placement(encoder.ranks[0], 0))
         _book(encoder, told.stream, offer, tokens_of(leg))
-        return self._wire.send(encoder, leg)
+        return None if self._wire.send(encoder, leg) else encoder
 
     def _choose(self, ranks: Ranks, route: RouteRequest) -> Placement[Rank]:
         begun_s = perf_counter()
