@@ -3,6 +3,7 @@
 import secrets
 import shutil
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from protocol.encoding import Encode, Encoded
 from protocol.media import PromptMedia
 from protocol.media_plane import Encodings, FetchEncodings, decode_encodings, encode_fetch
 from protocol.membership import Draining, Goodbye, Hello
+from tests.fault.encoder_peer import EncoderPeer
 from tests.fault.mesh_peer import FrontendPeer
 from tests.fleet.test_encoders import ENCODER, RED, WORKER, ask, busy, encoded
 from tests.fleet.test_pictures import MODEL, SIM, messages, said
@@ -22,10 +24,10 @@ REQUEST_ID = "1" * 32
 ANSWERED_MS_MAX = 20_000
 
 
-def fetched(socket: "zmq.Socket[bytes]") -> Encodings:
-    socket.send_multipart(encode_fetch(FetchEncodings(REQUEST_ID)))
-    assert socket.poll(ANSWERED_MS_MAX), "the door is closed"
-    return decode_encodings(socket.recv_multipart())
+def fetched(dealer: "zmq.Socket[bytes]") -> Encodings:
+    dealer.send_multipart(encode_fetch(FetchEncodings(REQUEST_ID)))
+    assert dealer.poll(ANSWERED_MS_MAX), "the door is closed"
+    return decode_encodings(dealer.recv_multipart())
 
 
 def test_a_worker_that_leaves_hands_out_first_what_it_made(fleet: Fleet) -> None:
@@ -37,10 +39,10 @@ def test_a_worker_that_leaves_hands_out_first_what_it_made(fleet: Fleet) -> None
         assert isinstance(peer.end_of(REQUEST_ID).end, Encoded)
         worker.popen.send_signal(signal.SIGTERM)
         peer.wait_for(Draining)
-        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(hello.encodings)
-            assert [each.rows for each in fetched(socket).encodings] == [2]
+        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(hello.encodings)
+            assert [each.rows for each in fetched(dealer).encodings] == [2]
         peer.wait_for(Goodbye)
         assert worker.popen.wait(10) == 0
 
@@ -92,3 +94,16 @@ def test_an_encoder_of_other_files_is_not_asked_and_said_to_be_none(
         assert said(ask(client, RED, "What is it?"))
     assert encoded(fleet) == 0
     assert "worker other encodes no pictures for sees" in frontend.output()
+
+
+def test_an_encoder_that_cannot_be_fetched_from_is_tried_once(fleet: Fleet) -> None:
+    frontend = fleet.frontend()
+    fleet.worker(*WORKER)
+    fleet.wait_for_workers(1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # which accepts, and says nothing
+        door = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with EncoderPeer(fleet.mesh, MODEL, door) as peer, fleet.client() as client:
+            fleet.wait_for_workers(2)
+            assert said(ask(client, RED, "What is it?"))
+        assert peer.asked == 1
+    assert "goes on as" in frontend.output()
