@@ -21,6 +21,12 @@ a cache.
 """
 
 
+UNREACHED_S: Final = 30.0
+"""Is how long a worker that could not fetch from an encoder is given others: whoever tries it again
+waits some seconds in vain, if there is still no way.
+"""
+
+
 def encodes(hello: Hello) -> bool:
     """Tells whether a worker makes something of pictures for others, and runs no prompts."""
     return hello.stage in (ENCODE, PROCESS)
@@ -42,6 +48,10 @@ class Encoders:
 
     def __init__(self) -> None:
         self._workers: list[Worker] = []
+        self._unreached: dict[tuple[str, str], float] = {}
+        """Maps an encoder and a worker that could not fetch from it, by their ids, to until when
+        they are kept apart: at most all pairs.
+        """
 
     def __contains__(self, worker: Worker) -> bool:
         return worker in self._workers
@@ -49,11 +59,25 @@ class Encoders:
     def add(self, worker: Worker) -> None:
         """Takes a worker in."""
         self._workers.append(worker)
+        for pair in [pair for pair in self._unreached if worker.worker_id in pair]:
+            del self._unreached[pair]
 
     def remove(self, worker: Worker) -> None:
         """Drops a worker; one that is not here is ignored."""
         if worker in self._workers:
             self._workers.remove(worker)
+
+    def note_unreached(self, encoder_id: str, worker_id: str, now: float) -> None:
+        """Notes that a worker could not fetch from an encoder."""
+        self._unreached[encoder_id, worker_id] = now + UNREACHED_S
+
+    def unreached_by(self, worker_ids: Collection[str], now: float) -> set[str]:
+        """Returns the ids of the encoders that one of these workers could not fetch from lately."""
+        if not self._unreached:
+            return set()
+        for pair in [pair for pair, until in self._unreached.items() if until <= now]:
+            del self._unreached[pair]
+        return {encoder for encoder, worker in self._unreached if worker in worker_ids}
 
     def of_name(self, model: str) -> list[Worker]:
         """Returns the workers that encode for a model of that name, whichever its files are."""

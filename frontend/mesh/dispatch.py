@@ -22,6 +22,7 @@ from frontend.routing.router import Router, unmet_pins
 from frontend.routing.waiting_memory import waiting_bytes
 from protocol.errors import (
     DeadlineExceeded,
+    EncoderLost,
     InternalFault,
     LossCause,
     MeshError,
@@ -267,6 +268,10 @@ class Dispatch:
             self.note_room(worker)  # its prompt is computed
         stream.push(delta)
         if stream.ended:
+            if isinstance(stream.error, EncoderLost):
+                self.registry.encoders.note_unreached(
+                    stream.fetches_from, worker.worker_id, self._loop.time()
+                )
             self._release(worker, delta.request_id)
             if stream.finished is not None:
                 if worker.hello.stage != PREFILL:  # the other leg tells the same

@@ -106,7 +106,7 @@ class Sender:
         while ranks:
             placement = self._choose(ranks, route)
             worker = entry.worker_of[placement.rank.worker_id]
-            encoder = encoder_for(self._encoders, entry, offer, (worker,))
+            encoder = self._encoder_for(entry, offer, (worker,))
             leg = without_pictures(request, worker, encoder)
             if self._wire.send(worker, _at(leg, worker, placement)):
                 stream = self._stream(request, wakeup, placement)
@@ -133,7 +133,7 @@ class Sender:
             decode = self._choose(decodes, second)
             worker = entry.worker_of[decode.rank.worker_id]
             both = prefill_worker, worker
-            encoder = encoder_for(self._encoders, entry, offer, both)
+            encoder = self._encoder_for(entry, offer, both)
             legs = legs_of(request, prefill_worker, prefill.rank, self._chance(ROOM_BITS))
             leg = without_pictures(legs[0], prefill_worker, encoder)
             if not self._wire.send(prefill_worker, _at(leg, prefill_worker, prefill)):
@@ -155,6 +155,11 @@ class Sender:
             helpers = (prefill_worker, encoder) if encoder else (prefill_worker,)
             return Sent(stream, worker, helpers, deaf if sent else worker)
         return None
+
+    def _encoder_for(
+        self, entry: ModelEntry, offer: Offer, workers: tuple[Worker, ...]
+    ) -> Worker | None:
+        return encoder_for(self._encoders, entry, offer, workers, self._loop.time())
 
     def _encode(
         self,

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
-from frontend.fleet.encoders import AHEAD_MAX, ENCODE, PROCESS
+from frontend.fleet.encoders import AHEAD_MAX, ENCODE, PROCESS, UNREACHED_S
 from frontend.fleet.worker import Worker
 from protocol.media import MediaTaken, PromptMedia
 from tests.unit.mesh.dispatch_bench import CAPACITY, Bench
@@ -112,3 +112,18 @@ async def test_two_that_workers_may_have_died_of_do_not_meet(bench: Bench) -> No
     await load(bench, encoder, 1, alone=True)
     assert chosen(bench, alone=True) == ""
     assert chosen(bench) == "e1"
+
+
+async def test_who_could_not_fetch_from_an_encoder_gets_others_for_a_while(bench: Bench) -> None:
+    encoders = bench.registry.encoders
+    encoder = bench.join("e1", ENCODE, encoder="x")
+    encoders.note_unreached("e1", "w1", 100.0)
+    encoders.note_unreached("e1", "w1", 101.0)
+    encoders.note_unreached("e2", "w2", 100.0)
+    until = 101.0 + UNREACHED_S
+    assert encoders.unreached_by(["w1", "w3"], until - 0.1) == {"e1"}
+    assert encoders.unreached_by(["w2"], until - 0.1) == set()
+    assert encoders.unreached_by(["w1"], until) == set()
+    encoders.note_unreached("e1", "w1", 200.0)
+    encoders.add(encoder)  # anew, maybe where it is found
+    assert encoders.unreached_by(["w1"], 200.0) == set()

@@ -211,6 +211,9 @@ async def test_who_cannot_fetch_says_so_of_the_encoder(name: str) -> None:
     assert isinstance(stream.error, EncoderLost)
     assert stream.lost_on == "e"
     assert not any(bench.left)
+    assert (await bench.see()).fetches_from == ""  # there is no other encoder
+    bench.join("e2", ENCODE, encoder="x")
+    assert (await bench.see()).fetches_from == "e2"
 
 
 @pytest.mark.parametrize("legs", [False, True])
