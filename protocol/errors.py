@@ -18,6 +18,7 @@
     ├── ClientGone                the client left; nothing is sent any more
     ├── RequestAborted            a client asked for its end, by name
     ├── WorkerLost                the worker died, fell silent or left; cause
+    │   └── EncoderLost           what another worker made of pictures could not be had from it
     ├── PoisonRequest             engines died of this request, or of its twin
     ├── EngineFault               the engine refused or broke
     ├── NotConforming             the answer is not what its schema says
@@ -188,6 +189,14 @@ class WorkerLost(MeshError):
         self.bystander = bystander
 
 
+class EncoderLost(WorkerLost):
+    """An EncoderLost says that what another worker made of a request's pictures did not arrive at
+    the one that was to run it.
+    """
+
+    code = "encoder_lost"
+
+
 class PoisonRequest(MeshError):
     code = "poison_request"
 
@@ -227,6 +236,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     ClientGone: (499, "cancelled"),
     RequestAborted: (499, "cancelled"),
     WorkerLost: (502, "server_error"),
+    EncoderLost: (502, "server_error"),
     PoisonRequest: (500, "server_error"),
     EngineFault: (500, "server_error"),
     NotConforming: (500, "server_error"),

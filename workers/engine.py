@@ -112,9 +112,20 @@ class ImageCounter(Protocol):
 
 
 class EncodingSource(Protocol):
-    """An EncodingSource has what an engine makes of pictures for other workers."""
+    """An EncodingSource has what an engine makes of pictures for other workers.
 
-    def fetch(self, fetch: FetchEncodings, reply: Callable[[Encodings], None]) -> None:
+    Attributes:
+        on_fetched: called whenever `owed` is less.
+    """
+
+    on_fetched: Callable[[], None]
+
+    @property
+    def owed(self) -> int:
+        """Returns of how many requests all is made, and not fetched yet by all who need it."""
+        ...
+
+    def fetch(self, fetch: FetchEncodings, reply: Callable[[Encodings], bool]) -> None:
         """Has what was made for a request sent by `reply`, now or later; that it was asked for
         is always answered now.
         """

@@ -89,7 +89,7 @@ class WorkerServer:
         self._credit = credit
         self._card_files = CardFiles({})
         self._tokenizing = Tokenizing(unix_ms=unix_ms)
-        self._media = MediaPart(self._engine, transport)
+        self._media = MediaPart(self._engine, transport, on_fetched=departure.note_idle)
         self.intake = Intake(
             self._media.fetching, unix_ms=unix_ms, on_idle=departure.note_idle, offers=self._offers
         )
@@ -216,7 +216,7 @@ class WorkerServer:
             log.info("draining: %d requests still run", len(self.intake))
         await self._departure.grace_over()
         self.intake.closed = True
-        await self._departure.drained(self.intake.__len__)
+        await self._departure.drained(lambda: len(self.intake) + self._media.owed)
 
     async def _leave(self) -> None:
         """Leaves the mesh and ends the engine. The frontends are told first: they move what still

@@ -21,9 +21,26 @@ a cache.
 """
 
 
+UNREACHED_S: Final = 30.0
+"""Is how long a worker that could not fetch from an encoder is given others: whoever tries it again
+waits some seconds in vain, if there is still no way.
+"""
+
+
 def encodes(hello: Hello) -> bool:
     """Tells whether a worker makes something of pictures for others, and runs no prompts."""
     return hello.stage in (ENCODE, PROCESS)
+
+
+def fits(worker: Worker, taken: MediaTaken | None) -> bool:
+    """Tells whether a worker encodes pictures as a model takes them."""
+    media = worker.hello.card.media
+    return (
+        taken is not None
+        and bool(taken.encoder)
+        and media is not None
+        and media.encoder == taken.encoder
+    )
 
 
 class Encoders:
@@ -31,6 +48,10 @@ class Encoders:
 
     def __init__(self) -> None:
         self._workers: list[Worker] = []
+        self._unreached: dict[tuple[str, str], float] = {}
+        """Maps an encoder and a worker that could not fetch from it, by their ids, to until when
+        they are kept apart: at most all pairs.
+        """
 
     def __contains__(self, worker: Worker) -> bool:
         return worker in self._workers
@@ -38,28 +59,46 @@ class Encoders:
     def add(self, worker: Worker) -> None:
         """Takes a worker in."""
         self._workers.append(worker)
+        for pair in [pair for pair in self._unreached if worker.worker_id in pair]:
+            del self._unreached[pair]
 
     def remove(self, worker: Worker) -> None:
         """Drops a worker; one that is not here is ignored."""
         if worker in self._workers:
             self._workers.remove(worker)
 
+    def note_unreached(self, encoder_id: str, worker_id: str, now: float) -> None:
+        """Notes that a worker could not fetch from an encoder."""
+        self._unreached[encoder_id, worker_id] = now + UNREACHED_S
+
+    def unreached_by(self, worker_ids: Collection[str], now: float) -> set[str]:
+        """Returns the ids of the encoders that one of these workers could not fetch from lately."""
+        if not self._unreached:
+            return set()
+        for pair in [pair for pair, until in self._unreached.items() if until <= now]:
+            del self._unreached[pair]
+        return {encoder for encoder, worker in self._unreached if worker in worker_ids}
+
+    def of_name(self, model: str) -> list[Worker]:
+        """Returns the workers that encode for a model of that name, whichever its files are."""
+        return [worker for worker in self._workers if worker.hello.card.name == model]
+
     def of(self, model: str, taken: MediaTaken | None, stage: Stage) -> list[Worker]:
         """Returns the workers of that stage that may get work, and whose encoder is the model's."""
-        if taken is None or not taken.encoder:
-            return []
         return [
             worker
-            for worker in self._workers
-            if worker.takes_work
-            and worker.hello.stage == stage
-            and worker.hello.card.name == model
-            and worker.hello.card.media is not None
-            and worker.hello.card.media.encoder == taken.encoder
+            for worker in self.of_name(model)
+            if worker.takes_work and worker.hello.stage == stage and fits(worker, taken)
         ]
 
     def choose(
-        self, model: str, taken: MediaTaken | None, digest: int, avoid: Collection[str]
+        self,
+        model: str,
+        taken: MediaTaken | None,
+        digest: int,
+        avoid: Collection[str],
+        *,
+        alone: bool = False,
     ) -> Worker | None:
         """Returns the worker that is to encode a request's pictures; None where the worker that
         runs it sees for itself.
@@ -70,6 +109,7 @@ class Encoders:
         Args:
             digest: of the first picture.
             avoid: ids of workers that have refused the request.
+            alone: a worker may have died of it, so it does not meet others of its kind.
         """
         if not self._workers:
             return None
@@ -77,7 +117,7 @@ class Encoders:
             able = [
                 worker
                 for worker in self.of(model, taken, stage)
-                if worker.worker_id not in avoid and worker.has_room(alone=False)
+                if worker.worker_id not in avoid and worker.has_room(alone=alone)
             ]
             if able:
                 idlest = min(worker.ranks[0].requests for worker in able)

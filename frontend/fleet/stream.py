@@ -10,7 +10,7 @@ from frontend.fleet.rank import Rank
 from frontend.routing.route import Placement
 from protocol.embedding import Embedded
 from protocol.encoding import Encoded
-from protocol.errors import EngineFault, MeshError, error_from_code
+from protocol.errors import EncoderLost, EngineFault, MeshError, error_from_code
 from protocol.generation import Extras, Finished
 from protocol.replies import Delta, Failed
 from protocol.tokens import count_tokens
@@ -65,6 +65,7 @@ class RequestStream:
         "embedded",
         "encoded",
         "error",
+        "fetches_from",
         "finished",
         "held",
         "lost_on",
@@ -93,6 +94,8 @@ class RequestStream:
         """Where its prompt is computed: elsewhere, if it has two legs."""
         self.lost_on = placement.rank.worker_id
         """Once it has failed: the worker that it failed on."""
+        self.fetches_from = ""
+        """Names the worker that encodes the request's pictures, where another one does."""
         self.sent_at = sent_at
         self.begun_at = 0.0
         """Says when the request's first token came, in seconds of the loop's clock; 0 while none
@@ -161,6 +164,8 @@ class RequestStream:
         if end is not None:
             if isinstance(end, Failed):
                 self.error = error_from_code(end.code, end.message, end.param)
+                if isinstance(self.error, EncoderLost):
+                    self.lost_on = self.fetches_from or self.lost_on
             elif isinstance(end, Finished):
                 self.finished = end
             elif isinstance(end, Embedded):

@@ -16,6 +16,7 @@ from frontend.mesh.offer import Offer
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.routing.route import RouteRequest
 from protocol.errors import (
+    EncoderLost,
     InvalidRequest,
     MeshError,
     NoWorker,
@@ -130,6 +131,8 @@ class Recovery:
         self, entry: ModelEntry, lost: Lost, trail: Trail, wakeup: Wakeup
     ) -> RequestStream | None:
         error = lost.error
+        if isinstance(error, EncoderLost):  # there may be no way between those two, for long
+            trail.refused_by.add(lost.stream.lost_on)
         if isinstance(error, WorkerLost):
             self._lose(lost, error, trail)
         elif (

@@ -22,6 +22,7 @@ from frontend.routing.router import Router, unmet_pins
 from frontend.routing.waiting_memory import waiting_bytes
 from protocol.errors import (
     DeadlineExceeded,
+    EncoderLost,
     InternalFault,
     LossCause,
     MeshError,
@@ -141,6 +142,7 @@ class Dispatch:
     def fail_all(self, worker: Worker, cause: LossCause) -> None:
         """Gives up all that runs on a worker; whoever waits for it moves it elsewhere."""
         innocent = bystanders(worker.bookings.values(), worker.heard_at)
+        innocent.update(filter(partial(self._awaits_pictures, worker), worker.bookings))
         for request_id in list(worker.bookings):
             stream = self._release(worker, request_id)
             # A worker that was only slow finds these when it wakes, and stops what nobody waits
@@ -187,9 +189,9 @@ class Dispatch:
         self._placed[stream.request_id] = sent.worker
         if sent.helpers:
             self._helping[stream.request_id] = sent.helpers
-            if sent.partial:  # as above; this id is used, so it goes on under another one
+            if sent.unreached:  # as above; this id is used, so it goes on under another one
                 full = Overloaded("A worker's connection is full or gone.")
-                self._give_up(stream, full, stream.worker_id)
+                self._give_up(stream, full, sent.unreached.worker_id)
         return stream
 
     def _hope(self, entry: ModelEntry, found: Candidates, offer: Offer) -> None:
@@ -242,6 +244,16 @@ class Dispatch:
             entry.queue.room()
         return stream
 
+    def _awaits_pictures(self, worker: Worker, request_id: str) -> bool:
+        """Tells whether a worker's engine has not got a request yet, since its pictures are still
+        being encoded elsewhere.
+        """
+        encoders = self.registry.encoders
+        helpers = self._helping.get(request_id, ())
+        return worker not in encoders and any(
+            each in encoders and request_id in each.bookings for each in helpers
+        )
+
     def _send_abort(self, worker: Worker, request_id: str) -> None:
         if not self._wire.send(worker, Abort(request_id)):
             worker.aborts_owed.add(request_id)
@@ -256,6 +268,10 @@ class Dispatch:
             self.note_room(worker)  # its prompt is computed
         stream.push(delta)
         if stream.ended:
+            if isinstance(stream.error, EncoderLost):
+                self.registry.encoders.note_unreached(
+                    stream.fetches_from, worker.worker_id, self._loop.time()
+                )
             self._release(worker, delta.request_id)
             if stream.finished is not None:
                 if worker.hello.stage != PREFILL:  # the other leg tells the same

@@ -24,7 +24,7 @@ AskedT = TypeVar("AskedT", bound=Asked)
 
 
 def encoder_for(
-    encoders: Encoders, entry: ModelEntry, offer: Offer, workers: Sequence[Worker]
+    encoders: Encoders, entry: ModelEntry, offer: Offer, workers: Sequence[Worker], now: float
 ) -> Worker | None:
     """Returns the worker that is to encode an offer's pictures for these workers; None where there
     are none, or the workers see for themselves.
@@ -32,13 +32,16 @@ def encoder_for(
     request = offer.request
     if not isinstance(request, Generate) or not request.media:
         return None
-    if not any(worker.hello.fetches_encodings for worker in workers):
+    fetching = [worker.worker_id for worker in workers if worker.hello.fetches_encodings]
+    if not fetching:
         return None
     # of other media nobody knows beforehand how many tokens they take
     if not all(each.modality == "image" and each.tokens for each in request.media):
         return None
     card = entry.served.card
-    return encoders.choose(card.name, card.media, request.media[0].digest, offer.avoid)
+    avoid = offer.avoid | encoders.unreached_by(fetching, now)
+    digest = request.media[0].digest
+    return encoders.choose(card.name, card.media, digest, avoid, alone=offer.alone)
 
 
 def encode_leg(request: Asked, workers: Sequence[Worker]) -> Encode:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from frontend.fleet.encoders import encodes
+from frontend.fleet.encoders import encodes, fits
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
 from frontend.mesh.wire import MeshWire
@@ -98,6 +98,7 @@ class Joining:
                 worker.hello.card.name,
                 worker.hello.engine,
             )
+            self._warn_of_other_files(worker.hello.card.name)
         except CannotServe as error:
             self._refuse(worker, str(error))
         except Exception:
@@ -108,6 +109,19 @@ class Joining:
                 del self._tasks[worker.identity]
                 for key in [key for key in self._fetches if key[0] == worker.identity]:
                     del self._fetches[key]
+
+    def _warn_of_other_files(self, model: str) -> None:
+        """Warns of workers that were meant to encode for a model and never will, each time that one
+        of the model joins.
+        """
+        serving = [entry for entry in self._registry.generations(model) if entry.workers]
+        for worker in self._registry.encoders.of_name(model):
+            if serving and not any(fits(worker, entry.served.card.media) for entry in serving):
+                log.warning(
+                    "worker %s encodes no pictures for %s: the files of its model are others",
+                    worker.worker_id,
+                    model,
+                )
 
     def _fetch(self, worker: Worker, file: CardFile) -> FileFetch:
         if len(self._fetches) >= FETCHES_MAX:

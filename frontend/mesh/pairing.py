@@ -87,7 +87,7 @@ class Partner:
         if prefill is None:
             return
         if prefill.error is not None:
-            self._give_up(self.decode, prefill.error, prefill.worker_id)
+            self._give_up(self.decode, prefill.error, prefill.lost_on)
         elif prefill.finished is not None and self.decode.held is not None:
             scores = [extras.prompt_logprobs for extras in prefill.take_extras()]
             for of_prompt in filter(None, scores):

@@ -135,15 +135,18 @@ class Queries:
         if entry is None:
             return None
         card = entry.served.card
-        able = self._registry.encoders.of(card.name, card.media, PROCESS)
-        # processors have nothing else to do; they write prompts only if they have the tokenizer
-        processors = [each for each in able if each.hello.card.tokenizes or not card.tokenizes]
-        workers = [
-            worker
-            for worker in processors or entry.worker_of.values()
-            if worker.worker_id not in tried
+        # processors have nothing else to do; they write prompts only with the very same files
+        processors = [
+            each
+            for each in self._registry.encoders.of(card.name, card.media, PROCESS)
+            if each.hello.card.files == card.files
+            and each.hello.card.chat_template_file == card.chat_template_file
         ]
-        return min(workers, key=lambda worker: self._counts[worker.worker_id], default=None)
+        for workers in (processors, entry.worker_of.values()):
+            left = [worker for worker in workers if worker.worker_id not in tried]
+            if left:
+                return min(left, key=lambda worker: self._counts[worker.worker_id])
+        return None
 
     async def _turn(self, digest: str, *, first: bool) -> None:
         """Waits until there may be room; `first` of all, if it has waited before and there was

@@ -33,13 +33,13 @@ class Sent:
     Attributes:
         worker: generates the answer.
         helpers: compute the prompt, or encode its pictures, where `worker` does not.
-        partial: not all of the legs could be sent.
+        unreached: could not be sent its leg.
     """
 
     stream: RequestStream
     worker: Worker
     helpers: tuple[Worker, ...] = ()
-    partial: bool = False
+    unreached: Worker | None = None
 
 
 class Sender:
@@ -106,15 +106,15 @@ class Sender:
         while ranks:
             placement = self._choose(ranks, route)
             worker = entry.worker_of[placement.rank.worker_id]
-            encoder = encoder_for(self._encoders, entry, offer, (worker,))
+            encoder = self._encoder_for(entry, offer, (worker,))
             leg = without_pictures(request, worker, encoder)
             if self._wire.send(worker, _at(leg, worker, placement)):
                 stream = self._stream(request, wakeup, placement)
                 uncached_tokens = route.prompt_tokens - placement.cached_tokens
                 _book(worker, stream, offer, uncached_tokens)
                 self._router.placed(placement, route, stream.sent_at)
-                sent = self._encode(offer, stream, encoder, (worker,))
-                return Sent(stream, worker, (encoder,) if encoder else (), partial=not sent)
+                unreached = self._encode(offer, stream, encoder, (worker,), (stream,))
+                return Sent(stream, worker, (encoder,) if encoder else (), unreached)
             # Its socket is gone or full: the next beat will tell which; meanwhile the others may
             # have room.
             ranks = without(ranks, {worker.worker_id})
@@ -133,7 +133,7 @@ class Sender:
             decode = self._choose(decodes, second)
             worker = entry.worker_of[decode.rank.worker_id]
             both = prefill_worker, worker
-            encoder = encoder_for(self._encoders, entry, offer, both)
+            encoder = self._encoder_for(entry, offer, both)
             legs = legs_of(request, prefill_worker, prefill.rank, self._chance(ROOM_BITS))
             leg = without_pictures(legs[0], prefill_worker, encoder)
             if not self._wire.send(prefill_worker, _at(leg, prefill_worker, prefill)):
@@ -151,10 +151,15 @@ class Sender:
             _book(worker, stream, offer, 0, first.prompt_tokens)
             self._router.placed(prefill, first, stream.sent_at)
             self._router.placed(decode, second, stream.sent_at)
-            sent = self._encode(offer, stream, encoder, both) and sent
+            deaf = self._encode(offer, stream, encoder, both, (partner.prefill, stream))
             helpers = (prefill_worker, encoder) if encoder else (prefill_worker,)
-            return Sent(stream, worker, helpers, partial=not sent)
+            return Sent(stream, worker, helpers, deaf if sent else worker)
         return None
+
+    def _encoder_for(
+        self, entry: ModelEntry, offer: Offer, workers: tuple[Worker, ...]
+    ) -> Worker | None:
+        return encoder_for(self._encoders, entry, offer, workers, self._loop.time())
 
     def _encode(
         self,
@@ -162,17 +167,20 @@ class Sender:
         answer: RequestStream,
         encoder: Worker | None,
         workers: tuple[Worker, ...],
-    ) -> bool:
-        """Has pictures encoded for workers that were sent the request; False where their encoder
-        cannot be reached.
+        legs: tuple[RequestStream, ...],
+    ) -> Worker | None:
+        """Has pictures encoded for workers that were sent these legs of the request; returns the
+        encoder if it cannot be reached.
         """
         if encoder is None:
-            return True
+            return None
+        for each in legs:
+            each.fetches_from = encoder.worker_id
         leg = encode_leg(offer.request, workers)
         told = EncodeLeg(answer, self._give_up, self._metrics.encoding.note)
         told.stream = self._stream(leg, told, Placement(encoder.ranks[0], 0))
         _book(encoder, told.stream, offer, tokens_of(leg))
-        return self._wire.send(encoder, leg)
+        return None if self._wire.send(encoder, leg) else encoder
 
     def _choose(self, ranks: Ranks, route: RouteRequest) -> Placement[Rank]:
         begun_s = perf_counter()

@@ -30,6 +30,9 @@ _IPC = "ipc://"
 _HANDSHAKE_MS_MAX = 5_000
 """Bounds how long a peer may take to prove the key; ZMQ's own 30 s are for dial-up."""
 
+_SILENCE_MS_MAX = 3_000
+"""Bounds how long a peer may be silent while it is asked for a sign of life every second."""
+
 Socket = zmq.Socket[bytes]
 
 
@@ -98,13 +101,20 @@ def subscriber(
 
 
 def asking_dealer(
-    context: "zmq.Context[Socket]", address: str, key: MeshKey | None, *, answers_held_max: int = 0
+    context: "zmq.Context[Socket]",
+    address: str,
+    key: MeshKey | None,
+    *,
+    answers_held_max: int = 0,
+    silence_ms_max: int = _SILENCE_MS_MAX,
 ) -> Socket:
     """Returns a DEALER for questions, which may be asked before the connection stands.
 
     Args:
         answers_held_max: messages kept here unread; 0 for any number, where a ROUTER that is not
         ours would drop what finds no room.
+        silence_ms_max: after which the connection counts as lost; to ZMQ, so long as the largest
+        frame takes to arrive.
     Raises:
         StartError: the address is on another host and there is no key.
         zmq.ZMQError: the address is malformed.
@@ -113,6 +123,7 @@ def asking_dealer(
     socket = _client(context, zmq.DEALER, key)
     socket.setsockopt(zmq.RCVHWM, answers_held_max)
     socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, silence_ms_max)
     return _attached(socket, socket.connect, address)
 
 
@@ -202,7 +213,7 @@ def _bound(socket: Socket) -> None:
     socket.setsockopt(zmq.IPV6, 1)
     # A peer whose host vanished leaves a half-open connection; the kernel would keep it for hours.
     socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3_000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS_MAX)
 
 
 def _reconnecting(socket: Socket) -> None:

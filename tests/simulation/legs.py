@@ -49,24 +49,24 @@ def check_bookings(frontend: SimulatedFrontend) -> None:
     """
     mesh, booked = frontend.mesh, 0
     for worker in mesh.registry.workers.values():
-        owners = mesh._prefilling if worker.hello.stage == PREFILL else mesh._placed
         for request_id in worker.bookings:
-            if owners.get(request_id) is not worker:
+            helpers = mesh._helping.get(request_id, ())
+            if mesh._placed.get(request_id) is not worker and worker not in helpers:
                 raise Broken(
                     f"{frontend.name} has booked {request_id} on {worker.worker_id} for no leg"
                 )
         booked += len(worker.bookings)
-    legs = len(mesh._placed) + len(mesh._prefilling)
+    legs = len(mesh._placed) + sum(map(len, mesh._helping.values()))
     if booked != legs:
         raise Broken(f"{frontend.name} has {legs} legs and booked {booked}")
-    if not mesh._prefilling.keys() <= mesh._placed.keys():
-        raise Broken(f"{frontend.name} has prompts computed for nobody: {list(mesh._prefilling)}")
+    if not mesh._helping.keys() <= mesh._placed.keys():
+        raise Broken(f"{frontend.name} has prompts computed for nobody: {list(mesh._helping)}")
 
 
 def wanted(frontend: SimulatedFrontend, worker: SimulatedWorker, request_id: str) -> bool:
     """Whether a frontend waits for what a worker does of a request."""
     mesh = frontend.mesh
-    return request_id in (mesh._prefilling if worker.stage == "prefill" else mesh._placed)
+    return request_id in (mesh._helping if worker.stage == "prefill" else mesh._placed)
 
 
 class LegWaits:

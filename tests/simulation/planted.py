@@ -50,7 +50,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         "mesh: requests stay on an unhealthy worker",
-        "if unhealthy and worker.bookings and entry is not None and entry.ready:",
+        "if unhealthy and worker.bookings and (entry is None or entry.ready):",
         "if False:",
     ),
     Breakage(
@@ -197,8 +197,8 @@ BREAKAGES: Final = (
     ),
     Breakage(
         "recovery: who refused is asked again",
-        "trail.refused_by.add(lost.stream.lost_on)",
-        "pass",
+        "            trail.refused_by.add(lost.stream.lost_on)\n        else:",
+        "            pass\n        else:",
         unseen="workers refuse while they drain, and nobody chooses them then",
     ),
     # -- admission
@@ -260,7 +260,7 @@ BREAKAGES: Final = (
     Breakage("drain: Hello is said while leaving", "self._introduction.withdrawn = True", "pass"),
     Breakage(
         "drain: what runs is not waited for",
-        "await self._departure.drained(self.intake.__len__)",
+        "await self._departure.drained(lambda: len(self.intake) + self._media.owed)",
         "pass",
     ),
     Breakage(
@@ -340,7 +340,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         "redial: a dropped connection stays open",
-        "self._untold.discard(link)\n            link.close()",
-        "self._untold.discard(link)",
+        "self._untold.pop(link, None)\n            link.close()",
+        "self._untold.pop(link, None)",
     ),
 )

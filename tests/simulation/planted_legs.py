@@ -30,23 +30,23 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: an abort reaches the decode leg only",
-        "                self._send_abort(prefill, request_id)\n            ends = True",
-        "                pass\n            ends = True",
+        "                    self._send_abort(helper, request_id)\n            ends = True",
+        "                    pass\n            ends = True",
     ),
     Breakage(
         "legs: a release forgets the prefill leg",
-        "prefill = self._prefilling.get(request_id) if self._prefilling else None",
-        "prefill = None",
+        "for helper in self._helping.pop(request_id, ()) if self._helping else ():",
+        "for helper in ():",
     ),
     Breakage(
         "legs: the end of a prefill leg is not noted",
-        "            del self._prefilling[request_id]\n        stream = worker",
+        "            self._helping.pop(request_id, None)\n        stream = worker",
         "            pass\n        stream = worker",
     ),
     Breakage(
         "legs: a request of which one leg was sent is taken for sent",
-        "partial=not sent)",
-        "partial=False)",
+        "helpers, deaf if sent else worker)",
+        "helpers, deaf)",
     ),
     Breakage(
         "legs: one request ends twice",
@@ -88,7 +88,7 @@ LEG_BREAKAGES: Final = (
     ),
     Breakage(
         "legs: one waits for who is of no use",
-        "if not lacks or hope.stage is None or hope.stage in lacks]",
+        "if hope.stage in (entry.lacks or RUNNING)]",
         "]",
         unseen="needs two of one stage, one of them silent, and none of the other",
     ),

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 KEPT_S_MAX: Final = 30.0
 """Bounds how long what was made waits for those who need it, who ask as soon as their request
-arrives; and how long they may have to wait for theirs to arrive here.
+arrives; and how long they may have to wait for theirs to arrive here. However long a picture waits
+to be encoded, they wait with it.
 """
 
 EARLY_MAX: Final = 4_096
@@ -41,6 +42,8 @@ class EncoderEngine:
     Args:
         cache_bytes: of what was made before and may be wanted again.
         unix_ms: wall clock, against which deadlines are meant.
+    Attributes:
+        on_fetched: called whenever `owed` is less.
     """
 
     def __init__(self, encoder: Encoder, *, cache_bytes: int, unix_ms: Callable[[], float]) -> None:
@@ -49,11 +52,13 @@ class EncoderEngine:
         self._shelf = Shelf(cache_bytes)
         self._jobs = Jobs()
         self._orders: dict[str, Order] = {}
-        """Maps a request to its order. Bounded by the credit granted to frontends, and by what is
-        asked for in KEPT_S_MAX.
+        """Maps a request to its order, which is remembered for KEPT_S_MAX after its end. Bounded by
+        the credit granted to frontends, and by what is asked for in that time.
         """
-        self._early: dict[str, list[tuple[FetchEncodings, Reply]]] = {}
-        """Maps a request that has not come yet to those who fetch."""
+        self.on_fetched: Callable[[], None] = lambda: None
+        self._owed: set[Order] = set()
+        self._early: dict[str, dict[FetchEncodings, Reply]] = {}
+        """Maps a request that has not come yet to those who fetch, by what they ask."""
         self._canaries: list[str] = []
         self._timers: set[asyncio.TimerHandle] = set()
         self._deliver: Deliver = _nobody
@@ -73,13 +78,11 @@ class EncoderEngine:
             self._canaries.append(request.request_id)
             return
         order = self._orders[request.request_id] = Order(request)
+        self._look_up(order)
         for picture in request.media:
-            kept = self._shelf.find(picture.digest)
-            if kept is not None:
-                order.made[picture.digest] = kept
-            elif picture.digest not in order.made:
+            if picture.digest not in order.made:
                 order.begun += self._jobs.add(picture, order)
-        for fetch, reply in self._early.pop(request.request_id, ()):
+        for fetch, reply in self._early.pop(request.request_id, {}).items():
             order.ask(fetch, reply)
         if order.complete:
             asyncio.get_running_loop().call_soon(self._end, order, 0)
@@ -89,25 +92,35 @@ class EncoderEngine:
     def abort(self, request_id: str) -> None:
         """Stops an order at any stage; what is being encoded for it is kept all the same."""
         order = self._orders.get(request_id)
-        if order is not None and order.failed is None:
+        if order is not None and not order.ended:
             self._jobs.leave(order)
-            self._fail(order, Finished("abort", 0, 0), "the request was aborted")
+            self._fail(order, Finished("abort", 0, 0))
+        elif request_id in self._canaries:
+            self._canaries.remove(request_id)
+            asyncio.get_running_loop().call_soon(self._deliver, [_aborted(request_id)])
 
     def fetch(self, fetch: FetchEncodings, reply: Reply) -> None:
         """Answers a worker that needs what was made for a request, which may be still to come."""
         order = self._orders.get(fetch.request_id)
         if order is not None:
+            if order.told:
+                self._look_up(order)
             order.ask(fetch, reply)
             self._let_go(order)
+        elif fetch.request_id in self._early:
+            self._early[fetch.request_id][fetch] = reply
+            reply(Encodings(fetch.request_id, pending=True))
         elif len(self._early) >= EARLY_MAX:
             reply(Encodings(fetch.request_id, failure="too many requests are unknown here"))
         else:
-            waiting = self._early.setdefault(fetch.request_id, [])
-            waiting[:] = [each for each in waiting if each[0] != fetch]
-            if not waiting:
-                self._later(partial(self._forget_early, fetch.request_id))
-            waiting.append((fetch, reply))
+            early = self._early[fetch.request_id] = {fetch: reply}
+            self._later(partial(self._forget_early, fetch.request_id, early))
             reply(Encodings(fetch.request_id, pending=True))
+
+    @property
+    def owed(self) -> int:
+        """Returns of how many requests all is made, and not fetched yet by all who need it."""
+        return len(self._owed)
 
     def loads(self) -> list[RankLoad]:
         """Returns how many pictures are being encoded, and how many wait."""
@@ -126,8 +139,8 @@ class EncoderEngine:
         """Ends the encoder; orders that are not complete fail as lost."""
         lost = Failed(WorkerLost.code, "The worker that encodes the pictures was stopped.")
         for order in list(self._orders.values()):
-            if order.failed is None and not order.complete:
-                self._fail(order, lost, lost.message)
+            if not order.ended:
+                self._fail(order, lost)
         await self.kill()
 
     async def kill(self) -> None:
@@ -156,7 +169,7 @@ class EncoderEngine:
             if order.request.deadline_unix_ms < now_ms:
                 self._jobs.leave(order)
                 late = "The pictures could not be encoded in time."
-                self._fail(order, Failed(DeadlineExceeded.code, late), late)
+                self._fail(order, Failed(DeadlineExceeded.code, late))
         return self._jobs.begin()
 
     async def _made(self, batch: Sequence[Job]) -> Sequence[Encoding | Failed]:
@@ -175,55 +188,75 @@ class EncoderEngine:
             if isinstance(each, Encoding):
                 self._shelf.put(job.picture.digest, each)
             for order in job.orders:
+                if order.failed:
+                    continue
                 touched[order] = None
                 if isinstance(each, Encoding):
                     order.made[job.picture.digest] = each
-                elif order.failed is None:
+                else:
                     self._jobs.leave(order)
                     param = _param_of(order, job.picture.digest) if each.param else None
-                    self._fail(order, replace(each, param=param), each.message)
+                    self._fail(order, replace(each, param=param))
         for order in touched:
-            if order.failed is None and order.complete:
+            if order.complete:
                 self._end(order, made_us)
         self._answer_canaries()
 
+    def _look_up(self, order: Order) -> None:
+        """Takes what is kept of an order's pictures; one that was fetched has nothing else."""
+        for picture in order.request.media:
+            kept = self._shelf.find(picture.digest)
+            if kept is not None:
+                order.made[picture.digest] = kept
+
     def _end(self, order: Order, made_us: int) -> None:
-        if order.failed is not None:
+        if order.failed:
             return  # aborted meanwhile
         request_id = order.request.request_id
         size_bytes = sum(len(encoding.data) for encoding in order.encodings)
         end = Encoded(order.begun, len(order.made) - order.begun, made_us, size_bytes)
-        self._deliver([Delta(request_id, 0, b"", end)])
+        self._owed.add(order)
         order.told = True
+        self._later(partial(self._forget, order))
+        self._deliver([Delta(request_id, 0, b"", end)])
         order.settle()
         self._let_go(order)
-        if request_id in self._orders:
-            self._later(partial(self._forget, order))
 
-    def _fail(self, order: Order, end: Failed | Finished, message: str) -> None:
+    def _fail(self, order: Order, end: Failed | Finished) -> None:
         """Ends an order that comes to nothing, in a later turn: the caller may be the one told."""
-        order.failed = Failed(EngineFault.code, message[:MESSAGE_CHARS_MAX])
-        order.settle()
-        self._later(partial(self._forget, order))  # who fetches late is told
+        order.fail()
+        self._later(partial(self._forget, order))
         delta = Delta(order.request.request_id, 0, b"", end)
         asyncio.get_running_loop().call_soon(self._deliver, [delta])
 
     def _let_go(self, order: Order) -> None:
+        """Holds nothing for an order that nobody needs any more; who asks about it again does so
+        because the answer was lost, and gets what is kept anyway.
+        """
         if order.done_with:
-            self._forget(order)
+            order.made.clear()
+            self._note_fetched(order)
 
     def _forget(self, order: Order) -> None:
+        self._note_fetched(order)
         if self._orders.get(order.request.request_id) is order:
             del self._orders[order.request.request_id]
 
-    def _forget_early(self, request_id: str) -> None:
-        for fetch, reply in self._early.pop(request_id, ()):
-            reply(Encodings(fetch.request_id, failure="nobody asked for these pictures"))
+    def _note_fetched(self, order: Order) -> None:
+        if order in self._owed:
+            self._owed.discard(order)
+            self.on_fetched()
+
+    def _forget_early(self, request_id: str, early: dict[FetchEncodings, Reply]) -> None:
+        if self._early.get(request_id) is early:
+            del self._early[request_id]
+            for reply in early.values():
+                reply(Encodings(request_id, failure="nobody asked for these pictures"))
 
     def _answer_canaries(self) -> None:
         canaries, self._canaries = self._canaries, []
         if canaries:
-            self._deliver([Delta(each, 0, b"", Finished("abort", 0, 0)) for each in canaries])
+            self._deliver([_aborted(each) for each in canaries])
 
     def _later(self, what: Callable[[], None]) -> None:
         def run() -> None:
@@ -232,6 +265,10 @@ class EncoderEngine:
 
         timer = asyncio.get_running_loop().call_later(KEPT_S_MAX, run)
         self._timers.add(timer)
+
+
+def _aborted(request_id: str) -> Delta:
+    return Delta(request_id, 0, b"", Finished("abort", 0, 0))
 
 
 def _param_of(order: Order, digest: int) -> str | None:

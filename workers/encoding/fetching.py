@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from protocol.errors import WorkerLost
+from protocol.errors import EncoderLost
 from protocol.generation import Finished, Generate
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.media_plane import Encodings, FetchEncodings
@@ -27,7 +27,8 @@ been lost with the question, or with the answer.
 
 UNANSWERED_MAX: Final = 3
 """Bounds the questions in a row that nothing is heard on, after which the other worker counts as
-lost to this one.
+lost to this one. What it says of other requests counts too: answers wait behind each other where
+the way is narrow.
 """
 
 
@@ -39,6 +40,12 @@ class MediaPlane(Protocol):
         lost.
         """
 
+    def heard_at(self, address: str) -> float:
+        """Returns when the worker at an address was last heard of, in seconds of the loop's clock;
+        0 if it never was.
+        """
+        ...
+
     def close(self) -> None:
         """Closes all connections."""
 
@@ -48,6 +55,7 @@ class _Waiting:
     request: Generate
     fetch: FetchEncodings
     timer: asyncio.TimerHandle
+    asked_at: float
     unanswered: int = 1
 
 
@@ -77,7 +85,8 @@ class Fetching:
             return
         assert self.plane is not None, "frontends are told who fetches"
         fetch = FetchEncodings(request.request_id, self.grids_only)
-        self._waiting[request.request_id] = _Waiting(request, fetch, self._timer(request))
+        now = asyncio.get_running_loop().time()
+        self._waiting[request.request_id] = _Waiting(request, fetch, self._timer(request), now)
         self.plane.ask(request.encoded_at, fetch)
 
     def abort(self, request_id: str) -> None:
@@ -92,7 +101,6 @@ class Fetching:
         waiting = self._waiting.get(answer.request_id)
         if waiting is None:
             return
-        waiting.unanswered = 0
         if answer.pending:
             return
         self._drop(answer.request_id)
@@ -117,14 +125,17 @@ class Fetching:
         return asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask_again, request)
 
     def _ask_again(self, request: Generate) -> None:
+        assert self.plane is not None
         waiting = self._waiting[request.request_id]
+        if self.plane.heard_at(request.encoded_at) >= waiting.asked_at:
+            waiting.unanswered = 0
         if waiting.unanswered >= UNANSWERED_MAX:
             self._drop(request.request_id)
             self._fail(request.request_id, "the worker that encodes them does not answer")
             return
         waiting.unanswered += 1
+        waiting.asked_at = asyncio.get_running_loop().time()
         waiting.timer = self._timer(request)
-        assert self.plane is not None
         self.plane.ask(request.encoded_at, waiting.fetch)
 
     def _drop(self, request_id: str) -> _Waiting | None:
@@ -134,10 +145,10 @@ class Fetching:
         return waiting
 
     def _fail(self, request_id: str, why: str) -> None:
-        """Ends a request as one whose worker was lost: it may go on elsewhere."""
+        """Ends a request as one that lost the worker which encodes: it may go on with another."""
         log.warning("request %s has no encodings of its pictures: %s", request_id, why)
         message = f"The pictures could not be fetched: {why}."
-        self._end(request_id, Failed(WorkerLost.code, message[:MESSAGE_CHARS_MAX]))
+        self._end(request_id, Failed(EncoderLost.code, message[:MESSAGE_CHARS_MAX]))
 
     def _end(self, request_id: str, end: Failed | Finished) -> None:
         deltas: Sequence[Delta] = [Delta(request_id, 0, b"", end)]

@@ -2,7 +2,7 @@
 made itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from workers.encoding.fetching import Fetching
 from workers.engine import EncodingSource, Runs
@@ -14,15 +14,26 @@ from workers.mesh.transport import Transport
 class MediaPart:
     """A MediaPart opens of the media plane what its worker has a use for: mostly nothing.
 
+    Args:
+        on_fetched: called whenever `owed` is less.
     Attributes:
         fetching: takes all requests, on their way to the engine.
         door: where others fetch; None where nothing is made for them.
     """
 
-    def __init__(self, engine: Runs, transport: Transport) -> None:
+    def __init__(
+        self, engine: Runs, transport: Transport, *, on_fetched: Callable[[], None]
+    ) -> None:
         self.fetching = Fetching(engine)
         self.door: Door | None = None
+        self._source: EncodingSource | None = None
         self._transport = transport
+        self._on_fetched = on_fetched
+
+    @property
+    def owed(self) -> int:
+        """Returns of how many requests others have still to fetch what was made for them."""
+        return 0 if self._source is None else self._source.owed
 
     def fetch(self, *, grids_only: bool) -> None:
         """Has requests fetch what their frontends say others made."""
@@ -37,6 +48,8 @@ class MediaPart:
         Raises:
             StartError: the port is taken, or frontends are on other hosts and there is no key.
         """
+        source.on_fetched = self._on_fetched
+        self._source = source
         self.door = self._transport.media_door(source.fetch, settings, frontends=frontends)
 
     def close(self) -> None:

@@ -1,8 +1,10 @@
 """Workers fetch from each other what was made of pictures, over sockets of their own."""
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from protocol.media_plane import (
     encode_encodings,
     encode_fetch,
 )
+from protocol.process.log_floods import Complaint
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
@@ -34,8 +37,31 @@ the one asked longest ago is forgotten.
 
 _IDENTITY_FRAMES: Final = 1
 
-OnFetch = Callable[[FetchEncodings, Callable[[Encodings], None]], None]
-"""Takes a question, and what sends the answers to it."""
+_FRAME_MS_MAX: Final = 30_000
+"""Bounds how long a frame of encodings may take to arrive, after which the connection counts as
+lost: 32 MB on a hundredth of common Ethernet.
+"""
+
+_LINGER_MS: Final = 5_000
+"""Bounds how long what was handed out takes to leave when the worker does: a gigabyte over common
+Ethernet takes longer, of which the rest is asked for elsewhere.
+"""
+
+OnFetch = Callable[[FetchEncodings, Callable[[Encodings], bool]], None]
+"""Takes a question, and what sends the answers to it and tells whether it could: equal to another
+one that sends over the same connection.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _To:
+    """A _To sends answers to one connection, whose identity ends with it."""
+
+    pump: SocketPump
+    identity: bytes
+
+    def __call__(self, answer: Encodings) -> bool:
+        return self.pump.send([self.identity, *encode_encodings(answer)])
 
 
 class MediaDoor:
@@ -71,7 +97,9 @@ class MediaDoor:
         endpoint = router.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(endpoint, bytes)
         self._endpoint = endpoint.rstrip(b"\0").decode()
+        router.setsockopt(zmq.LINGER, _LINGER_MS)
         self._router = SocketPump(router, self._on_question, copies=False)
+        self._complaint = Complaint(asyncio.get_running_loop().time)
 
     def address(self) -> str:
         """Returns where workers find it, those of this host and of others alike.
@@ -85,19 +113,17 @@ class MediaDoor:
         return f"tcp://{host}:{urlsplit(self._endpoint).port}"
 
     def close(self) -> None:
-        """Closes the socket; nobody waits for what it holds."""
+        """Closes the socket; what was sent leaves within the linger time."""
         self._router.close()
 
     def _on_question(self, frames: list[bytes]) -> None:
         try:
             fetch = decode_fetch(frames[_IDENTITY_FRAMES:])
         except ProtocolViolation as violation:
-            log.warning("dropped a malformed question: %s", violation.message[:200])
+            if self._complaint.due():
+                log.warning("dropped a malformed question: %s", violation.message[:200])
             return
-        self._on_fetch(fetch, partial(self._send, frames[:_IDENTITY_FRAMES]))
-
-    def _send(self, to: list[bytes], answer: Encodings) -> None:
-        self._router.send([*to, *encode_encodings(answer)])  # who lost it asks again
+        self._on_fetch(fetch, _To(self._router, frames[0]))
 
 
 class MediaClient:
@@ -116,23 +142,35 @@ class MediaClient:
         self._context = context
         self._on_answer = on_answer
         self._key = key
+        self._loop = asyncio.get_running_loop()
         self._pumps: OrderedDict[str, SocketPump] = OrderedDict()
+        self._heard_at: dict[str, float] = {}
+        """Maps the addresses of pumps that have brought anything to when they last did."""
+        self._complaint = Complaint(self._loop.time)
 
     def ask(self, address: str, fetch: FetchEncodings) -> None:
         """Asks the worker at an address; what cannot be sent is lost."""
         pump = self._pumps.get(address)
         if pump is None:
             try:
-                socket = asking_dealer(self._context, address, self._key)
+                socket = asking_dealer(
+                    self._context, address, self._key, silence_ms_max=_FRAME_MS_MAX
+                )
             except (StartError, zmq.ZMQError) as error:
                 log.warning("cannot fetch encodings at %s: %s", address, error)
                 return
-            receive = partial(_received, socket)
-            pump = self._pumps[address] = SocketPump(socket, self._take, receive=receive)
+            take, receive = partial(self._take, address), partial(_received, socket)
+            pump = self._pumps[address] = SocketPump(socket, take, receive=receive)
             if len(self._pumps) > ENCODERS_MAX:
-                self._pumps.popitem(last=False)[1].close()
+                forgotten, oldest = self._pumps.popitem(last=False)
+                oldest.close()
+                self._heard_at.pop(forgotten, None)
         self._pumps.move_to_end(address)
         pump.send(encode_fetch(fetch))
+
+    def heard_at(self, address: str) -> float:
+        """Returns when anything came from an address, as MediaPlane says."""
+        return self._heard_at.get(address, 0.0)
 
     def close(self) -> None:
         """Closes all connections."""
@@ -140,11 +178,15 @@ class MediaClient:
             pump.close()
         self._pumps.clear()
 
-    def _take(self, frames: list[bytes]) -> None:
+    def _take(self, address: str, frames: list[bytes]) -> None:
+        self._heard_at[address] = self._loop.time()
         try:
-            self._on_answer(decode_encodings(frames))
+            answer = decode_encodings(frames)
         except ProtocolViolation as violation:
-            log.warning("dropped malformed encodings: %s", violation.message[:200])
+            if self._complaint.due():
+                log.warning("dropped malformed encodings: %s", violation.message[:200])
+            return
+        self._on_answer(answer)
 
 
 def _received(socket: Socket, flags: int) -> list[bytes]:

@@ -9,7 +9,7 @@ import pytest
 from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.routing.route import RouteRequest
-from protocol.errors import NoWorker, Overloaded
+from protocol.errors import EncoderLost, MeshError, NoWorker, Overloaded
 from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
 from workers.sglang.requests.request_in_flight import failed
@@ -28,14 +28,14 @@ class FakeDispatch:
         return SimpleNamespace(request_id="b" * 32, worker_id="w")
 
 
-async def moved(error: Overloaded, dispatch: FakeDispatch) -> Any:
+async def moved(error: MeshError, dispatch: Any, lost_on: str = "w") -> Any:
     recovery = Recovery(
         dispatch, MagicMock(), moves_max=3, new_request_id=lambda: "b" * 32, now=lambda: 0.0
     )  # pyright: ignore[reportArgumentType]
     entry = SimpleNamespace(queue=SimpleNamespace(sheds=False), refused=lambda asked: "w" in asked)
     prompt = pack_tokens([1])
     request = Generate("a" * 32, "m", prompt, Sampling(4), 1 << 52)
-    lost = Lost(request, RouteRequest(prompt), SimpleNamespace(lost_on="w"), b"", error)  # pyright: ignore[reportArgumentType]
+    lost = Lost(request, RouteRequest(prompt), SimpleNamespace(lost_on=lost_on), b"", error)  # pyright: ignore[reportArgumentType]
     return await recovery.move(entry, lost, Trail(), MagicMock())  # pyright: ignore[reportArgumentType]
 
 
@@ -50,6 +50,17 @@ async def test_a_worker_that_has_no_room_for_what_is_asked_for_is_not() -> None:
     with pytest.raises(Overloaded) as raised:
         await moved(Overloaded("too many grammars", param="guided_regex"), dispatch)
     assert (raised.value.param, dispatch.asked) == ("guided_regex", 1)
+
+
+async def test_where_pictures_cannot_be_fetched_they_are_not_encoded_again() -> None:
+    avoided: list[Any] = []
+
+    async def place(_: Any, offer: Any, __: Any) -> Any:
+        avoided.append((offer.avoid, offer.alone))
+        return SimpleNamespace(request_id="b" * 32, worker_id="w")
+
+    await moved(EncoderLost("no way"), SimpleNamespace(place=place), lost_on="e")
+    assert avoided == [({"e"}, False)]
 
 
 def test_a_worker_says_itself_that_too_many_grammars_wait() -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from types import SimpleNamespace
 from typing import Any
 
+from frontend.fleet.encoders import encodes
 from frontend.fleet.model_entry import WHOLE, ModelEntry
 from frontend.fleet.registry import Registry
 from frontend.fleet.stream import RequestStream, Wakeup
@@ -20,6 +22,7 @@ from frontend.routing.waiting_memory import WaitingMemory
 from kv_events.index import BlockBudget
 from protocol.disaggregation import BootstrapServer
 from protocol.generation import Generate, LogprobsWanted, Sampling
+from protocol.media import MediaTaken, PromptMedia
 from protocol.membership import Capacity, Hello, ModelCard, Stage
 from protocol.numbering import Numbering
 from protocol.replies import Delta, StepBatch
@@ -67,14 +70,41 @@ class Bench:
         credit: int = 4,
         capacity: Capacity = CAPACITY,
         numbering: Numbering | None = None,
+        fetches: bool = False,
+        encoder: str = "",
     ) -> Worker:
-        card = ModelCard(model, context_length=1 << 20, vocab_size=100, eos_token_ids=[0], files=[])
+        """A worker that serves from now on.
+
+        Args:
+            fetches: it takes what others made of pictures.
+            encoder: names what makes it; empty where the model takes no pictures.
+        """
+        card = ModelCard(
+            model,
+            context_length=1 << 20,
+            vocab_size=100,
+            eos_token_ids=[0],
+            files=[],
+            media=MediaTaken(9, encoder=encoder) if encoder else None,
+        )
         named = worker_id, 1, "text", "dyn://n.c.e"
-        hello = Hello(*named, card, capacity, credit, stage=stage, bootstrap=SERVER)
+        hello = Hello(
+            *named,
+            card,
+            capacity,
+            credit,
+            stage=stage,
+            bootstrap=SERVER,
+            encodings=f"tcp://{worker_id}",
+            fetches_encodings=fetches,
+        )
         identity = worker_id.encode()
         worker = Worker(identity, hello, self.loop.time(), BlockBudget(10_000), numbering)
         self.registry.connect(worker)
-        self.registry.serve(worker, SimpleNamespace(card=card))  # type: ignore[arg-type]
+        if encodes(hello):
+            self.registry.serve_pictures(worker)
+        else:
+            self.registry.serve(worker, SimpleNamespace(card=card))  # type: ignore[arg-type]
         return worker
 
     @property
@@ -93,13 +123,16 @@ class Bench:
         model: str = "m",
         request_id: str | None = None,
         logprobs: LogprobsWanted | None = None,
+        media: Sequence[PromptMedia] = (),
+        avoid: AbstractSet[str] = frozenset(),
+        alone: bool = False,
         **route: Any,
     ) -> RequestStream:
         prompt = pack_tokens(range(tokens))
         named = request_id or f"{len(self.sent):032}", model
         sampling = Sampling(9, min_new_tokens=3)
-        request = Generate(*named, prompt, sampling, 1, logprobs=logprobs)
-        offer = Offer(request, RouteRequest(prompt, **route))
+        request = Generate(*named, prompt, sampling, 1, logprobs=logprobs, media=[*media])
+        offer = Offer(request, RouteRequest(prompt, **route), avoid=avoid, alone=alone)
         return await self.dispatch.place(self.entry_of(model), offer, Wakeup(self.loop))
 
     def give(self, worker: Worker, request_id: str, tokens: int, *end: Any) -> None:

@@ -7,12 +7,24 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
-from frontend.fleet.encoders import Encoders
+from frontend.fleet.encoders import PROCESS, Encoders
 from frontend.mesh.queries import ANSWER_S_MAX, ASKED_MAX, Queries
 from protocol.errors import DeadlineExceeded, InvalidRequest, NoWorker
+from protocol.media import MediaTaken
+from protocol.membership import CardFile, ModelCard
 from protocol.replies import Failed, Tokenized
 from protocol.requests import Tokenize
+
+CARD = ModelCard(
+    "m",
+    context_length=8,
+    vocab_size=8,
+    eos_token_ids=[],
+    files=[CardFile("pieces", "ab" * 32, 1)],
+    media=MediaTaken(9, encoder="x"),
+)
 
 
 class Workers:
@@ -22,10 +34,12 @@ class Workers:
         self.sent: list[tuple[str, Tokenize]] = []
         self.deaf: set[str] = set()
         self.of = {name: cast("Any", SimpleNamespace(worker_id=name)) for name in names}
-        served = SimpleNamespace(card=SimpleNamespace(name="m", media=None, tokenizes=False))
-        entry = SimpleNamespace(worker_of=self.of, served=served)
+        self.asked = dict(self.of)
+        """Those of the model, and processors."""
+        self.encoders = Encoders()
+        entry = SimpleNamespace(worker_of=self.of, served=SimpleNamespace(card=CARD))
         registry = SimpleNamespace(
-            generation=lambda digest: entry if digest == "m" else None, encoders=Encoders()
+            generation=lambda digest: entry if digest == "m" else None, encoders=self.encoders
         )
         self.queries = Queries(cast("Any", registry), self._send, lambda: 1.0)
 
@@ -33,9 +47,16 @@ class Workers:
         self.sent.append((worker.worker_id, message))
         return worker.worker_id not in self.deaf
 
+    def processor(self, name: str, card: ModelCard) -> None:
+        """One that makes pixels of pictures, too."""
+        hello = SimpleNamespace(stage=PROCESS, card=card)
+        worker: Any = SimpleNamespace(worker_id=name, takes_work=True, hello=hello)
+        self.encoders.add(worker)
+        self.asked[name] = worker
+
     def answer(self, index: int, **content: Any) -> None:
         name, query = self.sent[index]
-        self.queries.take(self.of[name], Tokenized(query.query_id, **content))
+        self.queries.take(self.asked[name], Tokenized(query.query_id, **content))
 
 
 def query(number: int = 0) -> Tokenize:
@@ -150,3 +171,29 @@ async def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeadlineExceeded):
         await Workers("a").queries.ask("m", query())
     assert ANSWER_S_MAX > 1
+
+
+async def test_processors_are_asked_first_and_then_the_others() -> None:
+    workers = Workers("a")
+    workers.processor("p", CARD)
+    (task,) = await asked(workers, query())
+    assert [name for name, _ in workers.sent] == ["p"]
+    workers.answer(0, failed=Failed("no_worker", "drains"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [name for name, _ in workers.sent] == ["p", "a"]
+    workers.answer(1, token_ids=b"abcd")
+    assert (await task).token_ids == b"abcd"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"files": [CardFile("pieces", "cd" * 32, 1)]}, {"chat_template_file": "own.jinja"}],
+    ids=["tokenizer", "template"],
+)
+async def test_a_processor_with_other_files_writes_no_prompts(other: dict[str, Any]) -> None:
+    workers = Workers("a")
+    workers.processor("p", replace(CARD, **other))
+    (task,) = await asked(workers, query())
+    assert [name for name, _ in workers.sent] == ["a"]
+    task.cancel()
