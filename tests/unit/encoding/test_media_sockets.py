@@ -1,8 +1,10 @@
 """Workers fetch encodings over real sockets, whatever becomes of the connection."""
 
 import asyncio
+import math
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -213,3 +215,48 @@ async def test_more_doors_than_are_kept_are_all_fetched_from(
     fetcher.client.close()
     for each in doors:
         each.close()
+
+
+async def test_a_frame_may_take_longer_than_a_peer_may_be_silent(
+    context: "zmq.Context[Socket]",
+) -> None:
+    """ZMQ tells a slow frame from silence only by its end."""
+    data = bytes(12_000_000)
+    open_door, fetcher = door(context, data=data), Fetcher(context)
+    async with _slow_way(int(open_door.address().rpartition(":")[2])) as (address, connections):
+        fetcher.client.ask(address, FetchEncodings(named(1)))
+        async with asyncio.timeout(WAIT_S_MAX):
+            [encoding] = (await fetcher.answers.get()).encodings
+        assert encoding.data == data
+        assert len(connections) == 1
+    fetcher.client.close()
+    open_door.close()
+
+
+@asynccontextmanager
+async def _slow_way(port: int) -> AsyncIterator[tuple[str, list[None]]]:
+    """An address behind which is that of a port, three megabytes a second away."""
+    connections: list[None] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def pass_on(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bytes_s: float
+    ) -> None:
+        with closing(writer):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+                await asyncio.sleep(len(data) / bytes_s)
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(None)
+        answers, questions = await asyncio.open_connection("127.0.0.1", port)
+        tasks.append(asyncio.create_task(pass_on(reader, questions, math.inf)))
+        tasks.append(asyncio.create_task(pass_on(answers, writer, 3_000_000)))
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    async with server:
+        yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
