@@ -65,7 +65,7 @@ def test_a_match_is_found_with_the_piece_that_completes_it(
             # it
             return
         # not `search`, which looks for where "(?a:...)" may begin as if it were of all Unicode
-        # (CPython 3.11: `re.search(r"(?a:\\W)", "ß")` is None)
+        # (CPython 3.11: `re.search(r"(?a:\W)", "ß")` is None)
         matching = [
             pattern
             for pattern, matcher in zip(patterns, matchers, strict=True)
