@@ -20,7 +20,6 @@ fewer would have pictures encoded twice by chance, more would keep clients waiti
 a cache.
 """
 
-
 UNREACHED_S: Final = 30.0
 """Is how long a worker that could not fetch from an encoder is given others: whoever tries it again
 waits some seconds in vain, if there is still no way.
@@ -52,6 +51,9 @@ class Encoders:
         """Maps an encoder and a worker that could not fetch from it, by their ids, to until when
         they are kept apart: at most all pairs.
         """
+
+    def __len__(self) -> int:
+        return len(self._workers)
 
     def __contains__(self, worker: Worker) -> bool:
         return worker in self._workers
@@ -111,8 +113,6 @@ class Encoders:
             avoid: ids of workers that have refused the request.
             alone: a worker may have died of it, so it does not meet others of its kind.
         """
-        if not self._workers:
-            return None
         for stage in (ENCODE, PROCESS):
             able = [
                 worker

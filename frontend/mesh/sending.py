@@ -159,6 +159,8 @@ class Sender:
     def _encoder_for(
         self, entry: ModelEntry, offer: Offer, workers: tuple[Worker, ...]
     ) -> Worker | None:
+        if not self._encoders:
+            return None
         return encoder_for(self._encoders, entry, offer, workers, self._loop.time())
 
     def _encode(
