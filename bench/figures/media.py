@@ -16,7 +16,10 @@ LOADS: Final = {
 
 
 def sections() -> Iterator[str]:
-    """A section for what encoding apart is worth, and what every topology answers."""
+    """A section for what encoding apart is worth, and what every topology answers, and one for
+    pictures that come again.
+    """
+    yield _again(result("pictures"))
     found = result("media")
     rows = [
         [load, *(_cell(found["mixed"][view], path) for view in NAMES)]
@@ -49,6 +52,21 @@ Milliseconds that a batch takes to encode, by the tokens of each of its pictures
 What the demo model that sees answers on that GPU, greedily, of its golden answers:
 
 {table(["topology", "golden"], golden)}"""
+
+
+def _again(found: dict[str, Any]) -> str:
+    rows = [
+        [mode, f"{100 * median(each['cached_share'] for each in rounds):.0f} %"]
+        for mode, rounds in found["modes"].items()
+    ]
+    return f"""\
+## Pictures that are asked about again
+
+`python -m bench.pictures`: 32 pictures of 1,024 tokens, six questions about each, 16 clients, four
+simulated workers whose caches hold half of the pictures each; share of prompt tokens that the
+engines found in their caches, medians of {len(next(iter(found["modes"].values())))} rounds:
+
+{table(["routing", "cached"], rows)}"""
 
 
 def _cell(rounds: list[dict[str, Any]], path: tuple[str, ...]) -> str:
