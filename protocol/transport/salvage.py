@@ -59,7 +59,7 @@ def refused(frames: Sequence[bytes], why: str) -> StepBatch | Tokenized | None:
         f"The worker does not understand this request: {why}"[:MESSAGE_CHARS_MAX],
     )
     fields = cast("dict[Any, Any]", fields)
-    if _is_id(fields.get("request_id")) and fields.get("type") in ("generate", "embed"):
+    if _is_id(fields.get("request_id")) and fields.get("type") in ("generate", "embed", "encode"):
         return StepBatch([Delta(fields["request_id"], 0, b"", failed)])
     if _is_id(fields.get("query_id")) and fields.get("type") == "tokenize":
         return Tokenized(fields["query_id"], failed=failed)

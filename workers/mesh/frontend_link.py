@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from protocol.codec import ToFrontend, decode_to_worker, encode
 from protocol.embedding import Embed
+from protocol.encoding import Encode
 from protocol.errors import ProtocolViolation
 from protocol.generation import Generate
 from protocol.limits import FRONTEND_SILENT_S_MAX
@@ -208,7 +209,7 @@ class FrontendLink:
                 self._on_request(self, self._in_our_time(message))
 
     def _in_our_time(self, message: ToWorker) -> ToWorker:
-        if self._skew.ahead_ms and isinstance(message, Generate | Embed | Tokenize):
+        if self._skew.ahead_ms and isinstance(message, Generate | Embed | Encode | Tokenize):
             return replace(message, deadline_unix_ms=message.deadline_unix_ms + self._skew.ahead_ms)
         return message
 

@@ -5,6 +5,7 @@ import pytest
 
 from protocol.codec import decode_to_frontend, decode_to_worker, encode
 from protocol.embedding import Embed
+from protocol.encoding import Encode
 from protocol.errors import ProtocolViolation
 from protocol.generation import Content, Extras, Finished, Generate, Sampling
 from protocol.limits import WIRE_VERSION
@@ -45,6 +46,7 @@ def test_a_request_that_does_not_decode_is_refused_by_its_id() -> None:
     for request in (
         Generate(ONE, "m", b"", Sampling(1), 1, cache_salt=long),
         Embed(ONE, "m", b"", 1, lora_name=long),
+        Encode(ONE, "m", [], 1, lora_name=long),
     ):
         frames = encode(request)
         with pytest.raises(ProtocolViolation):

@@ -3,6 +3,7 @@
 import pytest
 
 from protocol.embedding import Embed
+from protocol.encoding import Encode
 from protocol.generation import Generate, Sampling
 from protocol.requests import Abort, FrontendHeartbeat, Tokenize
 from tests.unit.workers.test_one_sick_request import Line
@@ -33,6 +34,7 @@ async def test_what_has_a_deadline_is_handed_on_with_one_by_our_clock() -> None:
     messages = [
         Generate("1" * 32, "m", b"", Sampling(1), 5_000),
         Embed("1" * 32, "m", b"", 5_000),
+        Encode("1" * 32, "m", [], 5_000),
         Tokenize("1" * 32, "m", 5_000),
     ]
     for message in messages:
@@ -44,4 +46,4 @@ async def test_what_has_a_deadline_is_handed_on_with_one_by_our_clock() -> None:
     line.say(FrontendHeartbeat(4_000))
     for message in messages:
         line.say(message)
-    assert [message.deadline_unix_ms for message in line.asked] == [1_001_000] * 3
+    assert [message.deadline_unix_ms for message in line.asked] == [1_001_000] * 4
