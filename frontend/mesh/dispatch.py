@@ -245,12 +245,12 @@ class Dispatch:
         return stream
 
     def _awaits_pictures(self, worker: Worker, request_id: str) -> bool:
-        """Tells whether a worker's engine has not got a request yet, since its pictures are still
-        being encoded elsewhere.
+        """Tells whether a worker's engine has not got a request yet, since the worker fetches its
+        pictures and they are still being encoded.
         """
         encoders = self.registry.encoders
         helpers = self._helping.get(request_id, ())
-        return worker not in encoders and any(
+        return worker.hello.fetches_encodings and any(
             each in encoders and request_id in each.bookings for each in helpers
         )
 

@@ -194,6 +194,16 @@ async def test_who_is_lost_before_the_pictures_are_encoded_cannot_have_died_of_t
     assert (bench.left, "e" in bench.aborted()) == ([0] * 6, True)
 
 
+async def test_who_does_not_fetch_may_have_died_though_pictures_are_still_encoded() -> None:
+    bench = Bench()
+    bench.join("e", ENCODE, encoder="x")
+    bench.join("p", PREFILL, encoder="x", fetches=True)
+    seeing = bench.join("d", DECODE, encoder="x")
+    stream = await bench.place(media=PICTURES)
+    bench.dispatch.fail_all(seeing, "died")
+    assert not stream.error.bystander
+
+
 @pytest.mark.parametrize("name", ["p", "d"])
 async def test_a_lost_leg_ends_the_others(pair: Seeing, name: str) -> None:
     stream = await pair.see()
