@@ -27,8 +27,18 @@ log = logging.getLogger(__name__)
 
 KEPT_S_MAX: Final = 30.0
 """Bounds how long what was made waits for those who need it, who ask as soon as their request
-arrives; and how long they may have to wait for theirs to arrive here. However long a picture waits
-to be encoded, they wait with it.
+arrives. However long a picture waits to be encoded, they wait with it.
+"""
+
+EARLY_S_MAX: Final = 10.0
+"""Bounds how long those who fetch wait for their request to arrive here, which brings all pictures
+along: the largest take less over 50 Mbit/s. A worker that was started anew at the address of one
+that died is asked for what nobody will ask it to encode.
+"""
+
+OWED_S_MAX: Final = 5.0
+"""Bounds how long a worker that leaves stays for the sake of what nobody fetches: who needs it asks
+at once, and every two seconds; of a request that has ended meanwhile it hears nothing.
 """
 
 EARLY_MAX: Final = 4_096
@@ -114,12 +124,14 @@ class EncoderEngine:
             reply(Encodings(fetch.request_id, failure="too many requests are unknown here"))
         else:
             early = self._early[fetch.request_id] = {fetch: reply}
-            self._later(partial(self._forget_early, fetch.request_id, early))
+            self._later(partial(self._forget_early, fetch.request_id, early), EARLY_S_MAX)
             reply(Encodings(fetch.request_id, pending=True))
 
     @property
     def owed(self) -> int:
-        """Returns of how many requests all is made, and not fetched yet by all who need it."""
+        """Returns of how many requests all was made a moment ago, and not fetched yet by all who
+        need it.
+        """
         return len(self._owed)
 
     def loads(self) -> list[RankLoad]:
@@ -216,6 +228,7 @@ class EncoderEngine:
         size_bytes = sum(len(encoding.data) for encoding in order.encodings)
         end = Encoded(order.begun, len(order.made) - order.begun, made_us, size_bytes)
         self._owed.add(order)
+        self._later(partial(self._note_fetched, order), OWED_S_MAX)
         order.told = True
         self._later(partial(self._forget, order))
         self._deliver([Delta(request_id, 0, b"", end)])
@@ -258,12 +271,12 @@ class EncoderEngine:
         if canaries:
             self._deliver([_aborted(each) for each in canaries])
 
-    def _later(self, what: Callable[[], None]) -> None:
+    def _later(self, what: Callable[[], None], seconds: float = KEPT_S_MAX) -> None:
         def run() -> None:
             self._timers.discard(timer)
             what()
 
-        timer = asyncio.get_running_loop().call_later(KEPT_S_MAX, run)
+        timer = asyncio.get_running_loop().call_later(seconds, run)
         self._timers.add(timer)
 
 

@@ -13,7 +13,7 @@ from tests.unit.encoding.encoder_bench import (
     named,
     on_virtual_time,
 )
-from workers.encoding.engine import EARLY_MAX, KEPT_S_MAX
+from workers.encoding.engine import EARLY_MAX, EARLY_S_MAX, KEPT_S_MAX, OWED_S_MAX
 
 EMPTY = [0, 0, 0, 0, 0, 0]
 
@@ -91,11 +91,14 @@ async def test_what_nobody_fetches_is_given_up_after_a_while() -> None:
     bench = await EncoderBench(cache_bytes=0).started()
     bench.submit(1, 1)
     await bench.end_of(1)
-    await asyncio.sleep(KEPT_S_MAX)
+    assert bench.engine.owed == 1
+    await asyncio.sleep(OWED_S_MAX)
+    assert bench.engine.owed == 0  # who would leave does
+    await asyncio.sleep(KEPT_S_MAX - OWED_S_MAX)
     assert bench.tables == EMPTY
     late = bench.fetch(1)
     assert late.pending == [True]
-    await asyncio.sleep(KEPT_S_MAX)
+    await asyncio.sleep(EARLY_S_MAX)
     assert late.failures == ["nobody asked for these pictures"]
     assert bench.tables == EMPTY
 
