@@ -8,6 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from protocol.encoding import Encode
@@ -101,6 +102,7 @@ def _small_picture(request_id: str, facts: EngineFacts, dp_rank: int | None) -> 
     )
 
 
+@cache  # it is asked for with every canary
 def _grey_png(side_pixels: int) -> bytes:
     """Returns a grey picture (W3C PNG, section 11)."""
 
