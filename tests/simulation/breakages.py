@@ -2,11 +2,12 @@
 
 python -m tests.simulation.breakages [--seeds N] [--only PART] [--kinds KIND,KIND]
 
-Tries those whose name has PART, in worlds of these kinds, or in those that have `legs`. Each is a
-text of the packages and what stands there in its place, tried in a copy of the tree by as many
-worlds as it takes to see it, and by those of N seeds at most; defects of legs by N worlds that have
-them. Run by hand: all of it takes a quarter of an hour. Ends with 1 if one
-was not seen that is not said to be invisible, and with 2 if a text is not there any more.
+Tries those whose name has PART, in worlds of these kinds, or in those that have `legs` or
+`pictures`. Each is a text of the packages and what stands there in its place, tried in a copy of
+the tree by as many worlds as it takes to see it, and by those of N seeds at most; defects of legs
+and of what encodes pictures by N worlds that have them. Run by hand: all of it takes a quarter of
+an hour. Ends with 1 if one was not seen that is not said to be invisible, and with 2 if a text is
+not there any more.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Final
 
 from tests.simulation.planted import BREAKAGES, Breakage
 from tests.simulation.planted_legs import LEG_BREAKAGES
+from tests.simulation.planted_pictures import PICTURE_BREAKAGES
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("protocol", "kv_events", "frontend", "workers", "tests")
@@ -41,19 +43,23 @@ def hunt(seeds: int, kinds: str = "") -> int:
     """Run worlds until one is broken, and say which; 0 if none was. Called in a copy.
 
     Args:
-        kinds: only worlds of these, with commas between them; all if empty. With "legs", N worlds
-        that have them.
+        kinds: only worlds of these, with commas between them; all if empty. With "legs" or
+        "pictures", N worlds that have them.
     """
     from tests.simulation.leg_plan import EVERY, has_legs  # noqa: PLC0415 - of the copy
+    from tests.simulation.picture_plan import has_pictures  # noqa: PLC0415 - of the copy
     from tests.simulation.plan import KINDS  # noqa: PLC0415 - of the copy
     from tests.simulation.world import run  # noqa: PLC0415 - of the copy
 
     logging.disable(logging.CRITICAL)
-    worlds, tried = seeds * (EVERY if kinds == "legs" else 1), 0
+    having = {"legs": has_legs, "pictures": has_pictures}.get(kinds)
+    worlds, tried = seeds * (EVERY if having else 1), 0
     for seed in range(worlds):
-        if kinds and not (
-            has_legs(seed) if kinds == "legs" else KINDS[seed % len(KINDS)] in kinds.split(",")
-        ):
+        if having is not None:
+            wanted = having(seed)
+        else:
+            wanted = not kinds or KINDS[seed % len(KINDS)] in kinds.split(",")
+        if not wanted:
             continue
         tried += 1
         try:
@@ -72,7 +78,9 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--kinds", default="")
     asked = parser.parse_args()
-    tried = [each for each in (*BREAKAGES, *LEG_BREAKAGES) if asked.only in each.name]
+    tried = [
+        each for each in (*BREAKAGES, *LEG_BREAKAGES, *PICTURE_BREAKAGES) if asked.only in each.name
+    ]
     with tempfile.TemporaryDirectory() as copy:
         for package in PACKAGES:
             shutil.copytree(ROOT / package, Path(copy) / package)
@@ -98,7 +106,7 @@ def _try(breakage: Breakage, copy: Path, asked: argparse.Namespace) -> str:
     if len(homes) == 1 and (whole := homes[0].read_text()).count(breakage.text) == 1:
         made = homes[0].stat()
         homes[0].write_text(whole.replace(breakage.text, breakage.instead))
-        kinds = asked.kinds or ("legs" if breakage in LEG_BREAKAGES else "")
+        kinds = asked.kinds or _kind_of(breakage)
         what, how = _run(copy, asked.seeds, kinds)
         homes[0].write_text(whole)
         os.utime(homes[0], ns=(made.st_atime_ns, made.st_mtime_ns))  # what was compiled of it fits
@@ -107,6 +115,13 @@ def _try(breakage: Breakage, copy: Path, asked: argparse.Namespace) -> str:
     seconds = time.monotonic() - begun
     print(f"{what:8} {breakage.name} ({seconds:.0f} s) {how}", flush=True)
     return what
+
+
+def _kind_of(breakage: Breakage) -> str:
+    """The worlds that may see it."""
+    if breakage in LEG_BREAKAGES:
+        return "legs"
+    return "pictures" if breakage in PICTURE_BREAKAGES else ""
 
 
 def _run(copy: Path, seeds: int, kinds: str) -> tuple[str, str]:

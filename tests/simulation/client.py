@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from frontend.api.fields.sampling import sampling_of_choice
+from frontend.api.prompts.media import padded_runs
 from frontend.drain import refusal
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.worker import Phase
@@ -16,6 +17,7 @@ from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText
 from protocol.errors import DeadlineExceeded, MeshError
 from protocol.generation import Generate, Sampling
+from protocol.media import PromptMedia
 from tests.simulation.frontend import SimulatedFrontend, asking
 from tests.simulation.model import RecordedRules, demo_tokenizer, undisturbed
 
@@ -30,6 +32,7 @@ class Asked:
         at_s: virtual seconds after the beginning.
         leaves_after_s: the client leaves then; None if it stays.
         twin_of: it repeats the request of that number once this has ended.
+        media: its pictures, with their places in the prompt.
     """
 
     number: int
@@ -44,6 +47,7 @@ class Asked:
     priority: int = 0
     leaves_after_s: float | None = None
     twin_of: int | None = None
+    media: tuple[PromptMedia, ...] = ()
 
 
 @dataclass
@@ -105,6 +109,7 @@ class Client:
             self.asked.prompt,
             sampling_of_choice(self.asked.sampling, index),
             1 << 52,
+            media=list(self.asked.media),
         )
 
     def expected(self, index: int) -> tuple[bytes, str]:
@@ -185,7 +190,8 @@ class Client:
         return {name for name, stage in [*joining, *missed] if not lacks or stage in lacks}
 
     def _requests(self) -> list[tuple[Generate, RouteRequest]]:
-        asked, route = self.asked, RouteRequest(self.asked.prompt)
+        asked = self.asked
+        route = RouteRequest(asked.prompt, media=padded_runs(asked.media))
         return [
             (
                 Generate(
@@ -196,6 +202,7 @@ class Client:
                     deadline_unix_ms=int(self.outcome.deadline * 1000),
                     stream=asked.stream or bool(asked.stops),
                     priority=asked.priority,
+                    media=list(asked.media),
                 ),
                 route,
             )

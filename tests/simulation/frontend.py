@@ -20,9 +20,8 @@ from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
 from protocol.membership import Hello
 from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.model import RecordedModel, read_model, served
+from tests.simulation.model import RecordedModel, served
 from tests.simulation.network import Network
-from workers.sim.settings import SimSettings
 
 PORT = 7000
 
@@ -193,4 +192,4 @@ class SimulatedFrontend:
 
     async def _prepare(self, hello: Hello, fetch: object, ask: object) -> RecordedModel:
         await asyncio.sleep(self._random.uniform(0.0, 0.2))
-        return served(read_model(SimSettings())[0])
+        return served(hello.card)

@@ -12,6 +12,7 @@ from frontend.routing.answer_times import SHARE_MAX
 from protocol.errors import (
     DeadlineExceeded,
     EngineFault,
+    InvalidRequest,
     NoWorker,
     Overloaded,
     PoisonRequest,
@@ -22,6 +23,8 @@ from tests.simulation.broken import Broken, hold
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.legs import check_bookings, left
+from tests.simulation.loop import BEGIN_S
+from tests.simulation.pictures import pictures_left
 from tests.simulation.plan import HURRIED_S, Plan
 from tests.simulation.worker import SimulatedWorker
 
@@ -173,6 +176,8 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
                 not plan.strict or asked.timeout_s < HURRIED_S,
                 f"{what}, though it had {asked.timeout_s} s",
             )
+        case InvalidRequest():
+            hold(asked.number in plan.damaged, f"{what}, and nothing is wrong with it")
         case EngineFault():
             hold(asked.number in plan.faulty, f"{what}, and no engine was told to")
         case PoisonRequest():
@@ -184,9 +189,7 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
         case NoWorker():
             hold(not others, f"{what}: there was a worker")
             hold(
-                not plan.strict
-                or (plan.kind == "pauses" and not outcome.moves)
-                or _is_new(client, plan),
+                not plan.strict or (plan.kind == "pauses" and not outcome.moves) or _is_new(client),
                 f"{what}: it was being served, or should have been",
             )
         case WorkerLost():
@@ -213,21 +216,21 @@ def _check_error(client: Client, plan: Plan, blows: int) -> None:
             hold(False, f"{what}: nothing of this kind was done to it")
 
 
-def _is_new(client: Client, plan: Plan) -> bool:
+def _is_new(client: Client) -> bool:
     """Whether its frontend took the place of another and may not have been found yet."""
-    frontend = client.frontend
-    return (
-        frontend.number >= len(plan.frontends)
-        and client.asked_at - frontend.started_at <= FOUND_S_MAX
-    )
+    started_at = client.frontend.started_at
+    return started_at > BEGIN_S and client.asked_at - started_at <= FOUND_S_MAX
 
 
 def _may_be_blamed(asked: Asked, plan: Plan) -> bool:
-    """It is poison itself, or may have met another frontend's suspect on a worker: frontends do not
-    tell each other of theirs.
+    """It is poison itself, or may have met another's suspect on a worker: frontends do not tell
+    each other of theirs, and what was poison is none to them at first if its pictures seemed not to
+    be there yet (check_poison).
     """
-    return asked.number in plan.poison or any(
-        plan.requests[number].frontend != asked.frontend for number in plan.poison
+    return (
+        plan.sees
+        or asked.number in plan.poison
+        or any(plan.requests[number].frontend != asked.frontend for number in plan.poison)
     )
 
 
@@ -238,6 +241,9 @@ def check_poison(clients: Mapping[int, Client], plan: Plan, victims: Mapping[int
         killed = victims.get(asked.sampling.seed or 0, 0)
         if asked.twin_of is None:
             most = (2 if plan.strict else 3) * (2 if plan.legs else 1)  # each leg kills one
+            # a worker may die before its frontend has heard that the pictures are encoded, which
+            # it takes for a sign that the engine had not begun
+            most += 2 * plan.sees
             hold(
                 killed <= most,
                 f"request {number} came to {killed} workers, each of which died of it",
@@ -259,7 +265,7 @@ def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[Simulate
             return f"{worker.worker_id} is not up"
         if worker.intake._owners or not worker.engine_idle():
             return f"{worker.worker_id} runs {list(worker.intake._owners)}"
-        if why := left(worker):
+        if why := left(worker) or pictures_left(worker):
             return why
     for frontend in frontends:
         if not frontend.process.dead and (

@@ -16,7 +16,6 @@ from tests.simulation.plan import (
     Kind,
     LegFault,
     Plan,
-    plan_of_whole,
 )
 from tests.simulation.worker import WorkerSpec
 
@@ -56,13 +55,8 @@ def has_legs(seed: int) -> bool:
     return seed // len(KINDS) % EVERY == EVERY - 3
 
 
-def plan_of(seed: int) -> Plan:
-    """The world of a seed."""
-    plan = plan_of_whole(seed)
-    return _with_legs(plan, Random(seed + (1 << 41))) if has_legs(seed) else plan
-
-
-def _with_legs(plan: Plan, random: Random) -> Plan:
+def with_legs(plan: Plan, random: Random) -> Plan:
+    """A world whose requests run in two legs."""
     modes = _modes(plan, random)
     specs = [*plan.workers, *(random.choice(plan.workers) for _ in modes[len(plan.workers) :])]
     late = random.choice(("prefill", "decode")) if not plan.strict and random.random() < 0.3 else ""

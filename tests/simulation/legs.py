@@ -5,9 +5,11 @@ longer than it may, and at rest nothing of any is left.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE
+from frontend.fleet.encoders import ENCODE, PROCESS
+from frontend.fleet.model_entry import DECODE, PREFILL, RUNNING, WHOLE
 from tests.simulation.broken import Broken, hold
 from tests.simulation.frontend import SimulatedFrontend
+from tests.simulation.pictures import FETCH_S_MAX
 from tests.simulation.plan import Plan
 from tests.simulation.worker import SimulatedWorker
 from workers.sim.handover.decode import DecodeLegs
@@ -31,6 +33,9 @@ and what would have to wait for long waits in the frontend.
 UNDISTURBED_S_MAX: Final = 5.0
 """Where nothing befalls engines either."""
 
+HELPING: Final = frozenset((PREFILL, ENCODE, PROCESS))
+"""Stages of workers whose legs end before the answer does."""
+
 _STALLS: Final = frozenset(("cache-stalled", "caches-stalled", "legs-part", "legs-break"))
 
 UNBROKEN: Final = frozenset(("calm", "mild", "overload"))
@@ -44,14 +49,18 @@ def serve_alone(stages: Iterable[str]) -> bool:
 
 
 def check_bookings(frontend: SimulatedFrontend) -> None:
-    """A request is booked on the worker that generates its answer, and on the one that computes its
-    prompt while that does.
+    """A request is booked on the worker that generates its answer, and on those that compute its
+    prompt or encode its pictures while they do.
     """
     mesh, booked = frontend.mesh, 0
     for worker in mesh.registry.workers.values():
+        helps = worker.hello.stage in HELPING
         for request_id in worker.bookings:
-            helpers = mesh._helping.get(request_id, ())
-            if mesh._placed.get(request_id) is not worker and worker not in helpers:
+            if not (
+                worker in mesh._helping.get(request_id, ())
+                if helps
+                else mesh._placed.get(request_id) is worker
+            ):
                 raise Broken(
                     f"{frontend.name} has booked {request_id} on {worker.worker_id} for no leg"
                 )
@@ -60,13 +69,16 @@ def check_bookings(frontend: SimulatedFrontend) -> None:
     if booked != legs:
         raise Broken(f"{frontend.name} has {legs} legs and booked {booked}")
     if not mesh._helping.keys() <= mesh._placed.keys():
-        raise Broken(f"{frontend.name} has prompts computed for nobody: {list(mesh._helping)}")
+        raise Broken(f"{frontend.name} has somebody helped for nobody: {list(mesh._helping)}")
 
 
 def wanted(frontend: SimulatedFrontend, worker: SimulatedWorker, request_id: str) -> bool:
     """Whether a frontend waits for what a worker does of a request."""
     mesh = frontend.mesh
-    return request_id in (mesh._helping if worker.stage == "prefill" else mesh._placed)
+    if worker.stage in HELPING:
+        helpers = mesh._helping.get(request_id, ())
+        return any(each.worker_id == worker.worker_id for each in helpers)
+    return request_id in mesh._placed
 
 
 class LegWaits:
@@ -81,6 +93,8 @@ class LegWaits:
         self._limit_s = WAIT_S_MAX + WAIT_SLACK_S if loses else UNSTALLED_S_MAX
         if not loses and plan.kind in ("calm", "overload"):
             self._limit_s = UNDISTURBED_S_MAX
+        if plan.sees:  # a prompt whose pictures cannot be fetched goes on elsewhere
+            self._limit_s = min(WAIT_S_MAX + WAIT_SLACK_S, self._limit_s + FETCH_S_MAX)
         self._since: dict[tuple[int, str], float] = {}
         self._hopeless_since: dict[int, float] = {}
         self._alone_since: dict[str, float] = {}
@@ -90,10 +104,10 @@ class LegWaits:
         for frontend in frontends:
             registry = frontend.mesh.registry
             waiting = any(len(entry.queue) for entry in registry.entries())
-            known = list(registry.workers.values())
+            known = [each for each in registry.workers.values() if each.hello.stage in RUNNING]
             serving = {worker.hello.stage for worker in known if worker.takes_work}
             hoped = {worker.hello.stage for worker in known if not worker.takes_work}
-            hoped |= {missed.stage for missed in registry.missed}
+            hoped |= {missed.stage for missed in registry.missed} & RUNNING
             hopeless = not serve_alone(serving) and hoped <= serving
             if not (waiting and hopeless) or frontend.process.dead or frontend.process.stopped:
                 self._hopeless_since.pop(frontend.number, None)

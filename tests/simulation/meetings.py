@@ -35,13 +35,13 @@ class SimulatedMeetings:
 
     def dial(self, server: BootstrapServer, on_frames: OnFrames) -> Pump:
         """As Meetings."""
-        return _Patient(self._network, address_of(server), self._process, on_frames)
+        return Patient(self._network, address_of(server), self._process, on_frames)
 
     def close(self) -> None:
         """Nothing is left open."""
 
 
-class _Patient:
+class Patient:
     """A DEALER that keeps what is sent until it is connected, as ZMQ's does unless told not to."""
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.loop import Process
 from tests.simulation.meetings import address_of
-from tests.simulation.plan import Fault, LegFault
+from tests.simulation.plan import Fault, LegFault, MediaFault
 from tests.simulation.worker import SimulatedWorker
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ FORGET_S_MAX: Final = 5.0
 """A frontend that is gone leaves nothing running after so long."""
 
 _ENDINGS: Final = frozenset(("kill", "vanish", "die", "drain", "hurry", "frontend-drain"))
-_OF_LEGS: Final = frozenset(get_args(LegFault)) - {"sender-stopped"}
+_BETWEEN: Final = frozenset((*get_args(LegFault), *get_args(MediaFault))) - {"sender-stopped"}
+"""Befalls what lies between workers, or what passes there."""
 
 
 class Misfortunes:
@@ -72,6 +73,15 @@ class Misfortunes:
             "legs-break": lambda fault, worker, _: world.engines.break_off(
                 worker.worker_id, self._address(fault)
             ),
+            "media-part": lambda fault, worker, _: world.media.part(
+                worker.worker_id, self._door(fault), fault.seconds
+            ),
+            "media-break": lambda fault, worker, _: world.media.break_off(
+                worker.worker_id, self._door(fault)
+            ),
+            "media-fill": lambda fault, worker, _: world.media.fill(
+                worker.worker_id, self._door(fault), fault.seconds
+            ),
             "frontend-stop": lambda fault, _, frontend: self._stop(frontend.process, fault.seconds),
             "frontend-drain": lambda fault, _, frontend: self._drain(frontend),
             "frontend-kill": lambda fault, _, frontend: self._end(frontend, silently=False),
@@ -85,13 +95,14 @@ class Misfortunes:
         world.note(
             f"{fault.kind} befalls {worker.worker_id} and {frontend.name} for {fault.seconds:.3f} s"
         )
-        self.blows += fault.kind not in _ENDINGS | _OF_LEGS
+        self.blows += fault.kind not in _ENDINGS | _BETWEEN
         self._bring_about[fault.kind](fault, worker, frontend)
 
     def heal(self) -> None:
         """From here on nothing befalls anybody, and whoever does not work is started anew."""
         self._world.network.heal()
         self._world.engines.heal()
+        self._world.media.heal()
         for frontend in self._world.frontends:
             frontend.process.wake()
         for worker in self._world.workers:
@@ -108,6 +119,9 @@ class Misfortunes:
 
     def _address(self, fault: Fault) -> str:
         return address_of(self._world.workers[fault.prefill].server)
+
+    def _door(self, fault: Fault) -> str:
+        return self._world.workers[fault.encoder].door
 
     def _befall_next(self, fault: Fault, what: Callable[[], str | None]) -> None:
         self._world.workers[fault.prefill].faults.next_caches.append(what)

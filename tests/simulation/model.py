@@ -13,10 +13,13 @@ from frontend.models.served import ServedModel
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.tokenizing.tokenizer import Tokenizer
 from protocol.generation import Finished, Generate
+from protocol.media import MediaTaken
+from protocol.membership import ModelCard
 from protocol.tokens import pack_tokens
 from workers.demo_model import demo_model_dir
 from workers.engine import EngineFacts
 from workers.sim import assembly
+from workers.sim.pictures import SimPictures
 from workers.sim.scheduling.sequence import RequestLimits, Sequence, new_sequence
 from workers.sim.settings import SimSettings
 from workers.sim.text import TextModel, advance
@@ -27,6 +30,13 @@ OUTPUT_TOKENS_MEAN: Final = 40.0
 
 _NO_FACTS: Final = {"sim_speedup": 1.0, "stream_interval": 1, "schedule_conservativeness": 1.0}
 """How an engine runs, which its facts do not tell: a seed draws these more than anything else."""
+
+IMAGE_TOKEN: Final = 1_999
+"""Stands for pictures in prompts; that it may be text as well confuses nobody, since the places of
+pictures are told.
+"""
+
+_TAKEN: Final = MediaTaken(IMAGE_TOKEN, counts_images=True, encoder="demo")
 
 _read_model = assembly.read_model
 _build_card = lru_cache(maxsize=8)(assembly.build_card)
@@ -58,6 +68,14 @@ def _read_once(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         facts, words = _read_model(settings)
     # the wall clock is none of a seed's business
     return structs.replace(facts, card=structs.replace(facts.card, created_unix_s=0)), words
+
+
+@lru_cache(maxsize=1_024)
+def read_seeing_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
+    """The same of a model that takes pictures."""
+    facts, words = read_model(settings)
+    seeing = structs.replace(facts.card, media=_TAKEN)
+    return structs.replace(facts, card=seeing), words
 
 
 class RecordedRules(OutputRules, frozen=True):
@@ -98,9 +116,9 @@ def demo_tokenizer() -> Tokenizer:
     return Tokenizer.load(demo_model_dir() / "tokenizer.json", "hf")
 
 
-def served(facts: EngineFacts) -> RecordedModel:
+def served(card: ModelCard) -> RecordedModel:
     """The model as a frontend holds it."""
-    return RecordedModel(facts.card, demo_tokenizer(), {})
+    return RecordedModel(card, demo_tokenizer(), {})
 
 
 @lru_cache(maxsize=1)
@@ -123,7 +141,8 @@ def undisturbed(request: Generate) -> tuple[bytes, Finished]:
     Picked here one by one, with no scheduler: what one does to a request is none of its answer.
     """
     text, limits, eos_ids = _plain_model()
-    sequence = new_sequence(request, limits, text, eos_ids)
+    cached_prompt = SimPictures().cached_prompt(request)
+    sequence = new_sequence(request, limits, text, eos_ids, cached_prompt=cached_prompt)
     assert isinstance(sequence, Sequence), sequence
     state, salt, output = sequence.state, sequence.salt, []
     for count in range(sequence.max_new_tokens):

@@ -90,6 +90,8 @@ LegFault = Literal[
     "taker-killed",
 ]
 
+MediaFault = Literal["media-part", "media-break", "media-fill"]
+
 _FAULT_OF_SEED: Final = {fault: seed for seed, fault in SEED_FAULTS.items()}
 POISON_SEEDS: Final = frozenset(
     _FAULT_OF_SEED[fault] for fault in ("crash", "engine-death", "hang-loop")
@@ -109,15 +111,16 @@ _BEGIN_S: Final = 1.6
 class Fault:
     """At `at_s` something befalls a worker, a frontend or what lies between them, for `seconds`
     where that means anything; of legs, the caches of the worker `prefill`, or what lies between it
-    and `worker`.
+    and `worker`; of pictures, what lies between `worker` and the worker `encoder`.
     """
 
     at_s: float
-    kind: WorkerFault | LinkFault | FrontendFault | LegFault
+    kind: WorkerFault | LinkFault | FrontendFault | LegFault | MediaFault
     worker: int
     frontend: int
     seconds: float
     prefill: int = 0
+    encoder: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,14 @@ class Plan:
     dns_out_at_s: float | None
     legs: bool = False
     """Some of the workers run a leg of each request (tests/simulation/leg_plan.py)."""
+    sees: bool = False
+    """Some of the requests have pictures, and workers that encode them stand beside the others
+    (tests/simulation/picture_plan.py).
+    """
+    damaged: frozenset[int] = frozenset()
+    """Requests with a picture that no encoder can read."""
+    waits_out: bool = False
+    """At its end one waits until encoders have forgotten what nobody fetched."""
 
     @property
     def strict(self) -> bool:
@@ -150,7 +161,7 @@ class Plan:
 
 
 def plan_of_whole(seed: int) -> Plan:
-    """The world of a seed, but for the legs that requests may run in."""
+    """The world of a seed, but for the legs that requests may run in, and for pictures."""
     kind = KINDS[seed % len(KINDS)]
     random = Random(seed)
     frontends = [_frontend(random, kind) for _ in range(random.choice((1, 1, 2)))]

@@ -3,6 +3,7 @@ request ends once and as it should.
 
 KVMESH_SIM_SEEDS=20000    how many seeds
 KVMESH_SIM_LEGS=1         so many of those alone whose requests run in two legs
+KVMESH_SIM_PICTURES=1     so many of those alone that have pictures
 KVMESH_SIM_SEED=1234      this one alone, to see it again
 """
 
@@ -19,9 +20,11 @@ from typing import Final
 import pytest
 
 from tests.simulation.broken import Broken
-from tests.simulation.leg_plan import has_legs, plan_of
+from tests.simulation.leg_plan import has_legs
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.picture_plan import has_pictures
 from tests.simulation.plan import KINDS
+from tests.simulation.seeds import plan_of
 from tests.simulation.trace import Trace
 from tests.simulation.world import World, run
 
@@ -40,6 +43,8 @@ WORLDS: Final = (
     if REPLAYED
     else list(islice(filter(has_legs, count()), SEEDS))
     if os.environ.get("KVMESH_SIM_LEGS")
+    else list(islice(filter(has_pictures, count()), SEEDS))
+    if os.environ.get("KVMESH_SIM_PICTURES")
     else list(range(MET if SEEDS > MET else 0, SEEDS))
 )
 CHUNKS: Final = [WORLDS[first : first + CHUNK] for first in range(0, len(WORLDS), CHUNK)]
@@ -80,8 +85,10 @@ def test_whatever_befalls_them_requests_end_once_and_as_they_should(seeds: list[
 def test_every_kind_of_world_meets_what_it_is_made_for() -> None:
     """A simulation in which nothing happens would find nothing."""
     totals: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
+    encoded = 0
     for seed in range(MET):
         result, total = run(seed), totals[KINDS[seed % len(KINDS)]]
+        encoded += result.encoded
         for name, number in {
             "completed": result.completed,
             "left": result.left,
@@ -90,6 +97,7 @@ def test_every_kind_of_world_meets_what_it_is_made_for() -> None:
             **result.failed,
         }.items():
             total[name] = total.get(name, 0) + number
+    assert encoded > 200
     for total in totals.values():
         assert total["completed"] > 50
         assert total["left"] > 2
@@ -114,12 +122,14 @@ def test_a_seed_gives_the_same_run_behind_any_others_and_in_another_process() ->
     """What outlives a world is none of the next one's business: neither caches nor counts nor
     what is left of it for the garbage collector, nor the order of sets.
     """
-    round_of_legs = next(seed for seed in count(0, len(KINDS)) if has_legs(seed))
+    rounds = [
+        next(seed for seed in count(0, len(KINDS)) if has(seed)) for has in (has_legs, has_pictures)
+    ]
     seeds = [
         KINDS.index("lossy"),
         KINDS.index("everything"),
         KINDS.index("everything") + len(KINDS),
-        *range(round_of_legs, round_of_legs + len(KINDS)),
+        *(seed for first in rounds for seed in range(first, first + len(KINDS))),
     ]
     digests = [run(seed).digest for seed in seeds]
     assert [run(seed).digest for seed in reversed(seeds)] == digests[::-1]

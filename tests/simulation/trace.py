@@ -6,11 +6,12 @@ from typing import Final
 from zlib import crc32
 
 from protocol.codec import decode_to_frontend, decode_to_worker
+from protocol.encoding import Encode
 from protocol.errors import ProtocolViolation
 from protocol.generation import Finished, Generate
 from protocol.membership import Heartbeat, Hello
 from protocol.numbering import numbers_of
-from protocol.replies import Delta, StepBatch
+from protocol.replies import Delta, Failed, StepBatch
 from protocol.requests import Abort, FrontendHeartbeat
 from protocol.tokens import count_tokens
 
@@ -70,8 +71,11 @@ def _line(now: float, lane: str, what: list[bytes] | str) -> str:
             tokens, limit = count_tokens(message.token_ids), message.sampling.max_new_tokens
             words = (
                 f"Generate {_short(message.request_id)}: {tokens} tokens, {limit} more, rank "
-                f"{message.routed_dp_rank}"
+                f"{message.routed_dp_rank}{_pictures(message)}"
             )
+        case Encode():
+            digests = [each.digest for each in message.media]
+            words = f"Encode {_short(message.request_id)}: {digests} for {message.fetches}"
         case Abort():
             words = f"Abort {_short(message.request_id)}"
         case Hello():
@@ -81,6 +85,11 @@ def _line(now: float, lane: str, what: list[bytes] | str) -> str:
     return f"{now:10.4f} {lane} {numbers_of(what[0])} {words}" if words else ""
 
 
+def _pictures(request: Generate) -> str:
+    where = f" encoded at {request.encoded_at}" if request.encoded_at else ""
+    return f", pictures {[each.digest for each in request.media]}{where}" if request.media else ""
+
+
 def _delta(delta: Delta) -> str:
     end = (
         ""
@@ -88,6 +97,8 @@ def _delta(delta: Delta) -> str:
         else f" {delta.end.reason}"
         if isinstance(delta.end, Finished)
         else f" {delta.end.code}"
+        if isinstance(delta.end, Failed)
+        else " encoded"
     )
     return f"{_short(delta.request_id)} {delta.start}+{count_tokens(delta.token_ids)}{end}"
 

@@ -7,18 +7,28 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from protocol.disaggregation import BootstrapServer
+from protocol.media_plane import Encodings
 from protocol.transport.pump import OpenDealer
+from tests.simulation.encoder import ENCODING, MortalEncoder, Role
 from tests.simulation.loop import Process, ProcessEnded, VirtualLoop
+from tests.simulation.media import SimulatedDoor, SimulatedMediaClient
 from tests.simulation.meetings import USUAL_PORT, SimulatedMeetings
 from tests.simulation.network import Network
+from workers.encoding.engine import EncoderEngine
+from workers.encoding.fetching import Fetching
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
+from workers.kinds.encode import ENCODE
+from workers.kinds.kind import WorkerKind
+from workers.kinds.multimodal import MULTIMODAL, MULTIMODAL_PREFILL
 from workers.kinds.prefill import PREFILL
+from workers.kinds.processor import PROCESSOR
 from workers.kinds.text import TEXT
 from workers.mesh.addresses import AddressBook
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
 from workers.mesh.kv_plane import KvPlane, KvSettings
+from workers.mesh.media_plane import OnFetch
 from workers.process.departure import Departure, DrainLimits
 from workers.server import WorkerServer
 from workers.sim.engine import SimEngine
@@ -29,6 +39,9 @@ from workers.system.board import Board
 from workers.system.controls import Controls
 
 HEALTH = HealthSettings(limits=HealthLimits(idle_silence_s=1.0, answer_s=0.5))
+
+DOOR_PORT = 9_100
+"""One that is started anew may have the next one."""
 
 _LINGER_S = 0.1
 """What was sent leaves."""
@@ -42,6 +55,7 @@ class WorkerSpec:
         credit_requests: granted to each frontend; at least twice what it runs, as real workers
         grant.
         clock_ahead_s: of its host's clock, beyond those of the frontends.
+        cache_bytes: of what it made of pictures, if it encodes any.
     """
 
     settings: SimSettings
@@ -49,6 +63,8 @@ class WorkerSpec:
     drain_s_max: float
     start_s: float
     clock_ahead_s: float = 0.0
+    role: Role = "text"
+    cache_bytes: int = 0
 
 
 class NotedFaults(Faults):
@@ -108,11 +124,18 @@ class NotedDeparture(Departure):
 
 
 class SimulatedTransport:
-    """A worker's Transport through the network of a world."""
+    """A worker's Transport through the networks of a world.
 
-    def __init__(self, network: Network, process: Process) -> None:
+    Args:
+        media: by which workers fetch encodings from each other.
+        door: the address there of what this one encodes.
+    """
+
+    def __init__(self, network: Network, process: Process, *, media: Network, door: str) -> None:
         self._network = network
         self._process = process
+        self._media = media
+        self._door = door
 
     def open_dealer(self, address: str) -> OpenDealer:
         """As Transport."""
@@ -128,6 +151,16 @@ class SimulatedTransport:
         """There are no streams."""
         raise AssertionError("a simulated engine publishes nothing here")
 
+    def media_door(
+        self, on_fetch: OnFetch, settings: KvSettings, *, frontends: Sequence[str]
+    ) -> SimulatedDoor:
+        """As Transport."""
+        return SimulatedDoor(self._media, self._process, self._door, on_fetch)
+
+    def media_client(self, on_answer: Callable[[Encodings], None]) -> SimulatedMediaClient:
+        """As Transport."""
+        return SimulatedMediaClient(self._media, self._process, on_answer)
+
     def note_silent(self, addresses: Collection[str]) -> None:
         """Nobody would read it."""
 
@@ -141,6 +174,7 @@ class SimulatedWorker:
     Args:
         frontends: as --frontend.
         engines: by which engines reach each other, this one at `host`.
+        media: by which workers fetch encodings from each other.
         on_end: called when the process is gone, with whether it died.
         on_fault: called with the seed of every request that the engine is given.
     """
@@ -154,6 +188,7 @@ class SimulatedWorker:
         frontends: list[str],
         *,
         engines: Network,
+        media: Network,
         host: str,
         on_end: Callable[["SimulatedWorker", bool], None],
         on_fault: Callable[[int], None],
@@ -173,16 +208,14 @@ class SimulatedWorker:
         self.blocked = False
         """Its loop will never turn again."""
         self.epoch = epoch
-        self.stage = spec.settings.disaggregation_mode
+        self.stage = spec.role if spec.role in ENCODING else spec.settings.disaggregation_mode
         # one that is started anew may have another port
         self.server = BootstrapServer(host, USUAL_PORT + epoch % 2)
-        self._engine = SimEngine(
-            spec.settings,
-            faults=self.faults,
-            unix_ms=lambda: int(self._unix_ms()),
-            meetings=SimulatedMeetings(engines, self.process, self.server),
-        )
-        self._networks = network, engines
+        self.door = f"tcp://{host}:{DOOR_PORT + epoch % 2}"
+        """Where others fetch what it makes of pictures."""
+        self._encoder: MortalEncoder | None = None
+        self._engine = self._encodes() if spec.role in ENCODING else self._generates(engines)
+        self._networks = network, engines, media
         self._network = network
         self._on_end = on_end
         self._serving = False
@@ -218,7 +251,17 @@ class SimulatedWorker:
     @property
     def legs(self) -> Legs | None:
         """What its engine keeps of legs."""
-        return self._engine._legs
+        return self._engine._legs if isinstance(self._engine, SimEngine) else None
+
+    @property
+    def encoder_engine(self) -> EncoderEngine | None:
+        """Its engine, if it encodes pictures."""
+        return self._engine if isinstance(self._engine, EncoderEngine) else None
+
+    @property
+    def fetching(self) -> Fetching:
+        """What waits for pictures that others encode."""
+        return self._server._media.fetching
 
     @property
     def kv_tokens_used(self) -> int:
@@ -252,8 +295,10 @@ class SimulatedWorker:
             if any(spec.startswith("hang-after") for spec in specs)
             else self.hung_since
         )
+        takes = self._encoder or self._engine
+        assert not isinstance(takes, EncoderEngine)
         for spec in specs:
-            self.process.context.copy().run(self._engine.fault, spec)
+            self.process.context.copy().run(takes.fault, spec)
 
     def _block(self) -> NoReturn:
         self.blocked = True
@@ -263,11 +308,39 @@ class SimulatedWorker:
     def _unix_ms(self) -> float:
         return (self.loop.time() + self.spec.clock_ahead_s) * 1000
 
+    def _generates(self, engines: Network) -> SimEngine:
+        return SimEngine(
+            self.spec.settings,
+            faults=self.faults,
+            unix_ms=lambda: int(self._unix_ms()),
+            meetings=SimulatedMeetings(engines, self.process, self.server),
+        )
+
+    def _encodes(self) -> EncoderEngine:
+        pixels = self.spec.role == "process"
+        self._encoder = MortalEncoder(self.spec.settings, self.faults, makes_pixels=pixels)
+        return EncoderEngine(
+            self._encoder, cache_bytes=self.spec.cache_bytes, unix_ms=self._unix_ms
+        )
+
+    def _kind(self) -> WorkerKind:
+        match self.spec.role:
+            case "encode":
+                return ENCODE
+            case "process":
+                return PROCESSOR
+            case "multimodal":
+                return MULTIMODAL_PREFILL if self.stage == "prefill" else MULTIMODAL
+            case "text":
+                return PREFILL if self.stage == "prefill" else TEXT
+
     def _made(self, frontends: list[str]) -> WorkerServer:
         return WorkerServer(
             self._engine,
-            kind=PREFILL if self.stage == "prefill" else TEXT,
-            transport=SimulatedTransport(self._network, self.process),
+            kind=self._kind(),
+            transport=SimulatedTransport(
+                self._network, self.process, media=self._networks[-1], door=self.door
+            ),
             clock=self.loop.time,
             unix_ms=self._unix_ms,
             worker_id=self.worker_id,

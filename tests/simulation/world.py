@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -28,7 +28,6 @@ from tests.simulation.invariants import (
     check_poison,
     unsettled,
 )
-from tests.simulation.leg_plan import plan_of
 from tests.simulation.legs import UNBROKEN, LegWaits, rooms_left
 from tests.simulation.lives import (
     FORGOTTEN_S,
@@ -40,13 +39,18 @@ from tests.simulation.lives import (
     check_worker,
 )
 from tests.simulation.loop import BEGIN_S, ProcessEnded, Stalled, VirtualLoop, process_of
+from tests.simulation.media import MediaTrace
 from tests.simulation.meetings import SaidTrace
 from tests.simulation.misfortunes import Misfortunes
-from tests.simulation.model import read_model
+from tests.simulation.model import read_model, read_seeing_model
 from tests.simulation.network import Network, Weather, is_message
+from tests.simulation.pictures import PictureWaits, kept
 from tests.simulation.plan import DNS_OUT_S, POISON_SEEDS, SETTLES_S_MAX, UNMOVED, Plan
+from tests.simulation.seeds import plan_of
 from tests.simulation.trace import Trace
 from tests.simulation.worker import SimulatedWorker
+from workers.encoding.engine import KEPT_S_MAX, OWED_S_MAX
+from workers.sim import encoder as sim_encoder
 from workers.sim import engine as sim_engine
 
 LOOK_EVERY_S: Final = 0.1
@@ -68,6 +72,8 @@ class Result:
     failed: Counter[str] = field(default_factory=Counter)
     moves: int = 0
     deaths: int = 0
+    encoded: int = 0
+    """Pictures that were encoded for other workers, or had been before."""
 
 
 class World:
@@ -86,6 +92,9 @@ class World:
         calm = Weather(delay_s=plan.weather.delay_s)
         self.engines = Network(loop, self.random, SaidTrace(trace), calm)
         """By which engines reach each other."""
+        whole = replace(plan.weather, drop=0.0, reorder=0.0)  # as TCP's connections are
+        self.media = Network(loop, self.random, MediaTrace(trace), whole)
+        """By which workers fetch what others made of pictures."""
         self.metrics = FrontendMetrics()
         """Of all its frontends, and of no other world: what is left of one that broke may still
         count.
@@ -105,6 +114,7 @@ class World:
         self._unwanted = Unwanted(plan)
         self._steadiness = Steadiness(self.metrics.losses)
         self._leg_waits = LegWaits(plan)
+        self._picture_waits = PictureWaits(plan)
         self._due = 0
         """Faults, requests and restarts that are still to come."""
         self._over = 0
@@ -154,6 +164,8 @@ class World:
         self._misfortunes.heal()
         await self._until(self._still_misfortunate, END_S_MAX)
         await self._until(self._unsettled, self._settles_s())
+        if plan.waits_out:
+            await self._until(lambda: kept(self.workers), KEPT_S_MAX + LOOK_EVERY_S)
         rooms = sum(map(rooms_left, self.workers))
         hold(not rooms or plan.kind not in UNBROKEN, f"{rooms} rooms are left, and nobody was lost")
         for client in self.clients.values():
@@ -195,6 +207,9 @@ class World:
             self._leg_waits.check(self.workers, now)
             self._leg_waits.check_hopes(self.frontends, now)
             self._leg_waits.check_pairs(self.frontends, now)
+        if self.plan.sees:
+            self._picture_waits.check(self.workers, now)
+            self._picture_waits.check_leaving(self.frontends)
         for worker in self.workers:
             if worker.up and (links := worker.links):
                 check_worker(worker, links, now)
@@ -211,6 +226,8 @@ class World:
     def _settles_s(self) -> float:
         """A frontend that came late has to be found, and one that is gone to be forgotten."""
         settles_s = SETTLES_S_MAX[self.plan.kind]
+        if self.plan.sees:  # what is encoded for nobody, and what nobody fetches
+            settles_s += OWED_S_MAX
         seen_at = max(self._dns_set_at, *(each.started_at for each in self.frontends))
         found_at = seen_at + FOUND_S_MAX
         forgotten_at = max(self._gone_since.values(), default=0.0) + FORGOTTEN_S + LOOK_EVERY_S
@@ -241,12 +258,19 @@ class World:
         ]
         return f"{leaving} leave, {self._due} things are to come" if leaving or self._due else ""
 
+    def _still_handing_out(self) -> str:
+        """One that encodes does not leave before what it made was fetched, as it may be for a
+        while.
+        """
+        handing = [each.worker_id for each in self.workers if each.up and each.encoder_engine]
+        return f"{handing} have not left" if handing else ""
+
     def _still_misfortunate(self) -> str:
         """A worker whose way was parted as the last thing that happened would say goodbye behind
         what is held back, and be gone before that arrives: rightly taken for dead, though nobody
         that is asked to leave has come to harm.
         """
-        if self.network.holds_back or self.engines.holds_back:
+        if self.network.holds_back or self.engines.holds_back or self.media.holds_back:
             return "messages are held back"
         return self._still_to_come()
 
@@ -316,6 +340,7 @@ class World:
             self.network,
             [f"tcp://{FRONTENDS}:{PORT}"],
             engines=self.engines,
+            media=self.media,
             host=f"10.2.0.{slot + 1}",
             on_end=lambda worker, died: self._note_end(slot, worker, died),
             on_fault=self._note_fault,
@@ -361,8 +386,10 @@ class World:
         for worker in self.workers:
             worker.drain()
         await self._until(self._still_to_come, END_S_MAX)
+        await self._until(self._still_handing_out, OWED_S_MAX + LOOK_EVERY_S)
+        networks = self.network, self.engines, self.media
         await self._until(
-            lambda: "" if self.network.idle and self.engines.idle else "connected", END_S_MAX
+            lambda: "" if all(each.idle for each in networks) else "connected", END_S_MAX
         )
         await asyncio.sleep(1.0)
         left = [
@@ -387,6 +414,8 @@ class World:
 
     def _result(self) -> Result:
         result = Result(self._trace.digest, self.loop.time() - BEGIN_S, deaths=self.deaths)
+        pictures = self.metrics.router.encoding._pictures
+        result.encoded = sum(int(pictures.labels(each)._value.get()) for each in ("made", "kept"))
         for client in self.clients.values():
             outcome = client.outcome
             result.moves += sum(outcome.moves)
@@ -416,7 +445,11 @@ def run(seed: int, *, lines: int = 40) -> Result:
 
     loop.set_exception_handler(on_exception)
     try:
-        with patch.object(sim_engine, "read_model", read_model):
+        read = read_seeing_model if plan.sees else read_model
+        with (
+            patch.object(sim_engine, "read_model", read),
+            patch.object(sim_encoder, "read_model", read),
+        ):
             return loop.run_until_complete(world.live())
     except (Broken, Stalled) as problem:
         replay = f"KVMESH_SIM_SEED={seed} .venv/bin/pytest tests/simulation"

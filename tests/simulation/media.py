@@ -1,0 +1,115 @@
+"""Workers of a world fetch encodings from each other over connections of a network of their own:
+nothing is lost on it but with its connection, or for want of room.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from protocol.errors import ProtocolViolation
+from protocol.media_plane import (
+    Encodings,
+    FetchEncodings,
+    decode_encodings,
+    decode_fetch,
+    encode_encodings,
+    encode_fetch,
+)
+from protocol.transport.pump import Pump
+from tests.simulation.loop import Process
+from tests.simulation.meetings import Patient
+from tests.simulation.network import Network
+from tests.simulation.trace import Trace
+from workers.mesh.media_plane import OnFetch
+
+
+@dataclass(frozen=True)
+class _To:
+    """Answers to one connection, as those of a MediaDoor."""
+
+    pump: Pump
+    identity: bytes
+
+    def __call__(self, answer: Encodings) -> bool:
+        return self.pump.send([self.identity, *encode_encodings(answer)])
+
+
+class SimulatedDoor:
+    """The Door of an encoder at an address."""
+
+    def __init__(self, network: Network, process: Process, address: str, on_fetch: OnFetch) -> None:
+        self._address = address
+        self._on_fetch = on_fetch
+        self._router = network.router(address, process)(self._on_question, lambda _: None)
+
+    def address(self) -> str:
+        """As Door."""
+        return self._address
+
+    def close(self) -> None:
+        """What was sent arrives."""
+        self._router.close()
+
+    def _on_question(self, frames: list[bytes]) -> None:
+        self._on_fetch(decode_fetch(frames[1:]), _To(self._router, frames[0]))
+
+
+class SimulatedMediaClient:
+    """The MediaPlane of a worker that fetches."""
+
+    def __init__(
+        self, network: Network, process: Process, on_answer: Callable[[Encodings], None]
+    ) -> None:
+        self._network = network
+        self._process = process
+        self._on_answer = on_answer
+        self._pumps: dict[str, Patient] = {}
+        self._heard_at: dict[str, float] = {}
+
+    def ask(self, address: str, fetch: FetchEncodings) -> None:
+        """As MediaPlane."""
+        pump = self._pumps.get(address)
+        if pump is None:
+            pump = self._pumps[address] = Patient(
+                self._network, address, self._process, partial(self._take, address)
+            )
+        pump.send(encode_fetch(fetch))
+
+    def heard_at(self, address: str) -> float:
+        """As MediaPlane."""
+        return self._heard_at.get(address, 0.0)
+
+    def close(self) -> None:
+        """As MediaPlane."""
+        for pump in self._pumps.values():
+            pump.close()
+
+    def _take(self, address: str, frames: list[bytes]) -> None:
+        self._heard_at[address] = self._network.loop.time()
+        self._on_answer(decode_encodings(frames))
+
+
+class MediaTrace(Trace):
+    """The trace of a world, as the network of pictures tells it what is asked and answered.
+
+    Args:
+        trace: takes it.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._trace = trace
+
+    def message(self, now: float, lane: str, frames: list[bytes]) -> None:
+        """As Trace."""
+        self._trace.event(now, f"{lane} {_told(frames)}")
+
+
+def _told(frames: list[bytes]) -> str:
+    try:
+        return str(decode_fetch(frames))
+    except ProtocolViolation:
+        answer = decode_encodings(frames)
+    if answer.encodings:
+        return f"Encodings {answer.request_id}: {[each.holds for each in answer.encodings]}"
+    return str(answer)
