@@ -181,6 +181,10 @@ class Finished(Struct, frozen=True, tag="finished", array_like=True, omit_defaul
     """Is the stop string or pattern that ended the answer, where the worker or its engine watched
     for it.
     """
+    video_tokens: Count = 0
+    """Counts those of the prompt's tokens that stand for videos."""
+    audio_tokens: Count = 0
+    """Counts those that stand for sounds."""
 
 
 class Content(Struct, frozen=True, tag="text", array_like=True):

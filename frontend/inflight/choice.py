@@ -88,10 +88,10 @@ class Choice:
         After a move: the last engine, of the client's own prompt.
         """
         finished = self.stream.finished
-        return min(
-            finished.cached_tokens if finished is not None else self._cached,
-            self.route.prompt_tokens,
-        )
+        if finished is None:
+            return self._cached if self.route.grows else min(self._cached, self.route.prompt_tokens)
+        bound = self.prompt_tokens_told if self.route.grows else self.route.prompt_tokens
+        return min(finished.cached_tokens, bound)
 
     @property
     def prompt_tokens_told(self) -> int:

@@ -23,6 +23,10 @@ class MediaBounds:
     however few bytes were sent. Cameras of today make up to 50 million.
     """
     items_max: int = MEDIA_MAX
+    long_items_max: int = 8
+    """Bounds those that last: what a worker makes of a video, which it has beside the others of its
+    request, is up to a gigabyte, of a sound some hundred megabytes.
+    """
     fetch_s_max: float = 10.0
     """Bounds the time of one fetch, redirects included."""
     redirects_max: int = 3

@@ -83,6 +83,12 @@ class MediaReader:
                 f"{len(sources)}.",
                 param=sources[self._bounds.items_max].param,
             )
+        lasting = [source for source in sources if source.modality != "image"]
+        if len(lasting) > self._bounds.long_items_max:
+            raise InvalidRequest(
+                f"A request has at most {self._bounds.long_items_max} videos and sounds.",
+                param=lasting[self._bounds.long_items_max].param,
+            )
         far: dict[str, list[MediaSource]] = {}
         for source in sources:
             if not is_data_url(source.url):

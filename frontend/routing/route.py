@@ -57,6 +57,7 @@ class RouteRequest:
         (0 tokens) nobody knows what is cached.
         cacheable: whether a rank that computes it keeps something that others could use.
     Attributes:
+        grows: whether some of its media become tokens that only the engine counts.
         beside: worker id and data-parallel rank where another choice of the same prompt went, if
         the prompt is worth sharing.
     """
@@ -69,6 +70,7 @@ class RouteRequest:
         "_prompt",
         "beside",
         "dp_rank",
+        "grows",
         "lora_name",
         "prefill_dp_rank",
         "prefill_worker_id",
@@ -103,6 +105,7 @@ class RouteRequest:
         self.beside: tuple[str, int] | None = None
         self._prompt = prompt
         self._media = media
+        self.grows = not all(each.tokens for each in media)
         self._cacheable = cacheable
         self.lora_name = lora_name
         self._cache_salt = cache_salt

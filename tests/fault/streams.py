@@ -80,7 +80,7 @@ async def tell(
     )
     async for chunk in stream:
         chunks += 1
-        if begun is not None and chunks == 5:
+        if begun is not None and chunks == 2:
             begun.set()
         for choice in chunk["choices"]:
             index = choice["index"]

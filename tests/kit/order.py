@@ -21,7 +21,11 @@ FIRST: Final = (
         "tests/fleet/test_structured_output_real_sglang.py",
         "tests/fleet/test_surfaces_real_sglang.py",
     ),
-    ("tests/fleet/test_pictures_real_sglang.py", "tests/fleet/test_encoders_real_sglang.py"),
+    (
+        "tests/fleet/test_pictures_real_sglang.py",
+        "tests/fleet/test_videos_real_sglang.py",
+        "tests/fleet/test_encoders_real_sglang.py",
+    ),
     ("tests/fleet/test_sglang_tokenizer.py",),
     (
         "tests/sglang/test_generation.py",
@@ -39,6 +43,7 @@ FIRST: Final = (
     ),
     ("tests/fleet/test_logprobs_real_sglang.py",),
     ("tests/fleet/test_adapters_real_sglang.py",),
+    ("tests/fleet/test_sounds_real_sglang.py",),
     ("tests/fault/test_worker_real_sglang.py",),
     ("tests/sglang/test_grammar_thinking.py",),
     ("tests/fleet/test_embeddings_real_sglang.py",),

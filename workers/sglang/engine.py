@@ -281,6 +281,7 @@ class SglangEngine:
         if self._requests is not None:
             self._requests.cancel()
         self._grammars.close()
+        manager.media.close()
 
     async def _abandon(self) -> None:
         """Kills what has started of an engine that cannot; there is nothing to stop any more."""

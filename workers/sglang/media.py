@@ -13,11 +13,16 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from protocol.errors import InvalidRequest
+from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.media import ImageSize, MediaTaken, PromptMedia
 from protocol.tokens import TOKEN_ID_BYTES
+from workers.sglang.decoding.process import UnreadableMedium
 from workers.sglang.pictures import TRIED_SIZES
 
 log = logging.getLogger(__name__)
+
+_CAUSES_MAX: Final = 8
+"""Bounds the errors that led to one: SGLang's processors raise twice what they catch."""
 
 _FIELDS: Final = {"image": "image_data", "video": "video_data", "audio": "audio_data"}
 
@@ -58,10 +63,12 @@ async def media_taken(manager: Any, encoder: str = "") -> MediaTaken | None:
     if processor is None or processor.mm_tokens is None:
         return None
     tokens = processor.mm_tokens
-    taken = MediaTaken(
-        image_token_id=tokens.image_token_id,
-        video_token_id=tokens.video_token_id,
-        audio_token_id=tokens.audio_token_id,
+    taken = _readable(
+        MediaTaken(
+            image_token_id=tokens.image_token_id,
+            video_token_id=tokens.video_token_id,
+            audio_token_id=tokens.audio_token_id,
+        )
     )
     if taken == MediaTaken():
         return None
@@ -69,6 +76,19 @@ async def media_taken(manager: Any, encoder: str = "") -> MediaTaken | None:
         manager, taken.image_token_id
     )
     return replace(taken, counts_images=counts, encoder=encoder if counts else "")
+
+
+def _readable(taken: MediaTaken) -> MediaTaken:
+    """Returns what of a model's media can be decoded here."""
+    from workers.sglang.seam.videos import reads_sounds, reads_videos  # noqa: PLC0415
+
+    if taken.video_token_id is not None and not reads_videos():
+        log.warning("no videos are taken: neither torchcodec with FFmpeg nor decord is installed")
+        taken = replace(taken, video_token_id=None)
+    if taken.audio_token_id is not None and not reads_sounds():
+        log.warning("no audio is taken: neither torchcodec with FFmpeg nor soundfile is installed")
+        taken = replace(taken, audio_token_id=None)
+    return taken
 
 
 async def _counts_rightly(manager: Any, image_token_id: int) -> bool:
@@ -131,19 +151,32 @@ def engine_prompt(token_ids: bytes, media: Sequence[PromptMedia]) -> bytes:
     return b"".join([*pieces, token_ids[end:]])
 
 
-async def name_damaged(media: Sequence[PromptMedia]) -> None:
-    """Finds the picture that cannot be read, after the engine failed on a request.
+async def name_damaged(media: Sequence[PromptMedia], error: Exception) -> None:
+    """Finds the medium that cannot be read, after the engine failed on a request.
 
     Raises:
         InvalidRequest: names the field that the first such one came from.
     """
+    unreadable = _of_medium(error)
     for each in media:
+        if unreadable is not None and unreadable.data is each.data:
+            raise InvalidRequest(unreadable.reason, param=each.param or None) from None
         if each.modality == "image" and not await asyncio.to_thread(_is_readable, each.data):
             raise InvalidRequest(
                 "The image cannot be decoded: it is damaged.", param=each.param or None
             )
-        if each.modality != "image" and len(media) == 1:
-            raise InvalidRequest(f"The {each.modality} cannot be read.", param=each.param or None)
+    if isinstance(error, ValueError) and len(media) == 1 and media[0].modality == "video":
+        reason = f"The video cannot be used: {error}"[:MESSAGE_CHARS_MAX]
+        raise InvalidRequest(reason, param=media[0].param or None) from None
+
+
+def _of_medium(error: BaseException | None) -> UnreadableMedium | None:
+    """Returns the error of a decoder among those that led to this one: SGLang raises its own."""
+    for _ in range(_CAUSES_MAX):
+        if error is None or isinstance(error, UnreadableMedium):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _is_readable(data: bytes) -> bool:

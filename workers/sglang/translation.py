@@ -165,6 +165,8 @@ def outcome(
         matched_token_id=matched if isinstance(matched, int) else None,
         reasoning_tokens=int(meta_info.get("reasoning_tokens") or 0),
         matched_stop=matched if isinstance(matched, str) else None,
+        video_tokens=int(meta_info.get("video_tokens") or 0),
+        audio_tokens=int(meta_info.get("audio_tokens") or 0),
     )
 
 

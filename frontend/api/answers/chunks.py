@@ -19,15 +19,22 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     image_tokens: int = 0
+    video_tokens: int = 0
+    audio_tokens: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Returns OpenAI's usage object."""
+        media = {
+            "image_tokens": self.image_tokens,
+            "video_tokens": self.video_tokens,
+            "audio_tokens": self.audio_tokens,
+        }
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens}
-            | ({"image_tokens": self.image_tokens} if self.image_tokens else {}),
+            | {name: tokens for name, tokens in media.items() if tokens},
             "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
         }
 

@@ -50,6 +50,7 @@ async def count_message_tokens(exchange: Exchange, launcher: Launcher) -> None:
         served = launcher.models.named(request.model).served
         with params_named(_NAMES):
             prompt = await chat_prompt(exchange, launcher.media, served, chat, sources)
+            prompt.require_counted()
         counted = {"input_tokens": count_tokens(prompt.token_ids)}
         await exchange.send_json(200, _encode(counted))
 

@@ -19,6 +19,17 @@ _FIELDS: Final[Mapping[str, tuple[Modality, str]]] = {
 vLLM name theirs.
 """
 
+_FOR_PROCESSORS: Final = (
+    "fps",
+    "max_frames",
+    "max_tokens_per_frame",
+    "max_image_tokens",
+    "max_long_side_pixel",
+    "max_dynamic_patch",
+    "min_dynamic_patch",
+)
+"""Names fields that SGLang takes beside a URL."""
+
 _DETAILS: Final = frozenset({"auto", "low", "high", "original"})
 
 
@@ -33,7 +44,7 @@ def media_source(part: Mapping[str, Any], param: str, ignored: Ignored) -> Media
     Args:
         part: of a type that `is_media`.
         param: the part's place.
-        ignored: takes a detail, which changes nothing.
+        ignored: takes a detail, which changes nothing, and what else has no effect.
     Raises:
         InvalidRequest: it is malformed.
     """
@@ -51,6 +62,10 @@ def media_source(part: Mapping[str, Any], param: str, ignored: Ignored) -> Media
             f"A part of type {part['type']!r} needs a URL, a string.", param=f"{param}.url"
         )
     _check_detail(named.get("detail"), param, ignored)
+    for name in _FOR_PROCESSORS:
+        if named.get(name) is not None:
+            reason = "how a medium is seen is up to the model's processor"
+            ignored.add(f"messages.content.{field}.{name}", reason, param=f"{param}.{name}")
     return MediaSource(modality, url, f"{param}.url")
 
 

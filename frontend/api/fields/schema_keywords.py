@@ -56,6 +56,9 @@ def check_object(schema: Schema) -> None:
                 **cast("Schema", properties),
                 **dict.fromkeys(missing, others),
             }
+    if schema.get("propertyNames") in ({}, True):
+        # allows all names, and xgrammar would take it to allow what is not evaluated too
+        del schema["propertyNames"]
     names: Schema = {
         "properties": properties,
         "patternProperties": patterns,

@@ -146,7 +146,9 @@ async def _encode_one(
         continue_final_message=request.continue_final_message,
     )
     sources = await exchange.in_proportion(partial(check_chat, chat, exchange.ignored))
-    return (await chat_prompt(exchange, reader, served, chat, sources)).token_ids
+    prompt = await chat_prompt(exchange, reader, served, chat, sources)
+    prompt.require_counted()
+    return prompt.token_ids
 
 
 async def _encode_turn(served: ServedModel, at: int, text: str, request: TokenizeRequest) -> bytes:

@@ -99,7 +99,15 @@ class ChatAnswer:
             prompt_tokens = self.generation.choices[0].prompt_tokens_told or prompt_tokens
         image_tokens = sum(each.tokens for each in self.media if each.modality == "image")
         usage = usage_of(self.generation, prompt_tokens, n)
-        return replace(usage, image_tokens=image_tokens)
+        finished = self.generation.choices[0].stream.finished
+        if finished is None:
+            return replace(usage, image_tokens=image_tokens)
+        return replace(
+            usage,
+            image_tokens=image_tokens,
+            video_tokens=finished.video_tokens,
+            audio_tokens=finished.audio_tokens,
+        )
 
 
 async def start_chat(

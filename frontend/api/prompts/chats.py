@@ -45,6 +45,20 @@ class ChatPrompt:
     stops: Sequence[str] = ()
     media: Sequence[PromptMedia] = field(default=())
 
+    def require_counted(self) -> None:
+        """Refuses to count a prompt of which only the engine that runs it knows how long it is.
+
+        Raises:
+            UnsupportedParameter: naming the first medium that nobody else can count.
+        """
+        for each in self.media:
+            if not each.tokens:
+                raise UnsupportedParameter(
+                    f"How many tokens the {each.modality} takes, only the usage of an answer "
+                    "tells.",
+                    param=each.param or None,
+                )
+
 
 async def chat_prompt(
     exchange: Exchange,

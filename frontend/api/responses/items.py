@@ -207,7 +207,8 @@ def _text(parts: Parts, param: str) -> str:
         kind = part.get("type")
         if not isinstance(kind, str) or kind not in _TEXT_PARTS:
             raise UnsupportedParameter(
-                f"Parts of type {_shown(kind)} are not supported; this server takes text.",
+                f"Parts of type {_shown(kind)} are not supported: this endpoint takes text and "
+                "pictures.",
                 param=f"{param}[{at}].type",
             )
         text = part.get(_TEXT_PARTS[kind])

@@ -75,6 +75,13 @@ def test_a_detail_that_changes_nothing_is_ignored_by_name() -> None:
     assert ignored.names == ("messages.content.detail",)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("video_url", "fps"), ("video_url", "max_frames")])
+def test_what_processors_decide_is_ignored_by_name(kind: str, name: str) -> None:
+    ignored = Ignored("ignore")
+    check_messages(user({"type": kind, kind: {"url": URL, name: 2}}), ignored)
+    assert ignored.names == (f"messages.content.{kind}.{name}",)
+
+
 def test_media_come_in_the_order_of_the_messages() -> None:
     one, two, three = ({"type": "image_url", "image_url": {"url": name}} for name in "abc")
     tool = {"role": "tool", "tool_call_id": "1", "content": [three]}

@@ -175,3 +175,15 @@ async def test_who_leaves_has_nothing_fetched_any_more() -> None:
         await reading
     await asyncio.sleep(0)
     assert net.under_way == 0
+
+
+async def test_videos_and_sounds_are_fewer_than_pictures() -> None:
+    """What a worker makes of one is large, however few its bytes are."""
+    reader = MediaReader(MediaBounds())
+    url = data_url(b"\0\0\0\x20ftypisom", "video/mp4")
+    named = [MediaSource("video", url, f"p{at}") for at in range(9)]
+    pictures = [MediaSource("image", data_url(RED), "picture")]
+    assert len(await reader.read([*pictures, *named[:8]], [].append)) == 9
+    with pytest.raises(InvalidRequest, match="at most 8 videos and sounds") as raised:
+        await reader.read([*named, *pictures], [].append)
+    assert raised.value.param == "p8"

@@ -226,7 +226,15 @@ TO_FRONTEND: dict[str, ToFrontend] = {
                 REQUEST_ID,
                 0,
                 pack_tokens([5]),
-                Finished("stop", 3, 1, reasoning_tokens=1, matched_stop="stop"),
+                Finished(
+                    "stop",
+                    3,
+                    1,
+                    reasoning_tokens=1,
+                    matched_stop="stop",
+                    video_tokens=2,
+                    audio_tokens=1,
+                ),
                 Extras(
                     [
                         Reasoning("hm"),

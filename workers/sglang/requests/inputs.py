@@ -14,6 +14,7 @@ from protocol.tokens import count_tokens
 from workers.sglang.media import engine_media, engine_prompt
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.reading import Plan
+from workers.sglang.seam.media import digests_of
 from workers.sglang.seam.steps import Output, SteppedInput, TextInput
 from workers.sglang.translation import input_ids, sampling_params
 
@@ -72,8 +73,9 @@ def generate_input(
         obj.bootstrap_host, obj.bootstrap_port = bootstrap.host, bootstrap.port
         obj.bootstrap_room = bootstrap.room
         obj.disagg_prefill_dp_rank = bootstrap.prefill_dp_rank
-    obj.output, obj.digests = output, [each.digest for each in request.media]
+    obj.output, obj.digests = output, digests_of(request.media)
     obj.encoded = encoded is not None
+    obj.grows = not all(each.tokens for each in request.media)
     return obj
 
 

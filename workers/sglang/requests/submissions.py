@@ -122,8 +122,8 @@ class Submissions:
         try:
             async for _ in self._manager.generate_request(obj, None):
                 pass
-        except Exception:
-            await name_damaged(request.media)
+        except Exception as error:
+            await name_damaged(request.media, error)
             raise
 
     async def _embed(self, in_flight: InFlight) -> None:

@@ -14,6 +14,7 @@ from protocol.process.start_error import StartError
 from workers.sglang.seam.answers_table import GRAMMARS, READING
 from workers.sglang.seam.encoding_table import ENCODING, PROCESSING
 from workers.sglang.seam.engine_table import PROCESSES, STEPS
+from workers.sglang.seam.media_table import WATCHING
 from workers.sglang.seam.relied import Relied
 
 CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
@@ -21,6 +22,7 @@ CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
     "Processes": PROCESSES,
     "Grammars": GRAMMARS,
     "Reading answers": READING,
+    "Reading videos": WATCHING,
     "Encoding pictures": ENCODING,
     "Processing pictures": PROCESSING,
 }

@@ -10,6 +10,7 @@ from sglang.srt.managers.io_struct import EmbeddingReqInput, GenerateReqInput
 from sglang.srt.managers.tokenizer_manager import ReqState
 
 from protocol.generation import Extras, Finished
+from protocol.media import Modality
 from protocol.replies import Delta
 from protocol.tokens import pack_tokens
 from workers.engine import BROKEN
@@ -17,7 +18,7 @@ from workers.sglang.translation import outcome, scores
 
 log = logging.getLogger(__name__)
 
-_OURS: Final = frozenset({"output", "digests", "encoded"})
+_OURS: Final = frozenset({"output", "digests", "encoded", "grows"})
 """SGLang's requests have no attributes of these names."""
 
 
@@ -119,14 +120,18 @@ class Output:
 class SteppedInput(GenerateReqInput):
     """A SteppedInput is a request whose output is delivered by step.
 
-    `output`, `digests` and `encoded` are no dataclass fields, so that no log prints them.
+    `output` and what follows are no dataclass fields, so that no log prints them.
     """
 
     output: Output
-    digests: list[int]
-    """Holds what the engine is to take for the hashes of the prompt's media, in their order."""
+    digests: dict[Modality, list[int]]
+    """Holds what the engine is to take for the hashes of the prompt's media, of each modality in
+    their order.
+    """
     encoded: bool = False
     """Says that another worker encoded the media."""
+    grows: bool = False
+    """Says that nobody knows how many tokens some of the media take before they are processed."""
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         """Pickles the request as SGLang's own class, for its dumps of requests: those who read them

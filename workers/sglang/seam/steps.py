@@ -25,8 +25,9 @@ from sglang.utils import TypeBasedDispatcher
 from protocol.process.own_directory import process_directory
 from protocol.replies import Delta
 from workers.sglang.children import run_controller, run_detokenizer, run_scheduler
-from workers.sglang.seam.media import set_digests
+from workers.sglang.seam.media import bound_by_media, set_digests
 from workers.sglang.seam.output import Output, SteppedInput, TextInput
+from workers.sglang.seam.videos import MediaLoop, read_media_apart
 from workers.sglang.sockets import meet_in
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class StepTokenizerManager(TokenizerManager):
     on_busy: Callable[[], None]
     on_failure: Callable[[], None]
     moved: list[Output]
+    media: MediaLoop
 
     def init_request_dispatcher(self) -> None:
         super().init_request_dispatcher()
@@ -78,6 +80,11 @@ class StepTokenizerManager(TokenizerManager):
             state = self.rid_to_state[obj.rid]
             state.out_list = obj.output
             obj.output.state = state
+
+    def _validate_one_request(self, obj: Any, input_ids: Any) -> None:
+        if isinstance(obj, SteppedInput) and obj.grows:
+            bound_by_media(obj, len(input_ids), self.context_len, self.max_req_input_len)
+        super()._validate_one_request(obj, input_ids)
 
     def _create_tokenized_object(self, obj: Any, *arguments: Any, **named: Any) -> Any:
         tokenized = super()._create_tokenized_object(obj, *arguments, **named)
@@ -190,6 +197,9 @@ def _init_step_tokenizer_manager(server_args: Any, port_args: Any) -> Any:
         server_args, port_args, TokenizerManagerClass=StepTokenizerManager
     )
     manager.moved = []
+    manager.media = MediaLoop()
+    if manager.mm_processor is not None:
+        manager.media.serve(manager.mm_processor)
     return manager, templates
 
 
@@ -212,3 +222,4 @@ class StepEngine(Engine):
 
 
 sglang_engine.run_data_parallel_controller_process = run_controller  # for which there is no hook
+read_media_apart()
