@@ -108,8 +108,9 @@ async def test_a_stopped_workers_streams_go_on_and_what_it_says_when_it_wakes_is
 async def test_a_worker_whose_loop_hangs_is_given_up(
     fleet: Fleet, workers: dict[str, Process]
 ) -> None:
-    undisturbed = await told_in_peace(fleet)
-    told = await tell_all(fleet, lambda: _ask_for_a_fault(fleet, HANG_LOOP_SEED))
+    # on a busy machine it takes a second until the fault is asked for
+    undisturbed = await told_in_peace(fleet, max_tokens=900)
+    told = await tell_all(fleet, lambda: _ask_for_a_fault(fleet, HANG_LOOP_SEED), max_tokens=900)
     _kill(workers["w1"])  # it hears no other signal
     _whole(told, undisturbed)
     # on a busy machine others are missed for a moment too

@@ -63,7 +63,8 @@ def test_the_demo_model_says_what_others_see_for_it(apart: Fleet) -> None:
     with apart.client() as client:
         for entry in SEEING:
             _says(client, entry)
-    assert encoded(apart) == before + sum(len(entry["pictures"]) for entry in SEEING)
+    # an answer may overtake the encoder's word of its pictures, which is not counted then
+    assert before < encoded(apart) <= before + sum(len(entry["pictures"]) for entry in SEEING)
 
 
 def _says(client: openai.OpenAI, entry: Entry) -> None:

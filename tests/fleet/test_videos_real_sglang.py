@@ -1,8 +1,11 @@
 """Videos in prompts on real SGLang: three families that see, one worker each, in one mesh."""
 
+import fcntl
 import json
 import os
 import signal
+import termios
+from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -209,6 +212,12 @@ def decoder_of(real: Fleet, model: str, client: openai.OpenAI) -> psutil.Process
     return decoder
 
 
+def unread_bytes(decoder: psutil.Process) -> int:
+    """What lies in the pipe that it reads."""
+    with Path(f"/proc/{decoder.pid}/fd/0").open("rb") as pipe:
+        return array("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
 def test_a_worker_serves_others_while_a_video_is_decoded(
     real: Fleet, client: openai.OpenAI
 ) -> None:
@@ -236,6 +245,7 @@ def test_a_decoder_that_a_video_ends_is_followed_by_another(
     decoder.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(ask, client, "qwen3-vl", [RED, "crashed"])
+        real.wait_until(lambda: unread_bytes(decoder) > 0, "the video is with the decoder")
         ask(client, "qwen3-vl", ["hello"])
         os.kill(decoder.pid, signal.SIGKILL)
         with pytest.raises(openai.BadRequestError, match="damaged or too large"):
