@@ -6,9 +6,11 @@ from pathlib import Path
 import openai
 import pytest
 
+from tests.fleet.lora_adapter import write_adapter
 from tests.fleet.real_fleets import RealFleets
-from tests.fleet.seeing import FAMILIES, run
+from tests.fleet.seeing import ADAPTER, FAMILIES, run
 from tests.kit.fleet import Fleet
+from workers.demo_model import demo_model_dir
 
 
 @pytest.fixture
@@ -29,9 +31,10 @@ def real_fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealFleets
 
 @pytest.fixture(scope="session")
 def seeing_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Tiny models that see, one of each family."""
+    """Tiny models that see, one of each family, beside an adapter for the demo that does."""
     folder = tmp_path_factory.mktemp("seeing")
     run("build", folder)
+    write_adapter(folder / ADAPTER, 3, demo_model_dir("vision"))
     return {family: folder / family for family in FAMILIES}
 
 

@@ -1,4 +1,4 @@
-"""A LoRA adapter with random weights for the demo model, in PEFT's form."""
+"""A LoRA adapter with random weights for a demo model, in PEFT's form."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,12 @@ from workers.demo_model import demo_model_dir
 RANK = 4
 
 
-def write_adapter(directory: Path, seed: int) -> Path:
+def write_adapter(directory: Path, seed: int, model_dir: Path | None = None) -> Path:
     """The directory, with an adapter of the attention's projections strong enough to change what
-    the model says.
+    the model says, which is the demo model of text if none is given.
     """
-    config = json.loads((demo_model_dir() / "config.json").read_text())
+    config = json.loads(((model_dir or demo_model_dir()) / "config.json").read_text())
+    config = config.get("text_config", config)
     inputs, head = config["hidden_size"], config["head_dim"]
     outputs = {
         "q_proj": config["num_attention_heads"] * head,

@@ -7,6 +7,8 @@ from tests.kit.forks import run_with_sglang
 
 PROGRAM: Final = Path(__file__).parents[1] / "sglang" / "tiny_vl.py"
 FAMILIES: Final = ("qwen2-vl", "qwen2.5-vl", "qwen3-vl")
+ADAPTER: Final = "adapter"
+"""The name of an adapter of the demo that sees."""
 ASKED: Final = {"extra_fields": ["worker_id", "cached_tokens"]}
 
 
@@ -23,4 +25,6 @@ def seeing_workers(models: dict[str, Path]) -> list[tuple[str, ...]]:
     options = ("--dtype", "float32", "--kv-block-size", "16", "--grammar-backend", "none")
     options = (*options, "--max-total-tokens", "2048")
     families = [("--model-path", str(directory), *options) for directory in models.values()]
-    return [*families, ("--demo", "vision", "--multimodal-worker", *options)]
+    adapter = models[FAMILIES[0]].with_name(ADAPTER)
+    lora = ("--enable-lora", "--max-loras-per-batch", "2", "--lora-paths", f"{ADAPTER}={adapter}")
+    return [*families, ("--demo", "vision", "--multimodal-worker", *options, *lora)]
