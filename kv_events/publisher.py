@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -22,7 +21,13 @@ from protocol.kv_stream import (
 from protocol.membership import KvSource
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
-from protocol.transport.sockets import Socket, bound_publisher, bound_router
+from protocol.transport.sockets import (
+    Socket,
+    bound_publisher,
+    bound_router,
+    endpoint_of,
+    reached_at,
+)
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +123,12 @@ class KvPublisher:
         except BaseException:
             self._events.close(linger=0)
             raise
-        self._endpoints = _endpoint_of(self._events), _endpoint_of(router)
+        self._endpoints = endpoint_of(self._events), endpoint_of(router)
         self._router = SocketPump(router, self._on_request)
 
     def source_at(self, host: str) -> KvSource:
         """Returns what a Hello says of this publisher to a frontend that reaches us at `host`."""
-        events, snapshots = (_at(host, endpoint) for endpoint in self._endpoints)
+        events, snapshots = (reached_at(host, endpoint) for endpoint in self._endpoints)
         return KvSource(
             stream_id=self.stream_id,
             events=events,
@@ -162,15 +167,3 @@ def _beside(bind: str) -> str:
         return f"{bind}-snapshots"
     front, _, port = bind.rpartition(":")
     return bind if port == "*" else f"{front}:{int(port) + 1}"
-
-
-def _endpoint_of(socket: Socket) -> str:
-    endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
-    assert isinstance(endpoint, bytes)
-    return endpoint.rstrip(b"\0").decode()
-
-
-def _at(host: str, endpoint: str) -> str:
-    """Returns an endpoint of ours for those who reach us at `host`; a path is the same for all."""
-    parts = urlsplit(endpoint)
-    return endpoint if parts.scheme == "ipc" else f"tcp://{host}:{parts.port}"

@@ -127,6 +127,21 @@ def asking_dealer(
     return _attached(socket, socket.connect, address)
 
 
+def endpoint_of(socket: Socket) -> str:
+    """Returns the address that a bound socket got, its port included."""
+    endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    return endpoint.rstrip(b"\0").decode()
+
+
+def reached_at(host: str, endpoint: str) -> str:
+    """Returns an endpoint of this host for those who reach it as `host`; a path is the same for
+    all.
+    """
+    parts = urlsplit(endpoint)
+    return endpoint if parts.scheme == "ipc" else f"tcp://{host}:{parts.port}"
+
+
 def is_local(address: str) -> bool:
     """Returns whether only this host can reach the address."""
     if address.startswith((_IPC, "inproc://")):

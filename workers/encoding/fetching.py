@@ -99,9 +99,7 @@ class Fetching:
     def on_answer(self, answer: Encodings) -> None:
         """Takes what a worker answered; what nobody waits for any more is ignored."""
         waiting = self._waiting.get(answer.request_id)
-        if waiting is None:
-            return
-        if answer.pending:
+        if waiting is None or answer.pending:
             return
         self._drop(answer.request_id)
         request = waiting.request

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -25,7 +24,14 @@ from protocol.process.log_floods import Complaint
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
-from protocol.transport.sockets import Socket, asking_dealer, bound_router, is_local
+from protocol.transport.sockets import (
+    Socket,
+    asking_dealer,
+    bound_router,
+    endpoint_of,
+    is_local,
+    reached_at,
+)
 from workers.mesh.own_host import bind_near, own_host_towards
 
 log = logging.getLogger(__name__)
@@ -94,9 +100,7 @@ class MediaDoor:
             router = bound_router(context, bind, key)
         except zmq.ZMQError as error:
             raise StartError(f"cannot hand encodings out on {bind}: {error}") from None
-        endpoint = router.getsockopt(zmq.LAST_ENDPOINT)
-        assert isinstance(endpoint, bytes)
-        self._endpoint = endpoint.rstrip(b"\0").decode()
+        self._endpoint = endpoint_of(router)
         router.setsockopt(zmq.LINGER, _LINGER_MS)
         self._router = SocketPump(router, self._on_question, copies=False)
         self._complaint = Complaint(asyncio.get_running_loop().time)
@@ -107,10 +111,9 @@ class MediaDoor:
         Raises:
             OSError: there is no way to other hosts at the moment, and no host was given.
         """
-        if self._endpoint.startswith("ipc://") or self._distant is None:
+        if self._distant is None:
             return self._endpoint
-        host = self._host or own_host_towards(self._distant)
-        return f"tcp://{host}:{urlsplit(self._endpoint).port}"
+        return reached_at(self._host or own_host_towards(self._distant), self._endpoint)
 
     def close(self) -> None:
         """Closes the socket; what was sent leaves within the linger time."""

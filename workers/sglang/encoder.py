@@ -58,10 +58,7 @@ class SglangEncoder:
             in a way that cannot be encoded apart.
         """
         cpu = activate_if_cpu_host(argv)
-        try:
-            check_seam(ENCODING)
-        except ImportError as error:
-            raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
+        check_seam(ENCODING)
         return cls(parse_encoder_args(argv, cpu=cpu))
 
     async def start(self, on_death: OnDeath) -> EngineFacts:

@@ -91,10 +91,7 @@ class SglangEngine:
         """
         gc.disable()  # until launched: to look through what is imported takes a quarter of the time
         cpu = activate_if_cpu_host(argv)
-        try:
-            check_seam(BY_ENGINES)
-        except ImportError as error:
-            raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
+        check_seam(BY_ENGINES)
         server_args = parse_server_args(argv, cpu=cpu, kv_events=kv_events)
         if cpu:
             fork_spares(processes_here(server_args))

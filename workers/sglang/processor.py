@@ -55,10 +55,7 @@ class SglangProcessor:
             in a way that cannot be encoded apart.
         """
         cpu = activate_if_cpu_host(argv)
-        try:
-            check_seam(PROCESSING)
-        except ImportError as error:
-            raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
+        check_seam(PROCESSING)
         return cls(parse_processor_args(argv, cpu=cpu), tokenizes=tokenizes)
 
     async def start(self, on_death: OnDeath) -> EngineFacts:  # noqa: ARG002  # nothing here dies

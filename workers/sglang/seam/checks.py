@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from protocol.process.start_error import StartError
+from workers.process.failure_note import one_line
 from workers.sglang.seam.answers_table import GRAMMARS, READING
 from workers.sglang.seam.encoding_table import ENCODING, PROCESSING
 from workers.sglang.seam.engine_table import PROCESSES, STEPS
@@ -37,11 +38,14 @@ def check_seam(relied_on: Iterable[Relied] = RELIED_ON) -> None:
     """Checks that the installed SGLang still has what is relied on.
 
     Raises:
-        StartError: it has not; the message names what is missing or has changed.
-        ImportError: SGLang cannot be imported.
+        StartError: it has not, or cannot be imported; the message names what is missing or has
+        changed.
     """
     for relied in relied_on:
-        lacking = _lacking(relied)
+        try:
+            lacking = _lacking(relied)
+        except ImportError as error:
+            raise StartError(f"SGLang cannot be imported: {one_line(error)}") from error
         if lacking:
             raise StartError(f"SGLang has changed: {relied.name} {lacking}, as it had in 0.5.23")
 
