@@ -3,7 +3,6 @@ nothing is lost on it but with its connection, or for want of room.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from protocol.errors import ProtocolViolation
@@ -12,26 +11,12 @@ from protocol.media_plane import (
     FetchEncodings,
     decode_encodings,
     decode_fetch,
-    encode_encodings,
     encode_fetch,
 )
-from protocol.transport.pump import Pump
 from tests.simulation.loop import Process
 from tests.simulation.meetings import Patient
 from tests.simulation.network import Network
-from tests.simulation.trace import Trace
-from workers.mesh.media_plane import OnFetch
-
-
-@dataclass(frozen=True)
-class _To:
-    """Answers to one connection, as those of a MediaDoor."""
-
-    pump: Pump
-    identity: bytes
-
-    def __call__(self, answer: Encodings) -> bool:
-        return self.pump.send([self.identity, *encode_encodings(answer)])
+from workers.mesh.media_plane import AnswersTo, OnFetch
 
 
 class SimulatedDoor:
@@ -51,7 +36,7 @@ class SimulatedDoor:
         self._router.close()
 
     def _on_question(self, frames: list[bytes]) -> None:
-        self._on_fetch(decode_fetch(frames[1:]), _To(self._router, frames[0]))
+        self._on_fetch(decode_fetch(frames[1:]), AnswersTo(self._router, frames[0]))
 
 
 class SimulatedMediaClient:
@@ -89,23 +74,8 @@ class SimulatedMediaClient:
         self._on_answer(decode_encodings(frames))
 
 
-class MediaTrace(Trace):
-    """The trace of a world, as the network of pictures tells it what is asked and answered.
-
-    Args:
-        trace: takes it.
-    """
-
-    def __init__(self, trace: Trace) -> None:
-        super().__init__()
-        self._trace = trace
-
-    def message(self, now: float, lane: str, frames: list[bytes]) -> None:
-        """As Trace."""
-        self._trace.event(now, f"{lane} {_told(frames)}")
-
-
-def _told(frames: list[bytes]) -> str:
+def told(frames: list[bytes]) -> str:
+    """A question or an answer in one line."""
     try:
         return str(decode_fetch(frames))
     except ProtocolViolation:

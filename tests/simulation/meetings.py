@@ -3,7 +3,7 @@ network: what befalls those is between two workers alone.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from protocol.disaggregation import BootstrapServer
 from protocol.transport.pump import OnFrames, Pump
@@ -66,19 +66,26 @@ class Patient:
 
 
 class SaidTrace(Trace):
-    """The trace of a world, as the network of engines tells it what they say.
+    """The trace of a world, as a network beside that of the mesh tells it what is said there.
 
     Args:
         trace: takes it.
+        told: says a message in one line.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, told: Callable[[list[bytes]], str]) -> None:
         super().__init__()
         self._trace = trace
+        self._told = told
 
     def message(self, now: float, lane: str, frames: list[bytes]) -> None:
         """As Trace."""
-        self._trace.event(now, f"{lane} {decode(frames[-1])}")
+        self._trace.event(now, f"{lane} {self._told(frames)}")
+
+
+def told(frames: list[bytes]) -> str:
+    """What an engine says to another, in one line."""
+    return str(decode(frames[-1]))
 
 
 def address_of(server: BootstrapServer) -> str:

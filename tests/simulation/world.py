@@ -18,6 +18,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from frontend.observe.metrics import FrontendMetrics
+from tests.simulation import media, meetings
 from tests.simulation.broken import Broken, hold
 from tests.simulation.client import Asked, Client
 from tests.simulation.frontend import PORT, SimulatedFrontend
@@ -39,7 +40,6 @@ from tests.simulation.lives import (
     check_worker,
 )
 from tests.simulation.loop import BEGIN_S, ProcessEnded, Stalled, VirtualLoop, process_of
-from tests.simulation.media import MediaTrace
 from tests.simulation.meetings import SaidTrace
 from tests.simulation.misfortunes import Misfortunes
 from tests.simulation.model import read_model, read_seeing_model
@@ -90,10 +90,10 @@ class World:
         self.random = Random(plan.seed + (1 << 40))
         self.network = Network(loop, self.random, trace, plan.weather)
         calm = Weather(delay_s=plan.weather.delay_s)
-        self.engines = Network(loop, self.random, SaidTrace(trace), calm)
+        self.engines = Network(loop, self.random, SaidTrace(trace, meetings.told), calm)
         """By which engines reach each other."""
         whole = replace(plan.weather, drop=0.0, reorder=0.0)  # as TCP's connections are
-        self.media = Network(loop, self.random, MediaTrace(trace), whole)
+        self.media = Network(loop, self.random, SaidTrace(trace, media.told), whole)
         """By which workers fetch what others made of pictures."""
         self.metrics = FrontendMetrics()
         """Of all its frontends, and of no other world: what is left of one that broke may still

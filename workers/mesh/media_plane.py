@@ -23,7 +23,7 @@ from protocol.media_plane import (
 from protocol.process.log_floods import Complaint
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
-from protocol.transport.pump import SocketPump
+from protocol.transport.pump import Pump, SocketPump
 from protocol.transport.sockets import (
     Socket,
     asking_dealer,
@@ -60,10 +60,10 @@ one that sends over the same connection.
 
 
 @dataclass(frozen=True, slots=True)
-class _To:
-    """A _To sends answers to one connection, whose identity ends with it."""
+class AnswersTo:
+    """An AnswersTo sends answers over one connection of a ROUTER, whose identity ends with it."""
 
-    pump: SocketPump
+    pump: Pump
     identity: bytes
 
     def __call__(self, answer: Encodings) -> bool:
@@ -126,7 +126,7 @@ class MediaDoor:
             if self._complaint.due():
                 log.warning("dropped a malformed question: %s", violation.message[:200])
             return
-        self._on_fetch(fetch, _To(self._router, frames[0]))
+        self._on_fetch(fetch, AnswersTo(self._router, frames[0]))
 
 
 class MediaClient:

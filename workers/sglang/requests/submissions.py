@@ -104,7 +104,7 @@ class Submissions:
         grammar = grammar_of(request, plan)
         if grammar is not None:
             await self._grammars.check(grammar)
-        encoded = await encoded_by_others(request, self._manager)
+        encoded = await encoded_by_others(request, self._manager) if request.media else None
         obj = generate_input(
             request,
             grammar,
