@@ -146,6 +146,7 @@ async def _serve_http(
         assembly.recovery,
         validator,
         _media_reader(settings, metrics.media),
+        assembly.outputs,
         weights=settings.router_weights,
     )
     application = Application(assembly.registry, runner, metrics, settings, drain)

@@ -10,6 +10,8 @@ from protocol.membership import Service
 
 GENERATION: Final[Service] = "text"
 VECTORS: Final[Service] = "embedding"
+IMAGES: Final[Service] = "images"
+VIDEOS: Final[Service] = "videos"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,7 @@ class ServiceUse:
         does: behind the model's name, a sentence for a client that asked for something else.
         generates: it answers prompts with tokens.
         makes_vectors: it answers texts with vectors.
+        makes_media: it answers texts with pictures or videos; its workers take prompts as text.
         try_path: behind /v1, where somebody may try it; empty where clients have nothing to ask.
         try_body: what to ask there, but for the model's name.
     """
@@ -27,6 +30,7 @@ class ServiceUse:
     does: str
     generates: bool = False
     makes_vectors: bool = False
+    makes_media: bool = False
     try_path: str = ""
     try_body: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -43,6 +47,18 @@ _USES: Final[dict[str, ServiceUse]] = {
         makes_vectors=True,
         try_path="/embeddings",
         try_body={"input": "What is kvmesh?"},
+    ),
+    IMAGES: ServiceUse(
+        does="makes pictures (/v1/images/generations, /v1/images/edits) and answers nothing else",
+        makes_media=True,
+        try_path="/images/generations",
+        try_body={"prompt": "a red circle on blue"},
+    ),
+    VIDEOS: ServiceUse(
+        does="makes videos (/v1/videos) and answers nothing else",
+        makes_media=True,
+        try_path="/videos",
+        try_body={"prompt": "a red circle on blue"},
     ),
 }
 
