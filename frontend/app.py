@@ -148,6 +148,7 @@ async def _serve_http(
         _media_reader(settings, metrics.media),
         assembly.outputs,
         weights=settings.router_weights,
+        note_made=metrics.outputs.note,
     )
     application = Application(assembly.registry, runner, metrics, settings, drain)
     server = Server(

@@ -1,7 +1,7 @@
 """A Launcher makes running generations of prompts, for every endpoint that generates text."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -35,7 +35,7 @@ from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.outputs import Outputs
 from frontend.routing.route import RouteRequest, Weights
 from frontend.text.output.choice_text import OutputRules
-from protocol.diffusion import Diffuse
+from protocol.diffusion import Diffuse, Diffused
 from protocol.errors import InvalidRequest
 from protocol.generation import Generate, Sampling
 from protocol.media import PromptMedia
@@ -45,10 +45,16 @@ CHOICES_PER_EXCHANGE_MAX = 1_024
 """One exchange may have so many choices, over all of its prompts: each is a request to a worker."""
 
 
-class Launcher:
-    """A Launcher starts the work that HTTP handlers ask for: generations, and batches of texts to
-    be embedded.
+def _note_nothing(_model: str, _made: Diffused) -> None:
+    pass
 
+
+class Launcher:
+    """A Launcher starts the work that HTTP handlers ask for: generations, batches of texts to be
+    embedded, pictures and videos.
+
+    Args:
+        note_made: told of the pictures and videos that were made, with their model.
     Attributes:
         models: those that requests may name.
         media: reads what prompts have beside text.
@@ -64,8 +70,10 @@ class Launcher:
         outputs: Outputs,
         *,
         weights: Weights,
+        note_made: Callable[[str, Diffused], None] = _note_nothing,
     ) -> None:
         self.media = media
+        self.note_made = note_made
         self.outputs = outputs
         self.models = NamedModels(dispatch.registry)
         self._dispatch = dispatch

@@ -137,6 +137,10 @@ class Exchange(Sending):
         """Returns the id that its client is told: its own, or that in the mesh."""
         return self.echoed_id.decode("latin-1")
 
+    def header(self, name: bytes) -> bytes | None:
+        """Returns the value of the first header of that name, in small letters."""
+        return next((value for each, value in self.scope["headers"] if each == name), None)
+
     async def read_body(self) -> bytes | bytearray:
         """Returns the whole body, as IncomingBody.read does."""
         body = await self._body.read()

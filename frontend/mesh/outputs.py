@@ -1,7 +1,7 @@
 """Asks workers for what they made: outputs, piece by piece, and jobs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, TypeVar
 
 from frontend.fleet.registry import Registry
@@ -86,7 +86,7 @@ class Outputs:
         answer = await self._piece(worker, output_id, 0, 0)
         return answer.output
 
-    async def pieces(self, output: Output, first: int = 0, end: int = -1) -> AsyncIterator[bytes]:
+    async def pieces(self, output: Output, first: int = 0, end: int = -1) -> AsyncGenerator[bytes]:
         """Yields the bytes of an output from `first` to before `end` (-1: all), the next piece
         being fetched while one is used.
 
