@@ -14,6 +14,7 @@ from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.bystanders import bystanders
 from frontend.mesh.candidates import Candidates, candidates
+from frontend.mesh.doubts import Doubts
 from frontend.mesh.offer import Offer, may_come
 from frontend.mesh.sending import Sender
 from frontend.mesh.wire import MeshWire
@@ -81,6 +82,7 @@ class Dispatch:
         """Of those with further legs: the workers that compute the prompt or encode its pictures,
         while they do.
         """
+        self._doubts = Doubts()
         self._hoping: dict[ModelEntry, None] = {}
         """Holds the models of which somebody waits for a worker that may come, in order."""
 
@@ -122,8 +124,10 @@ class Dispatch:
         bookings = worker.bookings
         for delta in step.deltas:
             booking = bookings.get(delta.request_id)
-            if booking is None:
-                continue  # aborted by us a moment ago
+            if booking is None:  # aborted by us a moment ago
+                if self._doubts:
+                    self._doubts.hear(worker, delta)
+                continue
             try:
                 self._take(worker, booking, delta)
             except Exception:
@@ -142,19 +146,19 @@ class Dispatch:
     def fail_all(self, worker: Worker, cause: LossCause) -> None:
         """Gives up all that runs on a worker; whoever waits for it moves it elsewhere."""
         innocent = bystanders(worker.bookings.values(), worker.heard_at)
-        innocent.update(filter(partial(self._awaits_pictures, worker), worker.bookings))
         for request_id in list(worker.bookings):
+            encoder = self._awaited(worker, request_id)
             stream = self._release(worker, request_id)
             # A worker that was only slow finds these when it wakes, and stops what nobody waits
             # for.
             self._send_abort(worker, request_id)
             if stream is not None:
-                bystander = request_id in innocent
                 stream.fail(
                     WorkerLost(
                         "The worker that ran this request was lost.",
                         cause=cause,
-                        bystander=bystander,
+                        bystander=request_id in innocent,
+                        doubt=self._doubts.ask(encoder, request_id) if encoder else None,
                     )
                 )
 
@@ -244,15 +248,14 @@ class Dispatch:
             entry.queue.room()
         return stream
 
-    def _awaits_pictures(self, worker: Worker, request_id: str) -> bool:
-        """Tells whether a worker's engine has not got a request yet, since the worker fetches its
-        pictures and they are still being encoded.
+    def _awaited(self, worker: Worker, request_id: str) -> Worker | None:
+        """Returns the worker for whose pictures of a request another one waits, which has not said
+        that they are encoded.
         """
         encoders = self.registry.encoders
-        helpers = self._helping.get(request_id, ())
-        return worker.hello.fetches_encodings and any(
-            each in encoders and request_id in each.bookings for each in helpers
-        )
+        helpers = self._helping.get(request_id, ()) if worker.hello.fetches_encodings else ()
+        awaited = (each for each in helpers if each in encoders and request_id in each.bookings)
+        return next(awaited, None)
 
     def _send_abort(self, worker: Worker, request_id: str) -> None:
         if not self._wire.send(worker, Abort(request_id)):

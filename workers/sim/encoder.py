@@ -11,6 +11,7 @@ from protocol.process.start_error import StartError
 from protocol.replies import Failed
 from workers.engine import EngineFacts, OnDeath
 from workers.sim.assembly import read_model
+from workers.sim.faults import Faults
 from workers.sim.pictures import SimPictures, told_of
 from workers.sim.settings import SimSettings, read_settings
 
@@ -53,6 +54,8 @@ class SimEncoder:
 
     async def encode(self, pictures: Sequence[PromptMedia]) -> Sequence[Encoding | Failed]:
         """Returns what tells of each picture which one it was."""
+        if self._settings.sim_request_faults:
+            Faults().on_pictures(pictures)
         if self._settings.sim_speedup:
             await asyncio.sleep(self._settings.sim_encode_ms / 1000 / self._settings.sim_speedup)
         return [told_of(picture, self._holds) for picture in pictures]
