@@ -274,17 +274,6 @@ async def test_whoever_cannot_be_sent_its_leg_is_the_one_to_avoid(*, legs: bool,
     assert not any(bench.left)
 
 
-async def test_an_encoder_without_credit_leaves_pictures_to_who_sees(bench: Seeing) -> None:
-    for _ in range(bench.encoder.hello.credit_requests):
-        await bench.see()
-    await bench.see()
-    assert [sent.encoded_at for name, sent in bench.sent if name == "w"] == ["tcp://e"] * 4 + [""]
-    request_id = next(iter(bench.encoder.bookings))
-    bench.end(bench.encoder, request_id, MADE)
-    await bench.see()
-    assert bench.sent[-1][0] == "e"
-
-
 async def test_a_suspect_is_one_to_its_encoder_too_until_it_is_through(bench: Seeing) -> None:
     first = await bench.see(alone=True)
     second = asyncio.ensure_future(bench.see(alone=True))
