@@ -21,7 +21,7 @@ from frontend.mesh.offer import Offer
 WAIT_S_MAX: Final = 30.0
 """Bounds how long pictures may have to wait for their encoding, as far as can be told when their
 request comes. Of 256 pictures at once the worker beside an encoder sees 28 itself then; with 10 s
-it was 180, and no text went on for half a minute (bench/results/pictures_apart.json).
+it was 180, and for as long as that took hardly a text went on (decision 44).
 """
 
 PACED_OVER: Final = 64
