@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from protocol.diffusion import Diffusion
 from protocol.disaggregation import BootstrapServer
 from protocol.fields import Count, DpRank, Name, Positive
 from protocol.limits import (
@@ -96,6 +97,8 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     """Says that requests may bound the tokens of thinking, in `Sampling.custom_params`."""
     media: MediaTaken | None = None
     """Says which media prompts may have; None where they are text alone."""
+    diffusion: Diffusion | None = None
+    """Says how text is made by diffusion; None where each token follows from those before it."""
 
     @property
     def digest(self) -> str:
@@ -132,6 +135,8 @@ class Capacity(Struct, frozen=True, omit_defaults=True):
     """Says that the engine's own queue is in the order of priorities, and of arrival among equal
     ones.
     """
+    reuses_prefixes: bool = True
+    """Says that what was computed of a prompt is found again for prompts that begin alike."""
 
 
 class KvSource(Struct, frozen=True, omit_defaults=True):

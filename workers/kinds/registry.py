@@ -5,6 +5,7 @@ here.
 from typing import Final
 
 from workers.kinds.arguments import Arguments
+from workers.kinds.diffusion import DIFFUSION
 from workers.kinds.embedding import EMBEDDING
 from workers.kinds.encode import ENCODE
 from workers.kinds.follower import follower_of, follows
@@ -20,6 +21,7 @@ KINDS: Final[list[WorkerKind]] = [
     ENCODE,
     MULTIMODAL_PREFILL,
     MULTIMODAL,
+    DIFFUSION,
     PREFILL,
     TEXT,
 ]

@@ -23,6 +23,7 @@ from workers.sglang import processes
 from workers.sglang.arguments import parse_server_args
 from workers.sglang.cpu import activate_if_cpu_host
 from workers.sglang.cpu.spares import fork_spares, processes_here, spares_until_then
+from workers.sglang.diffusion import with_running
 from workers.sglang.nodes import admit_nodes
 from workers.sglang.processes import SglangProcesses
 from workers.sglang.requests.submissions import Submissions
@@ -221,10 +222,11 @@ class SglangEngine:
 
         Read from shared memory in some 20 µs, so no copy of it is kept.
         """
-        if self._manager is None:
+        if self._manager is None or self._requests is None:
             return []
         by_rank = {load.dp_rank: load for load in self._manager.load_snapshot_reader.read_all()}
-        return [rank_load(rank, by_rank.get(rank)) for rank in range(self._dp_size)]
+        loads = [rank_load(rank, by_rank.get(rank)) for rank in range(self._dp_size)]
+        return with_running(loads, self._requests.unfinished) if self._manager.diffuses else loads
 
     async def stop(self) -> None:
         """Ends the engine and its processes.

@@ -40,11 +40,11 @@ async def generate(exchange: Exchange, launcher: Launcher) -> None:
 async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateRequest) -> None:
     started_s = time.monotonic()
     completion = completion_of(request, exchange.model)
-    entry = launcher.models.of(exchange, completion)
-    served = entry.served
     with params_named(
         {**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}
     ):
+        entry = launcher.models.of(exchange, completion)
+        served = entry.served
         prompts = [
             await prompt_tokens(prompt, served)
             for prompt in await exchange.in_proportion(partial(listed_prompts, completion))

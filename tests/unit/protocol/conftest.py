@@ -8,6 +8,7 @@ import pytest
 import zmq
 
 from protocol.codec import ToFrontend
+from protocol.diffusion import Diffusion
 from protocol.disaggregation import Bootstrap, BootstrapServer
 from protocol.embedding import Embed, Embedded
 from protocol.encoding import Encode, Encoded
@@ -176,6 +177,23 @@ TO_FRONTEND: dict[str, ToFrontend] = {
             dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=64
         ),
         credit_requests=128,
+    ),
+    "hello_that_diffuses": Hello(
+        worker_id="d-1",
+        epoch=7,
+        service="text",
+        endpoint="dyn://kvmesh.backend.generate",
+        card=ModelCard(
+            "diffuse", 512, 2048, [], [], diffusion=Diffusion("LowConfidence", 4, greedy=True)
+        ),
+        capacity=Capacity(
+            dp_size=1,
+            page_size_tokens=4,
+            kv_tokens=16_384,
+            requests_running_max=1,
+            reuses_prefixes=False,
+        ),
+        credit_requests=64,
     ),
     "hello_of_encode": Hello(
         worker_id="e-1",

@@ -12,6 +12,7 @@ from protocol.process.start_error import StartError
 from workers.engine import EngineFacts
 from workers.health.canary import CanaryFields
 from workers.kinds.arguments import Arguments
+from workers.kinds.diffusion import DIFFUSION
 from workers.kinds.embedding import EMBEDDING
 from workers.kinds.encode import ENCODE
 from workers.kinds.kind import Serving, WorkerKind
@@ -22,7 +23,7 @@ from workers.kinds.registry import KINDS, kind_for
 from workers.kinds.text import TEXT
 from workers.settings import WorkerSettings
 
-SERVING = [kind.serving for kind in KINDS if kind.serving is not None]
+SERVING = list(dict.fromkeys(kind.serving for kind in KINDS if kind.serving is not None))
 
 
 def _facts(*, generates: bool = True) -> EngineFacts:
@@ -45,6 +46,7 @@ def _kind(*argv: str, **settings: bool) -> WorkerKind:
         (("--is-embedding",), EMBEDDING),
         (("--nnodes", "2", "--node-rank", "0"), TEXT),
         (("--disaggregation-mode", "prefill"), PREFILL),
+        (("--dllm-algorithm", "LowConfidence"), DIFFUSION),
     ],
 )
 def test_arguments_choose_a_kind(argv: tuple[str, ...], kind: WorkerKind) -> None:

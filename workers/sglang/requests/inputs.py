@@ -11,6 +11,7 @@ from protocol.generation import Generate, Grammar, GrammarKind
 from protocol.media import PromptMedia
 from protocol.requests import Work
 from protocol.tokens import count_tokens
+from workers.sglang.diffusion import WHOLE_BLOCKS_INTERVAL, refuse_unheard
 from workers.sglang.media import engine_media, engine_prompt
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.reading import Plan
@@ -53,6 +54,9 @@ def generate_input(
         beside = dict(plan.beside_grammar)
         custom = {**params.get("custom_params", {}), **beside.pop("custom_params", {})}
         params |= beside | ({"custom_params": custom} if custom else {})
+    if manager.diffuses:
+        refuse_unheard(request, grammar)
+        params["stream_interval"] = WHOLE_BLOCKS_INTERVAL
     if not request.stream:
         params["stream_interval"] = UNREAD_INTERVAL_TOKENS
     wanted, bootstrap = request.logprobs, request.bootstrap

@@ -13,6 +13,7 @@ from typing import Any, Final
 from protocol.process.start_error import StartError
 from workers.process.failure_note import one_line
 from workers.sglang.seam.answers_table import GRAMMARS, READING
+from workers.sglang.seam.diffusion_table import DIFFUSION
 from workers.sglang.seam.encoding_table import ENCODING, PROCESSING
 from workers.sglang.seam.engine_table import PROCESSES, STEPS
 from workers.sglang.seam.media_table import WATCHING
@@ -24,6 +25,7 @@ CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
     "Grammars": GRAMMARS,
     "Reading answers": READING,
     "Reading videos": WATCHING,
+    "Diffusion": DIFFUSION,
     "Encoding pictures": ENCODING,
     "Processing pictures": PROCESSING,
 }
