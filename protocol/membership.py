@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from protocol.diffusion import Diffusion
 from protocol.disaggregation import BootstrapServer
 from protocol.fields import Count, DpRank, Name, Positive
 from protocol.limits import (
@@ -23,6 +22,7 @@ from protocol.limits import (
     NAME_CHARS_MAX,
 )
 from protocol.media import MediaTaken
+from protocol.text_diffusion import TextDiffusion
 
 StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Service = Literal["text", "embedding", "encode", "images", "videos"]
@@ -97,7 +97,7 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     """Says that requests may bound the tokens of thinking, in `Sampling.custom_params`."""
     media: MediaTaken | None = None
     """Says which media prompts may have; None where they are text alone."""
-    diffusion: Diffusion | None = None
+    text_diffusion: TextDiffusion | None = None
     """Says how text is made by diffusion; None where each token follows from those before it."""
 
     @property

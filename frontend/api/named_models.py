@@ -2,10 +2,10 @@
 
 import asyncio
 
-from frontend.api.fields.diffusion import refuse_of_diffusion
 from frontend.api.fields.nvext import wishes
 from frontend.api.fields.sampling import priority_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.fields.text_diffusion import refuse_of_diffusion
 from frontend.api.fields.vectors import VectorFields
 from frontend.fleet.hopes import may_be_back
 from frontend.fleet.model_entry import ModelEntry
@@ -44,7 +44,7 @@ class NamedModels:
             worker_id=wished,
             lora_path=request.lora_path,
         )
-        diffusion = entry.served.card.diffusion
+        diffusion = entry.served.card.text_diffusion
         if diffusion is not None and not isinstance(request, VectorFields):
             refuse_of_diffusion(request, diffusion)
         return entry

@@ -5,7 +5,6 @@ here.
 from typing import Final
 
 from workers.kinds.arguments import Arguments
-from workers.kinds.diffusion import DIFFUSION
 from workers.kinds.embedding import EMBEDDING
 from workers.kinds.encode import ENCODE
 from workers.kinds.follower import follower_of, follows
@@ -14,6 +13,7 @@ from workers.kinds.multimodal import MULTIMODAL, MULTIMODAL_PREFILL
 from workers.kinds.prefill import PREFILL
 from workers.kinds.processor import PROCESSOR
 from workers.kinds.text import TEXT
+from workers.kinds.text_diffusion import TEXT_DIFFUSION
 
 KINDS: Final[list[WorkerKind]] = [
     EMBEDDING,
@@ -21,7 +21,7 @@ KINDS: Final[list[WorkerKind]] = [
     ENCODE,
     MULTIMODAL_PREFILL,
     MULTIMODAL,
-    DIFFUSION,
+    TEXT_DIFFUSION,
     PREFILL,
     TEXT,
 ]

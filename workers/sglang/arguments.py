@@ -15,8 +15,8 @@ from workers.kv_events_config import with_events
 from workers.process.failure_note import one_line
 from workers.sglang.bootstrap import set_bootstrap
 from workers.sglang.cpu import activate_if_cpu_host
-from workers.sglang.diffusion import prepare_diffusion
 from workers.sglang.pooling import is_encoder, pooling_of
+from workers.sglang.text_diffusion import prepare_diffusion
 
 log = logging.getLogger(__name__)
 

@@ -23,11 +23,11 @@ from workers.sglang import processes
 from workers.sglang.arguments import parse_server_args
 from workers.sglang.cpu import activate_if_cpu_host
 from workers.sglang.cpu.spares import fork_spares, processes_here, spares_until_then
-from workers.sglang.diffusion import with_running
 from workers.sglang.nodes import admit_nodes
 from workers.sglang.processes import SglangProcesses
 from workers.sglang.requests.submissions import Submissions
 from workers.sglang.seam.checks import BY_ENGINES, check_seam
+from workers.sglang.text_diffusion import with_running
 from workers.sglang.translation import rank_load
 from workers.sglang.warm_up import FLUSH_S_MAX, WarmUp
 

@@ -17,11 +17,11 @@ from workers.engine import EngineFacts, FollowerFacts
 from workers.kv_events_config import read_config, stream_addresses
 from workers.mesh.model_card import build_card
 from workers.sglang.adapters import SglangAdapters
-from workers.sglang.diffusion import told_of_diffusion
 from workers.sglang.media import SglangImages, media_taken
 from workers.sglang.model_files import model_dir_of, served_names, template_file
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.prompts import SglangPrompts
+from workers.sglang.text_diffusion import told_of_diffusion
 from workers.sglang.vision_files import encoder_name, has_grids
 
 _HICACHE_RATIO: Final = 2.0

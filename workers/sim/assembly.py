@@ -8,10 +8,10 @@ from typing import Literal, cast
 import msgspec
 import zmq
 
-from protocol.diffusion import Diffusion
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, ModelCard, SamplingDefaults
 from protocol.process.start_error import StartError
+from protocol.text_diffusion import TextDiffusion
 from protocol.transport.sockets import Socket
 from workers.demo_model import demo_model_dir
 from workers.engine import EngineFacts
@@ -171,6 +171,6 @@ def told_of_diffusion(card: ModelCard, settings: SimSettings) -> ModelCard:
         return card
     return msgspec.structs.replace(
         card,
-        diffusion=Diffusion(algorithm, block, greedy=algorithm != "Gemma4Renoise"),
+        text_diffusion=TextDiffusion(algorithm, block, greedy=algorithm != "Gemma4Renoise"),
         defaults=SamplingDefaults(),
     )

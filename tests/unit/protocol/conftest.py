@@ -8,7 +8,6 @@ import pytest
 import zmq
 
 from protocol.codec import ToFrontend
-from protocol.diffusion import Diffusion
 from protocol.disaggregation import Bootstrap, BootstrapServer
 from protocol.embedding import Embed, Embedded
 from protocol.encoding import Encode, Encoded
@@ -54,6 +53,7 @@ from protocol.requests import (
     ToWorker,
     Welcome,
 )
+from protocol.text_diffusion import TextDiffusion
 from protocol.tokens import pack_tokens
 from protocol.transport.sockets import Socket
 
@@ -184,7 +184,12 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         service="text",
         endpoint="dyn://kvmesh.backend.generate",
         card=ModelCard(
-            "diffuse", 512, 2048, [], [], diffusion=Diffusion("LowConfidence", 4, greedy=True)
+            "diffuse",
+            512,
+            2048,
+            [],
+            [],
+            text_diffusion=TextDiffusion("LowConfidence", 4, greedy=True),
         ),
         capacity=Capacity(
             dp_size=1,

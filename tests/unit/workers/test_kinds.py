@@ -12,7 +12,6 @@ from protocol.process.start_error import StartError
 from workers.engine import EngineFacts
 from workers.health.canary import CanaryFields
 from workers.kinds.arguments import Arguments
-from workers.kinds.diffusion import DIFFUSION
 from workers.kinds.embedding import EMBEDDING
 from workers.kinds.encode import ENCODE
 from workers.kinds.kind import Serving, WorkerKind
@@ -21,6 +20,7 @@ from workers.kinds.prefill import PREFILL
 from workers.kinds.processor import PROCESSOR
 from workers.kinds.registry import KINDS, kind_for
 from workers.kinds.text import TEXT
+from workers.kinds.text_diffusion import TEXT_DIFFUSION
 from workers.settings import WorkerSettings
 
 SERVING = list(dict.fromkeys(kind.serving for kind in KINDS if kind.serving is not None))
@@ -46,7 +46,7 @@ def _kind(*argv: str, **settings: bool) -> WorkerKind:
         (("--is-embedding",), EMBEDDING),
         (("--nnodes", "2", "--node-rank", "0"), TEXT),
         (("--disaggregation-mode", "prefill"), PREFILL),
-        (("--dllm-algorithm", "LowConfidence"), DIFFUSION),
+        (("--dllm-algorithm", "LowConfidence"), TEXT_DIFFUSION),
     ],
 )
 def test_arguments_choose_a_kind(argv: tuple[str, ...], kind: WorkerKind) -> None:

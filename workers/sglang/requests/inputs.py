@@ -11,12 +11,12 @@ from protocol.generation import Generate, Grammar, GrammarKind
 from protocol.media import PromptMedia
 from protocol.requests import Work
 from protocol.tokens import count_tokens
-from workers.sglang.diffusion import WHOLE_BLOCKS_INTERVAL, refuse_unheard
 from workers.sglang.media import engine_media, engine_prompt
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.reading import Plan
 from workers.sglang.seam.media import digests_of
 from workers.sglang.seam.steps import Output, SteppedInput, TextInput
+from workers.sglang.text_diffusion import WHOLE_BLOCKS_INTERVAL, refuse_unheard
 from workers.sglang.translation import input_ids, sampling_params
 
 UNREAD_INTERVAL_TOKENS: Final = 50

@@ -13,11 +13,11 @@ from typing import Any, Final
 from protocol.process.start_error import StartError
 from workers.process.failure_note import one_line
 from workers.sglang.seam.answers_table import GRAMMARS, READING
-from workers.sglang.seam.diffusion_table import DIFFUSION
 from workers.sglang.seam.encoding_table import ENCODING, PROCESSING
 from workers.sglang.seam.engine_table import PROCESSES, STEPS
 from workers.sglang.seam.media_table import WATCHING
 from workers.sglang.seam.relied import Relied
+from workers.sglang.seam.text_diffusion_table import TEXT_DIFFUSION
 
 CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
     "Requests and their steps": STEPS,
@@ -25,7 +25,7 @@ CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
     "Grammars": GRAMMARS,
     "Reading answers": READING,
     "Reading videos": WATCHING,
-    "Diffusion": DIFFUSION,
+    "Text diffusion": TEXT_DIFFUSION,
     "Encoding pictures": ENCODING,
     "Processing pictures": PROCESSING,
 }

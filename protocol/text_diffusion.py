@@ -8,9 +8,9 @@ from msgspec import Struct
 from protocol.fields import Name, Positive
 
 
-class Diffusion(Struct, frozen=True, omit_defaults=True):
-    """A Diffusion says how a model's engine makes text of a block of unknown tokens, all of whose
-    places it computes at once, several times.
+class TextDiffusion(Struct, frozen=True, omit_defaults=True):
+    """A TextDiffusion says how a model's engine makes text of a block of unknown tokens, all of
+    whose places it computes at once, several times.
 
     Nothing of how one token follows from another is in the way of that: penalties, biases, grammars
     and log probabilities have no place in it.

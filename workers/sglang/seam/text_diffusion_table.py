@@ -7,10 +7,10 @@ from typing import Final
 
 from workers.sglang.seam.relied import Relied
 
-_USED_IN: Final = "diffusion.py"
+_USED_IN: Final = "text_diffusion.py"
 _PARTS: Final = "srt.managers.scheduler_components."
 
-DIFFUSION: Final = (
+TEXT_DIFFUSION: Final = (
     Relied(
         name="srt.dllm.config:DllmConfig",
         used_in=_USED_IN,

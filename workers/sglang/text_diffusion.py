@@ -12,12 +12,12 @@ from typing import Any, Final, cast
 
 from msgspec.structs import replace
 
-from protocol.diffusion import Diffusion
 from protocol.errors import UnsupportedParameter
 from protocol.generation import Generate, Grammar, Sampling
 from protocol.membership import ModelCard, RankLoad, SamplingDefaults
 from protocol.process.start_error import StartError
 from protocol.requests import Work
+from protocol.text_diffusion import TextDiffusion
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def told_of_diffusion(card: ModelCard, server_args: Any) -> ModelCard:
         return card
     return replace(
         card,
-        diffusion=Diffusion(
+        text_diffusion=TextDiffusion(
             config.algorithm, config.block_size, greedy=config.algorithm in _GREEDY
         ),
         # a request ends where there is no room for one more whole block

@@ -11,8 +11,8 @@ from typing import Any, Final
 from frontend.api.fields.grammars import said_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.fields.tools import is_forced
-from protocol.diffusion import Diffusion
 from protocol.errors import UnsupportedParameter
+from protocol.text_diffusion import TextDiffusion
 
 Request = ChatCompletionRequest | CompletionRequest
 
@@ -42,7 +42,7 @@ nothing.
 """
 
 
-def refuse_of_diffusion(request: Request, diffusion: Diffusion) -> None:
+def refuse_of_diffusion(request: Request, diffusion: TextDiffusion) -> None:
     """Raises for what cannot be honoured where text is made so.
 
     Raises:
@@ -66,7 +66,7 @@ def refuse_of_diffusion(request: Request, diffusion: Diffusion) -> None:
         _refuse_held_calls(request)
 
 
-def _refuse_choosing(request: Request, diffusion: Diffusion) -> None:
+def _refuse_choosing(request: Request, diffusion: TextDiffusion) -> None:
     for field, neutral in _NEUTRAL.items():
         asked = getattr(request, field)
         if asked is not None and asked not in neutral:
@@ -99,7 +99,7 @@ def _refuse_held_calls(request: ChatCompletionRequest) -> None:
             )
 
 
-def _chosen(field: str, diffusion: Diffusion) -> UnsupportedParameter:
+def _chosen(field: str, diffusion: TextDiffusion) -> UnsupportedParameter:
     return UnsupportedParameter(
         f"{field} is not supported: {_CHOSEN.format(diffusion.algorithm)}", param=field
     )
