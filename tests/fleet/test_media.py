@@ -146,7 +146,7 @@ def test_who_leaves_is_forgotten(drawing: tuple[Fleet, Addresses], url: str, who
 
 def test_a_picture_is_no_longer_asked_for_when_its_client_leaves(fleet: Fleet) -> None:
     fleet.frontend()
-    fleet.worker(*DRAWS, "--sim-step-ms", "60000")
+    fleet.worker(*DRAWS, "--sim-step-ms", "2000")
     fleet.wait_for_workers(1)
 
     def running() -> int:
