@@ -99,7 +99,7 @@ class Diffuse(Struct, frozen=True, tag="diffuse", omit_defaults=True):
     """Names the client's field that each of them came from, for errors about it."""
     mask: Annotated[bytes, Meta(max_length=MESSAGE_BYTES_MAX)] = b""
     """Is a picture file whose transparent parts say where the first reference is changed."""
-    job_id: Annotated[str, Meta(max_length=REQUEST_ID_CHARS)] = ""
+    job_id: Annotated[str, Meta(pattern=f"^(.{{{REQUEST_ID_CHARS}}})?$")] = ""
     """Names the job that it is, which goes on without the frontend that asked and can be asked for
     (AskJobs) by any, until it is forgotten; moved to another worker, it keeps this name. Empty: it
     is none.

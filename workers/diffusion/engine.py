@@ -9,7 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from protocol.diffusion import Diffuse, Diffused, Progress
-from protocol.errors import DeadlineExceeded, MeshError, RequestAborted, WorkerLost
+from protocol.errors import DeadlineExceeded, InvalidRequest, MeshError, RequestAborted, WorkerLost
 from protocol.generation import Extras, Finished
 from protocol.membership import RankLoad
 from protocol.process.start_error import StartError
@@ -139,9 +139,10 @@ class DiffusionEngine:
         self._canaries.close()
         for order in self._line.clear():
             order.end()
-        if self._making is not None:
-            self._making.order.end()
-            self._making.give_up()
+        making, self._making = self._making, None
+        if making is not None:
+            making.order.end()
+            making.give_up()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -149,9 +150,16 @@ class DiffusionEngine:
         await self._outputs.close()
 
     async def _warm_up(self, facts: EngineFacts) -> None:
+        """Has the first order made; a model that cannot make it, in a size of its own."""
+        order = self._first_order(facts)
         bench = await self._outputs.bench()
         try:
-            await self._generator.make(self._first_order(facts), bench, lambda _: None)
+            try:
+                await self._generator.make(order, bench, lambda _: None)
+            except InvalidRequest as error:
+                log.info("the model makes something else first: %s", error.message)
+                order = replace(order, width=0, height=0, frames=0, guidance_scale=None)
+                await self._generator.make(order, bench, lambda _: None)
         except MeshError as error:
             raise StartError(f"the first thing to be made failed: {error.message}") from error
         finally:

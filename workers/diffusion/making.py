@@ -102,7 +102,7 @@ class Making:
         try:
             output = await self._outputs.keep(preview, preview=True)
         except MeshError as error:
-            log.warning("a preview is left out: %s", error.message)
+            log.debug("a preview is left out: %s", error.message)
             return
         if self.order.ended:
             self._outputs.drop([output.output_id])

@@ -26,9 +26,9 @@ OUTPUTS_KNOWN_MAX: Final = 10_000
 be more, but the bytes of few disks hold so many.
 """
 
-WANTED_S: Final = 10.0
-"""Is how long after it was told of, or a piece of it was read, an output counts as being fetched:
-who fetches asks for the next piece at once.
+WANTED_S: Final = 5.0
+"""Is how long after it was told of, or a piece of it was read, an output counts as being fetched,
+and a worker that leaves stays for its sake: who fetches asks for the next piece at once.
 """
 
 PREVIEW_S: Final = 60.0
@@ -188,10 +188,9 @@ class Outputs:
         if kept is None:
             return OutputChunk(fetch.query_id)
         kept.wanted_until = asyncio.get_running_loop().time() + WANTED_S
+        size_bytes = min(fetch.size_bytes, kept.output.size_bytes - fetch.offset_bytes)
         try:
-            data = await asyncio.to_thread(
-                self._place.read, kept.name, fetch.offset_bytes, fetch.size_bytes
-            )
+            data = await self._read(kept, fetch.offset_bytes, size_bytes)
         except FileNotFoundError:  # dropped meanwhile, or removed by somebody else
             self.drop([fetch.output_id])
             return OutputChunk(fetch.query_id)
@@ -228,6 +227,11 @@ class Outputs:
         while self._chores:
             await asyncio.wait(self._chores)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _read(self, kept: _Kept, offset_bytes: int, size_bytes: int) -> bytes:
+        if size_bytes <= 0:  # of which storages make errors
+            return b""
+        return await asyncio.to_thread(self._place.read, kept.name, offset_bytes, size_bytes)
 
     def _make_room(self, size_bytes: int) -> None:
         if size_bytes > self._output_bytes_max:

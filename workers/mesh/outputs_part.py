@@ -34,6 +34,7 @@ class OutputsPart:
 
     def __init__(self) -> None:
         self._source: OutputSource | None = None
+        self._on_change: Callable[[], None] = lambda: None
         self._reads: Counter[Asker] = Counter()
         self._reading: set[asyncio.Task[None]] = set()
         self._complaint: Complaint | None = None
@@ -45,7 +46,7 @@ class OutputsPart:
 
     def open(self, source: OutputSource, tag: str, on_change: Callable[[], None]) -> None:
         """Begins to answer, as OutputSource says."""
-        self._source = source
+        self._source, self._on_change = source, on_change
         self._complaint = Complaint(asyncio.get_running_loop().time)
         source.open(tag, on_change)
 
@@ -92,6 +93,7 @@ class OutputsPart:
         self._reads[asker] -= 1
         if not self._reads[asker]:
             del self._reads[asker]
+        self._on_change()
 
     def _complain(self, complaint: str) -> None:
         if self._complaint is not None and self._complaint.due():
