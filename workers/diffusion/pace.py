@@ -2,6 +2,7 @@
 it is told what happens and when.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 FIRST_STEP_S_MAX: Final = 600.0
@@ -24,10 +25,20 @@ _FADES: Final = 0.98
 """Is what a slowest step is worth after each further one: half after 34 of them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PaceLimits:
+    """PaceLimits bound what a Pace explains, in seconds."""
+
+    first_step_s_max: float = FIRST_STEP_S_MAX
+    step_s_min: float = STEP_S_MIN
+    step_s_max: float = STEP_S_MAX
+
+
 class Pace:
     """A Pace tells for how long a generator may be silent while it makes an order."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: PaceLimits | None = None) -> None:
+        self._limits = limits or PaceLimits()
         self._heard_at = 0.0
         self._unit_s = 0.0
         self._units = 1.0
@@ -50,8 +61,9 @@ class Pace:
 
     def explains(self, now: float) -> bool:
         """Tells whether the work explains that nothing was heard until now."""
-        tolerated_s = FIRST_STEP_S_MAX
+        limits = self._limits
+        tolerated_s = limits.first_step_s_max
         if self._stepped:
             step_s = SLOWER_MAX * self._unit_s * self._units
-            tolerated_s = min(max(step_s, STEP_S_MIN), STEP_S_MAX)
+            tolerated_s = min(max(step_s, limits.step_s_min), limits.step_s_max)
         return now - self._heard_at <= tolerated_s
