@@ -244,9 +244,6 @@ def check_poison(clients: Mapping[int, Client], plan: Plan, victims: Mapping[int
         killed = victims.get(asked.sampling.seed or 0, 0)
         if asked.twin_of is None:
             most = (2 if plan.strict else 3) * (2 if plan.legs else 1)  # each leg kills one
-            # a worker may die before its frontend has heard that the pictures are encoded, which
-            # it takes for a sign that the engine had not begun
-            most += 2 * plan.sees
             hold(
                 killed <= most,
                 f"request {number} came to {killed} workers, each of which died of it",

@@ -137,6 +137,12 @@ def open_outlets(
     return outlets
 
 
+def timing_of(settings: SimSettings) -> TimingModel:
+    """Returns how long things take, at speed 1."""
+    a_token_ms, _ = TimingModel.encode
+    return TimingModel(encode=(a_token_ms, settings.sim_encode_ms))
+
+
 def scheduler_of(
     settings: SimSettings, rank: int, text: TextModel, listener: CacheListener | None
 ) -> Scheduler:
@@ -154,5 +160,5 @@ def scheduler_of(
         prefix_cache=not settings.disable_radix_cache,
     )
     return Scheduler(
-        limits, RadixCache(settings.page_size, listener), text, TimingModel(), dp_rank=rank
+        limits, RadixCache(settings.page_size, listener), text, timing_of(settings), dp_rank=rank
     )

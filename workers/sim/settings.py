@@ -103,7 +103,9 @@ class SimSettings:
         384, "numbers in such a vector", env="KVMESH_SIM_EMBEDDING_DIMENSIONS"
     )
     sim_encode_ms: float = setting(
-        20.0, "milliseconds that a batch of pictures takes", env="KVMESH_SIM_ENCODE_MS"
+        20.0,
+        "milliseconds that it takes to encode pictures, beside those of their tokens",
+        env="KVMESH_SIM_ENCODE_MS",
     )
     sim_step_ms: float = setting(
         50.0,

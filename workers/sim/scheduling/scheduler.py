@@ -128,9 +128,8 @@ class Scheduler:
         return sequence.take_delta(failure)
 
     def abort(self, request_id: str) -> Delta | None:
-        """Ends the request of this id, wherever it is.
-
-        Its last delta is returned if nothing of it can be under way, else the next step brings it.
+        """Ends the request of this id, wherever it is, and returns its last delta if nothing of it
+        can be under way; else the next step brings it.
         """
         sequence = self._by_id.get(request_id)
         if sequence is None:
@@ -213,16 +212,17 @@ class Scheduler:
         return taken
 
     def _prefill(self, batch: list[tuple[Sequence, int]], deltas: list[Delta]) -> Step:
-        tokens = generated = 0
+        tokens = seen_tokens = generated = 0
         for sequence, taken in batch:
             tokens += taken
+            seen_tokens += sequence.see()
             sequence.kv_tokens += taken
             self._pages.share_computed(sequence)
             if sequence.kv_tokens == sequence.length:
                 generated += 1
                 if not self._generate(sequence, deltas):
                     self._running.append(sequence)
-        return Step(self._timing.prefill_ms(tokens), deltas, generated, prefill=True)
+        return Step(self._timing.prefill_ms(tokens, seen_tokens), deltas, generated, prefill=True)
 
     def _decode(self, deltas: list[Delta]) -> Step:
         page = self._page

@@ -59,6 +59,10 @@ class Sequence:
     namespace: Namespace
 
     output: list[bytes]
+    unseen: tuple[tuple[int, int], ...] = ()
+    """Holds of each picture that is to be encoded here where it ends in the prompt, and its
+    tokens.
+    """
     awaits_cache: bool = False
     """Its prompt is computed by another engine, which hands the cache over."""
     sent_tokens: int = 0
@@ -81,6 +85,13 @@ class Sequence:
     def length(self) -> int:
         """Returns the length of prompt and output, in tokens."""
         return self.prompt_tokens + len(self.output)
+
+    def see(self) -> int:
+        """Returns, once, the tokens of the pictures that are encoded here: what is found in the
+        cache is not.
+        """
+        unseen, self.unseen = self.unseen, ()
+        return sum(tokens for end, tokens in unseen if end > (self.cached_tokens or 0))
 
     def write(self, text: TextModel, *, may_end: bool) -> tuple[int, bytes]:
         """Appends the next token, and returns it as a number and packed."""
@@ -162,6 +173,11 @@ def new_sequence(
         if request.lora_name or request.cache_salt
         else PLAIN,
         output=[],
+        unseen=tuple(
+            (each.at + each.tokens, each.tokens)
+            for each in request.media
+            if each.modality == "image" and each.encoding is None
+        ),
     )
 
 
