@@ -63,7 +63,7 @@ class DiffusionEngine:
         self._line = Line()
         self._pace = Pace(pace)
         self._jobs = Jobs(lifetime_s=lifetime_s, unix_ms=unix_ms, kept=outputs)
-        self._canaries = Canaries(generator.ready, self._tell)
+        self._canaries = Canaries(self._ready, self._tell)
         self._making: Making | None = None
         self._task: asyncio.Task[None] | None = None
         self._deliver: Deliver = _nobody
@@ -187,8 +187,10 @@ class DiffusionEngine:
             end = await self._making.end()
             self._making = None
             if end is None:
+                self._pace.give_up(asyncio.get_running_loop().time())
                 self._canaries.ask_again()
             else:
+                self._pace.trust()
                 self._end(order, end)
                 self._canaries.heard()
         self._task = None
@@ -233,6 +235,10 @@ class DiffusionEngine:
             self._canaries.answer(canary)
         else:
             self._canaries.hold(canary)
+
+    async def _ready(self) -> None:
+        await self._generator.ready()
+        self._pace.trust()
 
     def _note_step(self, order: Order) -> None:
         self._pace.note_step(asyncio.get_running_loop().time())

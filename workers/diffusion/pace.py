@@ -43,6 +43,8 @@ class Pace:
         self._unit_s = 0.0
         self._units = 1.0
         self._stepped = False
+        self._doubted = False
+        """Says that an order was given up which stood still, and nothing was heard since."""
 
     def begin(self, units: float, now: float) -> None:
         """Notes that an order begins.
@@ -57,7 +59,17 @@ class Pace:
         if self._stepped:
             took_s = (now - self._heard_at) / self._units
             self._unit_s = max(took_s, self._unit_s * _FADES)
-        self._heard_at, self._stepped = now, True
+        self._heard_at, self._stepped, self._doubted = now, True, False
+
+    def give_up(self, now: float) -> None:
+        """Notes that an order was given up: what it does not explain, the next one does not
+        either.
+        """
+        self._doubted = not self.explains(now)
+
+    def trust(self) -> None:
+        """Notes that the generator said that it can work."""
+        self._doubted = False
 
     def explains(self, now: float) -> bool:
         """Tells whether the work explains that nothing was heard until now."""
@@ -66,4 +78,4 @@ class Pace:
         if self._stepped:
             step_s = SLOWER_MAX * self._unit_s * self._units
             tolerated_s = min(max(step_s, limits.step_s_min), limits.step_s_max)
-        return now - self._heard_at <= tolerated_s
+        return not self._doubted and now - self._heard_at <= tolerated_s
