@@ -41,10 +41,10 @@ async def generate(exchange: Exchange, launcher: Launcher) -> None:
 async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateRequest) -> None:
     started_s = time.monotonic()
     completion = completion_of(request, exchange.model)
-    entry = launcher.models.of(exchange, completion)
-    served = entry.served
     prompt_name = "text" if request.input_ids is None else "input_ids"
     with params_named({**PARAM_NAMES, "prompt": prompt_name, "messages": prompt_name}):
+        entry = launcher.models.of(exchange, completion)
+        served = entry.served
         prompts = [
             await prompt_tokens(prompt, served)
             for prompt in await exchange.in_proportion(partial(listed_prompts, completion))

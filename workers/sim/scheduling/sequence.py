@@ -75,6 +75,8 @@ class Sequence:
     """So many pages are locked in the prefix cache, the sequence's first."""
     own_pages: int = 0
     """So many pages are held outside the prefix cache."""
+    steps_left: int = 0
+    """So many steps are left of the block under way, where text is made in blocks."""
 
     @property
     def tokens(self) -> bytes:
@@ -113,11 +115,16 @@ class Sequence:
         )
         return Delta(self.request_id, start, b"".join(self.output[start:]), end, extras)
 
-    def is_due(self, count: int) -> bool:
-        """Tells whether `count` tokens of output are to be told: the first at once, then every
-        interval.
+    def tell(self, packed: bytes, deltas: list[Delta]) -> None:
+        """Tells of the output, whose last token is `packed`, if it is time: of the first token at
+        once, then every interval.
         """
-        return count == 1 or count - self.sent_tokens >= self.interval_tokens
+        count = len(self.output)
+        if self.interval_tokens == 1 and count > 1:
+            self.sent_tokens = count
+            deltas.append(Delta(self.request_id, count - 1, packed))
+        elif count == 1 or count - self.sent_tokens >= self.interval_tokens:
+            deltas.append(self.take_delta())
 
     def finished(
         self, reason: Literal["stop", "length", "abort"], matched_token_id: int | None = None
