@@ -51,7 +51,7 @@ class Diffusion:
         return self._trail.moves
 
     async def start(self) -> None:
-        """Returns when a worker has it: a job waits there for its turn, all else in the frontend.
+        """Returns when a worker has it: jobs and videos wait there, all else in the frontend.
 
         Raises:
             PoisonRequest: workers died of its like.

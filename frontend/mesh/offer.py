@@ -33,10 +33,11 @@ class Offer:
 
     @property
     def waits_there(self) -> bool:
-        """Tells whether it waits on a worker and not here, as videos do: anybody can ask there
-        about one that is a job, and whoever waits for one is to wait behind those.
+        """Tells whether it waits on a worker and not here: a job, so that anybody can ask there
+        about it, and any video, so that it has its turn among jobs.
         """
-        return isinstance(self.request, Diffuse) and self.request.format == "mp4"
+        request = self.request
+        return isinstance(request, Diffuse) and bool(request.job_id or request.format == "mp4")
 
     @property
     def comes_first(self) -> bool:
