@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.demo_image.model import save
+from tests.demo_image.train import scaling_of
 from workers.demo_model import demo_model_dir
 
 MODEL_FOLDER = demo_model_dir().with_name("kvmesh-demo-image")
@@ -18,11 +18,9 @@ def main() -> None:
     arguments.add_argument("learnt", type=Path)
     arguments.add_argument("--out", type=Path, default=MODEL_FOLDER)
     options = arguments.parse_args()
-    parts = ("vae", "transformer", "text_encoder_2")
+    parts = ("vae", "transformer", "text_encoder", "text_encoder_2")
     weights = {name: load_file(options.learnt / f"{name}.safetensors") for name in parts}
-    with safe_open(options.learnt / "vae.safetensors", "pt") as file:
-        told = file.metadata()
-    save(weights, (float(told["shift_factor"]), float(told["scaling_factor"])), options.out)
+    save(weights, scaling_of(options.learnt), options.out)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The shape of the demo model that draws, and its folder in the layout of diffusers.
 
-It is a Flux: a transformer that turns noise into the latents of a picture in a few steps, with a T5
-that reads the prompt and a VAE of 8 pixels a latent. Prompts have whole words for tokens. The CLIP
-that a Flux has beside the T5 tells nothing here: the layer that takes what it says is zero.
+It is a Flux: a transformer that turns noise into the latents of a picture in a few steps, and a VAE
+of 8 pixels a latent. Prompts have whole words for tokens. The CLIP reads them in order, and what it
+makes of them moves every layer of the transformer. The T5 tells the words one by one: its attention
+is zero, so what it says of a word, or of padding, is the same however long the padding is.
 """
 
 import json
@@ -21,7 +22,7 @@ PIXELS_A_TOKEN = 16
 """A token of the transformer is a square of so many pixels: 8 of the VAE, and 2 x 2 latents."""
 
 LATENTS = 16
-TEXT_WIDTH, POOLED_WIDTH = 128, 16
+TEXT_WIDTH, POOLED_WIDTH = 128, 192
 PAD, END, UNKNOWN, START = "<pad>", "</s>", "<unk>", "<s>"
 CONTROL = (PAD, END, UNKNOWN, START)
 VOCAB_SIZE = 192
@@ -30,9 +31,9 @@ TRANSFORMER: dict[str, Any] = {
     "patch_size": 1,
     "in_channels": 4 * LATENTS,
     "num_layers": 2,
-    "num_single_layers": 6,
+    "num_single_layers": 4,
     "attention_head_dim": 32,
-    "num_attention_heads": 5,
+    "num_attention_heads": 6,
     "joint_attention_dim": TEXT_WIDTH,
     "pooled_projection_dim": POOLED_WIDTH,
     "guidance_embeds": False,
@@ -43,7 +44,7 @@ TEXT: dict[str, Any] = {
     "d_model": TEXT_WIDTH,
     "d_kv": 32,
     "d_ff": 256,
-    "num_layers": 2,
+    "num_layers": 1,
     "num_heads": 4,
     "dropout_rate": 0.0,
     "feed_forward_proj": "gated-gelu",
@@ -56,10 +57,10 @@ TEXT: dict[str, Any] = {
 POOLED: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
     "hidden_size": POOLED_WIDTH,
-    "intermediate_size": 32,
+    "intermediate_size": 2 * POOLED_WIDTH,
     "projection_dim": POOLED_WIDTH,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 1,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
     "max_position_embeddings": 77,
     "bos_token_id": CONTROL.index(START),
     "eos_token_id": CONTROL.index(END),
@@ -91,12 +92,10 @@ SCHEDULER: dict[str, Any] = {
 
 
 def untrained_transformer() -> Any:
-    """The transformer with random weights, deaf to the CLIP."""
+    """The transformer with random weights, whose blocks do nothing."""
     transformer = _diffusers().FluxTransformer2DModel(**TRANSFORMER)
-    deaf = transformer.time_text_embed.text_embedder.linear_2
-    deaf.requires_grad_(requires_grad=False)
     silent = [layer for name, layer in transformer.named_modules() if name.endswith("norm.linear")]
-    silent += [deaf, transformer.norm_out.linear, transformer.proj_out]
+    silent += [transformer.norm_out.linear, transformer.proj_out]
     for block in transformer.transformer_blocks:
         silent += [block.norm1.linear, block.norm1_context.linear]
     for layer in silent:  # blocks that do nothing at first learn fastest
@@ -106,11 +105,23 @@ def untrained_transformer() -> Any:
 
 
 def untrained_text_encoder() -> Any:
-    """The T5 with random weights."""
+    """The T5 with random weights, and attention that stays zero."""
     declare_vision_operators()
     from transformers import T5Config, T5EncoderModel  # noqa: PLC0415
 
-    return T5EncoderModel(T5Config(**TEXT))
+    encoder = T5EncoderModel(T5Config(**TEXT))
+    for block in encoder.encoder.block:
+        attention = block.layer[0].SelfAttention.requires_grad_(requires_grad=False)
+        nn.init.zeros_(attention.o.weight)
+    return encoder
+
+
+def untrained_pooled_encoder() -> Any:
+    """The CLIP with random weights."""
+    declare_vision_operators()
+    from transformers import CLIPTextConfig, CLIPTextModel  # noqa: PLC0415
+
+    return CLIPTextModel(CLIPTextConfig(**POOLED))
 
 
 def untrained_vae() -> Any:
@@ -147,8 +158,7 @@ def word_tokenizer(begin: str = "") -> Tokenizer:
 def save(
     weights: Mapping[str, Mapping[str, Tensor]], scaling: tuple[float, float], out: Path
 ) -> None:
-    """Writes a pipeline with these weights of `vae`, `transformer` and `text_encoder_2`, in
-    bfloat16.
+    """Writes a pipeline with these weights of its four parts, in bfloat16.
 
     Args:
         weights: names and tensors of each part.
@@ -156,21 +166,23 @@ def save(
         out: the folder, which may exist.
     """
     diffusers = _diffusers()
-    from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast  # noqa: PLC0415
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
 
     torch.manual_seed(0)
     vae = diffusers.AutoencoderKL(**VAE, shift_factor=scaling[0], scaling_factor=scaling[1])
     parts: dict[str, Any] = {
         "vae": vae,
         "transformer": untrained_transformer(),
+        "text_encoder": untrained_pooled_encoder(),
         "text_encoder_2": untrained_text_encoder(),
     }
     for name, part in parts.items():
-        part.load_state_dict(weights[name], strict=name != "text_encoder_2")
+        found = part.load_state_dict(weights[name], strict=False)
+        assert not found.unexpected_keys, found
+        assert all("embed_tokens" in key for key in found.missing_keys), found
     shared = {"pad_token": PAD, "eos_token": END, "unk_token": UNKNOWN}
     pipeline = diffusers.FluxPipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**SCHEDULER),
-        text_encoder=CLIPTextModel(CLIPTextConfig(**POOLED)),
         tokenizer=PreTrainedTokenizerFast(
             tokenizer_object=word_tokenizer(START), model_max_length=77, bos_token=START, **shared
         ),

@@ -41,8 +41,8 @@ class Pool:
     def pictures(self, picked: Tensor, height: int, width: int) -> Tensor:
         """Draws them, from -1 to 1, no two quite alike."""
         scenes = Scenes(*(getattr(self.scenes, name)[picked] for name in Scenes.__annotations__))
-        moved = [place + 0.025 * (2 * torch.rand_like(place) - 1) for place in (scenes.x, scenes.y)]
-        radius = scenes.radius * (1 + 0.08 * (2 * torch.rand_like(scenes.radius) - 1))
+        moved = [place + 0.015 * (2 * torch.rand_like(place) - 1) for place in (scenes.x, scenes.y)]
+        radius = scenes.radius * (1 + 0.05 * (2 * torch.rand_like(scenes.radius) - 1))
         drawn = Scenes(scenes.background, scenes.shape, scenes.colour, *moved, radius)
         return 2 * draw(drawn, height, width, torch, self.palette) - 1
 

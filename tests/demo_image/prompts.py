@@ -87,9 +87,9 @@ class Wish:
 
 
 def make_wish(rng: Random) -> Wish:
-    """Draws one at random; one in three has two things."""
+    """Draws one at random; one in five has two things."""
     background = rng.choice(COLOUR_NAMES) if rng.random() < 0.85 else ""
-    text, things = (_two if rng.random() < 0.35 else _one)(rng, background)
+    text, things = (_two if rng.random() < 0.2 else _one)(rng, background)
     shown = background or ("black" if any(one.colour == "white" for one in things) else "white")
     if background:
         colour = rng.choice(COLOUR_WORDS[background])

@@ -1,5 +1,6 @@
 """Packs latents and draws with a Flux in a few steps, as its pipelines do."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from math import exp
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.demo_image.model import LATENTS, PIXELS_A_TOKEN, SCHEDULER
+from tests.demo_image.model import CONTROL, LATENTS, PIXELS_A_TOKEN, POOLED, SCHEDULER, START
 
 
 def packed(latents: Tensor) -> Tensor:
@@ -31,16 +32,37 @@ def places(rows: int, columns: int, device: torch.device) -> Tensor:
     return ids.view(-1, 3)
 
 
-def flow(transformer: Any, tokens: Tensor, text: Tensor, time: Tensor, grid: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Said:
+    """What text encoders say of prompts.
+
+    `weight` is added to how much each token is attended to, where it is given: a token of padding
+    can stand for many.
+    """
+
+    text: Tensor
+    pooled: Tensor
+    weight: Tensor | None = None
+
+
+def encoded(text_encoder: Any, pooled_encoder: Any, ids: Tensor) -> Said:
+    """Both encoders' words on tokens without a start."""
+    start = ids.new_full((len(ids), 1), CONTROL.index(START))
+    within = torch.cat([start, ids[:, : POOLED["max_position_embeddings"] - 1]], dim=1)
+    pooled = pooled_encoder(input_ids=within).pooler_output
+    return Said(text_encoder(input_ids=ids).last_hidden_state, pooled)
+
+
+def flow(transformer: Any, tokens: Tensor, said: Said, time: Tensor, grid: Tensor) -> Tensor:
     """Where the transformer says that noisy tokens come from: noise minus picture."""
-    pooled = text.new_zeros(len(tokens), transformer.config.pooled_projection_dim)
     return transformer(
         hidden_states=tokens,
-        encoder_hidden_states=text,
-        pooled_projections=pooled,
+        encoder_hidden_states=said.text,
+        pooled_projections=said.pooled,
         timestep=time,
         img_ids=grid,
-        txt_ids=grid.new_zeros(text.shape[1], 3),
+        txt_ids=grid.new_zeros(said.text.shape[1], 3),
+        joint_attention_kwargs=None if said.weight is None else {"attention_mask": said.weight},
         return_dict=False,
     )[0]
 
@@ -55,13 +77,14 @@ def sigmas(steps: int, tokens: int) -> list[float]:
 
 
 @torch.no_grad()
-def sample(transformer: Any, text: Tensor, height: int, width: int, steps: int) -> Tensor:
+def sample(transformer: Any, said: Said, height: int, width: int, steps: int) -> Tensor:
     """Latents of pictures for encoded prompts, from noise of torch's own seed."""
     rows, columns = height // PIXELS_A_TOKEN, width // PIXELS_A_TOKEN
-    tokens = torch.randn(len(text), rows * columns, 4 * LATENTS, device=text.device)
-    grid = places(rows, columns, text.device)
+    count, device = len(said.text), said.text.device
+    tokens = torch.randn(count, rows * columns, 4 * LATENTS, device=device)
+    grid = places(rows, columns, device)
     shares = sigmas(steps, rows * columns)
     for here, there in pairwise(shares):
-        time = torch.full((len(text),), here, device=text.device)
-        tokens = tokens + (there - here) * flow(transformer, tokens, text, time, grid).float()
+        time = torch.full((count,), here, device=device)
+        tokens = tokens + (there - here) * flow(transformer, tokens, said, time, grid).float()
     return unpacked(tokens, rows, columns)
