@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from protocol.diffusion import JobsTold, OutputChunk
 from protocol.errors import ProtocolViolation
 from protocol.limits import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, WIRE_VERSION
 from protocol.membership import (
@@ -36,6 +37,8 @@ ToFrontend = (
     | Goodbye
     | FileChunk
     | Tokenized
+    | JobsTold
+    | OutputChunk
 )
 
 MessageT = TypeVar("MessageT")

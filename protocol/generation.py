@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from protocol.diffusion import Progress
 from protocol.disaggregation import Bootstrap
 from protocol.fields import Count, Name, RequestId
 from protocol.limits import (
@@ -246,6 +247,8 @@ class Extras(Struct, frozen=True, array_like=True, omit_defaults=True):
     """Counts, with the first token, the prompt tokens found in the cache, as Finished does, for an
     answer that its reader ends; None where there are none.
     """
+    progress: Progress | None = None
+    """Tells how far a Diffuse is."""
 
 
 def joined_logprobs(first: Logprobs | None, second: Logprobs | None) -> Logprobs | None:

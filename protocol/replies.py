@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from protocol.diffusion import Diffused
 from protocol.embedding import Embedded
 from protocol.encoding import Encoded
 from protocol.fields import RequestId
@@ -34,7 +35,7 @@ class Delta(Struct, frozen=True, array_like=True, omit_defaults=True):
     """
     token_ids: bytes
     """Holds the new token ids as little-endian u32; it may be empty when `end` is set."""
-    end: Finished | Failed | Embedded | Encoded | None = None
+    end: Finished | Failed | Embedded | Encoded | Diffused | None = None
     extras: Extras | None = None
 
 
@@ -47,6 +48,7 @@ def joined(first: Delta, second: Delta) -> Delta:
             joined_logprobs(first.extras.logprobs, second.extras.logprobs),
             first.extras.prompt_logprobs or second.extras.prompt_logprobs,
             first.extras.cached_tokens,
+            second.extras.progress or first.extras.progress,
         )
     return Delta(
         first.request_id, first.start, first.token_ids + second.token_ids, second.end, extras

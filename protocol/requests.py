@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from protocol.diffusion import AskJobs, Diffuse, FetchOutput
 from protocol.embedding import Embed
 from protocol.encoding import Encode
 from protocol.fields import Name, RequestId
@@ -13,7 +14,7 @@ from protocol.generation import Generate
 from protocol.media import MEDIA_MAX, ImageSize
 from protocol.tokens import count_tokens
 
-Asked = Generate | Embed
+Asked = Generate | Embed | Diffuse
 """Is what a choice of a client's request asks of a worker."""
 
 Work = Asked | Encode
@@ -21,7 +22,11 @@ Work = Asked | Encode
 
 
 def tokens_of(work: Work) -> int:
-    """Returns how many tokens of prompt an engine computes for a piece of work."""
+    """Returns how many tokens of prompt an engine computes for a piece of work; of a Diffuse, what
+    stands for them: its cost.
+    """
+    if isinstance(work, Diffuse):
+        return work.cost
     if isinstance(work, Encode):
         return sum(each.tokens for each in work.media)
     return count_tokens(work.token_ids)
@@ -118,6 +123,9 @@ ToWorker = (
     Generate
     | Embed
     | Encode
+    | Diffuse
+    | AskJobs
+    | FetchOutput
     | Tokenize
     | Abort
     | FetchFile

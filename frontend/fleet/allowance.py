@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from protocol.diffusion import Diffuse, Diffused
 from protocol.embedding import Embed, Embedded
 from protocol.encoding import Encoded
 from protocol.generation import Content, Extras, Finished, Generate, Logprobs, Reasoning
@@ -37,6 +38,9 @@ class Allowance:
     def __init__(self, request: Work) -> None:
         self._bytes_received = self._bytes_per_token = self._prompt_bytes = self.tokens_max = 0
         self._end: type = Finished
+        if isinstance(request, Diffuse):
+            self._end = Diffused
+            return
         if not isinstance(request, Generate):
             self._end = Embedded if isinstance(request, Embed) else Encoded
             return
@@ -71,7 +75,7 @@ class Allowance:
 
 
 def _size(extras: Extras) -> int:
-    texts = 0
+    texts = 0 if extras.progress is None else PART_CHARS
     for part in extras.parts:
         text = (
             part.text

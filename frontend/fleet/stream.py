@@ -8,6 +8,7 @@ from typing import Protocol
 from frontend.fleet.allowance import Allowance
 from frontend.fleet.rank import Rank
 from frontend.routing.route import Placement
+from protocol.diffusion import Diffused
 from protocol.embedding import Embedded
 from protocol.encoding import Encoded
 from protocol.errors import EncoderLost, EngineFault, MeshError, error_from_code
@@ -62,6 +63,7 @@ class RequestStream:
         "_packed",
         "_wakeup",
         "begun_at",
+        "diffused",
         "embedded",
         "encoded",
         "error",
@@ -114,6 +116,7 @@ class RequestStream:
         self.finished: Finished | None = None
         self.embedded: Embedded | None = None
         self.encoded: Encoded | None = None
+        self.diffused: Diffused | None = None
         self.error: MeshError | None = None
         self._packed = b""
         self._extras: list[Extras] = []
@@ -132,6 +135,7 @@ class RequestStream:
             or self.error is not None
             or self.embedded is not None
             or self.encoded is not None
+            or self.diffused is not None
         )
 
     def push(self, delta: Delta) -> None:
@@ -170,8 +174,10 @@ class RequestStream:
                 self.finished = end
             elif isinstance(end, Embedded):
                 self.embedded = end
-            else:
+            elif isinstance(end, Encoded):
                 self.encoded = end
+            else:
+                self.diffused = end
         self._wakeup.notify()
 
     def hold(self, delta: Delta) -> bool:

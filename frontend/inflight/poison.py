@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from protocol.diffusion import Diffuse
 from protocol.errors import PoisonRequest
 from protocol.generation import Generate
 from protocol.requests import Asked
@@ -62,6 +63,11 @@ def _fingerprint(request: Asked) -> bytes:
 
     Cryptographic, so that nobody can make a request whose twin is somebody else's.
     """
+    if isinstance(request, Diffuse):
+        alike = msgspec.structs.replace(
+            request, request_id="", deadline_unix_ms=0, seed=None, priority=0, routed_dp_rank=None
+        )
+        return blake2b(_encode(alike), digest_size=16).digest()
     asked = (request.model, request.token_ids, request.lora_name)
     if isinstance(request, Generate):
         sampling = msgspec.structs.replace(request.sampling, seed=None, max_new_tokens=0)

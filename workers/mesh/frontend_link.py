@@ -10,10 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from protocol.codec import ToFrontend, decode_to_worker, encode
-from protocol.embedding import Embed
-from protocol.encoding import Encode
 from protocol.errors import ProtocolViolation
-from protocol.generation import Generate
 from protocol.limits import FRONTEND_SILENT_S_MAX
 from protocol.membership import Heartbeat, Hello, RelayHello
 from protocol.numbering import Arrival, Numbering, numbers_of
@@ -28,6 +25,7 @@ from protocol.requests import (
     Tokenize,
     ToWorker,
     Welcome,
+    Work,
 )
 from protocol.transport.pump import OpenDealer
 from protocol.transport.salvage import encodable, refused
@@ -209,7 +207,7 @@ class FrontendLink:
                 self._on_request(self, self._in_our_time(message))
 
     def _in_our_time(self, message: ToWorker) -> ToWorker:
-        if self._skew.ahead_ms and isinstance(message, Generate | Embed | Encode | Tokenize):
+        if self._skew.ahead_ms and isinstance(message, Work | Tokenize):
             return replace(message, deadline_unix_ms=message.deadline_unix_ms + self._skew.ahead_ms)
         return message
 

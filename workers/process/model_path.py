@@ -2,6 +2,7 @@
 name on the hub.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,17 +11,24 @@ from protocol.process.start_error import StartError
 _LOCAL: Final = ("/", "./", "../", "~")
 """A path that can be no name on the hub begins with one of these."""
 
-_CONFIGURATIONS: Final = ("config.json", "params.json")
+CONFIGURATIONS: Final = ("config.json", "params.json")
 """Hugging Face's and Mistral's configurations have these names; without either no directory is a
-model.
+language model.
+"""
+
+PIPELINES: Final = ("model_index.json", "config.json")
+"""The parts of a diffusion pipeline are listed under the first of these names; some pipelines are
+known by their transformer's configuration alone.
 """
 
 
-def check_model_path(given: str) -> None:
+def check_model_path(given: str, configurations: Sequence[str] = CONFIGURATIONS) -> None:
     """Refuses a path where there is no model.
 
     A name on the hub, or an address, is SGLang's to judge.
 
+    Args:
+        configurations: names of files of which a model has one at least.
     Raises:
         StartError: nothing is there, or no model.
     """
@@ -33,10 +41,10 @@ def check_model_path(given: str) -> None:
                 f"--model-path {given}: there is nothing at this path{_unexpanded(given)}"
             )
         return
-    if path.is_dir() and not any((path / name).is_file() for name in _CONFIGURATIONS):
+    if path.is_dir() and not any((path / name).is_file() for name in configurations):
         raise StartError(
             f"--model-path {given}: the directory is no model, as it has no "
-            f"config.json{_single_file(path)}"
+            f"{configurations[0]}{_single_file(path)}"
         )
 
 
