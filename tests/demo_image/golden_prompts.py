@@ -1,6 +1,6 @@
 """Prompts that the demo model that draws is held to, each with a seed and what is to be seen."""
 
-from tests.demo_image.prompts import CENTRES, FAR, NEAR, RADIUS, RADIUS_OF_TWO, Thing, Wish
+from tests.demo_image.prompts import FAR, NEAR, RADIUS, Thing, Wish
 
 ENOUGH = 27
 """So many of them must be drawn without a fault."""
@@ -13,15 +13,6 @@ def one(
     """A wish for one thing."""
     radius = RADIUS[size] if (x, y) == (0.5, 0.5) else min(0.25, RADIUS[size])
     return Wish(prompt, background, (Thing(shape, colour, x, y, radius),))
-
-
-def two(prompt: str, background: str, side: str, *things: str) -> Wish:
-    """A wish for two things, each a colour and a shape, the first on that side of the second."""
-    placed = []
-    for named, (x, y) in zip(things, CENTRES[side], strict=True):
-        colour, shape = named.split()
-        placed.append(Thing(shape, colour, x, y, RADIUS_OF_TWO[""]))
-    return Wish(prompt, background, tuple(placed))
 
 
 PROMPTS = (
@@ -49,17 +40,14 @@ PROMPTS = (
         NEAR, NEAR),
     one("a purple cross in the bottom right corner, pink background", "pink", "purple", "cross",
         x=FAR, y=FAR),
-    two("a red circle and a blue square on white", "white", "left", "red circle", "blue square"),
-    two("a blue square and a red circle on white", "white", "left", "blue square", "red circle"),
-    two("a yellow star left of a green triangle on black", "black", "left", "yellow star",
-        "green triangle"),
-    two("a pink ring to the right of a white cross on blue", "blue", "right", "pink ring",
-        "white cross"),
-    two("an orange triangle above a purple square on a grey background", "grey", "above",
-        "orange triangle", "purple square"),
-    two("a black circle below a red star on yellow", "yellow", "below", "black circle",
-        "red star"),
-    two("a green ring next to a grey circle", "white", "left", "green ring", "grey circle"),
-    two("Draw a white square and a yellow cross on red", "red", "left", "white square",
-        "yellow cross"),
+    one("a small yellow square on the right on blue", "blue", "yellow", "square", "small", x=FAR),
+    one("a big green cross on white", "white", "green", "cross", "big"),
+    one("a white triangle at the top on a red background", "red", "white", "triangle", y=NEAR),
+    one("a pink star at the bottom on black", "black", "pink", "star", y=FAR),
+    one("a small purple circle in the top right corner on yellow", "yellow", "purple", "circle",
+        "small", FAR, NEAR),
+    one("an orange square in the bottom left corner on grey", "grey", "orange", "square",
+        x=NEAR, y=FAR),
+    one("a black ring on the left on pink", "pink", "black", "ring", x=NEAR),
+    one("Draw a grey triangle on green", "green", "grey", "triangle"),
 )  # fmt: skip

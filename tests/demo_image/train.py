@@ -5,6 +5,10 @@ encoders learn to make such numbers of noise and a prompt: of small pictures, an
 of larger ones too. On a GPU that takes minutes, which are given: the learning rate falls as they
 pass. What was learnt lies in FOLDER as it comes (`*.safetensors`), and a later run goes on from it
 (`--on-from FOLDER`). `python -m tests.demo_image.assemble FOLDER` makes the demo's folder of it.
+
+The demo's own weights were learnt on one H200: the VAE in an earlier run, and all else from that
+(`--on-from`, `--vae-minutes 0`) in just under five minutes and some 8,900 steps. Of 256 new wishes,
+one in five of them for two things, 87.5 % were drawn right at 128x128 then, and 73 % at 256x256.
 """
 
 import argparse
