@@ -127,7 +127,9 @@ class MediaDoor:
         router.setsockopt(zmq.LINGER, _LINGER_MS)
         self._router = SocketPump(router, self._on_question, copies=False)
         self._memory = memory
-        self._offers = None if memory is None else Offers(memory, on_read)
+        self._offers = None
+        if memory is not None:
+            self._offers = Offers(memory, on_read, keyed=key is not None)
         self._complaint = Complaint(asyncio.get_running_loop().time)
 
     def address(self) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,9 +16,9 @@ from workers.nixl.memory import Memory
 
 log = logging.getLogger(__name__)
 
-OFFERED_BYTES_MIN: Final = 4 * 1024 * 1024
-"""Is what an answer must have to be offered: less is there sooner in frames, at no more expense
-(bench/gpu/media/planes.py).
+OFFERED_BYTES_MIN: Final[Mapping[bool, int]] = {False: 16 * 1024 * 1024, True: 2 * 1024 * 1024}
+"""Maps whether frames are encrypted to what an answer must have to be offered: less is there sooner
+in frames, at no more expense (bench/gpu/media/planes.py).
 """
 
 LEASE_S_MAX: Final = 10.0
@@ -47,10 +47,12 @@ class Offers:
 
     Args:
         on_less: called whenever they are fewer.
+        keyed: frames are encrypted.
     """
 
-    def __init__(self, memory: Memory, on_less: Callable[[], None]) -> None:
+    def __init__(self, memory: Memory, on_less: Callable[[], None], *, keyed: bool) -> None:
         self._memory = memory
+        self._bytes_min = OFFERED_BYTES_MIN[keyed]
         self._on_less = on_less
         self._leases: dict[int, _Lease] = {}
         """Maps each lease to what it holds. Bounded by the memory's arena."""
@@ -69,7 +71,7 @@ class Offers:
         if not reads_in or reads_in != self._memory.place:
             return False
         size_bytes = sum(len(each.data) for each in answer.encodings)
-        if size_bytes < OFFERED_BYTES_MIN:
+        if size_bytes < self._bytes_min:
             return False
         span = self._memory.arena.lend(size_bytes)
         if span is None:

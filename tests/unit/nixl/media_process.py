@@ -166,7 +166,7 @@ def main() -> None:
     if "READ_S_MAX" in given:
         reads.READ_S_MAX = float(given["READ_S_MAX"])
     if "OFFERED_BYTES_MIN" in given:
-        offers.OFFERED_BYTES_MIN = int(given["OFFERED_BYTES_MIN"])
+        offers.OFFERED_BYTES_MIN = dict.fromkeys((False, True), int(given["OFFERED_BYTES_MIN"]))
     if "LEASE_S_MAX" in given:
         offers.LEASE_S_MAX = float(given["LEASE_S_MAX"])
     if "ANSWER_S_MAX" in given:

@@ -118,7 +118,7 @@ class Plane:
         self.frames: list[str] = []
         self.said: list[str] = []
         self.less = 0
-        self.offers = Offers(self.encoder, self._note_less)
+        self.offers = Offers(self.encoder, self._note_less, keyed=False)
         self.reads = Reads(self.fetcher, self.answered.append)
 
     def send(self, answer: Encodings) -> bool:

@@ -20,7 +20,7 @@ LONG_S = 1_000.0
 @pytest.fixture(autouse=True, scope="module")
 def offered_whatever_its_size() -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offers, "OFFERED_BYTES_MIN", 1)
+        patch.setattr(offers, "OFFERED_BYTES_MIN", {False: 1})
         yield
 
 
@@ -68,7 +68,7 @@ def test_who_cannot_read_here_is_offered_nothing(reads_in: str) -> None:
 def test_what_is_small_or_finds_no_room_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Plane(encoder_bytes=SIZE // 2).offers.offer(numbered(1), PLACE, lambda _: True)
     assert not Plane().offers.offer(Encodings("1" * 32, failure="none"), PLACE, lambda _: True)
-    monkeypatch.setattr(offers, "OFFERED_BYTES_MIN", 2 * SIZE)
+    monkeypatch.setattr(offers, "OFFERED_BYTES_MIN", {False: 2 * SIZE})
     assert not Plane().offers.offer(numbered(1), PLACE, lambda _: True)
 
 

@@ -13,7 +13,7 @@ from protocol.transport.sockets import Socket
 from tests.unit.nixl.plane_bench import HandMemory
 from workers.mesh.media_plane import MediaClient, MediaDoor
 
-SIZE = 5_000_000
+SIZE = 17_000_000
 WAIT_S_MAX = 20.0
 DATA = secrets.token_bytes(SIZE)
 
@@ -70,7 +70,7 @@ class Sides:
 
 @pytest.mark.parametrize("both", [True, False])
 async def test_it_is_read_where_both_can(context: "zmq.Context[Socket]", *, both: bool) -> None:
-    encoder, fetcher = HandMemory(1 << 23), HandMemory(1 << 23) if both else None
+    encoder, fetcher = HandMemory(1 << 25), HandMemory(1 << 25) if both else None
     sides = Sides(context, encoder, fetcher)
     [encoding] = (await sides.fetched()).encodings
     assert encoding.data == DATA
@@ -86,7 +86,7 @@ async def test_it_is_read_where_both_can(context: "zmq.Context[Socket]", *, both
 
 
 async def test_an_encoder_without_nixl_sends_frames(context: "zmq.Context[Socket]") -> None:
-    fetcher = HandMemory(1 << 23)
+    fetcher = HandMemory(1 << 25)
     sides = Sides(context, None, fetcher)
     assert [each.data for each in (await sides.fetched()).encodings] == [DATA]
     assert fetcher.arena.lent_bytes == 0
@@ -94,16 +94,16 @@ async def test_an_encoder_without_nixl_sends_frames(context: "zmq.Context[Socket
 
 
 async def test_who_needs_no_numbers_reads_none(context: "zmq.Context[Socket]") -> None:
-    fetcher = HandMemory(1 << 23)
-    sides = Sides(context, HandMemory(1 << 23), fetcher)
+    fetcher = HandMemory(1 << 25)
+    sides = Sides(context, HandMemory(1 << 25), fetcher)
     await sides.fetched(grids_only=True)
     assert fetcher.arena.lent_bytes == 0
     sides.close()
 
 
 async def test_one_that_asks_again_is_the_same_one(context: "zmq.Context[Socket]") -> None:
-    fetcher = HandMemory(1 << 24)
-    sides = Sides(context, HandMemory(1 << 24), fetcher)
+    fetcher = HandMemory(1 << 26)
+    sides = Sides(context, HandMemory(1 << 26), fetcher)
     await sides.fetched()
     fetcher.place = ""  # as while it rests
     await sides.fetched()
@@ -113,9 +113,9 @@ async def test_one_that_asks_again_is_the_same_one(context: "zmq.Context[Socket]
 
 
 async def test_it_comes_in_frames_when_it_cannot_be_read(context: "zmq.Context[Socket]") -> None:
-    fetcher = HandMemory(1 << 23)
+    fetcher = HandMemory(1 << 25)
     fetcher.hand.fails = True
-    sides = Sides(context, HandMemory(1 << 23), fetcher)
+    sides = Sides(context, HandMemory(1 << 25), fetcher)
     assert [each.data for each in (await sides.fetched()).encodings] == [DATA]
     assert fetcher.arena.lent_bytes == 0
     sides.close()
