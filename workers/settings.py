@@ -15,6 +15,7 @@ from workers.diffusion.settings import OutputSettings
 from workers.diffusion.usual import UsualSettings
 from workers.kind_flags import KindFlags
 from workers.mesh.endpoint import check_endpoint
+from workers.nixl.memory import NixlUse
 
 KV_BLOCK_TOKENS_MAX = 4_096
 """A KV block has at most this many tokens: larger ones would match hardly any prefix."""
@@ -136,6 +137,14 @@ class WorkerSettings(KindFlags, OutputSettings, UsualSettings):
             "0 for any free one"
         ),
         env="KVMESH_ENCODINGS_PORT",
+    )
+    encodings_nixl: NixlUse = setting(
+        "auto",
+        (
+            "read what was made of pictures out of the other worker's memory where both have NIXL: "
+            "auto on one host, network also between hosts, over ports that ask for no key"
+        ),
+        env="KVMESH_ENCODINGS_NIXL",
     )
     encoder_cache_mb: int = setting(
         4_096,
