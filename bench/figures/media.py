@@ -1,4 +1,4 @@
-"""Pictures encoded apart, beside a worker that sees for itself."""
+"""Pictures of prompts, encoded apart or asked about again, and pictures that are made."""
 
 from collections.abc import Iterator
 from statistics import median
@@ -13,14 +13,20 @@ LOADS: Final = {
     "texts beside pictures": ("both", "texts"),
     "pictures beside texts": ("both", "pictures"),
 }
+MADE: Final = {
+    "b64_json": "in base64, as one JSON",
+    "stream": "in base64, as an event",
+    "url": "as a file",
+}
 
 
 def sections() -> Iterator[str]:
-    """A section for what encoding apart is worth, and what every topology answers, and one for
-    pictures that come again.
+    """A section for what encoding apart is worth, and what every topology answers, and one each for
+    pictures that come again, for ways between processes and for pictures that are made.
     """
     yield _again(result("pictures"))
     yield _handed(result("planes"))
+    yield _made(result("made_pictures"))
     found = result("media")
     rows = [
         [load, *(_cell(found["mixed"][view], path) for view in NAMES)]
@@ -86,6 +92,26 @@ simulated workers whose caches hold half of the pictures each; share of prompt t
 engines found in their caches, medians of {len(next(iter(found["modes"].values())))} rounds:
 
 {table(["routing", "cached"], rows)}"""
+
+
+def _made(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            told,
+            *(number(found["ways"][way][key]) for key in ("before_mib", "peak_mib")),
+            number(found["ways"][way]["cpu_s"]),
+        ]
+        for way, told in MADE.items()
+    ]
+    each = found["ways"]["url"]["mb_each"]
+    return f"""\
+## Memory with pictures under way
+
+`python -m bench.made_pictures`: {found["clients"]} clients, each with a picture of {each:.1f} MB
+that a simulated worker made, none of which reads on before all have the beginning of theirs; the
+frontend's memory before and at its highest (MiB), and its CPU for all of them (s):
+
+{table(["handed out", "before", "highest", "CPU"], rows)}"""
 
 
 def _cell(rounds: list[dict[str, Any]], path: tuple[str, ...]) -> str:

@@ -62,9 +62,10 @@ class Diffusion:
         while self.made is None:
             stream = self._stream
             assert stream is not None, "it was started"
-            for extras in stream.take_extras():
-                if extras.progress is not None:
-                    yield extras.progress
+            while told := stream.take_extras():  # and what came while somebody used what is told
+                for extras in told:
+                    if extras.progress is not None:
+                        yield extras.progress
             self.made = stream.diffused
             if stream.error is not None:
                 lost = Lost(self._request, self._route, stream, b"", stream.error)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from frontend.api.launching import Launcher
+from frontend.api.outputs.base64_pieces import slices_of
 from frontend.api.outputs.links import MEDIA_PATH
 from frontend.api.outputs.ranges import range_of
 from frontend.http.exchange import Exchange
@@ -78,5 +79,6 @@ async def send_output(exchange: Exchange, outputs: Outputs, output: Output) -> N
     send = partial(exchange.send_slice, status=status, headers=headers)
     async with aclosing(outputs.pieces(output, first, end)) as pieces:
         async for piece in pieces:
-            first += len(piece)
-            await send(piece, more=first < end)
+            for part in slices_of(piece):
+                first += len(part)
+                await send(part, more=first < end)
