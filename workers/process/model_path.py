@@ -2,6 +2,7 @@
 name on the hub.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +16,17 @@ _CONFIGURATIONS: Final = ("config.json", "params.json")
 model.
 """
 
+PIPELINES: Final = ("model_index.json", "modular_model_index.json")
+"""The directory of a diffusion model has one of these, which lists its parts."""
 
-def check_model_path(given: str) -> None:
+
+def check_model_path(given: str, configurations: Sequence[str] = _CONFIGURATIONS) -> None:
     """Refuses a path where there is no model.
 
     A name on the hub, or an address, is SGLang's to judge.
 
+    Args:
+        configurations: the files of which a model's directory has one.
     Raises:
         StartError: nothing is there, or no model.
     """
@@ -33,10 +39,10 @@ def check_model_path(given: str) -> None:
                 f"--model-path {given}: there is nothing at this path{_unexpanded(given)}"
             )
         return
-    if path.is_dir() and not any((path / name).is_file() for name in _CONFIGURATIONS):
+    if path.is_dir() and not any((path / name).is_file() for name in configurations):
         raise StartError(
             f"--model-path {given}: the directory is no model, as it has no "
-            f"config.json{_single_file(path)}"
+            f"{configurations[0]}{_single_file(path)}"
         )
 
 
