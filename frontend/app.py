@@ -146,7 +146,9 @@ async def _serve_http(
         assembly.recovery,
         validator,
         _media_reader(settings, metrics.media),
+        assembly.outputs,
         weights=settings.router_weights,
+        note_made=metrics.outputs.note,
     )
     application = Application(assembly.registry, runner, metrics, settings, drain)
     server = Server(

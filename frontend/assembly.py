@@ -11,6 +11,7 @@ from frontend.inflight.recovery import Recovery
 from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.joining import PrepareModel
 from frontend.mesh.membership import Membership
+from frontend.mesh.outputs import Outputs
 from frontend.mesh.queries import Queries
 from frontend.mesh.wire import MeshWire
 from frontend.observe.metrics import FrontendMetrics
@@ -58,6 +59,7 @@ class Assembly(Generic[OpenT]):
         budget: of the blocks that all ranks together are known to hold.
         registry: workers, and what each model can run on.
         dispatch: the requests that run on them.
+        outputs: what workers made, and jobs.
         recovery: moves the requests of workers that are lost.
         drain: how the frontend leaves, and what is being answered.
     """
@@ -78,11 +80,13 @@ class Assembly(Generic[OpenT]):
             chance=around.random.getrandbits,
             disagg_min_prompt=settings.disagg_min_prompt,
         )
+        self.outputs = Outputs(self.registry, wire.send, around.new_request_id)
         self._membership = Membership(
             self.registry,
             wire,
             self.dispatch,
             Queries(self.registry, wire.send, around.unix_s),
+            self.outputs,
             frontend_id=around.frontend_id,
             prepare=around.prepare,
             subscriber=around.subscriber,

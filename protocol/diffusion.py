@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from protocol.fields import Count, Name, RequestId
-from protocol.limits import MESSAGE_BYTES_MAX, MESSAGE_CHARS_MAX
+from protocol.limits import MESSAGE_BYTES_MAX, MESSAGE_CHARS_MAX, REQUEST_ID_CHARS
 
 PROMPT_CHARS_MAX: Final = 32_000
 """Bounds a prompt, as OpenAI does; text encoders read some hundred tokens of it."""
@@ -44,6 +44,11 @@ frontend holds little of each.
 JOBS_LISTED_MAX: Final = 1_000
 """Bounds the jobs that one answer tells of, and those that a worker remembers."""
 
+PIXEL_STEPS_PER_TOKEN: Final = 4_096
+"""Makes a picture of a megapixel in 30 steps weigh as a prompt of some 7,000 tokens: about as many
+seconds of a GPU, and much more than the request itself.
+"""
+
 Side = Annotated[int, Meta(ge=0, le=SIDE_PIXELS_MAX)]
 Frames = Annotated[int, Meta(ge=0, le=FRAMES_MAX)]
 OutputId = Annotated[str, Meta(pattern="^[0-9a-f]{48}$")]
@@ -65,7 +70,7 @@ class Diffuse(Struct, frozen=True, tag="diffuse", omit_defaults=True):
     model: Name
     prompt: Annotated[str, Meta(max_length=PROMPT_CHARS_MAX)]
     deadline_unix_ms: int
-    """Says by when it must have begun: what has not is dropped then. Of a job: of ending."""
+    """Says by when it must have begun: what has not is dropped then."""
     format: OutputFormat = "png"
     """"mp4" asks for a video, all others for pictures."""
     count: Annotated[int, Meta(ge=1, le=OUTPUTS_MAX)] = 1
@@ -94,9 +99,10 @@ class Diffuse(Struct, frozen=True, tag="diffuse", omit_defaults=True):
     """Names the client's field that each of them came from, for errors about it."""
     mask: Annotated[bytes, Meta(max_length=MESSAGE_BYTES_MAX)] = b""
     """Is a picture file whose transparent parts say where the first reference is changed."""
-    job: bool = False
-    """Says that it goes on without the frontend that asked: it can be asked for (AskJobs), by any
-    frontend, until it is forgotten.
+    job_id: Annotated[str, Meta(pattern=f"^(.{{{REQUEST_ID_CHARS}}})?$")] = ""
+    """Names the job that it is, which goes on without the frontend that asked and can be asked for
+    (AskJobs) by any, until it is forgotten; moved to another worker, it keeps this name. Empty: it
+    is none.
     """
     priority: int = 0
     routed_dp_rank: int | None = None
@@ -105,14 +111,15 @@ class Diffuse(Struct, frozen=True, tag="diffuse", omit_defaults=True):
 
     @property
     def cost(self) -> int:
-        """Returns how much work it is, as far as the request says: megapixels times steps, at least
-        1; the worker's own choices count as one megapixel, 30 steps and one frame.
+        """Returns how much work it is, in what stands for tokens of a prompt: pixels times steps,
+        divided by PIXEL_STEPS_PER_TOKEN. What it leaves to the worker counts as a megapixel, 30
+        steps and, of a video, 5 seconds.
         """
-        megapixels = max(self.width * self.height, 1) / 1e6 if self.width else 1.0
-        frames = self.frames or max(1, int(self.seconds * (self.fps or 24)))
-        if self.format != "mp4":
-            frames = 1
-        return max(1, int(megapixels * (self.steps or 30) * frames * self.count))
+        pixels = self.width * self.height or 1_000_000
+        seconds = self.seconds or 5.0
+        frames = self.frames or int(seconds * (self.fps or 24)) if self.format == "mp4" else 1
+        pixel_steps = pixels * (self.steps or 30) * max(1, frames) * self.count
+        return 1 + pixel_steps // PIXEL_STEPS_PER_TOKEN
 
 
 class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -158,7 +165,6 @@ class Job(Struct, frozen=True, omit_defaults=True):
     """A Job tells of a Diffuse that goes on without whoever asked for it, or did."""
 
     job_id: RequestId
-    """Is the request's id."""
     model: Name
     status: JobStatus
     created_unix_s: Count

@@ -10,6 +10,7 @@
     ├── ForeignHost               a web page's request under a name that is not this host's
     ├── MethodNotAllowed
     ├── UnsupportedMediaType
+    ├── RangeNotSatisfiable       a part was asked for that is not there; size_bytes
     ├── BodyTooLarge              limit_bytes
     ├── NoWorker                  nobody serves the model now
     ├── Overloaded                every worker is full and so is the queue
@@ -116,6 +117,20 @@ class MethodNotAllowed(MeshError):
 
 class UnsupportedMediaType(MeshError):
     code = "unsupported_media_type"
+
+
+class RangeNotSatisfiable(MeshError):
+    """A RangeNotSatisfiable says that nothing is there of the part that a client asked for.
+
+    Attributes:
+        size_bytes: of the whole.
+    """
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, message: str, *, param: str | None = None, size_bytes: int = 0) -> None:
+        super().__init__(message, param=param)
+        self.size_bytes = size_bytes
 
 
 class BodyTooLarge(MeshError):
@@ -227,6 +242,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     RouteNotFound: (404, "invalid_request_error"),
     MethodNotAllowed: (405, "invalid_request_error"),
     UnsupportedMediaType: (415, "invalid_request_error"),
+    RangeNotSatisfiable: (416, "invalid_request_error"),
     BodyTooLarge: (413, "invalid_request_error"),
     BodyTooSlow: (408, "invalid_request_error"),
     NoWorker: (503, "service_unavailable_error"),

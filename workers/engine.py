@@ -7,6 +7,7 @@ from typing import Final, Literal, Protocol
 from msgspec import Struct
 
 from kv_events.engine_stream import StreamAddress
+from protocol.diffusion import AskJobs, FetchOutput, JobsTold, OutputChunk
 from protocol.disaggregation import BootstrapServer
 from protocol.errors import EngineFault
 from protocol.media import ImageSize
@@ -131,6 +132,42 @@ class EncodingSource(Protocol):
         """
 
 
+class OutputSource(Protocol):
+    """An OutputSource has the pictures or videos that an engine made, and its jobs."""
+
+    @property
+    def owed(self) -> int:
+        """Returns for how many jobs and outputs a worker that leaves is to wait: those that are not
+        made yet, and those that are being fetched.
+        """
+        ...
+
+    def open(self, tag: str, on_change: Callable[[], None]) -> None:
+        """Begins to serve.
+
+        Args:
+            tag: what the ids of outputs begin with (`worker_tag`).
+            on_change: called whenever `owed` may be less.
+        """
+
+    async def read(self, fetch: FetchOutput) -> OutputChunk:
+        """Returns a piece of what was made, or that there is no such output.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
+        ...
+
+    def tell(self, ask: AskJobs) -> JobsTold:
+        """Returns what was asked about jobs; one that is to be forgotten is stopped and thrown
+        away.
+        """
+        ...
+
+    def hand_back(self) -> None:
+        """Lets nothing wait any more: it is to be made elsewhere, as the worker leaves."""
+
+
 class EngineFacts(Struct, frozen=True):
     """EngineFacts say what an engine turned out to be once it was up; the worker's Hello is made of
     them.
@@ -163,6 +200,10 @@ class EngineFacts(Struct, frozen=True):
     encodings: EncodingSource | None = None
     """Other workers fetch through this what the engine makes of pictures; None if it makes
     nothing for others.
+    """
+    outputs: OutputSource | None = None
+    """Frontends fetch through this what the engine makes; None if it makes no pictures or
+    videos.
     """
     adapters: AdapterLoader | None = None
     """The engine's LoRA adapters can be changed through this; None if it takes none."""

@@ -9,24 +9,21 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from protocol.embedding import Embed
-from protocol.encoding import Encode
-from protocol.generation import Generate
+from protocol.diffusion import worker_tag
 from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.membership import Capacity, Draining, Goodbye, Hello, RelayHello
-from protocol.requests import Abort, FetchFile, Tokenize, ToWorker
+from protocol.requests import Abort, ToWorker, Work
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.health.watched_engine import HealthSettings, WatchedEngine
 from workers.kinds.kind import WorkerKind
 from workers.mesh.addresses import AddressBook
-from workers.mesh.card_files import CardFiles
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
 from workers.mesh.introduction import Introduction, credit_of, hello_of
 from workers.mesh.kv_plane import KvPlane, KvSettings
 from workers.mesh.links import Links
 from workers.mesh.media_part import MediaPart
-from workers.mesh.tokenizing import Tokenizing
+from workers.mesh.questions import Questions
 from workers.mesh.transport import Transport
 from workers.process.departure import Departure
 from workers.system.adapters import Adapters, LoadAdapter, UnloadAdapter
@@ -76,7 +73,6 @@ class WorkerServer:
         self._engine = WatchedEngine(engine, health, canaries=kind.canaries, clock=clock)
         self._kind = kind
         self._transport = transport
-        self._unix_ms = unix_ms
         self._worker_id = worker_id
         self._epoch = epoch
         self._addresses = addresses
@@ -87,8 +83,7 @@ class WorkerServer:
         self._board = board
         self._controls = controls
         self._credit = credit
-        self._card_files = CardFiles({})
-        self._tokenizing = Tokenizing(unix_ms=unix_ms)
+        self._questions = Questions(unix_ms=unix_ms, on_change=departure.note_idle)
         self._media = MediaPart(self._engine, transport, on_fetched=departure.note_idle)
         self.intake = Intake(
             self._media.fetching, unix_ms=unix_ms, on_idle=departure.note_idle, offers=self._offers
@@ -169,8 +164,7 @@ class WorkerServer:
                 "unload_lora_adapter": Control(UnloadAdapter, self._adapters.unload),
             },
         )
-        self._card_files = CardFiles(facts.card_files)
-        self._tokenizing = Tokenizing(facts.prompts, facts.images, unix_ms=self._unix_ms)
+        self._questions.open(facts, worker_tag(self._worker_id, self._epoch))
         capacity = replace(facts.capacity, block_size_tokens=block_size_tokens)
         serving = self._kind.serving_of(facts)
         if serving.fetches_encodings:
@@ -216,7 +210,10 @@ class WorkerServer:
             log.info("draining: %d requests still run", len(self.intake))
         await self._departure.grace_over()
         self.intake.closed = True
-        await self._departure.drained(lambda: len(self.intake) + self._media.owed)
+        self._questions.outputs.hand_back()
+        await self._departure.drained(
+            lambda: len(self.intake) + self._media.owed + self._questions.outputs.owed
+        )
 
     async def _leave(self) -> None:
         """Leaves the mesh and ends the engine. The frontends are told first: they move what still
@@ -228,8 +225,7 @@ class WorkerServer:
         if departure.death:
             log.error("the engine died: %s", departure.death)
         self._controls.close()
-        self._tokenizing.close()
-        self._card_files.close()
+        self._questions.close()
         self.links.send(
             Goodbye(departure.death or "the worker was stopped", planned=not departure.death)
         )
@@ -286,14 +282,9 @@ class WorkerServer:
         return adapter in self._adapters
 
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
-        match message:
-            case Generate() | Embed() | Encode():
-                self.intake.take(link, message)
-            case Abort():
-                self.intake.abort(link, message.request_id)
-            case Tokenize():
-                self._tokenizing.take(link, message)
-            case FetchFile():
-                self._card_files.send(link, message.sha256)
-            case _:
-                pass
+        if isinstance(message, Work):
+            self.intake.take(link, message)
+        elif isinstance(message, Abort):
+            self.intake.abort(link, message.request_id)
+        else:
+            self._questions.take(link, message)

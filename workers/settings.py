@@ -10,6 +10,8 @@ from protocol.limits import PORT_MAX
 from protocol.process.own_directory import OWN_MESH
 from protocol.process.settings import LogLevel, setting
 from protocol.process.start_error import StartError
+from workers.diffusion.settings import OutputSettings
+from workers.kind_flags import KindFlags
 from workers.mesh.endpoint import check_endpoint
 
 KV_BLOCK_TOKENS_MAX = 4_096
@@ -22,7 +24,7 @@ second.
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings:
+class WorkerSettings(KindFlags, OutputSettings):
     """WorkerSettings are what `python -m workers` takes besides the engine's arguments."""
 
     engine: Literal["sglang", "sim"] = setting("sglang", "engine to embed", env="KVMESH_ENGINE")
@@ -33,42 +35,6 @@ class WorkerSettings:
         (OWN_MESH,),
         "mesh address of a frontend; repeatable; a DNS name stands for every address behind it",
         env="KVMESH_FRONTEND",
-    )
-    embedding_worker: bool = setting(
-        default=False,
-        help_text="serve vectors of texts instead of answers (the engine's --is-embedding)",
-        env="DYN_SGL_EMBEDDING_WORKER",
-    )
-    multimodal_processor: bool = setting(
-        default=False,
-        help_text=(
-            "make pixels of pictures, and prompts of chats, for other workers: the model's "
-            "processor alone, without its weights"
-        ),
-        env="DYN_SGL_MULTIMODAL_PROCESSOR",
-    )
-    multimodal_encode_worker: bool = setting(
-        default=False,
-        help_text="make vectors of pictures for other workers: the model's encoder alone",
-        env="DYN_SGL_MULTIMODAL_ENCODE_WORKER",
-    )
-    multimodal_worker: bool = setting(
-        default=False,
-        help_text="take, instead of pictures, what encode workers and processors make of them",
-        env="DYN_SGL_MULTIMODAL_WORKER",
-    )
-    enable_multimodal: bool = setting(
-        default=False,
-        help_text=(
-            "newer spelling: with --disaggregation-mode encode the same as "
-            "--multimodal-encode-worker, with --dedicated-mm-encoder as --multimodal-worker"
-        ),
-        env="DYN_SGL_ENABLE_MULTIMODAL",
-    )
-    dedicated_mm_encoder: bool = setting(
-        default=False,
-        help_text="newer spelling: pictures are encoded by encode workers",
-        env="DYN_SGL_DEDICATED_MM_ENCODER",
     )
     worker_id: str | None = setting(
         None,
@@ -257,21 +223,9 @@ class WorkerSettings:
             if not path.startswith("/"):
                 raise StartError(f"{flag} must begin with /, not be {path!r}")
 
-    def _check_kind(self) -> None:
-        asked = {
-            "--embedding-worker": self.embedding_worker,
-            "--multimodal-processor": self.multimodal_processor,
-            "--multimodal-encode-worker": self.multimodal_encode_worker,
-            "--multimodal-worker": self.multimodal_worker,
-        }
-        named = [flag for flag, given in asked.items() if given]
-        if len(named) > 1:
-            raise StartError(f"{' and '.join(named)} exclude each other: a worker is of one kind")
-        if self.dedicated_mm_encoder and not self.enable_multimodal:
-            raise StartError("--dedicated-mm-encoder goes with --enable-multimodal")
-
     def _check_words(self) -> None:
-        self._check_kind()
+        self.check_kind()
+        self.check_outputs()
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
         if bool(self.disagg_config) != bool(self.disagg_config_key):

@@ -16,6 +16,7 @@ from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
 from frontend.http.exchange import Exchange
 from frontend.http.ignored import Ignored, IgnoredLog
+from frontend.http.path_patterns import PathPatterns
 from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
 from frontend.inflight.generation import Generation
@@ -55,6 +56,7 @@ class Application:
         self._unknown_fields: UnknownFields = settings.unknown_fields
         self._ignored_log = IgnoredLog()
         self._endpoints = endpoints(lambda: drain.open, allow_abort_all=settings.allow_abort_all)
+        self._patterns = PathPatterns(self._endpoints)
         self._routes = build_routes(registry, metrics, drain, settings, endpoints=self._endpoints)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +64,7 @@ class Application:
         endpoint = self._endpoints.get(path)
         if endpoint is None:
             scope = tidied(scope)
-            path = scope["path"]
+            path = self._patterns.pattern_of(scope["path"])
             endpoint = self._endpoints.get(path)
         if endpoint is None:
             await self._routes(_as_get(scope), receive, with_request_id(scope, send))

@@ -13,6 +13,9 @@ from frontend.api.anthropic.endpoint import count_message_tokens, messages
 from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
 from frontend.api.anthropic.schemas import CountTokensRequest, MessagesRequest
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.images.endpoint import images_edits, images_generations
+from frontend.api.images.references import FILE_FIELDS
+from frontend.api.images.schemas import ImageEditRequest, ImageRequest
 from frontend.api.launching import Launcher
 from frontend.api.native.abort_request import Aborter, AbortRequest
 from frontend.api.native.endpoint import generate
@@ -26,6 +29,8 @@ from frontend.api.native.tokenizing import (
 )
 from frontend.api.openai.chat import chat_completions
 from frontend.api.openai.completions import completions
+from frontend.api.outputs.links import MEDIA_PATH
+from frontend.api.outputs.media import CONTENT_TYPES, media
 from frontend.api.responses.endpoint import responses
 from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.vectors.embeddings import embeddings
@@ -45,16 +50,20 @@ class SchemaPage:
     """A SchemaPage is what the OpenAPI document says of an endpoint.
 
     Attributes:
-        body: the struct that its requests are decoded into.
+        body: the struct that its requests are decoded into; None where they have no body.
         answer: the fields that each of its answers has, with spaces between.
         streams: whether it answers with events too.
         lists: whether it answers a list of prompts with a list.
+        files: the fields whose values are files in a form, which it takes beside JSON.
+        types: the content-types of answers that are no JSON.
     """
 
-    body: type[msgspec.Struct]
-    answer: str
+    body: type[msgspec.Struct] | None
+    answer: str = ""
     streams: bool = False
     lists: bool = False
+    files: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,7 @@ class Endpoint:
     errors: ErrorForm = OPENAI_ERRORS
 
 
+_IMAGES: Final = "created data usage background output_format quality size"
 _COMPLETION: Final = "id object created model choices usage"
 _RERANK: Final = Endpoint(
     handler=rerank, page=SchemaPage(body=RerankRequest, answer="id model results usage")
@@ -105,6 +115,21 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/v1/score": _SCORE,
     "/rerank": _RERANK,
     "/score": _SCORE,
+    "/v1/images/generations": Endpoint(
+        handler=images_generations,
+        page=SchemaPage(
+            body=ImageRequest, answer=_IMAGES, streams=True, files=("input_reference",)
+        ),
+    ),
+    "/v1/images/edits": Endpoint(
+        handler=images_edits,
+        page=SchemaPage(body=ImageEditRequest, answer=_IMAGES, streams=True, files=FILE_FIELDS),
+    ),
+    f"{MEDIA_PATH}{{output_id}}": Endpoint(
+        handler=media,
+        methods=_GET,
+        page=SchemaPage(body=None, types=tuple(each.decode() for each in CONTENT_TYPES.values())),
+    ),
     "/v1/responses": Endpoint(
         handler=responses,
         page=SchemaPage(
@@ -139,7 +164,9 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/v1/detokenize": _DETOKENIZE,
     "/health_generate": Endpoint(handler=health_generate, methods=_GET),
 }
-"""Maps the path to its endpoint, for those that need nothing of the frontend but its launcher."""
+"""Maps the path, or its pattern, to its endpoint, for those that need nothing of the frontend but
+its launcher.
+"""
 
 
 def endpoints(

@@ -1,7 +1,7 @@
 """A Launcher makes running generations of prompts, for every endpoint that generates text."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -26,13 +26,16 @@ from frontend.conforming.validator import Validator
 from frontend.fleet.model_entry import ModelEntry
 from frontend.http.exchange import Exchange
 from frontend.http.request_id import new_request_id
+from frontend.inflight.diffusion import Diffusion
 from frontend.inflight.embeddings import Embeddings
 from frontend.inflight.generation import Generation
 from frontend.inflight.recovery import Recovery
 from frontend.media.reader import MediaReader
 from frontend.mesh.dispatch import Dispatch
+from frontend.mesh.outputs import Outputs
 from frontend.routing.route import RouteRequest, Weights
 from frontend.text.output.choice_text import OutputRules
+from protocol.diffusion import Diffuse, Diffused
 from protocol.errors import InvalidRequest
 from protocol.generation import Generate, Sampling
 from protocol.media import PromptMedia
@@ -42,13 +45,20 @@ CHOICES_PER_EXCHANGE_MAX = 1_024
 """One exchange may have so many choices, over all of its prompts: each is a request to a worker."""
 
 
-class Launcher:
-    """A Launcher starts the work that HTTP handlers ask for: generations, and batches of texts to
-    be embedded.
+def _note_nothing(_model: str, _made: Diffused) -> None:
+    pass
 
+
+class Launcher:
+    """A Launcher starts the work that HTTP handlers ask for: generations, batches of texts to be
+    embedded, pictures and videos.
+
+    Args:
+        note_made: told of the pictures and videos that were made, with their model.
     Attributes:
         models: those that requests may name.
         media: reads what prompts have beside text.
+        outputs: what workers made.
     """
 
     def __init__(
@@ -57,10 +67,14 @@ class Launcher:
         recovery: Recovery,
         validator: Validator,
         media: MediaReader,
+        outputs: Outputs,
         *,
         weights: Weights,
+        note_made: Callable[[str, Diffused], None] = _note_nothing,
     ) -> None:
         self.media = media
+        self.note_made = note_made
+        self.outputs = outputs
         self.models = NamedModels(dispatch.registry)
         self._dispatch = dispatch
         self._recovery = recovery
@@ -70,6 +84,22 @@ class Launcher:
     def embeddings(self, entry: ModelEntry) -> Embeddings:
         """Returns what runs a batch of texts with the model of that entry."""
         return Embeddings(self._dispatch, entry, self._recovery)
+
+    def diffusion(self, entry: ModelEntry, request: Diffuse, asked: NvExt) -> Diffusion:
+        """Returns what has the model of that entry make pictures or a video, not started.
+
+        Args:
+            asked: of the router.
+        """
+        route = RouteRequest(
+            b"",
+            lora_name=request.lora_name,
+            worker_id=asked.worker_id,
+            dp_rank=asked.dp_rank,
+            cacheable=False,
+            cost_tokens=request.cost,
+        )
+        return Diffusion(self._dispatch, entry, self._recovery, request, route)
 
     async def launch(
         self,

@@ -84,9 +84,9 @@ class NamedModels:
         """Returns the entries of the models that have workers for a whole request now."""
         return [entry for entry in self._registry.available() if entry.ready]
 
-    def only(self) -> str:
-        """Returns the name of the one model that generates text here, for requests that need not
-        name it.
+    def only(self, service: Service = GENERATION) -> str:
+        """Returns the name of the one model that is served as `service` here, for requests that
+        need not name it.
 
         Raises:
             NoWorker: there is none.
@@ -95,15 +95,15 @@ class NamedModels:
         names = [
             entry.served.card.name
             for entry in self._registry.available()
-            if use_of(entry.service).generates
+            if entry.service == service
         ]
         if len(names) > 1:
             raise InvalidRequest(
-                "Several models are served here; name one of them in the field model.",
+                "Several such models are served here; name one of them in the field model.",
                 param="model",
             )
         if not names:
-            raise NoWorker("No worker serves a model at the moment. Please retry shortly.")
+            raise NoWorker("No worker serves such a model at the moment. Please retry shortly.")
         return names[0]
 
     def adapter(self, model: str, lora_path: str | None, entry: ModelEntry) -> str | None:

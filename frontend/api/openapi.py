@@ -2,7 +2,8 @@
 that FastAPI never sees.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,8 @@ from fastapi.openapi.utils import get_openapi
 from frontend.api.anthropic.errors import ANTHROPIC_ERRORS
 from frontend.api.endpoints import Endpoint, SchemaPage
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
+
+_PART: Final = re.compile(r"\{(\w+)\}")
 
 _ERROR: dict[str, Any] = {
     "type": "object",
@@ -63,22 +66,32 @@ def document(app: FastAPI, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
             for path, endpoint in endpoints.items()
             if endpoint.page is not None
         ]
+        bodies = [page.body for _, page, _ in pages if page.body is not None]
         references, components = msgspec.json.schema_components(
-            [page.body for _, page, _ in pages], ref_template="#/components/schemas/{name}"
+            bodies, ref_template="#/components/schemas/{name}"
         )
+        reference_of = dict(zip(bodies, references, strict=True))
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         schemas.update(components | {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR})
-        for (path, page, errors), reference in zip(pages, references, strict=True):
-            operation = _operation(path, page, reference)
+        for path, page, errors in pages:
+            operation = _operation(path, page)
+            if page.body is not None:
+                reference = reference_of[page.body]
+                content = {"application/json": {"schema": reference}}
+                if page.files:
+                    form = _form(components[page.body.__name__], page.files)
+                    content["multipart/form-data"] = {"schema": form}
+                operation["requestBody"] = {"required": True, "content": content}
             _document_errors(operation, errors)
-            schema["paths"][path] = {"post": operation}
+            schema["paths"][path] = {"get" if page.body is None else "post": operation}
         app.openapi_schema = schema
     return app.openapi_schema
 
 
-def _operation(path: str, page: SchemaPage, reference: dict[str, Any]) -> dict[str, Any]:
+def _operation(path: str, page: SchemaPage) -> dict[str, Any]:
+    """Returns what is said of an endpoint but for its body and its errors."""
     fields = page.answer.split()
     one: dict[str, Any] = {
         "type": "object",
@@ -86,12 +99,17 @@ def _operation(path: str, page: SchemaPage, reference: dict[str, Any]) -> dict[s
         "properties": {field: {} for field in fields},
     }
     answer = {"oneOf": [one, {"type": "array", "items": one}]} if page.lists else one
-    content: dict[str, Any] = {"application/json": {"schema": answer}}
+    content: dict[str, Any] = {"application/json": {"schema": answer}} if fields else {}
+    content |= {kind: {} for kind in page.types}
     if page.streams:
         content["text/event-stream"] = {}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PART.findall(path)
+    ]
     return {
-        "operationId": path.strip("/").replace("/", "_"),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
+        "operationId": _PART.sub(r"\1", path).strip("/").replace("/", "_"),
+        **({"parameters": parameters} if parameters else {}),
         "responses": {
             "200": {
                 "description": "The answer, or its stream of events"
@@ -100,6 +118,17 @@ def _operation(path: str, page: SchemaPage, reference: dict[str, Any]) -> dict[s
                 "content": content,
             }
         },
+    }
+
+
+def _form(body: dict[str, Any], files: Sequence[str]) -> dict[str, Any]:
+    """Returns the schema of a form: that of the body, where some fields may be files."""
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    fields = {field: {"anyOf": [file, {"type": "array", "items": file}]} for field in files}
+    return {
+        "type": "object",
+        "required": body.get("required", []),
+        "properties": body["properties"] | fields,
     }
 
 

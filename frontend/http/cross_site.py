@@ -14,3 +14,13 @@ def sent_by_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
         name == b"origin" or (name == b"sec-fetch-site" and value != b"none")
         for name, value in headers
     )
+
+
+def asked_before(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Returns whether a browser asked this server before it let a page send this, whatever its
+    body: it does where the page sets an authorization header, but for the passwords of addresses
+    (Basic), which it adds by itself.
+    """
+    return any(
+        name == b"authorization" and value[:7].lower() == b"bearer " for name, value in headers
+    )

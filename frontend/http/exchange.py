@@ -18,11 +18,10 @@ from frontend.http import request_id
 from frontend.http.abortable import Abortable
 from frontend.http.asgi import Receive, Scope, Send
 from frontend.http.body_budget import BodyBudget
-from frontend.http.body_counts import is_large
+from frontend.http.body_counts import LARGE_BYTES, is_large
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
+from frontend.http.forms import FormPart
 from frontend.http.headers import (
-    EVENTS,
-    JSON,
     READ_HEADERS,
     TIMEOUT_HEADER,
     error_headers,
@@ -32,6 +31,7 @@ from frontend.http.ignored import Ignored
 from frontend.http.incoming_body import IncomingBody
 from frontend.http.leaving import until_client_leaves
 from frontend.http.routing_headers import HEADER_FIELDS
+from frontend.http.sending import Sending
 from protocol.error_answers import error_status
 from protocol.errors import (
     ClientGone,
@@ -51,11 +51,8 @@ _encode = msgspec.json.Encoder().encode
 ERROR_SEND_S_MAX: Final = 1.0
 """Bounds the sending of an error: who has no room for it by then reads nothing."""
 
-SENDING: Final = -1
-"""Stands in `silent_ticks` in place of a number: a send is under way, or none may come any more."""
 
-
-class Exchange:
+class Exchange(Sending):
     """An Exchange is an HTTP request being answered: by one JSON body, an event stream, or an
     error.
 
@@ -64,13 +61,13 @@ class Exchange:
         now_unix_s: when the request came.
         ignored: what of the request is left aside, which the answer's header names.
     Attributes:
+        scope: the server's own, with path, method and headers.
         timeout_s: after which the request is ended.
         deadline_unix_ms: the same as a time, for the worker.
         is_large: work on the body, which was read, would stop the loop.
         model: the name that the client asked for, empty before it is known; any text.
         streams: whether it wants events.
         takes_comments: whether its streams may have comments.
-        silent_ticks: of the timer of those, since the last event; or SENDING.
         errors: how the endpoint says that something went wrong.
         rids: the client's own names of what is generated.
         work: what runs for it on workers, or ran.
@@ -90,8 +87,9 @@ class Exchange:
         now_unix_s: float,
         ignored: Ignored,
     ) -> None:
+        super().__init__(send, ignored)
+        self.scope = scope
         self._receive = receive
-        self._send = send
         self._budget = budget
         self._body = IncomingBody(
             scope["headers"],
@@ -102,25 +100,19 @@ class Exchange:
         )
         self.hold = self._body.add
         """Counts bytes that were fetched for the request as if its body had brought them."""
-        self._started = False
-        """Says that the start of an answer has gone out: there is no other."""
-        self._streaming = False
-        """Says that the answer is a stream of events that has not ended."""
         self.request_id = request_id.new_request_id()
         """Is the name of the request in the mesh, 32 hex digits."""
         self.traceparent: str | None = None
         self.routing_headers: dict[str, str] = {}
         """Maps a field of `nvext` to what a header says of it."""
-        self._echoed_id = self.request_id.encode()
+        self.echoed_id = self.request_id.encode()
         self._cut_off_with: MeshError | None = None
         self._limit: asyncio.Timeout | None = None
-        self.ignored = ignored
         self.timeout_s = timeout_s
         self.is_large = False
         self.model = ""
         self.streams = False
         self.takes_comments = True
-        self.silent_ticks = 0
         self.rids: Sequence[str] = ()
         self.errors: ErrorForm = OPENAI_ERRORS
         for name, value in scope["headers"]:
@@ -128,7 +120,7 @@ class Exchange:
                 continue
             if name == request_id.HEADER:
                 if request_id.is_echoable(value):
-                    self._echoed_id = value
+                    self.echoed_id = value
             elif name in HEADER_FIELDS:
                 self.routing_headers[HEADER_FIELDS[name]] = value.decode("latin-1")
             elif name == b"traceparent":
@@ -143,13 +135,28 @@ class Exchange:
     @property
     def told_id(self) -> str:
         """Returns the id that its client is told: its own, or that in the mesh."""
-        return self._echoed_id.decode("latin-1")
+        return self.echoed_id.decode("latin-1")
+
+    def header(self, name: bytes) -> bytes | None:
+        """Returns the value of the first header of that name, in small letters."""
+        return next((value for each, value in self.scope["headers"] if each == name), None)
 
     async def read_body(self) -> bytes | bytearray:
         """Returns the whole body, as IncomingBody.read does."""
         body = await self._body.read()
         self.is_large = is_large(body)
         return body
+
+    @property
+    def brings_form(self) -> bool:
+        """Tells whether the body is said to be multipart/form-data."""
+        return self._body.boundary is not None
+
+    async def read_form(self) -> list[FormPart]:
+        """Returns the parts of a body that is a form, as IncomingBody.read_form does."""
+        parts = await self._body.read_form()
+        self.is_large = self._body.size_bytes > LARGE_BYTES
+        return parts
 
     async def in_proportion(self, work: Callable[[], ResultT]) -> ResultT:
         """Returns the result of `work`, which takes time in proportion to the body: called here, or
@@ -178,41 +185,6 @@ class Exchange:
     def run_until_client_leaves(self, work: Awaitable[None]) -> Awaitable[None]:
         """Runs `work` as `until_client_leaves` does; to be called after the body was read."""
         return until_client_leaves(self._receive, work)
-
-    async def send_json(
-        self, status: int, body: bytes | bytearray, *, headers: tuple[tuple[bytes, bytes], ...] = ()
-    ) -> None:
-        """Answers with one JSON body."""
-        length = (b"content-length", str(len(body)).encode())
-        await self._start(status, [JSON, length, *headers])
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def send_nothing(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Answers 204 with these headers."""
-        await self._start(204, headers)
-        await self._send({"type": "http.response.body", "body": b""})
-
-    async def send_json_slice(self, piece: bytes, *, more: bool = True) -> None:
-        """Sends a part of a JSON body that is too large to be made in one turn of the loop; waits
-        for who reads slowly.
-        """
-        if not self._started:
-            await self._start(200, [JSON])
-        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
-
-    async def send_events(self, events: bytes) -> None:
-        """Sends one or more complete SSE events; the first call starts the 200."""
-        self.silent_ticks = SENDING
-        await self._start_events()
-        await self._send({"type": "http.response.body", "body": events, "more_body": True})
-        self.silent_ticks = 0
-
-    async def end_events(self, events: bytes) -> None:
-        """Sends the last events and ends the stream."""
-        self.silent_ticks = SENDING
-        await self._start_events()
-        await self._send({"type": "http.response.body", "body": events})
-        self._streaming = False
 
     def cut_off(self, error: MeshError) -> None:
         """Ends with this error as soon as the loop turns; not at all if the exchange is ending
@@ -271,27 +243,14 @@ class Exchange:
     async def _send_error(self, error: MeshError) -> None:
         if isinstance(error, ClientGone):
             return
-        if self._streaming:
+        if self.between_events:
             await self.end_events(self.errors.events(error))
-        elif not self._started:
+        elif not self.started:
             await self.send_json(
                 error_status(error),
                 self.errors.body(error),
                 headers=error_headers(error, closing=self._body.broken_off),
             )
-
-    async def _start_events(self) -> None:
-        if not self._streaming:
-            await self._start(200, EVENTS)
-            self._streaming = True
-
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.silent_ticks = SENDING
-        headers = [*headers, (request_id.HEADER, self._echoed_id)]
-        if self.ignored.names:
-            headers.append(self.ignored.header)
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        self._started = True
 
     def _limit_by(self, value: bytes) -> None:
         try:

@@ -10,6 +10,7 @@ from protocol.errors import (
     InvalidRequest,
     MeshError,
     MethodNotAllowed,
+    RangeNotSatisfiable,
     ShuttingDown,
     UnsupportedMediaType,
 )
@@ -68,6 +69,8 @@ def error_headers(error: MeshError, *, closing: bool) -> tuple[tuple[bytes, byte
         headers.append((b"allow", error.allow.encode()))
     if isinstance(error, UnsupportedMediaType):
         headers += ACCEPTED
+    if isinstance(error, RangeNotSatisfiable):
+        headers.append((b"content-range", b"bytes */%d" % error.size_bytes))
     if closing or isinstance(error, BodyTooLarge | ShuttingDown):
         # The rest of the body is not worth reading; the connection must go to another.
         headers.append((b"connection", b"close"))

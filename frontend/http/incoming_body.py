@@ -1,5 +1,5 @@
-"""Reads one request's body: within its cap, no slower than it may come, counted in the budget of
-all.
+"""Reads one request's body, JSON or a form: within its cap, no slower than it may come, counted in
+the budget of all.
 """
 
 import asyncio
@@ -11,11 +11,13 @@ from typing import Any, Final
 from frontend.http.asgi import Receive
 from frontend.http.body_budget import BodyBudget
 from frontend.http.body_forms import BYTE_ORDER_MARK, as_utf8, codec_of, coding_of, unpacked
-from frontend.http.cross_site import sent_by_page
+from frontend.http.cross_site import asked_before, sent_by_page
+from frontend.http.forms import FormParser, FormPart, boundary_of
 from protocol.errors import (
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
+    InvalidRequest,
     MeshError,
     Overloaded,
     UnsupportedMediaType,
@@ -35,6 +37,7 @@ class IncomingBody:
         on_give_up: called with the error when the body must make room for others.
     Attributes:
         refused: what the headers alone are answered with.
+        boundary: what separates the parts of a form, if it is one.
         size_bytes, moved_at: as `Arriving`.
         broken_off: the rest of it is not worth reading.
     """
@@ -44,6 +47,9 @@ class IncomingBody:
     size_bytes = 0
     moved_at = 0.0
     broken_off = False
+    boundary: bytes | None = None
+    _not_json: UnsupportedMediaType | None = None
+    """Says of a body that it is not what most endpoints take."""
     _typed = False
     """Says that the client tells what the body is."""
     _codec: str | None = None
@@ -78,7 +84,10 @@ class IncomingBody:
             else:
                 self._coding = coding_of(value)
         except UnsupportedMediaType as refusal:
-            self.refused = refusal
+            if name == b"content-type":
+                self.boundary, self._not_json = boundary_of(value), refusal
+            else:
+                self.refused = refusal
 
     async def read(self) -> bytes | bytearray:
         """Returns the whole body: JSON in UTF-8, if it is text at all, whatever it was sent as.
@@ -93,14 +102,16 @@ class IncomingBody:
             Overloaded: the bodies of all clients together are more than the budget.
             ClientGone: the client left before the end.
         """
-        if self.refused is not None:
-            raise self.refused
+        if refusal := self.refused or self._not_json:
+            raise refusal
         message = await self._receive()
         if not message.get("more_body") and message["type"] == "http.request":
             body: bytes | bytearray = message.get("body", b"")
             self._count(len(body))
         else:
-            body = await self._arrived(message)
+            # not as bytes, which would be a copy of it
+            body = bytearray()
+            await self._arrived(message, body.extend)
         if body and not self._typed and sent_by_page(self._headers):
             raise UnsupportedMediaType(
                 "A web page must send its body with the content-type application/json."
@@ -112,6 +123,31 @@ class IncomingBody:
             self._count(len(text) - len(body))
             return text
         return body[len(BYTE_ORDER_MARK) :] if body.startswith(BYTE_ORDER_MARK) else body
+
+    async def read_form(self) -> list[FormPart]:
+        """Returns the parts of a form, which is taken apart while it arrives.
+
+        Raises:
+            InvalidRequest: it is no whole form, or beyond the bounds of one.
+            UnsupportedMediaType: it is compressed; or a web page sends it that a browser asked
+            nobody about.
+            MeshError: as `read`.
+        """
+        if self.refused is not None:
+            raise self.refused
+        if self._coding is not None:
+            raise UnsupportedMediaType("A form must not be compressed.", param="content-encoding")
+        if not self.boundary:
+            raise InvalidRequest(
+                "The content-type multipart/form-data needs a boundary.", param="content-type"
+            )
+        if sent_by_page(self._headers) and not asked_before(self._headers):
+            raise UnsupportedMediaType(
+                "A web page must send a form with an authorization header, or JSON."
+            )
+        form = FormParser(self.boundary)
+        await self._arrived(await self._receive(), form.add)
+        return form.parts()
 
     def give_up(self) -> None:
         """Gives back all of the body and refuses its request, as `Arriving` has it."""
@@ -135,10 +171,13 @@ class IncomingBody:
         self._budget.give(self.size_bytes - kept)
         self.size_bytes = kept
 
-    async def _arrived(self, message: MutableMapping[str, Any]) -> bytearray:
+    async def _arrived(
+        self, message: MutableMapping[str, Any], take: Callable[[bytes], None]
+    ) -> None:
+        """Gives the body that begins with this message to `take`, piece by piece."""
         self._budget.arriving.add(self)
         try:
-            return await self._collected(message)
+            await self._collected(message, take)
         except TimeoutError:
             self.broken_off = True
             raise BodyTooSlow(
@@ -148,12 +187,11 @@ class IncomingBody:
         finally:
             self._budget.arriving.discard(self)
 
-    async def _collected(self, message: MutableMapping[str, Any]) -> bytearray:
-        """Returns the body that begins with this message; not as bytes, which would be a copy of
-        it.
-        """
+    async def _collected(
+        self, message: MutableMapping[str, Any], take: Callable[[bytes], None]
+    ) -> None:
         now = asyncio.get_running_loop().time
-        parts, seen = bytearray(), 0
+        fresh_bytes = 0
         async with asyncio.timeout(PROGRESS_S_MAX) as progress:
             while True:
                 if message["type"] == "http.disconnect":
@@ -161,11 +199,12 @@ class IncomingBody:
                 part = message.get("body", b"")
                 self.moved_at = time.monotonic()
                 self._count(len(part))
-                parts += part
+                take(part)
                 if not message.get("more_body"):
-                    return parts
-                if len(parts) - seen >= PROGRESS_BYTES:
-                    seen = len(parts)
+                    return
+                fresh_bytes += len(part)
+                if fresh_bytes >= PROGRESS_BYTES:
+                    fresh_bytes = 0
                     progress.reschedule(now() + PROGRESS_S_MAX)
                 message = await self._receive()
 

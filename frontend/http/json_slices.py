@@ -37,12 +37,12 @@ async def send_in_slices(exchange: Exchange, answer: Any) -> None:
     for part in json_parts(answer):
         made += part
         if len(made) >= SLICE_BYTES:
-            await exchange.send_json_slice(bytes(made))
+            await exchange.send_slice(bytes(made))
             made.clear()
             sent = True
             await asyncio.sleep(0)
     if sent:
-        await exchange.send_json_slice(bytes(made), more=False)
+        await exchange.send_slice(bytes(made), more=False)
     else:
         await exchange.send_json(200, bytes(made))
 

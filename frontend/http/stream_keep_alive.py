@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from frontend.http.exchange import SENDING, Exchange
+from frontend.http.exchange import Exchange
+from frontend.http.sending import SENDING
 
 log = logging.getLogger(__name__)
 

@@ -7,15 +7,18 @@ from protocol.media import Modality
 
 @dataclass(frozen=True, slots=True)
 class MediaSource:
-    """A MediaSource is what a client named: a data URL, or one to be fetched.
+    """A MediaSource is what a client named, a data URL or one to be fetched, or brought as a file.
 
     Attributes:
+        url: empty of a file.
         param: the field of the client's request that names it.
+        data: of a file.
     """
 
     modality: Modality
     url: str
     param: str
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from frontend.media.bounds import MediaBounds
-from frontend.media.data_urls import data_of, is_data_url
+from frontend.media.data_urls import data_of, is_data_url, too_large
 from frontend.media.headers import read_header
 from frontend.media.part import MediaItem, MediaSource
 from protocol.errors import InvalidRequest
@@ -91,7 +91,7 @@ class MediaReader:
             )
         far: dict[str, list[MediaSource]] = {}
         for source in sources:
-            if not is_data_url(source.url):
+            if source.data is None and not is_data_url(source.url):
                 far.setdefault(source.url, []).append(source)
         room = Room(self._bounds.request_bytes_max)
         fetched = await self._fetch(far, room, hold) if far else {}
@@ -137,10 +137,19 @@ class MediaReader:
         for source in sources:
             data = fetched.get(source.url)
             if data is None:
-                data = data_of(source.url, self._bounds.item_bytes_max, source.param)
+                data = self._brought(source)
                 room.take(data, source)
             items.append(self._item(source, data))
         return items
+
+    def _brought(self, source: MediaSource) -> bytes:
+        """Returns what the request itself brings."""
+        bytes_max = self._bounds.item_bytes_max
+        if source.data is None:
+            return data_of(source.url, bytes_max, source.param)
+        if len(source.data) > bytes_max:
+            raise too_large(bytes_max, source.param)
+        return source.data
 
     def _item(self, source: MediaSource, data: bytes) -> MediaItem:
         form, width, height = read_header(data, source, pixels_max=self._bounds.pixels_max)

@@ -69,7 +69,7 @@ def with_room(
     return open_ranks(
         without(ranks, full),
         route.prompt_tokens,
-        may_wait=len(ranks) > 1 or stage != WHOLE,
+        may_wait=(len(ranks) > 1 or stage != WHOLE) and not offer.waits_there,
         sheds=entry.queue.sheds or stage == DECODE,
     )
 

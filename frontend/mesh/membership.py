@@ -11,12 +11,14 @@ from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.introductions import replaced_as, turned_away
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
+from frontend.mesh.outputs import Answer, Outputs
 from frontend.mesh.queries import Queries
 from frontend.mesh.wire import MeshWire
 from frontend.observe.loss_metrics import LossMetrics
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
 from protocol.codec import ToFrontend
+from protocol.diffusion import JobsTold, OutputChunk
 from protocol.errors import LossCause
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from protocol.membership import (
@@ -56,6 +58,7 @@ class Membership:
         wire: MeshWire,
         dispatch: Dispatch,
         queries: Queries,
+        outputs: Outputs,
         *,
         frontend_id: str,
         prepare: PrepareModel,
@@ -68,6 +71,7 @@ class Membership:
         self._wire = wire
         self._dispatch = dispatch
         self._queries = queries
+        self._outputs = outputs
         self._kv_sources = KvSources(subscriber, registry.serving)
         self._budget = budget
         self._frontend_id = frontend_id
@@ -85,6 +89,8 @@ class Membership:
             Goodbye: self._on_goodbye,
             FileChunk: self._on_file_chunk,
             Tokenized: self._on_tokenized,
+            JobsTold: self._on_made,
+            OutputChunk: self._on_made,
         }
         self._joining = Joining(
             registry,
@@ -212,6 +218,9 @@ class Membership:
     def _on_tokenized(self, _: bytes, worker: Worker | None, answer: Tokenized, __: int) -> None:
         self._queries.take(worker, answer)
 
+    def _on_made(self, _: bytes, worker: Worker | None, answer: Answer, __: int) -> None:
+        self._outputs.take(worker, answer)
+
     def _on_gone(self, identity: bytes) -> None:
         """Looks for another connection of a worker, since ZMQ has none of this identity any more: a
         process that dies closes it, and the next beat finds out.
@@ -268,6 +277,7 @@ class Membership:
         self._losses.workers.labels(cause).inc()
         self._joining.give_up(worker)
         self._queries.worker_left(worker)
+        self._outputs.worker_left(worker)
         self._dispatch.fail_all(worker, cause)
         self._kv_sources.worker_left(worker)
         self._registry.leave(worker)

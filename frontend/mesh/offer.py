@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from frontend.fleet.hopes import Hope
 from frontend.fleet.model_entry import PREFILL
 from frontend.routing.route import RouteRequest
+from protocol.diffusion import Diffuse
 from protocol.requests import Asked
 
 
@@ -27,6 +28,11 @@ class Offer:
     avoid: AbstractSet[str] = frozenset()
     alone: bool = False
     admitted: bool = False
+
+    @property
+    def waits_there(self) -> bool:
+        """Tells whether it waits on a worker, where anybody can ask about it, and not here."""
+        return isinstance(self.request, Diffuse) and bool(self.request.job_id)
 
     @property
     def lane(self) -> Hashable:

@@ -9,9 +9,11 @@ from weakref import WeakValueDictionary
 from frontend.models.files import CannotServe, FileCache, FileFetch, collect_files
 from frontend.models.image_counts import ImageCounts
 from frontend.models.served import ServedModel
+from frontend.models.services import use_of
 from frontend.text.templates.model_files import read_model_files
 from frontend.text.templates.template import ChatTemplate
 from frontend.text.tokenizing.inspection import TokenizerUnusable
+from frontend.text.tokenizing.no_tokenizer import NoTokenizer
 from frontend.text.tokenizing.pairs import PairTokenizer
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from frontend.text.tokenizing.tokenizer import Backend, Tokenizer
@@ -67,6 +69,8 @@ class ModelLoader:
         lock = self._of_one_model.setdefault(digest, asyncio.Lock())
         async with lock:
             served = self._models.get(digest)
+            if served is None and use_of(hello.service).makes_media:
+                served = ServedModel(hello.card, NoTokenizer(), {})
             if served is None:
                 paths = await collect_files(hello.card.files, self._cache, request)
                 async with self._loading:

@@ -7,6 +7,7 @@ from frontend.models.image_counts import ImageCounts
 from frontend.text.output.choice_text import ChoiceText, OutputRules
 from frontend.text.templates.model_files import ModelFiles
 from frontend.text.templates.template import ChatTemplate
+from frontend.text.tokenizing.no_tokenizer import NoTokenizer
 from frontend.text.tokenizing.pairs import PairTokenizer
 from frontend.text.tokenizing.tokenizer import Tokenizer
 from frontend.text.tokenizing.worker_tokenizer import WorkerTokenizer
@@ -23,7 +24,7 @@ class ServedModel:
     def __init__(
         self,
         card: ModelCard,
-        tokenizer: Tokenizer | WorkerTokenizer,
+        tokenizer: Tokenizer | WorkerTokenizer | NoTokenizer,
         templates: Mapping[str, ChatTemplate],
         pairs: PairTokenizer | None = None,
         files: ModelFiles | None = None,

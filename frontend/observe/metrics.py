@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from frontend.observe.answer_metrics import AnswerMetrics
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.observe.media_metrics import MediaMetrics
+from frontend.observe.output_metrics import OutputMetrics
 from frontend.observe.router_metrics import RouterMetrics
 
 
@@ -20,6 +21,7 @@ class FrontendMetrics:
         self.losses = LossMetrics(self._registry)
         self.answers = AnswerMetrics(self._registry)
         self.media = MediaMetrics(self._registry)
+        self.outputs = OutputMetrics(self._registry)
         self.queued_requests = Gauge(
             "dynamo_frontend_queued_requests",
             "Requests waiting for a worker with room",

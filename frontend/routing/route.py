@@ -56,6 +56,7 @@ class RouteRequest:
         media: the runs of its tokens that stand for media, in order; behind one of unknown length
         (0 tokens) nobody knows what is cached.
         cacheable: whether a rank that computes it keeps something that others could use.
+        cost_tokens: of work without a prompt, what stands for its tokens.
     Attributes:
         grows: whether some of its media become tokens that only the engine counts.
         beside: worker id and data-parallel rank where another choice of the same prompt went, if
@@ -94,8 +95,9 @@ class RouteRequest:
         weights: Weights | None = None,
         media: Sequence[Padded] = (),
         cacheable: bool = True,
+        cost_tokens: int = 0,
     ) -> None:
-        self.prompt_tokens = count_tokens(prompt)
+        self.prompt_tokens = cost_tokens or count_tokens(prompt)
         self.worker_id = worker_id
         self.dp_rank = dp_rank
         self.prefill_worker_id = prefill_worker_id

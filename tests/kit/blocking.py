@@ -38,6 +38,8 @@ DELIBERATE: Final = {
     "protocol/transport/sockets.py": ("_require_unused",),
     # the simulation reads its model where a frontend has a thread for it
     "tests/simulation/model.py": ("demo_tokenizer", "read_model"),
+    # a loop of simulated time has no threads
+    "tests/simulation/loop.py": ("run_in_executor",),
     # FastAPI looks for the source of each page's function, with its first request
     "fastapi/routing.py": ("_extract_endpoint_context",),
     # `kvmesh up` serves nobody itself

@@ -124,6 +124,7 @@ class SimulatedFrontend:
             self.recovery,
             Validator(),
             MediaReader(spec.settings.media_bounds),
+            self.assembly.outputs,
             weights=spec.settings.router_weights,
         )
         self.process.begin(self._live())

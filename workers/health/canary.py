@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from protocol.diffusion import FRAMES_MAX, STEPS_MAX
 from protocol.process.start_error import StartError
 from protocol.requests import Work
 from workers.engine import EngineFacts
@@ -22,7 +23,10 @@ MakeCanary = Callable[[str, int], Work]
 
 
 class CanaryFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """CanaryFields are what the setting health_check_payload may change of a canary."""
+    """CanaryFields are what the setting health_check_payload may change of a canary: its tokens and
+    how they are chosen, or the first thing that a worker makes which makes pictures or videos (0
+    and None: the usual).
+    """
 
     token_ids: Annotated[
         tuple[Annotated[int, Meta(ge=0, lt=2**32)], ...],
@@ -33,7 +37,18 @@ class CanaryFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     top_k: Annotated[int, Meta(ge=-1)] = -1
     ignore_eos: bool = False
+    prompt: Annotated[str, Meta(max_length=PROMPT_TOKENS_MAX)] = "test"
+    size: Annotated[str, Meta(pattern="^([1-9][0-9]{0,4}x[1-9][0-9]{0,4})?$")] = ""
+    num_inference_steps: Annotated[int, Meta(ge=1, le=STEPS_MAX)] = 1
+    guidance_scale: float | None = None
+    num_frames: Annotated[int, Meta(ge=0, le=FRAMES_MAX)] = 0
+    fps: Annotated[int, Meta(ge=0, le=240)] = 0
 
+
+_MAKING: Final = frozenset(
+    ("prompt", "size", "num_inference_steps", "guidance_scale", "num_frames", "fps")
+)
+"""Fields of workers that make pictures or videos; all others are of those that take tokens."""
 
 CanariesOf = Callable[[EngineFacts, CanaryFields], MakeCanary]
 """A CanariesOf returns how a started engine's canaries are made, from what the engine turned out to
@@ -60,9 +75,14 @@ def canary_maker(canaries: CanariesOf, facts: EngineFacts, fields: CanaryFields)
     """Returns how a worker whose kind makes such canaries asks its engine for a sign of life.
 
     Raises:
-        StartError: the prompt has a token that the model does not.
+        StartError: the prompt has a token that the model does not, or a field is for other workers.
     """
-    if max(fields.token_ids) >= facts.card.vocab_size:
+    makes = facts.outputs is not None
+    usual = CanaryFields()
+    for name in CanaryFields.__struct_fields__:
+        if getattr(fields, name) != getattr(usual, name) and makes != (name in _MAKING):
+            raise StartError(f"--health-check-payload: {name} is for other types of worker")
+    if not makes and max(fields.token_ids) >= facts.card.vocab_size:
         raise StartError(
             f"--health-check-payload: token {max(fields.token_ids)} is beyond the vocabulary "
             f"of {facts.card.vocab_size}"

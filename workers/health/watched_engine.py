@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from protocol.diffusion import Diffused
 from protocol.embedding import Embedded
 from protocol.encoding import Encoded
 from protocol.errors import Overloaded
@@ -30,6 +31,9 @@ from workers.health.canary import CanariesOf, CanaryFields, MakeCanary, canary_m
 from workers.health.rank_watch import HealthLimits, RankState, RankWatch
 
 log = logging.getLogger(__name__)
+
+_MADE: Final = (Embedded, Encoded, Diffused)
+"""Ends that only a rank which works can give."""
 
 _COMPLAINTS_MAX: Final = 3
 """A reason names at most this many ranks; the others are counted."""
@@ -116,7 +120,8 @@ class WatchedEngine:
 
     def submit(self, request: Work) -> None:
         """Passes a request on and counts it to its rank."""
-        if self.ranks:
+        # a job that is asked for again goes on, and counts once
+        if self.ranks and request.request_id not in self._watch_of:
             watch = self._rank(request.routed_dp_rank)
             watch.unfinished += 1
             self._watch_of[request.request_id] = watch
@@ -231,7 +236,7 @@ class WatchedEngine:
                 self._take_canary(delta, now)
                 continue
             # a refusal, an expiry or an abort need not come from the rank
-            if delta.token_ids or isinstance(delta.end, Embedded | Encoded):
+            if delta.token_ids or isinstance(delta.end, _MADE) or _progresses(delta):
                 watch.note_output(now)
             if not delta.start or delta.end is not None:
                 watch.waiting_tokens -= self._prompt_tokens.pop(delta.request_id, 0)
@@ -256,6 +261,10 @@ class WatchedEngine:
 
     def _send_next(self) -> None:
         self._send_due(self._clock())
+
+
+def _progresses(delta: Delta) -> bool:
+    return delta.extras is not None and delta.extras.progress is not None
 
 
 def _nobody(deltas: Sequence[Delta]) -> None:

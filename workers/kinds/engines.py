@@ -52,7 +52,7 @@ def _with(arguments: Arguments, flags: tuple[str, ...], also: Also) -> Arguments
 
 
 @contextmanager
-def _argv(
+def engine_argv(
     arguments: Arguments, config_flag: str, *, dashed: bool = False
 ) -> Generator[tuple[str, ...]]:
     """Yields the engine's command line, which names a file with the section for as long as it may
@@ -81,13 +81,7 @@ def sglang_argv(arguments: Arguments) -> Generator[tuple[str, ...]]:
     """
     settings = arguments.settings
     check_model_path(arguments.told("--model-path", "--model"))
-    # A host that was set up for frontends alone has neither SGLang nor what our modules for it
-    # import.
-    if find_spec("sglang") is None:
-        raise StartError(
-            "SGLang is not installed here, only what a frontend needs: pip install "
-            "'.[sglang]', or make setup on a CPU host"
-        )
+    require_sglang()
     # SGLang has flags for these, and with the same words; one flag sets both.
     ours = {
         "--log-level": settings.log_level,
@@ -95,8 +89,23 @@ def sglang_argv(arguments: Arguments) -> Generator[tuple[str, ...]]:
         "--reasoning-parser": settings.dyn_reasoning_parser,
     }
     told = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
-    with _argv(arguments.adding(*told), "--config") as argv:
+    with engine_argv(arguments.adding(*told), "--config") as argv:
         yield argv
+
+
+def require_sglang() -> None:
+    """Refuses to go on where SGLang is not installed.
+
+    Raises:
+        StartError: it is not.
+    """
+    # A host that was set up for frontends alone has neither SGLang nor what our modules for it
+    # import.
+    if find_spec("sglang") is None:
+        raise StartError(
+            "SGLang is not installed here, only what a frontend needs: pip install "
+            "'.[sglang]', or make setup on a CPU host"
+        )
 
 
 @contextmanager
@@ -116,7 +125,7 @@ def sim_argv(arguments: Arguments) -> Generator[tuple[str, ...]]:
             "the simulated engine has no parsers: leave --dyn-tool-call-parser and "
             "--dyn-reasoning-parser out"
         )
-    with _argv(arguments, "--sim-config", dashed=True) as argv:
+    with engine_argv(arguments, "--sim-config", dashed=True) as argv:
         yield argv
 
 

@@ -8,14 +8,18 @@ from workers.kinds.arguments import Arguments
 from workers.kinds.embedding import EMBEDDING
 from workers.kinds.encode import ENCODE
 from workers.kinds.follower import follower_of, follows
+from workers.kinds.image_diffusion import IMAGE_DIFFUSION
 from workers.kinds.kind import WorkerKind
 from workers.kinds.multimodal import MULTIMODAL, MULTIMODAL_PREFILL
 from workers.kinds.prefill import PREFILL
 from workers.kinds.processor import PROCESSOR
 from workers.kinds.text import TEXT
+from workers.kinds.video_generation import VIDEO_GENERATION
 
 KINDS: Final[list[WorkerKind]] = [
     EMBEDDING,
+    IMAGE_DIFFUSION,
+    VIDEO_GENERATION,
     PROCESSOR,
     ENCODE,
     MULTIMODAL_PREFILL,

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, get_args
 
+from protocol.diffusion import Diffuse
 from protocol.limits import CREDIT_REQUESTS_MAX
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
@@ -66,6 +67,8 @@ class Intake:
 
         Bounded by the credit granted to each, and by ABORTED_MAX.
         """
+        self._jobs: set[str] = set()
+        """Those of them go on when their frontend is gone."""
         self._aborted: set[str] = set()
         """Nobody waits any more for these requests, whose end the engine owes."""
 
@@ -90,6 +93,8 @@ class Intake:
             return
         self._owners[request.request_id] = requester
         requester.requests += 1
+        if isinstance(request, Diffuse) and request.job_id:
+            self._jobs.add(request.request_id)
         self._engine.submit(request)
 
     def abort(self, requester: Requester, request_id: str) -> None:
@@ -105,14 +110,17 @@ class Intake:
 
     def abort_all_of(self, requester: Requester) -> None:
         """Aborts all requests of a frontend that is gone or knows nothing of them any more, so that
-        nobody waits for them.
+        nobody waits for them; jobs go on without it.
         """
         for request_id in [
             request_id for request_id, owner in self._owners.items() if owner is requester
         ]:
             del self._owners[request_id]
             self._aborted.discard(request_id)
-            self._engine.abort(request_id)
+            if request_id in self._jobs:
+                self._jobs.discard(request_id)
+            else:
+                self._engine.abort(request_id)
         requester.requests = 0
         self._note_idle()
 
@@ -127,6 +135,7 @@ class Intake:
             batches.setdefault(requester, []).append(delta)
             if delta.end is not None:
                 del owners[delta.request_id]
+                self._jobs.discard(delta.request_id)
                 if delta.request_id in self._aborted:
                     self._aborted.discard(delta.request_id)
                 else:

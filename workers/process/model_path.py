@@ -11,22 +11,24 @@ from protocol.process.start_error import StartError
 _LOCAL: Final = ("/", "./", "../", "~")
 """A path that can be no name on the hub begins with one of these."""
 
-_CONFIGURATIONS: Final = ("config.json", "params.json")
+CONFIGURATIONS: Final = ("config.json", "params.json")
 """Hugging Face's and Mistral's configurations have these names; without either no directory is a
-model.
+language model.
 """
 
-PIPELINES: Final = ("model_index.json", "modular_model_index.json")
-"""The directory of a diffusion model has one of these, which lists its parts."""
+PIPELINES: Final = ("model_index.json", "config.json")
+"""The parts of a diffusion pipeline are listed under the first of these names; some pipelines are
+known by their transformer's configuration alone.
+"""
 
 
-def check_model_path(given: str, configurations: Sequence[str] = _CONFIGURATIONS) -> None:
+def check_model_path(given: str, configurations: Sequence[str] = CONFIGURATIONS) -> None:
     """Refuses a path where there is no model.
 
     A name on the hub, or an address, is SGLang's to judge.
 
     Args:
-        configurations: the files of which a model's directory has one.
+        configurations: names of files of which a model has one at least.
     Raises:
         StartError: nothing is there, or no model.
     """

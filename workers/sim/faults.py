@@ -20,6 +20,9 @@ depend on them.
     kv-duplicate=N               every Nth batch is sent twice
     kv-swap=N                    every Nth batch is sent after the next one
 
+For a generator of pictures or videos a step counts as a token, and engine-death is that of its
+process alone, which is started anew and takes --sim-startup-s for it.
+
 Counts begin when the fault is armed, so N = 0 armed at run time means now (for tokens) or at the
 next request; batches of KV events have numbers, and every Nth is one whose number N divides. With
 --sim-request-faults a request asks for one through `seed` (SEED_FAULTS): the one field that reaches

@@ -105,6 +105,11 @@ class SimSettings:
     sim_encode_ms: float = setting(
         20.0, "milliseconds that a batch of pictures takes", env="KVMESH_SIM_ENCODE_MS"
     )
+    sim_step_ms: float = setting(
+        50.0,
+        "milliseconds that one step takes for each megapixel of a picture, or of a frame",
+        env="KVMESH_SIM_STEP_MS",
+    )
     sim_speedup: float = setting(
         1.0,
         "times faster than the timing model; 0 is as fast as Python goes",
@@ -175,6 +180,7 @@ def _check(settings: SimSettings) -> None:
         "sim_speedup": 0.0,
         "sim_startup_s": 0.0,
         "sim_encode_ms": 0.0,
+        "sim_step_ms": 0.0,
         "sim_transfer_gb_s": 0.001,
         "disaggregation_bootstrap_port": 0,
         "sim_output_tokens_mean": 0.0,

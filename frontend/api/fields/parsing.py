@@ -91,14 +91,30 @@ class BodyParser(Generic[RequestT]):
                 "object in UTF-8.)"
             ) from None
 
+    def from_texts(self, raw: dict[str, Any], *, ignored: Ignored = REFUSING) -> RequestT:
+        """Returns the request that has these fields, where texts may stand for numbers and truth
+        values; unknown ones are taken out of `raw`.
+
+        Raises:
+            InvalidRequest: as `parse`.
+        """
+        for unknown in unknown_fields(raw, self.info):
+            self._ignore(unknown, ignored)
+            del unknown.holder[unknown.name]
+        try:
+            return msgspec.convert(raw, self._kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise self._explained(str(error)) from None
+
     @cached_property
-    def _info(self) -> Type:
+    def info(self) -> Type:
+        """Describes the struct that bodies are decoded into."""
         return type_info(self._kind)
 
     def _without_unknown(self, body: bytes | bytearray, ignored: Ignored) -> RequestT:
         """Returns the request less its unknown fields."""
         raw: Any = msgspec.json.decode(body)
-        for unknown in unknown_fields(raw, self._info):
+        for unknown in unknown_fields(raw, self.info):
             self._ignore(unknown, ignored)
             del unknown.holder[unknown.name]
         try:

@@ -27,7 +27,7 @@ def unknown_fields(raw: Any, kind: Type, path: str = "", param: str = "") -> Ite
 
     Each may be taken out before the next is asked for.
     """
-    for option in _options(kind):
+    for option in options_of(kind):
         if isinstance(raw, dict) and isinstance(option, StructType):
             yield from _of_object(cast("dict[str, Any]", raw), option, path, param)
         elif isinstance(raw, list) and isinstance(option, ListType):
@@ -47,12 +47,12 @@ def _of_object(raw: dict[str, Any], struct: StructType, path: str, param: str) -
             yield Unknown(raw, name, inner_path, inner_param, list(fields))
 
 
-def _options(kind: Type) -> Iterator[Type]:
-    """Yields the types that a type stands for."""
+def options_of(kind: Type) -> Iterator[Type]:
+    """Yields the types that a type stands for: itself, or those of a union."""
     if isinstance(kind, UnionType):
         for option in kind.types:
-            yield from _options(option)
+            yield from options_of(option)
     elif isinstance(kind, Metadata):
-        yield from _options(kind.type)
+        yield from options_of(kind.type)
     else:
         yield kind

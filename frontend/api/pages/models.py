@@ -60,21 +60,20 @@ def add_models(app: FastAPI, registry: Registry, drain: Drain[Exchange]) -> None
 
 
 def _model(entry: ModelEntry) -> dict[str, Any]:
-    card = entry.served.card
-    vectors = (
-        {"embedding_dimensions": card.embedding_dimensions}
-        if use_of(entry.service).makes_vectors
-        else {}
-    )
+    card, use = entry.served.card, use_of(entry.service)
+    length = {} if use.makes_media else {"max_model_len": card.context_length}
+    vectors = {"embedding_dimensions": card.embedding_dimensions} if use.makes_vectors else {}
     return vectors | {
         "id": card.name,
         "object": "model",
         "created": card.created_unix_s,
         "owned_by": "kvmesh",
-        "max_model_len": card.context_length,
+        **length,
         "root": card.name,
         "parent": None,
         "aliases": card.aliases,
+        "service": entry.service,
+        "endpoints": use.endpoints,
     }
 
 

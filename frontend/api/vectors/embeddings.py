@@ -82,9 +82,9 @@ async def _send(
         await exchange.send_json(200, b"".join(slices) + last)
         return
     for piece in slices:
-        await exchange.send_json_slice(piece)
+        await exchange.send_slice(piece)
         await asyncio.sleep(0)
-    await exchange.send_json_slice(last, more=False)
+    await exchange.send_slice(last, more=False)
 
 
 def list_slices(vectors: Sequence[Vector], *, base64_wanted: bool) -> Iterator[bytes]:

@@ -31,6 +31,11 @@ def on_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
         try:
             loop.run_until_complete(test(*args, **kwargs))
         finally:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left))
             asyncio.set_event_loop(None)
             loop.close()
 

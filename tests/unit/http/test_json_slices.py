@@ -60,7 +60,7 @@ class Sent:
     async def send_json(self, status: int, body: bytes) -> None:
         self.whole = body
 
-    async def send_json_slice(self, piece: bytes, *, more: bool = True) -> None:
+    async def send_slice(self, piece: bytes, *, more: bool = True) -> None:
         self.pieces.append(piece)
         self.ended = not more
 

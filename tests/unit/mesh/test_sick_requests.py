@@ -11,6 +11,7 @@ import pytest
 from frontend.fleet.booking import Booking
 from frontend.fleet.stream import RequestStream
 from frontend.mesh.membership import Membership
+from frontend.mesh.outputs import Outputs
 from frontend.mesh.queries import Queries
 from frontend.mesh.wire import MeshWire
 from kv_events.index import BlockBudget
@@ -42,6 +43,7 @@ class Mesh(Bench):
             wire,
             self.dispatch,
             Queries(self.registry, wire.send, lambda: 0.0),
+            Outputs(self.registry, wire.send, lambda: ""),
             frontend_id="f",
             prepare=boom,
             subscriber=None,

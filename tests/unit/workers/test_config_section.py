@@ -178,6 +178,6 @@ def test_an_engine_takes_one_file(file: str) -> None:
             arguments = told(file, "decode", *items, engine=engine)
             with (
                 pytest.raises(StartError, match=f"--disagg-config and {flag} exclude each other"),
-                engines._argv(arguments, flag),
+                engines.engine_argv(arguments, flag),
             ):
                 pass

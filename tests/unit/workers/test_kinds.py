@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from protocol.diffusion import Diffuse
 from protocol.encoding import Encode
 from protocol.membership import Capacity, ModelCard
 from protocol.process.start_error import StartError
@@ -14,12 +15,14 @@ from workers.health.canary import CanaryFields
 from workers.kinds.arguments import Arguments
 from workers.kinds.embedding import EMBEDDING
 from workers.kinds.encode import ENCODE
+from workers.kinds.image_diffusion import IMAGE_DIFFUSION
 from workers.kinds.kind import Serving, WorkerKind
 from workers.kinds.multimodal import MULTIMODAL, MULTIMODAL_PREFILL
 from workers.kinds.prefill import PREFILL
 from workers.kinds.processor import PROCESSOR
 from workers.kinds.registry import KINDS, kind_for
 from workers.kinds.text import TEXT
+from workers.kinds.video_generation import VIDEO_GENERATION
 from workers.settings import WorkerSettings
 
 SERVING = [kind.serving for kind in KINDS if kind.serving is not None]
@@ -58,6 +61,8 @@ def test_arguments_choose_a_kind(argv: tuple[str, ...], kind: WorkerKind) -> Non
         ("multimodal_processor", PROCESSOR),
         ("multimodal_encode_worker", ENCODE),
         ("multimodal_worker", MULTIMODAL),
+        ("image_diffusion_worker", IMAGE_DIFFUSION),
+        ("video_generation_worker", VIDEO_GENERATION),
     ],
 )
 def test_a_setting_of_the_worker_chooses_too(setting: str, kind: WorkerKind) -> None:
@@ -120,7 +125,7 @@ def test_a_kind_asks_its_engine_for_work_that_it_takes(serving: Serving) -> None
     canary = serving.canaries(_facts(), CanaryFields())("i" * 32, 1)
     assert (canary.request_id, canary.routed_dp_rank) == ("i" * 32, 1)
     first = serving.first_work(_facts(), 64, 1)
-    if not isinstance(first, Encode):
+    if not isinstance(first, Encode | Diffuse):
         assert (len(first.token_ids), first.routed_dp_rank) == (4 * 64, 1)
     assert isinstance(canary, serving.takes)
     assert isinstance(first, serving.takes)

@@ -1,0 +1,1 @@
+"""Pictures are made and changed by these endpoints."""

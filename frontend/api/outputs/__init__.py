@@ -1,0 +1,1 @@
+"""What workers made is handed to clients: by its name, or within an answer."""
