@@ -25,6 +25,7 @@ from workers.sglang.diffusion import generator as generator_module
 from workers.sglang.diffusion import kept_process, process
 from workers.sglang.diffusion.generator import SglangGenerator
 from workers.sglang.diffusion.mark import Mark
+from workers.sglang.diffusion.messages import Setup
 
 STUB = "tests.unit.workers.stub_generator"
 MANY = 1_000
@@ -43,7 +44,8 @@ class Generated:
     def __init__(self, folder: Path, fails_from: int) -> None:
         self.starts, self.into = folder / "starts", folder / "into"
         self.into.mkdir()
-        self.generator = SglangGenerator([str(self.starts), str(fails_from)], videos=False)
+        setup = Setup([str(self.starts), str(fails_from)], False, os.getpid())
+        self.generator = SglangGenerator(setup)
         self.death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.steps: asyncio.Queue[Step] = asyncio.Queue()
 
@@ -162,9 +164,16 @@ async def test_what_cannot_start_says_why(tmp_path: Path) -> None:
     await made.generator.stop()
 
 
-def test_a_path_without_a_model_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=r"model_index\.json"):
-        SglangGenerator.from_argv(["--model-path", str(tmp_path)], videos=False)
+def test_a_file_of_arguments_is_read_while_it_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "section.yaml"
+    file.write_text("num_gpus: 2")
+    argv = ["--model-path", "m", "--config", str(file), "--lora-path", "x"]
+    generator = SglangGenerator.from_argv(argv, videos=True)
+    told = ["--model-path", "m", "--lora-path", "x"]
+    assert generator._setup == Setup(told, True, os.getpid(), b"num_gpus: 2")
+    file.unlink()
+    with pytest.raises(StartError, match="No such file"):
+        SglangGenerator.from_argv(argv, videos=True)
 
 
 _WORKER = f"""
@@ -173,7 +182,7 @@ from workers.sglang.diffusion import process
 from workers.sglang.diffusion.generator import SglangGenerator
 process._MODULE = {STUB!r}
 async def main():
-    generator = SglangGenerator([sys.argv[1], "99"], videos=False)
+    generator = SglangGenerator.from_argv([sys.argv[1], "99"], videos=False)
     await generator.start(print)
     print("up", flush=True)
     await asyncio.Event().wait()

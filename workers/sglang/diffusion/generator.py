@@ -5,6 +5,7 @@ it ends.
 import asyncio
 import itertools
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Final, Self
 from protocol.diffusion import Diffuse
 from protocol.errors import EngineFault, WorkerLost, error_from_code
 from protocol.membership import Capacity, ModelCard
-from protocol.process.flags import said_after
+from protocol.process.flags import dropped, said_after
+from protocol.process.start_error import StartError
 from workers.diffusion.generator import Made, OnStep, Step
 from workers.engine import EngineFacts, OnDeath
-from workers.process.model_path import PIPELINES, check_model_path
 from workers.sglang.diffusion.kept_process import KeptProcess
-from workers.sglang.diffusion.messages import File, Finished, Make, Refused, Reply, Stepped
+from workers.sglang.diffusion.messages import File, Finished, Make, Refused, Reply, Setup, Stepped
 from workers.sglang.diffusion.process import GeneratorProcess
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,8 @@ class _Order:
 class SglangGenerator:
     """A SglangGenerator makes what SGLang's DiffGenerator makes, in a process of its own."""
 
-    def __init__(self, argv: Sequence[str], *, videos: bool) -> None:
-        self._argv = argv
-        self._videos = videos
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
         self._numbers = itertools.count(1)
         self._turn = asyncio.Lock()
         self._kept: KeptProcess | None = None
@@ -69,10 +69,16 @@ class SglangGenerator:
         Args:
             videos: the model is to make videos, and not pictures.
         Raises:
-            StartError: the model path cannot be meant; what else is wrong, `start` says.
+            StartError: there is no such file as --config names; what else is wrong, `start` says.
         """
-        check_model_path(said_after(argv, "--model-path") or "", PIPELINES)
-        return cls([*argv], videos=videos)
+        config, named = b"", said_after(argv, "--config")
+        if named is not None:
+            try:
+                config = Path(named).read_bytes()
+            except OSError as error:
+                raise StartError(f"--config {named}: {error.strerror}") from None
+            argv = dropped(argv, "--config")
+        return cls(Setup([*argv], videos, os.getpid(), config))
 
     async def start(self, on_death: OnDeath) -> EngineFacts:
         """Loads the model; returns when orders can be taken.
@@ -81,8 +87,7 @@ class SglangGenerator:
             StartError: it cannot; the message says why in one line.
         """
         kept = self._kept = KeptProcess(
-            self._argv,
-            videos=self._videos,
+            self._setup,
             on_reply=self._take,
             on_stepped=self._take_step,
             on_lost=self._lose,

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from protocol.errors import WorkerLost
 from protocol.process.start_error import StartError
 from workers.engine import OnDeath
-from workers.sglang.diffusion.messages import Ended, Reply, Stepped, Up
+from workers.sglang.diffusion.messages import Ended, Reply, Setup, Stepped, Up
 from workers.sglang.diffusion.process import GeneratorProcess
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,7 @@ class KeptProcess:
     """A KeptProcess is there again some time after it has ended.
 
     Args:
-        argv: SGLang's arguments.
-        videos: see `Setup`.
+        setup: what it is told first.
         on_reply: told what it says to orders.
         on_stepped: told of steps.
         on_lost: told, with the reason, that it has ended; nothing is said to any order any more.
@@ -44,14 +43,13 @@ class KeptProcess:
 
     def __init__(
         self,
-        argv: Sequence[str],
+        setup: Setup,
         *,
-        videos: bool,
         on_reply: Callable[[Reply], None],
         on_stepped: Callable[[Stepped], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        self._begin = partial(GeneratorProcess.start, [*argv], videos=videos)
+        self._begin = partial(GeneratorProcess.start, setup)
         self._on_reply = on_reply
         self._on_stepped = on_stepped
         self._on_lost = on_lost

@@ -17,6 +17,9 @@ sets it for its own processes.
 STEPS_SOCKET: Final = "steps"
 """The worker is told of steps at this socket of the directory."""
 
+CONFIG_FILE: Final = "config.yaml"
+"""SGLang reads `Setup.config`, JSON too, from this file of the directory."""
+
 SCHEDULER_SOCKET: Final = "scheduler"
 """SGLang's scheduler is asked at this socket of the directory."""
 
@@ -34,6 +37,8 @@ class Setup(Struct, frozen=True):
     """Lists SGLang's arguments."""
     videos: bool
     worker_pid: int
+    config: bytes = b""
+    """Is the file of SGLang's --config, which may be gone; empty: none was named."""
 
 
 class Make(Struct, frozen=True):

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
@@ -76,9 +76,7 @@ class GeneratorProcess:
         self._steps.bind(str(directory / STEPS_SOCKET))
 
     @classmethod
-    async def start(
-        cls, argv: Sequence[str], *, videos: bool, on_reply: OnReply, on_stepped: OnStepped
-    ) -> Self:
+    async def start(cls, setup: Setup, *, on_reply: OnReply, on_stepped: OnStepped) -> Self:
         """Starts a process; what becomes of that is told to `on_reply`."""
         directory, mark = await asyncio.to_thread(_directory_in, process_directory())
         ours, theirs = socket.socketpair()
@@ -92,7 +90,7 @@ class GeneratorProcess:
             except asyncio.CancelledError:
                 process.kill()
                 raise
-        process.tell(Setup([*argv], videos, os.getpid()))
+        process.tell(setup)
         return process
 
     @property

@@ -27,6 +27,7 @@ from workers.sglang.cpu import activate_if_cpu_host
 from workers.sglang.decoding.messages import read
 from workers.sglang.diffusion.mark import Mark
 from workers.sglang.diffusion.messages import (
+    CONFIG_FILE,
     DIRECTORY,
     MARK_FILE,
     Ended,
@@ -184,8 +185,11 @@ def _loaded(setup: Setup) -> tuple[_Maker, Up]:
     from workers.sglang.seam.diffusion_table import DIFFUSION  # noqa: PLC0415
 
     check_seam(DIFFUSION)
-    server_args = parse_generator_args(setup.argv, videos=setup.videos)
-    directory = Path(os.environ[DIRECTORY])
+    directory, argv = Path(os.environ[DIRECTORY]), setup.argv
+    if setup.config:
+        (directory / CONFIG_FILE).write_bytes(setup.config)
+        argv = [*argv, "--config", str(directory / CONFIG_FILE)]
+    server_args = parse_generator_args(argv, videos=setup.videos)
     meet_in_files(directory)
     if cpu:
         fork_spares(server_args.num_gpus)
