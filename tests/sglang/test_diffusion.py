@@ -45,12 +45,13 @@ async def started(*argv: Any, videos: bool) -> AsyncIterator[SglangGenerator]:
     deaths: list[str] = []
     words = [str(word) for word in argv]
     generator = await asyncio.to_thread(SglangGenerator.from_argv, words, videos=videos)
+    others = set(psutil.Process().children(recursive=True))
     await generator.start(deaths.append)
-    children = psutil.Process().children(recursive=True)
     yield generator
     await generator.stop()
     assert deaths == []
-    assert not [one for one in children if one.is_running() and "diffusion" in title(one)]
+    left = set(psutil.Process().children(recursive=True)) - others
+    assert not [one for one in left if "diffusion" in title(one)]
 
 
 def title(process: psutil.Process) -> str:
@@ -64,6 +65,10 @@ def ranks() -> list[psutil.Process]:
     """SGLang's own processes of this one's generators."""
     children = psutil.Process().children(recursive=True)
     return [child for child in children if "sgl_diffusion" in title(child)]
+
+
+def listens(at: Any) -> bool:
+    return at.status == "LISTEN"
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -95,6 +100,16 @@ class Maker:
             with Image.open(made.path) as opened:
                 found.append(opened.convert("RGB").tobytes())
         return found
+
+    async def leave(self, generator: SglangGenerator, **asked: Any) -> None:
+        """Go away from an order at one of its first steps."""
+        self.begun.clear()
+        order = asyncio.ensure_future(self.make(generator, steps=MANY_STEPS, **asked))
+        await self.begun.wait()
+        order.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await order
+        assert self.steps[-1].step < MANY_STEPS
 
     def _note(self, step: Step) -> None:
         self.steps.append(step)
@@ -183,16 +198,8 @@ async def test_an_order_is_left_at_its_next_step_and_the_next_one_is_as_ever(
 ) -> None:
     (before,) = await maker.pixels(flux)
     pids = [rank.pid for rank in ranks()]
-    maker.begun.clear()
-    order = asyncio.ensure_future(maker.make(flux, steps=MANY_STEPS))
-    await maker.begun.wait()
-    order.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await order
-    seen = maker.steps[-1].step
-    (after,) = await maker.pixels(flux)
-    assert after == before
-    assert seen < MANY_STEPS - 1
+    await maker.leave(flux)
+    assert [before] == await maker.pixels(flux)
     assert [rank.pid for rank in ranks()] == pids  # nothing was replaced
 
 
@@ -211,16 +218,23 @@ async def test_a_killed_rank_fails_its_order_and_comes_back(
     assert [before] == await maker.pixels(flux)
 
 
-async def test_a_video_has_its_frames_and_plays(models: Path, maker: Maker) -> None:
-    async with started("--model-path", models / "wan", videos=True) as wan:
+async def test_two_ranks_make_videos_that_play_and_leave_them_together(
+    models: Path, maker: Maker
+) -> None:
+    argv = ("--model-path", models / "wan", "--tp-size", 2)
+    async with started(*argv, videos=True) as wan:
         (made,) = await maker.make(wan, format="mp4", frames=7, fps=8)
         assert (made.format, made.frames, made.fps, made.width) == ("mp4", 9, 8.0, 64)
         assert maker.steps[-1] == Step(step=4, steps=4)
         assert told_by_ffmpeg(made.path) == ("h264", "yuv420p", 64, 64, 9)
         first = made.path.read_bytes()
-        (same, other) = await maker.make(wan, format="mp4", seconds=0.5, fps=16, count=2)
-        assert (same.frames, other.seed) == (9, 2)
-        assert first != other.path.read_bytes()
+        await maker.leave(wan, format="mp4", frames=9, fps=8)
         for rank in ranks():
             rank.send_signal(signal.SIGTERM)  # as to all of a unit: what runs is finished
-        await maker.make(wan, format="mp4", frames=5)
+        same, other = await maker.make(wan, format="mp4", seconds=0.5, fps=16, count=2)
+        assert (same.frames, same.seed, other.seed) == (9, 1, 2)
+        again = await maker.make(wan, format="mp4", frames=9, fps=8)
+        assert [made.path.read_bytes() for made in again] == [first]
+        assert first != other.path.read_bytes()
+        heard = {at.laddr.ip for rank in ranks() for at in rank.net_connections() if listens(at)}
+        assert heard <= {"127.0.0.1"}  # nobody else reaches what SGLang listens on

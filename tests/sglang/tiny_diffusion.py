@@ -49,7 +49,7 @@ def t5_encoder(*, of_wan: bool) -> Any:
     )
     return model(
         config(
-            vocab_size=256, d_model=WIDTH, d_kv=8, d_ff=37, num_layers=1, num_heads=4,
+            vocab_size=256, d_model=WIDTH, d_kv=8, d_ff=64, num_layers=1, num_heads=4,
             feed_forward_proj="gated-gelu", dense_act_fn="gelu_new", is_encoder_decoder=False,
             use_cache=False,
         )
@@ -59,7 +59,7 @@ def t5_encoder(*, of_wan: bool) -> Any:
 def clip_encoder() -> Any:
     return transformers.CLIPTextModel(
         transformers.CLIPTextConfig(
-            vocab_size=256, hidden_size=WIDTH, intermediate_size=37, num_attention_heads=4,
+            vocab_size=256, hidden_size=WIDTH, intermediate_size=64, num_attention_heads=4,
             num_hidden_layers=1, projection_dim=WIDTH, max_position_embeddings=77,
             bos_token_id=0, eos_token_id=1, pad_token_id=1, hidden_act="gelu",
         )

@@ -198,7 +198,7 @@ def _loaded(setup: Setup) -> tuple[_Maker, Up]:
     with spares_until_then():
         maker = _Maker(server_args, directory)
     device = "cpu" if cpu else f"{server_args.num_gpus} GPU"
-    pipeline = type(server_args.pipeline_config).__name__.removesuffix("PipelineConfig")
+    pipeline = type(server_args.pipeline_config).__name__.removesuffix("Config")
     version = f"sglang {sglang.__version__} {pipeline} on {device}"
     served = str(server_args.served_model_name or server_args.model_path)
     return maker, Up(served_names(served), version, [rank.pid for rank in maker.ranks])
