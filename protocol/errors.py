@@ -30,6 +30,7 @@ A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `er
 it an exception again.
 """
 
+from collections.abc import Awaitable
 from typing import ClassVar, Final, Literal
 
 
@@ -186,6 +187,7 @@ class WorkerLost(MeshError):
     Attributes:
         cause: why the worker is one no longer.
         bystander: the request was in the engine's queue and not near its turn.
+        doubt: comes to whether it is a bystander, where that is not known yet.
     """
 
     code = "worker_lost"
@@ -198,10 +200,12 @@ class WorkerLost(MeshError):
         param: str | None = None,
         cause: LossCause = "stopped",
         bystander: bool = False,
+        doubt: Awaitable[bool] | None = None,
     ) -> None:
         super().__init__(message, param=param)
         self.cause: LossCause = cause
         self.bystander = bystander
+        self.doubt = doubt
 
 
 class EncoderLost(WorkerLost):

@@ -22,6 +22,7 @@ from protocol.limits import (
     NAME_CHARS_MAX,
 )
 from protocol.media import MediaTaken
+from protocol.text_diffusion import TextDiffusion
 
 StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Service = Literal["text", "embedding", "encode", "images", "videos"]
@@ -96,6 +97,8 @@ class ModelCard(Struct, frozen=True, omit_defaults=True):
     """Says that requests may bound the tokens of thinking, in `Sampling.custom_params`."""
     media: MediaTaken | None = None
     """Says which media prompts may have; None where they are text alone."""
+    text_diffusion: TextDiffusion | None = None
+    """Says how text is made by diffusion; None where each token follows from those before it."""
 
     @property
     def digest(self) -> str:
@@ -132,6 +135,8 @@ class Capacity(Struct, frozen=True, omit_defaults=True):
     """Says that the engine's own queue is in the order of priorities, and of arrival among equal
     ones.
     """
+    reuses_prefixes: bool = True
+    """Says that what was computed of a prompt is found again for prompts that begin alike."""
 
 
 class KvSource(Struct, frozen=True, omit_defaults=True):

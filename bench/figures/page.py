@@ -3,7 +3,18 @@
 from pathlib import Path
 from typing import Final
 
-from bench.figures import engines, faults, legs, media, noted, parts, peers, routing
+from bench.figures import (
+    attacks,
+    engines,
+    faults,
+    legs,
+    media,
+    noted,
+    parts,
+    peers,
+    pictures_apart,
+    routing,
+)
 from bench.figures.markdown import wrapped
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "figures.md"
@@ -25,10 +36,12 @@ def page() -> str:
         INTRODUCTION,
         *peers.sections(),
         *faults.sections(),
+        *attacks.sections(),
         *routing.sections(),
         *engines.sections(),
         *legs.sections(),
         *media.sections(),
+        *pictures_apart.sections(),
         *parts.sections(),
         *noted.sections(),
     ]

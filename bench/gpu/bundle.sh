@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bundle.sh DEST: gather what a GPU host without a package index needs, in folders DEST/a to DEST/f of at most 48 MiB each.
+# bundle.sh DEST: gather what a GPU host without a package index needs, in folders DEST/a to DEST/g of at most 48 MiB each.
 #
 # One folder travels with the repository in one call. Wheels that are too large for one come in two parts, each in another.
 # SGLang's kernels are trimmed to what a Hopper GPU needs with the triton attention backend (340 MB of FlashAttention-3 stay behind).
@@ -25,7 +25,7 @@ in_two() { # in_two WHEEL SIZE FOLDER OTHER: so much of it in the one, the rest 
   rm "$1"
 }
 
-for folder in a b c d e f; do
+for folder in a b c d e f g; do
   rm -rf "${dest:?}/$folder"
   mkdir "$dest/$folder"
   get "$dest/$folder" -r "$here/wheels/$folder.txt"
@@ -39,4 +39,4 @@ python3 -m zipfile -e sglang_kernel-0.4.5*.whl kernel
 cd kernel
 rm -rf sgl_kernel/flash_ops* sgl_kernel/sm100 sgl_kernel/flashmla_ops* sgl_kernel/infllm_ops*
 tar czf "$dest/a/sgl_kernel.tgz" sgl_kernel triton_kernels sglang_kernel-0.4.5.dist-info
-du -sm "$dest"/[a-f]
+du -sm "$dest"/[a-g]

@@ -5,6 +5,7 @@ import asyncio
 from frontend.api.fields.nvext import wishes
 from frontend.api.fields.sampling import priority_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
+from frontend.api.fields.text_diffusion import refuse_of_diffusion
 from frontend.api.fields.vectors import VectorFields
 from frontend.fleet.hopes import may_be_back
 from frontend.fleet.model_entry import ModelEntry
@@ -30,18 +31,23 @@ class NamedModels:
 
         Raises:
             MeshError: as `named`, or a header's value is not one.
+            UnsupportedParameter: the request asks for what this model cannot do.
         """
         nvext, service = (
             (None, VECTORS) if isinstance(request, VectorFields) else (request.nvext, GENERATION)
         )
         wished = wishes(nvext, exchange.routing_headers).worker_id
-        return self.named(
+        entry = self.named(
             request.model,
             service,
             priority=priority_of(request.priority),
             worker_id=wished,
             lora_path=request.lora_path,
         )
+        diffusion = entry.served.card.text_diffusion
+        if diffusion is not None and not isinstance(request, VectorFields):
+            refuse_of_diffusion(request, diffusion)
+        return entry
 
     def named(
         self,

@@ -56,7 +56,9 @@ def gpus_of_one(arguments: EngineArguments) -> int:
     return on_this_host * arguments.number("--gpu-id-step")
 
 
-def seats(workers: int, arguments: EngineArguments, *, gpus: int | None, share: bool) -> list[Seat]:
+def seats(
+    workers: int, arguments: EngineArguments, *, gpus: int | None, share: bool, single: int = 0
+) -> list[Seat]:
     """Returns where each of so many workers runs: side by side, and around again where they share.
 
     Whoever names a GPU by --base-gpu-id places all workers there; they start in turn too.
@@ -64,6 +66,7 @@ def seats(workers: int, arguments: EngineArguments, *, gpus: int | None, share: 
     Args:
         gpus: that an engine sees here; None and 0 where there is nothing to choose from.
         share: several workers may have the same GPUs.
+        single: so many of the workers, the last ones, take one GPU whatever the arguments say.
     Raises:
         StartError: there are too few GPUs.
     """
@@ -72,22 +75,39 @@ def seats(workers: int, arguments: EngineArguments, *, gpus: int | None, share: 
         return [Seat()] * workers
     if arguments.told("--base-gpu-id") is not None:
         return [Seat(place=0)] * workers
-    size = gpus_of_one(arguments)
+    size = gpus_of_one(arguments) if workers > single else 1
     # behind the last GPU of the last one there need be none to step over
     places = (gpus + arguments.number("--gpu-id-step") - 1) // size
     if not places:
         raise StartError(
             f"an engine of these arguments takes {size} GPUs, and {gpus} can be seen here"
         )
-    if workers > places and not share:
+    whole = workers - single
+    taken = whole * size + single
+    if taken <= gpus or (workers <= places and not single):
+        bases = [*range(0, whole * size, size), *range(whole * size, taken)]
+        return [
+            Seat(("--base-gpu-id", str(base)) if workers > 1 else (), number)
+            for number, base in enumerate(bases)
+        ]
+    if not share:
+        start = f"start {places}" if size == 1 or not single else "start fewer"
         raise StartError(
-            f"{workers} workers take {workers * size} GPUs, and {gpus} can be seen here: start "
-            f"{places}, or let several have the same with --gpu-share"
+            f"{workers} workers take {taken} GPUs, and {gpus} can be seen here: {start}, or let "
+            "several have the same with --gpu-share"
         )
-    divided = arguments.told("--mem-fraction-static") is None
+    return _shared(workers, places, size, divided=arguments.told("--mem-fraction-static") is None)
+
+
+def _shared(workers: int, places: int, size: int, *, divided: bool) -> list[Seat]:
+    """Returns a seat for each worker where there are fewer places of so many GPUs.
+
+    Args:
+        divided: the memory of a place falls to `kvmesh up` to divide.
+    """
     return [
         Seat(
-            ("--base-gpu-id", str(number % places * size)) if workers > 1 else (),
+            ("--base-gpu-id", str(number % places * size)),
             number % places,
             len(range(number % places, workers, places)) if divided else 1,
         )

@@ -25,6 +25,9 @@ _PARALLEL = (
 )
 """Lists flags that are for engines of several GPUs, which one that encodes pictures is not."""
 
+_ON_ONE_DEVICE = frozenset(("encode", "processor"))
+"""Holds the kinds of workers that run on one GPU, or on none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -103,9 +106,16 @@ class WantedWorker:
     def argv(self, engine_argv: Sequence[str]) -> list[str]:
         """Returns what it is given of the arguments for all engines."""
         argv = list(engine_argv)
-        if self.kind in ("encode", "processor"):
+        if self.kind in _ON_ONE_DEVICE:
             for flags in _PARALLEL:
                 argv = dropped(argv, *flags)
+            in_file = EngineArguments(argv)
+            argv += [
+                word
+                for flags in _PARALLEL
+                if in_file.number(*flags) > 1
+                for word in (flags[0], "1")
+            ]
         return argv
 
 
@@ -162,9 +172,13 @@ def _placed(
     wanted: Wanted, workers: Sequence[WantedWorker], named: EngineArguments, gpus: int | None
 ) -> list[Seat]:
     """Returns a seat for each worker; those that need no GPU come last and have none."""
-    on_gpus = 0 if wanted.simulated else sum(worker.needs_gpu for worker in workers)
-    taken = seats(on_gpus, named, gpus=gpus, share=wanted.gpu_share) if on_gpus else []
-    return [*taken, *[Seat()] * (len(workers) - on_gpus)]
+    if wanted.simulated:
+        return [Seat()] * len(workers)
+    on_gpus = [worker for worker in workers if worker.needs_gpu]
+    single = sum(worker.kind in _ON_ONE_DEVICE for worker in on_gpus)
+    share = wanted.gpu_share
+    taken = seats(len(on_gpus), named, gpus=gpus, share=share, single=single) if on_gpus else []
+    return [*taken, *[Seat()] * (len(workers) - len(on_gpus))]
 
 
 def _check_pools(wanted: Wanted, named: EngineArguments, gpus: int | None) -> None:

@@ -93,6 +93,10 @@ class Encoders:
             if worker.takes_work and worker.hello.stage == stage and fits(worker, taken)
         ]
 
+    def able(self, model: str, taken: MediaTaken | None) -> list[Worker]:
+        """Returns the workers that may get work and make anything of a model's pictures."""
+        return [*self.of(model, taken, ENCODE), *self.of(model, taken, PROCESS)]
+
     def choose(
         self,
         model: str,

@@ -63,6 +63,7 @@ class Rank:
         "requests_max",
         "requests_queued_max",
         "requests_running_max",
+        "reuses_prefixes",
         "tells_events",
         "waiting",
         "worker_id",
@@ -82,6 +83,7 @@ class Rank:
         self.requests_queued_max = capacity.requests_queued_max
         self.prefill_step_tokens = capacity.prefill_step_tokens
         self.orders_by_priority = capacity.orders_by_priority
+        self.reuses_prefixes = capacity.reuses_prefixes
         blocks = -(-(capacity.kv_tokens + capacity.slow_kv_tokens) // capacity.block_size_tokens)
         self.blocks = RankBlocks(budget, blocks + blocks // SLACK_RATIO + SLACK_BLOCKS)
         self.tells_events = False

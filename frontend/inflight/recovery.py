@@ -134,6 +134,8 @@ class Recovery:
         if isinstance(error, EncoderLost):  # there may be no way between those two, for long
             trail.refused_by.add(lost.stream.lost_on)
         if isinstance(error, WorkerLost):
+            if error.doubt is not None:
+                error.bystander = error.bystander or await error.doubt
             self._lose(lost, error, trail)
         elif (
             isinstance(error, Overloaded)

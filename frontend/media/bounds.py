@@ -35,6 +35,10 @@ class MediaBounds:
     """Bounds the fetches under way at once in a frontend; others wait for as long as their requests
     may take. Each holds up to `item_bytes_max`.
     """
+    fetches_of_entry_max: int = 8
+    """Bounds those from the hosts of one entry of the operator's list, where it has several: a slow
+    host keeps nobody from the others.
+    """
     fetches_of_one_max: int = 4
     """Bounds those of one request: with many URLs of slow hosts it would have all places for long,
     and they are given in the order in which they were asked for.

@@ -58,6 +58,8 @@ class Fetcher:
         self._hosts = hosts
         self._bounds = bounds
         self._places = asyncio.Semaphore(bounds.fetches_max)
+        of_entry_max = bounds.fetches_of_entry_max if len(hosts) > 1 else bounds.fetches_max
+        self._places_of = [asyncio.Semaphore(of_entry_max) for _ in range(len(hosts))]
         self._pool = httpcore.AsyncConnectionPool(
             # as many as there are places: who waits in the pool would wait on its fetch's time
             max_connections=bounds.fetches_max,
@@ -72,25 +74,25 @@ class Fetcher:
         Raises:
             InvalidRequest: its host is not on the list, it cannot be had, or it is too large.
         """
-        async with self._places:
+        target = self._checked("", source.url, source.param)
+        async with self._places_of[target.entry], self._places:
             try:
                 async with asyncio.timeout(self._bounds.fetch_s_max):
-                    return await self._follow(source)
+                    return await self._follow(target, source.param)
             except (*_FAILURES, TimeoutError):
                 raise InvalidRequest("The URL could not be fetched.", param=source.param) from None
 
-    async def _follow(self, source: MediaSource) -> bytes:
-        url, base = source.url, ""
-        for _ in range(1 + self._bounds.redirects_max):
-            target = self._checked(base, url, source.param)
+    async def _follow(self, target: "_Target", param: str) -> bytes:
+        for left in reversed(range(1 + self._bounds.redirects_max)):
             async with self._pool.stream(
                 "GET", target.url, headers=[("host", target.host_header), *_HEADERS]
             ) as response:
                 if response.status not in _REDIRECTS:
-                    return await self._body(response, source.param)
+                    return await self._body(response, param)
                 location = dict(_lowered(response.headers)).get(b"location", b"")
-            url, base = quote(location, _KEPT), target.url
-        raise InvalidRequest("The URL redirects too often.", param=source.param)
+            if left:
+                target = self._checked(target.url, quote(location, _KEPT), param)
+        raise InvalidRequest("The URL redirects too often.", param=param)
 
     def _checked(self, base: str, url: str, param: str) -> "_Target":
         """Returns what a URL, relative to another one, asks of whom, if it may be asked."""
@@ -109,7 +111,8 @@ class Fetcher:
             raise InvalidRequest(
                 "The URL must be a data URL, or of http or https.", param=param
             ) from None
-        if parts.username is not None or not self._hosts.has(host, port):
+        entry = self._hosts.entry_of(host, port)
+        if parts.username is not None or entry is None:
             raise InvalidRequest(
                 "This server fetches nothing from that host; a data URL works from anywhere.",
                 param=param,
@@ -117,7 +120,7 @@ class Fetcher:
         at = f"[{host}]" if ":" in host else host
         at = at if port == usual else f"{at}:{port}"
         asked = parts._replace(netloc=at, path=path, query=query, fragment="")
-        return _Target(asked.geturl(), at)
+        return _Target(asked.geturl(), at, entry)
 
     async def _body(self, response: httpcore.Response, param: str) -> bytes:
         if response.status != 200:
@@ -133,10 +136,13 @@ class Fetcher:
 
 
 class _Target(NamedTuple):
-    """A _Target is a URL that was checked, and how its host is named to itself."""
+    """A _Target is a URL that was checked, how its host is named to itself, and the number of the
+    entry that lists it.
+    """
 
     url: str
     host_header: str
+    entry: int
 
 
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):

@@ -70,9 +70,15 @@ class MediaHosts:
         """Tells whether anything is fetched at all."""
         return bool(self._named)
 
-    def has(self, host: str, port: int) -> bool:
-        """Tells whether a host is on the list; `host` as `canonical` writes it."""
-        return any(named.covers(host, port) for named in self._named)
+    def __len__(self) -> int:
+        return len(self._named)
+
+    def entry_of(self, host: str, port: int) -> int | None:
+        """Returns the number of the first entry that covers a host, which is as `canonical` writes
+        it; None where the host is not on the list.
+        """
+        covering = (at for at, named in enumerate(self._named) if named.covers(host, port))
+        return next(covering, None)
 
     def admits(self, host: str, port: int, address: Address) -> bool:
         """Tells whether a host of the list may have this address."""

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import Protocol
+from typing import Final, Protocol
 
 from frontend.media.bounds import MediaBounds
 from frontend.media.data_urls import data_of, is_data_url, too_large
@@ -11,6 +12,11 @@ from frontend.media.headers import read_header
 from frontend.media.part import MediaItem, MediaSource
 from protocol.errors import InvalidRequest
 from protocol.media import PromptMedia
+
+LARGE_BYTES: Final = 2**20
+"""Is what the media of a request have together, as sent, from which on they are read in the thread
+for large ones: a megabyte takes some 5 ms, and small pictures need not wait for 40 of them.
+"""
 
 Note = Callable[[str, Sequence[PromptMedia]], None]
 """A Note is told of the media of a prompt that was made, with the model that it is for."""
@@ -65,6 +71,12 @@ class MediaReader:
         self.note = note or _note_nothing
         self._bounds = bounds
         self._fetcher = fetcher
+        # One thread each: more would only take the interpreter from each other, and from the loop,
+        # which got it only every sixth time with the threads that asyncio has. What waits for them
+        # is bounded as bodies are (frontend/http/body_budget.py).
+        self._small, self._large = (
+            ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("media", "large-media")
+        )
 
     async def read(
         self, sources: Sequence[MediaSource], hold: Callable[[int], None]
@@ -95,7 +107,10 @@ class MediaReader:
                 far.setdefault(source.url, []).append(source)
         room = Room(self._bounds.request_bytes_max)
         fetched = await self._fetch(far, room, hold) if far else {}
-        return await asyncio.to_thread(self._read, sources, fetched, room)
+        size_bytes = sum(len(fetched.get(source.url, source.url)) for source in sources)
+        pool = self._small if size_bytes < LARGE_BYTES else self._large
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(pool, self._read, sources, fetched, room)
 
     async def _fetch(
         self, far: Mapping[str, list[MediaSource]], room: Room, hold: Callable[[int], None]

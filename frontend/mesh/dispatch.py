@@ -14,6 +14,8 @@ from frontend.fleet.stream import RequestStream, Wakeup
 from frontend.fleet.worker import Worker
 from frontend.mesh.bystanders import bystanders
 from frontend.mesh.candidates import Candidates, candidates
+from frontend.mesh.doubts import Doubts
+from frontend.mesh.encoder_room import EncoderRoom
 from frontend.mesh.offer import Offer, may_come
 from frontend.mesh.sending import Sender
 from frontend.mesh.wire import MeshWire
@@ -81,8 +83,12 @@ class Dispatch:
         """Of those with further legs: the workers that compute the prompt or encode its pictures,
         while they do.
         """
+        self._doubts = Doubts()
+        self._encoder_room = EncoderRoom(registry.encoders)
         self._hoping: dict[ModelEntry, None] = {}
-        """Holds the models of which somebody waits for a worker that may come, in order."""
+        """Holds the models of which somebody waits for a worker that may come, or for one that
+        encodes, in order.
+        """
 
     async def place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
         """Sends a request to the rank that the router chooses, waiting in the admission queue while
@@ -95,14 +101,16 @@ class Dispatch:
             Overloaded: the queue is full, or load is shed and no rank had room in time.
         """
         asked_at_s = perf_counter()  # the loop's own clock stands still within a turn
-        stream = await entry.queue.admit(
-            partial(self._try, entry, offer, wakeup),
-            undo=self.abort,
-            priority=offer.request.priority,
-            lane=offer.lane,
-            admitted=offer.admitted,
-            size_bytes=waiting_bytes(offer.route.prompt_tokens),
-        )
+        offer = self._encoder_room.judged(entry, offer)
+        with self._encoder_room.waiting(entry, offer) as lane:
+            stream = await entry.queue.admit(
+                partial(self._try, entry, offer, wakeup),
+                undo=self.abort,
+                priority=offer.request.priority,
+                lane=lane,
+                admitted=offer.admitted,
+                size_bytes=waiting_bytes(offer.route.prompt_tokens),
+            )
         stream.queue_s = perf_counter() - asked_at_s
         self._metrics.queue_seconds.observe(stream.queue_s)
         return stream
@@ -122,8 +130,10 @@ class Dispatch:
         bookings = worker.bookings
         for delta in step.deltas:
             booking = bookings.get(delta.request_id)
-            if booking is None:
-                continue  # aborted by us a moment ago
+            if booking is None:  # aborted by us a moment ago
+                if self._doubts:
+                    self._doubts.hear(worker, delta)
+                continue
             try:
                 self._take(worker, booking, delta)
             except Exception:
@@ -141,25 +151,26 @@ class Dispatch:
 
     def fail_all(self, worker: Worker, cause: LossCause) -> None:
         """Gives up all that runs on a worker; whoever waits for it moves it elsewhere."""
+        self._encoder_room.forget(worker)
         innocent = bystanders(worker.bookings.values(), worker.heard_at)
-        innocent.update(filter(partial(self._awaits_pictures, worker), worker.bookings))
         for request_id in list(worker.bookings):
+            encoder = self._awaited(worker, request_id)
             stream = self._release(worker, request_id)
             # A worker that was only slow finds these when it wakes, and stops what nobody waits
             # for.
             self._send_abort(worker, request_id)
             if stream is not None:
-                bystander = request_id in innocent
                 stream.fail(
                     WorkerLost(
                         "The worker that ran this request was lost.",
                         cause=cause,
-                        bystander=bystander,
+                        bystander=request_id in innocent,
+                        doubt=self._doubts.ask(encoder, request_id) if encoder else None,
                     )
                 )
 
     def let_hopes_try(self) -> None:
-        """Lets whoever waits for a worker that may come look whether there is still one."""
+        """Lets whoever waits for a worker that may come, or that encodes, look whether it has."""
         hoping, self._hoping = self._hoping, {}
         for entry in hoping:
             entry.queue.room()
@@ -180,6 +191,9 @@ class Dispatch:
         found = candidates(entry, offer)
         if not (found.whole or found.in_two_legs):
             self._hope(entry, found, offer)
+            return None
+        if self._encoder_room.is_full(entry, offer):
+            self._hoping[entry] = None
             return None
         sent = self._sender.send(entry, found, offer, wakeup)
         if sent is None:
@@ -242,17 +256,18 @@ class Dispatch:
             if stream is not None and ends:
                 entry.queue.note_end(self._loop.time() - stream.sent_at)
             entry.queue.room()
+        elif self._hoping:
+            self.let_hopes_try()
         return stream
 
-    def _awaits_pictures(self, worker: Worker, request_id: str) -> bool:
-        """Tells whether a worker's engine has not got a request yet, since the worker fetches its
-        pictures and they are still being encoded.
+    def _awaited(self, worker: Worker, request_id: str) -> Worker | None:
+        """Returns the worker for whose pictures of a request another one waits, which has not said
+        that they are encoded.
         """
         encoders = self.registry.encoders
-        helpers = self._helping.get(request_id, ())
-        return worker.hello.fetches_encodings and any(
-            each in encoders and request_id in each.bookings for each in helpers
-        )
+        helpers = self._helping.get(request_id, ()) if worker.hello.fetches_encodings else ()
+        awaited = (each for each in helpers if each in encoders and request_id in each.bookings)
+        return next(awaited, None)
 
     def _send_abort(self, worker: Worker, request_id: str) -> None:
         if not self._wire.send(worker, Abort(request_id)):
@@ -272,6 +287,8 @@ class Dispatch:
                 self.registry.encoders.note_unreached(
                     stream.fetches_from, worker.worker_id, self._loop.time()
                 )
+            if stream.encoded is not None:
+                self._encoder_room.note_encoded(worker, stream.sent_at, self._loop.time())
             self._release(worker, delta.request_id)
             if stream.finished is not None:
                 if worker.hello.stage != PREFILL:  # the other leg tells the same

@@ -30,18 +30,26 @@ def encoder_for(
     are none, or the workers see for themselves.
     """
     request = offer.request
-    if not isinstance(request, Generate) or not request.media:
+    if offer.sees or not encodable(request):
         return None
+    assert isinstance(request, Generate), "nothing else has pictures"
     fetching = [worker.worker_id for worker in workers if worker.hello.fetches_encodings]
     if not fetching:
-        return None
-    # of other media nobody knows beforehand how many tokens they take
-    if not all(each.modality == "image" and each.tokens for each in request.media):
         return None
     card = entry.served.card
     avoid = offer.avoid | encoders.unreached_by(fetching, now)
     digest = request.media[0].digest
     return encoders.choose(card.name, card.media, digest, avoid, alone=offer.alone)
+
+
+def encodable(request: Asked) -> bool:
+    """Tells whether a request has pictures that may be encoded apart."""
+    # of other media nobody knows beforehand how many tokens they take
+    return (
+        isinstance(request, Generate)
+        and bool(request.media)
+        and all(each.modality == "image" and each.tokens for each in request.media)
+    )
 
 
 def encode_leg(request: Asked, workers: Sequence[Worker]) -> Encode:

@@ -21,6 +21,7 @@ class Offer:
         cleared.
         admitted: some of it has been served, so it comes before whoever has not been, and is not
         refused for want of a place.
+        sees: whoever runs it encodes its pictures.
     """
 
     request: Asked
@@ -28,6 +29,7 @@ class Offer:
     avoid: AbstractSet[str] = frozenset()
     alone: bool = False
     admitted: bool = False
+    sees: bool = False
 
     @property
     def waits_there(self) -> bool:

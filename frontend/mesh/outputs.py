@@ -26,6 +26,11 @@ PIECES_MAX: Final = 64
 ANSWER_S_MAX: Final = 10.0
 """Bounds the wait for a piece, or for a list of jobs: a disk and a busy loop, no more."""
 
+ROOM_AGAIN_S: Final = 0.1
+"""Is the time after which a question is sent again that there was no room for; of a worker that is
+lost it is soon known.
+"""
+
 _TAG_CHARS: Final = 16
 
 AnswerT = TypeVar("AnswerT", JobsTold, OutputChunk)
@@ -167,9 +172,11 @@ class Outputs:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[query.query_id] = worker, future
         try:
-            if not self._send(worker, query):
-                raise _lost()
             async with asyncio.timeout(ANSWER_S_MAX):
+                while not self._send(worker, query):
+                    await asyncio.sleep(ROOM_AGAIN_S)
+                    if future.done():
+                        break  # it is lost
                 answer = await future
         except TimeoutError:
             raise DeadlineExceeded(

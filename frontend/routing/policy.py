@@ -37,6 +37,11 @@ class RankView(Protocol):
         """Returns the blocks that the rank holds."""
         ...
 
+    @property
+    def reuses_prefixes(self) -> bool:
+        """Tells whether the rank finds again what it computed of a prompt."""
+        ...
+
     placed_at: int
     """Says when the rank last got a request of ours, counted in requests; 0 if never. The router
     sets it.

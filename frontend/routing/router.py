@@ -93,7 +93,7 @@ class Router:
         rank.placed_at = self._placed
         if route.session_id is not None:
             self._sessions.note(route.session_id, rank.key, now)
-        if self.mode != "kv":
+        if self.mode != "kv" or not rank.reuses_prefixes:
             return
         lifetime_s = self._lifetimes.predicted_s if rank.tells_events else self._lifetimes.assumed_s
         rank.blocks.predict(route.blocks(rank.block_size_tokens), now + lifetime_s)

@@ -123,7 +123,8 @@ def test_as_many_tokens_as_sglang_would_make(http: httpx.Client) -> None:
     [
         ({}, "text"),
         ({"text": "a", "input_ids": [1]}, "text"),
-        ({"text": "a", "image_data": "x"}, "image_data"),
+        ({"text": "a", "image_data": "x"}, "image_data"),  # the model reads text
+        ({"text": "a", "video_data": "x"}, "video_data"),
         ({"text": "a", "return_hidden_states": True}, "return_hidden_states"),
         ({"text": "a", "custom_logit_processor": "x"}, "custom_logit_processor"),
         ({"text": "a", "sampling_params": {"beam_width": 2}}, "sampling_params.beam_width"),

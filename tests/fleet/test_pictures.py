@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -126,6 +127,50 @@ def test_choices_and_streams_see_it_too(client: openai.OpenAI) -> None:
     assert [choice.message.content for choice in several.choices] == [alone] * 3
     streamed = ask(client, RED, BLUE, "What are they?", stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == alone
+
+
+GENERATED = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+def generate(seeing: Fleet, text: str, **body: Any) -> httpx.Response:
+    sampling = {"temperature": 0, "max_new_tokens": 8}
+    body = {"text": text, "sampling_params": sampling} | body
+    return httpx.post(f"{seeing.url}/generate", json=body, timeout=60)
+
+
+def test_sglangs_own_path_takes_pictures_beside_a_prompt(seeing: Fleet, store: str) -> None:
+    raw = BLUE.partition(",")[2]
+    forms = (BLUE, raw, f"http://{store}/blue.png", [BLUE])
+    told = [generate(seeing, f"{GENERATED}What is it?", image_data=form) for form in forms]
+    assert [each.status_code for each in told] == [200] * 4, told[0].text
+    assert len({each.json()["text"] for each in told}) == 1
+    red = generate(seeing, f"{GENERATED}What is it?", image_data=RED).json()
+    assert red["text"] != told[0].json()["text"]
+    bare = generate(seeing, "What is it?").json()["meta_info"]["prompt_tokens"]
+    assert red["meta_info"]["prompt_tokens"] == bare + 2 + 3 * 2
+    both = generate(seeing, 2 * GENERATED, image_data=[RED, raw], stream=True)
+    assert both.status_code == 200
+    assert both.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "body", "param"),
+    [
+        ("What is it?", {"image_data": RED}, "image_data"),
+        (2 * GENERATED, {"image_data": [RED]}, "image_data"),
+        (GENERATED, {"image_data": ["/etc/passwd"]}, "image_data[0]"),
+        (GENERATED, {"image_data": "file:///etc/passwd"}, "image_data"),
+        (GENERATED, {"image_data": [{"url": RED}]}, "image_data[0]"),
+        (GENERATED + "<|video_pad|>", {"image_data": RED}, "text"),
+        ([GENERATED] * 2, {"image_data": RED}, "image_data"),
+    ],
+)
+def test_what_cannot_be_seen_beside_a_prompt_is_said(
+    seeing: Fleet, text: Any, body: dict[str, Any], param: str
+) -> None:
+    answer = generate(seeing, text, **body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == param
 
 
 def test_a_picture_moves_with_its_request(fleet: Fleet) -> None:

@@ -45,6 +45,7 @@ FIRST: Final = (
     ("tests/fleet/test_logprobs_real_sglang.py",),
     ("tests/fleet/test_adapters_real_sglang.py",),
     ("tests/fleet/test_sounds_real_sglang.py",),
+    ("tests/fleet/test_text_diffusion_real_sglang.py",),
     ("tests/fault/test_worker_real_sglang.py",),
     ("tests/sglang/test_grammar_thinking.py",),
     ("tests/fleet/test_embeddings_real_sglang.py",),

@@ -5,7 +5,7 @@ import importlib.util
 import pkgutil
 from pathlib import Path
 
-_SERVED = {"bert", "qwen3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_audio"}
+_SERVED = {"bert", "qwen3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_audio", "sdar"}
 """Files of SGLang that the models of these tests need."""
 
 

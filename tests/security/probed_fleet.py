@@ -141,6 +141,11 @@ class ProbedFleet:
             body_bytes,
         )
 
+    @property
+    def held_now_bytes(self) -> int:
+        """What the frontend takes of the memory now."""
+        return self._status_bytes("VmRSS")
+
     def _status_bytes(self, name: str) -> int:
         line = next(
             line

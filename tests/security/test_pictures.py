@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,6 +23,8 @@ HELD_SIZES_MAX = 8
 """The body, its text, the bytes, and the frames that wait to be sent."""
 
 MIB = 2**20
+
+BODIES_AT_ONCE = 24
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,23 @@ def test_what_cannot_be_seen_costs_nobody(seeing: ProbedFleet, name: str) -> Non
     assert error["param"] == f"messages[0].content[{len(pictures) - 1}].image_url.url"
     assert measured.own_pause_s < OWN_PAUSE_S_MAX, str(measured)
     assert measured.held_bytes < max(64 * MIB, HELD_SIZES_MAX * len(body)), str(measured)
+
+
+def test_what_many_large_bodies_took_is_given_back(seeing: ProbedFleet) -> None:
+    body = chat(*[png(2_000, 2_000, 16 * MIB)] * 2)
+    with AnotherUser(seeing.fleet):
+        seeing.begin()
+        before = seeing.held_now_bytes
+        with ThreadPoolExecutor(BODIES_AT_ONCE) as threads:
+            answers = list(
+                threads.map(
+                    lambda _: seeing.post("/v1/chat/completions", body), range(BODIES_AT_ONCE)
+                )
+            )
+        assert {status for status, _ in answers} <= {200, 503, 0}
+        seeing.fleet.wait_until(
+            lambda: seeing.held_now_bytes - before < 2 * len(body), "the memory is given back"
+        )
 
 
 def test_a_picture_as_large_as_may_be_is_seen(seeing: ProbedFleet) -> None:

@@ -62,6 +62,8 @@ BAD = {
     "unknown flag": (["--model-path", "x", "--no-such-flag"], "no-such-flag"),
     "wrong type": (["--page-size", "many"], "page-size"),
     "no such file": (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    "no such algorithm": (["--dllm-algorithm", "Guessing"], "it has: Gemma4Renoise, Joint"),
+    "beside diffusion": (["--dllm-algorithm", "LowConfidence", "--enable-lora"], "--enable-lora"),
 }
 
 _PARSE = """

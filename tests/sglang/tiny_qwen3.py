@@ -46,6 +46,11 @@ def build(directory: Path) -> None:
         dtype="float32",
     )
     Qwen3ForCausalLM(config).float().save_pretrained(directory)
+    byte_tokenizer().save_pretrained(directory)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A token for each byte, and SPECIALS behind them."""
     vocabulary = {
         symbol: index for index, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
     }
@@ -56,7 +61,7 @@ def build(directory: Path) -> None:
         tokenizer_object=tokenizer, eos_token=EOS, additional_special_tokens=SPECIALS[:2]
     )
     fast.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    fast.save_pretrained(directory)
+    return fast
 
 
 def greedy(directory: Path, max_new_tokens: int) -> None:

@@ -7,17 +7,20 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from frontend.api.fields.nvext import NvExt
 from frontend.api.fields.sampling import sampling_of_choice
 from frontend.api.prompts.media import padded_runs
 from frontend.drain import refusal
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.worker import Phase
 from frontend.inflight.generation import Generation
+from frontend.models.services import IMAGES
 from frontend.routing.route import RouteRequest
 from frontend.text.output.choice_text import ChoiceText
 from protocol.errors import DeadlineExceeded, MeshError
 from protocol.generation import Generate, Sampling
 from protocol.media import PromptMedia
+from tests.simulation.drawing import Drawn, Received, order_of
 from tests.simulation.frontend import SimulatedFrontend, asking
 from tests.simulation.model import RecordedRules, demo_tokenizer, undisturbed
 
@@ -48,6 +51,8 @@ class Asked:
     leaves_after_s: float | None = None
     twin_of: int | None = None
     media: tuple[PromptMedia, ...] = ()
+    drawn: Drawn | None = None
+    """It asks for pictures, if for anything."""
 
 
 @dataclass
@@ -88,6 +93,7 @@ class Client:
         self.frontend = frontend
         self.outcome = Outcome(deadline=frontend.loop.time() + asked.timeout_s)
         self.rules = RecordedRules(stops=asked.stops, choices=[])
+        self.received = Received()
         self.asked_at = frontend.loop.time()
         self._limit: asyncio.Timeout | None = None
         self._cut_off_with: MeshError | None = None
@@ -136,7 +142,7 @@ class Client:
         drain.enter(self)
         try:
             async with asyncio.timeout_at(self.outcome.deadline) as self._limit:
-                await self._generate()
+                await (self._generate() if self.asked.drawn is None else self._draw())
         except TimeoutError:
             self.outcome.error = self._cut_off_with or DeadlineExceeded("too late")
         except MeshError as error:
@@ -177,6 +183,37 @@ class Client:
                 worker_id for choice in generation.choices for worker_id in choice.trail.refused_by
             }
             generation.close()
+
+    async def _draw(self) -> None:
+        """As frontend/api/images/endpoint.py."""
+        frontend, outcome, received = self.frontend, self.outcome, self.received
+        entry = frontend.runner.models.named(MODEL, IMAGES, priority=self.asked.priority)
+        order = order_of(self.asked, frontend.new_request_id(), MODEL, outcome.deadline)
+        diffusion = frontend.runner.diffusion(entry, order, NvExt())
+        leg = ""
+        try:
+            await diffusion.start()
+            async for progress in diffusion.progress():
+                assert diffusion._stream is not None
+                if leg != (leg := diffusion._stream.request_id):
+                    received.percents.append([])
+                received.percents[-1].append(progress.percent)
+            assert diffusion.made is not None
+            for output in diffusion.made.outputs:
+                pieces = [each async for each in frontend.runner.outputs.pieces(output)]
+                received.pictures.append(b"".join(pieces))
+        except MeshError:
+            received.lost = diffusion.made is not None
+            if received.lost:
+                return
+            refused_by = diffusion._trail.refused_by
+            outcome.ranks_left = [] if entry.refused(refused_by) else sorted(entry.worker_of)
+            outcome.missed = self._missed(entry)
+            raise
+        finally:
+            outcome.moves = [diffusion._trail.moves]
+            outcome.refused_by = set(diffusion._trail.refused_by)
+            diffusion.close()
 
     def _missed(self, entry: ModelEntry) -> set[str]:
         """Where one stage is lacking, those of it."""

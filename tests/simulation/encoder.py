@@ -15,8 +15,10 @@ from workers.sim.encoder import SimEncoder
 from workers.sim.faults import Faults
 from workers.sim.settings import SimSettings
 
-Role = Literal["text", "multimodal", "encode", "process"]
-"""What a worker is started as: the first two run prompts, the others encode pictures for them."""
+Role = Literal["text", "multimodal", "encode", "process", "draw"]
+"""What a worker is started as: the first two run prompts, two encode pictures for them, and one
+makes pictures.
+"""
 
 ENCODING: Final[frozenset[Role]] = frozenset(("encode", "process"))
 

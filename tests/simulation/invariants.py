@@ -21,6 +21,7 @@ from protocol.errors import (
 )
 from tests.simulation.broken import Broken, hold
 from tests.simulation.client import Asked, Client
+from tests.simulation.drawing import check_received, drawings_left
 from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.legs import check_bookings, left
 from tests.simulation.loop import BEGIN_S
@@ -135,9 +136,11 @@ def check_outcome(client: Client, plan: Plan, blows: int) -> None:
                 outcome.reasons[index] in ("stop", "length"),
                 f"{name}, choice {index} ended with {outcome.reasons[index]}",
             )
+    if asked.drawn is not None:
+        check_received(client, plan)
     moves_max = client.frontend.spec.settings.migration_limit
     hold(max(outcome.moves, default=0) <= moves_max, f"{name} was moved {outcome.moves} times")
-    if outcome.error is None and not outcome.left:
+    if outcome.error is None and not outcome.left and asked.drawn is None:
         hold(
             len(client.rules.choices) == asked.n,
             f"{name} has {len(client.rules.choices)} choices of {asked.n}",
@@ -241,9 +244,6 @@ def check_poison(clients: Mapping[int, Client], plan: Plan, victims: Mapping[int
         killed = victims.get(asked.sampling.seed or 0, 0)
         if asked.twin_of is None:
             most = (2 if plan.strict else 3) * (2 if plan.legs else 1)  # each leg kills one
-            # a worker may die before its frontend has heard that the pictures are encoded, which
-            # it takes for a sign that the engine had not begun
-            most += 2 * plan.sees
             hold(
                 killed <= most,
                 f"request {number} came to {killed} workers, each of which died of it",
@@ -265,7 +265,7 @@ def unsettled(frontends: Sequence[SimulatedFrontend], workers: Sequence[Simulate
             return f"{worker.worker_id} is not up"
         if worker.intake._owners or not worker.engine_idle():
             return f"{worker.worker_id} runs {list(worker.intake._owners)}"
-        if why := left(worker) or pictures_left(worker):
+        if why := left(worker) or pictures_left(worker) or drawings_left(worker):
             return why
     for frontend in frontends:
         if not frontend.process.dead and (

@@ -6,6 +6,7 @@ from typing import Final
 from frontend.observe.loss_metrics import LossMetrics
 from protocol.limits import HEARTBEAT_INTERVAL_S, WORKER_SILENT_S_MAX
 from tests.simulation.broken import Broken, hold
+from tests.simulation.drawing import PACE
 from tests.simulation.frontend import SimulatedFrontend
 from tests.simulation.legs import serve_alone, wanted
 from tests.simulation.plan import Plan
@@ -73,6 +74,8 @@ def check_noticed(
             )
         elif worker.hung_since is not None and worker.faults.hung:
             hung_s = now - max(worker.hung_since, worker.process.woken_at)
+            if worker.drawing_engine is not None:  # whose work explains a silence for so long
+                hung_s -= PACE.step_s_max
             hold(
                 not seen.takes_work or hung_s <= HANG_SEEN_S,
                 f"{where} hangs for {hung_s:.2f} s and gets work",

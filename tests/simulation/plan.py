@@ -151,6 +151,8 @@ class Plan:
     """
     damaged: frozenset[int] = frozenset()
     """Requests with a picture that no encoder can read."""
+    draws: bool = False
+    """Pictures are made, and nothing else (tests/simulation/drawing_plan.py)."""
     waits_out: bool = False
     """At its end one waits until encoders have forgotten what nobody fetched."""
 

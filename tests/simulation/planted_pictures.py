@@ -314,8 +314,26 @@ PICTURE_BREAKAGES: Final = (
     ),
     Breakage(
         "pictures: who got its pictures is taken for waiting",
-        "return worker.hello.fetches_encodings and any(",
-        "return any(",
+        "self._helping.get(request_id, ()) if worker.hello.fetches_encodings else ()",
+        "self._helping.get(request_id, ())",
         unseen="needs poison in two legs, a decode worker that sees, and a slow encoder",
+    ),
+    Breakage(
+        "pictures: late: whoever waits for an encoder's word is innocent",
+        "innocent=not isinstance(delta.end, Encoded)",
+        "innocent=True",
+        unseen="takes 1,240 worlds with pictures: seed 9886",
+    ),
+    Breakage(
+        "pictures: room: who waits for an encoder is not let try",
+        "        elif self._hoping:\n            self.let_hopes_try()\n        return stream",
+        "        return stream",
+        unseen="the next beat lets it",
+    ),
+    Breakage(
+        "pictures: room: who waits for an encoder is forgotten",
+        "            self._hoping[entry] = None\n            return None\n        sent",
+        "            return None\n        sent",
+        unseen="worlds have fewer requests than an encoder takes at once",
     ),
 )

@@ -4,6 +4,7 @@ request ends once and as it should.
 KVMESH_SIM_SEEDS=20000    how many seeds
 KVMESH_SIM_LEGS=1         so many of those alone whose requests run in two legs
 KVMESH_SIM_PICTURES=1     so many of those alone that have pictures
+KVMESH_SIM_DRAWINGS=1     so many of those alone that make pictures
 KVMESH_SIM_SEED=1234      this one alone, to see it again
 """
 
@@ -20,6 +21,7 @@ from typing import Final
 import pytest
 
 from tests.simulation.broken import Broken
+from tests.simulation.drawing_plan import has_drawings
 from tests.simulation.leg_plan import has_legs
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.picture_plan import has_pictures
@@ -45,6 +47,8 @@ WORLDS: Final = (
     if os.environ.get("KVMESH_SIM_LEGS")
     else list(islice(filter(has_pictures, count()), SEEDS))
     if os.environ.get("KVMESH_SIM_PICTURES")
+    else list(islice(filter(has_drawings, count()), SEEDS))
+    if os.environ.get("KVMESH_SIM_DRAWINGS")
     else list(range(MET if SEEDS > MET else 0, SEEDS))
 )
 CHUNKS: Final = [WORLDS[first : first + CHUNK] for first in range(0, len(WORLDS), CHUNK)]
@@ -123,7 +127,8 @@ def test_a_seed_gives_the_same_run_behind_any_others_and_in_another_process() ->
     what is left of it for the garbage collector, nor the order of sets.
     """
     rounds = [
-        next(seed for seed in count(0, len(KINDS)) if has(seed)) for has in (has_legs, has_pictures)
+        next(seed for seed in count(0, len(KINDS)) if has(seed))
+        for has in (has_legs, has_pictures, has_drawings)
     ]
     seeds = [
         KINDS.index("lossy"),

@@ -4,21 +4,25 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from protocol.disaggregation import BootstrapServer
 from protocol.media_plane import Encodings
 from protocol.transport.pump import OpenDealer
+from tests.simulation.drawing import MortalGenerator, drawing_engine, new_folder
 from tests.simulation.encoder import ENCODING, MortalEncoder, Role
 from tests.simulation.loop import Process, ProcessEnded, VirtualLoop
 from tests.simulation.media import SimulatedDoor, SimulatedMediaClient
 from tests.simulation.meetings import USUAL_PORT, SimulatedMeetings
 from tests.simulation.network import Network
+from workers.diffusion.engine import DiffusionEngine
 from workers.encoding.engine import EncoderEngine
 from workers.encoding.fetching import Fetching
 from workers.health.rank_watch import HealthLimits
 from workers.health.watched_engine import HealthSettings
 from workers.kinds.encode import ENCODE
+from workers.kinds.image_diffusion import IMAGE_DIFFUSION
 from workers.kinds.kind import WorkerKind
 from workers.kinds.multimodal import MULTIMODAL, MULTIMODAL_PREFILL
 from workers.kinds.prefill import PREFILL
@@ -214,7 +218,10 @@ class SimulatedWorker:
         self.door = f"tcp://{host}:{DOOR_PORT + epoch % 2}"
         """Where others fetch what it makes of pictures."""
         self._encoder: MortalEncoder | None = None
-        self._engine = self._encodes() if spec.role in ENCODING else self._generates(engines)
+        self._drawer: MortalGenerator | None = None
+        self.folder: Path | None = None
+        """Of what it makes, if it makes pictures."""
+        self._engine = self._any_engine(engines)
         self._networks = network, engines, media
         self._network = network
         self._on_end = on_end
@@ -259,6 +266,11 @@ class SimulatedWorker:
         return self._engine if isinstance(self._engine, EncoderEngine) else None
 
     @property
+    def drawing_engine(self) -> DiffusionEngine | None:
+        """Its engine, if it makes pictures."""
+        return self._engine if isinstance(self._engine, DiffusionEngine) else None
+
+    @property
     def fetching(self) -> Fetching:
         """What waits for pictures that others encode."""
         return self._server._media.fetching
@@ -295,8 +307,8 @@ class SimulatedWorker:
             if any(spec.startswith("hang-after") for spec in specs)
             else self.hung_since
         )
-        takes = self._encoder or self._engine
-        assert not isinstance(takes, EncoderEngine)
+        takes = self._encoder or self._drawer or self._engine
+        assert not isinstance(takes, EncoderEngine | DiffusionEngine)
         for spec in specs:
             self.process.context.copy().run(takes.fault, spec)
 
@@ -307,6 +319,16 @@ class SimulatedWorker:
 
     def _unix_ms(self) -> float:
         return (self.loop.time() + self.spec.clock_ahead_s) * 1000
+
+    def _any_engine(self, engines: Network) -> SimEngine | EncoderEngine | DiffusionEngine:
+        if self.spec.role in ENCODING:
+            return self._encodes()
+        return self._draws() if self.spec.role == "draw" else self._generates(engines)
+
+    def _draws(self) -> DiffusionEngine:
+        self.folder = new_folder()
+        self._drawer = MortalGenerator(self.spec.settings, self.faults)
+        return drawing_engine(self._drawer, self.folder, self._unix_ms, self.epoch)
 
     def _generates(self, engines: Network) -> SimEngine:
         return SimEngine(
@@ -329,6 +351,8 @@ class SimulatedWorker:
                 return ENCODE
             case "process":
                 return PROCESSOR
+            case "draw":
+                return IMAGE_DIFFUSION
             case "multimodal":
                 return MULTIMODAL_PREFILL if self.stage == "prefill" else MULTIMODAL
             case "text":

@@ -21,6 +21,7 @@ from frontend.observe.metrics import FrontendMetrics
 from tests.simulation import media, meetings
 from tests.simulation.broken import Broken, hold
 from tests.simulation.client import Asked, Client
+from tests.simulation.drawing import check_drawers, remove_folder
 from tests.simulation.frontend import PORT, SimulatedFrontend
 from tests.simulation.invariants import (
     FOUND_S_MAX,
@@ -49,6 +50,7 @@ from tests.simulation.plan import DNS_OUT_S, POISON_SEEDS, SETTLES_S_MAX, UNMOVE
 from tests.simulation.seeds import plan_of
 from tests.simulation.trace import Trace
 from tests.simulation.worker import SimulatedWorker
+from workers.diffusion.outputs import WANTED_S
 from workers.encoding.engine import KEPT_S_MAX, OWED_S_MAX
 from workers.sim import encoder as sim_encoder
 from workers.sim import engine as sim_engine
@@ -59,6 +61,8 @@ FRONTENDS: Final = "frontends"
 END_S_MAX: Final = 20.0
 """For faults that are still to come, restarts and connections to come to their end."""
 WORLD_S_MAX: Final = 300.0
+JOBS_S_MAX: Final = 3.0
+"""For all jobs that wait on one worker."""
 
 
 @dataclass
@@ -210,6 +214,8 @@ class World:
         if self.plan.sees:
             self._picture_waits.check(self.workers, now)
             self._picture_waits.check_leaving(self.frontends)
+        if self.plan.draws:
+            check_drawers(self.workers)
         for worker in self.workers:
             if worker.up and (links := worker.links):
                 check_worker(worker, links, now)
@@ -228,6 +234,8 @@ class World:
         settles_s = SETTLES_S_MAX[self.plan.kind]
         if self.plan.sees:  # what is encoded for nobody, and what nobody fetches
             settles_s += OWED_S_MAX
+        if self.plan.draws:  # jobs that went on without their frontends, and what nobody fetches
+            settles_s += JOBS_S_MAX + WANTED_S
         seen_at = max(self._dns_set_at, *(each.started_at for each in self.frontends))
         found_at = seen_at + FOUND_S_MAX
         forgotten_at = max(self._gone_since.values(), default=0.0) + FORGOTTEN_S + LOOK_EVERY_S
@@ -262,7 +270,11 @@ class World:
         """One that encodes does not leave before what it made was fetched, as it may be for a
         while.
         """
-        handing = [each.worker_id for each in self.workers if each.up and each.encoder_engine]
+        handing = [
+            each.worker_id
+            for each in self.workers
+            if each.up and (each.encoder_engine or each.drawing_engine)
+        ]
         return f"{handing} have not left" if handing else ""
 
     def _still_misfortunate(self) -> str:
@@ -386,7 +398,7 @@ class World:
         for worker in self.workers:
             worker.drain()
         await self._until(self._still_to_come, END_S_MAX)
-        await self._until(self._still_handing_out, OWED_S_MAX + LOOK_EVERY_S)
+        await self._until(self._still_handing_out, max(OWED_S_MAX, WANTED_S) + LOOK_EVERY_S)
         networks = self.network, self.engines, self.media
         await self._until(
             lambda: "" if all(each.idle for each in networks) else "connected", END_S_MAX
@@ -411,6 +423,8 @@ class World:
             frontend.process.kill()
         for worker in self._all_workers:
             worker.kill()
+            if worker.folder is not None:
+                remove_folder(worker.folder)
 
     def _result(self) -> Result:
         result = Result(self._trace.digest, self.loop.time() - BEGIN_S, deaths=self.deaths)

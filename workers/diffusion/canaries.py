@@ -49,10 +49,17 @@ class Canaries:
         task.add_done_callback(partial(self._take, canary))
 
     def heard(self) -> None:
-        """Answers those that wait: something was heard of the generator."""
+        """Answers all: something was heard of the generator."""
+        for canary in (*self._waiting, *self._asking):
+            self.abort(canary)
+
+    def ask_again(self) -> None:
+        """Asks the generator for those that wait for what was given up: it says nothing of that any
+        more.
+        """
         waiting, self._waiting = self._waiting, []
         for canary in waiting:
-            self.answer(canary)
+            self.ask(canary)
 
     def abort(self, canary: str) -> None:
         """Ends one, if it has no answer yet."""

@@ -21,7 +21,7 @@ from workers.diffusion.jobs import Jobs, runs_again
 from workers.diffusion.making import Making
 from workers.diffusion.orders import ORDERS_WAITING_MAX, Line, Order
 from workers.diffusion.outputs import Outputs
-from workers.diffusion.pace import Pace
+from workers.diffusion.pace import Pace, PaceLimits
 from workers.diffusion.source import Source
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 
@@ -43,6 +43,7 @@ class DiffusionEngine:
         lifetime_s: of jobs that have ended.
         first_order: is made, and thrown away, before anybody counts on the generator.
         unix_ms: wall clock, against which deadlines are meant.
+        pace: how long the generator may be silent.
     """
 
     def __init__(
@@ -53,15 +54,16 @@ class DiffusionEngine:
         lifetime_s: float,
         first_order: Callable[[EngineFacts], Diffuse],
         unix_ms: Callable[[], float],
+        pace: PaceLimits | None = None,
     ) -> None:
         self._generator = generator
         self._outputs = outputs
         self._first_order = first_order
         self._unix_ms = unix_ms
         self._line = Line()
-        self._pace = Pace()
+        self._pace = Pace(pace)
         self._jobs = Jobs(lifetime_s=lifetime_s, unix_ms=unix_ms, kept=outputs)
-        self._canaries = Canaries(generator.ready, self._tell)
+        self._canaries = Canaries(self._ready, self._tell)
         self._making: Making | None = None
         self._task: asyncio.Task[None] | None = None
         self._deliver: Deliver = _nobody
@@ -132,9 +134,10 @@ class DiffusionEngine:
         if self._making is not None:
             self._end(self._making.order, _STOPPED)
         await self.kill()
+        await self._outputs.close()
 
     async def kill(self) -> None:
-        """Ends the generator now; nothing is kept."""
+        """Ends the generator now; what is left of files goes with the process."""
         self._closed = True
         self._canaries.close()
         for order in self._line.clear():
@@ -146,8 +149,8 @@ class DiffusionEngine:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
+        self._outputs.forget()
         await self._generator.stop()
-        await self._outputs.close()
 
     async def _warm_up(self, facts: EngineFacts) -> None:
         """Has the first order made; a model that cannot make it, in a size of its own."""
@@ -183,8 +186,13 @@ class DiffusionEngine:
             )
             end = await self._making.end()
             self._making = None
-            self._end(order, end or _STOPPED)
-            self._canaries.heard()
+            if end is None:
+                self._pace.give_up(asyncio.get_running_loop().time())
+                self._canaries.ask_again()
+            else:
+                self._pace.trust()
+                self._end(order, end)
+                self._canaries.heard()
         self._task = None
 
     def _goes_on(self, request: Diffuse) -> bool:
@@ -227,6 +235,10 @@ class DiffusionEngine:
             self._canaries.answer(canary)
         else:
             self._canaries.hold(canary)
+
+    async def _ready(self) -> None:
+        await self._generator.ready()
+        self._pace.trust()
 
     def _note_step(self, order: Order) -> None:
         self._pace.note_step(asyncio.get_running_loop().time())

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from protocol.diffusion import JOBS_LISTED_MAX, AskJobs, Diffuse, Diffused, Job
-from protocol.errors import Overloaded, error_from_code
+from protocol.errors import Overloaded, RequestAborted, error_from_code
 from protocol.replies import Failed
 
 PROMPT_CHARS_LISTED: Final = 1_000
@@ -145,5 +145,9 @@ class Jobs:
 
 
 def runs_again(job: Job) -> bool:
-    """Tells whether a job that is submitted again is to be made: it failed, but not of itself."""
-    return job.status == "failed" and error_from_code(job.error_code, "").retryable
+    """Tells whether a job that is submitted again is to be made: it failed, but not of itself, or
+    was stopped by a frontend that thought this worker lost.
+    """
+    return job.status == "failed" and (
+        job.error_code == RequestAborted.code or error_from_code(job.error_code, "").retryable
+    )

@@ -40,7 +40,8 @@ class Making:
         self._heard = heard
         self._tell = tell
         self._previews: list[asyncio.Task[None]] = []
-        """Bounded by what the order asks for."""
+        """Bounded by what the order asks for, as the next ones are."""
+        self._shown: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._begun_at = self._loop.time()
         self._task = self._loop.create_task(self._make())
@@ -74,7 +75,7 @@ class Making:
                 kept.append(await self._outputs.keep(each))  # noqa: PERF401 - what is kept is dropped below
             await asyncio.gather(*self._previews)
         except BaseException:
-            self._outputs.drop([each.output_id for each in kept])
+            self._outputs.drop([*(each.output_id for each in kept), *self._shown])
             raise
         finally:
             self._outputs.clear(bench)
@@ -107,6 +108,7 @@ class Making:
         if self.order.ended:
             self._outputs.drop([output.output_id])
         else:
+            self._shown.append(output.output_id)
             self._tell(self.order, _progress(self.order, step, output))
 
 

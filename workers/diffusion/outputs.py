@@ -17,6 +17,7 @@ from typing import Final
 from protocol.diffusion import OUTPUT_BYTES_MAX, FetchOutput, Output, OutputChunk
 from protocol.errors import EngineFault, Overloaded
 from workers.diffusion.generator import Made
+from workers.diffusion.kept import Kept, droppable
 from workers.diffusion.places import Folder, Place
 
 log = logging.getLogger(__name__)
@@ -48,14 +49,6 @@ class Keeping:
     lifetime_s: float = 3_600.0
 
 
-@dataclass(eq=False)
-class _Kept:
-    output: Output
-    name: str
-    wanted_until: float = 0.0
-    timer: asyncio.TimerHandle | None = None
-
-
 class Outputs:
     """Outputs keeps pictures and videos in files, of which the oldest are dropped first, and none
     that is being fetched.
@@ -68,6 +61,7 @@ class Outputs:
         place: where what was made lies, and stays unless it is thrown away by name; in that folder
         if not given.
         url: where clients find that place, to which a name is added; empty: through frontends.
+        new_lot: draws what nobody guesses of an id, 32 hex digits.
     Attributes:
         tag: what ids begin with (`worker_tag`).
         on_fetched: called whenever `owed` may be less.
@@ -81,6 +75,7 @@ class Outputs:
         unix_ms: Callable[[], float],
         place: Place | None = None,
         url: str = "",
+        new_lot: Callable[[], str] = lambda: secrets.token_hex(_LOT_BYTES),
     ) -> None:
         self.tag = "0" * 16
         self.on_fetched: Callable[[], None] = lambda: None
@@ -90,10 +85,11 @@ class Outputs:
         self._place = place or Folder(folder)
         self._own = place is None
         self._url = url
+        self._new_lot = new_lot
         self._output_bytes_max = (
             min(keeping.bytes_max, OUTPUT_BYTES_MAX) if place is None else OUTPUT_BYTES_MAX
         )
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._size_bytes = 0
         self._chores: set[asyncio.Future[None]] = set()
         """Is what is being stored or removed just now. Bounded by what is kept."""
@@ -119,7 +115,7 @@ class Outputs:
     def owed(self) -> int:
         """Returns how many outputs are being fetched, or were told of a moment ago."""
         now = asyncio.get_running_loop().time()
-        return sum(kept.wanted_until > now for kept in self._kept.values())
+        return sum(not kept.fetched and kept.wanted_until > now for kept in self._kept.values())
 
     async def bench(self) -> Path:
         """Returns a new folder to make something in; `clear` removes it."""
@@ -140,7 +136,7 @@ class Outputs:
             size_bytes = (await asyncio.to_thread(made.path.stat)).st_size
         except OSError as error:
             raise EngineFault(f"What was made is not there: {error.strerror}") from error
-        output_id = self.tag + secrets.token_hex(_LOT_BYTES)
+        output_id = self.tag + self._new_lot()
         name = f"{_FOLDERS.get(made.format, 'images')}/{output_id}.{_ending(made)}"
         output = Output(
             output_id,
@@ -165,7 +161,7 @@ class Outputs:
         except Exception as error:  # whatever a storage raises
             self._size_bytes -= size_bytes
             raise EngineFault("What was made could not be stored.") from error
-        kept = self._kept[output_id] = _Kept(output, name)
+        kept = self._kept[output_id] = Kept(output, name, preview=preview)
         self._expire_in(kept, PREVIEW_S if preview else self._keeping.lifetime_s)
         if preview or not self._url:
             self.want(output_id)
@@ -176,7 +172,9 @@ class Outputs:
         kept, loop = self._kept.get(output_id), asyncio.get_running_loop()
         if kept is not None:
             kept.wanted_until = loop.time() + WANTED_S
-            loop.call_later(WANTED_S, self.on_fetched)
+            if kept.wanted_timer is not None:
+                kept.wanted_timer.cancel()
+            kept.wanted_timer = loop.call_later(WANTED_S, self._stop_wanting, kept)
 
     async def read(self, fetch: FetchOutput) -> OutputChunk:
         """Returns a piece of an output, or that there is none.
@@ -194,11 +192,10 @@ class Outputs:
         except FileNotFoundError:  # dropped meanwhile, or removed by somebody else
             self.drop([fetch.output_id])
             return OutputChunk(fetch.query_id)
+        self.want(fetch.output_id)
         if fetch.offset_bytes + len(data) >= kept.output.size_bytes:
-            kept.wanted_until = 0.0
+            kept.fetched = True
             self.on_fetched()
-        else:
-            self.want(fetch.output_id)
         return OutputChunk(fetch.query_id, data, kept.output)
 
     def drop(self, output_ids: Iterable[str], *, everywhere: bool = True) -> None:
@@ -212,23 +209,29 @@ class Outputs:
             if kept is None:
                 continue
             self._size_bytes -= kept.output.size_bytes
-            if kept.timer is not None:
-                kept.timer.cancel()
+            kept.stop_timers()
             if everywhere or self._own:
                 self._do(partial(self._place.drop, kept.name))
         self.on_fetched()
 
+    def forget(self) -> None:
+        """Has nothing any more; the files stay where they are."""
+        for kept in self._kept.values():
+            kept.stop_timers()
+        self._kept.clear()
+
     async def close(self) -> None:
         """Forgets everything and removes the folder; what lies elsewhere stays."""
-        for kept in self._kept.values():
-            if kept.timer is not None:
-                kept.timer.cancel()
-        self._kept.clear()
+        self.forget()
         while self._chores:
             await asyncio.wait(self._chores)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    async def _read(self, kept: _Kept, offset_bytes: int, size_bytes: int) -> bytes:
+    def _stop_wanting(self, kept: Kept) -> None:
+        kept.wanted_until = 0.0
+        self.on_fetched()
+
+    async def _read(self, kept: Kept, offset_bytes: int, size_bytes: int) -> bytes:
         if size_bytes <= 0:  # of which storages make errors
             return b""
         return await asyncio.to_thread(self._place.read, kept.name, offset_bytes, size_bytes)
@@ -239,12 +242,10 @@ class Outputs:
                 f"What was made has {size_bytes} bytes; of one output "
                 f"{self._output_bytes_max} are kept."
             )
-        now = asyncio.get_running_loop().time()
-        for output_id, kept in list(self._kept.items()):
+        for kept in droppable(self._kept.values(), asyncio.get_running_loop().time()):
             if self._has_room(size_bytes):
                 return
-            if kept.wanted_until <= now:
-                self.drop([output_id], everywhere=False)
+            self.drop([kept.output.output_id], everywhere=False)
         if not self._has_room(size_bytes):
             raise Overloaded("There is no room for what was made: too much is being fetched.")
 
@@ -253,10 +254,10 @@ class Outputs:
         fits = not self._own or self._size_bytes + size_bytes <= self._keeping.bytes_max
         return fits and len(self._kept) < OUTPUTS_KNOWN_MAX
 
-    def _expire_in(self, kept: _Kept, seconds: float) -> None:
+    def _expire_in(self, kept: Kept, seconds: float) -> None:
         kept.timer = asyncio.get_running_loop().call_later(seconds, self._expire, kept)
 
-    def _expire(self, kept: _Kept) -> None:
+    def _expire(self, kept: Kept) -> None:
         if kept.wanted_until > asyncio.get_running_loop().time():
             self._expire_in(kept, WANTED_S)
         else:

@@ -28,7 +28,9 @@ class Storage:
             self._storage, self._root = core.url_to_fs(url)
             self._check()
         except ImportError as error:
-            raise StartError(f"{_FLAG} needs what is not installed here: {error}") from None
+            raise StartError(
+                f"{_FLAG} needs what is not installed here (extra storage): {error}"
+            ) from None
         except Exception as error:  # noqa: BLE001 - whatever a storage raises
             raise StartError(f"{_FLAG}: nothing can be stored there: {one_line(error)}") from None
 

@@ -14,6 +14,7 @@ from workers.kinds.multimodal import MULTIMODAL, MULTIMODAL_PREFILL
 from workers.kinds.prefill import PREFILL
 from workers.kinds.processor import PROCESSOR
 from workers.kinds.text import TEXT
+from workers.kinds.text_diffusion import TEXT_DIFFUSION
 from workers.kinds.video_generation import VIDEO_GENERATION
 
 KINDS: Final[list[WorkerKind]] = [
@@ -24,6 +25,7 @@ KINDS: Final[list[WorkerKind]] = [
     ENCODE,
     MULTIMODAL_PREFILL,
     MULTIMODAL,
+    TEXT_DIFFUSION,
     PREFILL,
     TEXT,
 ]

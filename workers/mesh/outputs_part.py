@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Final, Protocol
 
@@ -13,10 +13,18 @@ from workers.engine import OutputSource
 
 log = logging.getLogger(__name__)
 
-READS_MAX: Final = 128
-"""Bounds the pieces that one frontend is being given at a time, 32 MiB in memory: twice as many as
-it may have requests here. One too many is not answered: the frontend asks again.
+ANSWERS_MAX: Final = 128
+"""Bounds the answers that one frontend is being given at a time, mostly pieces, 32 MiB in memory:
+twice as many as it may have requests here. One too many is not answered: the frontend asks again.
 """
+
+ROOM_S_MAX: Final = 5.0
+"""Bounds the wait until a frontend has room for an answer: what is slower for so long is given up,
+and who asked asks again.
+"""
+
+ROOM_AGAIN_S: Final = 0.1
+"""Is the time after which it is tried again: tokens leave in between."""
 
 
 class Asker(Protocol):
@@ -35,14 +43,14 @@ class OutputsPart:
     def __init__(self) -> None:
         self._source: OutputSource | None = None
         self._on_change: Callable[[], None] = lambda: None
-        self._reads: Counter[Asker] = Counter()
-        self._reading: set[asyncio.Task[None]] = set()
+        self._answers: Counter[Asker] = Counter()
+        self._answering: set[asyncio.Task[None]] = set()
         self._complaint: Complaint | None = None
 
     @property
     def owed(self) -> int:
         """Returns for how many jobs and outputs a worker that leaves is to wait."""
-        return len(self._reading) + (0 if self._source is None else self._source.owed)
+        return len(self._answering) + (0 if self._source is None else self._source.owed)
 
     def open(self, source: OutputSource, tag: str, on_change: Callable[[], None]) -> None:
         """Begins to answer, as OutputSource says."""
@@ -58,26 +66,30 @@ class OutputsPart:
     def tell(self, asker: Asker, ask: AskJobs) -> None:
         """Answers a question for jobs; a worker that makes none has none."""
         told = JobsTold(ask.query_id) if self._source is None else self._source.tell(ask)
-        asker.send(told)
+        if not asker.send(told):
+            self._begin(asker, self._send(asker, told))
 
     def fetch(self, asker: Asker, fetch: FetchOutput) -> None:
         """Begins to answer with a piece of an output."""
         if self._source is None:
             asker.send(OutputChunk(fetch.query_id))
-            return
-        if self._reads[asker] >= READS_MAX:
-            self._complain(f"frontend {asker.address} asks for too much at once")
-            return
-        self._reads[asker] += 1
-        reading = self._read(self._source, asker, fetch)
-        task = asyncio.get_running_loop().create_task(reading)
-        self._reading.add(task)
-        task.add_done_callback(partial(self._done, asker))
+        else:
+            self._begin(asker, self._read(self._source, asker, fetch))
 
     def close(self) -> None:
         """Gives up what is being read."""
-        for task in self._reading:
+        for task in self._answering:
             task.cancel()
+
+    def _begin(self, asker: Asker, answering: Coroutine[None, None, None]) -> None:
+        if self._answers[asker] >= ANSWERS_MAX:
+            answering.close()
+            self._complain(f"frontend {asker.address} asks for too much at once")
+            return
+        self._answers[asker] += 1
+        task = asyncio.get_running_loop().create_task(answering)
+        self._answering.add(task)
+        task.add_done_callback(partial(self._done, asker))
 
     async def _read(self, source: OutputSource, asker: Asker, fetch: FetchOutput) -> None:
         try:
@@ -85,14 +97,23 @@ class OutputsPart:
         except Exception:  # whatever a storage raises; the frontend asks again
             log.exception("an output could not be read")
             return
-        if not asker.send(chunk):
-            self._complain(f"frontend {asker.address} has no room for what it asked for")
+        await self._send(asker, chunk)
+
+    async def _send(self, asker: Asker, answer: JobsTold | OutputChunk) -> None:
+        """Sends an answer, as soon as there is room."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + ROOM_S_MAX
+        while not asker.send(answer):
+            if loop.time() >= ends_at:
+                self._complain(f"frontend {asker.address} has no room for what it asked for")
+                return
+            await asyncio.sleep(ROOM_AGAIN_S)
 
     def _done(self, asker: Asker, task: "asyncio.Task[None]") -> None:
-        self._reading.discard(task)
-        self._reads[asker] -= 1
-        if not self._reads[asker]:
-            del self._reads[asker]
+        self._answering.discard(task)
+        self._answers[asker] -= 1
+        if not self._answers[asker]:
+            del self._answers[asker]
         self._on_change()
 
     def _complain(self, complaint: str) -> None:

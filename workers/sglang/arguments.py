@@ -16,6 +16,7 @@ from workers.process.failure_note import one_line
 from workers.sglang.bootstrap import set_bootstrap
 from workers.sglang.cpu import activate_if_cpu_host
 from workers.sglang.pooling import is_encoder, pooling_of
+from workers.sglang.text_diffusion import prepare_diffusion
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ def parse_server_args(
             # small models fill all of their tokens with it
             namespace.constrained_json_disable_any_whitespace = True
         _order_by_priority(namespace)
+        prepare_diffusion(namespace)
         namespace.kv_events_config = _kv_events_config(namespace) if kv_events else None
         if adapt is not None:
             adapt(namespace)

@@ -27,6 +27,7 @@ from workers.sglang.nodes import admit_nodes
 from workers.sglang.processes import SglangProcesses
 from workers.sglang.requests.submissions import Submissions
 from workers.sglang.seam.checks import BY_ENGINES, check_seam
+from workers.sglang.text_diffusion import with_running
 from workers.sglang.translation import rank_load
 from workers.sglang.warm_up import FLUSH_S_MAX, WarmUp
 
@@ -221,10 +222,11 @@ class SglangEngine:
 
         Read from shared memory in some 20 µs, so no copy of it is kept.
         """
-        if self._manager is None:
+        if self._manager is None or self._requests is None:
             return []
         by_rank = {load.dp_rank: load for load in self._manager.load_snapshot_reader.read_all()}
-        return [rank_load(rank, by_rank.get(rank)) for rank in range(self._dp_size)]
+        loads = [rank_load(rank, by_rank.get(rank)) for rank in range(self._dp_size)]
+        return with_running(loads, self._requests.unfinished) if self._manager.diffuses else loads
 
     async def stop(self) -> None:
         """Ends the engine and its processes.

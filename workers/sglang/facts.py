@@ -21,6 +21,7 @@ from workers.sglang.media import SglangImages, media_taken
 from workers.sglang.model_files import model_dir_of, served_names, template_file
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.prompts import SglangPrompts
+from workers.sglang.text_diffusion import told_of_diffusion
 from workers.sglang.vision_files import encoder_name, has_grids
 
 _HICACHE_RATIO: Final = 2.0
@@ -58,6 +59,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         card = replace(
             card, embedding_dimensions=1 if pairs else int(config.hidden_size), cross_encoder=pairs
         )
+    card = told_of_diffusion(card, manager.server_args)
     version = f"sglang {sglang.__version__} on {manager.config_value('device')}"
     streams = _kv_streams(manager, len(states))
     return EngineFacts(
@@ -150,6 +152,7 @@ def _capacity(engine: Any, states: Sequence[Any]) -> Capacity:
         prefill_step_tokens=_prefill_step_tokens(manager),
         requests_queued_max=manager.config_value("max_queued_requests"),
         orders_by_priority=_orders_by_priority(manager),
+        reuses_prefixes=not manager.config_value("disable_radix_cache"),
     )
 
 

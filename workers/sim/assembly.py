@@ -9,8 +9,9 @@ import msgspec
 import zmq
 
 from protocol.limits import MESSAGE_CHARS_MAX
-from protocol.membership import Capacity
+from protocol.membership import Capacity, ModelCard, SamplingDefaults
 from protocol.process.start_error import StartError
+from protocol.text_diffusion import TextDiffusion
 from protocol.transport.sockets import Socket
 from workers.demo_model import demo_model_dir
 from workers.engine import EngineFacts
@@ -19,6 +20,7 @@ from workers.mesh.model_card import build_card
 from workers.sim.adapters import SimAdapters
 from workers.sim.faults import Faults
 from workers.sim.pictures import SimPictures, media_of
+from workers.sim.scheduling.diffusing import DiffusingScheduler
 from workers.sim.scheduling.kv_outlet import KvOutlet
 from workers.sim.scheduling.limits import SchedulerLimits
 from workers.sim.scheduling.radix_cache import CacheListener, RadixCache
@@ -48,7 +50,7 @@ def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         context_length=settings.context_length,
         chat_template=Path(settings.chat_template) if settings.chat_template else None,
     )
-    card = msgspec.structs.replace(card, media=media_of(model_dir))
+    card = told_of_diffusion(msgspec.structs.replace(card, media=media_of(model_dir)), settings)
     kind = cast("Literal['words', 'any']", settings.sim_vocab)
     words = read_word_ids(
         model_dir / "tokenizer.json",
@@ -66,6 +68,7 @@ def read_model(settings: SimSettings) -> tuple[EngineFacts, list[int]]:
         else settings.max_total_tokens,
         requests_queued_max=settings.max_queued_requests,
         orders_by_priority=settings.schedule_policy == "fcfs",
+        reuses_prefixes=not settings.disable_radix_cache,
     )
     if settings.is_embedding:
         card = msgspec.structs.replace(card, embedding_dimensions=settings.sim_embedding_dimensions)
@@ -137,6 +140,12 @@ def open_outlets(
     return outlets
 
 
+def timing_of(settings: SimSettings) -> TimingModel:
+    """Returns how long things take, at speed 1."""
+    a_token_ms, _ = TimingModel.encode
+    return TimingModel(encode=(a_token_ms, settings.sim_encode_ms))
+
+
 def scheduler_of(
     settings: SimSettings, rank: int, text: TextModel, listener: CacheListener | None
 ) -> Scheduler:
@@ -153,6 +162,21 @@ def scheduler_of(
         conservativeness=settings.schedule_conservativeness,
         prefix_cache=not settings.disable_radix_cache,
     )
-    return Scheduler(
-        limits, RadixCache(settings.page_size, listener), text, TimingModel(), dp_rank=rank
+    cache, timing = RadixCache(settings.page_size, listener), timing_of(settings)
+    if settings.dllm_algorithm is None:
+        return Scheduler(limits, cache, text, timing, dp_rank=rank)
+    return DiffusingScheduler(
+        limits, cache, text, timing, dp_rank=rank, block_steps=settings.sim_dllm_steps
+    )
+
+
+def told_of_diffusion(card: ModelCard, settings: SimSettings) -> ModelCard:
+    """Returns the card as it is, or as an engine has it that makes text by diffusion."""
+    algorithm, block = settings.dllm_algorithm, settings.sim_dllm_block
+    if algorithm is None:
+        return card
+    return msgspec.structs.replace(
+        card,
+        text_diffusion=TextDiffusion(algorithm, block, greedy=algorithm != "Gemma4Renoise"),
+        defaults=SamplingDefaults(),
     )

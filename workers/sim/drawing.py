@@ -3,7 +3,7 @@
 import io
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,13 +80,13 @@ def reference_pixels(order: Diffuse, size: tuple[int, int]) -> Pixels | None:
         raise InvalidRequest("The picture cannot be read.", param=param) from None
 
 
-def write_picture(pixels: Pixels, path: Path, form: OutputFormat, quality: int) -> None:
-    """Writes a picture file.
+def write_picture(pixels: Pixels, file: Path | IO[bytes], form: OutputFormat, quality: int) -> None:
+    """Writes a picture to a file.
 
     Args:
         quality: of JPEG and WebP, in per cent.
     """
-    Image.fromarray(pixels).save(path, form, quality=max(1, quality), compress_level=1)
+    Image.fromarray(pixels).save(file, form, quality=max(1, quality), compress_level=1)
 
 
 def jpeg(pixels: Pixels) -> bytes:

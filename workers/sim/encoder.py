@@ -10,7 +10,8 @@ from protocol.media import Encoding, PromptMedia
 from protocol.process.start_error import StartError
 from protocol.replies import Failed
 from workers.engine import EngineFacts, OnDeath
-from workers.sim.assembly import read_model
+from workers.sim.assembly import read_model, timing_of
+from workers.sim.faults import Faults
 from workers.sim.pictures import SimPictures, told_of
 from workers.sim.settings import SimSettings, read_settings
 
@@ -19,7 +20,8 @@ _BATCH_PICTURES: Final = 8
 
 
 class SimEncoder:
-    """A SimEncoder takes `--sim-encode-ms` for a batch; its rows are the digests of pictures.
+    """A SimEncoder takes as long for a batch as an engine that sees for itself; its rows are the
+    digests of pictures.
 
     Args:
         makes_pixels: as a processor does, instead of vectors.
@@ -53,8 +55,12 @@ class SimEncoder:
 
     async def encode(self, pictures: Sequence[PromptMedia]) -> Sequence[Encoding | Failed]:
         """Returns what tells of each picture which one it was."""
+        if self._settings.sim_request_faults:
+            Faults().on_pictures(pictures)
         if self._settings.sim_speedup:
-            await asyncio.sleep(self._settings.sim_encode_ms / 1000 / self._settings.sim_speedup)
+            tokens = sum(max(1, each.tokens) for each in pictures)
+            took_ms = timing_of(self._settings).encode_ms(tokens)
+            await asyncio.sleep(took_ms / 1000 / self._settings.sim_speedup)
         return [told_of(picture, self._holds) for picture in pictures]
 
     async def stop(self) -> None:

@@ -275,6 +275,8 @@ class SimEngine:
 
     def _requested_fault(self, request: Generate) -> Failed | None:
         seed = request.sampling.seed
+        if request.media and self._settings.sim_request_faults:
+            self._faults.on_pictures(request.media)
         if seed is None or not self._settings.sim_request_faults:
             return None
         fault = self._faults.on_seed(seed)

@@ -26,16 +26,18 @@ process alone, which is started anew and takes --sim-startup-s for it.
 Counts begin when the fault is armed, so N = 0 armed at run time means now (for tokens) or at the
 next request; batches of KV events have numbers, and every Nth is one whose number N divides. With
 --sim-request-faults a request asks for one through `seed` (SEED_FAULTS): the one field that reaches
-an engine unchanged through every API and that nothing else here depends on. Off by default, since a
+an engine unchanged through every API and that nothing else here depends on; or through a picture
+(PICTURE_FAULT). Off by default, since a
 client could kill workers with it.
 """
 
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NoReturn
 
+from protocol.media import PromptMedia
 from protocol.process.start_error import StartError
 from protocol.replies import Failed
 
@@ -49,6 +51,9 @@ SEED_FAULTS: Final = {
 """A seed asks for what befalls the request: it fails, it kills the worker, it is never answered
 unless aborted, it blocks the loop, it kills the engine but not the worker.
 """
+
+PICTURE_FAULT: Final = b"kvmesh-sim-crash"
+"""A picture that has this among its bytes kills whoever encodes it, on the same condition."""
 
 _TOKENS: Final = ("crash-after-tokens", "engine-death-after-tokens", "hang-after-tokens")
 _EVERY: Final = ("error-every", "transfer-error-every")
@@ -166,6 +171,11 @@ class Faults:
         elif fault == "engine-death":
             self._die()
         return fault
+
+    def on_pictures(self, media: Iterable[PromptMedia]) -> None:
+        """Plays the fault that one of the pictures which are to be encoded asks for."""
+        if any(PICTURE_FAULT in each.data for each in media):
+            self._crash()
 
     def on_tokens(self, count: int) -> None:
         """Counts the tokens that a step generated, and plays what is due."""

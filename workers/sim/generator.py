@@ -167,7 +167,6 @@ class SimGenerator:
                 preview = await asyncio.to_thread(_picture, order, drawing, path, share, seed)
             on_step(Step(index * order.steps + step, order.steps * order.count, index, preview))
             self._faults.on_tokens(1)
-            await self._thawed()
             self._check_alive()
         path = into / f"output-{index}"
         if self._videos:
@@ -179,6 +178,7 @@ class SimGenerator:
         factor = (self._faults.slow or 1.0) / (settings.sim_speedup or float("inf"))
         megapixels = order.width * order.height * order.frames / 1e6
         await asyncio.sleep(settings.sim_step_ms / 1000 * megapixels * factor)
+        await self._thawed()
         self._check_alive()
 
     async def _requested_fault(self, order: Diffuse) -> None:

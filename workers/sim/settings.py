@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from protocol.limits import DP_RANKS_MAX
@@ -103,13 +103,25 @@ class SimSettings:
         384, "numbers in such a vector", env="KVMESH_SIM_EMBEDDING_DIMENSIONS"
     )
     sim_encode_ms: float = setting(
-        20.0, "milliseconds that a batch of pictures takes", env="KVMESH_SIM_ENCODE_MS"
+        20.0,
+        "milliseconds that it takes to encode pictures, beside those of their tokens",
+        env="KVMESH_SIM_ENCODE_MS",
     )
     sim_step_ms: float = setting(
         50.0,
         "milliseconds that one step takes for each megapixel of a picture, or of a frame",
         env="KVMESH_SIM_STEP_MS",
     )
+    dllm_algorithm: str | None = setting(
+        None,
+        "make text as by diffusion, a block at a time, with SGLang's algorithm of this name",
+        env="KVMESH_SIM_DLLM_ALGORITHM",
+        choices=("LowConfidence", "JointThreshold", "JointThresholdInDel", "Gemma4Renoise"),
+    )
+    sim_dllm_block: int = setting(
+        4, "tokens of such a block, and of a page then", env="KVMESH_SIM_DLLM_BLOCK"
+    )
+    sim_dllm_steps: int = setting(5, "steps that such a block takes", env="KVMESH_SIM_DLLM_STEPS")
     sim_speedup: float = setting(
         1.0,
         "times faster than the timing model; 0 is as fast as Python goes",
@@ -158,12 +170,28 @@ def read_settings(argv: Sequence[str]) -> SimSettings:
     if rest:
         raise StartError(f"the sim engine does not know: {' '.join(rest)}")
     _check(settings)
-    return settings
+    return settings if settings.dllm_algorithm is None else _diffusing(settings)
 
 
 def help_text() -> str:
     """Returns the --help of the sim engine."""
     return settings_help(SimSettings, prog=_PROG, config_flag=_CONFIG_FLAG)
+
+
+def _diffusing(settings: SimSettings) -> SimSettings:
+    """Returns the settings as SGLang would set them right for diffusion.
+
+    Raises:
+        StartError: they divide requests, which diffusion does not.
+    """
+    if settings.disaggregation_mode != "null" or settings.is_embedding:
+        raise StartError("--disaggregation-mode and --is-embedding do not go with --dllm-algorithm")
+    return replace(
+        settings,
+        page_size=settings.sim_dllm_block,
+        disable_radix_cache=settings.disable_radix_cache
+        or settings.dllm_algorithm == "Gemma4Renoise",
+    )
 
 
 def _check(settings: SimSettings) -> None:
@@ -177,6 +205,8 @@ def _check(settings: SimSettings) -> None:
         "stream_interval": 1,
         "decode_log_interval": 1,
         "sim_embedding_dimensions": 1,
+        "sim_dllm_block": 1,
+        "sim_dllm_steps": 1,
         "sim_speedup": 0.0,
         "sim_startup_s": 0.0,
         "sim_encode_ms": 0.0,

@@ -14,7 +14,7 @@ from protocol.errors import InvalidRequest, UnsupportedParameter
 _OWN_ID: Final = "request ids are made here; send the header x-request-id to name one in logs"
 _OWN_FILES: Final = "files and code on the server are its operator's matter"
 _LEGS: Final = "how engines work together is arranged by the server"
-_MEDIA: Final = "media belong into the messages, and the models served here read text"
+_MEDIA: Final = "media belong into the messages of a chat"
 _RANKS: Final = "use nvext.dp_rank or the header x-dp-rank"
 _SEARCH: Final = "there is no beam search here"
 VERBOSITY_FIXED: Final = "it can only be 'medium' with the models served here"

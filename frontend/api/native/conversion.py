@@ -22,6 +22,7 @@ PARAM_NAMES: Final = {
     "max_tokens": "sampling_params.max_new_tokens",
     "min_tokens": "sampling_params.min_new_tokens",
     "seed": "sampling_params.sampling_seed",
+    "logprobs": "return_logprob",
     **{
         name: f"sampling_params.{name}"
         for name in ("n", "stop", "stop_token_ids", "stop_regex", "logit_bias", "custom_params")
@@ -29,6 +30,13 @@ PARAM_NAMES: Final = {
     **{
         name: f"sampling_params.{name}"
         for name in ("json_schema", "regex", "ebnf", "structural_tag")
+    },
+    **{
+        name: f"sampling_params.{name}"
+        for name in (
+            *("temperature", "top_p", "top_k", "min_p"),
+            *("frequency_penalty", "presence_penalty", "repetition_penalty"),
+        )
     },
 }
 """Maps a field of the completions request to the field of /generate, but for the prompt, which has

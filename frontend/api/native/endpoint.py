@@ -14,6 +14,7 @@ from frontend.api.fields.sampling import output_rules
 from frontend.api.launching import Launcher
 from frontend.api.native.conversion import PARAM_NAMES, completion_of, new_tokens_of, sampling_of
 from frontend.api.native.outputs import OutputWriter
+from frontend.api.native.pictures import with_pictures
 from frontend.api.native.schemas import REFUSED_FIELDS, GenerateRequest
 from frontend.api.openai.completions import listed_prompts, prompt_tokens
 from frontend.http.body_counts import TOKEN_IDS_MAX
@@ -40,15 +41,15 @@ async def generate(exchange: Exchange, launcher: Launcher) -> None:
 async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateRequest) -> None:
     started_s = time.monotonic()
     completion = completion_of(request, exchange.model)
-    entry = launcher.models.of(exchange, completion)
-    served = entry.served
-    with params_named(
-        {**PARAM_NAMES, "prompt": "text" if request.input_ids is None else "input_ids"}
-    ):
+    prompt_name = "text" if request.input_ids is None else "input_ids"
+    with params_named({**PARAM_NAMES, "prompt": prompt_name, "messages": prompt_name}):
+        entry = launcher.models.of(exchange, completion)
+        served = entry.served
         prompts = [
             await prompt_tokens(prompt, served)
             for prompt in await exchange.in_proportion(partial(listed_prompts, completion))
         ]
+        prompts, media = await with_pictures(exchange, launcher.media, served, request, prompts)
         completion = replace(
             completion,
             max_tokens=new_tokens_of(sampling_of(request), served.card.context_length, prompts),
@@ -57,7 +58,7 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateReque
         rids = _rids(request, len(prompts) * n)
         rules = replace(output_rules(completion), scores_stop=True)
         generation = await launcher.launch(
-            exchange, entry, completion, prompts, rules, repeats=request.stream
+            exchange, entry, completion, prompts, rules, media=media, repeats=request.stream
         )
     texts = TokenTexts(served, as_ids=False) if request.return_text_in_logprobs else None
     writers = [
@@ -77,7 +78,9 @@ async def _answer(exchange: Exchange, launcher: Launcher, request: GenerateReque
     )
     try:
         if exchange.is_large:
-            await exchange.keep_only(request)
+            pictures = request.image_data if isinstance(request.image_data, list) else []
+            media_bytes = sum(len(each.data) for each in media)
+            await exchange.keep_only(request, pictures, beside_bytes=media_bytes)
         if request.stream:
             await stream_events(exchange, generation, _OutputEvents(writers, is_batch=is_batch))
         else:

@@ -39,19 +39,23 @@ NEW_TOKENS_DEFAULT: Final = 128
 
 _LAYERS: Final = "nothing but tokens and their log probabilities is told"
 
+_CHATS: Final = "videos and sounds go with /v1/chat/completions"
+
 REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{
             name: why
             for name, why in REFUSED_EVERYWHERE.items()
-            if name not in ("rid", "data_parallel_rank", "routed_dp_rank")
+            if name not in ("rid", "data_parallel_rank", "routed_dp_rank", "image_data")
         },
         "token_ids_logprob": "ask for top_logprobs_num",
         "return_sampling_mask": _LAYERS,
         "sampling_logprobs_mode": _LAYERS,
-        "mm_hashes": "the models served here read text",
-        "mm_content_hashes": "the models served here read text",
-        "modalities": "the models served here read text",
+        "video_data": _CHATS,
+        "audio_data": _CHATS,
+        "mm_hashes": "what a picture is known by is made of its bytes",
+        "mm_content_hashes": "what a picture is known by is made of its bytes",
+        "modalities": "each picture of image_data is one",
         "positional_embed_overrides": "prompts are text or token ids",
         "max_thinking_tokens": "the length of the thinking cannot be bounded",
         "watermark": "answers bear no marks",
@@ -123,6 +127,10 @@ class GenerateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     text: str | Annotated[list[str], Meta(min_length=1, max_length=PROMPTS_MAX)] | None = None
     input_ids: list[TokenId | Annotated[list[TokenId], Meta(min_length=1)]] | None = None
+    image_data: str | list[str] | None = None
+    """Names the pictures of the one prompt, in the order of the tokens that stand for them there:
+    URLs, data URLs or base64.
+    """
     sampling_params: (
         SamplingParams
         | Annotated[list[SamplingParams], Meta(min_length=1, max_length=PROMPTS_MAX)]

@@ -73,7 +73,8 @@ class DetokenizeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 _tokenize_parser = BodyParser(
-    TokenizeRequest, {"mm_processor_kwargs": "the models served here read text"}
+    TokenizeRequest,
+    {"mm_processor_kwargs": "how finely a picture is seen is up to the model's processor"},
 )
 _detokenize_parser = BodyParser(DetokenizeRequest, {}, items_max=TOKEN_IDS_MAX)
 

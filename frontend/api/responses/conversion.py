@@ -16,6 +16,7 @@ PARAM_NAMES: Final = {
     "max_completion_tokens": "max_output_tokens",
     "response_format": "text.format",
     "reasoning_effort": "reasoning.effort",
+    "logprobs": "include",
 }
 """Maps a field of the chat to the field of /v1/responses."""
 

@@ -315,3 +315,13 @@ def _canary(bench: MediaBench, **fields: Any) -> str:
     bench.engine.abort(CANARY)  # whoever sends them has one at a time
     bench.engine.submit(Diffuse(CANARY, "m", "test", 1 << 60, **fields))
     return CANARY
+
+
+@on_virtual_time
+async def test_nothing_is_left_of_an_order_that_failed(tmp_path: Path) -> None:
+    bench = await MediaBench(tmp_path).started()
+    bench.generator.too_few = True
+    bench.submit(1, previews=2)
+    assert isinstance(await bench.end_of(1), Failed)
+    assert bench.told[named(1)][0].preview is not None
+    assert bench.files == []

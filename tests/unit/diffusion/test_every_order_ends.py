@@ -141,5 +141,5 @@ async def _asked(steps: list[tuple[Any, ...]], folder: Path) -> None:
         bench.engine.submit(Diffuse(canary, "m", "test", 1 << 60))
         await asyncio.sleep(STEP_S / 10)
         assert len(bench.ends[canary]) == 1
-    await bench.engine.kill()
+    await bench.engine.stop()
     assert not folder.exists()

@@ -183,3 +183,17 @@ async def test_whoever_waits_for_what_is_owed_is_told(tmp_path: Path) -> None:
     await kept(outputs, fetched=False)
     await asyncio.sleep(WANTED_S + 0.1)
     assert told[-1] == outputs.owed == 0
+
+
+@on_virtual_time
+async def test_previews_make_room_for_what_was_asked_for(tmp_path: Path) -> None:
+    outputs = store(tmp_path)
+    result = await kept(outputs, 40, fetched=False)
+    previews = [await kept(outputs, 30, preview=True, fetched=False) for _ in range(2)]
+    second = await kept(outputs, 60, fetched=False)
+    assert [each.output_id in outputs for each in (result, *previews, second)] == [
+        True,
+        False,
+        False,
+        True,
+    ]

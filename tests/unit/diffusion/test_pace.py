@@ -48,3 +48,19 @@ def test_a_slow_step_is_forgotten() -> None:
         now += 1.0
         pace.note_step(now)
     assert not pace.explains(now + 300.0)
+
+
+def test_what_stood_still_and_was_given_up_is_doubted_until_it_is_heard() -> None:
+    pace, now = _stepped(0.1)
+    pace.give_up(now + STEP_S_MIN - 1)  # which was nobody's fault
+    pace.begin(1.0, now)
+    assert pace.explains(now + 1)
+    pace.note_step(now)
+    pace.give_up(now + STEP_S_MIN + 1)
+    pace.begin(1.0, now)
+    assert not pace.explains(now + 1)
+    pace.note_step(now)
+    assert pace.explains(now + 1)
+    pace.give_up(now + STEP_S_MIN + 1)
+    pace.trust()
+    assert pace.explains(now + 1)

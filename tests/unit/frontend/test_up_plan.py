@@ -266,10 +266,26 @@ def test_workers_take_what_is_made_of_pictures_where_somebody_makes_it() -> None
 
 
 def test_an_encoder_has_one_gpu_and_a_processor_none() -> None:
-    started = kinds(Wanted(encode=2, process=1), "--tp", "2", "--tp-size=2", gpus=6)
+    started = kinds(Wanted(encode=2, process=1), "--tp", "2", "--tp-size=2", gpus=4)
     assert started["worker-0"][1:] == ("--base-gpu-id", "0", "--tp", "2", "--tp-size=2")
     assert started["encode-0"] == ("--multimodal-encode-worker", "--base-gpu-id", "2")
-    assert started["encode-1"] == ("--multimodal-encode-worker", "--base-gpu-id", "4")
+    assert started["encode-1"] == ("--multimodal-encode-worker", "--base-gpu-id", "3")
     assert started["processor-0"] == ("--multimodal-processor",)
     with pytest.raises(StartError, match="3 workers take 3 GPUs, and 2 can be seen here"):
         kinds(Wanted(encode=2, process=1), gpus=2)
+    with pytest.raises(
+        StartError, match="3 workers take 5 GPUs, and 4 can be seen here: start fewer"
+    ):
+        kinds(Wanted(whole=2, encode=1), "--tp", "2", gpus=4)
+    assert kinds(Wanted(whole=0, encode=2), "--tp", "4", gpus=2)["encode-1"][-1] == "1"
+
+
+def test_an_encoder_is_told_of_one_gpu_where_a_file_says_more(tmp_path: Path) -> None:
+    file = tmp_path / "engine.yaml"
+    file.write_text("tp-size: 2\n")
+    started = kinds(Wanted(encode=1), "--config", str(file), gpus=3)
+    assert started["encode-0"][1:] == (
+        *("--base-gpu-id", "2", "--config", str(file)),
+        *("--tp-size", "1"),
+    )
+    assert started["worker-0"][1:3] == ("--base-gpu-id", "0")

@@ -29,6 +29,7 @@ SGLANG_FLAGS: Final = {
     "--disaggregation-decode-enable-radix-cache": "prefixes of decode workers",
     "--disaggregation-transfer-backend": "how KV caches are handed over",
     "--dist-init-addr": "engines that span nodes",
+    "--dllm-algorithm-config": "settings of text diffusion",
     "--dp-size": "data-parallel ranks",
     "--enable-deterministic-inference": "seeds",
     "--enable-dp-attention": "ranks of attention data parallelism",
@@ -42,7 +43,10 @@ SGLANG_FLAGS: Final = {
     "--mem-fraction-static": "memory of a GPU",
     "--nnodes": "engines that span nodes",
     "--node-rank": "engines that span nodes",
+    "--no-dllm-fdfo": "how batches of text diffusion end",
     "--page-size": "its cache",
+    "--pp-size": "pipeline parallelism",
+    "--speculative-algorithm": "speculative decoding",
     "--tp": "tensor parallelism",
     "--trust-remote-code": "code of a model's owner",
 }

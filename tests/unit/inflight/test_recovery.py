@@ -1,5 +1,6 @@
 """What a worker refuses: whether it is asked again, or the client is told."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -9,7 +10,7 @@ import pytest
 from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.routing.route import RouteRequest
-from protocol.errors import EncoderLost, MeshError, NoWorker, Overloaded
+from protocol.errors import EncoderLost, MeshError, NoWorker, Overloaded, WorkerLost
 from protocol.generation import Generate, Sampling
 from protocol.tokens import pack_tokens
 from workers.sglang.requests.request_in_flight import failed
@@ -61,6 +62,20 @@ async def test_where_pictures_cannot_be_fetched_they_are_not_encoded_again() -> 
 
     await moved(EncoderLost("no way"), SimpleNamespace(place=place), lost_on="e")
     assert avoided == [({"e"}, False)]
+
+
+@pytest.mark.parametrize("innocent", [True, False])
+async def test_who_may_have_begun_a_request_is_asked_about_before_it_moves(innocent: bool) -> None:
+    alone: list[bool] = []
+
+    async def place(_: Any, offer: Any, __: Any) -> Any:
+        alone.append(offer.alone)
+        return SimpleNamespace(request_id="b" * 32, worker_id="v")
+
+    doubt = asyncio.get_running_loop().create_future()
+    doubt.set_result(innocent)
+    await moved(WorkerLost("lost", cause="died", doubt=doubt), SimpleNamespace(place=place))
+    assert alone == [not innocent]
 
 
 def test_a_worker_says_itself_that_too_many_grammars_wait() -> None:

@@ -226,6 +226,28 @@ async def test_all_places_are_connections() -> None:
     assert found == [b"x"] * BOUNDS.fetches_max
 
 
+async def test_a_host_that_drips_keeps_nobody_from_another() -> None:
+    hanging, over = asyncio.Semaphore(0), asyncio.Event()
+
+    async def drip(_: str, writer: asyncio.StreamWriter) -> None:
+        hanging.release()
+        await over.wait()
+        await answering(b"x", "content-length: 1")("", writer)
+
+    good = answering(b"picture", "content-length: 7")
+    async with serving(drip) as slow, serving(good) as port:
+        fetcher = Fetcher(MediaHosts([f"127.0.0.1:{slow}", f"127.0.0.1:{port}"]), MediaBounds())
+        source = MediaSource("image", f"http://127.0.0.1:{slow}/", "p")
+        tasks = [asyncio.create_task(fetcher.fetch(source)) for _ in range(100)]
+        for _ in range(BOUNDS.fetches_of_entry_max):
+            await hanging.acquire()
+        other = MediaSource("image", f"http://127.0.0.1:{port}/", "p")
+        assert await fetcher.fetch(other) == b"picture"
+        assert hanging.locked()  # nobody else of the slow host's was begun
+        over.set()
+        assert await asyncio.gather(*tasks) == [b"x"] * 100
+
+
 async def test_tls_is_held_to_the_name_although_an_address_is_connected_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -81,7 +81,7 @@ def test_the_internet_is_outside(address: str) -> None:
 def test_a_host_is_on_the_list_by_its_name_and_port(
     entry: str, host: str, port: int, has: bool
 ) -> None:
-    assert MediaHosts([entry]).has(host, port) is has
+    assert (MediaHosts([entry]).entry_of(host, port) is not None) is has
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 import asyncio
 import base64
+import threading
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
+from frontend.media import reader as reading_media
 from frontend.media.bounds import MediaBounds
 from frontend.media.part import MediaSource
-from frontend.media.reader import MediaReader
+from frontend.media.reader import LARGE_BYTES, MediaReader
 from protocol.errors import InvalidRequest, Overloaded
 from tests.fleet.pictures import data_url, picture
 
@@ -187,3 +190,27 @@ async def test_videos_and_sounds_are_fewer_than_pictures() -> None:
     with pytest.raises(InvalidRequest, match="at most 8 videos and sounds") as raised:
         await reader.read([*named, *pictures], [].append)
     assert raised.value.param == "p8"
+
+
+async def test_large_ones_are_read_one_by_one_and_small_ones_pass_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More threads would take the interpreter from each other and from the loop."""
+    begun, go = threading.Semaphore(0), threading.Event()
+    read_header = reading_media.read_header
+
+    def slow(data: bytes, *rest: Any, **options: Any) -> Any:
+        if len(data) > len(RED):
+            begun.release()
+            assert go.wait(30)
+        return read_header(data, *rest, **options)
+
+    monkeypatch.setattr(reading_media, "read_header", slow)
+    reader = MediaReader(MediaBounds())
+    large = sources(data_url(RED + bytes(LARGE_BYTES)))
+    many = [asyncio.create_task(reader.read(large, lambda _: None)) for _ in range(6)]
+    assert await asyncio.to_thread(begun.acquire, timeout=30)
+    assert len(await reader.read(sources(data_url(RED)), lambda _: None)) == 1
+    assert not begun.acquire(blocking=False)
+    go.set()
+    assert [len(each) for each in await asyncio.gather(*many)] == [1] * 6

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from frontend.fleet.encoders import ENCODE
 from frontend.fleet.model_entry import DECODE, PREFILL, WHOLE
 from frontend.fleet.worker import Worker
+from frontend.mesh import doubts
 from protocol.encoding import Encode, Encoded
 from protocol.errors import EncoderLost, EngineFault, InvalidRequest, Overloaded, WorkerLost
 from protocol.generation import Finished, Generate
@@ -187,11 +188,28 @@ async def test_a_lost_encoder_has_the_request_move(*, legs: bool) -> None:
 async def test_who_is_lost_before_the_pictures_are_encoded_cannot_have_died_of_them(
     bench: Seeing,
 ) -> None:
-    waiting, begun = await bench.see(), await bench.see()
+    """The encoder's word of it may be on its way; all it says is in order."""
+    waiting, late, begun = [await bench.see() for _ in range(3)]
     bench.end(bench.encoder, begun.request_id, MADE)
     bench.dispatch.fail_all(bench.workers["w"], "died")
-    assert [each.error.bystander for each in (waiting, begun)] == [True, False]
-    assert (bench.left, "e" in bench.aborted()) == ([0] * 6, True)
+    assert (bench.left, bench.aborted().count("e")) == ([0] * 6, 2)
+    bench.end(bench.encoder, late.request_id, MADE)
+    for request_id in (late.request_id, waiting.request_id):
+        bench.end(bench.workers["w"], request_id, Finished("abort", 0, 0))  # which wakes, and knows
+    bench.end(bench.encoder, waiting.request_id, Finished("abort", 0, 0))
+    assert [await each.error.doubt for each in (waiting, late)] == [True, False]
+    assert (begun.error.doubt, begun.error.bystander) == (None, False)
+    assert not bench.dispatch._doubts
+
+
+async def test_an_encoder_that_says_nothing_more_had_not_encoded(
+    bench: Seeing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "DOUBT_S_MAX", 0.01)
+    stream = await bench.see()
+    bench.dispatch.fail_all(bench.workers["w"], "died")
+    assert await stream.error.doubt
+    assert not bench.dispatch._doubts
 
 
 async def test_who_does_not_fetch_may_have_died_though_pictures_are_still_encoded() -> None:
@@ -201,7 +219,7 @@ async def test_who_does_not_fetch_may_have_died_though_pictures_are_still_encode
     seeing = bench.join("d", DECODE, encoder="x")
     stream = await bench.place(media=PICTURES)
     bench.dispatch.fail_all(seeing, "died")
-    assert not stream.error.bystander
+    assert (stream.error.bystander, stream.error.doubt) == (False, None)
 
 
 @pytest.mark.parametrize("name", ["p", "d"])
@@ -254,17 +272,6 @@ async def test_whoever_cannot_be_sent_its_leg_is_the_one_to_avoid(*, legs: bool,
     assert isinstance(stream.error, Overloaded)
     assert stream.lost_on == deaf
     assert not any(bench.left)
-
-
-async def test_an_encoder_without_credit_leaves_pictures_to_who_sees(bench: Seeing) -> None:
-    for _ in range(bench.encoder.hello.credit_requests):
-        await bench.see()
-    await bench.see()
-    assert [sent.encoded_at for name, sent in bench.sent if name == "w"] == ["tcp://e"] * 4 + [""]
-    request_id = next(iter(bench.encoder.bookings))
-    bench.end(bench.encoder, request_id, MADE)
-    await bench.see()
-    assert bench.sent[-1][0] == "e"
 
 
 async def test_a_suspect_is_one_to_its_encoder_too_until_it_is_through(bench: Seeing) -> None:

@@ -100,8 +100,25 @@ def test_a_worker_that_leaves_or_has_it_no_more_ends_the_fetch() -> None:
         with pytest.raises(WorkerLost):
             await fetched(maker)
         maker.reachable = False
+        finding = asyncio.create_task(maker.outputs.find(OUTPUT.output_id))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        maker.outputs.worker_left(maker.worker)
         with pytest.raises(WorkerLost):
-            await maker.outputs.find(OUTPUT.output_id)
+            await finding
+
+    run(main())
+
+
+def test_a_question_waits_until_there_is_room_for_it() -> None:
+    async def main() -> None:
+        maker = Maker()
+        maker.reachable = False
+        finding = asyncio.create_task(maker.outputs.find(OUTPUT.output_id))
+        while len(maker.asked) < 2:
+            await asyncio.sleep(0.01)
+        maker.reachable = True
+        assert await finding == OUTPUT
 
     run(main())
 

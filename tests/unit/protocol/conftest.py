@@ -53,6 +53,7 @@ from protocol.requests import (
     ToWorker,
     Welcome,
 )
+from protocol.text_diffusion import TextDiffusion
 from protocol.tokens import pack_tokens
 from protocol.transport.sockets import Socket
 
@@ -176,6 +177,28 @@ TO_FRONTEND: dict[str, ToFrontend] = {
             dp_size=1, page_size_tokens=16, kv_tokens=16_384, requests_running_max=64
         ),
         credit_requests=128,
+    ),
+    "hello_that_diffuses": Hello(
+        worker_id="d-1",
+        epoch=7,
+        service="text",
+        endpoint="dyn://kvmesh.backend.generate",
+        card=ModelCard(
+            "diffuse",
+            512,
+            2048,
+            [],
+            [],
+            text_diffusion=TextDiffusion("LowConfidence", 4, greedy=True),
+        ),
+        capacity=Capacity(
+            dp_size=1,
+            page_size_tokens=4,
+            kv_tokens=16_384,
+            requests_running_max=1,
+            reuses_prefixes=False,
+        ),
+        credit_requests=64,
     ),
     "hello_of_encode": Hello(
         worker_id="e-1",

@@ -39,6 +39,7 @@ class FakeRank:
     kv_tokens: int = 0
     block_size_tokens: int = BLOCK_TOKENS
     tells_events: bool = True
+    reuses_prefixes: bool = True
     placed_at: int = 0
     blocks: RecordingBlocks = field(default_factory=RecordingBlocks)
 

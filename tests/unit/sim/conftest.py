@@ -15,6 +15,7 @@ from protocol.replies import Delta
 from protocol.tokens import pack_tokens, unpack_tokens
 from workers.sim.engine import SimEngine
 from workers.sim.faults import Faults
+from workers.sim.scheduling.diffusing import DiffusingScheduler
 from workers.sim.scheduling.limits import SchedulerLimits
 from workers.sim.scheduling.radix_cache import RadixCache
 from workers.sim.scheduling.scheduler import Scheduler
@@ -88,6 +89,7 @@ class Bench:
     def __init__(self, **limits: Any) -> None:
         mean = limits.pop("output_tokens_mean", 0.0)
         stream_interval = limits.pop("stream_interval", 1)
+        block_steps = limits.pop("block_steps", None)
         page, pages = limits.pop("page", 4), limits.pop("pages", 64)
         listener = limits.pop("listener", None)
         defaults: dict[str, Any] = {
@@ -98,7 +100,12 @@ class Bench:
         self.limits = SchedulerLimits(page_size_tokens=page, kv_pages=pages, **(defaults | limits))
         self.cache = RadixCache(page, listener)
         self.text = TextModel(range(WORDS), eos_id=EOS, output_tokens_mean=mean)
-        self.scheduler = Scheduler(self.limits, self.cache, self.text, TimingModel())
+        parts = self.limits, self.cache, self.text, TimingModel()
+        self.scheduler = (
+            Scheduler(*parts)
+            if block_steps is None
+            else DiffusingScheduler(*parts, block_steps=block_steps)
+        )
         self.request_limits = RequestLimits(
             context_length=100_000,
             vocab_size=WORDS + 1,

@@ -4,6 +4,7 @@ from array import array
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from kv_events.media_pads import Padded, padded
 from protocol.generation import Generate, Sampling
@@ -11,7 +12,9 @@ from protocol.media import MediaTaken, PromptMedia
 from protocol.tokens import pack_tokens, unpack_tokens
 from workers.demo_model import demo_model_dir
 from workers.sim import pictures
-from workers.sim.pictures import SimPictures, media_of
+from workers.sim.pictures import SimPictures, media_of, told_of
+from workers.sim.scheduling.sequence import RequestLimits, Sequence, new_sequence
+from workers.sim.text import TextModel
 
 
 def asked(*digests: int) -> Generate:
@@ -54,3 +57,19 @@ def test_a_model_sees_by_its_configuration(tmp_path: Path) -> None:
     assert seeing.counts_images
     assert media_of(demo_model_dir()) is None
     assert media_of(tmp_path) is None
+
+
+def test_an_engine_takes_its_time_to_see_what_neither_its_cache_nor_another_worker_has() -> None:
+    def seen(request: Generate, cached_tokens: int) -> list[int]:
+        limits = RequestLimits(context_length=100, vocab_size=100, kv_tokens_max=100)
+        text = TextModel([1], seed=0)
+        sequence = new_sequence(request, limits, text, frozenset())
+        assert isinstance(sequence, Sequence)
+        sequence.cached_tokens = cached_tokens
+        return [sequence.see(), sequence.see()]
+
+    both = asked(1, 2)
+    assert [seen(both, cached) for cached in (0, 4, 7)] == [[6, 0], [3, 0], [0, 0]]
+    first, second = both.media
+    fetched = replace(both, media=[replace(first, encoding=told_of(first, "vectors")), second])
+    assert seen(fetched, 0) == [3, 0]

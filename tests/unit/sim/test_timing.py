@@ -19,3 +19,10 @@ def test_decode_times_are_those_of_the_published_fit() -> None:
 
 def test_a_decode_step_never_takes_less_than_its_floor() -> None:
     assert TimingModel(decode=(0.0, 0.0, 0.2)).decode_ms(0.3) == 1.0
+
+
+def test_pictures_take_as_long_whoever_encodes_them() -> None:
+    timing = TimingModel(encode=(0.5, 20.0))
+    assert timing.encode_ms(0) == 0.0
+    assert timing.encode_ms(100) == 70.0
+    assert timing.prefill_ms(200, 100) == timing.prefill_ms(200) + 70.0

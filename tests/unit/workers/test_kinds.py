@@ -22,10 +22,11 @@ from workers.kinds.prefill import PREFILL
 from workers.kinds.processor import PROCESSOR
 from workers.kinds.registry import KINDS, kind_for
 from workers.kinds.text import TEXT
+from workers.kinds.text_diffusion import TEXT_DIFFUSION
 from workers.kinds.video_generation import VIDEO_GENERATION
 from workers.settings import WorkerSettings
 
-SERVING = [kind.serving for kind in KINDS if kind.serving is not None]
+SERVING = list(dict.fromkeys(kind.serving for kind in KINDS if kind.serving is not None))
 
 
 def _facts(*, generates: bool = True) -> EngineFacts:
@@ -48,6 +49,7 @@ def _kind(*argv: str, **settings: bool) -> WorkerKind:
         (("--is-embedding",), EMBEDDING),
         (("--nnodes", "2", "--node-rank", "0"), TEXT),
         (("--disaggregation-mode", "prefill"), PREFILL),
+        (("--dllm-algorithm", "LowConfidence"), TEXT_DIFFUSION),
     ],
 )
 def test_arguments_choose_a_kind(argv: tuple[str, ...], kind: WorkerKind) -> None:

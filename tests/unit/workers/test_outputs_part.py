@@ -9,7 +9,7 @@ from protocol.replies import Delta
 from protocol.requests import Work
 from tests.unit.encoding.encoder_bench import named, on_virtual_time
 from workers.mesh.intake import Intake
-from workers.mesh.outputs_part import READS_MAX, OutputsPart
+from workers.mesh.outputs_part import ANSWERS_MAX, ROOM_S_MAX, OutputsPart
 
 
 class _Frontend:
@@ -80,35 +80,54 @@ async def test_pieces_and_jobs_are_told() -> None:
 async def test_one_frontend_is_given_so_many_pieces_at_a_time() -> None:
     part, source = _part()
     greedy, other = _Frontend(), _Frontend()
-    for number in range(READS_MAX + 10):
+    for number in range(ANSWERS_MAX + 10):
         _fetch(part, greedy, number)
     _fetch(part, other, 1)
     await asyncio.sleep(1.0)
-    assert source.reads == READS_MAX + 1
-    assert part.owed == 2 + READS_MAX + 1
+    assert source.reads == ANSWERS_MAX + 1
+    assert part.owed == 2 + ANSWERS_MAX + 1
     source.may_answer.set()
     await asyncio.sleep(1.0)
-    assert (len(greedy.heard), len(other.heard), part.owed) == (READS_MAX, 1, 2)
-    _fetch(part, greedy, READS_MAX)  # it asks again
+    assert (len(greedy.heard), len(other.heard), part.owed) == (ANSWERS_MAX, 1, 2)
+    _fetch(part, greedy, ANSWERS_MAX)  # it asks again
     await asyncio.sleep(1.0)
-    assert len(greedy.heard) == READS_MAX + 1
+    assert len(greedy.heard) == ANSWERS_MAX + 1
 
 
 @on_virtual_time
-async def test_what_cannot_be_read_or_sent_costs_nobody_else() -> None:
+async def test_what_cannot_be_read_costs_nobody_else() -> None:
     part, source = _part()
     frontend = _Frontend()
     source.may_answer.set()
     source.broken = True
     _fetch(part, frontend, 1)
     await asyncio.sleep(1.0)
-    source.broken, frontend.room = False, False
+    source.broken = False
     _fetch(part, frontend, 2)
     await asyncio.sleep(1.0)
+    assert [each.query_id for each in frontend.heard] == [named(2)]
+    assert part.owed == 2
+
+
+@on_virtual_time
+async def test_a_frontend_without_room_is_waited_for_a_while() -> None:
+    part, source = _part()
+    frontend = _Frontend()
+    source.may_answer.set()
+    frontend.room = False
+    _fetch(part, frontend, 1)
+    part.tell(frontend, AskJobs(named(2)))
+    await asyncio.sleep(ROOM_S_MAX - 1.0)
+    assert part.owed == 2 + 2
     frontend.room = True
+    await asyncio.sleep(0.5)
+    assert {each.query_id for each in frontend.heard} == {named(1), named(2)}
+    frontend.room = False
     _fetch(part, frontend, 3)
+    await asyncio.sleep(ROOM_S_MAX + 1.0)
+    frontend.room = True
     await asyncio.sleep(1.0)
-    assert [each.query_id for each in frontend.heard] == [named(3)]
+    assert len(frontend.heard) == 2
     assert part.owed == 2
 
 

@@ -16,6 +16,7 @@ from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.reading import Plan
 from workers.sglang.seam.media import digests_of
 from workers.sglang.seam.steps import Output, SteppedInput, TextInput
+from workers.sglang.text_diffusion import WHOLE_BLOCKS_INTERVAL, refuse_unheard
 from workers.sglang.translation import input_ids, sampling_params
 
 UNREAD_INTERVAL_TOKENS: Final = 50
@@ -53,6 +54,9 @@ def generate_input(
         beside = dict(plan.beside_grammar)
         custom = {**params.get("custom_params", {}), **beside.pop("custom_params", {})}
         params |= beside | ({"custom_params": custom} if custom else {})
+    if manager.diffuses:
+        refuse_unheard(request, grammar)
+        params["stream_interval"] = WHOLE_BLOCKS_INTERVAL
     if not request.stream:
         params["stream_interval"] = UNREAD_INTERVAL_TOKENS
     wanted, bootstrap = request.logprobs, request.bootstrap

@@ -58,6 +58,11 @@ class Submissions:
         Bounded by the ranks: each has at most one.
         """
 
+    @property
+    def unfinished(self) -> list[Work]:
+        """Returns the requests that have not ended."""
+        return [in_flight.request for in_flight in self._in_flight.values()]
+
     def submit(self, request: Work) -> None:
         """Takes a request; what SGLang or kvmesh refuses ends with a Failed delta in a later turn
         of the loop.

@@ -18,6 +18,7 @@ from workers.sglang.seam.encoding_table import ENCODING, PROCESSING
 from workers.sglang.seam.engine_table import PROCESSES, STEPS
 from workers.sglang.seam.media_table import WATCHING
 from workers.sglang.seam.relied import Relied
+from workers.sglang.seam.text_diffusion_table import TEXT_DIFFUSION
 
 CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
     "Requests and their steps": STEPS,
@@ -25,6 +26,7 @@ CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
     "Grammars": GRAMMARS,
     "Reading answers": READING,
     "Reading videos": WATCHING,
+    "Text diffusion": TEXT_DIFFUSION,
     "Encoding pictures": ENCODING,
     "Processing pictures": PROCESSING,
     "Making pictures and videos": DIFFUSION,

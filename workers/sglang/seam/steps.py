@@ -41,6 +41,7 @@ class StepTokenizerManager(TokenizerManager):
         on_busy: called when a busy scheduler has answered a canary instead of running it. The
         message does not say which.
         on_failure: called when nothing more will be received from the engine.
+        diffuses: text is made by diffusion.
     """
 
     on_step: Callable[[Sequence[Delta]], None]
@@ -48,6 +49,7 @@ class StepTokenizerManager(TokenizerManager):
     on_failure: Callable[[], None]
     moved: list[Output]
     media: MediaLoop
+    diffuses: bool
 
     def init_request_dispatcher(self) -> None:
         super().init_request_dispatcher()
@@ -198,6 +200,7 @@ def _init_step_tokenizer_manager(server_args: Any, port_args: Any) -> Any:
     )
     manager.moved = []
     manager.media = MediaLoop()
+    manager.diffuses = manager.config_value("dllm_algorithm") is not None
     if manager.mm_processor is not None:
         manager.media.serve(manager.mm_processor)
     return manager, templates

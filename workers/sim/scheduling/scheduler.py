@@ -128,9 +128,8 @@ class Scheduler:
         return sequence.take_delta(failure)
 
     def abort(self, request_id: str) -> Delta | None:
-        """Ends the request of this id, wherever it is.
-
-        Its last delta is returned if nothing of it can be under way, else the next step brings it.
+        """Ends the request of this id, wherever it is, and returns its last delta if nothing of it
+        can be under way; else the next step brings it.
         """
         sequence = self._by_id.get(request_id)
         if sequence is None:
@@ -213,16 +212,21 @@ class Scheduler:
         return taken
 
     def _prefill(self, batch: list[tuple[Sequence, int]], deltas: list[Delta]) -> Step:
-        tokens = generated = 0
+        tokens = seen_tokens = generated = 0
         for sequence, taken in batch:
             tokens += taken
+            seen_tokens += sequence.see()
             sequence.kv_tokens += taken
             self._pages.share_computed(sequence)
             if sequence.kv_tokens == sequence.length:
-                generated += 1
-                if not self._generate(sequence, deltas):
-                    self._running.append(sequence)
-        return Step(self._timing.prefill_ms(tokens), deltas, generated, prefill=True)
+                generated += self._begin(sequence, deltas)
+        return Step(self._timing.prefill_ms(tokens, seen_tokens), deltas, generated, prefill=True)
+
+    def _begin(self, sequence: Sequence, deltas: list[Delta]) -> int:
+        """Goes on with a sequence whose prompt is computed; returns how many tokens that made."""
+        if not self._generate(sequence, deltas):
+            self._running.append(sequence)
+        return 1
 
     def _decode(self, deltas: list[Delta]) -> Step:
         page = self._page
@@ -250,16 +254,11 @@ class Scheduler:
             return self._finish(sequence, sequence.finished("length"), deltas)
         may_end = len(output) >= sequence.may_end_at
         token_id, packed = sequence.write(self._text, may_end=may_end)
-        count = len(output)
         if may_end and token_id in sequence.stop_ids:
             return self._finish(sequence, sequence.finished("stop", token_id), deltas)
-        if count >= sequence.max_new_tokens:
+        if len(output) >= sequence.max_new_tokens:
             return self._finish(sequence, sequence.finished("length"), deltas)
-        if sequence.interval_tokens == 1 and count > 1:
-            sequence.sent_tokens = count
-            deltas.append(Delta(sequence.request_id, count - 1, packed))
-        elif sequence.interval_tokens == 1 or sequence.is_due(count):
-            deltas.append(sequence.take_delta())
+        sequence.tell(packed, deltas)
         return False
 
     def _finish(self, sequence: Sequence, end: Finished, deltas: list[Delta]) -> bool:

@@ -59,6 +59,10 @@ class Sequence:
     namespace: Namespace
 
     output: list[bytes]
+    unseen: tuple[tuple[int, int], ...] = ()
+    """Holds of each picture that is to be encoded here where it ends in the prompt, and its
+    tokens.
+    """
     awaits_cache: bool = False
     """Its prompt is computed by another engine, which hands the cache over."""
     sent_tokens: int = 0
@@ -71,6 +75,8 @@ class Sequence:
     """So many pages are locked in the prefix cache, the sequence's first."""
     own_pages: int = 0
     """So many pages are held outside the prefix cache."""
+    steps_left: int = 0
+    """So many steps are left of the block under way, where text is made in blocks."""
 
     @property
     def tokens(self) -> bytes:
@@ -81,6 +87,13 @@ class Sequence:
     def length(self) -> int:
         """Returns the length of prompt and output, in tokens."""
         return self.prompt_tokens + len(self.output)
+
+    def see(self) -> int:
+        """Returns, once, the tokens of the pictures that are encoded here: what is found in the
+        cache is not.
+        """
+        unseen, self.unseen = self.unseen, ()
+        return sum(tokens for end, tokens in unseen if end > (self.cached_tokens or 0))
 
     def write(self, text: TextModel, *, may_end: bool) -> tuple[int, bytes]:
         """Appends the next token, and returns it as a number and packed."""
@@ -102,11 +115,16 @@ class Sequence:
         )
         return Delta(self.request_id, start, b"".join(self.output[start:]), end, extras)
 
-    def is_due(self, count: int) -> bool:
-        """Tells whether `count` tokens of output are to be told: the first at once, then every
-        interval.
+    def tell(self, packed: bytes, deltas: list[Delta]) -> None:
+        """Tells of the output, whose last token is `packed`, if it is time: of the first token at
+        once, then every interval.
         """
-        return count == 1 or count - self.sent_tokens >= self.interval_tokens
+        count = len(self.output)
+        if self.interval_tokens == 1 and count > 1:
+            self.sent_tokens = count
+            deltas.append(Delta(self.request_id, count - 1, packed))
+        elif count == 1 or count - self.sent_tokens >= self.interval_tokens:
+            deltas.append(self.take_delta())
 
     def finished(
         self, reason: Literal["stop", "length", "abort"], matched_token_id: int | None = None
@@ -162,6 +180,11 @@ def new_sequence(
         if request.lora_name or request.cache_salt
         else PLAIN,
         output=[],
+        unseen=tuple(
+            (each.at + each.tokens, each.tokens)
+            for each in request.media
+            if each.modality == "image" and each.encoding is None
+        ),
     )
 
 

@@ -85,3 +85,4 @@ class SequencePages:
         self._cache.unlock(sequence.node)
         self._pool.release(sequence.own_pages)
         sequence.node, sequence.node_pages, sequence.own_pages, sequence.kv_tokens = None, 0, 0, 0
+        sequence.steps_left = 0

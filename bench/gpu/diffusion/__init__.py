@@ -1,0 +1,1 @@
+"""Pictures on a GPU: SGLang's DiffGenerator alone, and through the mesh."""
