@@ -42,7 +42,7 @@ def main() -> None:
     with Path(starts).open("a") as file:
         file.write(f"{os.getpid()}\n")
     if len(Path(starts).read_text().splitlines()) >= int(fails_from):
-        connection.sendall(framed(Ended("no memory is left", user=True)))
+        connection.sendall(framed(Ended("no memory is left")))
         return
     print("it prints")
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])

@@ -1,11 +1,14 @@
 """The arguments of a generator are read by SGLang's own parser of those."""
 
 import argparse
+import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Final, NoReturn
 
 from protocol.process.start_error import StartError
 from workers.process.failure_note import one_line
+from workers.sglang.cpu import activate_if_cpu_host
 
 _ONE_PLACE: Final = {
     "dp_size": "a worker makes one order at a time: start several workers",
@@ -45,7 +48,20 @@ def parse_generator_args(argv: Sequence[str], *, videos: bool) -> Any:
 
 def generator_help() -> str:
     """Returns the text of SGLang's arguments for generators. Takes seconds: it imports SGLang."""
+    make_ready(activate_if_cpu_host())
     return _sglang_parser().format_help()
+
+
+def make_ready(cpu: bool) -> None:
+    """Prepares this process, and those it starts, for SGLang's generators, behind
+    `activate_if_cpu_host` and before the first import of them.
+    """
+    if cpu:
+        os.environ["SGLANG_DIFFUSION_PLATFORM_OVERRIDE"] = "cpu"
+        # As many as there are cores would wait for each other, and for the worker's own.
+        cores = len(os.sched_getaffinity(0))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // 2)))
+        import_module("workers.sglang.cpu.modulation")
 
 
 class _Refusing:

@@ -64,8 +64,6 @@ class Ended(Struct, frozen=True, tag=True):
     """An Ended says why the process ends, in one line."""
 
     reason: str
-    user: bool = False
-    """Says that an argument or the model is at fault."""
 
 
 class File(Struct, frozen=True):

@@ -10,7 +10,6 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
-from importlib import import_module
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -55,10 +54,10 @@ class _Worker:
         with self._one_at_a_time:
             self._connection.sendall(framed(reply))
 
-    def end(self, reason: str, *, user: bool = False) -> None:
+    def end(self, reason: str) -> None:
         """Tells why this process ends, and ends it."""
         try:
-            self.tell(Ended(reason, user=user))
+            self.tell(Ended(reason))
         finally:
             os._exit(1)
 
@@ -150,7 +149,7 @@ def main() -> None:
     try:
         maker, up = _loaded(setup)
     except StartError as error:
-        worker.end(str(error), user=True)
+        worker.end(str(error))
         raise
     except BaseException as error:  # SGLang ends some failures by SystemExit
         worker.end(note.read() or one_line(error))
@@ -172,18 +171,13 @@ def _loaded(setup: Setup) -> tuple[_Maker, Up]:
         StartError: an argument is wrong.
     """
     cpu = activate_if_cpu_host(setup.argv)
-    if cpu:
-        os.environ["SGLANG_DIFFUSION_PLATFORM_OVERRIDE"] = "cpu"
-        # As many as there are cores would wait for each other, and for the worker's own.
-        cores = len(os.sched_getaffinity(0))
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // 2)))
-        import_module("workers.sglang.cpu.modulation")  # after the stand-ins
     from workers.sglang.cpu.spares import fork_spares, spares_until_then  # noqa: PLC0415
-    from workers.sglang.diffusion.arguments import parse_generator_args  # noqa: PLC0415
+    from workers.sglang.diffusion.arguments import make_ready, parse_generator_args  # noqa: PLC0415
     from workers.sglang.diffusion.scheduler_address import meet_in_files  # noqa: PLC0415
     from workers.sglang.seam.checks import check_seam  # noqa: PLC0415
     from workers.sglang.seam.diffusion_table import DIFFUSION  # noqa: PLC0415
 
+    make_ready(cpu)
     check_seam(DIFFUSION)
     directory, argv = Path(os.environ[DIRECTORY]), setup.argv
     if setup.config:
