@@ -20,6 +20,7 @@ def sections() -> Iterator[str]:
     pictures that come again.
     """
     yield _again(result("pictures"))
+    yield _handed(result("planes"))
     found = result("media")
     rows = [
         [load, *(_cell(found["mixed"][view], path) for view in NAMES)]
@@ -52,6 +53,24 @@ Milliseconds that a batch takes to encode, by the tokens of each of its pictures
 What the demo model that sees answers on that GPU, greedily, of its golden answers:
 
 {table(["topology", "golden"], golden)}"""
+
+
+def _handed(found: dict[str, Any]) -> str:
+    ways = found["planes"]
+    sizes = list(ways["frames"])
+    rows = [
+        [way, *(pair(told[size]["wall_ms"], told[size]["cpu_ms"]) for size in sizes)]
+        for way, told in ways.items()
+    ]
+    return f"""\
+## An encoding from one process to another
+
+`python -m bench.gpu.media --what planes`, NIXL 1.5.1, two CPU cores, one host: milliseconds from
+the question to the answer, and of CPU in both processes, medians of 15. Frames are the media
+plane's own, over loopback; a key is the mesh's, which encrypts them. `memory` is
+`--encodings-nixl auto`, `network` UCX with all that it finds.
+
+{table(["way", *sizes], rows)}"""
 
 
 def _again(found: dict[str, Any]) -> str:

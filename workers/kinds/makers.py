@@ -91,13 +91,14 @@ def _engine(
 ) -> DiffusionEngine:
     settings = arguments.settings
     fields = read_canary_fields(settings.health_check_payload)
-    generator = make(arguments)
+    generator, wished = make(arguments), settings.usual()
     return DiffusionEngine(
         generator,
         _outputs(settings),
         lifetime_s=settings.media_output_lifetime_secs,
-        first_order=lambda facts: _first(usual, fields, facts),
+        first_order=lambda facts: _first(wished.sized(usual), fields, facts),
         unix_ms=_unix_ms,
+        usual=wished,
     )
 
 
