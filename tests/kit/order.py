@@ -26,6 +26,7 @@ FIRST: Final = (
         "tests/fleet/test_videos_real_sglang.py",
         "tests/fleet/test_encoders_real_sglang.py",
     ),
+    ("tests/sglang/test_diffusion.py",),
     ("tests/fleet/test_sglang_tokenizer.py",),
     (
         "tests/sglang/test_generation.py",
