@@ -1,4 +1,4 @@
-# kvmesh: make up serves the demo model, make up DEMO=vision the one that sees; make test runs the whole suite. Nothing but Python >= 3.11, pip, make and gcc is assumed.
+# kvmesh: make up serves the demo model, make up DEMO=vision the one that sees, make up DEMO=image the one that draws; make test runs the whole suite. Nothing but Python >= 3.11, pip, make and gcc is assumed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -118,7 +118,7 @@ async def _serve(  # noqa: PLR0917
         )
     )
     engine = engine or kind.engine(arguments)
-    transport = ZmqTransport(arguments.key, time.monotonic)
+    transport = ZmqTransport(arguments.key, time.monotonic, settings.encodings_nixl)
     try:
         server = WorkerServer(
             engine,

@@ -10,9 +10,12 @@ from protocol.limits import PORT_MAX
 from protocol.process.own_directory import OWN_MESH
 from protocol.process.settings import LogLevel, setting
 from protocol.process.start_error import StartError
+from workers.demo_model import Demo
 from workers.diffusion.settings import OutputSettings
+from workers.diffusion.usual import UsualSettings
 from workers.kind_flags import KindFlags
 from workers.mesh.endpoint import check_endpoint
+from workers.nixl.memory import NixlUse
 
 KV_BLOCK_TOKENS_MAX = 4_096
 """A KV block has at most this many tokens: larger ones would match hardly any prefix."""
@@ -24,11 +27,11 @@ second.
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(KindFlags, OutputSettings):
+class WorkerSettings(KindFlags, OutputSettings, UsualSettings):
     """WorkerSettings are what `python -m workers` takes besides the engine's arguments."""
 
     engine: Literal["sglang", "sim"] = setting("sglang", "engine to embed", env="KVMESH_ENGINE")
-    demo: Literal["text", "vision"] = setting(
+    demo: Demo = setting(
         "text", "demo model to serve where no --model-path says another", env="KVMESH_DEMO"
     )
     frontend: tuple[str, ...] = setting(
@@ -135,6 +138,14 @@ class WorkerSettings(KindFlags, OutputSettings):
         ),
         env="KVMESH_ENCODINGS_PORT",
     )
+    encodings_nixl: NixlUse = setting(
+        "auto",
+        (
+            "read what was made of pictures out of the other worker's memory where both have NIXL: "
+            "auto on one host, network also between hosts, over ports that ask for no key"
+        ),
+        env="KVMESH_ENCODINGS_NIXL",
+    )
     encoder_cache_mb: int = setting(
         4_096,
         "megabytes of what was made of pictures that are kept for when they are asked for again",
@@ -226,6 +237,7 @@ class WorkerSettings(KindFlags, OutputSettings):
     def _check_words(self) -> None:
         self.check_kind()
         self.check_outputs()
+        self.usual()
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
         if bool(self.disagg_config) != bool(self.disagg_config_key):

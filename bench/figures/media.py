@@ -21,10 +21,11 @@ MADE: Final = {
 
 
 def sections() -> Iterator[str]:
-    """A section for what encoding apart is worth, and what every topology answers, one for pictures
-    that come again, and one for pictures that are made.
+    """A section for what encoding apart is worth, and what every topology answers, and one each for
+    pictures that come again, for ways between processes and for pictures that are made.
     """
     yield _again(result("pictures"))
+    yield _handed(result("planes"))
     yield _made(result("made_pictures"))
     found = result("media")
     rows = [
@@ -58,6 +59,24 @@ Milliseconds that a batch takes to encode, by the tokens of each of its pictures
 What the demo model that sees answers on that GPU, greedily, of its golden answers:
 
 {table(["topology", "golden"], golden)}"""
+
+
+def _handed(found: dict[str, Any]) -> str:
+    ways = found["planes"]
+    sizes = list(ways["frames"])
+    rows = [
+        [way, *(pair(told[size]["wall_ms"], told[size]["cpu_ms"]) for size in sizes)]
+        for way, told in ways.items()
+    ]
+    return f"""\
+## An encoding from one process to another
+
+`python -m bench.gpu.media --what planes`, NIXL 1.5.1, two CPU cores, one host: milliseconds from
+the question to the answer, and of CPU in both processes, medians of 15. Frames are the media
+plane's own, over loopback; a key is the mesh's, which encrypts them. `memory` is
+`--encodings-nixl auto`, `network` UCX with all that it finds.
+
+{table(["way", *sizes], rows)}"""
 
 
 def _again(found: dict[str, Any]) -> str:

@@ -47,6 +47,11 @@ ENGINE: Final = (
 
 NIXL: Final = "--disaggregation-transfer-backend nixl"
 
+WORKERS: Final = "workers"
+FAST_BEATS: Final = "bench.gpu.disaggregation.fast_beats"
+ANY_SIZE: Final = "bench.gpu.media.any_size"
+"""Programs that a worker is."""
+
 SIM: Final = "--engine sim --page-size 16 --max-total-tokens 90000"
 """Simulated engines instead, to try this program without a GPU."""
 
@@ -63,7 +68,8 @@ class Plan:
         legs: further arguments of prefill and decode workers.
         environment: of prefill and decode workers, on top of this process's.
         placed: worker → the GPU that it has; the first one, where it is not named.
-        fast_beats: workers tell their load fifty times a second.
+        options: worker → further arguments of its own, which win.
+        program: what is run in the place of `workers`.
     """
 
     model: Path
@@ -72,7 +78,8 @@ class Plan:
     legs: str = NIXL
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     placed: Mapping[str, int] = field(default_factory=dict[str, int])
-    fast_beats: bool = False
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+    program: str = WORKERS
 
     @property
     def workers(self) -> list[str]:
@@ -91,10 +98,9 @@ class Plan:
             [addresses[view].mesh for view, names in self.views.items() if name in names],
             *("--worker-id", name, "--model-path", str(self.model)),
             *("--served-model-name", MODEL_NAME, *self.engine.split()),
-            *(*KINDS[name[0]].split(), *legs, *gpu),
+            *(*KINDS[name[0]].split(), *legs, *gpu, *self.options.get(name, "").split()),
         )
-        if self.fast_beats:
-            command[command.index("workers")] = "bench.gpu.disaggregation.fast_beats"
+        command[command.index(WORKERS)] = self.program
         return command
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from frontend.cli.direct_http import UNREACHABLE, get_json, open_url
+from frontend.cli.direct_http import UNREACHABLE, error_message, get_json, open_url
+from frontend.models.services import GENERATION, use_of
 
 with suppress(ImportError):  # not every Python has it
     import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  # gives input() its line editing and history
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", default="http://127.0.0.1:8000/v1", help="base URL of the frontend"
     )
-    parser.add_argument("--model", help="model to talk to; the first one served if not given")
+    parser.add_argument("--model", help="model to talk to; the first one that talks if not given")
     parser.add_argument("--system", help="system prompt")
 
 
@@ -35,9 +36,12 @@ def run(options: argparse.Namespace) -> int:
     """
     url = options.url.rstrip("/")
     try:
-        model = options.model or get_json(f"{url}/models", timeout_s=10)["data"][0]["id"]
-    except (*UNREACHABLE, LookupError, TypeError):
+        model = options.model or _first_that_talks(url)
+    except (*UNREACHABLE, LookupError, TypeError, AttributeError):
         print(f"kvmesh: no model is served at {url}")
+        return 1
+    if model is None:
+        print(f"kvmesh: no model that talks is served at {url}; kvmesh chat --image draws")
         return 1
     messages: list[Message] = (
         [{"role": "system", "content": options.system}] if options.system else []
@@ -57,6 +61,20 @@ def run(options: argparse.Namespace) -> int:
             messages = [*asked, {"role": "assistant", "content": answer}]
 
 
+def _first_that_talks(url: str) -> str | None:
+    """Returns the name of the first model that generates text; None if those served do not.
+
+    Raises:
+        UNREACHABLE, LookupError, TypeError, AttributeError: no model is served.
+    """
+    models: list[dict[str, Any]] = get_json(f"{url}/models", timeout_s=10)["data"]
+    if not models:
+        raise LookupError
+    # a server of somebody else does not say what its models are for
+    talking = (each["id"] for each in models if use_of(each.get("service", GENERATION)).generates)
+    return next(talking, None)
+
+
 def _show_answer(url: str, body: dict[str, Any]) -> str:
     """Prints the answer as it comes; returns what came of it before its end, an error or Ctrl-C."""
     answer = ""
@@ -68,7 +86,7 @@ def _show_answer(url: str, body: dict[str, Any]) -> str:
     except KeyboardInterrupt:
         print()  # the answer is cut, the conversation goes on
     except urllib.error.HTTPError as error:
-        print(_message_of(error))
+        print(error_message(error))
     except UNREACHABLE as error:
         print(
             f"\nkvmesh: the answer broke off: {error}" if answer else f"kvmesh: no answer: {error}"
@@ -94,10 +112,3 @@ def _stream(url: str, body: dict[str, Any]) -> Iterator[str]:
                 for choice in event.get("choices", []):
                     yield choice["delta"].get("content") or ""
     raise _AnswerFailed("the answer broke off")  # http.client takes a cut connection for the end
-
-
-def _message_of(error: urllib.error.HTTPError) -> str:
-    try:
-        return json.load(error)["error"]["message"]
-    except (*UNREACHABLE, LookupError, TypeError):
-        return f"kvmesh: {error}"  # something else than a frontend answered

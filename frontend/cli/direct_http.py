@@ -43,3 +43,11 @@ def get_json(url: str, *, timeout_s: float, also_errors: bool = False) -> Any:
             raise
         with error:
             return json.load(error)
+
+
+def error_message(error: urllib.error.HTTPError) -> str:
+    """Returns what the frontend says is wrong, or what HTTP does where something else answered."""
+    try:
+        return json.load(error)["error"]["message"]
+    except (*UNREACHABLE, LookupError, TypeError):
+        return str(error)

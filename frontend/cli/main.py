@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from frontend.cli import chat, up, up_options
+from frontend.cli import chat, picture, up, up_options
 from protocol.process.packaging import VERSION
 
 
@@ -28,7 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "up", help="serve a model on this host: a frontend and workers together"
         )
     )
-    chat.add_arguments(commands.add_parser("chat", help="talk to a running frontend"))
+    chatting = commands.add_parser(
+        "chat", help="talk to a running frontend, or have it draw a picture"
+    )
+    chat.add_arguments(chatting)
+    picture.add_arguments(chatting)
     options, unknown = parser.parse_known_args(own)
     if unknown:
         engines = (
@@ -39,4 +43,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(unknown)}{engines}")
     if options.command == "up":
         return up.run(options, engine_argv)
-    return chat.run(options)
+    picture.check(options, chatting)
+    return chat.run(options) if options.image is None else picture.run(options)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from frontend.models.services import use_of
+from frontend.models.services import IMAGES, use_of
 
 PROGRESS_S = 5.0
 """Is the time between two lines of progress where the terminal cannot overwrite one."""
@@ -58,10 +58,12 @@ def how_to_talk(url: str, model: str, service: str) -> str:
     `url` has no path; `service` as in protocol.membership.
     """
     base, use, tries = f"{url}/v1", use_of(service), list[str]()
+    elsewhere = "" if base == _CHAT_URL_DEFAULT else f" --url {shlex.quote(base)}"
     if use.generates:
-        tries.append(
-            "kvmesh chat" if base == _CHAT_URL_DEFAULT else f"kvmesh chat --url {shlex.quote(base)}"
-        )
+        tries.append(f"kvmesh chat{elsewhere}")
+    elif service == IMAGES:
+        prompt: str = use.try_body["prompt"]
+        tries.append(f"kvmesh chat{elsewhere} --image {shlex.quote(prompt)}")
     if use.try_path:
         tries.append(_curl(base + use.try_path, {"model": model} | use.try_body))
     lines = [f"\n  address   {base}\n  model     {model}"]

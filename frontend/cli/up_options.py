@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a Hugging Face model directory or hub id; without it the demo model is served",
     )
     parser.add_argument(
-        "--demo", choices=("text", "vision"), help="which demo model; vision sees pictures"
+        "--demo",
+        choices=("text", "vision", "image"),
+        help="which demo model; vision sees pictures, image draws them",
     )
     parser.add_argument(
         "--workers",

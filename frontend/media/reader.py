@@ -107,7 +107,9 @@ class MediaReader:
                 far.setdefault(source.url, []).append(source)
         room = Room(self._bounds.request_bytes_max)
         fetched = await self._fetch(far, room, hold) if far else {}
-        size_bytes = sum(len(fetched.get(source.url, source.url)) for source in sources)
+        size_bytes = sum(
+            len(source.data or fetched.get(source.url, source.url)) for source in sources
+        )
         pool = self._small if size_bytes < LARGE_BYTES else self._large
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(pool, self._read, sources, fetched, room)

@@ -12,7 +12,7 @@ import zmq
 
 from protocol.encoding import Encode, Encoded
 from protocol.media import PromptMedia
-from protocol.media_plane import Encodings, FetchEncodings, decode_encodings, encode_fetch
+from protocol.media_plane import Encodings, FetchEncodings, decode_encodings, encode_question
 from protocol.membership import Draining, Goodbye, Hello
 from tests.fault.encoder_peer import EncoderPeer
 from tests.fault.mesh_peer import FrontendPeer
@@ -25,7 +25,7 @@ ANSWERED_MS_MAX = 20_000
 
 
 def fetched(dealer: "zmq.Socket[bytes]") -> Encodings:
-    dealer.send_multipart(encode_fetch(FetchEncodings(REQUEST_ID)))
+    dealer.send_multipart(encode_question(FetchEncodings(REQUEST_ID)))
     assert dealer.poll(ANSWERED_MS_MAX), "the door is closed"
     return decode_encodings(dealer.recv_multipart())
 

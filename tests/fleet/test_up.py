@@ -368,6 +368,16 @@ def test_the_demo_model_that_sees_is_served_by_its_name(fleet: Fleet) -> None:
     assert "model     kvmesh-demo-vision\n" in up.output()
 
 
+def test_the_demo_model_that_draws_is_served_by_its_name_and_in_its_size(fleet: Fleet) -> None:
+    up = start_up(fleet, "--demo", "image", worker_arguments=("--sim-step-ms", "0"))
+    fleet.wait_until(lambda: "curl" in up.output(), "it serves")
+    assert "model     kvmesh-demo-image\n" in up.output()
+    assert f"kvmesh chat --url {fleet.url}/v1 --image 'a red circle on blue'\n" in up.output()
+    with fleet.client() as client:
+        answer = client.images.generate(prompt="a red circle on blue", response_format="b64_json")
+    assert answer.size == "128x128"
+
+
 def test_a_demo_model_beside_another_model_is_one_line(fleet: Fleet) -> None:
     up = start_up(fleet, "--demo", "vision", "--model-path", "/elsewhere")
     assert up.popen.wait(60) == 3

@@ -26,6 +26,7 @@ FIRST: Final = (
         "tests/fleet/test_videos_real_sglang.py",
         "tests/fleet/test_encoders_real_sglang.py",
     ),
+    ("tests/sglang/test_diffusion.py",),
     ("tests/fleet/test_sglang_tokenizer.py",),
     (
         "tests/sglang/test_generation.py",
@@ -41,6 +42,7 @@ FIRST: Final = (
         "tests/sglang/test_decode_leg.py",
         "tests/sglang/test_grammar_trials.py",
     ),
+    ("tests/sglang/test_demo_image.py",),
     ("tests/fleet/test_logprobs_real_sglang.py",),
     ("tests/fleet/test_adapters_real_sglang.py",),
     ("tests/fleet/test_sounds_real_sglang.py",),

@@ -10,8 +10,8 @@ from protocol.media_plane import (
     Encodings,
     FetchEncodings,
     decode_encodings,
-    decode_fetch,
-    encode_fetch,
+    decode_question,
+    encode_question,
 )
 from tests.simulation.loop import Process
 from tests.simulation.meetings import Patient
@@ -31,12 +31,19 @@ class SimulatedDoor:
         """As Door."""
         return self._address
 
+    @property
+    def being_read(self) -> int:
+        """As Door: nothing, since all goes in frames."""
+        return 0
+
     def close(self) -> None:
         """What was sent arrives."""
         self._router.close()
 
     def _on_question(self, frames: list[bytes]) -> None:
-        self._on_fetch(decode_fetch(frames[1:]), AnswersTo(self._router, frames[0]))
+        question = decode_question(frames[1:])
+        assert isinstance(question, FetchEncodings), "nothing is offered"
+        self._on_fetch(question, AnswersTo(self._router, frames[0]))
 
 
 class SimulatedMediaClient:
@@ -58,7 +65,7 @@ class SimulatedMediaClient:
             pump = self._pumps[address] = Patient(
                 self._network, address, self._process, partial(self._take, address)
             )
-        pump.send(encode_fetch(fetch))
+        pump.send(encode_question(fetch))
 
     def heard_at(self, address: str) -> float:
         """As MediaPlane."""
@@ -77,7 +84,7 @@ class SimulatedMediaClient:
 def told(frames: list[bytes]) -> str:
     """A question or an answer in one line."""
     try:
-        return str(decode_fetch(frames))
+        return str(decode_question(frames))
     except ProtocolViolation:
         answer = decode_encodings(frames)
     if answer.encodings:

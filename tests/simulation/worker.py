@@ -156,7 +156,12 @@ class SimulatedTransport:
         raise AssertionError("a simulated engine publishes nothing here")
 
     def media_door(
-        self, on_fetch: OnFetch, settings: KvSettings, *, frontends: Sequence[str]
+        self,
+        on_fetch: OnFetch,
+        settings: KvSettings,
+        *,
+        frontends: Sequence[str],
+        on_read: Callable[[], None],
     ) -> SimulatedDoor:
         """As Transport."""
         return SimulatedDoor(self._media, self._process, self._door, on_fetch)

@@ -23,6 +23,7 @@ from workers.diffusion.orders import ORDERS_WAITING_MAX, Line, Order
 from workers.diffusion.outputs import Outputs
 from workers.diffusion.pace import Pace, PaceLimits
 from workers.diffusion.source import Source
+from workers.diffusion.usual import Usual
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class DiffusionEngine:
         lifetime_s: of jobs that have ended.
         first_order: is made, and thrown away, before anybody counts on the generator.
         unix_ms: wall clock, against which deadlines are meant.
+        usual: what is made where orders do not say it.
         pace: how long the generator may be silent.
     """
 
@@ -54,12 +56,14 @@ class DiffusionEngine:
         lifetime_s: float,
         first_order: Callable[[EngineFacts], Diffuse],
         unix_ms: Callable[[], float],
+        usual: Usual | None = None,
         pace: PaceLimits | None = None,
     ) -> None:
         self._generator = generator
         self._outputs = outputs
         self._first_order = first_order
         self._unix_ms = unix_ms
+        self._usual = usual or Usual()
         self._line = Line()
         self._pace = Pace(pace)
         self._jobs = Jobs(lifetime_s=lifetime_s, unix_ms=unix_ms, kept=outputs)
@@ -97,6 +101,7 @@ class DiffusionEngine:
             return
         if request.job_id and self._goes_on(request):
             return
+        request = self._usual.completed(request)
         order, loop = Order(request), asyncio.get_running_loop()
         refusal = _HANDED_BACK if self._closed else self._line.refusal(order)
         if refusal is None and request.job_id:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
@@ -90,13 +91,14 @@ def _engine(
 ) -> DiffusionEngine:
     settings = arguments.settings
     fields = read_canary_fields(settings.health_check_payload)
-    generator = make(arguments)
+    generator, wished = make(arguments), settings.usual()
     return DiffusionEngine(
         generator,
         _outputs(settings),
         lifetime_s=settings.media_output_lifetime_secs,
-        first_order=lambda facts: _first(usual, fields, facts),
+        first_order=lambda facts: _first(wished.sized(usual), fields, facts),
         unix_ms=_unix_ms,
+        usual=wished,
     )
 
 
@@ -148,12 +150,15 @@ def _pipeline_argv(arguments: Arguments) -> Generator[Sequence[str]]:
 
 def _sglang(videos: bool, arguments: Arguments) -> MediaGenerator:
     with _pipeline_argv(arguments) as argv:
-        module: Any = import_module("workers.sglang.diffusion.generator")  # imports torch
+        module: Any = import_module("workers.sglang.diffusion.generator")
         return module.SglangGenerator.from_argv(argv, videos=videos)
 
 
 def _help_of_sglang() -> str:
-    return "SGLang's diffusion pipelines: sglang.multimodal_gen --help"
+    if find_spec("sglang") is None:
+        return "SGLang's own arguments are told where it is installed."
+    module: Any = import_module("workers.sglang.diffusion.arguments")
+    return module.generator_help()
 
 
 def _simulated(videos: bool, arguments: Arguments) -> MediaGenerator:

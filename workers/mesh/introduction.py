@@ -70,6 +70,11 @@ class Door(Protocol):
         """
         ...
 
+    @property
+    def being_read(self) -> int:
+        """Returns how many answers others are still reading, who will say so."""
+        ...
+
     def close(self) -> None:
         """Closes it."""
 

@@ -33,7 +33,9 @@ class MediaPart:
     @property
     def owed(self) -> int:
         """Returns of how many requests others have still to fetch what was made for them."""
-        return 0 if self._source is None else self._source.owed
+        if self._source is None or self.door is None:
+            return 0
+        return self._source.owed + self.door.being_read
 
     def fetch(self, *, grids_only: bool) -> None:
         """Has requests fetch what their frontends say others made."""
@@ -50,7 +52,9 @@ class MediaPart:
         """
         source.on_fetched = self._on_fetched
         self._source = source
-        self.door = self._transport.media_door(source.fetch, settings, frontends=frontends)
+        self.door = self._transport.media_door(
+            source.fetch, settings, frontends=frontends, on_read=self._on_fetched
+        )
 
     def close(self) -> None:
         """Closes all sockets; what waits is given up."""

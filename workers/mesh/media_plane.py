@@ -1,24 +1,28 @@
-"""Workers fetch from each other what was made of pictures, over sockets of their own."""
+"""Workers fetch from each other what was made of pictures, over sockets of their own; the numbers
+themselves go by NIXL where both have it.
+"""
 
 import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, cast
 
 import zmq
+from msgspec.structs import replace
 
 from protocol.errors import ProtocolViolation
 from protocol.limits import FRAME_BYTES_MAX
 from protocol.media_plane import (
     Encodings,
     FetchEncodings,
+    Taken,
     decode_encodings,
-    decode_fetch,
+    decode_question,
     encode_encodings,
-    encode_fetch,
+    encode_question,
 )
 from protocol.process.log_floods import Complaint
 from protocol.process.start_error import StartError
@@ -33,6 +37,9 @@ from protocol.transport.sockets import (
     reached_at,
 )
 from workers.mesh.own_host import bind_near, own_host_towards
+from workers.nixl.memory import Memory
+from workers.nixl.offers import Offers
+from workers.nixl.reads import Reads
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +68,24 @@ one that sends over the same connection.
 
 @dataclass(frozen=True, slots=True)
 class AnswersTo:
-    """An AnswersTo sends answers over one connection of a ROUTER, whose identity ends with it."""
+    """An AnswersTo sends answers over one connection of a ROUTER, whose identity ends with it.
+
+    Attributes:
+        offers: has answers read instead, by who reads in a place where it can.
+    """
 
     pump: Pump
     identity: bytes
+    offers: Offers | None = field(default=None, compare=False)
+    reads_in: str = field(default="", compare=False)
 
     def __call__(self, answer: Encodings) -> bool:
+        if self.offers is not None and self.offers.offer(answer, self.reads_in, self.in_frames):
+            return True
+        return self.in_frames(answer)
+
+    def in_frames(self, answer: Encodings) -> bool:
+        """Sends an answer and all of its data."""
         return self.pump.send([self.identity, *encode_encodings(answer)])
 
 
@@ -78,6 +97,8 @@ class MediaDoor:
         that fetch.
         host: under which other hosts find this one; found out if not given.
         port: 0 for any.
+        memory: is read by who can; None where all goes in frames. Closed with the door.
+        on_read: called whenever `being_read` is less.
     Raises:
         StartError: the port is taken, or frontends are on other hosts and there is no key.
     """
@@ -91,6 +112,8 @@ class MediaDoor:
         host: str | None,
         port: int,
         key: MeshKey | None,
+        memory: Memory | None = None,
+        on_read: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_fetch = on_fetch
         self._host = host
@@ -103,6 +126,10 @@ class MediaDoor:
         self._endpoint = endpoint_of(router)
         router.setsockopt(zmq.LINGER, _LINGER_MS)
         self._router = SocketPump(router, self._on_question, copies=False)
+        self._memory = memory
+        self._offers = None
+        if memory is not None:
+            self._offers = Offers(memory, on_read, keyed=key is not None)
         self._complaint = Complaint(asyncio.get_running_loop().time)
 
     def address(self) -> str:
@@ -115,18 +142,31 @@ class MediaDoor:
             return self._endpoint
         return reached_at(self._host or own_host_towards(self._distant), self._endpoint)
 
+    @property
+    def being_read(self) -> int:
+        """Returns how many answers others read at the moment, out of this worker's memory."""
+        return 0 if self._offers is None else len(self._offers)
+
     def close(self) -> None:
         """Closes the socket; what was sent leaves within the linger time."""
+        if self._offers is not None:
+            self._offers.close()
+        if self._memory is not None:
+            self._memory.close()
         self._router.close()
 
     def _on_question(self, frames: list[bytes]) -> None:
         try:
-            fetch = decode_fetch(frames[_IDENTITY_FRAMES:])
+            question = decode_question(frames[_IDENTITY_FRAMES:])
         except ProtocolViolation as violation:
             if self._complaint.due():
                 log.warning("dropped a malformed question: %s", violation.message[:200])
             return
-        self._on_fetch(fetch, AnswersTo(self._router, frames[0]))
+        if isinstance(question, FetchEncodings):
+            answers = AnswersTo(self._router, frames[0], self._offers, question.reads_in)
+            self._on_fetch(replace(question, reads_in=""), answers)
+        elif self._offers is not None:
+            self._offers.take(question, AnswersTo(self._router, frames[0]))
 
 
 class MediaClient:
@@ -134,6 +174,8 @@ class MediaClient:
 
     Args:
         on_answer: takes what they answer.
+        memory: for what can be read out of theirs; None where all comes in frames. Closed with the
+        client.
     """
 
     def __init__(
@@ -141,8 +183,11 @@ class MediaClient:
         context: "zmq.Context[Socket]",
         on_answer: Callable[[Encodings], None],
         key: MeshKey | None,
+        memory: Memory | None = None,
     ) -> None:
         self._context = context
+        self._memory = memory
+        self._reads = None if memory is None else Reads(memory, on_answer)
         self._on_answer = on_answer
         self._key = key
         self._loop = asyncio.get_running_loop()
@@ -169,7 +214,9 @@ class MediaClient:
                 oldest.close()
                 self._heard_at.pop(forgotten, None)
         self._pumps.move_to_end(address)
-        pump.send(encode_fetch(fetch))
+        if self._reads is not None and not fetch.grids_only:
+            fetch = replace(fetch, reads_in=self._reads.place_for(address))
+        pump.send(encode_question(fetch))
 
     def heard_at(self, address: str) -> float:
         """Returns when anything came from an address, as MediaPlane says."""
@@ -177,6 +224,10 @@ class MediaClient:
 
     def close(self) -> None:
         """Closes all connections."""
+        if self._reads is not None:
+            self._reads.close()
+        if self._memory is not None:
+            self._memory.close()
         for pump in self._pumps.values():
             pump.close()
         self._pumps.clear()
@@ -189,7 +240,15 @@ class MediaClient:
             if self._complaint.due():
                 log.warning("dropped malformed encodings: %s", violation.message[:200])
             return
-        self._on_answer(answer)
+        if answer.offer is None and not answer.granted:
+            self._on_answer(answer)
+        elif self._reads is not None:
+            self._reads.take(address, answer, partial(self._tell, address))
+
+    def _tell(self, address: str, taken: Taken) -> None:
+        pump = self._pumps.get(address)
+        if pump is not None:
+            pump.send(encode_question(taken))
 
 
 def _received(socket: Socket, flags: int) -> list[bytes]:

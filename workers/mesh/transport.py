@@ -19,6 +19,7 @@ from workers.mesh.kv_plane import KvPlane, KvSettings
 from workers.mesh.loading import LoadingNotice
 from workers.mesh.media_plane import MediaClient, MediaDoor, OnFetch
 from workers.mesh.unheard import Unheard
+from workers.nixl.memory import NixlUse, open_memory
 
 
 class Transport(Protocol):
@@ -55,10 +56,17 @@ class Transport(Protocol):
         ...
 
     def media_door(
-        self, on_fetch: OnFetch, settings: KvSettings, *, frontends: Sequence[str]
+        self,
+        on_fetch: OnFetch,
+        settings: KvSettings,
+        *,
+        frontends: Sequence[str],
+        on_read: Callable[[], None],
     ) -> Door:
         """Opens where other workers fetch what this one makes of pictures.
 
+        Args:
+            on_read: called whenever the door's `being_read` is less.
         Raises:
             StartError: the port is taken, or frontends are on other hosts and there is no key.
         """
@@ -85,10 +93,14 @@ class ZmqTransport:
     Args:
         key: of the mesh, closed with the transport.
         clock: monotonic seconds.
+        nixl: what encodings may be read with NIXL for, where it is installed.
     """
 
-    def __init__(self, key: MeshKey | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, key: MeshKey | None, clock: Callable[[], float], nixl: NixlUse = "off"
+    ) -> None:
         self._key = key
+        self._nixl: NixlUse = nixl
         self._clock = clock
         self._context: zmq.Context[Socket] = zmq.Context()
         self._unheard = Unheard(keyed=key is not None)
@@ -113,7 +125,12 @@ class ZmqTransport:
         return KvPlane(self._context, streams, settings, frontends=frontends, key=self._key)
 
     def media_door(
-        self, on_fetch: OnFetch, settings: KvSettings, *, frontends: Sequence[str]
+        self,
+        on_fetch: OnFetch,
+        settings: KvSettings,
+        *,
+        frontends: Sequence[str],
+        on_read: Callable[[], None],
     ) -> Door:
         """Opens a MediaDoor on this transport's context, as Transport says."""
         return MediaDoor(
@@ -123,11 +140,13 @@ class ZmqTransport:
             host=settings.host,
             port=settings.encodings_port,
             key=self._key,
+            memory=open_memory(self._nixl),
+            on_read=on_read,
         )
 
     def media_client(self, on_answer: Callable[[Encodings], None]) -> MediaPlane:
         """Opens a MediaClient on this transport's context, as Transport says."""
-        return MediaClient(self._context, on_answer, self._key)
+        return MediaClient(self._context, on_answer, self._key, open_memory(self._nixl))
 
     def note_silent(self, addresses: Collection[str]) -> None:
         """Looks into the addresses of which nothing is heard, and says what is wrong there."""

@@ -38,7 +38,7 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
 
     from workers.sglang.grammars.scheduler import change_grammars  # noqa: PLC0415
 
-    _begin()
+    begin()
     with _failure_noted(scheduler):
         server_args = named["server_args"] if "server_args" in named else arguments[0]
         meet_as_scheduler(server_args, named["port_args"] if "port_args" in named else arguments[1])
@@ -54,7 +54,7 @@ def run_detokenizer(*arguments: Any, **named: Any) -> None:
     """Runs SGLang's detokenizer in its own process."""
     from sglang.srt.managers import detokenizer_manager  # noqa: PLC0415
 
-    _begin()
+    begin()
     with _failure_noted(detokenizer_manager):
         detokenizer_manager.run_detokenizer_process(*arguments, **named)
 
@@ -66,7 +66,7 @@ def run_controller(server_args: Any, port_args: Any, *arguments: Any, **named: A
     """
     from sglang.srt.managers import data_parallel_controller  # noqa: PLC0415
 
-    _begin()
+    begin()
     if is_cpu_host(()) and not named.get("prelaunched_schedulers"):
         fork_spares(ranks_here(server_args))
     meet_as_controller(server_args, port_args)
@@ -109,16 +109,16 @@ def _hand_on(controller: Any) -> None:
             controller._request_dispatcher(sock_recv(controller.recv_from_tokenizer))
 
 
-def _begin() -> None:
+def begin() -> None:
     """Begins to collect garbage now that all is imported, which will be no garbage, and to outlive
     signals.
     """
     gc.freeze()
     gc.enable()
-    _outlive_signals()
+    outlive_signals()
 
 
-def _outlive_signals() -> None:
+def outlive_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _carry_on)
 
@@ -133,4 +133,4 @@ def _carry_on(_number: int, _frame: Any) -> None:
 if multiprocessing.current_process().name != "MainProcess":
     # What a process imports is no garbage, and to look through it takes a quarter of the time.
     gc.disable()
-    _outlive_signals()
+    outlive_signals()

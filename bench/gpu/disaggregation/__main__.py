@@ -17,7 +17,7 @@ from bench.gpu.disaggregation.checks import cancelling, equality, freed
 from bench.gpu.disaggregation.leaving import drained, faults, frozen, read
 from bench.gpu.disaggregation.placing import up
 from bench.gpu.disaggregation.ranks import RANKS, ranks_plan
-from bench.gpu.fleet import ENGINE, NIXL, SIM, GpuFleet, Plan, start
+from bench.gpu.fleet import ENGINE, FAST_BEATS, NIXL, SIM, WORKERS, GpuFleet, Plan, start
 from bench.gpu.measure import measure, warm_up
 from bench.gpu.model import make_model_dir
 from bench.gpu.three_way import gpus_here
@@ -124,7 +124,7 @@ def on_the_fleet(run: Run, parts: Sequence[str], model: Path) -> str:
         run.engine or ENGINE,
         legs="" if run.engine else NIXL,
         placed=TWO_GPUS if run.args.gpus == 2 else {},
-        fast_beats=run.args.fast_beats,
+        program=FAST_BEATS if run.args.fast_beats else WORKERS,
     )
     with ExitStack() as stack:
         fleet = run.start(stack, "fleet", plan)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bench.gpu.disaggregation.checks import STREAMS, freed, prompt, text_of
 from bench.gpu.disaggregation.leaving import told
-from bench.gpu.fleet import ENGINE, NIXL, GpuFleet, Plan
+from bench.gpu.fleet import ENGINE, FAST_BEATS, NIXL, WORKERS, GpuFleet, Plan
 from starter.process import REPO
 from workers.demo_model import DEMO_REASONING_PARSER, DEMO_TOOL_CALL_PARSER, demo_model_dir
 
@@ -50,7 +50,7 @@ def ranks_plan(*, sim: str | None, fast_beats: bool) -> Plan:
         views={"whole-1": ("w1",), "ranks": ("p1", "d1")},
         legs=TWO_RANKS if sim else f"{NIXL} {TWO_RANKS} {STEP}",
         environment={} if sim else ONE_GPU,
-        fast_beats=fast_beats,
+        program=FAST_BEATS if fast_beats else WORKERS,
     )
 
 

@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from bench.gpu.fleet import ENGINE, NIXL, SIM, GpuFleet, Plan, start
+from bench.gpu.fleet import ANY_SIZE, ENGINE, NIXL, SIM, GpuFleet, Plan, start
+from bench.gpu.media.handed import OPTIONS, VIEWS, handed, was_read
 from bench.gpu.media.loads import PICTURES, TEXTS, apart, reading, seeing, together, write_bodies
 from bench.gpu.media.model import make_seeing_model
+from bench.gpu.media.planes import planes
 from bench.gpu.three_way import gpus_here
 from bench.kit.workloads import LOCAL
 from starter.pages import http_metric
@@ -125,16 +127,19 @@ def main() -> None:
 
 
 def _do(part: str, args: argparse.Namespace, stack: ExitStack, report: dict[str, Any]) -> None:
-    (SCRATCH / part).mkdir(parents=True, exist_ok=True)
-    if part == "golden":
-        engine = ENGINE.replace("--load-format dummy ", "").partition(" --tool-call-parser")[0]
-        plan = Plan(
-            demo_model_dir("vision"),
-            SIM if args.sim else f"{engine} {VISION} --tool-call-parser {DEMO_TOOL_CALL_PARSER}",
-            TOPOLOGIES,
-            "" if args.sim else NIXL,
-        )
-        report[part] = golden(start(stack, SCRATCH / part, args.start_seconds_max, plan))
+    scratch = SCRATCH / part
+    scratch.mkdir(parents=True, exist_ok=True)
+    if part == "planes":
+        report[part] = planes(scratch)
+        return
+    if part in {"golden", "read-golden"}:
+        report[part] = _golden(args, stack, scratch, read=part != "golden")
+        return
+    if part == "handed":
+        engine = SIM if args.sim else f"{ENGINE} {VISION}"
+        plan = Plan(make_seeing_model(SCRATCH / "model"), engine, VIEWS, options=OPTIONS)
+        fleet = start(stack, scratch, args.start_seconds_max, plan)
+        handed(fleet, scratch, args.rounds, args.seconds, report.setdefault(part, {}))
         return
     views = {view: names for view, names in COMPARED.items() if args.gpus == 2 or "w2" not in names}
     plan = Plan(
@@ -145,6 +150,24 @@ def _do(part: str, args: argparse.Namespace, stack: ExitStack, report: dict[str,
     )
     fleet = start(stack, SCRATCH / part, args.start_seconds_max, plan)
     mixed(fleet, args.rounds, args.seconds, report.setdefault(part, {}))
+
+
+def _golden(
+    args: argparse.Namespace, stack: ExitStack, scratch: Path, *, read: bool
+) -> dict[str, Any]:
+    """The golden answers of each topology, or of the pairs that hand encodings over differently."""
+    engine = ENGINE.replace("--load-format dummy ", "").partition(" --tool-call-parser")[0]
+    engine = SIM if args.sim else f"{engine} {VISION} --tool-call-parser {DEMO_TOOL_CALL_PARSER}"
+    legs, model = "" if args.sim else NIXL, demo_model_dir("vision")
+    if not read:
+        plan = Plan(model, engine, TOPOLOGIES, legs)
+        return golden(start(stack, scratch, args.start_seconds_max, plan))
+    views = {"ordinary": ("w1",), **VIEWS}
+    plan = Plan(model, engine, views, options=OPTIONS, program=ANY_SIZE)
+    fleet = start(stack, scratch, args.start_seconds_max, plan)
+    told = golden(fleet)
+    told["memory"]["read"] = was_read(fleet, "m2")
+    return told
 
 
 if __name__ == "__main__":

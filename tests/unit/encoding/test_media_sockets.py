@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from protocol.media import Encoding
-from protocol.media_plane import Encodings, FetchEncodings, encode_encodings, encode_fetch
+from protocol.media_plane import Encodings, FetchEncodings, encode_encodings, encode_question
 from protocol.process.start_error import StartError
 from protocol.transport.curve import MeshKey
 from protocol.transport.pump import SocketPump
@@ -134,7 +134,7 @@ async def test_what_is_no_question_costs_the_door_nothing(
 ) -> None:
     open_door, fetcher = door(context), Fetcher(context)
     stranger = SocketPump(asking_dealer(context, open_door.address(), None), lambda _: None)
-    question = encode_fetch(FetchEncodings(named(1)))
+    question = encode_question(FetchEncodings(named(1)))
     for frames in ([b""], [b"\x07", question[1]], [question[0]], [*question, b"x"], [b"x"] * 9):
         for _ in range(20):
             assert stranger.send(frames)

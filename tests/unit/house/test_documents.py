@@ -41,6 +41,7 @@ SGLANG_FLAGS: Final = {
     "--max-lora-rank": "adapters",
     "--max-total-tokens": "the size of its cache",
     "--mem-fraction-static": "memory of a GPU",
+    "--mm-feature-transport": "what is made of pictures, on its way to schedulers",
     "--nnodes": "engines that span nodes",
     "--node-rank": "engines that span nodes",
     "--no-dllm-fdfo": "how batches of text diffusion end",

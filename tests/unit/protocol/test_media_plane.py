@@ -11,9 +11,9 @@ from protocol.media_plane import (
     Encodings,
     FetchEncodings,
     decode_encodings,
-    decode_fetch,
+    decode_question,
     encode_encodings,
-    encode_fetch,
+    encode_question,
 )
 
 REQUEST_ID = "0123456789abcdef" * 2
@@ -21,7 +21,7 @@ REQUEST_ID = "0123456789abcdef" * 2
 
 def test_a_question_arrives_as_it_was_asked() -> None:
     fetch = FetchEncodings(REQUEST_ID, grids_only=True)
-    assert decode_fetch(encode_fetch(fetch)) == fetch
+    assert decode_question(encode_question(fetch)) == fetch
 
 
 @given(

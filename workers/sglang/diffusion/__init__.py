@@ -1,0 +1,1 @@
+"""Pictures and videos are made by SGLang's DiffGenerator, in a process of its own."""
