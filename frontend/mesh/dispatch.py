@@ -116,8 +116,8 @@ class Dispatch:
         return stream
 
     def abort(self, stream: RequestStream, *, goes_on: bool = False) -> None:
-        """Stops a request that nobody waits for any more, unless it `goes_on` without us; its credit
-        returns at once, and late tokens are ignored.
+        """Stops a request that nobody waits for any more, unless it `goes_on` without us; its
+        credit returns at once, and late tokens are ignored.
         """
         worker = self._placed.get(stream.request_id)
         if worker is not None and not stream.ended:
