@@ -86,9 +86,7 @@ class Dispatch:
         self._doubts = Doubts()
         self._encoder_room = EncoderRoom(registry.encoders)
         self._hoping: dict[ModelEntry, None] = {}
-        """Holds the models of which somebody waits for a worker that may come, or for one that
-        encodes, in order.
-        """
+        """Holds the models of which somebody waits for a worker that may come, or encode."""
 
     async def place(self, entry: ModelEntry, offer: Offer, wakeup: Wakeup) -> RequestStream:
         """Sends a request to the rank that the router chooses, waiting in the admission queue while
@@ -101,16 +99,19 @@ class Dispatch:
             Overloaded: the queue, or that of each worker, is full, or load is shed.
         """
         asked_at_s = perf_counter()  # the loop's own clock stands still within a turn
-        offer = self._encoder_room.judged(entry, offer)
-        with self._encoder_room.waiting(entry, offer) as lane:
+        offer, encoded = self._encoder_room.enter(entry, offer)
+        try:
             stream = await entry.queue.admit(
                 partial(self._try, entry, offer, wakeup),
                 undo=self.abort,
                 priority=offer.request.priority,
-                lane=lane,
+                lane=("pictures", offer.lane) if encoded else offer.lane,
                 admitted=offer.comes_first,
                 size_bytes=waiting_bytes(offer.route.prompt_tokens),
             )
+        finally:
+            if encoded:
+                self._encoder_room.leave(entry)
         stream.queue_s = perf_counter() - asked_at_s
         self._metrics.queue_seconds.observe(stream.queue_s)
         return stream

@@ -7,8 +7,6 @@ while an engine encodes.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Generator, Hashable
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -52,39 +50,32 @@ class EncoderRoom:
         self._took_s.pop(worker.worker_id, None)
         self._last_s.pop(worker.worker_id, None)
 
-    def judged(self, entry: ModelEntry, offer: Offer) -> Offer:
-        """Returns the offer, to be seen by whoever runs it if encoders would take too long."""
+    def enter(self, entry: ModelEntry, offer: Offer) -> tuple[Offer, bool]:
+        """Returns the offer, and whether it is counted as one whose pictures are to be encoded; if
+        encoders would take too long, as one to be seen by whoever runs it.
+
+        One that is counted waits in a lane of its own: texts need no encoder, and pass.
+        """
         able = self._able(entry, offer)
         if not able:
-            return offer
-        ahead = self._waiting[entry.served.card.name] + sum(
-            worker.ranks[0].requests for worker in able
-        )
+            return offer, False
+        model = entry.served.card.name
+        ahead = self._waiting[model] + sum(worker.ranks[0].requests for worker in able)
         per_s = [1 / pace if (pace := self._pace(worker)) else None for worker in able]
-        if None in per_s or ahead / sum(filter(None, per_s)) <= WAIT_S_MAX:
-            return offer
-        return replace(offer, sees=True)
+        if None not in per_s and ahead / sum(filter(None, per_s)) > WAIT_S_MAX:
+            return replace(offer, sees=True), False
+        self._waiting[model] += 1
+        return offer, True
 
     def is_full(self, entry: ModelEntry, offer: Offer) -> bool:
         """Tells whether there are workers for an offer's pictures, and none has room for them."""
         able = self._able(entry, offer)
         return bool(able) and not any(worker.has_room(alone=False) for worker in able)
 
-    @contextmanager
-    def waiting(self, entry: ModelEntry, offer: Offer) -> Generator[Hashable]:
-        """Counts an offer as one that waits; yields its lane, which is another one than that of
-        texts: these need no encoder, and pass.
-        """
-        if not self._able(entry, offer):
-            yield offer.lane
-            return
-        model = entry.served.card.name
-        self._waiting[model] += 1
-        try:
-            yield ("pictures", offer.lane)
-        finally:
-            self._waiting[model] -= 1
-            self._waiting += Counter()  # which keeps no zeros
+    def leave(self, entry: ModelEntry) -> None:
+        """Counts an offer no longer that was counted."""
+        self._waiting[entry.served.card.name] -= 1
+        self._waiting += Counter()  # which keeps no zeros
 
     def _able(self, entry: ModelEntry, offer: Offer) -> list[Worker]:
         """Returns the workers that may encode an offer's pictures, were it not for their room; none
