@@ -58,8 +58,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:  # noqa: ARG001 -
     if not isinstance(body, dict):
         return
     path = case.operation.path
-    # No worker of the stack makes pictures, and a request that names no model is a 503 then.
-    if isinstance(body.get("model"), str) or path.startswith("/v1/images/"):
+    # No worker of the stack makes these, and a request that names no model is a 503 then.
+    if isinstance(body.get("model"), str) or path.startswith(("/v1/images/", "/v1/videos")):
         body["model"] = os.environ[
             "KVMESH_EMBEDDING_MODEL" if path in _EMBEDDING_PATHS else "KVMESH_CHAT_MODEL"
         ]

@@ -157,6 +157,7 @@ async def _serve_http(
         validator,
         _media_reader(settings, metrics.media),
         assembly.outputs,
+        jobs=assembly.jobs,
         weights=settings.router_weights,
         note_made=metrics.outputs.note,
     )

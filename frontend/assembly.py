@@ -7,6 +7,7 @@ from typing import Generic
 
 from frontend.drain import Drain, OpenT
 from frontend.fleet.registry import Registry
+from frontend.inflight.jobs import Jobs
 from frontend.inflight.recovery import Recovery
 from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.joining import PrepareModel
@@ -59,7 +60,8 @@ class Assembly(Generic[OpenT]):
         budget: of the blocks that all ranks together are known to hold.
         registry: workers, and what each model can run on.
         dispatch: the requests that run on them.
-        outputs: what workers made, and jobs.
+        outputs: what workers made.
+        jobs: what they make while nobody waits for it.
         recovery: moves the requests of workers that are lost.
         drain: how the frontend leaves, and what is being answered.
     """
@@ -81,6 +83,13 @@ class Assembly(Generic[OpenT]):
             disagg_min_prompt=settings.disagg_min_prompt,
         )
         self.outputs = Outputs(self.registry, wire.send, around.new_request_id)
+        self.jobs = Jobs(
+            self.outputs,
+            metrics.jobs,
+            is_connected=lambda worker_id: self.registry.namesake(worker_id) is not None,
+            note_made=metrics.outputs.note,
+            unix_s=around.unix_s,
+        )
         self._membership = Membership(
             self.registry,
             wire,
@@ -107,7 +116,10 @@ class Assembly(Generic[OpenT]):
         )
 
     async def close(self) -> None:
-        """Stops the frontend's parts; what still runs fails with WorkerLost."""
+        """Stops the frontend's parts; what still runs fails with WorkerLost, but for jobs, which go
+        on at their workers.
+        """
+        await self.jobs.close()
         await self._membership.close()
 
 

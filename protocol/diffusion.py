@@ -104,6 +104,8 @@ class Diffuse(Struct, frozen=True, tag="diffuse", omit_defaults=True):
     (AskJobs) by any, until it is forgotten; moved to another worker, it keeps this name. Empty: it
     is none.
     """
+    job_begun_unix_s: Count = 0
+    """Says when the job was begun, which may have been on another worker; 0: now."""
     priority: int = 0
     routed_dp_rank: int | None = None
     lora_name: Name | None = None

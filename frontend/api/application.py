@@ -19,6 +19,7 @@ from frontend.http.ignored import Ignored, IgnoredLog
 from frontend.http.path_patterns import PathPatterns
 from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
+from frontend.inflight.diffusion import Diffusion
 from frontend.inflight.generation import Generation
 from frontend.inflight.request_log import log_request
 from frontend.observe.metrics import FrontendMetrics
@@ -101,7 +102,7 @@ class Application:
             exchange.told_id,
             path,
             model,
-            exchange.work if isinstance(exchange.work, Generation) else None,
+            exchange.work if isinstance(exchange.work, Generation | Diffusion) else None,
             error,
             began_at=began_at,
             ended_at=self._now(),

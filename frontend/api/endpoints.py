@@ -3,8 +3,8 @@
 An endpoint more is one row here and the module of its handler.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -36,6 +36,19 @@ from frontend.api.responses.schemas import ResponsesRequest
 from frontend.api.vectors.embeddings import embeddings
 from frontend.api.vectors.rerank import rerank, score
 from frontend.api.vectors.schemas import EmbeddingRequest, RerankRequest, ScoreRequest
+from frontend.api.videos.asking import FILE_FIELDS as VIDEO_FILE_FIELDS
+from frontend.api.videos.creating import create_video, stream_video
+from frontend.api.videos.objects import VIDEOS_PATH
+from frontend.api.videos.schemas import RemixRequest, VideoRequest
+from frontend.api.videos.stored import (
+    CONTENT_FIELDS,
+    LIST_FIELDS,
+    delete_video,
+    list_videos,
+    remix_video,
+    retrieve_video,
+    video_content,
+)
 from frontend.http.error_forms import OPENAI_ERRORS, ErrorForm
 from frontend.http.exchange import Exchange
 
@@ -56,6 +69,7 @@ class SchemaPage:
         lists: whether it answers a list of prompts with a list.
         files: the fields whose values are files in a form, which it takes beside JSON.
         types: the content-types of answers that are no JSON.
+        query: the fields that may stand behind the path.
     """
 
     body: type[msgspec.Struct] | None
@@ -64,6 +78,7 @@ class SchemaPage:
     lists: bool = False
     files: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +89,7 @@ class Endpoint:
         handler: answers one exchange, or raises the MeshError that is to be told.
         page: None of what the OpenAPI document leaves out.
         methods: those that the path takes.
+        pages: what the document says of further methods, which the handler answers too.
         errors: how it says that something went wrong.
     """
 
@@ -81,8 +97,23 @@ class Endpoint:
     page: SchemaPage | None = None
     methods: tuple[str, ...] = _POST
     errors: ErrorForm = OPENAI_ERRORS
+    pages: Mapping[str, SchemaPage] = field(default_factory=dict[str, SchemaPage])
 
 
+def _by_method(**handlers: Handler) -> Handler:
+    """Returns the handler of a path that does something else for each method; HEAD is GET."""
+
+    async def handle(exchange: Exchange, launcher: Launcher) -> None:
+        method = exchange.scope["method"]
+        await handlers["GET" if method == "HEAD" else method](exchange, launcher)
+
+    return handle
+
+
+_VIDEO: Final = (
+    "id object model status progress created_at completed_at expires_at prompt seconds size error "
+    "remixed_from_video_id"
+)
 _IMAGES: Final = "created data usage background output_format quality size"
 _COMPLETION: Final = "id object created model choices usage"
 _RERANK: Final = Endpoint(
@@ -129,6 +160,39 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         handler=media,
         methods=_GET,
         page=SchemaPage(body=None, types=tuple(each.decode() for each in CONTENT_TYPES.values())),
+    ),
+    "/v1/videos": Endpoint(
+        handler=_by_method(POST=create_video, GET=list_videos),
+        methods=(*_POST, *_GET),
+        # as a whole answer it lacks what a job has, so that only these are promised
+        page=SchemaPage(
+            body=VideoRequest,
+            answer="id object model status progress error",
+            files=VIDEO_FILE_FIELDS,
+        ),
+        pages={
+            "get": SchemaPage(
+                body=None, answer="object data first_id last_id has_more", query=LIST_FIELDS
+            )
+        },
+    ),
+    "/v1/videos/stream": Endpoint(
+        handler=stream_video,
+        page=SchemaPage(body=VideoRequest, types=("text/event-stream",), files=VIDEO_FILE_FIELDS),
+    ),
+    f"{VIDEOS_PATH}{{video_id}}": Endpoint(
+        handler=_by_method(GET=retrieve_video, DELETE=delete_video),
+        methods=(*_GET, "DELETE"),
+        page=SchemaPage(body=None, answer=_VIDEO),
+        pages={"delete": SchemaPage(body=None, answer="id object deleted")},
+    ),
+    f"{VIDEOS_PATH}{{video_id}}/content": Endpoint(
+        handler=video_content,
+        methods=_GET,
+        page=SchemaPage(body=None, types=("video/mp4",), query=CONTENT_FIELDS),
+    ),
+    f"{VIDEOS_PATH}{{video_id}}/remix": Endpoint(
+        handler=remix_video, page=SchemaPage(body=RemixRequest, answer=_VIDEO)
     ),
     "/v1/responses": Endpoint(
         handler=responses,

@@ -29,6 +29,7 @@ from frontend.http.request_id import new_request_id
 from frontend.inflight.diffusion import Diffusion
 from frontend.inflight.embeddings import Embeddings
 from frontend.inflight.generation import Generation
+from frontend.inflight.jobs import Jobs
 from frontend.inflight.recovery import Recovery
 from frontend.media.reader import MediaReader
 from frontend.mesh.dispatch import Dispatch
@@ -59,6 +60,7 @@ class Launcher:
         models: those that requests may name.
         media: reads what prompts have beside text.
         outputs: what workers made.
+        jobs: what they make while nobody waits for it.
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class Launcher:
         media: MediaReader,
         outputs: Outputs,
         *,
+        jobs: Jobs,
         weights: Weights,
         note_made: Callable[[str, Diffused], None] = _note_nothing,
     ) -> None:
         self.media = media
         self.note_made = note_made
         self.outputs = outputs
+        self.jobs = jobs
         self.models = NamedModels(dispatch.registry)
         self._dispatch = dispatch
         self._recovery = recovery

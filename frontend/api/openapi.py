@@ -3,7 +3,7 @@ that FastAPI never sees.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -62,11 +62,11 @@ def document(app: FastAPI, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
             for operation in operations.values():
                 _document_errors(operation, OPENAI_ERRORS)
         pages = [
-            (path, endpoint.page, endpoint.errors)
+            (path, method, page, endpoint.errors)
             for path, endpoint in endpoints.items()
-            if endpoint.page is not None
+            for method, page in _pages(endpoint)
         ]
-        bodies = [page.body for _, page, _ in pages if page.body is not None]
+        bodies = list(dict.fromkeys(page.body for _, _, page, _ in pages if page.body is not None))
         references, components = msgspec.json.schema_components(
             bodies, ref_template="#/components/schemas/{name}"
         )
@@ -75,8 +75,8 @@ def document(app: FastAPI, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         schemas.update(components | {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR})
-        for path, page, errors in pages:
-            operation = _operation(path, page)
+        for path, method, page, errors in pages:
+            operation = _operation(path, method, page)
             if page.body is not None:
                 reference = reference_of[page.body]
                 content = {"application/json": {"schema": reference}}
@@ -85,12 +85,19 @@ def document(app: FastAPI, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
                     content["multipart/form-data"] = {"schema": form}
                 operation["requestBody"] = {"required": True, "content": content}
             _document_errors(operation, errors)
-            schema["paths"][path] = {"get" if page.body is None else "post": operation}
+            schema["paths"].setdefault(path, {})[method] = operation
         app.openapi_schema = schema
     return app.openapi_schema
 
 
-def _operation(path: str, page: SchemaPage) -> dict[str, Any]:
+def _pages(endpoint: Endpoint) -> Iterator[tuple[str, SchemaPage]]:
+    """Yields the methods of an endpoint that are told, with what is said of each."""
+    if endpoint.page is not None:
+        yield "get" if endpoint.page.body is None else "post", endpoint.page
+    yield from endpoint.pages.items()
+
+
+def _operation(path: str, method: str, page: SchemaPage) -> dict[str, Any]:
     """Returns what is said of an endpoint but for its body and its errors."""
     fields = page.answer.split()
     one: dict[str, Any] = {
@@ -106,9 +113,10 @@ def _operation(path: str, page: SchemaPage) -> dict[str, Any]:
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _PART.findall(path)
-    ]
+    ] + [{"name": name, "in": "query", "schema": {"type": "string"}} for name in page.query]
+    name = _PART.sub(r"\1", path).strip("/").replace("/", "_")
     return {
-        "operationId": _PART.sub(r"\1", path).strip("/").replace("/", "_"),
+        "operationId": name if method in ("get", "post") and page.body else f"{name}_{method}",
         **({"parameters": parameters} if parameters else {}),
         "responses": {
             "200": {

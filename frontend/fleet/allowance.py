@@ -33,16 +33,17 @@ class Allowance:
         judged: every token of every stream.
     """
 
-    __slots__ = ("_bytes_per_token", "_bytes_received", "_end", "_prompt_bytes", "tokens_max")
+    __slots__ = ("_bytes_per_token", "_bytes_received", "_ends", "_prompt_bytes", "tokens_max")
 
     def __init__(self, request: Work) -> None:
         self._bytes_received = self._bytes_per_token = self._prompt_bytes = self.tokens_max = 0
-        self._end: type = Finished
+        self._ends: tuple[type, ...] = (Finished, Failed)
         if isinstance(request, Diffuse):
-            self._end = Diffused
+            # a job ends so that is thrown away through another frontend
+            self._ends = (Diffused, Finished, Failed)
             return
         if not isinstance(request, Generate):
-            self._end = Embedded if isinstance(request, Embed) else Encoded
+            self._ends = (Embedded if isinstance(request, Embed) else Encoded, Failed)
             return
         self.tokens_max = max(1, request.sampling.max_new_tokens)
         if request.reading is not None:
@@ -63,7 +64,7 @@ class Allowance:
         end = delta.end
         if tokens_received > self.tokens_max:
             return True
-        if end is not None and type(end) is not self._end and not isinstance(end, Failed):
+        if end is not None and type(end) not in self._ends:
             return True
         if delta.extras is None:
             return False

@@ -11,7 +11,7 @@ from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.offer import Offer
 from frontend.routing.route import RouteRequest
 from protocol.diffusion import Diffuse, Diffused, Progress
-from protocol.errors import EngineFault
+from protocol.errors import EngineFault, RequestAborted
 
 
 class Diffusion:
@@ -19,6 +19,7 @@ class Diffusion:
 
     Attributes:
         made: what came of it; None until it has ended.
+        request: as it was asked for.
     """
 
     def __init__(
@@ -30,33 +31,44 @@ class Diffusion:
         route: RouteRequest,
     ) -> None:
         self.made: Diffused | None = None
+        self.request = request
         self._dispatch = dispatch
         self._entry = entry
         self._recovery = recovery
-        self._request = request
         self._route = route
         self._trail = Trail()
         self._wakeup = Wakeup(asyncio.get_running_loop())
         self._stream: RequestStream | None = None
 
+    @property
+    def worker_id(self) -> str:
+        """Returns the id of the worker that has it, or had it last; empty before it had one."""
+        return "" if self._stream is None else self._stream.worker_id
+
+    @property
+    def moves(self) -> int:
+        """Returns how many workers were lost that had it."""
+        return self._trail.moves
+
     async def start(self) -> None:
-        """Returns when a worker has it: a job waits there for its turn, all else in the frontend.
+        """Returns when a worker has it: jobs and videos wait there, all else in the frontend.
 
         Raises:
             PoisonRequest: workers died of its like.
             NoWorker, Overloaded, DeadlineExceeded, InvalidRequest: as Dispatch.place.
         """
-        self._recovery.check(self._request)
+        self._recovery.check(self.request)
         self._stream = await self._dispatch.place(
-            self._entry, Offer(self._request, self._route), self._wakeup
+            self._entry, Offer(self.request, self._route), self._wakeup
         )
 
     async def progress(self) -> AsyncIterator[Progress]:
         """Yields how far it is, whenever that is told, until `made` is there.
 
-        What is told of one that had to begin anew elsewhere may be less than before.
+        One that has to begin anew elsewhere is told as that far: nothing.
 
         Raises:
+            RequestAborted: it was a job, and was thrown away.
             MeshError: it failed, and nobody is left to try.
         """
         while self.made is None:
@@ -68,11 +80,14 @@ class Diffusion:
                         yield extras.progress
             self.made = stream.diffused
             if stream.error is not None:
-                lost = Lost(self._request, self._route, stream, b"", stream.error)
+                lost = Lost(self.request, self._route, stream, b"", stream.error)
                 self._stream = await self._recovery.move(
                     self._entry, lost, self._trail, self._wakeup
                 )
+                yield Progress(0)
             elif stream.finished is not None:
+                if self.request.job_id:
+                    raise RequestAborted("The job was deleted.")
                 raise EngineFault("The worker gave up without saying why.")
             elif self.made is None:
                 await self._wakeup.wait()
@@ -83,6 +98,15 @@ class Diffusion:
             pass
         assert self.made is not None, "it has ended"
         return self.made
+
+    def abort(self) -> bool:
+        """Returns False, as an Abortable: nothing of it can be shown."""
+        return False
+
+    def let_go(self) -> None:
+        """Has it go on without us, if it has not ended."""
+        if self._stream is not None:
+            self._dispatch.abort(self._stream, goes_on=True)
 
     def close(self) -> None:
         """Ends it, if it has not ended."""

@@ -65,7 +65,15 @@ def _fingerprint(request: Asked) -> bytes:
     """
     if isinstance(request, Diffuse):
         alike = msgspec.structs.replace(
-            request, request_id="", deadline_unix_ms=0, seed=None, priority=0, routed_dp_rank=None
+            request,
+            request_id="",
+            job_id="",
+            job_begun_unix_s=0,
+            deadline_unix_ms=0,
+            seed=None,
+            priority=0,
+            routed_dp_rank=None,
+            traceparent=None,
         )
         return blake2b(_encode(alike), digest_size=16).digest()
     asked = (request.model, request.token_ids, request.lora_name)

@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from frontend.inflight.choice import Choice
+from frontend.inflight.diffusion import Diffusion
 from frontend.inflight.generation import Generation
 from protocol.errors import MeshError
 
@@ -27,7 +28,7 @@ def log_request(
     request_id: str,
     path: str,
     model: str,
-    generation: Generation | None,
+    work: Generation | Diffusion | None,
     error: MeshError | None,
     *,
     began_at: float,
@@ -38,13 +39,24 @@ def log_request(
     Args:
         request_id: as its client was told.
         model: one of ours, or empty.
-        generation: of a request that reached one.
+        work: what ran for it on workers.
         began_at, ended_at: on the loop's clock.
     """
     if not log.isEnabledFor(logging.INFO):
         return
     took_s = ended_at - began_at
-    if generation is None or not generation.choices:
+    if isinstance(work, Diffusion):
+        log.info(
+            "%s %s model=%s %s took=%.3f %s",
+            request_id,
+            path,
+            model or "-",
+            _course(work),
+            took_s,
+            error.code if error else "ok",
+        )
+        return
+    if work is None or not work.choices:
         log.info(
             "%s %s model=%s took=%.3f %s",
             request_id,
@@ -54,7 +66,7 @@ def log_request(
             error.code if error else "ok",
         )
         return
-    choices = generation.choices
+    choices = work.choices
     outcome = (
         error.code
         if error
@@ -79,6 +91,27 @@ def log_request(
         took_s,
         outcome,
     )
+
+
+def log_job(diffusion: Diffusion, outcome: str, *, took_s: float) -> None:
+    """Logs the line of a job that has ended, which went on behind its request.
+
+    Args:
+        outcome: "completed", or an error's code.
+    """
+    log.info(
+        "%s job model=%s %s took=%.3f %s",
+        diffusion.request.job_id,
+        diffusion.request.model,
+        _course(diffusion),
+        took_s,
+        outcome,
+    )
+
+
+def _course(diffusion: Diffusion) -> str:
+    worker, cost = diffusion.worker_id or "-", diffusion.request.cost
+    return f"worker={worker} cost={cost} moves={diffusion.moves}"
 
 
 def _workers(choices: list[Choice]) -> str:

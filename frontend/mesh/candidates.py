@@ -70,7 +70,7 @@ def with_room(
         without(ranks, full),
         route.prompt_tokens,
         may_wait=(len(ranks) > 1 or stage != WHOLE) and not offer.waits_there,
-        sheds=entry.queue.sheds or stage == DECODE,
+        sheds=(entry.queue.sheds or stage == DECODE) and not offer.waits_there,
     )
 
 

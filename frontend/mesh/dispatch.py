@@ -96,7 +96,7 @@ class Dispatch:
             NoWorker: nobody (else) serves the model now, nor will soon, as far as can be told.
             InvalidRequest: it asks for a worker that does not serve it.
             DeadlineExceeded: the time by which it had to begin has passed.
-            Overloaded: the queue is full, or load is shed and no rank had room in time.
+            Overloaded: the queue, or that of each worker, is full, or load is shed.
         """
         asked_at_s = perf_counter()  # the loop's own clock stands still within a turn
         offer, encoded = self._encoder_room.enter(entry, offer)
@@ -106,7 +106,7 @@ class Dispatch:
                 undo=self.abort,
                 priority=offer.request.priority,
                 lane=("pictures", offer.lane) if encoded else offer.lane,
-                admitted=offer.admitted,
+                admitted=offer.comes_first,
                 size_bytes=waiting_bytes(offer.route.prompt_tokens),
             )
         finally:
@@ -116,15 +116,15 @@ class Dispatch:
         self._metrics.queue_seconds.observe(stream.queue_s)
         return stream
 
-    def abort(self, stream: RequestStream) -> None:
-        """Stops a request that nobody waits for any more.
-
-        Its credit returns at once; late tokens are ignored.
+    def abort(self, stream: RequestStream, *, goes_on: bool = False) -> None:
+        """Stops a request that nobody waits for any more, unless it `goes_on` without us; its
+        credit returns at once, and late tokens are ignored.
         """
         worker = self._placed.get(stream.request_id)
         if worker is not None and not stream.ended:
             self._release(worker, stream.request_id)
-            self._send_abort(worker, stream.request_id)
+            if not goes_on:
+                self._send_abort(worker, stream.request_id)
 
     def take_step(self, worker: Worker, step: StepBatch) -> None:
         """Hands each request what one step of a worker's engine gave it."""

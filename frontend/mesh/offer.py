@@ -33,8 +33,18 @@ class Offer:
 
     @property
     def waits_there(self) -> bool:
-        """Tells whether it waits on a worker, where anybody can ask about it, and not here."""
-        return isinstance(self.request, Diffuse) and bool(self.request.job_id)
+        """Tells whether it waits on a worker and not here: a job, so that anybody can ask there
+        about it, and any video, so that it has its turn among jobs.
+        """
+        request = self.request
+        return isinstance(request, Diffuse) and bool(request.job_id or request.format == "mp4")
+
+    @property
+    def comes_first(self) -> bool:
+        """Tells whether it comes before those that wait here: what waits on workers needs no rank
+        that is free.
+        """
+        return self.admitted or self.waits_there
 
     @property
     def lane(self) -> Hashable:

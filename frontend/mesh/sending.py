@@ -21,7 +21,7 @@ from frontend.mesh.wire import MeshWire
 from frontend.observe.router_metrics import RouterMetrics
 from frontend.routing.route import Placement, RouteRequest
 from frontend.routing.router import Router
-from protocol.errors import MeshError
+from protocol.errors import MeshError, Overloaded
 from protocol.generation import Generate
 from protocol.requests import Asked, Work, tokens_of
 
@@ -79,7 +79,11 @@ class Sender:
     def send(
         self, entry: ModelEntry, found: Candidates, offer: Offer, wakeup: Wakeup
     ) -> Sent | None:
-        """Send a request now; None when none of its candidates has room."""
+        """Send a request now; None when none of its candidates has room.
+
+        Raises:
+            Overloaded: it is to wait on a worker, and none has room in its queue.
+        """
         if not found.in_two_legs:
             return self._send_whole(entry, found, offer, wakeup)
         if found.whole and not self._is_long(found.whole, offer.route):
@@ -118,6 +122,8 @@ class Sender:
             # Its socket is gone or full: the next beat will tell which; meanwhile the others may
             # have room.
             ranks = without(ranks, {worker.worker_id})
+        if offer.waits_there and not offer.admitted:
+            raise Overloaded("The queues of all workers are full. Please retry later.")
         return None
 
     def _send_in_two_legs(

@@ -63,8 +63,8 @@ _USES: Final[dict[str, ServiceUse]] = {
         try_body={"prompt": "a red circle on blue"},
     ),
     VIDEOS: ServiceUse(
-        does="makes videos (/v1/videos) and answers nothing else",
-        endpoints=("/v1/videos",),
+        does="makes videos (/v1/videos, /v1/videos/stream) and answers nothing else",
+        endpoints=("/v1/videos", "/v1/videos/stream"),
         makes_media=True,
         try_path="/videos",
         try_body={"prompt": "a red circle on blue"},

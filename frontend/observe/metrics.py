@@ -6,6 +6,7 @@ Names that the reference product has too keep its names, so that dashboards carr
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from frontend.observe.answer_metrics import AnswerMetrics
+from frontend.observe.job_metrics import JobMetrics
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.observe.media_metrics import MediaMetrics
 from frontend.observe.output_metrics import OutputMetrics
@@ -21,6 +22,7 @@ class FrontendMetrics:
         self.losses = LossMetrics(self._registry)
         self.answers = AnswerMetrics(self._registry)
         self.media = MediaMetrics(self._registry)
+        self.jobs = JobMetrics(self._registry)
         self.outputs = OutputMetrics(self._registry)
         self.queued_requests = Gauge(
             "dynamo_frontend_queued_requests",

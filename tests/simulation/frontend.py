@@ -125,6 +125,7 @@ class SimulatedFrontend:
             Validator(),
             MediaReader(spec.settings.media_bounds),
             self.assembly.outputs,
+            jobs=self.assembly.jobs,
             weights=spec.settings.router_weights,
         )
         self.process.begin(self._live())

@@ -62,7 +62,7 @@ class Jobs:
             order.job_id,
             order.model,
             "queued",
-            self._now_s(),
+            order.job_begun_unix_s or self._now_s(),
             prompt=order.prompt,
             seconds=order.seconds,
             width=order.width,

@@ -62,7 +62,7 @@ async def _answer(
         brought_bytes = sum(map(len, diffuse.references)) + len(diffuse.mask)
         kept = replace(diffuse, references=[], mask=b"")
         await exchange.keep_only(kept, beside_bytes=brought_bytes)
-    diffusion = launcher.diffusion(entry, diffuse, asked)
+    exchange.work = diffusion = launcher.diffusion(entry, diffuse, asked)
     answer = ImageAnswer(exchange, launcher.outputs, wanted)
     try:
         await diffusion.start()

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from frontend.api.fields.diffusion import DiffusionFields, PictureReference
+from frontend.api.fields.diffusion import DiffusionFields
 from frontend.api.fields.form_bodies import Upload
+from frontend.api.fields.picture_sources import sources_of, uploaded
 from frontend.api.images.schemas import ImageEditRequest
-from frontend.media.data_urls import is_data_url
 from frontend.media.part import MediaItem, MediaSource
 from frontend.media.reader import MediaReader
 from protocol.diffusion import REFERENCES_MAX
@@ -17,8 +17,6 @@ FILE_FIELDS: Final = ("image", "images", "mask", "input_reference")
 
 _MASKS: Final = ("png", "webp")
 """Names the formats that can be transparent."""
-
-Named = str | PictureReference | Sequence[str | PictureReference] | None
 
 
 class References(NamedTuple):
@@ -65,30 +63,12 @@ async def read_references(
 
 
 def _sources(request: DiffusionFields, uploads: Sequence[Upload]) -> Iterator[MediaSource]:
-    for upload in uploads:
-        yield MediaSource("image", "", upload.param, upload.data)
+    yield from uploaded(uploads)
     if isinstance(request, ImageEditRequest):
-        yield from _named(request.image, "image")
-        yield from _named(request.images, "images")
-        yield from _named(request.mask, "mask")
-    yield from _named(request.input_reference, "input_reference")
-
-
-def _named(value: Named, param: str) -> Iterator[MediaSource]:
-    if value is None:
-        return
-    if isinstance(value, PictureReference):
-        yield MediaSource("image", value.image_url, f"{param}.image_url")
-    elif isinstance(value, str):
-        yield MediaSource("image", _url(value), param)
-    else:
-        for index, each in enumerate(value):
-            yield from _named(each, f"{param}[{index}]")
-
-
-def _url(value: str) -> str:
-    """Returns the URL of a picture that may be base64 alone."""
-    return value if is_data_url(value) or "://" in value[:16] else f"data:image/*;base64,{value}"
+        yield from sources_of(request.image, "image")
+        yield from sources_of(request.images, "images")
+        yield from sources_of(request.mask, "mask")
+    yield from sources_of(request.input_reference, "input_reference")
 
 
 def _check_mask(mask: MediaItem, pictures: Sequence[MediaItem]) -> None:

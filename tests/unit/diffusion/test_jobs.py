@@ -122,6 +122,18 @@ async def test_one_that_has_ended_is_told_again_unless_there_is_a_reason_to_make
 
 
 @on_virtual_time
+async def test_one_that_a_frontend_stopped_is_made_when_it_asks_again(tmp_path: Path) -> None:
+    bench = await MediaBench(tmp_path).started()
+    bench.submit(1, job_id=JOB, job_begun_unix_s=5)
+    await asyncio.sleep(STEP_S / 2)
+    bench.engine.abort(named(1))  # it thought this worker lost
+    bench.submit(2, job_id=JOB, job_begun_unix_s=5)
+    assert len(await bench.made(2)) == 1
+    [job] = bench.jobs(JOB)
+    assert (job.status, job.created_unix_s) == ("completed", 5)
+
+
+@on_virtual_time
 async def test_old_ones_are_forgotten_and_running_ones_never(tmp_path: Path) -> None:
     bench = await MediaBench(tmp_path, keeping=Keeping(lifetime_s=100.0)).started()
     bench.submit(1, job_id=JOB)

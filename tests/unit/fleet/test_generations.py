@@ -108,7 +108,13 @@ def test_the_old_generation_serves_while_the_new_one_is_sick(bench: Bench) -> No
 def test_a_wished_adapter_or_worker_is_found_in_whatever_generation_has_it(bench: Bench) -> None:
     old, new = bench.join("a", service="embedding"), bench.join("b", 16, service="embedding")
     launcher = Launcher(
-        SimpleNamespace(registry=bench.registry), None, None, None, None, weights=Weights()
+        SimpleNamespace(registry=bench.registry),
+        None,
+        None,
+        None,
+        None,
+        jobs=None,
+        weights=Weights(),
     )  # type: ignore[arg-type]
 
     def context(wished: str | None = None, **fields: Any) -> int:

@@ -23,7 +23,7 @@ from kv_events.index import BlockBudget
 from protocol.disaggregation import BootstrapServer
 from protocol.generation import Generate, LogprobsWanted, Sampling
 from protocol.media import MediaTaken, PromptMedia
-from protocol.membership import Capacity, Hello, ModelCard, Stage
+from protocol.membership import Capacity, Hello, ModelCard, Service, Stage
 from protocol.numbering import Numbering
 from protocol.replies import Delta, StepBatch
 from protocol.requests import Abort
@@ -72,6 +72,7 @@ class Bench:
         numbering: Numbering | None = None,
         fetches: bool = False,
         encoder: str = "",
+        service: Service = "text",
     ) -> Worker:
         """A worker that serves from now on.
 
@@ -87,7 +88,7 @@ class Bench:
             files=[],
             media=MediaTaken(9, encoder=encoder) if encoder else None,
         )
-        named = worker_id, 1, "text", "dyn://n.c.e"
+        named = worker_id, 1, service, "dyn://n.c.e"
         hello = Hello(
             *named,
             card,

@@ -1,0 +1,87 @@
+"""What a client says of a video becomes work for a worker of a model, not begun yet."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from frontend.api.fields.diffusion import routing_of
+from frontend.api.fields.form_bodies import FormBodyParser, Upload
+from frontend.api.fields.picture_sources import sources_of, uploaded
+from frontend.api.fields.sampling import priority_of
+from frontend.api.launching import Launcher
+from frontend.api.videos.conversion import diffuse_of
+from frontend.api.videos.schemas import VideoRequest
+from frontend.http.exchange import Exchange
+from frontend.inflight.diffusion import Diffusion
+from frontend.models.services import VIDEOS
+from protocol.diffusion import REFERENCES_MAX
+from protocol.errors import InvalidRequest
+
+FILE_FIELDS: Final = ("input_reference",)
+"""Names the fields that forms have files in."""
+
+JOB_S_MAX: Final = 86_400.0
+"""Bounds how long a job may wait for its begin: a full queue of videos of twenty minutes each takes
+as long.
+"""
+
+_OWN_FILES: Final = "files on the server are its operator's matter"
+REFUSED: Final = {
+    "output_path": _OWN_FILES,
+    "upscaling_model_path": _OWN_FILES,
+    "perf_dump_path": _OWN_FILES,
+    "diffusers_kwargs": "what runs inside the engine is its operator's matter",
+    "characters": "videos begin with a picture: use input_reference",
+}
+"""Maps a field that OpenAI or SGLang knows and that is not honoured here to the reason."""
+
+PARSER: Final = FormBodyParser(VideoRequest, FILE_FIELDS, REFUSED)
+
+
+async def asked_for(
+    exchange: Exchange,
+    launcher: Launcher,
+    request: VideoRequest,
+    uploads: Sequence[Upload],
+    *,
+    as_job: bool = False,
+) -> Diffusion:
+    """Returns what has a video made, not started, with a job's name if it is to be one.
+
+    Raises:
+        MeshError: it cannot be run.
+    """
+    exchange.model = request.model or launcher.models.only(VIDEOS)
+    asked = routing_of(request, exchange)
+    entry = launcher.models.named(
+        exchange.model,
+        VIDEOS,
+        priority=priority_of(request.priority),
+        worker_id=asked.worker_id,
+        lora_path=request.lora_path,
+    )
+    lora_name = launcher.models.adapter(exchange.model, request.lora_path, entry)
+    sources = [*uploaded(uploads), *sources_of(request.input_reference, "input_reference")]
+    if len(sources) > REFERENCES_MAX:
+        raise InvalidRequest(
+            f"A request brings at most {REFERENCES_MAX} pictures.", param="input_reference"
+        )
+    references = await launcher.media.read(sources, exchange.hold) if sources else []
+    model = entry.served.card.name
+    diffuse = diffuse_of(request, exchange, references, model=model, lora_name=lora_name)
+    if exchange.is_large:
+        brought_bytes = sum(map(len, diffuse.references))
+        await exchange.keep_only(replace(diffuse, references=[]), beside_bytes=brought_bytes)
+    if as_job:
+        now_unix_s = time.time()
+        diffuse = replace(
+            diffuse,
+            job_id=diffuse.request_id,
+            job_begun_unix_s=int(now_unix_s),
+            deadline_unix_ms=int((now_unix_s + JOB_S_MAX) * 1000),
+        )
+    diffusion = launcher.diffusion(entry, diffuse, asked)
+    exchange.work = diffusion
+    return diffusion
