@@ -2,7 +2,7 @@
 # On the GPU host: source bench/gpu/install.sh FOLDER..., once for each folder of bundle.sh as it arrives, in any order.
 #
 # Installs into $KVMESH_SITE (/tmp/site), which stays while the host does, and sets the environment that SGLang needs there: call it in every shell
-# that runs Python, without a folder where nothing is new. Both parts of a wheel have come when the second one has.
+# that runs Python, without a folder where nothing is new. What came in parts is installed when the last one is there.
 site=${KVMESH_SITE:-/tmp/site}
 parts=$site.parts
 mkdir -p "$site" "$parts"
@@ -11,18 +11,21 @@ _install_wheels() {
   python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" "$@"
 }
 
-_install_joined() { # _install_joined FILE.part0or1: once both are there
-  local wheel
+_install_joined() { # _install_joined FILE.partKofN: once all N are there
+  local file count parts_here
   cp "$1" "$parts/"
-  wheel=$parts/$(basename "${1%.part?}")
-  [ -f "$wheel.part0" ] && [ -f "$wheel.part1" ] || return 0
-  cat "$wheel.part0" "$wheel.part1" >"$wheel"
-  case $wheel in
+  file=$parts/$(basename "${1%.part*}")
+  count=${1##*of}
+  parts_here=("$file".part*of"$count")
+  [ ${#parts_here[@]} -eq "$count" ] || return 0
+  for ((part = 1; part <= count; part++)); do cat "$file.part${part}of$count"; done >"$file"
+  rm "${parts_here[@]}"
+  case $file in
+    */sgl_kernel.tgz) _install_kernels "$file" ;;
     # Both of Dynamo's wheels fill the folder dynamo, which pip replaces as a whole.
-    */ai_dynamo_runtime-*) _install_wheels "$wheel" "$parts"/ai_dynamo-*.whl ;;
-    *) _install_wheels "$wheel" ;;
+    */ai_dynamo_runtime-*) _install_wheels "$file" "$parts"/ai_dynamo-*.whl ;;
+    *) _install_wheels "$file" ;;
   esac
-  rm "$wheel" "$wheel".part?
 }
 
 _install_kernels() { # _install_kernels ARCHIVE
@@ -40,7 +43,7 @@ for folder in "$@"; do
     esac
   done
   [ ${#wheels[@]} -gt 0 ] && _install_wheels "${wheels[@]}"
-  for part in "$folder"/*.part?; do [ -e "$part" ] && _install_joined "$part"; done
+  for part in "$folder"/*.part*of*; do [ -e "$part" ] && _install_joined "$part"; done
   [ -e "$folder/sgl_kernel.tgz" ] && _install_kernels "$folder/sgl_kernel.tgz"
 done
 # DualGemm picks a Blackwell kernel when it is imported.

@@ -9,10 +9,14 @@ import sys
 import time
 from typing import Any
 
+from workers.sglang.cpu import activate_if_cpu_host
+
 READY = "ready"
 
 
 def main() -> None:
+    if activate_if_cpu_host():  # to try this program without a GPU
+        os.environ["SGLANG_DIFFUSION_PLATFORM_OVERRIDE"] = "cpu"
     from sglang.multimodal_gen import DiffGenerator  # noqa: PLC0415
 
     model, arguments = sys.argv[1], json.loads(sys.argv[2])
