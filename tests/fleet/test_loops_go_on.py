@@ -46,6 +46,8 @@ ASKED: Final[dict[str, tuple[str, dict[str, Any], int]]] = {
     "no path": ("/v1/nothing", {}, 404),
     "another type": ("/v1/embeddings", {"model": "demo", "input": "a"}, 400),
 }
+MAKES_PICTURES: Final = ("--image-diffusion-worker", "--served-model-name", "draws")
+SMALL: Final[Any] = "64x48"
 PAGES: Final = ("/health", "/live", "/ready", "/metrics", "/v1/models", "/openapi.json", "/docs")
 
 
@@ -102,6 +104,33 @@ def test_no_page_does(watched: WatchedFleet) -> None:
     for path in PAGES:
         answer = httpx.get(watched.fleet.url + path, timeout=60)
         assert (watched.blocked(), answer.status_code) == ([], 200), path
+
+
+def test_nothing_that_is_made_does(watched: WatchedFleet) -> None:
+    fleet = watched.fleet
+    makers = [
+        watched.worker(*kind, "--sim-step-ms", "1")
+        for kind in (MAKES_PICTURES, ("--video-generation-worker", "--served-model-name", "films"))
+    ]
+    fleet.wait_for_workers(5)
+    in_base64 = {"prompt": "a fox", "size": "64x48", "response_format": "b64_json"}
+    for path, body in (
+        ("/v1/images/generations", {"model": "draws"}),
+        ("/v1/images/generations", {"model": "draws", "stream": True, "partial_images": 1}),
+        ("/v1/videos", {"model": "films"}),
+        ("/v1/videos/stream", {"model": "films"}),
+    ):
+        answer = httpx.post(fleet.url + path, json=in_base64 | body, timeout=60)
+        assert (watched.blocked(), answer.status_code) == ([], 200), answer.text
+    with fleet.client() as client:
+        video = client.videos.create_and_poll(prompt="a fox", size=SMALL, poll_interval_ms=50)
+        assert client.videos.download_content(video.id).read()
+        assert [each.id for each in client.videos.list()] == [video.id]
+        client.videos.delete(video.id)
+    for maker in makers:
+        assert maker.stop() == 0
+    fleet.wait_for_workers(3)
+    assert watched.blocked() == []
 
 
 def test_workers_that_come_die_and_go_do_not(watched: WatchedFleet) -> None:
