@@ -22,6 +22,11 @@ PictureUrl = Annotated[str, Meta(min_length=1)]
 """A PictureUrl is a data URL, one of http or https, or base64 alone."""
 Side = Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
 
+NAMED_BY_PATH: Final = "name the adapter in lora_path"
+"""Is said where a request names a LoRA adapter by another field: without it the answer would be a
+wrong one.
+"""
+
 _SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import routing_of
+from frontend.api.fields.diffusion import NAMED_BY_PATH, routing_of
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.nvext import NvExt
 from frontend.api.fields.sampling import priority_of
@@ -25,6 +25,7 @@ REFUSED = {
     "upscaling_model_path": _OWN_FILES,
     "perf_dump_path": _OWN_FILES,
     "diffusers_kwargs": "what runs inside the engine is its operator's matter",
+    "lora_name": NAMED_BY_PATH,
 }
 """Maps a field that SGLang knows and that is not honoured here to the reason."""
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import routing_of
+from frontend.api.fields.diffusion import NAMED_BY_PATH, routing_of
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.picture_sources import sources_of, uploaded
 from frontend.api.fields.sampling import priority_of
@@ -33,6 +33,7 @@ REFUSED: Final = {
     "upscaling_model_path": _OWN_FILES,
     "perf_dump_path": _OWN_FILES,
     "diffusers_kwargs": "what runs inside the engine is its operator's matter",
+    "lora_name": NAMED_BY_PATH,
     "characters": "videos begin with a picture: use input_reference",
 }
 """Maps a field that OpenAI or SGLang knows and that is not honoured here to the reason."""
