@@ -34,7 +34,7 @@ class Stream:
 async def test_what_comes_while_a_client_is_sent_something_is_not_lost() -> None:
     stream: Any = Stream()
     request = Diffuse("0" * 32, "draws", "x", 0)
-    diffusion = Diffusion(stream, stream, stream, request, stream)
+    diffusion = Diffusion(stream, stream, stream, request, stream, outputs=stream)
     await diffusion.start()
     stream.deliver(10, 20)
     seen: list[int] = []
