@@ -84,6 +84,11 @@ def test_create_and_poll_needs_nothing_but_a_prompt(client: openai.OpenAI) -> No
     assert (done.status, done.seconds, done.model) == ("completed", "4", MODEL)
 
 
+def test_any_seed_can_be_asked_for(client: openai.OpenAI) -> None:
+    steered = {"nvext": {"fps": 8, "num_inference_steps": 1, "seed": 2**63 - 1}}
+    assert client.videos.poll(begin(client, steered).id, poll_interval_ms=50).error is None
+
+
 async def test_the_async_client_does_the_same(films: Fleet, client: openai.OpenAI) -> None:
     async with films.async_client() as asynchronous:
         done = await asynchronous.videos.create_and_poll(
