@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from workers.nixl.arena import Arena, Span
@@ -20,10 +21,16 @@ Reach = Literal["host", "network"]
 PEERS_MAX: Final = 64
 """Bounds the agents that one reads from at a time, as the workers that one fetches from."""
 
+_GPU_DRIVER: Final = Path("/dev/nvidiactl")
+
 _UCX: Final[Mapping[Reach, tuple[str, Mapping[str, str]]]] = {
     # Of these the kernel tells who may use them. Without the errors of peers, which need TCP: UCX
     # would listen on a port and let anybody write anywhere in this process's memory.
-    "host": ("none", {"UCX_TLS": "cma,posix,sysv,self"}),
+    # NIXL refuses to start beside a GPU where UCX could not copy from it.
+    "host": (
+        "none",
+        {"UCX_TLS": "cma,posix,sysv,self" + (",cuda_copy" if _GPU_DRIVER.exists() else "")},
+    ),
     "network": ("peer", {}),
 }
 """Maps a reach to how NIXL's backend takes errors, and the variables that say what UCX uses."""

@@ -2,6 +2,7 @@
 tenths of a second.
 """
 
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +22,10 @@ def make_pipeline(folder: Path) -> Path:
     parameters.
     """
     torch: Any = import_module("torch")
-    diffusers: Any = import_module("diffusers")
-    small = diffusers.FluxPipeline.from_pretrained(
-        demo_model_dir("image"), torch_dtype=torch.bfloat16
-    )
-    config = dict(small.transformer.config) | {
+    transformers: Any = import_module("diffusers").FluxTransformer2DModel
+    shutil.copytree(demo_model_dir("image"), folder, dirs_exist_ok=True)
+    shutil.rmtree(folder / "transformer")
+    config = transformers.load_config(demo_model_dir("image") / "transformer") | {
         "num_attention_heads": HEADS,
         "attention_head_dim": HEAD_WIDTH,
         "axes_dims_rope": (16, 56, 56),
@@ -34,7 +34,6 @@ def make_pipeline(folder: Path) -> Path:
     }
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        large = diffusers.FluxTransformer2DModel.from_config(config).to(torch.bfloat16)
-    small.register_modules(transformer=large.cpu())
-    small.save_pretrained(folder)
+        large = transformers.from_config(config).to(torch.bfloat16)
+    large.cpu().save_pretrained(folder / "transformer")
     return folder
