@@ -103,7 +103,9 @@ class Launcher:
             cacheable=False,
             cost_tokens=request.cost,
         )
-        return Diffusion(self._dispatch, entry, self._recovery, request, route)
+        return Diffusion(
+            self._dispatch, entry, self._recovery, request, route, outputs=self.outputs
+        )
 
     async def launch(
         self,

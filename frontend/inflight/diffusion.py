@@ -9,14 +9,18 @@ from frontend.inflight.migration import Trail
 from frontend.inflight.recovery import Lost, Recovery
 from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.offer import Offer
+from frontend.mesh.outputs import Outputs
 from frontend.routing.route import RouteRequest
 from protocol.diffusion import Diffuse, Diffused, Progress
-from protocol.errors import EngineFault, RequestAborted
+from protocol.errors import EngineFault, MeshError, RequestAborted, WorkerLost
 
 
 class Diffusion:
     """A Diffusion runs one Diffuse, from its place in the queue to its end.
 
+    Args:
+        outputs: asked whether what was made can be fetched: of a request that is no job, it is made
+        again if its worker was lost just then.
     Attributes:
         made: what came of it; None until it has ended.
         request: as it was asked for.
@@ -29,6 +33,8 @@ class Diffusion:
         recovery: Recovery,
         request: Diffuse,
         route: RouteRequest,
+        *,
+        outputs: Outputs,
     ) -> None:
         self.made: Diffused | None = None
         self.request = request
@@ -36,6 +42,7 @@ class Diffusion:
         self._entry = entry
         self._recovery = recovery
         self._route = route
+        self._outputs = outputs
         self._trail = Trail()
         self._wakeup = Wakeup(asyncio.get_running_loop())
         self._stream: RequestStream | None = None
@@ -78,9 +85,12 @@ class Diffusion:
                 for extras in told:
                     if extras.progress is not None:
                         yield extras.progress
-            self.made = stream.diffused
-            if stream.error is not None:
-                lost = Lost(self.request, self._route, stream, b"", stream.error)
+            error = stream.error
+            if stream.diffused is not None:
+                error = await self._missing(stream.diffused)
+                self.made = stream.diffused if error is None else None
+            if error is not None:
+                lost = Lost(self.request, self._route, stream, b"", error)
                 self._stream = await self._recovery.move(
                     self._entry, lost, self._trail, self._wakeup
                 )
@@ -98,6 +108,15 @@ class Diffusion:
             pass
         assert self.made is not None, "it has ended"
         return self.made
+
+    async def _missing(self, made: Diffused) -> MeshError | None:
+        """Returns why what was made cannot be fetched; None if it can, or need not be from here."""
+        fetched = [] if self.request.job_id else [each for each in made.outputs if not each.url]
+        try:
+            found = await asyncio.gather(*(self._outputs.find(each.output_id) for each in fetched))
+        except WorkerLost as error:
+            return error
+        return WorkerLost("What was made was thrown away.") if None in found else None
 
     def abort(self) -> bool:
         """Returns False, as an Abortable: nothing of it can be shown."""

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import random
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,37 @@ def test_a_picture_whose_worker_is_lost_is_made_by_another(
     worker.popen.kill()
     with fleet.client() as client:  # the same picture that the lost one would have made
         assert ask(client, extra_body={"nvext": {"seed": 5}}) == [picture]
+
+
+@pytest.mark.parametrize("fields", [{"response_format": "b64_json"}, {"response_format": "url"}])
+def test_what_was_lost_before_it_was_fetched_is_made_again(
+    fields: dict[str, Any], fleet: Fleet
+) -> None:
+    fleet.frontend()
+    options = ("--engine", "sim", "--frontend", fleet.mesh, *QUICK, "--served-model-name", MODEL)
+    forgetful = fleet.start("tests.fleet.forgetful_worker", *options)
+    fleet.wait_for_workers(1)
+    fleet.worker(*QUICK)
+    fleet.wait_for_workers(2)
+    with fleet.client() as client, ThreadPoolExecutor(8) as threads:
+        made = [threads.submit(client.images.generate, prompt="a boat", **fields) for _ in range(8)]
+        for answer in made:
+            [picture] = answer.result().data or ()
+            if picture.url:
+                assert httpx.get(picture.url).status_code == 200
+    assert forgetful.popen.wait(15) == 9
+
+
+def test_more_than_is_kept_is_made_once_and_said_to_be_too_much(fleet: Fleet) -> None:
+    fleet.frontend()
+    fleet.worker(*QUICK, "--media-output-mb", "1")
+    fleet.wait_for_workers(1)
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (768, 768), random.Random(1).randbytes(768 * 768 * 3)).save(noise, "png")
+    with fleet.client() as client, pytest.raises(openai.InternalServerError) as caught:
+        client.images.edit(prompt="a boat", image=noise.getvalue(), n=3, extra_body={"seed": 1})
+    assert caught.value.code == "engine_fault"
+    assert "more than the" in caught.value.message
 
 
 def test_a_worker_that_leaves_finishes_its_picture_first(fleet: Fleet) -> None:

@@ -91,7 +91,8 @@ class DiffusionEngine:
             abort=self._abort_job,
             hand_back=lambda: self._clear(_HANDED_BACK),
         )
-        return replace(facts, capacity=capacity, generates=False, outputs=source)
+        card = replace(facts.card, created_unix_s=int(self._unix_ms() / 1000))
+        return replace(facts, card=card, capacity=capacity, generates=False, outputs=source)
 
     def submit(self, request: Work) -> None:
         """Takes a Diffuse and returns at once; what ends it is delivered in a later turn."""

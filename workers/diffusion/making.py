@@ -72,7 +72,8 @@ class Making:
             made = await self._generator.make(self.order.request, bench, self._on_step)
             _check(made, self.order, bench)
             for each in made:
-                kept.append(await self._outputs.keep(each))  # noqa: PERF401 - what is kept is dropped below
+                output = await self._outputs.keep(each, beside=kept)
+                kept.append(output)
             await asyncio.gather(*self._previews)
         except BaseException:
             self._outputs.drop([*(each.output_id for each in kept), *self._shown])

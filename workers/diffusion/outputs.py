@@ -7,7 +7,7 @@ import logging
 import secrets
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -125,12 +125,16 @@ class Outputs:
         """Removes a folder that `bench` gave, with what is left in it."""
         self._do(partial(shutil.rmtree, bench, ignore_errors=True))
 
-    async def keep(self, made: Made, *, preview: bool = False) -> Output:
+    async def keep(
+        self, made: Made, *, preview: bool = False, beside: Sequence[Output] = ()
+    ) -> Output:
         """Takes a file over that lies in a folder that `bench` gave.
 
+        Args:
+            beside: outputs of the same order, none of which may go for the others' sake.
         Raises:
             Overloaded: there is no room but that of what is being fetched.
-            EngineFault: it is too large to keep, or could not be stored.
+            EngineFault: it is too large to keep, alone or with those, or could not be stored.
         """
         try:
             size_bytes = (await asyncio.to_thread(made.path.stat)).st_size
@@ -149,7 +153,7 @@ class Outputs:
             f"{self._url}/{name}" if self._url else "",
             made.seed,
         )
-        self._make_room(size_bytes)
+        self._make_room(size_bytes, sum(each.size_bytes for each in beside))
         self._size_bytes += size_bytes
         putting = self._do(partial(self._place.put, made.path, name))
         try:
@@ -236,11 +240,15 @@ class Outputs:
             return b""
         return await asyncio.to_thread(self._place.read, kept.name, offset_bytes, size_bytes)
 
-    def _make_room(self, size_bytes: int) -> None:
+    def _make_room(self, size_bytes: int, beside_bytes: int) -> None:
         if size_bytes > self._output_bytes_max:
             raise EngineFault(
                 f"What was made has {size_bytes} bytes; of one output "
                 f"{self._output_bytes_max} are kept."
+            )
+        if self._own and beside_bytes + size_bytes > self._keeping.bytes_max:
+            raise EngineFault(
+                f"What was made has more than the {self._keeping.bytes_max} bytes that are kept."
             )
         for kept in droppable(self._kept.values(), asyncio.get_running_loop().time()):
             if self._has_room(size_bytes):

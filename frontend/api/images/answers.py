@@ -1,6 +1,5 @@
 """Answers with pictures, which are written into them as they are fetched."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -16,7 +15,7 @@ from frontend.api.outputs.links import link_of
 from frontend.http.exchange import Exchange
 from frontend.mesh.outputs import Outputs
 from protocol.diffusion import Diffused, Output, Progress
-from protocol.errors import MeshError, WorkerLost
+from protocol.errors import MeshError
 
 _encode = msgspec.json.Encoder().encode
 
@@ -80,7 +79,6 @@ class ImageAnswer:
             ]
             await self._exchange.send_json(200, _encode(head | {"data": data}))
             return
-        await self._check(made)
         before = _encode(head)[:-1] + b',"data":['
         for output in made.outputs:
             before += b'{"b64_json":"'
@@ -137,14 +135,6 @@ class ImageAnswer:
             "quality": self._wanted.quality,
             "size": f"{output.width}x{output.height}",
         }
-
-    async def _check(self, made: Diffused) -> None:
-        """Asks for all pictures before the answer begins, behind which no error can be told."""
-        found = await asyncio.gather(
-            *(self._outputs.find(output.output_id) for output in made.outputs)
-        )
-        if None in found:
-            raise WorkerLost("A picture was thrown away before it was fetched.")
 
 
 def _seed(output: Output) -> dict[str, Any]:

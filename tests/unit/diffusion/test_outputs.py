@@ -197,3 +197,15 @@ async def test_previews_make_room_for_what_was_asked_for(tmp_path: Path) -> None
         False,
         True,
     ]
+
+
+@on_virtual_time
+async def test_what_does_not_fit_together_is_no_lack_of_room(tmp_path: Path) -> None:
+    outputs = store(tmp_path)
+    first = await kept(outputs, 60, fetched=False)
+    bench = await outputs.bench()
+    path = bench / "made"
+    await asyncio.to_thread(path.write_bytes, bytes(60))
+    with pytest.raises(EngineFault, match="more than the 100 bytes"):
+        await outputs.keep(Made(path, "png", 4, 4), beside=[first])
+    assert first.output_id in outputs

@@ -95,7 +95,9 @@ class JobBench(Bench):
             **fields,
         )
         route = RouteRequest(b"", cacheable=False, cost_tokens=request.cost)
-        return Diffusion(self.dispatch, self.entry, self.recovery, request, route)
+        return Diffusion(
+            self.dispatch, self.entry, self.recovery, request, route, outputs=self.outputs
+        )
 
     async def begun(self, job_id: str = JOB) -> Job:
         return await self.jobs.begin(self.diffusion(job_id))
