@@ -13,9 +13,6 @@ from protocol.limits import MESSAGE_BYTES_MAX, MESSAGE_CHARS_MAX, REQUEST_ID_CHA
 PROMPT_CHARS_MAX: Final = 32_000
 """Bounds a prompt, as OpenAI does; text encoders read some hundred tokens of it."""
 
-SEED_MAX: Final = 2**63 - 1
-"""Is the last seed, behind which comes the first, 0."""
-
 OUTPUTS_MAX: Final = 10
 """Bounds what one request has made, as OpenAI does."""
 
@@ -52,8 +49,11 @@ PIXEL_STEPS_PER_TOKEN: Final = 4_096
 seconds of a GPU, and much more than the request itself.
 """
 
-Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
+SEED_END: Final = 2**63
+"""Is behind the last seed; behind that comes 0 again."""
+
 Side = Annotated[int, Meta(ge=0, le=SIDE_PIXELS_MAX)]
+Seed = Annotated[int, Meta(ge=0, le=SEED_END - 1)]
 Frames = Annotated[int, Meta(ge=0, le=FRAMES_MAX)]
 OutputId = Annotated[str, Meta(pattern="^[0-9a-f]{48}$")]
 """Names an output by hex digits: the first 16 are `worker_tag` of the worker that has it, the other

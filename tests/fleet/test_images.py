@@ -63,11 +63,6 @@ def test_n_pictures_are_n_results_by_url_and_in_base64(client: openai.OpenAI) ->
     assert (linked.background, linked.usage.total_tokens) == ("opaque", 0)
 
 
-def test_behind_the_last_seed_comes_the_first(client: openai.OpenAI) -> None:
-    answer = draw(client, n=2, extra_body={"seed": 2**63 - 1})
-    assert [each.seed for each in answer.data] == [2**63 - 1, 0]
-
-
 def test_only_the_prompt_need_be_said(client: openai.OpenAI) -> None:
     answer = client.images.generate(prompt="a fox")
     assert len(answer.data or []) == 1

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from frontend.api.fields.nvext import Label, NvExt, wishes
 from frontend.api.fields.schemas import Model, Priority
 from frontend.http.exchange import Exchange
-from protocol.diffusion import PROMPT_CHARS_MAX, SEED_MAX, SIDE_PIXELS_MAX, STEPS_MAX
+from protocol.diffusion import PROMPT_CHARS_MAX, SIDE_PIXELS_MAX, STEPS_MAX
 from protocol.errors import InvalidRequest
 from protocol.limits import DP_RANKS_MAX
 
@@ -16,7 +16,7 @@ Prompt = Annotated[str, Meta(min_length=1, max_length=PROMPT_CHARS_MAX)]
 NegativePrompt = Annotated[str, Meta(max_length=PROMPT_CHARS_MAX)]
 Steps = Annotated[int, Meta(ge=1, le=STEPS_MAX)]
 GuidanceScale = Annotated[float, Meta(ge=0, le=1_000)]
-DiffusionSeed = Annotated[int, Meta(ge=-1, le=SEED_MAX)]
+DiffusionSeed = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 """A DiffusionSeed makes the same pictures of the same request; -1 draws one by lot."""
 PictureUrl = Annotated[str, Meta(min_length=1)]
 """A PictureUrl is a data URL, one of http or https, or base64 alone."""

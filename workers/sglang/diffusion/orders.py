@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from protocol.diffusion import SEED_MAX, Diffuse
+from protocol.diffusion import SEED_END, Diffuse
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from workers.process.failure_note import one_line
 
@@ -49,7 +49,7 @@ class Plan:
 
     def seed(self, index: int) -> int:
         """Returns the seed of an output."""
-        return (self.first_seed + index) % (SEED_MAX + 1)
+        return (self.first_seed + index) % SEED_END
 
 
 def plan_of(order: Diffuse, references: Sequence[Path], server_args: Any) -> Plan:
