@@ -17,7 +17,14 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from conformance.outcomes import Outcome, read_junit, summary
-from conformance.stack import AGENT_MODEL, CHAT_MODEL, EMBEDDING_MODEL, started
+from conformance.stack import (
+    AGENT_MODEL,
+    CHAT_MODEL,
+    EMBEDDING_MODEL,
+    IMAGE_MODEL,
+    VIDEO_MODEL,
+    started,
+)
 from conformance.suites import SUITES, Suite
 from starter.process import REPO
 from starter.waiting import NotReady
@@ -71,6 +78,8 @@ def main(argv: Sequence[str]) -> int:
             "KVMESH_CHAT_MODEL": options.model,
             "KVMESH_EMBEDDING_MODEL": options.embedding_model,
         }
+        environment["KVMESH_IMAGE_MODEL"] = IMAGE_MODEL
+        environment["KVMESH_VIDEO_MODEL"] = VIDEO_MODEL
         environment["KVMESH_AGENT_MODEL"] = AGENT_MODEL
         environment["KVMESH_WRITE"] = "1" if options.write else "0"
         outcomes: list[Outcome] = []

@@ -1,5 +1,5 @@
-"""The stack under test: `kvmesh up` with the demo model on real SGLang, and an embedding worker
-beside it, all on the CPU.
+"""The stack under test: `kvmesh up` with the demo model on real SGLang, an embedding worker beside
+it, and simulated workers that make pictures and videos, all on the CPU.
 """
 
 import subprocess
@@ -15,10 +15,12 @@ from starter.waiting import wait_until
 
 CHAT_MODEL: Final = "kvmesh-demo"
 EMBEDDING_MODEL: Final = "all-minilm-l6-v2"
+IMAGE_MODEL: Final = "draws"
+VIDEO_MODEL: Final = "films"
 AGENT_MODEL: Final = "kvmesh-agent"
 """The demo model, told what to say (conformance/agents)."""
 
-_MODELS: Final = frozenset({CHAT_MODEL, EMBEDDING_MODEL})
+_MODELS: Final = frozenset({CHAT_MODEL, EMBEDDING_MODEL, IMAGE_MODEL, VIDEO_MODEL})
 _BIN: Final = REPO / ".venv" / "bin"
 
 READY_S_MAX: Final = 240.0
@@ -55,6 +57,13 @@ class Stack:
         )
         self._fleet.launch("chat", up)
         self._fleet.launch("embedding", embedding)
+        for name, kind in (
+            (IMAGE_MODEL, "--image-diffusion-worker"),
+            (VIDEO_MODEL, "--video-generation-worker"),
+        ):
+            simulated = ("--engine", "sim", "--sim-speedup", "0", "--served-model-name", name)
+            maker = [_BIN / "python", "-m", "workers", "--frontend", self._fleet.mesh, kind]
+            self._fleet.launch(name, [*maker, *simulated])
         self._wait_for(_MODELS)
 
     @contextmanager

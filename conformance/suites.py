@@ -66,7 +66,7 @@ SUITES: Final = (
         "openai",
         *(
             f"conformance/clients/test_openai_{name}.py"
-            for name in ("chat", "completions", "embeddings", "responses")
+            for name in ("chat", "completions", "embeddings", "images", "responses", "videos")
         ),
     ),
     _pytest(

@@ -49,7 +49,11 @@ PIXEL_STEPS_PER_TOKEN: Final = 4_096
 seconds of a GPU, and much more than the request itself.
 """
 
+SEED_END: Final = 2**63
+"""Is behind the last seed; behind that comes 0 again."""
+
 Side = Annotated[int, Meta(ge=0, le=SIDE_PIXELS_MAX)]
+Seed = Annotated[int, Meta(ge=0, le=SEED_END - 1)]
 Frames = Annotated[int, Meta(ge=0, le=FRAMES_MAX)]
 OutputId = Annotated[str, Meta(pattern="^[0-9a-f]{48}$")]
 """Names an output by hex digits: the first 16 are `worker_tag` of the worker that has it, the other
@@ -84,7 +88,7 @@ class Diffuse(Struct, frozen=True, tag="diffuse", omit_defaults=True):
     """Says how long a video is to be, where `frames` says nothing."""
     guidance_scale: float | None = None
     negative_prompt: Annotated[str, Meta(max_length=PROMPT_CHARS_MAX)] = ""
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     """Makes the first output, and this plus i the one of index i; None: drawn by lot."""
     compression: Annotated[int, Meta(ge=0, le=100)] = 100
     """Is the quality of JPEG and WebP, in per cent."""
@@ -138,7 +142,7 @@ class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     """Says where clients fetch it, if the worker was told where that is; else a frontend serves
     it.
     """
-    seed: Count | None = None
+    seed: Seed | None = None
 
 
 class Progress(Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -27,6 +27,16 @@ def embedding_model() -> str:
 
 
 @pytest.fixture(scope="session")
+def image_model() -> str:
+    return os.environ["KVMESH_IMAGE_MODEL"]
+
+
+@pytest.fixture(scope="session")
+def video_model() -> str:
+    return os.environ["KVMESH_VIDEO_MODEL"]
+
+
+@pytest.fixture(scope="session")
 def client(url: str) -> Iterator[openai.OpenAI]:
     """The unmodified OpenAI client; a request that fails is not sent again."""
     with openai.OpenAI(

@@ -12,7 +12,12 @@ from pydantic import BaseModel
 Answer = TypeVar("Answer", bound=BaseModel)
 
 EXTRAS: Final[dict[str, set[str]]] = {
-    "Model": {"max_model_len", "aliases", "embedding_dimensions", "root", "parent"},
+    "Model": {
+        *("max_model_len", "aliases", "embedding_dimensions", "root", "parent"),
+        *("service", "endpoints"),
+    },
+    "Image": {"seed"},
+    **{f"Image{name}Event": {"index", "seed"} for name in ("GenPartialImage", "GenCompleted")},
     "Response": {"store"},
     "ChatCompletionMessage": {"reasoning_content"},
     "ParsedChatCompletionMessage": {"reasoning_content"},
@@ -23,9 +28,9 @@ EXTRAS: Final[dict[str, set[str]]] = {
     },
 }
 """Fields beyond OpenAI's that servers for open models are known to send, by the client's type:
-those of a model's entry, `store`, which OpenAI sends and its client does not declare, DeepSeek's
-`reasoning_content`, and what ended a choice, as SGLang and vLLM tell it. Anything else is a mistake
-of ours.
+those of a model's entry, the seed that makes a picture again, which of several pictures an event is
+about, `store`, which OpenAI sends and its client does not declare, DeepSeek's `reasoning_content`,
+and what ended a choice, as SGLang and vLLM tell it. Anything else is a mistake of ours.
 """
 
 

@@ -369,8 +369,11 @@ def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
     assert raised.value.code == "model_not_found"
 
 
-def test_models_are_listed(client: openai.OpenAI, model: str, embedding_model: str) -> None:
-    assert {exact(each).id for each in client.models.list()} == {model, embedding_model}
+def test_models_are_listed(
+    client: openai.OpenAI, model: str, embedding_model: str, image_model: str, video_model: str
+) -> None:
+    models = {model, embedding_model, image_model, video_model}
+    assert {exact(each).id for each in client.models.list()} == models
     assert exact(client.models.retrieve(model)).id == model
 
 

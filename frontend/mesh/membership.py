@@ -165,7 +165,7 @@ class Membership:
             if session <= worker.numbering.session and (session or worker.phase is Phase.JOINING):
                 return  # repeated, late, or an answer to a HelloWanted that crossed with it
             self._lose(worker, "restarted", "it introduced itself anew: it had given us up")
-        refusal = turned_away(self._registry, identity, hello, self._loop.time())
+        refusal = turned_away(self._registry, identity, hello, self._judged_at())
         if refusal is not None:
             self._wire.tell(identity, refusal)
             return
@@ -256,6 +256,12 @@ class Membership:
             self._kv_sources.drop_silent_relays(now)
             self._registry.missed.expire(now)
             self._dispatch.let_hopes_try()
+
+    def _judged_at(self) -> float:
+        """Returns up to when a silence counts: not beyond the next beat, for where that is overdue
+        this loop stood still, and what was said meanwhile is still unread.
+        """
+        return min(self._loop.time(), self._beat.when())
 
     def _heartbeat(self) -> FrontendHeartbeat:
         return FrontendHeartbeat(int(1000 * self._unix_s()))

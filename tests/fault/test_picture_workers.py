@@ -193,6 +193,7 @@ def test_results_lie_in_a_storage_and_are_found_there(fleet: Fleet, tmp_path: Pa
     [
         (("--media-output-fs-url", "file:///proc/none"), "nothing can be stored there"),
         (("--media-output-http-url", "https://x.example"), "goes with --media-output-fs-url"),
+        (("--media-output-lifetime-secs", "1e15"), "must be 1 to 31622400"),
         (("--embedding-worker",), "exclude each other"),
         (("--dyn-tool-call-parser", "auto"), "has no parsers"),
         (("--sim-fault", "start-error"), "does not start"),

@@ -86,6 +86,15 @@ def test_what_was_lost_before_it_was_fetched_is_made_again(
     assert forgetful.popen.wait(15) == 9
 
 
+def test_behind_the_last_seed_comes_the_first(fleet: Fleet) -> None:
+    fleet.frontend()
+    fleet.worker(*QUICK)
+    fleet.wait_for_workers(1)
+    body = {"prompt": "a boat", "n": 2, "size": "64x64", "seed": 2**63 - 1}
+    answer = httpx.post(f"{fleet.url}/v1/images/generations", json=body)
+    assert [each["seed"] for each in answer.json()["data"]] == [2**63 - 1, 0]
+
+
 def test_more_than_is_kept_is_made_once_and_said_to_be_too_much(fleet: Fleet) -> None:
     fleet.frontend()
     fleet.worker(*QUICK, "--media-output-mb", "1")

@@ -51,6 +51,14 @@ def client(films: Fleet) -> Iterator[openai.OpenAI]:
             client.videos.delete(video.id)
 
 
+def test_the_last_of_all_seeds_is_one(client: openai.OpenAI) -> None:
+    seeds = [2**63 - 1, 2**40 + 1]
+    videos = [begin(client, {"nvext": {"seed": seed, "num_inference_steps": 1}}) for seed in seeds]
+    done = [client.videos.poll(video.id, poll_interval_ms=50) for video in videos]
+    assert [video.status for video in done] == ["completed"] * 2
+    assert {video.id for video in client.videos.list()} == {video.id for video in videos}
+
+
 def test_a_video_is_begun_followed_and_fetched(
     films: Fleet, client: openai.OpenAI, tmp_path: Path
 ) -> None:

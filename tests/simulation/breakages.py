@@ -2,12 +2,12 @@
 
 python -m tests.simulation.breakages [--seeds N] [--only PART] [--kinds KIND,KIND]
 
-Tries those whose name has PART, in worlds of these kinds, or in those that have `legs` or
-`pictures`. Each is a text of the packages and what stands there in its place, tried in a copy of
+Tries those whose name has PART, in worlds of these kinds, or in those that have `legs`, `pictures`
+or `drawings`. Each is a text of the packages and what stands there in its place, tried in a copy of
 the tree by as many worlds as it takes to see it, and by those of N seeds at most; defects of legs
-and of what encodes pictures by N worlds that have them. Run by hand: all of it takes a quarter of
-an hour. Ends with 1 if one was not seen that is not said to be invisible, and with 2 if a text is
-not there any more.
+and of what encodes or makes pictures by N worlds that have them. Run by hand: all of it takes a
+quarter of an hour. Ends with 1 if one was not seen that is not said to be invisible, and with 2 if
+a text is not there any more.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.simulation.planted import BREAKAGES, Breakage
+from tests.simulation.planted_drawings import DRAWING_BREAKAGES
 from tests.simulation.planted_legs import LEG_BREAKAGES
 from tests.simulation.planted_pictures import PICTURE_BREAKAGES
 
@@ -43,16 +44,17 @@ def hunt(seeds: int, kinds: str = "") -> int:
     """Run worlds until one is broken, and say which; 0 if none was. Called in a copy.
 
     Args:
-        kinds: only worlds of these, with commas between them; all if empty. With "legs" or
-        "pictures", N worlds that have them.
+        kinds: only worlds of these, with commas between them; all if empty. With "legs",
+        "pictures" or "drawings", N worlds that have them.
     """
+    from tests.simulation.drawing_plan import has_drawings  # noqa: PLC0415 - of the copy
     from tests.simulation.leg_plan import EVERY, has_legs  # noqa: PLC0415 - of the copy
     from tests.simulation.picture_plan import has_pictures  # noqa: PLC0415 - of the copy
     from tests.simulation.plan import KINDS  # noqa: PLC0415 - of the copy
     from tests.simulation.world import run  # noqa: PLC0415 - of the copy
 
     logging.disable(logging.CRITICAL)
-    having = {"legs": has_legs, "pictures": has_pictures}.get(kinds)
+    having = {"legs": has_legs, "pictures": has_pictures, "drawings": has_drawings}.get(kinds)
     worlds, tried = seeds * (EVERY if having else 1), 0
     for seed in range(worlds):
         if having is not None:
@@ -78,9 +80,8 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--kinds", default="")
     asked = parser.parse_args()
-    tried = [
-        each for each in (*BREAKAGES, *LEG_BREAKAGES, *PICTURE_BREAKAGES) if asked.only in each.name
-    ]
+    all_of_them = (*BREAKAGES, *LEG_BREAKAGES, *PICTURE_BREAKAGES, *DRAWING_BREAKAGES)
+    tried = [each for each in all_of_them if asked.only in each.name]
     with tempfile.TemporaryDirectory() as copy:
         for package in PACKAGES:
             shutil.copytree(ROOT / package, Path(copy) / package)
@@ -121,6 +122,8 @@ def _kind_of(breakage: Breakage) -> str:
     """The worlds that may see it."""
     if breakage in LEG_BREAKAGES:
         return "legs"
+    if breakage in DRAWING_BREAKAGES:
+        return "drawings"
     return "pictures" if breakage in PICTURE_BREAKAGES else ""
 
 

@@ -163,6 +163,14 @@ def check_received(client: "Client", plan: "Plan") -> None:
     )
 
 
+def waits_on_few(asked: "Asked", plan: "Plan") -> bool:
+    """Whether it is a job, which waits on workers and in no other queue: they grant so little here
+    that the others of its frontend may have all of it.
+    """
+    credit = min(spec.credit_requests for spec in plan.workers)
+    return asked.drawn is not None and asked.drawn.job and len(plan.requests) > credit
+
+
 def check_drawers(workers: Sequence["SimulatedWorker"]) -> None:
     """What is kept keeps to its bounds, and what waits has somebody who will make it."""
     for worker in workers:

@@ -1,11 +1,13 @@
 """Where what a worker makes is kept, how much of it and how long, is said by these settings."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.process.settings import setting
 from protocol.process.start_error import StartError
+
+LIFETIME_S_MAX: Final = 366 * 86_400
+"""Bounds a lifetime to a year: no worker runs as long, and times stay those of a calendar."""
 
 _SCHEMES: Final = ("http://", "https://")
 
@@ -48,9 +50,9 @@ class OutputSettings:
         """
         if self.media_output_mb < 1:
             raise StartError(f"--media-output-mb must be at least 1, not {self.media_output_mb}")
-        if not 1 <= self.media_output_lifetime_secs < math.inf:
+        if not 1 <= self.media_output_lifetime_secs <= LIFETIME_S_MAX:
             raise StartError(
-                "--media-output-lifetime-secs must be at least 1, not "
+                f"--media-output-lifetime-secs must be 1 to {LIFETIME_S_MAX}, not "
                 f"{self.media_output_lifetime_secs}"
             )
         url = self.media_output_http_url

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from msgspec.structs import replace
 
-from protocol.diffusion import Diffuse
+from protocol.diffusion import SEED_END, Diffuse
 from protocol.errors import EngineFault, InvalidRequest, WorkerLost, error_from_code
 from protocol.membership import Capacity, ModelCard
 from protocol.process.start_error import StartError
@@ -152,7 +152,7 @@ class SimGenerator:
     ) -> Made:
         """Makes the output of an index, step by step."""
         assert order.seed is not None, "settled"
-        seed = order.seed + index
+        seed = (order.seed + index) % SEED_END
         drawing = Drawing(order.prompt, seed, (order.width, order.height), reference)
         shown_at = {
             order.steps * (each + 1) // (order.previews + 1): each

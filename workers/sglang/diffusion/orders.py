@@ -11,14 +11,13 @@ from typing import Any, Final
 
 from PIL import Image
 
-from protocol.diffusion import Diffuse
+from protocol.diffusion import SEED_END, Diffuse
 from protocol.errors import InvalidRequest, UnsupportedParameter
 from workers.process.failure_note import one_line
 
 SEEDS: Final = 2**32
 """Seeds that are drawn by lot are below this: short enough to be typed in again."""
 
-_SEED_END: Final = 2**63
 _GRAIN_PIXELS: Final = 16
 """Sides are multiples of this at least: a VAE makes one latent of 8 pixels, and models take two by
 two of those together.
@@ -53,7 +52,7 @@ class Plan:
 
     def seed(self, index: int) -> int:
         """Returns the seed of an output."""
-        return (self.first_seed + index) % _SEED_END
+        return (self.first_seed + index) % SEED_END
 
 
 def plan_of(order: Diffuse, references: Sequence[Path], server_args: Any) -> Plan:
