@@ -25,6 +25,16 @@ Side = Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
 _SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
 
 
+_OWN_FILES: Final = "files on the server are its operator's matter"
+OF_OPERATORS: Final = {
+    "output_path": _OWN_FILES,
+    "upscaling_model_path": _OWN_FILES,
+    "perf_dump_path": _OWN_FILES,
+    "diffusers_kwargs": "what runs inside the engine is its operator's matter",
+}
+"""Maps a field that SGLang knows of pictures and videos, and that is not honoured here, to why."""
+
+
 class PictureReference(Struct, frozen=True, forbid_unknown_fields=True):
     """A PictureReference names a picture as an object."""
 

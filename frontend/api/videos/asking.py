@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import routing_of
+from frontend.api.fields.diffusion import OF_OPERATORS, routing_of
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.picture_sources import sources_of, uploaded
 from frontend.api.fields.sampling import priority_of
@@ -27,12 +27,8 @@ JOB_S_MAX: Final = 86_400.0
 as long.
 """
 
-_OWN_FILES: Final = "files on the server are its operator's matter"
 REFUSED: Final = {
-    "output_path": _OWN_FILES,
-    "upscaling_model_path": _OWN_FILES,
-    "perf_dump_path": _OWN_FILES,
-    "diffusers_kwargs": "what runs inside the engine is its operator's matter",
+    **OF_OPERATORS,
     "characters": "videos begin with a picture: use input_reference",
 }
 """Maps a field that OpenAI or SGLang knows and that is not honoured here to the reason."""
