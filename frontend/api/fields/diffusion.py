@@ -22,12 +22,17 @@ PictureUrl = Annotated[str, Meta(min_length=1)]
 """A PictureUrl is a data URL, one of http or https, or base64 alone."""
 Side = Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
 
-NAMED_BY_PATH: Final = "name the adapter in lora_path"
-"""Is said where a request names a LoRA adapter by another field: without it the answer would be a
-wrong one.
-"""
-
 _SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
+
+_OWN_FILES: Final = "files on the server are its operator's matter"
+REFUSED_FIELDS: Final = {
+    "output_path": _OWN_FILES,
+    "upscaling_model_path": _OWN_FILES,
+    "perf_dump_path": _OWN_FILES,
+    "diffusers_kwargs": "what runs inside the engine is its operator's matter",
+    "lora_name": "name the adapter in lora_path",
+}
+"""Maps a field that SGLang knows of pictures and videos, and that is not honoured here, to why."""
 
 
 class PictureReference(Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import NAMED_BY_PATH, routing_of
+from frontend.api.fields.diffusion import REFUSED_FIELDS, routing_of
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.nvext import NvExt
 from frontend.api.fields.sampling import priority_of
@@ -19,18 +19,8 @@ from frontend.models.services import IMAGES
 from protocol.diffusion import Diffuse
 from protocol.errors import EngineFault, InvalidRequest
 
-_OWN_FILES = "files on the server are its operator's matter"
-REFUSED = {
-    "output_path": _OWN_FILES,
-    "upscaling_model_path": _OWN_FILES,
-    "perf_dump_path": _OWN_FILES,
-    "diffusers_kwargs": "what runs inside the engine is its operator's matter",
-    "lora_name": NAMED_BY_PATH,
-}
-"""Maps a field that SGLang knows and that is not honoured here to the reason."""
-
-_generations = FormBodyParser(ImageRequest, ("input_reference",), REFUSED)
-_edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, REFUSED)
+_generations = FormBodyParser(ImageRequest, ("input_reference",), REFUSED_FIELDS)
+_edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, REFUSED_FIELDS)
 
 
 async def images_generations(exchange: Exchange, launcher: Launcher) -> None:

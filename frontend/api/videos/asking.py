@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import NAMED_BY_PATH, routing_of
+from frontend.api.fields.diffusion import REFUSED_FIELDS, routing_of
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.picture_sources import sources_of, uploaded
 from frontend.api.fields.sampling import priority_of
@@ -27,13 +27,8 @@ JOB_S_MAX: Final = 86_400.0
 as long.
 """
 
-_OWN_FILES: Final = "files on the server are its operator's matter"
 REFUSED: Final = {
-    "output_path": _OWN_FILES,
-    "upscaling_model_path": _OWN_FILES,
-    "perf_dump_path": _OWN_FILES,
-    "diffusers_kwargs": "what runs inside the engine is its operator's matter",
-    "lora_name": NAMED_BY_PATH,
+    **REFUSED_FIELDS,
     "characters": "videos begin with a picture: use input_reference",
 }
 """Maps a field that OpenAI or SGLang knows and that is not honoured here to the reason."""
