@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import routing_of
+from frontend.api.fields.diffusion import OPERATORS_OWN
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.nvext import NvExt
-from frontend.api.fields.sampling import priority_of
 from frontend.api.images.answers import ImageAnswer, Wanted
 from frontend.api.images.conversion import check_images, diffuse_of
 from frontend.api.images.references import FILE_FIELDS, read_references
@@ -19,17 +18,8 @@ from frontend.models.services import IMAGES
 from protocol.diffusion import Diffuse
 from protocol.errors import EngineFault, InvalidRequest
 
-_OWN_FILES = "files on the server are its operator's matter"
-REFUSED = {
-    "output_path": _OWN_FILES,
-    "upscaling_model_path": _OWN_FILES,
-    "perf_dump_path": _OWN_FILES,
-    "diffusers_kwargs": "what runs inside the engine is its operator's matter",
-}
-"""Maps a field that SGLang knows and that is not honoured here to the reason."""
-
-_generations = FormBodyParser(ImageRequest, ("input_reference",), REFUSED)
-_edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, REFUSED)
+_generations = FormBodyParser(ImageRequest, ("input_reference",), OPERATORS_OWN)
+_edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, OPERATORS_OWN)
 
 
 async def images_generations(exchange: Exchange, launcher: Launcher) -> None:
@@ -88,16 +78,7 @@ async def _asked(
         MeshError: it cannot be run.
     """
     check_images(request, exchange.ignored)
-    exchange.model = request.model or launcher.models.only(IMAGES)
-    asked = routing_of(request, exchange)
-    entry = launcher.models.named(
-        exchange.model,
-        IMAGES,
-        priority=priority_of(request.priority),
-        worker_id=asked.worker_id,
-        lora_path=request.lora_path,
-    )
-    lora_name = launcher.models.adapter(exchange.model, request.lora_path, entry)
+    entry, asked, lora_name = launcher.models.making(exchange, request, IMAGES)
     references = await read_references(request, uploads, launcher.media, exchange.hold)
     if isinstance(request, ImageEditRequest) and not references.pictures:
         raise InvalidRequest("Missing required parameter: 'image'.", param="image")
