@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 ANSWERS_MAX: Final = 128
 """Bounds the answers that one frontend is being given at a time, mostly pieces, 32 MiB in memory:
-twice as many as it may have requests here. One too many is not answered: the frontend asks again.
+twice as many as a frontend asks for. One too many is not answered, and its asker gives it up.
 """
 
 ROOM_S_MAX: Final = 5.0
 """Bounds the wait until a frontend has room for an answer: what is slower for so long is given up,
-and who asked asks again.
+as its asker gives it up after twice as long.
 """
 
 ROOM_AGAIN_S: Final = 0.1
@@ -94,7 +94,7 @@ class OutputsPart:
     async def _read(self, source: OutputSource, asker: Asker, fetch: FetchOutput) -> None:
         try:
             chunk = await source.read(fetch)
-        except Exception:  # whatever a storage raises; the frontend asks again
+        except Exception:  # whatever a storage raises; the frontend gives it up
             log.exception("an output could not be read")
             return
         await self._send(asker, chunk)

@@ -22,16 +22,17 @@ PictureUrl = Annotated[str, Meta(min_length=1)]
 """A PictureUrl is a data URL, one of http or https, or base64 alone."""
 Side = Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
 
+_SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
+
+
 _OWN_FILES: Final = "files on the server are its operator's matter"
-OPERATORS_OWN: Final = {
+OF_OPERATORS: Final = {
     "output_path": _OWN_FILES,
     "upscaling_model_path": _OWN_FILES,
     "perf_dump_path": _OWN_FILES,
     "diffusers_kwargs": "what runs inside the engine is its operator's matter",
 }
-"""Maps a field that SGLang knows and that is not honoured here to the reason."""
-
-_SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
+"""Maps a field that SGLang knows of pictures and videos, and that is not honoured here, to why."""
 
 
 class PictureReference(Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import OPERATORS_OWN
+from frontend.api.fields.diffusion import OF_OPERATORS
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.nvext import NvExt
 from frontend.api.images.answers import ImageAnswer, Wanted
@@ -18,8 +18,8 @@ from frontend.models.services import IMAGES
 from protocol.diffusion import Diffuse
 from protocol.errors import EngineFault, InvalidRequest
 
-_generations = FormBodyParser(ImageRequest, ("input_reference",), OPERATORS_OWN)
-_edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, OPERATORS_OWN)
+_generations = FormBodyParser(ImageRequest, ("input_reference",), OF_OPERATORS)
+_edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, OF_OPERATORS)
 
 
 async def images_generations(exchange: Exchange, launcher: Launcher) -> None:

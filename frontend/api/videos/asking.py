@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import OPERATORS_OWN
+from frontend.api.fields.diffusion import OF_OPERATORS
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.picture_sources import sources_of, uploaded
 from frontend.api.launching import Launcher
@@ -27,7 +27,7 @@ as long.
 """
 
 REFUSED: Final = {
-    **OPERATORS_OWN,
+    **OF_OPERATORS,
     "characters": "videos begin with a picture: use input_reference",
 }
 """Maps a field that OpenAI or SGLang knows and that is not honoured here to the reason."""
