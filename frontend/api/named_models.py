@@ -2,7 +2,8 @@
 
 import asyncio
 
-from frontend.api.fields.nvext import wishes
+from frontend.api.fields.diffusion import DiffusionFields, routing_of
+from frontend.api.fields.nvext import NvExt, wishes
 from frontend.api.fields.sampling import priority_of
 from frontend.api.fields.schemas import ChatCompletionRequest, CompletionRequest
 from frontend.api.fields.text_diffusion import refuse_of_diffusion
@@ -48,6 +49,26 @@ class NamedModels:
         if diffusion is not None and not isinstance(request, VectorFields):
             refuse_of_diffusion(request, diffusion)
         return entry
+
+    def making(
+        self, exchange: Exchange, request: DiffusionFields, service: Service
+    ) -> tuple[ModelEntry, NvExt, str | None]:
+        """Returns the entry of the model that is to make something, the only one of the service if
+        the request names none, what is asked of the router, and the adapter, if it is one's.
+
+        Raises:
+            MeshError: as `named`, or a header's value is not one.
+        """
+        exchange.model = request.model or self.only(service)
+        asked = routing_of(request, exchange)
+        entry = self.named(
+            exchange.model,
+            service,
+            priority=priority_of(request.priority),
+            worker_id=asked.worker_id,
+            lora_path=request.lora_path,
+        )
+        return entry, asked, self.adapter(exchange.model, request.lora_path, entry)
 
     def named(
         self,

@@ -25,7 +25,7 @@ Side = Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
 _SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
 
 _OWN_FILES: Final = "files on the server are its operator's matter"
-REFUSED_FIELDS: Final = {
+OF_OPERATORS: Final = {
     "output_path": _OWN_FILES,
     "upscaling_model_path": _OWN_FILES,
     "perf_dump_path": _OWN_FILES,

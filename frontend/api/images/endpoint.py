@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import REFUSED_FIELDS, routing_of
+from frontend.api.fields.diffusion import OF_OPERATORS
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.nvext import NvExt
-from frontend.api.fields.sampling import priority_of
 from frontend.api.images.answers import ImageAnswer, Wanted
 from frontend.api.images.conversion import check_images, diffuse_of
 from frontend.api.images.references import FILE_FIELDS, read_references
@@ -19,8 +18,8 @@ from frontend.models.services import IMAGES
 from protocol.diffusion import Diffuse
 from protocol.errors import EngineFault, InvalidRequest
 
-_generations = FormBodyParser(ImageRequest, ("input_reference",), REFUSED_FIELDS)
-_edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, REFUSED_FIELDS)
+_generations = FormBodyParser(ImageRequest, ("input_reference",), OF_OPERATORS)
+_edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, OF_OPERATORS)
 
 
 async def images_generations(exchange: Exchange, launcher: Launcher) -> None:
@@ -79,16 +78,7 @@ async def _asked(
         MeshError: it cannot be run.
     """
     check_images(request, exchange.ignored)
-    exchange.model = request.model or launcher.models.only(IMAGES)
-    asked = routing_of(request, exchange)
-    entry = launcher.models.named(
-        exchange.model,
-        IMAGES,
-        priority=priority_of(request.priority),
-        worker_id=asked.worker_id,
-        lora_path=request.lora_path,
-    )
-    lora_name = launcher.models.adapter(exchange.model, request.lora_path, entry)
+    entry, asked, lora_name = launcher.models.making(exchange, request, IMAGES)
     references = await read_references(request, uploads, launcher.media, exchange.hold)
     if isinstance(request, ImageEditRequest) and not references.pictures:
         raise InvalidRequest("Missing required parameter: 'image'.", param="image")

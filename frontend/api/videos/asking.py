@@ -6,10 +6,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import REFUSED_FIELDS, routing_of
+from frontend.api.fields.diffusion import OF_OPERATORS
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.picture_sources import sources_of, uploaded
-from frontend.api.fields.sampling import priority_of
 from frontend.api.launching import Launcher
 from frontend.api.videos.conversion import diffuse_of
 from frontend.api.videos.schemas import VideoRequest
@@ -28,7 +27,7 @@ as long.
 """
 
 REFUSED: Final = {
-    **REFUSED_FIELDS,
+    **OF_OPERATORS,
     "characters": "videos begin with a picture: use input_reference",
 }
 """Maps a field that OpenAI or SGLang knows and that is not honoured here to the reason."""
@@ -49,16 +48,7 @@ async def asked_for(
     Raises:
         MeshError: it cannot be run.
     """
-    exchange.model = request.model or launcher.models.only(VIDEOS)
-    asked = routing_of(request, exchange)
-    entry = launcher.models.named(
-        exchange.model,
-        VIDEOS,
-        priority=priority_of(request.priority),
-        worker_id=asked.worker_id,
-        lora_path=request.lora_path,
-    )
-    lora_name = launcher.models.adapter(exchange.model, request.lora_path, entry)
+    entry, asked, lora_name = launcher.models.making(exchange, request, VIDEOS)
     sources = [*uploaded(uploads), *sources_of(request.input_reference, "input_reference")]
     if len(sources) > REFERENCES_MAX:
         raise InvalidRequest(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from frontend.api.fields.diffusion import REFUSED_FIELDS, size_of, steering_of
+from frontend.api.fields.diffusion import OF_OPERATORS, size_of, steering_of
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.images.answers import Wanted
 from frontend.api.images.conversion import check_images, compression_of, diffuse_of, quality_told
@@ -217,7 +217,7 @@ def test_what_has_no_effect_is_named_or_refused(request_: Any, name: str) -> Non
     ],
 )
 def test_bodies_are_held_to_their_bounds(fields: dict[str, Any], param: str) -> None:
-    parser = FormBodyParser(ImageEditRequest, FILE_FIELDS, REFUSED_FIELDS)._json
+    parser = FormBodyParser(ImageEditRequest, FILE_FIELDS, OF_OPERATORS)._json
     with pytest.raises(InvalidRequest) as raised:
         parser.parse(msgspec.json.encode({"prompt": "a fox", **fields}))
     assert raised.value.param == param
@@ -250,7 +250,7 @@ async def test_pictures_come_as_files_and_as_urls_in_their_order() -> None:
 
 
 async def test_a_form_of_openais_client_is_read() -> None:
-    parser = FormBodyParser(ImageEditRequest, FILE_FIELDS, REFUSED_FIELDS)
+    parser = FormBodyParser(ImageEditRequest, FILE_FIELDS, OF_OPERATORS)
     request, uploads = parser.parse(
         [
             FormPart("prompt", b"a fox"),
