@@ -175,6 +175,7 @@ def test_what_is_made_may_begin_with_a_picture(client: openai.OpenAI) -> None:
         ({"extra_body": {"seed": 1, "nvext": {"seed": 2}}}, "nvext.seed"),
         ({"extra_body": {"input_reference": "http://127.0.0.1/x"}}, "input_reference"),
         ({"extra_body": {"output_path": "/tmp"}}, "output_path"),
+        ({"extra_body": {"lora_name": "style"}}, "lora_name"),
     ],
 )
 def test_what_is_wrong_is_told_by_its_name(

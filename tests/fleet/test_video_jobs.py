@@ -231,6 +231,7 @@ def test_a_remix_is_refused(client: openai.OpenAI) -> None:
         ({"input_reference": "data:image/png;base64,AAAA"}, "input_reference"),
         ({"input_reference": {"file_id": "file-1"}}, "input_reference.image_url"),
         ({"model": "demo"}, "model"),
+        ({"lora_name": "style"}, "lora_name"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_name(

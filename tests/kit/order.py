@@ -42,7 +42,7 @@ FIRST: Final = (
         "tests/sglang/test_decode_leg.py",
         "tests/sglang/test_grammar_trials.py",
     ),
-    ("tests/sglang/test_demo_image.py",),
+    ("tests/fleet/test_demo_image.py",),
     ("tests/fleet/test_logprobs_real_sglang.py",),
     ("tests/fleet/test_adapters_real_sglang.py",),
     ("tests/fleet/test_sounds_real_sglang.py",),

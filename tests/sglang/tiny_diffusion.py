@@ -85,30 +85,56 @@ def flux(scratch: Path) -> Any:
     )  # fmt: skip
 
 
-def wan(_scratch: Path) -> Any:
-    return diffusers.WanPipeline(
-        transformer=diffusers.WanTransformer3DModel(
-            patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=16,
-            out_channels=16, text_dim=WIDTH, freq_dim=256, ffn_dim=WIDTH, num_layers=2,
-            cross_attn_norm=True, qk_norm="rms_norm_across_heads", rope_max_seq_len=32,
+def wan_parts(**of_transformer: Any) -> dict[str, Any]:
+    """What Wan's pipelines have in common."""
+    return {
+        "transformer": diffusers.WanTransformer3DModel(
+            patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, out_channels=16,
+            text_dim=WIDTH, freq_dim=256, ffn_dim=WIDTH, num_layers=2, cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads", rope_max_seq_len=32, **of_transformer,
         ),
-        scheduler=diffusers.UniPCMultistepScheduler(
+        "scheduler": diffusers.UniPCMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000,
             flow_shift=3.0,
         ),
-        vae=diffusers.AutoencoderKLWan(
+        "vae": diffusers.AutoencoderKLWan(
             base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
             temperal_downsample=[False, True, True],
         ),
-        text_encoder=t5_encoder(of_wan=True), tokenizer=t5_tokenizer(),
+        "text_encoder": t5_encoder(of_wan=True),
+        "tokenizer": t5_tokenizer(),
+    }  # fmt: skip
+
+
+def wan(_scratch: Path) -> Any:
+    return diffusers.WanPipeline(**wan_parts(in_channels=16))
+
+
+def wan_of_pictures(_scratch: Path) -> Any:
+    """A video begins with a picture, which its transformer sees in latents and by an encoder."""
+    encoder = transformers.CLIPVisionModel(
+        transformers.CLIPVisionConfig(
+            hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+            image_size=32, patch_size=16, projection_dim=WIDTH,
+        )
     )  # fmt: skip
+    return diffusers.WanImageToVideoPipeline(
+        **wan_parts(in_channels=36, image_dim=WIDTH, added_kv_proj_dim=24),
+        image_encoder=encoder,
+        image_processor=transformers.CLIPImageProcessor(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ),
+    )
+
+
+MAKERS = {"flux": flux, "wan": wan, "wan-of-pictures": wan_of_pictures}
 
 
 def main(folder: Path, *names: str) -> None:
 
     torch.manual_seed(0)
     for name in names:
-        made = {"flux": flux, "wan": wan}[name](folder / f"scratch-{name}")
+        made = MAKERS[name](folder / f"scratch-{name}")
         made.save_pretrained(folder / name)
 
 

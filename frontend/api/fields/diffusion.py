@@ -24,13 +24,13 @@ Side = Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
 
 _SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
 
-
 _OWN_FILES: Final = "files on the server are its operator's matter"
 OF_OPERATORS: Final = {
     "output_path": _OWN_FILES,
     "upscaling_model_path": _OWN_FILES,
     "perf_dump_path": _OWN_FILES,
     "diffusers_kwargs": "what runs inside the engine is its operator's matter",
+    "lora_name": "name the adapter in lora_path",
 }
 """Maps a field that SGLang knows of pictures and videos, and that is not honoured here, to why."""
 

@@ -212,6 +212,7 @@ def test_what_has_no_effect_is_named_or_refused(request_: Any, name: str) -> Non
         ({"images": [{"image_url": 1}]}, "images[0].image_url"),
         ({"image": ["x"] * 17}, "image"),
         ({"output_path": "/etc"}, "output_path"),
+        ({"lora_name": "style"}, "lora_name"),
         ({"colour": "red"}, "colour"),
     ],
 )

@@ -37,6 +37,8 @@ SGLANG_FLAGS: Final = {
     "--enable-metrics": "its own metrics",
     "--enable-strict-thinking": "a bound on thinking",
     "--kv-events-config": "where it publishes KV events",
+    "--lora-path": "an adapter of pictures and videos",
+    "--lora-scale": "an adapter of pictures and videos",
     "--lora-target-modules": "adapters",
     "--max-lora-rank": "adapters",
     "--max-total-tokens": "the size of its cache",

@@ -31,6 +31,9 @@ _FIELDS: Final = {
 }
 """SGLang's words about a field begin with its name; an order has it under this one."""
 
+_REFERENCES: Final = "input_reference"
+"""Is the field for pictures, with clients, that all endpoints have; it is meant where none came."""
+
 _FRAMES_APART_MAX: Final = 64
 """What models can make is no further apart: they take 4, 8 or, in blocks, some dozens together."""
 
@@ -136,7 +139,7 @@ def _require_references(order: Diffuse, server_args: Any) -> None:
     if not count and all(task.requires_image_input() for task in tasks):
         raise InvalidRequest(
             "This model needs a picture to begin with.",
-            param=next(iter(order.reference_params), "references"),
+            param=_param_of(order, 0),
         )
     if count and not any(task.accepts_image_input() for task in tasks):
         raise UnsupportedParameter(
@@ -154,7 +157,7 @@ def _require_references(order: Diffuse, server_args: Any) -> None:
 
 
 def _param_of(order: Diffuse, index: int) -> str:
-    return order.reference_params[index] if index < len(order.reference_params) else "references"
+    return order.reference_params[index] if index < len(order.reference_params) else _REFERENCES
 
 
 def _grain(config: Any) -> int:
