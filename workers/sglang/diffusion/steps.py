@@ -17,6 +17,12 @@ EXTRA: Final = "kvmesh"
 """Is the key of `Told` in what SGLang's requests have besides."""
 
 
+PREVIEW_S_MAX: Final = 1.0
+"""A step that shows something waits so many seconds for room among those that the worker has not
+read yet. Others are told at once or not at all: the next one says more.
+"""
+
+
 class OrderLeft(Exception):  # no more is wrong than that
     """An OrderLeft ends the making of what nobody waits for any more."""
 
@@ -32,7 +38,7 @@ class Steps:
     def __init__(self, directory: Path, rank: int) -> None:
         self._mark = Mark(directory / MARK_FILE)
         self._leads = rank == 0
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         if self._leads:
             self._socket.connect(str(directory / STEPS_SOCKET))
         self.told: Told | None = None
@@ -67,6 +73,7 @@ class Steps:
         self._step += 1
         preview, self.preview = self.preview, None
         if self._leads:
+            self._socket.settimeout(0.0 if preview is None else PREVIEW_S_MAX)
             # Where the worker does not read them, nobody needs to know.
             with suppress(OSError):
                 self._socket.send(
