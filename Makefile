@@ -19,7 +19,7 @@ $(VENV)/.ready: pyproject.toml requirements/sglang-cpu.txt requirements/sglang-c
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check --upgrade pip
 	if command -v nvidia-smi >/dev/null 2>&1; then \
-		$(BIN)/pip install -q --disable-pip-version-check -e '.[sglang,dev]'; \
+		$(BIN)/pip install -q --disable-pip-version-check -e '.[sglang,diffusion,dev]'; \
 	else \
 		sh requirements/install-cpu.sh $(BIN)/pip -e '.[dev]'; \
 	fi
