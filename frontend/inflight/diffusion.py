@@ -1,7 +1,7 @@
 """Has one request's pictures or video made by a worker, and moves it when that is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from frontend.fleet.model_entry import ModelEntry
 from frontend.fleet.stream import RequestStream, Wakeup
@@ -72,7 +72,8 @@ class Diffusion:
     async def progress(self) -> AsyncIterator[Progress]:
         """Yields how far it is, whenever that is told, until `made` is there.
 
-        One that has to begin anew elsewhere is told as that far: nothing.
+        One that has to begin anew elsewhere is told as that far as soon as its worker is lost:
+        nothing.
 
         Raises:
             RequestAborted: it was a job, and was thrown away.
@@ -81,20 +82,19 @@ class Diffusion:
         while self.made is None:
             stream = self._stream
             assert stream is not None, "it was started"
-            while told := stream.take_extras():  # and what came while somebody used what is told
-                for extras in told:
-                    if extras.progress is not None:
-                        yield extras.progress
+            for progress in _told(stream):
+                yield progress
             error = stream.error
             if stream.diffused is not None:
                 error = await self._missing(stream.diffused)
                 self.made = stream.diffused if error is None else None
             if error is not None:
+                if error.retryable:
+                    yield Progress(0)
                 lost = Lost(self.request, self._route, stream, b"", error)
                 self._stream = await self._recovery.move(
                     self._entry, lost, self._trail, self._wakeup
                 )
-                yield Progress(0)
             elif stream.finished is not None:
                 if self.request.job_id:
                     raise RequestAborted("The job was deleted.")
@@ -131,3 +131,11 @@ class Diffusion:
         """Ends it, if it has not ended."""
         if self._stream is not None:
             self._dispatch.abort(self._stream)
+
+
+def _told(stream: RequestStream) -> Iterator[Progress]:
+    """Yields what has come, and what comes while somebody uses that."""
+    while told := stream.take_extras():
+        for extras in told:
+            if extras.progress is not None:
+                yield extras.progress

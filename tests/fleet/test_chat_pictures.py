@@ -244,6 +244,9 @@ def test_whatever_answers_is_survived(
             with listener.accept()[0] as connection:
                 connection.recv(65_536)
                 connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65_536):  # closed with bytes unread, it would be reset
+                    pass
 
         serving = threading.Thread(target=serve_one)
         serving.start()
