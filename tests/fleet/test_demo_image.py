@@ -74,7 +74,7 @@ def test_other_sizes_are_drawn_too(client: openai.OpenAI, width: int, height: in
 @pytest.mark.parametrize(
     ("options", "param", "words"),
     [
-        ({"size": "250x130"}, "width", "multiple of 16"),
+        ({"size": "250x130"}, "size", "multiple of 16"),
         ({"extra_body": {"lora_path": "style"}}, "lora_path", "not loaded"),
         ({"extra_body": {"input_reference": data_url(picture("red"))}}, "input_reference", "takes"),
     ],

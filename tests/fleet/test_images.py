@@ -167,6 +167,7 @@ def test_what_is_made_may_begin_with_a_picture(client: openai.OpenAI) -> None:
     [
         ({"n": 11}, "n"),
         ({"size": "1024"}, "size"),
+        ({"size": "8192x64"}, "size"),
         ({"background": "transparent"}, "background"),
         ({"output_compression": 10}, "output_compression"),
         ({"partial_images": 2}, "partial_images"),

@@ -1,12 +1,14 @@
 """POST /v1/images/generations and /v1/images/edits are answered here."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
 from frontend.api.fields.diffusion import OF_OPERATORS
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.nvext import NvExt
+from frontend.api.fields.param_names import params_named
 from frontend.api.images.answers import ImageAnswer, Wanted
 from frontend.api.images.conversion import check_images, diffuse_of
 from frontend.api.images.references import FILE_FIELDS, read_references
@@ -17,6 +19,10 @@ from frontend.http.exchange import Exchange
 from frontend.models.services import IMAGES
 from protocol.diffusion import Diffuse
 from protocol.errors import EngineFault, InvalidRequest
+
+_NAMES: Final = {"steps": "num_inference_steps"}
+_NAMES_OF_SIZE: Final = {**_NAMES, "width": "size", "height": "size"}
+"""Names the client's fields by those of a Diffuse, about which workers complain."""
 
 _generations = FormBodyParser(ImageRequest, ("input_reference",), OF_OPERATORS)
 _edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, OF_OPERATORS)
@@ -46,6 +52,7 @@ async def _answer(
     exchange: Exchange, launcher: Launcher, request: ImageFields, uploads: Sequence[Upload]
 ) -> None:
     wanted = Wanted.of(request)
+    names = _NAMES if request.size is None else _NAMES_OF_SIZE
     entry, diffuse, asked = await _asked(exchange, launcher, request, uploads)
     del request, uploads
     if exchange.is_large:
@@ -55,10 +62,11 @@ async def _answer(
     exchange.work = diffusion = launcher.diffusion(entry, diffuse, asked)
     answer = ImageAnswer(exchange, launcher.outputs, wanted)
     try:
-        await diffusion.start()
-        async for progress in diffusion.progress():
-            if wanted.streams:
-                await answer.show(progress)
+        with params_named(names):
+            await diffusion.start()
+            async for progress in diffusion.progress():
+                if wanted.streams:
+                    await answer.show(progress)
         made = diffusion.made
         assert made is not None, "it has ended"
         if len(made.outputs) != diffuse.count:
