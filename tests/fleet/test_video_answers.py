@@ -110,6 +110,7 @@ def test_what_the_worker_refuses_names_the_field(films: Fleet) -> None:
     del too_much["seconds"]
     answer = post(films, too_much | {"response_format": "url"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_value")
+    assert answer.json()["error"]["param"] == "num_frames"
 
 
 def test_time_is_up_for_a_client_that_waits_too_short(films: Fleet) -> None:

@@ -1,6 +1,7 @@
 """Requests for pictures and for videos have some fields in common."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, NamedTuple
 
 from msgspec import Meta, Struct
@@ -23,6 +24,9 @@ PictureUrl = Annotated[str, Meta(min_length=1)]
 Side = Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
 
 _SIZE: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})", re.ASCII)
+
+_NAMES: Final = {"steps": "num_inference_steps", "frames": "num_frames"}
+_NAMES_OF_SIZE: Final = {**_NAMES, "width": "size", "height": "size"}
 
 _OWN_FILES: Final = "files on the server are its operator's matter"
 OF_OPERATORS: Final = {
@@ -132,6 +136,11 @@ def size_of(request: DiffusionFields) -> tuple[int, int]:
             param="size",
         )
     return width, height
+
+
+def names_of(request: DiffusionFields) -> Mapping[str, str]:
+    """Returns how the client calls what a worker complains of by its name in a Diffuse."""
+    return _NAMES if request.size is None else _NAMES_OF_SIZE
 
 
 def routing_of(request: DiffusionFields, exchange: Exchange) -> NvExt:

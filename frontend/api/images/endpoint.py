@@ -1,11 +1,10 @@
 """POST /v1/images/generations and /v1/images/edits are answered here."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from msgspec.structs import replace
 
-from frontend.api.fields.diffusion import OF_OPERATORS
+from frontend.api.fields.diffusion import OF_OPERATORS, names_of
 from frontend.api.fields.form_bodies import FormBodyParser, Upload
 from frontend.api.fields.nvext import NvExt
 from frontend.api.fields.param_names import params_named
@@ -19,10 +18,6 @@ from frontend.http.exchange import Exchange
 from frontend.models.services import IMAGES
 from protocol.diffusion import Diffuse
 from protocol.errors import EngineFault, InvalidRequest
-
-_NAMES: Final = {"steps": "num_inference_steps"}
-_NAMES_OF_SIZE: Final = {**_NAMES, "width": "size", "height": "size"}
-"""Names the client's fields by those of a Diffuse, about which workers complain."""
 
 _generations = FormBodyParser(ImageRequest, ("input_reference",), OF_OPERATORS)
 _edits = FormBodyParser(ImageEditRequest, FILE_FIELDS, OF_OPERATORS)
@@ -52,7 +47,7 @@ async def _answer(
     exchange: Exchange, launcher: Launcher, request: ImageFields, uploads: Sequence[Upload]
 ) -> None:
     wanted = Wanted.of(request)
-    names = _NAMES if request.size is None else _NAMES_OF_SIZE
+    names = names_of(request)
     entry, diffuse, asked = await _asked(exchange, launcher, request, uploads)
     del request, uploads
     if exchange.is_large:

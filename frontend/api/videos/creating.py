@@ -7,7 +7,9 @@ from typing import Final
 
 import msgspec
 
+from frontend.api.fields.diffusion import names_of
 from frontend.api.fields.form_bodies import Upload
+from frontend.api.fields.param_names import params_named
 from frontend.api.launching import Launcher
 from frontend.api.videos.answers import VideoAnswer
 from frontend.api.videos.asking import PARSER, asked_for
@@ -59,15 +61,17 @@ async def _make(
     """Answers with the video, which is made no more when its client leaves."""
     streams, as_url = exchange.streams, request.response_format != "b64_json"
     diffusion = await asked_for(exchange, launcher, request, uploads)
+    names = names_of(request)
     del request, uploads
     answer = VideoAnswer(exchange, launcher.outputs, diffusion.request, as_url=as_url)
     try:
-        await diffusion.start()
-        if streams:
-            await answer.show()
-        async for progress in diffusion.progress():
+        with params_named(names):
+            await diffusion.start()
             if streams:
-                await answer.show(progress)
+                await answer.show()
+            async for progress in diffusion.progress():
+                if streams:
+                    await answer.show(progress)
         made = diffusion.made
         assert made is not None, "it has ended"
         _check(made)
