@@ -153,11 +153,20 @@ def _forks_sglang(arguments: Arguments) -> bool:
 
 def help_of_sglang() -> str:
     """Returns the text of SGLang's own arguments."""
+
+    def told() -> str:
+        from workers.sglang.arguments import sglang_help  # noqa: PLC0415 - imports SGLang
+
+        return sglang_help()
+
+    return told_where_installed(told)
+
+
+def told_where_installed(told: Callable[[], str]) -> str:
+    """Returns what one of SGLang's parsers says of its arguments, if SGLang is installed here."""
     if find_spec("sglang") is None:
         return "SGLang's own arguments are told where it is installed."
-    from workers.sglang.arguments import sglang_help  # noqa: PLC0415 - imports SGLang
-
-    return sglang_help()
+    return told()
 
 
 def _simulated(arguments: Arguments) -> Engine:

@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -27,7 +25,13 @@ from workers.diffusion.storage import Storage
 from workers.engine import EngineFacts
 from workers.health.canary import CanaryFields, MakeCanary, read_canary_fields
 from workers.kinds.arguments import Arguments
-from workers.kinds.engines import engine_argv, help_of_sim, require_sglang, sim_argv
+from workers.kinds.engines import (
+    engine_argv,
+    help_of_sim,
+    require_sglang,
+    sim_argv,
+    told_where_installed,
+)
 from workers.kinds.kind import EngineChoice, WorkerKind
 from workers.process.model_path import PIPELINES, check_model_path
 
@@ -150,15 +154,18 @@ def _pipeline_argv(arguments: Arguments) -> Generator[Sequence[str]]:
 
 def _sglang(videos: bool, arguments: Arguments) -> MediaGenerator:
     with _pipeline_argv(arguments) as argv:
-        module: Any = import_module("workers.sglang.diffusion.generator")
-        return module.SglangGenerator.from_argv(argv, videos=videos)
+        from workers.sglang.diffusion.generator import SglangGenerator  # noqa: PLC0415
+
+        return SglangGenerator.from_argv(argv, videos=videos)
 
 
 def _help_of_sglang() -> str:
-    if find_spec("sglang") is None:
-        return "SGLang's own arguments are told where it is installed."
-    module: Any = import_module("workers.sglang.diffusion.arguments")
-    return module.generator_help()
+    def told() -> str:
+        from workers.sglang.diffusion.arguments import generator_help  # noqa: PLC0415
+
+        return generator_help()
+
+    return told_where_installed(told)
 
 
 def _simulated(videos: bool, arguments: Arguments) -> MediaGenerator:
