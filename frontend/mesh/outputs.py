@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
+from frontend.mesh.open_questions import OpenQuestions
 from frontend.models.services import use_of
 from protocol.diffusion import (
     OUTPUT_CHUNK_BYTES_MAX,
@@ -53,23 +54,17 @@ class Outputs:
         self._registry = registry
         self._send = send
         self._new_query_id = new_query_id
-        self._asked: dict[str, tuple[Worker, asyncio.Future[Answer]]] = {}
-        """Maps a question to whom it went. Bounded by PIECES_MAX, and by the exchanges that ask
-        for jobs.
-        """
+        self._open = OpenQuestions[Answer](_lost)
+        """Is bounded by PIECES_MAX, and by the exchanges that ask for jobs."""
         self._pieces = asyncio.Semaphore(PIECES_MAX)
 
     def take(self, worker: Worker | None, answer: Answer) -> None:
         """Takes an answer; one that nobody waits for any more is ignored."""
-        asked, future = self._asked.get(answer.query_id, (None, None))
-        if future is not None and asked is worker and not future.done():
-            future.set_result(answer)
+        self._open.take(worker, answer)
 
     def worker_left(self, worker: Worker) -> None:
         """Fails the questions to a worker that is lost."""
-        for asked, future in list(self._asked.values()):
-            if asked is worker and not future.done():
-                future.set_exception(_lost())
+        self._open.worker_left(worker)
 
     def makers(self) -> list[Worker]:
         """Returns the workers that make pictures or videos, those that drain included."""
@@ -169,21 +164,18 @@ class Outputs:
     async def _ask(
         self, worker: Worker, query: AskJobs | FetchOutput, kind: type[AnswerT]
     ) -> AnswerT:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asked[query.query_id] = worker, future
         try:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                while not self._send(worker, query):
-                    await asyncio.sleep(ROOM_AGAIN_S)
-                    if future.done():
-                        break  # it is lost
-                answer = await future
+            with self._open.asked(query.query_id, worker) as future:
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    while not self._send(worker, query):
+                        await asyncio.sleep(ROOM_AGAIN_S)
+                        if future.done():
+                            break  # it is lost
+                    answer = await future
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The worker that has it gave no answer within {ANSWER_S_MAX:.0f} s."
             ) from None
-        finally:
-            del self._asked[query.query_id]
         if not isinstance(answer, kind):
             raise _lost()
         return answer

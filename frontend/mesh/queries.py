@@ -14,6 +14,7 @@ import msgspec
 from frontend.fleet.encoders import PROCESS
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Worker
+from frontend.mesh.open_questions import OpenQuestions
 from protocol.errors import DeadlineExceeded, NoWorker, Overloaded, WorkerLost, error_from_code
 from protocol.limits import HEARTBEAT_INTERVAL_S
 from protocol.replies import Tokenized
@@ -59,7 +60,8 @@ class Queries:
         self._send = send
         self._unix_s = unix_s
         self._loop = asyncio.get_running_loop()
-        self._asked: dict[str, tuple[Worker, asyncio.Future[Tokenized]]] = {}
+        self._open = OpenQuestions[Tokenized](_lost)
+        """Is bounded by ASKED_MAX for each worker."""
         self._counts: Counter[str] = Counter()
         """Counts the unanswered prompts of each worker, by its id."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -83,19 +85,11 @@ class Queries:
 
     def take(self, worker: Worker | None, answer: Tokenized) -> None:
         """Takes an answer; one that nobody waits for any more is ignored."""
-        asked, future = self._asked.get(answer.query_id, (None, None))
-        if future is not None and asked is worker and not future.done():
-            future.set_result(answer)
+        self._open.take(worker, answer)
 
     def worker_left(self, worker: Worker) -> None:
         """Puts the questions of a worker that is lost to others."""
-        for asked, future in list(self._asked.values()):
-            if asked is worker and not future.done():
-                future.set_exception(
-                    WorkerLost(
-                        "The worker that was to tokenize this prompt was lost.", cause="died"
-                    )
-                )
+        self._open.worker_left(worker)
 
     async def _ask(self, digest: str, query: Tokenize) -> Tokenized:
         tried: set[str] = set()
@@ -175,18 +169,20 @@ class Queries:
             raise WorkerLost(
                 "The worker that was to tokenize this prompt cannot be reached.", cause="died"
             )
-        future: asyncio.Future[Tokenized] = self._loop.create_future()
-        self._asked[query.query_id] = worker, future
         self._counts[worker.worker_id] += 1
         try:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                return await future
+            with self._open.asked(query.query_id, worker) as future:
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    return await future
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The prompt was not tokenized within {ANSWER_S_MAX:.0f} s."
             ) from None
         finally:
-            del self._asked[query.query_id]
             self._counts[worker.worker_id] -= 1
             if not self._counts[worker.worker_id]:
                 del self._counts[worker.worker_id]
+
+
+def _lost() -> WorkerLost:
+    return WorkerLost("The worker that was to tokenize this prompt was lost.", cause="died")
