@@ -57,6 +57,12 @@ class Diffusion:
         """Returns how many workers were lost that had it."""
         return self._trail.moves
 
+    @property
+    def waits_anew(self) -> bool:
+        """Tells whether its worker was lost, and no other one has it yet."""
+        error = None if self._stream is None else self._stream.error
+        return error is not None and error.retryable
+
     async def start(self) -> None:
         """Returns when a worker has it: jobs and videos wait there, all else in the frontend.
 
@@ -72,8 +78,7 @@ class Diffusion:
     async def progress(self) -> AsyncIterator[Progress]:
         """Yields how far it is, whenever that is told, until `made` is there.
 
-        One that has to begin anew elsewhere is told as that far as soon as its worker is lost:
-        nothing.
+        One that has to begin anew elsewhere is told as that far: nothing.
 
         Raises:
             RequestAborted: it was a job, and was thrown away.
@@ -89,12 +94,11 @@ class Diffusion:
                 error = await self._missing(stream.diffused)
                 self.made = stream.diffused if error is None else None
             if error is not None:
-                if error.retryable:
-                    yield Progress(0)
                 lost = Lost(self.request, self._route, stream, b"", error)
                 self._stream = await self._recovery.move(
                     self._entry, lost, self._trail, self._wakeup
                 )
+                yield Progress(0)
             elif stream.finished is not None:
                 if self.request.job_id:
                     raise RequestAborted("The job was deleted.")

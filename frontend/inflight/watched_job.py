@@ -49,13 +49,13 @@ class WatchedJob:
     @property
     def job(self) -> Job:
         """Returns what can be said of it without its worker."""
-        request = self.request
+        request, waits = self.request, self.diffusion.waits_anew
         return Job(
             request.job_id,
             request.model,
-            self.status,
+            "queued" if waits else self.status,
             request.job_begun_unix_s,
-            percent=self.percent,
+            percent=0 if waits else self.percent,
             prompt=request.prompt,
             seconds=request.seconds,
             width=request.width,
