@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 
 PACKAGES = ("flashinfer", "cutlass")
 
+PLAINLY_ABSENT = ("flashinfer.rope",)
+"""Modules that SGLang does without where they cannot be imported."""
+
 
 def rmsnorm(
     x: Any, weight: Any, eps: float = 1e-6, out: Any = None, enable_pdl: bool | None = None
@@ -63,7 +66,7 @@ class _Finder(MetaPathFinder, Loader):
         del path, target
         return (
             ModuleSpec(fullname, self, is_package=True)
-            if fullname.partition(".")[0] in PACKAGES
+            if fullname.partition(".")[0] in PACKAGES and fullname not in PLAINLY_ABSENT
             else None
         )
 

@@ -27,6 +27,9 @@ SCRATCH: Final = LOCAL / "gpu-diffusion"
 
 REQUEST_S_MAX: Final = 300.0
 
+ATTENTION: Final = "torch_sdpa"
+"""Needs no kernels beside PyTorch's: bundle.sh leaves FlashAttention's behind."""
+
 CLIENTS: Final = (1, 4, 16)
 """So many ask at once through the mesh; alone, there is one caller."""
 
@@ -112,7 +115,10 @@ def _bare(model: Path, log: Path) -> Iterator[Bare]:
     command = [sys.executable, "-m", "bench.gpu.diffusion.bare", str(model)]
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*command, json.dumps({"model_id": LIKE, "num_gpus": 1})],
+            [
+                *command,
+                json.dumps({"model_id": LIKE, "num_gpus": 1, "attention_backend": ATTENTION}),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
@@ -140,6 +146,7 @@ def _mesh(stack: ExitStack, model: Path, seconds_max: float) -> Mesh:
             [addresses.mesh],
             *("--image-diffusion-worker", "--model-path", str(model)),
             *("--served-model-name", MODEL_NAME, "--model-id", LIKE),
+            *("--attention-backend", ATTENTION),
         ),
     )
     starting.wait("the worker", [frontend, worker], lambda: addresses.workers_ready() == 1)
