@@ -5,9 +5,16 @@ from typing import Final
 _LOOPBACK_OF: Final = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a lookup, not a bind
 
 
+def loopback_of(host: str) -> str:
+    """Returns the host under which this one reaches what listens on `host`: itself, unless it
+    stands for every address.
+    """
+    return _LOOPBACK_OF.get(host, host)
+
+
 def http_url(host: str, port: int) -> str:
     """Returns `http://HOST:PORT` for a frontend that listens on `host`, without a path."""
-    return f"http://{_bracketed(_LOOPBACK_OF.get(host, host))}:{port}"
+    return f"http://{bracketed(loopback_of(host))}:{port}"
 
 
 def mesh_address_to_dial(bind: str) -> str:
@@ -19,8 +26,9 @@ def mesh_address_to_dial(bind: str) -> str:
         return bind
     host, _, port = rest.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    return f"tcp://{_bracketed(_LOOPBACK_OF[host])}:{port}" if host in _LOOPBACK_OF else bind
+    return f"tcp://{bracketed(_LOOPBACK_OF[host])}:{port}" if host in _LOOPBACK_OF else bind
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
+    """Returns a host as it stands before a port: an address of IPv6 in brackets."""
     return f"[{host}]" if ":" in host else host

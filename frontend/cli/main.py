@@ -1,4 +1,4 @@
-"""Runs the subcommands of `kvmesh`: `up` and `chat`."""
+"""Runs the subcommands of `kvmesh`: `up`, `chat` and `doctor`."""
 
 import argparse
 import shlex
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from frontend.cli import chat, picture, up, up_options
+from frontend.cli.doctor import command as doctor
 from protocol.process.packaging import VERSION
 
 
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     chat.add_arguments(chatting)
     picture.add_arguments(chatting)
+    doctor.add_arguments(
+        commands.add_parser("doctor", help="look at this host and say what to mend")
+    )
     options, unknown = parser.parse_known_args(own)
     if unknown:
         engines = (
@@ -43,5 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(unknown)}{engines}")
     if options.command == "up":
         return up.run(options, engine_argv)
+    if options.command == "doctor":
+        return doctor.run(options)
     picture.check(options, chatting)
     return chat.run(options) if options.image is None else picture.run(options)
