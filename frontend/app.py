@@ -39,6 +39,7 @@ from frontend.observe.metrics import FrontendMetrics
 from frontend.readings import router_readings, tokenizer_readings
 from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
+from frontend.status.board import Board
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from kv_events.subscriber import KvSubscriber
 from protocol.process.large_blocks import return_large_blocks
@@ -91,7 +92,7 @@ async def serve(settings: FrontendSettings) -> None:
     )
     segments = SegmentCache(settings.tokenizer_cache_mb * 2**20)
     surroundings = Surroundings(
-        frontend_id=f"{socket.gethostname()}-{os.getpid()}",
+        frontend_id=_frontend_id(),
         open_router=lambda on_frames, on_gone: SocketPump(
             router, on_frames, on_gone=on_gone, receive=door.receive
         ),
@@ -133,6 +134,11 @@ async def serve(settings: FrontendSettings) -> None:
         context.term()
 
 
+def _frontend_id() -> str:
+    """Returns the name by which workers, and people, tell this frontend from others."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
 def _media_reader(settings: FrontendSettings, metrics: MediaMetrics) -> MediaReader:
     hosts = MediaHosts(settings.media_url_hosts)
     if not hosts:
@@ -161,15 +167,20 @@ async def _serve_http(
         weights=settings.router_weights,
         note_made=metrics.outputs.note,
     )
-    application = Application(assembly.registry, runner, metrics, settings, drain)
+    board = None
+    if settings.status_page:
+        board = Board(assembly.registry, _frontend_id(), lambda: drain.begun)
+        drain.on_begin = board.feed.close
+    application = Application(assembly.registry, runner, metrics, settings, drain, board=board)
     server = Server(
         _http(application, settings, listener),
         drain,
         Connections(on_slow_reader=metrics.answers.slow_readers.inc),
     )
-    keeping_alive = asyncio.create_task(
-        keep_streams_alive(lambda: drain.open, settings.sse_keep_alive)
-    )
+    tasks = [
+        asyncio.create_task(keep_streams_alive(lambda: drain.open, settings.sse_keep_alive)),
+        *([asyncio.create_task(board.keep())] if board else []),
+    ]
     gc.set_threshold(*GC_THRESHOLDS)
     # what was imported stays: a full collection need not look through it while requests wait
     gc.freeze()
@@ -177,7 +188,8 @@ async def _serve_http(
     try:
         await server.serve(sockets=[listener])
     finally:
-        keeping_alive.cancel()
+        for task in tasks:
+            task.cancel()
         await validator.close()
 
 

@@ -47,6 +47,7 @@ class Drain(Generic[OpenT]):
         finish_s_max: of REFUSING.
     Attributes:
         until: when the stage ends by itself, None if it does not.
+        on_begin: called when the leaving begins.
         on_stage: called on entering a stage.
     """
 
@@ -59,6 +60,7 @@ class Drain(Generic[OpenT]):
         self._changed = asyncio.Event()
         self.stage = Stage.SERVING
         self.until: float | None = None
+        self.on_begin: Callable[[], None] = lambda: None
         self.on_stage: Callable[[Stage], None] = lambda _: None
 
     @property
@@ -130,6 +132,8 @@ class Drain(Generic[OpenT]):
 
     def _go(self, stage: Stage, until: float) -> None:
         self.stage, self.until = stage, until
+        if stage is Stage.LEAVING:
+            self.on_begin()
         if stage is Stage.CUTTING:
             for request in self.open:
                 request.cut_off(

@@ -211,6 +211,11 @@ class FrontendSettings:
     http_svc_live_path: str = setting(
         "/live", "path of the liveness page", env="DYN_HTTP_SVC_LIVE_PATH"
     )
+    status_page: bool = setting(
+        default=True,
+        help_text="show people at / and /status what this frontend and its workers do",
+        env="KVMESH_STATUS_PAGE",
+    )
     body_limit_mb: int = setting(45, "largest request body, in MB", env="DYN_HTTP_BODY_LIMIT_MB")
     media_url_hosts: tuple[str, ...] = setting(
         (),

@@ -24,6 +24,7 @@ from frontend.inflight.generation import Generation
 from frontend.inflight.request_log import log_request
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings, UnknownFields
+from frontend.status.board import Board
 from protocol.errors import MethodNotAllowed
 
 REFUSED_BODY_S_MAX: Final = 1.0
@@ -36,6 +37,9 @@ Closing with bytes unread makes the kernel throw the answer away.
 class Application:
     """An Application is the frontend's ASGI callable: it makes an Exchange of every request on a
     hot path, and counts how it ended.
+
+    Args:
+        board: shows people what goes on; None where nobody is to see it.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Application:
         metrics: FrontendMetrics,
         settings: FrontendSettings,
         drain: Drain[Exchange],
+        *,
+        board: Board | None = None,
     ) -> None:
         self._now = asyncio.get_running_loop().time
         self._launcher = launcher
@@ -58,7 +64,10 @@ class Application:
         self._ignored_log = IgnoredLog()
         self._endpoints = endpoints(lambda: drain.open, allow_abort_all=settings.allow_abort_all)
         self._patterns = PathPatterns(self._endpoints)
-        self._routes = build_routes(registry, metrics, drain, settings, endpoints=self._endpoints)
+        self._recent = None if board is None else board.recent
+        self._routes = build_routes(
+            registry, metrics, drain, settings, board, endpoints=self._endpoints
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -98,6 +107,10 @@ class Application:
             self._ignored_log.note(exchange.ignored, path)
         model = self._known(exchange.model)
         self._answers.count(path, error, model=model if error else "", streams=exchange.streams)
+        if self._recent is not None:
+            self._recent.note(
+                path, error, model=model, request_id=exchange.request_id, unix_s=time.time()
+            )
         log_request(
             exchange.told_id,
             path,

@@ -1,9 +1,12 @@
 """Keeps one generation of a model: who serves it, stage by stage, and who waits for it."""
 
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Final, get_args
 
 from frontend.fleet.rank import Rank
+from frontend.fleet.stream import RequestStream
+from frontend.fleet.token_flow import TokenFlow
 from frontend.fleet.worker import Worker
 from frontend.models.served import ServedModel
 from frontend.routing.admission import AdmissionQueue
@@ -40,6 +43,7 @@ class ModelEntry:
         """Says what the model's workers are for."""
         self.queue = queue
         self.answer_times = AnswerTimes()
+        self.flow = TokenFlow()
         self.workers: list[Worker] = []
         self.worker_of: dict[str, Worker] = {}
         """Maps a worker id to a worker, of whatever stage, that may get new work."""
@@ -97,6 +101,18 @@ class ModelEntry:
         places = sum(rank.requests_max for rank in ranks)
         waiting = len(self.queue) + sum(rank.requests for rank in ranks)
         return not self.ready, waiting / max(1, places)
+
+    def note_end(self, stream: RequestStream, now: float) -> None:
+        """Notes that a leg ended that generated an answer, or was to, for whatever reason."""
+        self.queue.note_end(now - stream.sent_at)
+        self.flow.note_end(stream, now)
+
+    def streams(self) -> Iterator[RequestStream]:
+        """Yields what runs, of each request the leg that generates its answer."""
+        for worker in self.workers:
+            if worker.hello.stage != PREFILL:
+                for booking in worker.bookings.values():
+                    yield booking.stream
 
     def refused(self, worker_ids: AbstractSet[str]) -> bool:
         """Tells whether nobody is left to ask when these workers will not have a request."""

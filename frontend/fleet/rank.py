@@ -4,6 +4,7 @@ running there.
 
 from typing import Final
 
+from frontend.fleet.hit_rate import HitRate
 from kv_events.index import BlockBudget, RankBlocks
 from protocol.membership import Hello, RankLoad
 
@@ -51,6 +52,8 @@ class Rank:
         "dp_rank",
         "engine_kv_tokens",
         "engine_requests",
+        "engine_waiting",
+        "hit_rate",
         "key",
         "kv_tokens",
         "kv_tokens_max",
@@ -94,6 +97,9 @@ class Rank:
         """Counts the unfinished requests, all frontends' and those that nobody waits for any more,
         as the engine last did: for people.
         """
+        self.engine_waiting = 0
+        """Counts those of them that wait in the engine's own queue."""
+        self.hit_rate = HitRate()
         self.requests = self.waiting = self.prefill_tokens = self.kv_tokens = 0
         self.own_requests = self._own_waiting = self._own_prefill_tokens = self._own_kv_tokens = 0
         self._others_requests = self._others_waiting = self._others_prefill_tokens = (
@@ -136,6 +142,7 @@ class Rank:
         Of the KV cache all counts that is beyond our prompts: the answers' tokens are in it too.
         """
         self.engine_requests = load.requests_running + load.requests_waiting
+        self.engine_waiting = load.requests_waiting
         self.engine_kv_tokens = load.kv_tokens_used
         self._others_requests = round(self.engine_requests * others_share)
         self._others_waiting = round(load.requests_waiting * others_share)

@@ -5,6 +5,7 @@ happened.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from frontend.fleet.departed import DepartedWorkers
 from frontend.fleet.encoders import Encoders
 from frontend.fleet.loading import LoadingWorkers
 from frontend.fleet.missed import MissedWorkers
@@ -33,6 +34,7 @@ class Registry:
         self.workers: dict[bytes, Worker] = {}
         self.encoders = Encoders()
         self.missed = MissedWorkers()
+        self.departed = DepartedWorkers()
         self.loading = LoadingWorkers()
         self._new_queue = new_queue
         self._models: dict[str, list[ModelEntry]] = {}

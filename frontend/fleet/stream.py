@@ -77,6 +77,7 @@ class RequestStream:
         "request_id",
         "sent_at",
         "tokens_received",
+        "told_at_once",
     )
 
     def __init__(
@@ -88,6 +89,7 @@ class RequestStream:
         prefill_placement: Placement[Rank] | None = None,
         sent_at: float = 0.0,
         allowance: Allowance | None = None,
+        told_at_once: bool = False,
     ) -> None:
         self.request_id = request_id
         self._allowance = allowance
@@ -99,6 +101,8 @@ class RequestStream:
         self.fetches_from = ""
         """Names the worker that encodes the request's pictures, where another one does."""
         self.sent_at = sent_at
+        self.told_at_once = told_at_once
+        """Says that its tokens come as they are made, and not some, or all, together."""
         self.begun_at = 0.0
         """Says when the request's first token came, in seconds of the loop's clock; 0 while none
         has.

@@ -31,7 +31,8 @@ def without_rebound_pages(app: ASGIApp, origins: Sequence[str], *, this_host_onl
     hosts, as whose name it may then have any.
 
     Browsers name a page's origin with all that changes something, and programs do not: those may
-    come through a proxy that leaves them the name under which it is known.
+    come through a proxy that leaves them the name under which it is known. What is for people
+    (/ and /status) is kept from every such name, since a page may read it without an origin.
 
     Args:
         origins: whose pages may call; "*" for any.
@@ -39,18 +40,33 @@ def without_rebound_pages(app: ASGIApp, origins: Sequence[str], *, this_host_onl
     """
     if not this_host_only or "*" in origins:
         return app
-    status = error_status(_ERROR)
     hosts = {origin.partition("://")[2].encode().lower() for origin in origins}
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         for name, _ in scope["headers"]:
             if name == b"origin" and _foreign(scope["headers"], hosts):
-                await send({"type": "http.response.start", "status": status, "headers": _HEADERS})
-                await send({"type": "http.response.body", "body": _BODY})
+                await _refuse(send)
                 return
+        if _is_for_people(scope["path"]) and _foreign(scope["headers"], hosts):
+            await _refuse(send)
+            return
         await app(scope, receive, send)
 
     return guarded
+
+
+async def _refuse(send: Send) -> None:
+    status = error_status(_ERROR)
+    await send({"type": "http.response.start", "status": status, "headers": _HEADERS})
+    await send({"type": "http.response.body", "body": _BODY})
+
+
+def _is_for_people(path: str) -> bool:
+    """Returns whether this is the status page or what it shows, however many slashes it has."""
+    if path[:7] not in ("/status", "/", "") and path[:2] != "//":
+        return False
+    path = path.strip("/")
+    return path in ("", "status") or path.startswith("status/")
 
 
 def _foreign(headers: Iterable[tuple[bytes, bytes]], hosts: set[bytes]) -> bool:

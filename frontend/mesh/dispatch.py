@@ -255,7 +255,7 @@ class Dispatch:
         entry = self.registry.entry_of(worker)
         if entry is not None:
             if stream is not None and ends:
-                entry.queue.note_end(self._loop.time() - stream.sent_at)
+                entry.note_end(stream, self._loop.time())
             entry.queue.room()
         elif self._hoping:
             self.let_hopes_try()

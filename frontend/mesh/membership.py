@@ -288,3 +288,4 @@ class Membership:
         self._kv_sources.worker_left(worker)
         self._registry.leave(worker)
         self._registry.missed.note(worker, cause, self._loop.time())
+        self._registry.departed.note(worker, cause, reason, self._loop.time())

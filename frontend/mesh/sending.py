@@ -211,6 +211,7 @@ class Sender:
             prefill_placement=prefill,
             sent_at=self._loop.time(),
             allowance=Allowance(request),
+            told_at_once=isinstance(request, Generate) and request.stream,
         )
 
 

@@ -16,11 +16,14 @@ from frontend.api.openapi import document
 from frontend.api.pages.health import health_page, ready_page
 from frontend.api.pages.models import add_models
 from frontend.api.pages.native import add_native_pages
+from frontend.api.pages.status import add_status
 from frontend.drain import Drain
 from frontend.fleet.registry import Registry
 from frontend.http.exchange import Exchange
+from frontend.http.headers import error_headers
 from frontend.observe.metrics import FrontendMetrics
 from frontend.settings import FrontendSettings
+from frontend.status.board import Board
 from protocol.error_answers import error_body, error_status
 from protocol.errors import InternalFault, MeshError, MethodNotAllowed, ModelNotFound, RouteNotFound
 from protocol.process.packaging import VERSION
@@ -31,6 +34,7 @@ def build_routes(
     metrics: FrontendMetrics,
     drain: Drain[Exchange],
     settings: FrontendSettings,
+    board: Board | None,
     *,
     endpoints: Mapping[str, Endpoint],
 ) -> FastAPI:
@@ -45,6 +49,8 @@ def build_routes(
     _add_about(app, registry)
     add_native_pages(app, registry)
     _add_health(app, registry, drain, settings)
+    if board is not None:
+        add_status(app, board, drain)
 
     @app.get("/metrics", response_class=Response)
     async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -148,5 +154,10 @@ def _allowing(headers: dict[str, str]) -> dict[str, str]:
 
 def _error_response(error: MeshError) -> Response:
     return Response(
-        error_body(error), status_code=error_status(error), media_type="application/json"
+        error_body(error),
+        status_code=error_status(error),
+        headers={
+            name.decode(): value.decode() for name, value in error_headers(error, closing=False)
+        },
+        media_type="application/json",
     )

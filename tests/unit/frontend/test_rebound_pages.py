@@ -19,7 +19,7 @@ def status_of(host: str, *, origins: tuple[str, ...], this_host_only: bool) -> i
     headers = [(b"host", host.encode()), (b"origin", f"http://{host}".encode())]
     asyncio.run(
         without_rebound_pages(app, origins, this_host_only=this_host_only)(
-            {"headers": headers}, collect, collect
+            {"path": "/v1/models", "headers": headers}, collect, collect
         )
     )  # type: ignore[arg-type]
     return sent[0]["status"]

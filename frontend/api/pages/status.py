@@ -1,0 +1,110 @@
+"""GET / is a page for people, GET /status what it shows as JSON, and GET /status/events the same as
+events, one a second.
+"""
+
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from starlette.routing import Route
+
+from frontend.drain import Drain, refusal
+from frontend.http.asgi import Receive, Scope, Send
+from frontend.http.exchange import Exchange
+from frontend.http.headers import EVENTS
+from frontend.http.leaving import until_client_leaves
+from frontend.status import page
+from frontend.status.board import Board
+from protocol.errors import ClientGone, Overloaded
+
+_FOLDER: Final = Path(page.__file__).parent
+
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data: blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+"""Lets the page load what this server has, and run no script that a text may hold."""
+
+_HEADERS: Final = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",  # kept, and asked for again by its tag
+}
+
+_SAME_ORIGIN: Final = (b"cross-origin-resource-policy", b"same-origin")
+_LIVE: Final = {"cache-control": "no-store", _SAME_ORIGIN[0].decode(): _SAME_ORIGIN[1].decode()}
+
+
+def add_status(app: FastAPI, board: Board, drain: Drain[Exchange]) -> None:
+    """Adds the page, its files and what it is fed with."""
+
+    @app.get("/status", include_in_schema=False)
+    async def snapshot() -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Response(board.page(), headers=_LIVE, media_type="application/json")
+
+    app.router.routes.append(Route("/status/events", _Events(board, drain), methods=["GET"]))
+    for path in sorted(_FOLDER.iterdir()):
+        if path.suffix in _TYPES:
+            _add_file(app, path)
+
+
+class _Events:
+    """An ASGI application, since it has to know when a watcher begins and when it is gone."""
+
+    def __init__(self, board: Board, drain: Drain[Exchange]) -> None:
+        self._board = board
+        self._drain = drain
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        if self._drain.begun:
+            raise refusal()
+        if self._board.feed.is_full:
+            raise Overloaded("As many watch the status of this frontend as may.", retry_after_s=5)
+        with suppress(ClientGone):
+            await until_client_leaves(receive, self._tell(send))
+
+    async def _tell(self, send: Send) -> None:
+        with self._board.feed.watched() as watch:
+            headers = [*EVENTS, _SAME_ORIGIN]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            event: bytes | None = self._board.first_event()
+            while event is not None:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+                event = await watch.next()
+            await send({"type": "http.response.body", "body": b""})
+
+
+def _add_file(app: FastAPI, path: Path) -> None:
+    body = path.read_bytes()
+    tag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+    headers = _HEADERS | {"etag": tag}
+
+    async def file(request: Request) -> Response:
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers, media_type=_TYPES[path.suffix])
+
+    route = "/" if path.name == "index.html" else f"/status/{path.name}"
+    app.add_api_route(route, file, include_in_schema=False)

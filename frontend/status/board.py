@@ -1,0 +1,91 @@
+"""Keeps the status of a frontend, and tells those who watch it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from frontend.fleet.registry import Registry
+from frontend.status.feed import Feed
+from frontend.status.fleet_view import departed_shown, models_shown, workers_shown
+from frontend.status.recent import Recent
+from frontend.status.sampler import STEP_S, Sampler
+from frontend.status.snapshot import Point, Snapshot
+from frontend.status.verdict import verdict_on
+from protocol.process.packaging import VERSION
+
+log = logging.getLogger(__name__)
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Board:
+    """A Board samples once a second, and makes a Snapshot for whoever asks; without watchers the
+    sampling is all that it does.
+
+    Attributes:
+        recent: to be told how requests end.
+        feed: of those who watch.
+    """
+
+    def __init__(
+        self, registry: Registry, frontend_id: str, is_draining: Callable[[], bool]
+    ) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._registry = registry
+        self._frontend_id = frontend_id
+        self._is_draining = is_draining
+        self._begun_at = self._now()
+        self.recent = Recent()
+        self.feed = Feed()
+        self._sampler = Sampler(registry, self.recent, self._begun_at)
+
+    async def keep(self) -> None:
+        """Samples for ever."""
+        while True:
+            await asyncio.sleep(STEP_S)
+            try:
+                self._sampler.sample(self._now(), time.time())
+                if self.feed.watchers:
+                    self.feed.publish(self._event([self._sampler.points[-1]]))
+            except Exception:
+                log.exception("defect in the status of this frontend")
+
+    def page(self) -> bytes:
+        """Returns a Snapshot with the whole history, as JSON."""
+        return _encode(self._snapshot([*self._sampler.points]))
+
+    def first_event(self) -> bytes:
+        """Returns the event with the whole history that a watcher begins with; the feed has the
+        others.
+        """
+        return self._event([*self._sampler.points])
+
+    def _event(self, history: list[Point]) -> bytes:
+        return b"data: %b\n\n" % _encode(self._snapshot(history))
+
+    def _snapshot(self, history: list[Point]) -> Snapshot:
+        now, unix_s = self._now(), time.time()
+        draining = self._is_draining()
+        verdict = verdict_on(self._registry, draining=draining, now=now)
+        workers, left_out = workers_shown(self._registry, now)
+        return Snapshot(
+            version=VERSION,
+            frontend_id=self._frontend_id,
+            at_unix_s=round(unix_s, 2),
+            up_s=round(now - self._begun_at, 1),
+            draining=draining,
+            verdict=verdict.status,
+            reasons=verdict.reasons,
+            models=models_shown(self._registry, self._sampler.tokens_per_s),
+            workers=workers,
+            workers_left_out=left_out,
+            departed=departed_shown(self._registry, now, unix_s),
+            errors=self.recent.errors(unix_s),
+            slowest=[],
+            step_s=STEP_S,
+            history=history,
+        )

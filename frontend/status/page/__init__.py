@@ -1,0 +1,1 @@
+"""Holds the status page's own files."""
