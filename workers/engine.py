@@ -1,6 +1,6 @@
 """A worker asks this of an engine: requests and aborts go in, step batches come out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -27,6 +27,12 @@ OnDeath = Callable[[str], None]
 """An OnDeath is called on the event loop, at most once, when the engine has ended though nobody
 asked it to, with the reason in one line. Nothing is delivered for what ran; `kill` is what is left
 to do.
+"""
+
+EngineMetrics = Callable[[Mapping[str, str]], bytes]
+"""An EngineMetrics returns what an engine itself counts in the text form that Prometheus scrapes,
+with these labels on each sample that has none of their names. Called on a thread of its own; may
+raise where there is nothing to be read at the moment.
 """
 
 NO_DEADLINE_UNIX_MS: Final = 4_102_444_800_000
@@ -207,6 +213,8 @@ class EngineFacts(Struct, frozen=True):
     """
     adapters: AdapterLoader | None = None
     """The engine's LoRA adapters can be changed through this; None if it takes none."""
+    metrics: EngineMetrics | None = None
+    """Writes what the engine itself counts; None if it was not told to count."""
 
 
 class FollowerFacts(Struct, frozen=True):

@@ -5,13 +5,13 @@ What requests go through is `intake`.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from protocol.diffusion import worker_tag
 from protocol.limits import HEARTBEAT_INTERVAL_S
-from protocol.membership import Capacity, Draining, Goodbye, Hello, RelayHello
+from protocol.membership import Capacity, Draining, Goodbye, Hello, RankLoad, RelayHello
 from protocol.requests import Abort, ToWorker, Work
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.health.watched_engine import HealthSettings, WatchedEngine
@@ -25,6 +25,7 @@ from workers.mesh.links import Links
 from workers.mesh.media_part import MediaPart
 from workers.mesh.questions import Questions
 from workers.mesh.transport import Transport
+from workers.observe.served import served_by
 from workers.process.departure import Departure
 from workers.system.adapters import Adapters, LoadAdapter, UnloadAdapter
 from workers.system.board import Board, Phase, WorkerState
@@ -83,10 +84,15 @@ class WorkerServer:
         self._board = board
         self._controls = controls
         self._credit = credit
+        self._clock = clock
         self._questions = Questions(unix_ms=unix_ms, on_change=departure.note_idle)
         self._media = MediaPart(self._engine, transport, on_fetched=departure.note_idle)
         self.intake = Intake(
-            self._media.fetching, unix_ms=unix_ms, on_idle=departure.note_idle, offers=self._offers
+            self._media.fetching,
+            unix_ms=unix_ms,
+            on_idle=departure.note_idle,
+            offers=self._offers,
+            counts=board.counts,
         )
         self._media.fetching.deliver = self.intake.deliver
         self.links = Links(
@@ -97,6 +103,7 @@ class WorkerServer:
             on_forgotten=self.intake.abort_all_of,
             on_silent=transport.note_silent,
             unix_ms=unix_ms,
+            counts=board.counts,
         )
         self._adapters = Adapters(None, self.links.tell_adapters)
         self._introduction = self._introduced(None)
@@ -112,7 +119,9 @@ class WorkerServer:
             found = await self._addresses.resolve()
             unresolved = tuple(self._addresses.unresolved)
             with self._transport.loading(found, unresolved, worker_id=self._worker_id, model=model):
+                begun_at = self._clock()
                 facts = await self._engine.start(self.intake.deliver, self._departure.note_death)
+                loaded_s = self._clock() - begun_at
             kv_settings = self._kv_settings.of_whole_pages(
                 facts.page_size_tokens
                 if isinstance(facts, FollowerFacts)
@@ -135,7 +144,7 @@ class WorkerServer:
                 len(facts.kv_streams),
             )
         else:
-            self._open(facts, kv_settings.block_size_tokens)
+            self._open(facts, kv_settings.block_size_tokens, loaded_s)
 
     async def serve(self) -> None:
         """Serves until it is time to leave; then finishes what runs, as far as there is time for
@@ -154,7 +163,7 @@ class WorkerServer:
         finally:
             await self._leave()
 
-    def _open(self, facts: EngineFacts, block_size_tokens: int) -> None:
+    def _open(self, facts: EngineFacts, block_size_tokens: int, loaded_s: float) -> None:
         """Opens the worker, whose engine is up, for requests."""
         self._adapters = Adapters(facts.adapters, self.links.tell_adapters)
         self._controls.open(
@@ -171,19 +180,19 @@ class WorkerServer:
             self._media.fetch(grids_only=not serving.computes_prompts)
         self.intake.takes = serving.takes
         self.intake.credit_requests = self._credit(capacity)
-        self._introduction = self._introduced(
-            hello_of(
-                facts,
-                capacity,
-                worker_id=self._worker_id,
-                epoch=self._epoch,
-                service=serving.service,
-                stage=serving.stage,
-                endpoint=self._endpoint or serving.endpoint,
-                credit_requests=self.intake.credit_requests,
-                fetches_encodings=serving.fetches_encodings,
-            )
+        hello = hello_of(
+            facts,
+            capacity,
+            worker_id=self._worker_id,
+            epoch=self._epoch,
+            service=serving.service,
+            stage=serving.stage,
+            endpoint=self._endpoint or serving.endpoint,
+            credit_requests=self.intake.credit_requests,
+            fetches_encodings=serving.fetches_encodings,
         )
+        self._introduction = self._introduced(hello)
+        self._board.open(served_by(hello, loaded_s), facts.metrics)
         log.info(
             "%s is up: %s, %d ranks of %d KV tokens",
             facts.version,
@@ -256,14 +265,13 @@ class WorkerServer:
             # still unread.
             stalled = loop.time() - due_at > HEARTBEAT_INTERVAL_S
             self._engine.check()
-            self.links.beat(
-                self._introduction.heartbeat(), self.intake.others_share, stalled=stalled
-            )
-            self._show("draining" if self._introduction.withdrawn else "serving")
+            heartbeat = self._introduction.heartbeat()
+            self.links.beat(heartbeat, self.intake.others_share, stalled=stalled)
+            self._show("draining" if self._introduction.withdrawn else "serving", heartbeat.ranks)
             due_at = loop.time() + HEARTBEAT_INTERVAL_S
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
-    def _show(self, phase: Phase) -> None:
+    def _show(self, phase: Phase, loads: Sequence[RankLoad] = ()) -> None:
         state = WorkerState(
             phase=phase,
             unhealthy=self._engine.reason,
@@ -272,6 +280,7 @@ class WorkerServer:
             refusal=self.links.refusal,
             takes_requests=self._introduction.takes_requests,
             ranks=self._engine.states(),
+            loads=loads,
         )
         self._board.show(state)
 

@@ -6,6 +6,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
+from starter.pages import http_metric
 from starter.ports import free_port
 from starter.process import Process
 from tests.kit.fleet import Fleet
@@ -35,13 +36,9 @@ class SystemPages:
     def status(self, path: str) -> int:
         return self.get(path)[0]
 
-    def metric(self, sample: str) -> float:
-        """The value of a line of /metrics, named with its labels; 0 while there is none."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        return next(
-            (float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} ")), 0.0
-        )
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all label sets that have these; 0 while there is none."""
+        return http_metric(f"http://127.0.0.1:{self.port}", name, **labels)
 
 
 def worker_with_pages(fleet: Fleet, *arguments: str) -> tuple[Process, SystemPages]:

@@ -21,6 +21,7 @@ from typing import Any
 import openai
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from starter.ports import free_port
 from starter.process import Process
@@ -312,7 +313,7 @@ async def test_ctrl_c_finishes_what_runs_and_leaves_no_process(shared_pair: Pair
     name, worker = next(iter(pair.workers.items()))
     pages, stopped = pair.pages[name], lost_workers(pair.fleet, "stopped")
     pair.wait_until(
-        lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') >= 3
+        lambda: pages.metric("kvmesh_worker_canaries_total", dp_rank="0", result="ok") >= 3
     )
     async with pair.fleet.async_client() as client:
         stream = await client.completions.create(
@@ -324,7 +325,7 @@ async def test_ctrl_c_finishes_what_runs_and_leaves_no_process(shared_pair: Pair
             extra_body={"ignore_eos": True, "nvext": {"backend_instance_id": name}},
         )
         chunks = [await anext(stream)]
-        assert {"sglang:num_running_reqs", "sglang:num_requests_total"} <= _families(pages)
+        _look_at_metrics(pages, name)
         os.killpg(worker.popen.pid, signal.SIGINT)
         chunks += [chunk async for chunk in stream]
     assert chunks[-1].usage is not None
@@ -335,8 +336,26 @@ async def test_ctrl_c_finishes_what_runs_and_leaves_no_process(shared_pair: Pair
     pair.wait_until(lambda: lost_workers(pair.fleet, "stopped") == stopped + 1)  # as planned
 
 
-def _families(pages: SystemPages) -> set[str]:
-    """SGLang's own metrics, counted by its TokenizerManager in the worker's process."""
+def _look_at_metrics(pages: SystemPages, worker_id: str) -> None:
+    """SGLang's own, which its TokenizerManager counts in the worker's process and its scheduler in
+    another, are on the page, by which worker they are; and what the worker knows of its engine.
+    """
     with urllib.request.urlopen(f"http://127.0.0.1:{pages.port}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    return {line.split("{")[0] for line in lines if line.startswith("sglang:")}
+        text = answer.read().decode()
+    samples = [
+        sample for family in text_string_to_metric_families(text) for sample in family.samples
+    ]
+    sglangs = [sample for sample in samples if sample.name.startswith("sglang:")]
+    assert {"sglang:num_running_reqs", "sglang:num_requests_total", "sglang:token_usage"} <= {
+        sample.name for sample in sglangs
+    }
+    for sample in sglangs:
+        assert sample.labels["worker_id"] == worker_id
+        assert sample.labels["dynamo_component"] == "backend"
+        assert sample.labels["model"] == MODEL
+    of_rank = {
+        sample.name: sample.value for sample in samples if sample.labels.get("dp_rank") == "0"
+    }
+    assert of_rank["dynamo_component_total_blocks"] == 16_384 // 16
+    assert 0 <= of_rank["dynamo_component_gpu_cache_usage_percent"] <= 1
+    assert any(sample.name == "dynamo_component_model_load_time_seconds" for sample in samples)

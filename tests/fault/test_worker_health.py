@@ -35,7 +35,7 @@ def test_an_engine_that_freezes_in_mid_stream_is_unhealthy_and_recovers(fleet: F
         peer.wait_for(Heartbeat, lambda beat: not beat.unhealthy)
         assert peer.tokens_of(request_id) == 30
         fleet.wait_until(lambda: pages.status("/ready") == 200, "ready again")
-        assert pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="timeout"}') >= 1
+        assert pages.metric("kvmesh_worker_canaries_total", dp_rank="0", result="timeout") >= 1
 
 
 def test_an_idle_engine_is_asked_rank_by_rank_and_its_canaries_are_nobodys_requests(
@@ -45,9 +45,7 @@ def test_an_idle_engine_is_asked_rank_by_rank_and_its_canaries_are_nobodys_reque
         _, pages = worker_with_pages(fleet, "--canary-wait-time", "0.3", "--dp-size", "2")
 
         def asked(rank: int) -> bool:
-            return (
-                pages.metric(f'kvmesh_worker_canaries_total{{dp_rank="{rank}",result="ok"}}') >= 3
-            )
+            return pages.metric("kvmesh_worker_canaries_total", dp_rank=str(rank), result="ok") >= 3
 
         fleet.wait_until(lambda: asked(0) and asked(1), "three canaries on each rank")
         peer.wait_for(Heartbeat)

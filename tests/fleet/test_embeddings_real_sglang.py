@@ -161,7 +161,7 @@ def test_it_generates_nothing(client: openai.OpenAI) -> None:
 
 def test_its_canaries_are_answered(real: Fleet, pages: SystemPages) -> None:
     real.wait_until(
-        lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') > 0,
+        lambda: pages.metric("kvmesh_worker_canaries_total", dp_rank="0", result="ok") > 0,
         "a canary is answered",
     )
     assert pages.get("/health")[0] == 200

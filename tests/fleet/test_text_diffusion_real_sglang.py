@@ -209,7 +209,7 @@ def test_what_has_no_effect_is_refused_and_the_context_ends_with_a_whole_block(
 
 def test_its_canaries_are_answered(real: Fleet, pages: SystemPages) -> None:
     real.wait_until(
-        lambda: pages.metric('kvmesh_worker_canaries_total{dp_rank="0",result="ok"}') > 0,
+        lambda: pages.metric("kvmesh_worker_canaries_total", dp_rank="0", result="ok") > 0,
         "a canary was answered",
     )
     assert pages.get("/health")[0] == 200

@@ -30,6 +30,7 @@ from protocol.requests import (
 from protocol.transport.pump import OpenDealer
 from protocol.transport.salvage import encodable, refused
 from workers.mesh.clock_skew import ClockSkew
+from workers.observe.request_counts import RequestCounts
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class FrontendLink:
         on_request: gets Generate, Abort and FetchFile; deadlines are by our clock.
         on_forgotten: the frontend knows nothing of us, hence of none of our requests for it.
         unix_ms: our clock.
+        counts: told the sizes of what is asked and answered.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class FrontendLink:
         on_request: OnRequest,
         on_forgotten: "Callable[[FrontendLink], None]",
         unix_ms: Callable[[], float],
+        counts: RequestCounts,
     ) -> None:
         self.address = address
         self.frontend_heard_at: float | None = None
@@ -77,6 +80,7 @@ class FrontendLink:
         self._on_request = on_request
         self._on_forgotten = on_forgotten
         self._unix_ms = unix_ms
+        self._counts = counts
         self._skew = ClockSkew()
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Delta] = {}
@@ -91,9 +95,12 @@ class FrontendLink:
 
     def send(self, message: ToFrontend) -> bool:
         """Sends one message; False when there is no room or nobody there."""
-        sent = self._pump.send(encode(message, self._numbering.head()))
+        frames = encode(message, self._numbering.head())
+        sent = self._pump.send(frames)
         if sent:
             self._numbering.note_sent()
+            if type(message) is StepBatch:
+                self._counts.response_bytes += sum(map(len, frames))
         return sent
 
     def send_deltas(self, deltas: Sequence[Delta]) -> None:
@@ -204,12 +211,16 @@ class FrontendLink:
             case Refused() | AnotherWay():
                 self._keep_quiet(message)
             case _:
-                self._on_request(self, self._in_our_time(message))
+                self._hand_over(message, frames)
 
-    def _in_our_time(self, message: ToWorker) -> ToWorker:
+    def _hand_over(self, message: ToWorker, frames: list[bytes]) -> None:
+        """Hands over what is asked, with its deadline by our clock."""
+        if isinstance(message, Work):
+            self._counts.request_bytes += sum(map(len, frames))
         if self._skew.ahead_ms and isinstance(message, Work | Tokenize):
-            return replace(message, deadline_unix_ms=message.deadline_unix_ms + self._skew.ahead_ms)
-        return message
+            deadline_unix_ms = message.deadline_unix_ms + self._skew.ahead_ms
+            message = replace(message, deadline_unix_ms=deadline_unix_ms)
+        self._on_request(self, message)
 
     def _keep_quiet(self, message: Refused | AnotherWay) -> None:
         """Asks the frontend, which does not take us in over this connection, no more for as long as

@@ -12,6 +12,7 @@ from protocol.limits import CREDIT_REQUESTS_MAX
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from workers.engine import Runs
+from workers.observe.request_counts import RequestCounts
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Intake:
         unix_ms: wall clock, against which deadlines are meant.
         offers: whether a LoRA adapter may be named. The engine may still have one that is not to be
         used any more.
+        counts: told what comes and ends.
         on_idle: called whenever there is no request left that somebody waits for.
     Attributes:
         credit_requests: unfinished requests that each frontend may have here.
@@ -54,6 +56,7 @@ class Intake:
         unix_ms: Callable[[], float],
         on_idle: Callable[[], None],
         offers: Callable[[str], bool],
+        counts: RequestCounts,
     ) -> None:
         self.credit_requests = 0
         self.takes: tuple[type[Work], ...] = get_args(Work)
@@ -62,6 +65,7 @@ class Intake:
         self._unix_ms = unix_ms
         self._on_idle = on_idle
         self._offers = offers
+        self._counts = counts
         self._owners: dict[str, Requester] = {}
         """Each request is mapped to the frontend that it came from.
 
@@ -89,12 +93,14 @@ class Intake:
         """Runs a request, or answers why not. What has expired never reaches the engine."""
         refusal = self._refusal(requester, request)
         if refusal is not None:
+            self._counts.note_refused(refusal)
             requester.send_deltas([Delta(request.request_id, 0, b"", refusal)])
             return
         self._owners[request.request_id] = requester
         requester.requests += 1
         if isinstance(request, Diffuse) and request.job_id:
             self._jobs.add(request.request_id)
+        self._counts.note_taken(request)
         self._engine.submit(request)
 
     def abort(self, requester: Requester, request_id: str) -> None:
@@ -104,6 +110,7 @@ class Intake:
         """
         if self._owners.get(request_id) is requester and request_id not in self._aborted:
             self._aborted.add(request_id)
+            self._counts.cancelled += 1
             requester.requests -= 1
             self._engine.abort(request_id)
             self._note_idle()
@@ -116,6 +123,8 @@ class Intake:
             request_id for request_id, owner in self._owners.items() if owner is requester
         ]:
             del self._owners[request_id]
+            cancels = request_id not in self._jobs and request_id not in self._aborted
+            self._counts.note_left(request_id, cancels=cancels)
             self._aborted.discard(request_id)
             if request_id in self._jobs:
                 self._jobs.discard(request_id)
@@ -133,6 +142,8 @@ class Intake:
             if requester is None:
                 continue  # its frontend is gone
             batches.setdefault(requester, []).append(delta)
+            if not delta.start or delta.end is not None:
+                self._counts.note_output(delta)
             if delta.end is not None:
                 del owners[delta.request_id]
                 self._jobs.discard(delta.request_id)
@@ -140,6 +151,7 @@ class Intake:
                     self._aborted.discard(delta.request_id)
                 else:
                     requester.requests -= 1
+        self._counts.note_step()
         for requester, batch in batches.items():
             try:
                 requester.send_deltas(batch)

@@ -16,6 +16,7 @@ from protocol.process.start_error import StartError
 from protocol.transport.pump import OpenDealer
 from workers.mesh.addresses import AddressBook
 from workers.mesh.frontend_link import FrontendLink, OnRequest
+from workers.observe.request_counts import RequestCounts
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Links:
         on_forgotten: as of FrontendLink.
         on_silent: told, with every look at the addresses, those of which nothing is heard.
         unix_ms: wall clock.
+        counts: as of FrontendLink.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Links:
         on_forgotten: Callable[[FrontendLink], None],
         on_silent: Callable[[Collection[str]], None],
         unix_ms: Callable[[], float],
+        counts: RequestCounts,
     ) -> None:
         self._addresses = addresses
         self._open_dealer = open_dealer
@@ -53,6 +56,7 @@ class Links:
         self._on_forgotten = on_forgotten
         self._on_silent = on_silent
         self._unix_ms = unix_ms
+        self._counts = counts
         self._ways = itertools.count(1)
         self._links: dict[str, FrontendLink] = {}
         self._adapters: AdapterList | None = None
@@ -143,6 +147,7 @@ class Links:
             on_request=self._on_request,
             on_forgotten=self._on_forgotten,
             unix_ms=self._unix_ms,
+            counts=self._counts,
         )
 
     def _drop_unnamed(self) -> None:

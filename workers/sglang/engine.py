@@ -143,7 +143,7 @@ class SglangEngine:
         from workers.sglang.reading import Readings  # noqa: PLC0415
         from workers.sglang.seam.steps import StepEngine  # noqa: PLC0415
 
-        processes.set_process_defaults()
+        processes.set_process_defaults(counts=self._server_args.enable_metrics)
         set_grammar_defaults()
         self._engine = StepEngine(server_args=self._server_args)
         self._manager = self._engine.tokenizer_manager

@@ -18,6 +18,7 @@ from workers.kv_events_config import read_config, stream_addresses
 from workers.mesh.model_card import build_card
 from workers.sglang.adapters import SglangAdapters
 from workers.sglang.media import SglangImages, media_taken
+from workers.sglang.metrics import sglang_metrics
 from workers.sglang.model_files import model_dir_of, served_names, template_file
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.prompts import SglangPrompts
@@ -76,6 +77,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         if card.media is not None and card.media.counts_images
         else None,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
+        metrics=sglang_metrics if manager.enable_metrics else None,
     )
 
 

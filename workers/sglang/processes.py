@@ -19,6 +19,7 @@ from protocol.limits import MESSAGE_CHARS_MAX
 from workers.engine import OnDeath
 from workers.process.failure_note import FailureNote
 from workers.process.watch import ProcessWatch, in_words
+from workers.sglang.metrics import count_in_own_files
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,14 @@ Another message, which must not arrive together with the first, wakes it.
 """
 
 
-def set_process_defaults() -> None:
-    """Says in the environment how SGLang's processes end, where the user has not."""
+def set_process_defaults(*, counts: bool) -> None:
+    """Says in the environment how SGLang's processes end, where the user has not, and where they
+    count if they do.
+    """
     for name in _OFF:
         os.environ.setdefault(name, "0")
+    if counts:
+        count_in_own_files()
 
 
 class SglangProcesses:

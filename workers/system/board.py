@@ -4,7 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from protocol.membership import RankLoad
+from workers.engine import EngineMetrics
 from workers.health.rank_watch import RankState
+from workers.observe.request_counts import RequestCounts
+from workers.observe.served import Served
 
 LOOP_STALLED_S: Final = 5.0
 """A loop that has not turned for this many seconds hangs: beats are 0.25 s apart, and no step or
@@ -34,6 +38,8 @@ class WorkerState:
     takes_requests: bool = True
     """Says whether the node takes requests; False where another node takes them."""
     ranks: Sequence[RankState] = ()
+    loads: Sequence[RankLoad] = ()
+    """The engine tells these loads of its ranks; none if it cannot at the moment."""
 
 
 class Board:
@@ -41,16 +47,28 @@ class Board:
 
     Args:
         clock: monotonic seconds.
+    Attributes:
+        counts: of the worker's requests.
+        served: what the worker serves; None before it does.
+        engine_metrics: of the engine itself; None where it keeps none.
     """
 
     def __init__(self, worker_id: str, clock: Callable[[], float]) -> None:
         self.worker_id = worker_id
+        self.counts = RequestCounts(clock)
+        self.served: Served | None = None
+        self.engine_metrics: EngineMetrics | None = None
         self._clock = clock
         self._started_at = clock()
         self._shown = (WorkerState(), clock())
         """The picture and its time are one tuple, replaced as a whole: a reader in another thread
         never sees half of it.
         """
+
+    def open(self, served: Served, engine_metrics: EngineMetrics | None) -> None:
+        """Says what the worker serves from here on, and has it counted."""
+        self.counts.open(served.capacity.dp_size)
+        self.served, self.engine_metrics = served, engine_metrics
 
     def show(self, state: WorkerState) -> None:
         """Puts up a picture of the worker as it is now."""

@@ -1,149 +1,132 @@
-"""A worker's metrics are written in the text form that Prometheus scrapes.
+"""A worker's metrics are put together for Prometheus, from its board and from its engine."""
 
-Written by hand: prometheus_client decides when it is imported whether values are shared between
-processes, and SGLang, which wants that, says so only while it starts.
-"""
-
-import os
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Sequence
 from typing import Final
 
 from workers.health.rank_watch import RankState
+from workers.observe.engine_families import engine_families
+from workers.observe.families import Labels, Samples, family, head, sample
+from workers.observe.request_families import embedding_families, request_families
 from workers.system.board import Board
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
-Samples = Iterable[tuple[Mapping[str, str], float]]
+_RESULTS: Final = ("ok", "timeout", "failed")
 
 
 def exposition(board: Board) -> bytes:
-    """Returns all metrics of the worker, and SGLang's own if it keeps them."""
-    return own_metrics(board).encode() + sglang_metrics()
+    """Returns all metrics of the worker, and its engine's own if it keeps them."""
+    return own_metrics(board).encode() + engine_metrics(board)
 
 
 def own_metrics(board: Board) -> str:
     """Returns the worker's own metric families as text."""
+    state, served = board.state, board.served
+    worker: Labels = {"worker_id": board.worker_id}
+    labels = worker if served is None else served.labels(board.worker_id)
+    return "".join(
+        (
+            family(
+                "dynamo_component_uptime_seconds",
+                "gauge",
+                "Since the process started",
+                [(labels, board.uptime_s)],
+            ),
+            _life(board, worker),
+            _health(state.ranks, worker),
+            "" if served is None else request_families(board.counts, labels),
+            ""
+            if served is None
+            else engine_families(served, state.loads, board.counts.ranks, board.worker_id),
+            embedding_families(board.counts, served) if served and served.embeds else "",
+        )
+    )
+
+
+def engine_metrics(board: Board) -> bytes:
+    """Returns what the engine itself counts; nothing unless it was told to."""
+    write, served = board.engine_metrics, board.served
+    if write is None or served is None:
+        return b""
+    try:
+        return write(served.labels(board.worker_id))
+    except Exception:
+        log.exception("the engine's own metrics cannot be read")
+        return b""
+
+
+def _life(board: Board, labels: Labels) -> str:
     state = board.state
-    ranks = [({"dp_rank": str(number)}, rank) for number, rank in enumerate(state.ranks)]
+    return "".join(
+        family(f"kvmesh_worker_{name}", "gauge", text, [(labels, float(value))])
+        for name, text, value in (
+            ("ready", "Whether the worker gets new work", not board.reasons_not_ready()),
+            (
+                "draining",
+                "Whether it finishes and leaves",
+                state.phase in ("draining", "leaving"),
+            ),
+            ("healthy", "Whether every rank answers", not state.unhealthy),
+            (
+                "requests_running",
+                "Unfinished requests of all frontends",
+                state.requests_running,
+            ),
+            (
+                "frontends_connected",
+                "Frontends that took the worker in",
+                state.frontends_connected,
+            ),
+            (
+                "loop_stalled_seconds",
+                "How long the loop has hung; 0 if it turns",
+                board.stalled_s(),
+            ),
+        )
+    )
+
+
+def _health(states: Sequence[RankState], worker: Labels) -> str:
+    ranks = [({**worker, "dp_rank": str(number)}, rank) for number, rank in enumerate(states)]
     results = [
         ({**labels, "result": result}, float(getattr(rank, result)))
         for labels, rank in ranks
         for result in _RESULTS
     ]
     silences = [(labels, rank.silence_s) for labels, rank in ranks if rank.silence_s is not None]
-    running, connected = float(state.requests_running), float(state.frontends_connected)
     return "".join(
         (
-            _family(
-                "dynamo_component_uptime_seconds",
-                "gauge",
-                "Since the process started",
-                [({}, board.uptime_s)],
-            ),
-            _family(
-                "kvmesh_worker_ready",
-                "gauge",
-                "Whether the worker gets new work",
-                [({}, float(not board.reasons_not_ready()))],
-            ),
-            _family(
-                "kvmesh_worker_draining",
-                "gauge",
-                "Whether it finishes and leaves",
-                [({}, float(state.phase in ("draining", "leaving")))],
-            ),
-            _family(
-                "kvmesh_worker_healthy",
-                "gauge",
-                "Whether every rank answers",
-                [({}, float(not state.unhealthy))],
-            ),
-            _family(
-                "kvmesh_worker_requests_running",
-                "gauge",
-                "Unfinished requests of all frontends",
-                [({}, running)],
-            ),
-            _family(
-                "kvmesh_worker_frontends_connected",
-                "gauge",
-                "Frontends that took the worker in",
-                [({}, connected)],
-            ),
-            _family(
-                "kvmesh_worker_loop_stalled_seconds",
-                "gauge",
-                "How long the loop has hung; 0 if it turns",
-                [({}, board.stalled_s())],
-            ),
-            _family(
+            family(
                 "kvmesh_worker_engine_silence_seconds",
                 "gauge",
                 "Since a rank's last sign of life",
                 silences,
             ),
-            _family(
+            family(
                 "kvmesh_worker_canaries_total",
                 "counter",
                 "Health checks, by rank and result",
                 results,
             ),
-            _latencies(ranks),
+            _latencies(ranks) if ranks else "",
         )
     )
 
 
-def sglang_metrics() -> bytes:
-    """Returns SGLang's own `sglang:*` families, collected over all of its processes; nothing
-    without --enable-metrics.
-    """
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return b""
-    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415  # after SGLang, see above
-    from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
-
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # pyright: ignore[reportUnknownArgumentType, reportArgumentType]
-    lines = generate_latest(registry).splitlines(keepends=True)
-    return b"".join(
-        line
-        for line in lines
-        if line.startswith((b"sglang:", b"# HELP sglang:", b"# TYPE sglang:"))
-    )
-
-
-_RESULTS: Final = ("ok", "timeout", "failed")
-
-
 def _latencies(ranks: list[tuple[dict[str, str], RankState]]) -> str:
     name = "kvmesh_worker_canary_latency_seconds"
-    lines = [_head(name, "summary", "How long answered health checks took")]
+    lines = [head(name, "summary", "How long answered health checks took")]
     for labels, rank in ranks:
         lines += [
-            _sample(f"{name}_sum", labels, rank.latency_s_sum),
-            _sample(f"{name}_count", labels, float(rank.ok)),
+            sample(f"{name}_sum", labels, rank.latency_s_sum),
+            sample(f"{name}_count", labels, float(rank.ok)),
         ]
-    last = [
+    last: Samples = [
         (labels, rank.latency_s_last) for labels, rank in ranks if rank.latency_s_last is not None
     ]
-    return "".join(lines) + _family(
+    return "".join(lines) + family(
         "kvmesh_worker_canary_latency_last_seconds", "gauge", "How long the last one took", last
     )
-
-
-def _family(name: str, kind: str, text: str, samples: Samples) -> str:
-    return _head(name, kind, text) + "".join(
-        _sample(name, labels, value) for labels, value in samples
-    )
-
-
-def _head(name: str, kind: str, text: str) -> str:
-    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
-
-
-def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    """Returns one line of a family. Label values here are numbers and words of our own, so nothing
-    is escaped.
-    """
-    inner = ",".join(f'{label}="{text}"' for label, text in labels.items())
-    return f"{name}{{{inner}}} {value!r}\n" if inner else f"{name} {value!r}\n"

@@ -13,6 +13,7 @@ from protocol.generation import Finished, Generate, Sampling
 from protocol.replies import Delta, Failed
 from workers.mesh import intake as intake_module
 from workers.mesh.intake import Intake
+from workers.observe.request_counts import RequestCounts
 
 
 class Frontend:
@@ -44,7 +45,13 @@ def engine() -> Any:
 
 @pytest.fixture
 def intake(engine: Any) -> Intake:
-    intake = Intake(engine, unix_ms=lambda: 0.0, on_idle=lambda: None, offers=lambda _: False)
+    intake = Intake(
+        engine,
+        unix_ms=lambda: 0.0,
+        on_idle=lambda: None,
+        offers=lambda _: False,
+        counts=RequestCounts(lambda: 0.0),
+    )
     intake.credit_requests = 1
     return intake
 

@@ -13,6 +13,7 @@ from protocol.requests import FrontendHeartbeat
 from protocol.transport.pump import OnFrames, OpenDealer, Pump
 from workers.mesh.addresses import AddressBook
 from workers.mesh.links import Links
+from workers.observe.request_counts import RequestCounts
 
 BEAT = Heartbeat("w", 1, [], None)
 
@@ -78,6 +79,7 @@ def links(net: FakeNet, monkeypatch: pytest.MonkeyPatch) -> Links:
         on_forgotten=lambda _: None,
         on_silent=net.silent.append,
         unix_ms=lambda: 0.0,
+        counts=RequestCounts(lambda: 0.0),
     )
 
 

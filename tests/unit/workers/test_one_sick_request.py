@@ -22,6 +22,7 @@ from workers.health.watched_engine import HealthSettings, WatchedEngine
 from workers.kinds.text import TEXT
 from workers.mesh.frontend_link import FrontendLink
 from workers.mesh.intake import Intake
+from workers.observe.request_counts import RequestCounts
 from workers.sglang.requests import submissions
 from workers.sglang.requests.request_in_flight import InFlight
 from workers.sglang.requests.submissions import Submissions
@@ -155,7 +156,13 @@ async def watched() -> tuple[Engine, Intake]:
     guard = WatchedEngine(
         engine, HealthSettings(enabled=False), canaries=TEXT.canaries, clock=lambda: 0.0
     )
-    intake = Intake(guard, unix_ms=lambda: 0.0, on_idle=lambda: None, offers=lambda _: False)
+    intake = Intake(
+        guard,
+        unix_ms=lambda: 0.0,
+        on_idle=lambda: None,
+        offers=lambda _: False,
+        counts=RequestCounts(lambda: 0.0),
+    )
     intake.credit_requests = 8
     await guard.start(intake.deliver, boom)
     assert guard.loads() == []
@@ -206,6 +213,7 @@ class Line:
             on_request=lambda _, message: self.asked.append(message),
             on_forgotten=lambda _: self.asked.append("forgotten"),
             unix_ms=lambda: 1_000_000.0,
+            counts=RequestCounts(lambda: 0.0),
         )
         self.link._numbering = Numbering(1)
         self._frontend = Numbering(1)

@@ -10,6 +10,7 @@ from protocol.requests import Work
 from tests.unit.encoding.encoder_bench import named, on_virtual_time
 from workers.mesh.intake import Intake
 from workers.mesh.outputs_part import ANSWERS_MAX, ROOM_S_MAX, OutputsPart
+from workers.observe.request_counts import RequestCounts
 
 
 class _Frontend:
@@ -164,7 +165,13 @@ class _Runs:
 
 def _intake() -> tuple[Intake, _Runs]:
     runs = _Runs()
-    intake = Intake(runs, unix_ms=lambda: 0.0, on_idle=lambda: None, offers=lambda _: False)
+    intake = Intake(
+        runs,
+        unix_ms=lambda: 0.0,
+        on_idle=lambda: None,
+        offers=lambda _: False,
+        counts=RequestCounts(lambda: 0.0),
+    )
     intake.credit_requests = 10
     return intake, runs
 

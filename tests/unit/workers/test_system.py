@@ -11,13 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from protocol.process.start_error import StartError
 from workers.health.rank_watch import RankState
 from workers.system.board import LOOP_STALLED_S, Board, WorkerState
 from workers.system.controls import Controls
-from workers.system.exposition import own_metrics, sglang_metrics
 from workers.system.pages import SystemPages
 from workers.system.server import SystemServer
 
@@ -140,39 +138,6 @@ def test_unknown_pages_and_methods_are_errors_of_the_usual_form(board: Board) ->
     assert (status, body["error"]["code"]) == (404, "route_not_found")
     status, body = _page(board, "/live", "POST")
     assert (status, body["error"]["code"]) == (405, "method_not_allowed")
-
-
-def test_the_metrics_are_what_prometheus_reads(board: Board, clock: Clock) -> None:
-    board.show(
-        replace(
-            SERVING,
-            ranks=(RANK, replace(RANK, silence_s=None, latency_s_last=None)),
-            requests_running=2,
-        )
-    )
-    clock.now += 2
-    families = {
-        family.name: family for family in text_string_to_metric_families(own_metrics(board))
-    }
-    read = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in families.values()
-        for sample in family.samples
-    }
-    assert read["dynamo_component_uptime_seconds",] == 2
-    assert read["kvmesh_worker_requests_running",] == 2
-    assert read["kvmesh_worker_ready",] == 1
-    assert read["kvmesh_worker_canaries_total", "0", "ok"] == 7
-    assert read["kvmesh_worker_canaries_total", "1", "timeout"] == 1
-    assert read["kvmesh_worker_canary_latency_seconds_sum", "0"] == 2.0
-    assert read["kvmesh_worker_canary_latency_seconds_count", "0"] == 7
-    assert read["kvmesh_worker_engine_silence_seconds", "0"] == 1.5
-    assert ("kvmesh_worker_engine_silence_seconds", "1") not in read
-
-
-def test_without_sglangs_metrics_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    assert sglang_metrics() == b""
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""A worker counts what its requests are and take, for Prometheus."""
