@@ -1,4 +1,4 @@
-"""Runs the subcommands of `kvmesh`: `up`, `chat` and `doctor`."""
+"""Runs the subcommands of `kvmesh`: `up`, `chat`, `doctor` and `bench`."""
 
 import argparse
 import shlex
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from frontend.cli import chat, picture, up, up_options
+from frontend.cli.bench import command as bench
+from frontend.cli.bench import options as bench_options
 from frontend.cli.doctor import command as doctor
 from protocol.process.packaging import VERSION
 
@@ -37,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     doctor.add_arguments(
         commands.add_parser("doctor", help="look at this host and say what to mend")
     )
+    benching = commands.add_parser("bench", help="put a load on a server and tell how fast it is")
+    bench_options.add_arguments(benching)
     options, unknown = parser.parse_known_args(own)
     if unknown:
         engines = (
@@ -49,5 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return up.run(options, engine_argv)
     if options.command == "doctor":
         return doctor.run(options)
+    if options.command == "bench":
+        bench_options.check(options, benching)
+        return bench.run(options)
     picture.check(options, chatting)
     return chat.run(options) if options.image is None else picture.run(options)

@@ -1,0 +1,1 @@
+"""Puts a quick load on a running server and tells how fast it answers: `kvmesh bench`."""
