@@ -107,7 +107,7 @@ async def _leaving(fleet: Fleet, _bench: Bench, outcome: Outcome) -> None:
             waiting = 2 if stage == "n=2" else 1  # one of its choices waits for the other
             await _until(
                 lambda waiting=waiting: (
-                    frontend.metric("dynamo_frontend_queued_requests") >= waiting
+                    frontend.metric("kvmesh_frontend_queued_requests") >= waiting
                 )
             )
             left_at = time.monotonic()
@@ -119,10 +119,10 @@ async def _leaving(fleet: Fleet, _bench: Bench, outcome: Outcome) -> None:
     hog = await _begun(fleet)
     for _ in range(LEAVING_TURNS):
         behind = await call(port, next_body)
-        await _until(lambda: frontend.metric("dynamo_frontend_queued_requests") == 1)
+        await _until(lambda: frontend.metric("kvmesh_frontend_queued_requests") == 1)
         left_at = time.monotonic()
         behind.leave()
-        await _until(lambda: frontend.metric("dynamo_frontend_queued_requests") == 0)
+        await _until(lambda: frontend.metric("kvmesh_frontend_queued_requests") == 0)
         found.setdefault("queued (its place is gone)", []).append(time.monotonic() - left_at)
     hog.leave()
     outcome.lost = outcome.requests - outcome.finished

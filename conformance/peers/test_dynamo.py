@@ -155,7 +155,7 @@ def test_an_answers_id_is_the_clients_own(http: httpx.Client, model: str) -> Non
 def test_requests_are_counted_by_endpoint_and_outcome(http: httpx.Client, model: str) -> None:
     def count(outcome: str) -> float:
         start = "dynamo_frontend_requests_total{"
-        wanted = ('endpoint="/v1/completions"', f'status="{outcome}"')
+        wanted = ('endpoint="completions"', f'status="{outcome}"')
         lines = [
             line
             for line in http.get("/metrics").text.splitlines()

@@ -4,12 +4,14 @@ FastAPI.
 
 import asyncio
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
 from frontend.api.endpoints import Handler, endpoints
 from frontend.api.launching import Launcher
 from frontend.api.pages.app import build_routes
+from frontend.api.recording import Recording
 from frontend.drain import Drain, refusal
 from frontend.fleet.registry import Registry
 from frontend.http.asgi import Receive, Scope, Send
@@ -19,10 +21,8 @@ from frontend.http.ignored import Ignored, IgnoredLog
 from frontend.http.path_patterns import PathPatterns
 from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
-from frontend.inflight.diffusion import Diffusion
-from frontend.inflight.generation import Generation
-from frontend.inflight.request_log import log_request
 from frontend.observe.metrics import FrontendMetrics
+from frontend.observe.request_metrics import OpenRequest
 from frontend.settings import FrontendSettings, UnknownFields
 from frontend.status.board import Board
 from protocol.errors import MethodNotAllowed
@@ -52,10 +52,9 @@ class Application:
         *,
         board: Board | None = None,
     ) -> None:
-        self._now = asyncio.get_running_loop().time
         self._launcher = launcher
-        self._registry = registry
-        self._answers = metrics.answers
+        self._recording = Recording(registry, metrics)
+        metrics.requests.open = self._open_requests
         self._drain = drain
         self._bodies = BodyBudget()
         self._body_bytes_max = settings.body_limit_mb * 1_000_000
@@ -64,7 +63,8 @@ class Application:
         self._ignored_log = IgnoredLog()
         self._endpoints = endpoints(lambda: drain.open, allow_abort_all=settings.allow_abort_all)
         self._patterns = PathPatterns(self._endpoints)
-        self._recent = None if board is None else board.recent
+        if board is not None:
+            metrics.recent.listeners.append(board.recent.note)
         self._routes = build_routes(
             registry, metrics, drain, settings, board, endpoints=self._endpoints
         )
@@ -94,39 +94,22 @@ class Application:
             now_unix_s=time.time(),
             ignored=Ignored(self._unknown_fields),
         )
-        exchange.errors = endpoint.errors
-        began_at = self._now()
+        exchange.errors, exchange.endpoint = endpoint.errors, endpoint.name
+        exchange.runs_model = endpoint.runs_model and scope["method"] == "POST"
         self._drain.enter(exchange)
-        self._answers.inflight.inc()
         try:
             error = await exchange.answer(partial(self._run, handler))
         finally:
-            self._answers.inflight.dec()
             self._drain.leave(exchange)
         if exchange.ignored.names:
             self._ignored_log.note(exchange.ignored, path)
-        model = self._known(exchange.model)
-        self._answers.count(path, error, model=model if error else "", streams=exchange.streams)
-        if self._recent is not None:
-            self._recent.note(
-                path, error, model=model, request_id=exchange.request_id, unix_s=time.time()
-            )
-        log_request(
-            exchange.told_id,
-            path,
-            model,
-            exchange.work if isinstance(exchange.work, Generation | Diffusion) else None,
-            error,
-            began_at=began_at,
-            ended_at=self._now(),
-        )
+        self._recording.end(exchange, path, error)
 
     async def _run(self, handler: Handler, exchange: Exchange) -> None:
         await handler(exchange, self._launcher)
 
-    def _known(self, model: str) -> str:
-        entry = self._registry.entry(model)
-        return "" if entry is None else entry.served.card.name
+    def _open_requests(self) -> Iterator[OpenRequest]:
+        return self._recording.open(self._drain.open)
 
 
 def _as_get(scope: Scope) -> Scope:

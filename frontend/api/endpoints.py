@@ -86,14 +86,18 @@ class Endpoint:
     """An Endpoint is all that the frontend knows of one path that it answers by an exchange.
 
     Attributes:
+        name: what metrics call it, by the reference product's name where it has one.
         handler: answers one exchange, or raises the MeshError that is to be told.
+        runs_model: a model computes something for its answers.
         page: None of what the OpenAPI document leaves out.
         methods: those that the path takes.
         pages: what the document says of further methods, which the handler answers too.
         errors: how it says that something went wrong.
     """
 
+    name: str
     handler: Handler
+    runs_model: bool = True
     page: SchemaPage | None = None
     methods: tuple[str, ...] = _POST
     errors: ErrorForm = OPENAI_ERRORS
@@ -117,28 +121,41 @@ _VIDEO: Final = (
 _IMAGES: Final = "created data usage background output_format quality size"
 _COMPLETION: Final = "id object created model choices usage"
 _RERANK: Final = Endpoint(
-    handler=rerank, page=SchemaPage(body=RerankRequest, answer="id model results usage")
+    name="rerank",
+    handler=rerank,
+    page=SchemaPage(body=RerankRequest, answer="id model results usage"),
 )
 _SCORE: Final = Endpoint(
-    handler=score, page=SchemaPage(body=ScoreRequest, answer="id object created model data usage")
+    name="score",
+    handler=score,
+    page=SchemaPage(body=ScoreRequest, answer="id object created model data usage"),
 )
 _TOKENIZE: Final = Endpoint(
-    handler=tokenize, page=SchemaPage(body=TokenizeRequest, answer="tokens count max_model_len")
+    name="tokenize",
+    runs_model=False,
+    handler=tokenize,
+    page=SchemaPage(body=TokenizeRequest, answer="tokens count max_model_len"),
 )
 _DETOKENIZE: Final = Endpoint(
-    handler=detokenize, page=SchemaPage(body=DetokenizeRequest, answer="text")
+    name="detokenize",
+    runs_model=False,
+    handler=detokenize,
+    page=SchemaPage(body=DetokenizeRequest, answer="text"),
 )
 
 ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/v1/chat/completions": Endpoint(
+        name="chat_completions",
         handler=chat_completions,
         page=SchemaPage(body=ChatCompletionRequest, answer=_COMPLETION, streams=True),
     ),
     "/v1/completions": Endpoint(
+        name="completions",
         handler=completions,
         page=SchemaPage(body=CompletionRequest, answer=_COMPLETION, streams=True),
     ),
     "/v1/embeddings": Endpoint(
+        name="embeddings",
         handler=embeddings,
         page=SchemaPage(body=EmbeddingRequest, answer="object data model usage"),
     ),
@@ -147,21 +164,26 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/rerank": _RERANK,
     "/score": _SCORE,
     "/v1/images/generations": Endpoint(
+        name="images",
         handler=images_generations,
         page=SchemaPage(
             body=ImageRequest, answer=_IMAGES, streams=True, files=("input_reference",)
         ),
     ),
     "/v1/images/edits": Endpoint(
+        name="images",
         handler=images_edits,
         page=SchemaPage(body=ImageEditRequest, answer=_IMAGES, streams=True, files=FILE_FIELDS),
     ),
     f"{MEDIA_PATH}{{output_id}}": Endpoint(
+        name="media",
         handler=media,
+        runs_model=False,
         methods=_GET,
         page=SchemaPage(body=None, types=tuple(each.decode() for each in CONTENT_TYPES.values())),
     ),
     "/v1/videos": Endpoint(
+        name="videos",
         handler=_by_method(POST=create_video, GET=list_videos),
         methods=(*_POST, *_GET),
         # as a whole answer it lacks what a job has, so that only these are promised
@@ -177,24 +199,30 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         },
     ),
     "/v1/videos/stream": Endpoint(
+        name="videos",
         handler=stream_video,
         page=SchemaPage(body=VideoRequest, types=("text/event-stream",), files=VIDEO_FILE_FIELDS),
     ),
     f"{VIDEOS_PATH}{{video_id}}": Endpoint(
+        name="stored_videos",
         handler=_by_method(GET=retrieve_video, DELETE=delete_video),
+        runs_model=False,
         methods=(*_GET, "DELETE"),
         page=SchemaPage(body=None, answer=_VIDEO),
         pages={"delete": SchemaPage(body=None, answer="id object deleted")},
     ),
     f"{VIDEOS_PATH}{{video_id}}/content": Endpoint(
+        name="stored_videos",
         handler=video_content,
+        runs_model=False,
         methods=_GET,
         page=SchemaPage(body=None, types=("video/mp4",), query=CONTENT_FIELDS),
     ),
     f"{VIDEOS_PATH}{{video_id}}/remix": Endpoint(
-        handler=remix_video, page=SchemaPage(body=RemixRequest, answer=_VIDEO)
+        name="videos", handler=remix_video, page=SchemaPage(body=RemixRequest, answer=_VIDEO)
     ),
     "/v1/responses": Endpoint(
+        name="responses",
         handler=responses,
         page=SchemaPage(
             body=ResponsesRequest,
@@ -203,6 +231,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         ),
     ),
     "/v1/messages": Endpoint(
+        name="anthropic_messages",
         handler=messages,
         page=SchemaPage(
             body=MessagesRequest,
@@ -212,11 +241,14 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         errors=ANTHROPIC_ERRORS,
     ),
     "/v1/messages/count_tokens": Endpoint(
+        name="count_tokens",
         handler=count_message_tokens,
+        runs_model=False,
         page=SchemaPage(body=CountTokensRequest, answer="input_tokens"),
         errors=ANTHROPIC_ERRORS,
     ),
     "/generate": Endpoint(
+        name="generate",
         handler=generate,
         page=SchemaPage(
             body=GenerateRequest, answer="text output_ids meta_info", streams=True, lists=True
@@ -226,7 +258,9 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/v1/tokenize": _TOKENIZE,
     "/detokenize": _DETOKENIZE,
     "/v1/detokenize": _DETOKENIZE,
-    "/health_generate": Endpoint(handler=health_generate, methods=_GET),
+    "/health_generate": Endpoint(
+        name="health_generate", handler=health_generate, runs_model=False, methods=_GET
+    ),
 }
 """Maps the path, or its pattern, to its endpoint, for those that need nothing of the frontend but
 its launcher.
@@ -243,6 +277,8 @@ def endpoints(
         allow_abort_all: whether one client may end the requests of all.
     """
     abort = Endpoint(
+        name="abort_request",
+        runs_model=False,
         handler=Aborter(exchanges, allow_all=allow_abort_all),
         page=SchemaPage(body=AbortRequest, answer="aborted"),
     )

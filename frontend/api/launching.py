@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import perf_counter
 
 from msgspec.structs import replace
 
@@ -130,6 +131,7 @@ class Launcher:
             prompt.
             PoisonRequest, NoWorker, Overloaded: as Generation.start.
         """
+        exchange.prepared_at = perf_counter()
         adapter = self.models.adapter(request.model, request.lora_path, entry)
         make = partial(self._requests, exchange, entry, adapter, request, prompts, media=media)
         requests = await exchange.in_proportion(make) if exchange.is_large else make()

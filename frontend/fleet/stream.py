@@ -3,6 +3,9 @@ them.
 """
 
 import asyncio
+from bisect import bisect_left
+from collections.abc import Sequence
+from time import perf_counter
 from typing import Protocol
 
 from frontend.fleet.allowance import Allowance
@@ -60,8 +63,10 @@ class RequestStream:
     __slots__ = (
         "_allowance",
         "_extras",
+        "_gap_bounds",
         "_packed",
         "_wakeup",
+        "asked_at",
         "begun_at",
         "diffused",
         "embedded",
@@ -69,7 +74,10 @@ class RequestStream:
         "error",
         "fetches_from",
         "finished",
+        "first_at",
+        "gaps",
         "held",
+        "last_at",
         "lost_on",
         "placement",
         "prefill_placement",
@@ -90,9 +98,11 @@ class RequestStream:
         sent_at: float = 0.0,
         allowance: Allowance | None = None,
         told_at_once: bool = False,
+        gap_bounds: Sequence[float] = (),
     ) -> None:
         self.request_id = request_id
         self._allowance = allowance
+        self._gap_bounds = gap_bounds
         self.placement = placement
         self.prefill_placement = prefill_placement or placement
         """Where its prompt is computed: elsewhere, if it has two legs."""
@@ -111,6 +121,12 @@ class RequestStream:
         """Holds deltas that wait for the scores of the prompt, which another leg computes; None
         where nothing waits. Bounded by the tokens that may come, and an end.
         """
+        self.asked_at = self.first_at = self.last_at = 0.0
+        """Say when a rank was asked for, and the first and the last tokens came, by perf_counter; 0
+        before.
+        """
+        self.gaps: dict[int, int] = {}
+        """Counts the gaps between tokens by the index of their bound."""
         self.queue_s = 0.0
         """Says how many seconds the request waited for a rank with room."""
         self.tokens_received = 0
@@ -165,24 +181,43 @@ class RequestStream:
         ):
             self.fail(EngineFault("The worker sent something else or more than it was asked for."))
             return
-        self._packed = self._packed + packed if self._packed else packed
-        self.tokens_received = tokens_received
+        if packed:
+            self._packed = self._packed + packed if self._packed else packed
+            self._note_gap(tokens_received - self.tokens_received)
+            self.tokens_received = tokens_received
         if delta.extras is not None:
             self._extras.append(delta.extras)
         if end is not None:
-            if isinstance(end, Failed):
-                self.error = error_from_code(end.code, end.message, end.param)
-                if isinstance(self.error, EncoderLost):
-                    self.lost_on = self.fetches_from or self.lost_on
-            elif isinstance(end, Finished):
-                self.finished = end
-            elif isinstance(end, Embedded):
-                self.embedded = end
-            elif isinstance(end, Encoded):
-                self.encoded = end
-            else:
-                self.diffused = end
+            self._take_end(end)
         self._wakeup.notify()
+
+    def _take_end(self, end: Finished | Failed | Embedded | Encoded | Diffused) -> None:
+        if isinstance(end, Failed):
+            self.error = error_from_code(end.code, end.message, end.param)
+            if isinstance(self.error, EncoderLost):
+                self.lost_on = self.fetches_from or self.lost_on
+        elif isinstance(end, Finished):
+            self.finished = end
+        elif isinstance(end, Embedded):
+            self.embedded = end
+        elif isinstance(end, Encoded):
+            self.encoded = end
+        else:
+            self.diffused = end
+
+    def _note_gap(self, tokens: int) -> None:
+        """Counts how long so many tokens were waited for; tokens of one step share its time."""
+        now = perf_counter()
+        if self.last_at:
+            index = bisect_left(self._gap_bounds, (now - self.last_at) / tokens)
+            self.gaps[index] = self.gaps.get(index, 0) + tokens
+        else:
+            self.first_at = now
+        self.last_at = now
+
+    def gap_index(self, gap_s: float) -> int:
+        """Returns under which number a gap is counted."""
+        return bisect_left(self._gap_bounds, gap_s)
 
     def hold(self, delta: Delta) -> bool:
         """Tells whether a delta was kept back: failures are not, nor is more than was asked for,

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -61,6 +62,10 @@ class Exchange(Sending):
         now_unix_s: when the request came.
         ignored: what of the request is left aside, which the answer's header names.
     Attributes:
+        endpoint: what metrics call the endpoint.
+        runs_model: a model computes something for it.
+        came_at: when it came, by perf_counter.
+        came_unix_s: the same by the wall clock.
         scope: the server's own, with path, method and headers.
         timeout_s: after which the request is ended.
         deadline_unix_ms: the same as a time, for the worker.
@@ -71,9 +76,11 @@ class Exchange(Sending):
         errors: how the endpoint says that something went wrong.
         rids: the client's own names of what is generated.
         work: what runs for it on workers, or ran.
+        prepared_at: when its prompt was tokenized, by perf_counter; 0 before.
     """
 
     work: Abortable | None = None
+    prepared_at = 0.0
 
     def __init__(
         self,
@@ -109,9 +116,10 @@ class Exchange(Sending):
         self._cut_off_with: MeshError | None = None
         self._limit: asyncio.Timeout | None = None
         self.timeout_s = timeout_s
+        self.came_at, self.came_unix_s = perf_counter(), now_unix_s
         self.is_large = False
-        self.model = ""
-        self.streams = False
+        self.endpoint = self.model = ""
+        self.streams = self.runs_model = False
         self.takes_comments = True
         self.rids: Sequence[str] = ()
         self.errors: ErrorForm = OPENAI_ERRORS

@@ -29,6 +29,7 @@ class Choice:
         "_rules",
         "_text",
         "_told",
+        "earlier_legs",
         "finish_reason",
         "index",
         "request",
@@ -52,6 +53,8 @@ class Choice:
         self.route = route
         self.stream = stream
         self.trail = Trail()
+        self.earlier_legs: tuple[RequestStream, ...] = ()
+        """Holds the legs that ended before it did; bounded by the moves that are allowed."""
         self.finish_reason: FinishReason | None = None
         """Says why the choice ended; None while it runs."""
         self._leg = bytearray()
@@ -184,6 +187,11 @@ class Choice:
             return None
         self._told = self.stream.error
         return self._told
+
+    def go_on(self, stream: RequestStream) -> None:
+        """Takes its next leg."""
+        self.earlier_legs = (*self.earlier_legs, self.stream)
+        self.stream = stream
 
     def take_leg(self) -> bytes:
         """Returns, once, what the leg that ended has generated, packed u32."""

@@ -48,6 +48,11 @@ class Diffusion:
         self._stream: RequestStream | None = None
 
     @property
+    def stream(self) -> RequestStream | None:
+        """Returns its present leg; None before a worker had it."""
+        return self._stream
+
+    @property
     def worker_id(self) -> str:
         """Returns the id of the worker that has it, or had it last; empty before it had one."""
         return "" if self._stream is None else self._stream.worker_id

@@ -27,9 +27,18 @@ and a request to a worker.
 
 
 class Embeddings:
-    """Embeddings runs a batch of texts of one model."""
+    """Embeddings runs a batch of texts of one model.
+
+    Attributes:
+        stream: of the first text, on the worker that it was sent to first.
+        prompt_tokens: those of all texts.
+        moves: texts that were moved since their worker was lost, each as often as it was.
+    """
 
     def __init__(self, dispatch: Dispatch, entry: ModelEntry, recovery: Recovery) -> None:
+        self.stream: RequestStream | None = None
+        self.prompt_tokens = 0
+        self.moves = 0
         self._dispatch = dispatch
         self._entry = entry
         self._recovery = recovery
@@ -64,6 +73,8 @@ class Embeddings:
         # Once the first is admitted the batch is: the others wait for room, and are not refused for
         # want of it.
         stream, wakeup = await self._send(*first, admitted=False)
+        self.stream = stream
+        self.prompt_tokens = sum([route.prompt_tokens for _, route in requests])
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lane((index, first, stream, wakeup), waiting, vectors))
@@ -114,6 +125,7 @@ class Embeddings:
                     moved = await self._recovery.move(self._entry, lost, trail, wakeup)
                     assert moved is not None, "a text is never done before its vector is there"
                     stream = moved
+                    self.moves += 1
                 elif stream.finished is not None:
                     raise EngineFault("The engine gave up a text without saying why.")
                 else:
@@ -123,6 +135,10 @@ class Embeddings:
             self._dispatch.abort(stream)
             if moving:
                 self._note_moving(-1)
+
+    def abort(self) -> bool:
+        """Returns False, as an Abortable: nothing of it can be shown."""
+        return False
 
     def _note_moving(self, change: int) -> None:
         self._moving += change

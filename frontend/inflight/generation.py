@@ -213,7 +213,7 @@ class Generation:
         lost = Lost(choice.request, choice.route, choice.stream, choice.take_leg(), error)
         stream = await self._recovery.move(self._entry, lost, choice.trail, self._wakeup)
         if stream is not None:
-            choice.stream = stream
+            choice.go_on(stream)
         else:  # nothing was left to generate but the worker's word that it was the end
             choice.stream.finished = Finished("length", choice.route.prompt_tokens, 0)
 

@@ -1,19 +1,16 @@
-"""Logs one line for each request when it has ended: what it was, where it ran, what it took and how
-it ended.
+"""Logs one line for each request when it has ended: what it was, where it ran, how long each of its
+stages took and how it ended. Nothing of its prompt or answer is in it.
 """
 
 import logging
-from typing import Final
+from collections.abc import Mapping
+from typing import Any
 
-from frontend.inflight.choice import Choice
 from frontend.inflight.diffusion import Diffusion
-from frontend.inflight.generation import Generation
-from protocol.errors import MeshError
+from frontend.observe.buckets import GapScale
+from frontend.observe.request_record import RequestRecord
 
 log = logging.getLogger("frontend.requests")
-
-_WORKERS_MAX: Final = 4
-"""Bounds the workers named of a request with many choices."""
 
 
 def make_logging_lean() -> None:
@@ -24,73 +21,91 @@ def make_logging_lean() -> None:
         setattr(logging, wish, False)  # the last one is there since Python 3.12
 
 
-def log_request(
-    request_id: str,
-    path: str,
-    model: str,
-    work: Generation | Diffusion | None,
-    error: MeshError | None,
-    *,
-    began_at: float,
-    ended_at: float,
-) -> None:
-    """Logs a request's line at level info.
-
-    Args:
-        request_id: as its client was told.
-        model: one of ours, or empty.
-        work: what ran for it on workers.
-        began_at, ended_at: on the loop's clock.
+class RequestLine:
+    """A RequestLine is the message of a request's log record: text for people as a string, and
+    fields for whoever reads JSON.
     """
-    if not log.isEnabledFor(logging.INFO):
-        return
-    took_s = ended_at - began_at
-    if isinstance(work, Diffusion):
-        log.info(
-            "%s %s model=%s %s took=%.3f %s",
-            request_id,
-            path,
-            model or "-",
-            _course(work),
-            took_s,
-            error.code if error else "ok",
-        )
-        return
-    if work is None or not work.choices:
-        log.info(
-            "%s %s model=%s took=%.3f %s",
-            request_id,
-            path,
-            model or "-",
-            took_s,
-            error.code if error else "ok",
-        )
-        return
-    choices = work.choices
-    outcome = (
-        error.code
-        if error
-        else ",".join({choice.finish_reason or "unfinished": None for choice in choices})
-    )
-    first = choices[0].stream
-    log.info(
-        (
-            "%s %s model=%s worker=%s prompt=%d cached=%d completion=%d moves=%d queued=%.3f "
-            "first=%.3f took=%.3f %s"
-        ),
-        request_id,
-        path,
-        model or "-",
-        _workers(choices),
-        choices[0].route.prompt_tokens,
-        choices[0].cached_tokens,
-        sum([choice.completion_tokens for choice in choices]),
-        sum([choice.trail.moves for choice in choices]),
-        first.queue_s,
-        first.begun_at - began_at if first.begun_at else took_s,
-        took_s,
-        outcome,
-    )
+
+    __slots__ = ("_gap_scale", "_record")
+
+    def __init__(self, record: RequestRecord, gap_scale: GapScale) -> None:
+        self._record = record
+        self._gap_scale = gap_scale
+
+    def __str__(self) -> str:
+        record = self._record
+        head = f"{record.request_id} {record.path} model={record.model or '-'}"
+        if not record.workers:
+            return f"{head} took={record.took_s:.3f} {record.outcome}"
+        head += f" worker={','.join(record.workers)}"
+        if record.left:
+            head += f" left={','.join(record.left)}"
+        if record.prefill_worker:
+            head += f" prefill_worker={record.prefill_worker}"
+        if record.cost:
+            head += f" cost={record.cost}"
+        else:
+            head += (
+                f" prompt={record.prompt_tokens} cached={record.cached_tokens}"
+                f" completion={record.output_tokens}"
+            )
+        head += f" moves={record.moves} queued={record.queued_s:.3f}"
+        if record.first_token_s is not None and record.sent_s is not None:
+            head += (
+                f" prefill={record.first_token_s - record.sent_s:.3f}"
+                f" first={record.first_token_s:.3f}"
+            )
+        if record.gaps:
+            p50_s, p99_s = self._gap_scale.quantiles_s(record.gaps, 0.5, 0.99)
+            head += f" gap_p50={p50_s:.4f} gap_p99={p99_s:.4f}"
+        return f"{head} took={record.took_s:.3f} {record.outcome}"
+
+    def fields(self) -> Mapping[str, Any]:
+        """Returns what is known of the request, by name; times are in seconds."""
+        record = self._record
+        fields: dict[str, Any] = {
+            "request_id": record.request_id,
+            "mesh_id": record.mesh_id,
+            "endpoint": record.endpoint,
+            "path": record.path,
+            "model": record.model,
+            "streams": record.streams,
+            "outcome": record.outcome,
+            "error": record.error,
+            "took_s": record.took_s,
+        }
+        if record.traceparent is not None:
+            fields["traceparent"] = record.traceparent
+        if record.prepared_s is not None:
+            fields["tokenized_s"] = record.prepared_s
+        if not record.workers:
+            return fields
+        fields |= {
+            "workers": record.workers,
+            "left": record.left,
+            "moves": record.moves,
+            "prompt_tokens": record.prompt_tokens,
+            "cached_tokens": record.cached_tokens,
+            "output_tokens": record.output_tokens,
+            "choices": record.choices,
+            "queued_s": record.queued_s,
+            "sent_s": record.sent_s,
+        }
+        if record.prefill_worker:
+            fields["prefill_worker"] = record.prefill_worker
+        if record.first_token_s is not None and record.sent_s is not None:
+            fields["prefill_s"] = record.first_token_s - record.sent_s
+            fields["first_token_s"] = record.first_token_s
+        if record.gaps:
+            p50_s, p99_s = self._gap_scale.quantiles_s(record.gaps, 0.5, 0.99)
+            fields |= {"gap_p50_s": p50_s, "gap_p99_s": p99_s}
+        return fields
+
+
+def log_request(record: RequestRecord, gap_scale: GapScale) -> None:
+    """Logs a request's line at level info."""
+    if log.isEnabledFor(logging.INFO):
+        log.info(RequestLine(record, gap_scale))
 
 
 def log_job(diffusion: Diffusion, outcome: str, *, took_s: float) -> None:
@@ -100,21 +115,12 @@ def log_job(diffusion: Diffusion, outcome: str, *, took_s: float) -> None:
         outcome: "completed", or an error's code.
     """
     log.info(
-        "%s job model=%s %s took=%.3f %s",
+        "%s job model=%s worker=%s cost=%d moves=%d took=%.3f %s",
         diffusion.request.job_id,
         diffusion.request.model,
-        _course(diffusion),
+        diffusion.worker_id or "-",
+        diffusion.request.cost,
+        diffusion.moves,
         took_s,
         outcome,
     )
-
-
-def _course(diffusion: Diffusion) -> str:
-    worker, cost = diffusion.worker_id or "-", diffusion.request.cost
-    return f"worker={worker} cost={cost} moves={diffusion.moves}"
-
-
-def _workers(choices: list[Choice]) -> str:
-    keys = dict.fromkeys([choice.stream.placement.rank.key for choice in choices])
-    named = [f"{worker_id}/{dp_rank}" for worker_id, dp_rank in list(keys)[:_WORKERS_MAX]]
-    return ",".join(named) + (",…" if len(keys) > _WORKERS_MAX else "")

@@ -112,7 +112,7 @@ class Dispatch:
         finally:
             if encoded:
                 self._encoder_room.leave(entry)
-        stream.queue_s = perf_counter() - asked_at_s
+        stream.asked_at, stream.queue_s = asked_at_s, perf_counter() - asked_at_s
         self._metrics.queue_seconds.observe(stream.queue_s)
         return stream
 

@@ -212,6 +212,7 @@ class Sender:
             sent_at=self._loop.time(),
             allowance=Allowance(request),
             told_at_once=isinstance(request, Generate) and request.stream,
+            gap_bounds=self._metrics.gap_bounds,
         )
 
 

@@ -11,7 +11,7 @@ class LossMetrics:
     Causes are protocol.errors.LossCause, or "refused" by a worker that was full or draining.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
         self.workers = Counter(
             "kvmesh_frontend_workers_lost_total",
             "Workers that left, by cause",
@@ -39,7 +39,7 @@ class LossMetrics:
             registry=registry,
         )
         self.model_migrations = Counter(
-            "dynamo_frontend_model_migration_total",
+            f"{prefix}_model_migration_total",
             (
                 "Requests moved to another worker, before (new_request) or after "
                 "(ongoing_request) their first token"

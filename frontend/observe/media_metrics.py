@@ -24,10 +24,10 @@ _PER_REQUEST: Final[dict[Modality, str]] = {
 class MediaMetrics:
     """MediaMetrics counts each prompt with media once, when it is made."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
         self._per_request = {
             modality: Histogram(
-                f"dynamo_frontend_{name}_per_request",
+                f"{prefix}_{name}_per_request",
                 f"Media of kind {modality} in prompts that have some",
                 ["model"],
                 buckets=_ITEMS,
@@ -36,7 +36,7 @@ class MediaMetrics:
             for modality, name in _PER_REQUEST.items()
         }
         self._image_tokens = Histogram(
-            "dynamo_frontend_image_tokens_per_request",
+            f"{prefix}_image_tokens_per_request",
             "Tokens that the images of a prompt take",
             ["model"],
             buckets=_TOKENS,

@@ -3,6 +3,8 @@
 Names that the reference product has too keep its names, so that dashboards carry over.
 """
 
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from frontend.observe.answer_metrics import AnswerMetrics
@@ -10,23 +12,44 @@ from frontend.observe.job_metrics import JobMetrics
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.observe.media_metrics import MediaMetrics
 from frontend.observe.output_metrics import OutputMetrics
+from frontend.observe.recent_requests import RecentRequests
+from frontend.observe.request_families import RequestFamilies
+from frontend.observe.request_metrics import RequestMetrics
+from frontend.observe.request_tally import HistogramBounds
 from frontend.observe.router_metrics import RouterMetrics
+
+PREFIX: Final = "dynamo_frontend"
+"""Begins the names of the series that the reference product's frontend has too."""
 
 
 class FrontendMetrics:
-    """FrontendMetrics is the one registry of a process, handed to whoever counts."""
+    """FrontendMetrics is the one registry of a process, handed to whoever counts.
 
-    def __init__(self) -> None:
+    Attributes:
+        requests: what requests add up to.
+        recent: the accounts of the last ones.
+    """
+
+    def __init__(self, bounds: HistogramBounds | None = None, *, prefix: str = PREFIX) -> None:
         self._registry = CollectorRegistry()
-        self.router = RouterMetrics(self._registry)
-        self.losses = LossMetrics(self._registry)
+        self.requests = RequestMetrics(bounds or HistogramBounds())
+        self.recent = RecentRequests()
+        self._registry.register(RequestFamilies(self.requests, prefix))
+        self.router = RouterMetrics(self._registry, self.requests.gap_scale.bounds)
+        self.losses = LossMetrics(self._registry, prefix)
         self.answers = AnswerMetrics(self._registry)
-        self.media = MediaMetrics(self._registry)
+        self.media = MediaMetrics(self._registry, prefix)
         self.jobs = JobMetrics(self._registry)
         self.outputs = OutputMetrics(self._registry)
         self.queued_requests = Gauge(
-            "dynamo_frontend_queued_requests",
+            "kvmesh_frontend_queued_requests",
             "Requests waiting for a worker with room",
+            ["model"],
+            registry=self._registry,
+        )
+        self.open_requests = Gauge(
+            "kvmesh_frontend_open_requests",
+            "Requests being answered, those that run no model included",
             registry=self._registry,
         )
         self.workers = Gauge(

@@ -3,7 +3,7 @@
 What others count anyway is read when Prometheus asks, so it costs requests nothing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -23,9 +23,14 @@ Reading = tuple[str, str, str, float, dict[str, str]]
 
 
 class RouterMetrics:
-    """RouterMetrics counts decisions as they happen, what they expected, and what came of it."""
+    """RouterMetrics counts decisions as they happen, what they expected, and what came of it.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Args:
+        gap_bounds: by which streams count the gaps between their tokens, in seconds.
+    """
+
+    def __init__(self, registry: CollectorRegistry, gap_bounds: Sequence[float]) -> None:
+        self.gap_bounds = gap_bounds
         self._registry = registry
         self.encoding = EncodingMetrics(registry)
         self.decisions = Counter(

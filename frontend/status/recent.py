@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from frontend.observe.request_record import RequestRecord
 from frontend.status.snapshot import ErrorStatus
-from protocol.error_answers import error_status
 from protocol.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -17,7 +17,6 @@ from protocol.errors import (
     InternalFault,
     InvalidJson,
     InvalidRequest,
-    MeshError,
     MethodNotAllowed,
     ModelNotFound,
     NotConforming,
@@ -94,25 +93,17 @@ class Recent:
         self._errors: dict[tuple[str, str, str], _Errors] = {}
         """Maps code, endpoint and model to the errors, the latest last."""
 
-    def note(
-        self, endpoint: str, error: MeshError | None, *, model: str, request_id: str, unix_s: float
-    ) -> None:
-        """Counts a request that ended.
-
-        Args:
-            endpoint: a path of ours, and not what the client wrote.
-            model: one that is served here, or empty.
-            request_id: ours, and not the client's.
-        """
+    def note(self, record: RequestRecord) -> None:
+        """Counts a request that ended."""
         self.ended += 1
-        if error is None:
+        if not record.error:
             return
-        status = error_status(error)
-        self.failed += status >= 500
-        key = (error.code, endpoint, model)
-        errors = self._errors.pop(key, None) or _Errors(status, 0, unix_s, unix_s, "")
+        self.failed += record.status >= 500
+        unix_s = record.came_unix_s + record.took_s
+        key = (record.error, record.path, record.model)
+        errors = self._errors.pop(key, None) or _Errors(record.status, 0, unix_s, unix_s, "")
         errors.count += 1
-        errors.last, errors.request_id = unix_s, request_id
+        errors.last, errors.request_id = unix_s, record.mesh_id
         self._errors[key] = errors
         if len(self._errors) > ERRORS_MAX:
             del self._errors[next(iter(self._errors))]

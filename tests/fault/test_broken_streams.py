@@ -95,7 +95,7 @@ def test_a_client_that_leaves_has_its_message_aborted(fleet: Fleet, worker: Proc
         left = metric(
             fleet,
             "dynamo_frontend_model_cancellation_total",
-            endpoint="/v1/messages",
+            endpoint="anthropic_messages",
             model="demo",
             request_type="stream",
         )

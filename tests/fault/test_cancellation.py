@@ -64,7 +64,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def _outstanding(fleet: Fleet) -> float:
-    return requests_running(fleet) + metric(fleet, "dynamo_frontend_queued_requests")
+    return requests_running(fleet) + metric(fleet, "kvmesh_frontend_queued_requests")
 
 
 def _cancelled(fleet: Fleet, **labels: str) -> float:
@@ -91,7 +91,7 @@ def test_a_running_request_ends_with_its_client(narrow: Fleet, case: str, way: s
     body = CASES[case]
     labels = {
         "model": "demo",
-        "endpoint": "/v1/completions",
+        "endpoint": "completions",
         "request_type": "stream" if body.get("stream") else "unary",
     }
     before = _cancelled(narrow, **labels)

@@ -396,7 +396,8 @@ def test_a_request_leaves_one_line_when_it_has_ended(shared: Fleet, http: httpx.
     assert re.search(
         r"I frontend\.requests: my-own /v1/chat/completions model=demo worker=\S+/0(,\S+/0)? "
         r"prompt=\d+ cached=\d+ completion=8 moves=0"
-        r" queued=0\.\d{3} first=\d\.\d{3} took=\d\.\d{3} length$",
+        r" queued=0\.\d{3} prefill=\d\.\d{3} first=\d\.\d{3} gap_p50=\d\.\d{4}"
+        r" gap_p99=\d\.\d{4} took=\d\.\d{3} length$",
         line,
     ), line
     (line,) = lines("nobody")

@@ -249,8 +249,8 @@ def test_what_was_made_is_counted(drawing: Fleet, client: openai.OpenAI) -> None
     with urllib.request.urlopen(f"{drawing.url}/metrics") as page:
         told = page.read().decode()
     assert f'kvmesh_frontend_outputs_total{{format="webp",model="{MODEL}"}}' in told
-    ended = 'dynamo_frontend_requests_total{endpoint="/v1/images/generations",error_type=""'
-    assert ended in told
+    ended = f'endpoint="images",model="{MODEL}",request_type="unary",status="success"'
+    assert f"dynamo_frontend_requests_total{{{ended}" in told.replace('error_type="",', "")
 
 
 def test_without_workers_there_is_nobody_to_ask(fleet: Fleet) -> None:

@@ -139,7 +139,7 @@ def test_who_leaves_is_forgotten(drawing: tuple[Fleet, Addresses], url: str, who
     for _ in range(20):
         with httpx.stream("GET", url) as answer:
             assert next(answer.iter_bytes(1_000)) == whole[:1_000]
-    none = "dynamo_frontend_inflight_requests 0.0"
+    none = "kvmesh_frontend_open_requests 0.0"
     fleet.wait_until(lambda: none in httpx.get(f"{fleet.url}/metrics").text, "nobody is served")
     assert httpx.get(url).read() == whole
 

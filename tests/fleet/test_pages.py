@@ -5,6 +5,7 @@ import urllib.request
 import openai
 import pytest
 
+from starter.pages import http_metric
 from tests.kit.fleet import Fleet
 
 
@@ -27,12 +28,8 @@ def test_the_openapi_page_shows_the_hot_paths_with_their_fields(shared: Fleet) -
 
 def test_metrics_count_requests_by_outcome(shared: Fleet, client: openai.OpenAI) -> None:
     def count(outcome: str) -> float:
-        labels = f'endpoint="/v1/completions",error_type="",status="{outcome}"'
-        start = f"dynamo_frontend_requests_total{{{labels}"
-        return sum(
-            float(line.split()[-1])
-            for line in _text(shared, "/metrics").splitlines()
-            if line.startswith(start)
+        return http_metric(
+            shared.url, "dynamo_frontend_requests_total", endpoint="completions", status=outcome
         )
 
     before = count("success")
@@ -78,7 +75,6 @@ def test_requests_that_are_turned_away_are_counted_by_reason(fleet: Fleet) -> No
         client.completions.create(model="demo", prompt="hi", max_tokens=1)
     lines = _text(fleet, "/metrics").splitlines()
     assert (
-        'kvmesh_frontend_rejections_total{endpoint="/v1/completions",reason="no_worker"} 1.0'
-        in lines
+        'kvmesh_frontend_rejections_total{endpoint="completions",reason="no_worker"} 1.0' in lines
     )
-    assert 'dynamo_frontend_model_rejection_total{endpoint="/v1/completions",model=""} 1.0' in lines
+    assert 'dynamo_frontend_model_rejection_total{endpoint="completions",model=""} 1.0' in lines

@@ -4,11 +4,11 @@ import contextlib
 import http.client
 import json
 import socket
-import urllib.request
 from typing import Any
 
 import pytest
 
+from starter.pages import http_metric
 from tests.kit.fleet import Fleet
 
 CHAT = "/v1/chat/completions"
@@ -258,7 +258,9 @@ def test_the_request_id_is_on_every_other_answer_too(shared: Fleet, path: str) -
 def test_the_requests_that_wait_are_counted_at_the_scrape(shared: Fleet) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", shared.http_port, timeout=30)
     connection.request("GET", "/metrics")
-    assert b"\ndynamo_frontend_queued_requests 0.0\n" in connection.getresponse().read()
+    assert (
+        b'\nkvmesh_frontend_queued_requests{model="demo"} 0.0\n' in connection.getresponse().read()
+    )
     connection.close()
 
 
@@ -308,12 +310,10 @@ def test_a_client_that_stops_reading_is_given_up_at_its_deadline(fleet: Fleet) -
     )
 
     def given_up() -> bool:
-        with urllib.request.urlopen(fleet.url + "/metrics", timeout=10) as answer:
-            metrics = answer.read()
-        return (
-            b'error_type="deadline_exceeded",status="error"} 1.0' in metrics
-            and b"dynamo_frontend_inflight_requests 0.0" in metrics
+        errors = http_metric(
+            fleet.url, "kvmesh_frontend_request_errors_total", code="deadline_exceeded"
         )
+        return errors == 1 and not http_metric(fleet.url, "dynamo_frontend_inflight_requests")
 
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -1,6 +1,7 @@
 """POST /v1/images/generations and /v1/images/edits are answered here."""
 
 from collections.abc import Sequence
+from time import perf_counter
 
 from msgspec.structs import replace
 
@@ -54,6 +55,7 @@ async def _answer(
         brought_bytes = sum(map(len, diffuse.references)) + len(diffuse.mask)
         kept = replace(diffuse, references=[], mask=b"")
         await exchange.keep_only(kept, beside_bytes=brought_bytes)
+    exchange.prepared_at = perf_counter()
     exchange.work = diffusion = launcher.diffusion(entry, diffuse, asked)
     answer = ImageAnswer(exchange, launcher.outputs, wanted)
     try:

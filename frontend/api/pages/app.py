@@ -57,7 +57,10 @@ def build_routes(
         metrics.workers.clear()
         for entry in registry.entries():
             metrics.workers.labels(entry.served.card.name).inc(len(entry.worker_of))
-        metrics.queued_requests.set(sum(len(entry.queue) for entry in registry.entries()))
+        metrics.queued_requests.clear()
+        for entry in registry.entries():
+            metrics.queued_requests.labels(entry.served.card.name).inc(len(entry.queue))
+        metrics.open_requests.set(len(drain.open))
         metrics.answers.draining.set(drain.begun)
         metrics.answers.read_tasks()
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")

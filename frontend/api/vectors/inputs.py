@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Final
 
 import numpy as np
@@ -135,7 +136,9 @@ async def vectors_of(
             traceparent=exchange.traceparent,
         )
         requests.append((embed, route))
-    embedded = await launcher.embeddings(entry).run(requests)
+    exchange.prepared_at = perf_counter()
+    exchange.work = work = launcher.embeddings(entry)
+    embedded = await work.run(requests)
     vectors = [np.frombuffer(one.vector, dtype="<f4") for one in embedded]
     if len({len(vector) for vector in vectors}) > 1 or not all(
         len(vector) and np.isfinite(vector).all() for vector in vectors

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Final
 
 from msgspec.structs import replace
@@ -68,6 +69,6 @@ async def asked_for(
             job_begun_unix_s=int(now_unix_s),
             deadline_unix_ms=int((now_unix_s + JOB_S_MAX) * 1000),
         )
-    diffusion = launcher.diffusion(entry, diffuse, asked)
-    exchange.work = diffusion
+    exchange.prepared_at = perf_counter()
+    exchange.work = diffusion = launcher.diffusion(entry, diffuse, asked)
     return diffusion

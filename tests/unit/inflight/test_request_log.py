@@ -5,15 +5,31 @@ import logging
 import pytest
 
 from frontend.inflight.request_log import log_request, make_logging_lean
+from frontend.observe.buckets import GapScale
+from frontend.observe.request_record import RequestRecord
+
+RECORD = RequestRecord(
+    request_id="id",
+    mesh_id="0" * 32,
+    endpoint="chat_completions",
+    path="/v1/chat/completions",
+    runs_model=True,
+    model="demo",
+    streams=False,
+    traceparent=None,
+    came_unix_s=1.0,
+    took_s=0.5,
+    status=200,
+    error="",
+    message="",
+)
 
 
 def test_a_higher_level_switches_it_off(caplog: pytest.LogCaptureFixture) -> None:
     for level, lines in ((logging.INFO, 1), (logging.WARNING, 0)):
         caplog.clear()
         with caplog.at_level(level):
-            log_request(
-                "id", "/v1/chat/completions", "demo", None, None, began_at=1.0, ended_at=1.5
-            )
+            log_request(RECORD, GapScale((0.1,)))
         assert [record.message for record in caplog.records] == [
             "id /v1/chat/completions model=demo took=0.500 ok"
         ] * lines
