@@ -66,7 +66,7 @@ def how_to_talk(url: str, model: str, service: str) -> str:
         tries.append(f"kvmesh chat{elsewhere} --image {shlex.quote(prompt)}")
     if use.try_path:
         tries.append(_curl(base + use.try_path, {"model": model} | use.try_body))
-    lines = [f"\n  address   {base}\n  model     {model}"]
+    lines = [f"\n  address   {base}\n  page      {url}/\n  model     {model}"]
     if tries:
         lines.append("  try       " + "\n            ".join(tries))
     return "\n".join(lines)

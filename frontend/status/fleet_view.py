@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from frontend.fleet.departed import Departed
-from frontend.fleet.model_entry import ModelEntry
+from frontend.fleet.model_entry import WHOLE, ModelEntry
 from frontend.fleet.rank import Rank
 from frontend.fleet.registry import Registry
 from frontend.fleet.worker import Phase, Worker
@@ -47,19 +47,21 @@ def workers_shown(registry: Registry, now: float) -> tuple[list[WorkerStatus], i
     left_out = max(0, len(workers) - WORKERS_MAX)
     if left_out:
         workers.sort(key=lambda each: each.state == "ready")
-    shown = sorted(workers[:WORKERS_MAX], key=lambda each: (each.model, each.stage, each.worker_id))
+    shown = workers[:WORKERS_MAX]
+    shown.sort(key=lambda each: (each.model, each.stage or WHOLE, each.worker_id))
     return shown, left_out
 
 
 def departed_shown(registry: Registry, now: float, unix_s: float) -> list[DepartedStatus]:
     """Returns who left lately, but for those who are back."""
-    here = {worker.worker_id for worker in registry.workers.values()}
-    here.update(loading.worker_id for loading in registry.loading.known(now))
-    return [
-        _departed(each, unix_s - (now - each.at))
-        for each in registry.departed.lately(now)
-        if each.worker_id not in here
-    ]
+    known = {worker.worker_id for worker in registry.workers.values()}
+    known.update(loading.worker_id for loading in registry.loading.known(now))
+    shown: list[DepartedStatus] = []
+    for each in registry.departed.lately(now):
+        if each.worker_id not in known:
+            known.add(each.worker_id)  # it may have left before that, too
+            shown.append(_departed(each, unix_s - (now - each.at)))
+    return shown
 
 
 def models_shown(registry: Registry, tokens_per_s: Mapping[ModelEntry, float]) -> list[ModelStatus]:
