@@ -1,7 +1,12 @@
 """Counts what an unfinished request of this frontend has taken of the rank that it runs on."""
 
+from typing import Final
+
 from frontend.fleet.rank import Rank
 from frontend.fleet.stream import RequestStream
+from protocol.generation import Extras
+
+_MADE_PERCENT: Final = 100
 
 
 class Booking:
@@ -13,7 +18,15 @@ class Booking:
         kv_tokens: of the cache that it takes there; the same if not given.
     """
 
-    __slots__ = ("kv_tokens", "prefill_tokens", "prefilled", "priority", "rank", "stream")
+    __slots__ = (
+        "counts",
+        "kv_tokens",
+        "prefill_tokens",
+        "prefilled",
+        "priority",
+        "rank",
+        "stream",
+    )
 
     def __init__(
         self,
@@ -30,6 +43,8 @@ class Booking:
         self.kv_tokens = prefill_tokens if kv_tokens is None else kv_tokens
         self.priority = priority
         self.prefilled = False
+        self.counts = True
+        """Says whether the rank's load has it, from the beginning until it is released."""
         rank.book(prefill_tokens, self.kv_tokens)
 
     def note_token(self) -> None:
@@ -40,4 +55,15 @@ class Booking:
 
     def release(self) -> None:
         """Takes the request out of the rank's load, since it ended."""
-        self.rank.release(self.prefill_tokens, self.kv_tokens, prefilled=self.prefilled)
+        if self.counts:
+            self.counts = False
+            self.rank.release(self.prefill_tokens, self.kv_tokens, prefilled=self.prefilled)
+
+    def leaves_room(self, told: Extras) -> bool:
+        """Tells whether the rank can take another one, though this one has not ended: what it asked
+        for is made, and being written.
+        """
+        if told.progress is None or told.progress.percent < _MADE_PERCENT or not self.counts:
+            return False
+        self.release()
+        return True

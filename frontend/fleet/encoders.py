@@ -69,6 +69,12 @@ class Encoders:
         if worker in self._workers:
             self._workers.remove(worker)
 
+    def awaited(self, request_id: str, helpers: Collection[Worker]) -> Worker | None:
+        """Returns the one of a request's helpers that encodes its pictures and has not said that
+        they are encoded.
+        """
+        return next((one for one in helpers if one in self and request_id in one.bookings), None)
+
     def note_unreached(self, encoder_id: str, worker_id: str, now: float) -> None:
         """Notes that a worker could not fetch from an encoder."""
         self._unreached[encoder_id, worker_id] = now + UNREACHED_S

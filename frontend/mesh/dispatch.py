@@ -155,10 +155,10 @@ class Dispatch:
         self._encoder_room.forget(worker)
         innocent = bystanders(worker.bookings.values(), worker.heard_at)
         for request_id in list(worker.bookings):
-            encoder = self._awaited(worker, request_id)
+            helpers = self._helping.get(request_id, ()) if worker.hello.fetches_encodings else ()
+            encoder = self.registry.encoders.awaited(request_id, helpers)
             stream = self._release(worker, request_id)
-            # A worker that was only slow finds these when it wakes, and stops what nobody waits
-            # for.
+            # One that was only slow finds these when it wakes, and stops what nobody waits for.
             self._send_abort(worker, request_id)
             if stream is not None:
                 stream.fail(
@@ -261,15 +261,6 @@ class Dispatch:
             self.let_hopes_try()
         return stream
 
-    def _awaited(self, worker: Worker, request_id: str) -> Worker | None:
-        """Returns the worker for whose pictures of a request another one waits, which has not said
-        that they are encoded.
-        """
-        encoders = self.registry.encoders
-        helpers = self._helping.get(request_id, ()) if worker.hello.fetches_encodings else ()
-        awaited = (each for each in helpers if each in encoders and request_id in each.bookings)
-        return next(awaited, None)
-
     def _send_abort(self, worker: Worker, request_id: str) -> None:
         if not self._wire.send(worker, Abort(request_id)):
             worker.aborts_owed.add(request_id)
@@ -284,17 +275,23 @@ class Dispatch:
             self.note_room(worker)  # its prompt is computed
         stream.push(delta)
         if stream.ended:
-            if isinstance(stream.error, EncoderLost):
-                self.registry.encoders.note_unreached(
-                    stream.fetches_from, worker.worker_id, self._loop.time()
-                )
-            if stream.encoded is not None:
-                self._encoder_room.note_encoded(worker, stream.sent_at, self._loop.time())
-            self._release(worker, delta.request_id)
-            if stream.finished is not None:
-                if worker.hello.stage != PREFILL:  # the other leg tells the same
-                    self._metrics.count_finished(stream.finished, stream.prefill_placement)
-            elif delta.end is None:  # we gave it up, the engine does not know
-                self._send_abort(worker, delta.request_id)
+            self._end(worker, stream, delta)
         elif worker.suspects and worker.clear_suspect(stream):
             self.note_room(worker)
+        if delta.extras is not None and booking.leaves_room(delta.extras):
+            self.note_room(worker)
+
+    def _end(self, worker: Worker, stream: RequestStream, delta: Delta) -> None:
+        """Ends what a delta was the last of, or what cannot go on behind it."""
+        now = self._loop.time()
+        if isinstance(stream.error, EncoderLost):
+            encoders = self.registry.encoders
+            encoders.note_unreached(stream.fetches_from, worker.worker_id, now)
+        if stream.encoded is not None:
+            self._encoder_room.note_encoded(worker, stream.sent_at, now)
+        self._release(worker, delta.request_id)
+        if stream.finished is not None:
+            if worker.hello.stage != PREFILL:  # the other leg tells the same
+                self._metrics.count_finished(stream.finished, stream.prefill_placement)
+        elif delta.end is None:  # we gave it up, the engine does not know
+            self._send_abort(worker, delta.request_id)

@@ -1,8 +1,6 @@
 """OpenAI's client, unmodified, has videos made by simulated workers and follows them."""
 
 import io
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from tests.fleet.made_videos import (
 )
 from tests.fleet.pictures import data_url, picture
 from tests.kit.fleet import Fleet
+from tests.kit.videos_told import told_by_ffmpeg
 from workers.diffusion.orders import ORDERS_WAITING_MAX
 
 PROMPT = "a red circle on blue"
@@ -77,13 +76,7 @@ def test_a_video_is_begun_followed_and_fetched(
     assert content.response.headers["content-type"] == "video/mp4"
     file = tmp_path / "made.mp4"
     content.write_to_file(file)
-    told = subprocess.run(
-        ["ffprobe", "-v", "error", "-show_streams", "-of", "json", "-count_frames", file],
-        capture_output=True,
-        check=True,
-    ).stdout
-    (stream,) = json.loads(told)["streams"]
-    assert (stream["width"], stream["height"], stream["nb_read_frames"]) == (64, 48, "8")
+    assert told_by_ffmpeg(file)[2:] == (64, 48, 8)
     assert metric(films, "kvmesh_frontend_jobs_ended_total", 'outcome="completed"') >= 1
 
 

@@ -17,7 +17,7 @@ from protocol.diffusion import Diffuse
 from protocol.errors import InvalidRequest, UnsupportedParameter, WorkerLost
 from tests.fleet.pictures import picture
 from tests.kit.forks import run_with_sglang
-from tests.sglang.videos_told import told_by_ffmpeg
+from tests.kit.videos_told import told_by_ffmpeg
 from workers.diffusion.generator import Made, Step
 from workers.sglang.diffusion.generator import SglangGenerator
 
@@ -86,6 +86,7 @@ class Maker:
     def __init__(self, tmp_path: Path) -> None:
         self.steps: list[Step] = []
         self.begun = asyncio.Event()
+        self.freed = asyncio.Event()
         self.into = tmp_path
 
     async def make(self, generator: SglangGenerator, **asked: Any) -> Sequence[Made]:
@@ -94,7 +95,7 @@ class Maker:
             "request_id": "a" * 32, "model": "m", "prompt": "a cat", "deadline_unix_ms": 1,
             "width": 64, "height": 64, "steps": 4, "seed": 1, **asked,
         }  # fmt: skip
-        return await generator.make(Diffuse(**order), self.into, self._note)
+        return await generator.make(Diffuse(**order), self.into, self._note, self.freed.set)
 
     async def pixels(self, generator: SglangGenerator, **asked: Any) -> list[bytes]:
         found: list[bytes] = []

@@ -89,7 +89,7 @@ def _check_bookings(worker: Worker, name: str) -> None:
         )
         if min(loads) < 0:
             raise Broken(f"{where}, rank {rank.dp_rank}: a negative load {loads}")
-    if own_requests != len(bookings):
+    if own_requests != sum(booking.counts for booking in bookings.values()):
         raise Broken(f"{where}: bookings and loads of ranks differ")
 
 

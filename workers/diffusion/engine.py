@@ -3,27 +3,26 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
 
 from protocol.diffusion import Diffuse, Diffused, Progress
-from protocol.errors import DeadlineExceeded, InvalidRequest, MeshError, RequestAborted, WorkerLost
+from protocol.errors import DeadlineExceeded, RequestAborted, WorkerLost
 from protocol.generation import Extras, Finished
 from protocol.membership import RankLoad
-from protocol.process.start_error import StartError
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from workers.diffusion.canaries import Canaries
 from workers.diffusion.generator import Generator
 from workers.diffusion.jobs import Jobs, runs_again
-from workers.diffusion.making import Making
+from workers.diffusion.making import FINISHING_MAX, Making
 from workers.diffusion.orders import ORDERS_WAITING_MAX, Line, Order
 from workers.diffusion.outputs import Outputs
 from workers.diffusion.pace import Pace, PaceLimits
 from workers.diffusion.source import Source
 from workers.diffusion.usual import Usual
+from workers.diffusion.warming import warm_up
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 
 log = logging.getLogger(__name__)
@@ -69,6 +68,8 @@ class DiffusionEngine:
         self._jobs = Jobs(lifetime_s=lifetime_s, unix_ms=unix_ms, kept=outputs)
         self._canaries = Canaries(self._ready, self._tell)
         self._making: Making | None = None
+        self._finishing: dict[Making, asyncio.Task[None]] = {}
+        """Holds what is made and being written, at most FINISHING_MAX."""
         self._task: asyncio.Task[None] | None = None
         self._deliver: Deliver = _nobody
         self._closed = False
@@ -77,7 +78,7 @@ class DiffusionEngine:
         """Starts the generator and has it make something; raises StartError where it cannot."""
         self._deliver = deliver
         facts = await self._generator.start(on_death)
-        await self._warm_up(facts)
+        await warm_up(self._generator, self._outputs, self._first_order(facts))
         capacity = replace(
             facts.capacity,
             dp_size=1,
@@ -137,8 +138,8 @@ class DiffusionEngine:
     async def stop(self) -> None:
         """Ends the generator; orders that are not made fail as lost, and nothing is kept."""
         self._clear(_STOPPED)
-        if self._making is not None:
-            self._end(self._making.order, _STOPPED)
+        for making in self._makings():
+            self._end(making.order, _STOPPED)
         await self.kill()
         await self._outputs.close()
 
@@ -148,31 +149,16 @@ class DiffusionEngine:
         self._canaries.close()
         for order in self._line.clear():
             order.end()
-        making, self._making = self._making, None
-        if making is not None:
+        for making in self._makings():
             making.order.end()
             making.give_up()
-        task, self._task = self._task, None
-        if task is not None:
+        tasks = [*self._finishing.values(), *([self._task] if self._task else ())]
+        self._finishing.clear()
+        self._making = self._task = None
+        for task in tasks:
             task.cancel()
         self._outputs.forget()
         await self._generator.stop()
-
-    async def _warm_up(self, facts: EngineFacts) -> None:
-        """Has the first order made; a model that cannot make it, in a size of its own."""
-        order = self._first_order(facts)
-        bench = await self._outputs.bench()
-        try:
-            try:
-                await self._generator.make(order, bench, lambda _: None)
-            except InvalidRequest as error:
-                log.info("the model makes something else first: %s", error.message)
-                order = replace(order, width=0, height=0, frames=0, guidance_scale=None)
-                await self._generator.make(order, bench, lambda _: None)
-        except MeshError as error:
-            raise StartError(f"the first thing to be made failed: {error.message}") from error
-        finally:
-            self._outputs.clear(bench)
 
     async def _run(self) -> None:
         """Makes order after order until nothing waits."""
@@ -183,23 +169,30 @@ class DiffusionEngine:
             order.stop_timer()
             self._pace.begin(order.step_cost, asyncio.get_running_loop().time())
             self._jobs.progress(order.job_id, 0)
-            self._making = Making(
+            making = self._making = Making(
                 order,
                 self._generator,
                 self._outputs,
-                heard=partial(self._note_step, order),
+                heard=self._note_step,
                 tell=self._tell_progress,
             )
-            end = await self._making.end()
-            self._making = None
-            if end is None:
+            if not await making.freed():
                 self._pace.give_up(asyncio.get_running_loop().time())
                 self._canaries.ask_again()
-            else:
-                self._pace.trust()
-                self._end(order, end)
-                self._canaries.heard()
+            self._making = None
+            self._finishing[making] = asyncio.create_task(self._finish(making))
+            if len(self._finishing) > FINISHING_MAX:
+                await asyncio.wait({next(iter(self._finishing.values()))})
         self._task = None
+
+    async def _finish(self, making: Making) -> None:
+        """Waits until what is made is written, and tells of it."""
+        end = await making.end()
+        del self._finishing[making]
+        if end is not None:
+            self._pace.trust()
+            self._end(making.order, end)
+            self._canaries.heard()
 
     def _goes_on(self, request: Diffuse) -> bool:
         """Tells whether a job is known already: a frontend that lost the way here asks for it
@@ -225,10 +218,14 @@ class DiffusionEngine:
         return True
 
     def _orders(self) -> Iterator[Order]:
-        """Yields what waits, and what is being made for somebody."""
+        """Yields what waits, and what is being made or written for somebody."""
         yield from self._line
-        if self._making is not None and not self._making.order.ended:
-            yield self._making.order
+        for making in self._makings():
+            if not making.order.ended:
+                yield making.order
+
+    def _makings(self) -> list[Making]:
+        return [*self._finishing, *([self._making] if self._making else ())]
 
     def _order_of(self, job_id: str) -> Order | None:
         return next((each for each in self._orders() if each.job_id == job_id), None)
@@ -253,8 +250,10 @@ class DiffusionEngine:
 
     def _give_up(self, order: Order) -> None:
         """Has an order made no more."""
-        if not self._line.drop(order) and self._making is not None:
-            self._making.give_up()
+        if not self._line.drop(order):
+            for making in self._makings():
+                if making.order is order:
+                    making.give_up()
 
     def _abort(self, order: Order) -> None:
         self._give_up(order)

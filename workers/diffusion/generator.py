@@ -37,9 +37,14 @@ class Step(Struct, frozen=True):
 OnStep = Callable[[Step], None]
 """An OnStep is called on the event loop after each step; it must not block."""
 
+OnFree = Callable[[], None]
+"""An OnFree is called on the event loop when the next order can be made; it must not block."""
+
 
 class Generator(Protocol):
-    """A Generator makes what one order asks for, one order at a time."""
+    """A Generator makes what one order asks for, one order at a time, and may write the outputs of
+    one while it makes those of the next.
+    """
 
     async def start(self, on_death: OnDeath) -> EngineFacts:
         """Loads the model; returns when orders can be taken.
@@ -52,13 +57,15 @@ class Generator(Protocol):
         """
         ...
 
-    async def make(self, order: Diffuse, into: Path, on_step: OnStep) -> Sequence[Made]:
+    async def make(
+        self, order: Diffuse, into: Path, on_step: OnStep, on_free: OnFree
+    ) -> Sequence[Made]:
         """Returns the outputs of an order, `order.count` of them, in files of the folder `into`.
 
-        Called with one order at a time, previews and outputs encoded in the order's format. Where
-        the order leaves a choice (size, steps, frames …), the model's own is taken. Cancelled, it
-        ends at once for the caller: the generator frees itself, and the next call waits until it
-        has.
+        Called again once `on_free` was called, or it has ended, whichever is first; previews and
+        outputs are encoded in the order's format. Where the order leaves a choice (size, steps,
+        frames …), the model's own is taken. Cancelled, it ends at once for the caller: the
+        generator frees itself, and the next call waits until it has.
 
         Raises:
             InvalidRequest: the model cannot do what the order asks for; `param` names the field as

@@ -4,17 +4,23 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from protocol.diffusion import Diffused, Output, Progress
 from protocol.errors import EngineFault, MeshError
 from protocol.limits import MESSAGE_CHARS_MAX
 from protocol.replies import Failed
 from workers.diffusion.generator import Generator, Made, Step
-from workers.diffusion.orders import PERCENT_RUNNING_MAX, Order
+from workers.diffusion.orders import PERCENT_MADE, PERCENT_RUNNING_MAX, Order
 from workers.diffusion.outputs import Outputs
 from workers.engine import BROKEN
 
 log = logging.getLogger(__name__)
+
+FINISHING_MAX: Final = 2
+"""So many orders may be written and kept while the next one is made; the writing of more would only
+fall behind.
+"""
 
 
 class Making:
@@ -22,7 +28,7 @@ class Making:
 
     Args:
         heard: called with every step.
-        tell: called whenever a percent more is made, and with each preview.
+        tell: called whenever a percent more is made, with each preview, and when all is made.
     """
 
     def __init__(
@@ -31,7 +37,7 @@ class Making:
         generator: Generator,
         outputs: Outputs,
         *,
-        heard: Callable[[], None],
+        heard: Callable[[Order], None],
         tell: Callable[[Order, Progress], None],
     ) -> None:
         self.order = order
@@ -42,14 +48,23 @@ class Making:
         self._previews: list[asyncio.Task[None]] = []
         """Bounded by what the order asks for, as the next ones are."""
         self._shown: list[str] = []
+        self._free = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._begun_at = self._loop.time()
         self._task = self._loop.create_task(self._make())
+        self._task.add_done_callback(lambda _: self._free.set())
 
     def give_up(self) -> None:
         """Stops it; nothing more is told of it."""
         for task in (self._task, *self._previews):
             task.cancel()
+
+    async def freed(self) -> bool:
+        """Waits until the generator can take the next order; tells whether this one was not given
+        up.
+        """
+        await self._free.wait()
+        return not self._task.cancelled()
 
     async def end(self) -> Diffused | Failed | None:
         """Waits for the end, and returns it; None if it was given up."""
@@ -69,7 +84,9 @@ class Making:
         kept: list[Output] = []
         bench = await self._outputs.bench()
         try:
-            made = await self._generator.make(self.order.request, bench, self._on_step)
+            made = await self._generator.make(
+                self.order.request, bench, self._on_step, self._on_free
+            )
             _check(made, self.order, bench)
             for each in made:
                 output = await self._outputs.keep(each, beside=kept)
@@ -88,12 +105,18 @@ class Making:
             return
         percent = min(100 * step.step // max(1, step.steps), PERCENT_RUNNING_MAX)
         moved, order.percent = percent > order.percent, max(percent, order.percent)
-        self._heard()
+        self._heard(order)
         if step.preview is not None and len(self._previews) < order.previews_max:
             showing = self._show(step, step.preview, self._previews[-1:])
             self._previews.append(self._loop.create_task(showing))
         elif moved:
             self._tell(order, _progress(order, step))
+
+    def _on_free(self) -> None:
+        self._free.set()
+        if not self.order.ended:
+            self.order.percent = PERCENT_MADE
+            self._tell(self.order, Progress(PERCENT_MADE))
 
     async def _show(
         self, step: Step, preview: Made, before: Sequence["asyncio.Task[None]"]

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -12,7 +13,7 @@ from protocol.diffusion import SEED_END, Diffuse
 from protocol.errors import EngineFault, InvalidRequest, WorkerLost, error_from_code
 from protocol.membership import Capacity, ModelCard
 from protocol.process.start_error import StartError
-from workers.diffusion.generator import Made, OnStep, Step
+from workers.diffusion.generator import Made, OnFree, OnStep, Step
 from workers.engine import EngineFacts, OnDeath
 from workers.sim.drawing import (
     SIDE_PIXELS_MAX,
@@ -98,7 +99,9 @@ class SimGenerator:
         self._faults.arm(spec)
         self._woken.set()
 
-    async def make(self, order: Diffuse, into: Path, on_step: OnStep) -> Sequence[Made]:
+    async def make(
+        self, order: Diffuse, into: Path, on_step: OnStep, on_free: OnFree
+    ) -> Sequence[Made]:
         """Draws what was asked for, as Generator says."""
         await self._back()
         order = self._settled(order)
@@ -107,9 +110,11 @@ class SimGenerator:
             raise error_from_code(failure.code, failure.message, failure.param)
         await self._requested_fault(order)
         reference = await asyncio.to_thread(reference_pixels, order, (order.width, order.height))
-        return [
+        writing = [
             await self._one(order, index, reference, into, on_step) for index in range(order.count)
         ]
+        on_free()
+        return await asyncio.gather(*writing)
 
     async def ready(self) -> None:
         """Returns when it is back from a death, and not while it hangs."""
@@ -149,8 +154,8 @@ class SimGenerator:
 
     async def _one(
         self, order: Diffuse, index: int, reference: Pixels | None, into: Path, on_step: OnStep
-    ) -> Made:
-        """Makes the output of an index, step by step."""
+    ) -> "asyncio.Future[Made]":
+        """Makes the output of an index, step by step; returns it to be written."""
         assert order.seed is not None, "settled"
         seed = (order.seed + index) % SEED_END
         drawing = Drawing(order.prompt, seed, (order.width, order.height), reference)
@@ -169,9 +174,12 @@ class SimGenerator:
             self._faults.on_tokens(1)
             self._check_alive()
         path = into / f"output-{index}"
-        if self._videos:
-            return await asyncio.to_thread(_video, order, drawing, path, seed)
-        return await asyncio.to_thread(_picture, order, drawing, path, 1.0, seed)
+        write = (
+            partial(_video, order, drawing, path, seed)
+            if self._videos
+            else partial(_picture, order, drawing, path, 1.0, seed)
+        )
+        return asyncio.ensure_future(asyncio.to_thread(write))
 
     async def _step(self, order: Diffuse) -> None:
         settings = self._settings

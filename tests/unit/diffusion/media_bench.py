@@ -11,7 +11,7 @@ from protocol.errors import WorkerLost
 from protocol.membership import Capacity, ModelCard
 from protocol.replies import Delta
 from workers.diffusion.engine import DiffusionEngine
-from workers.diffusion.generator import Made, OnStep, Step
+from workers.diffusion.generator import Made, OnFree, OnStep, Step
 from workers.diffusion.outputs import Keeping, Outputs
 from workers.engine import EngineFacts, OnDeath, OutputSource
 
@@ -31,19 +31,24 @@ class FakeGenerator:
 
     Attributes:
         made: prompts of what it was given to make, in order.
+        written: prompts of what it was slow to write.
         raises: what happens in the next order's first step instead.
         back_s: how long it takes until it can take an order again that was cancelled.
         size_bytes: of each output.
         hangs: it makes no step.
+        write_s: how long it takes to write an output, while it can make the next order; 0: it does
+        not say so.
     """
 
     def __init__(self) -> None:
         self.made: list[str] = []
+        self.written: list[str] = []
         self.raises: Exception | None = None
         self.back_s = 0.0
         self.size_bytes = 10
         self.step_s = STEP_S
         self.hangs = False
+        self.write_s = 0.0
         self.too_few = False
         self.elsewhere: Path | None = None
         self.stopped = False
@@ -57,7 +62,9 @@ class FakeGenerator:
         capacity = Capacity(dp_size=1, kv_tokens=1, page_size_tokens=1, requests_running_max=1)
         return EngineFacts(CARD, {}, capacity, "fake", generates=False)
 
-    async def make(self, order: Diffuse, into: Path, on_step: OnStep) -> Sequence[Made]:
+    async def make(
+        self, order: Diffuse, into: Path, on_step: OnStep, on_free: OnFree
+    ) -> Sequence[Made]:
         if order.prompt == "first":
             self.first_orders.append(order)
             if self.first_raises:
@@ -85,6 +92,10 @@ class FakeGenerator:
             self._back.clear()
             asyncio.get_running_loop().call_later(self.back_s, self._back.set)
             raise
+        if self.write_s:
+            on_free()
+            await asyncio.sleep(self.write_s)
+            self.written.append(order.prompt)
         return made[1:] if self.too_few else made
 
     async def ready(self) -> None:
@@ -186,7 +197,7 @@ class MediaBench:
     def left(self) -> list[int]:
         """The sizes of all that could leak."""
         engine = self.engine
-        return [len(engine._line), len(engine._canaries), int(engine._making is not None)]
+        return [len(engine._line), len(engine._canaries), len(engine._makings())]
 
     def _note_change(self) -> None:
         self.changes += 1

@@ -13,7 +13,12 @@ from protocol.process.start_error import StartError
 from protocol.replies import Failed
 from tests.unit.diffusion.media_bench import LOST, STEP_S, STEPS, MediaBench, named
 from tests.unit.encoding.encoder_bench import on_virtual_time
-from workers.diffusion.orders import ORDERS_WAITING_MAX, REFERENCE_BYTES_WAITING_MAX
+from workers.diffusion.making import FINISHING_MAX
+from workers.diffusion.orders import (
+    ORDERS_WAITING_MAX,
+    PERCENT_MADE,
+    REFERENCE_BYTES_WAITING_MAX,
+)
 from workers.engine import CANARY_PREFIX
 
 CANARY = CANARY_PREFIX.ljust(32, "0")
@@ -46,6 +51,45 @@ async def test_each_percent_is_told_once_and_never_less(tmp_path: Path) -> None:
     assert [(told.step, told.steps, told.index) for told in bench.told[named(2)]] == [
         (step, 6, step > 3) for step in range(1, 7)
     ]
+
+
+@on_virtual_time
+async def test_the_next_is_made_while_what_is_made_is_written(tmp_path: Path) -> None:
+    bench = await MediaBench(tmp_path).started()
+    bench.generator.write_s = STEPS * STEP_S / 2
+    for number in range(3):
+        bench.submit(number)
+    began = asyncio.get_running_loop().time()
+    await bench.made(2)
+    assert asyncio.get_running_loop().time() - began < (3 * STEPS + STEPS / 2 + 0.2) * STEP_S
+    assert [told.percent for told in bench.told[named(0)]] == [25, 50, 75, 99, PERCENT_MADE]
+    assert bench.generator.written == ["0", "1", "2"]
+    assert bench.left == [0, 0, 0]
+
+
+@on_virtual_time
+async def test_no_more_is_made_than_can_be_written(tmp_path: Path) -> None:
+    bench = await MediaBench(tmp_path).started()
+    bench.generator.write_s = 100 * STEPS * STEP_S
+    for number in range(FINISHING_MAX + 3):
+        bench.submit(number)
+    await asyncio.sleep(50 * STEPS * STEP_S)
+    assert len(bench.generator.made) == FINISHING_MAX + 1
+    assert bench.load[:2] == (0, 2)
+
+
+@on_virtual_time
+async def test_what_is_being_written_can_be_aborted_and_befalls_no_other(tmp_path: Path) -> None:
+    bench = await MediaBench(tmp_path).started()
+    bench.generator.write_s = 2 * STEP_S
+    bench.submit(1)
+    bench.submit(2)
+    await asyncio.sleep((STEPS + 1.5) * STEP_S)
+    bench.engine.abort(named(1))
+    await bench.made(2)
+    [end] = bench.ends[named(1)]
+    assert end == Finished("abort", 0, 0)
+    assert bench.generator.written == ["2"]
 
 
 @on_virtual_time

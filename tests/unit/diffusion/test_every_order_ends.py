@@ -33,6 +33,7 @@ STEPS = st.lists(
         st.tuples(st.just("size"), st.sampled_from([10, 30, 61])),
         st.tuples(st.just("raise"), st.booleans()),
         st.tuples(st.just("slow back")),
+        st.tuples(st.just("slow to write"), st.sampled_from([0.0, STEP_S / 3, 20 * STEP_S])),
         st.tuples(st.just("hand back")),
     ),
     max_size=30,
@@ -81,6 +82,8 @@ class _Ordered:
                 bench.generator.raises = LOST if lost else EngineFault("injected")
             case ("slow back",):
                 bench.generator.back_s = 5.0
+            case ("slow to write", write_s):
+                bench.generator.write_s = write_s
             case ("hand back",):
                 assert bench.source is not None
                 bench.source.hand_back()

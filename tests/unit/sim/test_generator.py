@@ -43,7 +43,7 @@ async def _make(
 ) -> list[Made]:
     usual: dict[str, Any] = {"width": 64, "height": 48, "steps": 4, "seed": 7}
     order = Diffuse("1" * 32, "m", fields.pop("prompt", "a boat"), 0, **(usual | fields))
-    return [*await generator.make(order, into, on_step)]
+    return [*await generator.make(order, into, on_step, lambda: None)]
 
 
 async def _bytes(made: Made) -> bytes:

@@ -22,6 +22,7 @@ from workers.sglang.diffusion.messages import (
     Ended,
     File,
     Finished,
+    Freed,
     Make,
     Refused,
     Reply,
@@ -50,9 +51,17 @@ def main() -> None:
     directory = Path(os.environ[DIRECTORY])
     mark, steps = Mark(directory / MARK_FILE), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     steps.connect(str(directory / STEPS_SOCKET))
+    behind: Reply | None = None
     while True:
         make = read(said, Make)
-        connection.sendall(framed(answer(make, mark, steps)))
+        reply = answer(make, mark, steps)
+        if make.order.prompt == "write slowly":  # until the next one is made
+            connection.sendall(framed(Freed(make.number)))
+            behind = reply
+            continue
+        for each in (reply, behind) if behind else (reply,):
+            connection.sendall(framed(each))
+        behind = None
 
 
 def answer(make: Make, mark: Mark, steps: socket.socket) -> Reply:

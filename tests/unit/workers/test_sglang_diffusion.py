@@ -48,12 +48,14 @@ class Generated:
         self.generator = SglangGenerator(setup)
         self.death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.steps: asyncio.Queue[Step] = asyncio.Queue()
+        self.freed = asyncio.Event()
 
     def make(self, prompt: str, steps: int = 2) -> "asyncio.Future[Any]":
         order = Diffuse(
             request_id="a" * 32, model="m", prompt=prompt, deadline_unix_ms=1, steps=steps
         )
-        return asyncio.ensure_future(self.generator.make(order, self.into, self.steps.put_nowait))
+        making = self.generator.make(order, self.into, self.steps.put_nowait, self.freed.set)
+        return asyncio.ensure_future(making)
 
     def pids(self) -> list[int]:
         return [int(line) for line in self.starts.read_text().split()]
@@ -91,6 +93,32 @@ async def test_an_order_is_made_and_told_step_by_step(generated: Generated) -> N
         await generated.make("refuse")
     assert refused.value.param == "width"
     await generated.generator.ready()
+
+
+async def test_the_next_is_made_while_one_is_written(generated: Generated) -> None:
+    slow = generated.make("write slowly")
+    await generated.freed.wait()
+    (made,) = await generated.make("next", 3)
+    assert made.path.parent == generated.into
+    assert [generated.steps.get_nowait().step for _ in range(5)] == [1, 2, 1, 2, 3]
+    assert len(await slow) == 1
+
+
+async def test_who_goes_while_it_is_written_leaves_nothing(generated: Generated) -> None:
+    slow = generated.make("write slowly")
+    await generated.freed.wait()
+    slow.cancel()
+    await generated.make("next")
+    assert generated.generator._orders == {}
+
+
+async def test_what_is_being_written_is_lost_with_its_process(generated: Generated) -> None:
+    slow = generated.make("write slowly")
+    await generated.freed.wait()
+    with pytest.raises(WorkerLost):
+        await generated.make("die")
+    with pytest.raises(WorkerLost, match="ended with exit code 7"):
+        await slow
 
 
 async def test_what_is_left_tells_nothing_more_and_the_next_waits_for_it(

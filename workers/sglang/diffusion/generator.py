@@ -9,17 +9,26 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from protocol.diffusion import Diffuse
 from protocol.errors import EngineFault, WorkerLost, error_from_code
 from protocol.membership import Capacity, ModelCard
 from protocol.process.flags import dropped, said_after
 from protocol.process.start_error import StartError
-from workers.diffusion.generator import Made, OnStep, Step
+from workers.diffusion.generator import Made, OnFree, OnStep, Step
 from workers.engine import EngineFacts, OnDeath
 from workers.sglang.diffusion.kept_process import KeptProcess
-from workers.sglang.diffusion.messages import File, Finished, Make, Refused, Reply, Setup, Stepped
+from workers.sglang.diffusion.messages import (
+    File,
+    Finished,
+    Freed,
+    Make,
+    Refused,
+    Reply,
+    Setup,
+    Stepped,
+)
 from workers.sglang.diffusion.process import GeneratorProcess
 
 log = logging.getLogger(__name__)
@@ -33,6 +42,10 @@ CAPACITY: Final = Capacity(dp_size=1, page_size_tokens=64, kv_tokens=64, request
 """It makes one order at a time, and caches nothing."""
 
 
+def _new_future() -> "asyncio.Future[Any]":
+    return asyncio.get_running_loop().create_future()
+
+
 @dataclass
 class _Order:
     """An _Order is what the process works on."""
@@ -41,9 +54,8 @@ class _Order:
     asked: Diffuse
     into: Path
     on_step: OnStep
-    answer: "asyncio.Future[list[File]]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    freed: "asyncio.Future[None]" = field(default_factory=_new_future)
+    answer: "asyncio.Future[list[File]]" = field(default_factory=_new_future)
 
 
 class SglangGenerator:
@@ -54,10 +66,8 @@ class SglangGenerator:
         self._numbers = itertools.count(1)
         self._turn = asyncio.Lock()
         self._kept: KeptProcess | None = None
-        self._order: _Order | None = None
-        """Is what somebody waits for."""
-        self._asked: _Order | None = None
-        """Is what the process was asked last."""
+        self._orders: dict[int, _Order] = {}
+        """Holds what the process has not answered yet: what it makes, and what it writes."""
         self._leaving: asyncio.Task[None] | None = None
         """Frees the process from the order before, whose caller has gone."""
 
@@ -102,7 +112,9 @@ class SglangGenerator:
             card=card, card_files={}, capacity=CAPACITY, version=up.version, generates=False
         )
 
-    async def make(self, order: Diffuse, into: Path, on_step: OnStep) -> Sequence[Made]:
+    async def make(
+        self, order: Diffuse, into: Path, on_step: OnStep, on_free: OnFree
+    ) -> Sequence[Made]:
         """Returns the outputs of an order, as `workers.diffusion.generator.Generator` says.
 
         Cancelled, it has the order left at its next step.
@@ -112,16 +124,20 @@ class SglangGenerator:
             if self._leaving is not None:
                 await asyncio.shield(self._leaving)
             process = await self._kept.running()
-            running = self._asked = self._order = _Order(next(self._numbers), order, into, on_step)
+            running = _Order(next(self._numbers), order, into, on_step)
+            self._orders[running.number] = running
             process.tell(Make(running.number, order, str(into)))
             try:
-                files = await asyncio.shield(running.answer)
+                await asyncio.wait(
+                    {running.freed, running.answer}, return_when=asyncio.FIRST_COMPLETED
+                )
             except asyncio.CancelledError:
+                running.on_step = _nothing
                 self._leaving = asyncio.get_running_loop().create_task(_leave(process, running))
                 raise
-            finally:
-                self._order = None
-            return [_made(file, into) for file in files]
+        if running.freed.done():
+            on_free()
+        return [_made(file, into) for file in await running.answer]
 
     async def ready(self) -> None:
         """Returns as soon as the process is there.
@@ -139,10 +155,13 @@ class SglangGenerator:
         self._lose("it was stopped")
 
     def _take(self, reply: Reply) -> None:
-        order = self._asked
-        if order is None or not isinstance(reply, Finished | Refused):
+        if not isinstance(reply, Freed | Finished | Refused) or reply.number not in self._orders:
             return
-        if reply.number != order.number or order.answer.done():
+        if isinstance(reply, Freed):
+            self._orders[reply.number].freed.set_result(None)
+            return
+        order = self._orders.pop(reply.number)
+        if order.answer.done():  # by its caller, who has gone
             return
         if isinstance(reply, Finished):
             order.answer.set_result(reply.files)
@@ -152,8 +171,8 @@ class SglangGenerator:
             order.answer.set_exception(EngineFault("The order was left."))
 
     def _take_step(self, stepped: Stepped) -> None:
-        order = self._order
-        if order is None or stepped.number != order.number or order.answer.done():
+        order = self._orders.get(stepped.number)
+        if order is None:
             return
         preview = stepped.preview
         count = order.asked.count
@@ -167,11 +186,12 @@ class SglangGenerator:
         )
 
     def _lose(self, reason: str) -> None:
-        order = self._asked
-        if order is not None and not order.answer.done():
-            order.answer.set_exception(
-                WorkerLost(f"The worker's generator ended: {reason}", cause="died")
-            )
+        orders, self._orders = self._orders, {}
+        for order in orders.values():
+            if not order.answer.done():
+                order.answer.set_exception(
+                    WorkerLost(f"The worker's generator ended: {reason}", cause="died")
+                )
 
 
 async def _leave(process: GeneratorProcess, order: _Order) -> None:
@@ -183,6 +203,10 @@ async def _leave(process: GeneratorProcess, order: _Order) -> None:
         process.kill()
         await asyncio.wait([order.answer])
     order.answer.exception()  # nobody else looks at it
+
+
+def _nothing(step: Step) -> None:
+    """Takes a step of what nobody waits for."""
 
 
 def _made(file: File, into: Path) -> Made:

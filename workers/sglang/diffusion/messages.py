@@ -78,8 +78,14 @@ class File(Struct, frozen=True):
     seed: int
 
 
+class Freed(Struct, frozen=True, tag=True):
+    """A Freed says that all of a Make is made, and being written: the next one can come."""
+
+    number: int
+
+
 class Finished(Struct, frozen=True, tag=True):
-    """A Finished answers a Make whose outputs are all made."""
+    """A Finished answers a Make whose outputs are all written."""
 
     number: int
     files: list[File]
@@ -95,7 +101,7 @@ class Refused(Struct, frozen=True, tag=True):
     param: str | None = None
 
 
-Reply = Up | Ended | Finished | Refused
+Reply = Up | Ended | Freed | Finished | Refused
 
 
 class Told(Struct, frozen=True):

@@ -9,8 +9,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from workers.sglang.diffusion.files import write_picture
-from workers.sglang.diffusion.messages import File, Told
+from workers.sglang.diffusion.files import picture_file
+from workers.sglang.diffusion.messages import Told
 from workers.sglang.diffusion.steps import Steps
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,8 @@ class Previews:
         sample = config.post_decoding(decoded, server_args)[0]
         frame = post_process_sample(sample, DataType.IMAGE, 1, save_output=False)[0]
         name = f"preview-{told.index}-{step_index}.{told.format}"
-        write_picture(frame, Path(told.into) / name, told.format, told.compression)
-        height, width = frame.shape[:2]
-        self._steps.preview = File(name, told.format, width, height, 1, 0.0, 0)
+        path = Path(told.into) / name
+        self._steps.preview = picture_file(frame, path, told.format, told.compression)
 
     def _decoding(self, latents: Any) -> Any:
         """Returns the pipeline's stage that decodes, if it is SGLang's common one and its model is

@@ -1,8 +1,9 @@
 """Pictures and videos are made by this program, which has SGLang's DiffGenerator: that blocks and
 prints, and there can be one in a process.
 
-Its stdin is a socket to the worker: in, `Setup` and `Make`s; out, a `Reply` to each. What it and
-SGLang's processes print goes to the worker's log. It ends with the worker, and its ranks with it.
+Its stdin is a socket to the worker: in, `Setup` and `Make`s; out, a `Reply` to each. Pictures are
+written in threads, while the next ones are made. What it and SGLang's processes print goes to the
+worker's log. It ends with the worker, and its ranks with it.
 """
 
 import os
@@ -10,9 +11,10 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from msgspec import Struct
 
@@ -32,6 +34,7 @@ from workers.sglang.diffusion.messages import (
     Ended,
     File,
     Finished,
+    Freed,
     Make,
     Refused,
     Setup,
@@ -62,14 +65,26 @@ class _Worker:
             os._exit(1)
 
 
+WRITERS: Final = 2
+"""So many threads write pictures: one takes a tenth of a second for a megapixel, which is less than
+a GPU takes to make it.
+"""
+
+FRAMES_WAITING_MAX: Final = 4
+"""At most so many pictures are in memory to be written, 50 MB each at the largest."""
+
+
 class _Maker:
     """A _Maker makes what orders ask for, one after the other."""
 
-    def __init__(self, server_args: Any, directory: Path) -> None:
+    def __init__(self, server_args: Any, directory: Path, worker: _Worker) -> None:
         from workers.sglang.diffusion.told_generator import FailureHeard, TellingGenerator  # noqa: PLC0415
 
         self._server_args = server_args
         self._directory = directory
+        self._worker = worker
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
+        self._room = threading.Semaphore(FRAMES_WAITING_MAX)
         self._mark = Mark(directory / MARK_FILE)
         self._heard = FailureHeard()
         self._generator: Any = TellingGenerator.from_server_args(server_args)
@@ -79,18 +94,33 @@ class _Maker:
         """Returns multiprocessing's processes of the ranks."""
         return self._generator.local_scheduler_process
 
-    def answer(self, make: Make) -> Finished | Refused:
-        """Makes the outputs of an order, or says why not."""
+    def answer(self, make: Make) -> None:
+        """Makes the outputs of an order, or says why not; returns when the next one can be made."""
         try:
-            return Finished(make.number, self._files(make))
-        except InvalidRequest as error:
-            return Refused(make.number, error.code, error.message, error.param)
-        except Exception as error:  # noqa: BLE001  # whatever SGLang or a file system raises
-            if self._mark.to_leave(make.number):
-                return Refused(make.number, "")
-            return Refused(make.number, EngineFault.code, one_line(error))
+            files = self._files(make)
+        except Exception as error:  # noqa: BLE001  # whatever SGLang raises
+            self._worker.tell(self._refusal(make, error))
+            return
+        self._worker.tell(Freed(make.number))
+        # Whatever it waits for was given to the threads before, and so has begun.
+        self._writers.submit(self._finish, make, files)
 
-    def _files(self, make: Make) -> list[File]:
+    def _finish(self, make: Make, files: list["Future[File]"]) -> None:
+        """Tells the worker of the outputs of an order once they are written."""
+        try:
+            reply = Finished(make.number, [file.result() for file in files])
+        except Exception as error:  # noqa: BLE001  # whatever a file system raises
+            reply = self._refusal(make, error)
+        self._worker.tell(reply)
+
+    def _refusal(self, make: Make, error: Exception) -> Refused:
+        if isinstance(error, InvalidRequest):
+            return Refused(make.number, error.code, error.message, error.param)
+        if self._mark.to_leave(make.number):
+            return Refused(make.number, "")
+        return Refused(make.number, EngineFault.code, one_line(error))
+
+    def _files(self, make: Make) -> list["Future[File]"]:
         from workers.sglang.diffusion.orders import plan_of, reference_files  # noqa: PLC0415
 
         order = make.order
@@ -101,8 +131,8 @@ class _Maker:
                 for index in range(order.count)
             ]
 
-    def _one(self, make: Make, index: int, sampling: dict[str, Any], seed: int) -> File:
-        from workers.sglang.diffusion.files import video_file, write_picture  # noqa: PLC0415
+    def _one(self, make: Make, index: int, sampling: dict[str, Any], seed: int) -> "Future[File]":
+        from workers.sglang.diffusion.files import picture_file, video_file  # noqa: PLC0415
 
         order, into = make.order, Path(make.into)
         if self._mark.to_leave(make.number):
@@ -129,11 +159,13 @@ class _Maker:
             raise EngineFault(self._heard.cause or "SGLang made nothing, and did not say why.")
         first: Any = made[0] if hasattr(made, "append") else made  # a list of several
         if videos:
-            return video_file(into / name, seed)
-        frame: Any = first.frames[0]
-        write_picture(frame, into / name, order.format, order.compression)
-        height, width = frame.shape[:2]
-        return File(name, order.format, width, height, 1, 0.0, seed)
+            return self._writers.submit(video_file, into / name, seed)
+        self._room.acquire()
+        written = self._writers.submit(
+            picture_file, first.frames[0], into / name, order.format, order.compression, seed
+        )
+        written.add_done_callback(lambda _: self._room.release())
+        return written
 
 
 def main() -> None:
@@ -147,7 +179,7 @@ def main() -> None:
     outlive_signals()
     note = FailureNote()
     try:
-        maker, up = _loaded(setup)
+        maker, up = _loaded(setup, worker)
     except StartError as error:
         worker.end(str(error))
         raise
@@ -161,10 +193,10 @@ def main() -> None:
             make = read(worker.said, Make)
         except EOFError:
             os._exit(0)
-        worker.tell(maker.answer(make))
+        maker.answer(make)
 
 
-def _loaded(setup: Setup) -> tuple[_Maker, Up]:
+def _loaded(setup: Setup, worker: _Worker) -> tuple[_Maker, Up]:
     """Returns what makes pictures, once its model is loaded.
 
     Raises:
@@ -190,7 +222,7 @@ def _loaded(setup: Setup) -> tuple[_Maker, Up]:
     import sglang  # noqa: PLC0415
 
     with spares_until_then():
-        maker = _Maker(server_args, directory)
+        maker = _Maker(server_args, directory, worker)
     device = "cpu" if cpu else f"{server_args.num_gpus} GPU"
     pipeline = type(server_args.pipeline_config).__name__.removesuffix("Config")
     version = f"sglang {sglang.__version__} {pipeline} on {device}"
