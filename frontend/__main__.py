@@ -17,19 +17,32 @@ def main() -> int:
     # Until it serves: what is imported is no garbage, and to look through it takes a sixth of a
     # start.
     gc.disable()
-    from frontend.app import serve  # noqa: PLC0415
-    from frontend.inflight.request_log import make_logging_lean  # noqa: PLC0415
-
     try:
         settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
         log_to_stderr(settings.log_level)
-        make_logging_lean()
         require_own_packages()
-        uvloop.run(serve(settings))
+        if settings.frontend_processes > 1:
+            return _supervise(settings)
+        _serve(settings)
     except StartError as error:
         print(f"kvmesh frontend cannot start: {error}", file=sys.stderr)  # noqa: T201 - the one line for the person at the terminal
         return EXIT_CANNOT_START
     return 0
+
+
+def _serve(settings: FrontendSettings) -> None:
+    from frontend.app import serve  # noqa: PLC0415
+    from frontend.inflight.request_log import make_logging_lean  # noqa: PLC0415
+
+    make_logging_lean()
+    uvloop.run(serve(settings))
+
+
+def _supervise(settings: FrontendSettings) -> int:
+    from frontend.processes.parent import supervise  # noqa: PLC0415 - one frontend needs it not
+
+    gc.enable()
+    return uvloop.run(supervise(settings))
 
 
 if __name__ == "__main__":

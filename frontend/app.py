@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 from random import SystemRandom
@@ -36,7 +37,9 @@ from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
 from frontend.observe.media_metrics import MediaMetrics
 from frontend.observe.metrics import FrontendMetrics
-from frontend.readings import router_readings, tokenizer_readings
+from frontend.processes.place import Place
+from frontend.processes.siblings import Siblings, models_ready, tell_loading
+from frontend.readings import families_now, router_readings, tokenizer_readings
 from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
 from frontend.status.board import Board
@@ -46,6 +49,7 @@ from protocol.process.large_blocks import return_large_blocks
 from protocol.process.log_floods import quieten_http_server
 from protocol.process.open_files import raise_open_files, too_few
 from protocol.process.start_error import StartError
+from protocol.siblings import sibling_address
 from protocol.transport.curve import MeshKey
 from protocol.transport.door import Door
 from protocol.transport.pump import SocketPump
@@ -67,10 +71,12 @@ the bodies of others are worked on.
 log = logging.getLogger(__name__)
 
 
-async def serve(settings: FrontendSettings) -> None:
+async def serve(settings: FrontendSettings, place: Place | None = None) -> None:
     """Serves until SIGTERM or SIGINT and then until the drain is over (frontend/drain.py); a second
     signal hurries it.
 
+    Args:
+        place: of a process among several, whose parent has the signals; None if it is alone.
     Raises:
         StartError: a port is taken, or the mesh address or key cannot be used.
     """
@@ -79,10 +85,11 @@ async def serve(settings: FrontendSettings) -> None:
     return_large_blocks()
     sys.setswitchinterval(SWITCH_S)
     quieten_http_server()
-    listener = listen(settings.http_host, settings.http_port)
+    listener = listen(settings.http_host, settings.http_port) if place is None else place.listener
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()
-    router = _mesh_socket(context, settings.mesh_bind, key)
+    mesh = sibling_address(settings.mesh_bind, 0 if place is None else place.number)
+    router = _mesh_socket(context, mesh, key)
     door = Door(context, router, on_failure=FailedHandshakes(time.monotonic).note)
     metrics = FrontendMetrics()
     subscriber = (
@@ -103,27 +110,28 @@ async def serve(settings: FrontendSettings) -> None:
             new_query_id=new_request_id,
         ).prepare,
         subscriber=subscriber,
-        memory=WaitingMemory(settings.queue_memory_mb * 2**20),
+        memory=WaitingMemory(settings.queue_memory_mb * 2**20 // settings.frontend_processes),
         metrics=metrics,
         random=SystemRandom(),
         unix_s=time.time,
         new_request_id=new_request_id,
+        siblings=0 if place is None else place.siblings_told,
+        tell_loading=None if place is None else partial(tell_loading, place.link),
     )
     assembly = Assembly[Exchange](settings, surroundings, loop.time)
     metrics.router.also_read(
         partial(router_readings, assembly.registry, assembly.budget, subscriber)
     )
     metrics.router.also_read(partial(tokenizer_readings, segments))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: assembly.drain.on_signal(loop.time()))
+    _heed_signals(lambda: assembly.drain.on_signal(loop.time()), place)
     log.info(
         "serving http://%s:%d, workers connect to %s%s",
         *listener.getsockname()[:2],
-        settings.mesh_bind,
+        mesh,
         too_few(open_files),
     )
     try:
-        await _serve_http(settings, assembly, metrics, listener)
+        await _serve_http(settings, assembly, metrics, listener, place)
     finally:
         door.close()
         await assembly.close()
@@ -137,6 +145,14 @@ async def serve(settings: FrontendSettings) -> None:
 def _frontend_id() -> str:
     """Returns the name by which workers, and people, tell this frontend from others."""
     return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _heed_signals(on_signal: Callable[[], None], place: Place | None) -> None:
+    if place is not None:
+        place.link.on_leave = on_signal
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
 
 
 def _media_reader(settings: FrontendSettings, metrics: MediaMetrics) -> MediaReader:
@@ -153,6 +169,7 @@ async def _serve_http(
     assembly: Assembly[Exchange],
     metrics: FrontendMetrics,
     listener: socket.socket,
+    place: Place | None,
 ) -> None:
     """Answers clients until the drain is over."""
     drain = assembly.drain
@@ -171,12 +188,18 @@ async def _serve_http(
     if settings.status_page:
         board = Board(assembly.registry, _frontend_id(), lambda: drain.begun)
         drain.on_begin = board.feed.close
-    application = Application(assembly.registry, runner, metrics, settings, drain, board=board)
-    server = Server(
-        _http(application, settings, listener),
-        drain,
-        Connections(on_slow_reader=metrics.answers.slow_readers.inc),
+    connections = Connections(on_slow_reader=metrics.answers.slow_readers.inc)
+    siblings = accepting = None
+    if place is not None:
+        families = partial(families_now, metrics, assembly.registry, drain)
+        siblings = Siblings(place.link, assembly.registry, families)
+        accepting = place.accepting(partial(models_ready, assembly.registry))
+        connections.on_gone = accepting.note_gone
+        assembly.registry.on_served = accepting.note_models
+    application = Application(
+        assembly.registry, runner, metrics, settings, drain, board=board, siblings=siblings
     )
+    server = Server(_http(application, settings, listener), drain, connections, accepting)
     tasks = [
         asyncio.create_task(keep_streams_alive(lambda: drain.open, settings.sse_keep_alive)),
         *([asyncio.create_task(board.keep())] if board else []),
@@ -185,6 +208,8 @@ async def _serve_http(
     # what was imported stays: a full collection need not look through it while requests wait
     gc.freeze()
     gc.enable()
+    if place is not None:
+        place.link.serving()
     try:
         await server.serve(sockets=[listener])
     finally:

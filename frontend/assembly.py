@@ -24,6 +24,8 @@ from frontend.routing.waiting_memory import WaitingMemory
 from frontend.settings import FrontendSettings
 from kv_events.index import BlockBudget
 from kv_events.subscriber import KvSubscriber
+from protocol.membership import Loading
+from protocol.requests import Welcome
 from protocol.transport.pump import OpenRouter
 
 
@@ -40,6 +42,8 @@ class Surroundings:
         random: for policies that draw lots, and numbers that nobody else has.
         unix_s: wall clock, against which deadlines are meant.
         new_request_id: names a leg of a request that is moved.
+        siblings: frontends that workers are to dial beside this one.
+        tell_loading: called with what workers say that load.
     """
 
     frontend_id: str
@@ -51,6 +55,8 @@ class Surroundings:
     random: Random
     unix_s: Callable[[], float]
     new_request_id: Callable[[], str]
+    siblings: int = 0
+    tell_loading: Callable[[Loading], None] | None = None
 
 
 class Assembly(Generic[OpenT]):
@@ -96,12 +102,13 @@ class Assembly(Generic[OpenT]):
             self.dispatch,
             Queries(self.registry, wire.send, around.unix_s),
             self.outputs,
-            frontend_id=around.frontend_id,
+            welcome=Welcome(around.frontend_id, around.siblings),
             prepare=around.prepare,
             subscriber=around.subscriber,
             budget=self.budget,
             losses=metrics.losses,
             unix_s=around.unix_s,
+            tell_loading=around.tell_loading,
         )
         self.recovery = Recovery(
             self.dispatch,

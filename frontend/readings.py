@@ -1,8 +1,12 @@
 """Shows what the parts of a frontend count by themselves, as metrics."""
 
 from collections.abc import Iterator
+from typing import Any
 
+from frontend.drain import Drain
 from frontend.fleet.registry import Registry
+from frontend.observe.families import Family
+from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.router_metrics import Reading
 from frontend.text.tokenizing.segment_cache import SegmentCache
 from kv_events.index import BlockBudget
@@ -16,11 +20,11 @@ def router_readings(
     yield (
         "kvmesh_router_index_blocks",
         "Cached blocks known, summed over ranks",
-        "gauge",
+        "gauge max",
         budget.blocks,
         {},
     )
-    yield "kvmesh_router_index_blocks_max", "Bound on that", "gauge", budget.blocks_max, {}
+    yield "kvmesh_router_index_blocks_max", "Bound on that", "gauge max", budget.blocks_max, {}
     yield from _ranks(registry)
     yield from _relays(registry)
     if subscriber is None:
@@ -69,14 +73,14 @@ def _ranks(registry: Registry) -> Iterator[Reading]:
             yield (
                 "kvmesh_router_rank_requests",
                 "Unfinished requests on a rank",
-                "gauge",
+                "gauge max",
                 rank.requests,
                 labels,
             )
             yield (
                 "kvmesh_router_rank_blocks",
                 "Cached blocks known of a rank",
-                "gauge",
+                "gauge max",
                 len(rank.blocks),
                 labels,
             )
@@ -84,7 +88,7 @@ def _ranks(registry: Registry) -> Iterator[Reading]:
                 yield (
                     "kvmesh_kv_rank_current",
                     "1 while a rank's blocks are up to date",
-                    "gauge",
+                    "gauge min",
                     float(feed.current),
                     labels,
                 )
@@ -107,4 +111,23 @@ def _relays(registry: Registry) -> Iterator[Reading]:
             ("restarts", "Times that an engine began to count anew", relay.restarts),
             ("orphans", "Pages not taken since the page before them was not known", relay.orphans),
         ):
-            yield f"kvmesh_relay_{name}", help_text, "counter", value, labels
+            yield f"kvmesh_relay_{name}", help_text, "counter max", value, labels
+
+
+def refresh(metrics: FrontendMetrics, registry: Registry, drain: Drain[Any]) -> None:
+    """Sets the gauges that nobody keeps; to be called at every scrape, on the loop."""
+    metrics.workers.clear()
+    for entry in registry.entries():
+        metrics.workers.labels(entry.served.card.name).inc(len(entry.worker_of))
+    metrics.queued_requests.clear()
+    for entry in registry.entries():
+        metrics.queued_requests.labels(entry.served.card.name).inc(len(entry.queue))
+    metrics.open_requests.set(len(drain.open))
+    metrics.answers.draining.set(drain.begun)
+    metrics.answers.read_tasks()
+
+
+def families_now(metrics: FrontendMetrics, registry: Registry, drain: Drain[Any]) -> list[Family]:
+    """Returns this process's metrics as data."""
+    refresh(metrics, registry, drain)
+    return metrics.families()

@@ -28,6 +28,14 @@ class FrontendSettings:
     http_port: int = setting(
         8000, "port to serve HTTP on", env="KVMESH_HTTP_PORT", also_env="DYN_HTTP_PORT"
     )
+    frontend_processes: int = setting(
+        1,
+        (
+            "processes that serve behind the one port, each good for a core; the further ones "
+            "take workers at the addresses that follow --mesh-bind, where workers find them"
+        ),
+        env="KVMESH_FRONTEND_PROCESSES",
+    )
     mesh_bind: str = setting(
         OWN_MESH,
         (

@@ -7,6 +7,7 @@ from frontend.media.hosts import MediaHosts
 from protocol.limits import PORT_MAX
 from protocol.media import MEDIA_MAX
 from protocol.process.start_error import StartError
+from protocol.siblings import PROCESSES_MAX, sibling_address
 
 _path: Final = re.compile(r"(/[\w.~-]+)+").fullmatch
 _origin: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+").fullmatch
@@ -59,6 +60,14 @@ def check_numbers(settings: Any) -> None:
             raise StartError(f"{_flag(name)} must not be negative, got {getattr(settings, name)}")
     if not 0 <= settings.http_port <= PORT_MAX:
         raise StartError(f"--http-port must be 0 to {PORT_MAX}, got {settings.http_port}")
+    if not 1 <= settings.frontend_processes <= PROCESSES_MAX:
+        raise StartError(
+            f"--frontend-processes must be 1 to {PROCESSES_MAX}, got {settings.frontend_processes}"
+        )
+    try:
+        sibling_address(settings.mesh_bind, settings.frontend_processes - 1)
+    except ValueError as error:
+        raise StartError(f"--frontend-processes {settings.frontend_processes}: {error}") from None
     if settings.media_items > MEDIA_MAX:
         raise StartError(f"--media-items must be at most {MEDIA_MAX}, got {settings.media_items}")
 

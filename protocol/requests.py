@@ -12,6 +12,7 @@ from protocol.encoding import Encode
 from protocol.fields import Name, RequestId
 from protocol.generation import Generate
 from protocol.media import MEDIA_MAX, ImageSize
+from protocol.siblings import SIBLINGS_MAX
 from protocol.tokens import count_tokens
 
 Asked = Generate | Embed | Diffuse
@@ -83,10 +84,14 @@ class HelloWanted(Struct, frozen=True, tag="hello_wanted", omit_defaults=True):
     """
 
 
-class Welcome(Struct, frozen=True, tag="welcome"):
+class Welcome(Struct, frozen=True, tag="welcome", omit_defaults=True):
     """A Welcome says that a Hello was accepted; requests may follow."""
 
     frontend_id: Name
+    siblings: Annotated[int, Meta(ge=0, le=SIBLINGS_MAX)] = 0
+    """Counts the frontends that are to be dialled too, at the addresses that follow the one at
+    which this is said (protocol.siblings).
+    """
 
 
 class Refused(Struct, frozen=True, tag="refused", omit_defaults=True):

@@ -23,6 +23,7 @@ from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.request_metrics import OpenRequest
+from frontend.processes.siblings import Siblings
 from frontend.settings import FrontendSettings, UnknownFields
 from frontend.status.board import Board
 from protocol.errors import MethodNotAllowed
@@ -51,6 +52,7 @@ class Application:
         drain: Drain[Exchange],
         *,
         board: Board | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self._launcher = launcher
         self._recording = Recording(registry, metrics)
@@ -66,7 +68,13 @@ class Application:
         if board is not None:
             metrics.recent.listeners.append(board.recent.note)
         self._routes = build_routes(
-            registry, metrics, drain, settings, board, endpoints=self._endpoints
+            registry,
+            metrics,
+            drain,
+            settings,
+            board,
+            endpoints=self._endpoints,
+            siblings=siblings,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

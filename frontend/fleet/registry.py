@@ -28,9 +28,14 @@ room for a mistake.
 
 
 class Registry:
-    """A Registry knows workers by connection, and models by name and alias."""
+    """A Registry knows workers by connection, and models by name and alias.
+
+    Attributes:
+        on_served: called when a worker takes requests from then on.
+    """
 
     def __init__(self, new_queue: Callable[[], AdmissionQueue]) -> None:
+        self.on_served: Callable[[], None] = lambda: None
         self.workers: dict[bytes, Worker] = {}
         self.encoders = Encoders()
         self.missed = MissedWorkers()
@@ -206,6 +211,7 @@ class Registry:
         if worker.phase is Phase.JOINING:
             worker.phase = Phase.READY
         entry.refresh()
+        self.on_served()
 
     def _name_aliases(self) -> None:
         """Decides whom an alias names: a model's own name comes before another's alias, and who is

@@ -79,6 +79,7 @@ class Connections(ServerState):
         on_slow_reader: called when a client is cut off since it does not read.
         on_empty: called when the last connection is gone.
         on_connection: called when one begins.
+        on_gone: called when one has ended.
     """
 
     def __init__(self, on_slow_reader: Callable[[], None] = lambda: None) -> None:
@@ -87,6 +88,7 @@ class Connections(ServerState):
         self.on_slow_reader = on_slow_reader
         self.on_empty: Callable[[], None] = lambda: None
         self.on_connection: Callable[[], None] = lambda: None
+        self.on_gone: Callable[[], None] | None = None
 
 
 class GuardedHttpToolsProtocol(HttpToolsProtocol):
@@ -125,6 +127,8 @@ class GuardedHttpToolsProtocol(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         self._running = None
+        if self.server_state.on_gone is not None:
+            self.server_state.on_gone()
         if not self.connections:
             self.server_state.on_empty()
 

@@ -1,11 +1,11 @@
 """Runs uvicorn's server, told by a Drain when to stop, and stopping without its fixed waits."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from socket import socket
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import uvicorn
 
@@ -19,15 +19,37 @@ requests is over.
 """
 
 
+class Accepting(Protocol):
+    """An Accepting takes connections by rules of its own."""
+
+    def begin(self, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+        """Begins to take connections."""
+        ...
+
+    def close(self) -> None:
+        """Takes no more."""
+        ...
+
+
 class Server(uvicorn.Server):
     """A Server keeps its listener open while it drains, so that a refused client is told why
     instead of being let down by the kernel.
+
+    Args:
+        accepting: takes the connections; the loop does where nothing is given.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Drain[Any], connections: Connections) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Drain[Any],
+        connections: Connections,
+        accepting: "Accepting | None" = None,
+    ) -> None:
         super().__init__(config)
         self.server_state: Connections = connections
         self._drain = drain
+        self._accepting = accepting
         drain.on_stage = self._on_stage
         self._flushed = asyncio.Event()
         """Is set once everything is sent, or somebody is in a hurry."""
@@ -40,11 +62,15 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Begin to listen on the sockets."""
-        await super().startup(sockets)
-        waiting = WaitingConnections(
-            sockets or [],
-            partial(GuardedHttpToolsProtocol, self.config, self.server_state, self.lifespan.state),
+        make_protocol = partial(
+            GuardedHttpToolsProtocol, self.config, self.server_state, self.lifespan.state
         )
+        if self._accepting is not None:
+            await super().startup([])
+            self._accepting.begin(make_protocol)
+            return
+        await super().startup(sockets)
+        waiting = WaitingConnections(sockets or [], make_protocol)
         self.server_state.on_connection = waiting.take
 
     async def main_loop(self) -> None:
@@ -59,6 +85,8 @@ class Server(uvicorn.Server):
         """Stops listening, closes what is idle and gives the rest the time to send what it has to
         say.
         """
+        if self._accepting is not None:
+            self._accepting.close()
         for listener in [*self.servers, *(sockets or [])]:
             listener.close()
         for connection in self._connections():

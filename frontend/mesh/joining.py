@@ -35,6 +35,7 @@ class Joining:
 
     Args:
         ask: puts a question to a worker whose card has the digest that comes first.
+        welcome: what a worker is told that serves from now on.
         on_joined: called with each worker that serves from now on.
     """
 
@@ -45,14 +46,14 @@ class Joining:
         prepare: PrepareModel,
         ask: Callable[[str, Tokenize], Awaitable[Tokenized]],
         *,
-        frontend_id: str,
+        welcome: Welcome,
         on_joined: Callable[[Worker], None],
     ) -> None:
         self._registry = registry
         self._wire = wire
         self._prepare = prepare
         self._ask = ask
-        self._frontend_id = frontend_id
+        self._welcome = welcome
         self._on_joined = on_joined
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._fetches: dict[tuple[bytes, str], FileFetch] = {}
@@ -91,7 +92,7 @@ class Joining:
                     return
                 self._registry.serve(worker, served)
             self._on_joined(worker)
-            self._wire.send(worker, Welcome(self._frontend_id))
+            self._wire.send(worker, self._welcome)
             log.info(
                 "worker %s serves %s (%s)",
                 worker.worker_id,

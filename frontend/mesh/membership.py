@@ -49,7 +49,9 @@ class Membership:
         subscriber: follows the workers' KV events; None if only this frontend's own decisions are
         to count.
         budget: of the blocks that all ranks together are known to hold.
+        welcome: what workers are told that are taken in.
         unix_s: wall clock, which workers are told.
+        tell_loading: called with what workers say that load.
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class Membership:
         queries: Queries,
         outputs: Outputs,
         *,
-        frontend_id: str,
+        welcome: Welcome,
         prepare: PrepareModel,
         subscriber: KvSubscriber | None,
         budget: BlockBudget,
         losses: LossMetrics,
         unix_s: Callable[[], float],
+        tell_loading: Callable[[Loading], None] | None = None,
     ) -> None:
         self._registry = registry
         self._wire = wire
@@ -74,7 +77,8 @@ class Membership:
         self._outputs = outputs
         self._kv_sources = KvSources(subscriber, registry.serving)
         self._budget = budget
-        self._frontend_id = frontend_id
+        self._welcome = welcome
+        self._tell_loading = tell_loading
         self._losses = losses
         self._unix_s = unix_s
         self._loop = asyncio.get_running_loop()
@@ -97,7 +101,7 @@ class Membership:
             wire,
             prepare,
             queries.ask,
-            frontend_id=frontend_id,
+            welcome=welcome,
             on_joined=self._kv_sources.worker_joined,
         )
         wire.open(self._on_message, self._on_gone)
@@ -188,10 +192,12 @@ class Membership:
         self, identity: bytes, _: Worker | None, hello: RelayHello, __: int
     ) -> None:
         refusal = self._kv_sources.relay_hello(identity, hello, self._loop.time())
-        self._wire.tell(identity, refusal or Welcome(self._frontend_id))
+        self._wire.tell(identity, refusal or self._welcome)
 
     def _on_loading(self, _: bytes, __: Worker | None, loading: Loading, ___: int) -> None:
         self._registry.loading.note(loading, self._loop.time())
+        if self._tell_loading is not None:
+            self._tell_loading(loading)
 
     def _on_draining(self, identity: bytes, worker: Worker | None, _: Draining, __: int) -> None:
         if worker is not None:

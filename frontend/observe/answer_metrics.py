@@ -2,20 +2,24 @@
 
 import asyncio
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Counter, Gauge
+
+from frontend.observe.families import SummedRegistry
 
 
 class AnswerMetrics:
     """AnswerMetrics says what of answers no record of a request does."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: SummedRegistry) -> None:
         self.slow_readers = Counter(
             "kvmesh_frontend_slow_readers_total",
             "Connections cut off since the client did not read",
             registry=registry,
         )
         self.draining = Gauge(
-            "kvmesh_frontend_draining", "1 from the signal to stop on", registry=registry
+            registry.alike("kvmesh_frontend_draining"),
+            "1 from the signal to stop on",
+            registry=registry,
         )
         self._tasks = Gauge(
             "kvmesh_frontend_tasks",

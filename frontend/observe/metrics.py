@@ -5,9 +5,10 @@ Names that the reference product has too keep its names, so that dashboards carr
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import Counter, Gauge, generate_latest
 
 from frontend.observe.answer_metrics import AnswerMetrics
+from frontend.observe.families import Family, SummedRegistry
 from frontend.observe.job_metrics import JobMetrics
 from frontend.observe.loss_metrics import LossMetrics
 from frontend.observe.media_metrics import MediaMetrics
@@ -31,7 +32,7 @@ class FrontendMetrics:
     """
 
     def __init__(self, bounds: HistogramBounds | None = None, *, prefix: str = PREFIX) -> None:
-        self._registry = CollectorRegistry()
+        self._registry = SummedRegistry()
         self.requests = RequestMetrics(bounds or HistogramBounds())
         self.recent = RecentRequests()
         self._registry.register(RequestFamilies(self.requests, prefix))
@@ -53,7 +54,7 @@ class FrontendMetrics:
             registry=self._registry,
         )
         self.workers = Gauge(
-            "kvmesh_frontend_workers",
+            self._registry.alike("kvmesh_frontend_workers"),
             "Workers connected and ready",
             ["model"],
             registry=self._registry,
@@ -67,3 +68,7 @@ class FrontendMetrics:
     def exposition(self) -> bytes:
         """Returns the metrics in the text format that Prometheus scrapes."""
         return generate_latest(self._registry)
+
+    def families(self) -> list[Family]:
+        """Returns the metrics as data, for those of several processes to be added up."""
+        return self._registry.families()

@@ -6,10 +6,11 @@ What others count anyway is read when Prometheus asks, so it costs requests noth
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from frontend.observe.families import SummedRegistry
 from frontend.observe.media_metrics import EncodingMetrics
 from frontend.routing.route import Placement
 from protocol.generation import Finished
@@ -19,7 +20,11 @@ _QUEUE_S = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 Reading = tuple[str, str, str, float, dict[str, str]]
-"""Holds name, help, "counter" or "gauge", value, labels."""
+"""Holds name, help, "counter" or "gauge", value, labels.
+
+Behind the kind may follow how several processes' values make one (frontend.observe.families), if
+they do not add up: "gauge max".
+"""
 
 
 class RouterMetrics:
@@ -29,7 +34,7 @@ class RouterMetrics:
         gap_bounds: by which streams count the gaps between their tokens, in seconds.
     """
 
-    def __init__(self, registry: CollectorRegistry, gap_bounds: Sequence[float]) -> None:
+    def __init__(self, registry: SummedRegistry, gap_bounds: Sequence[float]) -> None:
         self.gap_bounds = gap_bounds
         self._registry = registry
         self.encoding = EncodingMetrics(registry)
@@ -89,12 +94,13 @@ class RouterMetrics:
 
     def also_read(self, readings: Callable[[], Iterable[Reading]]) -> None:
         """Shows what `readings` gives at every scrape."""
-        self._registry.register(_Readings(readings))
+        self._registry.register(_Readings(readings, self._registry))
 
 
 class _Readings(Collector):
-    def __init__(self, readings: Callable[[], Iterable[Reading]]) -> None:
+    def __init__(self, readings: Callable[[], Iterable[Reading]], registry: SummedRegistry) -> None:
         self._readings = readings
+        self._registry = registry
 
     def describe(self) -> Iterable[Metric]:
         """Returns nothing: registering must not ask for values before there are any."""
@@ -105,7 +111,10 @@ class _Readings(Collector):
         for name, help_text, kind, value, labels in self._readings():
             family = families.get(name)
             if family is None:
-                make = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+                sort, _, rule = kind.partition(" ")
+                make = CounterMetricFamily if sort == "counter" else GaugeMetricFamily
                 family = families[name] = make(name, help_text, labels=list(labels))
+                if rule:
+                    self._registry.note_rule(name, rule)
             family.add_metric(list(labels.values()), value)  # type: ignore[attr-defined]
         return families.values()

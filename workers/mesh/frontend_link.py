@@ -53,6 +53,7 @@ class FrontendLink:
         hello: our introduction; None while we drain, for then nobody new should count on us.
         on_request: gets Generate, Abort and FetchFile; deadlines are by our clock.
         on_forgotten: the frontend knows nothing of us, hence of none of our requests for it.
+        on_welcome: the frontend took us in, and maybe said that it has siblings.
         unix_ms: our clock.
         counts: told the sizes of what is asked and answered.
     """
@@ -67,6 +68,7 @@ class FrontendLink:
         on_forgotten: "Callable[[FrontendLink], None]",
         unix_ms: Callable[[], float],
         counts: RequestCounts,
+        on_welcome: "Callable[[FrontendLink], None]" = lambda _: None,
     ) -> None:
         self.address = address
         self.frontend_heard_at: float | None = None
@@ -76,9 +78,12 @@ class FrontendLink:
         """Says whether the frontend took us in over this connection."""
         self.refusal = ""
         """Tells why the frontend did not take us in, in its words; empty if it gave no reason."""
+        self.siblings = 0
+        """Counts the frontends at the addresses after this one, as the frontend said last."""
         self._hello = hello
         self._on_request = on_request
         self._on_forgotten = on_forgotten
+        self._on_welcome = on_welcome
         self._unix_ms = unix_ms
         self._counts = counts
         self._skew = ClockSkew()
@@ -207,7 +212,8 @@ class FrontendLink:
                     self._begin_anew()
             case Welcome():
                 log.info("frontend %s (%s) accepted us", message.frontend_id, self.address)
-                self.accepted, self.refusal = True, ""
+                self.accepted, self.refusal, self.siblings = True, "", message.siblings
+                self._on_welcome(self)
             case Refused() | AnotherWay():
                 self._keep_quiet(message)
             case _:

@@ -5,7 +5,7 @@ here.
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
 from msgspec.structs import replace
@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from protocol.codec import ToFrontend
 from protocol.membership import AdapterList, Heartbeat, Hello, RelayHello
 from protocol.process.start_error import StartError
+from protocol.siblings import sibling_address
 from protocol.transport.pump import OpenDealer
-from workers.mesh.addresses import AddressBook
+from workers.mesh.addresses import ADDRESSES_MAX, AddressBook
 from workers.mesh.frontend_link import FrontendLink, OnRequest
 from workers.observe.request_counts import RequestCounts
 
@@ -82,13 +83,7 @@ class Links:
     async def dial_forever(self) -> None:
         """Connects to what the addresses stand for, and looks again and again for what is new."""
         while True:
-            for address in await self._addresses.resolve():
-                if address not in self._links:
-                    try:
-                        self._links[address] = self._dial(address)
-                    # DNS gave something that cannot be dialled; the next answer may be better
-                    except StartError as error:
-                        log.error("cannot dial the frontend at %s: %s", address, error)
+            self._dial_new(await self._addresses.resolve())
             self._drop_unnamed()
             silent = [link.address for link in self if link.frontend_heard_at is None]
             self._on_silent([*silent, *self._addresses.unresolved])
@@ -139,6 +134,19 @@ class Links:
         for link in self:
             link.close()
 
+    def _dial_new(self, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            if address in self._links or len(self._links) >= ADDRESSES_MAX:
+                continue
+            try:
+                self._links[address] = self._dial(address)
+            # DNS gave something that cannot be dialled; the next answer may be better
+            except StartError as error:
+                log.error("cannot dial the frontend at %s: %s", address, error)
+
+    def _dial_siblings(self, link: FrontendLink) -> None:
+        self._dial_new(_siblings_of(link))
+
     def _dial(self, address: str) -> FrontendLink:
         return FrontendLink(
             address,
@@ -146,18 +154,20 @@ class Links:
             hello=partial(self._hello, address, next(self._ways)),
             on_request=self._on_request,
             on_forgotten=self._on_forgotten,
+            on_welcome=self._dial_siblings,
             unix_ms=self._unix_ms,
             counts=self._counts,
         )
 
     def _drop_unnamed(self) -> None:
-        """Drops the addresses that DNS no longer names, but keeps one while anyone answers
-        there.
+        """Drops the addresses that neither DNS names any longer nor a frontend whose siblings are
+        there, but keeps one while anyone answers there.
         """
+        named = self._addresses.known.union(*map(_siblings_of, self))
         for address in [
             link.address
             for link in self
-            if link.address not in self._addresses.known and link.frontend_heard_at is None
+            if link.address not in named and link.frontend_heard_at is None
         ]:
             link = self._links.pop(address)
             self._untold.pop(link, None)
@@ -168,3 +178,12 @@ class Links:
             self._untold.pop(link, None)
         else:
             self._untold[link] = None
+
+
+def _siblings_of(link: FrontendLink) -> list[str]:
+    """Returns where the siblings are that a frontend told of."""
+    try:
+        return [sibling_address(link.address, 1 + index) for index in range(link.siblings)]
+    except ValueError as error:
+        log.error("a frontend has siblings that cannot be found: %s", error)
+        return []

@@ -21,7 +21,10 @@ from frontend.drain import Drain
 from frontend.fleet.registry import Registry
 from frontend.http.exchange import Exchange
 from frontend.http.headers import error_headers
+from frontend.observe.families import exposition
 from frontend.observe.metrics import FrontendMetrics
+from frontend.processes.siblings import Siblings
+from frontend.readings import refresh
 from frontend.settings import FrontendSettings
 from frontend.status.board import Board
 from protocol.error_answers import error_body, error_status
@@ -37,6 +40,7 @@ def build_routes(
     board: Board | None,
     *,
     endpoints: Mapping[str, Endpoint],
+    siblings: Siblings | None = None,
 ) -> FastAPI:
     """Returns the FastAPI application behind the endpoints, which its OpenAPI document tells of
     too.
@@ -48,22 +52,16 @@ def build_routes(
     _add_unstored(app)
     _add_about(app, registry)
     add_native_pages(app, registry)
-    _add_health(app, registry, drain, settings)
+    _add_health(app, registry, drain, settings, siblings)
     if board is not None:
         add_status(app, board, drain)
 
     @app.get("/metrics", response_class=Response)
     async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
-        metrics.workers.clear()
-        for entry in registry.entries():
-            metrics.workers.labels(entry.served.card.name).inc(len(entry.worker_of))
-        metrics.queued_requests.clear()
-        for entry in registry.entries():
-            metrics.queued_requests.labels(entry.served.card.name).inc(len(entry.queue))
-        metrics.open_requests.set(len(drain.open))
-        metrics.answers.draining.set(drain.begun)
-        metrics.answers.read_tasks()
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
+        refresh(metrics, registry, drain)
+        whole = None if siblings is None else await siblings.metrics()
+        text = metrics.exposition() if whole is None else exposition(whole)
+        return Response(text, media_type="text/plain; version=0.0.4")
 
     return app
 
@@ -98,7 +96,11 @@ def _add_about(app: FastAPI, registry: Registry) -> None:
 
 
 def _add_health(
-    app: FastAPI, registry: Registry, drain: Drain[Exchange], settings: FrontendSettings
+    app: FastAPI,
+    registry: Registry,
+    drain: Drain[Exchange],
+    settings: FrontendSettings,
+    siblings: Siblings | None,
 ) -> None:
     @app.get(settings.http_svc_live_path)
     async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
@@ -111,7 +113,8 @@ def _add_health(
 
     @app.get(settings.http_svc_health_path)
     async def health() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        status, page = health_page(registry, draining=drain.begun, now=_now())
+        elsewhere = {} if siblings is None else await siblings.requests()
+        status, page = health_page(registry, draining=drain.begun, now=_now(), elsewhere=elsewhere)
         return JSONResponse(page, status_code=status)
 
 

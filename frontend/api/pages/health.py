@@ -6,6 +6,8 @@
 be served; 503).
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from frontend.fleet.registry import Registry
@@ -29,13 +31,27 @@ def ready_page(registry: Registry, *, draining: bool, now: float) -> Page:
     }
 
 
-def health_page(registry: Registry, *, draining: bool, now: float) -> Page:
-    """Returns the answer to /health: the verdict, its reasons, every worker."""
+def health_page(
+    registry: Registry,
+    *,
+    draining: bool,
+    now: float,
+    elsewhere: Mapping[str, Sequence[int]] | None = None,
+) -> Page:
+    """Returns the answer to /health: the verdict, its reasons, every worker.
+
+    Args:
+        elsewhere: unfinished requests of sibling processes by worker id, for each of its ranks;
+        what workers tell of them comes later.
+    """
     verdict = verdict_on(registry, draining=draining, now=now)
     return 503 if verdict.status == "unhealthy" else 200, {
         "status": verdict.status,
         "reasons": verdict.reasons,
-        "workers": [_worker(worker) for worker in registry.workers.values()],
+        "workers": [
+            _worker(worker, chain((elsewhere or {}).get(worker.worker_id, ()), repeat(0)))
+            for worker in registry.workers.values()
+        ],
         "loading": [
             {
                 "worker_id": loading.worker_id,
@@ -48,7 +64,7 @@ def health_page(registry: Registry, *, draining: bool, now: float) -> Page:
     }
 
 
-def _worker(worker: Worker) -> dict[str, Any]:
+def _worker(worker: Worker, elsewhere: Iterable[int]) -> dict[str, Any]:
     return {
         "worker_id": worker.worker_id,
         "model": worker.hello.card.name,
@@ -56,7 +72,10 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "service": worker.hello.service,
         "stage": worker.hello.stage,
         "phase": worker.phase.value,
-        "requests": [rank.requests for rank in worker.ranks],
+        "requests": [
+            rank.own_requests + max(rank.requests - rank.own_requests, others)
+            for rank, others in zip(worker.ranks, elsewhere, strict=False)
+        ],
         "engine_requests": [rank.engine_requests for rank in worker.ranks],
         "engine_kv_tokens": [rank.engine_kv_tokens for rank in worker.ranks],
         "ready": worker.takes_work,

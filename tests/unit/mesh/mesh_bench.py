@@ -12,6 +12,7 @@ from kv_events.index import BlockBudget
 from protocol.codec import encode
 from protocol.numbering import Numbering
 from protocol.replies import Delta, StepBatch
+from protocol.requests import Welcome
 from tests.unit.mesh.dispatch_bench import Bench
 
 WELL, SICK = "1" * 32, "2" * 32
@@ -34,7 +35,7 @@ class Mesh(Bench):
             self.dispatch,
             Queries(self.registry, wire.send, lambda: 0.0),
             Outputs(self.registry, wire.send, lambda: ""),
-            frontend_id="f",
+            welcome=Welcome("f"),
             prepare=boom,
             subscriber=None,
             budget=BlockBudget(100),
