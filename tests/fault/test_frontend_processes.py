@@ -42,7 +42,7 @@ def test_pages_add_up_whichever_process_answers(fleet: Fleet) -> None:
     streams = begun_in_each(fleet, frontend, MINUTES)
     for _ in range(4):
         assert requests_running(fleet) == len(streams)
-        assert metric(fleet, "dynamo_frontend_inflight_requests") == len(streams)
+        assert metric(fleet, "dynamo_frontend_inflight_requests", model="demo") == len(streams)
         assert metric(fleet, "kvmesh_router_decisions_total") == len(streams)
         assert metric(fleet, "kvmesh_frontend_workers") == 1
     for stream in streams:
