@@ -6,6 +6,7 @@
     │   ├── UnsupportedParameter
     │   └── ContextOverflow       prompt_tokens, max_tokens, context_length
     ├── ModelNotFound
+    ├── Conflict                  what an operator asks does not go with how a worker is now
     ├── RouteNotFound
     ├── ForeignHost               a web page's request under a name that is not this host's
     ├── MethodNotAllowed
@@ -90,6 +91,10 @@ class ContextOverflow(InvalidRequest):
 
 class ModelNotFound(MeshError):
     code = "model_not_found"
+
+
+class Conflict(MeshError):
+    code = "conflict"
 
 
 class RouteNotFound(MeshError):
@@ -243,6 +248,7 @@ HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
     ContextOverflow: (400, "invalid_request_error"),
     ModelNotFound: (404, "invalid_request_error"),
     ForeignHost: (403, "invalid_request_error"),
+    Conflict: (409, "invalid_request_error"),
     RouteNotFound: (404, "invalid_request_error"),
     MethodNotAllowed: (405, "invalid_request_error"),
     UnsupportedMediaType: (415, "invalid_request_error"),

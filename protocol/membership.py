@@ -22,6 +22,7 @@ from protocol.limits import (
     NAME_CHARS_MAX,
 )
 from protocol.media import MediaTaken
+from protocol.operated import Operated
 from protocol.text_diffusion import TextDiffusion
 
 StreamId = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -219,6 +220,7 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """
     fetches_encodings: bool = False
     """Says that the worker takes, instead of pictures, what others made of them."""
+    operated: Operated | None = None
 
 
 class AdapterList(Struct, frozen=True, tag="adapters"):
@@ -278,6 +280,8 @@ class Heartbeat(Struct, frozen=True, tag="heartbeat", omit_defaults=True):
     """Is the share of the worker's requests that came from other frontends than the one this is
     told to.
     """
+    operated: Operated | None = None
+    """Says what an operator did to the engine; None as long as nobody did anything."""
 
 
 class Draining(Struct, frozen=True, tag="draining"):

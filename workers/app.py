@@ -33,6 +33,7 @@ from workers.mesh.transport import ZmqTransport
 from workers.process.departure import STOP_SIGNALS, Departure, DrainLimits
 from workers.server import WorkerServer
 from workers.settings import WorkerSettings
+from workers.system.access import read_token
 from workers.system.board import Board
 from workers.system.controls import Controls
 from workers.system.pages import SystemPages
@@ -171,6 +172,7 @@ def _system_server(
     pages = SystemPages(
         board,
         controls,
+        token=read_token(settings.system_token_file),
         live_path=settings.system_live_path,
         health_path=settings.system_health_path,
         this_host_only=is_local(

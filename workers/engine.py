@@ -15,6 +15,7 @@ from protocol.media_plane import Encodings, FetchEncodings
 from protocol.membership import Capacity, ModelCard, RankLoad
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
+from workers.engine_controls import AdapterLoader, EngineRoutes
 
 Deliver = Callable[[Sequence[Delta]], None]
 """A Deliver is called on the event loop, once per engine step, with a Delta for every request that
@@ -61,32 +62,6 @@ FAKE_BOOTSTRAP_HOST: Final = "2.2.2.2"
 
 The name is SGLang's own (srt/disaggregation/utils.py).
 """
-
-
-class AdapterLoader(Protocol):
-    """An AdapterLoader loads and unloads the LoRA adapters of an engine that takes them while it
-    runs.
-
-    Called from the engine's loop, one change at a time.
-    """
-
-    def names(self) -> list[str]:
-        """Returns the names of the adapters that requests may name."""
-        ...
-
-    async def load(self, name: str, path: str, *, pinned: bool) -> None:
-        """Loads an adapter from a directory of this host.
-
-        Raises:
-            InvalidRequest: the engine refuses; the message says why.
-        """
-
-    async def unload(self, name: str) -> None:
-        """Unloads an adapter when no request uses it any more.
-
-        Raises:
-            InvalidRequest: the engine refuses; the message says why.
-        """
 
 
 class PromptMaker(Protocol):
@@ -215,6 +190,8 @@ class EngineFacts(Struct, frozen=True):
     """The engine's LoRA adapters can be changed through this; None if it takes none."""
     metrics: EngineMetrics | None = None
     """Writes what the engine itself counts; None if it was not told to count."""
+    routes: EngineRoutes | None = None
+    """Does to the engine what an operator asks; None if nothing can be asked of it."""
 
 
 class FollowerFacts(Struct, frozen=True):

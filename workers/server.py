@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from protocol.diffusion import worker_tag
 from protocol.limits import HEARTBEAT_INTERVAL_S
-from protocol.membership import Capacity, Draining, Goodbye, Hello, RankLoad, RelayHello
+from protocol.membership import Capacity, Draining, Goodbye, Hello, RankLoad
+from protocol.operated import UNTOUCHED
 from protocol.requests import Abort, ToWorker, Work
 from workers.engine import Engine, EngineFacts, FollowerFacts
 from workers.health.watched_engine import HealthSettings, WatchedEngine
@@ -27,9 +28,9 @@ from workers.mesh.questions import Questions
 from workers.mesh.transport import Transport
 from workers.observe.served import served_by
 from workers.process.departure import Departure
-from workers.system.adapters import Adapters, LoadAdapter, UnloadAdapter
+from workers.system.asking import Asking
 from workers.system.board import Board, Phase, WorkerState
-from workers.system.controls import Control, Controls
+from workers.system.controls import Controls
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,6 @@ class WorkerServer:
         self._kv: KvPlane | None = None
         self._departure = departure
         self._board = board
-        self._controls = controls
         self._credit = credit
         self._clock = clock
         self._questions = Questions(unix_ms=unix_ms, on_change=departure.note_idle)
@@ -90,22 +90,24 @@ class WorkerServer:
         self.intake = Intake(
             self._media.fetching,
             unix_ms=unix_ms,
-            on_idle=departure.note_idle,
-            offers=self._offers,
+            on_idle=self._note_idle,
+            offers=lambda adapter: self._asking.offers(adapter),  # noqa: PLW0108 - of then
             counts=board.counts,
         )
         self._media.fetching.deliver = self.intake.deliver
         self.links = Links(
             addresses,
             transport.open_dealer,
-            hello=self._hello_to,
+            hello=lambda address, way: self._introduction.hello_to(address, way),  # noqa: PLW0108 - of then
             on_request=self._on_request,
             on_forgotten=self.intake.abort_all_of,
             on_silent=transport.note_silent,
             unix_ms=unix_ms,
             counts=board.counts,
         )
-        self._adapters = Adapters(None, self.links.tell_adapters)
+        self._asking: Asking = Asking(
+            controls, self._engine, self.intake, self.links.tell_adapters, self._beat
+        )
         self._introduction = self._introduced(None)
 
     async def start(self, model: str) -> None:
@@ -165,14 +167,7 @@ class WorkerServer:
 
     def _open(self, facts: EngineFacts, block_size_tokens: int, loaded_s: float) -> None:
         """Opens the worker, whose engine is up, for requests."""
-        self._adapters = Adapters(facts.adapters, self.links.tell_adapters)
-        self._controls.open(
-            asyncio.get_running_loop(),
-            {
-                "load_lora_adapter": Control(LoadAdapter, self._adapters.load),
-                "unload_lora_adapter": Control(UnloadAdapter, self._adapters.unload),
-            },
-        )
+        self._asking.open(facts)
         self._questions.open(facts, worker_tag(self._worker_id, self._epoch))
         capacity = replace(facts.capacity, block_size_tokens=block_size_tokens)
         serving = self._kind.serving_of(facts)
@@ -207,9 +202,10 @@ class WorkerServer:
             self._epoch,
             hello=hello,
             engine=self._engine,
-            adapters=lambda: self._adapters.names,
+            adapters=lambda: self._asking.adapters.names,
             kv=self._kv,
             door=self._media.door,
+            operated=lambda: self._asking.operated,
         )
 
     async def _drain(self) -> None:
@@ -219,6 +215,7 @@ class WorkerServer:
             log.info("draining: %d requests still run", len(self.intake))
         await self._departure.grace_over()
         self.intake.closed = True
+        self._asking.leave()
         self._questions.outputs.hand_back()
         await self._departure.drained(
             lambda: len(self.intake) + self._media.owed + self._questions.outputs.owed
@@ -233,7 +230,7 @@ class WorkerServer:
         departure = self._departure
         if departure.death:
             log.error("the engine died: %s", departure.death)
-        self._controls.close()
+        self._asking.close()
         self._questions.close()
         self.links.send(
             Goodbye(departure.death or "the worker was stopped", planned=not departure.death)
@@ -265,11 +262,18 @@ class WorkerServer:
             # still unread.
             stalled = loop.time() - due_at > HEARTBEAT_INTERVAL_S
             self._engine.check()
-            heartbeat = self._introduction.heartbeat()
-            self.links.beat(heartbeat, self.intake.others_share, stalled=stalled)
-            self._show("draining" if self._introduction.withdrawn else "serving", heartbeat.ranks)
+            self._beat(stalled=stalled)
             due_at = loop.time() + HEARTBEAT_INTERVAL_S
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+
+    def _beat(self, *, stalled: bool = True) -> None:
+        heartbeat = self._introduction.heartbeat()
+        self.links.beat(heartbeat, self.intake.others_share, stalled=stalled)
+        self._show("draining" if self._introduction.withdrawn else "serving", heartbeat.ranks)
+
+    def _note_idle(self) -> None:
+        self._departure.note_idle()
+        self._asking.note_idle()
 
     def _show(self, phase: Phase, loads: Sequence[RankLoad] = ()) -> None:
         state = WorkerState(
@@ -279,16 +283,11 @@ class WorkerServer:
             frontends_connected=self.links.accepted,
             refusal=self.links.refusal,
             takes_requests=self._introduction.takes_requests,
+            operated=self._asking.operated or UNTOUCHED,
             ranks=self._engine.states(),
             loads=loads,
         )
         self._board.show(state)
-
-    def _hello_to(self, address: str, way: int) -> Hello | RelayHello | None:
-        return self._introduction.hello_to(address, way)
-
-    def _offers(self, adapter: str) -> bool:
-        return adapter in self._adapters
 
     def _on_request(self, link: FrontendLink, message: ToWorker) -> None:
         if isinstance(message, Work):

@@ -110,6 +110,14 @@ class WorkerSettings(KindFlags, OutputSettings, UsualSettings):
         "/health", "path of the page /health", env="DYN_SYSTEM_HEALTH_PATH"
     )
     system_live_path: str = setting("/live", "path of the page /live", env="DYN_SYSTEM_LIVE_PATH")
+    system_token_file: str | None = setting(
+        None,
+        (
+            "file with a token that must be shown to have something done there; needed where "
+            "system-host is not loopback"
+        ),
+        env="KVMESH_SYSTEM_TOKEN_FILE",
+    )
     kv_events: bool = setting(
         default=True,
         help_text="publish KV-cache events, so that frontends route by what is cached here",

@@ -22,9 +22,9 @@ class Hope(NamedTuple):
 def hopes(registry: Registry, entry: ModelEntry, now: float, *, patient: bool) -> list[Hope]:
     """Returns the workers of a model that take nothing now, and may before long.
 
-    Such a one joins, does not answer at the moment, or was lost a moment ago and may be back. Who
-    is `patient`, since it is being served already, waits longer for it, and also for one whose
-    engine is only loading.
+    Such a one joins, does not answer at the moment, was withdrawn by its operator for a while, or
+    was lost a moment ago and may be back. Who is `patient`, since it is being served already, waits
+    longer for it, and also for one whose engine is only loading.
     """
     name = entry.served.card.name
     generations = registry.generations(name)
@@ -34,7 +34,11 @@ def hopes(registry: Registry, entry: ModelEntry, now: float, *, patient: bool) -
         Hope(worker.worker_id, worker.adapters, worker.hello.stage)
         for worker in registry.workers.values()
         if worker.digest == entry.digest
-        and (worker.phase is Phase.JOINING or worker.is_silent_for_a_moment(now, patient=patient))
+        and (
+            worker.phase is Phase.JOINING
+            or worker.is_silent_for_a_moment(now, patient=patient)
+            or worker.is_back_soon(now, patient=patient)
+        )
     ]
     missed = [
         Hope(missed.worker_id, missed.adapters, missed.stage)

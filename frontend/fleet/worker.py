@@ -13,6 +13,7 @@ from kv_events.rank_feed import RankFeed
 from kv_events.subscriber import Subscription
 from protocol.membership import Heartbeat, Hello, RankLoad, RelayCounts
 from protocol.numbering import Numbering
+from protocol.operated import UNTOUCHED, Operated
 
 CLEARED_AFTER_TOKENS = 4
 """Counts the tokens of one leg after which a request is no suspect: what kills an engine does so
@@ -61,6 +62,9 @@ class Worker:
         self.unhealthy = ""
         """Says why the worker gets no work although it beats; empty while its engine answers."""
         self.unhealthy_since = 0.0
+        self.operated = hello.operated or UNTOUCHED
+        """Says what an operator did to the engine; whose cache the blocks know by `flushes`."""
+        self.withdrawn_since = now
         self.heard_at = now
         self.bookings: dict[str, Booking] = {}
         """Maps the ids of our unfinished requests to their bookings, at most
@@ -98,7 +102,7 @@ class Worker:
     @property
     def takes_work(self) -> bool:
         """Tells whether the worker may be given requests at all."""
-        return self.phase is Phase.READY and not self.unhealthy
+        return self.phase is Phase.READY and not self.unhealthy and not self.operated.state
 
     def is_silent_for_a_moment(self, now: float, *, patient: bool) -> bool:
         """Returns whether the worker's engine does not answer and may be only busy; to who is
@@ -109,6 +113,30 @@ class Worker:
             and bool(self.unhealthy)
             and (patient or now - self.unhealthy_since <= BUSY_S_MAX)
         )
+
+    def is_back_soon(self, now: float, *, patient: bool) -> bool:
+        """Returns whether an operator has withdrawn the worker for a while; to who is not `patient`
+        only a short one.
+        """
+        return (
+            self.phase is Phase.READY
+            and bool(self.operated.state)
+            and not self.unhealthy
+            and (patient or self.operated.soon or now - self.withdrawn_since <= BUSY_S_MAX)
+        )
+
+    def note_operated(self, operated: Operated, now: float) -> bool:
+        """Takes over what an operator did to the engine; returns whether the worker takes requests
+        again, or does not any more, on account of it.
+        """
+        before, self.operated = self.operated, operated
+        if operated.flushes != before.flushes:
+            for rank in self.ranks:
+                rank.blocks.clear()
+        turned = bool(operated.state) != bool(before.state)
+        if turned:
+            self.withdrawn_since = now
+        return turned
 
     def note_other_way(self, identity: bytes) -> None:
         """Notes that the worker's process is connected once more."""

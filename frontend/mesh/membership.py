@@ -11,6 +11,7 @@ from frontend.mesh.dispatch import Dispatch
 from frontend.mesh.introductions import replaced_as, turned_away
 from frontend.mesh.joining import Joining, PrepareModel
 from frontend.mesh.kv_sources import KvSources
+from frontend.mesh.operated_workers import note_operated
 from frontend.mesh.outputs import Answer, Outputs
 from frontend.mesh.queries import Queries
 from frontend.mesh.wire import MeshWire
@@ -142,6 +143,7 @@ class Membership:
             self._wire.tell(identity, HelloWanted(session))
         else:
             worker.report(heartbeat, self._loop.time())
+            note_operated(worker, heartbeat, self._registry, self._loop.time())
             self._dispatch.note_room(worker)  # other frontends' requests may have ended
             self._judge_health(worker, heartbeat.unhealthy)
 

@@ -24,6 +24,13 @@ _PHASES: Final[dict[Phase, State]] = {
     Phase.DRAINING: "draining",
 }
 
+_OPERATED: Final[dict[str, State]] = {
+    "paused": "paused",
+    "updating": "updating",
+    "flushing": "flushing",
+    "released": "released",
+}
+
 _WHY: Final[dict[Phase, str]] = {
     Phase.JOINING: "The frontend fetches and loads the model's tokenizer and template.",
     Phase.READY: "",
@@ -78,21 +85,32 @@ def models_shown(registry: Registry, tokens_per_s: Mapping[ModelEntry, float]) -
 
 
 def _worker(worker: Worker, now: float) -> WorkerStatus:
-    hello = worker.hello
+    hello, (state, why) = worker.hello, _state_of(worker)
     return WorkerStatus(
         worker_id=hello.worker_id,
         model=hello.card.name,
         engine=hello.engine,
         service=hello.service,
         stage=hello.stage,
-        state="unhealthy" if worker.unhealthy else _PHASES[worker.phase],
-        why=worker.unhealthy or _WHY[worker.phase],
+        state=state,
+        why=why,
         loading_s=None,
         heard_s=round(max(0.0, now - worker.heard_at), 2),
         kv_events=kv_events_of(worker),
         adapters=len(worker.adapters),
         ranks=[_rank(rank, now) for rank in worker.ranks],
     )
+
+
+def _state_of(worker: Worker) -> tuple[State, str]:
+    """Returns how a worker is, and why."""
+    if worker.unhealthy:
+        return "unhealthy", worker.unhealthy
+    operated = worker.operated
+    if worker.phase is Phase.READY and operated.state:
+        # a state of a newer worker than this frontend is a pause to people too
+        return _OPERATED.get(operated.state, "paused"), operated.reason
+    return _PHASES[worker.phase], _WHY[worker.phase]
 
 
 def kv_events_of(worker: Worker) -> str:

@@ -7,9 +7,20 @@ from typing import Literal
 
 from msgspec import Struct
 
-State = Literal["loading", "joining", "ready", "draining", "unhealthy"]
+State = Literal[
+    "loading",
+    "joining",
+    "ready",
+    "draining",
+    "unhealthy",
+    "paused",
+    "updating",
+    "flushing",
+    "released",
+]
 """Says whether a worker takes work: its engine starts; its model's files come; it does; it finishes
-what runs and leaves; its engine does not answer. Others may follow, whose `why` explains them.
+what runs and leaves; its engine does not answer; its operator keeps it from requests for a while.
+Others may follow, whose `why` explains them.
 """
 
 

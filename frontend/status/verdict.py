@@ -32,6 +32,8 @@ def verdict_on(registry: Registry, *, draining: bool, now: float) -> Verdict:
             reasons.append(f"worker {worker.worker_id} is unhealthy: {worker.unhealthy}")
         elif worker.phase is Phase.DRAINING:
             reasons.append(f"worker {worker.worker_id} is draining")
+        elif worker.operated.state:
+            reasons.append(f"worker {worker.worker_id} takes no requests: {worker.operated.reason}")
     return Verdict("unhealthy" if not served else "degraded" if reasons else "healthy", reasons)
 
 
@@ -43,8 +45,12 @@ def served_models(registry: Registry) -> list[str]:
 def why_nothing_is_served(registry: Registry, now: float) -> str:
     """Says why no model can be asked, where none can."""
     workers = [each for each in registry.workers.values() if not encodes(each.hello)]
-    if any(worker.unhealthy for worker in workers):
-        return "no worker is healthy"
+    if any(worker.unhealthy or worker.operated.state for worker in workers):
+        return (
+            "no worker is healthy"
+            if any(worker.unhealthy for worker in workers)
+            else "the operator of a worker keeps it from requests for a while"
+        )
     if any(worker.phase is Phase.JOINING for worker in workers):
         return "a worker is joining"
     if registry.loading.known(now):

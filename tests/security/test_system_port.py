@@ -158,3 +158,38 @@ def test_invalid_requests_do_not_fill_the_log(system: tuple[Fleet, int, int]) ->
     after = [process.output().count("Invalid HTTP request") for process in fleet.processes]
     assert all(0 <= more - less <= 1 for more, less in zip(after, before, strict=True))
     _all_are_served(fleet, port)
+
+
+def test_beyond_its_host_a_token_is_asked_for_and_probes_need_none(tmp_path: Path) -> None:
+    fleet, open_port, port = Fleet(tmp_path), free_port(), free_port()
+    token = tmp_path / "token"
+    token.write_text("a-token-of-some-length\n")
+    everywhere = (*SIM, "--system-host", "0.0.0.0")
+    try:
+        fleet.frontend()
+        fleet.worker(*everywhere, "--system-port", str(open_port))
+        fleet.worker(*everywhere, "--system-port", str(port), "--system-token-file", str(token))
+        fleet.wait_for_workers(2)
+        fleet.wait_until(
+            lambda: _ask(open_port, "/ready")[0] == 200, "the worker knows that it was taken in"
+        )
+
+        def flush(port: int, **headers: str) -> tuple[int, str]:
+            status, answer = _ask(
+                port,
+                "/engine/flush_cache",
+                "POST",
+                b"{}",
+                content_type=JSON["content-type"],
+                **headers,
+            )
+            return status, json.loads(answer).get("error", {}).get("message", "")
+
+        status, message = flush(open_port)
+        assert (status, "--system-token-file" in message) == (403, True)
+        assert [_ask(port, path)[0] for path in PROBES] == [200] * len(PROBES)
+        for shown in ({}, {"authorization": "Bearer a-token-of-other-length"}):
+            assert flush(port, **shown)[0] == 401
+        assert flush(port, authorization="Bearer a-token-of-some-length")[0] == 200
+    finally:
+        fleet.stop()

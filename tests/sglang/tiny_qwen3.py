@@ -1,7 +1,7 @@
 """Run as a program: write a tiny random Qwen3 with a byte-level tokenizer, or print what
 transformers generates with it.
 
-    python tiny_qwen3.py build DIRECTORY
+    python tiny_qwen3.py build DIRECTORY [SEED [LAYERS [MIDDLE]]]
     python tiny_qwen3.py greedy DIRECTORY MAX_NEW_TOKENS < prompts.json > outputs.json
 
 A program, since pytest's process must not import torch: its warnings are errors there, and its
@@ -26,16 +26,16 @@ EOS = "<|im_end|>"
 SPECIALS = ["<|endoftext|>", "<|im_start|>", EOS]
 
 
-def build(directory: Path) -> None:
+def build(directory: Path, seed: int = 7, layers: int = 2, middle: int = 128) -> None:
     """Random weights of a wide range and untied embeddings: with the usual ones a model echoes its
     last token and proves nothing.
     """
-    torch.manual_seed(7)
+    torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=384,
         hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
+        intermediate_size=middle,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=16,
@@ -83,6 +83,6 @@ def greedy(directory: Path, max_new_tokens: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "build":
-        build(Path(sys.argv[2]))
+        build(Path(sys.argv[2]), *map(int, sys.argv[3:]))
     else:
         greedy(Path(sys.argv[2]), int(sys.argv[3]))

@@ -166,6 +166,13 @@ class RankWatch:
             self._asked_at += lateness_s
             self._sent_at += lateness_s
 
+    def begin_anew(self, now: float) -> None:
+        """Counts the rank's silence from now on, whatever was asked or concluded before."""
+        self._heard_at = self._waiting_since = now
+        self._failure = ""
+        self._asked_at = self._sent_at = None
+        self._alarmed = False
+
     def complaint(self, now: float) -> str:
         """Returns what is wrong, in words that follow the rank's name; empty if nothing is."""
         if self._alarmed and self._asked_at is not None:

@@ -68,6 +68,8 @@ class WatchedEngine:
     Attributes:
         ranks: what is known of each, by dp_rank; none before the start, on a node that takes no
         requests, and if checks are off.
+        unusable: why the engine must not be given work though it answers, in words; empty if it
+        may.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class WatchedEngine:
         clock: Callable[[], float],
     ) -> None:
         self.ranks: list[RankWatch] = []
+        self.unusable = ""
+        self._rests = False
         self._engine = engine
         self._settings = settings
         self._canaries_of = canaries
@@ -167,13 +171,30 @@ class WatchedEngine:
                 for watch in self.ranks:
                     watch.postpone(lateness_s)
         self._checked_at = now
+        if self._rests:
+            return
         for watch in self.ranks:
             watch.judge(now)
         self._send_due(now)
 
+    def rest(self, rests: bool) -> None:
+        """Has nobody be asked for a sign of life, nor judged, from here on; or again."""
+        if rests == self._rests:
+            return
+        self._rests = rests
+        now = self._clock()
+        if rests:
+            unanswered, self._canaries = list(self._canaries), {}
+            for request_id in unanswered:
+                self.abort(request_id)
+        for watch in self.ranks:
+            watch.begin_anew(now)
+
     @property
     def reason(self) -> str:
         """Returns why the worker should get no work, in words; empty while every rank answers."""
+        if self.unusable:
+            return self.unusable
         now = self._clock()
         complaints = [
             f"rank {rank} {complaint}"
@@ -196,7 +217,7 @@ class WatchedEngine:
         return self.ranks[dp_rank] if 0 <= dp_rank < len(self.ranks) else self._elsewhere
 
     def _send_due(self, now: float) -> None:
-        if any(watch.waiting for watch in self.ranks):
+        if self._rests or any(watch.waiting for watch in self.ranks):
             return
         due = [rank for rank, watch in enumerate(self.ranks) if watch.due(now)]
         if due:

@@ -47,6 +47,7 @@ class Intake:
         credit_requests: unfinished requests that each frontend may have here.
         takes: types of work that the worker is for.
         closed: nothing more is taken.
+        withdrawn: nothing is taken for a while; whoever crossed with that word is to come again.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Intake:
     ) -> None:
         self.credit_requests = 0
         self.takes: tuple[type[Work], ...] = get_args(Work)
-        self.closed = False
+        self.closed = self.withdrawn = False
         self._engine = engine
         self._unix_ms = unix_ms
         self._on_idle = on_idle
@@ -165,8 +166,12 @@ class Intake:
             self._on_idle()
 
     def _refusal(self, requester: Requester, request: Work) -> Failed | None:
-        if self.closed:
-            return Failed("no_worker", "The worker is shutting down.")
+        if self.closed or self.withdrawn:
+            return (
+                Failed("no_worker", "The worker is shutting down.")
+                if self.closed
+                else Failed("worker_lost", "The worker takes no requests at the moment.")
+            )
         if self._unix_ms() > request.deadline_unix_ms:
             return Failed(
                 "deadline_exceeded", "The request's deadline passed before it could start."

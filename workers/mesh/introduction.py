@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from protocol.limits import CREDIT_REQUESTS_MAX, MESSAGE_CHARS_MAX
 from protocol.membership import Capacity, Heartbeat, Hello, RankLoad, RelayHello, Service, Stage
+from protocol.operated import Operated
 from workers.engine import EngineFacts
 from workers.mesh.kv_plane import KvPlane
 from workers.mesh.own_host import reached_from
@@ -101,6 +102,7 @@ class Introduction:
         adapters: names of those that requests may name.
         kv: None where no KV events are relayed.
         door: where other workers fetch encodings; None where nothing is made for them.
+        operated: what an operator did to the engine; None while nobody did anything.
     Attributes:
         withdrawn: nobody new should count on the worker, so no Hello is made any more.
     """
@@ -115,6 +117,7 @@ class Introduction:
         adapters: Callable[[], Sequence[str]],
         kv: KvPlane | None,
         door: Door | None = None,
+        operated: Callable[[], Operated | None] = lambda: None,
     ) -> None:
         self.withdrawn = False
         self._worker_id = worker_id
@@ -124,6 +127,7 @@ class Introduction:
         self._adapters = adapters
         self._kv = kv
         self._door = door
+        self._operated = operated
 
     @property
     def takes_requests(self) -> bool:
@@ -153,6 +157,7 @@ class Introduction:
                 way=way,
                 bootstrap=bootstrap,
                 encodings=encodings,
+                operated=self._operated(),
             )
         return None if source is None else RelayHello(self._worker_id, self._epoch, source, way)
 
@@ -169,4 +174,5 @@ class Introduction:
             loads if kv is None else kv.numbered(loads),
             relay,
             unhealthy,
+            operated=self._operated(),
         )

@@ -37,6 +37,7 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
     from sglang.srt.managers import scheduler  # noqa: PLC0415  # the importing process may not need it
 
     from workers.sglang.grammars.scheduler import change_grammars  # noqa: PLC0415
+    from workers.sglang.guarded_changes import guard_changes  # noqa: PLC0415
 
     begin()
     with _failure_noted(scheduler):
@@ -46,6 +47,7 @@ def run_scheduler(*arguments: Any, **named: Any) -> None:
         if pooling is not None:
             pool_as(pooling)
         change_grammars()
+        guard_changes()
         scheduler.run_scheduler_process(*arguments, **named)
     leave_process(0)
 

@@ -173,8 +173,8 @@ class SglangEngine:
         if follower:
             self._tasks.add(self._loop.create_task(self._processes.end_with_schedulers()))
             return read_follower_facts(self._server_args)
-        facts = await read_facts(self._engine, tokenizes=self._tokenizes)
         assert self._requests is not None
+        facts = await read_facts(self._engine, self._requests, tokenizes=self._tokenizes)
         self._requests.vocab_size, self._dp_size = facts.card.vocab_size, facts.capacity.dp_size
         if facts.generates:
             self._grammars.warm_up()

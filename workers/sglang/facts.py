@@ -20,8 +20,10 @@ from workers.sglang.adapters import SglangAdapters
 from workers.sglang.media import SglangImages, media_taken
 from workers.sglang.metrics import sglang_metrics
 from workers.sglang.model_files import model_dir_of, served_names, template_file
+from workers.sglang.operating import SglangRoutes
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.prompts import SglangPrompts
+from workers.sglang.requests.submissions import Submissions
 from workers.sglang.text_diffusion import told_of_diffusion
 from workers.sglang.vision_files import encoder_name, has_grids
 
@@ -34,12 +36,12 @@ _SLOW_RATIO_MAX: Final = 16
 """Of a disk cache whose size nobody knows, as much is remembered as this many times the GPU's."""
 
 
-async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
+async def read_facts(engine: Any, requests: Submissions, *, tokenizes: bool = False) -> EngineFacts:
     """Reads names, limits and files from the engine that has just started.
 
     Args:
+        requests: those that will run on it.
         tokenizes: the worker is to make tokens of prompts.
-
     Raises:
         StartError: the model's files cannot be found or served.
     """
@@ -77,6 +79,7 @@ async def read_facts(engine: Any, *, tokenizes: bool = False) -> EngineFacts:
         if card.media is not None and card.media.counts_images
         else None,
         adapters=SglangAdapters(manager) if manager.enable_lora else None,
+        routes=SglangRoutes(engine, requests),
         metrics=sglang_metrics if manager.enable_metrics else None,
     )
 

@@ -2,6 +2,8 @@
 events for each rank.
 """
 
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -14,12 +16,14 @@ from protocol.process.start_error import StartError
 from protocol.text_diffusion import TextDiffusion
 from protocol.transport.sockets import Socket
 from workers.demo_model import demo_model_dir
-from workers.engine import EngineFacts
+from workers.engine import Deliver, EngineFacts
 from workers.kv_events_config import KvEventsConfig
 from workers.mesh.model_card import build_card
 from workers.sim.adapters import SimAdapters
 from workers.sim.faults import Faults
 from workers.sim.pictures import SimPictures, media_of
+from workers.sim.ranks import Ranks
+from workers.sim.runner import RankRunner
 from workers.sim.scheduling.diffusing import DiffusingScheduler
 from workers.sim.scheduling.kv_outlet import KvOutlet
 from workers.sim.scheduling.limits import SchedulerLimits
@@ -168,6 +172,38 @@ def scheduler_of(
     return DiffusingScheduler(
         limits, cache, text, timing, dp_rank=rank, block_steps=settings.sim_dllm_steps
     )
+
+
+def ranks_of(
+    settings: SimSettings,
+    text: TextModel,
+    outlets: Sequence[KvOutlet],
+    *,
+    deliver: Deliver,
+    faults: Faults,
+    unix_ms: Callable[[], int],
+) -> Ranks:
+    """Returns the ranks of an engine, stepped by the loop that runs.
+
+    Args:
+        outlets: publish the KV events, one a rank; or there are none at all.
+    """
+    schedulers: list[Scheduler] = []
+    runners: list[RankRunner] = []
+    for rank, outlet in enumerate(outlets or [None] * settings.dp_size):
+        scheduler = scheduler_of(settings, rank, text, outlet)
+        runner = RankRunner(
+            scheduler,
+            deliver,
+            asyncio.get_running_loop(),
+            faults,
+            speedup=settings.sim_speedup,
+            unix_ms=unix_ms,
+            outlet=outlet,
+        )
+        schedulers.append(scheduler)
+        runners.append(runner)
+    return Ranks(schedulers, runners)
 
 
 def told_of_diffusion(card: ModelCard, settings: SimSettings) -> ModelCard:

@@ -20,15 +20,15 @@ from protocol.transport.sockets import Socket
 from workers.engine import CANARY_PREFIX, Deliver, EngineFacts, OnDeath
 from workers.kv_events_config import KvEventsConfig, read_config, stream_addresses, with_events
 from workers.sim.abilities import refusal_of
-from workers.sim.assembly import limits_of, open_outlets, read_model, scheduler_of, text_of
+from workers.sim.assembly import limits_of, open_outlets, ranks_of, read_model, text_of
 from workers.sim.embedding import SimEmbedder
 from workers.sim.faults import Faults, read_faults, simulated_error
 from workers.sim.handover.legs import Legs
 from workers.sim.handover.opening import open_legs
 from workers.sim.handover.ways import Meetings
+from workers.sim.operating import SimRoutes
 from workers.sim.pictures import SimPictures
 from workers.sim.ranks import Ranks
-from workers.sim.runner import RankRunner
 from workers.sim.scheduling.kv_outlet import KvOutlet
 from workers.sim.scheduling.sequence import RequestLimits, new_sequence
 from workers.sim.scores import SimScores
@@ -130,23 +130,14 @@ class SimEngine:
             context = zmq.Context[Socket]()
             self._outlets = open_outlets(settings, config, self._faults, context, self._pictures)
             self._context = context
-        outlets = self._outlets or [None] * settings.dp_size
-        schedulers = [
-            scheduler_of(settings, rank, text, outlet) for rank, outlet in enumerate(outlets)
-        ]
-        runners = [
-            RankRunner(
-                scheduler,
-                telling.now,
-                loop,
-                self._faults,
-                speedup=settings.sim_speedup,
-                unix_ms=self._unix_ms,
-                outlet=outlet,
-            )
-            for scheduler, outlet in zip(schedulers, outlets, strict=True)
-        ]
-        self._ranks = Ranks(schedulers, runners)
+        self._ranks = ranks_of(
+            settings,
+            text,
+            self._outlets,
+            deliver=telling.now,
+            faults=self._faults,
+            unix_ms=self._unix_ms,
+        )
         self._legs = open_legs(
             settings, self._meetings, self._faults, self._ranks, self._run, self.abort, telling
         )
@@ -155,6 +146,7 @@ class SimEngine:
             kv_streams=streams,
             bootstrap=self._legs.server if self._legs else None,
             images=self._pictures if facts.card.media is not None else None,
+            routes=SimRoutes(text, self._ranks, self._outlets, self._end_all),
         )
 
     def submit(self, request: Work) -> None:
@@ -200,10 +192,15 @@ class SimEngine:
 
     def flush_cache(self) -> bool:
         """Forgets what idle ranks have cached; False if one was not idle."""
-        flushed = [scheduler.flush_cache() for scheduler in self._ranks.schedulers]
-        for outlet in self._outlets:
-            outlet.flush()
-        return all(flushed)
+        return self._ranks.flush_cache(self._outlets)
+
+    def _end_all(self, *, lost: bool) -> None:
+        """Ends whatever runs, as lost or as aborted."""
+        failure = Failed("worker_lost", "The worker gave the request back.") if lost else None
+        for delta in self._ranks.stop(failure):
+            self._tell(delta)
+        for request_id in list(self._muted):
+            self.abort(request_id)
 
     def fault(self, spec: str) -> None:
         """Arms a fault now: "KIND", "KIND=VALUE" or "clear" (workers/sim/faults.py).

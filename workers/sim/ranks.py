@@ -7,6 +7,7 @@ from itertools import count
 from protocol.generation import Generate
 from protocol.replies import Delta, Failed
 from workers.sim.runner import RankRunner
+from workers.sim.scheduling.kv_outlet import KvOutlet
 from workers.sim.scheduling.scheduler import Scheduler
 
 
@@ -63,8 +64,29 @@ class Ranks:
             runner.wake()
         return deltas
 
-    def stop(self, failure: Failed) -> list[Delta]:
-        """Stops stepping, ends all requests, and returns what there was to tell."""
+    @property
+    def unfinished(self) -> int:
+        """Returns how many requests have not ended."""
+        loads = [scheduler.load() for scheduler in self.schedulers]
+        return sum(load.requests_running + load.requests_waiting for load in loads)
+
+    def hold(self, *, held: bool) -> None:
+        """Takes no step while `held`, and goes on afterwards."""
+        for runner in self.runners:
+            runner.held = held
+            runner.wake()
+
+    def flush_cache(self, outlets: Sequence[KvOutlet]) -> bool:
+        """Forgets what idle ranks have cached; False if one was not idle."""
+        flushed = [scheduler.flush_cache() for scheduler in self.schedulers]
+        for outlet in outlets:
+            outlet.flush()
+        return all(flushed)
+
+    def stop(self, failure: Failed | None) -> list[Delta]:
+        """Stops stepping, ends all requests (None: as aborted), and returns what there was to
+        tell.
+        """
         deltas: list[Delta] = []
         for scheduler, runner in zip(self.schedulers, self.runners, strict=True):
             deltas += runner.stop()

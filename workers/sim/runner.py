@@ -24,6 +24,8 @@ class RankRunner:
         speedup: times faster than the timing model; 0 takes a step every loop turn.
         unix_ms: wall clock, for deadlines.
         outlet: publishes the rank's KV events.
+    Attributes:
+        held: no step is taken.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class RankRunner:
         unix_ms: Callable[[], int],
         outlet: KvOutlet | None = None,
     ) -> None:
+        self.held = False
         self._outlet = outlet
         self._scheduler = scheduler
         self._deliver = deliver
@@ -58,6 +61,7 @@ class RankRunner:
         if (
             self._handle is None
             and not self._faults.hung
+            and not self.held
             and (self._scheduler.busy or self._canaries)
         ):
             self._handle = self._loop.call_soon(self._turn)
@@ -89,7 +93,7 @@ class RankRunner:
 
     def _turn(self) -> None:
         self._handle = None
-        if self._faults.hung:
+        if self._faults.hung or self.held:
             return
         if not self._scheduler.busy:
             self._answer_canaries()

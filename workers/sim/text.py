@@ -72,7 +72,7 @@ class TextModel:
     ) -> None:
         self._words = list(word_ids)
         self._count = len(self._words)
-        self._seed = seed
+        self.seed = seed
         self._eos = eos_id
         ends = eos_id is not None and output_tokens_mean > 0
         self._eos_below = int((1 << _DRAW_BITS) / max(1.0, output_tokens_mean)) if ends else 0
@@ -80,7 +80,7 @@ class TextModel:
     def salt(self, request_seed: int | None) -> int:
         """Returns what to mix into the picks of a request, by its seed."""
         own = 0 if request_seed is None else request_seed * 2 + 1
-        return (self._seed * _SPREAD ^ own * _BASE) & _MASK
+        return (self.seed * _SPREAD ^ own * _BASE) & _MASK
 
     def pick(self, state: int, salt: int, may_end: bool) -> int:
         """Returns the token after a sequence; eos only if it may end."""

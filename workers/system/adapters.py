@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from protocol.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, Overloaded
 from protocol.limits import ADAPTERS_MAX, NAME_CHARS_MAX
-from workers.engine import AdapterLoader
+from workers.engine_controls import AdapterLoader
 
 CHANGE_S_MAX: Final = 120.0
 """Loading or unloading an adapter may take this many seconds.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocol.membership import RankLoad
+from protocol.operated import UNTOUCHED, Operated
 from workers.engine import EngineMetrics
 from workers.health.rank_watch import RankState
 from workers.observe.request_counts import RequestCounts
@@ -37,6 +38,7 @@ class WorkerState:
     """Tells why a frontend did not take the worker in, in its words; empty if none refused."""
     takes_requests: bool = True
     """Says whether the node takes requests; False where another node takes them."""
+    operated: Operated = UNTOUCHED
     ranks: Sequence[RankState] = ()
     loads: Sequence[RankLoad] = ()
     """The engine tells these loads of its ranks; none if it cannot at the moment."""
@@ -111,6 +113,8 @@ class Board:
         state, reasons = self.state, self.reasons_not_healthy()
         if state.phase in ("draining", "leaving"):
             reasons.append(state.phase)
+        if state.operated.state:
+            reasons.append(state.operated.reason)
         if state.phase == "serving" and not state.frontends_connected:
             reasons.append(
                 f"no frontend took the worker in: {state.refusal}"

@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from protocol.errors import InvalidJson, InvalidRequest, NoWorker, RouteNotFound
+
+NEWER_PREFIX: Final = "control/"
+"""The reference product has its routes under this name too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +55,18 @@ class Controls:
         if self._open is None:
             raise NoWorker("The worker is loading or leaving.")
         loop, controls = self._open
+        name = name.removeprefix(NEWER_PREFIX)
         control = controls.get(name)
         if control is None:
             raise RouteNotFound(
                 f"There is no /engine/{name[:80]} here. There are {', '.join(controls)}."
             )
         try:
-            asked = msgspec.json.decode(body, type=control.body)
+            asked = msgspec.json.decode(body or b"{}", type=control.body)
         except msgspec.ValidationError as error:
-            raise InvalidRequest(f"Invalid request: {error}.") from None
+            fields = ", ".join(control.body.__struct_encode_fields__)
+            known = f" It has {fields or 'no fields'}." if "unknown field" in str(error) else ""
+            raise InvalidRequest(f"Invalid request: {error}.{known}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise InvalidJson("The body is no JSON object in UTF-8.") from None
         return await asyncio.wrap_future(

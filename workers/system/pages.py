@@ -20,6 +20,7 @@ from protocol.errors import (
     UnsupportedMediaType,
 )
 from protocol.own_host import names_this_host
+from workers.system.access import Access
 from workers.system.board import Board
 from workers.system.controls import Controls
 from workers.system.exposition import CONTENT_TYPE, exposition
@@ -31,6 +32,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 CONTROLS_PATH: Final = "/engine/"
+
+OTHER_CONTROLS: Final = {"/clear_kv_blocks": "flush_cache"}
+"""These paths are controls of another name."""
 
 CONTROL_BYTES_MAX: Final = 64 * 1024
 """The body of a control has at most this many bytes: some names and paths."""
@@ -55,6 +59,7 @@ class SystemPages:
         live_path, health_path: where /live and /health are, for probes configured elsewhere.
         this_host_only: nobody else reaches the server, so that whoever asks under a name is a web
         page whose name was made to stand for this host (DNS rebinding).
+        token: what who asks something must show; empty where nobody has one.
     """
 
     def __init__(
@@ -65,9 +70,11 @@ class SystemPages:
         live_path: str = "/live",
         health_path: str = "/health",
         this_host_only: bool = True,
+        token: str = "",
     ) -> None:
         self._board = board
         self._this_host_only = this_host_only
+        self._access = Access(token, this_host_only=this_host_only)
         self._controls_asked = 0
         self._controls = controls
         self._pages: dict[str, _Page] = {
@@ -87,7 +94,7 @@ class SystemPages:
                 _JSON,
                 error_body(InvalidRequest("The Host header must be an IP address or localhost.")),
             )
-        elif scope["path"].startswith(CONTROLS_PATH):
+        elif scope["path"].startswith(CONTROLS_PATH) or scope["path"] in OTHER_CONTROLS:
             status, content_type, body = await self._control(scope, receive)
         else:
             status, content_type, body = self._answer(scope["method"], scope["path"])
@@ -117,6 +124,9 @@ class SystemPages:
         """
         if _header(scope, b"origin"):
             return 403, _JSON, error_body(InvalidRequest(f"{CONTROLS_PATH} is not for web pages."))
+        if refusal := self._access.refusal(_header(scope, b"authorization")):
+            status, reason = refusal
+            return status, _JSON, error_body(InvalidRequest(reason))
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{CONTROLS_PATH} takes POST.")
@@ -130,7 +140,9 @@ class SystemPages:
                 raise Overloaded(f"{self._controls_asked} others ask something of this worker.")
             self._controls_asked += 1
             try:
-                answer = await self._controls.ask(scope["path"].removeprefix(CONTROLS_PATH), body)
+                path: str = scope["path"]
+                name = OTHER_CONTROLS.get(path) or path.removeprefix(CONTROLS_PATH)
+                answer = await self._controls.ask(name, body)
             finally:
                 self._controls_asked -= 1
             return 200, _JSON, _encode(answer)
@@ -164,7 +176,7 @@ class SystemPages:
         """
         state, reasons = self._board.state, self._board.reasons_not_healthy()
         report = {
-            "status": "unhealthy" if reasons else "healthy",
+            "status": "unhealthy" if reasons else state.operated.state or "healthy",
             "phase": state.phase,
             "reasons": reasons,
             "worker_id": self._board.worker_id,
@@ -172,6 +184,8 @@ class SystemPages:
             "requests_running": state.requests_running,
             "frontends_connected": state.frontends_connected,
             "takes_requests": state.takes_requests,
+            "operated_reason": state.operated.reason,
+            "weight_version": state.operated.weight_version,
             "ranks": [
                 {"dp_rank": number, **asdict(rank)} for number, rank in enumerate(state.ranks)
             ],

@@ -80,6 +80,9 @@ def _worker(worker: Worker, elsewhere: Iterable[int]) -> dict[str, Any]:
         "engine_kv_tokens": [rank.engine_kv_tokens for rank in worker.ranks],
         "ready": worker.takes_work,
         "unhealthy": worker.unhealthy,
+        "operated": worker.operated.state,
+        "operated_reason": worker.operated.reason,
+        "weight_version": worker.operated.weight_version,
         "kv_events": kv_events_of(worker),
         "cached_blocks": [len(rank.blocks) for rank in worker.ranks],
     }

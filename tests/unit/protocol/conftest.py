@@ -41,6 +41,7 @@ from protocol.membership import (
     RelayHello,
     SamplingDefaults,
 )
+from protocol.operated import Operated
 from protocol.replies import Delta, Failed, FileChunk, StepBatch, Tokenized
 from protocol.requests import (
     Abort,
@@ -325,6 +326,9 @@ TO_FRONTEND: dict[str, ToFrontend] = {
         "w-1", 43, KvSource(5, "tcp://10.0.0.2:20000", "tcp://10.0.0.2:20001", 8, 8), 2
     ),
     "heartbeat": Heartbeat("w-1", 42, [RankLoad(0, 1, 2, 300, 40, 17), RankLoad(1, 0, 0, 0)]),
+    "heartbeat_of_a_pause": Heartbeat(
+        "w-1", 42, [], operated=Operated("paused", "it is paused", True, 3, "step-400")
+    ),
     "heartbeat_with_relay": Heartbeat("w-1", 42, [], RelayCounts(1, 2, 3, 4, 5, 6)),
     "loading": Loading("w-1", "demo", "loading", 2.5),
     "draining": Draining(),

@@ -275,14 +275,18 @@ class Submissions:
     def stop(self) -> None:
         """Takes no more; what runs fails as lost, so that a frontend may move it."""
         self._stopping = True
-        lost = Failed(
-            code=WorkerLost.code, message="the worker stopped before the request was finished"
-        )
-        deltas = [
-            Delta(request_id, in_flight.tokens_sent, b"", lost)
-            for request_id, in_flight in self._in_flight.items()
-        ]
-        if deltas:
+        self._lose("the worker stopped before the request was finished")
+
+    def end_all(self, *, lost: bool) -> None:
+        """Ends what runs, as aborted; or as lost, so that a frontend may move it."""
+        for request_id in list(self._in_flight):
+            self.abort(request_id)
+        if lost:
+            self._lose("the worker gave the request back")
+
+    def _lose(self, reason: str) -> None:
+        lost, in_flight = Failed(code=WorkerLost.code, message=reason), self._in_flight.items()
+        if deltas := [Delta(each, of.tokens_sent, b"", lost) for each, of in in_flight]:
             self.on_step(deltas)
 
     def drop(self) -> None:

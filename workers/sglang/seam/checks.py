@@ -17,12 +17,14 @@ from workers.sglang.seam.diffusion_table import DIFFUSION
 from workers.sglang.seam.encoding_table import ENCODING, PROCESSING
 from workers.sglang.seam.engine_table import PROCESSES, STEPS
 from workers.sglang.seam.media_table import WATCHING
+from workers.sglang.seam.operating_table import OPERATING
 from workers.sglang.seam.relied import Relied
 from workers.sglang.seam.text_diffusion_table import TEXT_DIFFUSION
 
 CHAPTERS: Final[dict[str, tuple[Relied, ...]]] = {
     "Requests and their steps": STEPS,
     "Processes": PROCESSES,
+    "What an operator asks": OPERATING,
     "Grammars": GRAMMARS,
     "Reading answers": READING,
     "Reading videos": WATCHING,

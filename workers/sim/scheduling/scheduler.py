@@ -121,11 +121,11 @@ class Scheduler:
         self._pages.take_over(sequence)
         self._running.append(sequence)
 
-    def fail(self, request_id: str, failure: Failed) -> Delta:
-        """Ends the request of this id with `failure`, and returns its last delta."""
+    def fail(self, request_id: str, failure: Failed | None) -> Delta:
+        """Ends a request with `failure` (None: as aborted), and returns its last delta."""
         sequence = self._by_id[request_id]
         self._take_out(sequence)
-        return sequence.take_delta(failure)
+        return sequence.take_delta(failure or sequence.finished("abort"))
 
     def abort(self, request_id: str) -> Delta | None:
         """Ends the request of this id, wherever it is, and returns its last delta if nothing of it
@@ -142,8 +142,8 @@ class Scheduler:
         self._outbox.append(delta)
         return None
 
-    def fail_all(self, failure: Failed) -> list[Delta]:
-        """Ends every request with `failure` and returns their last deltas."""
+    def fail_all(self, failure: Failed | None) -> list[Delta]:
+        """Ends every request with `failure` (None: as aborted), and returns the last deltas."""
         deltas, self._outbox = self._outbox, []
         for sequence in list(self._by_id.values()):
             deltas.append(self.fail(sequence.request_id, failure))
