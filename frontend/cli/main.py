@@ -1,4 +1,4 @@
-"""Runs the subcommands of `kvmesh`: `up`, `chat`, `doctor` and `bench`."""
+"""Runs the subcommands of `kvmesh`: `up`, `chat`, `doctor`, `bench` and `top`."""
 
 import argparse
 import shlex
@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from frontend.cli import chat, picture, up, up_options
-from frontend.cli.bench import command as bench
 from frontend.cli.bench import options as bench_options
-from frontend.cli.doctor import command as doctor
+from frontend.cli.doctor import options as doctor_options
+from frontend.cli.top import options as top_options
 from protocol.process.packaging import VERSION
 
 
@@ -36,11 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     chat.add_arguments(chatting)
     picture.add_arguments(chatting)
-    doctor.add_arguments(
+    doctor_options.add_arguments(
         commands.add_parser("doctor", help="look at this host and say what to mend")
     )
     benching = commands.add_parser("bench", help="put a load on a server and tell how fast it is")
     bench_options.add_arguments(benching)
+    top_options.add_arguments(
+        commands.add_parser("top", help="show what a running mesh does, until q")
+    )
     options, unknown = parser.parse_known_args(own)
     if unknown:
         engines = (
@@ -51,10 +54,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(unknown)}{engines}")
     if options.command == "up":
         return up.run(options, engine_argv)
-    if options.command == "doctor":
-        return doctor.run(options)
+    if options.command == "chat":
+        picture.check(options, chatting)
+        return chat.run(options) if options.image is None else picture.run(options)
     if options.command == "bench":
         bench_options.check(options, benching)
-        return bench.run(options)
-    picture.check(options, chatting)
-    return chat.run(options) if options.image is None else picture.run(options)
+    return _operate(options)
+
+
+def _operate(options: argparse.Namespace) -> int:
+    """Runs what is for who operates a mesh, importing what that one alone needs."""
+    if options.command == "doctor":
+        from frontend.cli.doctor import command  # noqa: PLC0415
+
+        return command.run(options)
+    if options.command == "bench":
+        from frontend.cli.bench import command  # noqa: PLC0415
+
+        return command.run(options)
+    from frontend.cli.top import command  # noqa: PLC0415
+
+    return command.run(options)

@@ -38,12 +38,6 @@ CHECKS: Final[Mapping[str, Check]] = {
 """Maps what is looked at to who looks, in the order in which it is told."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the options of `kvmesh doctor`."""
-    subject.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="tell it as JSON")
-
-
 def run(options: argparse.Namespace) -> int:
     """Looks at everything and tells it; returns 1 where something must be mended, else 0."""
     looked_at, of_settings = subject.subject_of(options, os.environ)

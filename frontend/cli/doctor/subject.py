@@ -10,19 +10,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from frontend.cli.addresses import http_url
 from frontend.cli.doctor.finding import Finding, fail
+from frontend.cli.doctor.options import FRONTEND_FLAGS
 from frontend.settings import FrontendSettings
 from protocol.process.settings import parse_settings
 from protocol.process.start_error import StartError
-
-FRONTEND_FLAGS = (
-    "--http-host",
-    "--http-port",
-    "--mesh-bind",
-    "--mesh-key-file",
-    "--cache-dir",
-    "--config",
-)
-"""Lists what of a frontend's settings may be said to the doctor too."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +32,6 @@ class Subject:
     url: str = "http://127.0.0.1:8000"
     url_given: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what is looked at, where it is not what the environment says."""
-    parser.add_argument("--url", help="base URL of a running frontend; made of its settings if not")
-    parser.add_argument(
-        "--frontend",
-        action="append",
-        metavar="ADDRESS",
-        help="mesh address that workers here would dial; may be repeated",
-    )
-    for flag in FRONTEND_FLAGS:
-        parser.add_argument(flag, help="as of python -m frontend, environment variable included")
 
 
 def subject_of(options: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Subject, Finding]:

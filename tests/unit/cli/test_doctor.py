@@ -21,12 +21,12 @@ from frontend.cli.doctor import (
     listeners,
     names,
     ports,
-    subject,
     versions,
 )
 from frontend.cli.doctor.examination import examine
 from frontend.cli.doctor.finding import Finding, ok
 from frontend.cli.doctor.greeting import Spoken, spoken_at
+from frontend.cli.doctor.options import add_arguments
 from frontend.cli.doctor.processes import Member, part_of
 from frontend.cli.doctor.report import exit_code
 from frontend.cli.doctor.subject import Subject, subject_of
@@ -44,7 +44,7 @@ def verdicts(findings: list[Finding]) -> list[str]:
 
 def looked_at(*argv: str, environ: dict[str, str] | None = None) -> tuple[Subject, Finding]:
     parser = argparse.ArgumentParser()
-    subject.add_arguments(parser)
+    add_arguments(parser)
     return subject_of(parser.parse_args(argv), environ or {})
 
 

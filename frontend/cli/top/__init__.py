@@ -1,0 +1,1 @@
+"""Shows in the terminal what a mesh does at this moment: `kvmesh top`."""
