@@ -192,7 +192,13 @@ async def _serve_http(
     siblings = accepting = None
     if place is not None:
         families = partial(families_now, metrics, assembly.registry, drain)
-        siblings = Siblings(place.link, assembly.registry, families)
+        siblings = Siblings(
+            place.link, assembly.registry, families=families, exchanges=lambda: drain.open
+        )
+        siblings.share_poison(assembly.recovery.poison)
+        siblings.share_sessions(assembly.router.sessions)
+        if board is not None:
+            siblings.share_status(board)
         accepting = place.accepting(partial(models_ready, assembly.registry))
         connections.on_gone = accepting.note_gone
         assembly.registry.on_served = accepting.note_models

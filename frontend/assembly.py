@@ -65,6 +65,7 @@ class Assembly(Generic[OpenT]):
     Attributes:
         budget: of the blocks that all ranks together are known to hold.
         registry: workers, and what each model can run on.
+        router: chooses where they run.
         dispatch: the requests that run on them.
         outputs: what workers made.
         jobs: what they make while nobody waits for it.
@@ -79,10 +80,11 @@ class Assembly(Generic[OpenT]):
         self.budget = BlockBudget(settings.kv_index_blocks_max)
         self.registry = Registry(lambda: AdmissionQueue(around.memory, _shedding(settings)))
         wire = MeshWire(around.open_router, metrics.malformed_messages.inc)
+        self.router = _router(settings, around.random)
         self.dispatch = Dispatch(
             self.registry,
             wire,
-            _router(settings, around.random),
+            self.router,
             metrics.router,
             around.unix_s,
             chance=around.random.getrandbits,

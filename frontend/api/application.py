@@ -63,7 +63,11 @@ class Application:
         self._request_timeout_s = settings.request_timeout
         self._unknown_fields: UnknownFields = settings.unknown_fields
         self._ignored_log = IgnoredLog()
-        self._endpoints = endpoints(lambda: drain.open, allow_abort_all=settings.allow_abort_all)
+        self._endpoints = endpoints(
+            lambda: drain.open,
+            allow_abort_all=settings.allow_abort_all,
+            abort_elsewhere=None if siblings is None else siblings.abort,
+        )
         self._patterns = PathPatterns(self._endpoints)
         if board is not None:
             metrics.recent.listeners.append(board.recent.note)

@@ -268,18 +268,22 @@ its launcher.
 
 
 def endpoints(
-    exchanges: Callable[[], Iterable[Exchange]], *, allow_abort_all: bool
+    exchanges: Callable[[], Iterable[Exchange]],
+    *,
+    allow_abort_all: bool,
+    abort_elsewhere: Callable[[str | None], Awaitable[int]] | None = None,
 ) -> dict[str, Endpoint]:
     """Returns every endpoint of a frontend by its path.
 
     Args:
         exchanges: those that are being answered.
         allow_abort_all: whether one client may end the requests of all.
+        abort_elsewhere: aborts in sibling processes; None where there are none.
     """
     abort = Endpoint(
         name="abort_request",
         runs_model=False,
-        handler=Aborter(exchanges, allow_all=allow_abort_all),
+        handler=Aborter(exchanges, allow_all=allow_abort_all, elsewhere=abort_elsewhere),
         page=SchemaPage(body=AbortRequest, answer="aborted"),
     )
     return ENDPOINTS | {"/abort_request": abort}

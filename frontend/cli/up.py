@@ -94,6 +94,7 @@ class _Host:
                     "--http-port",
                     str(settings.http_port),
                 ),
+                *("--frontend-processes", str(settings.frontend_processes)),
                 *("--mesh-bind", settings.mesh_bind, "--router-mode", settings.router_mode, *key),
                 *("--http-graceful-shutdown-timeout-secs", str(STOP_S_MAX - 3)),
                 # no load balancer is to notice a Ctrl-C

@@ -2,7 +2,14 @@
 
 import argparse
 
-FRONTEND_FLAGS = ("--http-host", "--http-port", "--mesh-bind", "--mesh-key-file", "--router-mode")
+FRONTEND_FLAGS = (
+    "--http-host",
+    "--http-port",
+    "--frontend-processes",
+    "--mesh-bind",
+    "--mesh-key-file",
+    "--router-mode",
+)
 """Lists the settings of the frontend that may also be said in front of `--`."""
 
 

@@ -6,7 +6,7 @@ Raw ASGI: FastAPI's request and response objects cost more than the rest of a sh
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -265,3 +265,11 @@ class Exchange(Sending):
             self.timeout_s = min(self.timeout_s, timeout_s_of(value))
         except InvalidRequest as error:
             self._body.refused = error
+
+
+def abort(exchanges: Iterable[Exchange], rid: str | None) -> int:
+    """Aborts the exchanges that a client may mean by `rid`, all without one; returns how many."""
+    named = [each for each in exchanges if rid is None or each.goes_by(rid)]
+    for each in named:
+        each.abort()
+    return len(named)

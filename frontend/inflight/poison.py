@@ -3,6 +3,7 @@ pure.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
@@ -31,14 +32,25 @@ class PoisonList:
     """A PoisonList keeps fingerprints of requests that were proven to kill engines.
 
     Costs nothing while it is empty.
+
+    Attributes:
+        on_proven: told of each fingerprint that is added here.
     """
 
     def __init__(self) -> None:
         self._until: OrderedDict[bytes, float] = OrderedDict()
+        self.on_proven: Callable[[bytes], None] = lambda _: None
 
     def add(self, request: Asked, now: float) -> None:
         """Remembers a request as the client asked for it."""
-        self._until[_fingerprint(request)] = now + REFUSED_S
+        fingerprint = _fingerprint(request)
+        self.note(fingerprint, now)
+        self.on_proven(fingerprint)
+
+    def note(self, fingerprint: bytes, now: float) -> None:
+        """Remembers a request that was proven elsewhere, by its fingerprint."""
+        self._until[fingerprint] = now + REFUSED_S
+        self._until.move_to_end(fingerprint)
         while len(self._until) > PROVEN_MAX:
             self._until.popitem(last=False)
 

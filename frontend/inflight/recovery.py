@@ -63,6 +63,8 @@ class Recovery:
         new_request_id: names legs; a worker that wakes up must not find its old requests under
         theirs.
         now: monotonic seconds.
+    Attributes:
+        poison: what workers died of.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Recovery:
         self._moves_max = moves_max
         self._new_request_id = new_request_id
         self._now = now
-        self._poison = PoisonList()
+        self.poison = PoisonList()
 
     def check(self, request: Asked) -> None:
         """Refuses what workers just died of.
@@ -88,7 +90,7 @@ class Recovery:
             PoisonRequest: a request like this one ended several.
         """
         try:
-            self._poison.check(request, self._now())
+            self.poison.check(request, self._now())
         except PoisonRequest:
             self._metrics.twins.inc()
             raise
@@ -186,7 +188,7 @@ class Recovery:
             log.error(
                 "request %s is refused from here on: workers died of it", lost.request.request_id
             )
-            self._poison.add(lost.request, self._now())
+            self.poison.add(lost.request, self._now())
             self._metrics.poison.inc()
             raise
 

@@ -51,13 +51,16 @@ class Lifetimes:
 class Router:
     """A Router chooses ranks and remembers what it chose; a frontend has one. Synchronous; gets the
     time.
+
+    Attributes:
+        sessions: where each session's last request went.
     """
 
     def __init__(self, mode: RouterMode, policy: Policy, lifetimes: Lifetimes) -> None:
         self.mode: RouterMode = mode
         self._policy = policy
         self._lifetimes = lifetimes
-        self._sessions = Sessions(lifetimes.session_s)
+        self.sessions = Sessions(lifetimes.session_s)
         self._placed = 0
 
     def cached_tokens(self, ranks: Sequence[RankT], route: RouteRequest) -> int:
@@ -77,7 +80,7 @@ class Router:
         """Returns the rank for a request, out of those that have room; `ranks` is not empty."""
         wanted = route.beside
         if wanted is None and route.session_id is not None:
-            wanted = self._sessions.rank_of(route.session_id, now)
+            wanted = self.sessions.rank_of(route.session_id, now)
         if wanted is not None:
             same = [rank for rank in ranks if rank.key == wanted]
             if same:
@@ -92,7 +95,7 @@ class Router:
         self._placed += 1
         rank.placed_at = self._placed
         if route.session_id is not None:
-            self._sessions.note(route.session_id, rank.key, now)
+            self.sessions.note(route.session_id, rank.key, now)
         if self.mode != "kv" or not rank.reuses_prefixes:
             return
         lifetime_s = self._lifetimes.predicted_s if rank.tells_events else self._lifetimes.assumed_s

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from frontend.fleet.registry import Registry
 from frontend.status.feed import Feed
 from frontend.status.fleet_view import departed_shown, models_shown, workers_shown
+from frontend.status.merging import merged
 from frontend.status.recent import Recent
 from frontend.status.sampler import STEP_S, Sampler
 from frontend.status.snapshot import Point, Snapshot
@@ -29,6 +30,8 @@ class Board:
     Attributes:
         recent: to be told how requests end.
         feed: of those who watch.
+        elsewhere: gives the snapshots of sibling processes, with the whole history or the newest
+        point of it; None where there are none.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Board:
         self._begun_at = self._now()
         self.recent = Recent()
         self.feed = Feed()
+        self.elsewhere: Callable[[bool], Awaitable[list[Snapshot]]] | None = None
+        self._publishing: asyncio.Task[None] | None = None
         self._sampler = Sampler(registry, self.recent, self._begun_at)
 
     async def keep(self) -> None:
@@ -49,23 +54,35 @@ class Board:
             await asyncio.sleep(STEP_S)
             try:
                 self._sampler.sample(self._now(), time.time())
-                if self.feed.watchers:
-                    self.feed.publish(self._event([self._sampler.points[-1]]))
+                # the next second does not wait for siblings that are slow to answer
+                if self.feed.watchers and (self._publishing is None or self._publishing.done()):
+                    self._publishing = asyncio.create_task(self._publish())
             except Exception:
                 log.exception("defect in the status of this frontend")
 
-    def page(self) -> bytes:
+    async def page(self) -> bytes:
         """Returns a Snapshot with the whole history, as JSON."""
-        return _encode(self._snapshot([*self._sampler.points]))
+        return _encode(await self._merged(whole=True))
 
-    def first_event(self) -> bytes:
+    async def first_event(self) -> bytes:
         """Returns the event with the whole history that a watcher begins with; the feed has the
         others.
         """
-        return self._event([*self._sampler.points])
+        return _event(await self._merged(whole=True))
 
-    def _event(self, history: list[Point]) -> bytes:
-        return b"data: %b\n\n" % _encode(self._snapshot(history))
+    def own(self, *, whole: bool) -> Snapshot:
+        """Returns the Snapshot of this process alone, with the whole history or its newest
+        point.
+        """
+        points = [*self._sampler.points]
+        return self._snapshot(points if whole else points[-1:])
+
+    async def _publish(self) -> None:
+        self.feed.publish(_event(await self._merged(whole=False)))
+
+    async def _merged(self, *, whole: bool) -> Snapshot:
+        own = self.own(whole=whole)
+        return own if self.elsewhere is None else merged(own, await self.elsewhere(whole))
 
     def _snapshot(self, history: list[Point]) -> Snapshot:
         now, unix_s = self._now(), time.time()
@@ -89,3 +106,7 @@ class Board:
             step_s=STEP_S,
             history=history,
         )
+
+
+def _event(snapshot: Snapshot) -> bytes:
+    return b"data: %b\n\n" % _encode(snapshot)

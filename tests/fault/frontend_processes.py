@@ -1,13 +1,14 @@
 """A frontend of two processes, what the kernel knows of them, and streams held in each."""
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from starter.addresses import Addresses
 from starter.process import Process
-from tests.fault.raw_http import asked
+from tests.fault.raw_http import asked, connected
 from tests.kit.fleet import Fleet
 
 PROCESSES: Final = 2
@@ -70,11 +71,22 @@ def begun(fleet: Fleet, body: dict[str, object]) -> socket.socket:
 
 def begun_in_each(fleet: Fleet, frontend: Process, body: dict[str, object]) -> list[socket.socket]:
     """Streams that have begun, of which each process has one at least."""
-    streams: list[socket.socket] = []
+    return _in_each(fleet, frontend, lambda: begun(fleet, body))
+
+
+def connected_to_each(fleet: Fleet, frontend: Process) -> list[socket.socket]:
+    """Connections on which nothing was asked yet, of which each process has one at least."""
+    return _in_each(fleet, frontend, lambda: connected(fleet))
+
+
+def _in_each(
+    fleet: Fleet, frontend: Process, connect: Callable[[], socket.socket]
+) -> list[socket.socket]:
+    connections: list[socket.socket] = []
 
     def each_has_one() -> bool:
-        streams.append(begun(fleet, body))
+        connections.append(connect())
         return all(connections_of(fleet, pid) for pid in children_of(frontend))
 
-    fleet.wait_until(each_has_one, "each process has a stream")
-    return streams
+    fleet.wait_until(each_has_one, "each process has a connection")
+    return connections

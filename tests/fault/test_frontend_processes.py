@@ -2,27 +2,33 @@
 do without one that dies.
 """
 
+import json
 import os
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import httpx
 import pytest
 
+from starter.addresses import Addresses
 from starter.pages import port_open
+from starter.ports import reserve_ports
 from tests.fault.frontend_processes import (
     MINUTES,
+    PROCESSES,
     SOME_SECONDS,
     begun_in_each,
     children_of,
+    connected_to_each,
     connections_of,
     fleet_of_two,
     found_by,
     start_two,
 )
-from tests.fault.raw_http import connected, metric, requests_running, rest_of
+from tests.fault.raw_http import connected, metric, one_answer, parsed, requests_running, rest_of
 from tests.kit.fleet import Fleet
 
 WHOLE: Final = b"data: [DONE]\n\n\r\n0\r\n\r\n"
@@ -45,9 +51,25 @@ def test_pages_add_up_whichever_process_answers(fleet: Fleet) -> None:
         assert metric(fleet, "dynamo_frontend_inflight_requests", model="demo") == len(streams)
         assert metric(fleet, "kvmesh_router_decisions_total") == len(streams)
         assert metric(fleet, "kvmesh_frontend_workers") == 1
+    for connection in connected_to_each(fleet, frontend):
+        page = _page(connection, "/status")
+        (worker,) = page["workers"]
+        assert worker["ranks"][0]["booked"] == len(streams)
+        connection.close()
     for stream in streams:
         stream.close()
     fleet.wait_until(lambda: requests_running(fleet) == 0, "both see their clients leave")
+
+
+def test_aborting_by_name_finds_what_another_process_answers(fleet: Fleet) -> None:
+    frontend = start_two(fleet, "--allow-abort-all")
+    streams = begun_in_each(fleet, frontend, MINUTES)
+    with httpx.Client(base_url=fleet.url) as client:
+        answer = client.post("/abort_request", json={"abort_all": True})
+    assert answer.json() == {"aborted": len(streams)}
+    for stream in streams:
+        assert b'"finish_reason":"abort"' in rest_of(stream)
+        stream.close()
 
 
 def test_one_that_is_killed_takes_only_its_own_and_comes_back(fleet: Fleet) -> None:
@@ -108,6 +130,39 @@ def test_they_die_with_their_parent(fleet: Fleet) -> None:
         frontend.popen.wait(10)
         assert silent.recv(1) == b""
     fleet.wait_until(lambda: not port_open(fleet.http_port), "nobody listens")
+
+
+def test_workers_find_all_over_tcp_with_a_key(tmp_path: Path) -> None:
+    key = tmp_path / "mesh.key"
+    key.write_text("ab" * 32)
+    fleet = Fleet(tmp_path, Addresses(mesh=f"tcp://127.0.0.1:{reserve_ports(PROCESSES)}"))
+    try:
+        fleet.frontend("--frontend-processes", str(PROCESSES), "--mesh-key-file", str(key))
+        worker = fleet.worker("--served-model-name", "demo", "--mesh-key-file", str(key))
+        found_by(fleet, worker, PROCESSES)
+        with fleet.client() as client:
+            assert client.completions.create(model="demo", prompt="hi", max_tokens=1).usage
+    finally:
+        fleet.stop()
+
+
+def test_all_tell_of_a_worker_that_loads(fleet: Fleet) -> None:
+    frontend = fleet.frontend("--frontend-processes", str(PROCESSES))
+    fleet.wait_until(lambda: frontend.output().count(" serves") == PROCESSES, "both serve")
+    fleet.worker("--served-model-name", "demo", "--sim-startup-s", "60")
+    connections = connected_to_each(fleet, frontend)
+
+    def all_know() -> bool:
+        return all(_page(connection, "/health")["loading"] for connection in connections)
+
+    fleet.wait_until(all_know, "all know that it loads")
+    for connection in connections:
+        connection.close()
+
+
+def _page(connection: socket.socket, path: str) -> Any:
+    connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+    return json.loads(parsed(one_answer(connection))[2])
 
 
 def test_a_port_that_is_taken_is_said_once(fleet: Fleet) -> None:

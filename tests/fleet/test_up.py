@@ -235,8 +235,9 @@ def test_a_signal_while_workers_load_ends_all_of_it(fleet: Fleet) -> None:
     assert running_in(sessions) == []
 
 
-def test_the_death_of_up_itself_ends_all_of_it(fleet: Fleet) -> None:
-    up = start_up(fleet, "--workers", "2")
+def test_the_death_of_up_itself_ends_all_of_it(fleet: Fleet, tmp_path: Path) -> None:
+    two = ("--frontend-processes", "2", "--mesh-bind", f"ipc://{tmp_path}/mesh")
+    up = start_up(fleet, "--workers", "2", *two)
     fleet.wait_until(lambda: "curl" in up.output(), "it serves")
     sessions = children(up)
     assert len(sessions) == 3

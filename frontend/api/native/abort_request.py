@@ -1,6 +1,6 @@
 """POST /abort_request ends a request by its name, as with SGLang."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 from msgspec import Struct
@@ -8,7 +8,7 @@ from msgspec import Struct
 from frontend.api.fields.parsing import BodyParser
 from frontend.api.launching import Launcher
 from frontend.api.native.schemas import Label
-from frontend.http.exchange import Exchange
+from frontend.http.exchange import Exchange, abort
 from protocol.errors import InvalidRequest, UnsupportedParameter
 
 
@@ -32,10 +32,18 @@ class Aborter:
     Args:
         exchanges: those that are being answered.
         allow_all: whether one client may end the requests of all.
+        elsewhere: aborts as `abort` does in sibling processes; None where there are none.
     """
 
-    def __init__(self, exchanges: Callable[[], Iterable[Exchange]], *, allow_all: bool) -> None:
+    def __init__(
+        self,
+        exchanges: Callable[[], Iterable[Exchange]],
+        *,
+        allow_all: bool,
+        elsewhere: Callable[[str | None], Awaitable[int]] | None = None,
+    ) -> None:
         self._exchanges = exchanges
+        self._elsewhere = elsewhere
         self._allow_all = allow_all
 
     async def __call__(self, exchange: Exchange, _: Launcher) -> None:
@@ -53,11 +61,8 @@ class Aborter:
             )
         if not request.abort_all and not request.rid:
             raise InvalidRequest("The rid of the request to abort must be given.", param="rid")
-        named = [
-            other
-            for other in self._exchanges()
-            if other is not exchange and (request.abort_all or other.goes_by(request.rid or ""))
-        ]
-        for other in named:
-            other.abort()
-        await exchange.send_json(200, _encode({"aborted": len(named)}))
+        others = (other for other in self._exchanges() if other is not exchange)
+        aborted = abort(others, None if request.abort_all else request.rid)
+        if self._elsewhere is not None:
+            aborted += await self._elsewhere(None if request.abort_all else request.rid)
+        await exchange.send_json(200, _encode({"aborted": aborted}))

@@ -62,7 +62,7 @@ def add_status(app: FastAPI, board: Board, drain: Drain[Exchange]) -> None:
 
     @app.get("/status", include_in_schema=False)
     async def snapshot() -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Response(board.page(), headers=_LIVE, media_type="application/json")
+        return Response(await board.page(), headers=_LIVE, media_type="application/json")
 
     app.router.routes.append(Route("/status/events", _Events(board, drain), methods=["GET"]))
     for path in sorted(_FOLDER.iterdir()):
@@ -89,7 +89,7 @@ class _Events:
         with self._board.feed.watched() as watch:
             headers = [*EVENTS, _SAME_ORIGIN]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            event: bytes | None = self._board.first_event()
+            event: bytes | None = await self._board.first_event()
             while event is not None:
                 await send({"type": "http.response.body", "body": event, "more_body": True})
                 event = await watch.next()

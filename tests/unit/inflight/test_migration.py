@@ -180,3 +180,12 @@ def test_the_list_is_bounded_and_forgets_the_oldest() -> None:
     poison.check(_request(prompt=pack_tokens([0])), now=1.0)
     with pytest.raises(PoisonRequest):
         poison.check(_request(prompt=pack_tokens([PROVEN_MAX])), now=1.0)
+
+
+def test_what_one_process_proves_the_others_refuse() -> None:
+    here, elsewhere = PoisonList(), PoisonList()
+    here.on_proven = lambda fingerprint: elsewhere.note(fingerprint, 5.0)
+    here.add(_request(), 5.0)
+    with pytest.raises(PoisonRequest):
+        elsewhere.check(_request(), 6.0)
+    elsewhere.check(_request(), 5.0 + REFUSED_S)
