@@ -1,6 +1,7 @@
 """A small server of somebody else's, which streams as OpenAI's do, and fails as it is told to."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ class Manners:
         refuses: fields that are errors to it.
         tells_usage: it counts tokens, one a word.
         fails_every: of the streamed requests is refused, or breaks off where `breaks_off`.
+        closes: the connection after each answer, which has no length, as of old.
+        tls: its certificate, if it speaks TLS.
         key: that it wants.
         bodies: of what it was asked.
     """
@@ -25,6 +28,8 @@ class Manners:
     tells_usage: bool = True
     fails_every: int = 0
     breaks_off: bool = False
+    closes: bool = False
+    tls: ssl.SSLContext | None = None
     key: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     counted: int = 0
@@ -67,7 +72,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def stream(self, body: dict[str, Any], count: int, usage: dict[str, int]) -> None:
         self.send_response(200)
-        self.send_header("transfer-encoding", "chunked")
+        if self.manners.closes:
+            self.send_header("connection", "close")
+        else:
+            self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         broken = bool(self.manners.breaks_off and self.manners.fails_every) and (
             self.manners.counted % self.manners.fails_every == 0
@@ -86,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         self.chunk(b"data: " + json.dumps(event).encode() + b"\n\n")
 
     def chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.write(data if self.manners.closes else b"%x\r\n%s\r\n" % (len(data), data))
 
     def is_let_in(self) -> bool:
         let_in = (
@@ -121,6 +129,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self, manners: Manners) -> None:
         self.manners = manners
         super().__init__(("127.0.0.1", 0), Handler)
+        if manners.tls is not None:
+            self.socket = manners.tls.wrap_socket(self.socket, server_side=True)
 
 
 @contextmanager
@@ -130,7 +140,8 @@ def serving(manners: Manners) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        scheme = "http" if manners.tls is None else "https"
+        yield f"{scheme}://127.0.0.1:{server.server_address[1]}/v1"
     finally:
         server.shutdown()
         thread.join()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -116,6 +118,40 @@ def test_a_server_that_does_not_count_is_measured_by_pieces(tmp_path: Path) -> N
     assert code == 0
     assert "does not count tokens" in " ".join(told["notes"] + told["loads"][0]["notes"])
     assert told["loads"][0]["output_tokens"] == 8.0
+
+
+def test_a_server_that_closes_after_each_answer_is_measured(tmp_path: Path) -> None:
+    with serving(Manners(closes=True)) as url:
+        code, told = measured(
+            *("--url", url, "--concurrency", "2", "--requests", "6", *SMALL), folder=tmp_path
+        )
+    (load,) = told["loads"]
+    assert (code, load["requests"], load["failures"]) == (0, 6, {})
+
+
+def test_tls_is_spoken_and_the_server_must_be_who_it_says(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here, to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-subj", "/CN=stub", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    arguments = ("--concurrency", "2", "--requests", "6", *SMALL)
+    with serving(Manners(tls=context)) as url:
+        known = {"SSL_CERT_FILE": str(certificate)}
+        code, told = measured("--url", url, *arguments, folder=tmp_path, env=known)
+        refused = bench("--url", url, *arguments, folder=tmp_path)
+    assert (code, told["loads"][0]["requests"]) == (0, 6)
+    assert refused.returncode == 1
+    assert "certificate" in refused.stderr
 
 
 @pytest.mark.parametrize(

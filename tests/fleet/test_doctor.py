@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from starter.ports import free_port
+from starter.ports import free_port, reserve_ports
 from tests.kit.fleet import Fleet
 
 MAIN = "from frontend.cli.main import main; raise SystemExit(main())"
@@ -81,6 +81,29 @@ def test_a_mesh_that_is_well_is_told_so(fleet: Fleet, tmp_path: Path) -> None:
     assert about(findings, "dialled")[0]["verdict"] == "ok"
     assert SECRET not in json.dumps(findings)
     assert "Invalid HTTP request" not in frontend.output()
+
+
+def test_several_processes_of_one_port_are_no_strangers(fleet: Fleet) -> None:
+    mesh = f"tcp://127.0.0.1:{reserve_ports(2)}"
+    several = (
+        "--http-port",
+        str(fleet.http_port),
+        "--mesh-bind",
+        mesh,
+        "--frontend-processes",
+        "2",
+    )
+    frontend = fleet.start("frontend", *several)
+    fleet.wait_until(lambda: "process 1 of 2 serves" in frontend.output(), "the first serves")
+    fleet.wait_until(lambda: "process 2 of 2 serves" in frontend.output(), "the second serves")
+    _, findings = told(*several)
+    meshes = about(findings, "mesh")
+    assert [each["verdict"] for each in meshes] == ["ok", "ok"]
+    assert all("listened on by kvmesh's frontend's child" in each["says"] for each in meshes)
+    assert about(findings, "http port")[0]["verdict"] == "ok"
+    port = fleet.http_port
+    listening = [each for each in about(findings, "sockets") if f":{port}," in each["says"]]
+    assert len(listening) == 3  # the parent and two children
 
 
 def test_a_lost_worker_is_told_with_the_reason(fleet: Fleet) -> None:

@@ -50,7 +50,7 @@ class Usage(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     usage: Usage | None = None
     error: Any = None
 
@@ -116,7 +116,7 @@ class StreamedAnswer:
             self.error = f"in the stream: {_message(chunk.error)}"
         if chunk.usage is not None:
             self.usage = chunk.usage
-        if any(choice.says_something() for choice in chunk.choices):
+        if any(choice.says_something() for choice in chunk.choices or ()):
             self.times.append(now)
             self._note_piece(now)
 

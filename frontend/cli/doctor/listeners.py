@@ -60,7 +60,7 @@ def _open(member: Member, where: str, spoken: Spoken) -> Finding:
             f"{says}; whoever reaches it may join",
             "Start it with --mesh-key-file, or on a loopback address.",
         )
-    if spoken is Spoken.HTTP and member.part == "frontend":
+    if spoken is Spoken.HTTP and member.part.startswith("frontend"):
         return warn(
             "sockets",
             f"{says}, without a login",

@@ -5,6 +5,7 @@ import argparse
 FRONTEND_FLAGS = (
     "--http-host",
     "--http-port",
+    "--frontend-processes",
     "--mesh-bind",
     "--mesh-key-file",
     "--cache-dir",

@@ -13,6 +13,7 @@ from frontend.cli.direct_http import UNREACHABLE, get_json
 from frontend.cli.doctor.finding import Finding, fail, ok
 from frontend.cli.doctor.processes import listeners_at, members
 from frontend.cli.doctor.subject import Subject
+from protocol.siblings import sibling_address
 
 ANSWER_S_MAX: Final = 3.0
 
@@ -29,10 +30,12 @@ WORKER_PORTS: Final = (
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yields a finding for each address that is configured."""
+    yield from taken_twice(subject)
     settings = subject.settings
     if settings.http_port:
         yield http_port(settings.http_host, settings.http_port, subject.url)
-    yield mesh(settings.mesh_bind)
+    for number in range(settings.frontend_processes):
+        yield mesh(sibling_address(settings.mesh_bind, number))
     for variable, count, about in WORKER_PORTS:
         first = subject.environ.get(variable, "")
         if first.isdecimal() and int(first):
@@ -40,9 +43,27 @@ def check(subject: Subject) -> Iterator[Finding]:
                 yield tcp(about, "127.0.0.1", port, f"give another one in {variable}")
 
 
+def taken_twice(subject: Subject) -> Iterator[Finding]:
+    """Yields a finding for each port that is configured for two things of a frontend."""
+    settings = subject.settings
+    takes = {settings.http_port: "HTTP"} if settings.http_port else {}
+    for number in range(settings.frontend_processes):
+        address = sibling_address(settings.mesh_bind, number)
+        tail = address.rpartition(":")[2]
+        port = int(tail) if address.startswith("tcp://") and tail.isdecimal() else 0
+        if port in takes:
+            yield fail(
+                "ports",
+                f"{port} is configured for {takes[port]} and for the mesh of process {number + 1}",
+                "Choose --mesh-bind so that the ports that follow it, one a process, are free.",
+            )
+        elif port:
+            takes[port] = f"the mesh of process {number + 1}"
+
+
 def http_port(host: str, port: int, url: str) -> Finding:
     """Returns a finding on the port that clients ask; a frontend of kvmesh may have it."""
-    found = tcp("http port", host, port, "choose another with --http-port")
+    found = tcp("http port", host, port, "choose another with --http-port", ours="frontend")
     if found.verdict == "fail" and _is_frontend(url):
         return ok("http port", f"{bracketed(host)}:{port} is a frontend's of kvmesh, which answers")
     return found
@@ -117,7 +138,8 @@ def tcp(about: str, host: str, port: int, choose: str, *, ours: str = "") -> Fin
         (
             each
             for each in members()
-            if each.part in (ours, "worker") and port in [there for _, there in each.tcp]
+            if each.part.startswith((ours or "worker", "worker"))
+            and port in [there for _, there in each.tcp]
         ),
         None,
     )

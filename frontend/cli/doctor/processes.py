@@ -56,7 +56,8 @@ def members() -> list[Member]:
         if part is not None:
             parts[process.pid] = part
     found = {pid: part for pid in parents if (part := _inherited(pid, parts, parents))}
-    return [_member(pid, part) for pid, part in sorted(found.items())]
+    there = (_member(pid, part) for pid, part in sorted(found.items()))
+    return [member for member in there if member is not None]
 
 
 def listeners_at(port: int) -> list[str]:
@@ -89,9 +90,12 @@ def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
         yield pid
 
 
-def _member(pid: int, part: str) -> Member:
+def _member(pid: int, part: str) -> Member | None:
+    """Returns a process with its sockets; None if it has just ended."""
     try:
         connections = psutil.Process(pid).net_connections("all")
+    except psutil.NoSuchProcess:
+        return None
     except psutil.Error:
         return Member(pid, part, seen=False)
     tcp = {

@@ -242,6 +242,13 @@ def test_a_free_port_is_free_and_a_taken_one_says_by_whom() -> None:
     assert ports.mesh("nonsense").verdict == "fail"
 
 
+def test_a_port_that_is_configured_twice_fails() -> None:
+    several = ("--http-port", "5551", "--mesh-bind", "tcp://127.0.0.1:5550")
+    assert list(ports.taken_twice(looked_at(*several)[0])) == []
+    (found,) = ports.taken_twice(looked_at(*several, "--frontend-processes", "2")[0])
+    assert "5551 is configured for HTTP and for the mesh of process 2" in found.says
+
+
 def test_a_mesh_file_is_free_or_not(tmp_path: Path) -> None:
     path = tmp_path / "mesh"
     assert ports.mesh(f"ipc://{path}").says == f"{path} is free"
@@ -316,6 +323,7 @@ def test_what_others_say_at_a_port_is_told_apart(answer: bytes, spoken: Spoken) 
         ("frontend", "0.0.0.0", Spoken.OPEN_MESH, "fail"),
         ("frontend", "::", Spoken.KEYED_MESH, "ok"),
         ("frontend", "10.0.0.1", Spoken.HTTP, "warn"),
+        ("frontend's child", "10.0.0.1", Spoken.HTTP, "warn"),
         ("worker", "0.0.0.0", Spoken.HTTP, "warn"),
         ("worker's engine", "0.0.0.0", Spoken.UNKNOWN, "warn"),
     ],
