@@ -1,37 +1,14 @@
-"""Names every way a request can fail, with the one table that says what HTTP makes of it.
+"""Names every way a request can fail; protocol/error_answers.py says what HTTP makes of each.
 
-    MeshError
-    ├── InvalidRequest            the client must change the request
-    │   ├── InvalidJson
-    │   ├── UnsupportedParameter
-    │   └── ContextOverflow       prompt_tokens, max_tokens, context_length
-    ├── ModelNotFound
-    ├── Conflict                  what an operator asks does not go with how a worker is now
-    ├── RouteNotFound
-    ├── ForeignHost               a web page's request under a name that is not this host's
-    ├── MethodNotAllowed
-    ├── UnsupportedMediaType
-    ├── RangeNotSatisfiable       a part was asked for that is not there; size_bytes
-    ├── BodyTooLarge              limit_bytes
-    ├── NoWorker                  nobody serves the model now
-    ├── Overloaded                every worker is full and so is the queue
-    ├── ShuttingDown              this frontend drains
-    ├── DeadlineExceeded
-    ├── ClientGone                the client left; nothing is sent any more
-    ├── RequestAborted            a client asked for its end, by name
-    ├── WorkerLost                the worker died, fell silent or left; cause
-    │   └── EncoderLost           what another worker made of pictures could not be had from it
-    ├── PoisonRequest             engines died of this request, or of its twin
-    ├── EngineFault               the engine refused or broke
-    ├── NotConforming             the answer is not what its schema says
-    ├── InternalFault             a defect of the frontend itself
-    └── ProtocolViolation         bytes that are no message; no client hears of it
+Each leaf of MeshError says when it happens, in a sentence that docs/errors.md repeats to clients.
+InvalidRequest has further leaves (InvalidJson, UnsupportedParameter, ContextOverflow), and so has
+WorkerLost (EncoderLost).
 
 A worker names a leaf by its `code` on the wire (`protocol.replies.Failed`); `error_from_code` makes
 it an exception again.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import ClassVar, Final, Literal
 
 
@@ -58,18 +35,26 @@ class MeshError(Exception):
 
 
 class InvalidRequest(MeshError):
+    """An InvalidRequest says that a field has a value that it cannot have."""
+
     code = "invalid_value"
 
 
 class InvalidJson(InvalidRequest):
+    """An InvalidJson says that the body is no JSON object, or no form where one is taken."""
+
     code = "invalid_json"
 
 
 class UnsupportedParameter(InvalidRequest):
+    """An UnsupportedParameter says that a field asks for what cannot be done here."""
+
     code = "unsupported_parameter"
 
 
 class ContextOverflow(InvalidRequest):
+    """A ContextOverflow says that prompt and answer together exceed the model's context."""
+
     code = "context_length_exceeded"
 
     @classmethod
@@ -90,18 +75,26 @@ class ContextOverflow(InvalidRequest):
 
 
 class ModelNotFound(MeshError):
+    """A ModelNotFound says that no worker has served a model of this name here."""
+
     code = "model_not_found"
 
 
 class Conflict(MeshError):
+    """A Conflict says that what is asked of a worker does not go with how it is now."""
+
     code = "conflict"
 
 
 class RouteNotFound(MeshError):
+    """A RouteNotFound says that there is no such path."""
+
     code = "route_not_found"
 
 
 class ForeignHost(MeshError):
+    """A ForeignHost says that a web page asked under a name that is not this host's."""
+
     code = "foreign_host"
 
 
@@ -122,6 +115,10 @@ class MethodNotAllowed(MeshError):
 
 
 class UnsupportedMediaType(MeshError):
+    """An UnsupportedMediaType says that the body is of a type, charset or compression that the path
+    does not take.
+    """
+
     code = "unsupported_media_type"
 
 
@@ -140,20 +137,30 @@ class RangeNotSatisfiable(MeshError):
 
 
 class BodyTooLarge(MeshError):
+    """A BodyTooLarge says that the body is larger than --body-limit-mb."""
+
     code = "body_too_large"
 
 
 class BodyTooSlow(MeshError):
+    """A BodyTooSlow says that the body did not come in time."""
+
     code = "body_timeout"
 
 
 class NoWorker(MeshError):
+    """A NoWorker says that nobody serves the model at this moment."""
+
     code = "no_worker"
     retryable = True
     retry_after_s = 2  # a restarted worker is back in the mesh within this if its engine is up
 
 
 class Overloaded(MeshError):
+    """An Overloaded says that every worker is full, and so is the queue, or whatever else bounds
+    the request's way.
+    """
+
     code = "overloaded"
     retryable = True
 
@@ -163,18 +170,30 @@ class Overloaded(MeshError):
 
 
 class DeadlineExceeded(MeshError):
+    """A DeadlineExceeded says that the request was not finished in its time (--request-timeout)."""
+
     code = "deadline_exceeded"
 
 
 class ClientGone(MeshError):
+    """A ClientGone says that the client left; nothing is sent any more, and only metrics and the
+    log tell of it.
+    """
+
     code = "client_gone"
 
 
 class RequestAborted(MeshError):
+    """A RequestAborted says that a client asked for the request's end by its name."""
+
     code = "request_aborted"
 
 
 class ShuttingDown(MeshError):
+    """A ShuttingDown says that this frontend is leaving; another one, or the same a little later,
+    takes the request.
+    """
+
     code = "shutting_down"
     retryable = True
     retry_after_s = 1  # another frontend takes it at once
@@ -222,59 +241,48 @@ class EncoderLost(WorkerLost):
 
 
 class PoisonRequest(MeshError):
+    """A PoisonRequest says that engines died of this request or of its twin, so that no further one
+    is given it.
+    """
+
     code = "poison_request"
 
 
 class EngineFault(MeshError):
+    """An EngineFault says that the engine refused the request, or broke at it."""
+
     code = "engine_fault"
 
 
 class NotConforming(MeshError):
+    """A NotConforming says that the answer ended by itself and is not what was promised of it, as
+    by a schema.
+    """
+
     code = "answer_not_conforming"
 
 
 class InternalFault(MeshError):
+    """An InternalFault says that the frontend has a defect; its log has the cause under the
+    request's id.
+    """
+
     code = "internal_error"
 
 
 class ProtocolViolation(MeshError):
+    """A ProtocolViolation says that what came over the mesh is no message; no client hears it."""
+
     code = "protocol_violation"
 
 
-HTTP: Final[dict[type[MeshError], tuple[int, str]]] = {
-    InvalidRequest: (400, "invalid_request_error"),
-    InvalidJson: (400, "invalid_request_error"),
-    UnsupportedParameter: (400, "invalid_request_error"),
-    ContextOverflow: (400, "invalid_request_error"),
-    ModelNotFound: (404, "invalid_request_error"),
-    ForeignHost: (403, "invalid_request_error"),
-    Conflict: (409, "invalid_request_error"),
-    RouteNotFound: (404, "invalid_request_error"),
-    MethodNotAllowed: (405, "invalid_request_error"),
-    UnsupportedMediaType: (415, "invalid_request_error"),
-    RangeNotSatisfiable: (416, "invalid_request_error"),
-    BodyTooLarge: (413, "invalid_request_error"),
-    BodyTooSlow: (408, "invalid_request_error"),
-    NoWorker: (503, "service_unavailable_error"),
-    Overloaded: (503, "service_unavailable_error"),
-    ShuttingDown: (503, "service_unavailable_error"),
-    DeadlineExceeded: (504, "timeout_error"),
-    ClientGone: (499, "cancelled"),
-    RequestAborted: (499, "cancelled"),
-    WorkerLost: (502, "server_error"),
-    EncoderLost: (502, "server_error"),
-    PoisonRequest: (500, "server_error"),
-    EngineFault: (500, "server_error"),
-    NotConforming: (500, "server_error"),
-    InternalFault: (500, "server_error"),
-    ProtocolViolation: (500, "server_error"),
-}
-"""Maps each leaf of MeshError to its HTTP status and OpenAI's `error.type`.
+def _leaves(kind: type[MeshError]) -> Iterator[type[MeshError]]:
+    for leaf in kind.__subclasses__():
+        yield leaf
+        yield from _leaves(leaf)
 
-Every leaf has a row (tests/unit/protocol/test_errors.py).
-"""
 
-_BY_CODE: Final = {leaf.code: leaf for leaf in HTTP}
+_BY_CODE: Final = {leaf.code: leaf for leaf in _leaves(MeshError)}
 
 
 def error_from_code(code: str, message: str, param: str | None = None) -> MeshError:

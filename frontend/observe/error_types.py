@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from protocol.error_answers import HTTP
 from protocol.errors import (
-    HTTP,
     ClientGone,
     DeadlineExceeded,
     MeshError,

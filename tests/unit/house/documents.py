@@ -10,7 +10,12 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[3]
 
-MADE: Final = ("conformance/PARAMETERS.md", "docs/sglang_seam.md")
+MADE: Final = (
+    "conformance/PARAMETERS.md",
+    "docs/errors.md",
+    "docs/settings.md",
+    "docs/sglang_seam.md",
+)
 """Made from code, which is checked itself."""
 
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -131,7 +136,7 @@ def names_of_code() -> Iterator[Named]:
 
 def anchors(path: str) -> set[str]:
     """The anchors that a document's headings have on GitHub."""
-    headings = re.findall(r"^#+ (.*)$", documents()[path], re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

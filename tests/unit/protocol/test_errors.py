@@ -1,7 +1,8 @@
 """The error tree and its one table."""
 
 from protocol import errors
-from protocol.errors import HTTP, EngineFault, InvalidRequest, MeshError, error_from_code
+from protocol.error_answers import HTTP
+from protocol.errors import EngineFault, InvalidRequest, MeshError, error_from_code
 
 
 def _leaves(kind: type[MeshError]) -> set[type[MeshError]]:
