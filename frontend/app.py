@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 from random import SystemRandom
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 import zmq
@@ -49,11 +49,15 @@ from protocol.process.large_blocks import return_large_blocks
 from protocol.process.log_floods import quieten_http_server
 from protocol.process.open_files import raise_open_files, too_few
 from protocol.process.start_error import StartError
+from protocol.process.tracing import open_spans
 from protocol.siblings import sibling_address
 from protocol.transport.curve import MeshKey
 from protocol.transport.door import Door
 from protocol.transport.pump import SocketPump
 from protocol.transport.sockets import Socket, bound_router
+
+if TYPE_CHECKING:
+    from protocol.process.spans import Spans
 
 GC_THRESHOLDS: Final = (10_000, 5, 2)
 """Sets how many new objects there may be until young garbage is looked for, and how many such
@@ -78,8 +82,19 @@ async def serve(settings: FrontendSettings, place: Place | None = None) -> None:
     Args:
         place: of a process among several, whose parent has the signals; None if it is alone.
     Raises:
-        StartError: a port is taken, or the mesh address or key cannot be used.
+        StartError: a port is taken, the mesh address or key cannot be used, or spans cannot be
+        sent.
     """
+    told = settings.otel_export_enabled
+    spans = open_spans(told, service="kvmesh-frontend", instance=_frontend_id())
+    try:
+        await _serve(settings, place, spans)
+    finally:
+        if spans is not None:
+            await asyncio.to_thread(spans.close)
+
+
+async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans | None") -> None:
     loop = asyncio.get_running_loop()
     open_files = raise_open_files()
     return_large_blocks()
@@ -131,7 +146,7 @@ async def serve(settings: FrontendSettings, place: Place | None = None) -> None:
         too_few(open_files),
     )
     try:
-        await _serve_http(settings, assembly, metrics, listener, place)
+        await _serve_http(settings, assembly, metrics, listener, place=place, spans=spans)
     finally:
         door.close()
         await assembly.close()
@@ -169,7 +184,9 @@ async def _serve_http(
     assembly: Assembly[Exchange],
     metrics: FrontendMetrics,
     listener: socket.socket,
+    *,
     place: Place | None,
+    spans: "Spans | None",
 ) -> None:
     """Answers clients until the drain is over."""
     drain = assembly.drain
@@ -203,7 +220,14 @@ async def _serve_http(
         connections.on_gone = accepting.note_gone
         assembly.registry.on_served = accepting.note_models
     application = Application(
-        assembly.registry, runner, metrics, settings, drain, board=board, siblings=siblings
+        assembly.registry,
+        runner,
+        metrics,
+        settings,
+        drain,
+        board=board,
+        siblings=siblings,
+        spans=spans,
     )
     server = Server(_http(application, settings, listener), drain, connections, accepting)
     tasks = [

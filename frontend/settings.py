@@ -246,6 +246,14 @@ class FrontendSettings:
     media_fetch_secs: float = setting(
         10.0, "longest time for fetching one of them", env="KVMESH_MEDIA_FETCH_SECS"
     )
+    otel_export_enabled: bool | None = setting(
+        None,
+        (
+            "record spans of requests; OTEL_EXPORTER_OTLP_ENDPOINT says where they go, and without "
+            "either none are recorded"
+        ),
+        env="OTEL_EXPORT_ENABLED",
+    )
     cache_dir: str = setting(
         "~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR"
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from protocol.fields import Count, Name, RequestId
+from protocol.fields import Count, Name, RequestId, TraceParent, TraceState
 from protocol.limits import MESSAGE_BYTES_MAX, MESSAGE_CHARS_MAX, REQUEST_ID_CHARS
 
 PROMPT_CHARS_MAX: Final = 32_000
@@ -113,7 +113,10 @@ class Diffuse(Struct, frozen=True, tag="diffuse", omit_defaults=True):
     priority: int = 0
     routed_dp_rank: int | None = None
     lora_name: Name | None = None
-    traceparent: Annotated[str, Meta(max_length=64)] | None = None
+    traceparent: TraceParent | None = None
+    """Names the span of a trace that the work is part of, as W3C's header does."""
+    tracestate: TraceState = ""
+    """Holds what tracing systems say to each other beside it."""
 
     @property
     def cost(self) -> int:

@@ -2,11 +2,9 @@
 Add-only.
 """
 
-from typing import Annotated
+from msgspec import Struct
 
-from msgspec import Meta, Struct
-
-from protocol.fields import Count, Name, Positive, RequestId
+from protocol.fields import Count, Name, Positive, RequestId, TraceParent, TraceState
 
 
 class Embed(Struct, frozen=True, tag="embed", omit_defaults=True):
@@ -32,7 +30,10 @@ class Embed(Struct, frozen=True, tag="embed", omit_defaults=True):
     priority: int = 0
     routed_dp_rank: int | None = None
     lora_name: Name | None = None
-    traceparent: Annotated[str, Meta(max_length=64)] | None = None
+    traceparent: TraceParent | None = None
+    """Names the span of a trace that the work is part of, as W3C's header does."""
+    tracestate: TraceState = ""
+    """Holds what tracing systems say to each other beside it."""
 
 
 class Embedded(Struct, frozen=True, tag="embedded", array_like=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.fields import Count, Name, RequestId
+from protocol.fields import Count, Name, RequestId, TraceParent, TraceState
 from protocol.media import MEDIA_MAX, PromptMedia
 
 
@@ -28,7 +28,10 @@ class Encode(Struct, frozen=True, tag="encode", omit_defaults=True):
     priority: int = 0
     routed_dp_rank: int | None = None
     lora_name: Name | None = None
-    traceparent: Annotated[str, Meta(max_length=64)] | None = None
+    traceparent: TraceParent | None = None
+    """Names the span of a trace that the work is part of, as W3C's header does."""
+    tracestate: TraceState = ""
+    """Holds what tracing systems say to each other beside it."""
 
 
 class Encoded(Struct, frozen=True, tag="encoded", array_like=True, omit_defaults=True):

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from protocol.diffusion import Progress
 from protocol.disaggregation import Bootstrap
-from protocol.fields import Count, Name, RequestId
+from protocol.fields import Count, Name, RequestId, TraceParent, TraceState
 from protocol.limits import (
     CUSTOM_PARAMS_MAX,
     GRAMMAR_BYTES_MAX,
@@ -144,8 +144,10 @@ class Generate(Struct, frozen=True, tag="generate", omit_defaults=True):
     """Names the LoRA adapter, as the engine knows it."""
     cache_salt: Name | None = None
     """Keeps KV caches apart: requests with different salts share none."""
-    traceparent: Annotated[str, Meta(max_length=64)] | None = None
-    """Holds the W3C trace context of the client's request."""
+    traceparent: TraceParent | None = None
+    """Names the span of a trace that the work is part of, as W3C's header does."""
+    tracestate: TraceState = ""
+    """Holds what tracing systems say to each other beside it."""
     grammar: Grammar | None = None
     logprobs: LogprobsWanted | None = None
     reading: Reading | None = None

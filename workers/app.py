@@ -17,6 +17,7 @@ from protocol.process.open_files import raise_open_files
 from protocol.process.packaging import require_own_packages
 from protocol.process.settings import parse_known_settings, settings_help
 from protocol.process.start_error import EXIT_CANNOT_START, StartError
+from protocol.process.tracing import open_spans
 from protocol.transport.curve import MeshKey
 from protocol.transport.sockets import is_local, require_key
 from workers.config_section import read_section
@@ -30,6 +31,7 @@ from workers.kinds.registry import kind_for
 from workers.mesh.addresses import AddressBook
 from workers.mesh.kv_plane import KvSettings
 from workers.mesh.transport import ZmqTransport
+from workers.observe.leg_spans import LegSpans
 from workers.process.departure import STOP_SIGNALS, Departure, DrainLimits
 from workers.server import WorkerServer
 from workers.settings import WorkerSettings
@@ -82,10 +84,17 @@ def _run(argv: Sequence[str]) -> int:
     engine = kind.engine(arguments) if kind.forks(arguments) else None
     board = Board(settings.worker_id or _default_worker_id(arguments), time.monotonic)
     controls = Controls()
+    spans = open_spans(
+        settings.otel_export_enabled, service="kvmesh-worker", instance=board.worker_id
+    )
+    if spans is not None:
+        board.spans = LegSpans(spans, board.worker_id)
     system = _system_server(settings, board, controls)
     try:
         return uvloop.run(_serve(arguments, engine, addresses, health, board, controls))
     finally:
+        if spans is not None:
+            spans.close()
         if system is not None:
             system.stop()
 

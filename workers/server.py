@@ -93,6 +93,7 @@ class WorkerServer:
             on_idle=self._note_idle,
             offers=lambda adapter: self._asking.offers(adapter),  # noqa: PLW0108 - of then
             counts=board.counts,
+            spans=board.spans,
         )
         self._media.fetching.deliver = self.intake.deliver
         self.links = Links(

@@ -183,6 +183,14 @@ class WorkerSettings(KindFlags, OutputSettings, UsualSettings):
         "SGLang's parser of thinking, or auto: found out from the chat template; none if not given",
         env="DYN_REASONING_PARSER",
     )
+    otel_export_enabled: bool | None = setting(
+        None,
+        (
+            "record spans of requests, and have SGLang record its own; OTEL_EXPORTER_OTLP_ENDPOINT "
+            "says where they go, and without either none are recorded"
+        ),
+        env="OTEL_EXPORT_ENABLED",
+    )
     log_level: LogLevel = setting(
         "info", "least severe message to log, by the worker and by SGLang", env="KVMESH_LOG_LEVEL"
     )

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from frontend.api.endpoints import Handler, endpoints
 from frontend.api.launching import Launcher
@@ -21,12 +21,16 @@ from frontend.http.ignored import Ignored, IgnoredLog
 from frontend.http.path_patterns import PathPatterns
 from frontend.http.request_id import with_request_id
 from frontend.http.tidy_paths import tidied
+from frontend.http.traced import begin_trace
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.request_metrics import OpenRequest
 from frontend.processes.siblings import Siblings
 from frontend.settings import FrontendSettings, UnknownFields
 from frontend.status.board import Board
 from protocol.errors import MethodNotAllowed
+
+if TYPE_CHECKING:
+    from protocol.process.spans import Spans
 
 REFUSED_BODY_S_MAX: Final = 1.0
 """The body of a request that is refused anyway is still read for so many seconds.
@@ -53,10 +57,12 @@ class Application:
         *,
         board: Board | None = None,
         siblings: Siblings | None = None,
+        spans: "Spans | None" = None,
     ) -> None:
         self._launcher = launcher
-        self._recording = Recording(registry, metrics)
+        self._recording = Recording(registry, metrics, spans)
         metrics.requests.open = self._open_requests
+        self._spans = spans
         self._drain = drain
         self._bodies = BodyBudget()
         self._body_bytes_max = settings.body_limit_mb * 1_000_000
@@ -108,6 +114,8 @@ class Application:
         )
         exchange.errors, exchange.endpoint = endpoint.errors, endpoint.name
         exchange.runs_model = endpoint.runs_model and scope["method"] == "POST"
+        if self._spans is not None:
+            begin_trace(exchange, self._spans, path)
         self._drain.enter(exchange)
         try:
             error = await exchange.answer(partial(self._run, handler))

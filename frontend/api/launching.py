@@ -194,6 +194,7 @@ class Launcher:
             lora_name=adapter,
             cache_salt=salt,
             traceparent=exchange.traceparent,
+            tracestate=exchange.tracestate,
             grammar=grammar,
             logprobs=logprobs_wanted(request),
             reading=reading_of(request, card, grammar),

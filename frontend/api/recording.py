@@ -4,6 +4,7 @@ them.
 
 from collections.abc import Iterable, Iterator
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from frontend.fleet.registry import Registry
 from frontend.http.exchange import Exchange
@@ -11,20 +12,27 @@ from frontend.inflight.choice import Choice
 from frontend.inflight.course import note_course
 from frontend.inflight.generation import Generation
 from frontend.inflight.request_log import log_request
+from frontend.inflight.request_spans import add_request_spans
 from frontend.observe.metrics import FrontendMetrics
 from frontend.observe.request_metrics import OpenRequest
 from frontend.observe.request_record import RequestRecord
 from protocol.error_answers import error_status
 from protocol.errors import MeshError
 
+if TYPE_CHECKING:
+    from protocol.process.spans import Spans
+
 
 class Recording:
     """A Recording makes the one record of each request, at its end, and hands it on."""
 
-    def __init__(self, registry: Registry, metrics: FrontendMetrics) -> None:
+    def __init__(
+        self, registry: Registry, metrics: FrontendMetrics, spans: "Spans | None" = None
+    ) -> None:
         self._registry = registry
         self._requests = metrics.requests
         self._recent = metrics.recent
+        self._spans = spans
 
     def end(self, exchange: Exchange, path: str, error: MeshError | None) -> None:
         """Counts and logs a request that has ended.
@@ -54,6 +62,8 @@ class Recording:
         self._requests.note(record)
         self._recent.note(record)
         log_request(record, self._requests.gap_scale)
+        if self._spans is not None and exchange.trace is not None:
+            add_request_spans(self._spans, exchange.trace, record, exchange.work)
 
     def open(self, exchanges: Iterable[Exchange]) -> Iterator[OpenRequest]:
         """Yields what metrics see of those that are being answered and run a model."""

@@ -71,18 +71,22 @@ class RequestStream:
         "diffused",
         "embedded",
         "encoded",
+        "ended_at",
         "error",
         "fetches_from",
         "finished",
         "first_at",
         "gaps",
         "held",
+        "helpers",
         "last_at",
         "lost_on",
         "placement",
         "prefill_placement",
         "queue_s",
         "request_id",
+        "routed_at",
+        "routing_s",
         "sent_at",
         "tokens_received",
         "told_at_once",
@@ -127,6 +131,12 @@ class RequestStream:
         """
         self.gaps: dict[int, int] = {}
         """Counts the gaps between tokens by the index of their bound."""
+        self.routed_at = self.ended_at = 0.0
+        """Say when its rank was chosen, and when its worker ended it, likewise."""
+        self.routing_s = 0.0
+        """Says how many seconds it took to choose the rank."""
+        self.helpers: tuple[RequestStream, ...] = ()
+        """Holds its legs on other workers, which compute its prompt or encode its pictures."""
         self.queue_s = 0.0
         """Says how many seconds the request waited for a rank with room."""
         self.tokens_received = 0
@@ -192,6 +202,7 @@ class RequestStream:
         self._wakeup.notify()
 
     def _take_end(self, end: Finished | Failed | Embedded | Encoded | Diffused) -> None:
+        self.ended_at = perf_counter()
         if isinstance(end, Failed):
             self.error = error_from_code(end.code, end.message, end.param)
             if isinstance(self.error, EncoderLost):

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 _METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "DELETE")
-_SHOWN: Final = ("x-request-id", "retry-after", "x-kvmesh-ignored")
+_SHOWN: Final = ("x-request-id", "retry-after", "x-kvmesh-ignored", "traceresponse")
 """Lists the headers of ours that a page may read."""
 
 

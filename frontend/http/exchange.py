@@ -33,6 +33,7 @@ from frontend.http.incoming_body import IncomingBody
 from frontend.http.leaving import until_client_leaves
 from frontend.http.routing_headers import HEADER_FIELDS
 from frontend.http.sending import Sending
+from frontend.observe.request_trace import RequestTrace
 from protocol.error_answers import error_status
 from protocol.errors import (
     ClientGone,
@@ -42,6 +43,7 @@ from protocol.errors import (
     MeshError,
     RequestAborted,
 )
+from protocol.trace_context import TRACEPARENT_CHARS_MAX, joined_tracestate
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +79,13 @@ class Exchange(Sending):
         rids: the client's own names of what is generated.
         work: what runs for it on workers, or ran.
         prepared_at: when its prompt was tokenized, by perf_counter; 0 before.
+        traceparent, tracestate: name the span that the work is below.
+        trace: its own span; None where none is recorded.
     """
 
     work: Abortable | None = None
     prepared_at = 0.0
+    trace: RequestTrace | None = None
 
     def __init__(
         self,
@@ -110,6 +115,7 @@ class Exchange(Sending):
         self.request_id = request_id.new_request_id()
         """Is the name of the request in the mesh, 32 hex digits."""
         self.traceparent: str | None = None
+        self.tracestate = ""
         self.routing_headers: dict[str, str] = {}
         """Maps a field of `nvext` to what a header says of it."""
         self.echoed_id = self.request_id.encode()
@@ -132,8 +138,10 @@ class Exchange(Sending):
             elif name in HEADER_FIELDS:
                 self.routing_headers[HEADER_FIELDS[name]] = value.decode("latin-1")
             elif name == b"traceparent":
-                if len(value) <= 64:
+                if len(value) <= TRACEPARENT_CHARS_MAX:
                     self.traceparent = value.decode("latin-1")
+            elif name == b"tracestate":
+                self.tracestate = joined_tracestate(self.tracestate, value)
             elif name == TIMEOUT_HEADER:
                 self._limit_by(value)
             else:
@@ -153,6 +161,8 @@ class Exchange(Sending):
         """Returns the whole body, as IncomingBody.read does."""
         body = await self._body.read()
         self.is_large = is_large(body)
+        if self.trace is not None:
+            self.trace.note_read()
         return body
 
     @property
@@ -163,6 +173,8 @@ class Exchange(Sending):
     async def read_form(self) -> list[FormPart]:
         """Returns the parts of a body that is a form, as IncomingBody.read_form does."""
         parts = await self._body.read_form()
+        if self.trace is not None:
+            self.trace.note_read()
         self.is_large = self._body.size_bytes > LARGE_BYTES
         return parts
 

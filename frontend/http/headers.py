@@ -28,6 +28,7 @@ READ_HEADERS: Final = frozenset(
     {
         request_id.HEADER,
         b"traceparent",
+        b"tracestate",
         b"content-length",
         b"content-type",
         b"content-encoding",

@@ -23,6 +23,8 @@ class Sending:
         ignored: what of the request is left aside, which the answer's header names.
     Attributes:
         echoed_id: goes out with the answer, as the name of the request.
+        trace_header: goes out with it, if there is one.
+        status: the answer's, once it has started.
         silent_ticks: of the timer of comments, since the last event; or SENDING.
     """
 
@@ -30,6 +32,8 @@ class Sending:
         self._send = send
         self.ignored = ignored
         self.echoed_id = b""
+        self.trace_header: tuple[bytes, bytes] | None = None
+        self.status = 0
         self.silent_ticks = 0
         self.started = False
         """Says that the start of an answer has gone out: there is no other."""
@@ -99,5 +103,7 @@ class Sending:
         headers = [*headers, (request_id.HEADER, self.echoed_id)]
         if self.ignored.names:
             headers.append(self.ignored.header)
+        if self.trace_header is not None:
+            headers.append(self.trace_header)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        self.started = True
+        self.started, self.status = True, status

@@ -1,6 +1,6 @@
 """Follows one of the completions that a request asked for, over all the workers that it runs on."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from frontend.fleet.stream import RequestStream
 from frontend.inflight.migration import Trail
@@ -10,6 +10,11 @@ from frontend.text.output.gain import Gain
 from protocol.errors import MeshError
 from protocol.generation import Generate
 from protocol.tokens import TOKEN_ID_BYTES, count_tokens
+
+LEGS_MAX: Final = 16
+"""Bounds the legs that are remembered of a choice: one that full workers refuse again and again has
+four a second.
+"""
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
@@ -54,7 +59,7 @@ class Choice:
         self.stream = stream
         self.trail = Trail()
         self.earlier_legs: tuple[RequestStream, ...] = ()
-        """Holds the legs that ended before it did; bounded by the moves that are allowed."""
+        """Holds the first leg, and the last ones that ended before it did."""
         self.finish_reason: FinishReason | None = None
         """Says why the choice ended; None while it runs."""
         self._leg = bytearray()
@@ -190,7 +195,8 @@ class Choice:
 
     def go_on(self, stream: RequestStream) -> None:
         """Takes its next leg."""
-        self.earlier_legs = (*self.earlier_legs, self.stream)
+        legs = (*self.earlier_legs, self.stream)
+        self.earlier_legs = legs if len(legs) <= LEGS_MAX else (legs[0], *legs[2:])
         self.stream = stream
 
     def take_leg(self) -> bytes:

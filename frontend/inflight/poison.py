@@ -86,6 +86,7 @@ def _fingerprint(request: Asked) -> bytes:
             priority=0,
             routed_dp_rank=None,
             traceparent=None,
+            tracestate="",
         )
         return blake2b(_encode(alike), digest_size=16).digest()
     asked = (request.model, request.token_ids, request.lora_name)

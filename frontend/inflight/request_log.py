@@ -35,6 +35,8 @@ class RequestLine:
     def __str__(self) -> str:
         record = self._record
         head = f"{record.request_id} {record.path} model={record.model or '-'}"
+        if trace_id := record.trace_id:
+            head += f" trace={trace_id}"
         if not record.workers:
             return f"{head} took={record.took_s:.3f} {record.outcome}"
         head += f" worker={','.join(record.workers)}"
@@ -74,8 +76,8 @@ class RequestLine:
             "error": record.error,
             "took_s": record.took_s,
         }
-        if record.traceparent is not None:
-            fields["traceparent"] = record.traceparent
+        if trace_id := record.trace_id:
+            fields |= {"trace_id": trace_id, "traceparent": record.traceparent}
         if record.prepared_s is not None:
             fields["tokenized_s"] = record.prepared_s
         if not record.workers:

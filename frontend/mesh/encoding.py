@@ -63,6 +63,7 @@ def encode_leg(request: Asked, workers: Sequence[Worker]) -> Encode:
         fetches=sum(worker.hello.fetches_encodings for worker in workers),
         priority=request.priority,
         traceparent=request.traceparent,
+        tracestate=request.tracestate,
     )
 
 

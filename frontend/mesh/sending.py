@@ -75,6 +75,8 @@ class Sender:
         self._chance = chance
         self._disagg_min_prompt = disagg_min_prompt
         self._loop = asyncio.get_running_loop()
+        self._routed_at = self._routing_s = 0.0
+        """Say of the last decision when it was made, and how long that took."""
 
     def send(
         self, entry: ModelEntry, found: Candidates, offer: Offer, wakeup: Wakeup
@@ -152,6 +154,7 @@ class Sender:
                 stream.held = []
             partner = Partner(stream, self._give_up, self._resume)
             partner.prefill = self._stream(legs[0], partner, prefill)
+            stream.helpers = (partner.prefill,)
             uncached_tokens = first.prompt_tokens - prefill.cached_tokens
             _book(prefill_worker, partner.prefill, offer, uncached_tokens)
             _book(worker, stream, offer, 0, first.prompt_tokens)
@@ -187,13 +190,16 @@ class Sender:
         leg = encode_leg(offer.request, workers)
         told = EncodeLeg(answer, self._give_up, self._metrics.encoding.note)
         told.stream = self._stream(leg, told, Placement(encoder.ranks[0], 0))
+        answer.helpers += (told.stream,)
         _book(encoder, told.stream, offer, tokens_of(leg))
         return None if self._wire.send(encoder, leg) else encoder
 
     def _choose(self, ranks: Ranks, route: RouteRequest) -> Placement[Rank]:
         begun_s = perf_counter()
         placement = self._router.choose(ranks, route, self._loop.time())
-        self._metrics.decision_seconds.observe(perf_counter() - begun_s)
+        self._routed_at = perf_counter()
+        self._routing_s = self._routed_at - begun_s
+        self._metrics.decision_seconds.observe(self._routing_s)
         self._metrics.decisions.labels(self._router.mode).inc()
         return placement
 
@@ -204,7 +210,7 @@ class Sender:
         placement: Placement[Rank],
         prefill: Placement[Rank] | None = None,
     ) -> RequestStream:
-        return RequestStream(
+        stream = RequestStream(
             request.request_id,
             wakeup,
             placement,
@@ -214,6 +220,8 @@ class Sender:
             told_at_once=isinstance(request, Generate) and request.stream,
             gap_bounds=self._metrics.gap_bounds,
         )
+        stream.routed_at, stream.routing_s = self._routed_at, self._routing_s
+        return stream
 
 
 def _book(

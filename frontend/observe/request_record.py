@@ -7,6 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from protocol.trace_context import read_trace_context
+
 NO_GAPS: Final[Mapping[int, int]] = {}
 
 
@@ -73,6 +75,14 @@ class RequestRecord(Struct, kw_only=True, gc=False):
     gaps: Mapping[int, int] = NO_GAPS
     gaps_s: float = 0.0
     moves: int = 0
+
+    @property
+    def trace_id(self) -> str:
+        """Returns the id of the trace that it is part of, 32 hex digits; empty if it is of none."""
+        if self.traceparent is None:
+            return ""
+        context = read_trace_context(self.traceparent)
+        return "" if context is None else f"{context.trace_id:032x}"
 
     @property
     def outcome(self) -> str:

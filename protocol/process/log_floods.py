@@ -42,17 +42,23 @@ class Complaint:
 class OnceAMinute(logging.Filter):
     """An OnceAMinute lets the first of each warning pass, and then one a minute, for a logger whose
     warnings are constant texts.
+
+    Args:
+        errors_too: treats what is worse than a warning alike.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, errors_too: bool = False
+    ) -> None:
         super().__init__()
         self._clock = clock
+        self._worst = logging.ERROR if errors_too else logging.WARNING
         self._seen: dict[str, tuple[float, int]] = {}
         """Maps a text to when it was last said, in seconds, and how often it came since."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Returns whether the record is to be logged, and adds to it how many were not."""
-        if record.levelno != logging.WARNING:
+        if not logging.WARNING <= record.levelno <= self._worst:
             return True
         text, now = str(record.msg), self._clock()
         said_at, unsaid = self._seen.get(text, (now - SAID_EVERY_S, 0))

@@ -120,7 +120,7 @@ def _variable(field: "dataclasses.Field[Any]") -> str:
 
 
 def _argument_kind(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any]:
-    if hint is bool:
+    if hint is bool or hint == bool | None:
         return {"action": configargparse.argparse.BooleanOptionalAction, "default": field.default}
     if get_origin(hint) is tuple:
         # argparse would append to the default; None stands for it until _value.

@@ -3,12 +3,14 @@
 Each is imported when it is asked for: SGLang brings torch, and a host of frontends has neither.
 """
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Final
 
 from protocol.process.start_error import StartError
+from protocol.process.tracing import PROTOCOLS, is_wanted, route_of
 from workers.config_section import section_file
 from workers.engine import Engine
 from workers.kinds.arguments import Arguments
@@ -17,6 +19,8 @@ from workers.process.model_path import check_model_path
 
 STAGE_FLAG: Final = "--disaggregation-mode"
 """SGLang and the simulated engine both take by this flag which stage of requests they are for."""
+
+_SPANS_FLAG: Final = "--otlp-traces-endpoint"
 
 Also = Callable[[Arguments], Sequence[str]]
 """What arguments an engine is given beyond those of the user, by those."""
@@ -89,8 +93,21 @@ def sglang_argv(arguments: Arguments) -> Generator[tuple[str, ...]]:
         "--reasoning-parser": settings.dyn_reasoning_parser,
     }
     told = [item for flag, value in ours.items() if value is not None for item in (flag, value)]
-    with engine_argv(arguments.adding(*told), "--config") as argv:
+    with engine_argv(arguments.adding(*told, *_tracing(arguments)), "--config") as argv:
         yield argv
+
+
+def _tracing(arguments: Arguments) -> Sequence[str]:
+    """Returns what has SGLang record its spans too, and send them where ours go, unless its own
+    flags say where.
+    """
+    if not is_wanted(arguments.settings.otel_export_enabled):
+        return ()
+    if arguments.told(_SPANS_FLAG):
+        return ("--enable-trace",)
+    protocol, endpoint = route_of()
+    os.environ.setdefault(PROTOCOLS[0], protocol)  # SGLang reads no other variable
+    return ("--enable-trace", _SPANS_FLAG, endpoint)
 
 
 def require_sglang() -> None:

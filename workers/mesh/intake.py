@@ -12,6 +12,7 @@ from protocol.limits import CREDIT_REQUESTS_MAX
 from protocol.replies import Delta, Failed
 from protocol.requests import Work
 from workers.engine import Runs
+from workers.observe.leg_spans import LegSpans
 from workers.observe.request_counts import RequestCounts
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Intake:
         used any more.
         counts: told what comes and ends.
         on_idle: called whenever there is no request left that somebody waits for.
+        spans: records what the requests took; None where nobody wants to know.
     Attributes:
         credit_requests: unfinished requests that each frontend may have here.
         takes: types of work that the worker is for.
@@ -58,6 +60,7 @@ class Intake:
         on_idle: Callable[[], None],
         offers: Callable[[str], bool],
         counts: RequestCounts,
+        spans: LegSpans | None = None,
     ) -> None:
         self.credit_requests = 0
         self.takes: tuple[type[Work], ...] = get_args(Work)
@@ -67,6 +70,7 @@ class Intake:
         self._on_idle = on_idle
         self._offers = offers
         self._counts = counts
+        self._spans = spans
         self._owners: dict[str, Requester] = {}
         """Each request is mapped to the frontend that it came from.
 
@@ -102,7 +106,7 @@ class Intake:
         if isinstance(request, Diffuse) and request.job_id:
             self._jobs.add(request.request_id)
         self._counts.note_taken(request)
-        self._engine.submit(request)
+        self._engine.submit(request if self._spans is None else self._spans.begin(request))
 
     def abort(self, requester: Requester, request_id: str) -> None:
         """Stops a request of this frontend; its end still arrives as a delta.
@@ -136,6 +140,8 @@ class Intake:
 
     def deliver(self, deltas: Sequence[Delta]) -> None:
         """Sends what one step of the engine gave, in one message a frontend."""
+        if self._spans is not None:
+            self._spans.note(deltas)
         batches: dict[Requester, list[Delta]] = {}
         owners = self._owners
         for delta in deltas:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from protocol.membership import Capacity, Hello
+from protocol.membership import Capacity, Hello, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,7 @@ class Served:
         endpoint: dyn://namespace.component.endpoint.
         loaded_s: seconds that the engine took to start.
         embeds: it makes vectors.
+        stage: which part of a request's work it does.
     """
 
     model: str
@@ -21,6 +22,7 @@ class Served:
     capacity: Capacity
     loaded_s: float
     embeds: bool
+    stage: Stage
 
     def labels(self, worker_id: str) -> dict[str, str]:
         """Returns the labels that the reference product gives what a worker counts."""
@@ -54,4 +56,5 @@ def served_by(hello: Hello, loaded_s: float) -> Served:
         capacity=hello.capacity,
         loaded_s=loaded_s,
         embeds=bool(hello.card.embedding_dimensions),
+        stage=hello.stage,
     )

@@ -8,6 +8,7 @@ from protocol.membership import RankLoad
 from protocol.operated import UNTOUCHED, Operated
 from workers.engine import EngineMetrics
 from workers.health.rank_watch import RankState
+from workers.observe.leg_spans import LegSpans
 from workers.observe.request_counts import RequestCounts
 from workers.observe.served import Served
 
@@ -51,6 +52,7 @@ class Board:
         clock: monotonic seconds.
     Attributes:
         counts: of the worker's requests.
+        spans: what records them; None where nobody wants to know.
         served: what the worker serves; None before it does.
         engine_metrics: of the engine itself; None where it keeps none.
     """
@@ -58,6 +60,7 @@ class Board:
     def __init__(self, worker_id: str, clock: Callable[[], float]) -> None:
         self.worker_id = worker_id
         self.counts = RequestCounts(clock)
+        self.spans: LegSpans | None = None
         self.served: Served | None = None
         self.engine_metrics: EngineMetrics | None = None
         self._clock = clock
@@ -71,6 +74,8 @@ class Board:
         """Says what the worker serves from here on, and has it counted."""
         self.counts.open(served.capacity.dp_size)
         self.served, self.engine_metrics = served, engine_metrics
+        if self.spans is not None:
+            self.spans.stage = served.stage
 
     def show(self, state: WorkerState) -> None:
         """Puts up a picture of the worker as it is now."""

@@ -82,6 +82,7 @@ def diffuse_of(
         priority=priority_of(request.priority),
         lora_name=lora_name,
         traceparent=exchange.traceparent,
+        tracestate=exchange.tracestate,
     )
 
 

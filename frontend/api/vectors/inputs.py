@@ -134,6 +134,7 @@ async def vectors_of(
             priority=priority_of(request.priority),
             lora_name=adapter,
             traceparent=exchange.traceparent,
+            tracestate=exchange.tracestate,
         )
         requests.append((embed, route))
     exchange.prepared_at = perf_counter()

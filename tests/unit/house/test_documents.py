@@ -36,6 +36,7 @@ SGLANG_FLAGS: Final = {
     "--enable-lora": "adapters",
     "--enable-memory-saver": "memory that can be released",
     "--enable-metrics": "its own metrics",
+    "--enable-trace": "its own spans",
     "--enable-strict-thinking": "a bound on thinking",
     "--enable-weights-cpu-backup": "weights that outlive a release",
     "--kv-events-config": "where it publishes KV events",
@@ -49,6 +50,7 @@ SGLANG_FLAGS: Final = {
     "--nnodes": "engines that span nodes",
     "--node-rank": "engines that span nodes",
     "--no-dllm-fdfo": "how batches of text diffusion end",
+    "--otlp-traces-endpoint": "where it sends its own spans",
     "--page-size": "its cache",
     "--pp-size": "pipeline parallelism",
     "--speculative-algorithm": "speculative decoding",
@@ -72,6 +74,7 @@ OTHER_VARIABLES: Final = {
     "ANTHROPIC_MODEL": "Claude Code's",
     "NCCL_SOCKET_IFNAME": "NCCL's",
     "SGLANG_HOST_IP": "SGLang's",
+    "SGLANG_TRACE_LEVEL": "SGLang's",
 }
 
 BYTES_MAX: Final = {"README.md": 8 * 1024, "ARCHITECTURE.md": 12 * 1024}

@@ -132,6 +132,15 @@ TO_WORKER: dict[str, ToWorker] = {
         cache_salt="tenant",
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ),
+    "generate_traced": Generate(
+        REQUEST_ID,
+        "demo",
+        pack_tokens([1]),
+        Sampling(max_new_tokens=1),
+        1_800_000_000_000,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        tracestate="vendor=of-the-caller",
+    ),
     "generate_leg": Generate(
         REQUEST_ID,
         "demo",

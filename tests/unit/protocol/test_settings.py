@@ -63,4 +63,4 @@ def test_unknown_arguments_end_a_process_that_takes_no_others() -> None:
 def test_every_setting_has_help_and_an_environment_variable(kind: type) -> None:
     for field in fields(kind):
         assert field.metadata["help"], field.name
-        assert field.metadata["env"].startswith(("KVMESH_", "DYN_")), field.name
+        assert field.metadata["env"].startswith(("KVMESH_", "DYN_", "OTEL_")), field.name

@@ -35,6 +35,7 @@ SERVED = Served(
     capacity=Capacity(2, 16, 1_600, 8, requests_queued_max=5),
     loaded_s=12.5,
     embeds=False,
+    stage="whole",
 )
 LABELS = {
     "dynamo_namespace": "ns",

@@ -11,6 +11,8 @@ from protocol.generation import Generate, Grammar, GrammarKind
 from protocol.media import PromptMedia
 from protocol.requests import Work
 from protocol.tokens import count_tokens
+from protocol.trace_context import TraceContext
+from workers.engine import CANARY_PREFIX
 from workers.sglang.media import engine_media, engine_prompt
 from workers.sglang.pooling import CROSS_ENCODERS
 from workers.sglang.reading import Plan
@@ -26,6 +28,8 @@ Its first token comes at once nevertheless, since whoever sent it must know when
 computed, and then so many at a time, for it to go on from if this worker is lost (SGLang's own
 SGLANG_FORCE_STREAM_INTERVAL).
 """
+
+_UNRECORDED: Final = TraceContext(1, 1, sampled=False).traceparent
 
 
 def generate_input(
@@ -154,7 +158,17 @@ def _common(request: Work, manager: Any) -> dict[str, Any]:
         # request for it.
         "priority": request.priority if manager.enable_priority_scheduling else None,
         "lora_path": request.lora_name,
-        "external_trace_header": {"traceparent": request.traceparent}
-        if request.traceparent
-        else None,
+        "external_trace_header": _trace_header(request),
     }
+
+
+def _trace_header(request: Work) -> dict[str, str] | None:
+    """Returns the span that SGLang's are below; for a canary one of a trace that is not recorded,
+    since SGLang would begin one for each.
+    """
+    if request.request_id.startswith(CANARY_PREFIX):
+        return {"traceparent": _UNRECORDED}
+    if not request.traceparent:
+        return None
+    state = {"tracestate": request.tracestate} if request.tracestate else {}
+    return {"traceparent": request.traceparent} | state
