@@ -51,7 +51,11 @@ def test_a_mesh_that_is_well_is_told_so(fleet: Fleet, tmp_path: Path) -> None:
     key.chmod(0o600)
     options = (*fleet.addresses.options, "--mesh-key-file", str(key))
     frontend = fleet.start("frontend", *options, "--http-host", "0.0.0.0")
-    worker = fleet.start("workers", *SIM, "--frontend", fleet.mesh, "--mesh-key-file", str(key))
+    port = free_port()
+    system = ("--system-port", str(port), "--system-host", "0.0.0.0")
+    worker = fleet.start(
+        "workers", *SIM, "--frontend", fleet.mesh, "--mesh-key-file", str(key), *system
+    )
     fleet.wait_for_workers(1)
     secret = {"SOME_API_KEY": SECRET}
     code, findings = told(
@@ -75,12 +79,14 @@ def test_a_mesh_that_is_well_is_told_so(fleet: Fleet, tmp_path: Path) -> None:
     assert sockets[f"{http}, for other hosts too: HTTP, without a login"] == "warn"
     mesh = fleet.mesh.removeprefix("tcp://")
     assert sockets[f"frontend (pid {frontend.pid}) listens on {mesh}, for this host"] == "ok"
+    guarded = f"worker (pid {worker.pid}) listens on 0.0.0.0:{port}, for other hosts too: HTTP, and"
+    assert [sockets[each] for each in sockets if each.startswith(guarded)] == ["ok"]
     assert any(f"worker (pid {worker.pid}) listens on files" in each for each in sockets)
-    assert "which answers" in about(findings, "http port")[0]["says"]
+    assert f"(pid {frontend.pid})" in about(findings, "http port")[0]["says"]
     assert f"(pid {frontend.pid})" in about(findings, "mesh")[0]["says"]
     assert about(findings, "dialled")[0]["verdict"] == "ok"
     assert SECRET not in json.dumps(findings)
-    assert "Invalid HTTP request" not in frontend.output()
+    assert "Invalid HTTP request" not in frontend.output() + worker.output()
 
 
 def test_several_processes_of_one_port_are_no_strangers(fleet: Fleet) -> None:

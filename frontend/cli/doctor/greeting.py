@@ -19,7 +19,10 @@ WORDS_S_MAX: Final = 2.0
 _ZMTP: Final = b"\xff" + bytes(8) + b"\x7f\x03"
 _MECHANISM: Final = slice(12, 32)
 
-_HTTP: Final = b"GET /live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+# Behind it a worker does what it is asked to, with POST; a GET changes nothing, and is refused
+# before anything else where a token is missing.
+_HTTP: Final = b"GET /engine/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+_REFUSALS: Final = (b"401", b"403")
 
 
 class Spoken(Enum):
@@ -28,6 +31,7 @@ class Spoken(Enum):
     KEYED_MESH = "ZeroMQ with a key"
     OPEN_MESH = "ZeroMQ without a key"
     HTTP = "HTTP"
+    GUARDED_HTTP = "HTTP, and nothing is done without a token"
     UNKNOWN = "something else"
 
 
@@ -47,8 +51,9 @@ def spoken_at(host: str, port: int) -> Spoken:
                 return Spoken.OPEN_MESH if mechanism == b"NULL" else Spoken.KEYED_MESH
         elif not first:
             connection.sendall(_HTTP)
-            if _words(connection, 5) == b"HTTP/":
-                return Spoken.HTTP
+            answer = _words(connection, 12)
+            if answer.startswith(b"HTTP/"):
+                return Spoken.GUARDED_HTTP if answer[9:] in _REFUSALS else Spoken.HTTP
     return Spoken.UNKNOWN
 
 

@@ -16,6 +16,9 @@ from protocol.transport.curve import MeshKey
 
 _ABOUT: Final = "mesh key"
 
+TOKEN_VARIABLE: Final = "KVMESH_SYSTEM_TOKEN_FILE"  # noqa: S105 - a name
+"""Names the variable that names the file of a worker's token."""
+
 _MAKE: Final = (
     "Make one file for all, (umask 077; openssl rand -hex 32 > mesh.key), and name it with "
     "--mesh-key-file."
@@ -28,7 +31,29 @@ _DIGITS_MIN: Final = 6
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yields a finding on the key, or on its absence."""
+    """Yields a finding on the key, or on its absence, and on a worker's token if there is one."""
+    yield from _mesh_key(subject)
+    token = subject.environ.get(TOKEN_VARIABLE)
+    if token:
+        yield token_file(Path(token).expanduser())
+
+
+def token_file(path: Path) -> Finding:
+    """Returns a finding on a file with the token of a worker's system port."""
+    about = "system token"
+    mend = "(umask 077; openssl rand -hex 32 > FILE) makes one; chmod 600 keeps others from it."
+    try:
+        mode, words = stat.S_IMODE(path.stat().st_mode), path.read_text().split()
+    except (OSError, ValueError):
+        return fail(about, f"{path}: no text can be read there", mend)
+    if mode & 0o077:
+        return fail(about, f"{path}, mode {mode:04o}: others than its owner may read it", mend)
+    if len(words) != 1:
+        return fail(about, f"{path}, mode {mode:04o}: it does not hold one word", mend)
+    return ok(about, f"{path}, mode {mode:04o}: for its owner alone")
+
+
+def _mesh_key(subject: Subject) -> Iterator[Finding]:
     path = subject.settings.mesh_key_file
     if path is None:
         yield without([subject.settings.mesh_bind, *subject.dialled])

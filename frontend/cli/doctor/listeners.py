@@ -52,7 +52,7 @@ def of_files(member: Member, files: Sequence[str]) -> Finding:
 
 def _open(member: Member, where: str, spoken: Spoken) -> Finding:
     says = f"{where}, for other hosts too: {spoken.value}"
-    if spoken is Spoken.KEYED_MESH:
+    if spoken in (Spoken.KEYED_MESH, Spoken.GUARDED_HTTP):
         return ok("sockets", says)
     if spoken is Spoken.OPEN_MESH:
         return fail(
@@ -69,8 +69,8 @@ def _open(member: Member, where: str, spoken: Spoken) -> Finding:
     if spoken is Spoken.HTTP:
         return warn(
             "sockets",
-            f"{says}, which changes engines",
-            "Leave --system-host on 127.0.0.1, or let a firewall admit those who operate it alone.",
+            f"{says}, which changes engines and asks for no token",
+            "Leave --system-host on 127.0.0.1, or start the worker with --system-token-file.",
         )
     return warn(
         "sockets",

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from frontend.cli.top.charts import WIDE_COLUMNS, charts, charts_height
 from frontend.cli.top.seen import Seen
-from frontend.cli.top.tables import models, news, rows_wanted, workers
+from frontend.cli.top.tables import models, news, rows_wanted, slowest, workers
 from frontend.cli.top.words import VERDICT_STYLES, plain, span
 from frontend.status.snapshot import Snapshot
 
@@ -21,7 +21,11 @@ LEAST_LINES: Final = 16
 
 MODELS_MAX: Final = 4
 NEWS_MAX: Final = 5
-"""Bound the lines of models and of news; workers have what is left."""
+SLOWEST_MAX: Final = 3
+"""Bound the lines of models, of news and of slow requests; workers have what is left."""
+
+SLOWEST_LINES: Final = 28
+"""Is the height of a terminal below which slow requests are not told."""
 
 
 def picture(
@@ -39,7 +43,9 @@ def picture(
     head = _head(snapshot, seen, about.rstrip(), now)
     told = [*news(snapshot, NEWS_MAX)]
     shown = min(MODELS_MAX, len(snapshot.models))
-    left = height - len(head) - (shown + 2 if shown else 0) - (len(told) + 2 if told else 0)
+    slow = [*slowest(snapshot, SLOWEST_MAX)] if height >= SLOWEST_LINES else []
+    left = height - len(head) - (shown + 2 if shown else 0)
+    left -= sum(len(lines) + 2 for lines in (told, slow) if lines)
     parts: list[RenderableType] = [*head]
     if height >= LEAST_LINES:
         rows = _chart_rows(width, left - rows_wanted(snapshot) - 1)
@@ -48,8 +54,9 @@ def picture(
     if shown:
         parts += [models(snapshot, shown), Text()]
     parts.append(workers(snapshot, width, max(1, left - 1)))
-    if told:
-        parts += [Text(), Text("lately", style="dim"), *told]
+    for name, lines in (("lately", told), ("slowest", slow)):
+        if lines:
+            parts += [Text(), Text(name, style="dim"), *lines]
     return Group(*parts)
 
 

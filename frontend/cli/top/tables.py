@@ -94,6 +94,21 @@ def news(snapshot: Snapshot, rows_max: int) -> Iterator[Text]:
         yield Text.assemble((ago, "dim"), (plain(words), style), no_wrap=True, overflow="ellipsis")
 
 
+def slowest(snapshot: Snapshot, rows_max: int) -> Iterator[Text]:
+    """Yields a line for each of the slowest requests of late, the slowest first, at most so many:
+    where its time went, and the id by which the log has it.
+    """
+    for each in snapshot.slowest[:rows_max]:
+        first = "" if each.ttft_s is None else f", first token {each.ttft_s:.2f} s"
+        told = (
+            f"{each.request_id}  {each.outcome}; queue {each.queue_s:.2f} s{first}; "
+            f"{count(each.prompt_tokens)} tokens in, {count(each.cached_tokens)} cached, "
+            f"{count(each.output_tokens)} out; {each.worker}"
+        )
+        took = (f"{each.took_s:>10.2f} s  ", "bold")
+        yield Text.assemble(took, plain(told), no_wrap=True, overflow="ellipsis")
+
+
 def _failure(error: ErrorStatus) -> str:
     times = f"{error.count} times " if error.count > 1 else ""
     model = f" {error.model}" if error.model else ""

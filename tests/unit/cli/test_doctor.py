@@ -121,6 +121,21 @@ def test_a_key_file_is_judged_and_never_told(
     assert not content or content.strip() not in found.says + found.mend
 
 
+def test_a_workers_token_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    assert key_file.token_file(path).verdict == "fail"
+    path.write_text("two words")
+    path.chmod(0o600)
+    assert key_file.token_file(path).verdict == "fail"
+    path.write_text(KEY.hex())
+    found = key_file.check(looked_at(environ={key_file.TOKEN_VARIABLE: str(path)})[0])
+    assert [each.about for each in found] == ["mesh key", "system token"]
+    assert key_file.token_file(path).verdict == "ok"
+    path.chmod(0o644)
+    assert key_file.token_file(path).verdict == "fail"
+    assert KEY.hex() not in str(key_file.token_file(path))
+
+
 @pytest.mark.parametrize(
     ("addresses", "verdict"),
     [
@@ -269,6 +284,7 @@ def test_ports_of_workers_are_those_of_their_settings() -> None:
         if "env" in field.metadata
     }
     assert {variable for variable, *_ in ports.WORKER_PORTS} <= known
+    assert key_file.TOKEN_VARIABLE in known
 
 
 @contextmanager
@@ -298,6 +314,7 @@ def test_what_is_spoken_at_a_port_is_found_out() -> None:
     ("answer", "spoken"),
     [
         (b"HTTP/1.1 404 Not Found\r\n\r\n", Spoken.HTTP),
+        (b"HTTP/1.1 401 Unauthorized\r\n\r\n", Spoken.GUARDED_HTTP),
         (b"SSH-2.0\r\n", Spoken.UNKNOWN),
         (b"", Spoken.UNKNOWN),
     ],
@@ -325,6 +342,7 @@ def test_what_others_say_at_a_port_is_told_apart(answer: bytes, spoken: Spoken) 
         ("frontend", "10.0.0.1", Spoken.HTTP, "warn"),
         ("frontend's child", "10.0.0.1", Spoken.HTTP, "warn"),
         ("worker", "0.0.0.0", Spoken.HTTP, "warn"),
+        ("worker", "0.0.0.0", Spoken.GUARDED_HTTP, "ok"),
         ("worker's engine", "0.0.0.0", Spoken.UNKNOWN, "warn"),
     ],
 )

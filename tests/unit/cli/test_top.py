@@ -18,6 +18,7 @@ from frontend.status.snapshot import (
     ModelStatus,
     Point,
     RankStatus,
+    RequestStatus,
     Snapshot,
     WorkerStatus,
 )
@@ -102,6 +103,25 @@ def snapshot(*workers: WorkerStatus, **fields: Any) -> Snapshot:
     departed = DepartedStatus(
         worker_id="gone", model="demo", cause="died", why="It died.", planned=False, at_unix_s=40.0
     )
+    told: dict[str, Any] = {
+        "request_id": "0123abcd",
+        "endpoint": "chat_completions",
+        "model": "demo",
+        "worker": "a/0",
+        "moves": 0,
+        "prompt_tokens": 30_000,
+        "cached_tokens": 100,
+        "output_tokens": 200,
+        "prepared_s": 0.01,
+        "queue_s": 3.25,
+        "sent_s": 3.3,
+        "ttft_s": 9.0,
+        "last_token_s": 12.0,
+        "took_s": 12.345,
+        "outcome": "stop",
+        "ended_unix_s": 99.0,
+    }
+    slow = msgspec.convert(told, RequestStatus)
     known: dict[str, Any] = {
         "version": "0.1.0",
         "frontend_id": "f",
@@ -115,7 +135,7 @@ def snapshot(*workers: WorkerStatus, **fields: Any) -> Snapshot:
         "workers_left_out": 0,
         "departed": [departed],
         "errors": [error],
-        "slowest": [],
+        "slowest": [slow] * 9,
         "step_s": 1.0,
         "history": [point(float(at)) for at in range(1, 60)],
     }
@@ -214,6 +234,7 @@ def test_a_picture_has_all_that_matters() -> None:
         "KV events catch up",
         "12 times 502 worker_lost at /v1/completions demo: Its worker was lost.",
         "gone (demo) left: It died.",
+        "12.35 s  0123abcd  stop; queue 3.25 s, first token 9.00 s; 30.0k tokens in, 100 cached",
     ):
         assert words in text, words
     assert text.index("unhealthy") < text.index("ready ")
