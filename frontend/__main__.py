@@ -19,7 +19,7 @@ def main() -> int:
     gc.disable()
     try:
         settings = parse_settings(FrontendSettings, sys.argv[1:], prog="python -m frontend")
-        log_to_stderr(settings.log_level)
+        log_to_stderr(settings.log_level, as_json=settings.log_json)
         require_own_packages()
         if settings.frontend_processes > 1:
             return _supervise(settings)

@@ -33,10 +33,12 @@ from frontend.http.stream_keep_alive import keep_streams_alive
 from frontend.media.hosts import MediaHosts
 from frontend.media.reader import MediaReader
 from frontend.mesh.failed_handshakes import FailedHandshakes
+from frontend.model_readings import model_readings
 from frontend.models.files import FileCache
 from frontend.models.loader import ModelLoader
 from frontend.observe.media_metrics import MediaMetrics
 from frontend.observe.metrics import FrontendMetrics
+from frontend.observe.request_tally import HistogramBounds
 from frontend.processes.place import Place
 from frontend.processes.siblings import Siblings, models_ready, tell_loading
 from frontend.readings import families_now, router_readings, tokenizer_readings
@@ -97,16 +99,14 @@ async def serve(settings: FrontendSettings, place: Place | None = None) -> None:
 async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans | None") -> None:
     loop = asyncio.get_running_loop()
     open_files = raise_open_files()
-    return_large_blocks()
-    sys.setswitchinterval(SWITCH_S)
-    quieten_http_server()
+    _tune_process()
     listener = listen(settings.http_host, settings.http_port) if place is None else place.listener
     key = MeshKey.from_file(settings.mesh_key_file)
     context: zmq.Context[Socket] = zmq.Context()
     mesh = sibling_address(settings.mesh_bind, 0 if place is None else place.number)
     router = _mesh_socket(context, mesh, key)
     door = Door(context, router, on_failure=FailedHandshakes(time.monotonic).note)
-    metrics = FrontendMetrics()
+    metrics = FrontendMetrics(HistogramBounds.of(settings.layout), prefix=settings.metrics_prefix)
     subscriber = (
         KvSubscriber(context, key, on_lag=metrics.router.event_lag_seconds.observe)
         if settings.follows_kv_events
@@ -134,10 +134,12 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
         tell_loading=None if place is None else partial(tell_loading, place.link),
     )
     assembly = Assembly[Exchange](settings, surroundings, loop.time)
-    metrics.router.also_read(
-        partial(router_readings, assembly.registry, assembly.budget, subscriber)
-    )
-    metrics.router.also_read(partial(tokenizer_readings, segments))
+    for readings in (
+        partial(router_readings, assembly.registry, assembly.budget, subscriber),
+        partial(tokenizer_readings, segments, settings.metrics_prefix),
+        partial(model_readings, assembly.registry, settings),
+    ):
+        metrics.router.also_read(readings)
     _heed_signals(lambda: assembly.drain.on_signal(loop.time()), place)
     log.info(
         "serving http://%s:%d, workers connect to %s%s",
@@ -155,6 +157,12 @@ async def _serve(settings: FrontendSettings, place: Place | None, spans: "Spans 
         if key is not None:
             key.close()
         context.term()
+
+
+def _tune_process() -> None:
+    return_large_blocks()
+    sys.setswitchinterval(SWITCH_S)
+    quieten_http_server()
 
 
 def _frontend_id() -> str:

@@ -26,7 +26,7 @@ def main() -> int:
     link, listener, standing = map(int, sys.argv[1:])
     connection = socket.socket(fileno=link)
     begin = begin_from(connection)
-    log_to_stderr(begin.settings.log_level)
+    log_to_stderr(begin.settings.log_level, as_json=begin.settings.log_json)
     make_logging_lean()
     last_words = connection.dup()
     try:

@@ -45,24 +45,29 @@ def router_readings(
         yield f"kvmesh_kv_{name}", help_text, "counter", value, {}
 
 
-def tokenizer_readings(cache: SegmentCache) -> Iterator[Reading]:
+def tokenizer_readings(cache: SegmentCache, prefix: str) -> Iterator[Reading]:
     """Yields what the cache of tokenized text counts; texts too short for a lookup are not
     counted.
+
+    Args:
+        prefix: what the reference product's names begin with.
     """
-    for name, help_text, kind, value in (
-        ("hits", "Texts of which a part had been tokenized before", "counter", cache.hits),
-        ("misses", "Texts of which nothing had been", "counter", cache.misses),
-        ("cached_tokens", "Tokens of these texts that were found", "counter", cache.cached_tokens),
+    for name, help_text, value in (
+        ("hits", "Texts of which a part had been tokenized before", cache.hits),
+        ("misses", "Texts of which nothing had been", cache.misses),
+        ("cached_tokens", "Tokens of these texts that were found", cache.cached_tokens),
         (
             "uncached_tokens",
             "Tokens of these texts that were not",
-            "counter",
             cache.uncached_tokens,
         ),
-        ("bytes", "Memory that tokenized text takes", "gauge", cache.bytes_held),
-        ("bytes_max", "Bound on that", "gauge", cache.bytes_max),
     ):
-        yield f"kvmesh_frontend_tokenizer_cache_{name}", help_text, kind, value, {}
+        yield f"{prefix}_tokenizer_cache_{name}", help_text, "counter", value, {}
+    for name, help_text, value in (
+        ("bytes", "Memory that tokenized text takes", cache.bytes_held),
+        ("bytes_max", "Bound on that", cache.bytes_max),
+    ):
+        yield f"kvmesh_frontend_tokenizer_cache_{name}", help_text, "gauge", value, {}
 
 
 def _ranks(registry: Registry) -> Iterator[Reading]:

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from frontend.media.bounds import MediaBounds
+from frontend.metrics_settings import MetricsSettings
 from frontend.routing.route import Weights
 from frontend.routing.router import RouterMode
 from frontend.settings_checks import check_numbers, check_texts
 from frontend.text.tokenizing.tokenizer import Backend
 from protocol.media import MEDIA_MAX
+from protocol.process.log_settings import LogSettings
 from protocol.process.own_directory import OWN_MESH
-from protocol.process.settings import LogLevel, setting
+from protocol.process.settings import setting
 
 UnknownFields = Literal["ignore", "refuse"]
 """Says what becomes of fields that no struct has: named in a header, or the client's error."""
@@ -19,7 +21,7 @@ _WEIGHTS = Weights()
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrontendSettings:
+class FrontendSettings(MetricsSettings, LogSettings):
     """FrontendSettings holds what `python -m frontend` takes from flags, environment and file."""
 
     http_host: str = setting(
@@ -246,18 +248,9 @@ class FrontendSettings:
     media_fetch_secs: float = setting(
         10.0, "longest time for fetching one of them", env="KVMESH_MEDIA_FETCH_SECS"
     )
-    otel_export_enabled: bool | None = setting(
-        None,
-        (
-            "record spans of requests; OTEL_EXPORTER_OTLP_ENDPOINT says where they go, and without "
-            "either none are recorded"
-        ),
-        env="OTEL_EXPORT_ENABLED",
-    )
     cache_dir: str = setting(
         "~/.cache/kvmesh", "where model files fetched from workers are kept", env="KVMESH_CACHE_DIR"
     )
-    log_level: LogLevel = setting("info", "least severe message to log", env="KVMESH_LOG_LEVEL")
 
     @property
     def follows_kv_events(self) -> bool:
@@ -297,3 +290,4 @@ class FrontendSettings:
         """
         check_numbers(self)
         check_texts(self)
+        self.check_metrics()

@@ -67,7 +67,7 @@ def _run(argv: Sequence[str]) -> int:
         arguments = Arguments(settings, tuple(engine_argv))
         print(own, kind_for(arguments).help_text(arguments), sep="\n")  # noqa: T201
         return 0
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, as_json=settings.log_json)
     require_own_packages()
     raise_open_files()
     # While the engine blocks this thread no handler of the loop could run; a signal ends the

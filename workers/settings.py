@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from protocol.limits import PORT_MAX
+from protocol.process.log_settings import LogSettings
 from protocol.process.own_directory import OWN_MESH
-from protocol.process.settings import LogLevel, setting
+from protocol.process.settings import setting
 from protocol.process.start_error import StartError
 from workers.demo_model import Demo
 from workers.diffusion.settings import OutputSettings
@@ -27,7 +28,7 @@ second.
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(KindFlags, OutputSettings, UsualSettings):
+class WorkerSettings(KindFlags, OutputSettings, UsualSettings, LogSettings):
     """WorkerSettings are what `python -m workers` takes besides the engine's arguments."""
 
     engine: Literal["sglang", "sim"] = setting("sglang", "engine to embed", env="KVMESH_ENGINE")
@@ -182,17 +183,6 @@ class WorkerSettings(KindFlags, OutputSettings, UsualSettings):
         None,
         "SGLang's parser of thinking, or auto: found out from the chat template; none if not given",
         env="DYN_REASONING_PARSER",
-    )
-    otel_export_enabled: bool | None = setting(
-        None,
-        (
-            "record spans of requests, and have SGLang record its own; OTEL_EXPORTER_OTLP_ENDPOINT "
-            "says where they go, and without either none are recorded"
-        ),
-        env="OTEL_EXPORT_ENABLED",
-    )
-    log_level: LogLevel = setting(
-        "info", "least severe message to log, by the worker and by SGLang", env="KVMESH_LOG_LEVEL"
     )
 
     def chat_template(self) -> Path | None:

@@ -3,7 +3,6 @@ stages took and how it ended. Nothing of its prompt or answer is in it.
 """
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from frontend.inflight.diffusion import Diffusion
@@ -62,10 +61,11 @@ class RequestLine:
             head += f" gap_p50={p50_s:.4f} gap_p99={p99_s:.4f}"
         return f"{head} took={record.took_s:.3f} {record.outcome}"
 
-    def fields(self) -> Mapping[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """Returns what is known of the request, by name; times are in seconds."""
         record = self._record
         fields: dict[str, Any] = {
+            "message": "request",
             "request_id": record.request_id,
             "mesh_id": record.mesh_id,
             "endpoint": record.endpoint,
@@ -73,6 +73,7 @@ class RequestLine:
             "model": record.model,
             "streams": record.streams,
             "outcome": record.outcome,
+            "status": record.status,
             "error": record.error,
             "took_s": record.took_s,
         }

@@ -103,8 +103,11 @@ class RequestMetrics:
         for request in opened:
             if request.model:
                 tokens[request.model] = tokens.get(request.model, 0) + request.output_tokens
+        most = self._most_tokens
         for model, count in tokens.items():
-            tokens[model] = self._most_tokens[model] = max(count, self._most_tokens.get(model, 0))
+            tokens[model] = max(count, most.get(model, 0))
+            if model in most or len(most) < MODELS_MAX:
+                most[model] = tokens[model]
         return tokens
 
     def totals(self) -> Totals:

@@ -1,7 +1,7 @@
 """Adds up what requests for one model were and took."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from frontend.observe.buckets import Buckets, GapScale, spread
@@ -19,6 +19,13 @@ class HistogramBounds:
     itl: Sequence[float] = field(default_factory=lambda: spread(0.001, 2.0, 13))
     input_sequence: Sequence[float] = field(default_factory=lambda: spread(50.0, 128_000.0, 12))
     output_sequence: Sequence[float] = field(default_factory=lambda: spread(50.0, 32_000.0, 10))
+
+    @classmethod
+    def of(cls, layout: Callable[[str], tuple[float, float, int]]) -> "HistogramBounds":
+        """Returns the bounds of histograms of which each is spread by its layout: the least and the
+        most that it tells apart, and in how many buckets.
+        """
+        return cls(**{each.name: spread(*layout(each.name)) for each in fields(cls)})
 
 
 class RequestTally:

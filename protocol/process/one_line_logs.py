@@ -6,12 +6,8 @@ import logging
 import re
 import sys
 import time
-from typing import Final
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Matches what ends lines, what terminals obey, and what turns the direction of text; tabs are
-harmless.
-"""
+from protocol.process.json_lines import CONTROL, JsonLines
 
 
 class OneLine(logging.Formatter):
@@ -28,7 +24,7 @@ class OneLine(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """Returns the log line with its control characters written as escapes."""
         if not record.message.isprintable():  # none of those is
-            record.message = _CONTROL.sub(_escaped, record.message)
+            record.message = CONTROL.sub(_escaped, record.message)
         return super().formatMessage(record)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002 - logging's own
@@ -44,10 +40,12 @@ class OneLine(logging.Formatter):
         return f"{self._second_text},{int(record.msecs):03d}"
 
 
-def log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str, *, as_json: bool = False) -> None:
     """Sends log records of at least this level to stderr, a line each."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    handler.setFormatter(
+        JsonLines() if as_json else OneLine("%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    )
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 

@@ -12,10 +12,10 @@ def _counts(fleet: Fleet) -> dict[str, float]:
     """The metrics of the tokenizer's cache, by the end of their names."""
     with urllib.request.urlopen(fleet.url + "/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
-    start = "kvmesh_frontend_tokenizer_cache_"
+    names = "dynamo_frontend_tokenizer_cache_", "kvmesh_frontend_tokenizer_cache_"
     return {
-        name.removeprefix(start): float(value)
-        for name, value in (line.split() for line in lines if line.startswith(start))
+        name.partition("_tokenizer_cache_")[2]: float(value)
+        for name, value in (line.split() for line in lines if line.startswith(names))
     }
 
 
