@@ -211,7 +211,7 @@ async def _serve_http(
     )
     board = None
     if settings.status_page:
-        board = Board(assembly.registry, _frontend_id(), lambda: drain.begun)
+        board = Board(assembly.registry, metrics.recent, _frontend_id(), lambda: drain.begun)
         drain.on_begin = board.feed.close
     connections = Connections(on_slow_reader=metrics.answers.slow_readers.inc)
     siblings = accepting = None

@@ -75,8 +75,6 @@ class Application:
             abort_elsewhere=None if siblings is None else siblings.abort,
         )
         self._patterns = PathPatterns(self._endpoints)
-        if board is not None:
-            metrics.recent.listeners.append(board.recent.note)
         self._routes = build_routes(
             registry,
             metrics,

@@ -14,7 +14,7 @@ from frontend.processes.hub import METRICS
 from frontend.processes.link import Link
 from frontend.routing.sessions import RankKey, Sessions
 from frontend.status.board import Board
-from frontend.status.snapshot import Snapshot
+from frontend.status.snapshot import RequestStatus, Snapshot
 from protocol.membership import Loading
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -22,6 +22,8 @@ _families = msgspec.msgpack.Decoder(list[Family]).decode
 _loading = msgspec.msgpack.Decoder(Loading).decode
 _truth = msgspec.msgpack.Decoder(bool).decode
 _snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+_found = msgspec.msgpack.Decoder(list[RequestStatus]).decode
+_text = msgspec.msgpack.Decoder(str).decode
 _session = msgspec.msgpack.Decoder(tuple[str, RankKey]).decode
 _name = msgspec.msgpack.Decoder(str | None).decode
 _count = msgspec.msgpack.Decoder(int).decode
@@ -76,7 +78,13 @@ class Siblings:
         async def elsewhere(whole: bool) -> list[Snapshot]:
             return [_snapshot(each) for each in await self._link.ask("status", _encode(whole))]
 
+        async def found(request_id: str) -> list[RequestStatus]:
+            answers = await self._link.ask("request", _encode(request_id))
+            return [request for answer in answers for request in _found(answer)]
+
         board.elsewhere = elsewhere
+        board.found_elsewhere = found
+        self._link.answer("request", lambda body: _encode(board.found(_text(body))))
         self._link.answer("status", lambda body: _encode(board.own(whole=_truth(body))))
 
     async def abort(self, name: str | None) -> int:

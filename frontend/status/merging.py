@@ -2,11 +2,12 @@
 
 from bisect import bisect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from frontend.status.recent import ERRORS_MAX
+from frontend.status.slowest import SHOWN_MAX
 from frontend.status.snapshot import (
     ErrorStatus,
     ModelStatus,
@@ -16,9 +17,6 @@ from frontend.status.snapshot import (
     Snapshot,
     WorkerStatus,
 )
-
-SLOWEST_MAX: Final = 10
-"""Bounds the slowest requests that are shown, where each process shows as many."""
 
 ShownT = TypeVar("ShownT")
 
@@ -99,7 +97,7 @@ def _errors(errors: Iterable[ErrorStatus]) -> list[ErrorStatus]:
 
 
 def _slowest(requests: Iterable[RequestStatus]) -> list[RequestStatus]:
-    return sorted(requests, key=lambda each: -each.took_s)[:SLOWEST_MAX]
+    return sorted(requests, key=lambda each: -each.took_s)[:SHOWN_MAX]
 
 
 def _history(own: list[Point], others: Sequence[list[Point]], step_s: float) -> list[Point]:

@@ -127,20 +127,33 @@ class ErrorStatus(Struct, frozen=True, kw_only=True):
 
 
 class RequestStatus(Struct, frozen=True, kw_only=True):
-    """A RequestStatus is one of the slowest requests that ended within the last minutes."""
+    """A RequestStatus is a request that has ended: how far it was when, in seconds since it came,
+    None where it did not get so far.
+    """
 
     request_id: str
+    """Is its name on the mesh, and its client's unless that gave it another."""
     endpoint: str
     model: str
     worker: str
-    """Names worker and rank."""
+    """Names worker and rank that it ended on, or several of them."""
+    moves: int
+    """Counts how often it went on elsewhere, since its worker was lost."""
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
+    prepared_s: float | None
+    """Is when its prompt was tokenized."""
     queue_s: float
+    """Is for how long it waited for a worker with room."""
+    sent_s: float | None
+    """Is when it was sent to a worker."""
     ttft_s: float | None
+    """Is when its first token came."""
+    last_token_s: float | None
     took_s: float
     outcome: str
+    """Says why its answer ended, or is the code of an error."""
     ended_unix_s: float
 
 

@@ -72,6 +72,18 @@ def test_aborting_by_name_finds_what_another_process_answers(fleet: Fleet) -> No
         stream.close()
 
 
+def test_a_request_that_ended_is_found_by_whichever_process_is_asked(fleet: Fleet) -> None:
+    frontend = start_two(fleet)
+    with fleet.client() as client:
+        client.completions.create(
+            model="demo", prompt="hi", max_tokens=1, extra_headers={"x-request-id": "mine"}
+        )
+    fleet.wait_until(lambda: fleet.get("/status/requests/mine")[0] == 200, "it has ended")
+    for connection in connected_to_each(fleet, frontend):
+        assert _page(connection, "/status/requests/mine")["output_tokens"] == 1
+        connection.close()
+
+
 def test_one_that_is_killed_takes_only_its_own_and_comes_back(fleet: Fleet) -> None:
     frontend = start_two(fleet)
     worker = fleet.processes[-1]

@@ -144,6 +144,34 @@ def test_errors_are_told_in_words_that_are_not_the_clients(
     assert errors["context_length_exceeded"]["model"] == "demo"
 
 
+def test_a_slow_request_is_found_by_its_id(shared: Fleet, client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="demo",
+        messages=[{"role": "user", "content": "hi " * 50}],
+        max_tokens=30,
+        stream=True,
+        extra_headers={"x-request-id": "mine-alone"},
+    )
+    assert raw.headers["x-request-id"] == "mine-alone"
+    for _ in raw.parse():
+        pass
+    shared.wait_until(lambda: shared.get("/status/requests/mine-alone")[0] == 200, "it has ended")
+    _, told = shared.get("/status/requests/mine-alone")
+    assert told["output_tokens"] == 30
+    assert told["prompt_tokens"] > 50
+    assert told["worker"].endswith("/0")
+    assert 0 <= told["prepared_s"] <= told["sent_s"] <= told["ttft_s"] <= told["last_token_s"]
+    assert told["last_token_s"] <= told["took_s"]
+    assert shared.get(f"/status/requests/{told['request_id']}") == (200, told)
+    slowest = shared.get("/status")[1]["slowest"]
+    assert [each["took_s"] for each in slowest] == sorted(
+        (each["took_s"] for each in slowest), reverse=True
+    )
+    assert "mine-alone" not in json.dumps(slowest)
+    status, error = shared.get("/status/requests/nobodys")
+    assert (status, error["error"]["code"]) == (404, "route_not_found")
+
+
 def test_as_many_watch_as_may_and_a_place_comes_free_again(shared: Fleet) -> None:
     with ExitStack() as stack:
         feeds = [StatusFeed(shared.http_port) for _ in range(WATCHERS_MAX)]
@@ -188,7 +216,7 @@ def test_the_page_runs_nothing_that_is_not_its_own_and_is_kept_by_its_tag(shared
 
 
 def test_a_name_that_is_not_this_hosts_is_shown_nothing(shared: Fleet) -> None:
-    for path in ("/", "/status", "/status/events", "//status", "/status//events"):
+    for path in ("/", "/status", "/status/events", "//status", "/status/requests/any"):
         assert ask(shared, path, Host="rebound.example")[0] == 403
     for path in FILES:
         assert ask(shared, path, Host=f"localhost:{shared.http_port}")[0] == 200
@@ -198,6 +226,6 @@ def test_a_name_that_is_not_this_hosts_is_shown_nothing(shared: Fleet) -> None:
 def test_it_can_be_switched_off(fleet: Fleet) -> None:
     frontend = fleet.frontend("--no-status-page")
     fleet.wait_until(lambda: fleet.get("/live")[0] == 200, "it is up")
-    for path in (*FILES, "/status/events"):
+    for path in (*FILES, "/status/events", "/status/requests/any"):
         assert ask(fleet, path)[0] == 404
     assert frontend.stop() == 0

@@ -140,7 +140,7 @@ def test_pictures_are_sent_to_a_model_that_sees_and_drawn_by_one_that_draws(
     ask(page, "What is it?")
     page.until(ANSWERED)
     assert page.value("document.querySelector('.message.user img').naturalWidth") == 84
-    assert page.value("document.querySelector('.failed')?.textContent") is None
+    assert page.value("document.querySelector('.message .failed')?.textContent") is None
     choose(page, "draws")
     ask(page, "a red circle on blue")
     page.until("document.querySelectorAll('.message.assistant .meta').length === 2")
@@ -155,8 +155,34 @@ def test_errors_are_said_in_words_where_they_happen_and_below(
     page = opened(browser, served)
     choose(page, "sees")
     ask(page, "word " * 5000)
-    assert "context" in page.until("document.querySelector('.failed')?.textContent")
+    assert "context" in page.until("document.querySelector('.message .failed')?.textContent")
     assert "longer than" in page.until("document.querySelector('.error .what')?.textContent")
+
+
+def test_a_request_is_found_by_its_id_and_says_where_its_time_went(
+    browser: Browser, served: Fleet
+) -> None:
+    with served.client() as client:
+        for _ in client.completions.create(
+            model="demo", prompt="hi", stream=True, extra_headers={"x-request-id": "mine-alone"}
+        ):
+            pass
+    page = opened(browser, served)
+    assert page.until("document.querySelectorAll('#slowest tbody tr').length") > 0
+    page.type("#find-id", "mine-alone")
+    page.press("Enter")
+    told = page.until("document.querySelector('tr.found')?.children[1].textContent")
+    assert [part.split(" ")[0] for part in told.split(" · ")] == [
+        "tokenized",
+        "queued",
+        "prefill",
+        "answer",
+    ]
+    page.value("document.querySelector('#find-id').value = ''")
+    page.type("#find-id", "nobodys")
+    page.press("Enter")
+    assert "No request" in page.until("document.querySelector('#not-found').textContent")
+    assert page.value("document.querySelector('tr.found')") is None
 
 
 def test_names_that_are_markup_stay_text(browser: Browser, served: Fleet) -> None:

@@ -176,12 +176,11 @@ class Page:
         self.ask("Input.insertText", text=text)
 
     def press(self, key: str) -> None:
-        """Press and release a key that writes nothing, or Enter."""
-        code = {"Enter": 13, "Tab": 9}[key]
-        for kind in ("rawKeyDown", "keyUp"):
-            self.ask(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
-            )
+        """Press and release Enter or Tab."""
+        code, text = {"Enter": (13, "\r"), "Tab": (9, "")}[key]
+        told = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.ask("Input.dispatchKeyEvent", type="keyDown", text=text, **told)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **told)
 
     def upload(self, selector: str, files: Sequence[Path]) -> None:
         """Choose files in a field for them."""

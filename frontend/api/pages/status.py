@@ -1,5 +1,5 @@
-"""GET / is a page for people, GET /status what it shows as JSON, and GET /status/events the same as
-events, one a second.
+"""GET / is a page for people, GET /status what it shows as JSON, GET /status/events the same as
+events, one a second, and GET /status/requests/ID where the time of a request went.
 """
 
 from contextlib import suppress
@@ -17,7 +17,7 @@ from frontend.http.headers import EVENTS
 from frontend.http.leaving import until_client_leaves
 from frontend.status import page
 from frontend.status.board import Board
-from protocol.errors import ClientGone, Overloaded
+from protocol.errors import ClientGone, Overloaded, RouteNotFound
 
 _FOLDER: Final = Path(page.__file__).parent
 
@@ -63,6 +63,16 @@ def add_status(app: FastAPI, board: Board, drain: Drain[Exchange]) -> None:
     @app.get("/status", include_in_schema=False)
     async def snapshot() -> Response:  # pyright: ignore[reportUnusedFunction]
         return Response(await board.page(), headers=_LIVE, media_type="application/json")
+
+    @app.get("/status/requests/{request_id}", include_in_schema=False)
+    async def request(request_id: str) -> Response:  # pyright: ignore[reportUnusedFunction]
+        told = await board.request(request_id)
+        if told is None:
+            raise RouteNotFound(
+                "No request of that id has ended lately; the log knows older ones.",
+                param="request_id",
+            )
+        return Response(told, headers=_LIVE, media_type="application/json")
 
     app.router.routes.append(Route("/status/events", _Events(board, drain), methods=["GET"]))
     for path in sorted(_FOLDER.iterdir()):

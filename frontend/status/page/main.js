@@ -4,12 +4,14 @@ import { mark, tell } from "./dom.js";
 import { follow } from "./feed.js";
 import { showFleet } from "./fleet.js";
 import { rates } from "./rates.js";
+import { slow } from "./slow.js";
 import { talk } from "./talk.js";
-import { showErrors, showSlowest } from "./trouble.js";
+import { showErrors } from "./trouble.js";
 import { duration } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const updateRates = rates(at("charts"));
+const updateSlow = slow(at);
 const updateTalk = talk(at);
 
 function notice(text, state) {
@@ -27,7 +29,7 @@ function onSnapshot(snapshot, points) {
   updateRates(points, snapshot.at_unix_s);
   showFleet(at("models"), at("fleet-note"), snapshot);
   showErrors(at("errors"), at("no-errors"), snapshot);
-  showSlowest(at("slowest"), at("no-slowest"), snapshot);
+  updateSlow(snapshot.slowest);
   updateTalk(snapshot.models);
   mark(document.body, "data-stale", null);
 }

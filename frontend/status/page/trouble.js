@@ -1,7 +1,7 @@
-// What went wrong, in words, and which requests were slow.
+// What went wrong, in words.
 
 import { keep, make, mark, tell } from "./dom.js";
-import { NONE, ago, count, milliseconds } from "./words.js";
+import { ago, count } from "./words.js";
 
 /** Shows a snapshot's errors. */
 export function showErrors(list, nothing, snapshot) {
@@ -34,32 +34,4 @@ function updateError(element, error, now) {
   if (error.model) told.push(error.model);
   told.push(`last: ${error.request_id}`);
   tell(where, told.join(" · "));
-}
-
-/** Shows a snapshot's slowest requests. */
-export function showSlowest(table, nothing, snapshot) {
-  keep(
-    table.tBodies[0],
-    snapshot.slowest,
-    (request) => request.request_id,
-    () => make("tr", {}, ...Array.from({ length: 8 }, () => make("td"))),
-    updateRequest,
-  );
-  nothing.hidden = snapshot.slowest.length > 0;
-  table.hidden = !nothing.hidden;
-}
-
-function updateRequest(row, request) {
-  const { prompt_tokens: prompt, cached_tokens: cached, output_tokens: output } = request;
-  const cells = [
-    milliseconds(1000 * request.took_s),
-    milliseconds(1000 * request.queue_s),
-    request.ttft_s === null ? NONE : milliseconds(1000 * request.ttft_s),
-    `${count(prompt)} → ${count(output)}${cached ? ` (${count(cached)} cached)` : ""}`,
-    request.model,
-    request.worker,
-    request.outcome,
-    request.request_id,
-  ];
-  cells.forEach((text, index) => tell(row.children[index], text || NONE));
 }
