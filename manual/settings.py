@@ -29,7 +29,10 @@ dashes in front: `http-port: 8001`.
 - A switch is a flag alone, and `--no-` in front turns it off: `--no-status-page`. Its variable and
   key are `true` or `false`.
 - What may be repeated is a list in a variable and in the file: `[tcp://a:5550, tcp://b:5550]`.
-- Where two variables are named, the first counts if both are set."""
+- Where two variables are named, the first counts if both are set.
+
+What the reference product calls them, and what it has beside them:
+[coming from Dynamo](coming_from_dynamo.md)."""
 
 _SECTIONS: Final[tuple[tuple[str, str, type[Any]], ...]] = (
     ("A frontend", "`python -m frontend`.", FrontendSettings),

@@ -81,6 +81,8 @@ def settings_help(cls: type[Any], *, prog: str, config_flag: str) -> str:
 def _parser(cls: type[Any], prog: str, config_flag: str, *, add_help: bool = True) -> Any:
     parser: Any = configargparse.ArgumentParser(
         prog=prog,
+        # one line: a wrong setting is told behind it, and --help lists all below it
+        usage="%(prog)s [--help] [SETTING ...]",
         allow_abbrev=False,
         add_help=add_help,
         config_file_parser_class=configargparse.YAMLConfigFileParser,
@@ -132,7 +134,9 @@ def _argument_kind(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any]
 
 
 def _fields(cls: type[Any]) -> "list[dataclasses.Field[Any]]":
-    return [field for field in dataclasses.fields(cls) if "help" in field.metadata]
+    """Returns the fields that are settings, those that the class itself declares first."""
+    fields = [field for field in dataclasses.fields(cls) if "help" in field.metadata]
+    return sorted(fields, key=lambda field: field.name not in cls.__annotations__)
 
 
 def _value(value: Any, field: "dataclasses.Field[Any]") -> Any:

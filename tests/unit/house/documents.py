@@ -3,10 +3,15 @@
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from frontend.settings import FrontendSettings
+from tests.kit.dynamo_page import PAGE as DYNAMO_PAGE
+from workers.settings import WorkerSettings
+from workers.sim.settings import SimSettings
 
 ROOT: Final = Path(__file__).parents[3]
 
@@ -17,6 +22,8 @@ MADE: Final = (
     "docs/sglang_seam.md",
 )
 """Made from code, which is checked itself."""
+
+SETTINGS: Final = (FrontendSettings, WorkerSettings, SimSettings)
 
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE: Final = re.compile(r"`([^`\n]+)`")
@@ -72,12 +79,44 @@ def sources() -> str:
 
 @cache
 def documents() -> dict[str, str]:
-    """Path → text of all that people write."""
-    return {
+    """Path → text of all that people write; without the names that others have for things."""
+    found = {
         path: (ROOT / path).read_text()
         for path in sorted(tracked())
         if path.endswith(".md") and path not in MADE
     }
+    theirs = str(DYNAMO_PAGE.relative_to(ROOT))
+    return found | {theirs: re.sub(r"^\|.*?\|", "|", found[theirs], flags=re.MULTILINE)}
+
+
+@cache
+def declared_flags() -> frozenset[str]:
+    """All flags of our programs."""
+    declared = r"(?:add_argument\(\s*|strcmp\(name, )\"(--[a-z0-9-]+)\""  # in Python, and in C
+    return flags_of_settings() | set(re.findall(declared, sources()))
+
+
+@cache
+def flags_of_settings() -> frozenset[str]:
+    """Those of frontends and workers alone."""
+    flags: set[str] = set()
+    for kind in SETTINGS:
+        for field in fields(kind):
+            flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
+            flags |= {flag, "--no-" + flag[2:]} if isinstance(field.default, bool) else {flag}
+    return frozenset(flags)
+
+
+@cache
+def declared_variables() -> frozenset[str]:
+    """All environment variables of our settings."""
+    return frozenset(
+        name
+        for kind in SETTINGS
+        for field in fields(kind)
+        for name in (field.metadata["env"], field.metadata["also_env"])
+        if name
+    )
 
 
 def links() -> Iterator[Named]:

@@ -5,18 +5,12 @@ name exists, and so do classes, links and their anchors.
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import fields
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
-from frontend.settings import FrontendSettings
 from tests.unit.house import documents
 from tests.unit.house.documents import ROOT, Named
-from workers.settings import WorkerSettings
-from workers.sim.settings import SimSettings
-
-SETTINGS: Final = (FrontendSettings, WorkerSettings, SimSettings)
 
 OTHER_FILES: Final = {
     "opencode.json": "opencode's own configuration",
@@ -53,7 +47,9 @@ SGLANG_FLAGS: Final = {
     "--otlp-traces-endpoint": "where it sends its own spans",
     "--page-size": "its cache",
     "--pp-size": "pipeline parallelism",
+    "--reasoning-parser": "its parser of thinking",
     "--speculative-algorithm": "speculative decoding",
+    "--tool-call-parser": "its parser of tool calls",
     "--tp": "tensor parallelism",
     "--trust-remote-code": "code of a model's owner",
 }
@@ -91,16 +87,6 @@ def _unknown(named: Iterable[Named], known: set[str]) -> list[str]:
         if one.name not in known
         and not (one.name.endswith("*") and any(name.startswith(one.name[:-1]) for name in known))
     ]
-
-
-def _declared_flags() -> set[str]:
-    declared = r"(?:add_argument\(\s*|strcmp\(name, )\"(--[a-z0-9-]+)\""  # in Python, and in C
-    flags = set(re.findall(declared, documents.sources()))
-    for kind in SETTINGS:
-        for field in fields(kind):
-            flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
-            flags |= {flag, "--no-" + flag[2:]} if isinstance(field.default, bool) else {flag}
-    return flags
 
 
 def _exists(path: str) -> bool:
@@ -151,18 +137,12 @@ def test_what_is_to_be_run_exists() -> None:
 
 
 def test_flags_exist() -> None:
-    known = _declared_flags() | set(SGLANG_FLAGS) | set(OTHER_FLAGS)
+    known = documents.declared_flags() | set(SGLANG_FLAGS) | set(OTHER_FLAGS)
     assert _unknown(documents.flags(), known) == []
 
 
 def test_environment_variables_exist() -> None:
-    known = {
-        name
-        for kind in SETTINGS
-        for field in fields(kind)
-        for name in (field.metadata["env"], field.metadata["also_env"])
-        if name
-    }
+    known = documents.declared_variables()
     read = set(re.findall(r"\"([A-Z0-9_]+)\"", documents.sources()))
     assert _unknown(documents.variables(), known | read | set(OTHER_VARIABLES)) == []
 

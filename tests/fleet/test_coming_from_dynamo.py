@@ -1,0 +1,88 @@
+"""What the page for those who come from Dynamo says of paths and metrics is so on a mesh that runs.
+
+Settings, headers, fields and engine routes: tests/unit/house/test_coming_from_dynamo.py.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from starter.ports import free_port
+from tests.kit.dynamo_page import NONE, rows
+from tests.kit.dynamo_page import names as names_in
+from tests.kit.fleet import Fleet
+from workers.system.pages import CONTROLS_PATH
+
+_PATH = re.compile(r"(GET|POST) (/\S+)")
+
+
+@dataclass
+class Mesh:
+    """A frontend and a simulated worker, by the addresses of their pages."""
+
+    frontend: str
+    worker: str
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    fleet = Fleet(tmp_path_factory.mktemp("dynamo"))
+    port = free_port()
+    fleet.frontend()
+    fleet.worker("--served-model-name", "demo", "--system-port", str(port))
+    fleet.wait_for_workers(1)
+    with fleet.client() as client:
+        client.chat.completions.create(
+            model="demo", messages=[{"role": "user", "content": "hello"}], max_tokens=4
+        )
+    yield Mesh(fleet.url, f"http://127.0.0.1:{port}")
+    fleet.stop()
+
+
+def _metrics(url: str) -> set[str]:
+    """The names of all series, those without a sample so far among them."""
+    return set(re.findall(r"^# TYPE (\S+)", httpx.get(f"{url}/metrics").text, re.MULTILINE))
+
+
+def _is_there(url: str, path: str) -> bool:
+    """Whether somebody answers, be it that the body is wrong."""
+    method, _, pattern = path.partition(" ")
+    address = url + pattern.replace("{id}", "demo")
+    answer = httpx.request(method, address, json=[] if method == "POST" else None)
+    return answer.status_code != 405 and "route_not_found" not in answer.text
+
+
+@pytest.mark.parametrize("of", ["frontend", "worker"])
+def test_paths_are_as_the_page_says(mesh: Mesh, of: str) -> None:
+    url = getattr(mesh, of)
+    wrong: list[str] = []
+    for row in rows(f"Paths of a {of}"):
+        ours = {*row.ours, *names_in(row.told)}
+        missing = {*row.theirs} if row.here == NONE else {*row.theirs} - ours
+        for path in filter(_PATH.fullmatch, ours):
+            # which of these an engine has goes by the engine, and by no page of the simulated one
+            if CONTROLS_PATH not in path:
+                wrong += [] if _is_there(url, path) else [f"{path} is not there"]
+        for path in filter(_PATH.fullmatch, missing):
+            wrong += [f"{path} is there"] if _is_there(url, path) else []
+    assert wrong == []
+
+
+@pytest.mark.parametrize("of", ["frontend", "worker"])
+def test_metrics_are_as_the_page_says(mesh: Mesh, of: str) -> None:
+    there = _metrics(getattr(mesh, of))
+    told = rows(f"Metrics of a {of}")
+    ours = {name for row in told for name in row.ours}
+    theirs = {name for row in told for name in row.theirs} - ours
+    assert len(ours) > 15
+    assert ours - there == set()
+    assert theirs & there == set()
+
+
+def test_every_series_with_a_name_of_dynamos_is_on_the_page(mesh: Mesh) -> None:
+    there = _metrics(mesh.frontend) | _metrics(mesh.worker)
+    told = {name for row in rows("Metrics") for name in row.ours}
+    assert {name for name in there if name.startswith("dynamo_")} - told == set()
