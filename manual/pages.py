@@ -13,3 +13,6 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": settings.page,
 }
 """Maps the name of each page to what returns its text."""
+
+SERIES: Final = "series.md"
+"""Names the page that takes a mesh to make."""

@@ -132,7 +132,7 @@ def _value(value: Any) -> str:
         case tuple() | list():
             written = " ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
         case _:
-            written = str(value).replace(str(OWN_DIRECTORY), "/tmp/kvmesh-UID")  # noqa: S108
+            written = str(value).replace(str(OWN_DIRECTORY), "/tmp/kvmesh-UID")
     return code(written)
 
 

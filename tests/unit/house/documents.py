@@ -18,6 +18,7 @@ ROOT: Final = Path(__file__).parents[3]
 MADE: Final = (
     "conformance/PARAMETERS.md",
     "docs/errors.md",
+    "docs/series.md",
     "docs/settings.md",
     "docs/sglang_seam.md",
 )

@@ -1,6 +1,6 @@
 """What the page for those who come from Dynamo says of our settings, headers, fields and engine
 routes is so, and it has all that Dynamo's guide names. Paths and metrics are asked of a mesh:
-tests/fleet/test_coming_from_dynamo.py.
+tests/fleet/test_pages_of_a_mesh.py.
 """
 
 import fnmatch

@@ -1,5 +1,6 @@
 """Pages that say what the code declares are what it declares now."""
 
+import fnmatch
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from frontend.http import guarded_protocol
 from manual.errors import when
-from manual.pages import FOLDER, PAGES
+from manual.pages import FOLDER, PAGES, SERIES
 from protocol.errors import MeshError
 
 
@@ -23,6 +24,14 @@ def test_codes_of_what_is_no_http_are_on_the_page_too() -> None:
     assert "headers_timeout" in codes
     page = PAGES["errors.md"]()
     assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
+def test_series_that_are_explained_are_there() -> None:
+    named = set(re.findall(r"`((?:dynamo|kvmesh)_\w+\*?)`", (FOLDER / "metrics.md").read_text()))
+    listed = re.findall(r"^\| `(\w+)`", (FOLDER / SERIES).read_text(), re.MULTILINE)
+    listed.append("dynamo_frontend")  # the beginning of many
+    assert len(named) > 30
+    assert [name for name in named if not fnmatch.filter(listed, name)] == []
 
 
 def test_an_error_that_does_not_say_when_it_happens_has_no_row() -> None:

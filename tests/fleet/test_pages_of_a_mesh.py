@@ -1,6 +1,7 @@
-"""What the page for those who come from Dynamo says of paths and metrics is so on a mesh that runs.
+"""What pages say of paths and metrics is so on a mesh that runs.
 
-Settings, headers, fields and engine routes: tests/unit/house/test_coming_from_dynamo.py.
+What else the page for those who come from Dynamo has is looked at by
+tests/unit/house/test_coming_from_dynamo.py.
 """
 
 import re
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from starter.ports import free_port
+from manual import series
+from manual.mesh import Scraped, scrape, start
+from manual.pages import FOLDER, SERIES
 from tests.kit.dynamo_page import NONE, rows
 from tests.kit.dynamo_page import names as names_in
 from tests.kit.fleet import Fleet
@@ -21,30 +24,24 @@ _PATH = re.compile(r"(GET|POST) (/\S+)")
 
 @dataclass
 class Mesh:
-    """A frontend and a simulated worker, by the addresses of their pages."""
+    """A frontend and a simulated worker, by the addresses of their pages, and what they showed."""
 
     frontend: str
     worker: str
+    shown: Scraped
+
+    def series(self, of: str) -> set[str]:
+        """The names of all series, those without a sample so far among them."""
+        text: str = getattr(self.shown, of)
+        return set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    fleet = Fleet(tmp_path_factory.mktemp("dynamo"))
-    port = free_port()
-    fleet.frontend()
-    fleet.worker("--served-model-name", "demo", "--system-port", str(port))
-    fleet.wait_for_workers(1)
-    with fleet.client() as client:
-        client.chat.completions.create(
-            model="demo", messages=[{"role": "user", "content": "hello"}], max_tokens=4
-        )
-    yield Mesh(fleet.url, f"http://127.0.0.1:{port}")
+    fleet = Fleet(tmp_path_factory.mktemp("mesh"))
+    worker = start(fleet)
+    yield Mesh(fleet.url, worker, scrape(fleet, worker))
     fleet.stop()
-
-
-def _metrics(url: str) -> set[str]:
-    """The names of all series, those without a sample so far among them."""
-    return set(re.findall(r"^# TYPE (\S+)", httpx.get(f"{url}/metrics").text, re.MULTILINE))
 
 
 def _is_there(url: str, path: str) -> bool:
@@ -73,7 +70,7 @@ def test_paths_are_as_the_page_says(mesh: Mesh, of: str) -> None:
 
 @pytest.mark.parametrize("of", ["frontend", "worker"])
 def test_metrics_are_as_the_page_says(mesh: Mesh, of: str) -> None:
-    there = _metrics(getattr(mesh, of))
+    there = mesh.series(of)
     told = rows(f"Metrics of a {of}")
     ours = {name for row in told for name in row.ours}
     theirs = {name for row in told for name in row.theirs} - ours
@@ -83,6 +80,10 @@ def test_metrics_are_as_the_page_says(mesh: Mesh, of: str) -> None:
 
 
 def test_every_series_with_a_name_of_dynamos_is_on_the_page(mesh: Mesh) -> None:
-    there = _metrics(mesh.frontend) | _metrics(mesh.worker)
+    there = mesh.series("frontend") | mesh.series("worker")
     told = {name for row in rows("Metrics") for name in row.ours}
     assert {name for name in there if name.startswith("dynamo_")} - told == set()
+
+
+def test_the_page_of_series_is_what_the_mesh_shows(mesh: Mesh) -> None:
+    assert (FOLDER / SERIES).read_text() == series.page(mesh.shown), "run python -m manual"
