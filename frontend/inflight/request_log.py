@@ -62,7 +62,7 @@ class RequestLine:
         return f"{head} took={record.took_s:.3f} {record.outcome}"
 
     def fields(self) -> dict[str, Any]:
-        """Returns what is known of the request, by name; times are in seconds."""
+        """Returns what is known of the request, by name; times are in seconds, to a microsecond."""
         record = self._record
         fields: dict[str, Any] = {
             "message": "request",
@@ -75,13 +75,13 @@ class RequestLine:
             "outcome": record.outcome,
             "status": record.status,
             "error": record.error,
-            "took_s": record.took_s,
+            "took_s": round(record.took_s, 6),
         }
         if trace_id := record.trace_id:
             fields |= {"trace_id": trace_id, "traceparent": record.traceparent}
         if record.prepared_s is not None:
-            fields["tokenized_s"] = record.prepared_s
-        if not record.workers:
+            fields["tokenized_s"] = round(record.prepared_s, 6)
+        if not record.workers or record.sent_s is None:
             return fields
         fields |= {
             "workers": record.workers,
@@ -91,17 +91,19 @@ class RequestLine:
             "cached_tokens": record.cached_tokens,
             "output_tokens": record.output_tokens,
             "choices": record.choices,
-            "queued_s": record.queued_s,
-            "sent_s": record.sent_s,
+            "queued_s": round(record.queued_s, 6),
+            "sent_s": round(record.sent_s, 6),
         }
+        if record.cost:
+            fields["cost"] = record.cost
         if record.prefill_worker:
             fields["prefill_worker"] = record.prefill_worker
-        if record.first_token_s is not None and record.sent_s is not None:
-            fields["prefill_s"] = record.first_token_s - record.sent_s
-            fields["first_token_s"] = record.first_token_s
+        if record.first_token_s is not None:
+            fields["prefill_s"] = round(record.first_token_s - record.sent_s, 6)
+            fields["first_token_s"] = round(record.first_token_s, 6)
         if record.gaps:
             p50_s, p99_s = self._gap_scale.quantiles_s(record.gaps, 0.5, 0.99)
-            fields |= {"gap_p50_s": p50_s, "gap_p99_s": p99_s}
+            fields |= {"gap_p50_s": round(p50_s, 6), "gap_p99_s": round(p99_s, 6)}
         return fields
 
 

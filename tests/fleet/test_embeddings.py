@@ -3,6 +3,7 @@
 Vectors there are functions of the text alone.
 """
 
+import re
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from protocol.tokens import pack_tokens
+from starter.pages import http_metric
 from tests.fault.raw_http import connected, request_bytes
 from tests.kit.fleet import Fleet
 from workers.demo_model import demo_model_dir
@@ -70,6 +72,24 @@ def test_as_many_texts_as_openai_allows_come_back_in_order(
     assert np.array_equal(np.float32(rows), wanted)
     assert len(np.unique(wanted, axis=0)) > 1_500  # so that another order would show
     assert answer.usage.prompt_tokens > 3 * 2_048
+
+
+def test_a_batch_is_one_request_of_all_its_tokens(vectors: Fleet, client: openai.OpenAI) -> None:
+    def counted(name: str, **labels: str) -> float:
+        return http_metric(vectors.url, f"dynamo_frontend_{name}", model=MODEL, **labels)
+
+    ended = {"endpoint": "embeddings", "status": "success"}
+    before = counted("requests_total", **ended), counted("input_sequence_tokens_sum")
+    answer = client.embeddings.with_raw_response.create(model=MODEL, input=TEXTS[:5])
+    tokens = answer.parse().usage.prompt_tokens
+    assert counted("requests_total", **ended) == before[0] + 1
+    assert counted("input_sequence_tokens_sum") == before[1] + tokens
+    (line,) = [
+        line
+        for line in vectors.processes[0].output().splitlines()
+        if f" {answer.headers['x-request-id']} /v1/embeddings" in line
+    ]
+    assert re.search(rf" model={MODEL} worker=\S+/0 prompt={tokens} .* ok$", line), line
 
 
 def test_a_large_answer_in_decimals_is_that_in_base64(client: openai.OpenAI) -> None:
