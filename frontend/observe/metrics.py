@@ -5,7 +5,7 @@ Names that the reference product has too keep its names, so that dashboards carr
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, generate_latest
+from prometheus_client import Counter, Gauge
 
 from frontend.observe.answer_metrics import AnswerMetrics
 from frontend.observe.families import Family, SummedRegistry
@@ -65,10 +65,6 @@ class FrontendMetrics:
             registry=self._registry,
         )
 
-    def exposition(self) -> bytes:
-        """Returns the metrics in the text format that Prometheus scrapes."""
-        return generate_latest(self._registry)
-
     def families(self) -> list[Family]:
-        """Returns the metrics as data, for those of several processes to be added up."""
+        """Returns the metrics as data, as they are now."""
         return self._registry.families()
