@@ -34,6 +34,19 @@ dashes in front: `http-port: 8001`.
 What the reference product calls them, and what it has beside them:
 [coming from Dynamo](coming_from_dynamo.md)."""
 
+_OF_OTHERS: Final = """\
+## Variables of others
+
+| variable | read by | |
+| --- | --- | --- |
+| `OTEL_EXPORTER_OTLP_ENDPOINT` and others that begin with `OTEL_` | frontends, workers | [tracing](tracing.md) |
+| `CUDA_VISIBLE_DEVICES` | workers, `kvmesh up`, `kvmesh doctor` | which GPUs there are |
+| `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE` | workers | Hugging Face's: where models are kept, and how they are fetched |
+| those that begin with `SGLANG_` or `NCCL_` | workers | SGLang's and NCCL's; some get another default here, as [where prompts are computed apart](disaggregation.md#leaving-cancelling-failing) |
+| `OMP_NUM_THREADS` | workers on CPUs | threads of an engine's computing; worked out from the cores if not given |
+| `OPENAI_API_KEY` | `kvmesh bench` | the key of the server under load |
+"""  # noqa: E501 - rows of a table
+
 _SECTIONS: Final[tuple[tuple[str, str, type[Any]], ...]] = (
     ("A frontend", "`python -m frontend`.", FrontendSettings),
     (
@@ -71,7 +84,7 @@ _COMMANDS: Final[tuple[tuple[str, str, tuple[Callable[..., None], ...]], ...]] =
 
 def page() -> str:
     """Returns the whole of docs/settings.md."""
-    return "\n\n".join([_INTRODUCTION, *_declared(), *_commands()]) + "\n"
+    return "\n\n".join([_INTRODUCTION, *_declared(), *_commands(), _OF_OTHERS])
 
 
 def _declared() -> Iterator[str]:
