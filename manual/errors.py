@@ -66,7 +66,7 @@ def when(leaf: type[MeshError]) -> str:
 def _row(leaf: type[MeshError]) -> list[str]:
     status, kind = HTTP[leaf]
     error = leaf("")
-    after = "" if error.retry_after_s is None else f", {error.retry_after_s} s"
+    after = "" if error.retry_after_s is None else f", {error.retry_after_s}\u00a0s"
     told = re.findall(rb'"type":"(\w+)"', ANTHROPIC_ERRORS.body(error))[1].decode()
     again = f"yes{after}" if leaf.retryable else ""
     return [code(leaf.code), str(status), code(kind), cell(when(leaf)), again, code(told)]
